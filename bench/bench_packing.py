@@ -1,0 +1,37 @@
+"""Packing 100,000 sequences: the extension against its plain Python twin.
+
+    pytest --benchmark-only bench/bench_packing.py
+
+Lengths are log-normal around 400 tokens, as completions of a reasoning model are, cut to the token budget.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dupo import text
+
+SEQUENCES = 100_000
+TOKEN_BUDGET = 16_384
+FUNCTIONS = {
+    "pack": lambda lengths: text.pack(lengths, TOKEN_BUDGET),
+    "layout": text.layout,
+    "pack_completions": lambda lengths: text.pack_completions(lengths, lengths),
+}
+
+
+def make_lengths() -> np.ndarray:
+    draws = np.random.default_rng(0).lognormal(mean=6.0, sigma=0.8, size=SEQUENCES)
+    return np.clip(draws.astype(np.int64), 1, TOKEN_BUDGET)
+
+
+@pytest.mark.parametrize("built", [True, False], ids=["extension", "python"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def bench_packing(benchmark: Callable[..., Any], monkeypatch: Any, name: str, built: bool) -> None:
+    if built and not text.BUILT:
+        pytest.skip("dupo._C is not built")
+    monkeypatch.setattr(text, "BUILT", built)
+    benchmark.group = name  # type: ignore[attr-defined]
+    benchmark.pedantic(FUNCTIONS[name], args=(make_lengths(),), rounds=5, warmup_rounds=1)  # type: ignore[attr-defined]

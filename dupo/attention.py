@@ -1,0 +1,138 @@
+"""One attention entry for transformers models, `dupo_varlen`: packed in training, padded in generation.
+
+Transformers isolates packed sequences only under conditions that are easy to miss (no attention mask and
+`use_cache=False`) and is silently wrong otherwise. Here the bounds travel with the call instead:
+
+    packed     `cu_seq_lens_q` given: flash-attn if it is installed, else torch's varlen_attn on CUDA,
+               else SDPA over buckets of sequences of similar length
+    generation no bounds: SDPA with the model's own mask and KV cache, as transformers does it
+"""
+
+import inspect
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+NAME = "dupo_varlen"
+BUCKET_SLACK = 1.25  # longest over shortest sequence of a bucket: bounds the padding of the SDPA path
+
+
+def packed_attention(
+    q_TKD: Tensor, k_TKD: Tensor, v_TKD: Tensor, cu_seqlens: Tensor, max_seqlen: int, scale: float | None
+) -> Tensor:
+    """Causal attention within each packed sequence. (T, heads, head_dim) each, keys may have fewer heads
+    (GQA); `cu_seqlens` (S + 1,) int32. Returns the shape and dtype of the queries."""
+    half = q_TKD.dtype in (torch.float16, torch.bfloat16)
+    if q_TKD.is_cuda and half and find_spec("flash_attn"):
+        from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]
+
+        bounds = (cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
+        return flash_attn_varlen_func(q_TKD, k_TKD, v_TKD, *bounds, softmax_scale=scale, causal=True)
+    if q_TKD.is_cuda and half and find_spec("torch.nn.attention.varlen"):
+        return torch_varlen(q_TKD, k_TKD, v_TKD, cu_seqlens, max_seqlen, scale)
+    return bucketed_sdpa(q_TKD, k_TKD, v_TKD, cu_seqlens, scale)
+
+
+def torch_varlen(
+    q_TKD: Tensor, k_TKD: Tensor, v_TKD: Tensor, cu_seqlens: Tensor, max_seqlen: int, scale: float | None
+) -> Tensor:
+    """torch's own varlen kernel; its arguments changed between 2.10 and 2.12, so they are looked up."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters
+    options: dict[str, object] = (
+        {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
+    )
+    if "scale" in known:
+        options["scale"] = scale
+    elif scale is not None:  # 2.10 always divides by sqrt(head_dim)
+        q_TKD = q_TKD * (scale * q_TKD.shape[-1] ** 0.5)
+    if k_TKD.shape[1] != q_TKD.shape[1]:
+        if "enable_gqa" in known:
+            options["enable_gqa"] = True
+        else:
+            groups = q_TKD.shape[1] // k_TKD.shape[1]
+            k_TKD, v_TKD = k_TKD.repeat_interleave(groups, 1), v_TKD.repeat_interleave(groups, 1)
+    varlen: Callable[..., Tensor] = varlen_attn
+    return varlen(q_TKD, k_TKD, v_TKD, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, **options)
+
+
+def bucketed_sdpa(
+    q_TKD: Tensor, k_TKD: Tensor, v_TKD: Tensor, cu_seqlens: Tensor, scale: float | None
+) -> Tensor:
+    """Sequences of similar length share one causal SDPA call, padded on the right: a causal row never sees
+    what stands after it, so the padding needs no mask and changes nothing."""
+    starts, lengths = cu_seqlens[:-1].long(), cu_seqlens.diff().long()
+    host_lengths = lengths.tolist()
+    gqa = q_TKD.shape[1] != k_TKD.shape[1]
+    rows: list[Tensor] = []
+    mixed: list[Tensor] = []
+    for bucket in buckets(host_lengths):
+        chosen = torch.tensor(bucket, device=q_TKD.device)
+        offsets = torch.arange(host_lengths[bucket[-1]], device=q_TKD.device)
+        valid_BT = offsets < lengths[chosen, None]
+        index_BT = starts[chosen, None] + offsets * valid_BT
+        padded = [
+            x.index_select(0, index_BT.flatten()).unflatten(0, index_BT.shape).transpose(1, 2)
+            for x in (q_TKD, k_TKD, v_TKD)
+        ]
+        out = F.scaled_dot_product_attention(*padded, is_causal=True, scale=scale, enable_gqa=gqa)
+        keep = valid_BT.flatten().nonzero()[:, 0]
+        rows.append(index_BT.flatten()[keep])
+        mixed.append(out.transpose(1, 2).flatten(0, 1).index_select(0, keep))
+    return torch.empty_like(q_TKD).index_copy(0, torch.cat(rows), torch.cat(mixed))
+
+
+def buckets(lengths: list[int]) -> list[list[int]]:
+    """Indices grouped by length, ascending, the longest at most `BUCKET_SLACK` times the shortest."""
+    found: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if found and lengths[index] <= BUCKET_SLACK * lengths[found[-1][0]]:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return found
+
+
+def attention_forward(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: object,
+) -> tuple[Tensor, None]:
+    """What a transformers layer calls: (B, heads, T, head_dim) in, (B, T, heads, head_dim) out."""
+    cu_seqlens = kwargs.get("cu_seq_lens_q")
+    if cu_seqlens is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )  # type: ignore[arg-type]
+    assert isinstance(cu_seqlens, Tensor)
+    longest = int(kwargs["max_length_q"])  # type: ignore[call-overload]
+    window = kwargs.get("sliding_window")
+    if isinstance(window, int) and window < longest:
+        raise ValueError(f"packed attention has no sliding window: window {window}, sequence {longest}")
+    for extra in ("softcap", "s_aux"):
+        if kwargs.get(extra) is not None:
+            raise ValueError(f"packed attention does not support {extra}")
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    return packed_attention(q, k, v, cu_seqlens, longest, scaling)[None], None
+
+
+def attention_mask(*args: object, **kwargs: object) -> Tensor | None:
+    """The mask for generation; packed calls pass no mask and need none."""
+    return None if kwargs.get("attention_mask") is None else sdpa_mask(*args, **kwargs)  # type: ignore[arg-type]
+
+
+def register() -> None:
+    """Makes `attn_implementation="dupo_varlen"` known to transformers."""
+    AttentionInterface.register(NAME, attention_forward)  # type: ignore[arg-type]
+    AttentionMaskInterface.register(NAME, attention_mask)  # type: ignore[arg-type]

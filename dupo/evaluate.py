@@ -1,0 +1,93 @@
+"""What gold labels are for: measuring, on held-out problems. Nothing here feeds back into training."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dupo.duality import Ask, reconstruct
+from dupo.records import Rollout
+from dupo.rewards import Rewarded, answer_reward
+from dupo.rollout import Sampler, sample_answers
+from dupo.tasks import Task
+
+
+def accuracy(sampler: Sampler, task: Task) -> dict[str, float]:
+    """Figures of greedy answers to all held-out problems, `task.headline` among them; empty without any."""
+    if not task.held_out:
+        return {}
+    rollout = sample_answers(sampler, task, list(task.held_out), 1, temperature=0.0, seed=0)
+    return task.evaluate(task.held_out, [group[0] for group in rollout.answers])
+
+
+def reward_auc(
+    sampler: Sampler, task: Task, arm: Callable[[Rollout], Rewarded], n: int, limit: int, seed: int
+) -> float | None:
+    """How well the arm's reward tells right answers from wrong ones: `n` samples at the training temperature for each
+    of `limit` held-out problems. See `concordance`; None where all samples are equally good."""
+    if not task.held_out:
+        return None
+    problems = list(task.held_out[:limit])
+    rollout = sample_answers(sampler, task, problems, n, sampler.config.temperature, seed)
+    rewards = arm(rollout).rewards.flatten().numpy()
+    rows = zip(problems, rollout.answers, strict=True)
+    quality = np.array([task.score(p, a) for p, group in rows for a in group])
+    return concordance(rewards, quality)
+
+
+def concordance(rewards: Any, quality: Any) -> float | None:
+    """Chance that of two samples of different quality the better one has the higher reward, ties counting
+    half. For quality in {0, 1} this is the area under the ROC curve. Both (n,); None without such a pair."""
+    rewards, quality = np.asarray(rewards, float), np.asarray(quality, float)
+    order = np.argsort(quality, kind="stable")
+    rewards, quality = rewards[order], quality[order]
+    wins = pairs = 0.0
+    for value in np.unique(quality)[1:]:
+        worse, same = np.sort(rewards[quality < value]), rewards[quality == value]
+        below = np.searchsorted(worse, same, "left")
+        not_above = np.searchsorted(worse, same, "right")
+        wins += float((below + not_above).sum()) / 2
+        pairs += len(worse) * len(same)
+    return wins / pairs if pairs else None
+
+
+def exchanges(sampler: Sampler, ask: Ask, task: Task, count: int) -> list[dict[str, Any]]:
+    """Sample exchanges to read: greedy answers to held-out problems, put through their duals. At least one
+    right and one wrong, where both happen. Rows of samples.jsonl."""
+    problems = list(task.held_out[:200])
+    rollout = sample_answers(sampler, task, problems, 1, temperature=0.0, seed=0)
+    right = [task.score(p, g[0]) >= 0.5 for p, g in zip(problems, rollout.answers, strict=True)]
+    wrong_first = sorted(range(len(problems)), key=lambda i: right[i])
+    chosen = [*wrong_first[:1], *[i for i in reversed(wrong_first) if i != wrong_first[0]][: count - 1]]
+    part = Rollout(*([getattr(rollout, f)[i] for i in chosen] for f in Rollout.__slots__))
+    found = reconstruct(task, part.problems, part.answers, ask)
+    rows = exchange_rows(part, found, sampler)
+    return [{**row, "correct": right[i]} for row, i in zip(rows, chosen, strict=True)]
+
+
+def exchange_rows(rollout: Rollout, found: Sequence[Any] | None, sampler: Sampler) -> list[dict[str, Any]]:
+    """The first completion of each problem and what its duals gave back, as rows of samples.jsonl."""
+    rows = []
+    for p, problem in enumerate(rollout.problems):
+        completion, answer = rollout.completions[p][0], rollout.answers[p][0]
+        duals = found[p].get(answer, []) if found is not None else []
+        rows.append(
+            {
+                "problem": problem.id,
+                "prompt": sampler.tokenizer.decode([rollout.prompt_ids[p]])[0],
+                "completion": completion.text,
+                "answer": answer,
+                "reward": answer_reward(duals, sampler.config) if duals else None,
+                "correct": None,
+                "duals": [
+                    {
+                        "prompt": r.prompt,
+                        "completion": r.completions[0],
+                        "unknown": r.dual.unknown,
+                        "distance": r.distances[0],
+                    }
+                    for r in duals
+                ],
+            }
+        )
+    return rows

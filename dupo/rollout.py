@@ -1,0 +1,152 @@
+"""Sampling in batches with a KV cache.
+
+Every different prompt is read once; its cache is then repeated for each of its completions. The ids and the
+log-probs that were sampled are what training uses later: nothing is decoded and encoded again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from dupo.config import Config
+from dupo.policy import Model, computing
+from dupo.records import Completion, Problem, Rollout
+from dupo.tasks import Task
+from dupo.tokenizer import PromptTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A model, its tokenizer and the run's settings: prompts in, completions out."""
+
+    model: Model
+    tokenizer: PromptTokenizer
+    config: Config
+
+    def __call__(
+        self, prompts: Sequence[str], n: int, temperature: float, seed: int, max_new_tokens: int | None = None
+    ) -> list[list[Completion]]:
+        """`n` completions of each prompt. `seed` alone decides the draw; temperature 0 is greedy."""
+        return self.from_ids(self.tokenizer.encode(prompts), n, temperature, seed, max_new_tokens)
+
+    @torch.no_grad()
+    def from_ids(
+        self,
+        prompts: Sequence[list[int]],
+        n: int,
+        temperature: float,
+        seed: int,
+        max_new_tokens: int | None = None,
+    ) -> list[list[Completion]]:
+        """The same for prompts that are token ids already."""
+        generator = torch.Generator(self.model.device).manual_seed(seed)
+        limit = max_new_tokens or self.config.max_completion_length
+        at_once = max(1, self.config.max_concurrent_sequences // n)
+        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        found: dict[int, list[Completion]] = {}
+        for start in range(0, len(prompts), at_once):
+            chosen = by_length[start : start + at_once]
+            with computing(self.model, self.config):
+                decoding = _Decoding(self, [prompts[i] for i in chosen], n, temperature)
+                ids, logprobs = decoding.run(limit, generator)
+            completions = self._completions(ids, logprobs, limit)
+            found.update((i, completions[k * n : (k + 1) * n]) for k, i in enumerate(chosen))
+        return [found[i] for i in range(len(prompts))]
+
+    def _completions(self, ids: Tensor, logprobs: Tensor, limit: int) -> list[Completion]:
+        """Cuts each row of (B, T) after its first end token."""
+        rows: list[tuple[list[int], list[float], bool]] = []
+        for row_ids, row_logprobs in zip(ids.tolist(), logprobs.tolist(), strict=True):
+            end = next((t for t, i in enumerate(row_ids) if i in self.tokenizer.eos_ids), None)
+            length = limit if end is None else end + 1
+            rows.append((row_ids[:length], row_logprobs[:length], end is None))
+        texts = self.tokenizer.decode([row[0] for row in rows])
+        return [Completion(i, p, t, cut) for (i, p, cut), t in zip(rows, texts, strict=True)]
+
+
+class _Decoding:
+    """One batch: B = prompts x n rows, all advancing one token a step until each has met an end token."""
+
+    def __init__(self, sampler: Sampler, prompts: list[list[int]], n: int, temperature: float) -> None:
+        self.model, self.temperature = sampler.model, temperature
+        self.pad_id = sampler.tokenizer.pad_id
+        self.eos_ids = torch.tensor(sorted(sampler.tokenizer.eos_ids), device=self.model.device)
+        longest = max(map(len, prompts))
+        left_padded = [[self.pad_id] * (longest - len(p)) + p for p in prompts]
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+        self.mask = mask.to(self.model.device)
+        self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
+        self.cache: Any = DynamicCache(config=self.model.config)
+        logits = self._forward(torch.tensor(left_padded, device=self.model.device))
+        if n > 1:
+            self.cache.batch_repeat_interleave(n)
+            self.mask, self.positions, logits = (
+                x.repeat_interleave(n, 0) for x in (self.mask, self.positions, logits)
+            )
+        self.positions = self.positions[:, -1:]
+        self.logits = logits
+
+    def _forward(self, ids: Tensor) -> Tensor:
+        """Next-token logits (B, V) after `ids` (B, T), which join the cache."""
+        return self.model(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=self.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
+    def run(self, limit: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Sampled ids and their log-probs, (B, T) each, T <= limit; after its end token a row is padding.
+
+        Rows that are done leave the batch once they are half of it."""
+        rows = torch.arange(len(self.logits), device=self.logits.device)
+        ids = self.logits.new_full((len(rows), limit), self.pad_id, dtype=torch.int64)
+        logprobs = self.logits.new_zeros((len(rows), limit), dtype=torch.float32)
+        running = torch.ones_like(rows, dtype=torch.bool)
+        for t in range(limit):
+            chosen, chosen_logprobs = self._choose(generator)
+            ids[rows[running], t] = chosen[running]
+            logprobs[rows[running], t] = chosen_logprobs[running]
+            running &= ~torch.isin(chosen, self.eos_ids)
+            left = int(running.sum())
+            if left == 0 or t == limit - 1:
+                return ids[:, : t + 1], logprobs[:, : t + 1]
+            if left <= len(running) // 2:
+                keep = running.nonzero()[:, 0]
+                self.cache.batch_select_indices(keep)
+                rows, chosen, running = rows[keep], chosen[keep], running[keep]
+                self.mask, self.positions = self.mask[keep], self.positions[keep]
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(rows), 1)], -1)
+            self.positions = self.positions + 1
+            self.logits = self._forward(chosen[:, None])
+        raise AssertionError("unreachable: limit is at least 1")
+
+    def _choose(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Next ids (B,) and their log-probs (B,) under the distribution they are drawn from."""
+        greedy = self.temperature == 0
+        logprobs = (self.logits.float() / (1.0 if greedy else self.temperature)).log_softmax(-1)
+        if not torch.isfinite(logprobs.amax(-1)).all():
+            raise FloatingPointError("the model's logits are not finite")
+        if greedy:
+            chosen = logprobs.argmax(-1)
+        else:
+            chosen = torch.multinomial(logprobs.exp(), 1, generator=generator)[:, 0]
+        return chosen, logprobs.gather(-1, chosen[:, None])[:, 0]
+
+
+def sample_answers(
+    sampler: Sampler, task: Task, problems: list[Problem], n: int, temperature: float, seed: int
+) -> Rollout:
+    """The primal task: `n` answers to each problem."""
+    prompt_ids = sampler.tokenizer.encode([task.prompt(p) for p in problems])
+    completions = sampler.from_ids(prompt_ids, n, temperature, seed)
+    answers = [
+        [task.answer(p, c.text) for c in group] for p, group in zip(problems, completions, strict=True)
+    ]
+    return Rollout(problems, prompt_ids, completions, answers)

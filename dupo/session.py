@@ -1,0 +1,390 @@
+"""Everything of a run that is not the method: reading, checking, loading, logging, saving, showing.
+
+`train.train` is the method; it asks a `Session` for the next problems and hands back what came of each step.
+What can be wrong with the user's input is found before a model is loaded.
+"""
+
+import hashlib
+import json
+import signal
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dupo import checkpoint, policy
+from dupo.config import Config, UserError, config_hash, read_config, resume_differences, to_yaml
+from dupo.display import Display, exchange_of
+from dupo.evaluate import accuracy, exchange_rows, exchanges, reward_auc
+from dupo.log import CONFIG, RunFolder, signature, signature_line, write_atomic
+from dupo.records import Problem, Rollout, Trajectory
+from dupo.report import write_report
+from dupo.rewards import ARMS, Env, Rewarded
+from dupo.rollout import Sampler
+from dupo.tasks import make_task
+from dupo.tasks.arithmetic import Arithmetic
+from dupo.tokenizer import load_tokenizer
+from dupo.warmup import WarmUp
+
+AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
+
+
+class Session:
+    """One run, from its first check to its last file.
+
+    Attributes:
+        step: optimizer steps done.
+        pending: mini-batches of the last rollout that have had no optimizer step yet.
+        rollouts: rollouts done; together with the seed it fixes every random draw, so no generator needs saving.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.started = time.monotonic()
+        self.display = Display()
+        if config.output_dir is None:
+            name = f"{datetime.now():%Y%m%d-%H%M%S}-{config.task}-{config.reward}"
+            config = replace(config, output_dir=str(Path("runs") / name))
+        self.config = config
+        self.path = Path(str(config.output_dir))
+        self._check_folder()
+        self.task = make_task(config)
+        self.tokenizer = load_tokenizer(config)
+        shape = policy.model_config(config, self.tokenizer)
+        self._check_lengths(shape)
+        self.device = policy.pick_device(config.device)
+        if config.num_threads:
+            torch.set_num_threads(config.num_threads)
+        # By construction RL sees no label: they are taken off before the loop can ask for a problem.
+        keep = config.reward == "gold"
+        self.problems = [p if keep else replace(p, gold=None) for p in self.task.train]
+        self.step = self.rollouts = 0
+        self.seconds = 0.0
+        self.pending: list[list[Trajectory]] = []
+        self.rollout_figures: dict[str, float] = {}
+        self.state: dict[str, Any] = {"evals": [], "reward_auc": None, "labels": 0, "warmup_steps": 0}
+        self.interrupted, self.closing = False, ExitStack()
+        self._order: tuple[int, list[int]] = (-1, [])
+        self.folder = self._open_folder()
+        self._show_plan()
+        self._load(shape)
+
+    # --- start ---
+
+    def _check_folder(self) -> None:
+        if self.config.resume_from_checkpoint is None:
+            RunFolder.check(self.path, self.config.overwrite_output_dir)
+        elif lines := resume_differences(read_config(self.path / CONFIG), self.config):
+            raise UserError(f"resume_from_checkpoint: {'; '.join(lines)}")
+
+    def _check_lengths(self, shape: Any) -> None:
+        """Prompts that leave no room for a completion are refused, by name, before anything is loaded."""
+        room = self.config.token_budget
+        positions = getattr(shape, "max_position_embeddings", None) or room
+        longest = sorted([*self.task.train, *self.task.held_out], key=lambda p: -len(p.text.encode()))[:1000]
+        prompts = self.tokenizer.encode([self.task.prompt(p) for p in longest])
+        for problem, ids in zip(longest, prompts, strict=True):
+            needed = len(ids) + self.config.max_completion_length
+            if needed > min(room, positions):
+                limit = "the model allows" if positions <= room else "token_budget allows"
+                raise UserError(
+                    f"{problem.id}: its prompt of {len(ids)} tokens and max_completion_length "
+                    f"{self.config.max_completion_length} need {needed}, {limit} {min(room, positions)}"
+                )
+
+    def _open_folder(self) -> RunFolder:
+        settings = to_yaml(replace(self.config, resume_from_checkpoint=None, overwrite_output_dir=False))
+        if self.config.resume_from_checkpoint is None:
+            return RunFolder.create(self.path, settings, self.config.overwrite_output_dir)
+        folder = RunFolder.open(self.path)
+        write_atomic(self.path / CONFIG, settings.encode())
+        return folder
+
+    def _show_plan(self) -> None:
+        c = self.config
+        per_step = c.train_batch_size or c.generation_batch_size
+        rows = [
+            ("model", f"{c.model_name_or_path} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
+            ("data", "; ".join(self.task.notes)),
+            ("reward", f"{c.reward}" + (f", dual answered by the {c.dual_model} model" * (c.reward == "dual"))),
+            (
+                "rollout",
+                f"{c.generation_batch_size // c.num_generations} prompts x {c.num_generations} completions "
+                f"of at most {c.max_completion_length} tokens",
+            ),
+            ("steps", f"{c.max_steps} optimizer steps of {per_step} completions, {c.loss_type}, lr {c.learning_rate:g}"),
+            ("evaluation", f"greedy answers to {len(self.task.held_out):,} held-out problems every {c.eval_steps} steps"),
+            ("folder", str(self.path)),
+        ]
+        if self.warms_up:
+            sentence = "supervised, on labelled problems of its own, until about half the answers are right; RL uses no label"
+            rows.insert(2, ("warm-up", sentence))
+        self.display.startup(f"dupo: {c.task}, {'no labels' if c.reward != 'gold' else 'with labels'}", rows)
+
+    @property
+    def warms_up(self) -> bool:
+        return self.config.model_name_or_path == "tiny" and self.config.task == "arithmetic"
+
+    def _load(self, shape: Any) -> None:
+        """Fresh models, or those of the checkpoint that is resumed."""
+        resumed = self.config.resume_from_checkpoint
+        found = checkpoint.find(self.path, resumed) if resumed else None
+        self.model = policy.load_model(self.config, shape, self.device)
+        policy.check_model(self.model, self.config)
+        if self.warms_up:
+            self._warm_up(load=found is not None)
+        needed = self.config.dual_model == "frozen" or self.config.beta != 0
+        self.frozen = policy.frozen_copy(self.model) if needed else None
+        self.ema = policy.frozen_copy(self.model) if self.config.dual_model == "ema" else None
+        self.optimizer = policy.make_optimizer(self.model, self.config)
+        if found is not None:
+            self._restore(found)
+            return
+        self.folder.cut(0)
+        self.state["evals"].append([0, accuracy(self.sampler, self.task)])
+        self.state["reward_auc"] = reward_auc(
+            self.sampler, self.task, lambda r: self.reward(r), self.config.num_generations, AUC_PROBLEMS, self.draw("auc")
+        )
+        if self.warms_up:
+            self.save()
+
+    def _warm_up(self, load: bool) -> None:
+        if load:
+            policy.load_weights(self.model, self.path / "checkpoint-0")
+            return
+        assert isinstance(self.task, Arithmetic)
+        warm = WarmUp(self.model, self.tokenizer, self.config, self.task)
+
+        def progress(step: int, primal: float, dual: float) -> None:
+            if step % 100 == 0:
+                self.display.note(f"warm-up step {step}: primal {primal:.2f}, dual {dual:.2f} right")
+
+        policy.copy_weights(warm.run(progress), self.model)
+        self.state |= {"labels": warm.labels, "warmup_steps": warm.steps}
+        self.display.note(
+            f"The warm-up was supervised: {warm.steps} steps on {warm.labels:,} labelled examples. "
+            "From here on no label is read."
+        )
+
+    def _restore(self, found: Path) -> None:
+        state = checkpoint.load_state(found)
+        policy.load_weights(self.model, found)
+        if self.ema is not None:
+            checkpoint.load_ema(found, self.ema)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.rollouts, self.seconds = state["step"], state["rollouts"], state["seconds"]
+        self.rollout_figures, self.state = state["rollout_figures"], state["state"]
+        self.pending = [[Trajectory(*t) for t in batch] for batch in state["pending"]]
+        self.folder.cut(self.step)
+        self.display.note(f"resumed from {found} after step {self.step}")
+
+    # --- what the loop asks for ---
+
+    @property
+    def sampler(self) -> Sampler:
+        """Samples from the policy as it is now."""
+        return Sampler(self.model, self.tokenizer, self.config)
+
+    def draw(self, purpose: str, index: int = 0) -> int:
+        """A seed that depends on nothing but the run's seed, the purpose and the index."""
+        text = f"{self.config.seed} {purpose} {index}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
+
+    def next_problems(self) -> list[Problem]:
+        """The problems of the next rollout: every problem once per epoch, in an order drawn anew each time."""
+        size = self.config.generation_batch_size // self.config.num_generations
+        chosen = []
+        for i in range(self.rollouts * size, (self.rollouts + 1) * size):
+            epoch, place = divmod(i, len(self.problems))
+            if self._order[0] != epoch:
+                generator = torch.Generator().manual_seed(self.draw("order", epoch))
+                self._order = (epoch, torch.randperm(len(self.problems), generator=generator).tolist())
+            chosen.append(self.problems[self._order[1][place]])
+        return chosen
+
+    def ask(self, prompts: Any) -> list[list[str]]:
+        """Puts dual prompts to the model that answers them (`dual_model`)."""
+        c = self.config
+        model = {"policy": self.model, "frozen": self.frozen, "ema": self.ema}[c.dual_model]
+        assert model is not None
+        seed, limit = self.draw("dual", self.rollouts), c.dual_max_completion_length
+        replies = Sampler(model, self.tokenizer, c)(prompts, c.dual_samples, c.dual_temperature, seed, limit)
+        return [[sample.text for sample in group] for group in replies]
+
+    def reward(self, rollout: Rollout) -> Rewarded:
+        """The rewards of the arm that `--reward` names."""
+        env = Env(self.task, self.ask, self.config, self.draw("reward", self.rollouts))
+        return ARMS[self.config.reward](rollout, env)
+
+    def __enter__(self) -> "Session":
+        """Progress display on; the first Ctrl-C ends the run after the current step, the second at once."""
+
+        def stop(*_: object) -> None:
+            self.interrupted = True
+            self.display.warn("stopping after this step; Ctrl-C again stops at once and loses it")
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        if threading.current_thread() is threading.main_thread():
+            self.closing.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, stop))
+        shown = self.display.progress(self.config.max_steps, self.step, self.task.headline)
+        self.progress = self.closing.enter_context(shown)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.closing.close()
+        if isinstance(error, FloatingPointError):
+            raise FloatingPointError(self._not_finite(error)) from error
+
+    # --- what the loop hands back ---
+
+    def keep_rollout(
+        self, rollout: Rollout, rewarded: Rewarded, advantages: Any, figures: dict[str, float]
+    ) -> None:
+        """Cuts the rollout into mini-batches and writes some of it to samples.jsonl."""
+        self.rollouts += 1
+        lengths = [len(c.ids) for group in rollout.completions for c in group]
+        truncated = [c.truncated for group in rollout.completions for c in group]
+        prompt_tokens = sum(map(len, rollout.prompt_ids)) * self.config.num_generations
+        self.state["num_tokens"] = self.state.get("num_tokens", 0) + prompt_tokens + sum(lengths)
+        self.rollout_figures = {
+            **figures,
+            **rewarded.figures,
+            "completions/mean_length": sum(lengths) / len(lengths),
+            "completions/min_length": float(min(lengths)),
+            "completions/max_length": float(max(lengths)),
+            "completions/clipped_ratio": sum(truncated) / len(truncated),
+            "num_tokens": self.state["num_tokens"],
+        }
+        self.pending = policy.mini_batches(rollout, advantages, self.config)
+        if self.frozen is not None and self.config.beta != 0:
+            self.pending = [policy.with_reference(self.frozen, b, self.config) for b in self.pending]
+        self.pending = [b for _ in range(self.config.num_iterations) for b in self.pending]
+        few = self.config.num_completions_to_print
+        part = Rollout(*(getattr(rollout, f)[:few] for f in Rollout.__slots__))
+        rows = exchange_rows(part, rewarded.found, self.sampler)
+        extra = zip(rewarded.rewards[:, 0].tolist(), advantages[:, 0].tolist(), strict=True)
+        self.folder.samples(
+            [
+                {"step": self.step + 1, **row, "reward": r, "advantage": a}
+                for row, (r, a) in zip(rows, extra, strict=False)
+            ]
+        )
+
+    def after_step(self, figures: dict[str, float]) -> None:
+        """Logs the optimizer step on `pending[0]`, evaluates and saves when it is time to."""
+        self.step += 1
+        del self.pending[0]
+        if self.ema is not None:
+            policy.blend(self.ema, self.model, self.config.ema_decay)
+        row = {"step": self.step, **self.rollout_figures, **figures}
+        last = self.step == self.config.max_steps
+        if self.task.held_out and (self.step % self.config.eval_steps == 0 or last):
+            found = accuracy(self.sampler, self.task)
+            self.state["evals"].append([self.step, found])
+            row |= {f"eval/{name}": value for name, value in found.items()}
+        self.folder.metrics(row)
+        self.folder.timings({"step": self.step, "seconds": self._clock()})
+        self.progress.update(self.step, row)
+        if self.step % self.config.save_steps == 0 or last or self.interrupted:
+            self.save()
+
+    def save(self) -> None:
+        state = {
+            "step": self.step,
+            "rollouts": self.rollouts,
+            "seconds": self._clock(),
+            "rollout_figures": self.rollout_figures,
+            "state": self.state,
+            "pending": [[tuple(t) for t in batch] for batch in self.pending],
+            "optimizer": self.optimizer.state_dict(),
+        }
+        checkpoint.save(self.path, self.step, self.model, self.tokenizer.hf, self.ema, state)
+        if self.config.save_total_limit:
+            checkpoint.prune(self.path, self.config.save_total_limit)
+
+    def _not_finite(self, error: FloatingPointError) -> str:
+        """Saves what broke the step. The weights are still those of the step before."""
+        file = self.path / f"nonfinite-{self.step + 1}.json"
+        rows = self.pending[0] if self.pending else []
+        problems = [t.problem for t in rows] or [p.id for p in self.next_problems()]
+        content = {"step": self.step + 1, "problems": problems, "batch": [t._asdict() for t in rows]}
+        file.write_text(json.dumps(content))
+        named = ", ".join(dict.fromkeys(problems[:3]))
+        return (
+            f"step {self.step + 1} is not finite ({error}); its batch ({len(set(problems))} problems: {named}, ...) is "
+            f"in {file} and was not learned from; learning_rate is {self.config.learning_rate:g}"
+        )
+
+    def _clock(self) -> float:
+        return self.seconds + time.monotonic() - self.started
+
+    # --- end ---
+
+    def finish(self) -> dict[str, Any]:
+        """Writes summary.json and report.html, shows before and after, and sample exchanges."""
+        if self.interrupted and self.step < self.config.max_steps:
+            self.display.note(
+                f"Stopped after step {self.step}; saved. Go on with: python -m dupo.train "
+                f"--output_dir {self.path} --resume_from_checkpoint latest"
+            )
+            write_report(self.path)
+            return {}
+        summary = self._summary()
+        self.folder.summary(summary)
+        rows = exchanges(self.sampler, self.ask, self.task, 3) if self.task.held_out else []
+        rows = [{"step": self.step, **row} for row in rows]
+        self.folder.samples(rows)
+        for row in rows:
+            self.display.exchange(*exchange_of(row), row["correct"])
+        self._show_result(summary)
+        report = write_report(self.path)
+        self.display.note(f"{report} shows the curves; {self.path} holds everything else")
+        return summary
+
+    def _summary(self) -> dict[str, Any]:
+        evals, headline = self.state["evals"], self.task.headline
+        figures: dict[str, Any] = {"eval/problems": len(self.task.held_out)}
+        for name in evals[0][1]:
+            values = [found[name] for _, found in evals]
+            figures |= {
+                f"eval/{name}_before": values[0],
+                f"eval/{name}_after": values[-1],
+                f"eval/{name}_peak": max(values),
+            }
+        line = signature_line(signature(config_hash(self.config), str(self.device), torch.get_num_threads()))
+        return {
+            **figures,
+            "reward_auc": self.state["reward_auc"],
+            "steps": self.step,
+            "seconds": round(self._clock(), 1),
+            "seed": self.config.seed,
+            "task": self.config.task,
+            "reward": self.config.reward,
+            "headline": headline,
+            "warmup_labels": self.state["labels"],
+            "warmup_steps": self.state["warmup_steps"],
+            "evals": evals,
+            "signature": line,
+        }
+
+    def _show_result(self, summary: dict[str, Any]) -> None:
+        rows = [
+            [
+                name,
+                *(f"{summary[f'eval/{name}_{when}']:.3f}" for when in ("before", "after")),
+                f"{summary[f'eval/{name}_after'] - summary[f'eval/{name}_before']:+.3f}",
+            ]
+            for name in self.state["evals"][0][1]
+        ]
+        if rows:
+            title = f"{summary['eval/problems']:,} held-out problems, greedy"
+            self.display.table(title, ["", "before", "after", "change"], rows)
+        auc = summary["reward_auc"]
+        if auc is not None:
+            self.display.note(f"reward against correctness before training: AUC {auc:.3f}")
+        if summary["warmup_labels"]:
+            self.display.note(f"labels used: {summary['warmup_labels']:,} in the supervised warm-up, none in RL")

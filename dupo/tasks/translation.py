@@ -1,0 +1,222 @@
+"""Sentences of one language: translate, translate back, and compare with where it started.
+
+    primal   source in `src`  ->  answer in `tgt`
+    dual     answer in `tgt`  ->  source again; d = 1 - BLEU / 100 (or chrF++, or their mean), per sentence
+
+DuPO, section 3.4: all of the input is the unknown part, the known part is only the pair of languages. A copy
+of the source would come back perfectly, so it counts as no answer. Training needs no reference; evaluation
+does, and its headline is chrF++, because a figure of the same family as the reward (BLEU unless chosen
+otherwise) would partly measure the reward itself.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from dupo.config import Config, UserError
+from dupo.records import Dual, Problem
+from dupo.tasks.files import column, columns, make_split, read_jsonl, read_lines, text_at
+from dupo.tasks.numbers import without_thinking
+
+# The languages of Seed-X, on which DuPO was tried.
+LANGUAGES = {
+    "ar": "Arabic",
+    "cs": "Czech",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "fr": "French",
+    "hr": "Croatian",
+    "hu": "Hungarian",
+    "id": "Indonesian",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "ms": "Malay",
+    "nb": "Norwegian Bokmål",
+    "nl": "Dutch",
+    "no": "Norwegian",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "sv": "Swedish",
+    "th": "Thai",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+    "vi": "Vietnamese",
+    "zh": "Chinese",
+}
+TOKENIZERS = {"zh": "zh", "zho": "zh", "cmn": "zh"} | dict.fromkeys(
+    ("ja", "jpn", "ko", "kor", "th", "tha"), "char"
+)
+
+
+class Translation:
+    """See `dupo.tasks.Task`.
+
+    Attributes:
+        notes: what was read and how likeness is measured, one line each, for the start-up table.
+    """
+
+    headline = "chrf"
+
+    def __init__(self, config: Config) -> None:
+        self.src, self.tgt = config.src, config.tgt
+        if not self.src or not self.tgt or self.src == self.tgt:
+            raise UserError(f"tgt: must be another language than src, got {self.src!r} and {self.tgt!r}")
+        if config.dataset is None:
+            raise UserError("dataset: the translation task needs a folder or a JSON-lines file, got none")
+        sentences = read_sentences(config.dataset, self.src, self.tgt)
+        apart = config.eval_dataset and read_sentences(config.eval_dataset, self.src, self.tgt)
+        if apart and all(p.gold is None for p in apart):
+            raise UserError(f"eval_dataset: {config.eval_dataset} has no translations into {self.tgt!r}")
+        self.train, self.held_out = make_split(sentences, apart or None, config.eval_size)
+        self._rewards = sentence_metrics(config.translation_metric, self.src)
+        self._chrf = CHRF(word_order=2)
+        self._bleu = BLEU(tokenize=tokenizer_for(self.tgt))
+        self.notes = [
+            f"{len(sentences):,} sentences read ({self.src} to {self.tgt}); {len(self.held_out):,} held out",
+            "likeness of a back-translation: " + " and ".join(map(signature, self._rewards)),
+        ]
+        if not self.held_out:
+            self.notes.append("no held-out sentence with a reference translation: no figure can be given")
+
+    def prompt(self, problem: Problem) -> str:
+        return translate_prompt(problem.text, self.src, self.tgt)
+
+    def answer(self, problem: Problem, completion: str) -> str | None:
+        line = first_line(completion)
+        return None if line is None or _folded(line) == _folded(problem.text) else line
+
+    def duals(self, problem: Problem) -> list[Dual]:
+        return [Dual(known="", unknown=problem.text)]
+
+    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> str:
+        return translate_prompt(answer, self.tgt, self.src)
+
+    def distance(self, dual: Dual, completion: str) -> float | None:
+        line = first_line(completion)
+        if line is None:
+            return None
+        scores = [metric.sentence_score(line, [dual.unknown]).score for metric in self._rewards]
+        return min(1.0, max(0.0, 1 - sum(scores) / len(scores) / 100))
+
+    def score(self, problem: Problem, answer: str | None) -> float:
+        if answer is None or problem.gold is None:
+            return 0.0
+        return min(1.0, self._chrf.sentence_score(answer, [problem.gold]).score / 100)
+
+    def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
+        references = [[p.gold or "" for p in problems]]
+        outputs = [answer or "" for answer in answers]
+        if len(outputs) != len(problems):
+            raise ValueError(f"expected {len(problems)} answers, one a problem, got {len(outputs)}")
+        return {
+            "chrf": self._chrf.corpus_score(outputs, references).score,
+            "bleu": min(100.0, self._bleu.corpus_score(outputs, references).score),  # rounding goes above 100
+        }
+
+
+def translate_prompt(sentence: str, src: str, tgt: str) -> str:
+    """Asks for a translation; languages without a known name are shown by their code."""
+    languages = f"from {LANGUAGES.get(src, src)} to {LANGUAGES.get(tgt, tgt)}"
+    return f"Translate the following sentence {languages}. Write only the translation.\n\n{sentence}"
+
+
+def first_line(completion: str) -> str | None:
+    """The first line with anything on it, after the thinking; what follows it is comment, not translation."""
+    lines = map(str.strip, without_thinking(completion).split("\n"))
+    return next((line for line in lines if line), None)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def tokenizer_for(language: str) -> str:
+    """sacrebleu's tokenizer for BLEU: characters where words are not spaced. None of them is downloaded."""
+    return TOKENIZERS.get(re.split("[-_]", language.lower())[0], "13a")
+
+
+def sentence_metrics(name: str, language: str) -> list[BLEU | CHRF]:
+    """The metrics whose mean is the likeness of two sentences of `language`: bleu, chrf, or mean (both)."""
+    bleu = BLEU(effective_order=True, tokenize=tokenizer_for(language))
+    chrf = CHRF(word_order=2)
+    return {"bleu": [bleu], "chrf": [chrf], "mean": [bleu, chrf]}[name]
+
+
+def signature(metric: BLEU | CHRF) -> str:
+    """sacrebleu's description of a metric: name, settings, version; complete only after a first score."""
+    name = metric.sentence_score("a", ["a"]).name
+    return f"{name} {metric.get_signature()}"
+
+
+# --- data sets ---
+
+
+def read_sentences(dataset: str, src: str, tgt: str) -> list[Problem]:
+    """Sentences of `src`, with their translations into `tgt` as gold where the data set has them.
+
+    `dataset` is a folder with <name>.<src> and, if there are references, <name>.<tgt>, line by line; or such
+    a path without the ending, folder/name; or a JSON-lines file with a column `src` and perhaps one `tgt`.
+
+    Raises:
+        UserError: nothing of this is there, or it cannot be read.
+    """
+    path = Path(dataset)
+    if path.is_dir():
+        return _parallel(_stem(path, src), src, tgt)
+    if not path.exists() and _with_ending(path, src).is_file():
+        return _parallel(path, src, tgt)
+    rows = read_jsonl(path)
+    source = column(rows, path, src, (), "src")
+    target = tgt if tgt in columns(rows) else None
+    problems = []
+    for row in rows:
+        text = text_at(row, path, source, needed=True) or ""
+        gold = text_at(row, path, target, needed=False) if target else None
+        problems.append(_problem(f"{path.name}:{getattr(row, 'line', '?')}", text, gold))
+    return problems
+
+
+def _problem(id: str, text: str, gold: str | None) -> Problem:
+    # An answer is one line, so a source of several could never be recovered.
+    return Problem(id, " ".join(text.split()), " ".join(gold.split()) or None if gold else None)
+
+
+def _with_ending(stem: Path, language: str) -> Path:
+    return stem.parent / f"{stem.name}.{language}"
+
+
+def _stem(folder: Path, src: str) -> Path:
+    """The one <name> for which folder/<name>.<src> exists."""
+    found = sorted(p for p in folder.iterdir() if p.name.endswith(f".{src}") and p.is_file())
+    if not found:
+        raise UserError(f"dataset: no file in {folder} ends in .{src}")
+    if len(found) > 1:
+        names = ", ".join(p.name for p in found)
+        stem = folder / found[0].name.removesuffix(f".{src}")
+        raise UserError(
+            f"dataset: several files in {folder} end in .{src} ({names}); name one, such as {stem}"
+        )
+    return found[0].parent / found[0].name.removesuffix(f".{src}")
+
+
+def _parallel(stem: Path, src: str, tgt: str) -> list[Problem]:
+    source, target = _with_ending(stem, src), _with_ending(stem, tgt)
+    lines = read_lines(source)
+    golds = read_lines(target) if target.is_file() else [""] * len(lines)
+    if len(golds) != len(lines):
+        raise UserError(
+            f"dataset: {source.name} and {target.name} must have as many lines as each other, "
+            f"got {len(lines):,} and {len(golds):,}"
+        )
+    pairs = enumerate(zip(lines, golds, strict=True), start=1)
+    return [_problem(f"{source.name}:{k}", text, gold) for k, (text, gold) in pairs if text.strip()]

@@ -1,0 +1,178 @@
+"""Questions with numbers in them, from a JSON-lines file: hide one number, find it again from the answer.
+
+    primal   Natalia sold clips to 48 friends in April and half as many in May. How many in all?   -> 72
+    dual     Natalia sold clips to Vqk friends in April and half as many in May. How many in all?
+             The final answer is \\boxed{72}. What is Vqk?                                         -> 48
+
+DuPO, section 3.4 and appendix A: numbers are found by rule (`dupo.tasks.numbers`), one is hidden per dual
+behind a fresh name, and the dual sees the final answer only, never how it was reached.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from dupo.config import Config, UserError
+from dupo.records import Dual, Problem
+from dupo.tasks.files import column, columns, keyed_hash, make_split, read_jsonl, text_at
+from dupo.tasks.numbers import (
+    Number,
+    final_answer,
+    find_numbers,
+    last_boxed,
+    last_number,
+    normalise,
+    parse_number,
+)
+
+QUESTION_COLUMNS = ("question", "problem", "prompt")
+ANSWER_COLUMNS = ("answer", "solution")
+LETTERS = "bcdfghjkmnpqrstvwxz"  # no vowels: a name never reads as a word; no l, which looks like 1
+LONGEST_SHORT_ANSWER = 4  # words; a gold answer of more words is a sentence that ends on its number
+
+PRIMAL = """{question}
+
+Think step by step. At the end, write the final answer, and nothing else, inside \\boxed{{}}."""
+
+TEMPLATES = (
+    """{known}
+
+One number of this problem was replaced by {variable}. The final answer of the problem is \\boxed{{{answer}}}.
+Work out, step by step, which number {variable} stands for, and write it inside \\boxed{{}}.""",
+    """The problem below has the final answer \\boxed{{{answer}}}, but one of its numbers is unknown and is \
+called {variable}.
+
+{known}
+
+What must {variable} be? Reason step by step and end with its value inside \\boxed{{}}.""",
+    """Work backwards in this problem, where {variable} stands for an unknown number:
+
+{known}
+
+Its solution ends with the final answer \\boxed{{{answer}}}. Find the value of {variable}, step by step, and \
+give it inside \\boxed{{}}.""",
+    """{known}
+
+Take it as given that the final answer here is \\boxed{{{answer}}}. Which value of {variable} leads to it? \
+Show your steps, then put the value of {variable} inside \\boxed{{}}.""",
+)
+
+
+class WordProblems:
+    """See `dupo.tasks.Task`. Problems with no number to hide are left out of `train`.
+
+    Attributes:
+        notes: what was read, one line each, for the start-up table.
+    """
+
+    headline = "accuracy"
+
+    def __init__(self, config: Config) -> None:
+        if config.dataset is None:
+            raise UserError("dataset: the word_problems task needs a JSON-lines file, got none")
+        self.seed, self.duals_per_prompt = config.seed, config.duals_per_prompt
+        problems = read_problems(config.dataset, config, answers_needed=False)
+        apart = config.eval_dataset and read_problems(config.eval_dataset, config, answers_needed=True)
+        maskable = {p.text for p in problems if maskable_numbers(p.text)}
+        if not maskable:
+            name = Path(config.dataset).name
+            raise UserError(f"dataset: none of the {len(problems):,} problems of {name} has a number to hide")
+        train, self.held_out = make_split(problems, apart or None, config.eval_size)
+        self.train = [p for p in train if p.text in maskable]
+        if not self.train:
+            raise UserError("dataset: no problem that is left to train on has a number to hide")
+        with_number = sum(p.text in maskable for p in problems)
+        self.notes = [
+            f"{len(problems):,} problems read; {with_number:,} with a number to mask; "
+            f"{len(self.held_out):,} held out"
+        ]
+        if not self.held_out:
+            self.notes.append("no held-out problem with a known answer: accuracy cannot be given")
+
+    def prompt(self, problem: Problem) -> str:
+        return PRIMAL.format(question=problem.text)
+
+    def answer(self, problem: Problem, completion: str) -> str | None:
+        return final_answer(completion)
+
+    def duals(self, problem: Problem) -> list[Dual]:
+        numbers = list(enumerate(maskable_numbers(problem.text)))
+        if 0 < self.duals_per_prompt < len(numbers):
+            numbers.sort(key=lambda pair: keyed_hash(f"{pair[0]} {problem.text}", f"which {self.seed}"))
+            numbers = sorted(numbers[: self.duals_per_prompt])
+        return [self._hide(problem.text, number, index) for index, number in numbers]
+
+    def _hide(self, text: str, number: Number, index: int) -> Dual:
+        rng = random.Random(keyed_hash(f"{index} {text}", f"name {self.seed}"))
+        folded, tries = text.casefold(), 0
+        while True:
+            name = "V" + "".join(rng.choice(LETTERS) for _ in range(2 + tries // 20))
+            known = text[: number.start] + name + text[number.end :]
+            if name.casefold() not in folded and known.count(name) == 1:
+                return Dual(known, number.surface, name)
+            tries += 1
+
+    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> str:
+        template = TEMPLATES[keyed_hash(dual.known, f"template {self.seed}") % len(TEMPLATES)]
+        answer = without_unknown(answer, dual)
+        return template.format(known=dual.known, variable=dual.variable, answer=answer)
+
+    def distance(self, dual: Dual, completion: str) -> float | None:
+        found = final_answer(completion)
+        return None if found is None else float(found != normalise(dual.unknown))
+
+    def score(self, problem: Problem, answer: str | None) -> float:
+        return float(answer is not None and answer == problem.gold)
+
+    def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
+        right = sum(self.score(p, a) for p, a in zip(problems, answers, strict=True))
+        return {"accuracy": right / len(problems)}
+
+
+def read_problems(path: str, config: Config, *, answers_needed: bool) -> list[Problem]:
+    """The problems of a JSON-lines file, gold answers extracted and normalised where it has them.
+
+    Raises:
+        UserError: the file, or a column that is named or needed, is missing or cannot be read.
+    """
+    rows = read_jsonl(path)
+    question = column(rows, path, config.question_column, QUESTION_COLUMNS, "question_column")
+    answer = None
+    if answers_needed or config.answer_column is not None or set(ANSWER_COLUMNS) & set(columns(rows)):
+        answer = column(rows, path, config.answer_column, ANSWER_COLUMNS, "answer_column")
+    problems = []
+    for row in rows:
+        text = text_at(row, path, question, needed=True) or ""
+        solution = text_at(row, path, answer, needed=False) if answer is not None else None
+        gold = gold_answer(solution) if solution is not None else None
+        problems.append(Problem(f"{Path(path).name}:{getattr(row, 'line', '?')}", text, gold))
+    return problems
+
+
+def gold_answer(solution: str) -> str | None:
+    """The final answer that a data set states: after ####, in \\boxed{}, the whole of a short text, or the
+    last number of a long one; normalised. None if there is none of these."""
+    if "####" in solution or last_boxed(solution) is not None:
+        return final_answer(solution)
+    if parse_number(solution) is None and len(solution.split()) > LONGEST_SHORT_ANSWER:
+        return last_number(solution)
+    return normalise(solution)
+
+
+def maskable_numbers(text: str) -> list[Number]:
+    """The numbers that may be hidden, from left to right."""
+    return [n for n in find_numbers(text) if n.skip is None]
+
+
+def without_unknown(answer: str, dual: Dual) -> str:
+    """An answer that is more than one number, with the hidden value in it replaced by the variable.
+
+    Otherwise "(72, 48)" would tell the dual what to say, and the policy would learn to write that.
+    """
+    if parse_number(answer) is not None:
+        return answer
+    hidden = parse_number(dual.unknown)
+    for number in reversed(find_numbers(answer)):
+        if number.value == hidden:
+            answer = answer[: number.start] + dual.variable + answer[number.end :]
+    return answer

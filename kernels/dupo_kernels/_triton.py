@@ -1,0 +1,50 @@
+"""Triton where it is installed, an inert stand-in where it is not.
+
+Kernels are written against `tl`, `jit` and `device` from here, so a kernel file imports on machines without
+Triton (macOS, Windows); there `HAS_TRITON` is False, no kernel is ever launched, and the torch path serves.
+"""
+
+import types
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from torch import Tensor
+
+HAS_TRITON = find_spec("triton") is not None
+
+jit: Any
+tl: Any
+if HAS_TRITON:
+    import triton
+    import triton.language
+    from triton import knobs
+
+    jit, tl = triton.jit, triton.language
+    # Read once, like Triton does: a kernel stays what it was decorated as.
+    INTERPRET = bool(knobs.runtime.interpret)
+else:
+    # `constexpr` alone is evaluated when a kernel file is imported: in annotations and module constants.
+    jit, tl = (lambda *_, **__: lambda fn: fn), types.SimpleNamespace(constexpr=float)
+    INTERPRET = False
+
+
+def runs_on_triton(tensor: Tensor) -> bool:
+    """Whether the kernels serve this tensor: on a GPU, or anywhere under TRITON_INTERPRET; not float64."""
+    return HAS_TRITON and (tensor.is_cuda or INTERPRET) and tensor.dtype.itemsize <= 4
+
+
+def device(fn: Callable[..., Any]) -> Any:
+    """The same source as a Triton device function: `ops` becomes `triton.language`.
+
+    Module functions that `fn` calls are converted with it, and module floats become constexprs, because a
+    Triton function may read globals of no other kind.
+    """
+    bound: dict[str, Any] = {"ops": tl}
+    for name in fn.__code__.co_names:
+        value = fn.__globals__.get(name)
+        if isinstance(value, types.FunctionType):
+            bound[name] = device(value)
+        elif isinstance(value, float):
+            bound[name] = tl.constexpr(value)
+    return jit(types.FunctionType(fn.__code__, fn.__globals__ | bound, fn.__name__))

@@ -1,0 +1,52 @@
+"""What every test may rely on: no network, one thread, the same examples in every run, and these fixtures."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
+
+# Before torch is imported, and inherited by the processes that tests start. One thread: the tensors are
+# small, and a sum split over another number of threads has other last bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+settings.register_profile("dupo", deadline=None, derandomize=True)
+settings.load_profile("dupo")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real data that stands beside the repository on some machines."""
+    path = ROOT.parent / "shared/data"
+    if not path.is_dir():
+        pytest.skip("no shared/data beside the repository")
+    return path
+
+
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def run_python() -> RunPython:
+    """Runs `python ARGS` in a process of its own that finds the packages, installed or not.
+
+    `env` adds variables to the present ones; None takes one away. The result is not checked.
+    """
+
+    def run(
+        *args: str, env: Mapping[str, str | None] | None = None, cwd: Path = ROOT, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        changed = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]), **(env or {})}
+        variables = {name: value for name, value in {**os.environ, **changed}.items() if value is not None}
+        return subprocess.run(
+            [sys.executable, *args], env=variables, cwd=cwd, timeout=timeout, capture_output=True, text=True
+        )
+
+    return run

@@ -1,0 +1,327 @@
+"""The shape of the code, read from its source text: who may import whom, and how large a piece may grow.
+
+A rule is a function from one file to the complaints it has about it. Every rule meets every file of the
+project, then one text that breaks it and one that only looks as if it did.
+"""
+
+import ast
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("kernels", "dupo", "bench", "csrc", "tests", "examples")
+SUFFIXES = {".py", ".pyi", ".cpp", ".hpp"}
+
+# Inside dupo a module imports only what stands to its left.
+LAYERS = ["records", "config", "log", "text", "tokenizer", "tasks", "duality", "rewards", "attention"]
+LAYERS += ["policy", "rollout", "checkpoint", "evaluate", "warmup", "display", "chart", "report", "session"]
+ENTRY_POINTS = {"train", "__main__"}  # programs: they import the layers and nothing imports them
+USES_TRANSFORMERS = {"dupo/tokenizer.py", "dupo/policy.py", "dupo/rollout.py"}
+KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
+
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 120
+
+
+@dataclass(frozen=True)
+class File:
+    """`path` as seen from the repository's root, with forward slashes."""
+
+    path: str
+    source: str
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(ast.parse(self.source))) if self.name.endswith((".py", ".pyi")) else []
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def lines(self) -> int:
+        return len(self.source.splitlines())
+
+    def under(self, *folders: str) -> bool:
+        return self.path.split("/")[0] in folders
+
+    @cached_property
+    def imports(self) -> list[str]:
+        """Absolute dotted names, `from a import b` as a.b, at any depth of the code."""
+        package = self.path.removeprefix("kernels/").split("/")[:-1]
+        found = []
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                found += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                parents = package[: len(package) - node.level + 1] if node.level else []
+                base = ".".join([*parents, *([node.module] if node.module else [])])
+                found += [f"{base}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
+                found += [a.value for a in node.args[:1] if _is_text(a)]  # type: ignore[attr-defined]
+        return found
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _is_text(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _starts_with(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+# --- imports ---
+
+
+def imports_point_downwards(file: File) -> Iterator[str]:
+    if not file.under("dupo"):
+        return
+    parts = file.path.split("/")
+    here = parts[1].removesuffix(".pyi").removesuffix(".py")
+    if here not in {*LAYERS, *ENTRY_POINTS, "__init__", "_C"}:
+        yield f"{here} has no place in LAYERS or ENTRY_POINTS"
+        return
+    allowed = LAYERS[: LAYERS.index(here)] if here in LAYERS else LAYERS if here in ENTRY_POINTS else []
+    for name in file.imports:
+        target = name.split(".")[1] if name.startswith("dupo.") else ""
+        known = target in LAYERS or target in ENTRY_POINTS
+        if known and target not in allowed and not (target == here and len(parts) > 2):
+            yield f"imports {name}, which does not stand to the left of {here}"
+
+
+def packages_stay_apart(file: File) -> Iterator[str]:
+    if file.under("kernels", "dupo"):
+        yield from (f"imports {n}" for n in file.imports if n.split(".")[0] in ("bench", "tests", "examples"))
+    if file.under("kernels"):
+        allowed = KERNELS_MAY_IMPORT | ({"triton"} if file.name == "_triton.py" else set())
+        yield from (f"imports {name}" for name in file.imports if name.split(".")[0] not in allowed)
+
+
+def extension_has_one_face(file: File) -> Iterator[str]:
+    if file.under("dupo", "kernels") and file.path != "dupo/text.py":
+        yield from (f"imports {name}" for name in file.imports if _starts_with(name, "dupo._C"))
+
+
+def transformers_is_confined(file: File) -> Iterator[str]:
+    if file.under("dupo") and file.path not in USES_TRANSFORMERS:
+        yield from (f"imports {name}" for name in file.imports if _starts_with(name, "transformers"))
+
+
+def triton_stays_in_kernels(file: File) -> Iterator[str]:
+    if file.under("dupo"):
+        yield from (f"imports {name}" for name in file.imports if _starts_with(name, "triton"))
+
+
+def imports_are_not_tried(file: File) -> Iterator[str]:
+    if not file.under("kernels", "dupo"):
+        return
+    for node in file.nodes:
+        if not isinstance(node, ast.Try):
+            continue
+        inside = [n for statement in node.body for n in ast.walk(statement)]
+        caught = [n for h in node.handlers if h.type for n in ast.walk(h.type) if isinstance(n, ast.Name)]
+        if node.handlers and any(isinstance(n, ast.Import | ast.ImportFrom) for n in inside):
+            yield f"line {node.lineno}: an import inside try/except; look with find_spec"
+        if any(n.id in ("ImportError", "ModuleNotFoundError") for n in caught):
+            yield f"line {node.lineno}: catches a failed import; look with find_spec"
+
+
+def interpreter_is_the_users_choice(file: File) -> Iterator[str]:
+    """Reading TRITON_INTERPRET is fine, putting it anywhere is not."""
+    if not file.under("kernels", "dupo"):
+        return
+    for node in file.nodes:
+        written: list[ast.expr | None] = []
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            written = [node.slice]
+        elif isinstance(node, ast.Dict):
+            written = list(node.keys)
+        elif isinstance(node, ast.Call) and _called(node) in ("setdefault", "putenv", "setenv"):
+            written = list(node.args[:1])
+        elif isinstance(node, ast.keyword) and node.arg == "TRITON_INTERPRET":
+            yield f"line {node.lineno}: sets TRITON_INTERPRET"
+        if any(_is_text(key) and key.value == "TRITON_INTERPRET" for key in written):  # type: ignore[union-attr]
+            yield f"line {node.lineno}: sets TRITON_INTERPRET"  # type: ignore[attr-defined]
+
+
+def cpp_knows_python_in_one_place(file: File) -> Iterator[str]:
+    if not file.under("csrc"):
+        return
+    for system, own in re.findall(r'#\s*include\s*(?:<([^>]+)>|"([^"]+)")', file.source):
+        if system.startswith("pybind11") or system == "Python.h":
+            if file.name != "bindings.cpp":
+                yield f"includes <{system}>"
+        elif "/" in system or "." in system or "/" in own:
+            yield f"includes {system or own}, which is neither the standard library nor a file of csrc/"
+
+
+# --- names and sizes ---
+
+
+def names_shadow_nothing(file: File) -> Iterator[str]:
+    if file.name in ("kernels.py", "types.py", "math.py"):
+        yield "shadows another module when its folder is on sys.path"
+    if file.path == "kernels/__init__.py":
+        yield "would stand in front of Hugging Face's `kernels` and break transformers"
+
+
+def files_are_short(file: File) -> Iterator[str]:
+    if file.under("kernels", "dupo", "bench", "csrc") and file.lines > MAX_FILE_LINES:
+        yield f"{file.lines} lines, at most {MAX_FILE_LINES}"
+
+
+def functions_are_short(file: File) -> Iterator[str]:
+    """Triton kernels are exempt. The docstring of a keyword-only public entry point in kernels/ is not
+    counted: it is the reference page of a dozen arguments."""
+    if not file.under("kernels", "dupo", "bench"):
+        return
+    for node in file.nodes:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if any(re.search(r"\b_?jit\b", ast.unparse(decorator)) for decorator in node.decorator_list):
+            continue
+        length = (node.end_lineno or node.lineno) - node.lineno + 1
+        if file.under("kernels") and not node.name.startswith("_") and node.args.kwonlyargs:
+            length -= len((ast.get_docstring(node, clean=False) or "").splitlines())
+        if length > MAX_FUNCTION_LINES:
+            yield f"{node.name}: {length} lines, at most {MAX_FUNCTION_LINES}"
+        names = [a.arg for a in node.args.posonlyargs + node.args.args]
+        positional = len(names) - (names[:1] in (["self"], ["cls"], ["ctx"]))
+        if positional > MAX_POSITIONAL:
+            yield f"{node.name}: {positional} positional arguments, at most {MAX_POSITIONAL}"
+
+
+RULES: list[Callable[[File], Iterator[str]]] = [
+    imports_point_downwards,
+    packages_stay_apart,
+    extension_has_one_face,
+    transformers_is_confined,
+    triton_stays_in_kernels,
+    imports_are_not_tried,
+    interpreter_is_the_users_choice,
+    cpp_knows_python_in_one_place,
+    names_shadow_nothing,
+    files_are_short,
+    functions_are_short,
+]
+
+
+def project_files() -> list[File]:
+    paths = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*")) if p.suffix in SUFFIXES]
+    return [File(p.relative_to(ROOT).as_posix(), p.read_text(encoding="utf-8")) for p in paths]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_project_keeps(rule: Callable[[File], Iterator[str]]) -> None:
+    complaints = [f"{file.path}: {complaint}" for file in project_files() for complaint in rule(file)]
+    assert not complaints, "\n".join(complaints)
+
+
+def test_every_folder_is_looked_at() -> None:
+    seen = {file.path.split("/")[0] for file in project_files()}
+    assert {"dupo", "bench", "csrc", "tests"} <= seen
+
+
+def test_median_file_is_short() -> None:
+    sizes = [file.lines for file in project_files() if file.under("kernels", "dupo", "bench", "csrc")]
+    assert statistics.median(sizes) <= MEDIAN_FILE_LINES, sorted(sizes)
+
+
+def test_loop_fits_one_screen() -> None:
+    """`train` reads as the method; the general cap would hold it to the same length, but not to its name."""
+    path = ROOT / "dupo/train.py"
+    if not path.is_file():
+        pytest.skip("no dupo/train.py")
+    functions = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)]
+    sizes = [(n.end_lineno or 0) - n.lineno + 1 for n in functions if n.name == "train"]
+    assert len(sizes) == 1
+    assert sizes[0] <= MAX_FUNCTION_LINES
+
+
+LONG = "\n".join(["def f():", *["    x = 1"] * MAX_FUNCTION_LINES])
+LONG_DOCSTRING = "-\n" * MAX_FUNCTION_LINES
+MANY = ", ".join(f"a{i}" for i in range(MAX_POSITIONAL + 1))
+KERNEL = "kernels/dupo_kernels/linear.py"
+
+BROKEN = [
+    (imports_point_downwards, "dupo/config.py", "import dupo.policy"),
+    (imports_point_downwards, "dupo/config.py", "from dupo.policy import load"),
+    (imports_point_downwards, "dupo/config.py", "from dupo import policy"),
+    (imports_point_downwards, "dupo/config.py", "from . import policy"),
+    (imports_point_downwards, "dupo/config.py", "from .policy import load"),
+    (imports_point_downwards, "dupo/config.py", "def f():\n    from dupo.policy import load"),
+    (imports_point_downwards, "dupo/config.py", "importlib.import_module('dupo.policy')"),
+    (imports_point_downwards, "dupo/tasks/arithmetic.py", "from ..policy import load"),
+    (imports_point_downwards, "dupo/policy.py", "from dupo.train import train"),
+    (imports_point_downwards, "dupo/__main__.py", "from dupo import train"),
+    (imports_point_downwards, "dupo/__init__.py", "from dupo.train import train"),
+    (imports_point_downwards, "dupo/utils.py", ""),
+    (packages_stay_apart, KERNEL, "from dupo.records import Batch"),
+    (packages_stay_apart, KERNEL, "import numpy as np"),
+    (packages_stay_apart, KERNEL, "import triton"),
+    (packages_stay_apart, "dupo/train.py", "from bench.harness import timed"),
+    (extension_has_one_face, "dupo/rollout.py", "from dupo import _C"),
+    (extension_has_one_face, "dupo/rollout.py", "from dupo._C import pack"),
+    (transformers_is_confined, "dupo/train.py", "from transformers import AutoModel"),
+    (triton_stays_in_kernels, "dupo/policy.py", "import triton.language as tl"),
+    (imports_are_not_tried, KERNEL, "try:\n    import triton\nexcept Exception:\n    triton = None"),
+    (imports_are_not_tried, "dupo/log.py", "try:\n    f('wandb')\nexcept (ImportError, OSError):\n    pass"),
+    (interpreter_is_the_users_choice, KERNEL, "os.environ['TRITON_INTERPRET'] = '1'"),
+    (interpreter_is_the_users_choice, KERNEL, "os.environ.setdefault('TRITON_INTERPRET', '1')"),
+    (interpreter_is_the_users_choice, KERNEL, "os.environ.update({'TRITON_INTERPRET': '1'})"),
+    (interpreter_is_the_users_choice, KERNEL, "os.environ.update(TRITON_INTERPRET='1')"),
+    (cpp_knows_python_in_one_place, "csrc/packing.cpp", "#include <pybind11/numpy.h>"),
+    (cpp_knows_python_in_one_place, "csrc/bindings.cpp", "#include <torch/extension.h>"),
+    (names_shadow_nothing, "bench/kernels.py", ""),
+    (names_shadow_nothing, "dupo/tasks/math.py", ""),
+    (names_shadow_nothing, "kernels/__init__.py", ""),
+    (files_are_short, "csrc/packing.cpp", "\n" * (MAX_FILE_LINES + 1)),
+    (functions_are_short, "dupo/log.py", LONG),
+    (functions_are_short, KERNEL, LONG),
+    (functions_are_short, "dupo/log.py", f"def f({MANY}): ..."),
+    (functions_are_short, KERNEL, f"def f({MANY}): ..."),
+]
+
+KEPT = [
+    (imports_point_downwards, "dupo/config.py", "from dupo import __version__\nimport policy"),
+    (imports_point_downwards, "dupo/policy.py", "from .records import Batch\nfrom dupo import text"),
+    (imports_point_downwards, "dupo/tasks/arithmetic.py", "from dupo.tasks.numbers import find"),
+    (imports_point_downwards, "dupo/train.py", "from dupo import report"),
+    (packages_stay_apart, "kernels/dupo_kernels/_triton.py", "import triton"),
+    (packages_stay_apart, KERNEL, "import torch\nfrom dupo_kernels._triton import tl\nfrom . import weights"),
+    (extension_has_one_face, "dupo/text.py", "from dupo import _C"),
+    (transformers_is_confined, "dupo/policy.py", "from transformers import AutoModel"),
+    (triton_stays_in_kernels, "dupo/policy.py", "find_spec('triton')"),
+    (imports_are_not_tried, "dupo/log.py", "import json\ntry:\n    f()\nexcept ValueError:\n    pass"),
+    (interpreter_is_the_users_choice, KERNEL, "on = os.environ['TRITON_INTERPRET'] == '1'"),
+    (interpreter_is_the_users_choice, KERNEL, "on = os.environ.get('TRITON_INTERPRET')"),
+    (cpp_knows_python_in_one_place, "csrc/bindings.cpp", "#include <pybind11/numpy.h>\n#include <set>"),
+    (names_shadow_nothing, "kernels/dupo_kernels/__init__.py", ""),
+    (files_are_short, "csrc/packing.cpp", "\n" * MAX_FILE_LINES),
+    (functions_are_short, KERNEL, f"@triton.jit(do_not_specialize=['n'])\n{LONG}"),
+    (functions_are_short, KERNEL, f"def f(x, *, {MANY}):\n    '''{LONG_DOCSTRING}'''"),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), BROKEN)
+def test_rule_catches(rule: Callable[[File], Iterator[str]], path: str, source: str) -> None:
+    assert list(rule(File(path, source)))
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), KEPT)
+def test_rule_allows(rule: Callable[[File], Iterator[str]], path: str, source: str) -> None:
+    assert not list(rule(File(path, source)))
+
+
+def test_every_rule_is_shown_to_catch() -> None:
+    assert {rule for rule, _, _ in BROKEN} == set(RULES) == {rule for rule, _, _ in KEPT}

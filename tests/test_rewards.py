@@ -1,0 +1,134 @@
+"""Duals, rewards and advantages, on answers written by hand."""
+
+import math
+
+import pytest
+import torch
+
+from dupo.config import parse
+from dupo.duality import dual_figures, reconstruct
+from dupo.evaluate import concordance
+from dupo.records import Completion, Problem, Rollout
+from dupo.rewards import ARMS, Env, group_advantages
+from dupo.tasks.arithmetic import Arithmetic, write
+
+# 123+456=579 and 500-321=179, in the task's own writing
+PROBLEMS = [Problem("a", "#321+654=", gold="9750"), Problem("b", "#005-123=", gold="9710")]
+RIGHT, WRONG, OTHER = "9750", "8750", "7750"
+
+
+def rollout(*groups):
+    blank = Completion([1], [0.0], "", False)
+    answers = [list(g) for g in groups]
+    return Rollout(PROBLEMS[: len(groups)], [[1]] * len(groups), [[blank] * len(g) for g in groups], answers)
+
+
+def solver(prompts):
+    """A perfect dual model: solves the masked equation for the hidden operand, whatever the answer."""
+    replies = []
+    for prompt in prompts:
+        op = "+" if "+" in prompt else "-"
+        first, _, rest = prompt[1:].partition(op)
+        second, _, answer = rest.rstrip(":").partition("=")
+        a, b, c = (int(x[::-1]) if x != "?" else None for x in (first, second, answer))
+        sign = 1 if op == "+" else -1
+        hidden = c - sign * b if a is None else sign * (c - a)
+        replies.append([write(hidden, 3) if 0 <= hidden < 1000 else "???"])
+    return replies
+
+
+def env(ask=solver, *options, seed=0):
+    config = parse([*options])
+    return Env(Arithmetic(config), ask, config, seed)
+
+
+def test_a_right_answer_is_recovered_and_a_wrong_one_is_not():
+    found = ARMS["dual"](rollout([RIGHT, WRONG, RIGHT, None], ["9710", "0000", None, None]), env())
+    assert found.rewards.tolist() == [[1, 0, 1, 0], [1, 0, 0, 0]]
+
+
+def test_every_different_answer_is_asked_once():
+    asked = []
+
+    def ask(prompts):
+        asked.extend(prompts)
+        return solver(prompts)
+
+    found = ARMS["dual"](rollout([RIGHT, WRONG, RIGHT, RIGHT]), env(ask))
+    assert len(asked) == len(set(asked)) == 4  # two answers, two operands each
+    assert found.figures["dual/prompts"] == 4
+    assert found.figures["dual/cache_hit_rate"] == 0.5
+
+
+def test_figures_of_duals():
+    answers = [[RIGHT, WRONG, None, RIGHT]]
+    replies = iter([["321"], ["654"], ["x"], ["999"]])
+    found = reconstruct(env().task, PROBLEMS[:1], answers, lambda prompts: [next(replies) for _ in prompts])
+    figures = dual_figures(answers, found)
+    assert figures["dual/reconstruct_rate"] == 0.5
+    assert figures["dual/none_rate"] == 0.25
+    assert figures["completions/none_rate"] == 0.25
+
+
+def test_mean_over_duals_and_samples_and_both_shapes():
+    def ask(prompts):  # of four samples: first operand three right, second none (one of them unreadable)
+        return [["321", "321", "321", "999"] if p.startswith("@?") else ["?", "000", "001", "002"] for p in prompts]
+
+    options = ["--dual_samples", "4", "--dual_temperature", "1"]
+    linear = ARMS["dual"](rollout([RIGHT, RIGHT]), env(ask, *options)).rewards
+    assert linear[0, 0].item() == pytest.approx(3 / 8)
+    shaped = env(ask, *options, "--reward_shape", "exp", "--reward_lambda", "2")
+    expected = (3 + 4 * math.exp(-2)) / 8  # the unreadable sample counts 0, not exp(-lambda)
+    assert ARMS["dual"](rollout([RIGHT, RIGHT]), shaped).rewards[0, 0].item() == pytest.approx(expected)
+
+
+def test_gold_majority_random_and_shuffled():
+    mixed = rollout([RIGHT, WRONG, WRONG, None], ["9710", "0000", "1111", None])
+    assert ARMS["gold"](mixed, env()).rewards.tolist() == [[1, 0, 0, 0], [1, 0, 0, 0]]
+    assert ARMS["majority"](mixed, env()).rewards.tolist() == [[0, 1, 1, 0], [1, 0, 0, 0]]
+    assert ARMS["majority"](rollout([None, None]), env()).rewards.tolist() == [[0, 0]]
+    many = rollout([RIGHT, *[WRONG] * 3] * 50)
+    honest, dealt = ARMS["dual"](many, env()).rewards, ARMS["shuffled"](many, env()).rewards
+    assert sorted(honest.flatten().tolist()) == sorted(dealt.flatten().tolist())
+    assert not torch.equal(honest, dealt)
+    coins = ARMS["random"](rollout([RIGHT] * 1000), env()).rewards
+    assert set(coins.flatten().tolist()) == {0.0, 1.0}
+    assert abs(coins.mean().item() - 0.5) < 0.08
+    assert torch.equal(coins, ARMS["random"](rollout([RIGHT] * 1000), env()).rewards)
+    assert not torch.equal(coins, ARMS["random"](rollout([RIGHT] * 1000), env(seed=1)).rewards)
+
+
+def test_random_ignores_the_answers():
+    first = ARMS["random"](rollout([RIGHT] * 20), env()).rewards
+    assert torch.equal(first, ARMS["random"](rollout([WRONG] * 20), env()).rewards)
+
+
+def test_advantages_by_group_batch_and_none():
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
+    plain, figures = group_advantages(rewards, "none")
+    assert torch.allclose(plain, rewards - rewards.mean(-1, keepdim=True))
+    assert figures["frac_reward_zero_std"] == pytest.approx(1 / 3)
+    assert figures["reward"] == pytest.approx(7 / 12)
+    group, _ = group_advantages(rewards, "group")
+    assert group[0, 0].item() == pytest.approx(0.5 / (math.sqrt(1 / 3) + 1e-4), rel=1e-5)
+    batch, _ = group_advantages(rewards, "batch")
+    assert batch[2, 3].item() == pytest.approx(0.75 / (rewards.std().item() + 1e-4), rel=1e-5)
+    assert all((a[1] == 0).all() for a in (plain, group, batch))
+
+
+def test_equal_rewards_give_exact_zeros_whatever_their_value():
+    advantages, figures = group_advantages(torch.full((3, 8), 0.1), "group")  # 0.1 is no binary fraction
+    assert (advantages == 0).all()
+    assert figures["frac_reward_zero_std"] == 1 and figures["reward_std"] == 0
+
+
+def test_concordance_is_the_area_under_the_curve():
+    assert concordance([0.9, 0.1], [1, 0]) == 1
+    assert concordance([0.1, 0.9], [1, 0]) == 0
+    assert concordance([0.5, 0.5], [1, 0]) == 0.5
+    assert concordance([1, 1], [1, 1]) is None
+    rng = torch.Generator().manual_seed(0)
+    reward, quality = torch.rand(60, generator=rng).round(decimals=1), torch.rand(60, generator=rng).round(decimals=1)
+    pairs = [(i, j) for i in range(60) for j in range(60) if quality[i] > quality[j]]
+    wins = sum(float(reward[i] > reward[j]) + 0.5 * float(reward[i] == reward[j]) for i, j in pairs)
+    assert concordance(reward.numpy(), quality.numpy()) == pytest.approx(wins / len(pairs))
