@@ -1,7 +1,7 @@
 """Does the dual reward teach anything, or would any reward do? The built-in task, all arms, five seeds.
 
-    python bench/evidence.py --quick     the table and the picture of the README, about half an hour on two cores
-    python bench/evidence.py             the same, and who answers the dual: the frozen, the live, an averaged model
+    python bench/evidence.py --quick     what the README shows, about half an hour on two cores
+    python bench/evidence.py             the same, and who answers the dual: frozen, live, averaged model
 
 Every seed has one warm-up; all its arms start from those weights. Runs that are there already are not run
 again, so the script can be stopped and started. Writes bench/results/evidence_<device>_<date>_<sha>.json,
@@ -44,7 +44,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        return "-".join([self.arm.replace(" ", "_"), *filter(None, [self.rate.replace(" / ", "div")]), str(self.seed)])
+        return "-".join(
+            [self.arm.replace(" ", "_"), *filter(None, [self.rate.replace(" / ", "div")]), str(self.seed)]
+        )
 
 
 def grid(quick: bool, seeds: int) -> list[Run]:
@@ -103,7 +105,9 @@ def warm_up_curve(seed: str, dual_run: str, out: str) -> None:
     model = policy.load_model(config, policy.model_config(config, tokenizer), torch.device("cpu"))
     warm = WarmUp(model, tokenizer, config, task)
     warm.run(lambda *_: None)
-    timings = [json.loads(line)["seconds"] for line in (Path(dual_run) / "timings.jsonl").read_text().splitlines()]
+    timings = [
+        json.loads(line)["seconds"] for line in (Path(dual_run) / "timings.jsonl").read_text().splitlines()
+    ]
     budget = timings[-1] - timings[0]
     sampler = Sampler(warm.average, tokenizer, config)
     curve, spent, labels = [[0.0, accuracy(sampler, task)["accuracy"]]], 0.0, warm.labels
@@ -139,29 +143,29 @@ def collect(runs: list[Run], folder: Path) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]], supervised: list[dict[str, Any]]) -> str:
-    """The README's table: mean over seeds and the worst seed, in points of held-out accuracy."""
-    lines = [
-        "| reward | learning rate | labels in RL | start | peak gain | final change | worst seed | reward AUC |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """The README's table, in points of held-out accuracy over the seeds."""
+    columns = (
+        "reward | learning rate | labels | start | peak gain (highest seed) | final change (lowest seed)"
+    )
+    lines = [f"| {columns} | reward AUC |", "|---" * 7 + "|"]
+
+    def line(
+        name: str, rate: float, labels: str, start: list[float], peak: list[float], change: list[float]
+    ) -> str:
+        peaks, changes = f"{mean(peak):+.1f} ({max(peak):+.1f})", f"{mean(change):+.1f} ({min(change):+.1f})"
+        return f"| {name} | {rate:.0e} | {labels} | {mean(start):.1f} | {peaks} | {changes} |"
+
     for arm, rate in dict.fromkeys((r["arm"], r["rate"]) for r in rows):
         part = [r for r in rows if (r["arm"], r["rate"]) == (arm, rate)]
-        points = {key: [100 * r[key] for r in part] for key in ("before", "peak", "change")}
-        aucs = [r["reward_auc"] for r in part if r["reward_auc"] is not None]
-        name = f"**{arm}**" if arm == "dual" else arm
-        lines.append(
-            f"| {name} | {RATES[rate]:.0e} | {'all' if arm == 'gold' else 'none'} | {mean(points['before']):.1f} "
-            f"| {mean(points['peak']):+.1f} | {mean(points['change']):+.1f} | {min(points['change']):+.1f} "
-            f"| {f'{mean(aucs):.2f}' if aucs else '-'} |"
-        )
-    change = [100 * (s["curve"][-1][1] - s["curve"][0][1]) for s in supervised]
-    peak = [100 * (max(v for _, v in s["curve"]) - s["curve"][0][1]) for s in supervised]
-    start = mean(100 * s["curve"][0][1] for s in supervised)
-    labels = mean(s["labels"] for s in supervised)
-    lines.append(
-        f"| warm-up continued, same seconds | 1e-03 | {labels:,.0f} new ones | {start:.1f} | {mean(peak):+.1f} "
-        f"| {mean(change):+.1f} | {min(change):+.1f} | - |"
-    )
+        points = [[100 * r[key] for r in part] for key in ("before", "peak", "change")]
+        name, labels = f"**{arm}**" if arm == "dual" else arm, "all" if arm == "gold" else "none"
+        auc = mean(r["reward_auc"] for r in part)
+        lines.append(line(name, RATES[rate], labels, *points) + f" {auc:.2f} |")
+    curves = [[100 * value for _, value in s["curve"]] for s in supervised]
+    start = [c[0] for c in curves]
+    peak, change = [max(c) - c[0] for c in curves], [c[-1] - c[0] for c in curves]
+    labels = f"{mean(s['labels'] for s in supervised):,.0f} new ones"
+    lines.append(line("warm-up continued for the same seconds", 1e-3, labels, start, peak, change) + " |")
     return "\n".join(lines)
 
 
@@ -172,6 +176,7 @@ def verdict(rows: list[dict[str, Any]]) -> str:
         return [100 * r[key] for r in rows if r["arm"] == arm and r["rate"] == rate]
 
     dual, gold = values("dual", "change"), values("gold", "change")
+    share = 100 * mean(dual) / mean(gold)
     collapsed, standing = [], []
     for arm in CONTROLS:
         for rate in RATES:
@@ -180,13 +185,13 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     best = {arm: max(max(values(arm, "peak", rate)) for rate in RATES) for arm in CONTROLS}
     slowest = max(r["seconds"] for r in rows if r["arm"] == "dual")
     return (
-        f"Without a label the dual arm gains {mean(dual):.1f} points in the mean over {len(dual)} seeds (worst {min(dual):.1f}), "
-        f"{100 * mean(dual) / mean(gold):.0f}% of what gold labels gain in the same loop. The best moment of any seed at any "
-        f"rate is {best['random']:+.1f} points for random, {best['shuffled']:+.1f} for shuffled and "
-        f"{best['majority']:+.1f} for majority rewards. These controls collapse, and so prove little beyond that: "
-        f"{', '.join(collapsed) or 'none'}. These stay near the start (within 12 points), and so show that the loop alone "
-        f"teaches nothing: {', '.join(standing) or 'none'}. The slowest dual run took {slowest:.0f} s on one thread, "
-        f"warm-up included, with another run beside it."
+        f"Without a label the dual arm gains {mean(dual):.1f} points in the mean over {len(dual)} seeds (lowest "
+        f"{min(dual):.1f}), {share:.0f}% of what gold labels gain in the same loop. The highest that any seed stood "
+        f"above its start at any rate is {best['random']:+.1f} points for random rewards, {best['shuffled']:+.1f} for "
+        f"shuffled and {best['majority']:+.1f} for majority. Controls that fall by more than 12 points prove only "
+        f"that a bad reward destroys: {', '.join(collapsed) or 'none'}. Those that stay near the start show that "
+        f"the loop by itself teaches nothing: {', '.join(standing) or 'none'}. The slowest dual run took "
+        f"{slowest:.0f} s on one thread, warm-up included, with another run beside it."
     )
 
 
@@ -205,7 +210,9 @@ def picture(rows: list[dict[str, Any]], supervised: list[dict[str, Any]]) -> str
     steps = TASK_DEFAULTS["arithmetic"]["max_steps"]
     marks = [steps * i / 10 for i in range(11)]
     each = [[value_at(s["curve"], x / steps * s["budget"]) for x in marks] for s in supervised]
-    series.append(Series("warm-up continued (labels)", marks, [mean(v) for v in zip(*each, strict=True)], dashed=True))
+    series.append(
+        Series("warm-up continued (labels)", marks, [mean(v) for v in zip(*each, strict=True)], dashed=True)
+    )
     return line_chart(
         series,
         title="Held-out accuracy while training (mean of the seeds)",
@@ -224,24 +231,35 @@ def publish(rows: list[dict[str, Any]], supervised: list[dict[str, Any]], comman
     sha = git_revision(Path(__file__))
     text = f"{table(rows, supervised)}\n\n{verdict(rows)}"
     name = f"evidence_cpu_{date.today():%Y%m%d}_{sha.replace('+', '-')}.json"
-    result = {"command": command, "git": sha, "runs": rows, "supervised": supervised, "defaults": asdict(Config())}
+    result = {
+        "command": command,
+        "git": sha,
+        "runs": rows,
+        "supervised": supervised,
+        "defaults": asdict(Config()),
+    }
     (ROOT / "bench" / "results").mkdir(exist_ok=True)
     (ROOT / "bench" / "results" / name).write_text(json.dumps(result, indent=1) + "\n")
     (ROOT / "docs" / "learning_curve.svg").write_text(picture(rows, supervised))
     readme = ROOT / "README.md"
     before, _, rest = readme.read_text().partition(MARKERS[0])
     _, _, after = rest.partition(MARKERS[1])
-    source = f"`{command}` made this table and the picture; every run is in [bench/results/{name}](bench/results/{name})."
+    link = f"[bench/results/{name}](bench/results/{name})"
+    source = f"Table and picture: `{command}`; every run: {link}."
     readme.write_text(f"{before}{MARKERS[0]}\n{text}\n\n{source}\n{MARKERS[1]}{after}")
     print(text)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="only what the README shows")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "evidence")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at once, one thread each")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="runs at once, one thread each"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     duals = [Run("dual", seed) for seed in range(options.seeds)]
@@ -254,7 +272,11 @@ def main() -> None:
         list(pool.map(lambda job: job(), jobs))
     found = [options.folder / f"supervised-{s}.json" for s in range(options.seeds)]
     supervised = [json.loads(file.read_text()) for file in found]
-    publish(collect([*duals, *runs], options.folder), supervised, " ".join(["python bench/evidence.py", *sys.argv[1:]]))
+    publish(
+        collect([*duals, *runs], options.folder),
+        supervised,
+        " ".join(["python bench/evidence.py", *sys.argv[1:]]),
+    )
 
 
 if __name__ == "__main__":

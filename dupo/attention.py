@@ -11,6 +11,7 @@ Transformers isolates packed sequences only under conditions that are easy to mi
 import inspect
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,9 +47,7 @@ def torch_varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     known = inspect.signature(varlen_attn).parameters
-    options: dict[str, object] = (
-        {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
-    )
+    options: dict[str, object] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
     if "scale" in known:
         options["scale"] = scale
     elif scale is not None:  # 2.10 always divides by sqrt(head_dim)
@@ -59,7 +58,7 @@ def torch_varlen(
         else:
             groups = q_TKD.shape[1] // k_TKD.shape[1]
             k_TKD, v_TKD = k_TKD.repeat_interleave(groups, 1), v_TKD.repeat_interleave(groups, 1)
-    varlen: Callable[..., Tensor] = varlen_attn
+    varlen: Callable[..., Any] = varlen_attn
     return varlen(q_TKD, k_TKD, v_TKD, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, **options)
 
 
@@ -78,11 +77,11 @@ def bucketed_sdpa(
         offsets = torch.arange(host_lengths[bucket[-1]], device=q_TKD.device)
         valid_BT = offsets < lengths[chosen, None]
         index_BT = starts[chosen, None] + offsets * valid_BT
-        padded = [
+        q, k, v = (
             x.index_select(0, index_BT.flatten()).unflatten(0, index_BT.shape).transpose(1, 2)
             for x in (q_TKD, k_TKD, v_TKD)
-        ]
-        out = F.scaled_dot_product_attention(*padded, is_causal=True, scale=scale, enable_gqa=gqa)
+        )
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=gqa)
         keep = valid_BT.flatten().nonzero()[:, 0]
         rows.append(index_BT.flatten()[keep])
         mixed.append(out.transpose(1, 2).flatten(0, 1).index_select(0, keep))
@@ -112,9 +111,7 @@ def attention_forward(
     """What a transformers layer calls: (B, heads, T, head_dim) in, (B, T, heads, head_dim) out."""
     cu_seqlens = kwargs.get("cu_seq_lens_q")
     if cu_seqlens is None:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )  # type: ignore[arg-type]
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)  # type: ignore[arg-type]
     assert isinstance(cu_seqlens, Tensor)
     longest = int(kwargs["max_length_q"])  # type: ignore[call-overload]
     window = kwargs.get("sliding_window")

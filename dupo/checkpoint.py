@@ -50,7 +50,9 @@ def find(run: Path, wanted: str) -> Path | None:
     if wanted != "latest":
         folder = Path(wanted)
         if not (folder / STATE).is_file():
-            raise UserError(f"resume_from_checkpoint: expected a checkpoint folder with a {STATE}, got {wanted}")
+            raise UserError(
+                f"resume_from_checkpoint: expected a checkpoint folder with a {STATE}, got {wanted}"
+            )
         return folder
     pointer = run / LATEST
     if not pointer.is_file():

@@ -6,23 +6,18 @@ Nothing here imports torch or transformers: help and errors come at once.
 """
 
 import argparse
-import difflib
 import hashlib
 import math
 import re
-import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-
-class UserError(Exception):
-    """Something the user can put right, in one line: what, what was expected, what was got."""
+from dupo.options import UserError, check, coerce, compose, did_you_mean, kind_of, show
 
 
 def _option(group: str, default: Any, help: str, choices: str = "", *, least: int = 1) -> Any:
@@ -136,20 +131,14 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
         max_steps=150,
         eval_size=2000,
         duals_per_prompt=0,
+        num_threads=1,  # the model is so small that a second thread only waits for the first
     )
 }
 
 _ONE_START = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint"}
 _NO_EFFECT = _ONE_START | {"num_completions_to_print", "save_steps", "save_total_limit"}
 _FREE_ON_RESUME = _NO_EFFECT | {"max_steps"}
-_NONE = {"none", "null", "~", ""}
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_INT = re.compile(r"[+-]?[0-9]{1,18}")
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
-_EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
-_ABOVE_0 = ("reward_lambda", "temperature", "adam_epsilon", "max_grad_norm")
-_BELOW_1 = ("ema_decay", "adam_beta1", "adam_beta2")
 _FIELDS: dict[str, Field[Any]] = {spec.name: spec for spec in fields(Config)}
 _BY_GROUP = {group: [n for n in _FIELDS if _FIELDS[n].metadata["group"] == group] for group in _GROUPS}
 _EPILOG = """\
@@ -183,12 +172,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     Scalars are taken as written: `tgt: no` is Norwegian, `1e-6` a number. A quoted "none" is that word.
     """
-    root = _compose(path)
+    root = compose(path)
     values: dict[str, Any] = {}
     for key, node in root.value if root else ():
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
         if name not in _FIELDS:
-            raise UserError(f"{path}: unknown key {name}{_did_you_mean(name, _FIELDS)}")
+            raise UserError(f"{path}: unknown key {name}{did_you_mean(name, _FIELDS)}")
         if name in values:
             raise UserError(f"{path}: line {key.start_mark.line + 1}: expected {name} once, got it twice")
         if not isinstance(node, yaml.ScalarNode):
@@ -201,29 +190,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def coerce(spec: Field[Any], text: str, *, quoted: bool = False) -> Any:
-    """The value that a text stands for in a field; `quoted` texts never stand for None."""
-    kind, optional = _kind(spec)
-    bare = text.strip().lower()
-    if optional and not quoted and bare in _NONE:
-        return None
-    if kind is str:
-        value: Any = text
-    elif kind is bool and bare in _TRUE + _FALSE:
-        value = bare in _TRUE
-    elif (kind is int and _INT.fullmatch(bare)) or (kind is float and _FLOAT.fullmatch(bare)):
-        value = kind(bare)
-    else:
-        raise UserError(f"{spec.name}: expected {_EXPECTED[kind]}{' or none' * optional}, got {text!r}")
-    _check(spec, value)
-    return value
-
-
 def validate(config: Config) -> None:
     """Raises UserError for values that no run can have, alone or together. Files are left to the tasks."""
     for name, spec in _FIELDS.items():
         if getattr(config, name) is not None:
-            _check(spec, getattr(config, name))
+            check(spec, getattr(config, name))
     size, rollout, train = config.num_generations, config.generation_batch_size, config.train_batch_size
     alike, no_data = config.dual_temperature == 0, config.task != "arithmetic" and config.dataset is None
     same_language = config.task == "translation" and config.src == config.tgt
@@ -237,7 +208,7 @@ def validate(config: Config) -> None:
     )
     for broken, name, expected in rules:
         if broken:
-            raise UserError(f"{name}: expected {expected}, got {_show(getattr(config, name))}")
+            raise UserError(f"{name}: expected {expected}, got {show(getattr(config, name))}")
 
 
 def to_yaml(config: Config) -> str:
@@ -253,7 +224,7 @@ def config_hash(config: Config) -> str:
 def resume_differences(old: Config, new: Config) -> list[str]:
     """One line for every option that differs and may not, if `new` is to go on with the run of `old`."""
     return [
-        f"{name} is {_show(getattr(new, name))}, the run was started with {_show(getattr(old, name))}"
+        f"{name} is {show(getattr(new, name))}, the run was started with {show(getattr(old, name))}"
         for name in _FIELDS
         if name not in _FREE_ON_RESUME and getattr(new, name) != getattr(old, name)
     ]
@@ -294,7 +265,7 @@ def _command_line(argv: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"expected options that start with --, got {rest[0]!r}")
     if rest:
         name = rest[0].partition("=")[0]
-        hint = _did_you_mean(name.lstrip("-"), ["config", *_FIELDS], "--")
+        hint = did_you_mean(name.lstrip("-"), ["config", *_FIELDS], "--")
         raise UserError(f"unknown option {name}{hint}")
     texts = vars(known)
     file = read_yaml(texts.pop("config")) if "config" in texts else {}
@@ -316,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     for title, names in _BY_GROUP.items():
         group = parser.add_argument_group(title)
         for name in names:
-            kind, _ = _kind(_FIELDS[name])
+            kind, _ = kind_of(_FIELDS[name])
             metavar = "|".join(_FIELDS[name].metadata["choices"]) or _METAVAR[kind]
             flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
             group.add_argument(f"--{name}", metavar=metavar, help=_help(name), **flag)
@@ -327,66 +298,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _help(name: str) -> str:
     spec = _FIELDS[name]
-    by_task = [f"; {task}: {_show(new[name])}" for task, new in TASK_DEFAULTS.items() if name in new]
-    return f"{spec.metadata['help']} (default: {_show(spec.default)}{''.join(by_task)})"
-
-
-def _kind(spec: Field[Any]) -> tuple[type, bool]:
-    """(int, True) for `int | None`."""
-    options = typing.get_args(spec.type)
-    return (options[0], True) if options else (typing.cast(type, spec.type), False)
-
-
-def _compose(path: str | Path) -> yaml.MappingNode | None:
-    """The top of a YAML file, None if it is empty."""
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "bytes that are not UTF-8")
-        raise UserError(f"{path}: expected a YAML file that can be read, got: {reason}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem, where = getattr(error, "problem", "bad bytes"), f"line {mark.line + 1}: " if mark else ""
-        raise UserError(f"{path}: {where}expected YAML, got an error: {problem}") from None
-    if root is not None and not isinstance(root, yaml.MappingNode):
-        raise UserError(f"{path}: expected lines of `option: value`, got something else")
-    return root
-
-
-def _check(spec: Field[Any], value: Any) -> None:
-    """Refuses a value that is not None and that the option cannot have, whatever the others are."""
-    name, kind, choices, least = spec.name, _kind(spec)[0], spec.metadata["choices"], spec.metadata["least"]
-    if choices and value not in choices:
-        near = difflib.get_close_matches(str(value).lower(), choices, n=1)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{hint}")
-    rules = (
-        (value == "", "some text"),
-        (kind is float and not math.isfinite(value), "a finite number"),
-        (kind is int and value < least, f"at least {least}"),
-        (name in _ABOVE_0 and value <= 0, "more than 0"),
-        (kind is float and value < 0, "at least 0"),
-        (name in _BELOW_1 and value >= 1, "less than 1"),
-    )
-    for broken, expected in rules:
-        if broken:
-            raise UserError(f"{name}: expected {expected}, got {_show(value) or 'none'}")
-
-
-def _did_you_mean(word: str, known: Collection[str], prefix: str = "") -> str:
-    word = word.lower().replace("-", "_")
-    starting = [name for name in known if len(word) > 2 and name.startswith(word)]
-    near = starting or difflib.get_close_matches(word, known, n=1)
-    return f": did you mean {prefix}{near[0]}?" if near else "; see --help"
-
-
-def _show(value: Any) -> str:
-    """A value as a person writes it, and as `coerce` reads it: none, true, 1e-6."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value and not 1e-3 <= abs(value) < 1e6 and math.isfinite(value):
-        return f"{Decimal(repr(value)).normalize():e}"
-    return str(value) if str(value).isprintable() else repr(value)
+    by_task = [f"; {task}: {show(new[name])}" for task, new in TASK_DEFAULTS.items() if name in new]
+    return f"{spec.metadata['help']} (default: {show(spec.default)}{''.join(by_task)})"
 
 
 def _lines(config: Config, names: Iterable[str]) -> str:
@@ -395,6 +308,6 @@ def _lines(config: Config, names: Iterable[str]) -> str:
     for name in names:
         value = getattr(config, name)
         odd = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
-        typed = {name: None if value is None else _kind(_FIELDS[name])[0](value)}
+        typed = {name: None if value is None else kind_of(_FIELDS[name])[0](value)}
         lines.append(yaml.safe_dump(typed, default_style='"' * odd, allow_unicode=True, width=math.inf))
     return "".join(lines)

@@ -13,7 +13,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import IO, Any
 
 from rich import box
 from rich.console import Console
@@ -60,12 +60,12 @@ def _one_line(text: str) -> str:
     return visible(text).replace("\n", "\\n")
 
 
-def _print_line(stream: TextIO, text: str) -> None:
+def _print_line(stream: IO[str], text: str) -> None:
     stream.write(_encodable(text, stream) + "\n")
     stream.flush()
 
 
-def _encodable(text: str, stream: TextIO) -> str:
+def _encodable(text: str, stream: IO[str]) -> str:
     """What the stream's encoding cannot hold (Chinese in a cp1252 console) becomes an escape, not a crash."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
@@ -113,7 +113,7 @@ class Display:
         width: columns; None asks the terminal.
     """
 
-    def __init__(self, stream: TextIO | None = None, width: int | None = None) -> None:
+    def __init__(self, stream: IO[str] | None = None, width: int | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
         self._rich = self._stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         # highlight would colour digits inside model text; markup and emoji would rewrite it.
@@ -255,7 +255,8 @@ class StepProgress:
         if self._bar is not None and self._task is not None:
             # On a narrow terminal the rate gives way to the bar; the time left says as much.
             parts += pace if self._bar.console.width >= 100 else pace[1:]
-            self._bar.update(self._task, completed=step, description=" · ".join(parts))
+            line = _encodable(visible(" · ".join(parts)), self._bar.console.file)
+            self._bar.update(self._task, completed=step, description=line)
         elif self._due(step) or evaluated:
             self._last_line = time.monotonic()
             self._line(f"step {step}/{self._total}  " + "  ".join(parts + pace))

@@ -41,7 +41,9 @@ def dual_figures(answers: Sequence[Sequence[str | None]], found: Reconstructed) 
     readable = sum(a is not None for group in answers for a in group)
     different = sum(map(len, found))
     rates = {(p, a): mean_similarity(duals) for p, group in enumerate(found) for a, duals in group.items()}
-    per_completion = [rates.get((p, a), 0.0) for p, group in enumerate(answers) for a in group if a is not None]
+    per_completion = [
+        rates.get((p, a), 0.0) for p, group in enumerate(answers) for a in group if a is not None
+    ]
     total = sum(map(len, answers))
     return {
         "dual/reconstruct_rate": sum(per_completion) / total,

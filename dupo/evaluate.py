@@ -62,7 +62,8 @@ def exchanges(sampler: Sampler, ask: Ask, task: Task, count: int) -> list[dict[s
     part = Rollout(*([getattr(rollout, f)[i] for i in chosen] for f in Rollout.__slots__))
     found = reconstruct(task, part.problems, part.answers, ask)
     rows = exchange_rows(part, found, sampler)
-    return [{**row, "correct": right[i]} for row, i in zip(rows, chosen, strict=True)]
+    judged = task.headline == "accuracy"  # a translation is better or worse, not right or wrong
+    return [{**row, "correct": right[i] if judged else None} for row, i in zip(rows, chosen, strict=True)]
 
 
 def exchange_rows(rollout: Rollout, found: Sequence[Any] | None, sampler: Sampler) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import os
 import platform
 import shutil
 import subprocess
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             for pattern in _REMOVED_BY_OVERWRITE:
-                for old in path.glob(pattern):
+                for old in [entry for entry in path.iterdir() if fnmatchcase(entry.name, pattern)]:
                     if old.is_dir() and not old.is_symlink():
                         shutil.rmtree(old)
                     else:

@@ -17,11 +17,14 @@ from typing import Any
 
 import torch
 
-from dupo import checkpoint, policy
-from dupo.config import Config, UserError, config_hash, read_config, resume_differences, to_yaml
+from dupo import checkpoint, learner, policy
+from dupo.batches import mini_batches
+from dupo.config import Config, UserError, read_config, resume_differences, to_yaml
 from dupo.display import Display, exchange_of
 from dupo.evaluate import accuracy, exchange_rows, exchanges, reward_auc
-from dupo.log import CONFIG, RunFolder, signature, signature_line, write_atomic
+from dupo.log import CONFIG, RunFolder, write_atomic
+from dupo.outcome import show_result, summarise
+from dupo.plan import check_lengths, plan, warms_up
 from dupo.records import Problem, Rollout, Trajectory
 from dupo.report import write_report
 from dupo.rewards import ARMS, Env, Rewarded
@@ -55,7 +58,7 @@ class Session:
         self.task = make_task(config)
         self.tokenizer = load_tokenizer(config)
         shape = policy.model_config(config, self.tokenizer)
-        self._check_lengths(shape)
+        check_lengths(self.task, self.tokenizer, shape, config)
         self.device = policy.pick_device(config.device)
         if config.num_threads:
             torch.set_num_threads(config.num_threads)
@@ -66,11 +69,17 @@ class Session:
         self.seconds = 0.0
         self.pending: list[list[Trajectory]] = []
         self.rollout_figures: dict[str, float] = {}
-        self.state: dict[str, Any] = {"evals": [], "reward_auc": None, "labels": 0, "warmup_steps": 0}
+        self.state: dict[str, Any] = {
+            "evals": [],
+            "reward_auc": None,
+            "labels": 0,
+            "warmup_steps": 0,
+            "headline": self.task.headline,
+        }
         self.interrupted, self.closing = False, ExitStack()
         self._order: tuple[int, list[int]] = (-1, [])
         self.folder = self._open_folder()
-        self._show_plan()
+        self.display.startup(*plan(config, self.task, self.tokenizer, self.device))
         self._load(shape)
 
     # --- start ---
@@ -81,21 +90,6 @@ class Session:
         elif lines := resume_differences(read_config(self.path / CONFIG), self.config):
             raise UserError(f"resume_from_checkpoint: {'; '.join(lines)}")
 
-    def _check_lengths(self, shape: Any) -> None:
-        """Prompts that leave no room for a completion are refused, by name, before anything is loaded."""
-        room = self.config.token_budget
-        positions = getattr(shape, "max_position_embeddings", None) or room
-        longest = sorted([*self.task.train, *self.task.held_out], key=lambda p: -len(p.text.encode()))[:1000]
-        prompts = self.tokenizer.encode([self.task.prompt(p) for p in longest])
-        for problem, ids in zip(longest, prompts, strict=True):
-            needed = len(ids) + self.config.max_completion_length
-            if needed > min(room, positions):
-                limit = "the model allows" if positions <= room else "token_budget allows"
-                raise UserError(
-                    f"{problem.id}: its prompt of {len(ids)} tokens and max_completion_length "
-                    f"{self.config.max_completion_length} need {needed}, {limit} {min(room, positions)}"
-                )
-
     def _open_folder(self) -> RunFolder:
         settings = to_yaml(replace(self.config, resume_from_checkpoint=None, overwrite_output_dir=False))
         if self.config.resume_from_checkpoint is None:
@@ -104,52 +98,33 @@ class Session:
         write_atomic(self.path / CONFIG, settings.encode())
         return folder
 
-    def _show_plan(self) -> None:
-        c = self.config
-        per_step = c.train_batch_size or c.generation_batch_size
-        rows = [
-            ("model", f"{c.model_name_or_path} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
-            ("data", "; ".join(self.task.notes)),
-            ("reward", f"{c.reward}" + (f", dual answered by the {c.dual_model} model" * (c.reward == "dual"))),
-            (
-                "rollout",
-                f"{c.generation_batch_size // c.num_generations} prompts x {c.num_generations} completions "
-                f"of at most {c.max_completion_length} tokens",
-            ),
-            ("steps", f"{c.max_steps} optimizer steps of {per_step} completions, {c.loss_type}, lr {c.learning_rate:g}"),
-            ("evaluation", f"greedy answers to {len(self.task.held_out):,} held-out problems every {c.eval_steps} steps"),
-            ("folder", str(self.path)),
-        ]
-        if self.warms_up:
-            sentence = "supervised, on labelled problems of its own, until about half the answers are right; RL uses no label"
-            rows.insert(2, ("warm-up", sentence))
-        self.display.startup(f"dupo: {c.task}, {'no labels' if c.reward != 'gold' else 'with labels'}", rows)
-
-    @property
-    def warms_up(self) -> bool:
-        return self.config.model_name_or_path == "tiny" and self.config.task == "arithmetic"
-
     def _load(self, shape: Any) -> None:
         """Fresh models, or those of the checkpoint that is resumed."""
         resumed = self.config.resume_from_checkpoint
         found = checkpoint.find(self.path, resumed) if resumed else None
         self.model = policy.load_model(self.config, shape, self.device)
-        policy.check_model(self.model, self.config)
-        if self.warms_up:
+        learner.check_model(self.model, self.config)
+        if warms_up(self.config):
             self._warm_up(load=found is not None)
         needed = self.config.dual_model == "frozen" or self.config.beta != 0
         self.frozen = policy.frozen_copy(self.model) if needed else None
         self.ema = policy.frozen_copy(self.model) if self.config.dual_model == "ema" else None
-        self.optimizer = policy.make_optimizer(self.model, self.config)
+        self.optimizer = learner.make_optimizer(self.model, self.config)
         if found is not None:
             self._restore(found)
             return
         self.folder.cut(0)
         self.state["evals"].append([0, accuracy(self.sampler, self.task)])
         self.state["reward_auc"] = reward_auc(
-            self.sampler, self.task, lambda r: self.reward(r), self.config.num_generations, AUC_PROBLEMS, self.draw("auc")
+            self.sampler,
+            self.task,
+            lambda r: self.reward(r),
+            self.config.num_generations,
+            AUC_PROBLEMS,
+            self.draw("auc"),
         )
-        if self.warms_up:
+        self._write_exchanges(2)
+        if warms_up(self.config):
             self.save()
 
     def _warm_up(self, load: bool) -> None:
@@ -259,9 +234,9 @@ class Session:
             "completions/clipped_ratio": sum(truncated) / len(truncated),
             "num_tokens": self.state["num_tokens"],
         }
-        self.pending = policy.mini_batches(rollout, advantages, self.config)
+        self.pending = mini_batches(rollout, advantages, self.config)
         if self.frozen is not None and self.config.beta != 0:
-            self.pending = [policy.with_reference(self.frozen, b, self.config) for b in self.pending]
+            self.pending = [learner.with_reference(self.frozen, b, self.config) for b in self.pending]
         self.pending = [b for _ in range(self.config.num_iterations) for b in self.pending]
         few = self.config.num_completions_to_print
         part = Rollout(*(getattr(rollout, f)[:few] for f in Rollout.__slots__))
@@ -273,6 +248,13 @@ class Session:
                 for row, (r, a) in zip(rows, extra, strict=False)
             ]
         )
+
+    def _write_exchanges(self, count: int) -> list[dict[str, Any]]:
+        """Some held-out exchanges with the model as it is, right and wrong, into samples.jsonl."""
+        rows = exchanges(self.sampler, self.ask, self.task, count) if self.task.held_out else []
+        rows = [{"step": self.step, **row} for row in rows]
+        self.folder.samples(rows)
+        return rows
 
     def after_step(self, figures: dict[str, float]) -> None:
         """Logs the optimizer step on `pending[0]`, evaluates and saves when it is time to."""
@@ -333,58 +315,13 @@ class Session:
             )
             write_report(self.path)
             return {}
-        summary = self._summary()
+        summary = summarise(
+            self.config, self.state, self.step, self._clock(), len(self.task.held_out), self.device
+        )
         self.folder.summary(summary)
-        rows = exchanges(self.sampler, self.ask, self.task, 3) if self.task.held_out else []
-        rows = [{"step": self.step, **row} for row in rows]
-        self.folder.samples(rows)
-        for row in rows:
+        for row in self._write_exchanges(3):
             self.display.exchange(*exchange_of(row), row["correct"])
-        self._show_result(summary)
+        show_result(self.display, summary)
         report = write_report(self.path)
         self.display.note(f"{report} shows the curves; {self.path} holds everything else")
         return summary
-
-    def _summary(self) -> dict[str, Any]:
-        evals, headline = self.state["evals"], self.task.headline
-        figures: dict[str, Any] = {"eval/problems": len(self.task.held_out)}
-        for name in evals[0][1]:
-            values = [found[name] for _, found in evals]
-            figures |= {
-                f"eval/{name}_before": values[0],
-                f"eval/{name}_after": values[-1],
-                f"eval/{name}_peak": max(values),
-            }
-        line = signature_line(signature(config_hash(self.config), str(self.device), torch.get_num_threads()))
-        return {
-            **figures,
-            "reward_auc": self.state["reward_auc"],
-            "steps": self.step,
-            "seconds": round(self._clock(), 1),
-            "seed": self.config.seed,
-            "task": self.config.task,
-            "reward": self.config.reward,
-            "headline": headline,
-            "warmup_labels": self.state["labels"],
-            "warmup_steps": self.state["warmup_steps"],
-            "evals": evals,
-            "signature": line,
-        }
-
-    def _show_result(self, summary: dict[str, Any]) -> None:
-        rows = [
-            [
-                name,
-                *(f"{summary[f'eval/{name}_{when}']:.3f}" for when in ("before", "after")),
-                f"{summary[f'eval/{name}_after'] - summary[f'eval/{name}_before']:+.3f}",
-            ]
-            for name in self.state["evals"][0][1]
-        ]
-        if rows:
-            title = f"{summary['eval/problems']:,} held-out problems, greedy"
-            self.display.table(title, ["", "before", "after", "change"], rows)
-        auc = summary["reward_auc"]
-        if auc is not None:
-            self.display.note(f"reward against correctness before training: AUC {auc:.3f}")
-        if summary["warmup_labels"]:
-            self.display.note(f"labels used: {summary['warmup_labels']:,} in the supervised warm-up, none in RL")

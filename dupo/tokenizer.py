@@ -84,7 +84,9 @@ def check_path(option: str, name: str) -> None:
     """A name that can only be a folder must be one; `owner/name` may be on the Hub."""
     looks_like_hub = name.count("/") <= 1 and not name.startswith((".", "/", "~")) and "\\" not in name
     if not Path(name).is_dir() and not looks_like_hub:
-        raise UserError(f"{option}: expected `tiny`, a folder or a Hub name, got {name!r}, which does not exist")
+        raise UserError(
+            f"{option}: expected `tiny`, a folder or a Hub name, got {name!r}, which does not exist"
+        )
 
 
 def first_line(error: Exception) -> str:

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
+
+from dupo.batches import make_batch
 from dupo.config import Config
-from dupo.policy import Model, batch_logprobs, blend, frozen_copy, make_batch
+from dupo.learner import batch_logprobs
+from dupo.policy import Model, blend, frozen_copy
 from dupo.records import Problem, Trajectory
 from dupo.rollout import Sampler
 from dupo.tasks.arithmetic import DEV_SIZE, Arithmetic, draw, labelled_examples

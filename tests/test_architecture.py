@@ -20,10 +20,11 @@ FOLDERS = ("kernels", "dupo", "bench", "csrc", "tests", "examples")
 SUFFIXES = {".py", ".pyi", ".cpp", ".hpp"}
 
 # Inside dupo a module imports only what stands to its left.
-LAYERS = ["records", "config", "log", "text", "tokenizer", "tasks", "duality", "rewards", "attention"]
-LAYERS += ["policy", "rollout", "checkpoint", "evaluate", "warmup", "display", "chart", "report", "session"]
+LAYERS = ["records", "options", "config", "log", "display", "chart", "report", "text", "tokenizer", "tasks", "duality"]
+LAYERS += ["rewards", "attention", "policy", "batches", "learner", "rollout", "checkpoint", "evaluate", "warmup"]
+LAYERS += ["plan", "outcome", "session"]
 ENTRY_POINTS = {"train", "__main__"}  # programs: they import the layers and nothing imports them
-USES_TRANSFORMERS = {"dupo/tokenizer.py", "dupo/policy.py", "dupo/rollout.py"}
+USES_TRANSFORMERS = {"dupo/tokenizer.py", "dupo/attention.py", "dupo/policy.py", "dupo/rollout.py"}
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 120

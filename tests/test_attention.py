@@ -5,8 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 from worlds import tiny
 
-from dupo import attention, policy
-from dupo.attention import buckets, bucketed_sdpa
+from dupo import attention, batches, learner
+from dupo.attention import bucketed_sdpa, buckets
 from dupo.config import UserError
 from dupo.records import Trajectory
 
@@ -66,8 +66,13 @@ def test_buckets_hold_every_sequence_once_and_little_padding():
 
 
 def shapes():
-    common = dict(vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
-    return {"llama": LlamaConfig(num_key_value_heads=2, **common), "qwen2": Qwen2Config(num_key_value_heads=4, **common)}
+    common = dict(
+        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    )
+    return {
+        "llama": LlamaConfig(num_key_value_heads=2, **common),
+        "qwen2": Qwen2Config(num_key_value_heads=4, **common),
+    }
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
@@ -78,7 +83,7 @@ def test_packed_log_probs_equal_transformers_own_single_forward(kind):
     config = tiny()[2]
     rows = [Trajectory([1, 2, 3], [4, 5, 6, 7], [0.0] * 4, 1.0), Trajectory([9] * 11, [8, 2], [0.0] * 2, 1.0)]
     with torch.no_grad():
-        packed, _ = policy.batch_logprobs(model, policy.make_batch(rows, model.device), config)
+        packed, _ = learner.batch_logprobs(model, batches.make_batch(rows, model.device), config)
         model.set_attn_implementation("sdpa")
         alone = []
         for t in rows:
@@ -96,15 +101,17 @@ def test_a_model_whose_packed_sequences_mix_is_refused(monkeypatch):
 
     monkeypatch.setattr(attention, "packed_attention", leaky)
     with pytest.raises(UserError, match="cannot be trained packed"):
-        policy.check_model(model, config)
+        learner.check_model(model, config)
 
 
 def test_the_built_in_model_passes_the_check():
     model, _, config = tiny(spread=4.0)
-    policy.check_model(model, config)
+    learner.check_model(model, config)
 
 
-@pytest.mark.parametrize("extra", [{"sliding_window": 4}, {"softcap": 30.0}, {"s_aux": torch.ones(2)}], ids=str)
+@pytest.mark.parametrize(
+    "extra", [{"sliding_window": 4}, {"softcap": 30.0}, {"s_aux": torch.ones(2)}], ids=str
+)
 def test_attention_that_the_packed_path_lacks_is_refused(extra):
     x = torch.randn(1, 2, 6, 4)
     bounds = {"cu_seq_lens_q": torch.tensor([0, 6]).int(), "max_length_q": 6}

@@ -8,7 +8,10 @@ import pytest
 from dupo import policy
 from dupo.train import main
 
-GOOD = [{"question": f"Ann has {n} pens and gets {n + 3} more. How many?", "answer": 2 * n + 3} for n in range(5, 40)]
+GOOD = [
+    {"question": f"Ann has {n} pens and gets {n + 3} more. How many?", "answer": 2 * n + 3}
+    for n in range(5, 40)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,16 @@ def refused(capsys, *options: str) -> str:
 
 def test_bad_data(tmp_path, capsys):
     def words(path: str, *options: str) -> str:
-        return refused(capsys, "--task", "word_problems", "--dataset", path, "--output_dir", str(tmp_path / "r"), *options)
+        return refused(
+            capsys,
+            "--task",
+            "word_problems",
+            "--dataset",
+            path,
+            "--output_dir",
+            str(tmp_path / "r"),
+            *options,
+        )
 
     assert "missing.jsonl" in words(str(tmp_path / "missing.jsonl"))
     (tmp_path / "empty.jsonl").write_text("")
@@ -59,7 +71,10 @@ def test_bad_translation_data(tmp_path, capsys):
 
 
 def test_a_prompt_longer_than_the_model_allows(tmp_path, capsys):
-    long = write(tmp_path / "long.jsonl", [*GOOD, {"question": " ".join(f"{n} pens." for n in range(600)), "answer": 1}])
+    long = write(
+        tmp_path / "long.jsonl",
+        [*GOOD, {"question": " ".join(f"{n} pens." for n in range(600)), "answer": 1}],
+    )
     command = ["--task", "word_problems", "--dataset", long, "--output_dir", str(tmp_path / "r")]
     command += ["--eval_size", "4"]
     line = refused(capsys, *command)

@@ -72,7 +72,10 @@ def test_figures_of_duals():
 
 def test_mean_over_duals_and_samples_and_both_shapes():
     def ask(prompts):  # of four samples: first operand three right, second none (one of them unreadable)
-        return [["321", "321", "321", "999"] if p.startswith("@?") else ["?", "000", "001", "002"] for p in prompts]
+        return [
+            ["321", "321", "321", "999"] if p.startswith("@?") else ["?", "000", "001", "002"]
+            for p in prompts
+        ]
 
     options = ["--dual_samples", "4", "--dual_temperature", "1"]
     linear = ARMS["dual"](rollout([RIGHT, RIGHT]), env(ask, *options)).rewards
@@ -128,7 +131,10 @@ def test_concordance_is_the_area_under_the_curve():
     assert concordance([0.5, 0.5], [1, 0]) == 0.5
     assert concordance([1, 1], [1, 1]) is None
     rng = torch.Generator().manual_seed(0)
-    reward, quality = torch.rand(60, generator=rng).round(decimals=1), torch.rand(60, generator=rng).round(decimals=1)
+    reward, quality = (
+        torch.rand(60, generator=rng).round(decimals=1),
+        torch.rand(60, generator=rng).round(decimals=1),
+    )
     pairs = [(i, j) for i in range(60) for j in range(60) if quality[i] > quality[j]]
     wins = sum(float(reward[i] > reward[j]) + 0.5 * float(reward[i] == reward[j]) for i, j in pairs)
     assert concordance(reward.numpy(), quality.numpy()) == pytest.approx(wins / len(pairs))

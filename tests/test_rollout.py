@@ -4,7 +4,7 @@ import pytest
 import torch
 from worlds import tiny
 
-from dupo import policy
+from dupo import batches, learner
 from dupo.records import Trajectory
 from dupo.rollout import Sampler
 
@@ -33,9 +33,9 @@ def test_they_equal_the_training_pass_over_the_packed_batch():
         for prompt, group in zip(tokenizer.encode(PROMPTS), completions, strict=True)
         for c in group
     ]
-    batch = policy.make_batch(rows, model.device)
+    batch = batches.make_batch(rows, model.device)
     with torch.no_grad():
-        logprobs, entropy = policy.batch_logprobs(model, batch, config)
+        logprobs, entropy = learner.batch_logprobs(model, batch, config)
     assert (logprobs - batch.old_logprobs).abs().max() < 1e-5
     assert (entropy >= 0).all()
 

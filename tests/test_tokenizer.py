@@ -34,7 +34,10 @@ def chat():
 def test_the_chat_template_frames_the_text():
     tokenizer = chat()
     whole = tokenizer.hf.apply_chat_template(
-        [{"role": "user", "content": "How many?"}], tokenize=True, add_generation_prompt=True, return_dict=False
+        [{"role": "user", "content": "How many?"}],
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=False,
     )
     assert tokenizer.encode(["How many?"]) == [whole]
 

@@ -1,6 +1,8 @@
 """The kernels of logprob.py: one program per token; logits are read once each way.
 
-They work in base 2, which is what the hardware has: `x` is z in units of log 2.
+Exponentials are in base 2, which is what the hardware has. Differences are taken before the change
+of base: where one logit stands out they are near 0, and a factor rounded into each logit beforehand
+would cost |z| units in the last place.
 """
 
 from typing import Any
@@ -31,14 +33,14 @@ def _tanh(u):
 
 @jit
 def _scaled(logits, inv_t, softcap, SOFTCAP: tl.constexpr):
-    """(x, tanh(logits / softcap)). -inf becomes LOWEST; NaN stays NaN."""
+    """(z, tanh(logits / softcap)), z with LOWEST for -inf; NaN stays NaN."""
     z = logits.to(tl.float32)
     squashed = z
     if SOFTCAP:
         squashed = _tanh(z / softcap)
         z = squashed * softcap
-    x = z * (inv_t * LOG2E)
-    return tl.where(x < LOWEST, LOWEST, x), squashed
+    z *= inv_t
+    return tl.where(z < LOWEST, LOWEST, z), squashed
 
 
 @jit(do_not_specialize=["stride_t", "softcap"])
@@ -60,37 +62,37 @@ def _forward(
     n = tl.program_id(0).to(tl.int64)  # n * stride_n overflows int32 beyond 2**31 logits
     row_ptr = logits_ptr + n * stride_n
     inv_t = tl.load(inv_temperature_ptr + n * stride_t)
-    # Each lane has its own peak, sum of 2^gap and sum of 2^gap * gap, with gap = x - peak: the
+    # Each lane has its own peak, sum of exp(gap) and sum of exp(gap) gap, with gap = z - peak: the
     # lanes meet once, after the loop.
     peak = tl.full([BLOCK_V], LOWEST, tl.float32)
     total = tl.zeros([BLOCK_V], tl.float32)
     moment = tl.zeros([BLOCK_V], tl.float32)
     for v0 in range(0, V, BLOCK_V):
         v = v0 + tl.arange(0, BLOCK_V)
-        x, _ = _scaled(tl.load(row_ptr + v, mask=v < V, other=0.0), inv_t, softcap, SOFTCAP)
-        x = tl.where(v < V, x, LOWEST)
-        gap = x - peak
+        z, _ = _scaled(tl.load(row_ptr + v, mask=v < V, other=0.0), inv_t, softcap, SOFTCAP)
+        z = tl.where(v < V, z, LOWEST)
+        gap = z - peak
         higher = gap > 0
-        w = tl.exp2(-tl.abs(gap))  # rescales the sums where x is the new peak, else is the new term
+        w = tl.exp2(tl.abs(gap) * -LOG2E)  # rescales the sums where x is the new peak, else is the new term
         if ENTROPY:
             moment = tl.where(higher, (moment - total * gap) * w, moment + w * gap)
         total = tl.where(higher, total * w + 1.0, total + w)
-        peak = tl.where(higher, x, peak)
+        peak = tl.where(higher, z, peak)
     top = tl.max(peak, 0)
     gap = peak - top
-    w = tl.exp2(gap)
+    w = tl.exp2(gap * LOG2E)
     row_total = tl.sum(total * w, 0)
-    log_sum = tl.log2(row_total)
+    log_sum = tl.log2(row_total) * LN2
     empty = top <= LOWEST
     target = tl.load(targets_ptr + n)
     valid = (target >= 0) & (target < V)
     chosen, _ = _scaled(tl.load(row_ptr + target, mask=valid, other=0.0), inv_t, softcap, SOFTCAP)
-    logp = tl.where(chosen <= LOWEST, -float("inf"), (chosen - top - log_sum) * LN2)
+    logp = tl.where(chosen <= LOWEST, -float("inf"), chosen - top - log_sum)
     tl.store(logp_ptr + n, tl.where(valid, logp, float("nan")))
-    tl.store(lse_ptr + n, tl.where(empty, -float("inf"), (top + log_sum) * LN2))
+    tl.store(lse_ptr + n, tl.where(empty, -float("inf"), top + log_sum))
     if ENTROPY:
         mean_gap = tl.sum((moment + total * gap) * w, 0) / row_total
-        tl.store(entropy_ptr + n, tl.where(empty, 0.0, (log_sum - mean_gap) * LN2))
+        tl.store(entropy_ptr + n, tl.where(empty, 0.0, log_sum - mean_gap))
 
 
 @jit(do_not_specialize=["stride_t", "softcap"])
@@ -124,12 +126,12 @@ def _backward(
     for v0 in range(0, V, BLOCK_V):
         v = v0 + tl.arange(0, BLOCK_V)
         logits = tl.load(logits_ptr + n * stride_n + v, mask=v < width, other=0.0)
-        x, squashed = _scaled(logits, inv_t, softcap, SOFTCAP)
-        log2_p = x - lse * LOG2E
-        p = tl.exp2(log2_p)
+        z, squashed = _scaled(logits, inv_t, softcap, SOFTCAP)
+        log_p = z - lse
+        p = tl.exp2(log_p * LOG2E)
         dz = a * (tl.where(v == target, 1.0, 0.0) - p)
         if ENTROPY:
-            dz -= b * p * (log2_p * LN2 + entropy)
+            dz -= b * p * (log_p + entropy)
         dz *= inv_t
         if SOFTCAP:
             dz *= 1.0 - squashed * squashed

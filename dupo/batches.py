@@ -1,0 +1,61 @@
+"""From a rollout to packed tensors: mini-batches (one optimizer step each), micro-batches (one pass each)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dupo import text
+from dupo.config import Config
+from dupo.records import Batch, Rollout, Trajectory
+
+
+def mini_batches(rollout: Rollout, advantages: Tensor, config: Config) -> list[list[Trajectory]]:
+    """The completions of a rollout with their advantages (P, G), `train_batch_size` for each optimizer step."""
+    rows = zip(rollout.problems, rollout.prompt_ids, rollout.completions, advantages.tolist(), strict=True)
+    flat = [
+        (c.truncated, Trajectory(prompt_ids, c.ids, c.logprobs, advantage, problem=problem.id))
+        for problem, prompt_ids, group, row in rows
+        for c, advantage in zip(group, row, strict=True)
+    ]
+    size, masked = config.train_batch_size or len(flat), config.mask_truncated_completions
+    return [
+        [t for truncated, t in flat[start : start + size] if not (truncated and masked)]
+        for start in range(0, len(flat), size)
+    ]
+
+
+def micro_batches(
+    trajectories: Sequence[Trajectory], config: Config, device: torch.device
+) -> Iterator[tuple[list[int], Batch]]:
+    """Packed batches of at most `token_budget` tokens, each with the indices of its trajectories."""
+    lengths = [len(t.prompt_ids) + len(t.completion_ids) for t in trajectories]
+    for chosen in text.pack(lengths, config.token_budget):
+        yield chosen.tolist(), make_batch([trajectories[i] for i in chosen], device)
+
+
+def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batch:
+    """Packs prompts and completions end to end; see `Batch`."""
+    prompts = [len(t.prompt_ids) for t in trajectories]
+    completions = [len(t.completion_ids) for t in trajectories]
+    position_ids, cu_seqlens, owner = text.layout(np.add(prompts, completions))
+    loss_rows, completion_cu_seqlens = text.pack_completions(prompts, completions)
+    reference = [x for t in trajectories for x in t.ref_logprobs or ()]
+
+    def put(values: object, dtype: torch.dtype) -> Tensor:
+        return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
+
+    return Batch(
+        input_ids=put([i for t in trajectories for i in (*t.prompt_ids, *t.completion_ids)], torch.int64),
+        position_ids=put(position_ids, torch.int64),
+        cu_seqlens=put(cu_seqlens, torch.int32),
+        owner=put(owner, torch.int32),
+        max_seqlen=max(map(sum, zip(prompts, completions, strict=True))),
+        loss_rows=put(loss_rows, torch.int64),
+        targets=put([i for t in trajectories for i in t.completion_ids], torch.int64),
+        completion_cu_seqlens=put(completion_cu_seqlens, torch.int32),
+        old_logprobs=put([x for t in trajectories for x in t.logprobs], torch.float32),
+        advantages=put([t.advantage for t in trajectories for _ in t.completion_ids], torch.float32),
+        ref_logprobs=put(reference, torch.float32) if reference else None,
+    )

@@ -1,0 +1,192 @@
+"""Learning: log-probabilities of packed sequences, and one optimizer step of the clipped policy gradient.
+
+The loss itself stands in `dupo_kernels`, which knows nothing of models; sampling stands in `rollout`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from dupo.batches import make_batch, micro_batches
+from dupo.config import Config, UserError
+from dupo.policy import Model, computing
+from dupo.records import Batch, Trajectory
+from dupo_kernels import policy_loss, token_logprobs
+
+LOGITS_BYTES = 1 << 30  # fp32 logits that exist at once
+
+
+def hidden_packed(model: Model, batch: Batch) -> Tensor:
+    """Last hidden states (M, H) of the rows that predict a sampled token."""
+    states = model.base_model(
+        input_ids=batch.input_ids[None],
+        position_ids=batch.position_ids[None],
+        cu_seq_lens_q=batch.cu_seqlens,
+        cu_seq_lens_k=batch.cu_seqlens,
+        max_length_q=batch.max_seqlen,
+        max_length_k=batch.max_seqlen,
+        use_cache=False,
+    ).last_hidden_state[0]
+    return states[batch.loss_rows]
+
+
+def batch_logprobs(model: Model, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the sampled tokens and entropies of their distributions, (M,) fp32 nats each.
+
+    Logits exist for `LOGITS_BYTES` of rows at a time: where that is not all of them, each chunk is computed
+    again in the backward pass instead of being kept."""
+    head: Any = model.get_output_embeddings()
+    shape = model.config.get_text_config()
+    scale = getattr(shape, "logit_scale", None) or 1 / (getattr(shape, "logits_scaling", None) or 1)
+    softcap = getattr(shape, "final_logit_softcapping", None)
+
+    def logprobs(hidden: Tensor, targets: Tensor) -> Any:
+        with computing(model, config):
+            logits = head(hidden) * scale if scale != 1 else head(hidden)
+        return token_logprobs(logits, targets, temperature=config.temperature, softcap=softcap, entropy=True)
+
+    with computing(model, config):
+        hidden = hidden_packed(model, batch)
+    rows = max(1, LOGITS_BYTES // (4 * head.weight.shape[0]))
+    parts = list(zip(hidden.split(rows), batch.targets.split(rows), strict=True))
+    if len(parts) == 1:
+        found = [logprobs(*parts[0])]
+    else:
+        found = [checkpoint(logprobs, *part, use_reentrant=False) for part in parts]
+    return torch.cat([logp for logp, _ in found]), torch.cat([entropy for _, entropy in found])
+
+
+@torch.no_grad()
+def with_reference(reference: Model, trajectories: list[Trajectory], config: Config) -> list[Trajectory]:
+    """The same trajectories with their log-probs under the reference model."""
+    found = list(trajectories)
+    for chosen, batch in micro_batches(trajectories, config, reference.device):
+        logprobs, _ = batch_logprobs(reference, batch, config)
+        bounds = batch.completion_cu_seqlens.tolist()
+        flat = logprobs.tolist()
+        for k, i in enumerate(chosen):
+            found[i] = found[i]._replace(ref_logprobs=flat[bounds[k] : bounds[k + 1]])
+    return found
+
+
+def check_model(model: Model, config: Config) -> None:
+    """Refuses a model that the packed path would get silently wrong: two sequences packed must give the
+    log-probs that transformers' own forward gives to each alone (positions, bounds, head and scaling)."""
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    ids = [[(7 * i + 3 * k) % vocabulary for i in range(9 + 4 * k)] for k in range(2)]
+    pair = [Trajectory(one[:4], one[4:], [0.0] * (len(one) - 4), 0.0) for one in ids]
+    alone = []
+    with torch.no_grad():
+        together, _ = batch_logprobs(model, make_batch(pair, model.device), config)
+        for one in ids:
+            with computing(model, config):
+                logits = model(input_ids=torch.tensor([one], device=model.device), use_cache=False).logits[
+                    0, 3:-1
+                ]
+            targets = torch.tensor(one[4:], device=model.device)
+            alone.append(token_logprobs(logits, targets, temperature=config.temperature)[0])
+    worst = (together - torch.cat(alone)).abs().max().item()
+    exact = model.dtype == torch.float32 and model.device.type == "cpu"
+    allowed = (
+        1e-3 if exact else 0.25
+    )  # bfloat16 logits differ by as much between two correct orders of summation
+    if not worst <= allowed:
+        raise UserError(
+            f"{type(model).__name__} cannot be trained packed: log-probs of packed sequences differ from "
+            f"single ones by {worst:.2g}, expected at most {allowed}"
+        )
+
+
+def make_optimizer(model: Model, config: Config) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
+        weight_decay=config.weight_decay,
+    )
+
+
+def learning_rate(step: int, config: Config) -> float:
+    """The rate of optimizer step `step` (from 0)."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    left = 1 - (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+    shapes = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}
+    return config.learning_rate * shapes[config.lr_scheduler_type]
+
+
+def update(
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    trajectories: Sequence[Trajectory],
+    config: Config,
+    step: int,
+) -> dict[str, float]:
+    """One optimizer step of the clipped policy gradient over these trajectories.
+
+    Returns: `loss`, `grad_norm`, `learning_rate` and the statistics of `policy_loss`, as host floats.
+    Raises: FloatingPointError if loss or gradient is not finite; the weights are then unchanged.
+    """
+    optimizer.param_groups[0]["lr"] = rate = learning_rate(step, config)
+    optimizer.zero_grad(set_to_none=True)
+    model.train()
+    loss, figures = accumulate_gradient(model, trajectories, config)
+    model.eval()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        raise FloatingPointError(f"loss {loss.item()}, gradient norm {norm.item()}")
+    if figures:  # else no trajectory had an advantage: nothing to learn, not even from Adam's momentum
+        optimizer.step()
+    return {"loss": loss.item(), "grad_norm": norm.item(), "learning_rate": rate, **figures}
+
+
+def accumulate_gradient(
+    model: Model, trajectories: Sequence[Trajectory], config: Config
+) -> tuple[Tensor, dict[str, float]]:
+    """Adds the gradient of the policy loss to `.grad`, one micro-batch after the other.
+
+    The normaliser counts all trajectories, also those without advantage, which need no pass through the model.
+    So neither the split into micro-batches nor the skipping changes the gradient. Returns the loss (fp32 scalar) and
+    the statistics over the tokens that were passed; none if there were none.
+    """
+    by_token = config.loss_type == "dapo"
+    num_items = sum(len(t.completion_ids) for t in trajectories) if by_token else len(trajectories)
+    active = [t for t in trajectories if t.advantage != 0 or config.beta != 0]
+    total, means, largest = torch.zeros((), device=model.device), {}, {}
+    for _, batch in micro_batches(active, config, model.device):
+        logprobs, entropy = batch_logprobs(model, batch, config)
+        loss, stats = policy_loss(
+            logprobs,
+            batch.advantages,
+            entropy=entropy,
+            old_logprobs=batch.old_logprobs,
+            ref_logprobs=batch.ref_logprobs,
+            cu_seqlens=batch.completion_cu_seqlens,
+            loss_type=config.loss_type,
+            epsilon=config.epsilon,
+            epsilon_high=config.epsilon_high,
+            beta=config.beta,
+            kl=config.kl,
+            use_bias_correction_kl=config.use_bias_correction_kl,
+            num_items=num_items,
+            max_completion_length=config.max_completion_length,
+        )
+        loss.backward()
+        total += loss.detach()
+        tokens = stats.pop("tokens")
+        drift = (logprobs.detach() - batch.old_logprobs).abs()
+        stats["sampling/sampling_logp_difference/mean"] = drift.mean()
+        stats["sampling/sampling_logp_difference/max"] = drift.amax()
+        for name, value in stats.items():
+            if name.endswith("/max"):
+                largest[name] = torch.maximum(largest.get(name, value), value)
+            else:
+                name = f"{name}_mean" if name.startswith("clip_ratio/") else name  # TRL's names
+                means[name] = means.get(name, 0) + value * tokens
+    count = sum(len(t.completion_ids) for t in active)
+    return total, {n: v.item() / count for n, v in means.items()} | {n: v.item() for n, v in largest.items()}
