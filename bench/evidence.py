@@ -185,13 +185,14 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     best = {arm: max(max(values(arm, "peak", rate)) for rate in RATES) for arm in CONTROLS}
     slowest = max(r["seconds"] for r in rows if r["arm"] == "dual")
     return (
-        f"Without a label the dual arm gains {mean(dual):.1f} points in the mean over {len(dual)} seeds (lowest "
-        f"{min(dual):.1f}), {share:.0f}% of what gold labels gain in the same loop. The highest that any seed stood "
-        f"above its start at any rate is {best['random']:+.1f} points for random rewards, {best['shuffled']:+.1f} for "
-        f"shuffled and {best['majority']:+.1f} for majority. Controls that fall by more than 12 points prove only "
-        f"that a bad reward destroys: {', '.join(collapsed) or 'none'}. Those that stay near the start show that "
-        f"the loop by itself teaches nothing: {', '.join(standing) or 'none'}. The slowest dual run took "
-        f"{slowest:.0f} s on one thread, warm-up included, with another run beside it."
+        f"Without a label the dual arm gains {mean(dual):.1f} points in the mean over {len(dual)} seeds "
+        f"(lowest {min(dual):.1f}), {share:.0f}% of what gold labels gain in the same loop. The highest that "
+        f"any seed stood above its start, at any rate, is {best['random']:+.1f} points for random rewards, "
+        f"{best['shuffled']:+.1f} for shuffled and {best['majority']:+.1f} for majority. Controls that fall by "
+        f"more than 12 points prove only that a bad reward hurts: {', '.join(collapsed) or 'none'}. Those "
+        f"that stay near the start show that the loop by itself teaches nothing: "
+        f"{', '.join(standing) or 'none'}. The slowest dual run took {slowest:.0f} s on one thread, warm-up "
+        f"included, with another run beside it."
     )
 
 

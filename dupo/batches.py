@@ -12,7 +12,7 @@ from dupo.records import Batch, Rollout, Trajectory
 
 
 def mini_batches(rollout: Rollout, advantages: Tensor, config: Config) -> list[list[Trajectory]]:
-    """The completions of a rollout with their advantages (P, G), `train_batch_size` for each optimizer step."""
+    """The completions of a rollout and their advantages (P, G), cut into one list for each optimizer step."""
     rows = zip(rollout.problems, rollout.prompt_ids, rollout.completions, advantages.tolist(), strict=True)
     flat = [
         (c.truncated, Trajectory(prompt_ids, c.ids, c.logprobs, advantage, problem=problem.id))

@@ -23,8 +23,8 @@ def accuracy(sampler: Sampler, task: Task) -> dict[str, float]:
 def reward_auc(
     sampler: Sampler, task: Task, arm: Callable[[Rollout], Rewarded], n: int, limit: int, seed: int
 ) -> float | None:
-    """How well the arm's reward tells right answers from wrong ones: `n` samples at the training temperature for each
-    of `limit` held-out problems. See `concordance`; None where all samples are equally good."""
+    """How well the arm's reward tells right answers from wrong ones (`concordance`), over `n` samples at the
+    training temperature for each of `limit` held-out problems. None where all samples are equally good."""
     if not task.held_out:
         return None
     problems = list(task.held_out[:limit])

@@ -47,7 +47,8 @@ def batch_logprobs(model: Model, batch: Batch, config: Config) -> tuple[Tensor, 
     def logprobs(hidden: Tensor, targets: Tensor) -> Any:
         with computing(model, config):
             logits = head(hidden) * scale if scale != 1 else head(hidden)
-        return token_logprobs(logits, targets, temperature=config.temperature, softcap=softcap, entropy=True)
+        options = {"temperature": config.temperature, "softcap": softcap, "entropy": True}
+        return token_logprobs(logits, targets, inplace_backward=True, **options)
 
     with computing(model, config):
         hidden = hidden_packed(model, batch)
@@ -134,6 +135,7 @@ def update(
     """
     optimizer.param_groups[0]["lr"] = rate = learning_rate(step, config)
     optimizer.zero_grad(set_to_none=True)
+    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, if there is any: resumed steps draw the same
     model.train()
     loss, figures = accumulate_gradient(model, trajectories, config)
     model.eval()
@@ -150,9 +152,9 @@ def accumulate_gradient(
 ) -> tuple[Tensor, dict[str, float]]:
     """Adds the gradient of the policy loss to `.grad`, one micro-batch after the other.
 
-    The normaliser counts all trajectories, also those without advantage, which need no pass through the model.
-    So neither the split into micro-batches nor the skipping changes the gradient. Returns the loss (fp32 scalar) and
-    the statistics over the tokens that were passed; none if there were none.
+    The normaliser counts all trajectories, also those without advantage, which need no pass through the
+    model. So neither the split into micro-batches nor the skipping changes the gradient. Returns the loss
+    (fp32 scalar) and the statistics over the tokens that were passed; none if there were none.
     """
     by_token = config.loss_type == "dapo"
     num_items = sum(len(t.completion_ids) for t in trajectories) if by_token else len(trajectories)

@@ -1,4 +1,4 @@
-"""Before a run: whether its prompts fit, and the start-up table that says what will be done and how much of it."""
+"""Before a run: whether its prompts fit, and the table that says what will be done and how much of it."""
 
 from typing import Any
 
@@ -6,6 +6,10 @@ from dupo.config import Config, UserError
 from dupo.tasks import Task
 from dupo.tokenizer import PromptTokenizer
 
+WARM_UP = (
+    "supervised, and the only use of labels: 64 labelled examples a step until about half of the answers are "
+    "right (40,000 to 75,000 examples); it stands in for pre-training"
+)
 CHECKED = 1000  # the longest problems, in bytes, whose prompts are counted in tokens
 
 
@@ -35,35 +39,20 @@ def plan(
 ) -> tuple[str, list[tuple[str, str]]]:
     """Title and rows of the start-up table."""
     c = config
-    model = f"{c.model_name_or_path} on {device}, {len(tokenizer):,} tokens of vocabulary"
-    rows = [("model", model), ("data", "; ".join(task.notes))]
-    if warms_up(c):
-        rows.append(
-            (
-                "warm-up",
-                "supervised, on labelled problems of its own, until about half are right; stands in for pre-training",
-            )
-        )
-    judge = f", asked of the {c.dual_model} model" if c.reward in ("dual", "shuffled") else ""
-    prompts, per_step = (
-        c.generation_batch_size // c.num_generations,
-        c.train_batch_size or c.generation_batch_size,
-    )
-    tokens = f"of at most {c.max_completion_length} tokens, temperature {c.temperature:g}"
-    rows += [
-        (
-            "reward",
-            f"{c.reward}{judge}; {'labels of the training problems' if c.reward == 'gold' else 'no label'}",
-        ),
-        ("rollout", f"{prompts} prompts x {c.num_generations} completions {tokens}"),
-        (
-            "steps",
-            f"{c.max_steps} optimizer steps of {per_step} completions; {c.loss_type}, learning rate {c.learning_rate:g}",
-        ),
-        (
-            "evaluation",
-            f"greedy answers to {len(task.held_out):,} held-out problems, every {c.eval_steps} steps",
-        ),
+    labels = "the labels of its problems" if c.reward == "gold" else "no label"
+    judge = f"; the {c.dual_model} model answers the duals" if c.reward in ("dual", "shuffled") else ""
+    prompts, each = c.generation_batch_size // c.num_generations, f"{c.num_generations} completions"
+    length = f"of at most {c.max_completion_length} tokens, temperature {c.temperature:g}"
+    steps = f"{c.max_steps} optimizer steps of {c.train_batch_size or c.generation_batch_size} completions"
+    held_out = f"greedy answers to {len(task.held_out):,} held-out problems"
+    rows = [
+        ("model", f"{c.model_name_or_path} on {device}, {len(tokenizer):,} tokens of vocabulary"),
+        ("data", "; ".join(task.notes)),
+        ("warm-up", WARM_UP),
+        ("reward", f"{c.reward}, RL reads {labels}{judge}"),
+        ("rollout", f"{prompts} prompts x {each} {length}"),
+        ("steps", f"{steps}; {c.loss_type}, learning rate {c.learning_rate:g}"),
+        ("evaluation", f"{held_out}, every {c.eval_steps} steps"),
         ("folder", str(c.output_dir)),
     ]
-    return f"dupo: {c.task}, seed {c.seed}", rows
+    return f"dupo: {c.task}, seed {c.seed}", [row for row in rows if row[0] != "warm-up" or warms_up(c)]

@@ -1,5 +1,7 @@
-"""Models: where they come from, copies of them, their weights. What is done with them stands in `learner` (log-probs
-and optimizer steps) and `rollout` (sampling)."""
+"""Models: where they come from, copies of them, their weights.
+
+What is done with them stands in `learner` (log-probs and optimizer steps) and `rollout` (sampling).
+"""
 
 import copy
 from collections.abc import Iterator

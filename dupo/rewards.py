@@ -105,7 +105,7 @@ def group_advantages(rewards: Tensor, scale_rewards: str) -> tuple[Tensor, dict[
 
     Args:
         rewards: (P, G), G completions of each of P problems.
-        scale_rewards: divide by the standard deviation of the `group`, of the `batch`, or by nothing (`none`).
+        scale_rewards: divide by the standard deviation of the `group`, of the `batch`, or by none.
 
     Returns:
         (P, G) fp32 advantages, exactly 0 in groups whose rewards are all equal, and the figures

@@ -135,7 +135,7 @@ class _Decoding:
             raise FloatingPointError("the model's logits are not finite")
         if greedy:
             chosen = logprobs.argmax(-1)
-        else:  # one uniform number a row through the inverse CDF: torch.multinomial draws one per vocabulary entry
+        else:  # inverse CDF: one random number a row, where torch.multinomial draws one per vocabulary entry
             cdf = logprobs.double().exp().cumsum(-1)
             uniform = torch.rand(len(cdf), 1, dtype=cdf.dtype, device=cdf.device, generator=generator)
             chosen = torch.searchsorted(cdf, uniform * cdf[:, -1:], right=True)[:, 0].clamp(

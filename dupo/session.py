@@ -43,7 +43,7 @@ class Session:
     Attributes:
         step: optimizer steps done.
         pending: mini-batches of the last rollout that have had no optimizer step yet.
-        rollouts: rollouts done; together with the seed it fixes every random draw, so no generator needs saving.
+        rollouts: rollouts done; with the seed it fixes every random draw, so no generator needs saving.
     """
 
     def __init__(self, config: Config) -> None:
@@ -113,16 +113,10 @@ class Session:
         if found is not None:
             self._restore(found)
             return
-        self.folder.cut(0)
+        self.folder.cut(-1)  # nothing stays of a start that was killed before its first checkpoint
         self.state["evals"].append([0, accuracy(self.sampler, self.task)])
-        self.state["reward_auc"] = reward_auc(
-            self.sampler,
-            self.task,
-            lambda r: self.reward(r),
-            self.config.num_generations,
-            AUC_PROBLEMS,
-            self.draw("auc"),
-        )
+        n, seed = self.config.num_generations, self.draw("auc")
+        self.state["reward_auc"] = reward_auc(self.sampler, self.task, self.reward, n, AUC_PROBLEMS, seed)
         self._write_exchanges(2)
         if warms_up(self.config):
             self.save()
@@ -170,7 +164,7 @@ class Session:
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
 
     def next_problems(self) -> list[Problem]:
-        """The problems of the next rollout: every problem once per epoch, in an order drawn anew each time."""
+        """The problems of the next rollout: each one once per epoch, in an order drawn anew each time."""
         size = self.config.generation_batch_size // self.config.num_generations
         chosen = []
         for i in range(self.rollouts * size, (self.rollouts + 1) * size):
@@ -297,7 +291,7 @@ class Session:
         file.write_text(json.dumps(content))
         named = ", ".join(dict.fromkeys(problems[:3]))
         return (
-            f"step {self.step + 1} is not finite ({error}); its batch ({len(set(problems))} problems: {named}, ...) is "
+            f"step {self.step + 1} is not finite ({error}); its batch (problems {named}, ...) is "
             f"in {file} and was not learned from; learning_rate is {self.config.learning_rate:g}"
         )
 

@@ -1,9 +1,9 @@
 """The supervised warm-up of the built-in task: it stands in for pre-training.
 
 The tiny model starts from random weights, and a policy that never answers right has nothing to learn from.
-So it is first shown labelled examples of both formats until about half of its answers are right. These labels
-come from problems that neither RL nor the evaluation ever sees, and their number is reported. Everything after
-this is without labels.
+So it is first shown labelled examples of both formats until about half of its answers are right. These
+labels come from problems that neither RL nor the evaluation ever sees, and their number is reported.
+Everything after this is without labels.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ CHECK_EVERY, PRIMAL_GOAL, DUAL_GOAL, MAX_STEPS = 25, 0.45, 0.75, 3000
 
 @dataclass
 class WarmUp:
-    """Supervised training that can be continued. `average` (a moving average of the weights) is its result."""
+    """Supervised training that can be continued; its result is `average`, a moving average of the weights."""
 
     model: Model
     tokenizer: PromptTokenizer
@@ -77,7 +77,7 @@ class WarmUp:
         return task.evaluate(self.dev, answers)["accuracy"], right / len(asked)
 
     def run(self, progress: Callable[[int, float, float], None]) -> Model:
-        """Trains until both goals are met (or `MAX_STEPS`); calls `progress(step, primal, dual)` at each check."""
+        """Trains until both goals are met, or `MAX_STEPS`; tells `progress` the step and both accuracies."""
         while self.steps < MAX_STEPS:
             for _ in range(CHECK_EVERY):
                 self.step()

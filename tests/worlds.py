@@ -1,4 +1,4 @@
-"""Small things that several tests need: a tiny policy without warm-up, runs of the command line in process."""
+"""Small things that several tests need: a tiny policy without warm-up, and what a run wrote."""
 
 import json
 from pathlib import Path
