@@ -188,7 +188,7 @@ def verdict(rows: list[dict[str, Any]]) -> str:
         f"Without a label the dual arm gains {mean(dual):.1f} points in the mean over {len(dual)} seeds "
         f"(lowest {min(dual):.1f}), {share:.0f}% of what gold labels gain in the same loop. The highest that "
         f"any seed stood above its start, at any rate, is {best['random']:+.1f} points for random rewards, "
-        f"{best['shuffled']:+.1f} for shuffled and {best['majority']:+.1f} for majority. Controls that fall by "
+        f"{best['shuffled']:+.1f} for shuffled, {best['majority']:+.1f} for majority. Controls that fall by "
         f"more than 12 points prove only that a bad reward hurts: {', '.join(collapsed) or 'none'}. Those "
         f"that stay near the start show that the loop by itself teaches nothing: "
         f"{', '.join(standing) or 'none'}. The slowest dual run took {slowest:.0f} s on one thread, warm-up "

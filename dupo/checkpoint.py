@@ -73,13 +73,29 @@ def load_ema(folder: Path, ema: nn.Module) -> None:
 
 def prune(run: Path, keep: int) -> None:
     """Deletes all but the newest `keep` checkpoints; checkpoint-0 stays."""
-    steps = [int(f.name[len("checkpoint-") :]) for f in run.glob("checkpoint-*") if f.name[11:].isdecimal()]
-    for step in sorted(steps)[:-keep]:
+    for step in _steps(run)[:-keep]:
         if step > 0:
             shutil.rmtree(run / f"checkpoint-{step}")
 
 
+def cut(run: Path, step: int) -> None:
+    """Forgets the checkpoints after `step`: the run goes on from there, and they are of another future."""
+    write_atomic(run / LATEST, f"checkpoint-{step}\n".encode())
+    for later in _steps(run):
+        if later > step:
+            shutil.rmtree(run / f"checkpoint-{later}")
+
+
+def _steps(run: Path) -> list[int]:
+    names = [folder.name.removeprefix("checkpoint-") for folder in run.glob("checkpoint-*")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def _sync(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":  # Windows cannot open a folder
+        return
     handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

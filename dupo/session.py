@@ -149,6 +149,7 @@ class Session:
         self.rollout_figures, self.state = state["rollout_figures"], state["state"]
         self.pending = [[Trajectory(*t) for t in batch] for batch in state["pending"]]
         self.folder.cut(self.step)
+        checkpoint.cut(self.path, self.step)
         self.display.note(f"resumed from {found} after step {self.step}")
 
     # --- what the loop asks for ---
