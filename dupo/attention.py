@@ -29,6 +29,9 @@ def packed_attention(
 ) -> Tensor:
     """Causal attention within each packed sequence. (T, heads, head_dim) each, keys may have fewer heads
     (GQA); `cu_seqlens` (S + 1,) int32. Returns the shape and dtype of the queries."""
+    kind = q_TKD.device.type
+    if torch.is_autocast_enabled(kind):  # layers such as Qwen3's q_norm hand over float32 beside bfloat16
+        q_TKD, k_TKD, v_TKD = (x.to(torch.get_autocast_dtype(kind)) for x in (q_TKD, k_TKD, v_TKD))
     half = q_TKD.dtype in (torch.float16, torch.bfloat16)
     if q_TKD.is_cuda and half and find_spec("flash_attn"):
         from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]

@@ -93,6 +93,16 @@ def test_packed_log_probs_equal_transformers_own_single_forward(kind):
     assert (packed - torch.stack(alone)).abs().max() < 1e-5
 
 
+def test_mixed_precision_under_autocast():
+    torch.manual_seed(0)
+    lengths, bounds = [3, 9, 4], torch.tensor([0, 3, 12, 16]).int()
+    q, k, v = torch.randn(16, 4, 8), torch.randn(16, 2, 8), torch.randn(16, 2, 8).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention.packed_attention(q, k, v, bounds, 9, 0.3)
+    assert found.dtype == torch.bfloat16
+    assert (found - naive(q, k, v, lengths, 0.3)).abs().max() < 3e-2
+
+
 def test_a_model_whose_packed_sequences_mix_is_refused(monkeypatch):
     model, _, config = tiny(spread=4.0)
 

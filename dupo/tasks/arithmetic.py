@@ -32,7 +32,8 @@ class Arithmetic:
         self.held_out = draw("held_out", config.eval_size, seed=0)
         self.duals_per_prompt = config.duals_per_prompt
         self.notes = [
-            f"{TRAIN_SIZE:,} problems to train on, {config.eval_size:,} held out, {DEV_SIZE} for the warm-up"
+            "three-digit + and -, digits written from the right: #321+654= asks for 123 + 456",
+            f"{TRAIN_SIZE:,} problems to train on, {config.eval_size:,} held out, {DEV_SIZE} for the warm-up",
         ]
 
     def prompt(self, problem: Problem) -> str:
