@@ -83,6 +83,12 @@ def load_model(config: Config, shape: PretrainedConfig, device: torch.device) ->
     return model.eval()
 
 
+def end_tokens(model: Model) -> set[int]:
+    """Ids that end a text, by the model's own generation settings; they may name more than the tokenizer."""
+    found = getattr(model.generation_config, "eos_token_id", None)
+    return set(found) if isinstance(found, list | tuple) else set() if found is None else {int(found)}
+
+
 def frozen_copy(model: Model) -> Model:
     """The same weights, which no optimizer will touch."""
     return copy.deepcopy(model).requires_grad_(False)

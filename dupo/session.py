@@ -104,6 +104,7 @@ class Session:
         found = checkpoint.find(self.path, resumed) if resumed else None
         self.model = policy.load_model(self.config, shape, self.device)
         learner.check_model(self.model, self.config)
+        self.tokenizer.eos_ids |= policy.end_tokens(self.model)
         if warms_up(self.config):
             self._warm_up(load=found is not None)
         needed = self.config.dual_model == "frozen" or self.config.beta != 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from worlds import tiny
 
-from dupo import batches, learner
+from dupo import batches, learner, policy
 from dupo.records import Trajectory
 from dupo.rollout import Sampler
 
@@ -94,3 +94,12 @@ def test_logits_that_are_not_finite_stop_the_sampling():
     model, tokenizer, config = tiny(spread=float("nan"))
     with pytest.raises(FloatingPointError, match="logits"):
         Sampler(model, tokenizer, config)(["#1"], 1, 1.0, seed=0)
+
+
+def test_a_model_may_name_more_end_tokens_than_its_tokenizer():
+    model, tokenizer, config = tiny()
+    assert policy.end_tokens(model) == tokenizer.eos_ids
+    model.generation_config.eos_token_id = [1, 9]
+    tokenizer.eos_ids |= policy.end_tokens(model)
+    (group,) = Sampler(model, tokenizer, config)(["#1"], 100, 1.0, seed=3, max_new_tokens=30)
+    assert {c.ids[-1] for c in group if not c.truncated} == {1, 9}
