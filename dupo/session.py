@@ -305,6 +305,8 @@ class Session:
     def finish(self) -> dict[str, Any]:
         """Writes summary.json and report.html, shows before and after, and sample exchanges."""
         if self.interrupted and self.step < self.config.max_steps:
+            if checkpoint.find(self.path, "latest") != self.path / f"checkpoint-{self.step}":
+                self.save()  # Ctrl-C came before the first step
             self.display.note(
                 f"Stopped after step {self.step}; saved. Go on with: python -m dupo.train "
                 f"--output_dir {self.path} --resume_from_checkpoint latest"
