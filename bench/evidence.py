@@ -239,7 +239,8 @@ def publish(rows: list[dict[str, Any]], supervised: list[dict[str, Any]], comman
         "supervised": supervised,
         "defaults": asdict(Config()),
     }
-    (ROOT / "bench" / "results").mkdir(exist_ok=True)
+    for folder in (ROOT / "bench" / "results", ROOT / "docs"):
+        folder.mkdir(exist_ok=True)
     (ROOT / "bench" / "results" / name).write_text(json.dumps(result, indent=1) + "\n")
     (ROOT / "docs" / "learning_curve.svg").write_text(picture(rows, supervised))
     readme = ROOT / "README.md"
