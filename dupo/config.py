@@ -127,6 +127,7 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
         generation_batch_size=512,
         max_completion_length=6,
         learning_rate=3e-4,
+        lr_scheduler_type="linear",
         adam_beta2=0.95,
         max_steps=150,
         eval_size=2000,
