@@ -14,16 +14,14 @@ from dupo.records import Batch, Rollout, Trajectory
 def mini_batches(rollout: Rollout, advantages: Tensor, config: Config) -> list[list[Trajectory]]:
     """The completions of a rollout and their advantages (P, G), cut into one list for each optimizer step."""
     rows = zip(rollout.problems, rollout.prompt_ids, rollout.completions, advantages.tolist(), strict=True)
+    masks = config.mask_truncated_completions
     flat = [
-        (c.truncated, Trajectory(prompt_ids, c.ids, c.logprobs, advantage, problem=problem.id))
+        Trajectory(prompt_ids, c.ids, c.logprobs, advantage, None, problem.id, c.truncated and masks)
         for problem, prompt_ids, group, row in rows
         for c, advantage in zip(group, row, strict=True)
     ]
-    size, masked = config.train_batch_size or len(flat), config.mask_truncated_completions
-    return [
-        [t for truncated, t in flat[start : start + size] if not (truncated and masked)]
-        for start in range(0, len(flat), size)
-    ]
+    size = config.train_batch_size or len(flat)
+    return [flat[start : start + size] for start in range(0, len(flat), size)]
 
 
 def micro_batches(

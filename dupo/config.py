@@ -76,7 +76,7 @@ class Config:
     dual_temperature: float = _reward(0.0, "sampling temperature of the dual (0: greedy)")
     dual_max_completion_length: int | None = _reward(None, "its most tokens; none: max_completion_length")
 
-    num_generations: int = _rollout(8, "completions per prompt, compared with one another")
+    num_generations: int = _rollout(8, "completions per prompt, compared with one another", least=2)
     generation_batch_size: int = _rollout(64, "completions per rollout: prompts x num_generations")
     max_completion_length: int = _rollout(256, "most tokens of a completion")
     temperature: float = _rollout(1.0, "sampling temperature")
@@ -103,7 +103,7 @@ class Config:
     )
     epsilon: float = _loss(0.2, "probability ratios below 1 - epsilon or above 1 + epsilon_high are clipped")
     epsilon_high: float | None = _loss(None, "the upper bound of that range; none: epsilon")
-    beta: float = _loss(0.0, "weight of the KL term to the starting model (0: no KL, no second model)")
+    beta: float = _loss(0.0, "weight of the KL term to the starting model (0: no KL)")
     kl: str = _loss("k3", "estimator of the KL term", "k1|k2|k3")
     use_bias_correction_kl: bool = _loss(True, "weight the KL term by the probability ratio")
     scale_rewards: str = _loss("group", "advantages are divided by its std", "group|batch|none")
@@ -200,7 +200,6 @@ def validate(config: Config) -> None:
     alike, no_data = config.dual_temperature == 0, config.task != "arithmetic" and config.dataset is None
     same_language = config.task == "translation" and config.src == config.tgt
     rules = (
-        (size < 2, "num_generations", "at least 2, because completions of one prompt are compared"),
         (rollout % size, "generation_batch_size", f"a multiple of num_generations, {size}"),
         (rollout % (train or 1), "train_batch_size", f"a divisor of generation_batch_size, {rollout}"),
         (alike and config.dual_samples > 1, "dual_samples", "1, as dual_temperature 0 makes all alike"),

@@ -85,11 +85,12 @@ def verdict(correct: object) -> str:
 def exchange_of(sample: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
     """Title and lines of one row of samples.jsonl, for `Display.exchange`."""
     judged = verdict(sample.get("correct"))
-    answer = sample.get("answer")
+    answer, gold = sample.get("answer"), sample.get("gold")
+    known = f"{judged}; gold: {gold}" if gold is not None else judged
     lines = [
         ("problem", str(sample.get("prompt", ""))),
         ("completion", str(sample.get("completion", ""))),
-        ("answer", "none could be read" if answer is None else f"{answer} ({judged})"),
+        ("answer", "none could be read" if answer is None else f"{answer} ({known})"),
     ]
     for dual in sample.get("duals") or []:
         lines += [

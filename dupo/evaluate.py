@@ -25,9 +25,9 @@ def reward_auc(
 ) -> float | None:
     """How well the arm's reward tells right answers from wrong ones (`concordance`), over `n` samples at the
     training temperature for each of `limit` held-out problems. None where all samples are equally good."""
-    if not task.held_out:
+    problems = [p for p in task.held_out if task.duals(p)][:limit]
+    if not problems:
         return None
-    problems = list(task.held_out[:limit])
     rollout = sample_answers(sampler, task, problems, n, sampler.config.temperature, seed)
     rewards = arm(rollout).rewards.flatten().numpy()
     rows = zip(problems, rollout.answers, strict=True)
@@ -51,19 +51,20 @@ def concordance(rewards: Any, quality: Any) -> float | None:
     return wins / pairs if pairs else None
 
 
-def exchanges(sampler: Sampler, ask: Ask, task: Task, count: int) -> list[dict[str, Any]]:
-    """Sample exchanges to read: greedy answers to held-out problems, put through their duals. At least one
-    right and one wrong, where both happen. Rows of samples.jsonl."""
+def exchanges(sampler: Sampler, ask: Ask | None, task: Task, count: int) -> list[dict[str, Any]]:
+    """Sample exchanges to read: greedy answers to held-out problems, put through their duals if the arm has
+    any (`ask`). At least one right and one wrong, where both happen. Rows of samples.jsonl."""
     problems = list(task.held_out[:200])
     rollout = sample_answers(sampler, task, problems, 1, temperature=0.0, seed=0)
     right = [task.score(p, g[0]) >= 0.5 for p, g in zip(problems, rollout.answers, strict=True)]
     wrong_first = sorted(range(len(problems)), key=lambda i: right[i])
     chosen = [*wrong_first[:1], *[i for i in reversed(wrong_first) if i != wrong_first[0]][: count - 1]]
     part = Rollout(*([getattr(rollout, f)[i] for i in chosen] for f in Rollout.__slots__))
-    found = reconstruct(task, part.problems, part.answers, ask)
+    found = reconstruct(task, part.problems, part.answers, ask) if ask else None
     rows = exchange_rows(part, found, sampler)
     judged = task.headline == "accuracy"  # a translation is better or worse, not right or wrong
-    return [{**row, "correct": right[i] if judged else None} for row, i in zip(rows, chosen, strict=True)]
+    known = ({"correct": right[i] if judged else None, "gold": problems[i].gold} for i in chosen)
+    return [row | more for row, more in zip(rows, known, strict=True)]
 
 
 def exchange_rows(rollout: Rollout, found: Sequence[Any] | None, sampler: Sampler) -> list[dict[str, Any]]:

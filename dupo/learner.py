@@ -82,7 +82,10 @@ def check_model(model: Model, config: Config) -> None:
     pair = [Trajectory(one[:4], one[4:], [0.0] * (len(one) - 4), 0.0) for one in ids]
     alone = []
     with torch.no_grad():
-        together, _ = batch_logprobs(model, make_batch(pair, model.device), config)
+        try:
+            together, _ = batch_logprobs(model, make_batch(pair, model.device), config)
+        except ValueError as error:  # an attention feature that the packed path lacks
+            raise UserError(f"{type(model).__name__} cannot be trained packed: {error}") from None
         for one in ids:
             with computing(model, config):
                 logits = model(input_ids=torch.tensor([one], device=model.device), use_cache=False).logits[
@@ -135,7 +138,9 @@ def update(
     """
     optimizer.param_groups[0]["lr"] = rate = learning_rate(step, config)
     optimizer.zero_grad(set_to_none=True)
-    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, if there is any: resumed steps draw the same
+    torch.manual_seed(
+        (config.seed * 1_000_003 + step) % 2**63
+    )  # dropout, if there is any: resumed steps draw the same
     model.train()
     loss, figures = accumulate_gradient(model, trajectories, config)
     model.eval()
@@ -156,9 +161,10 @@ def accumulate_gradient(
     model. So neither the split into micro-batches nor the skipping changes the gradient. Returns the loss
     (fp32 scalar) and the statistics over the tokens that were passed; none if there were none.
     """
-    by_token = config.loss_type == "dapo"
-    num_items = sum(len(t.completion_ids) for t in trajectories) if by_token else len(trajectories)
-    active = [t for t in trajectories if t.advantage != 0 or config.beta != 0]
+    counted = [t for t in trajectories if not t.masked]
+    by_token = config.loss_type == "dapo"  # else by completion, masked ones too, as TRL does
+    num_items = sum(len(t.completion_ids) for t in counted) if by_token else len(trajectories)
+    active = [t for t in counted if t.advantage != 0 or config.beta != 0]
     total, means, largest = torch.zeros((), device=model.device), {}, {}
     for _, batch in micro_batches(active, config, model.device):
         logprobs, entropy = batch_logprobs(model, batch, config)

@@ -112,6 +112,8 @@ class RunFolder:
             if not path.is_dir() or next(path.iterdir(), None) is None:
                 return
             is_run = (path / CONFIG).is_file()
+            if is_run and [file.name for file in path.iterdir()] == [CONFIG]:
+                return  # a start that failed before it wrote anything else
         except OSError as problem:
             raise UserError(f"output_dir {path} cannot be read: {problem.strerror}") from problem
         if not is_run:

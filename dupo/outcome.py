@@ -2,23 +2,21 @@
 
 from typing import Any
 
-import torch
-
-from dupo.config import Config, config_hash
+from dupo.config import Config
 from dupo.display import Display
-from dupo.log import signature, signature_line
+from dupo.log import signature_line
+from dupo.tasks.arithmetic import DEV_SIZE
 
 
 def summarise(
-    config: Config, state: dict[str, Any], step: int, seconds: float, problems: int, device: Any
+    config: Config, state: dict[str, Any], step: int, seconds: float, made_by: dict[str, str]
 ) -> dict[str, Any]:
     """What summary.json holds. `state` is the session's: `evals` as [step, figures] pairs, and the rest."""
-    figures: dict[str, Any] = {"eval/problems": problems}
+    figures: dict[str, Any] = {"eval/problems": state["problems"]}
     for name in state["evals"][0][1]:
         values = [found[name] for _, found in state["evals"]]
         figures[f"eval/{name}_before"], figures[f"eval/{name}_after"] = values[0], values[-1]
         figures[f"eval/{name}_peak"] = max(values)
-    made_by = signature(config_hash(config), str(device), torch.get_num_threads())
     return {
         **figures,
         "reward_auc": state["reward_auc"],
@@ -49,5 +47,6 @@ def show_result(display: Display, summary: dict[str, Any]) -> None:
             f"how well the reward told right from wrong before training: AUC {summary['reward_auc']:.3f}"
         )
     if summary["warmup_labels"]:
-        rl = "the gold arm used labels in RL too" if summary["reward"] == "gold" else "none in RL"
-        display.note(f"labels used: {summary['warmup_labels']:,} in the supervised warm-up, {rl}")
+        where = f"{summary['warmup_labels']:,} examples in the supervised warm-up and {DEV_SIZE} to stop it"
+        rl = "and those of the training problems in RL" if summary["reward"] == "gold" else "none in RL"
+        display.note(f"labels used: {where}, {rl}")

@@ -3,14 +3,15 @@
 from typing import Any
 
 from dupo.config import Config, UserError
+from dupo.records import Problem
+from dupo.rewards import ASK_DUALS
 from dupo.tasks import Task
 from dupo.tokenizer import PromptTokenizer
 
 WARM_UP = (
     "supervised, and the only use of labels: 64 labelled examples a step until about half of the answers are "
-    "right (40,000 to 75,000 examples); it stands in for pre-training"
+    "right (40,000 to 75,000 examples, and 500 more to tell when); it stands in for pre-training"
 )
-CHECKED = 1000  # the longest problems, in bytes, whose prompts are counted in tokens
 
 
 def warms_up(config: Config) -> bool:
@@ -18,20 +19,38 @@ def warms_up(config: Config) -> bool:
     return config.model_name_or_path == "tiny" and config.task == "arithmetic"
 
 
-def check_lengths(task: Task, tokenizer: PromptTokenizer, shape: Any, config: Config) -> None:
-    """Refuses, by name, a prompt that leaves no room for a completion. `shape`: the model's config."""
-    positions = getattr(shape, "max_position_embeddings", None) or config.token_budget
-    limit = "the model allows" if positions <= config.token_budget else "token_budget allows"
-    room = min(positions, config.token_budget)
-    longest = sorted([*task.train, *task.held_out], key=lambda p: -len(p.text.encode()))[:CHECKED]
-    prompts = tokenizer.encode([task.prompt(p) for p in longest])
-    for problem, ids in zip(longest, prompts, strict=True):
-        needed = len(ids) + config.max_completion_length
-        if needed > room:
-            raise UserError(
-                f"{problem.id}: its prompt of {len(ids)} tokens and max_completion_length "
-                f"{config.max_completion_length} need {needed}, {limit} {room}"
-            )
+def check_fit(task: Task, tokenizer: PromptTokenizer, shape: Any, config: Config) -> None:
+    """Refuses a tokenizer that the model has no embeddings for, and, by name, a problem whose prompt or dual
+    prompt leaves no room for a completion. `shape`: the model's config."""
+    inner = shape.get_text_config()
+    if len(tokenizer) > inner.vocab_size:
+        raise UserError(
+            f"tokenizer: expected at most the model's {inner.vocab_size:,} tokens, got {len(tokenizer):,}"
+        )
+    windowed = getattr(inner, "use_sliding_window", True)  # the packed path has no sliding window
+    window = (getattr(inner, "sliding_window", None) if windowed else None) or config.token_budget
+    positions = min(getattr(inner, "max_position_embeddings", None) or window, window)
+    dual_limit = config.dual_max_completion_length or config.max_completion_length
+    budget, kept = config.token_budget, config.max_completion_length
+    for problem in [*task.train, *task.held_out]:
+        _check_prompt(tokenizer, problem, "prompt", task.prompt(problem), kept, min(positions, budget))
+        for dual in task.duals(problem) if config.reward in ASK_DUALS else ():
+            asked = task.dual_prompt(problem, dual, "0")
+            _check_prompt(tokenizer, problem, "dual prompt", asked, dual_limit, positions)
+
+
+def _check_prompt(
+    tokenizer: PromptTokenizer, problem: Problem, kind: str, prompt: str, completion: int, room: int
+) -> None:
+    frame = len(tokenizer.before) + len(tokenizer.after)
+    if frame + len(prompt.encode()) + completion <= room:
+        return  # a token is at least a byte: no need to count
+    tokens = len(tokenizer.encode([prompt])[0])
+    if tokens + completion > room:
+        raise UserError(
+            f"{problem.id}: its {kind} of {tokens} tokens and a completion of {completion} need "
+            f"{tokens + completion}; the model and token_budget allow {room}"
+        )
 
 
 def plan(
@@ -40,7 +59,7 @@ def plan(
     """Title and rows of the start-up table."""
     c = config
     labels = "the labels of its problems" if c.reward == "gold" else "no label"
-    judge = f"; the {c.dual_model} model answers the duals" if c.reward in ("dual", "shuffled") else ""
+    judge = f"; the {c.dual_model} model answers the duals" if c.reward in ASK_DUALS else ""
     prompts, each = c.generation_batch_size // c.num_generations, f"{c.num_generations} completions"
     length = f"of at most {c.max_completion_length} tokens, temperature {c.temperature:g}"
     steps = f"{c.max_steps} optimizer steps of {c.train_batch_size or c.generation_batch_size} completions"

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, Qwen3Config
 from transformers.utils import logging as transformers_logging
 
 from dupo import attention
 from dupo.config import Config, UserError
-from dupo.tokenizer import PromptTokenizer, check_path, first_line
+from dupo.tokenizer import PromptTokenizer, check_path, in_one_line
 
 Model = PreTrainedModel  # what learns, answers duals and is compared with
 
@@ -57,7 +58,7 @@ def model_config(config: Config, tokenizer: PromptTokenizer) -> PretrainedConfig
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise UserError(f"model_name_or_path: {name} has no usable model: {first_line(error)}") from None
+        raise UserError(f"model_name_or_path: {name} has no usable model: {in_one_line(error)}") from None
 
 
 def load_model(config: Config, shape: PretrainedConfig, device: torch.device) -> Model:
@@ -73,12 +74,14 @@ def load_model(config: Config, shape: PretrainedConfig, device: torch.device) ->
         options["trust_remote_code"] = config.trust_remote_code
         try:
             model = AutoModelForCausalLM.from_pretrained(config.model_name_or_path, **options)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"model_name_or_path: {config.model_name_or_path} could not be loaded: {first_line(error)}"
+                f"model_name_or_path: {config.model_name_or_path} could not be loaded: {in_one_line(error)}"
             ) from None
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        # transformers renamed it within version 5
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     model.to(device)  # type: ignore[arg-type]
     return model.eval()
 

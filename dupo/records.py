@@ -89,6 +89,7 @@ class Trajectory(NamedTuple):
         advantage: the same for every token of the completion.
         ref_logprobs: log-probs under the reference model, nats; None where beta is 0.
         problem: id of the problem, to name it when something goes wrong.
+        masked: left out of the loss (a truncated completion, where `mask_truncated_completions` is on).
     """
 
     prompt_ids: list[int]
@@ -97,6 +98,7 @@ class Trajectory(NamedTuple):
     advantage: float
     ref_logprobs: list[float] | None = None
     problem: str = ""
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,16 +46,16 @@ def shape(distance: float | None, config: Config) -> float:
 
 
 def answer_reward(duals: list[Reconstruction], config: Config) -> float:
-    """Mean over the duals of an answer and their samples."""
+    """Mean over the duals of an answer and their samples; 0 where the problem has no dual."""
     values = [shape(d, config) for r in duals for d in r.distances]
-    return sum(values) / len(values)
+    return sum(values) / len(values) if values else 0.0
 
 
 def dual(rollout: Rollout, env: Env) -> Rewarded:
     """How well the hidden part of the question is recovered from the answer. No label is read."""
     found = reconstruct(env.task, rollout.problems, rollout.answers, env.ask)
     rewards = [
-        [answer_reward(group[a], env.config) if a is not None else 0.0 for a in answers]
+        [answer_reward(group.get(a, []), env.config) if a is not None else 0.0 for a in answers]
         for group, answers in zip(found, rollout.answers, strict=True)
     ]
     return Rewarded(torch.tensor(rewards), dual_figures(rollout.answers, found), found)
@@ -98,6 +98,7 @@ ARMS: dict[str, Callable[[Rollout, Env], Rewarded]] = {
     "random": coin,
     "shuffled": shuffled,
 }
+ASK_DUALS = {"dual", "shuffled"}  # the arms that need a model to answer duals
 
 
 def group_advantages(rewards: Tensor, scale_rewards: str) -> tuple[Tensor, dict[str, float]]:

@@ -19,15 +19,15 @@ import torch
 
 from dupo import checkpoint, learner, policy
 from dupo.batches import mini_batches
-from dupo.config import Config, UserError, read_config, resume_differences, to_yaml
+from dupo.config import Config, UserError, config_hash, read_config, resume_differences, to_yaml
 from dupo.display import Display, exchange_of
 from dupo.evaluate import accuracy, exchange_rows, exchanges, reward_auc
-from dupo.log import CONFIG, RunFolder, write_atomic
+from dupo.log import CONFIG, SAMPLES, RunFolder, read_rows, signature, write_atomic
 from dupo.outcome import show_result, summarise
-from dupo.plan import check_lengths, plan, warms_up
+from dupo.plan import check_fit, plan, warms_up
 from dupo.records import Problem, Rollout, Trajectory
 from dupo.report import write_report
-from dupo.rewards import ARMS, Env, Rewarded
+from dupo.rewards import ARMS, ASK_DUALS, Env, Rewarded
 from dupo.rollout import Sampler
 from dupo.tasks import make_task
 from dupo.tasks.arithmetic import Arithmetic
@@ -58,16 +58,19 @@ class Session:
         self.task = make_task(config)
         self.tokenizer = load_tokenizer(config)
         shape = policy.model_config(config, self.tokenizer)
-        check_lengths(self.task, self.tokenizer, shape, config)
+        check_fit(self.task, self.tokenizer, shape, config)
         self.device = policy.pick_device(config.device)
         if config.num_threads:
             torch.set_num_threads(config.num_threads)
         # By construction RL sees no label: they are taken off before the loop can ask for a problem.
         keep = config.reward == "gold"
+        if keep and (missing := next((p.id for p in self.task.train if p.gold is None), None)):
+            raise UserError(f"reward: gold needs the answer of every training problem, {missing} has none")
         self.problems = [p if keep else replace(p, gold=None) for p in self.task.train]
         self.step = self.rollouts = 0
         self.seconds = 0.0
         self.pending: list[list[Trajectory]] = []
+        self.taken: list[Trajectory] = []
         self.rollout_figures: dict[str, float] = {}
         self.state: dict[str, Any] = {
             "evals": [],
@@ -75,6 +78,7 @@ class Session:
             "labels": 0,
             "warmup_steps": 0,
             "headline": self.task.headline,
+            "problems": len(self.task.held_out),
         }
         self.interrupted, self.closing = False, ExitStack()
         self._order: tuple[int, list[int]] = (-1, [])
@@ -91,7 +95,8 @@ class Session:
             raise UserError(f"resume_from_checkpoint: {'; '.join(lines)}")
 
     def _open_folder(self) -> RunFolder:
-        settings = to_yaml(replace(self.config, resume_from_checkpoint=None, overwrite_output_dir=False))
+        same = replace(self.config, output_dir=None, resume_from_checkpoint=None, overwrite_output_dir=False)
+        settings = to_yaml(same)
         if self.config.resume_from_checkpoint is None:
             return RunFolder.create(self.path, settings, self.config.overwrite_output_dir)
         folder = RunFolder.open(self.path)
@@ -107,7 +112,8 @@ class Session:
         self.tokenizer.eos_ids |= policy.end_tokens(self.model)
         if warms_up(self.config):
             self._warm_up(load=found is not None)
-        needed = self.config.dual_model == "frozen" or self.config.beta != 0
+        judged = self.config.dual_model == "frozen" and self.config.reward in ASK_DUALS
+        needed = judged or self.config.beta != 0
         self.frozen = policy.frozen_copy(self.model) if needed else None
         self.ema = policy.frozen_copy(self.model) if self.config.dual_model == "ema" else None
         self.optimizer = learner.make_optimizer(self.model, self.config)
@@ -118,6 +124,10 @@ class Session:
         self.state["evals"].append([0, accuracy(self.sampler, self.task)])
         n, seed = self.config.num_generations, self.draw("auc")
         self.state["reward_auc"] = reward_auc(self.sampler, self.task, self.reward, n, AUC_PROBLEMS, seed)
+        for name, value in self.state["evals"][0][1].items():
+            self.display.note(
+                f"before RL: {name} {value:.3f} on {len(self.task.held_out):,} held-out problems"
+            )
         self._write_exchanges(2)
         if warms_up(self.config):
             self.save()
@@ -149,9 +159,27 @@ class Session:
         self.step, self.rollouts, self.seconds = state["step"], state["rollouts"], state["seconds"]
         self.rollout_figures, self.state = state["rollout_figures"], state["state"]
         self.pending = [[Trajectory(*t) for t in batch] for batch in state["pending"]]
+        checkpoint.cut(
+            self.path, self.step
+        )  # first: rows past a checkpoint are cut again, missing ones are not
         self.folder.cut(self.step)
-        checkpoint.cut(self.path, self.step)
+        self._compare_signature(state["signature"])
         self.display.note(f"resumed from {found} after step {self.step}")
+
+    def _signature(self) -> dict[str, str]:
+        return signature(config_hash(self.config), str(self.device), torch.get_num_threads())
+
+    def _compare_signature(self, saved: dict[str, str]) -> None:
+        now = self._signature()
+        changed = [
+            f"{k} {saved[k]} is now {now[k]}"
+            for k in saved
+            if k not in ("git", "config") and saved[k] != now[k]
+        ]
+        if changed:
+            self.display.warn(
+                f"figures may differ in the last bits from a run never stopped: {', '.join(changed)}"
+            )
 
     # --- what the loop asks for ---
 
@@ -247,15 +275,20 @@ class Session:
 
     def _write_exchanges(self, count: int) -> list[dict[str, Any]]:
         """Some held-out exchanges with the model as it is, right and wrong, into samples.jsonl."""
-        rows = exchanges(self.sampler, self.ask, self.task, count) if self.task.held_out else []
-        rows = [{"step": self.step, **row} for row in rows]
-        self.folder.samples(rows)
+        ask = self.ask if self.config.reward in ASK_DUALS else None
+        rows = exchanges(self.sampler, ask, self.task, count) if self.task.held_out else []
+        rows = [{"step": self.step, **row, "held_out": True} for row in rows]
+        written = read_rows(self.path / SAMPLES)
+        if not any(
+            row["step"] == self.step and row.get("held_out") for row in written
+        ):  # else resumed at the end
+            self.folder.samples(rows)
         return rows
 
     def after_step(self, figures: dict[str, float]) -> None:
         """Logs the optimizer step on `pending[0]`, evaluates and saves when it is time to."""
         self.step += 1
-        del self.pending[0]
+        self.taken = self.pending.pop(0)
         if self.ema is not None:
             policy.blend(self.ema, self.model, self.config.ema_decay)
         row = {"step": self.step, **self.rollout_figures, **figures}
@@ -279,22 +312,30 @@ class Session:
             "state": self.state,
             "pending": [[tuple(t) for t in batch] for batch in self.pending],
             "optimizer": self.optimizer.state_dict(),
+            "signature": self._signature(),
         }
         checkpoint.save(self.path, self.step, self.model, self.tokenizer.hf, self.ema, state)
         if self.config.save_total_limit:
             checkpoint.prune(self.path, self.config.save_total_limit)
 
     def _not_finite(self, error: FloatingPointError) -> str:
-        """Saves what broke the step. The weights are still those of the step before."""
-        file = self.path / f"nonfinite-{self.step + 1}.json"
-        rows = self.pending[0] if self.pending else []
+        """Saves the batch that broke the run, and the weights as well if they are still finite."""
+        sound = all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+        step, rows = (
+            (self.step + 1, self.pending[0] if self.pending else []) if sound else (self.step, self.taken)
+        )
         problems = [t.problem for t in rows] or [p.id for p in self.next_problems()]
-        content = {"step": self.step + 1, "problems": problems, "batch": [t._asdict() for t in rows]}
-        file.write_text(json.dumps(content))
+        file = self.path / f"nonfinite-{step}.json"
+        file.write_text(
+            json.dumps({"step": step, "problems": problems, "batch": [t._asdict() for t in rows]})
+        )
+        if sound:
+            self.save()
         named = ", ".join(dict.fromkeys(problems[:3]))
         return (
-            f"step {self.step + 1} is not finite ({error}); its batch (problems {named}, ...) is "
-            f"in {file} and was not learned from; learning_rate is {self.config.learning_rate:g}"
+            f"step {step} is not finite ({error}); its batch (problems {named}, ...) is in {file}; "
+            f"{'the weights before it are saved' if sound else 'it left weights that are not finite'}; "
+            f"learning_rate is {self.config.learning_rate:g}"
         )
 
     def _clock(self) -> float:
@@ -313,9 +354,7 @@ class Session:
             )
             write_report(self.path)
             return {}
-        summary = summarise(
-            self.config, self.state, self.step, self._clock(), len(self.task.held_out), self.device
-        )
+        summary = summarise(self.config, self.state, self.step, self._clock(), self._signature())
         self.folder.summary(summary)
         for row in self._write_exchanges(3):
             self.display.exchange(*exchange_of(row), row["correct"])

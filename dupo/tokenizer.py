@@ -1,15 +1,18 @@
 """Text to token ids and back, for any transformers tokenizer, and two that need no files.
 
 What a data set or a model wrote is never read as special tokens: a sampled `<|im_end|>` inside a prompt
-stays eleven characters of text. Only the chat template's own words may be special.
+stays ten characters of text. Only the chat template's own words may be special. (Tokens that a tokenizer
+adds without calling them special, such as Qwen3's `<think>`, keep their one id.)
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from huggingface_hub import logging as hub_logging
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from dupo.config import Config, UserError
 
@@ -66,10 +69,12 @@ def load_tokenizer(config: Config) -> PromptTokenizer:
     if name == "tiny":
         return PromptTokenizer(characters() if config.task == "arithmetic" else raw_bytes())
     check_path("tokenizer_name" if config.tokenizer_name else "model_name_or_path", name)
+    transformers_logging.set_verbosity_error()  # what it warns of and then raises would be said twice
+    hub_logging.set_verbosity_error()
     try:
         hf = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise UserError(f"no tokenizer could be loaded from {name}: {first_line(error)}") from None
+        raise UserError(f"no tokenizer could be loaded from {name}: {in_one_line(error)}") from None
     for kind in ("pad_token", "eos_token"):
         if wanted := getattr(config, kind):
             if wanted not in hf.get_vocab():
@@ -89,10 +94,9 @@ def check_path(option: str, name: str) -> None:
         )
 
 
-def first_line(error: Exception) -> str:
-    """The part of a library's error that says what is wrong."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def in_one_line(error: Exception) -> str:
+    """What a library says is wrong, its first 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def characters() -> PreTrainedTokenizerFast:

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         error(str(problem))
         return 1
     except KeyboardInterrupt:
-        error("stopped at once; what the last checkpoint does not hold is lost")
+        error("stopped at once; --output_dir RUN --resume_from_checkpoint latest goes on from what was saved")
         return 130
     return 0 if finished else 130
 

@@ -79,7 +79,7 @@ def test_a_prompt_longer_than_the_model_allows(tmp_path, capsys):
     command += ["--eval_size", "4"]
     line = refused(capsys, *command)
     assert "long.jsonl:36" in line and "4096" in line
-    assert "token_budget allows 300" in refused(capsys, *command, "--token_budget", "300")
+    assert "allow 300" in refused(capsys, *command, "--token_budget", "300")
 
 
 def test_a_tokenizer_without_pad_or_eos(tmp_path, capsys):
@@ -113,8 +113,10 @@ def test_an_output_folder_of_another_run(tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text("seed: 1\n")
+    (run / "metrics.jsonl").write_text("")
     line = refused(capsys, "--output_dir", str(run))
     assert "--overwrite_output_dir" in line and "--resume_from_checkpoint" in line
+    (run / "metrics.jsonl").unlink()
     (run / "config.yaml").rename(run / "thesis.txt")
     assert "never overwritten" in refused(capsys, "--output_dir", str(run), "--overwrite_output_dir")
     assert (run / "thesis.txt").read_text() == "seed: 1\n"
@@ -128,6 +130,7 @@ def test_an_output_folder_of_another_run(tmp_path, capsys):
         (["--loss_type", "ppo"], ["loss_type", "grpo", "dapo", "dr_grpo", "ppo"]),
         (["--learning_rate", "fast"], ["learning_rate", "fast"]),
         (["--config", "/no/such.yaml"], ["/no/such.yaml"]),
+        (["--eval_size", "300000"], ["eval_size", "50,000", "300,000"]),
         (["--task", "word_problems"], ["--dataset"]),
         (["--resume_from_checkpoint", "/no/such/checkpoint-3"], ["/no/such"]),
     ],
@@ -136,6 +139,28 @@ def test_an_output_folder_of_another_run(tmp_path, capsys):
 def test_bad_options(options, words, capsys):
     line = refused(capsys, *options)
     assert all(word in line for word in words), line
+
+
+def test_gold_without_answers(tmp_path, capsys):
+    file = write(tmp_path / "plain.jsonl", [{"question": p["question"]} for p in GOOD])
+    command = ["--task", "word_problems", "--dataset", file, "--output_dir", str(tmp_path / "r")]
+    assert "plain.jsonl:" in refused(capsys, *command, "--reward", "gold")
+
+
+def test_a_tokenizer_larger_than_the_model(tmp_path, capsys):
+    folder = save_tiny_without_loading(tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"vocab_size": 15}))
+    line = refused(capsys, "--model_name_or_path", str(folder), "--output_dir", str(tmp_path / "r"))
+    assert "model's 15 tokens, got 20" in line
+
+
+def test_a_dual_prompt_longer_than_the_model_allows(tmp_path, capsys):
+    folder = save_tiny_without_loading(tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 16}))
+    command = ["--model_name_or_path", str(folder), "--output_dir", str(tmp_path / "r")]
+    assert "dual prompt" in refused(capsys, *command, "--dual_max_completion_length", "9")
 
 
 def test_cuda_where_there_is_none(tmp_path, capsys, monkeypatch):

@@ -90,7 +90,7 @@ REFUSED = table("""
     --loss_type ppo => loss_type: one of grpo, dapo, dr_grpo; got 'ppo'
     --loss_type GRPO => loss_type: one of grpo, dapo, dr_grpo; got 'GRPO', did you mean grpo?
     --scale_rewards null => scale_rewards: one of group, batch, none; got 'null'
-    --num_generations 0 => num_generations: expected at least 1, got 0
+    --num_generations 0 => num_generations: expected at least 2, got 0
     --generation_batch_size 510 => generation_batch_size: expected a multiple of num_generations, 4, got 510
     --train_batch_size 100 => train_batch_size: expected a divisor of generation_batch_size, 512, got 100
     --dual_samples 4 => dual_samples: expected 1, as dual_temperature 0 makes all alike, got 4
@@ -111,7 +111,7 @@ def test_what_is_wrong_is_refused_in_one_line(argv: str, message: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if int in KINDS[name]])
 def test_every_integer_has_a_smallest_value(name: str) -> None:
-    least = 0 if name in MAY_BE_0.split() else 1
+    least = 0 if name in MAY_BE_0.split() else 2 if name == "num_generations" else 1
     assert refusal(f"--{name}", str(least - 1)) == f"{name}: expected at least {least}, got {least - 1}"
     assert coerce(FIELDS[name], str(least)) == least
 
@@ -125,7 +125,7 @@ def test_every_float_is_finite_and_not_negative(name: str) -> None:
 
 
 def test_what_is_allowed_at_the_edge() -> None:
-    assert refusal("--num_generations=1").startswith("num_generations: expected at least 2, because")
+    assert refusal("--num_generations=1").startswith("num_generations: expected at least 2, got 1")
     assert parse(["--train_batch_size=1", "--num_generations=2"]).train_batch_size == 1
     assert parse(["--dual_samples=4", "--dual_temperature=0.7", "--ema_decay=0"]).dual_samples == 4
     assert parse(["--src=de", "--tgt=de", "--learning_rate=0"]).src == "de"  # only translation minds

@@ -126,7 +126,8 @@ def test_reference_log_probs_are_those_of_the_reference():
 
 def test_learning_rate_shapes():
     def rates(*options):
-        config = tiny("--learning_rate", "1", "--max_steps", "10", *options)[2]
+        shape = [] if "--lr_scheduler_type" in options else ["--lr_scheduler_type", "constant"]
+        config = tiny("--learning_rate", "1", "--max_steps", "10", *shape, *options)[2]
         return [learner.learning_rate(s, config) for s in range(10)]
 
     assert rates() == [1.0] * 10
@@ -154,6 +155,91 @@ def test_truncated_completions_can_be_masked():
     (kept,) = batches.mini_batches(rollout, advantages, tiny()[2])
     assert [t.completion_ids for t in kept] == [[1], [2]]
     (kept,) = batches.mini_batches(rollout, advantages, tiny("--mask_truncated_completions")[2])
-    assert [t.completion_ids for t in kept] == [[2]]
+    assert [(t.completion_ids, t.masked) for t in kept] == [([1], True), ([2], False)]
     one_each = tiny("--generation_batch_size", "8", "--train_batch_size", "1")[2]
     assert [len(b) for b in batches.mini_batches(rollout, advantages, one_each)] == [1, 1]
+
+
+def by_hand(model, rows, config):
+    """The policy loss in float64, one completion after the other, from the formulas."""
+    low, high = 1 - config.epsilon, 1 + (config.epsilon_high or config.epsilon)
+    total, counted = 0.0, [t for t in rows if not t.masked]
+    for t in counted:
+        logits = model(torch.tensor([t.prompt_ids + t.completion_ids]), use_cache=False).logits[0].double()
+        logp = (logits / config.temperature).log_softmax(-1)[len(t.prompt_ids) - 1 : -1]
+        logp = logp.gather(-1, torch.tensor(t.completion_ids)[:, None])[:, 0]
+        ratio = (logp - torch.tensor(t.logprobs).double()).exp()
+        losses = torch.maximum(-ratio * t.advantage, -ratio.clamp(low, high) * t.advantage)
+        if config.beta:
+            d = torch.tensor(t.ref_logprobs).double() - logp
+            kl = {"k1": -d, "k2": d**2 / 2, "k3": d.exp() - d - 1}[config.kl]
+            losses = losses + config.beta * (ratio * kl if config.use_bias_correction_kl else kl)
+        tokens = sum(len(u.completion_ids) for u in counted)
+        share = {"dapo": 1 / tokens, "grpo": 1 / len(rows) / len(losses)}
+        share["dr_grpo"] = 1 / len(rows) / config.max_completion_length
+        total = total + losses.sum() * share[config.loss_type]
+    return total
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--epsilon_high", "0.5"],
+        ["--beta", "0.3", "--kl", "k1"],
+        ["--beta", "0.3", "--kl", "k2", "--no_use_bias_correction_kl"],
+        ["--beta", "0.3"],
+    ],
+    ids=" ".join,
+)
+def test_one_step_equals_the_formulas(loss_type, extra):
+    """Off-policy, at a temperature, with completions that have no advantage and one that is masked."""
+    options = ["--loss_type", loss_type, "--temperature", "0.7", "--epsilon", "0.1", *extra]
+    seen = []
+
+    def rows(*world):
+        made = trajectories(*world, zero_first=True)
+        made[5] = made[5]._replace(masked=True)
+        noise = torch.Generator().manual_seed(0)
+        drift = [(torch.randn(len(t.logprobs), generator=noise) * 0.3).tolist() for t in made]
+        off = [[x + y for x, y in zip(t.logprobs, d, strict=True)] for t, d in zip(made, drift, strict=True)]
+        seen[:] = [t._replace(logprobs=o) for t, o in zip(made, off, strict=True)]
+        return seen
+
+    model, tokenizer, config = tiny("--learning_rate", "0", "--max_grad_norm", "1e9", *options, spread=2.0)
+    given = rows(model, tokenizer, config)
+    if config.beta:
+        given = learner.with_reference(tiny("--seed", "5", spread=2.0)[0], given, config)
+    expected = by_hand(model, given, config)
+    truth = torch.autograd.grad(expected, list(model.parameters()))
+    figures = learner.update(model, learner.make_optimizer(model, config), given, config, 0)
+    assert figures["loss"] == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
+    for parameter, gradient in zip(model.parameters(), truth, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_long_gradients_are_scaled_down():
+    model, tokenizer, config = tiny("--max_grad_norm", "0.01", "--learning_rate", "0", spread=2.0)
+    rows = trajectories(model, tokenizer, config)
+    figures = learner.update(model, learner.make_optimizer(model, config), rows, config, 0)
+    norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm().item()
+    assert figures["grad_norm"] > 0.1 and norm == pytest.approx(0.01, rel=1e-3)
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    plain, expected = gradients(trajectories)
+    checkpointed, found = gradients(trajectories, "--gradient_checkpointing")
+    layers = tiny("--gradient_checkpointing")[0].model.layers
+    assert all(layer.gradient_checkpointing for layer in layers)
+    assert checkpointed["loss"] == pytest.approx(plain["loss"], abs=1e-7)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient)
+
+
+def test_logits_in_chunks_change_no_gradient(monkeypatch):
+    plain, expected = gradients(trajectories)
+    monkeypatch.setattr(learner, "LOGITS_BYTES", 7 * 4 * 20)  # seven rows of a vocabulary of 20
+    chunked, found = gradients(trajectories)
+    assert chunked["loss"] == pytest.approx(plain["loss"], abs=1e-7)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)

@@ -86,6 +86,8 @@ def test_check_raises_as_create_and_makes_nothing(tmp_path: Path) -> None:
     RunFolder.check(tmp_path / "new", overwrite=False)
     assert not (tmp_path / "new").exists()
     make_run(tmp_path / "a")
+    RunFolder.check(tmp_path / "a", overwrite=False)  # only settings: a start that failed
+    (tmp_path / "a" / "metrics.jsonl").write_text("")
     with pytest.raises(UserError, match="holds another run"):
         RunFolder.check(tmp_path / "a", overwrite=False)
     RunFolder.check(tmp_path / "a", overwrite=True)

@@ -138,3 +138,13 @@ def test_concordance_is_the_area_under_the_curve():
     pairs = [(i, j) for i in range(60) for j in range(60) if quality[i] > quality[j]]
     wins = sum(float(reward[i] > reward[j]) + 0.5 * float(reward[i] == reward[j]) for i, j in pairs)
     assert concordance(reward.numpy(), quality.numpy()) == pytest.approx(wins / len(pairs))
+
+
+def test_a_problem_without_duals_is_worth_nothing_and_breaks_nothing():
+    class Blank(Arithmetic):
+        def duals(self, problem):
+            return [] if problem.id == "a" else super().duals(problem)
+
+    config = parse([])
+    world = Env(Blank(config), solver, config, 0)
+    assert ARMS["dual"](rollout([RIGHT, WRONG], ["9710", None]), world).rewards.tolist() == [[0, 0], [1, 0]]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from worlds import rows, save_tiny, summary
 
 from dupo.tasks.arithmetic import Arithmetic
@@ -41,6 +43,7 @@ def warm(tmp_path_factory) -> Path:
     """The built-in run, cut short: its folder holds the warmed-up policy as checkpoint-0."""
     run = tmp_path_factory.mktemp("runs") / "warm"
     options = ["--max_steps", "12", "--eval_steps", "6", "--eval_size", "500", "--num_threads", "1"]
+    options += ["--lr_scheduler_type", "constant"]
     assert main([*options, "--output_dir", str(run)]) == 0
     return run
 
@@ -181,13 +184,34 @@ def python_env() -> dict[str, str]:
 
 
 def test_a_warm_up_is_not_repeated_on_resume(warm, tmp_path, monkeypatch):
-    import shutil
-
     run = Path(shutil.copytree(warm, tmp_path / "warm"))
     monkeypatch.setattr("dupo.session.WarmUp", None)
     assert main(["--output_dir", str(run), "--resume_from_checkpoint", "latest", "--max_steps", "14"]) == 0
     assert [row["step"] for row in rows(run)] == list(range(1, 15))
     assert rows(run)[:12] == rows(warm)
+
+
+def test_going_back_to_the_start_gives_the_same_run_again(warm, tmp_path):
+    """From checkpoint-0 everything must come back: the policy, the frozen model that judges, the sampler."""
+    run = Path(shutil.copytree(warm, tmp_path / "again"))
+    assert main(["--resume_from_checkpoint", str(run / "checkpoint-0"), "--max_steps", "12"]) == 0
+    same_files(warm, run, "metrics.jsonl", "samples.jsonl", "checkpoint-12/model.safetensors")
+    finished = (run / "samples.jsonl").read_bytes()
+    assert main(["--output_dir", str(run), "--resume_from_checkpoint", "latest"]) == 0
+    assert (run / "samples.jsonl").read_bytes() == finished  # a finished run writes nothing twice
+
+
+def test_config_yaml_starts_the_same_run_elsewhere(untrained, tmp_path):
+    one = start(untrained, tmp_path / "one", "--max_steps", "2", "--reward", "random")
+    assert main(["--config", str(one / "config.yaml"), "--output_dir", str(tmp_path / "two")]) == 0
+    same_files(one, tmp_path / "two", "metrics.jsonl", "config.yaml")
+
+
+def test_other_threads_are_pointed_out_on_resume(untrained, tmp_path, capsys, monkeypatch):
+    run = start(untrained, tmp_path / "run", "--max_steps", "2", "--reward", "random")
+    monkeypatch.setattr("dupo.session.torch.get_num_threads", lambda: 7)
+    assert main(["--output_dir", str(run), "--resume_from_checkpoint", "latest", "--max_steps", "3"]) == 0
+    assert "threads 1 is now 7" in capsys.readouterr().err
 
 
 def test_resume_refuses_other_settings(warm, capsys):
@@ -233,10 +257,11 @@ def test_a_step_that_is_not_finite_stops_the_run_and_saves_its_batch(untrained, 
     assert main([*command, "--learning_rate", "1e30", "--max_grad_norm", "1e30"]) == 1
     message = capsys.readouterr().err
     steps = len(rows(run))
-    assert f"step {steps + 1} is not finite" in message and "1e+30" in message
+    assert "is not finite" in message and "1e+30" in message and len(message.splitlines()) == 1
+    assert steps < 200
     (file,) = run.glob("nonfinite-*")
     saved = json.loads(file.read_text())
-    assert saved["problems"] and saved["step"] == steps + 1
+    assert saved["problems"] and saved["batch"] and saved["step"] == int(file.stem.rpartition("-")[2])
 
 
 def test_arms_that_use_no_dual_ask_none(untrained, tmp_path):
@@ -244,6 +269,70 @@ def test_arms_that_use_no_dual_ask_none(untrained, tmp_path):
         run = start(untrained, tmp_path / arm, "--reward", arm, "--max_steps", "1")
         assert not any("dual/prompts" in row for row in rows(run))
         assert summary(run)["reward"] == arm
+
+
+def test_the_loop_uses_what_the_options_say(warm, tmp_path):
+    """Options that change no shape are easy to drop on the way: each must leave its mark on the figures."""
+    model = warm / "checkpoint-0"
+    base = start(model, tmp_path / "base", "--max_steps", "3")
+    marks = {
+        "scale_rewards": ["--scale_rewards", "none"],
+        "loss_type": ["--loss_type", "dr_grpo", "--max_completion_length", "7"],
+        "temperature": ["--temperature", "0.8"],
+        "reward_shape": ["--reward_shape", "exp", "--reward_lambda", "0.5"],
+        "duals_per_prompt": ["--duals_per_prompt", "1"],
+        "dual_temperature": ["--dual_temperature", "1"],
+    }
+    for name, options in marks.items():
+        other = start(model, tmp_path / name, "--max_steps", "3", *options)
+        assert [r["grad_norm"] for r in rows(other)] != [r["grad_norm"] for r in rows(base)], name
+    kl = start(model, tmp_path / "kl", "--max_steps", "3", "--beta", "0.1", "--learning_rate", "1e-2")
+    assert (
+        rows(kl)[0]["kl"] == pytest.approx(0, abs=1e-6) and rows(kl)[-1]["kl"] > 1e-4
+    )  # the reference stays
+
+
+def test_the_average_model_moves(warm, tmp_path, monkeypatch):
+    from dupo.session import Session
+
+    kept = []
+    finish = Session.finish
+    monkeypatch.setattr(Session, "finish", lambda self: kept.append(self) or finish(self))
+    options = ["--max_steps", "3", "--dual_model", "ema", "--ema_decay", "0.5"]
+    start(warm / "checkpoint-0", tmp_path / "ema", *options)
+    (session,) = kept
+    first = session.model.get_input_embeddings().weight
+    average = session.ema.get_input_embeddings().weight
+    begun = load_file(warm / "checkpoint-0" / "model.safetensors")["model.embed_tokens.weight"]
+    assert (average - begun).abs().max() > 1e-5 < (average - first).abs().max()
+
+
+def test_every_draw_is_its_own(untrained, tmp_path, monkeypatch):
+    from dupo.session import Session
+
+    seen = []
+    draw = Session.draw
+    monkeypatch.setattr(Session, "draw", lambda self, *a: seen.append(draw(self, *a)) or seen[-1])
+    start(untrained, tmp_path / "run", "--max_steps", "4", "--reward", "random")
+    primal = [hash_ for hash_ in seen]
+    assert len(set(primal)) == len(primal) - 1  # the arm's seed of rollout 0 serves the evaluation and step 1
+
+
+def test_a_model_that_leaks_is_refused_at_the_start(untrained, tmp_path, capsys, monkeypatch):
+    from dupo import attention
+
+    honest = attention.packed_attention
+
+    def leaky(q, k, v, cu_seqlens, *rest):
+        return honest(q, k, v, cu_seqlens[[0, -1]], *rest)
+
+    monkeypatch.setattr(attention, "packed_attention", leaky)
+    monkeypatch.setattr("dupo.policy.tiny_config", None)
+    options = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
+    assert main(options) == 2
+    assert "cannot be trained packed" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*SMALL, *options, "--max_steps", "1"]) == 0  # a start that failed does not block the next
 
 
 def test_one_epoch_visits_every_problem_once(untrained, tmp_path, monkeypatch):

@@ -13,12 +13,12 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 
-from dupo.config import Config
+from dupo.config import Config, UserError
 from dupo.records import Dual, Problem
 
 OPERAND_DIGITS, RESULT_DIGITS = 3, 4
 SETS = {"warmup": (0, 1, 2, 3), "train": (4, 5, 6, 7), "held_out": (8,), "dev": (9,)}
-TRAIN_SIZE, DEV_SIZE = 20_000, 500
+TRAIN_SIZE, DEV_SIZE, MOST_HELD_OUT = 20_000, 500, 50_000
 SHAPE = re.compile(rf"#(\d{{{OPERAND_DIGITS}}})([+-])(\d{{{OPERAND_DIGITS}}})=")
 
 
@@ -28,12 +28,14 @@ class Arithmetic:
     headline = "accuracy"
 
     def __init__(self, config: Config) -> None:
+        if config.eval_size > MOST_HELD_OUT:
+            raise UserError(f"eval_size: expected at most {MOST_HELD_OUT:,} sums, got {config.eval_size:,}")
         self.train = draw("train", TRAIN_SIZE, config.seed)
         self.held_out = draw("held_out", config.eval_size, seed=0)
         self.duals_per_prompt = config.duals_per_prompt
         self.notes = [
             "three-digit + and -, digits written from the right: #321+654= asks for 123 + 456",
-            f"{TRAIN_SIZE:,} problems to train on, {config.eval_size:,} held out, {DEV_SIZE} for the warm-up",
+            f"{TRAIN_SIZE:,} problems to train on, {config.eval_size:,} held out",
         ]
 
     def prompt(self, problem: Problem) -> str:
