@@ -314,8 +314,7 @@ def test_every_draw_is_its_own(untrained, tmp_path, monkeypatch):
     draw = Session.draw
     monkeypatch.setattr(Session, "draw", lambda self, *a: seen.append(draw(self, *a)) or seen[-1])
     start(untrained, tmp_path / "run", "--max_steps", "4", "--reward", "random")
-    primal = [hash_ for hash_ in seen]
-    assert len(set(primal)) == len(primal) - 1  # the arm's seed of rollout 0 serves the evaluation and step 1
+    assert len(set(seen)) == len(seen) - 1  # the arm's seed of rollout 0 serves the evaluation and step 1
 
 
 def test_a_model_that_leaks_is_refused_at_the_start(untrained, tmp_path, capsys, monkeypatch):
