@@ -104,7 +104,7 @@ def warm_up_curve(seed: str, dual_run: str, out: str) -> None:
     tokenizer, task = load_tokenizer(config), Arithmetic(config)
     model = policy.load_model(config, policy.model_config(config, tokenizer), torch.device("cpu"))
     warm = WarmUp(model, tokenizer, config, task)
-    warm.run(lambda *_: None)
+    warm.run(lambda *_: None, lambda: False)
     timings = [
         json.loads(line)["seconds"] for line in (Path(dual_run) / "timings.jsonl").read_text().splitlines()
     ]

@@ -5,6 +5,7 @@
     samples.jsonl    what was asked, answered and reconstructed
     timings.jsonl    everything that comes from a clock
     summary.json     the final figures, with the signature
+    warmup.pt        a supervised warm-up that Ctrl-C stopped; gone when it is done
 
 No clock reading goes into metrics.jsonl or samples.jsonl, so those of two equal runs are the same bytes.
 """
@@ -24,9 +25,9 @@ from dupo import __version__
 from dupo.config import UserError
 
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
-CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
+CONFIG, SUMMARY, REPORT, WARMUP = "config.yaml", "summary.json", "report.html", "warmup.pt"
 # config.yaml comes last: a removal that is cut short leaves a folder that is still known as a run.
-_FILES = ("latest", METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, CONFIG)
+_FILES = ("latest", METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, WARMUP, CONFIG)
 _REMOVED_BY_OVERWRITE = (
     "checkpoint-[0-9]*",
     "nonfinite-[0-9]*.json",

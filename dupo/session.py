@@ -22,7 +22,7 @@ from dupo.batches import mini_batches
 from dupo.config import Config, UserError, config_hash, read_config, resume_differences, to_yaml
 from dupo.display import Display, exchange_of
 from dupo.evaluate import accuracy, exchange_rows, exchanges, reward_auc
-from dupo.log import CONFIG, SAMPLES, RunFolder, read_rows, signature, write_atomic
+from dupo.log import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.outcome import show_result, summarise
 from dupo.plan import check_fit, plan, warms_up
 from dupo.records import Problem, Rollout, Trajectory
@@ -57,8 +57,8 @@ class Session:
         self._check_folder()
         self.task = make_task(config)
         self.tokenizer = load_tokenizer(config)
-        shape = policy.model_config(config, self.tokenizer)
-        check_fit(self.task, self.tokenizer, shape, config)
+        self.shape = policy.model_config(config, self.tokenizer)
+        check_fit(self.task, self.tokenizer, self.shape, config)
         self.device = policy.pick_device(config.device)
         if config.num_threads:
             torch.set_num_threads(config.num_threads)
@@ -80,11 +80,10 @@ class Session:
             "headline": self.task.headline,
             "problems": len(self.task.held_out),
         }
-        self.interrupted, self.closing = False, ExitStack()
+        self.interrupted = self.loaded = False
         self._order: tuple[int, list[int]] = (-1, [])
         self.folder = self._open_folder()
         self.display.startup(*plan(config, self.task, self.tokenizer, self.device))
-        self._load(shape)
 
     # --- start ---
 
@@ -103,20 +102,21 @@ class Session:
         write_atomic(self.path / CONFIG, settings.encode())
         return folder
 
-    def _load(self, shape: Any) -> None:
+    def _load(self) -> None:
         """Fresh models, or those of the checkpoint that is resumed."""
         resumed = self.config.resume_from_checkpoint
         found = checkpoint.find(self.path, resumed) if resumed else None
-        self.model = policy.load_model(self.config, shape, self.device)
+        self.model = policy.load_model(self.config, self.shape, self.device)
         learner.check_model(self.model, self.config)
         self.tokenizer.eos_ids |= policy.end_tokens(self.model)
-        if warms_up(self.config):
-            self._warm_up(load=found is not None)
+        if warms_up(self.config) and not self._warm_up(load=found is not None):
+            return
         judged = self.config.dual_model == "frozen" and self.config.reward in ASK_DUALS
         needed = judged or self.config.beta != 0
         self.frozen = policy.frozen_copy(self.model) if needed else None
         self.ema = policy.frozen_copy(self.model) if self.config.dual_model == "ema" else None
         self.optimizer = learner.make_optimizer(self.model, self.config)
+        self.loaded = True
         if found is not None:
             self._restore(found)
             return
@@ -131,24 +131,34 @@ class Session:
         self._write_exchanges(2)
         if warms_up(self.config):
             self.save()
+            (self.path / WARMUP).unlink(missing_ok=True)
 
-    def _warm_up(self, load: bool) -> None:
+    def _warm_up(self, load: bool) -> bool:
+        """Trains or loads what RL starts from; False if Ctrl-C stopped it."""
         if load:
             policy.load_weights(self.model, self.path / "checkpoint-0")
-            return
+            return True
         assert isinstance(self.task, Arithmetic)
         warm = WarmUp(self.model, self.tokenizer, self.config, self.task)
+        if (self.path / WARMUP).is_file():
+            warm.load(self.path / WARMUP)
+            self.display.note(f"resumed the warm-up after step {warm.steps}")
 
         def progress(step: int, primal: float, dual: float) -> None:
             if step % 100 == 0:
                 self.display.note(f"warm-up step {step}: primal {primal:.2f}, dual {dual:.2f} right")
 
-        policy.copy_weights(warm.run(progress), self.model)
+        if not warm.run(progress, lambda: self.interrupted):
+            warm.save(self.path / WARMUP)
+            self.display.note(f"Stopped in the warm-up, after step {warm.steps}; saved.")
+            return False
+        policy.copy_weights(warm.average, self.model)
         self.state |= {"labels": warm.labels, "warmup_steps": warm.steps}
         self.display.note(
             f"The warm-up was supervised: {warm.steps} steps on {warm.labels:,} labelled examples. "
             "From here on no label is read."
         )
+        return True
 
     def _restore(self, found: Path) -> None:
         state = checkpoint.load_state(found)
@@ -220,17 +230,23 @@ class Session:
         return ARMS[self.config.reward](rollout, env)
 
     def __enter__(self) -> "Session":
-        """Progress display on; the first Ctrl-C ends the run after the current step, the second at once."""
+        """Loads the models, with the supervised warm-up where there is one, and shows the progress.
+
+        The first Ctrl-C ends the run after the current step, the second at once.
+        """
 
         def stop(*_: object) -> None:
             self.interrupted = True
             self.display.warn("stopping after this step; Ctrl-C again stops at once and loses it")
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        if threading.current_thread() is threading.main_thread():
-            self.closing.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, stop))
-        shown = self.display.progress(self.config.max_steps, self.step, self.task.headline)
-        self.progress = self.closing.enter_context(shown)
+        with ExitStack() as closing:
+            if threading.current_thread() is threading.main_thread():
+                closing.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, stop))
+            self._load()
+            shown = self.display.progress(self.config.max_steps, self.step, self.task.headline)
+            self.progress = closing.enter_context(shown)
+            self.closing = closing.pop_all()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -346,11 +362,12 @@ class Session:
     def finish(self) -> dict[str, Any]:
         """Writes summary.json and report.html, shows before and after, and sample exchanges."""
         if self.interrupted and self.step < self.config.max_steps:
-            if checkpoint.find(self.path, "latest") != self.path / f"checkpoint-{self.step}":
-                self.save()  # Ctrl-C came before the first step
+            if self.loaded:
+                if checkpoint.find(self.path, "latest") != self.path / f"checkpoint-{self.step}":
+                    self.save()  # Ctrl-C came before the first step
+                self.display.note(f"Stopped after step {self.step}; saved.")
             self.display.note(
-                f"Stopped after step {self.step}; saved. Go on with: python -m dupo.train "
-                f"--output_dir {self.path} --resume_from_checkpoint latest"
+                f"Go on with: python -m dupo.train --output_dir {self.path} --resume_from_checkpoint latest"
             )
             write_report(self.path)
             return {}

@@ -6,15 +6,18 @@ labels come from problems that neither RL nor the evaluation ever sees, and thei
 Everything after this is without labels.
 """
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 import torch
 
 from dupo.batches import make_batch
 from dupo.config import Config
 from dupo.learner import batch_logprobs
+from dupo.log import write_atomic
 from dupo.policy import Model, blend, frozen_copy
 from dupo.records import Problem, Trajectory
 from dupo.rollout import Sampler
@@ -76,16 +79,35 @@ class WarmUp:
         right = sum(task.distance(d, c[0].text) == 0.0 for (_, d), c in zip(asked, replies, strict=True))
         return task.evaluate(self.dev, answers)["accuracy"], right / len(asked)
 
-    def run(self, progress: Callable[[int, float, float], None]) -> Model:
-        """Trains until both goals are met, or `MAX_STEPS`; tells `progress` the step and both accuracies."""
+    def run(self, progress: Callable[[int, float, float], None], stopped: Callable[[], bool]) -> bool:
+        """Trains until both goals are met, or `MAX_STEPS`; False if `stopped` said so first.
+
+        Tells `progress` the step and both accuracies.
+        """
         while self.steps < MAX_STEPS:
-            for _ in range(CHECK_EVERY):
-                self.step()
-            primal, dual = self.check()
-            progress(self.steps, primal, dual)
-            if primal >= PRIMAL_GOAL and dual >= DUAL_GOAL:
-                break
-        return self.average
+            if stopped():
+                return False
+            self.step()
+            if self.steps % CHECK_EVERY == 0:
+                primal, dual = self.check()
+                progress(self.steps, primal, dual)
+                if primal >= PRIMAL_GOAL and dual >= DUAL_GOAL:
+                    break
+        return True
+
+    def save(self, file: Path) -> None:
+        """Everything that the next step depends on."""
+        states = [part.state_dict() for part in (self.model, self.average, self.optimizer)]
+        buffer = io.BytesIO()
+        torch.save([self.steps, self.labels, *states], buffer)
+        write_atomic(file, buffer.getvalue())
+
+    def load(self, file: Path) -> None:
+        """Goes on from `save`, as if never stopped."""
+        self.steps, self.labels, *states = torch.load(file, map_location="cpu", weights_only=True)
+        for part, state in zip((self.model, self.average, self.optimizer), states, strict=True):
+            part.load_state_dict(state)
+        self.examples = islice(self.examples, self.labels, None)
 
 
 def gold(problem: Problem) -> str:

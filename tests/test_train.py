@@ -17,6 +17,7 @@ from worlds import rows, save_tiny, summary
 
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.train import main
+from dupo.warmup import WarmUp
 
 SMALL = [
     "--num_threads",
@@ -249,6 +250,35 @@ def test_ctrl_c_saves_and_says_how_to_go_on(untrained, tmp_path):
         == 0
     )
     assert len(rows(run)) == steps + 1
+
+
+def test_ctrl_c_in_the_warm_up_loses_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dupo.warmup.PRIMAL_GOAL", 0.0)
+    monkeypatch.setattr("dupo.warmup.DUAL_GOAL", 0.0)
+    monkeypatch.setattr("dupo.warmup.CHECK_EVERY", 12)
+    options = [*SMALL, "--max_steps", "1", "--reward", "random"]
+    assert main([*options, "--output_dir", str(tmp_path / "whole")]) == 0
+    step = WarmUp.step
+
+    def stopped_at_7(warm: WarmUp) -> None:
+        step(warm)
+        if warm.steps == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(WarmUp, "step", stopped_at_7)
+        assert main([*options, "--output_dir", str(stopped)]) == 130
+    out, err = capsys.readouterr()
+    assert "Ctrl-C again stops at once" in err and "warm-up, after step 7; saved" in out
+    assert f"--output_dir {stopped} --resume_from_checkpoint latest" in out
+    assert not (stopped / "metrics.jsonl").exists()
+    assert main(["--output_dir", str(stopped), "--resume_from_checkpoint", "latest"]) == 0
+    assert "resumed the warm-up after step 7" in capsys.readouterr().out
+    assert summary(stopped)["warmup_steps"] == 12
+    files = [f"checkpoint-{n}/model.safetensors" for n in (0, 1)]
+    same_files(tmp_path / "whole", stopped, "metrics.jsonl", "samples.jsonl", *files)
+    assert not (stopped / "warmup.pt").exists()
 
 
 def test_a_step_that_is_not_finite_stops_the_run_and_saves_its_batch(untrained, tmp_path, capsys):
