@@ -98,13 +98,24 @@ class Config:
     loss_type: str = _loss(
         "dapo",
         "mean over each completion, then over completions (grpo); mean over all tokens (dapo); sum over all "
-        "tokens divided by completions x max_completion_length (dr_grpo)",
-        "grpo|dapo|dr_grpo",
+        "tokens divided by completions x max_completion_length (dr_grpo); sum over each completion, then "
+        "mean (luspo); soft gates instead of clips (sapo like grpo, vespo like dapo); cispo like dapo, caps "
+        "the ratio at epsilon_high",
+        "grpo|bnpo|dr_grpo|dapo|cispo|sapo|luspo|vespo",
+    )
+    importance_sampling_level: str = _loss(
+        "token", "probability ratios of tokens, or of whole completions (GSPO)", "token|sequence"
     )
     epsilon: float = _loss(0.2, "probability ratios below 1 - epsilon or above 1 + epsilon_high are clipped")
     epsilon_high: float | None = _loss(None, "the upper bound of that range; none: epsilon")
+    delta: float | None = _loss(None, "upper bound of the ratio also where it is not clipped; none: no bound")
+    clip_ratio_c: float | None = _loss(None, "bound of the loss of a bad token (dual clip); none: no bound")
+    entropy_coef: float = _loss(0.0, "weight of the entropy bonus")
+    off_policy_mask_threshold: float | None = _loss(
+        None, "bad completions whose mean log-ratio fell by more are left out; none: kept"
+    )
     beta: float = _loss(0.0, "weight of the KL term to the starting model (0: no KL)")
-    kl: str = _loss("k3", "estimator of the KL term", "k1|k2|k3")
+    kl: str = _loss("k3", "estimator of the KL term", "k1|k2|k3|abs|k3+")
     use_bias_correction_kl: bool = _loss(True, "weight the KL term by the probability ratio")
     scale_rewards: str = _loss("group", "advantages are divided by its std", "group|batch|none")
     mask_truncated_completions: bool = _loss(False, "leave completions without an end token out of the loss")

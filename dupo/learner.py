@@ -5,19 +5,26 @@ The loss itself stands in `dupo_kernels`, which knows nothing of models; samplin
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from dupo.batches import make_batch, micro_batches
 from dupo.config import Config, UserError
 from dupo.policy import Model, computing
 from dupo.records import Batch, Trajectory
-from dupo_kernels import policy_loss, token_logprobs
+from dupo_kernels import (
+    PolicyObjective,
+    linear_objective,
+    linear_token_logprobs,
+    token_logprobs,
+    token_weights,
+)
+from dupo_kernels.weights import LOSS_TYPES
 
-LOGITS_BYTES = 1 << 30  # fp32 logits that exist at once
+OBJECTIVE_OPTIONS = {f.name for f in fields(PolicyObjective)} & {f.name for f in fields(Config)}
 
 
 def hidden_packed(model: Model, batch: Batch) -> Tensor:
@@ -34,31 +41,60 @@ def hidden_packed(model: Model, batch: Batch) -> Tensor:
     return states[batch.loss_rows]
 
 
-def batch_logprobs(model: Model, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the sampled tokens and entropies of their distributions, (M,) fp32 nats each.
-
-    Logits exist for `LOGITS_BYTES` of rows at a time: where that is not all of them, each chunk is computed
-    again in the backward pass instead of being kept."""
+def head_of(model: Model, config: Config) -> tuple[Any, dict[str, Any]]:
+    """(weight, options) of the language-model head, as the loss head of `dupo_kernels` takes them."""
     head: Any = model.get_output_embeddings()
     shape = model.config.get_text_config()
     scale = getattr(shape, "logit_scale", None) or 1 / (getattr(shape, "logits_scaling", None) or 1)
-    softcap = getattr(shape, "final_logit_softcapping", None)
+    return head.weight, {
+        "bias": getattr(head, "bias", None),
+        "temperature": config.temperature,
+        "logit_scale": scale,
+        "softcap": getattr(shape, "final_logit_softcapping", None),
+    }
 
-    def logprobs(hidden: Tensor, targets: Tensor) -> Any:
-        with computing(model, config):
-            logits = head(hidden) * scale if scale != 1 else head(hidden)
-        options = {"temperature": config.temperature, "softcap": softcap, "entropy": True}
-        return token_logprobs(logits, targets, inplace_backward=True, **options)
 
+def batch_logprobs(model: Model, batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the sampled tokens and entropies of their distributions, (M,) fp32 nats each."""
+    weight, options = head_of(model, config)
     with computing(model, config):
         hidden = hidden_packed(model, batch)
-    rows = max(1, LOGITS_BYTES // (4 * head.weight.shape[0]))
-    parts = list(zip(hidden.split(rows), batch.targets.split(rows), strict=True))
-    if len(parts) == 1:
-        found = [logprobs(*parts[0])]
-    else:
-        found = [checkpoint(logprobs, *part, use_reentrant=False) for part in parts]
-    return torch.cat([logp for logp, _ in found]), torch.cat([entropy for _, entropy in found])
+        logprobs, entropy = linear_token_logprobs(hidden, weight, batch.targets, entropy=True, **options)
+    assert entropy is not None
+    return logprobs, entropy
+
+
+def objective_of(config: Config) -> PolicyObjective:
+    """Raises UserError for options that do not go together."""
+    try:
+        return PolicyObjective(**{name: getattr(config, name) for name in OBJECTIVE_OPTIONS})
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def batch_loss(
+    model: Model, batch: Batch, config: Config, num_items: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The policy loss of one micro-batch of an optimizer step that has `num_items` tokens or completions."""
+    weight, options = head_of(model, config)
+    objective = objective_of(config)
+    per_token = {
+        "advantages": batch.advantages,
+        "old_logprobs": batch.old_logprobs,
+        "ref_logprobs": batch.ref_logprobs,
+    }
+    cu_seqlens = batch.completion_cu_seqlens
+    weights = token_weights(
+        config.loss_type,
+        cu_seqlens=cu_seqlens,
+        num_items=num_items,
+        max_completion_length=config.max_completion_length,
+        num_tokens=len(batch.targets),
+    )
+    with computing(model, config):
+        hidden, targets = hidden_packed(model, batch), batch.targets
+        options |= {"weights": weights, "cu_seqlens": cu_seqlens}
+        return linear_objective(hidden, weight, targets, objective, per_token, **options)
 
 
 @torch.no_grad()
@@ -162,39 +198,23 @@ def accumulate_gradient(
     (fp32 scalar) and the statistics over the tokens that were passed; none if there were none.
     """
     counted = [t for t in trajectories if not t.masked]
-    by_token = config.loss_type == "dapo"  # else by completion, masked ones too, as TRL does
+    by_token = not LOSS_TYPES[
+        config.loss_type
+    ].needs_sequences  # else by completion, masked ones too, as TRL does
     num_items = sum(len(t.completion_ids) for t in counted) if by_token else len(trajectories)
-    active = [t for t in counted if t.advantage != 0 or config.beta != 0]
-    total, means, largest = torch.zeros((), device=model.device), {}, {}
+    pulled = config.beta != 0 or config.entropy_coef != 0  # by something other than the advantage
+    active = [t for t in counted if t.advantage != 0 or pulled]
+    total, means, extremes = torch.zeros((), device=model.device), {}, {}
     for _, batch in micro_batches(active, config, model.device):
-        logprobs, entropy = batch_logprobs(model, batch, config)
-        loss, stats = policy_loss(
-            logprobs,
-            batch.advantages,
-            entropy=entropy,
-            old_logprobs=batch.old_logprobs,
-            ref_logprobs=batch.ref_logprobs,
-            cu_seqlens=batch.completion_cu_seqlens,
-            loss_type=config.loss_type,
-            epsilon=config.epsilon,
-            epsilon_high=config.epsilon_high,
-            beta=config.beta,
-            kl=config.kl,
-            use_bias_correction_kl=config.use_bias_correction_kl,
-            num_items=num_items,
-            max_completion_length=config.max_completion_length,
-        )
+        loss, stats = batch_loss(model, batch, config, num_items)
         loss.backward()
         total += loss.detach()
         tokens = stats.pop("tokens")
-        drift = (logprobs.detach() - batch.old_logprobs).abs()
-        stats["sampling/sampling_logp_difference/mean"] = drift.mean()
-        stats["sampling/sampling_logp_difference/max"] = drift.amax()
         for name, value in stats.items():
             if name.endswith("/max"):
-                largest[name] = torch.maximum(largest.get(name, value), value)
+                extremes[name] = torch.maximum(extremes.get(name, value), value)
             else:
                 name = f"{name}_mean" if name.startswith("clip_ratio/") else name  # TRL's names
                 means[name] = means.get(name, 0) + value * tokens
     count = sum(len(t.completion_ids) for t in active)
-    return total, {n: v.item() / count for n, v in means.items()} | {n: v.item() for n, v in largest.items()}
+    return total, {n: v.item() / count for n, v in means.items()} | {n: v.item() for n, v in extremes.items()}

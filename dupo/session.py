@@ -55,6 +55,7 @@ class Session:
         self.config = config
         self.path = Path(str(config.output_dir))
         self._check_folder()
+        learner.objective_of(config)
         self.task = make_task(config)
         self.tokenizer = load_tokenizer(config)
         self.shape = policy.model_config(config, self.tokenizer)

@@ -1,7 +1,16 @@
 """How wrong a result may be: judged by what PyTorch itself gets from the same numbers, never typed in."""
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dupo_kernels import _head
+from dupo_kernels._triton import INTERPRET
+
+DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRET else "cpu"
 
 
 def assert_as_accurate(actual: Tensor, baseline: Tensor, truth: Tensor, largest_input: float = 1.0) -> None:
@@ -25,3 +34,65 @@ def assert_as_accurate(actual: Tensor, baseline: Tensor, truth: Tensor, largest_
         + torch.finfo(torch.float32).eps * largest_input
     )
     assert error <= 2 * own + ulp, f"error {error:.2e} > 2 x {own:.2e} (PyTorch) + {ulp:.2e} (rounding)"
+
+
+def relative_error(actual: Tensor, truth: Tensor) -> float:
+    """Of the whole tensor, in the Frobenius norm; 0 where both are 0."""
+    assert actual.shape == truth.shape
+    difference = (actual.detach().double() - truth.detach().double()).norm().item()
+    return difference / truth.double().norm().item() if difference else 0.0
+
+
+class GemmRows:
+    """Counts the rows of the products of a head (V, H) while it is active.
+
+    Attributes:
+        rows: of "logits" (c, H) x (H, V), "dhidden" (c, V) x (V, H) and "dweight" (V, c) x (c, H).
+    """
+
+    def __init__(self, V: int, H: int) -> None:
+        self.V, self.H, self.rows, self.patch = V, H, {}, pytest.MonkeyPatch()
+
+    def __enter__(self) -> "GemmRows":
+        self.patch.setattr(_head, "gemm", self.count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.patch.undo()
+
+    def count(
+        self, left: Tensor, right: Tensor, *arguments: Any, gemm: Any = _head.gemm, **options: Any
+    ) -> Tensor:
+        V, H = self.V, self.H
+        if tuple(left.shape[:1] + right.shape[1:]) == (V, H):
+            kind, rows = "dweight", left.shape[1]
+        else:
+            kind, rows = {(H, V): "logits", (V, H): "dhidden"}[tuple(right.shape)], left.shape[0]
+        self.rows[kind] = self.rows.get(kind, 0) + rows
+        return gemm(left, right, *arguments, **options)
+
+
+class NoSync(TorchDispatchMode):
+    """Refuses, also on a CPU, what makes the host wait for a device; so often it may be `allowed`."""
+
+    ASKS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2")
+
+    def __init__(self, allowed: int = 0) -> None:
+        super().__init__()
+        self.allowed = allowed
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        if (
+            name in self.ASKS
+            or (name.startswith("index") and self._by_mask(args[1]))
+            or (name == "repeat_interleave" and kwargs.get("output_size") is None)
+            or (name == "segment_reduce" and not kwargs.get("unsafe"))  # else it looks at the lengths
+        ):
+            self.allowed -= 1
+            assert self.allowed >= 0, f"{name} waits for the device"
+        return func(*args, **kwargs)
+
+    @staticmethod
+    def _by_mask(index: Any) -> bool:
+        return isinstance(index, list | tuple) and any(x is not None and x.dtype == torch.bool for x in index)

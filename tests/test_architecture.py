@@ -27,7 +27,7 @@ ENTRY_POINTS = {"train", "__main__"}  # programs: they import the layers and not
 USES_TRANSFORMERS = {"dupo/tokenizer.py", "dupo/attention.py", "dupo/policy.py", "dupo/rollout.py"}
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
-MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 120
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 140
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,9 @@ def functions_are_short(file: File) -> Iterator[str]:
     for node in file.nodes:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        if any(re.search(r"\b_?jit\b", ast.unparse(decorator)) for decorator in node.decorator_list):
+        # A kernel's arguments, and those of an op, are a flat list by their nature.
+        flat = r"\b(_?jit|custom_op|register_fake)\b"
+        if any(re.search(flat, ast.unparse(decorator)) for decorator in node.decorator_list):
             continue
         length = (node.end_lineno or node.lineno) - node.lineno + 1
         if file.under("kernels") and not node.name.startswith("_") and node.args.kwonlyargs:

@@ -234,12 +234,3 @@ def test_gradient_checkpointing_changes_no_gradient():
     assert checkpointed["loss"] == pytest.approx(plain["loss"], abs=1e-7)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient)
-
-
-def test_logits_in_chunks_change_no_gradient(monkeypatch):
-    plain, expected = gradients(trajectories)
-    monkeypatch.setattr(learner, "LOGITS_BYTES", 7 * 4 * 20)  # seven rows of a vocabulary of 20
-    chunked, found = gradients(trajectories)
-    assert chunked["loss"] == pytest.approx(plain["loss"], abs=1e-7)
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)

@@ -1,13 +1,14 @@
 """Duals, rewards and advantages, on answers written by hand."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dupo.config import parse
 from dupo.duality import dual_figures, reconstruct
-from dupo.evaluate import concordance
+from dupo.evaluate import concordance, reward_auc
 from dupo.records import Completion, Problem, Rollout
 from dupo.rewards import ARMS, Env, group_advantages
 from dupo.tasks.arithmetic import Arithmetic, write
@@ -148,3 +149,32 @@ def test_a_problem_without_duals_is_worth_nothing_and_breaks_nothing():
     config = parse([])
     world = Env(Blank(config), solver, config, 0)
     assert ARMS["dual"](rollout([RIGHT, WRONG], ["9710", None]), world).rewards.tolist() == [[0, 0], [1, 0]]
+
+
+class Answering:
+    """Stands for a sampler: half of its answers to each problem are right."""
+
+    def __init__(self, config, problems):
+        self.config, self.problems, self.asked, self.tokenizer = config, problems, [], self
+
+    def encode(self, texts):
+        return [[0]] * len(texts)
+
+    def from_ids(self, prompts, n, temperature, seed):
+        self.asked.append((len(prompts), n, temperature, seed))
+        texts = [[p.gold] * (n // 2) + ["wrong"] * (n // 2) for p in self.problems[: len(prompts)]]
+        return [[Completion([1], [0.0], text, False) for text in group] for group in texts]
+
+
+def test_reward_auc_is_of_samples_at_the_training_temperature_for_held_out_problems():
+    config = parse(["--temperature", "0.7", "--eval_size", "40"])
+    task = Arithmetic(config)
+    sampler, judged = Answering(config, task.held_out), []
+
+    def arm(drawn, rewards=(1.0, 1.0, 0.0, 1.0)):
+        judged.extend(drawn.problems)
+        return SimpleNamespace(rewards=torch.tensor([rewards] * len(drawn.problems)))
+
+    assert reward_auc(sampler, task, arm, 4, 16, 9) == 0.75  # each wrong answer ties or loses
+    assert sampler.asked == [(16, 4, 0.7, 9)]
+    assert judged == list(task.held_out[:16])

@@ -1,8 +1,23 @@
-"""Loss kernels for reinforcement learning of language models: logits -> log-probabilities -> policy loss."""
+"""The loss head of reinforcement learning: hidden states or logits -> log-probabilities -> policy loss."""
 
+from .linear import linear_token_logprobs, linear_token_logprobs_ref
+from .linear_objective import linear_objective, linear_objective_ref
 from .logprob import token_logprobs, token_logprobs_ref
 from .loss import policy_loss
 from .objective import kl_estimate
+from .policy import PolicyObjective, policy_objective
 from .weights import token_weights
 
-__all__ = ["kl_estimate", "policy_loss", "token_logprobs", "token_logprobs_ref", "token_weights"]
+__all__ = [
+    "PolicyObjective",
+    "kl_estimate",
+    "linear_objective",
+    "linear_objective_ref",
+    "linear_token_logprobs",
+    "linear_token_logprobs_ref",
+    "policy_loss",
+    "policy_objective",
+    "token_logprobs",
+    "token_logprobs_ref",
+    "token_weights",
+]

@@ -35,10 +35,10 @@ class Rows:
         return Rows(self.logits[at], self.targets[at], inv_temperature, self.softcap)
 
 
-def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor) -> None:
-    """Writes logp, lse and (unless None) entropy, each (N,)."""
+def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor) -> None:
+    """Writes logp, lse, the log-prob of the likeliest token and (unless None) entropy, each (N,)."""
     for at in _chunks(rows.logits, temporaries=2):
-        _forward_chunk(rows.part(at), logp[at], None if entropy is None else entropy[at], lse[at])
+        _forward_chunk(rows.part(at), logp[at], None if entropy is None else entropy[at], lse[at], top[at])
 
 
 def backward(rows: Rows, lse: Tensor, entropy: Tensor, a: Tensor, b: Tensor | None, out: Tensor) -> None:
@@ -64,19 +64,20 @@ def _scaled(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     return z.mul_(rows.inv_temperature[:, None]), squashed
 
 
-def _forward_chunk(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor) -> None:
+def _forward_chunk(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor) -> None:
     gap, _ = _scaled(rows, lse.dtype)
-    top = gap.amax(1)
-    empty = top == -torch.inf
-    top.masked_fill_(empty, 0.0)
-    gap.sub_(top[:, None])
+    peak = gap.amax(1)
+    empty = peak == -torch.inf
+    peak.masked_fill_(empty, 0.0)
+    gap.sub_(peak[:, None])
     valid = (rows.targets >= 0) & (rows.targets < gap.shape[1])
     chosen = gap.gather(1, rows.targets.where(valid, 0)[:, None])[:, 0]
     terms = gap.exp()
     total = terms.sum(1)
     log_sum = total.log()
     logp.copy_((chosen - log_sum).masked_fill_(empty, -torch.inf).masked_fill_(~valid, torch.nan))
-    lse.copy_(top + log_sum)
+    lse.copy_(peak + log_sum)
+    top.copy_(-log_sum.masked_fill(empty, 0.0))
     if entropy is not None:
         mean_gap = terms.mul_(gap.clamp_(min=FLOOR)).sum(1).div_(total)
         entropy.copy_((log_sum - mean_gap).masked_fill_(empty, 0.0))

@@ -51,6 +51,7 @@ def _forward(
     logp_ptr,
     entropy_ptr,
     lse_ptr,
+    top_ptr,
     stride_n,
     stride_t,
     V,
@@ -78,18 +79,19 @@ def _forward(
             moment = tl.where(higher, (moment - total * gap) * w, moment + w * gap)
         total = tl.where(higher, total * w + 1.0, total + w)
         peak = tl.where(higher, z, peak)
-    top = tl.max(peak, 0)
-    gap = peak - top
+    highest = tl.max(peak, 0)
+    gap = peak - highest
     w = tl.exp2(gap * LOG2E)
     row_total = tl.sum(total * w, 0)
     log_sum = tl.log2(row_total) * LN2
-    empty = top <= LOWEST
+    empty = highest <= LOWEST
     target = tl.load(targets_ptr + n)
     valid = (target >= 0) & (target < V)
     chosen, _ = _scaled(tl.load(row_ptr + target, mask=valid, other=0.0), inv_t, softcap, SOFTCAP)
-    logp = tl.where(chosen <= LOWEST, -float("inf"), chosen - top - log_sum)
+    logp = tl.where(chosen <= LOWEST, -float("inf"), chosen - highest - log_sum)
     tl.store(logp_ptr + n, tl.where(valid, logp, float("nan")))
-    tl.store(lse_ptr + n, tl.where(empty, -float("inf"), top + log_sum))
+    tl.store(lse_ptr + n, tl.where(empty, -float("inf"), highest + log_sum))
+    tl.store(top_ptr + n, tl.where(empty, 0.0, -log_sum))
     if ENTROPY:
         mean_gap = tl.sum((moment + total * gap) * w, 0) / row_total
         tl.store(entropy_ptr + n, tl.where(empty, 0.0, log_sum - mean_gap))
@@ -112,6 +114,7 @@ def _backward(
     softcap,
     SOFTCAP: tl.constexpr,
     ENTROPY: tl.constexpr,
+    NARROWS: tl.constexpr,
     BLOCK_V: tl.constexpr,
 ):
     n = tl.program_id(0).to(tl.int64)
@@ -126,6 +129,8 @@ def _backward(
     for v0 in range(0, V, BLOCK_V):
         v = v0 + tl.arange(0, BLOCK_V)
         logits = tl.load(logits_ptr + n * stride_n + v, mask=v < width, other=0.0)
+        if NARROWS:  # dlogits of this block lie where logits of it or of earlier ones did: all must be read
+            tl.debug_barrier()
         z, squashed = _scaled(logits, inv_t, softcap, SOFTCAP)
         log_p = z - lse
         p = tl.exp2(log_p * LOG2E)
@@ -139,14 +144,15 @@ def _backward(
         tl.store(dlogits_ptr + n * stride_dn + v, dz.to(dlogits_ptr.dtype.element_ty), mask=v < V)
 
 
-def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor) -> None:
-    """Writes logp, lse and (unless None) entropy, each (N,)."""
+def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor) -> None:
+    """Writes logp, lse, the log-prob of the likeliest token and (unless None) entropy, each (N,)."""
     _launch(
         _forward,
         rows,
         logp_ptr=logp,
         entropy_ptr=lse if entropy is None else entropy,
         lse_ptr=lse,
+        top_ptr=top,
         ENTROPY=entropy is not None,
     )
 
@@ -162,6 +168,7 @@ def backward(rows: Rows, lse: Tensor, entropy: Tensor, a: Tensor, b: Tensor | No
         dentropy_ptr=a if b is None else b,
         dlogits_ptr=out,
         stride_dn=out.stride(0),
+        NARROWS=out.dtype != rows.logits.dtype and out.data_ptr() == rows.logits.data_ptr(),
         ENTROPY=b is not None,
     )
 

@@ -18,7 +18,7 @@ Shape letters: N tokens, V vocabulary. Sums are in fp32; in fp64 for fp64 logits
 """
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def token_logprobs_ref(
     inplace_backward: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """`token_logprobs` by its definition and autograd, never in place; fp64 logits give the truth."""
-    z = logits.to(_dtype_of_sums(logits))
+    z = logits.to(dtype_of_sums(logits))
     if softcap is not None:
         z = softcap * torch.tanh(z / softcap)
     if isinstance(temperature, Tensor):
@@ -60,13 +60,29 @@ def token_logprobs_ref(
 # --- launchers: no autograd, either path; a linear head calls them per chunk ----------------------
 
 
-def logprobs_forward(rows: Rows, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """(logp, entropy, lse), each (N,); entropy is (0,) if not asked for."""
-    N = rows.targets.numel()
-    new = {"dtype": _dtype_of_sums(rows.logits), "device": rows.logits.device}
-    logp, lse, entropy = torch.empty(N, **new), torch.empty(N, **new), torch.empty(N * with_entropy, **new)
-    _path(rows.logits).forward(rows, logp, entropy if with_entropy else None, lse)
-    return logp, entropy, lse
+class Found(NamedTuple):
+    """What the forward pass keeps of each token, (N,) each; entropy is (0,) if not asked for.
+
+    Attributes:
+        lse: log of the sum of exponentials.
+        top: log-probability of the likeliest token; `logp == top` tells whether it was chosen.
+    """
+
+    logp: Tensor
+    entropy: Tensor
+    lse: Tensor
+    top: Tensor
+
+
+def logprobs_forward(rows: Rows, with_entropy: bool) -> Found:
+    found = _empty(rows.logits, rows.targets.numel(), with_entropy)
+    _path(rows.logits).forward(rows, found.logp, found.entropy if with_entropy else None, *found[2:])
+    return found
+
+
+def _empty(logits: Tensor, N: int, with_entropy: bool) -> Found:
+    sizes = N, N if with_entropy else 0, N, N
+    return Found(*(logits.new_empty(size, dtype=dtype_of_sums(logits)) for size in sizes))
 
 
 def logprobs_backward(
@@ -82,7 +98,7 @@ def _path(logits: Tensor) -> ModuleType:
     return _logprob_triton if runs_on_triton(logits) else _logprob_torch
 
 
-def _dtype_of_sums(logits: Tensor) -> torch.dtype:
+def dtype_of_sums(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
 
@@ -92,8 +108,9 @@ def _dtype_of_sums(logits: Tensor) -> torch.dtype:
 @torch.library.custom_op("dupo_kernels::token_logprobs", mutates_args=())
 def _op(
     logits: Tensor, targets: Tensor, inv_temperature: Tensor, softcap: float, entropy: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return logprobs_forward(Rows(logits, targets, inv_temperature, softcap), entropy)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    logp, H, lse, top = logprobs_forward(Rows(logits, targets, inv_temperature, softcap), entropy)
+    return logp, H, lse, top
 
 
 @torch.library.custom_op("dupo_kernels::token_logprobs_backward", mutates_args=())
@@ -115,8 +132,7 @@ def _backward_op(
 
 @_op.register_fake
 def _(logits, targets, inv_temperature, softcap, entropy):
-    N, dtype = logits.shape[0], _dtype_of_sums(logits)
-    return tuple(logits.new_empty(size, dtype=dtype) for size in (N, N if entropy else 0, N))
+    return tuple(_empty(logits, logits.shape[0], entropy))
 
 
 @_backward_op.register_fake
@@ -126,12 +142,12 @@ def _(logits, *_):
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     logits, targets, inv_temperature, ctx.softcap, ctx.entropy = inputs
-    _, entropy, lse = output
+    _, entropy, lse, _ = output
     ctx.save_for_backward(logits, targets, inv_temperature, lse, entropy)
     ctx.set_materialize_grads(False)  # an output without a gradient costs nothing
 
 
-def _differentiate(ctx: Any, dlogp: Tensor | None, dentropy: Tensor | None, _: Any) -> tuple[Any, ...]:
+def _differentiate(ctx: Any, dlogp: Tensor | None, dentropy: Tensor | None, *_: Any) -> tuple[Any, ...]:
     logits, targets, inv_temperature, lse, entropy = ctx.saved_tensors
     dentropy = dentropy if ctx.entropy else None
     dlogits = _backward_op(logits, targets, inv_temperature, ctx.softcap, lse, entropy, dlogp, dentropy)
@@ -149,11 +165,11 @@ class _InPlace(torch.autograd.Function):
         output = logprobs_forward(Rows(logits, targets, inv_temperature, softcap), entropy)
         _save(ctx, (logits, targets, inv_temperature, softcap, entropy), output)
         ctx.consumed = False
-        return output
+        return tuple(output)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dlogp, dentropy, _):
+    def backward(ctx, dlogp, dentropy, *_):
         if ctx.consumed:
             raise RuntimeError(
                 "token_logprobs(inplace_backward=True) allows one backward, got a second: the first wrote "
@@ -212,13 +228,13 @@ def token_logprobs(
     shares_memory = N > 1 and rows.stride(0) < V  # then it cannot hold a gradient for each row
     if rows.stride(1) != 1 or (in_place and shares_memory):
         rows = rows.contiguous()
-    new = {"dtype": _dtype_of_sums(logits), "device": logits.device}
+    new = {"dtype": dtype_of_sums(logits), "device": logits.device}
     if isinstance(temperature, Tensor):
         inv_temperature = temperature.to(**new).reciprocal().expand(targets.shape).reshape(N)
     else:
         inv_temperature = torch.full((1,), 1.0 / temperature, **new)
     apply: Any = _InPlace.apply if in_place else _op
-    logp, H, _ = apply(rows, targets.reshape(N), inv_temperature, float(softcap or 0.0), entropy)
+    logp, H, *_ = apply(rows, targets.reshape(N), inv_temperature, float(softcap or 0.0), entropy)
     return logp.view(targets.shape), H.view(targets.shape) if entropy else None
 
 
@@ -230,6 +246,12 @@ def _check(logits: Tensor, targets: Tensor, temperature: float | Tensor, softcap
         raise ValueError(f"logits must be floating, targets int64; got {logits.dtype} and {targets.dtype}")
     if logits.device != targets.device:
         raise ValueError(f"targets must be on {logits.device} like logits, got {targets.device}")
+    check_scaling(targets.shape, temperature, softcap)
+
+
+def check_scaling(tokens: torch.Size, temperature: float | Tensor, softcap: float | None) -> None:
+    """Raises ValueError for a temperature or softcap that cannot be used with `targets` of this shape."""
+    shape = tuple(tokens)
     if softcap is not None and not softcap > 0:
         raise ValueError(f"softcap must be None or positive, got {softcap}")
     if not isinstance(temperature, Tensor):

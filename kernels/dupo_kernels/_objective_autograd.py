@@ -1,0 +1,90 @@
+"""Autograd of linear_objective.py: gradients that the forward pass has made, and objectives that are code."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._head import Evaluated, run_objective
+from ._terms import reduce_stats
+from .linear import make_head, spread
+from .logprob import Found
+
+
+def differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+    if ctx.consumed:
+        raise RuntimeError(
+            "linear_objective allows one backward, got a second: the gradient is scaled in place"
+        )
+    ctx.consumed = True
+    factor = grad / ctx.grad_scale
+    found = [
+        _times(saved, factor, ctx.dtype) if want else None
+        for saved, want in zip(ctx.saved_tensors, ctx.wanted, strict=True)
+    ]
+    return *found, *([None] * (ctx.inputs - 3))
+
+
+def _times(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """factor * gradient, in its own memory or, from float32 sums, in one pass to their type."""
+    if torch.compiler.is_compiling():
+        return (gradient * factor).to(dtype)
+    if gradient.dtype == dtype:
+        return gradient.mul_(factor)
+    return torch.mul(gradient, factor, out=torch.empty_like(gradient, dtype=dtype))
+
+
+class CallableObjective(torch.autograd.Function):
+    """The same for an objective that is code."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, call):
+        given, index, plan, objective, weights, per_token, shape, entropy, scale = call
+        N = given.targets.numel()
+        head = make_head(given._replace(hidden=hidden, weight=weight, bias=bias), index)
+        token_scope = getattr(objective, "scope", "token") == "token"
+
+        def rows(x: Tensor) -> Tensor:
+            return x if index is None else x[index]
+
+        def evaluate(found: Found, at: slice) -> Evaluated:
+            leaves = [found.logp.clone().requires_grad_()]
+            leaves += [found.entropy.clone().requires_grad_()] if entropy else []
+            with torch.enable_grad():
+                if token_scope:
+                    inputs, w, seen = (
+                        {n: rows(x)[at] for n, x in per_token.items()},
+                        rows(weights)[at],
+                        leaves,
+                    )
+                else:
+                    inputs = {n: x.view(shape) for n, x in per_token.items()}
+                    w, seen = weights.view(shape), [spread(x, N, index).view(shape) for x in leaves]
+                loss, stats = objective(seen[0], seen[1] if entropy else None, **inputs)
+                _check_result(loss, w)
+                total = (loss * w).sum()
+            slopes = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else (None,)
+            a, b = (None if g is None else g * scale for g in (*slopes, None)[:2])
+            flat = {n: x.detach().expand(w.shape).flatten() for n, x in stats.items()}
+            flat = flat if token_scope else {n: rows(x) for n, x in flat.items()}
+            return total.detach(), torch.zeros_like(leaves[0]) if a is None else a, b, flat
+
+        loss, stats = run_objective(head, plan, evaluate, entropy, token_scope)
+        everyone = torch.ones(plan.rows, dtype=torch.bool, device=hidden.device)
+        given.report.update(reduce_stats(stats, everyone, loss.dtype))
+        ctx.save_for_backward(*head.gradients(N, index))
+        ctx.dtype, ctx.wanted, ctx.inputs = hidden.dtype, given.wanted, 4
+        ctx.grad_scale, ctx.consumed = scale, False
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return differentiate(ctx, grad)
+
+
+def _check_result(loss: Tensor, weights: Tensor) -> None:
+    if loss.shape != weights.shape:
+        raise ValueError(
+            f"objective must return a loss for each token {tuple(weights.shape)}, got {tuple(loss.shape)}"
+        )
