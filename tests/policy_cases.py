@@ -1,7 +1,4 @@
-"""A batch for policy losses, every option that they take, and the formula that autograd differentiates.
-
-The formula is written from TRL 1.16's behaviour and the papers, on padded tokens, in float64.
-"""
+"""A batch for policy losses, and every option that they take."""
 
 import math
 from typing import Any
@@ -112,42 +109,6 @@ def batch(name: str = "everything", dtype: torch.dtype = torch.float64) -> dict[
     return {name: tensor.to(dtype) for name, tensor in tensors.items()}
 
 
-# --- the formula -----------------------------------------------------------------------------------
-
-
-def per_sequence(values: Tensor) -> Tensor:
-    """The mean over the tokens of each sequence, (B, 1)."""
-    return torch.where(MASK, values, 0.0).sum(1, keepdim=True) / LENGTHS[:, None].clamp(min=1)
-
-
-def by_sign(condition: Tensor, one: float, other: float) -> Tensor:
-    return torch.where(condition, torch.tensor(one, dtype=torch.float64), other)
-
-
-def surrogate(loss_type: str, log_ratio: Tensor, level: Tensor, logp: Tensor, A: Tensor, o: dict) -> Tensor:
-    r = level.exp()
-    if loss_type == "cispo":
-        return -torch.minimum(r.detach(), torch.tensor(CAP)) * A * logp
-    if loss_type == "sapo":
-        t = by_sign(A > 0, o.get("sapo_temperature_pos", 1.0), o.get("sapo_temperature_neg", 1.05))
-        return -4 / t / (1 + torch.exp(-t * (r - 1))) * A
-    if loss_type == "vespo":
-        k = by_sign(A >= 0, o.get("vespo_k_pos", 2.0), o.get("vespo_k_neg", 3.0))
-        scale = by_sign(A >= 0, o.get("vespo_lambda_pos", 3.0), o.get("vespo_lambda_neg", 2.0))
-        w = (per_sequence(log_ratio) * LENGTHS[:, None]).exp().clamp(1e-8, math.exp(20)).detach()
-        return -(scale * (1 - w)).exp() * w**k * A * logp
-    plain = r.clamp(max=o.get("delta", math.inf)) * A
-    loss = torch.maximum(-plain, -r.clamp(1 - LOW, 1 + HIGH) * A)
-    bad = torch.minimum(loss, -o["clip_ratio_c"] * A) if "clip_ratio_c" in o else loss
-    return torch.where(A < 0, bad, loss)
-
-
-def estimate(kl: str, d: Tensor) -> Tensor:
-    """d = ref_logprobs - logprobs."""
-    value = {"k1": -d, "k2": d**2 / 2, "abs": d.abs()}.get(kl, d.exp() - d - 1)
-    return value.detach() + (d**2 / 2 - (d**2 / 2).detach()) if kl == "k3+" else value
-
-
 def mismatch_weight(old: Tensor, sampling: Tensor, o: dict[str, Any]) -> Tensor:
     mode = o["vllm_importance_sampling_mode"]
     log_weight = torch.where(MASK & ~sampling.isnan(), old - sampling, 0.0)
@@ -157,30 +118,3 @@ def mismatch_weight(old: Tensor, sampling: Tensor, o: dict[str, Any]) -> Tensor:
     if "truncate" in mode:
         return weight.clamp(low, high)
     return torch.where((weight >= low) & (weight <= high), weight, 0.0)
-
-
-def expected_loss(loss_type: str, t: dict[str, Any], o: dict[str, Any]) -> Tensor:
-    logp, A, H = t["logprobs"], t["advantages"], t["entropy"]
-    old = logp.detach() if t["old_logprobs"] is None else t["old_logprobs"]
-    sampling = t.get("sampling_logprobs")
-    log_ratio = logp - old
-    level = per_sequence(log_ratio) if o.get("importance_sampling_level") == "sequence" else log_ratio
-    correct = sampling is not None and o.get("vllm_importance_sampling_correction", True)
-    weight = mismatch_weight(old, sampling, o) if correct else torch.ones(B, T)
-    if loss_type == "vespo":
-        loss = surrogate(loss_type, log_ratio + weight.clamp(min=1e-8).log(), level, logp, A, o)
-    else:
-        loss = surrogate(loss_type, log_ratio, level, logp, A, o).expand(B, T) * weight
-    if "off_policy_mask_threshold" in o:
-        drift = ((old if sampling is None else sampling) - logp.detach()).nan_to_num(nan=0.0)
-        loss = loss * ~((A < 0) & (per_sequence(drift) > o["off_policy_mask_threshold"]))
-    chosen = MASK
-    if "top_entropy_quantile" in o:
-        chosen = torch.quantile(H[MASK].detach(), 1 - o["top_entropy_quantile"]) <= H
-    kl = estimate(o.get("kl", "k3"), t["ref_logprobs"] - logp)
-    kl = kl * level.exp() if o.get("use_bias_correction_kl", True) else kl
-    loss = loss * chosen + o.get("beta", 0.0) * kl - o.get("entropy_coef", 0.0) * H * chosen
-    loss = torch.where(MASK, loss, 0.0)
-    if loss_type in ("grpo", "sapo"):
-        return per_sequence(loss).mean()
-    return loss.sum() / {"dr_grpo": B * MAX_LENGTH, "luspo": B}.get(loss_type, int(LENGTHS.sum()))

@@ -93,6 +93,26 @@ def check(objective: Any, **options: Any) -> None:
     assert not found[1][~MASK].any()
 
 
+def test_the_definition_takes_every_layout() -> None:
+    objective = OBJECTIVES["everything"]
+    given, per_token, weights = head(), tokens(), weights_of(objective)
+
+    def loss(
+        given: dict[str, Tensor], per_token: dict[str, Tensor], weights: Tensor, **layout: Any
+    ) -> Tensor:
+        inputs = (given["hidden"], given["weight"], given["targets"], objective, per_token)
+        return linear_objective_ref(*inputs, weights=weights, bias=given["bias"], **layout)
+
+    mask = MASK.to(DEVICE)
+    padded = loss(given, per_token, weights, mask=mask)
+    rows = mask.flatten().nonzero()[:, 0]
+    torch.testing.assert_close(loss(given, per_token, weights, rows=rows), padded)
+    packed = given | {n: given[n][mask] for n in ("hidden", "targets")}
+    per_token = {n: x[mask] for n, x in per_token.items()}
+    cu_seqlens = CU_SEQLENS.to(DEVICE)
+    torch.testing.assert_close(loss(packed, per_token, weights[mask], cu_seqlens=cu_seqlens), padded)
+
+
 @pytest.mark.parametrize("chunks", CHUNKS, ids=["whole", "chunks", "some-kept"])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_matches_the_definition(name: str, chunks: dict[str, Any]) -> None:

@@ -16,12 +16,11 @@ from policy_cases import (
     B,
     T,
     batch,
-    expected_loss,
     options_of,
 )
 from torch import Tensor
 
-from dupo_kernels import policy_loss
+from dupo_kernels import policy_loss, policy_loss_ref
 
 every_case = pytest.mark.parametrize(("loss_type", "name"), CASES)
 Found = tuple[Tensor, dict[str, Tensor]]
@@ -47,7 +46,7 @@ def gradients(loss: Tensor, t: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 def test_equals_the_formula(loss_type: str, name: str) -> None:
     t = batch(name)
     leaves(t)
-    expected = expected_loss(loss_type, t, OPTIONS[name])
+    expected = policy_loss_ref(**t, mask=MASK, **options_of(loss_type, name))
     loss, stats = ours(t, **options_of(loss_type, name))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     true = torch.autograd.grad(
@@ -67,7 +66,7 @@ def test_on_policy_the_ratio_is_one_and_moves(loss_type: str, name: str) -> None
     if name == "token_truncate":  # without it the old log-probabilities are those of the policy
         t["sampling_logprobs"] = t["logprobs"] + 0.2 * torch.sin(torch.arange(B * T)).view(B, T)
     leaves(t)
-    expected = expected_loss(loss_type, t, OPTIONS[name])
+    expected = policy_loss_ref(**t, mask=MASK, **options_of(loss_type, name))
     loss, stats = ours(t, **options_of(loss_type, name))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-16)
     (true,) = torch.autograd.grad(expected, t["logprobs"])
@@ -94,6 +93,18 @@ def test_lower_precisions_follow(loss_type: str, dtype: torch.dtype) -> None:
         torch.testing.assert_close(
             got, want.to(dtype), rtol=1e-5 if dtype == torch.float32 else 0.01, atol=1e-8
         )
+
+
+@pytest.mark.parametrize(("loss_type", "name"), [case for case in CASES if case[1] in ON_POLICY])
+def test_the_definition_takes_every_layout(loss_type: str, name: str) -> None:
+    t, options = batch(name), options_of(loss_type, name) | {"num_items": 5}
+    padded = policy_loss_ref(**t, mask=MASK, **options)
+    packed = {key: tensor[MASK] for key, tensor in t.items()}
+    torch.testing.assert_close(policy_loss_ref(**packed, cu_seqlens=CU_SEQLENS, **options), padded)
+    holes = {key: tensor.masked_fill(~MASK, torch.nan).flatten() for key, tensor in t.items()}
+    bounds, mask = torch.arange(0, B * T + 1, T), MASK.flatten()
+    torch.testing.assert_close(policy_loss_ref(**holes, cu_seqlens=bounds, mask=mask, **options), padded)
+    torch.testing.assert_close(ours(t, **options)[0], padded)
 
 
 # --- what it must be indifferent to ----------------------------------------------------------------

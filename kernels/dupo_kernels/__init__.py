@@ -1,5 +1,6 @@
 """The loss head of reinforcement learning: hidden states or logits -> log-probabilities -> policy loss."""
 
+from ._loss_ref import policy_loss_ref
 from .linear import linear_token_logprobs, linear_token_logprobs_ref
 from .linear_objective import linear_objective, linear_objective_ref
 from .logprob import token_logprobs, token_logprobs_ref
@@ -16,6 +17,7 @@ __all__ = [
     "linear_token_logprobs",
     "linear_token_logprobs_ref",
     "policy_loss",
+    "policy_loss_ref",
     "policy_objective",
     "token_logprobs",
     "token_logprobs_ref",

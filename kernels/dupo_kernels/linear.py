@@ -39,13 +39,15 @@ def linear_token_logprobs_ref(
     softcap: float | None = None,
     entropy: bool = False,
     mask: Tensor | None = None,
-    **_: Any,
+    rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """`linear_token_logprobs` by its definition and autograd; fp64 inputs give the truth."""
     wide = torch.promote_types(hidden.dtype, torch.float32)
     logits = hidden.to(wide) @ weight.to(wide).t()
     logits = logit_scale * (logits if bias is None else logits + bias)
     logp, H = token_logprobs_ref(logits, targets, temperature=temperature, softcap=softcap, entropy=entropy)
+    if rows is not None:
+        mask = torch.zeros_like(targets).flatten().index_fill(0, rows.long(), 1).view(targets.shape)
     if mask is not None:
         logp, H = logp.where(mask != 0, 0.0), None if H is None else H.where(mask != 0, 0.0)
     return logp, H

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ._head import Evaluated, Plan, chunk_rows, run_objective, select
+from ._loss_ref import losses_ref
 from ._objective_autograd import CallableObjective, differentiate
 from ._terms import reduce_stats
 from .linear import (
@@ -51,14 +52,25 @@ def linear_objective_ref(
     *,
     weights: Tensor,
     mask: Tensor | None = None,
+    rows: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
     entropy: bool = True,
     **head: Any,
 ) -> Tensor:
-    """The loss of `linear_objective` by its definition and autograd; fp64 inputs give the truth."""
+    """The loss of `linear_objective` by its definition and autograd; fp64 inputs give the truth.
+
+    head: bias, temperature, logit_scale, softcap.
+    """
+    if rows is not None:
+        mask = torch.zeros_like(weights).flatten().index_fill(0, rows.long(), 1).view(weights.shape)
     logp, H = linear_token_logprobs_ref(hidden, weight, targets, mask=mask, entropy=entropy, **head)
-    sequences = {"mask": mask} if isinstance(objective, PolicyObjective) else {}
-    loss, _ = objective(logp, H, **per_token, **sequences)
-    return (loss * (weights if mask is None else weights.where(mask != 0, 0.0))).sum()
+    if isinstance(objective, PolicyObjective):
+        layout = token_layout(targets, "targets", mask, cu_seqlens)
+        losses, weights = losses_ref(objective, logp, H, layout, **per_token), weights[layout.active]
+    else:
+        losses, _ = objective(logp, H, **per_token)
+        weights = weights if mask is None else weights.where(mask != 0, 0.0)
+    return (losses * weights).sum()
 
 
 # --- a policy objective: one op, which torch.compile takes as it is --------------------------------
