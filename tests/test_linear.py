@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from numerics import DEVICE, INTERPRET, GemmRows, relative_error
+from numerics import DEVICE, INTERPRET, GemmRows, relative_error, syncs
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -197,6 +197,15 @@ def test_without_gradient_one_product_and_nothing_kept() -> None:
         logp, _ = linear_token_logprobs(**given)
     assert seen.rows == {"logits": N}
     assert not logp.requires_grad
+
+
+@pytest.mark.parametrize("budget", [1 << 30, 0], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("by", ["rows", "mask", "all"])
+def test_waits_for_the_device_once_for_a_mask_and_else_never(by: str, budget: int) -> None:
+    which = {"rows": MASK.flatten().nonzero()[:, 0], "mask": MASK.to(DEVICE)}
+    given = {n: x.requires_grad_(n != "targets") for n, x in head(torch.float32).items()}
+    options = {"save_budget": budget, "chunk_tokens": 4} | ({by: which[by]} if by in which else {})
+    assert syncs(linear_token_logprobs, **given, **options) == (by == "mask")
 
 
 # --- how it is used ---------------------------------------------------------------------------------

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from numerics import DEVICE, INTERPRET, GemmRows, relative_error
+from numerics import DEVICE, INTERPRET, GemmRows, relative_error, syncs
 from test_linear import MASK, ROW, B, H, N, T, V, head
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from dupo_kernels import (
     PolicyObjective,
@@ -304,43 +304,61 @@ def test_frozen_parts_cost_nothing(frozen: str) -> None:
     assert loss.requires_grad == (frozen in ("weight", "hidden"))
 
 
-class NoSync(TorchDispatchMode):
-    """Refuses what makes the host wait for a device; `allowed` counts down."""
-
-    def __init__(self, allowed: int) -> None:
-        super().__init__()
-        self.allowed = allowed
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        by_mask = name == "index" and any(x is not None and x.dtype == torch.bool for x in args[1])
-        if name in ("_local_scalar_dense", "nonzero", "masked_select") or by_mask:
-            self.allowed -= 1
-            assert self.allowed >= 0, f"{name} waits for the device"
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("by", ["rows", "mask", "all"])
-def test_waits_for_the_device_once_for_a_mask_and_else_never(
-    by: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sys
-
-    module = sys.modules["dupo_kernels.linear_objective"]
-    monkeypatch.setattr(module, "_op", module._op._init_fn)  # a mode does not see into an op
+def test_waits_for_the_device_once_for_a_mask_and_else_never(by: str, name: str) -> None:
     given, per_token = head(torch.float32), tokens(torch.float32)
-    which = {"rows": {"rows": MASK.flatten().nonzero()[:, 0]}, "mask": {"mask": MASK.to(DEVICE)}, "all": {}}[
-        by
-    ]
+    which = {"rows": MASK.flatten().nonzero()[:, 0], "mask": MASK.to(DEVICE)}
     parts = [given[n].requires_grad_(n != "targets") for n in ("hidden", "weight", "targets")]
-    weights = weights_of(OBJECTIVES[name]).float()
-    with NoSync(allowed=int(by == "mask")) as mode, torch.no_grad():
-        linear_objective(*parts, OBJECTIVES[name], per_token, weights=weights, chunk_tokens=4, **which)
-    assert mode.allowed == 0
+    options = {"weights": weights_of(OBJECTIVES[name]).float(), "chunk_tokens": 4}
+    options |= {by: which[by]} if by in which else {}
+    assert syncs(linear_objective, *parts, OBJECTIVES[name], per_token, **options) == (by == "mask")
 
 
 # --- how it is used ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["everything", "gspo"])
+def test_under_autocast_it_takes_the_type_of_a_linear_layer(name: str) -> None:
+    objective, given, per_token = OBJECTIVES[name], head(torch.float32), tokens(torch.float32)
+    options = {"weights": weights_of(objective).float(), "mask": MASK.to(DEVICE)}
+    with torch.autocast(DEVICE, torch.bfloat16):
+        found = both_ways(linear_objective, objective, given, per_token, **options)
+    half = {n: x.bfloat16() if x.is_floating_point() else x for n, x in given.items()}
+    expected = both_ways(linear_objective, objective, half, per_token, **options)
+    assert torch.equal(found[0], expected[0])
+    for got, want in zip(found[1:], expected[1:], strict=True):
+        assert got.dtype == torch.float32
+        assert torch.equal(got, want.float())
+
+
+def test_tied_embeddings_get_both_gradients() -> None:
+    given, per_token = head(torch.float32), tokens(torch.float32)
+    ids, objective = given["targets"].roll(1, dims=1), OBJECTIVES["everything"]
+
+    def loss(function: Any, weight: Tensor) -> Tensor:
+        hidden = torch.nn.functional.embedding(ids, weight)
+        options = {"weights": weights_of(objective).float(), "mask": MASK.to(DEVICE)}
+        found = function(hidden, weight, given["targets"], objective, per_token, **options)
+        return found[0] if isinstance(found, tuple) else found
+
+    weight = given["weight"].requires_grad_()
+    (found,) = torch.autograd.grad(loss(linear_objective, weight), weight)
+    (expected,) = torch.autograd.grad(loss(linear_objective_ref, weight), weight)
+    assert relative_error(found, expected) < 2e-6
+
+
+def test_under_activation_checkpointing() -> None:
+    objective, given, per_token = OBJECTIVES["everything"], head(torch.float32), tokens(torch.float32)
+    weights = weights_of(objective).float()
+
+    def checkpointed(*inputs: Any, **options: Any) -> Any:
+        return checkpoint(lambda: linear_objective(*inputs, **options), use_reentrant=False)
+
+    expected = both_ways(linear_objective, objective, given, per_token, weights=weights)
+    found = both_ways(checkpointed, objective, given, per_token, weights=weights)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_float16_needs_the_loss_scale_and_uses_it() -> None:
