@@ -84,9 +84,12 @@ class NoSync(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = func.overloadpacket.__name__, kwargs or {}
-        if func.namespace == "dupo_kernels":  # a mode does not see into an op
-            with self:
+        with self:  # a mode does not see into an op of ours, nor, there, into one made of others
+            if func.namespace == "dupo_kernels":
                 return OPDEFS[func._schema.name]._init_fn(*args, **kwargs)
+            result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         if (
             name in self.ASKS
             or (name.startswith("index") and self._by_mask(args[1]))
