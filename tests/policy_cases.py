@@ -47,7 +47,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "no-correction": {"vllm_importance_sampling_correction": False},
     "off-policy": {"off_policy_mask_threshold": 0.05},
     "off-policy-of-sampling": {
-        "off_policy_mask_threshold": 0.02,
+        "off_policy_mask_threshold": 0.5,  # old_logprobs instead would drop others
         "vllm_importance_sampling_mode": "token_truncate",
     },
     "top-entropy": {"top_entropy_quantile": 0.45, "entropy_coef": 0.03, "beta": 0.1},
@@ -107,6 +107,11 @@ def batch(name: str = "everything", dtype: torch.dtype = torch.float64) -> dict[
     if not any(option.startswith("vllm") for option in OPTIONS[name]):
         del tensors["sampling_logprobs"]
     return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+
+
+def per_sequence(values: Tensor) -> Tensor:
+    """The mean over the tokens of each sequence, (B, 1)."""
+    return torch.where(MASK, values, 0.0).sum(1, keepdim=True) / LENGTHS[:, None].clamp(min=1)
 
 
 def mismatch_weight(old: Tensor, sampling: Tensor, o: dict[str, Any]) -> Tensor:

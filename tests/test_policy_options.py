@@ -17,15 +17,13 @@ from policy_cases import (
     B,
     T,
     batch,
-    by_sign,
-    estimate,
     mismatch_weight,
     options_of,
     per_sequence,
 )
 from torch import Tensor
 
-from dupo_kernels import PolicyObjective, policy_loss
+from dupo_kernels import PolicyObjective, kl_estimate, policy_loss
 
 # --- statistics ------------------------------------------------------------------------------------
 
@@ -36,7 +34,7 @@ def by_token(t: dict[str, Tensor], loss_type: str, o: dict[str, Any]) -> dict[st
     level = per_sequence(log_ratio) if o.get("importance_sampling_level") == "sequence" else log_ratio
     r = level.exp()
     found = {"ratio/mean": r, "ratio/max": r, "approx_kl": (-log_ratio).exp() + log_ratio - 1}
-    found["kl"] = estimate(o.get("kl", "k3"), t["ref_logprobs"] - t["logprobs"])
+    found["kl"] = kl_estimate(t["logprobs"], t["ref_logprobs"], o.get("kl", "k3"))
     found["entropy"] = t["entropy"]
     if loss_type in CLIPPED:
         found["clip_ratio/low"], found["clip_ratio/high"] = (r < 1 - LOW) & (A < 0), (r > 1 + HIGH) & (A > 0)
@@ -57,8 +55,9 @@ def by_token(t: dict[str, Tensor], loss_type: str, o: dict[str, Any]) -> dict[st
             weight = mismatch_weight(t["old_logprobs"], sampling, o)
             found |= {f"sampling/importance_sampling_ratio/{x}": weight for x in ("min", "mean", "max")}
     if loss_type == "vespo":
-        k = by_sign(A >= 0, o.get("vespo_k_pos", 2.0), o.get("vespo_k_neg", 3.0))
-        scale = by_sign(A >= 0, o.get("vespo_lambda_pos", 3.0), o.get("vespo_lambda_neg", 2.0))
+        k = torch.where(A >= 0, A.new_tensor(o.get("vespo_k_pos", 2.0)), o.get("vespo_k_neg", 3.0))
+        scale = A.new_tensor(o.get("vespo_lambda_pos", 3.0))
+        scale = torch.where(A >= 0, scale, o.get("vespo_lambda_neg", 2.0))
         log_w = (per_sequence(log_ratio + weight.clamp(min=1e-8).log()) * LENGTHS[:, None]).clamp(
             math.log(1e-8), 20
         )
