@@ -1,6 +1,6 @@
 """Run by test_parallel.py: two gloo processes with different data against one that has all of it.
 
-python tests/parallel_checks.py vocabulary|fsdp
+python tests/parallel_checks.py PORT vocabulary fsdp
 """
 
 import os
@@ -114,12 +114,13 @@ def fsdp(rank: int) -> None:
             close(got.grad.full_tensor(), want.grad)  # type: ignore[union-attr]
 
 
-def worker(rank: int, check: str, port: int) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def worker(rank: int, port: str, checks: list[str]) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     dist.init_process_group("gloo", rank=rank, world_size=WORLD)
-    globals()[check](rank)
+    for check in checks:
+        globals()[check](rank)
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    mp.spawn(worker, (sys.argv[1], int(sys.argv[2])), WORLD)
+    mp.start_processes(worker, (sys.argv[1], sys.argv[2:]), WORLD, start_method="fork")  # no second import

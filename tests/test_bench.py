@@ -85,11 +85,15 @@ def test_report(content: dict, tmp_path: Path) -> None:
             assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
     assert ElementTree.fromstring(report_loss_head.svg(content)).tag.endswith("svg")
     (tmp_path / "docs").mkdir()
-    readme = tmp_path / "README.md"
-    readme.write_text("above\n{}\nstale\n{}\nbelow\n".format(*report_loss_head.MARKERS))
+    files = tmp_path / "README.md", tmp_path / "docs/loss_head.md"
+    for file in files:
+        file.write_text("above\n{}\nstale\n{}\nbelow\n".format(*report_loss_head.MARKERS))
     report_loss_head.publish(content, Path("file.json"), tmp_path)
-    made = readme.read_text()
-    assert made.startswith("above\n") and made.endswith("\nbelow\n") and "stale" not in made and text in made
+    short, made = (file.read_text() for file in files)
+    for found in (short, made):
+        assert found.startswith("above\n") and found.endswith("\nbelow\n") and "stale" not in found
+        assert "three bare GEMMs" in found
+    assert text in made and len(short) < len(made) / 2
 
 
 def test_goals(content: dict) -> None:

@@ -151,6 +151,16 @@ def test_keeps_the_promise_for_bf16(
         assert relative_error(got, true) <= gradient_bound
 
 
+@pytest.mark.skipif(INTERPRET, reason="the products are the same with and without kernels")
+def test_gradients_of_many_chunks_are_rounded_once() -> None:
+    """As those of one chunk: sums in bf16 would drift apart."""
+    given = head(torch.bfloat16, 256)
+    _, _, _, *whole = both_ways(linear_token_logprobs, given)
+    _, _, _, *chunks = both_ways(linear_token_logprobs, given, save_budget=0, chunk_tokens=4)
+    for got, once in zip(chunks, whole, strict=True):  # of weight and bias
+        assert relative_error(got, once) < 5e-4
+
+
 @pytest.mark.parametrize("V", [1, 7, 1000, 1024, pytest.param(50_257, marks=pytest.mark.slow)])
 def test_any_vocabulary(V: int) -> None:
     given = head(torch.float32, 5, V=V)

@@ -1,6 +1,8 @@
 """linear_objective against its definition in float64: every kind of objective, whatever the chunks, the mask,
 the types; and what it does not do. In process on the torch path (on a GPU: the kernels), and interpreted."""
 
+import sys
+from itertools import product
 from typing import Any
 
 import pytest
@@ -188,9 +190,15 @@ def test_top1_agreement_counts_the_likeliest_targets() -> None:
     logits = given["hidden"] @ given["weight"].t() + given["bias"]
     given["targets"] = logits.argmax(-1)
     given["targets"][0, :3] = logits[0, :3].argmin(-1)
-    arguments = given["hidden"], given["weight"], given["targets"], PolicyObjective(), tokens(torch.float32)
-    for chunks in CHUNKS:
-        options = {"weights": torch.ones_like(MASK, dtype=torch.float32).to(DEVICE), "bias": given["bias"]}
+    options = {"weights": torch.ones_like(MASK, dtype=torch.float32).to(DEVICE), "bias": given["bias"]}
+    for name, chunks in product(("dapo", "gspo"), CHUNKS):
+        arguments = (
+            given["hidden"],
+            given["weight"],
+            given["targets"],
+            OBJECTIVES[name],
+            tokens(torch.float32),
+        )
         _, stats = linear_objective(*arguments, mask=MASK.to(DEVICE), **options, **chunks)
         assert stats["top1_agreement"].item() == pytest.approx((ACTIVE - 3) / ACTIVE)
 
@@ -287,6 +295,29 @@ def test_rows_without_a_gradient_get_the_first_product_alone(name: str, chunks: 
         assert relative_error(one, other) < 1e-6
 
 
+@pytest.mark.parametrize("chunks", CHUNKS, ids=["whole", "chunks", "some-kept"])
+@pytest.mark.parametrize("name", ["dapo", "gspo"])
+def test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list(
+    name: str, chunks: dict[str, Any]
+) -> None:
+    """rows= may name the tokens in any order."""
+    given, per_token = head(torch.float32), tokens(torch.float32)
+    per_token["advantages"][2] = 0.0
+    needs = (per_token["advantages"] != 0).cpu()
+    options = {"weights": weights_of(PolicyObjective()).float(), **chunks}
+    expected = both_ways(
+        linear_objective, OBJECTIVES[name], given, per_token, mask=MASK.to(DEVICE), **options
+    )
+    rows = MASK.flatten().nonzero()[:, 0].flip(0)
+    with GemmRows(V, H) as seen:
+        found = both_ways(
+            linear_objective, OBJECTIVES[name], given, per_token, rows=rows, row_needs_grad=needs, **options
+        )
+    assert seen.rows["dhidden"] == seen.rows["dweight"] == int((needs & MASK).sum())
+    for one, other in zip(found, expected, strict=True):
+        assert relative_error(one, other) < 1e-6
+
+
 @pytest.mark.parametrize("frozen", ["weight", "hidden", "all", "no_grad"])
 def test_frozen_parts_cost_nothing(frozen: str) -> None:
     given, per_token = head(torch.float32), tokens(torch.float32)
@@ -361,21 +392,25 @@ def test_under_activation_checkpointing() -> None:
         assert torch.equal(one, other)
 
 
-def test_float16_needs_the_loss_scale_and_uses_it() -> None:
+@pytest.mark.parametrize("objective", ["policy", "callable"])
+def test_float16_needs_the_loss_scale_and_uses_it(objective: str) -> None:
+    """For both derivatives, those of the log-probability and of the entropy."""
+    chosen = {"policy": PolicyObjective(entropy_coef=0.1), "callable": Pairwise("token")}[objective]
     given, per_token = head(torch.float16), tokens(torch.float32)
+    per_token = per_token if objective == "policy" else {"advantages": per_token["advantages"]}
     weights = weights_of(PolicyObjective()).float() * 1e-6  # dlogits would be 0 in float16
     with pytest.raises(ValueError, match="grad_scale must be given for float16"):
-        both_ways(linear_objective, PolicyObjective(), given, per_token, weights=weights)
+        both_ways(linear_objective, chosen, given, per_token, weights=weights)
     truth = both_ways(
         linear_objective_ref,
-        PolicyObjective(),
+        chosen,
         {n: x.double() if n != "targets" else x for n, x in given.items()},
         {n: x.double() for n, x in per_token.items()},
         weights=weights.double(),
     )
     parts = {n: x.requires_grad_(n != "targets") for n, x in given.items()}
     loss, _ = linear_objective(
-        parts["hidden"], parts["weight"], parts["targets"], PolicyObjective(), per_token,
+        parts["hidden"], parts["weight"], parts["targets"], chosen, per_token,
         weights=weights, bias=parts["bias"], grad_scale=2.0**16,
     )  # fmt: skip
     (loss * 2.0**16).backward()
@@ -419,6 +454,25 @@ def test_compiles_whole_and_notices_other_options(by: str) -> None:
             both_ways(compiled, *arguments, weights=weights, **which), expected, strict=True
         ):
             assert relative_error(one, other) < 1e-6
+
+
+@pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
+@pytest.mark.parametrize("chunks", [*CHUNKS, {"chunk_tokens": 12, "save_budget": 0}], ids=str)
+@pytest.mark.parametrize("by", ["rows", "mask"])
+@pytest.mark.parametrize("name", ["dapo", "gspo"])
+def test_operator_is_registered_correctly(
+    name: str, by: str, chunks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiler knows sizes and types of the results beforehand, also where a mask leaves fewer chunks."""
+    module, calls = sys.modules["dupo_kernels.linear_objective"], []
+    op = module._op
+    monkeypatch.setattr(module, "_op", lambda *arguments: calls.append(arguments) or op(*arguments))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: by == "mask")
+    given, per_token = head(torch.bfloat16), tokens(torch.float32)
+    options = {"weights": weights_of(PolicyObjective()).float(), "mask": MASK.to(DEVICE), **chunks}
+    both_ways(linear_objective, OBJECTIVES[name], given, per_token, **options)
+    monkeypatch.undo()
+    torch.library.opcheck(op, calls[0], test_utils=("test_schema", "test_faketensor"))
 
 
 @pytest.mark.parametrize(

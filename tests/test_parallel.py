@@ -12,11 +12,10 @@ needs_gloo = pytest.mark.skipif(
 
 
 @needs_gloo
-@pytest.mark.parametrize("check", ["vocabulary", "fsdp"])
-def test_two_processes_equal_one(check: str, run_python: RunPython) -> None:
+def test_two_processes_equal_one(run_python: RunPython) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     script = str(ROOT / "tests/parallel_checks.py")
-    done = run_python(script, check, str(port), env={"TRITON_INTERPRET": None})
+    done = run_python(script, str(port), "vocabulary", "fsdp", env={"TRITON_INTERPRET": None})
     assert done.returncode == 0, done.stdout + done.stderr

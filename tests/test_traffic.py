@@ -1,6 +1,6 @@
 """How many bytes the kernels move and the torch path holds: the least that there are, and a few a token.
 
-The kernels' loads and stores are counted under Triton's interpreter; test_logprob_interpreter.py starts it.
+The kernels' loads and stores are counted under Triton's interpreter; test_interpreted.py starts it.
 """
 
 import importlib.util

@@ -116,11 +116,18 @@ def _op(
     cut = Plan(M, M if mask is not None else active, min(kept, M), step)
     loss, stats = run_objective(head, cut, policy, entropy, policy.layout is None)
     found = reduce_stats(stats, torch.ones_like(head.targets, dtype=torch.bool), loss.dtype)
-    return (
-        loss,
-        torch.stack([found[n] for n in _stat_names(objective, given, entropy)]),
-        *head.gradients(N, index),
-    )
+    dhidden, dweight, dbias = head.gradients(N, index)
+    if mask is not None and _several_chunks(N, None, mask, plan):  # they may have been one
+        dweight = dweight.to(inv_temperature.dtype)
+    names = _stat_names(objective, given, entropy)
+    return loss, torch.stack([found[n] for n in names]), dhidden, dweight, dbias
+
+
+def _several_chunks(N: int, index: Tensor | None, mask: Tensor | None, plan: list[int]) -> bool:
+    """Whether the gradient of weight is a float32 sum; of a mask only the size is known."""
+    rows = N if index is None else index.shape[0]
+    active, kept, step = plan
+    return len(Plan(rows, N if mask is not None else active, kept, step).backward()) > 1
 
 
 class _Policy:
@@ -187,8 +194,7 @@ def _(hidden, weight, bias, targets, inv_temperature, *rest):
         dict(zip(TOKEN_INPUTS, per_token, strict=True)),
     )
     new = inv_temperature.new_empty
-    rows = hidden.shape[0] if index is None else index.shape[0]
-    several = (hidden.shape[0] if mask is not None else min(plan[0], rows)) > plan[2]
+    several = _several_chunks(hidden.shape[0], index, mask, plan)
     wide = inv_temperature.dtype if several else hidden.dtype
     none = hidden.new_empty(0)
     like = (hidden, hidden.dtype), (weight, wide), (none if bias is None else bias, inv_temperature.dtype)
@@ -217,6 +223,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.dtype, ctx.wanted, ctx.inputs = hidden.dtype, inputs[8], len(inputs)
     ctx.save_for_backward(*output[2:])
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # else backward starts with zeros as large as the gradients
     ctx.consumed = False
 
 

@@ -14,22 +14,29 @@ needs_triton = pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not 
 HIDE_TRITON = "import sys; sys.modules['triton'] = None\n"
 
 
+# One process, as starting one takes seconds. Of the linear head a sample: the rest of it is the same code.
+KERNELS = ["test_logprob.py", "test_objective.py", "test_traffic.py"]
+LINEAR = ["test_linear.py", "test_linear_objective.py"]
+SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
+SAMPLE = [f"test_linear.py::{name}" for name in SAMPLE]
+SAMPLE += ["test_linear_objective.py::test_matches_the_definition"]
+
+
 @needs_triton
 @pytest.mark.parametrize(
-    ("name", "marked", "at_least"),
+    ("tests", "marked", "at_least"),
     [
-        ("test_logprob.py", "not slow", 120),
-        ("test_objective.py", "not slow", 20),
-        ("test_traffic.py", "not slow", 25),
-        pytest.param("test_logprob.py", "slow", 1, marks=pytest.mark.slow),
+        pytest.param([*KERNELS, *SAMPLE], "not slow", 220, id="kernels"),
+        pytest.param(LINEAR, "not slow", 150, id="linear", marks=pytest.mark.slow),
+        pytest.param([*KERNELS, *LINEAR], "slow", 6, id="large", marks=pytest.mark.slow),
     ],
 )
 def test_the_same_tests_pass_under_the_interpreter(
-    run_python: RunPython, name: str, marked: str, at_least: int
+    run_python: RunPython, tests: list[str], marked: str, at_least: int
 ) -> None:
     options = ("-q", "-p", "no:cacheprovider", "--no-header", "-m", marked)
-    env = {"TRITON_INTERPRET": "1"}
-    done = run_python("-m", "pytest", *options, str(ROOT / "tests" / name), env=env, timeout=550)
+    nodes = [str(ROOT / "tests" / test) for test in tests]
+    done = run_python("-m", "pytest", *options, *nodes, env={"TRITON_INTERPRET": "1"}, timeout=550)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= at_least  # type: ignore[index]
 
