@@ -37,7 +37,7 @@ def _scaled(logits, inv_t, softcap, SOFTCAP: tl.constexpr):
     z = logits.to(tl.float32)
     squashed = z
     if SOFTCAP:
-        squashed = _tanh(z / softcap)
+        squashed = _tanh(z * (1.0 / softcap))
         z = squashed * softcap
     z *= inv_t
     return tl.where(z < LOWEST, LOWEST, z), squashed

@@ -271,7 +271,8 @@ def linear_objective(
         weights: tokens, fp32: `token_weights` of the loss type.
         mask, rows: which tokens count, see `linear_token_logprobs`.
         row_needs_grad: tokens, bool; those that are False get no backward GEMM. For who knows that they have
-            none: advantage 0 with beta 0 and entropy_coef 0. From the host it waits for nothing.
+            none: advantage 0 (with a ratio of sequences, in the whole sequence), beta 0 and entropy_coef 0.
+            From the host it waits for nothing.
         cu_seqlens: (S + 1,), bounds of packed sequences, for objectives that know sequences.
         entropy: report it; an objective that needs it gets it anyway.
         save_budget: bytes. Scope "token": all tokens are one chunk if their logits fit. Else: logits kept.
