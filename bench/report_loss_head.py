@@ -2,11 +2,12 @@
 
 python -m bench.report_loss_head bench/results/loss_head_....json             prints markdown
 python -m bench.report_loss_head bench/results/loss_head_....json --write     and puts it between the
-    markers of README.md, if they are there, and the picture into docs/loss_head.svg
+    markers of docs/loss_head.md, the first table also of README.md, and the picture into docs/loss_head.svg
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ TRL = "TRL ChunkedLogProbFunction"
 FLOOR_GOAL, TRL_GOAL, COPY_GOAL = 1.12, 1.3, 0.92
 
 
-def markdown(content: dict[str, Any]) -> str:
+def markdown(content: dict[str, Any], shown: Sequence[tuple[str, str, str]] = SHOWN) -> str:
     signature = content["signature"]
     parts = [f"Device: {signature['device']}; torch {signature['torch']}, Triton {signature['triton']}."]
     if signature.get("note"):
@@ -37,7 +38,7 @@ def markdown(content: dict[str, Any]) -> str:
     if content["left_out"]:
         parts[0] += f" No time was left for {len(content['left_out'])} steps."
     parts += ["Milliseconds, median; in brackets as a multiple of the floor, which stands first."]
-    for key in SHOWN:
+    for key in shown:
         if group := _of(content, key):
             parts.append(f"**{key[0]}** ({key[1]}), {key[2]}\n\n{_by_shape(group)}")
     if "note" not in signature:
@@ -99,15 +100,15 @@ def svg(content: dict[str, Any]) -> str:
 
 
 def publish(content: dict[str, Any], path: Path, root: Path) -> None:
-    """Writes docs/loss_head.svg, and between the markers of README.md."""
+    """Writes docs/loss_head.svg, and between the markers of docs/loss_head.md and README.md."""
     (root / "docs" / "loss_head.svg").write_text(svg(content), encoding="utf-8")
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    if all(marker in text for marker in MARKERS):
-        before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
-        source = f"All of it: [bench/results/{path.name}](bench/results/{path.name})."
-        made = "\n\n".join([MARKERS[0], markdown(content), source, MARKERS[1]])
-        readme.write_text(before + made + after, encoding="utf-8")
+    for name, shown in {"docs/loss_head.md": SHOWN, "README.md": SHOWN[:1]}.items():
+        text = (root / name).read_text(encoding="utf-8")
+        before, (_, after) = text.split(MARKERS[0])[0], text.split(MARKERS[1])
+        up = "../" * name.count("/")
+        source = f"All of it: [bench/results/{path.name}]({up}bench/results/{path.name})."
+        made = "\n\n".join([MARKERS[0], markdown(content, shown), source, MARKERS[1]])
+        (root / name).write_text(before + made + after, encoding="utf-8")
 
 
 def _of(
@@ -158,7 +159,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path)
-    parser.add_argument("--write", action="store_true", help="into README.md and docs/loss_head.svg")
+    parser.add_argument(
+        "--write", action="store_true", help="publish it"
+    )
     options = parser.parse_args()
     content = json.loads(options.file.read_text(encoding="utf-8"))
     print(markdown(content))

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from numerics import DEVICE, INTERPRET
 from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dupo_kernels import PolicyObjective, _head, _logprob_torch, linear_objective, linear_token_logprobs
-from dupo_kernels._head import ALIGN, chunk_rows
+from dupo_kernels._head import ALIGN, chunk_rows, kept_rows
 from dupo_kernels.linear import SAVE_BUDGET
 
 pytestmark = pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
@@ -42,8 +43,9 @@ def peak_bytes(
     """
     rows, row = N if M is None else M, -(-V // ALIGN) * ALIGN * logits
     keeps = any(wanted) and op != "token"
-    kept = min(rows, save_budget // (V * logits)) if keeps else 0
-    step = chunk_rows(rows - kept, V, H, logits, save_budget, chunk_tokens)
+    sizes = V, H, logits, save_budget, chunk_tokens
+    kept = kept_rows(rows, *sizes) if keeps else 0
+    step = chunk_rows(rows - kept, *sizes)
     chunk, chunks = min(step, rows - kept) * row, (kept > 0) + -(-(rows - kept) // step)
     sums = max(element, 4) if chunks > 1 else element
     gathered, scattered = (0, 0) if M is None else (M * H * element, wanted[0] * N * H * element)
@@ -93,6 +95,55 @@ def peak_of(call: Callable[[], Any]) -> int:
         call()
     return live.peak
 
+
+# --- the table of docs/loss_head.md ----------------------------------------------------------------
+
+SETTINGS: dict[str, list[tuple[int, dict[str, Any]]]] = {
+    "linear_objective": [
+        (8192, {}),
+        (8192, {"chunk_tokens": 2048}),
+        (8192, {"chunk_tokens": 1024}),
+        (8192, {"logits_dtype": "bf16"}),
+        (65_536, {}),
+        (65_536, {"chunk_tokens": 2048}),
+        (65_536, {"chunk_tokens": 4096, "logits_dtype": "bf16"}),
+    ],
+    "linear_token_logprobs": [
+        (8192, {}),
+        (8192, {"save_budget": 0, "chunk_tokens": 2048}),
+        (65_536, {}),
+        (65_536, {"save_budget": 0}),
+        (65_536, {"save_budget": 0, "chunk_tokens": 2048}),
+    ],
+}
+SIZES = (32_000, 128_256, 151_936, 248_320)
+
+
+def table() -> str:
+    """GiB of both passes, H = 4096, hidden and weight bf16."""
+    lines = [
+        f"| N | setting | {' | '.join(f'V = {V:,}' for V in SIZES)} |",
+        "|---|---|" + "---|" * len(SIZES),
+    ]
+    for op, settings in SETTINGS.items():
+        for N, options in settings:
+            kind = "token" if op == "linear_objective" else "logprobs"
+            sizes = {name: x for name, x in options.items() if name != "logits_dtype"}
+            sizes |= {"logits": 2} if "logits_dtype" in options else {}
+            peaks = [peak_bytes(kind, N, V, 4096, element=2, **sizes)[1] / 2**30 for V in SIZES]
+            shown = {
+                name: f"{x >> 30} << 30" if name == "save_budget" and x else x for name, x in options.items()
+            }
+            setting = ", ".join([f"`{op}`", *(f"{name}={x}" for name, x in shown.items())])
+            lines.append(f"| {N:,} | {setting} | {' | '.join(f'{x:.2f}' for x in peaks)} |")
+    return "\n".join(lines)
+
+
+def test_the_page_has_the_table() -> None:
+    assert table() in (ROOT / "docs/loss_head.md").read_text(), f"paste it:\n{table()}"
+
+
+# --- what is measured ------------------------------------------------------------------------------
 
 N, M, V, H = 192, 160, 2001, 256
 ROW = 2008 * 4  # bytes of a row of fp32 logits
@@ -171,3 +222,14 @@ def test_rows_that_have_logits_at_once() -> None:
     ):
         assert chunk_rows(rows, V, H, 4, budget, None) == expected
     assert chunk_rows(20_000, V, H, 4, 1 << 40, 7) == 7
+
+
+def test_rows_whose_logits_are_kept() -> None:
+    """All of them where one chunk would hold them anyway: to keep a part saves nothing, and costs a sum."""
+    V, H, row = 151_936, 4096, 151_936 * 4
+    assert kept_rows(8192, V, H, 4, 4 << 30, None) == 8192  # 2 H, and more than 4 GiB
+    assert kept_rows(8193, V, H, 4, 4 << 30, None) == (4 << 30) // row
+    assert kept_rows(8192, V, H, 4, 4 << 30, 1024) == (4 << 30) // row
+    assert kept_rows(8192, V, H, 4, 0, None) == 0
+    assert kept_rows(20_000, V, H, 4, 20_000 * row, None) == 20_000
+    assert kept_rows(0, V, H, 4, 4 << 30, None) == 0

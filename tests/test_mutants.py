@@ -202,9 +202,13 @@ FAULTS = {
         "test_memory.py::test_rows_that_have_logits_at_once",
     ),
     "the budget counts elements": Fault(
-        "min(M, save_budget // (V * itemsize)) if any", "min(M, save_budget // V) if any", PEAK
+        "return min(rows, budget // (V * itemsize))",
+        "return min(rows, budget // V)",
+        "test_memory.py::test_rows_whose_logits_are_kept",
     ),
-    "logits are kept without a gradient": Fault("if any(given.wanted) else 0", "if V else 0", PEAK),
+    "logits are kept without a gradient": Fault(
+        "kept_rows(M, *sizes) if any(given.wanted) else 0", "kept_rows(M, *sizes)", PEAK
+    ),
     "each chunk has logits of its own": Fault(
         "head.buffer(min(plan.step, plan.active - plan.kept)) if scratch is None else scratch",
         "head.buffer(min(plan.step, plan.active - plan.kept))",

@@ -195,6 +195,13 @@ def chunk_rows(rows: int, V: int, H: int, itemsize: int, budget: int, chunk_toke
     return -(-rows // (pieces * 128)) * 128
 
 
+def kept_rows(rows: int, V: int, H: int, itemsize: int, budget: int, chunk_tokens: int | None) -> int:
+    """How many rows keep their logits: all if one chunk would hold them at once anyway, else what fits."""
+    if budget > 0 and chunk_rows(rows, V, H, itemsize, budget, chunk_tokens) >= rows:
+        return rows
+    return min(rows, budget // (V * itemsize))
+
+
 # --- both directions, of all rows ------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from . import _parallel
-from ._head import ALIGN, Head, Plan, chunk_rows, head_backward, head_forward, select
+from ._head import ALIGN, Head, Plan, chunk_rows, head_backward, head_forward, kept_rows, select
 from .logprob import Found, check_scaling, token_logprobs_ref
 
 SAVE_BUDGET = 4 << 30  # bytes
@@ -226,7 +226,8 @@ def linear_token_logprobs(
         rows: (M,) int64, the tokens that count as indices into the flattened tokens, without repeats:
             instead of the mask, for who knows them on the host; waits for nothing.
         logits_dtype: float32, or that of half inputs: half the memory, logp off by up to 4e-2.
-        save_budget: bytes of logits to keep for the backward pass, in whole rows.
+        save_budget: bytes of logits to keep for the backward pass, in whole rows; 0 keeps none. Up to 2 H
+            tokens are all kept, as the backward pass would make them all at once.
         chunk_tokens: rows whose logits exist at once, of those not kept. None: see docs/loss_head.md.
         process_group: the ranks among which the vocabulary is split, in equal parts by rank; all have
             the same hidden, targets, mask. The result and the gradient of hidden are the same on all.
@@ -251,9 +252,9 @@ def linear_token_logprobs(
     else:
         index, _ = select(N, hidden.device, mask, rows, None)
     M = N if index is None else index.numel()
-    V, itemsize = weight.shape[0], given.logits_dtype.itemsize
-    kept = min(M, save_budget // (V * itemsize)) if any(given.wanted) else 0
-    step = chunk_rows(M - kept, V, H, itemsize, save_budget, chunk_tokens)
+    sizes = given.weight.shape[0], H, given.logits_dtype.itemsize, save_budget, chunk_tokens
+    kept = kept_rows(M, *sizes) if any(given.wanted) else 0
+    step = chunk_rows(M - kept, *sizes)
     logp, found, *_ = _op(
         given.hidden,
         given.weight,

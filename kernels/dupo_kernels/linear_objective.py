@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._head import Evaluated, Plan, chunk_rows, run_objective, select
+from ._head import Evaluated, Plan, chunk_rows, kept_rows, run_objective, select
 from ._loss_ref import losses_ref
 from ._objective_autograd import CallableObjective, differentiate
 from ._terms import reduce_stats
@@ -335,8 +335,7 @@ def _check_scale(given: Given, grad_scale: float | None) -> None:
 def _plan(
     given: Given, index: Tensor | None, active: int, scope: str, save_budget: int, chunk_tokens: int | None
 ) -> Plan:
-    (V, H), itemsize = given.weight.shape, given.logits_dtype.itemsize
-    M, kept = given.targets.numel() if index is None else index.numel(), 0
-    if scope != "token" and any(given.wanted):
-        kept = min(active, save_budget // (V * itemsize))
-    return Plan(M, active, kept, chunk_rows(M - kept, V, H, itemsize, save_budget, chunk_tokens))
+    sizes = *given.weight.shape, given.logits_dtype.itemsize, save_budget, chunk_tokens
+    M = given.targets.numel() if index is None else index.numel()
+    kept = kept_rows(active, *sizes) if scope != "token" and any(given.wanted) else 0
+    return Plan(M, active, kept, chunk_rows(M - kept, *sizes))
