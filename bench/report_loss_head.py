@@ -159,9 +159,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path)
-    parser.add_argument(
-        "--write", action="store_true", help="publish it"
-    )
+    parser.add_argument("--write", action="store_true", help="publish it")
     options = parser.parse_args()
     content = json.loads(options.file.read_text(encoding="utf-8"))
     print(markdown(content))

@@ -335,7 +335,8 @@ def _check_scale(given: Given, grad_scale: float | None) -> None:
 def _plan(
     given: Given, index: Tensor | None, active: int, scope: str, save_budget: int, chunk_tokens: int | None
 ) -> Plan:
-    sizes = *given.weight.shape, given.logits_dtype.itemsize, save_budget, chunk_tokens
+    (V, H), itemsize = given.weight.shape, given.logits_dtype.itemsize
+    sizes = V, H, itemsize, save_budget, chunk_tokens
     M = given.targets.numel() if index is None else index.numel()
     kept = kept_rows(active, *sizes) if scope != "token" and any(given.wanted) else 0
     return Plan(M, active, kept, chunk_rows(M - kept, *sizes))
