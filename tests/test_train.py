@@ -153,7 +153,7 @@ ARMS = {
 }
 
 
-@pytest.mark.parametrize("arm", ["dual", "mid-rollout", pytest.param("ema", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("arm", ARMS)
 def test_killed_between_two_steps_and_resumed_equals_never_stopped(arm, warm, tmp_path):
     model = warm / "checkpoint-0"
     options = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "3", *ARMS[arm]]
@@ -192,7 +192,6 @@ def test_a_warm_up_is_not_repeated_on_resume(warm, tmp_path, monkeypatch):
     assert rows(run)[:12] == rows(warm)
 
 
-@pytest.mark.slow
 def test_going_back_to_the_start_gives_the_same_run_again(warm, tmp_path):
     """From checkpoint-0 everything must come back: the policy, the frozen model that judges, the sampler."""
     run = Path(shutil.copytree(warm, tmp_path / "again"))
