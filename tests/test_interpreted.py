@@ -18,7 +18,7 @@ HIDE_TRITON = "import sys; sys.modules['triton'] = None\n"
 KERNELS = ["test_logprob.py", "test_objective.py", "test_traffic.py"]
 LINEAR = ["test_linear.py", "test_linear_objective.py"]
 SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
-SAMPLE = [f"test_linear.py::{name}" for name in SAMPLE]
+SAMPLE = ["test_linear_corners.py", *(f"test_linear.py::{name}" for name in SAMPLE)]
 SAMPLE += ["test_linear_objective.py::test_matches_the_definition"]
 
 

@@ -169,11 +169,11 @@ def select(
             return None, N
         index = rows if rows is not None else mask.flatten().nonzero()[:, 0]  # type: ignore[union-attr]
         return index.to(device, torch.int64, non_blocking=True), index.numel()
-    kind = needs.flatten().to(torch.uint8)
+    kind = (needs.flatten() != 0).to(torch.uint8)
     if rows is not None:
         kind = kind[rows.to(kind.device)]
     elif mask is not None:
-        kind = torch.where(mask.flatten() != 0, kind, 2)
+        kind = torch.where(mask.flatten().to(kind.device) != 0, kind, 2)
     kind = kind.cpu()
     first, second = (kind == 1).nonzero()[:, 0], (kind == 0).nonzero()[:, 0]
     order = torch.cat([first, second]).to(device, non_blocking=True)

@@ -159,6 +159,7 @@ def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: 
 
 def backward(rows: Rows, lse: Tensor, entropy: Tensor, a: Tensor, b: Tensor | None, out: Tensor) -> None:
     """Writes dlogits into `out` (N, V); a = dloss / dlogp and b = dloss / dentropy, each (N,)."""
+    a, b = a.contiguous(), None if b is None else b.contiguous()
     _launch(
         _backward,
         rows,
@@ -177,13 +178,14 @@ def _launch(kernel: Any, rows: Rows, **arguments: Any) -> None:
     N, V = rows.logits.shape
     if N == 0:  # an empty grid is an error on CUDA
         return
+    targets, inv_temperature = rows.targets.contiguous(), rows.inv_temperature.contiguous()
     with torch.cuda.device_of(rows.logits):
         kernel[(N,)](
             logits_ptr=rows.logits,
-            targets_ptr=rows.targets,
-            inv_temperature_ptr=rows.inv_temperature,
+            targets_ptr=targets,
+            inv_temperature_ptr=inv_temperature,
             stride_n=rows.logits.stride(0),
-            stride_t=int(rows.inv_temperature.numel() > 1),
+            stride_t=int(inv_temperature.numel() > 1),
             V=V,
             softcap=rows.softcap,
             SOFTCAP=rows.softcap != 0,

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .loss import advantages_per_token, token_layout
+from .loss import token_layout
 from .policy import PolicyObjective
-from .weights import Layout, token_weights
+from .weights import Layout, advantages_per_token, token_weights
 
 
 class _Tokens(NamedTuple):

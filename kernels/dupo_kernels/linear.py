@@ -13,6 +13,7 @@ device mask. The same inputs give the same bits; another chunking changes them b
 Shape letters: N tokens, M of them that count, V vocabulary, H hidden. "Tokens" is (N,) or (B, T).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -239,6 +240,7 @@ def linear_token_logprobs(
         ValueError: shapes, dtypes or devices that do not match, values out of range, mask and rows both.
         RuntimeError: a second backward.
     """
+    check_tensors(hidden=hidden, weight=weight, targets=targets, bias=bias, mask=mask, rows=rows)
     given = prepare(
         hidden, weight, targets, bias,
         temperature=temperature, logit_scale=logit_scale, softcap=softcap, logits_dtype=logits_dtype,
@@ -357,6 +359,12 @@ def _check(
             raise ValueError(f"{name} must be on {hidden.device} like hidden, got {tensor.device}")
     if not hidden.is_floating_point() or logits_dtype not in (torch.float32, hidden.dtype):
         raise ValueError(f"logits_dtype must be float32 or that of hidden {hidden.dtype}, got {logits_dtype}")
+
+
+def check_tensors(required: Sequence[str] = ("hidden", "weight", "targets"), **inputs: Any) -> None:
+    for name, x in inputs.items():
+        if not isinstance(x, Tensor) and (x is not None or name in required):
+            raise ValueError(f"{name} must be a tensor, got {type(x).__name__}")
 
 
 def check_rows(

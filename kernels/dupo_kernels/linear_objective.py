@@ -26,6 +26,7 @@ from .linear import (
     SAVE_BUDGET,
     Given,
     check_rows,
+    check_tensors,
     index_of,
     linear_token_logprobs_ref,
     make_head,
@@ -35,7 +36,7 @@ from .linear import (
 from .logprob import Found
 from .loss import check_tokens, flat_inputs, token_layout
 from .policy import TOKEN_INPUTS, PolicyObjective
-from .weights import Layout
+from .weights import Layout, packed_layout
 
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
@@ -115,7 +116,7 @@ def _op(
     active, kept, step = plan
     cut = Plan(M, M if mask is not None else active, min(kept, M), step)
     loss, stats = run_objective(head, cut, policy, entropy, policy.layout is None)
-    found = reduce_stats(stats, torch.ones_like(head.targets, dtype=torch.bool), loss.dtype)
+    found = reduce_stats(stats, policy.active, loss.dtype)
     dhidden, dweight, dbias = head.gradients(N, index)
     if mask is not None and _several_chunks(N, None, mask, plan):  # they may have been one
         dweight = dweight.to(inv_temperature.dtype)
@@ -127,7 +128,8 @@ def _several_chunks(N: int, index: Tensor | None, mask: Tensor | None, plan: lis
     """Whether the gradient of weight is a float32 sum; of a mask only the size is known."""
     rows = N if index is None else index.shape[0]
     active, kept, step = plan
-    return len(Plan(rows, N if mask is not None else active, kept, step).backward()) > 1
+    active = N if mask is not None else min(active, rows)
+    return active > kept if kept else active > step  # no range(): sizes may be symbols
 
 
 class _Policy:
@@ -135,6 +137,7 @@ class _Policy:
 
     Attributes:
         layout: of all tokens, for an objective that knows sequences; None if a token is enough.
+        active: (M,), which rows count: those within cu_seqlens.
     """
 
     def __init__(
@@ -149,6 +152,7 @@ class _Policy:
         grad_scale: float,
     ) -> None:
         N = weights.numel()
+        inside = _inside(weights, cu_seqlens)
         self.objective, self.index, self.shape = objective, index, shape
         self.entropy, self.grad_scale, self.layout = entropy, grad_scale, None
         if objective.scope(given) != "token":
@@ -156,17 +160,18 @@ class _Policy:
             given = objective.with_known_ratio({name: x.view(shape) for name, x in given.items()}, layout)
             if objective.scope(given) != "token":
                 self.layout = layout
+        self.active = self._rows(inside)
         if self.layout is None:
-            self.weights = self._rows(weights)
+            self.weights = self._rows(weights).where(self.active, 0.0)
             self.given = {name: self._rows(x.reshape(N)) for name, x in given.items()}
         else:
-            self.weights, self.given = weights.view(shape), given
+            self.weights, self.given = weights.view(shape).where(self.layout.active, 0.0), given
 
     def __call__(self, found: Found, at: slice) -> Evaluated:
         logp, H = found.logp, found.entropy if self.entropy else None
         if self.layout is None:
             weights, given = self.weights[at], {name: x[at] for name, x in self.given.items()}
-            layout = Layout(torch.ones_like(weights, dtype=torch.bool), weights, 1)
+            layout = Layout(self.active[at], weights, 1)
         else:
             weights, given, layout, N = self.weights, self.given, self.layout, self.weights.numel()
             logp = spread(logp, N, self.index).view(self.shape)
@@ -203,6 +208,13 @@ def _(hidden, weight, bias, targets, inv_temperature, *rest):
         for (x, t), want in zip(like, wanted, strict=True)
     ]
     return new(()), new(len(_stat_names(objective, given, entropy))), *made
+
+
+def _inside(weights: Tensor, cu_seqlens: Tensor | None) -> Tensor:
+    """(N,), the tokens within the bounds."""
+    if cu_seqlens is None:
+        return torch.ones_like(weights, dtype=torch.bool)
+    return packed_layout(cu_seqlens, weights.numel()).active
 
 
 def _stat_names(objective: PolicyObjective, given: Mapping[str, Any], entropy: bool) -> list[str]:
@@ -272,9 +284,10 @@ def linear_objective(
         mask, rows: which tokens count, see `linear_token_logprobs`.
         row_needs_grad: tokens, bool; those that are False get no backward GEMM. For who knows that they have
             none: advantage 0 (with a ratio of sequences, in the whole sequence), beta 0 and entropy_coef 0.
-            From the host it waits for nothing.
-        cu_seqlens: (S + 1,), bounds of packed sequences, for objectives that know sequences.
-        entropy: report it; an objective that needs it gets it anyway.
+            From the host, without a mask on the device, it waits for nothing. torch.compile ignores it.
+        cu_seqlens: (S + 1,), bounds of packed sequences. Tokens outside them do not count; `rows` would also
+            leave them out of the GEMMs.
+        entropy: report it; a policy objective that needs it gets it anyway.
         save_budget: bytes. Scope "token": all tokens are one chunk if their logits fit. Else: logits kept.
         chunk_tokens: rows whose logits exist at once. None: see docs/loss_head.md.
         grad_scale: fp16 only, where it is required: the factor that a loss scaler will multiply the loss by,
@@ -288,6 +301,10 @@ def linear_objective(
         ValueError: as `linear_token_logprobs` and `policy_loss`; fp16 without grad_scale.
         RuntimeError: a second backward.
     """
+    row_needs_grad = None if torch.compiler.is_compiling() else row_needs_grad
+    tensors = {"mask": mask, "rows": rows, "row_needs_grad": row_needs_grad, "cu_seqlens": cu_seqlens}
+    check_tensors(hidden=hidden, weight=weight, targets=targets, bias=bias, **tensors, **per_token)
+    _check_objective(objective, weights)
     given = prepare(
         hidden, weight, targets, bias,
         temperature=temperature, logit_scale=logit_scale, softcap=softcap, logits_dtype=logits_dtype,
@@ -301,23 +318,18 @@ def linear_objective(
     late = mask.reshape(-1) if mask is not None and torch.compiler.is_compiling() else None
     N = targets.numel()
     index, active = (None, N) if late is not None else select(N, hidden.device, mask, rows, row_needs_grad)
-    if is_policy:
-        objective.check_inputs(tokens | {"entropy": True}, cu_seqlens is not None or targets.dim() == 2)
-        known = {"importance_sampling_ratio": True} if "old_logprobs" in tokens else {}
-        scope = objective.scope(tokens | known)
-    else:
-        scope = getattr(objective, "scope", "token")
+    scope = _scope(objective, tokens, cu_seqlens is not None or targets.dim() == 2)
     plan = _plan(given, index, active, scope, save_budget, chunk_tokens)
     shape, scale, head = list(targets.shape), grad_scale or 1.0, given[:3]
     weights = weights.detach().to(given.inv_temperature.dtype).reshape(N)
     if not is_policy:
         given = given._replace(report={})
-        call = given, index, plan, objective, weights, tokens, shape, entropy, scale
-        loss: Any = CallableObjective.apply(*head, call)
-        return loss, given.report
+        inside = _inside(weights, cu_seqlens)
+        call = given, index, inside, plan, objective, weights, tokens, shape, entropy, scale
+        return CallableObjective.apply(*head, call), given.report  # type: ignore[return-value]
     entropy = entropy or objective.entropy_coef != 0 or objective.top_entropy_quantile < 1
     choices, numbers = objective.encoded()
-    inputs = [tokens.get(name) for name in TOKEN_INPUTS]
+    inputs = (tokens.get(name) for name in TOKEN_INPUTS)
     found = _op(
         *head, given.targets, given.inv_temperature, given.softcap, given.logits_dtype, given.group,
         given.wanted, index, late, list(plan[1:]), choices, numbers, weights, *inputs, shape, cu_seqlens,
@@ -325,6 +337,20 @@ def linear_objective(
     )  # fmt: skip
     names = _stat_names(objective, tokens, entropy)
     return found[0], dict(zip(names, found[1].unbind(), strict=True))
+
+
+def _scope(objective: Any, given: Mapping[str, Any], knows_sequences: bool) -> str:
+    if not isinstance(objective, PolicyObjective):
+        return getattr(objective, "scope", "token")
+    objective.check_inputs({**given, "entropy": True}, knows_sequences)
+    known = {"importance_sampling_ratio": True} if "old_logprobs" in given else {}
+    return objective.scope({**given, **known})
+
+
+def _check_objective(objective: Any, weights: Any) -> None:
+    check_tensors(required=("weights",), weights=weights)
+    if not callable(objective):
+        raise ValueError(f"objective must be a policy_objective or a function, got {objective!r}")
 
 
 def _check_scale(given: Given, grad_scale: float | None) -> None:

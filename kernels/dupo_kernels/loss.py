@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ._terms import reduce_stats
 from .policy import TOKEN_INPUTS, PolicyObjective
-from .weights import Layout, check_loss_type, make_layout, weigh
+from .weights import Layout, advantages_per_token, check_loss_type, make_layout, weigh
 
 
 class _WithGradient(torch.autograd.Function):
@@ -112,18 +112,6 @@ def token_layout(like: Tensor, name: str, mask: Tensor | None, cu_seqlens: Tenso
     return make_layout(mask, cu_seqlens, like.shape[0] if like.dim() == 1 else None)
 
 
-def advantages_per_token(advantages: Tensor, layout: Layout) -> Tensor:
-    shape, got = layout.active.shape, tuple(advantages.shape)
-    if got == tuple(shape):
-        return advantages
-    if layout.owner is not None and got == (layout.sequences,):
-        return advantages[layout.owner]
-    if layout.owner is None and len(shape) == 2 and got in ((shape[0],), (shape[0], 1)):
-        return advantages.reshape(-1, 1).expand(shape)
-    per_sequence = f"({layout.sequences},)"
-    raise ValueError(f"advantages must be per token {tuple(shape)} or per sequence {per_sequence}, got {got}")
-
-
 def check_tokens(shape: torch.Size, name: str, **others: Tensor | None) -> None:
     for other, tensor in others.items():
         if tensor is not None and tensor.shape != shape:
@@ -151,4 +139,6 @@ def flat_inputs(
             layout = token_layout(targets, "targets", mask, cu_seqlens)
             found["advantages"] = advantages_per_token(advantages, layout)
     check_tokens(targets.shape, "targets", **found)
+    if advantages_too and (learned := [name for name, x in found.items() if x.requires_grad]):
+        raise ValueError(f"per_token is not differentiated, got requires_grad in {', '.join(learned)}")
     return {name: x.detach().reshape(-1) for name, x in found.items()}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ._terms import Terms, mismatch_weights, terms
 from .objective import KL_ESTIMATORS, check_choice
-from .weights import LOSS_TYPES, Layout, make_layout
+from .weights import LOSS_TYPES, Layout, advantages_per_token, make_layout
 
 CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 LEVELS = {"token": "one ratio for each token", "sequence": "one for each sequence (GSPO)"}
@@ -128,6 +128,10 @@ class PolicyObjective:
             raise ValueError(
                 f"vllm_importance_sampling_clip_min must not exceed clip_max, got {low} > {high}"
             )
+        for name in NUMBERS:
+            value = getattr(self, name)
+            if isinstance(value, float) and math.isnan(value):
+                raise ValueError(f"{name} must be a number, got nan")
 
     def check_inputs(self, given: Mapping[str, Any], knows_sequences: bool) -> None:
         """Raises ValueError if an input is missing that an option needs; `given` may hold None."""
@@ -236,6 +240,8 @@ class PolicyObjective:
         if mask is None and cu_seqlens is None:
             mask = torch.ones_like(logprobs, dtype=torch.bool)
         layout = make_layout(mask, cu_seqlens, logprobs.shape[0])
+        if per_token.get("advantages") is not None:
+            per_token["advantages"] = advantages_per_token(per_token["advantages"], layout)
         self.check_inputs({**per_token, "entropy": entropy}, layout.knows_sequences)
         stats = self.terms(logprobs, entropy, 1.0, layout, **per_token).stats
         loss: Any = _PerToken.apply(logprobs, entropy, self, layout, per_token)
@@ -260,6 +266,4 @@ class _PerToken(torch.autograd.Function):
         return terms.dlogp, terms.dentropy, None, None, None
 
 
-def policy_objective(loss_type: str = "dapo", **options: Any) -> PolicyObjective:
-    """The description of a policy loss for `linear_objective`; the options are those of `PolicyObjective`."""
-    return PolicyObjective(loss_type, **options)
+policy_objective = PolicyObjective  # the name for those who think of it as a function

@@ -77,6 +77,8 @@ def packed_layout(cu_seqlens: Tensor, num_tokens: int, mask: Tensor | None = Non
             f"cu_seqlens must bound a sequence, as there are {num_tokens} tokens; got one element"
         )
     bounds = cu_seqlens.long()
+    valid = (bounds[0] >= 0) & (bounds[-1] <= num_tokens) & (bounds.diff() >= 0).all()
+    torch._assert_async(valid, "cu_seqlens must rise, from 0 or more to at most the number of tokens")  # type: ignore
     token = torch.arange(num_tokens, device=cu_seqlens.device)
     owner = torch.searchsorted(bounds, token, right=True) - 1
     active = (owner >= 0) & (owner < sequences)
@@ -138,6 +140,8 @@ def weigh(
             f"cu_seqlens must be given, or tokens of shape (B, T), for loss_type={loss_type!r}: it counts "
             f"sequences; got tokens of shape {tuple(layout.active.shape)}"
         )
+    if isinstance(num_items, Tensor) and num_items.numel() != 1:
+        raise ValueError(f"num_items must be one number, got a tensor of shape {tuple(num_items.shape)}")
     if not isinstance(num_items, Tensor) and num_items is not None and num_items <= 0:
         raise ValueError(f"num_items must be positive, got {num_items}")
     items = rule.num_items(layout) if num_items is None else num_items
@@ -195,3 +199,15 @@ def make_layout(mask: Tensor | None, cu_seqlens: Tensor | None, num_tokens: int 
     if num_tokens is None:
         num_tokens = int(cu_seqlens[-1]) if mask is None else mask.shape[0]
     return packed_layout(cu_seqlens, num_tokens, mask)
+
+
+def advantages_per_token(advantages: Tensor, layout: Layout) -> Tensor:
+    shape, got = layout.active.shape, tuple(advantages.shape)
+    if got == tuple(shape):
+        return advantages
+    if layout.owner is not None and got == (layout.sequences,):
+        return advantages[layout.owner]
+    if layout.owner is None and len(shape) == 2 and got in ((shape[0],), (shape[0], 1)):
+        return advantages.reshape(-1, 1).expand(shape)
+    per_sequence = f"({layout.sequences},)"
+    raise ValueError(f"advantages must be per token {tuple(shape)} or per sequence {per_sequence}, got {got}")
