@@ -161,9 +161,16 @@ def test_gradients_of_many_chunks_are_rounded_once() -> None:
         assert relative_error(got, once) < 5e-4
 
 
-@pytest.mark.parametrize("V", [1, 7, 1000, 1024, pytest.param(50_257, marks=pytest.mark.slow)])
-def test_any_vocabulary(V: int) -> None:
-    given = head(torch.float32, 5, V=V)
+# The kernels themselves, at more sizes: test_logprob.py.
+SIZES = [(17, 1), (17, 7), (17, 1000), (17, 1024)]
+LARGE = [(512, 7), (512, 1000), (512, 1024), (17, 32_000), (17, 50_257), (17, 151_936)]
+LARGE += [] if INTERPRET else [(4096, 1), (4096, 1000)]
+SIZES = [*SIZES, *(pytest.param(*size, marks=pytest.mark.slow) for size in LARGE)]
+
+
+@pytest.mark.parametrize(("N", "V"), SIZES)
+def test_any_vocabulary_and_number_of_tokens(N: int, V: int) -> None:
+    given = head(torch.float32, N, V=V)
     truth = both_ways(
         linear_token_logprobs_ref, {n: x.double() if n != "targets" else x for n, x in given.items()}
     )

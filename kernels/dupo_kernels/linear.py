@@ -226,7 +226,7 @@ def linear_token_logprobs(
             them waits for the device once. Inside torch.compile room is kept for all tokens.
         rows: (M,) int64, the tokens that count as indices into the flattened tokens, without repeats:
             instead of the mask, for who knows them on the host; waits for nothing.
-        logits_dtype: float32, or that of half inputs: half the memory, logp off by up to 4e-2.
+        logits_dtype: float32, or that of half inputs: half the memory, logp off by up to 0.1.
         save_budget: bytes of logits to keep for the backward pass, in whole rows; 0 keeps none. Up to 2 H
             tokens are all kept, as the backward pass would make them all at once.
         chunk_tokens: rows whose logits exist at once, of those not kept. None: see docs/loss_head.md.
