@@ -174,7 +174,9 @@ FAULTS = {
         "mask.flatten().nonzero()[:, 0]", "torch.arange(N)", f"{LINEAR}::test_masked_rows_reach_no_product"
     ),
     "masked rows that need no gradient count": Fault(
-        "torch.where(mask.flatten() != 0, kind, 2)", "torch.where(mask.flatten() != 0, kind, 0)", NEEDS
+        "torch.where(mask.flatten().to(kind.device) != 0, kind, 2)",
+        "torch.where(mask.flatten().to(kind.device) != 0, kind, 0)",
+        NEEDS,
     ),
     "rows that need a gradient stand last": Fault(
         "torch.cat([first, second])", "torch.cat([second, first])", NEEDS
