@@ -23,7 +23,7 @@ SUFFIXES = {".py", ".pyi", ".cpp", ".hpp"}
 LAYERS = ["records", "options", "config", "log", "display", "chart", "report", "text", "tokenizer", "tasks"]
 LAYERS += ["duality", "rewards", "attention", "policy", "batches", "learner", "rollout", "checkpoint"]
 LAYERS += ["evaluate", "warmup", "plan", "outcome", "session"]
-ENTRY_POINTS = {"train", "__main__"}  # programs: they import the layers and nothing imports them
+ENTRY_POINTS = {"train", "duals", "__main__"}  # programs: they import the layers and nothing imports them
 USES_TRANSFORMERS = {"dupo/tokenizer.py", "dupo/attention.py", "dupo/policy.py", "dupo/rollout.py"}
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
