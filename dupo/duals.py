@@ -40,19 +40,19 @@ def marked(text: str, numbers: Sequence[Number]) -> Text:
     return found.append(visible(text[at:]))
 
 
-def show(console: Console, task: WordProblems, problem: Problem) -> None:
+def show(console: Console, task: WordProblems, problem: Problem, numbers: Sequence[Number]) -> None:
     duals = task.duals(problem)
     console.print(Text(visible(problem.id), "bold"))
-    console.print(marked(problem.text, find_numbers(problem.text)), soft_wrap=True)
+    console.print(marked(problem.text, numbers), soft_wrap=True)
     asked = ", ".join(f"{visible(dual.unknown)} as {dual.variable}" for dual in duals)
     console.print(Text(f"duals: {asked or 'none'}", "dim"), end="\n\n", soft_wrap=True)
 
 
-def count_table(problems: Sequence[Problem]) -> Table:
+def count_table(problems: Sequence[Problem], numbers: Sequence[Sequence[Number]]) -> Table:
     """What became of every number of the file."""
     reasons, examples = Counter[str](), dict[str, str]()
-    for problem in problems:
-        for number in find_numbers(problem.text):
+    for problem, found in zip(problems, numbers, strict=True):
+        for number in found:
             reason = number.skip or "may be hidden"
             reasons[reason] += 1
             before, after = problem.text[: number.start][-NEAR:], problem.text[number.end :][:NEAR]
@@ -90,10 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as problem:
         error(str(problem))
         return 2
+    numbers = [find_numbers(problem.text) for problem in problems]
     count = min(max(options.show, 0), len(problems))
     for index in sorted(random.Random(options.seed).sample(range(len(problems)), count)):
-        show(console, task, problems[index])
-    console.print(count_table(problems))
+        show(console, task, problems[index], numbers[index])
+    console.print(count_table(problems, numbers))
     duals = [len(task.duals(problem)) for problem in problems]
     with_dual = sum(map(bool, duals))
     console.print(

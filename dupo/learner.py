@@ -198,9 +198,8 @@ def accumulate_gradient(
     (fp32 scalar) and the statistics over the tokens that were passed; none if there were none.
     """
     counted = [t for t in trajectories if not t.masked]
-    by_token = not LOSS_TYPES[
-        config.loss_type
-    ].needs_sequences  # else by completion, masked ones too, as TRL does
+    rule = LOSS_TYPES[config.loss_type]
+    by_token = not rule.needs_sequences  # else by completion, masked ones too, as TRL does
     num_items = sum(len(t.completion_ids) for t in counted) if by_token else len(trajectories)
     pulled = config.beta != 0 or config.entropy_coef != 0  # by something other than the advantage
     active = [t for t in counted if t.advantage != 0 or pulled]

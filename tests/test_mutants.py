@@ -70,7 +70,7 @@ CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
 NEEDS = f"{OBJECTIVE}::test_rows_without_a_gradient_get_the_first_product_alone"
 NEEDS_OF_ROWS = f"{OBJECTIVE}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
 HALF = f"{OBJECTIVE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
-RECOMPUTE = "def recompute(self, logits: Tensor, at: slice) -> None:\n        "
+WRITE = '"""The logits of the rows `at`."""\n        '
 PRODUCT = "gemm(self.hidden[at], self.weight.t(), logits)\n        "
 
 FAULTS = {
@@ -226,8 +226,8 @@ FAULTS = {
         "if False else right.dtype",
         f"{LINEAR}::test_gradients_of_many_chunks_are_rounded_once",
     ),
-    "a recomputed row has no bias": Fault(
-        f"{RECOMPUTE}{PRODUCT}if self.bias is not None:", f"{RECOMPUTE}{PRODUCT}if False:", CHUNKED
+    "a row has no bias": Fault(
+        f"{WRITE}{PRODUCT}if self.bias is not None:", f"{WRITE}{PRODUCT}if False:", CHUNKED
     ),
     "a product of halves is rounded to half": Fault(
         "tile = wide @ right[:, j].to(out.dtype)",

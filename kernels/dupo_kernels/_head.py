@@ -60,14 +60,13 @@ class Head:
         return self.hidden.new_empty(rows, -(-V // ALIGN) * ALIGN, dtype=self.logits_dtype)[:, :V]
 
     def forward(self, logits: Tensor, at: slice, with_entropy: bool) -> Found:
-        """Writes the logits of the rows `at`, and returns what is to be known of them."""
-        gemm(self.hidden[at], self.weight.t(), logits)
-        if self.bias is not None:
-            logits += self.bias
+        """`write`, and what is to be known of these rows."""
+        self.write(logits, at)
         found = logprobs_forward(self._rows(logits, at), with_entropy)
         return _parallel.combine(found, self.group) if self.group else found
 
-    def recompute(self, logits: Tensor, at: slice) -> None:
+    def write(self, logits: Tensor, at: slice) -> None:
+        """The logits of the rows `at`."""
         gemm(self.hidden[at], self.weight.t(), logits)
         if self.bias is not None:
             logits += self.bias
@@ -250,7 +249,7 @@ def head_backward(head: Head, plan: Plan, kept: Tensor, found: Found, a: Tensor,
         else:
             scratch = head.buffer(min(plan.step, plan.active - plan.kept)) if scratch is None else scratch
             logits = scratch[: at.stop - at.start]
-            head.recompute(logits, at)
+            head.write(logits, at)
         head.backward(logits, at, part(found, at), a[at], None if b is None else b[at])
 
 
