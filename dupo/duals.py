@@ -18,9 +18,10 @@ from rich.text import Text
 
 from dupo.config import Config, UserError
 from dupo.display import error, visible
+from dupo.numbers import Number
 from dupo.records import Problem
-from dupo.tasks.numbers import Number, find_numbers
 from dupo.tasks.word_problems import WordProblems, read_problems
+from dupo.text import find_numbers
 
 HIDDEN, KEPT = "bold green", "yellow"
 NEAR = 20  # characters of text on either side of an example
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as problem:
         error(str(problem))
         return 2
-    numbers = [find_numbers(problem.text) for problem in problems]
+    numbers = find_numbers([problem.text for problem in problems])
     count = min(max(options.show, 0), len(problems))
     for index in sorted(random.Random(options.seed).sample(range(len(problems)), count)):
         show(console, task, problems[index], numbers[index])

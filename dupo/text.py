@@ -3,6 +3,8 @@
     pack              lengths, token budget -> micro-batches (best-fit decreasing)
     layout            lengths -> position ids, bounds, owner of every token
     pack_completions  prompt and completion lengths -> the rows that carry the loss
+    find_numbers      texts -> their numbers, and why some may not be hidden
+    hide_numbers      texts -> each with one of its numbers hidden, in turn
 
 Each function has a plain Python twin (`_*_py`) of the same result. The twin defines it, serves where the
 extension was not built, and is what the tests compare the extension with. Token ids and models are not
@@ -13,12 +15,17 @@ Shape letters: S sequences, N tokens of all of them, M tokens that were sampled.
 
 import warnings
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from importlib.util import find_spec
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from dupo import numbers
+from dupo.numbers import REASONS, ROLES, Hidden, Number
 
 BUILT: bool = find_spec("dupo._C") is not None
 if BUILT:
@@ -34,6 +41,7 @@ Lengths = Sequence[int] | npt.NDArray[np.integer]
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 
+MOST_HIDDEN = 256  # numbers of one text: what has more is a table, not a problem
 INT32_MAX = 2**31 - 1  # cu_seqlens are int32: the attention kernels that read them ask for it
 
 
@@ -117,6 +125,54 @@ def pack_completions(prompt_lengths: Lengths, completion_lengths: Lengths) -> tu
     return _C.loss_rows(prompts, completions) if BUILT else _loss_rows_py(prompts, completions)
 
 
+def find_numbers(texts: Sequence[str], *, threads: int = 1) -> list[list[Number]]:
+    """The numbers of each text from left to right, each with the reason why it may not be hidden, if any.
+
+    The rules are those of `dupo.numbers`; docs/duals.md has a table of them. The result does not depend on
+    `threads`, how many share the work.
+
+    Raises:
+        ValueError: half a surrogate pair in a text (it has no UTF-8), or threads below 1.
+    """
+    _check_threads(threads)
+    if not BUILT:
+        return [numbers.find_numbers(_checked_text(texts, i)) for i in range(len(texts))]
+    found = _utf8(_C.find_numbers, texts, threads)
+    return [_numbers(text, rows) for text, rows in zip(texts, found, strict=True)]
+
+
+def hide_numbers(
+    texts: Sequence[str], seeds: Sequence[int], *, most: int = MOST_HIDDEN, threads: int = 1
+) -> list[list[Hidden]]:
+    """The numbers of a text that may be hidden, each hidden in turn wherever it stands (DuPO, appendix A).
+
+    Args:
+        texts: T texts.
+        seeds: T integers of 64 bits without sign, one a text. They alone decide the names of the variables,
+            and which numbers are hidden where there are more than `most`.
+        most: hidden numbers a text, 1 to 256: each is a copy of the text.
+        threads: how many share the work; the result does not depend on it.
+
+    Returns:
+        For each text one `Hidden` for each different number, in the order in which they first stand there.
+
+    Raises:
+        ValueError: half a surrogate pair in a text, or an argument out of range.
+    """
+    _check_threads(threads)
+    if len(seeds) != len(texts) or not all(0 <= seed < 2**64 for seed in seeds):
+        raise ValueError(f"seeds: expected {len(texts)} integers from 0 to 2**64 - 1, one a text")
+    if not 1 <= most <= MOST_HIDDEN:
+        raise ValueError(f"most: expected 1 to {MOST_HIDDEN}, got {most}")
+    if not BUILT:
+        return [numbers.hide_numbers(_checked_text(texts, i), seed, most) for i, seed in enumerate(seeds)]
+    found = _utf8(_C.hide_numbers, texts, np.array(seeds, dtype=np.uint64), most, threads)
+    return [
+        [Hidden(known, variable, tuple(_numbers(text, rows))) for known, variable, rows in hidden]
+        for text, hidden in zip(texts, found, strict=True)
+    ]
+
+
 # --- checks ---
 
 
@@ -144,6 +200,41 @@ def _check_total(*parts: Int64) -> None:
             f"lengths: expected at most {INT32_MAX} tokens in all (cu_seqlens are int32), "
             f"got {max(largest, total)}"
         )
+
+
+def _check_threads(threads: int) -> None:
+    if threads < 1:
+        raise ValueError(f"threads: expected at least 1, got {threads}")
+
+
+def _checked_text(texts: Sequence[str], index: int) -> str:
+    try:
+        texts[index].encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"texts[{index}]: expected text, got half a surrogate pair at character {error.start}"
+        ) from None
+    return texts[index]
+
+
+def _utf8(call: Callable[..., list[Any]], texts: Sequence[str], *args: object) -> list[Any]:
+    """What the extension says of texts; only where it cannot read one is it asked which."""
+    try:
+        return call(list(texts), *args)
+    except UnicodeEncodeError:
+        for index in range(len(texts)):
+            _checked_text(texts, index)
+        raise
+
+
+def _numbers(text: str, rows: list[tuple[int, int, int, int, int, int]]) -> list[Number]:
+    return [
+        Number(start, end, text[start:end], Fraction(above, below), ROLES[role], _SKIP[skip])
+        for start, end, above, below, role, skip in rows
+    ]
+
+
+_SKIP: tuple[str | None, ...] = (*REASONS, None)
 
 
 # --- plain Python twins: same arguments and results as the functions of dupo._C ---

@@ -1,16 +1,20 @@
 """`python -m dupo.duals`: what a person reads of the duals of a file, without a model and without labels."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from dupo.duals import main, marked
-from dupo.tasks.numbers import find_numbers
+from dupo.numbers import REASONS
+from dupo.text import find_numbers
 
+ROOT = Path(__file__).parents[1]
 QUESTIONS = [
     "Tina has 7 apples and buys 12 more on the 3rd of May. How many are there?",
     "No numeral here, though there are words.",
-    "Five of 30 pens and 30 pencils \x1b[31mbreak; \u202eeach cost 4 dollars.",
+    "Each one of 30 pens and 30 pencils \x1b[31mbreak; \u202eeach cost 4 dollars.",
 ]
 
 
@@ -25,7 +29,7 @@ def test_shows_every_number_and_why_it_stays(dataset, capsys):
     assert main(["--dataset", dataset, "--show", "3"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "has [[7]] apples and buys [[12]] more on the 3{ordinal}rd of May" in shown
-    assert "Five of 30{repeated} pens and 30{repeated} pencils" in shown
+    assert "Each one{pronoun} of [[30]] pens and [[30]] pencils" in shown
     assert "each cost [[4]] dollars" in shown
     assert "problems.jsonl:2 No numeral here, though there are words. duals: none" in shown
     assert "7 as V" in shown and "12 as V" in shown
@@ -36,9 +40,9 @@ def test_counts_the_whole_file(dataset, capsys):
     shown = capsys.readouterr().out
     assert "problems.jsonl:" not in shown
     rows = [line.split() for line in shown.splitlines()]
-    for cells in (["may", "be", "hidden", "3"], ["repeated", "2"], ["ordinal", "1"]):
+    for cells in (["may", "be", "hidden", "5"], ["pronoun", "1"], ["ordinal", "1"], ["word", "1"]):
         assert cells in [row[: len(cells)] for row in rows]
-    assert "3 problems; 2 (66.7%) have a dual; 3 duals, 1.00 for each problem" in shown
+    assert "3 problems; 2 (66.7%) have a dual; 4 duals, 1.33 for each problem" in shown
 
 
 def test_draws_the_same_problems_for_the_same_seed(dataset, capsys):
@@ -63,7 +67,7 @@ def test_text_is_shown_and_not_obeyed(dataset, capsys):
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_marks_take_nothing_away(question):
-    numbers = find_numbers(question)
+    (numbers,) = find_numbers([question])
     text = marked(question, numbers).plain
     for number in numbers:
         shown = f"{number.surface}{{{number.skip}}}" if number.skip else f"[[{number.surface}]]"
@@ -91,3 +95,16 @@ def test_mistakes_are_one_line(tmp_path, content, message, capsys):
     found = capsys.readouterr()
     assert found.out == "" and found.err.count("\n") == 1
     assert message in found.err
+
+
+def test_the_examples_of_the_docs_are_true():
+    page = (ROOT / "docs/duals.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^\| [^|]+ \| `([^|`]*(?:\[\[|\{)[^|`]*)`", page, re.M)
+    assert len(examples) == 25
+    seen = set()
+    for example in examples:
+        plain = re.sub(rf"\{{(?:{'|'.join(REASONS)})\}}", "", example).replace("[[", "").replace("]]", "")
+        (found,) = find_numbers([plain])
+        assert marked(plain, found).plain == example
+        seen |= {number.skip for number in found}
+    assert seen == {*REASONS, None}

@@ -175,22 +175,13 @@ def test_some_duals_are_chosen_by_the_seed(make: Make) -> None:
     assert len(chosen) > 3
 
 
-def test_a_name_never_stands_in_the_text(make: Make) -> None:
-    letters = "bcdfghjkmnpqrstvwxz"
-    crowded = " ".join(f"v{a}{b}" for a in letters for b in letters) + " and 77 more"
-    [dual] = make(questions(4)).duals(Problem("x", crowded))
-    assert len(dual.variable) > 3
-    assert dual.variable.lower() not in crowded
-    assert dual.known.replace(dual.variable, "77") == crowded
-
-
 def test_dual_prompts_show_the_answer_and_ask_for_the_variable(make: Make) -> None:
     task = make(questions(40), duals_per_prompt=0)
     shapes = set()
     for problem in task.train:
         for dual in task.duals(problem):
-            prompt = task.dual_prompt(problem, dual, "8888")
-            assert prompt == task.dual_prompt(problem, dual, "8888")
+            prompt = "".join(task.dual_prompt(problem, dual, "8888"))
+            assert prompt == "".join(task.dual_prompt(problem, dual, "8888"))
             assert dual.known in prompt and "\\boxed{8888}" in prompt and "\\boxed{}" in prompt
             assert prompt.count(dual.variable) > dual.known.count(dual.variable)
             assert dual.unknown not in prompt.replace(dual.known, "")
@@ -233,6 +224,10 @@ def test_an_answer_cannot_carry_the_hidden_number(answer: str, shown: str) -> No
         ("3/4", r"\boxed{0.75}", 0.0),
         ("1/3", r"\boxed{0.333}", 1.0),
         ("20", r"\boxed{20\%}", 0.0),
+        ("twenty-one", "21", 0.0),
+        ("half", r"\boxed{\frac{1}{2}}", 0.0),
+        ("twice", r"\boxed{2}", 0.0),
+        ("a dozen", r"\boxed{twelve}", 0.0),
         ("20", "no idea", None),
         ("20", "", None),
     ],
@@ -250,15 +245,15 @@ def test_score_and_accuracy(make: Make) -> None:
     assert task.evaluate([problem] * 4, ["11", None, "11", "11"])[task.headline] == 0.75
 
 
-@given(st.one_of(st.text(), st.text(alphabet="Vbc 0123456789.,/$%\\{}^_()frac<", max_size=80)))
-def test_hidden_numbers_can_always_be_put_back(text: str) -> None:
+@given(st.text(max_size=80))
+def test_any_text_has_duals_that_can_be_asked_and_judged(text: str) -> None:
     task = object.__new__(WordProblems)
     task.seed, task.duals_per_prompt = 0, 0
-    for dual in task.duals(Problem("x", text)):
-        assert dual.known.count(dual.variable) == 1
-        assert dual.known.replace(dual.variable, dual.unknown) == text
+    problem = Problem("x", f"{text} 52 or twice two-thirds of 3/4 {text}")
+    for dual in task.duals(problem):
         assert task.distance(dual, f"\\boxed{{{dual.unknown}}}") == 0.0
-        task.dual_prompt(Problem("x", text), dual, text)
+        before, answer, after = task.dual_prompt(problem, dual, text)
+        assert dual.variable in before + after and answer == without_unknown(text, dual)
 
 
 def test_gsm8k(data_dir: Path) -> None:
@@ -278,11 +273,10 @@ def test_gsm8k(data_dir: Path) -> None:
         duals = task.duals(problem)
         assert duals
         for dual in duals:
-            assert dual.known.replace(dual.variable, dual.unknown) == problem.text
             assert task.distance(dual, f"\\boxed{{{dual.unknown}}}") == 0.0
         count += len(duals)
-    assert re.fullmatch(r"7,473 problems read; 7,2\d\d with a number to mask; 500 held out", task.notes[0])
-    assert count / len(task.train) > 2.7
+    assert re.fullmatch(r"7,473 problems read; 7,4\d\d with a number to mask; 500 held out", task.notes[0])
+    assert count / len(task.train) > 3.5
     assert time.perf_counter() - start < 10
 
 

@@ -18,8 +18,8 @@ from sacrebleu.metrics.chrf import CHRF
 
 from dupo.config import Config, UserError
 from dupo.records import Dual, Problem
+from dupo.tasks.answers import without_thinking
 from dupo.tasks.files import column, columns, make_split, read_jsonl, read_lines, text_at
-from dupo.tasks.numbers import without_thinking
 
 # The languages of Seed-X, on which DuPO was tried.
 LANGUAGES = {

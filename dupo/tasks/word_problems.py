@@ -4,30 +4,21 @@
     dual     Natalia sold clips to Vqk friends in April and half as many in May. How many in all?
              The final answer is \\boxed{72}. What is Vqk?                                         -> 48
 
-DuPO, section 3.4 and appendix A: numbers are found by rule (`dupo.tasks.numbers`), one is hidden per dual
+DuPO, section 3.4 and appendix A: numbers are found by rule (`dupo.numbers`), one is hidden per dual
 behind a fresh name, and the dual sees the final answer only, never how it was reached.
 """
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
 from dupo.config import Config, UserError
 from dupo.records import Dual, Problem
+from dupo.tasks.answers import final_answer, last_boxed, last_number, normalise, parse_number
 from dupo.tasks.files import column, columns, keyed_hash, make_split, read_jsonl, text_at
-from dupo.tasks.numbers import (
-    Number,
-    final_answer,
-    find_numbers,
-    last_boxed,
-    last_number,
-    normalise,
-    parse_number,
-)
+from dupo.text import MOST_HIDDEN, find_numbers, hide_numbers
 
 QUESTION_COLUMNS = ("question", "problem", "prompt")
 ANSWER_COLUMNS = ("answer", "solution")
-LETTERS = "bcdfghjkmnpqrstvwxz"  # no vowels: a name never reads as a word; no l, which looks like 1
 LONGEST_SHORT_ANSWER = 4  # words; a gold answer of more words is a sentence that ends on its number
 
 PRIMAL = """{question}
@@ -73,7 +64,9 @@ class WordProblems:
         self.seed, self.duals_per_prompt = config.seed, config.duals_per_prompt
         problems = read_problems(config.dataset, config, answers_needed=False)
         apart = config.eval_dataset and read_problems(config.eval_dataset, config, answers_needed=True)
-        maskable = {p.text for p in problems if maskable_numbers(p.text)}
+        texts = [p.text for p in problems]
+        found = zip(texts, find_numbers(texts), strict=True)
+        maskable = {text for text, numbers in found if any(n.skip is None for n in numbers)}
         if not maskable:
             name = Path(config.dataset).name
             raise UserError(f"dataset: none of the {len(problems):,} problems of {name} has a number to hide")
@@ -96,26 +89,17 @@ class WordProblems:
         return final_answer(completion)
 
     def duals(self, problem: Problem) -> list[Dual]:
-        numbers = list(enumerate(maskable_numbers(problem.text)))
-        if 0 < self.duals_per_prompt < len(numbers):
-            numbers.sort(key=lambda pair: keyed_hash(f"{pair[0]} {problem.text}", f"which {self.seed}"))
-            numbers = sorted(numbers[: self.duals_per_prompt])
-        return [self._hide(problem.text, number, index) for index, number in numbers]
+        seed = keyed_hash(problem.text, f"hide {self.seed}")
+        (hidden,) = hide_numbers(
+            [problem.text], [seed], most=min(self.duals_per_prompt or MOST_HIDDEN, MOST_HIDDEN)
+        )
+        return [Dual(h.known, h.numbers[0].surface, h.variable) for h in hidden]
 
-    def _hide(self, text: str, number: Number, index: int) -> Dual:
-        rng = random.Random(keyed_hash(f"{index} {text}", f"name {self.seed}"))
-        folded, tries = text.casefold(), 0
-        while True:
-            name = "V" + "".join(rng.choice(LETTERS) for _ in range(2 + tries // 20))
-            known = text[: number.start] + name + text[number.end :]
-            if name.casefold() not in folded and known.count(name) == 1:
-                return Dual(known, number.surface, name)
-            tries += 1
-
-    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> str:
+    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
         template = TEMPLATES[keyed_hash(dual.known, f"template {self.seed}") % len(TEMPLATES)]
-        answer = without_unknown(answer, dual)
-        return template.format(known=dual.known, variable=dual.variable, answer=answer)
+        before, _, after = template.partition("{answer}")
+        given = {"known": dual.known, "variable": dual.variable}
+        return before.format(**given), without_unknown(answer, dual), after.format(**given)
 
     def distance(self, dual: Dual, completion: str) -> float | None:
         found = final_answer(completion)
@@ -159,11 +143,6 @@ def gold_answer(solution: str) -> str | None:
     return normalise(solution)
 
 
-def maskable_numbers(text: str) -> list[Number]:
-    """The numbers that may be hidden, from left to right."""
-    return [n for n in find_numbers(text) if n.skip is None]
-
-
 def without_unknown(answer: str, dual: Dual) -> str:
     """An answer that is more than one number, with the hidden value in it replaced by the variable.
 
@@ -172,7 +151,8 @@ def without_unknown(answer: str, dual: Dual) -> str:
     if parse_number(answer) is not None:
         return answer
     hidden = parse_number(dual.unknown)
-    for number in reversed(find_numbers(answer)):
+    (numbers,) = find_numbers([answer])
+    for number in reversed(numbers):
         if number.value == hidden:
             answer = answer[: number.start] + dual.variable + answer[number.end :]
     return answer

@@ -1,0 +1,118 @@
+#include "numbers.hpp"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+#include <utility>
+
+namespace dupo {
+namespace {
+
+using Key = std::tuple<std::int64_t, std::int64_t, Role>;
+
+Key key_of(const Number& number) { return {number.numerator, number.denominator, number.role}; }
+
+// One step of SplitMix64 (Steele et al., 2014).
+std::uint64_t mix(std::uint64_t x) {
+    x += 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+// A name that `taken`, in lower case, does not have.
+std::u32string fresh_name(const std::u32string& taken, std::uint64_t state) {
+    constexpr Text letters = U"bcdfghjkmnpqrstvwxz";
+    for (std::size_t tries = 0;; ++tries) {
+        state = mix(state);
+        std::u32string name = U"v";
+        std::uint64_t rest = state;
+        for (std::size_t k = 0; k < 2 + tries / 20; ++k, rest /= letters.size()) {
+            name.push_back(letters[rest % letters.size()]);
+        }
+        if (taken.find(name) != std::u32string::npos) continue;
+        name[0] = U'V';
+        return name;
+    }
+}
+
+Hidden hide(Text text, const std::vector<Number>& numbers, Text name, std::vector<std::size_t> group) {
+    Hidden hidden{{}, {}, std::move(group)};
+    append_utf8(hidden.variable, name);
+    std::size_t at = 0;
+    for (const std::size_t index : hidden.numbers) {
+        const Number& number = numbers[index];
+        append_utf8(hidden.known, text.substr(at, number.start - at));
+        hidden.known += hidden.variable;
+        const bool times = number.role == Role::multiple && text.substr(number.end, 3) != U" of";
+        if (times) hidden.known += " times";
+        at = number.end;
+    }
+    append_utf8(hidden.known, text.substr(at));
+    return hidden;
+}
+
+}  // namespace
+
+Reason Inside::reason(std::size_t place) {
+    for (; taken_ < areas_.size() && areas_[taken_].start <= place; ++taken_) {
+        open_.push_back(&areas_[taken_]);
+    }
+    while (!open_.empty() && open_.back()->end <= place) open_.pop_back();
+    return open_.empty() ? Reason::none : open_.back()->reason;
+}
+
+std::vector<Number> find_numbers(Text text) {
+    const std::vector<Area> areas = find_areas(text);
+    std::vector<Number> found;
+    find_digits(text, areas, found);
+    find_words(text, areas, found);
+    std::sort(found.begin(), found.end(), [](const Number& a, const Number& b) { return a.start < b.start; });
+
+    std::map<Key, std::size_t> free;
+    std::map<Key, bool> seen;
+    for (const Number& number : found) {
+        if (number.skip == Reason::none) ++free[key_of(number)];
+        if (number.skip == Reason::word || number.skip == Reason::bound) seen[key_of(number)] = true;
+    }
+    for (Number& number : found) {
+        if (number.skip != Reason::none && number.skip != Reason::reference) continue;
+        const auto group = free.find(key_of(number));
+        if (group == free.end()) continue;
+        const bool is_one = number.numerator == 1 && number.denominator == 1 && group->second > 1;
+        number.skip = is_one || seen.count(group->first) > 0 ? Reason::repeated : Reason::none;
+    }
+    return found;
+}
+
+std::vector<Hidden> hide_numbers(Text text, const std::vector<Number>& numbers, std::uint64_t seed,
+                                 std::size_t most) {
+    std::map<Key, std::size_t> places;
+    std::vector<std::vector<std::size_t>> groups;
+    for (std::size_t k = 0; k < numbers.size(); ++k) {
+        if (numbers[k].skip != Reason::none) continue;
+        const auto place = places.emplace(key_of(numbers[k]), groups.size());
+        if (place.second) groups.emplace_back();
+        groups[place.first->second].push_back(k);
+    }
+    std::vector<std::pair<std::uint64_t, std::size_t>> drawn;
+    for (std::size_t k = 0; k < groups.size(); ++k) drawn.emplace_back(mix(seed ^ mix(~std::uint64_t{k})), k);
+    if (drawn.size() > most) {
+        std::sort(drawn.begin(), drawn.end());
+        drawn.resize(most);
+        std::sort(drawn.begin(), drawn.end(),
+                  [](const auto& a, const auto& b) { return a.second < b.second; });
+    }
+    std::u32string taken(text);
+    for (char32_t& c : taken) c = lower(c);
+    std::vector<Hidden> hidden;
+    for (const auto& [draw, k] : drawn) {
+        const std::u32string name = fresh_name(taken, mix(seed ^ mix(k)));
+        taken += U"\nv";
+        taken += name.substr(1);
+        hidden.push_back(hide(text, numbers, name, std::move(groups[k])));
+    }
+    return hidden;
+}
+
+}  // namespace dupo

@@ -1,0 +1,31 @@
+// Text as code points, and the character classes that the rules on numbers are made of.
+//
+// The classes are spelled out (see dupo/numbers.py, which has the same), so that no version of Unicode and no
+// locale changes a result.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace dupo {
+
+using Text = std::u32string_view;
+
+// Throws std::invalid_argument where `bytes` is not UTF-8: an overlong form, a surrogate, a cut sequence.
+std::u32string decode_utf8(std::string_view bytes);
+void append_utf8(std::string& out, Text text);
+
+inline bool is_digit(char32_t c) { return c >= U'0' && c <= U'9'; }
+inline bool is_ascii_letter(char32_t c) { return (c | 32) >= U'a' && (c | 32) <= U'z' && c < 128; }
+inline char32_t lower(char32_t c) { return c >= U'A' && c <= U'Z' ? c + 32 : c; }
+
+// A letter of a script that puts spaces between words.
+bool is_letter(char32_t c);
+inline bool is_wordlike(char32_t c) { return is_digit(c) || c == U'_' || is_letter(c); }
+inline bool is_space(char32_t c) {
+    return c == U' ' || (c >= 9 && c <= 13) || c == 0xa0 || c == 0x2009 || c == 0x202f;
+}
+inline bool is_thin_space(char32_t c) { return c == U' ' || c == 0xa0 || c == 0x2009 || c == 0x202f; }
+inline bool is_one_of(char32_t c, Text set) { return set.find(c) != Text::npos; }
+
+}  // namespace dupo

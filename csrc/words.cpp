@@ -1,0 +1,271 @@
+// Numbers in English words: cardinals, halves and other parts, twice, a dozen.
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cursor.hpp"
+#include "numbers.hpp"
+
+namespace dupo {
+namespace {
+
+using std::string_view;
+
+struct Named {
+    string_view name;
+    std::int64_t value;
+};
+
+constexpr Named small[] = {
+    {"one", 1},      {"two", 2},        {"three", 3},     {"four", 4},      {"five", 5},
+    {"six", 6},      {"seven", 7},      {"eight", 8},     {"nine", 9},      {"ten", 10},
+    {"eleven", 11},  {"twelve", 12},    {"thirteen", 13}, {"fourteen", 14}, {"fifteen", 15},
+    {"sixteen", 16}, {"seventeen", 17}, {"eighteen", 18}, {"nineteen", 19},
+};
+constexpr Named tens[] = {
+    {"twenty", 20}, {"thirty", 30},  {"forty", 40},  {"fifty", 50},
+    {"sixty", 60},  {"seventy", 70}, {"eighty", 80}, {"ninety", 90},
+};
+constexpr Named scales[] = {{"thousand", 1000}, {"million", 1000000}, {"billion", 1000000000}};
+constexpr Named parts[] = {
+    {"half", 2},     {"third", 3},      {"quarter", 4},     {"fourth", 4}, {"fifth", 5},
+    {"sixth", 6},    {"seventh", 7},    {"eighth", 8},      {"ninth", 9},  {"tenth", 10},
+    {"twelfth", 12}, {"twentieth", 20}, {"hundredth", 100},
+};
+constexpr Named times[] = {{"twice", 2}, {"thrice", 3}};
+
+constexpr string_view determiners[] = {
+    "the", "this",    "that",  "these", "those", "each",  "every", "any", "no",   "which", "a",
+    "an",  "another", "other", "his",   "her",   "their", "its",   "my",  "your", "our",
+};
+constexpr string_view refers[] = {"the", "these", "those", "all", "both", "other", "any", "either"};
+constexpr string_view after_pronoun[] = {
+    "of",    "and",   "or",    "another", "day",    "morning", "night", "evening", "afternoon", "side",
+    "that",  "who",   "which", "is",      "was",    "are",     "were",  "has",     "had",       "will",
+    "would", "can",   "could", "did",     "does",   "in",      "on",    "at",      "to",        "for",
+    "from",  "with",  "by",    "as",      "but",    "because", "if",    "when",    "where",     "while",
+    "than",  "every", "each",  "after",   "before", "so",      "then",  "he",      "she",       "it",
+    "they",  "we",    "i",     "you",     "this",   "these",   "those", "the",     "a",         "an",
+};
+constexpr string_view of_whole[] = {
+    "as", "of", "the", "that", "this", "what", "his", "her", "its", "their", "my", "your", "our", "an", "a",
+};
+constexpr string_view not_of_whole[] = {
+    "the", "first", "second", "third", "other", "another", "last", "next", "each", "every", "this", "that",
+};
+
+template <typename Table>
+std::int64_t value_of(const Table& table, string_view name) {
+    for (const Named& entry : table) {
+        if (entry.name == name) return entry.value;
+    }
+    return 0;
+}
+
+template <typename Table>
+bool has(const Table& table, string_view name) {
+    for (const string_view entry : table) {
+        if (entry == name) return true;
+    }
+    return false;
+}
+
+std::int64_t part_of(string_view name) {
+    const std::int64_t value = value_of(parts, name);
+    if (value != 0 || name.empty() || name.back() != 's') return value;
+    name.remove_suffix(1);
+    return name == "half" ? 0 : value_of(parts, name);
+}
+
+struct Word {
+    std::size_t start;
+    std::size_t end;
+    std::string lower;
+};
+
+// A whole number below some limit, and of how many words it is; 0 words: there is none.
+struct Cardinal {
+    std::int64_t value = 0;
+    std::size_t words = 0;
+};
+
+enum class Kind : std::uint8_t { cardinal, dozen, share, times };
+
+struct Phrase {
+    Kind kind;
+    std::size_t end;  // of its words
+    std::int64_t numerator;
+    std::int64_t denominator;
+};
+
+class Words {
+  public:
+    explicit Words(Text text) : text_(text) {
+        for (std::size_t at = 0; at < text.size();) {
+            if (!is_wordlike(text[at])) {
+                ++at;
+                continue;
+            }
+            std::size_t end = at;
+            bool plain = true;
+            for (; end < text.size() && is_wordlike(text[end]); ++end)
+                plain = plain && is_ascii_letter(text[end]);
+            if (plain) {
+                Word word{at, end, {}};
+                for (std::size_t k = at; k < end; ++k)
+                    word.lower.push_back(static_cast<char>(lower(text[k])));
+                words_.push_back(std::move(word));
+            }
+            at = end;
+        }
+    }
+
+    void numbers(const std::vector<Area>& areas, std::vector<Number>& found) const {
+        std::size_t dozens = 0;
+        for (const Word& word : words_) dozens += word.lower == "dozen" || word.lower == "dozens";
+        Inside inside(areas);
+        for (std::size_t k = 0; k < words_.size();) {
+            Phrase phrase{};
+            if (!read(k, phrase)) {
+                ++k;
+                continue;
+            }
+            const std::size_t start = words_[k].start;
+            const std::size_t end = words_[phrase.end - 1].end;
+            Reason skip = inside.reason(start);
+            if (skip == Reason::none) skip = reason(k, phrase, start, end);
+            if (skip == Reason::none && phrase.kind == Kind::dozen && dozens > 1) skip = Reason::repeated;
+            const bool multiple = phrase.kind == Kind::share || phrase.kind == Kind::times;
+            const std::int64_t common = std::gcd(phrase.numerator, phrase.denominator);
+            found.push_back({start, end, phrase.numerator / common, phrase.denominator / common,
+                             multiple ? Role::multiple : role_of(text_, start, end), skip});
+            k = phrase.end;
+        }
+    }
+
+  private:
+    // Word k where one character, a space or (`hyphen`) a hyphen, stands before it; "" otherwise.
+    string_view at(std::size_t k, bool hyphen = true) const {
+        if (k < 1 || k >= words_.size() || words_[k].start != words_[k - 1].end + 1) return "";
+        const char32_t gap = text_[words_[k - 1].end];
+        return gap == U' ' || (hyphen && gap == U'-') ? string_view(words_[k].lower) : "";
+    }
+    string_view word(std::size_t k) const { return k < words_.size() ? string_view(words_[k].lower) : ""; }
+    // The word before word k, where a space stands between them.
+    string_view before_word(std::size_t k) const {
+        return k >= 1 && k < words_.size() && !at(k, false).empty() ? word(k - 1) : "";
+    }
+
+    Cardinal below_100(std::size_t k) const {
+        if (const std::int64_t ten = value_of(tens, word(k))) {
+            const std::int64_t unit = value_of(small, at(k + 1));
+            if (unit > 0 && unit < 10) return {ten + unit, 2};
+            return {ten, 1};
+        }
+        const std::int64_t value = value_of(small, word(k));
+        return {value, value > 0 ? std::size_t{1} : 0};
+    }
+    Cardinal below_1000(std::size_t k) const {
+        Cardinal found = below_100(k);
+        if (found.words == 0 && word(k) == "a" && at(k + 1) == "hundred") found = {1, 1};
+        if (found.words == 0 || at(k + found.words) != "hundred") return found;
+        const Cardinal more = continued(k + found.words + 1, &Words::below_100);
+        return {found.value * 100 + more.value, found.words + 1 + more.words};
+    }
+    Cardinal cardinal(std::size_t k) const {
+        Cardinal found = below_1000(k);
+        if (found.words == 0 && word(k) == "a" && value_of(scales, at(k + 1)) > 0) found = {1, 1};
+        const std::int64_t scale = found.words > 0 ? value_of(scales, at(k + found.words)) : 0;
+        if (scale == 0) return found;
+        const Cardinal more = continued(k + found.words + 1, &Words::below_1000);
+        return {found.value * scale + more.value, found.words + 1 + more.words};
+    }
+    // "[and] forty-four", after "hundred" or "thousand".
+    Cardinal continued(std::size_t k, Cardinal (Words::*read)(std::size_t) const) const {
+        const std::size_t skip = at(k, false) == "and" ? 1 : 0;
+        const string_view joined = at(k + skip, false);
+        if (joined.empty() || joined == "a") return {};
+        const Cardinal found = (this->*read)(k + skip);
+        return {found.value, found.words > 0 ? found.words + skip : 0};
+    }
+
+    bool read(std::size_t k, Phrase& phrase) const {
+        const string_view first = word(k);
+        const string_view second = at(k + 1);
+        if (first == "half") {
+            const std::size_t dozen = second == "dozen" ? k + 1 : k + 2;
+            const bool whole = at(dozen) == "dozen" && (dozen == k + 1 || second == "a");
+            phrase = whole ? Phrase{Kind::dozen, dozen + 1, 6, 1} : Phrase{Kind::share, k + 1, 1, 2};
+            return true;
+        }
+        if (const std::int64_t value = value_of(times, first)) {
+            phrase = {Kind::times, k + 1, value, 1};
+            return true;
+        }
+        if (first == "a" && second == "dozen") {
+            phrase = {Kind::dozen, k + 2, 12, 1};
+            return true;
+        }
+        Cardinal found = cardinal(k);
+        if (found.words == 0 && first == "a" && part_of(second) > 0) found = {1, 1};
+        const std::int64_t part = found.words == 1 && found.value < 10 ? part_of(at(k + 1)) : 0;
+        if (part > 0) {
+            phrase = {Kind::share, k + 2, found.value, part};
+        } else {
+            phrase = {Kind::cardinal, k + found.words, found.value, 1};
+        }
+        return found.words > 0;
+    }
+
+    Reason reason(std::size_t k, const Phrase& phrase, std::size_t start, std::size_t end) const {
+        const string_view previous = before_word(k);
+        const string_view next = at(phrase.end, false);
+        const Text near = before(text_, start);
+        Backward b{near};
+        const Forward f{text_.substr(end)};
+        if (b.one_of(U"@&\\#")) return Reason::word;
+        if (b.one_of(U"-'’") && !b.at_start() && is_wordlike(b.last())) return Reason::word;
+        Forward letter = f;
+        if (letter.one_of(U"'’") && is_letter(letter.first())) return Reason::word;
+        if (follows_label(near)) return Reason::label;
+        if (!is_ascii_lower(text_[start]) && !starts_sentence({near})) return Reason::name;
+        letter = f;
+        const bool hyphen = letter.one_of(U"-") && is_letter(letter.first());
+        if (phrase.kind == Kind::share) {
+            return has(of_whole, next) && !has(not_of_whole, previous) && !hyphen ? Reason::none
+                                                                                  : Reason::idiom;
+        }
+        if (phrase.kind == Kind::times) return next == "times" || hyphen ? Reason::idiom : Reason::none;
+        if (phrase.kind == Kind::cardinal && phrase.numerator == 1) {
+            const bool alone = hyphen || next.empty() || has(after_pronoun, next);
+            const bool determined = has(determiners, previous) || has(determiners, before_word(k - 1)) ||
+                                    (k >= 1 && has(determiners, before_word(k - 2)));
+            return alone || determined ? Reason::pronoun : Reason::none;
+        }
+        return has(refers, previous) ? Reason::reference : Reason::none;
+    }
+
+    static bool is_ascii_lower(char32_t c) { return c >= U'a' && c <= U'z'; }
+    static bool starts_sentence(Backward b) {
+        for (; !b.at_start(); b.text.remove_suffix(1)) {
+            const char32_t c = b.last();
+            if (is_one_of(c, U".!?:;\n")) return true;
+            if (!is_space(c) && !is_one_of(c, U"\"'“”‘’(*")) return false;
+        }
+        return true;
+    }
+
+    Text text_;
+    std::vector<Word> words_;
+};
+
+}  // namespace
+
+void find_words(Text text, const std::vector<Area>& areas, std::vector<Number>& found) {
+    Words(text).numbers(areas, found);
+}
+
+}  // namespace dupo

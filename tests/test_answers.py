@@ -1,0 +1,212 @@
+"""What an answer says: numbers read exactly and written one way, however they were spelled."""
+
+import json
+import re
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupo.tasks.answers import final_answer, last_boxed, normalise, parse_number, write
+
+NORMAL = [
+    ("27", "27"),
+    ("27.0", "27"),
+    ("027", "27"),
+    ("27.", "27"),
+    ("+27", "27"),
+    ("-27", "-27"),
+    ("− 27", "-27"),
+    ("１２．５", "12.5"),
+    ("٢٧", "27"),
+    ("1,234", "1234"),
+    ("1{,}234", "1234"),
+    (r"10,\!000", "10000"),
+    (r"10\,000", "10000"),
+    ("$1,234.50", "1234.5"),
+    ("-$5", "-5"),
+    ("$-5$", "-5"),
+    (r"\$18", "18"),
+    ("20£", "20"),
+    ("50%", "50"),
+    (r"50\%", "50"),
+    ("50 percent", "50"),
+    ("0.1", "0.1"),
+    (".5", "0.5"),
+    ("-0.0", "0"),
+    ("1/2", "0.5"),
+    ("2/4", "0.5"),
+    ("1/3", "1/3"),
+    ("-2/6", "-1/3"),
+    (r"\frac{1}{3}", "1/3"),
+    (r"-\dfrac{10}{4}", "-2.5"),
+    (r"\frac{-3}{4}", "-0.75"),
+    (r"\frac34", "0.75"),
+    ("2 1/2", "2.5"),
+    (r"2\frac{1}{2}", "2.5"),
+    ("1e3", "1000"),
+    ("27 apples", "27"),
+    (r"27\text{ apples}", "27"),
+    ("5 km/h", "5"),
+    ("5 cm^2", "5"),
+    ("5 square feet.", "5"),
+    ("12kg", "12"),
+    ("7 p.m.", "7"),
+    ("90^\\circ", "90"),
+    ("**72**", "72"),
+    (r"\(72\)", "72"),
+    ("x = 5", "5"),
+    ("48 + 24 = 72", "72"),
+    ("Natalia sold 72 clips", "72"),
+    ("1.5 million", "1500000"),
+    ("5x", "5x"),
+    ("5 x", "5 x"),
+    (r"2\pi", r"2\pi"),
+    ("2 pi", "2 pi"),
+    ("sin 30", "sin 30"),
+    ("more than 5", "more than 5"),
+    ("3 times", "3"),
+    ("three", "3"),
+    ("Twenty-seven apples", "27"),
+    ("two hundred and five", "205"),
+    ("five hundred thousand", "500000"),
+    ("half", "0.5"),
+    ("two-thirds of it", "2/3"),
+    ("a third", "1/3"),
+    ("twice", "2"),
+    ("a dozen", "12"),
+    ("half a dozen eggs", "6"),
+    ("five or six", "five or six"),
+    ("the three of them", "the three of them"),
+    ("123456789012345678901", "123456789012345678901"),
+    ("123,456,789,012,345,678,901", "123456789012345678901"),
+    (r"\dfrac{x}{2}", r"\frac{x}{2}"),
+    ("1/0", "1/0"),
+    ("2 3", "2 3"),
+    ("(3,4)", "(3, 4)"),
+    ("(3, 148)", "(3, 148)"),
+    ("x=1 or x=2", "x=1 or x=2"),
+    ("Monday", "monday"),
+    (r"\text{Monday}", "monday"),
+    ("x + 1", "x+1"),
+    (r"\Delta", r"\Delta"),
+    ("", None),
+    ("...", None),
+    (" $ ", None),
+    ("word " * 100, None),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), NORMAL, ids=[case[0][:20] or "empty" for case in NORMAL])
+def test_normalise(text: str, expected: str | None) -> None:
+    assert normalise(text) == expected
+
+
+COMPLETIONS = [
+    (r"so \boxed{72}", "72"),
+    (r"first \boxed{1}, then \boxed{2}", "2"),
+    (r"\boxed{\frac{1}{2}}", "0.5"),
+    (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+    (r"\boxed{5} and \boxed{ }", "5"),
+    (r"\boxed{5} and \boxed{6", "5"),
+    (r"\boxed{\boxed{6}}", "6"),
+    (r"\boxed{5} but #### 6", "5"),
+    ("48/2=24\n#### 72", "72"),
+    ("#### 1\n#### 2,000 apples\nDone in 3 steps.", "2000"),
+    ("#### so it is 7, I think", "7"),
+    ("#### Monday", "monday"),
+    ("####", None),
+    ("The answer is 72.", "72"),
+    ("It costs $1,234.50.", "1234.5"),
+    ("Either 3 or -4", "-4"),
+    ("so 10-4", "4"),
+    ("x = -$4", "-4"),
+    ("He earned 2 million", "2000000"),
+    ("no number", None),
+    ("", None),
+    (r"<think>\boxed{1} 2</think>", None),
+    (r"<think>\boxed{1}</think> It is 9", "9"),
+    (r"<think>so \boxed{1}", None),
+    (r"thought 5 \boxed{1}</think>6", "6"),
+    (r"<think>a</think> 3 <think>b 4", "3"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), COMPLETIONS, ids=[case[0][:24] or "empty" for case in COMPLETIONS]
+)
+def test_final_answer(text: str, expected: str | None) -> None:
+    assert final_answer(text) == expected
+
+
+@given(st.fractions(max_denominator=10**6))
+def test_equal_values_are_written_alike_and_read_back(value: Fraction) -> None:
+    text = write(value)
+    assert parse_number(text) == value
+    for other in (
+        f"${text}$",
+        f" {text} apples.",
+        f"x = {text}",
+        f"\\frac{{{value.numerator}}}{{{value.denominator}}}",
+    ):
+        assert normalise(other) == text
+
+
+@given(st.integers(0, 10**9), st.integers(0, 6))
+def test_decimals_are_not_binary(digits: int, places: int) -> None:
+    text = f"{digits / 10**places:.{places}f}" if places else str(digits)
+    assert parse_number(text) == Fraction(text)
+
+
+@given(st.text())
+def test_any_text_is_read_without_a_crash(text: str) -> None:
+    assert normalise(text) != ""
+    assert final_answer(text) != ""
+
+
+@given(st.text(alphabet="0129.,/-+ {}()[]\\$%^_=<>#fracboxedxs", max_size=60))
+def test_marks_of_numbers_in_any_order_are_read_without_a_crash(text: str) -> None:
+    answer = final_answer(text)
+    assert answer is None or answer == normalise(answer)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "\\boxed{",
+        "{",
+        "(",
+        "f(1)",
+        "\\frac{",
+        "\\frac{1 ",
+        "1,",
+        "1,000",
+        "9",
+        "1 1/",
+        " ",
+        "a ",
+        "<think>",
+        "[asy]",
+        "####",
+        "=",
+    ],
+)
+def test_long_hostile_text_takes_no_longer_than_plain_text(unit: str) -> None:
+    text = unit * (30_000 // len(unit))
+    start = time.perf_counter()
+    final_answer(text)
+    last_boxed(text)
+    final_answer("\\boxed{" + text + "}")
+    assert time.perf_counter() - start < 3
+
+
+def test_gsm8k_solutions_give_the_number_after_the_marks(data_dir: Path) -> None:
+    lines = (data_dir / "gsm8k/train.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        solution = json.loads(line)["answer"]
+        stated = re.sub(r"[,$]", "", solution.split("####")[1].strip())
+        assert Fraction(final_answer(solution) or "") == Fraction(stated), solution
+    assert len(lines) == 7473
