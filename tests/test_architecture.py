@@ -20,7 +20,8 @@ FOLDERS = ("kernels", "dupo", "bench", "csrc", "tests", "examples")
 SUFFIXES = {".py", ".pyi", ".cpp", ".hpp"}
 
 # Inside dupo a module imports only what stands to its left.
-LAYERS = ["records", "options", "config", "log", "display", "chart", "report", "text", "tokenizer", "tasks"]
+LAYERS = ["records", "options", "config", "log", "display", "chart", "report", "assembly", "text"]
+LAYERS += ["tokenizer", "tasks"]
 LAYERS += ["duality", "rewards", "attention", "policy", "batches", "learner", "rollout", "checkpoint"]
 LAYERS += ["evaluate", "warmup", "plan", "outcome", "session"]
 ENTRY_POINTS = {"train", "duals", "__main__"}  # programs: they import the layers and nothing imports them

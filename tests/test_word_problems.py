@@ -189,8 +189,8 @@ def test_dual_prompts_show_the_answer_and_ask_for_the_variable(make: Make) -> No
     shapes = set()
     for problem in task.train:
         for dual in task.duals(problem):
-            prompt = task.dual_prompt(problem, dual, "8888")
-            assert prompt == task.dual_prompt(problem, dual, "8888")
+            prompt = "".join(task.dual_prompt(problem, dual, "8888"))
+            assert prompt == "".join(task.dual_prompt(problem, dual, "8888"))
             assert dual.known in prompt and "\\boxed{8888}" in prompt and "\\boxed{}" in prompt
             assert prompt.count(dual.variable) > dual.known.count(dual.variable)
             assert dual.unknown not in prompt.replace(dual.known, "")

@@ -112,10 +112,10 @@ class WordProblems:
                 return Dual(known, number.surface, name)
             tries += 1
 
-    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> str:
+    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
         template = TEMPLATES[keyed_hash(dual.known, f"template {self.seed}") % len(TEMPLATES)]
         answer = without_unknown(answer, dual)
-        return template.format(known=dual.known, variable=dual.variable, answer=answer)
+        return (template.format(known=dual.known, variable=dual.variable, answer=answer),)
 
     def distance(self, dual: Dual, completion: str) -> float | None:
         found = final_answer(completion)
