@@ -36,6 +36,7 @@ AT_ONCE = 4096  # texts that tokenizers gets in one call: it keeps much beside t
 LOCAL_NORMALIZERS = {"NFC", "Prepend", "Replace"}
 LOCAL_PRE_TOKENIZERS = {"ByteLevel", "Digits", "Metaspace", "Split"}
 SPACE = "\u2581"  # the space of SentencePiece
+WHITE = f" \t\r\nĠĉčĊ{SPACE}"  # white space as it stands in vocabularies
 PROBES = list("aZ'’\"({%&…-#1½²٣éß。🙂")
 PROBES += ["I'm", "don't", "'s", "'S", "“x”", "[x]", "}.", "$x^2$", "\\boxed{7}", "\\"]
 PROBES += ["12", "1234567", "0.5", "3,000", "1/2", "--", "x_y", "@a", "..", "!?", ");", "https://a.b/c?d=e"]
@@ -116,7 +117,7 @@ class Reader:
 
     tokenizers matches added tokens before its model sees the text, so this shares the model and not them. A
     model that knows such a token itself (a unigram model knows "</s>") has it spelled out, character by
-    character; a single character stays what it is.
+    character. White space and single characters stay what they are: they are no command to any model.
     """
 
     def __init__(self, hf: PreTrainedTokenizerFast) -> None:
@@ -130,7 +131,7 @@ class Reader:
             unknown = [hf.unk_token_id]
             for i in {*backend.get_added_tokens_decoder(), *hf.all_special_ids}.difference(unknown):
                 token = self.core.id_to_token(i)
-                if token is not None and len(token) > 1:
+                if token is not None and len(token) > 1 and token.strip(WHITE):
                     self.spelled[i] = [t.id for character in token for t in model.tokenize(character)]
             self.anchor = self.texts([ANCHOR])[0]
 
