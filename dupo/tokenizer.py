@@ -117,7 +117,7 @@ class Reader:
 
     tokenizers matches added tokens before its model sees the text, so this shares the model and not them. A
     model that knows such a token itself (a unigram model knows "</s>") has it spelled out, character by
-    character. White space and single characters stay what they are: they are no command to any model.
+    character. White space stays what it is, and so does a single character: they have no other spelling.
     """
 
     def __init__(self, hf: PreTrainedTokenizerFast) -> None:
@@ -131,7 +131,7 @@ class Reader:
             unknown = [hf.unk_token_id]
             for i in {*backend.get_added_tokens_decoder(), *hf.all_special_ids}.difference(unknown):
                 token = self.core.id_to_token(i)
-                if token is not None and len(token) > 1 and token.strip(WHITE):
+                if token is not None and token.strip(WHITE):
                     self.spelled[i] = [t.id for character in token for t in model.tokenize(character)]
             self.anchor = self.texts([ANCHOR])[0]
 
