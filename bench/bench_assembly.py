@@ -2,8 +2,8 @@
 
     pytest --benchmark-only bench/bench_assembly.py
 
-The questions are made of 20,000 words, a chunk has two tokens, and the cache is warm: what is measured is finding
-chunks and copying their ids, not a tokenizer. The Python twin gets a hundredth of the texts.
+The questions are made of 20,000 words, a chunk has two tokens, and the cache is warm: what is measured is
+finding chunks and copying their ids, not a tokenizer. The Python twin gets a hundredth of the texts.
 """
 
 import random

@@ -208,7 +208,8 @@ std::int64_t Assembler::lengths(std::int64_t frame, std::int32_t* cu_seqlens, in
     cu_seqlens[0] = 0;
     for (std::size_t s = 0; s < sequences_.ends.size(); ++s) {
         tokens += frame;
-        each(sequences_, s, [&](std::int64_t code) { tokens += static_cast<std::int64_t>(ids_of(code).size); });
+        each(sequences_, s,
+             [&](std::int64_t code) { tokens += static_cast<std::int64_t>(ids_of(code).size); });
         if (tokens > limit) throw std::invalid_argument("sequences: expected tokens whose sum fits int32");
         cu_seqlens[s + 1] = static_cast<std::int32_t>(tokens);
     }

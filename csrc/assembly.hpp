@@ -52,8 +52,8 @@ class Assembler {
     struct Piece {
         std::size_t head, tail;  // of its first cut and its last; tail 0: it has none
     };
-    // A chunk is coded by its number (first those of the cache, then the unknown ones), the inside of piece p,
-    // between its first cut and its last, by -1 - p. Item i has codes[ends[i - 1] .. ends[i]).
+    // A chunk is coded by its number (first those of the cache, then the unknown ones), the inside of piece
+    // p, between its first cut and its last, by -1 - p. Item i has codes[ends[i - 1] .. ends[i]).
     struct Coded {
         std::vector<std::int64_t> codes;
         std::vector<std::size_t> ends;
@@ -65,7 +65,8 @@ class Assembler {
     template <class Item>
     Coded coded(std::size_t n, int threads, Item item);
     void code_chunks(std::string_view text, bool first, std::size_t known, Run& run) const;
-    void code_sequence(std::string_view text, Lengths bounds, Lengths members, std::size_t known, Run& run) const;
+    void code_sequence(std::string_view text, Lengths bounds, Lengths members, std::size_t known,
+                       Run& run) const;
     Lengths ids_of(std::int64_t code) const;
 
     bool cuts_;

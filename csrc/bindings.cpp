@@ -102,7 +102,8 @@ py::tuple begin(dupo::Assembler& assembler, const py::bytes& text, const Int64Ar
 
 py::tuple finish(dupo::Assembler& assembler, const Int64Array& ids, const Int64Array& bounds,
                  const Int64Array& before, const Int64Array& after, int threads) {
-    const dupo::Lengths learned = view(ids), ends = view(bounds), opening = view(before), closing = view(after);
+    const dupo::Lengths learned = view(ids), ends = view(bounds);
+    const dupo::Lengths opening = view(before), closing = view(after);
     const std::int64_t frame = before.size() + after.size();
     Int32Array cu_seqlens(static_cast<py::ssize_t>(assembler.sequences() + 1));
     std::int32_t* const bounds_out = cu_seqlens.mutable_data();

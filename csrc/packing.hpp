@@ -42,8 +42,9 @@ struct Pairs {
 // Throws std::invalid_argument unless the bounds start at 0, ascend and end at `ids`.
 void check(Sequences sequences, std::size_t ids);
 
-// The sum and the largest of the lengths. Throws std::invalid_argument for unequal sizes, and where cu_seqlens
-// of the sequences would not fit int32. They are the sizes of the arrays that the functions below write.
+// The sum and the largest of the lengths. Throws std::invalid_argument for unequal sizes, and where
+// cu_seqlens of the sequences would not fit int32. They are the sizes of the arrays that the functions below
+// write.
 struct Size {
     std::int64_t tokens, longest;
 };
