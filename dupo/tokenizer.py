@@ -117,7 +117,7 @@ class Reader:
 
     tokenizers matches added tokens before its model sees the text, so this shares the model and not them. A
     model that knows such a token itself (a unigram model knows "</s>") has it spelled out, character by
-    character. White space stays what it is, and so does a single character: they have no other spelling.
+    character; not the unknown token, nor white space, nor a single character, which has no other spelling.
     """
 
     def __init__(self, hf: PreTrainedTokenizerFast) -> None:
@@ -128,10 +128,10 @@ class Reader:
         if isinstance(backend, FastTokenizer):
             model = backend.model
             self.core = _parts(backend, model)
-            unknown = [hf.unk_token_id]
-            for i in {*backend.get_added_tokens_decoder(), *hf.all_special_ids}.difference(unknown):
+            unknown = getattr(model, "unk_token", hf.unk_token)
+            for i in {*backend.get_added_tokens_decoder(), *hf.all_special_ids}:
                 token = self.core.id_to_token(i)
-                if token is not None and token.strip(WHITE):
+                if token is not None and token != unknown and token.strip(WHITE):
                     self.spelled[i] = [t.id for character in token for t in model.tokenize(character)]
             self.anchor = self.texts([ANCHOR])[0]
 

@@ -201,7 +201,7 @@ def test_dual_prompts_of_real_questions(kind: str, built: bool, monkeypatch: pyt
     counts, size = tokenizer.counts, len(prompts)
     assert (tokenizer.local, counts.sequences, counts.whole) == (local, size, 0 if local else size)
     assert size <= counts.windows <= 3 * size if local else counts.windows == 0
-    assert counts.learned <= counts.lookups / 2 if local else counts.learned == counts.lookups == size
+    assert counts.learned <= counts.lookups / 2 if local else counts.lookups == size
     again = tokenizer.encode_packed(["".join(pieces) for pieces in prompts], threads=2)
     assert again.lists() == found and (again.ids.dtype, again.cu_seqlens.dtype) == (np.int64, np.int32)
 
@@ -215,6 +215,20 @@ def test_hostile_text_stays_text(kind: str) -> None:
             assert normalize("NFC", made(kind).decode([ids])[0]) == normalize("NFC", f"a{word}b {word}")
 
 
+@pytest.mark.parametrize("kind", ALL)
+def test_plain_text_has_the_ids_that_transformers_gives_it(kind: str) -> None:
+    plain = [question for question in corpus() if "apple" not in question][:100]
+    found = [content(kind, ids) for ids in made(kind).encode(plain)]
+    assert found == made(kind).hf(plain, add_special_tokens=False).input_ids
+
+
+def test_an_end_token_that_is_also_the_unknown_one_is_spelled_out() -> None:
+    core = bytewise(("<", "a"), ("<a", ">"), unk_token=None)
+    core.add_special_tokens(["<a>"])
+    tokenizer = PromptTokenizer(wrapped(core, "<a>", unk_token="<a>"))  # as GPT-2 has it
+    assert tokenizer.encode(["<a>"]) == [[core.token_to_id(token) for token in "<a>"]]
+
+
 def test_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(ValueError, match="lone surrogate"):
         chat().encode(["fine", ("a", "\ud800")])
@@ -225,7 +239,7 @@ BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 def bytewise(*merged: tuple[str, str], **options) -> Tokenizer:
     vocab = {t: i for i, t in enumerate(["<unk>", *BYTES, *map("".join, merged)])}
-    core = Tokenizer(models.BPE(vocab, [*merged], unk_token="<unk>", **options))
+    core = Tokenizer(models.BPE(vocab, [*merged], **{"unk_token": "<unk>", **options}))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return core
 
@@ -242,9 +256,12 @@ def split(pattern: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), in_bytes])
 
 
-def spaced(**options) -> Tokenizer:
+def spaced(pre_tokenizer: pre_tokenizers.PreTokenizer | None = None, **more: int) -> Tokenizer:
     """No byte alphabet: the space is a character of the vocabulary, or unknown."""
-    return Tokenizer(models.BPE({"<unk>": 0, "a": 1, **options}, [], unk_token="<unk>", fuse_unk=True))
+    core = Tokenizer(models.BPE({"<unk>": 0, "a": 1, **more}, [], unk_token="<unk>", fuse_unk=True))
+    if pre_tokenizer is not None:
+        core.pre_tokenizer = pre_tokenizer
+    return core
 
 
 @pytest.mark.parametrize(
@@ -264,6 +281,9 @@ def spaced(**options) -> Tokenizer:
         (altered(pre_tokenizer=split(r"(?<=a) b")), False),
         (altered(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)), True),
         (spaced(**{" ": 2}), True),
+        (spaced(pre_tokenizer=pre_tokenizers.Metaspace(split=False), **{"▁": 2}), True),
+        (spaced(pre_tokenizer=pre_tokenizers.Metaspace(split=False), **{"▁": 2, "a▁": 3}), False),
+        (spaced(pre_tokenizer=pre_tokenizers.Metaspace("_"), **{"_": 2}), False),
         (spaced(), False),  # an unknown space melts into its neighbour
         (Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>")), False),
         (Tokenizer(models.WordPiece({"<unk>": 0}, unk_token="<unk>")), False),
