@@ -1,4 +1,4 @@
-"""Packing 100,000 sequences: the extension against its plain Python twin.
+"""Packing and padding up to 100,000 sequences: the extension against its plain Python twin.
 
     pytest --benchmark-only bench/bench_packing.py
 
@@ -17,9 +17,14 @@ SEQUENCES = 100_000
 TOKEN_BUDGET = 16_384
 FUNCTIONS = {
     "pack": lambda lengths: text.pack(lengths, TOKEN_BUDGET),
-    "layout": text.layout,
-    "pack_completions": lambda lengths: text.pack_completions(lengths, lengths),
+    "packed": lambda lengths: text.packed(ids(lengths[:20_000]), ids(lengths[20_000:40_000] // 2)),
+    "padded": lambda lengths: text.padded(ids(lengths[:1_000]), pad_id=0),
 }
+
+
+def ids(lengths: np.ndarray) -> text.Ids:
+    bounds = np.cumsum([0, *lengths], dtype=np.int32)
+    return text.Ids(np.arange(bounds[-1], dtype=np.int64), bounds)
 
 
 def make_lengths() -> np.ndarray:

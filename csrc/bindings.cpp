@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "assembly.hpp"
 #include "numbers.hpp"
 #include "packing.hpp"
 #include "parallel.hpp"
@@ -18,7 +19,8 @@ namespace {
 
 // Read in place: together with noconvert() below, an array of another dtype or stride is refused, not copied.
 using Int64Array = py::array_t<std::int64_t, py::array::c_style>;
-using Int32Array = py::array_t<std::int32_t>;
+using Int32Array = py::array_t<std::int32_t, py::array::c_style>;
+using BoolArray = py::array_t<bool>;
 using UInt64Array = py::array_t<std::uint64_t, py::array::c_style>;
 
 dupo::Lengths view(const Int64Array& array) {
@@ -38,38 +40,95 @@ py::tuple pack(const Int64Array& lengths, std::int64_t token_budget) {
     return py::make_tuple(indices, Int64Array(static_cast<py::ssize_t>(offsets.size()), offsets.data()));
 }
 
-py::tuple layout(const Int64Array& lengths) {
-    const dupo::Lengths values = view(lengths);
-    const std::int64_t tokens = dupo::total_tokens(values);
-    Int64Array position_ids(tokens);
-    Int32Array cu_seqlens(lengths.size() + 1);
-    Int32Array owner(tokens);
-    std::int64_t* const positions_out = position_ids.mutable_data();
-    std::int32_t* const bounds_out = cu_seqlens.mutable_data();
-    std::int32_t* const owner_out = owner.mutable_data();
-    {
-        py::gil_scoped_release release;
-        dupo::layout(values, positions_out, bounds_out, owner_out);
+dupo::Sequences sequences_of(const Int64Array& ids, const Int32Array& cu_seqlens) {
+    if (cu_seqlens.ndim() != 1 || cu_seqlens.size() < 1) {
+        throw std::invalid_argument("cu_seqlens: expected one dimension and at least a 0");
     }
-    return py::make_tuple(position_ids, cu_seqlens, owner);
+    const dupo::Lengths values = view(ids);
+    const dupo::Sequences sequences{values.data, cu_seqlens.data(),
+                                    static_cast<std::size_t>(cu_seqlens.size() - 1)};
+    dupo::check(sequences, values.size);
+    return sequences;
 }
 
-py::tuple loss_rows(const Int64Array& prompts, const Int64Array& completions) {
-    const dupo::Lengths before = view(prompts);
-    const dupo::Lengths sampled = view(completions);
-    if (before.size != sampled.size) {
-        throw std::invalid_argument("completions: expected as many as there are prompts");
-    }
-    dupo::total_tokens(before);
-    Int64Array rows(dupo::total_tokens(sampled));
-    Int32Array cu_seqlens(completions.size() + 1);
-    std::int64_t* const rows_out = rows.mutable_data();
-    std::int32_t* const bounds_out = cu_seqlens.mutable_data();
+py::tuple packed(const Int64Array& prompt_ids, const Int32Array& prompt_bounds,
+                 const Int64Array& completion_ids, const Int32Array& completion_bounds, int threads) {
+    const dupo::Pairs pairs{sequences_of(prompt_ids, prompt_bounds),
+                            sequences_of(completion_ids, completion_bounds)};
+    const dupo::Size size = dupo::size_of(pairs);
+    Int64Array input_ids(size.tokens), position_ids(size.tokens);
+    Int32Array cu_seqlens(prompt_bounds.size()), owner(size.tokens);
+    BoolArray loss_mask(size.tokens);
+    const dupo::PackedOut out{input_ids.mutable_data(), position_ids.mutable_data(),
+                              cu_seqlens.mutable_data(), loss_mask.mutable_data(), owner.mutable_data()};
     {
         py::gil_scoped_release release;
-        dupo::loss_rows(before, sampled, rows_out, bounds_out);
+        dupo::packed(pairs, out, threads);
     }
-    return py::make_tuple(rows, cu_seqlens);
+    return py::make_tuple(input_ids, position_ids, cu_seqlens, size.longest, loss_mask, owner);
+}
+
+py::tuple padded(const Int64Array& prompt_ids, const Int32Array& prompt_bounds,
+                 const Int64Array& completion_ids, const Int32Array& completion_bounds, std::int64_t pad_id,
+                 bool left, int threads) {
+    const dupo::Pairs pairs{sequences_of(prompt_ids, prompt_bounds),
+                            sequences_of(completion_ids, completion_bounds)};
+    const py::ssize_t rows = prompt_bounds.size() - 1, width = dupo::size_of(pairs).longest;
+    Int64Array input_ids({rows, width}), attention_mask({rows, width}), position_ids({rows, width});
+    BoolArray loss_mask({rows, width});
+    const dupo::PaddedOut out{input_ids.mutable_data(), attention_mask.mutable_data(),
+                              position_ids.mutable_data(), loss_mask.mutable_data()};
+    {
+        py::gil_scoped_release release;
+        dupo::padded(pairs, width, pad_id, left, out, threads);
+    }
+    return py::make_tuple(input_ids, attention_mask, position_ids, loss_mask);
+}
+
+py::tuple begin(dupo::Assembler& assembler, const py::bytes& text, const Int64Array& bounds,
+                const Int64Array& members, const Int64Array& offsets, int threads) {
+    const std::string_view bytes(text);
+    const dupo::Lengths of_pieces = view(bounds), of_sequences = view(members), ends = view(offsets);
+    const dupo::Chunks* chunks = nullptr;
+    {
+        py::gil_scoped_release release;
+        chunks = &assembler.begin(bytes, of_pieces, of_sequences, ends, threads);
+    }
+    py::list texts;
+    py::list first;
+    for (std::size_t i = 0; i < chunks->size(); ++i) {
+        const dupo::Chunks::Key key = chunks->at(i);
+        texts.append(py::str(key.text.data(), key.text.size()));
+        first.append(key.first);
+    }
+    return py::make_tuple(texts, first);
+}
+
+py::tuple finish(dupo::Assembler& assembler, const Int64Array& ids, const Int64Array& bounds,
+                 const Int64Array& before, const Int64Array& after, int threads) {
+    const dupo::Lengths learned = view(ids), ends = view(bounds);
+    const dupo::Lengths opening = view(before), closing = view(after);
+    const std::int64_t frame = before.size() + after.size();
+    Int32Array cu_seqlens(static_cast<py::ssize_t>(assembler.sequences() + 1));
+    std::int32_t* const bounds_out = cu_seqlens.mutable_data();
+    std::int64_t tokens = 0;
+    {
+        py::gil_scoped_release release;
+        assembler.learn(learned, ends);
+        tokens = assembler.lengths(frame, bounds_out, threads);
+    }
+    Int64Array out(tokens);
+    std::int64_t* const ids_out = out.mutable_data();
+    {
+        py::gil_scoped_release release;
+        assembler.write(opening, closing, bounds_out, ids_out, threads);
+    }
+    return py::make_tuple(out, cu_seqlens);
+}
+
+py::tuple counts(const dupo::Assembler& assembler) {
+    const dupo::Counts& all = assembler.counts();
+    return py::make_tuple(all.sequences, all.whole, all.windows, all.lookups, all.learned);
 }
 
 // The UTF-8 of each text, str or bytes, where it lies: for ASCII that is the str itself. Valid while `texts`
@@ -152,8 +211,19 @@ py::list hide_numbers(const py::list& texts, const UInt64Array& seeds, std::size
 PYBIND11_MODULE(_C, m) {
     m.doc() = "Compiled twins of the plain Python functions in dupo/text.py; call them through it.";
     m.def("pack", &pack, py::arg("lengths").noconvert(), py::arg("token_budget"));
-    m.def("layout", &layout, py::arg("lengths").noconvert());
-    m.def("loss_rows", &loss_rows, py::arg("prompts").noconvert(), py::arg("completions").noconvert());
+    m.def("packed", &packed, py::arg("prompt_ids").noconvert(), py::arg("prompt_bounds").noconvert(),
+          py::arg("completion_ids").noconvert(), py::arg("completion_bounds").noconvert(),
+          py::arg("threads"));
+    m.def("padded", &padded, py::arg("prompt_ids").noconvert(), py::arg("prompt_bounds").noconvert(),
+          py::arg("completion_ids").noconvert(), py::arg("completion_bounds").noconvert(), py::arg("pad_id"),
+          py::arg("left"), py::arg("threads"));
+    py::class_<dupo::Assembler>(m, "Assembler")
+        .def(py::init<bool, std::size_t>(), py::arg("cuts"), py::arg("limit"))
+        .def("begin", &begin, py::arg("text"), py::arg("bounds").noconvert(), py::arg("members").noconvert(),
+             py::arg("offsets").noconvert(), py::arg("threads"))
+        .def("finish", &finish, py::arg("ids").noconvert(), py::arg("bounds").noconvert(),
+             py::arg("before").noconvert(), py::arg("after").noconvert(), py::arg("threads"))
+        .def("counts", &counts);
     m.def("find_numbers", &find_numbers, py::arg("texts"), py::arg("threads"));
     m.def("hide_numbers", &hide_numbers, py::arg("texts"), py::arg("seeds").noconvert(), py::arg("most"),
           py::arg("threads"));

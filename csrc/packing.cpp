@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "parallel.hpp"
+
 namespace dupo {
 namespace {
 
@@ -21,18 +23,6 @@ std::vector<std::int64_t> longest_first(Lengths lengths) {
 }
 
 }  // namespace
-
-std::int64_t total_tokens(Lengths lengths) {
-    constexpr std::int64_t limit = std::numeric_limits<std::int32_t>::max();
-    std::int64_t total = 0;
-    for (std::size_t i = 0; i < lengths.size; ++i) {
-        if (lengths[i] < 0 || lengths[i] > limit - total) {
-            throw std::invalid_argument("lengths: expected values >= 0 with a sum that fits int32");
-        }
-        total += lengths[i];
-    }
-    return total;
-}
 
 std::vector<std::int64_t> pack(Lengths lengths, std::int64_t token_budget, std::int64_t* indices) {
     std::vector<std::int64_t> bin_of(lengths.size);
@@ -77,27 +67,71 @@ std::vector<std::int64_t> pack(Lengths lengths, std::int64_t token_budget, std::
     return offsets;
 }
 
-void layout(Lengths lengths, std::int64_t* position_ids, std::int32_t* cu_seqlens, std::int32_t* owner) {
-    std::int64_t end = 0;
-    cu_seqlens[0] = 0;
-    for (std::size_t i = 0; i < lengths.size; ++i) {
-        std::iota(position_ids + end, position_ids + end + lengths[i], std::int64_t{0});
-        std::fill_n(owner + end, lengths[i], static_cast<std::int32_t>(i));
-        end += lengths[i];
-        cu_seqlens[i + 1] = static_cast<std::int32_t>(end);
-    }
+void check(Sequences sequences, std::size_t ids) {
+    const std::int32_t* const bounds = sequences.bounds;
+    bool good = bounds[0] == 0 && static_cast<std::size_t>(bounds[sequences.size]) == ids;
+    for (std::size_t i = 0; good && i < sequences.size; ++i) good = bounds[i] <= bounds[i + 1];
+    if (!good) throw std::invalid_argument("cu_seqlens: expected 0, ascending, up to the number of ids");
 }
 
-void loss_rows(Lengths prompts, Lengths completions, std::int64_t* rows, std::int32_t* cu_seqlens) {
-    std::int64_t start = 0;
-    std::int64_t sampled = 0;
-    cu_seqlens[0] = 0;
-    for (std::size_t i = 0; i < prompts.size; ++i) {
-        std::iota(rows + sampled, rows + sampled + completions[i], start + prompts[i] - 1);
-        start += prompts[i] + completions[i];
-        sampled += completions[i];
-        cu_seqlens[i + 1] = static_cast<std::int32_t>(sampled);
+Size size_of(Pairs pairs) {
+    if (pairs.prompts.size != pairs.completions.size) {
+        throw std::invalid_argument("completions: expected as many as there are prompts");
     }
+    Size size{0, 0};
+    for (std::size_t i = 0; i < pairs.prompts.size; ++i) {
+        size.tokens += pairs.length(i);
+        size.longest = std::max(size.longest, pairs.length(i));
+    }
+    if (size.tokens > std::numeric_limits<std::int32_t>::max()) {
+        throw std::invalid_argument("cu_seqlens: expected a sum that fits int32");
+    }
+    return size;
+}
+
+namespace {
+
+// Writes one sequence, and which of its tokens were sampled.
+void join(Pairs pairs, std::size_t i, std::int64_t* ids, bool* loss_mask) {
+    const auto [prompts, completions] = pairs;
+    ids = std::copy_n(prompts.ids + prompts.bounds[i], prompts.length(i), ids);
+    std::copy_n(completions.ids + completions.bounds[i], completions.length(i), ids);
+    std::fill_n(std::fill_n(loss_mask, prompts.length(i), false), completions.length(i), true);
+}
+
+}  // namespace
+
+void packed(Pairs pairs, PackedOut out, int threads) {
+    const auto [prompts, completions] = pairs;
+    const std::size_t n = prompts.size;
+    const auto start = [&](std::size_t i) { return prompts.bounds[i] + completions.bounds[i]; };
+    out.cu_seqlens[n] = start(n);
+    parallel(n, runs_for(n, threads), [&](std::size_t, std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            const std::int32_t at = start(i);
+            out.cu_seqlens[i] = at;
+            join(pairs, i, out.input_ids + at, out.loss_mask + at);
+            std::iota(out.position_ids + at, out.position_ids + start(i + 1), std::int64_t{0});
+            std::fill(out.owner + at, out.owner + start(i + 1), static_cast<std::int32_t>(i));
+        }
+    });
+}
+
+void padded(Pairs pairs, std::int64_t width, std::int64_t pad_id, bool left, PaddedOut out, int threads) {
+    const std::size_t n = pairs.prompts.size;
+    std::fill_n(out.input_ids, static_cast<std::int64_t>(n) * width, pad_id);
+    parallel(n, runs_for(n, threads), [&](std::size_t, std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            const std::int64_t row = static_cast<std::int64_t>(i) * width, length = pairs.length(i);
+            const std::int64_t at = row + (left ? width - length : 0);
+            std::fill_n(out.attention_mask + row, width, 0);
+            std::fill_n(out.attention_mask + at, length, 1);
+            std::fill_n(out.loss_mask + row, width, false);
+            std::fill_n(out.position_ids + row, width, left ? 0 : std::max<std::int64_t>(length - 1, 0));
+            std::iota(out.position_ids + at, out.position_ids + at + length, std::int64_t{0});
+            join(pairs, i, out.input_ids + at, out.loss_mask + at);
+        }
+    });
 }
 
 }  // namespace dupo

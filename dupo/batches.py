@@ -35,24 +35,23 @@ def micro_batches(
 
 def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batch:
     """Packs prompts and completions end to end; see `Batch`."""
-    prompts = [len(t.prompt_ids) for t in trajectories]
-    completions = [len(t.completion_ids) for t in trajectories]
-    position_ids, cu_seqlens, owner = text.layout(np.add(prompts, completions))
-    loss_rows, completion_cu_seqlens = text.pack_completions(prompts, completions)
+    prompts = text.Ids.of([t.prompt_ids for t in trajectories])
+    completions = text.Ids.of([t.completion_ids for t in trajectories])
+    packed = text.packed(prompts, completions)
     reference = [x for t in trajectories for x in t.ref_logprobs or ()]
 
     def put(values: object, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
 
     return Batch(
-        input_ids=put([i for t in trajectories for i in (*t.prompt_ids, *t.completion_ids)], torch.int64),
-        position_ids=put(position_ids, torch.int64),
-        cu_seqlens=put(cu_seqlens, torch.int32),
-        owner=put(owner, torch.int32),
-        max_seqlen=max(map(sum, zip(prompts, completions, strict=True))),
-        loss_rows=put(loss_rows, torch.int64),
-        targets=put([i for t in trajectories for i in t.completion_ids], torch.int64),
-        completion_cu_seqlens=put(completion_cu_seqlens, torch.int32),
+        input_ids=put(packed.input_ids, torch.int64),
+        position_ids=put(packed.position_ids, torch.int64),
+        cu_seqlens=put(packed.cu_seqlens, torch.int32),
+        owner=put(packed.owner, torch.int32),
+        max_seqlen=packed.max_seqlen,
+        loss_rows=put(np.flatnonzero(packed.loss_mask) - 1, torch.int64),  # row r predicts token r + 1
+        targets=put(completions.ids, torch.int64),
+        completion_cu_seqlens=put(completions.cu_seqlens, torch.int32),
         old_logprobs=put([x for t in trajectories for x in t.logprobs], torch.float32),
         advantages=put([t.advantage for t in trajectories for _ in t.completion_ids], torch.float32),
         ref_logprobs=put(reference, torch.float32) if reference else None,

@@ -8,10 +8,10 @@ Each different answer of a problem is asked about once, however many completions
 
 from collections.abc import Callable, Sequence
 
-from dupo.records import Problem, Reconstruction
+from dupo.records import Problem, Prompt, Reconstruction
 from dupo.tasks import Task
 
-Ask = Callable[[Sequence[str]], list[list[str]]]  # dual prompts -> texts of K samples each
+Ask = Callable[[Sequence[Prompt]], list[list[str]]]  # dual prompts -> texts of K samples each
 Reconstructed = list[dict[str, list[Reconstruction]]]  # per problem: answer -> one entry per dual
 
 
@@ -29,7 +29,7 @@ def reconstruct(
     found: Reconstructed = [{} for _ in problems]
     for (p, answer, dual, prompt), texts in zip(asked, replies, strict=True):
         distances = [task.distance(dual, text) for text in texts]
-        found[p].setdefault(answer, []).append(Reconstruction(dual, prompt, texts, distances))
+        found[p].setdefault(answer, []).append(Reconstruction(dual, "".join(prompt), texts, distances))
     return found
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dupo.config import Config, UserError
-from dupo.records import Problem
+from dupo.records import Problem, Prompt
 from dupo.rewards import ASK_DUALS
 from dupo.tasks import Task
 from dupo.tokenizer import PromptTokenizer
@@ -40,10 +40,10 @@ def check_fit(task: Task, tokenizer: PromptTokenizer, shape: Any, config: Config
 
 
 def _check_prompt(
-    tokenizer: PromptTokenizer, problem: Problem, kind: str, prompt: str, completion: int, room: int
+    tokenizer: PromptTokenizer, problem: Problem, kind: str, prompt: Prompt, completion: int, room: int
 ) -> None:
     frame = len(tokenizer.before) + len(tokenizer.after)
-    if frame + len(prompt.encode()) + completion <= room:
+    if frame + len("".join(prompt).encode()) + completion <= room:
         return  # a token is at least a byte: no need to count
     tokens = len(tokenizer.encode([prompt])[0])
     if tokens + completion > room:

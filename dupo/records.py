@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+Prompt = str | tuple[str, ...]  # a text, or the pieces that make it
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

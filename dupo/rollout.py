@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from dupo import text
 from dupo.config import Config
 from dupo.policy import Model, computing
-from dupo.records import Completion, Problem, Rollout
+from dupo.records import Completion, Problem, Prompt, Rollout
 from dupo.tasks import Task
 from dupo.tokenizer import PromptTokenizer
 
@@ -28,7 +29,12 @@ class Sampler:
     config: Config
 
     def __call__(
-        self, prompts: Sequence[str], n: int, temperature: float, seed: int, max_new_tokens: int | None = None
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        temperature: float,
+        seed: int,
+        max_new_tokens: int | None = None,
     ) -> list[list[Completion]]:
         """`n` completions of each prompt. `seed` alone decides the draw; temperature 0 is greedy."""
         return self.from_ids(self.tokenizer.encode(prompts), n, temperature, seed, max_new_tokens)
@@ -75,13 +81,10 @@ class _Decoding:
         self.model, self.temperature = sampler.model, temperature
         self.pad_id = sampler.tokenizer.pad_id
         self.eos_ids = torch.tensor(sorted(sampler.tokenizer.eos_ids), device=self.model.device)
-        longest = max(map(len, prompts))
-        left_padded = [[self.pad_id] * (longest - len(p)) + p for p in prompts]
-        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-        self.mask = mask.to(self.model.device)
-        self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
+        ids, mask, positions, _ = text.padded(text.Ids.of(prompts), pad_id=self.pad_id)
+        self.mask, self.positions = (torch.as_tensor(x, device=self.model.device) for x in (mask, positions))
         self.cache: Any = DynamicCache(config=self.model.config)
-        logits = self._forward(torch.tensor(left_padded, device=self.model.device))
+        logits = self._forward(torch.as_tensor(ids, device=self.model.device))
         if n > 1:
             self.cache.batch_repeat_interleave(n)
             self.mask, self.positions, logits = (

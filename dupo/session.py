@@ -9,6 +9,7 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -25,7 +26,7 @@ from dupo.evaluate import accuracy, exchange_rows, exchanges, reward_auc
 from dupo.log import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.outcome import show_result, summarise
 from dupo.plan import check_fit, plan, warms_up
-from dupo.records import Problem, Rollout, Trajectory
+from dupo.records import Problem, Prompt, Rollout, Trajectory
 from dupo.report import write_report
 from dupo.rewards import ARMS, ASK_DUALS, Env, Rewarded
 from dupo.rollout import Sampler
@@ -216,7 +217,7 @@ class Session:
             chosen.append(self.problems[self._order[1][place]])
         return chosen
 
-    def ask(self, prompts: Any) -> list[list[str]]:
+    def ask(self, prompts: Sequence[Prompt]) -> list[list[str]]:
         """Puts dual prompts to the model that answers them (`dual_model`)."""
         c = self.config
         model = {"policy": self.model, "frozen": self.frozen, "ema": self.ema}[c.dual_model]

@@ -1,48 +1,153 @@
-"""Packing: which sequences share a micro-batch, and how they lie in it. The only face of `dupo._C`.
+"""From texts to batches of token ids: assembling, packing, padding. The only face of `dupo._C`.
 
-    pack              lengths, token budget -> micro-batches (best-fit decreasing)
-    layout            lengths -> position ids, bounds, owner of every token
-    pack_completions  prompt and completion lengths -> the rows that carry the loss
-    find_numbers      texts -> their numbers, and why some may not be hidden
-    hide_numbers      texts -> each with one of its numbers hidden, in turn
+    find_numbers, hide_numbers
+               texts -> their numbers; each text with one of them hidden, in turn
+    Assembler  pieces of texts, and which texts they make -> token ids
+    pack       lengths, token budget -> micro-batches (best-fit decreasing)
+    packed     prompts and completions -> one run of tokens, end to end
+    padded     prompts and completions -> one row of tokens each
 
-Each function has a plain Python twin (`_*_py`) of the same result. The twin defines it, serves where the
-extension was not built, and is what the tests compare the extension with. Token ids and models are not
-known here.
+Each has a plain Python twin of the same result (`dupo.numbers`, `dupo.assembly`, `dupo.packing`). The twin
+defines it, serves where the extension was not built, and is what the tests compare the extension with. What a
+token id means is not known here. The number of threads never changes a result.
 
-Shape letters: S sequences, N tokens of all of them, M tokens that were sampled.
+Shape letters: S sequences, N tokens of all of them, T tokens of the longest one, P pieces, K places of pieces
+in sequences.
 """
 
+import threading
 import warnings
-from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dupo import numbers
+from dupo import assembly, numbers, packing
+from dupo.assembly import INT32_MAX, Int32, Int64
 from dupo.numbers import REASONS, ROLES, Hidden, Number
+from dupo.packing import Bool, Ids
 
 BUILT: bool = find_spec("dupo._C") is not None
 if BUILT:
     from dupo import _C
 else:
     warnings.warn(
-        "dupo._C is not built: packing runs in plain Python, with the same results but slower. "
+        "dupo._C is not built: plain Python puts batches together, with the same results but slower. "
         "To build it, run `pip install -e .` in the repository where a C++17 compiler is installed.",
         stacklevel=2,
     )
 
 Lengths = Sequence[int] | npt.NDArray[np.integer]
-Int64 = npt.NDArray[np.int64]
-Int32 = npt.NDArray[np.int32]
+Tokenize = Callable[[list[str], list[bool]], Sequence[Sequence[int]]]
 
 MOST_HIDDEN = 256  # numbers of one text: what has more is a table, not a problem
-INT32_MAX = 2**31 - 1  # cu_seqlens are int32: the attention kernels that read them ask for it
+CACHE_BYTES = 2**28  # of chunks and their ids that an Assembler keeps from one call to the next
+
+
+class Counts(NamedTuple):
+    """What an Assembler did so far.
+
+    Attributes:
+        sequences: texts assembled.
+        whole: of them, tokenised whole, the tokenizer not being local.
+        windows: texts across a seam between pieces that were cut anew.
+        lookups: chunks looked up in the cache.
+        learned: chunks sent to the tokenizer.
+    """
+
+    sequences: int
+    whole: int
+    windows: int
+    lookups: int
+    learned: int
+
+
+class Packed(NamedTuple):
+    """Sequences end to end.
+
+    Attributes:
+        input_ids: (N,) int64.
+        position_ids: (N,) int64, from 0 in every sequence.
+        cu_seqlens: (S + 1,) int32, where each sequence starts and the last one ends.
+        max_seqlen: tokens of the longest sequence, 0 where there is none.
+        loss_mask: (N,) bool, true for the tokens of completions. Row r predicts token r + 1.
+        owner: (N,) int32, which sequence a token belongs to.
+    """
+
+    input_ids: Int64
+    position_ids: Int64
+    cu_seqlens: Int32
+    max_seqlen: int
+    loss_mask: Bool
+    owner: Int32
+
+
+class Padded(NamedTuple):
+    """Sequences as rows, all (S, T).
+
+    Attributes:
+        input_ids: int64, `pad_id` where no token stands.
+        attention_mask: int64, 1 where a token stands, else 0.
+        position_ids: int64, from 0 in every row; padding has the place of the nearest token before it, or 0.
+        loss_mask: bool, true for the tokens of completions.
+    """
+
+    input_ids: Int64
+    attention_mask: Int64
+    position_ids: Int64
+    loss_mask: Bool
+
+
+class Assembler:
+    """Token ids of texts that are made of pieces, each different chunk tokenised once (`dupo.assembly`).
+
+    Args:
+        tokenize: ids of each chunk, given the chunks and which of them open a text.
+        local: whether texts may be cut; if not, each different text is tokenised whole.
+        cache_bytes: past this much the cache is emptied between two calls.
+    """
+
+    def __init__(self, tokenize: Tokenize, *, local: bool, cache_bytes: int = CACHE_BYTES) -> None:
+        self._tokenize, self._lock = tokenize, threading.Lock()
+        self._core = (_C if BUILT else assembly).Assembler(local, cache_bytes)
+
+    def __call__(
+        self,
+        pieces: Sequence[str],
+        members: Lengths,
+        offsets: Lengths,
+        *,
+        before: Sequence[int] = (),
+        after: Sequence[int] = (),
+        threads: int = 1,
+    ) -> Ids:
+        """Ids of S texts, each between the ids `before` and `after`.
+
+        Args:
+            pieces: P texts.
+            members: (K,) numbers of pieces.
+            offsets: (S + 1,) text s is pieces `members[offsets[s]:offsets[s + 1]]`, one after another.
+
+        Raises:
+            ValueError: a lone surrogate, members or offsets that do not fit, or more than 2**31 - 1 tokens.
+        """
+        text, bounds = _utf8(pieces)
+        places = _checked("members", members, least=0), _checked("offsets", offsets, least=0)
+        frame = np.array(before, np.int64), np.array(after, np.int64)
+        with self._lock:
+            chunks, first = self._core.begin(text, bounds, *places, threads)
+            learned = Ids.of(self._tokenize(chunks, first) if chunks else [])
+            found = self._core.finish(learned.ids, learned.cu_seqlens.astype(np.int64), *frame, threads)
+        return Ids(*found)
+
+    @property
+    def counts(self) -> Counts:
+        """What it did so far."""
+        return Counts(*self._core.counts())
 
 
 def pack(lengths: Lengths, token_budget: int) -> list[Int64]:
@@ -74,55 +179,39 @@ def pack(lengths: Lengths, token_budget: int) -> list[Int64]:
         raise ValueError(
             f"sequence {first} has {values[first]} tokens, more than token_budget {token_budget}"
         )
-    indices, offsets = _C.pack(values, token_budget) if BUILT else _pack_py(values, token_budget)
+    indices, offsets = (_C if BUILT else packing).pack(values, token_budget)
     bounds = offsets.tolist()
     return [indices[start:end] for start, end in pairwise(bounds)]
 
 
-def layout(lengths: Lengths) -> tuple[Int64, Int32, Int32]:
-    """Where each token stands when sequences are laid end to end.
-
-    Args:
-        lengths: (S,) integers >= 1, tokens of each sequence, N in all.
-
-    Returns:
-        position_ids: (N,) int64, from 0 in every sequence.
-        cu_seqlens: (S + 1,) int32, where each sequence starts and the last one ends.
-        owner: (N,) int32, which sequence a token belongs to.
+def packed(prompts: Ids, completions: Ids | None = None, *, threads: int = 1) -> Packed:
+    """Each prompt followed by its completion, end to end.
 
     Raises:
-        ValueError: a length below 1, or N above 2**31 - 1.
+        ValueError: bounds that do not fit, another number of completions than of prompts, or more than
+            2**31 - 1 tokens.
     """
-    values = _checked("lengths", lengths, least=1)
-    _check_total(values)
-    return _C.layout(values) if BUILT else _layout_py(values)
+    sampled = _completions(prompts, completions)
+    return Packed(*(_C if BUILT else packing).packed(*prompts, *sampled, threads))
 
 
-def pack_completions(prompt_lengths: Lengths, completion_lengths: Lengths) -> tuple[Int64, Int32]:
-    """The rows of a packed batch whose output predicts a sampled token.
-
-    Each sequence is its prompt followed by its completion, laid end to end as `layout` does. Row r predicts
-    token r + 1, so these are the last row of the prompt and all but the last row of the completion.
-
-    Args:
-        prompt_lengths: (S,) integers >= 1: the first sampled token is predicted from a prompt row.
-        completion_lengths: (S,) integers >= 0, M in all.
-
-    Returns:
-        loss_rows: (M,) int64, ascending.
-        completion_cu_seqlens: (S + 1,) int32, the bounds of each sequence within the M sampled tokens.
+def padded(
+    prompts: Ids,
+    completions: Ids | None = None,
+    *,
+    pad_id: int,
+    side: Literal["left", "right"] = "left",
+    threads: int = 1,
+) -> Padded:
+    """Each prompt followed by its completion, one a row; shorter rows are filled up on one side.
 
     Raises:
-        ValueError: an empty prompt, a negative length, unequal sizes, or more than 2**31 - 1 tokens.
+        ValueError: as `packed`, or another side.
     """
-    prompts = _checked("prompt_lengths", prompt_lengths, least=1)
-    completions = _checked("completion_lengths", completion_lengths, least=0)
-    if prompts.size != completions.size:
-        raise ValueError(
-            f"completion_lengths: expected one for each of the {prompts.size} prompts, got {completions.size}"
-        )
-    _check_total(prompts, completions)
-    return _C.loss_rows(prompts, completions) if BUILT else _loss_rows_py(prompts, completions)
+    if side not in ("left", "right"):
+        raise ValueError(f"side: expected left or right, got {side!r}")
+    sampled, left = _completions(prompts, completions), side == "left"
+    return Padded(*(_C if BUILT else packing).padded(*prompts, *sampled, pad_id, left, threads))
 
 
 def find_numbers(texts: Sequence[str], *, threads: int = 1) -> list[list[Number]]:
@@ -137,7 +226,7 @@ def find_numbers(texts: Sequence[str], *, threads: int = 1) -> list[list[Number]
     _check_threads(threads)
     if not BUILT:
         return [numbers.find_numbers(_checked_text(texts, i)) for i in range(len(texts))]
-    found = _utf8(_C.find_numbers, texts, threads)
+    found = _read(_C.find_numbers, texts, threads)
     return [_numbers(text, rows) for text, rows in zip(texts, found, strict=True)]
 
 
@@ -166,7 +255,7 @@ def hide_numbers(
         raise ValueError(f"most: expected 1 to {MOST_HIDDEN}, got {most}")
     if not BUILT:
         return [numbers.hide_numbers(_checked_text(texts, i), seed, most) for i, seed in enumerate(seeds)]
-    found = _utf8(_C.hide_numbers, texts, np.array(seeds, dtype=np.uint64), most, threads)
+    found = _read(_C.hide_numbers, texts, np.array(seeds, dtype=np.uint64), most, threads)
     return [
         [Hidden(known, variable, tuple(_numbers(text, rows))) for known, variable, rows in hidden]
         for text, hidden in zip(texts, found, strict=True)
@@ -191,15 +280,27 @@ def _checked(name: str, lengths: Lengths, least: int) -> Int64:
     return values
 
 
-def _check_total(*parts: Int64) -> None:
-    """Each length is looked at as well as the sum: a sum of huge values may wrap around in int64."""
-    largest = max((int(part.max(initial=0)) for part in parts), default=0)
-    total = sum(int(part.sum()) for part in parts)
-    if largest > INT32_MAX or total > INT32_MAX:
+def _utf8(pieces: Sequence[str]) -> tuple[bytes, Int64]:
+    """The pieces end to end as UTF-8, and their P + 1 bounds."""
+    try:
+        encoded = [piece.encode() for piece in pieces]
+    except UnicodeEncodeError as error:
         raise ValueError(
-            f"lengths: expected at most {INT32_MAX} tokens in all (cu_seqlens are int32), "
-            f"got {max(largest, total)}"
+            f"text: expected Unicode, got the lone surrogate {error.object[error.start]!r} at character "
+            f"{error.start}"
+        ) from None
+    return b"".join(encoded), np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+
+
+def _completions(prompts: Ids, completions: Ids | None) -> Ids:
+    if completions is None:
+        return Ids(np.zeros(0, np.int64), np.zeros_like(prompts.cu_seqlens))
+    if len(completions.cu_seqlens) != len(prompts.cu_seqlens):
+        raise ValueError(
+            f"completions: expected one for each of the {len(prompts.cu_seqlens) - 1} prompts, "
+            f"got {len(completions.cu_seqlens) - 1}"
         )
+    return completions
 
 
 def _check_threads(threads: int) -> None:
@@ -217,7 +318,7 @@ def _checked_text(texts: Sequence[str], index: int) -> str:
     return texts[index]
 
 
-def _utf8(call: Callable[..., list[Any]], texts: Sequence[str], *args: object) -> list[Any]:
+def _read(call: Callable[..., list[Any]], texts: Sequence[str], *args: object) -> list[Any]:
     """What the extension says of texts; only where it cannot read one is it asked which."""
     try:
         return call(list(texts), *args)
@@ -235,38 +336,3 @@ def _numbers(text: str, rows: list[tuple[int, int, int, int, int, int]]) -> list
 
 
 _SKIP: tuple[str | None, ...] = (*REASONS, None)
-
-
-# --- plain Python twins: same arguments and results as the functions of dupo._C ---
-
-
-def _pack_py(lengths: Int64, token_budget: int) -> tuple[Int64, Int64]:
-    sizes: list[int] = lengths.tolist()
-    bins: list[list[int]] = []
-    open_bins: list[tuple[int, int]] = []  # (room left, bin), sorted
-    for index in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
-        best = bisect_left(open_bins, (sizes[index], 0))
-        if best == len(open_bins):
-            bins.append([])
-            room, number = token_budget, len(bins) - 1
-        else:
-            room, number = open_bins.pop(best)
-        bins[number].append(index)
-        if room > sizes[index]:
-            insort(open_bins, (room - sizes[index], number))
-    bins = sorted(sorted(members) for members in bins)
-    indices = np.array([index for members in bins for index in members], dtype=np.int64)
-    return indices, np.cumsum([0, *map(len, bins)], dtype=np.int64)
-
-
-def _layout_py(lengths: Int64) -> tuple[Int64, Int32, Int32]:
-    cu_seqlens = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    owner = np.repeat(np.arange(lengths.size, dtype=np.int32), lengths)
-    position_ids = np.arange(owner.size, dtype=np.int64) - cu_seqlens[owner]
-    return position_ids, cu_seqlens, owner
-
-
-def _loss_rows_py(prompts: Int64, completions: Int64) -> tuple[Int64, Int32]:
-    place, cu_seqlens, owner = _layout_py(completions)
-    starts = np.cumsum(prompts + completions) - completions  # row of the first completion token
-    return place + starts[owner] - 1, cu_seqlens

@@ -20,30 +20,9 @@ FOLDERS = ("kernels", "dupo", "bench", "csrc", "tests", "examples")
 SUFFIXES = {".py", ".pyi", ".cpp", ".hpp"}
 
 # Inside dupo a module imports only what stands to its left.
-LAYERS = [
-    "records",
-    "options",
-    "config",
-    "log",
-    "display",
-    "chart",
-    "report",
-    "numbers",
-    "text",
-    "tokenizer",
-    "tasks",
-]
-LAYERS += [
-    "tasks",
-    "duality",
-    "rewards",
-    "attention",
-    "policy",
-    "batches",
-    "learner",
-    "rollout",
-    "checkpoint",
-]
+LAYERS = ["records", "options", "config", "log", "display", "chart", "report"]
+LAYERS += ["numbers", "assembly", "packing", "text", "tokenizer", "tasks"]
+LAYERS += ["duality", "rewards", "attention", "policy", "batches", "learner", "rollout", "checkpoint"]
 LAYERS += ["evaluate", "warmup", "plan", "outcome", "session"]
 ENTRY_POINTS = {"train", "duals", "__main__"}  # programs: they import the layers and nothing imports them
 USES_TRANSFORMERS = {"dupo/tokenizer.py", "dupo/attention.py", "dupo/policy.py", "dupo/rollout.py"}

@@ -54,7 +54,7 @@ def test_duals_hide_one_operand_each():
     task = Arithmetic(parse([]))
     problem = Problem("x", "#321-654=")
     assert [(d.known, d.unknown) for d in task.duals(problem)] == [("@?-654=", "321"), ("@321-?=", "654")]
-    assert task.dual_prompt(problem, task.duals(problem)[0], "9750") == "@?-654=9750:"
+    assert task.dual_prompt(problem, task.duals(problem)[0], "9750") == ("@?-654=", "9750", ":")
     assert len(Arithmetic(parse(["--duals_per_prompt", "1"])).duals(problem)) == 1
 
 

@@ -69,9 +69,10 @@ import json, warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import dupo.text
-    from dupo.text import layout, pack, pack_completions
+    from dupo.text import Ids, pack, packed, padded
     bins = [b.tolist() for b in pack([7, 1, 5, 3, 3, 9], 10)]
-    rest = [a.tolist() for a in (*layout([2, 3]), *pack_completions([2, 1], [1, 2]))]
+    both = Ids.of([[5, 6], [7]]), Ids.of([[8], []])
+    rest = [repr(made(*both)) for made in (packed, lambda p, c: padded(p, c, pad_id=9))]
 print(json.dumps([dupo.text.__file__, dupo.text.BUILT, [str(w.message) for w in caught], bins, rest]))
 """
 
@@ -87,7 +88,8 @@ def test_without_the_extension_the_twin_serves_and_says_so_once(
     assert len(warned) == 1
     assert "pip install -e ." in warned[0]
     assert bins == [b.tolist() for b in text.pack([7, 1, 5, 3, 3, 9], 10)]
-    assert rest == [a.tolist() for a in (*text.layout([2, 3]), *text.pack_completions([2, 1], [1, 2]))]
+    both = text.Ids.of([[5, 6], [7]]), text.Ids.of([[8], []])
+    assert rest == [repr(text.packed(*both)), repr(text.padded(*both, pad_id=9))]
 
 
 @pytest.mark.slow

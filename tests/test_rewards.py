@@ -27,7 +27,7 @@ def rollout(*groups):
 def solver(prompts):
     """A perfect dual model: solves the masked equation for the hidden operand, whatever the answer."""
     replies = []
-    for prompt in prompts:
+    for prompt in map("".join, prompts):
         op = "+" if "+" in prompt else "-"
         first, _, rest = prompt[1:].partition(op)
         second, _, answer = rest.rstrip(":").partition("=")
@@ -74,7 +74,7 @@ def test_figures_of_duals():
 def test_mean_over_duals_and_samples_and_both_shapes():
     def ask(prompts):  # of four samples: first operand three right, second none (one of them unreadable)
         return [
-            ["321", "321", "321", "999"] if p.startswith("@?") else ["?", "000", "001", "002"]
+            ["321", "321", "321", "999"] if p[0].startswith("@?") else ["?", "000", "001", "002"]
             for p in prompts
         ]
 

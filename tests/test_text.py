@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo import text
+from dupo import packing, text
 
 native = pytest.mark.skipif(not text.BUILT, reason="dupo._C is not built")
 
@@ -13,7 +13,9 @@ LENGTHS = st.lists(st.integers(1, 60), max_size=80)
 # Few distinct values, so that ties between lengths and between bins decide the result.
 TIED = st.lists(st.sampled_from([1, 2, 3, 5, 8, 30]), max_size=80)
 BUDGETS = st.integers(60, 200)
-PAIRS = st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20)), max_size=40)
+TOKENS = st.lists(st.integers(0, 2**40), max_size=6)
+PAIRS = st.lists(st.tuples(TOKENS, TOKENS), max_size=20)
+THREADS = st.sampled_from([1, 2, 5])
 
 
 @pytest.fixture(params=[pytest.param(True, marks=native, id="extension"), pytest.param(False, id="python")])
@@ -38,20 +40,36 @@ def int64(values: list[int]) -> np.ndarray:
 @native
 @given(lengths=LENGTHS | TIED, budget=BUDGETS)
 def test_pack_equals_twin(lengths: list[int], budget: int) -> None:
-    assert_same(text._C.pack(int64(lengths), budget), text._pack_py(int64(lengths), budget))
+    assert_same(text._C.pack(int64(lengths), budget), packing.pack(int64(lengths), budget))
+
+
+def ids(pairs: list[tuple[list[int], list[int]]]) -> tuple[text.Ids, text.Ids]:
+    return text.Ids.of([p for p, _ in pairs]), text.Ids.of([c for _, c in pairs])
 
 
 @native
-@given(lengths=LENGTHS)
-def test_layout_equals_twin(lengths: list[int]) -> None:
-    assert_same(text._C.layout(int64(lengths)), text._layout_py(int64(lengths)))
+@given(pairs=PAIRS, threads=THREADS)
+def test_packed_equals_twin(pairs: list[tuple[list[int], list[int]]], threads: int) -> None:
+    prompts, completions = ids(pairs)
+    args = *prompts, *completions
+    made, twin = text._C.packed(*args, threads), packing.packed(*args, threads)
+    assert made[3] == twin[3]
+    assert_same(made[:3] + made[4:], twin[:3] + twin[4:])
 
 
 @native
-@given(pairs=PAIRS)
-def test_loss_rows_equal_twin(pairs: list[tuple[int, int]]) -> None:
-    prompts, completions = int64([p for p, _ in pairs]), int64([c for _, c in pairs])
-    assert_same(text._C.loss_rows(prompts, completions), text._loss_rows_py(prompts, completions))
+@given(pairs=PAIRS, left=st.booleans(), threads=THREADS)
+def test_padded_equals_twin(pairs: list[tuple[list[int], list[int]]], left: bool, threads: int) -> None:
+    prompts, completions = ids(pairs)
+    args = *prompts, *completions, -7, left
+    assert_same(text._C.padded(*args, threads), packing.padded(*args, threads))
+
+
+def int32(values: list[int]) -> np.ndarray:
+    return np.array(values, dtype=np.int32)
+
+
+NOTHING = np.zeros(0, np.int64), np.zeros(3, np.int32)
 
 
 @native
@@ -60,12 +78,15 @@ def test_loss_rows_equal_twin(pairs: list[tuple[int, int]]) -> None:
     [
         lambda: text._C.pack(int64([3, 9]), 8),
         lambda: text._C.pack(int64([0]), 8),
-        lambda: text._C.layout(int64([-5, 10])),
-        lambda: text._C.layout(int64([2**31 - 1, 1])),
-        lambda: text._C.loss_rows(int64([1]), int64([1, 2])),
-        lambda: text._C.layout(np.ones((2, 2), dtype=np.int64)),
+        lambda: text._C.pack(np.ones((2, 2), dtype=np.int64), 8),
+        lambda: text._C.packed(int64([1, 2]), int32([0, 3, 2]), *NOTHING, 1),
+        lambda: text._C.packed(int64([1, 2]), int32([1, 1, 2]), *NOTHING, 1),
+        lambda: text._C.packed(int64([1, 2]), int32([0, 1, 3]), *NOTHING, 1),
+        lambda: text._C.packed(int64([1, 2]), int32([0, 2]), *NOTHING, 1),
+        lambda: text._C.padded(int64([]), int32([]), *NOTHING, 0, True, 1),
+        lambda: text._C.padded(*NOTHING, *NOTHING, 0, True, 0),
     ],
-    ids=["long", "zero", "negative", "overflow", "sizes", "matrix"],
+    ids=["long", "zero", "matrix", "falls", "starts", "ends", "sizes", "nothing", "threads"],
 )
 def test_extension_refuses_what_would_write_out_of_bounds(call) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -105,36 +126,61 @@ def test_pack_known_case() -> None:
     assert all(members.dtype == np.int64 for members in bins)
 
 
-@given(lengths=LENGTHS)
-def test_layout_is_the_definition(lengths: list[int]) -> None:
-    position_ids, cu_seqlens, owner = text.layout(lengths)
-    assert position_ids.tolist() == [t for length in lengths for t in range(length)]
-    assert cu_seqlens.tolist() == [sum(lengths[:i]) for i in range(len(lengths) + 1)]
-    assert owner.tolist() == [i for i, length in enumerate(lengths) for _ in range(length)]
-    assert (position_ids.dtype, cu_seqlens.dtype, owner.dtype) == (np.int64, np.int32, np.int32)
+@pytest.mark.usefixtures("served_by")
+def test_packed_is_the_definition() -> None:
+    prompts, completions = ids([([7, 8], [1]), ([9], []), ([], [3, 4, 5])])
+    found = text.packed(prompts, completions, threads=2)
+    assert found.input_ids.tolist() == [7, 8, 1, 9, 3, 4, 5]
+    assert found.position_ids.tolist() == [0, 1, 2, 0, 0, 1, 2]
+    assert found.cu_seqlens.tolist() == [0, 3, 4, 7]
+    assert found.max_seqlen == 3
+    assert found.loss_mask.tolist() == [False, False, True, False, True, True, True]
+    assert found.owner.tolist() == [0, 0, 0, 1, 2, 2, 2]
+    assert [a.dtype for a in found if not isinstance(a, int)] == [
+        np.int64,
+        np.int64,
+        np.int32,
+        bool,
+        np.int32,
+    ]
+    assert not text.packed(prompts).loss_mask.any()
 
 
-@given(pairs=PAIRS)
-def test_loss_rows_are_those_before_a_sampled_token(pairs: list[tuple[int, int]]) -> None:
-    sampled = [flag for prompt, completion in pairs for flag in [False] * prompt + [True] * completion]
-    rows, cu_seqlens = text.pack_completions([p for p, _ in pairs], [c for _, c in pairs])
-    assert rows.tolist() == [row for row in range(len(sampled) - 1) if sampled[row + 1]]
-    assert cu_seqlens.tolist() == [sum(c for _, c in pairs[:i]) for i in range(len(pairs) + 1)]
-    assert (rows.dtype, cu_seqlens.dtype) == (np.int64, np.int32)
+@pytest.mark.usefixtures("served_by")
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padded_is_the_definition(side: str) -> None:
+    prompts, completions = ids([([7, 8], [1]), ([9], []), ([], [])])
+    found = text.padded(prompts, completions, pad_id=5, side=side, threads=2)  # type: ignore[arg-type]
+    lines = ["781 111 012 001", "559 001 000 000", "555 000 000 000"]
+    if side == "right":
+        lines[1] = "955 100 000 000"
+    for row, line in enumerate(lines):
+        assert [a[row].astype(int).tolist() for a in found] == [list(map(int, word)) for word in line.split()]
+    assert [a.dtype for a in found] == [np.int64, np.int64, np.int64, bool]
+    twice = text.padded(*ids([([3] * 4, []), ([6, 6], [])]), pad_id=5, side=side)  # type: ignore[arg-type]
+    assert twice.position_ids[1].tolist() == ([0, 0, 0, 1] if side == "left" else [0, 1, 1, 1])
+
+
+@given(sequences=st.lists(TOKENS))
+def test_ids_are_lists_end_to_end(sequences: list[list[int]]) -> None:
+    made = text.Ids.of(sequences)
+    assert made.lists() == sequences
+    assert (made.ids.dtype, made.cu_seqlens.dtype) == (np.int64, np.int32)
 
 
 @pytest.mark.usefixtures("served_by")
 def test_no_sequences() -> None:
     assert text.pack([], 8) == []
-    assert_same(text.layout([]), (int64([]), np.zeros(1, np.int32), np.zeros(0, np.int32)))
-    assert_same(text.pack_completions([], []), (int64([]), np.zeros(1, np.int32)))
+    none = text.Ids.of([])
+    assert none.cu_seqlens.tolist() == text.packed(none).cu_seqlens.tolist() == [0]
+    assert text.packed(none, none).max_seqlen == 0
+    assert text.padded(none, none, pad_id=0).input_ids.shape == (0, 0)
 
 
 @pytest.mark.usefixtures("served_by")
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64])
 def test_any_integer_array_and_stride_serves(dtype: type) -> None:
     strided = np.array([2, 99, 3, 99, 1, 99], dtype=dtype)[::2]
-    assert text.layout(strided)[1].tolist() == [0, 2, 5, 6]
     assert [members.tolist() for members in text.pack(strided, 4)] == [[0], [1, 2]]
 
 
@@ -154,13 +200,13 @@ def test_any_integer_array_and_stride_serves(dtype: type) -> None:
         (lambda: text.pack([3], 2**31), "token_budget: expected 1 to 2147483647 .* got 2147483648"),
         (lambda: text.pack([1.5], 8), "lengths: expected a flat list of integers, got float64"),
         (lambda: text.pack(np.ones((2, 2), dtype=int), 8), r"flat list .* shape \(2, 2\)"),
-        (lambda: text.layout([2**31 - 1, 1]), "at most 2147483647 tokens .* got 2147483648"),
-        (lambda: text.layout([2**62, 2**62, 2**62]), "at most 2147483647 tokens"),
-        (lambda: text.layout([-1]), r"lengths\[0\]: expected at least 1 token\(s\), got -1"),
-        (lambda: text.pack_completions([2, 0], [1, 1]), r"prompt_lengths\[1\]: expected at least 1 .* got 0"),
-        (lambda: text.pack_completions([2], [-1]), r"completion_lengths\[0\]: expected at least 0 .* got -1"),
-        (lambda: text.pack_completions([2], [1, 1]), "one for each of the 1 prompts, got 2"),
-        (lambda: text.pack_completions([2**31 - 1], [1]), "at most 2147483647 tokens .* got 2147483648"),
+        (lambda: text.packed(*ids([([1], [])] * 2)[:1], ids([([], [])])[1]), "each of the 2 prompts, got 1"),
+        (lambda: text.packed(text.Ids(int64([1]), int32([0, 2]))), "cu_seqlens: expected 0, ascending"),
+        (
+            lambda: text.padded(text.Ids.of([]), pad_id=0, side="top"),
+            "side: expected left or right, got 'top'",
+        ),
+        (lambda: text.Ids.of([range(2**31)]), "at most 2147483647 tokens .* got 2147483648"),
     ],
 )
 def test_errors_say_what_was_expected(call, message: str) -> None:

@@ -1,11 +1,21 @@
 """Prompts: framed as the model expects, and never ended or steered by what a text says."""
 
-import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+import json
+import random
+from functools import cache
+from unicodedata import normalize
 
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers_made import KINDS, QWEN3, corpus, gpt2, wrapped
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from dupo import text as texts
 from dupo.config import UserError, parse
-from dupo.tokenizer import PromptTokenizer, load_tokenizer
+from dupo.tokenizer import PromptTokenizer, Reader, load_tokenizer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -86,3 +96,230 @@ def test_missing_tokens_are_refused_and_can_be_named(tmp_path, missing):
 def test_a_folder_that_is_not_there(name):
     with pytest.raises(UserError, match="does not exist"):
         load_tokenizer(parse(["--model_name_or_path", name]))
+
+
+# --- prompts in pieces, by tokenizers of every kind ---
+
+
+@cache
+def made(kind: str) -> PromptTokenizer:
+    if kind == "qwen3" and not QWEN3.is_dir():
+        pytest.skip("no shared/data beside the repository")
+    return PromptTokenizer(AutoTokenizer.from_pretrained(QWEN3) if kind == "qwen3" else KINDS[kind]())
+
+
+@cache
+def whole(kind: str) -> tuple[Tokenizer, dict[int, list[int]]]:
+    """A copy of the tokenizer that knows no added token, and how its model would spell each of them."""
+    hf = made(kind).hf
+    described = json.loads(hf.backend_tokenizer.to_str())
+    copy = Tokenizer.from_str(json.dumps(described | {"added_tokens": [], "post_processor": None}))
+    vocab, added = copy.get_vocab(), forbidden(kind)
+    return copy, {i: [vocab[c] for c in token] for token, i in vocab.items() if i in added}
+
+
+def forbidden(kind: str) -> set[int]:
+    return set(made(kind).hf.added_tokens_decoder) - {made(kind).hf.unk_token_id}
+
+
+def expected(kind: str, text: str) -> list[int]:
+    copy, spelled = whole(kind)
+    content = [i for t in copy.encode(text, add_special_tokens=False).ids for i in spelled.get(t, [t])]
+    return made(kind).before + content + made(kind).after
+
+
+def content(kind: str, ids: list[int]) -> list[int]:
+    return ids[len(made(kind).before) : len(ids) - len(made(kind).after)]
+
+
+ALL = ["qwen3", *KINDS]
+WORDS = [
+    "the",
+    "7",
+    "3,000",
+    "it's",
+    " apples",
+    "\\boxed{",
+    "}.",
+    "<think>",
+    "</s>",
+    "<s>",
+    "[INST]",
+    "<unk>",
+]
+WORDS += [
+    "<|im_end|>",
+    "<|endoftext|>",
+    "한국",
+    "你好。",
+    "🙂",
+    "e\u0301",
+    "\u0301",
+    "\u00a0",
+    "\u2581",
+    "\u3000",
+    "0",
+]
+HEAVY = st.lists(st.sampled_from([*"    \n\t\r.,'\"$-?1239aAé", *WORDS]), max_size=8).map("".join) | st.text(
+    max_size=4
+)
+ANSWERS = [
+    "72",
+    "7/8",
+    "<|im_end|>",
+    "</s>",
+    "[INST] x",
+    "<think>no",
+    "\u0301",
+    " ",
+    "\n",
+    "",
+    "3\u20ac ",
+    "\0",
+]
+
+
+@pytest.mark.parametrize("kind", ALL)
+@given(prompts=st.lists(st.lists(HEAVY, max_size=5), max_size=3), threads=st.sampled_from([1, 3]))
+def test_prompts_in_pieces_have_the_ids_of_the_whole_text(kind: str, prompts, threads: int) -> None:
+    found = made(kind).encode_packed([tuple(pieces) for pieces in prompts], threads=threads).lists()
+    assert found == [expected(kind, "".join(pieces)) for pieces in prompts]
+    assert not forbidden(kind) & {i for ids in found for i in content(kind, ids)}
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("kind", ALL)
+def test_dual_prompts_of_real_questions(kind: str, built: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "BUILT", built and texts.BUILT)
+    tokenizer, rng = PromptTokenizer(made(kind).hf), random.Random(0)
+    ends = ["}.\nWork out which number Vqk is.", " is the answer.", "", "\u0301 and more"]
+    prompts = [(q, "\n\nIts answer is \\boxed{", rng.choice(ANSWERS), rng.choice(ends)) for q in corpus()]
+    found = tokenizer.encode(prompts)
+    assert found == [expected(kind, "".join(pieces)) for pieces in prompts]
+    assert not forbidden(kind) & {i for ids in found for i in content(kind, ids)}
+    local = kind != "unigram"
+    counts, size = tokenizer.counts, len(prompts)
+    assert (tokenizer.local, counts.sequences, counts.whole) == (local, size, 0 if local else size)
+    assert size <= counts.windows <= 3 * size if local else counts.windows == 0
+    assert counts.learned <= counts.lookups / 2 if local else counts.lookups == size
+    again = tokenizer.encode_packed(["".join(pieces) for pieces in prompts], threads=2)
+    assert again.lists() == found and (again.ids.dtype, again.cu_seqlens.dtype) == (np.int64, np.int32)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_hostile_text_stays_text(kind: str) -> None:
+    for word in WORDS:
+        ids = content(kind, made(kind).encode([f"a{word}b {word}"])[0])
+        assert ids and not forbidden(kind) & set(ids)
+        if kind != "unigram" and word != "\u2581":
+            assert normalize("NFC", made(kind).decode([ids])[0]) == normalize("NFC", f"a{word}b {word}")
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_plain_text_has_the_ids_that_transformers_gives_it(kind: str) -> None:
+    plain = [question for question in corpus() if "apple" not in question][:100]
+    found = [content(kind, ids) for ids in made(kind).encode(plain)]
+    assert found == made(kind).hf(plain, add_special_tokens=False).input_ids
+
+
+def test_an_end_token_that_is_also_the_unknown_one_is_spelled_out() -> None:
+    core = bytewise(("<", "a"), ("<a", ">"), unk_token=None)
+    core.add_special_tokens(["<a>"])
+    tokenizer = PromptTokenizer(wrapped(core, "<a>", unk_token="<a>"))  # as GPT-2 has it
+    assert tokenizer.encode(["<a>"]) == [[core.token_to_id(token) for token in "<a>"]]
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(ValueError, match="lone surrogate"):
+        chat().encode(["fine", ("a", "\ud800")])
+
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def bytewise(*merged: tuple[str, str], **options) -> Tokenizer:
+    vocab = {t: i for i, t in enumerate(["<unk>", *BYTES, *map("".join, merged)])}
+    core = Tokenizer(models.BPE(vocab, [*merged], **{"unk_token": "<unk>", **options}))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return core
+
+
+def altered(**parts) -> Tokenizer:
+    core = bytewise()
+    for name, part in parts.items():
+        setattr(core, name, part)
+    return core
+
+
+def split(pattern: str) -> pre_tokenizers.PreTokenizer:
+    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), in_bytes])
+
+
+def spaced(pre_tokenizer: pre_tokenizers.PreTokenizer | None = None, **more: int) -> Tokenizer:
+    """No byte alphabet: the space is a character of the vocabulary, or unknown."""
+    core = Tokenizer(models.BPE({"<unk>": 0, "a": 1, **more}, [], unk_token="<unk>", fuse_unk=True))
+    if pre_tokenizer is not None:
+        core.pre_tokenizer = pre_tokenizer
+    return core
+
+
+@pytest.mark.parametrize(
+    ("core", "local"),
+    [
+        (bytewise(), True),
+        (bytewise(("Ġ", "a"), ("Ġ", "Ġ"), ("Ċ", "Ġ")), True),
+        (bytewise(("a", "Ġ")), False),  # a word across a cut
+        (bytewise(("Â", "ł"), ("Âł", "Ġ")), True),  # a no-break space is no place for a cut
+        (bytewise(dropout=0.1), False),
+        (bytewise(end_of_word_suffix="</w>"), False),
+        (altered(normalizer=normalizers.NFC()), True),
+        (altered(normalizer=normalizers.NFKC()), False),
+        (altered(normalizer=normalizers.Replace("a", "b ")), False),
+        (altered(normalizer=normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])), False),
+        (altered(pre_tokenizer=pre_tokenizers.UnicodeScripts()), False),
+        (altered(pre_tokenizer=split(r"(?<=a) b")), False),
+        (altered(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)), True),
+        (spaced(**{" ": 2}), True),
+        (spaced(pre_tokenizer=pre_tokenizers.Metaspace(split=False), **{"▁": 2}), True),
+        (spaced(pre_tokenizer=pre_tokenizers.Metaspace(split=False), **{"▁": 2, "a▁": 3}), False),
+        (spaced(pre_tokenizer=pre_tokenizers.Metaspace("_"), **{"_": 2}), False),
+        (spaced(), False),  # an unknown space melts into its neighbour
+        (Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>")), False),
+        (Tokenizer(models.WordPiece({"<unk>": 0}, unk_token="<unk>")), False),
+    ],
+)
+def test_what_is_local(core: Tokenizer, local: bool) -> None:
+    assert Reader(PreTrainedTokenizerFast(tokenizer_object=core)).is_local() is local
+
+
+def test_a_pattern_that_looks_across_a_cut_is_found_by_the_probe() -> None:
+    merges = [("1", "2"), ("Ġ", "1"), ("Ġ1", "2")]
+    for pattern, local in ((r" ?[^ ]+| +", True), (r"12(?= don)|[^\n]", False), (r"[^ ](?:.{20})?|.", False)):
+        core = bytewise(*merges)
+        core.pre_tokenizer = split(pattern)
+        assert Reader(PreTrainedTokenizerFast(tokenizer_object=core)).is_local() is local
+
+
+def test_a_word_that_is_merged_from_text_can_be_a_special_token() -> None:
+    core = bytewise(("<", "a"), ("<a", ">"), ("Ċ", "Ċ"))
+    core.add_tokens(["<a>", "ĊĊ"])
+    tokenizer = PromptTokenizer(wrapped(core, "<unk>"))
+    plain = [core.token_to_id(token) for token in ("x", "<", "a", ">")]
+    assert tokenizer.encode(["x<a>"]) == [plain]
+    assert tokenizer.encode(["\n\n"]) == [[core.token_to_id("ĊĊ")]]  # white space commands nothing
+
+
+def test_tokenizers_without_a_rule_or_a_core_are_asked_for_whole_texts() -> None:
+    hf = gpt2()
+
+    class Slow:
+        chat_template, bos_token_id, eos_token_id, pad_token_id = None, None, 0, 0
+
+        def __call__(self, text, **options):
+            assert not options or options == {"add_special_tokens": False, "split_special_tokens": True}
+            return hf(text, **options)
+
+    tokenizer = PromptTokenizer(Slow())  # type: ignore[arg-type]
+    assert tokenizer.encode([("a b", "c"), "d"]) == [hf("a bc").input_ids, hf("d").input_ids]
+    assert (tokenizer.local, tokenizer.counts.whole) == (False, 2)

@@ -118,9 +118,9 @@ def test_prompts_name_the_languages(folder: Path) -> None:
     assert dual == Dual(known="", unknown=CAT)
     back = task.dual_prompt(problem, dual, "Die {Katze}.")
     assert back == (
-        "Translate the following sentence from German to English. Write only the translation.\n\nDie {Katze}."
+        "Translate the following sentence from German to English. Write only the translation.\n\n",
+        "Die {Katze}.",
     )
-    assert CAT not in back
     assert " from English to xx." in make(folder, tgt="xx").prompt(problem)
     assert {"nb", "zh", "vi"} < set(LANGUAGES)
 

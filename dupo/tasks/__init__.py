@@ -40,8 +40,9 @@ class Task(Protocol):
         """The duals of a problem, the same at every call, at most `duals_per_prompt` (0: all)."""
         ...
 
-    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> str:
-        """Asks for `dual.unknown`, given `dual.known` and the answer."""
+    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
+        """Asks for `dual.unknown`, given `dual.known` and the answer. The pieces of one text: pieces that are
+        equal from one dual to the next are tokenised once, so the answer stands apart."""
         ...
 
     def distance(self, dual: Dual, completion: str) -> float | None:

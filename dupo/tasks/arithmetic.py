@@ -49,8 +49,8 @@ class Arithmetic:
         duals = [Dual(f"@?{op}{second}=", first, "?"), Dual(f"@{first}{op}?=", second, "?")]
         return duals[: self.duals_per_prompt or None]
 
-    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> str:
-        return f"{dual.known}{answer}:"
+    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
+        return dual.known, answer, ":"
 
     def distance(self, dual: Dual, completion: str) -> float | None:
         if not re.fullmatch(rf"\d{{{OPERAND_DIGITS}}}", completion, re.ASCII):

@@ -89,7 +89,7 @@ class Translation:
             self.notes.append("no held-out sentence with a reference translation: no figure can be given")
 
     def prompt(self, problem: Problem) -> str:
-        return translate_prompt(problem.text, self.src, self.tgt)
+        return "".join(translate_prompt(problem.text, self.src, self.tgt))
 
     def answer(self, problem: Problem, completion: str) -> str | None:
         line = first_line(completion)
@@ -98,7 +98,7 @@ class Translation:
     def duals(self, problem: Problem) -> list[Dual]:
         return [Dual(known="", unknown=problem.text)]
 
-    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> str:
+    def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
         return translate_prompt(answer, self.tgt, self.src)
 
     def distance(self, dual: Dual, completion: str) -> float | None:
@@ -124,10 +124,10 @@ class Translation:
         }
 
 
-def translate_prompt(sentence: str, src: str, tgt: str) -> str:
-    """Asks for a translation; languages without a known name are shown by their code."""
+def translate_prompt(sentence: str, src: str, tgt: str) -> tuple[str, str]:
+    """Asks for a translation, the sentence apart; languages without a known name are shown by their code."""
     languages = f"from {LANGUAGES.get(src, src)} to {LANGUAGES.get(tgt, tgt)}"
-    return f"Translate the following sentence {languages}. Write only the translation.\n\n{sentence}"
+    return f"Translate the following sentence {languages}. Write only the translation.\n\n", sentence
 
 
 def first_line(completion: str) -> str | None:

@@ -1,0 +1,49 @@
+"""Assembling a rollout's dual prompts: 358,704 texts of 22,000 questions, 20,000 answers and 22,000 endings.
+
+    pytest --benchmark-only bench/bench_assembly.py
+
+The questions are made of 20,000 words, a chunk has two tokens, and the cache is warm: what is measured is
+finding chunks and copying their ids, not a tokenizer. The Python twin gets a hundredth of the texts.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dupo import text
+
+TEXTS, QUESTIONS, ANSWERS = 358_704, 22_000, 20_000
+
+
+def tokenize(chunks: list[str], first: list[bool]) -> list[list[int]]:
+    return [[len(chunk), opens] for chunk, opens in zip(chunks, first, strict=True)]
+
+
+def make(count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Pieces, members and offsets."""
+    rng = random.Random(0)
+    words = ["".join(rng.choices("etaoinshrdlu", k=rng.randrange(1, 9))) for _ in range(20_000)]
+    starts = [f"{' '.join(rng.choices(words, k=45))} The answer is \\boxed{{" for _ in range(QUESTIONS)]
+    ends = [f"}}. {' '.join(rng.choices(words, k=15))}" for _ in range(QUESTIONS)]
+    which = np.arange(count) % QUESTIONS
+    answers = 2 * QUESTIONS + np.random.default_rng(0).integers(0, ANSWERS, count)
+    members = np.stack([which, answers, QUESTIONS + which], -1).ravel()
+    return [*starts, *ends, *map(str, range(ANSWERS))], members, np.arange(0, 3 * count + 1, 3)
+
+
+@pytest.mark.parametrize(("built", "threads"), [(True, 1), (True, 2), (False, 1)])
+def bench_assembly(
+    benchmark: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, built: bool, threads: int
+) -> None:
+    if built and not text.BUILT:
+        pytest.skip("dupo._C is not built")
+    monkeypatch.setattr(text, "BUILT", built)
+    count = TEXTS if built else TEXTS // 100
+    assembler, given = text.Assembler(tokenize, local=True), make(count)
+    benchmark.extra_info["texts"] = count  # type: ignore[attr-defined]
+    benchmark.pedantic(  # type: ignore[attr-defined]
+        assembler, args=given, kwargs={"threads": threads}, rounds=3, warmup_rounds=1
+    )
