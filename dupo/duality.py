@@ -22,8 +22,9 @@ def reconstruct(
     asked = [
         (p, answer, dual, task.dual_prompt(problem, dual, answer))
         for p, (problem, group) in enumerate(zip(problems, answers, strict=True))
+        for duals in [task.duals(problem)]
         for answer in dict.fromkeys(a for a in group if a is not None)
-        for dual in task.duals(problem)
+        for dual in duals
     ]
     replies = ask([prompt for *_, prompt in asked])
     found: Reconstructed = [{} for _ in problems]

@@ -7,6 +7,7 @@ All arithmetic is exact (`fractions.Fraction`): equal answers give equal strings
 import re
 import unicodedata
 from fractions import Fraction
+from functools import lru_cache
 
 from dupo.numbers.base import NEAR
 from dupo.numbers.digits import NUMBER, number_value
@@ -64,6 +65,7 @@ REPLACED = [
 ]
 
 
+@lru_cache(maxsize=2**14)  # the same few answers come again and again
 def parse_number(text: str) -> Fraction | None:
     """The value of a text that states one number, with units or words around it or without: "$1,234.50",
     "-\\frac{3}{4}", "5 km/h", "2 million", "x = 5", "27 apples", "twenty-seven". None for any other text."""

@@ -9,6 +9,7 @@ behind a fresh name, and the dual sees the final answer only, never how it was r
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from dupo.config import Config, UserError
@@ -96,10 +97,8 @@ class WordProblems:
         return [Dual(h.known, h.numbers[0].surface, h.variable) for h in hidden]
 
     def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
-        template = TEMPLATES[keyed_hash(dual.known, f"template {self.seed}") % len(TEMPLATES)]
-        before, _, after = template.partition("{answer}")
-        given = {"known": dual.known, "variable": dual.variable}
-        return before.format(**given), without_unknown(answer, dual), after.format(**given)
+        before, after = around_answer(dual, self.seed)
+        return before, without_unknown(answer, dual), after
 
     def distance(self, dual: Dual, completion: str) -> float | None:
         found = final_answer(completion)
@@ -141,6 +140,15 @@ def gold_answer(solution: str) -> str | None:
     if parse_number(solution) is None and len(solution.split()) > LONGEST_SHORT_ANSWER:
         return last_number(solution)
     return normalise(solution)
+
+
+@lru_cache(maxsize=64)  # a dual is asked about one answer after another
+def around_answer(dual: Dual, seed: int) -> tuple[str, str]:
+    """What stands before and after the answer in a dual prompt."""
+    template = TEMPLATES[keyed_hash(dual.known, f"template {seed}") % len(TEMPLATES)]
+    before, _, after = template.partition("{answer}")
+    given = {"known": dual.known, "variable": dual.variable}
+    return before.format(**given), after.format(**given)
 
 
 def without_unknown(answer: str, dual: Dual) -> str:
