@@ -86,7 +86,7 @@ void Assembler::code_chunks(std::string_view text, bool first, std::size_t known
 void Assembler::code_sequence(std::string_view text, Lengths bounds, Lengths members, std::size_t known,
                               Run& run) const {
     std::string joined;
-    std::string_view window;
+    std::string_view window = "";  // not null, so that its bytes may be compared
     bool first = true;
     int parts = 0;
     const auto join = [&](std::string_view part) {
