@@ -128,7 +128,7 @@ const Chunks& Assembler::begin(std::string_view text, Lengths bounds, Lengths me
     const std::size_t n = bounds.size - 1;
     std::vector<char> used(n, 0);
     for (std::size_t m = 0; m < members.size; ++m) {
-        if (members[m] < 0 || at(members, m) >= n) {
+        if (at(members, m) >= n) {  // a negative one is huge
             throw std::invalid_argument("members: expected numbers of pieces");
         }
         used[at(members, m)] = 1;
