@@ -86,7 +86,7 @@ void Assembler::code_chunks(std::string_view text, bool first, std::size_t known
 void Assembler::code_sequence(std::string_view text, Lengths bounds, Lengths members, std::size_t known,
                               Run& run) const {
     std::string joined;
-    std::string_view window;
+    std::string_view window = "";  // not null, so that its bytes may be compared
     bool first = true;
     int parts = 0;
     const auto join = [&](std::string_view part) {
@@ -128,7 +128,7 @@ const Chunks& Assembler::begin(std::string_view text, Lengths bounds, Lengths me
     const std::size_t n = bounds.size - 1;
     std::vector<char> used(n, 0);
     for (std::size_t m = 0; m < members.size; ++m) {
-        if (members[m] < 0 || at(members, m) >= n) {
+        if (at(members, m) >= n) {  // a negative one is huge
             throw std::invalid_argument("members: expected numbers of pieces");
         }
         used[at(members, m)] = 1;

@@ -193,8 +193,7 @@ def _is_local_by_design(core: FastTokenizer) -> bool:
     normalizers, splitters = (_flat(described[name]) for name in ("normalizer", "pre_tokenizer"))
     known = {part["type"] for part in normalizers} <= LOCAL_NORMALIZERS
     known &= {part["type"] for part in splitters} <= LOCAL_PRE_TOKENIZERS
-    affixes = model.continuing_subword_prefix or model.end_of_word_suffix
-    if not known or affixes or "(?<" in str(splitters):  # (?<: a pattern that looks behind itself
+    if not known or "(?<" in str(splitters):  # (?<: a pattern that looks behind itself
         return False
     marks = [(p["pattern"].get("String"), p["content"]) for p in normalizers if p["type"] == "Replace"]
     marks += [(" ", part["replacement"]) for part in splitters if part["type"] == "Metaspace"]

@@ -21,6 +21,7 @@ BLANK = re.compile(f"[{assembly.BLANK}]")
 BLANKS = "\x85\xa0\u1680\u180e\u2000\u200a\u200b\u200f\u2028\u202f\u205f\u2064\u2581\u3000\ufeff\0\t\n\r\x1f"
 EDGES = "\u007f\u0084\u0086\u2027\u2010\u2065\u2580\u3001\ufefe\U0001f642\u0301"  # not blank, next to what is
 TEXTS = st.text(st.sampled_from([*"    ab1.", *BLANKS, *EDGES]), max_size=9) | st.text(max_size=5)
+TEXTS |= st.lists(st.sampled_from(["a", "b1", "é", "🙂", ""]), max_size=6).map(" ".join)
 PIECES = st.lists(TEXTS, min_size=1, max_size=5)
 SEQUENCES = st.lists(st.lists(st.integers(0, 4), max_size=4), max_size=5)
 
@@ -80,6 +81,15 @@ def test_extension_equals_twin_for_any_number_of_threads(calls, cuts: bool, limi
         assert all(other == twin for other in others)
 
 
+@native
+def test_extension_cuts_beside_every_character_as_the_twin_does() -> None:
+    characters = [chr(i) for i in (*range(0x3100), *range(0xFE00, 0x10100))]
+    pieces = [piece for c in characters for piece in (f"{c} b", f"a {c}", f"a{c} {c}b c")]
+    given = arrays(pieces, [[i] for i in range(len(pieces))])
+    chunks, first = text._C.Assembler(True, 0).begin(*given, 2)
+    assert (chunks, first) == assembly.Assembler(True, 0).begin(*given, 1)
+
+
 @given(pieces=PIECES, sequences=SEQUENCES, cuts=st.booleans())
 def test_twin_is_the_definition(pieces: list[str], sequences: list[list[int]], cuts: bool) -> None:
     twin, given = assembly.Assembler(cuts, 10**6), arrays(pieces, sequences)
@@ -94,11 +104,10 @@ def test_twin_is_the_definition(pieces: list[str], sequences: list[list[int]], c
         assert text.Ids(int64(ids), np.array(cu_seqlens)).lists() == expected
 
 
-@pytest.mark.parametrize("blank", BLANKS)
-def test_nothing_is_cut_beside_what_may_be_white_space(blank: str) -> None:
-    assert naive_chunks("a b") == ["a", " b"]
-    assert naive_chunks(f"a{blank} b") == [f"a{blank} b"]
-    assert naive_chunks(f"a {blank}b") == [f"a {blank}b"]
+def test_nothing_is_cut_beside_what_may_be_white_space() -> None:
+    white = {chr(i) for i in range(0x110000) if chr(i).isspace()} | {*BLANKS}
+    assert {c for c in map(chr, range(0x110000)) if BLANK.match(c)} > white
+    assert not any(BLANK.match(c) for c in EDGES)
 
 
 @pytest.mark.usefixtures("served_by")
@@ -166,7 +175,7 @@ def test_sizes_at_the_edges() -> None:
     assert found == [i for k, c in enumerate(naive_chunks("".join(many))) for i in ids_of(c, k == 0)]
 
 
-BAD_UTF8 = [b"\x80", b"a\xff", b"\xc3", b"\xc3(", b"\xc0\xaf", b"\xe0\x80\xaf", b"\xed\xa0\x80", b"\xe2\x82"]
+BAD_UTF8 = [b"\x80", b"a\xff", b"\xc3", b"\xc3(", b"\xc0\xaf", b"\xe0\x9f\xbf", b"\xed\xa0\x80", b"\xe2\x82"]
 BAD_UTF8 += [b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xf0\x9f\x99", b"\xe2\x28\xa1"]
 ONE, TWO = int64([0, 1]), int64([0, 2])
 
@@ -211,7 +220,13 @@ def test_ids_that_do_not_fit_are_refused(core) -> None:
     assembler = core(True, 10**6)
     with pytest.raises(ValueError, match="expected after begin"):
         assembler.finish(none, int64([0]), none, none, 1)
-    for ids, bounds in ([1, 2], [0, 2]), ([1, 2], [0, 1, 3]), ([1, 2], [0, 3, 2]), ([1], [1, 1, 1]), ([], []):
+    for ids, bounds in (
+        ([1, 2], [0, 2]),
+        ([1, 2], [0, 1, 3]),
+        ([1, 2], [0, 3, 2]),
+        ([1, 2], [0, 1, 1, 2]),
+        ([], []),
+    ):
         assembler.begin(b"a b", int64([0, 3]), int64([0]), ONE, 1)
         with pytest.raises(ValueError, match="bounds: expected"):
             assembler.finish(int64(ids), int64(bounds), none, none, 1)

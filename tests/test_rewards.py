@@ -65,6 +65,7 @@ def test_figures_of_duals():
     answers = [[RIGHT, WRONG, None, RIGHT]]
     replies = iter([["321"], ["654"], ["x"], ["999"]])
     found = reconstruct(env().task, PROBLEMS[:1], answers, lambda prompts: [next(replies) for _ in prompts])
+    assert found[0][RIGHT][0].prompt == f"{PROBLEMS[0].text.replace('#321', '@?')}{RIGHT}:"
     figures = dual_figures(answers, found)
     assert figures["dual/reconstruct_rate"] == 0.5
     assert figures["dual/none_rate"] == 0.25

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from dupo import text as texts
 from dupo.config import UserError, parse
-from dupo.tokenizer import PromptTokenizer, Reader, load_tokenizer
+from dupo.tokenizer import PROBES, PromptTokenizer, Reader, load_tokenizer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -258,7 +258,8 @@ def split(pattern: str) -> pre_tokenizers.PreTokenizer:
 
 def spaced(pre_tokenizer: pre_tokenizers.PreTokenizer | None = None, **more: int) -> Tokenizer:
     """No byte alphabet: the space is a character of the vocabulary, or unknown."""
-    core = Tokenizer(models.BPE({"<unk>": 0, "a": 1, **more}, [], unk_token="<unk>", fuse_unk=True))
+    vocab = {"a": 1} | more | {"<unk>": 0}
+    core = Tokenizer(models.BPE(vocab, [], unk_token="<unk>", fuse_unk=True))
     if pre_tokenizer is not None:
         core.pre_tokenizer = pre_tokenizer
     return core
@@ -285,6 +286,10 @@ def spaced(pre_tokenizer: pre_tokenizers.PreTokenizer | None = None, **more: int
         (spaced(pre_tokenizer=pre_tokenizers.Metaspace(split=False), **{"▁": 2, "a▁": 3}), False),
         (spaced(pre_tokenizer=pre_tokenizers.Metaspace("_"), **{"_": 2}), False),
         (spaced(), False),  # an unknown space melts into its neighbour
+        (
+            spaced(**{c: 2 + i for i, c in enumerate({*"".join(PROBES)} - {" "})}),
+            False,
+        ),  # no probe can see it
         (Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>")), False),
         (Tokenizer(models.WordPiece({"<unk>": 0}, unk_token="<unk>")), False),
     ],
