@@ -43,8 +43,8 @@ def _check_prompt(
     tokenizer: PromptTokenizer, problem: Problem, kind: str, prompt: Prompt, completion: int, room: int
 ) -> None:
     frame = len(tokenizer.before) + len(tokenizer.after)
-    if frame + len("".join(prompt).encode()) + completion <= room:
-        return  # a token is at least a byte: no need to count
+    if frame + 3 * len("".join(prompt).encode()) + 1 + completion <= room:
+        return  # a token is at least a byte, and NFC makes at most three of one: no need to count
     tokens = len(tokenizer.encode([prompt])[0])
     if tokens + completion > room:
         raise UserError(

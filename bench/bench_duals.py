@@ -1,0 +1,55 @@
+"""Dual prompts of made-up word problems, from texts and answers to a packed batch, beside whole strings.
+
+    pytest --benchmark-only bench/bench_duals.py
+
+`python -m bench.duals` measures real problems, memory and threads. The tokenizer is the built-in one (a token
+a byte), so that this runs anywhere; with a real vocabulary whole strings take longer.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.duals import build, make_answers
+from dupo import text
+from dupo.config import Config
+from dupo.tasks.word_problems import WordProblems
+from dupo.tokenizer import PromptTokenizer, raw_bytes
+
+NAMES = ("Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana")
+THINGS = ("pens", "cups", "eggs", "cats", "books", "stamps")
+PROBLEMS = 300
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> WordProblems:
+    rng, rows = random.Random(0), []
+    for _ in range(PROBLEMS):
+        name, thing, (a, b, c) = rng.choice(NAMES), rng.choice(THINGS), rng.sample(range(2, 500), 3)
+        question = (
+            f"{name} has {a} {thing} in a box and buys {b} more on Monday for ${c}. On Tuesday {name} gives "
+            f"half of all {thing} to a friend. How many {thing} does {name} have then?"
+        )
+        rows.append({"question": question, "answer": f"#### {(a + b) // 2}"})
+    file: Path = tmp_path_factory.mktemp("duals") / "problems.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return WordProblems(Config(task="word_problems", dataset=str(file), eval_size=0, duals_per_prompt=3))
+
+
+@pytest.mark.parametrize("way", ["assembled", "whole_strings"])
+def bench_duals(benchmark: Callable[..., Any], task: WordProblems, way: str) -> None:
+    answers = make_answers(task)
+
+    def assembled() -> None:
+        text.packed(PromptTokenizer(raw_bytes()).encode_packed(build(task, answers)))
+
+    def whole_strings() -> None:
+        strings = ["".join(prompt) for prompt in build(task, answers)]
+        ids = raw_bytes()(strings, add_special_tokens=False, split_special_tokens=True).input_ids
+        text.packed(text.Ids.of(ids))  # type: ignore[arg-type]
+
+    benchmark({"assembled": assembled, "whole_strings": whole_strings}[way])
