@@ -19,12 +19,12 @@ from rich.text import Text
 from dupo.config import Config, UserError
 from dupo.display import error, visible
 from dupo.numbers import Number
-from dupo.records import Problem
-from dupo.tasks.word_problems import WordProblems, read_problems
-from dupo.text import find_numbers
+from dupo.records import Dual, Problem
+from dupo.tasks.word_problems import around_answer, duals_of, read_problems
+from dupo.text import MOST_HIDDEN, find_numbers
 
 HIDDEN, KEPT = "bold green", "yellow"
-NEAR = 20  # characters of text on either side of an example
+WORDS = 4  # on either side of an example
 
 
 def marked(text: str, numbers: Sequence[Number]) -> Text:
@@ -41,12 +41,17 @@ def marked(text: str, numbers: Sequence[Number]) -> Text:
     return found.append(visible(text[at:]))
 
 
-def show(console: Console, task: WordProblems, problem: Problem, numbers: Sequence[Number]) -> None:
-    duals = task.duals(problem)
+def show(console: Console, problem: Problem, numbers: Sequence[Number], duals: Sequence[Dual]) -> None:
     console.print(Text(visible(problem.id), "bold"))
     console.print(marked(problem.text, numbers), soft_wrap=True)
     asked = ", ".join(f"{visible(dual.unknown)} as {dual.variable}" for dual in duals)
     console.print(Text(f"duals: {asked or 'none'}", "dim"), end="\n\n", soft_wrap=True)
+
+
+def show_prompt(console: Console, dual: Dual, seed: int) -> None:
+    before, after = (visible(part) for part in around_answer(dual, seed))
+    console.print(Text(f"How {visible(dual.unknown)} is asked for, given the answer:", "bold"))
+    console.print(Text.assemble(before, ("ANSWER", HIDDEN), after), end="\n\n", soft_wrap=True)
 
 
 def count_table(problems: Sequence[Problem], numbers: Sequence[Sequence[Number]]) -> Table:
@@ -56,8 +61,10 @@ def count_table(problems: Sequence[Problem], numbers: Sequence[Sequence[Number]]
         for number in found:
             reason = number.skip or "may be hidden"
             reasons[reason] += 1
-            before, after = problem.text[: number.start][-NEAR:], problem.text[number.end :][:NEAR]
-            examples.setdefault(reason, " ".join(f"{before}[[{number.surface}]]{after}".split()))
+            if reason not in examples:
+                before, after = problem.text[: number.start].split(" "), problem.text[number.end :].split(" ")
+                words = f"{' '.join(before[-WORDS:])}[[{number.surface}]]{' '.join(after[:WORDS])}"
+                examples[reason] = " ".join(words.split())
     table = Table(box=box.SIMPLE, title="Numbers", title_justify="left")
     for name, justify in (("what", "left"), ("numbers", "right"), ("share", "right"), ("example", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -86,21 +93,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     try:
         config = Config(task="word_problems", eval_size=0, **given)
-        task = WordProblems(config)
         problems = read_problems(options.dataset, config, answers_needed=False)
     except UserError as problem:
         error(str(problem))
         return 2
     numbers = find_numbers([problem.text for problem in problems])
     count = min(max(options.show, 0), len(problems))
+    example = None
     for index in sorted(random.Random(options.seed).sample(range(len(problems)), count)):
-        show(console, task, problems[index], numbers[index])
+        duals = duals_of(problems[index].text, config.seed, config.duals_per_prompt)
+        show(console, problems[index], numbers[index], duals)
+        example = example or next(iter(duals), None)
+    if example:
+        show_prompt(console, example, config.seed)
     console.print(count_table(problems, numbers))
-    duals = [len(task.duals(problem)) for problem in problems]
-    with_dual = sum(map(bool, duals))
+    most = config.duals_per_prompt or MOST_HIDDEN
+    duals_each = [min(most, len({(n.value, n.role) for n in f if n.skip is None})) for f in numbers]
+    with_dual = sum(map(bool, duals_each))
     console.print(
         f"{len(problems):,} problems; {with_dual:,} ({with_dual / len(problems):.1%}) have a dual; "
-        f"{sum(duals):,} duals, {sum(duals) / len(problems):.2f} for each problem"
+        f"{sum(duals_each):,} duals, {sum(duals_each) / len(problems):.2f} for each problem"
     )
     return 0
 

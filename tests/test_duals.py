@@ -33,6 +33,7 @@ def test_shows_every_number_and_why_it_stays(dataset, capsys):
     assert "each cost [[4]] dollars" in shown
     assert "problems.jsonl:2 No numeral here, though there are words. duals: none" in shown
     assert "7 as V" in shown and "12 as V" in shown
+    assert "How 7 is asked for, given the answer:" in shown and "\\boxed{ANSWER}" in shown
 
 
 def test_counts_the_whole_file(dataset, capsys):
@@ -84,7 +85,6 @@ def test_marks_take_nothing_away(question):
             '{"text": "7 apples"}\n',
             "question_column: nothing.jsonl has no column question or problem or prompt",
         ),
-        ('{"question": "no numeral"}\n', "none of the 1 problems of nothing.jsonl has a number to hide"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, content, message, capsys):
@@ -108,3 +108,11 @@ def test_the_examples_of_the_docs_are_true():
         assert marked(plain, found).plain == example
         seen |= {number.skip for number in found}
     assert seen == {*REASONS, None}
+
+
+def test_a_file_without_numbers_is_shown_too(tmp_path, capsys):
+    path = tmp_path / "words.jsonl"
+    path.write_text('{"question": "Which of them is it?"}\n{"question": "What is x_1?"}\n')
+    assert main(["--dataset", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "x_1{subscript}" in shown and "2 problems; 0 (0.0%) have a dual" in shown

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from dupo.config import Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problems import TEMPLATES, WordProblems, gold_answer, without_unknown
+from dupo.tokenizer import PromptTokenizer
 
 CLIPS = "Natalia sold clips to 48 friends, 3/4 of them in April, for $1,250.50 in 20% fewer hours."
 Make = Callable[..., WordProblems]
@@ -285,3 +287,23 @@ def test_the_split_does_not_follow_the_order_of_the_file(make: Make) -> None:
     first = make(rows, eval_size=20)
     second = make(random.Random(0).sample(rows, 60), eval_size=20, seed=5)
     assert [p.text for p in first.held_out] == [p.text for p in second.held_out]
+
+
+@pytest.mark.slow
+def test_prompts_of_gsm8k_have_the_ids_of_whole_strings(data_dir: Path) -> None:
+    task = WordProblems(
+        Config(
+            task="word_problems", dataset=str(data_dir / "gsm8k/train.jsonl"), duals_per_prompt=0, eval_size=0
+        )
+    )
+    tokenizer = PromptTokenizer(AutoTokenizer.from_pretrained(data_dir / "tokenizers/qwen3"))
+    asked = [(p, dual) for p in task.train for dual in task.duals(p)]
+    prompts = [task.dual_prompt(p, dual, str(p.gold)) for p, dual in asked]
+    prompts += [task.prompt(p) for p in task.train]
+    strings = ["".join(prompt) for prompt in prompts]
+    found = tokenizer.encode(prompts)
+    for at in range(0, len(strings), 4096):
+        whole = tokenizer.hf(strings[at : at + 4096], add_special_tokens=False).input_ids
+        framed = [[*tokenizer.before, *ids, *tokenizer.after] for ids in whole]
+        assert found[at : at + 4096] == framed
+    assert len(prompts) > 34_000 and tokenizer.counts.whole == 0

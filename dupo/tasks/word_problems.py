@@ -90,11 +90,7 @@ class WordProblems:
         return final_answer(completion)
 
     def duals(self, problem: Problem) -> list[Dual]:
-        seed = keyed_hash(problem.text, f"hide {self.seed}")
-        (hidden,) = hide_numbers(
-            [problem.text], [seed], most=min(self.duals_per_prompt or MOST_HIDDEN, MOST_HIDDEN)
-        )
-        return [Dual(h.known, h.numbers[0].surface, h.variable) for h in hidden]
+        return duals_of(problem.text, self.seed, self.duals_per_prompt)
 
     def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
         before, after = around_answer(dual, self.seed)
@@ -140,6 +136,13 @@ def gold_answer(solution: str) -> str | None:
     if parse_number(solution) is None and len(solution.split()) > LONGEST_SHORT_ANSWER:
         return last_number(solution)
     return normalise(solution)
+
+
+def duals_of(text: str, seed: int, most: int = 0) -> list[Dual]:
+    """The numbers of a text hidden in turn, at most `most` of them (0: all), in the order of the text."""
+    most = min(most or MOST_HIDDEN, MOST_HIDDEN)
+    (hidden,) = hide_numbers([text], [keyed_hash(text, f"hide {seed}")], most=most)
+    return [Dual(h.known, h.numbers[0].surface, h.variable) for h in hidden]
 
 
 @lru_cache(maxsize=64)  # a dual is asked about one answer after another
