@@ -399,6 +399,15 @@ def test_long_hostile_text_takes_no_longer_than_plain_text(unit: str) -> None:
 
 
 @native
+@pytest.mark.parametrize("unit", ["Ann has 5 pens. ", "é你🙂\u0301 ", "x", "\0"])
+def test_a_mebibyte_of_text(unit: str) -> None:
+    long = unit * (2**20 // len(unit.encode())) + " and 7 more"
+    (hidden,) = text.hide_numbers([long], [0])
+    assert [h.numbers[0].surface for h in hidden] == ["5", "7"][-1 - ("5" in unit) :]
+    assert put_back(hidden[-1], long) == long
+
+
+@native
 def test_a_table_of_numbers_gives_so_many_duals_and_no_more() -> None:
     table = " ".join(map(str, random.Random(0).sample(range(10**6), 100_000)))
     (hidden,) = text.hide_numbers([table], [1])
