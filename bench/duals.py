@@ -96,7 +96,8 @@ def whole_strings(task: WordProblems, tokenizer: PromptTokenizer, answers: Any, 
     """The usual way, and then whether the assembled ids are the same."""
     start = time.perf_counter()
     prompts = build(task, answers)
-    strings = ["".join(prompt) for prompt in prompts]
+    frame = tokenizer.frame
+    strings = ["".join([frame.opening, *prompt, frame.closing]) for prompt in prompts]
     rows: list[list[int]] = []
     for at in range(0, len(strings), BATCH):
         batch = tokenizer.hf(strings[at : at + BATCH], add_special_tokens=False, split_special_tokens=True)
@@ -105,7 +106,7 @@ def whole_strings(task: WordProblems, tokenizer: PromptTokenizer, answers: Any, 
     different = 0
     for at in range(0, len(prompts), BATCH):
         some = tokenizer.encode(prompts[at : at + BATCH])
-        expected = [[*tokenizer.before, *row, *tokenizer.after] for row in rows[at : at + BATCH]]
+        expected = [[*frame.before, *row, *frame.after] for row in rows[at : at + BATCH]]
         different += sum(a != b for a, b in zip(some, expected, strict=True))
     return {"prompts": len(prompts), "seconds": seconds, "prompts_with_other_ids": different}
 

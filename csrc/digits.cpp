@@ -290,7 +290,8 @@ std::size_t address_end(Text text, std::size_t at) {
 
 std::size_t latex_end(Text text, std::size_t at) {
     Reader reader(text, at);
-    for (const std::string_view name : {"\\begin{", "\\end{", "\\label{", "\\ref{", "\\cite{"}) {
+    for (const std::string_view name : {"\\begin{", "\\end{", "\\label{", "\\ref{", "\\cite{", "\\hspace{",
+                                        "\\vspace{", "\\color{", "\\textcolor{"}) {
         if (!reader.eat(name)) continue;
         const std::size_t end = text.find_first_of(U"{}", reader.at());
         return end != Text::npos && text[end] == U'}' ? end + 1 : 0;
@@ -317,7 +318,8 @@ bool in_ratio(Text text, std::size_t at) {
 
 }  // namespace
 
-void find_digits(Text text, const std::vector<Area>& areas, std::vector<Number>& found) {
+void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& marks,
+                 std::vector<Number>& found) {
     Inside inside(areas);
     for (std::size_t at = 0; at < text.size();) {
         const char32_t c = text[at];
@@ -330,7 +332,7 @@ void find_digits(Text text, const std::vector<Area>& areas, std::vector<Number>&
         if (evaluate(*match, number)) {
             number.skip = inside.reason(at);
             if (number.skip == Reason::none) number.skip = reason_around(text, at, match->end);
-            number.role = role_of(text, at, match->end);
+            number.role = role_of(text, number, marks);
             found.push_back(number);
         }
         at = match->end;

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
+
+#include "cursor.hpp"
 
 namespace dupo {
 namespace {
@@ -31,9 +34,20 @@ std::u32string fresh_name(const std::u32string& taken, std::uint64_t state) {
             name.push_back(letters[rest % letters.size()]);
         }
         if (taken.find(name) != std::u32string::npos) continue;
+        if (name == U"vhs" || name == U"vcr" || name == U"vpn") continue;  // these are words
         name[0] = U'V';
         return name;
     }
+}
+
+// "half as many" becomes "Vqk times as many".
+bool takes_times(Text text, const Number& number) {
+    const Text surface = text.substr(number.start, number.end - number.start);
+    if (same(surface, "twice", true) || same(surface, "thrice", true)) return true;
+    Forward f{text.substr(number.end)};
+    return f.one_of(U" ") && f.word({"as", "the", "that", "this", "what", "his", "her", "its", "their", "my",
+                                     "your", "our", "an", "a"},
+                                    true);
 }
 
 Hidden hide(Text text, const std::vector<Number>& numbers, Text name, std::vector<std::size_t> group) {
@@ -44,8 +58,7 @@ Hidden hide(Text text, const std::vector<Number>& numbers, Text name, std::vecto
         const Number& number = numbers[index];
         append_utf8(hidden.known, text.substr(at, number.start - at));
         hidden.known += hidden.variable;
-        const bool times = number.role == Role::multiple && text.substr(number.end, 3) != U" of";
-        if (times) hidden.known += " times";
+        if (number.role == Role::multiple && takes_times(text, number)) hidden.known += " times";
         at = number.end;
     }
     append_utf8(hidden.known, text.substr(at));
@@ -65,18 +78,28 @@ Reason Inside::reason(std::size_t place) {
 std::vector<Number> find_numbers(Text text) {
     const std::vector<Area> areas = find_areas(text);
     std::vector<Number> found;
-    find_digits(text, areas, found);
-    find_words(text, areas, found);
+    const std::vector<std::size_t> marks = formula_marks(text);
+    find_digits(text, areas, marks, found);
+    find_words(text, areas, marks, found);
     std::sort(found.begin(), found.end(), [](const Number& a, const Number& b) { return a.start < b.start; });
 
     std::map<Key, std::size_t> free;
-    std::map<Key, bool> seen;
+    std::set<Key> seen;
+    std::set<std::pair<std::int64_t, std::int64_t>> years;
     for (const Number& number : found) {
         if (number.skip == Reason::none) ++free[key_of(number)];
-        if (number.skip == Reason::word || number.skip == Reason::bound) seen[key_of(number)] = true;
+        const bool is_visible = number.skip == Reason::word || number.skip == Reason::bound ||
+                                number.skip == Reason::repeated;  // dozens
+        if (is_visible) seen.insert(key_of(number));
+        if (number.skip == Reason::date) years.insert({number.numerator, number.denominator});
     }
     for (Number& number : found) {
         if (number.skip != Reason::none && number.skip != Reason::reference) continue;
+        if (number.skip == Reason::none && years.count({number.numerator, number.denominator}) > 0 &&
+            is_year(text.substr(number.start, number.end - number.start))) {
+            number.skip = Reason::date;
+            continue;
+        }
         const auto group = free.find(key_of(number));
         if (group == free.end()) continue;
         const bool is_one = number.numerator == 1 && number.denominator == 1 && group->second > 1;

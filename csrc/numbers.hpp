@@ -88,16 +88,28 @@ class Inside {
 
 // digits.cpp
 std::vector<Area> find_areas(Text text);  // in the order of their starts
-void find_digits(Text text, const std::vector<Area>& areas, std::vector<Number>& found);
+void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& marks,
+                 std::vector<Number>& found);
 
 // words.cpp
-void find_words(Text text, const std::vector<Area>& areas, std::vector<Number>& found);
+void find_words(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& marks,
+                std::vector<Number>& found);
 
-// rules.cpp
-void add_brackets(Text text, std::vector<Area>& areas);
+// rules.cpp; `before` and `after` are what stands there, as far as rules look
 Reason reason_around(Text text, std::size_t start, std::size_t end);
 bool follows_label(Text before);
-Role role_of(Text text, std::size_t start, std::size_t end);
+Role role_of(Text text, const Number& number, const std::vector<std::size_t>& marks);
+
+// dates.cpp
+bool is_year(Text surface);
+bool is_day(Text before, Text after);
+bool is_year_date(Text before, Text after);
+bool precedes_time(Text after);
+
+// latex.cpp
+bool follows_function(Text before);
+void add_brackets(Text text, std::vector<Area>& areas);
+std::vector<std::size_t> formula_marks(Text text);  // places of the $ that open and close formulas
 
 inline Text before(Text text, std::size_t at) {
     const std::size_t start = at > near_characters ? at - near_characters : 0;

@@ -1,5 +1,6 @@
 // What stands around a number in digits, and what it therefore is. The order of the rules is that of RULES in
 // dupo/numbers.py.
+#include <algorithm>
 #include <cstddef>
 #include <string_view>
 #include <vector>
@@ -12,41 +13,19 @@ namespace {
 
 using std::string_view;
 
-constexpr string_view months[] = {
-    "January",   "February", "March",    "April",    "May", "June", "July", "August",
-    "September", "October",  "November", "December", "Jan", "Feb",  "Mar",  "Apr",
-    "Jun",       "Jul",      "Aug",      "Sept",     "Sep", "Oct",  "Nov",  "Dec",
-};
 constexpr string_view labels[] = {
     "problem",  "question", "example",  "figure",   "table",  "chapter", "section", "part",
     "equation", "theorem",  "lemma",    "step",     "case",   "room",    "gate",    "apartment",
     "suite",    "locker",   "grade",    "district", "level",  "route",   "highway", "interstate",
     "flight",   "channel",  "platform", "option",   "choice", "version", "page",    "phase",
-    "round",    "stage",    "zone",     "ward",     "house",  "lane",
+    "round",    "stage",    "zone",     "ward",     "house",  "lane",    "size",
 };
 constexpr string_view short_labels[] = {"fig", "eq", "apt", "no"};
-constexpr string_view functions[] = {
-    "log", "ln",     "lg",     "exp",    "sin", "cos", "tan", "cot", "sec",
-    "csc", "arcsin", "arccos", "arctan", "gcd", "lcm", "min", "max", "det",
-};
 constexpr string_view bounds[] = {"leqslant", "geqslant", "leq", "geq", "le", "ge", "lt", "gt"};
-constexpr string_view year_words[] = {
-    "in", "since", "until", "till", "by", "during", "year", "before", "after",
-};
-constexpr string_view year_parts[] = {
-    "end", "start", "beginning", "spring", "summer", "fall", "autumn", "winter", "class",
-};
-constexpr string_view to_words[] = {"to", "and", "until", "through"};
 constexpr Text less_or_more = U"<>≤≥⩽⩾≦≧";
 constexpr Text signs = U"$£€¥";
-
-bool is_year(Text text) {
-    if (text.size() != 4) return false;
-    for (const char32_t c : text) {
-        if (!is_digit(c)) return false;
-    }
-    return (text[0] == U'1' && text[1] >= U'5') || (text[0] == U'2' && text[1] == U'0');
-}
+constexpr Text listing = U".,([{$";  // before a number of a list; digits too
+constexpr Text closing = U",)]}$";   // and after one
 
 // --- before a number ---
 
@@ -105,23 +84,6 @@ bool follows_labels(Backward b) {
            is_among(word.substr(0, word.size() - 1), labels, true);
 }
 
-bool follows_month(Backward b) {
-    if (!b.space()) return false;
-    Backward month = b;
-    month.one_of(U".");
-    if (month.word(months, false)) return true;
-    b.one_of(U",");
-    for (const string_view ending : {"st", "nd", "rd", "th"}) {
-        if (b.literal(ending)) break;
-    }
-    const std::size_t digits = b.run(is_digit).size();
-    if (digits < 1 || digits > 2) return false;
-    b.text.remove_suffix(digits);
-    if (!b.space()) return false;
-    b.one_of(U".");
-    return b.word(months, false);
-}
-
 bool follows_word(Backward b) {
     if (b.at_start()) return false;
     const char32_t last = b.last();
@@ -159,100 +121,37 @@ bool precedes_bound(Forward f) {
     return false;
 }
 
-bool precedes_month(Forward f) {
-    if (is_one_of(f.first(), U"月日")) return true;
-    if (!f.space()) return false;
-    Forward of = f;
-    if (of.literal("of") && of.space() && of.word(months, false)) return true;
-    return f.word(months, false);
-}
-
 bool precedes_part(Forward f) {
     const char32_t c = f.first();
     if ((c >= 0xbc && c <= 0xbe) || (c >= 0x2150 && c <= 0x215e)) return true;
-    return f.one_of(U"./") && is_digit(f.first());
+    if (Forward{f}.literal(".\\overline")) return true;
+    Forward half = f;
+    if (half.literal(" and a half") && half.ends_word()) return true;
+    return f.one_of(U"./'’′") && is_digit(f.first());
 }
 
-// --- years ---
-
-// "in ", "the end of ", "since early ".
-bool follows_year_word(Backward b) {
-    const auto word_before = [](Backward rest) {
-        if (!rest.space()) return false;
-        Backward part = rest;
-        if (part.word({"of"}, true)) return part.space() && part.word(year_parts, true);
-        return rest.word(year_words, true);
+// 240,5: a decimal comma, where no list stands in brackets or goes on.
+bool in_decimal_comma(Text text, std::size_t start, std::size_t end) {
+    const auto ends_alone = [&](std::size_t at) {
+        return at >= text.size() || (!is_digit(text[at]) && !is_one_of(text[at], closing));
     };
-    if (word_before(b)) return true;
-    Backward rest = b;
-    if (rest.literal("mid-", true) && word_before(rest)) return true;
-    if (!b.space()) return false;
-    for (const string_view word : {"early", "late"}) {
-        rest = b;
-        if (rest.literal(word, true) && word_before(rest)) return true;
+    const auto begins_alone = [](const Backward& b) {
+        return b.at_start() || (!is_digit(b.last()) && !is_one_of(b.last(), listing));
+    };
+    Backward b{before(text, start)};
+    Forward f{text.substr(end)};
+    if (begins_alone(b) && f.one_of(U",")) {
+        std::size_t digits = 0;
+        while (digits < f.text.size() && is_digit(f.text[digits])) ++digits;
+        if ((digits == 1 || digits == 2) && ends_alone(end + 1 + digits)) return true;
     }
-    return b.literal("year", true) && b.space() && b.literal("the", true) && word_before(b);
-}
-
-bool precedes_dash_year(Forward f) {
-    f.spaces();
-    if (!f.one_of(U"-–")) return false;
-    f.spaces();
-    if (!is_year(f.text.substr(0, 4))) return false;
-    f.text.remove_prefix(4);
-    f.spaces();
-    return f.one_of(U")");
-}
-
-bool follows_year_dash(Backward b) {
-    b.spaces();
-    if (!b.one_of(U"-–")) return false;
-    b.spaces();
-    if (b.text.size() < 4 || !is_year(b.text.substr(b.text.size() - 4))) return false;
-    b.text.remove_suffix(4);
-    b.spaces();
-    return b.one_of(U"(");
-}
-
-bool precedes_to_year(Forward f) {
-    if (!f.space()) return false;
-    for (const string_view word : to_words) {
-        Forward rest = f;
-        if (!rest.literal(word, true) || !rest.space() || !is_year(rest.text.substr(0, 4))) continue;
-        rest.text.remove_prefix(4);
-        if (rest.ends_word()) return true;
-    }
-    return false;
-}
-
-bool follows_from(Backward b) { return b.space() && b.word({"from", "between"}, true); }
-
-bool follows_from_year_to(Backward b) {
-    if (!b.space() || !b.word(to_words, true) || !b.space()) return false;
-    const Text year = b.run(is_wordlike);
-    if (!is_year(year)) return false;
-    b.text.remove_suffix(4);
-    return follows_from(b);
-}
-
-bool is_date(Backward b, Forward f) {
-    Forward rest = f;
-    const bool point = rest.one_of(U".,") && is_digit(rest.first());
-    if (f.ends_word() && f.first() != U'%' && !point && follows_year_word(b)) return true;
-    if (follows_from(b) && precedes_to_year(f)) return true;
-    if (f.ends_word() && follows_from_year_to(b)) return true;
-    Backward is = b;
-    if (f.ends_word() && is.space() && (is.one_of(U"=") || is.word({"is", "was"}, true)) && is.space() &&
-        is.word({"year"}, true)) {
-        return true;
-    }
-    Backward open = b;
-    open.spaces();
-    if (open.one_of(U"(") && precedes_dash_year(f)) return true;
-    Forward close = f;
-    close.spaces();
-    if (close.one_of(U")") && follows_year_dash(b)) return true;
-    return f.one_of(U"年");
+    const bool one = end >= 2 && is_digit(text[end - 1]) && text[end - 2] == U',';
+    const bool two = end >= 3 && is_digit(text[end - 1]) && is_digit(text[end - 2]) && text[end - 3] == U',';
+    if (!(one || two) || !ends_alone(end) || !b.one_of(U",")) return false;
+    const Text run = b.run([](char32_t c) { return is_digit(c) || c == U'.'; });
+    if (run.empty() || !is_digit(run.front())) return false;
+    b.text.remove_suffix(run.size());
+    return begins_alone(b);
 }
 
 // 450 000: groups of three digits with thin spaces between them.
@@ -264,8 +163,10 @@ bool in_spaced_groups(Text surface, Backward b, Forward f) {
     if (!f.text.empty() && is_thin_space(f.first()) && f.text.size() > 3 && is_digit(f.text[1]) &&
         is_digit(f.text[2]) && is_digit(f.text[3])) {
         Forward rest{f.text.substr(4)};
-        const bool digit = is_digit(rest.first()) || (rest.one_of(U",") && is_digit(rest.first()));
-        if (!digit) return true;
+        const bool longer = is_digit(rest.first());
+        const bool goes_on = rest.one_of(U",") && rest.text.size() > 2 && is_digit(rest.text[0]) &&
+                             is_digit(rest.text[1]) && is_digit(rest.text[2]);
+        if (!longer && !goes_on) return true;
     }
     if (surface.size() != 3 || b.at_start() || !is_thin_space(b.last())) return false;
     b.text.remove_suffix(1);
@@ -273,51 +174,7 @@ bool in_spaced_groups(Text surface, Backward b, Forward f) {
     return digits >= 1 && digits <= 3;
 }
 
-// --- brackets ---
-
-bool names_function(Backward b) {
-    if (b.last() == U'}' || Backward{b}.command(functions)) return true;
-    const std::size_t letters = b.run(is_letter).size();
-    if (letters > 0) {
-        b.text.remove_suffix(letters);
-        return b.last() != U'\\';
-    }
-    if (b.one_of(U"'’")) return is_ascii_letter(b.last());
-    if (!is_digit(b.last())) return false;
-    b.text.remove_suffix(1);
-    return b.one_of(U"_") && is_ascii_letter(b.last());
-}
-
-// What a bracket after `b` makes of the numbers in it.
-Reason reason_inside(Backward b, char32_t bracket) {
-    if (bracket == U'(') {
-        const bool argument =
-            names_function(b) || ((b.literal("\\left") || b.literal("\\big")) && names_function(b));
-        return argument ? Reason::argument : Reason::none;
-    }
-    if (bracket == U'[') return b.literal("\\sqrt") ? Reason::power : Reason::none;
-    while (b.one_of(U" ")) {
-    }
-    return b.last() == U'_' ? Reason::subscript : b.last() == U'^' ? Reason::power : Reason::none;
-}
-
 }  // namespace
-
-void add_brackets(Text text, std::vector<Area>& areas) {
-    constexpr Text opening = U"({[";
-    constexpr Text closing = U")}]";
-    std::vector<std::size_t> open[3];
-    for (std::size_t at = 0; at < text.size(); ++at) {
-        const std::size_t opens = opening.find(text[at]);
-        const std::size_t closes = closing.find(text[at]);
-        if (opens != Text::npos) open[opens].push_back(at);
-        if (closes == Text::npos || open[closes].empty()) continue;
-        const std::size_t start = open[closes].back();
-        open[closes].pop_back();
-        const Reason reason = reason_inside({before(text, start)}, text[start]);
-        if (reason != Reason::none) areas.push_back({start, at + 1, reason});
-    }
-}
 
 bool follows_label(Text text) {
     Backward b{text};
@@ -346,36 +203,47 @@ Reason reason_around(Text text, std::size_t start, std::size_t end) {
     if (follows_power(b) || precedes_power(f)) return Reason::power;
     if (follows_bound(b) || precedes_bound(f)) return Reason::bound;
     if (follows_label(b.text) || is_one_of(f.first(), U"号號")) return Reason::label;
-    if (follows_month(b) || precedes_month(f)) return Reason::date;
+    if (is_day(b.text, f.text)) return Reason::date;
     for (const string_view ending : {"st", "nd", "rd", "ths", "th", "rds"}) {
         if (Forward{f}.word({ending}, false)) return Reason::ordinal;
     }
-    if (Backward{b}.command(functions)) return Reason::argument;
+    if (precedes_time(f.text)) return Reason::time;
+    if (follows_function(b.text)) return Reason::argument;
     if (follows_word(b) || is_letter(f.first()) || f.first() == U'_') return Reason::word;
     Backward point = b;
-    if ((point.one_of(U"./") && is_digit(point.last())) || precedes_part(f)) return Reason::part_of_longer;
+    if ((point.one_of(U"./'’′") && is_digit(point.last())) || precedes_part(f) ||
+        in_decimal_comma(text, start, end)) {
+        return Reason::part_of_longer;
+    }
     Backward refers = b;
     if (refers.space() && refers.word({"these", "those", "other"}, true)) {
         return Reason::reference;
     }
-    if (is_year(surface) && is_date(b, f)) return Reason::date;
+    if (is_year(surface) && is_year_date(b.text, f.text)) return Reason::date;
     return in_spaced_groups(surface, b, f) ? Reason::part_of_longer : Reason::none;
 }
 
-Role role_of(Text text, std::size_t start, std::size_t end) {
-    Forward f{text.substr(end)};
-    const Forward rest = f;
-    f.space();
-    Forward sign = f;
+Role role_of(Text text, const Number& number, const std::vector<std::size_t>& marks) {
+    const Forward f{text.substr(number.end)};
+    Forward joined = f;
+    if (!joined.space()) joined.one_of(U"-");
+    Forward sign = joined;
     sign.one_of(U"\\");
-    if (sign.one_of(U"%") || Forward{f}.word({"percent"}, false)) return Role::percent;
-    Forward formula = rest;
-    formula.spaces();
-    Backward b{before(text, start)};
-    b.space();
-    if (b.one_of(U"$£€¥₹") && !formula.one_of(U"-+*/=^\\$}")) return Role::money;
-    const bool coins = is_one_of(f.first(), U"€£¥₹") ||
-                       f.word({"dollars", "dollar", "cents", "cent", "euros", "euro"}, false);
+    if (sign.one_of(U"%")) return Role::percent;
+    Forward per = joined;
+    if (per.literal("per")) {
+        per.one_of(U" ");
+        if (per.word({"cent"}, false)) return Role::percent;
+    }
+    Forward times = f;
+    if (times.space() && times.word({"times"}, false)) return Role::multiple;
+    if (number.denominator > 1 && Forward{f}.literal(" of")) return Role::multiple;
+    Backward b{before(text, number.start)};
+    std::size_t at = number.start;
+    if (b.space()) --at;
+    if (b.one_of(U"$£€¥₹") && !std::binary_search(marks.begin(), marks.end(), at - 1)) return Role::money;
+    const bool coins = is_one_of(joined.first(), U"€£¥₹") ||
+                       joined.word({"dollars", "dollar", "cents", "cent", "euros", "euro"}, false);
     return coins ? Role::money : Role::count;
 }
 

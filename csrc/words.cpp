@@ -35,6 +35,13 @@ constexpr Named parts[] = {
     {"sixth", 6},    {"seventh", 7},    {"eighth", 8},      {"ninth", 9},  {"tenth", 10},
     {"twelfth", 12}, {"twentieth", 20}, {"hundredth", 100},
 };
+constexpr Named wholes[] = {
+    // half a ...
+    {"dozen", 12}, {"hundred", 100}, {"thousand", 1000}, {"million", 1000000}, {"billion", 1000000000},
+};
+constexpr string_view ordinals[] = {
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth",
+};
 constexpr Named times[] = {{"twice", 2}, {"thrice", 3}};
 
 constexpr string_view determiners[] = {
@@ -123,7 +130,8 @@ class Words {
         }
     }
 
-    void numbers(const std::vector<Area>& areas, std::vector<Number>& found) const {
+    void numbers(const std::vector<Area>& areas, const std::vector<std::size_t>& marks,
+                 std::vector<Number>& found) const {
         std::size_t dozens = 0;
         for (const Word& word : words_) dozens += word.lower == "dozen" || word.lower == "dozens";
         Inside inside(areas);
@@ -140,8 +148,10 @@ class Words {
             if (skip == Reason::none && phrase.kind == Kind::dozen && dozens > 1) skip = Reason::repeated;
             const bool multiple = phrase.kind == Kind::share || phrase.kind == Kind::times;
             const std::int64_t common = std::gcd(phrase.numerator, phrase.denominator);
-            found.push_back({start, end, phrase.numerator / common, phrase.denominator / common,
-                             multiple ? Role::multiple : role_of(text_, start, end), skip});
+            Number number{start,          end, phrase.numerator / common, phrase.denominator / common,
+                          Role::multiple, skip};
+            if (!multiple) number.role = role_of(text_, number, marks);
+            found.push_back(number);
             k = phrase.end;
         }
     }
@@ -172,23 +182,27 @@ class Words {
         Cardinal found = below_100(k);
         if (found.words == 0 && word(k) == "a" && at(k + 1) == "hundred") found = {1, 1};
         if (found.words == 0 || at(k + found.words) != "hundred") return found;
-        const Cardinal more = continued(k + found.words + 1, &Words::below_100);
+        const Cardinal more =
+            continued(k + found.words + 1, [&](std::size_t next) { return below_100(next); });
         return {found.value * 100 + more.value, found.words + 1 + more.words};
     }
-    Cardinal cardinal(std::size_t k) const {
+    // Below `limit`.
+    Cardinal cardinal(std::size_t k, std::int64_t limit = 1000000000000) const {
         Cardinal found = below_1000(k);
         if (found.words == 0 && word(k) == "a" && value_of(scales, at(k + 1)) > 0) found = {1, 1};
         const std::int64_t scale = found.words > 0 ? value_of(scales, at(k + found.words)) : 0;
-        if (scale == 0) return found;
-        const Cardinal more = continued(k + found.words + 1, &Words::below_1000);
+        if (scale == 0 || scale >= limit) return found;
+        const Cardinal more =
+            continued(k + found.words + 1, [&](std::size_t next) { return cardinal(next, scale); });
         return {found.value * scale + more.value, found.words + 1 + more.words};
     }
     // "[and] forty-four", after "hundred" or "thousand".
-    Cardinal continued(std::size_t k, Cardinal (Words::*read)(std::size_t) const) const {
+    template <typename Read>
+    Cardinal continued(std::size_t k, Read read) const {
         const std::size_t skip = at(k, false) == "and" ? 1 : 0;
         const string_view joined = at(k + skip, false);
         if (joined.empty() || joined == "a") return {};
-        const Cardinal found = (this->*read)(k + skip);
+        const Cardinal found = read(k + skip);
         return {found.value, found.words > 0 ? found.words + skip : 0};
     }
 
@@ -196,9 +210,10 @@ class Words {
         const string_view first = word(k);
         const string_view second = at(k + 1);
         if (first == "half") {
-            const std::size_t dozen = second == "dozen" ? k + 1 : k + 2;
-            const bool whole = at(dozen) == "dozen" && (dozen == k + 1 || second == "a");
-            phrase = whole ? Phrase{Kind::dozen, dozen + 1, 6, 1} : Phrase{Kind::share, k + 1, 1, 2};
+            const std::size_t last = second == "a" ? k + 2 : k + 1;
+            const std::int64_t units = value_of(wholes, at(last));
+            phrase = {Kind::share, k + 1, 1, 2};
+            if (units > 0) phrase = {units == 12 ? Kind::dozen : Kind::cardinal, last + 1, units / 2, 1};
             return true;
         }
         if (const std::int64_t value = value_of(times, first)) {
@@ -216,6 +231,10 @@ class Words {
             phrase = {Kind::share, k + 2, found.value, part};
         } else {
             phrase = {Kind::cardinal, k + found.words, found.value, 1};
+            if (at(phrase.end, false) == "and" && at(phrase.end + 1, false) == "a" &&
+                at(phrase.end + 2, false) == "half") {
+                phrase = {Kind::cardinal, phrase.end + 3, 2 * found.value + 1, 2};
+            }
         }
         return found.words > 0;
     }
@@ -232,14 +251,18 @@ class Words {
         if (letter.one_of(U"'’") && is_letter(letter.first())) return Reason::word;
         if (follows_label(near)) return Reason::label;
         if (!is_ascii_lower(text_[start]) && !starts_sentence({near})) return Reason::name;
+        if (precedes_time(f.text)) return Reason::time;
+        const std::size_t next_word = phrase.end + (next == "and" ? 1 : 0);
+        if (phrase.kind == Kind::cardinal && has(ordinals, at(next_word))) return Reason::ordinal;
         letter = f;
         const bool hyphen = letter.one_of(U"-") && is_letter(letter.first());
         if (phrase.kind == Kind::share) {
+            if (previous == "other" || previous == "another") return Reason::reference;
             return has(of_whole, next) && !has(not_of_whole, previous) && !hyphen ? Reason::none
                                                                                   : Reason::idiom;
         }
         if (phrase.kind == Kind::times) return next == "times" || hyphen ? Reason::idiom : Reason::none;
-        if (phrase.kind == Kind::cardinal && phrase.numerator == 1) {
+        if (phrase.kind == Kind::cardinal && phrase.numerator == phrase.denominator) {
             const bool alone = hyphen || next.empty() || has(after_pronoun, next);
             const bool determined = has(determiners, previous) || has(determiners, before_word(k - 1)) ||
                                     (k >= 1 && has(determiners, before_word(k - 2)));
@@ -264,8 +287,9 @@ class Words {
 
 }  // namespace
 
-void find_words(Text text, const std::vector<Area>& areas, std::vector<Number>& found) {
-    Words(text).numbers(areas, found);
+void find_words(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& marks,
+                std::vector<Number>& found) {
+    Words(text).numbers(areas, marks, found);
 }
 
 }  // namespace dupo

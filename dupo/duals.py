@@ -7,6 +7,7 @@
 
 import argparse
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dupo.config import Config, UserError
+from dupo.config import Config, UserError, validate
 from dupo.display import error, visible
 from dupo.numbers import Number
 from dupo.records import Dual, Problem
@@ -88,17 +89,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--duals_per_prompt", type=int, default=0, help="at most, as in training; 0: all (default)"
     )
     parser.add_argument("--seed", type=int, default=0, help="names, and which problems are shown (default 0)")
-    options = parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    spelled = [re.sub(r"^--[\w-]+", lambda m: "--" + m[0][2:].replace("-", "_"), text) for text in argv]
+    options = parser.parse_args(spelled)
     given = {n: getattr(options, n) for n in ("dataset", "question_column", "duals_per_prompt", "seed")}
     console = Console(highlight=False)
     try:
         config = Config(task="word_problems", eval_size=0, **given)
+        validate(config)
+        if options.show < 0:
+            raise UserError(f"show: expected at least 0, got {options.show}")
         problems = read_problems(options.dataset, config, answers_needed=False)
     except UserError as problem:
         error(str(problem))
         return 2
     numbers = find_numbers([problem.text for problem in problems])
-    count = min(max(options.show, 0), len(problems))
+    count = min(options.show, len(problems))
     example = None
     for index in sorted(random.Random(options.seed).sample(range(len(problems)), count)):
         duals = duals_of(problems[index].text, config.seed, config.duals_per_prompt)

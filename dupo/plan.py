@@ -42,8 +42,9 @@ def check_fit(task: Task, tokenizer: PromptTokenizer, shape: Any, config: Config
 def _check_prompt(
     tokenizer: PromptTokenizer, problem: Problem, kind: str, prompt: Prompt, completion: int, room: int
 ) -> None:
-    frame = len(tokenizer.before) + len(tokenizer.after)
-    if frame + 3 * len("".join(prompt).encode()) + 1 + completion <= room:
+    frame = tokenizer.frame
+    written = "".join([frame.opening, *prompt, frame.closing])
+    if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= room:
         return  # a token is at least a byte, and NFC makes at most three of one: no need to count
     tokens = len(tokenizer.encode([prompt])[0])
     if tokens + completion > room:

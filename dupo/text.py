@@ -223,7 +223,7 @@ def find_numbers(texts: Sequence[str], *, threads: int = 1) -> list[list[Number]
     Raises:
         ValueError: half a surrogate pair in a text (it has no UTF-8), or threads below 1.
     """
-    _check_threads(threads)
+    _check_texts(texts, threads)
     if not BUILT:
         return [numbers.find_numbers(_checked_text(texts, i)) for i in range(len(texts))]
     found = _read(_C.find_numbers, texts, threads)
@@ -248,7 +248,7 @@ def hide_numbers(
     Raises:
         ValueError: half a surrogate pair in a text, or an argument out of range.
     """
-    _check_threads(threads)
+    _check_texts(texts, threads)
     if len(seeds) != len(texts) or not all(0 <= seed < 2**64 for seed in seeds):
         raise ValueError(f"seeds: expected {len(texts)} integers from 0 to 2**64 - 1, one a text")
     if not 1 <= most <= MOST_HIDDEN:
@@ -303,7 +303,9 @@ def _completions(prompts: Ids, completions: Ids | None) -> Ids:
     return completions
 
 
-def _check_threads(threads: int) -> None:
+def _check_texts(texts: Sequence[str], threads: int) -> None:
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"texts: expected a list of str, got {str(texts)[:40]!r}")
     if threads < 1:
         raise ValueError(f"threads: expected at least 1, got {threads}")
 

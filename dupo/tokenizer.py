@@ -10,10 +10,11 @@ prompts that share text are tokenised once. This is decided when it is loaded, a
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from itertools import chain, product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import logging as hub_logging
 from tokenizers import Tokenizer as FastTokenizer
@@ -26,6 +27,7 @@ from dupo.config import Config, UserError
 from dupo.records import Prompt
 from dupo.text import Assembler, Counts, Ids
 
+SAMPLES = ["Hello there.", "5 and 7 more", "x", "\\boxed{7}", "'Tis so", "Is it?"]  # user messages
 ALPHABET = "0123456789+-=#@?:"  # of the arithmetic task; with three special tokens, a vocabulary of 20
 CONTENT = "\x02content\x03"  # stands for the user's text while the chat template is rendered
 
@@ -46,12 +48,22 @@ PROBES += ["1\xa0b", "c\u2581d", "e\x01\0f", "<s>", "</s>", "<unk>", "<|im_end|>
 PROBES += ["word" * 30, "7" * 100, "?!" * 40]
 
 
+class Frame(NamedTuple):
+    """What stands around the text of every prompt: ids, then text that is tokenised together with it."""
+
+    before: list[int]
+    opening: str
+    closing: str
+    after: list[int]
+
+
 class PromptTokenizer:
     """Prompts in, sampled ids out.
 
     Attributes:
         hf: the transformers tokenizer.
         eos_ids: ids that end a completion.
+        frame: the chat template around each prompt, or only a BOS where the tokenizer adds one.
         pad_id: fills the left of shorter prompts in generation, always masked.
         local: whether prompts are put together from chunks; if not, each is tokenised whole.
     """
@@ -60,23 +72,51 @@ class PromptTokenizer:
         self.hf = hf
         self.eos_ids = {int(hf.eos_token_id)}  # type: ignore[arg-type]
         self.pad_id = int(hf.pad_token_id)  # type: ignore[arg-type]
-        self.before, self.after = self._frame()
+        self.frame = Frame([i for i in hf("").input_ids if i == hf.bos_token_id], "", "", [])
         reader = Reader(hf)
         self.local = reader.is_local()
-        self._assembler = Assembler(reader.chunks if self.local else reader.texts, local=self.local)
+        tokenize = reader.chunks if self.local else reader.texts
+        self._assembler = Assembler(tokenize, local=self.local)
+        if hf.chat_template is not None:
+            self.frame = self._chat_frame()
+            self._assembler = Assembler(tokenize, local=self.local)  # its counts are of prompts only
 
-    def _frame(self) -> tuple[list[int], list[int]]:
-        """Ids that stand before and after the text of every prompt: the chat template, or only a BOS."""
-        if self.hf.chat_template is None:
-            alone = self.hf("").input_ids
-            return [i for i in alone if i == self.hf.bos_token_id], []
-        rendered = self.hf.apply_chat_template(
-            [{"role": "user", "content": CONTENT}], tokenize=False, add_generation_prompt=True
+    def _chat_frame(self) -> Frame:
+        """The chat template around the text of a prompt.
+
+        What it writes next to the text is tokenised with it, up to its nearest special token. Where that
+        gives other ids than the whole (a token may eat the space beside it), it is tokenised apart if that
+        is better.
+        """
+        rendered = str(
+            self.hf.apply_chat_template(
+                [{"role": "user", "content": CONTENT}], tokenize=False, add_generation_prompt=True
+            )
         )
-        before, found, after = str(rendered).partition(CONTENT)
+        before, found, after = rendered.partition(CONTENT)
         if not found:
             raise UserError("tokenizer: its chat template does not show the user's message")
-        return tuple(self.hf(part, add_special_tokens=False).input_ids for part in (before, after))  # type: ignore[return-value]
+        marks = [*self.hf.get_added_vocab(), *self.hf.all_special_tokens]
+        start = max((before.rfind(m) + len(m) for m in marks if m in before), default=0)
+        end = min((after.find(m) for m in marks if m in after), default=len(after))
+        joined = Frame(
+            self._plain_ids(before[:start]), before[start:], after[:end], self._plain_ids(after[end:])
+        )
+        apart = Frame(self._plain_ids(before), "", "", self._plain_ids(after))
+        whole = [self._plain_ids(before + text + after) for text in SAMPLES]
+        scores = []
+        for self.frame in (joined, apart):
+            scores.append(sum(a == b for a, b in zip(self.encode(SAMPLES), whole, strict=True)))
+        if max(scores) < len(SAMPLES):
+            warnings.warn(
+                "the tokenizer reads its chat template differently in parts: prompts may differ from those "
+                "of apply_chat_template by a token beside the text",
+                stacklevel=2,
+            )
+        return joined if scores[0] >= scores[1] else apart
+
+    def _plain_ids(self, text: str) -> list[int]:
+        return self.hf(text, add_special_tokens=False).input_ids  # type: ignore[return-value]
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """The ids of `encode_packed`, one list for each prompt."""
@@ -93,10 +133,11 @@ class PromptTokenizer:
         pieces: dict[str, int] = {}
         members, offsets = [], [0]
         for prompt in prompts:
-            for piece in (prompt,) if isinstance(prompt, str) else prompt:
+            inside = (prompt,) if isinstance(prompt, str) else prompt
+            for piece in (self.frame.opening, *inside, self.frame.closing):
                 members.append(pieces.setdefault(piece, len(pieces)))
             offsets.append(len(members))
-        frame = {"before": self.before, "after": self.after}
+        frame = {"before": self.frame.before, "after": self.frame.after}
         return self._assembler(list(pieces), members, offsets, **frame, threads=threads)
 
     @property
@@ -193,7 +234,7 @@ def _is_local_by_design(core: FastTokenizer) -> bool:
     normalizers, splitters = (_flat(described[name]) for name in ("normalizer", "pre_tokenizer"))
     known = {part["type"] for part in normalizers} <= LOCAL_NORMALIZERS
     known &= {part["type"] for part in splitters} <= LOCAL_PRE_TOKENIZERS
-    if not known or "(?<" in str(splitters):  # (?<: a pattern that looks behind itself
+    if not known or _looks_around(str(splitters)):
         return False
     marks = [(p["pattern"].get("String"), p["content"]) for p in normalizers if p["type"] == "Replace"]
     marks += [(" ", part["replacement"]) for part in splitters if part["type"] == "Metaspace"]
@@ -205,6 +246,11 @@ def _is_local_by_design(core: FastTokenizer) -> bool:
     spans = (token for token in vocabulary if space in token[1:])
     read = decoders.ByteLevel().decode if in_bytes else lambda token: token[0].replace(space, " ")
     return space in vocabulary and not any(re.search(f"[^{BLANK}] ", read([token])) for token in spans)
+
+
+def _looks_around(patterns: str) -> bool:
+    """Whether a regular expression looks further than at the next character, as only `\\s+(?!\\S)` may."""
+    return re.search(r"\(\?(?:<?=|<?!)", re.sub(r"\(\?!\\+S\)", "", patterns)) is not None
 
 
 def _flat(part: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -35,14 +35,29 @@ MASKING = [
     ("in the ratio 3:10 or so", ["3", "10"], []),
     ("the set {1,2,3}", ["1", "2", "3"], []),
     ("It was -5 degrees", ["5"], []),
-    ("at 5 pm", ["5"], []),
+    ("at 5 pm or 4 o'clock, nine a.m.", [], ["time"] * 3),
     ("I paid 7.", ["7"], []),
     ("3(x) and (4)", ["3", "4"], []),
     ("He had at least 15 left", ["15"], []),
     (r"\sqrt{16} is", ["16"], []),
     ("x_1 and x_{12}", [], ["subscript"] * 2),
     ("a_{i + 3} grows", [], ["subscript"]),
-    (r"\log_2 8", ["8"], ["subscript"]),
+    (r"\log_2 8, \log_{10} 100, \ln 5", [], ["subscript", "argument"] * 2 + ["argument"]),
+    (r"\max\{3, 5\} of \sin{30} and \sin \frac12", [], ["argument"] * 4),
+    (r"\binom{8}{4} \pmod 7, \pmod{7}", [], ["argument"] * 4),
+    (r"\hspace{5 mm} 6", ["6"], ["code"]),
+    (r"0.\overline{36}", [], ["part of a longer number"] * 2),
+    ("5'6\" tall", [], ["part of a longer number"] * 2),
+    ("240,5 km und 1.250,50 oder 1 250,75", [], ["part of a longer number"] * 7),
+    ("(1,2) and {3,4}", ["1", "2", "3", "4"], []),
+    ("3 and a half hours", [], ["part of a longer number", "idiom"]),
+    ("two and a half hours", ["two and a half"], []),
+    ("one and a half hours", ["one and a half"], []),
+    ("his twenty-first birthday, the one hundred and second", [], ["ordinal"] * 2),
+    ("half a million cats", ["half a million"], []),
+    ("Half of them run, the other half walk", ["Half", "half"], []),
+    ("the other half walk", [], ["reference"]),
+    ("until 2019, not 2019 people", [], ["date"] * 2),
     ("when x < 5", [], ["bound"]),
     ("when 3 <= x", [], ["bound"]),
     (r"for $1 \le n \leq 100$", [], ["bound"] * 2),
@@ -107,7 +122,7 @@ MASKING = [
     ("2020年5月3日, 7个", ["7"], ["date"] * 3),
     ("사과 5개", ["5"], []),
     ("½ of 2½ and 3", ["3"], ["part of a longer number"]),
-    ("1,234,5 and 12,34", ["1,234", "5", "12", "34"], []),
+    ("1,234, 5 and 12, 34", ["1,234", "5", "12", "34"], []),
     ("123456789012345678 grains", ["123456789012345678"], []),
     ("1234567890123456789 grains of 2", ["2"], []),
     ("She has three cats", ["three"], []),
@@ -115,6 +130,7 @@ MASKING = [
     ("two hundred and five feet", ["two hundred and five"], []),
     ("a hundred thousand cats", ["a hundred thousand"], []),
     ("two thousand five hundred feet", ["two thousand five hundred"], []),
+    ("two million five hundred thousand and six", ["two million five hundred thousand and six"], []),
     ("a three-day trip", ["three"], []),
     ("half as many", ["half"], []),
     ("Half of them", ["Half"], []),
@@ -200,6 +216,18 @@ def test_values_are_exact(number: str, value: str) -> None:
         ("5 dollars", "money"),
         ("5€", "money"),
         ("$5 + x$", "count"),
+        ("$3, 7$", "count count"),
+        (r"\$5 and \$7", "money money"),
+        ("($5) for $7", "money money"),
+        ("$5-$7", "money money"),
+        ("a 5-dollar bill", "money"),
+        ("5₹", "money"),
+        ("5-percent", "percent"),
+        ("5 per cent", "percent"),
+        ("5 times as", "multiple"),
+        ("five times more", "multiple"),
+        ("1/2 of", "multiple"),
+        ("0.5 km", "count"),
         (r"$5$ apples", "count"),
         ("5%", "percent"),
         (r"5 \%", "percent"),
@@ -209,7 +237,95 @@ def test_values_are_exact(number: str, value: str) -> None:
     ],
 )
 def test_roles(problem: str, role: str) -> None:
-    assert [n.role for n in text.find_numbers([problem])[0]] == [role]
+    assert [n.role for n in text.find_numbers([problem])[0]] == role.split()
+
+
+# A text with a gap, the words that fill it, and what the first number is skipped for.
+LISTS = [
+    (
+        "in {} 5 we",
+        "problem question example figure table chapter section part equation theorem lemma",
+        "label",
+    ),
+    ("in {} 5 we", "step case room gate apartment suite locker grade district level route highway", "label"),
+    ("in {} 5 we", "interstate flight channel platform option choice version page phase round", "label"),
+    ("in {} 5 we", "stage zone ward house lane size fig. eq. apt. no.", "label"),
+    ("on {} 5 we", "January February March April May June July August September October", "date"),
+    ("on {} 5 we", "November December Jan Feb Mar Apr Jun Jul Aug Sept Sep Oct Nov Dec", "date"),
+    ("{} 1999 we", "in since until till by during year before after", "date"),
+    ("the {} of 1999 we", "end start beginning spring summer fall autumn winter class", "date"),
+    ("from 1999 {} 2005", "to and until through", "date"),
+    ("{} 1999 to 2005", "from between", "date"),
+    ("in {} we", "1500 1599 1600 1950 2000 2099", "date"),
+    ("it was {} we", "8:30 12:05:59 0:00", "time"),
+    ("\\{} 5", "log ln lg exp sin cos tan cot sec csc arcsin arccos arctan gcd lcm min max det", "argument"),
+    ("x {} 5", "< > ≤ ≥ ⩽ ⩾ ≦ ≧ <= >= \\leqslant \\geqslant \\leq \\geq \\le \\ge \\lt \\gt", "bound"),
+    ("x < {}5", "$ £ € ¥ - +", "bound"),
+    ("the 5{} of it", "st nd rd th ths rds", "ordinal"),
+    ("see \\{}{{5}}", "begin end label ref cite hspace vspace color textcolor", "code"),
+    (
+        "one {} it",
+        "of and or another day morning night evening afternoon side that who which is was",
+        "pronoun",
+    ),
+    (
+        "one {} it",
+        "are were has had will would can could did does in on at to for from with by as",
+        "pronoun",
+    ),
+    (
+        "one {} it",
+        "but because if when where while than every each after before so then he she it",
+        "pronoun",
+    ),
+    ("one {} it", "they we i you this these those the a an", "pronoun"),
+    ("{} one pen", "the this that these those each every any no which a an another other", "pronoun"),
+    ("{} one pen", "his her their its my your our", "pronoun"),
+    ("{} two pens", "the these those all both other any either", "reference"),
+    ("{} 5 pens", "these those other", "reference"),
+    ("{} half of it", "the first second third last next each every this that", "idiom"),
+    ("half {} it", "past more dozens off", "idiom"),
+    ("twice{}", "-weekly", "idiom"),
+    ("twice {} it", "times", "idiom"),
+    ("the twenty-{}", "first second third fourth fifth sixth seventh eighth ninth", "ordinal"),
+    ("a dozen here, 3 {} there", "dozen dozens", "repeated"),
+]
+
+
+@pytest.mark.usefixtures("served_by")
+@pytest.mark.parametrize(("gap", "words", "reason"), LISTS, ids=[f"{g} {w[:12]}" for g, w, _ in LISTS])
+def test_every_word_of_the_rules(gap: str, words: str, reason: str) -> None:
+    for word in words.split(" "):
+        (found,) = text.find_numbers([gap.format(word)])
+        assert found and found[0].skip == reason, gap.format(word)
+
+
+VALUES = {
+    "one two three four five six seven eight nine ten eleven twelve thirteen": range(1, 14),
+    "fourteen fifteen sixteen seventeen eighteen nineteen": range(14, 20),
+    "twenty thirty forty fifty sixty seventy eighty ninety": range(20, 100, 10),
+    "thirds quarters fourths fifths sixths sevenths eighths ninths tenths": [3, 4, 4, 5, 6, 7, 8, 9, 10],
+    "twelfths twentieths hundredths": [12, 20, 100],
+}
+
+
+@pytest.mark.usefixtures("served_by")
+@pytest.mark.parametrize("names", VALUES)
+def test_every_number_word(names: str) -> None:
+    for name, value in zip(names.split(), VALUES[names], strict=True):
+        share = name.endswith("s") and name != "six"
+        (found,) = text.find_numbers([f"two-{name} of it" if share else f"{name} pens"])
+        assert [n.value for n in found] == [Fraction(2, value) if share else value]
+
+
+WHOLE = ("as", "the", "that", "this", "what", "his", "her", "its", "their", "my", "your", "our", "an", "a")
+
+
+@pytest.mark.usefixtures("served_by")
+@pytest.mark.parametrize("word", WHOLE)
+def test_what_a_half_is_said_of(word: str) -> None:
+    (hidden,) = text.hide_numbers([f"half {word} pen"], [0])
+    assert [h.known.replace(h.variable, "V") for h in hidden] == [f"V times {word} pen"]
 
 
 # --- hiding ---
@@ -249,6 +365,8 @@ def check_hidden(problem: str, hidden: Sequence[Hidden]) -> None:
         ("5 cats at $5, then 5 more", ["V cats at $5, then V more", "5 cats at $V, then 5 more"]),
         ("half as many, twice a week", ["V times as many, twice a week", "half as many, V times a week"]),
         ("half of 7", ["V of 7", "half of V"]),
+        ("Half of it, the other half walk", ["V of it, the other V walk"]),
+        ("3 times as many, thrice as old", ["V times as many, V times as old"]),
         ("Ann has two cats. The two cats", ["Ann has V cats. The V cats"]),
         ("x_1 only", []),
     ],
@@ -298,7 +416,9 @@ early mid- year is was class end st nd th ths percent dollars cent one two three
 ninety all other twenty-one hundred thousand million a half dozen dozens twice thrice times third thirds
 quarter hundredth as
 that each every other both these any One Two HALF A one's one-way another ratio : 8:30 12:05:59 1:2
-2021-07-04 12/25/2020 [asy] [/asy] http://x.y/3 \\begin{3} \\ref{a5} ' ’ “ . , ! ? f x_1 V é ß ſ K İ 你好 个 ค
+2021-07-04 12/25/2020 [asy] [/asy] http://x.y/3 \\begin{3} \\ref{a5} ' ’ “ . , ! ? f o'clock a.m.
+pm \\overline{ \\binom{8}{ \\log_{10} \\max\\{ 240,5 $3 3$ \\$ 5' -dollar per cent
+x_1 V é ß ſ K İ 你好 个 ค
 ١ ² ⁴ ½ ๕ 🙂 km apples
 """)
 PIECES = [*MARKS, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]

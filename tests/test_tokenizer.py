@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers_made import KINDS, QWEN3, corpus, gpt2, wrapped
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -57,9 +57,10 @@ def test_text_is_never_special(text):
     tokenizer = chat()
     (ids,) = tokenizer.encode([text])
     special = {tokenizer.hf.convert_tokens_to_ids(t) for t in ("<pad>", "<|im_start|>", "<|im_end|>")}
-    content = ids[len(tokenizer.before) : len(ids) - len(tokenizer.after)]
+    frame = tokenizer.frame
+    content = ids[len(frame.before) : len(ids) - len(frame.after)]
     assert not special & set(content)
-    assert tokenizer.decode([content]) == [text]
+    assert tokenizer.decode([content]) == [frame.opening + text + frame.closing]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -124,12 +125,13 @@ def forbidden(kind: str) -> set[int]:
 
 def expected(kind: str, text: str) -> list[int]:
     copy, spelled = whole(kind)
+    text = made(kind).frame.opening + text + made(kind).frame.closing
     content = [i for t in copy.encode(text, add_special_tokens=False).ids for i in spelled.get(t, [t])]
-    return made(kind).before + content + made(kind).after
+    return made(kind).frame.before + content + made(kind).frame.after
 
 
 def content(kind: str, ids: list[int]) -> list[int]:
-    return ids[len(made(kind).before) : len(ids) - len(made(kind).after)]
+    return ids[len(made(kind).frame.before) : len(ids) - len(made(kind).frame.after)]
 
 
 ALL = ["qwen3", *KINDS]
@@ -200,7 +202,7 @@ def test_dual_prompts_of_real_questions(kind: str, built: bool, monkeypatch: pyt
     local = kind != "unigram"
     counts, size = tokenizer.counts, len(prompts)
     assert (tokenizer.local, counts.sequences, counts.whole) == (local, size, 0 if local else size)
-    assert size <= counts.windows <= 3 * size if local else counts.windows == 0
+    assert size <= counts.windows <= 4 * size if local else counts.windows == 0
     assert counts.learned <= counts.lookups / 2 if local else counts.lookups == size
     again = tokenizer.encode_packed(["".join(pieces) for pieces in prompts], threads=2)
     assert again.lists() == found and (again.ids.dtype, again.cu_seqlens.dtype) == (np.int64, np.int32)
@@ -212,14 +214,18 @@ def test_hostile_text_stays_text(kind: str) -> None:
         ids = content(kind, made(kind).encode([f"a{word}b {word}"])[0])
         assert ids and not forbidden(kind) & set(ids)
         if kind != "unigram" and word != "\u2581":
-            assert normalize("NFC", made(kind).decode([ids])[0]) == normalize("NFC", f"a{word}b {word}")
+            frame = made(kind).frame
+            text = f"{frame.opening}a{word}b {word}{frame.closing}"
+            assert normalize("NFC", made(kind).decode([ids])[0]) == normalize("NFC", text)
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_plain_text_has_the_ids_that_transformers_gives_it(kind: str) -> None:
     plain = [question for question in corpus() if "apple" not in question][:100]
     found = [content(kind, ids) for ids in made(kind).encode(plain)]
-    assert found == made(kind).hf(plain, add_special_tokens=False).input_ids
+    frame = made(kind).frame
+    chats = [frame.opening + text + frame.closing for text in plain]
+    assert found == made(kind).hf(chats, add_special_tokens=False).input_ids
 
 
 def test_an_end_token_that_is_also_the_unknown_one_is_spelled_out() -> None:
@@ -328,3 +334,35 @@ def test_tokenizers_without_a_rule_or_a_core_are_asked_for_whole_texts() -> None
     tokenizer = PromptTokenizer(Slow())  # type: ignore[arg-type]
     assert tokenizer.encode([("a b", "c"), "d"]) == [hf("a bc").input_ids, hf("d").input_ids]
     assert (tokenizer.local, tokenizer.counts.whole) == (False, 2)
+
+
+TEMPLATES = {
+    "plain": "User: {{ messages[0].content }}\nAssistant:",
+    "brackets": "<s>[ASK] {{ messages[0].content }} [/ASK]",
+    "lines": "<s><|user|>\n{{ messages[0].content }}</s>\n<|assistant|>\n",
+    "glued": "<s>{{ messages[0].content }}</s>",
+}
+MESSAGES = ["Hello", "5 pears, 7 more", " x ", "\nIs it?\n", "'Tis", "[/ASK]", "\u0301e", "a  b"]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_prompts_have_the_ids_of_the_whole_chat(kind, template):
+    hf = KINDS[kind]()
+    hf.chat_template = TEMPLATES[template]
+    tokenizer = PromptTokenizer(hf)
+    for message in MESSAGES:
+        chat = [{"role": "user", "content": message}]
+        whole = hf.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)
+        assert tokenizer.encode([message, (message[:1], message[1:])]) == [whole, whole]
+
+
+def test_a_template_that_cannot_be_joined_is_said_so(monkeypatch):
+    hf = KINDS["gpt2"]()
+    hf.add_tokens([AddedToken("<u>", rstrip=True), AddedToken("</u>", lstrip=True)])
+    hf.chat_template = "<u> th{{ messages[0].content }}"
+    monkeypatch.setattr("dupo.tokenizer.SAMPLES", ["e", "at"])  # the, that
+    with pytest.warns(UserWarning, match="apply_chat_template"):
+        assert PromptTokenizer(hf).encode(["x"])
+    hf.chat_template = "<u>a{{ messages[0].content }}b</u>"
+    assert PromptTokenizer(hf).frame.opening == "a"

@@ -188,7 +188,10 @@ def test_dual_prompts_show_the_answer_and_ask_for_the_variable(make: Make) -> No
             assert prompt.count(dual.variable) > dual.known.count(dual.variable)
             assert dual.unknown not in prompt.replace(dual.known, "")
             shapes.add(prompt.replace(dual.known, "").replace(dual.variable, ""))
-    assert len(shapes) == len(TEMPLATES) >= 3
+    assert len(shapes) == len(TEMPLATES) >= 4
+    (dual,) = task.duals(Problem("x", "Ann has 5 pens."))
+    asked = {make(questions(4), seed=seed).dual_prompt(Problem("x", ""), dual, "1") for seed in range(30)}
+    assert len(asked) == len(TEMPLATES)
 
 
 def test_the_primal_prompt_asks_for_steps_and_a_box(make: Make) -> None:
@@ -207,6 +210,9 @@ def test_the_primal_prompt_asks_for_steps_and_a_box(make: Make) -> None:
         ("(72, 48)", "(72, Vqk)"),
         ("72 of 48.0 clips", "72 of Vqk clips"),
         ("(72, 148)", "(72, 148)"),
+        ("48 and 48 of 148", "Vqk and Vqk of 148"),
+        ("(72, forty-eight)", "(72, Vqk)"),
+        ("(72, 4800%)", "(72, Vqk%)"),
         ("monday", "monday"),
     ],
 )
@@ -300,10 +306,11 @@ def test_prompts_of_gsm8k_have_the_ids_of_whole_strings(data_dir: Path) -> None:
     asked = [(p, dual) for p in task.train for dual in task.duals(p)]
     prompts = [task.dual_prompt(p, dual, str(p.gold)) for p, dual in asked]
     prompts += [task.prompt(p) for p in task.train]
-    strings = ["".join(prompt) for prompt in prompts]
+    frame = tokenizer.frame
+    strings = ["".join([frame.opening, *prompt, frame.closing]) for prompt in prompts]
     found = tokenizer.encode(prompts)
     for at in range(0, len(strings), 4096):
         whole = tokenizer.hf(strings[at : at + 4096], add_special_tokens=False).input_ids
-        framed = [[*tokenizer.before, *ids, *tokenizer.after] for ids in whole]
+        framed = [[*frame.before, *ids, *frame.after] for ids in whole]
         assert found[at : at + 4096] == framed
     assert len(prompts) > 34_000 and tokenizer.counts.whole == 0

@@ -13,30 +13,36 @@ chooses between them.
     digits  numbers in digits                    words   numbers in English words
 """
 
+import re
 from collections import Counter
 from fractions import Fraction
 from typing import NamedTuple
 
-from dupo.numbers.base import LOWER, REASONS, ROLES, Number
+from dupo.numbers.base import END, LOWER, REASONS, ROLES, Number
 from dupo.numbers.digits import find_areas, find_digits
-from dupo.numbers.words import find_words
+from dupo.numbers.rules import YEAR, formula_marks
+from dupo.numbers.words import OF_WHOLE, TIMES, find_words
 
 __all__ = ["REASONS", "ROLES", "Hidden", "Number", "find_numbers", "hide_numbers"]
 
-VISIBLE = frozenset({"word", "bound"})  # stays readable beside a hidden number of the same value and role
+# What stays readable beside a hidden number of the same value and role; "repeated": dozens.
+VISIBLE = frozenset({"word", "bound", "repeated"})
 UNJOINED = frozenset({None, "reference"})
 
 
 def find_numbers(text: str) -> list[Number]:
     """The numbers of a text from left to right, each with the reason why it may not be hidden, if any."""
-    areas = find_areas(text)
-    found = sorted([*find_digits(text, areas), *find_words(text, areas)])
+    areas, marks = find_areas(text), formula_marks(text)
+    found = sorted([*find_digits(text, areas, marks), *find_words(text, areas, marks)])
     free = Counter((n.value, n.role) for n in found if n.skip is None)
     seen = {(n.value, n.role) for n in found if n.skip in VISIBLE}
-
     seen |= {key for key, count in free.items() if count > 1 and key[0] == 1}
 
+    years = {n.value for n in found if n.skip == "date"}
+
     def joined(n: Number) -> Number:
+        if n.skip is None and n.value in years and re.fullmatch(YEAR, n.surface):
+            return n._replace(skip="date")
         key = (n.value, n.role)
         if n.skip in UNJOINED and key in free:
             return n._replace(skip="repeated" if key in seen else None)
@@ -59,7 +65,9 @@ class Hidden(NamedTuple):
     numbers: tuple[Number, ...]
 
 
+BEFORE_WHOLE = re.compile(rf" (?:{'|'.join(sorted(OF_WHOLE - {'of'}))}){END}", re.A | re.I)
 LETTERS = "bcdfghjkmnpqrstvwxz"  # no vowels: a name never reads as a word; no l, which looks like 1
+WORDS = frozenset({"hs", "cr", "pn"})  # VHS, VCR and VPN are words
 MASK64 = 2**64 - 1
 
 
@@ -91,7 +99,7 @@ def _fresh_letters(taken: str, state: int) -> str:
         for _ in range(2 + tries // 20):
             rest, letter = divmod(rest, len(LETTERS))
             letters += LETTERS[letter]
-        if f"v{letters}" not in taken:
+        if f"v{letters}" not in taken and letters not in WORDS:
             return letters
         tries += 1
 
@@ -106,7 +114,8 @@ def _hide(text: str, variable: str, group: list[Number]) -> Hidden:
 
 def shown(text: str, number: Number, variable: str) -> str:
     """What stands for a number: "half as many" becomes "Vqk times as many"."""
-    times = number.role == "multiple" and text[number.end : number.end + 3] != " of"
+    times = number.surface.lower() in TIMES or BEFORE_WHOLE.match(text, number.end)
+    times = times and number.role == "multiple"
     return f"{variable} times" if times else variable
 
 

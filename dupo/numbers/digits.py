@@ -25,7 +25,7 @@ AREAS = [
     ("time", re.compile(r"(?<![0-9:])[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?![0-9:])")),
     ("code", re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.S)),
     ("code", re.compile(rf"https?://(?:(?!{SPACE})[\s\S])+")),
-    ("code", re.compile(r"\\(?:begin|end|label|ref|cite)\{[^{}]*\}")),
+    ("code", re.compile(r"\\(?:begin|end|label|ref|cite|hspace|vspace|color|textcolor)\{[^{}]*\}")),
 ]
 
 
@@ -40,7 +40,7 @@ def find_areas(text: str) -> list[Area]:
     return sorted(areas + bracket_areas(text))
 
 
-def find_digits(text: str, areas: Sequence[Area]) -> Iterator[Number]:
+def find_digits(text: str, areas: Sequence[Area], marks: frozenset[int]) -> Iterator[Number]:
     """The numbers in digits from left to right."""
     inside = Inside(areas)
     for match in NUMBER.finditer(text):
@@ -49,7 +49,7 @@ def find_digits(text: str, areas: Sequence[Area]) -> Iterator[Number]:
             continue
         start, end = match.span()
         skip = inside.reason(start) or reason_around(text, start, end)
-        yield Number(start, end, match[0], value, role_of(text, start, end), skip)
+        yield Number(start, end, match[0], value, role_of(text, (start, end, value), marks), skip)
 
 
 def number_value(match: re.Match[str], most: int = MAX_DIGITS) -> Fraction | None:

@@ -1,6 +1,7 @@
 """What stands around a number in digits, and what it therefore is. Twin of csrc/rules.cpp."""
 
 import re
+from fractions import Fraction
 from typing import NamedTuple
 
 from dupo.numbers.base import END, LETTER, SPACE, START, THIN, WORDLIKE, Area, before
@@ -12,12 +13,14 @@ MONTHS = (
 LABELS = (
     "problem|question|example|figure|table|chapter|section|part|equation|theorem|lemma|step|case"
     "|room|gate|apartment|suite|locker|grade|district|level|route|highway|interstate|flight|channel|platform"
-    "|option|choice|version|page|phase|round|stage|zone|ward|house|lane"
+    "|option|choice|version|page|phase|round|stage|zone|ward|house|lane|size"
 )
 SHORT_LABELS = "fig|eq|apt|no"
-FUNCTIONS = "log|ln|lg|exp|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|gcd|lcm|min|max|det"
+FUNCTIONS = "log|ln|lg|exp|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|gcd|lcm|min|max|det|pmod|bmod"
+SUBSCRIPT = r"(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?"
 BOUND = r"(?:[<>≤≥⩽⩾≦≧]=?|\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt)(?![A-Za-z]))"
 SIGN = "[$£€¥]"
+LISTS, CLOSING = r"0-9.,(\[{$", r")\]}$"  # before and after numbers that are listed
 YEAR = "(?:1[5-9][0-9][0-9]|20[0-9][0-9])"
 YEAR_WORDS = (
     "in|since|until|till|by|during|year|before|after"
@@ -61,11 +64,19 @@ RULES = [
     _rule("date", rf"{START}(?:{MONTHS})\.?{SPACE}(?:[0-9][0-9]?(?:st|nd|rd|th)?,?{SPACE})?"),
     _rule("date", after=rf"{SPACE}(?:of{SPACE})?(?:{MONTHS}){END}|[月日]"),
     _rule("ordinal", after=rf"(?:st|nd|rd|ths|th|rds){END}"),
-    _rule("argument", rf"\\(?:{FUNCTIONS})"),
+    _rule("time", after=rf"{SPACE}?(?:o['’]clock|[ap]m|[ap]\.m\.){END}", any_case=True),
+    _rule("argument", rf"\\(?:{FUNCTIONS}){SUBSCRIPT} *"),
     _rule("word", rf"(?<!\\)(?<!{LETTER}){LETTER}+|{LETTER}-|[@&\\]|[0-9][eE]\+"),
     _rule("word", after=rf"{LETTER}|_"),
-    _rule("part of a longer number", "[0-9][./]", ""),
-    _rule("part of a longer number", after="[¼-¾⅐-⅞]|[./][0-9]"),
+    _rule("part of a longer number", "[0-9][./'’′]"),
+    _rule("part of a longer number", after=rf"[¼-¾⅐-⅞]|[./'’′][0-9]|\.\\overline| and a half{END}"),
+    # 240,5: a decimal comma, where no list stands in brackets or goes on
+    _rule("part of a longer number", rf"(?:\A|[^{LISTS}])", rf",[0-9][0-9]?(?![0-9,{CLOSING}])"),
+    _rule(
+        "part of a longer number",
+        rf"(?:\A|[^{LISTS}])[0-9][0-9.]*,",
+        rf"(?:(?<=,[0-9])|(?<=,[0-9][0-9]))(?![0-9,{CLOSING}])",
+    ),
     _rule("reference", rf"{START}(?:these|those|other){SPACE}", any_case=True),
 ]
 # Only for what looks like a year.
@@ -94,12 +105,14 @@ YEAR_RULES = [
     _rule("date", after="年"),
 ]
 
-GROUP = re.compile(rf"{THIN}[0-9]{{3}}(?![0-9]|,[0-9])")
+GROUP = re.compile(rf"{THIN}[0-9]{{3}}(?![0-9]|,[0-9]{{3}})")
 GROUPED = re.compile(rf"(?<![0-9])[0-9]{{1,3}}{THIN}\Z")
-PERCENT = re.compile(rf"{SPACE}?(?:\\?%|percent{END})")
+PERCENT = re.compile(rf"(?:{SPACE}|-)?(?:\\?%|per ?cent{END})")
 CURRENCY = re.compile(rf"[$£€¥₹]{SPACE}?\Z")
-FORMULA = re.compile(rf"{SPACE}*[-+*/=^\\$}}]")  # the $ before it opens a formula
-COINS = re.compile(rf"{SPACE}?(?:[€£¥₹]|(?:dollars?|cents?|euros?){END})")
+DOLLAR = re.compile(r"(?<!\\)\$")
+BLANK = re.compile(SPACE)
+TIMES = re.compile(rf"{SPACE}times{END}")
+COINS = re.compile(rf"(?:{SPACE}|-)?(?:[€£¥₹]|(?:dollars?|cents?|euros?){END})")
 
 BRACKET = re.compile(r"[][(){}]")
 CLOSES = {")": "(", "}": "{", "]": "["}
@@ -112,6 +125,8 @@ OPENS = [
             r"(?:\\left|\\big)?\Z"
         ),
     ),
+    ("{", "argument", re.compile(rf"\\(?:{FUNCTIONS}|[dt]?binom){SUBSCRIPT} *(?:\{{[^{{}}]*\}})?\\?\Z")),
+    ("{", "part of a longer number", re.compile(r"\\overline\Z")),
     ("{", "subscript", re.compile(r"_ *\Z")),
     ("{", "power", re.compile(r"\^ *\Z")),
     ("[", "power", re.compile(r"\\sqrt\Z")),
@@ -141,11 +156,32 @@ def follows_label(near: str) -> bool:
     return any(r.before.search(near) for r in RULES if r.reason == "label" and r.before)
 
 
-def role_of(text: str, start: int, end: int) -> str:
-    """What the number at text[start:end] is used as; "multiple" is for the caller to say."""
+def formula_marks(text: str) -> frozenset[int]:
+    """Places of the $ that open and close formulas. Pandoc's rule: no space inside beside either, no digit
+    after the one that closes. Every other $ is a currency."""
+    places = [m.start() for m in DOLLAR.finditer(text)]
+    marks: set[int] = set()
+    k = 0
+    while k + 1 < len(places):
+        start, end = places[k : k + 2]
+        inside = text[start + 1 : end]
+        blank = not inside or BLANK.match(inside[0]) or BLANK.match(inside[-1])
+        k += 1
+        if not blank and text[end + 1 : end + 2] not in set("0123456789"):
+            marks |= {start, end}
+            k += 1
+    return frozenset(marks)
+
+
+def role_of(text: str, number: tuple[int, int, Fraction], marks: frozenset[int]) -> str:
+    """What a number (start, end, value) is used as. marks: `formula_marks` of the text."""
+    start, end, value = number
     if PERCENT.match(text, end):
         return "percent"
-    priced = CURRENCY.search(before(text, start)) and not FORMULA.match(text, end)
+    if TIMES.match(text, end) or (value.denominator > 1 and text.startswith(" of", end)):
+        return "multiple"
+    sign = CURRENCY.search(before(text, start))
+    priced = sign is not None and start - len(sign[0]) not in marks
     return "money" if priced or COINS.match(text, end) else "count"
 
 

@@ -27,6 +27,8 @@ PARTS = {"half": 2, "quarter": 4, "twelfth": 12, "twentieth": 20, "hundredth": 1
 PARTS |= _numbered("third fourth fifth sixth seventh eighth ninth tenth", 3)
 PARTS |= {part + "s": k for part, k in PARTS.items() if part != "half"}
 TIMES = {"twice": 2, "thrice": 3}
+WHOLES = {"dozen": 12, "hundred": 100, **SCALES}  # half a ...
+ORDINALS = _set("first second third fourth fifth sixth seventh eighth ninth")
 
 # Words beside a number in words that tell whether it is a quantity.
 DETERMINERS = _set(
@@ -43,6 +45,7 @@ NOT_OF_WHOLE = _set("the first second third other another last next each every t
 
 WORD = re.compile(rf"{START}[A-Za-z]+{END}")
 SENTENCE_START = re.compile(rf"(?:\A|[.!?:;\n])(?:{SPACE}|[\"'“”‘’(*])*\Z")
+TIME = re.compile(rf"{SPACE}?(?:o['’]clock|[ap]m|[ap]\.m\.){END}", re.A | re.I)
 IN_WORD = re.compile(rf"{WORDLIKE}[-'’]\Z|[@&\\#]\Z")
 CLITIC = re.compile(rf"['’]{LETTER}")
 HYPHENED = re.compile(rf"-{LETTER}")
@@ -96,14 +99,14 @@ class _Words:
             value, size = value * 100 + more, size + 1 + used
         return value, size
 
-    def _cardinal(self, k: int) -> tuple[int, int]:
-        """(value, words) of the whole number that starts with word k; (0, 0): there is none."""
+    def _cardinal(self, k: int, limit: int = 10**12) -> tuple[int, int]:
+        """(value, words) of the whole number below `limit` that starts with word k; (0, 0): there is none."""
         value, size = self._below_1000(k)
         if not size and self._is_a(k) and self.at(k + 1, k) in SCALES:
             value, size = 1, 1
-        scale = SCALES.get(self.at(k + size, k + size - 1)) if size else None
-        if scale:
-            more, used = self._more(k + size + 1, self._below_1000)
+        scale = SCALES.get(self.at(k + size, k + size - 1), limit) if size else limit
+        if scale < limit:
+            more, used = self._more(k + size + 1, lambda k: self._cardinal(k, scale))
             value, size = value * scale + more, size + 1 + used
         return value, size
 
@@ -121,9 +124,10 @@ class _Words:
         """The number that starts with word k."""
         word, second = self.words[k].lower, self.at(k + 1, k)
         if word == "half":
-            dozen = k + 1 if second == "dozen" else k + 2
-            if self.at(dozen, dozen - 1) == "dozen" and (dozen == k + 1 or second == "a"):
-                return Phrase(dozen + 1, Fraction(6), "dozen")
+            last = k + 2 if second == "a" else k + 1
+            units = WHOLES.get(self.at(last, last - 1), 0)
+            if units:
+                return Phrase(last + 1, Fraction(units, 2), "dozen" if units == 12 else "cardinal")
             return Phrase(k + 1, Fraction(1, 2), "share")
         if word in TIMES:
             return Phrase(k + 1, Fraction(TIMES[word]), "times")
@@ -135,9 +139,11 @@ class _Words:
         part = PARTS.get(self.at(k + size, k + size - 1)) if size == 1 and value < 10 else None
         if part:
             return Phrase(k + 2, Fraction(value, part), "share")
+        if size and [self.at(k + size + i, k + size + i - 1, " ") for i in range(3)] == ["and", "a", "half"]:
+            return Phrase(k + size + 3, Fraction(2 * value + 1, 2), "cardinal")
         return Phrase(k + size, Fraction(value), "cardinal") if size else None
 
-    def numbers(self, areas: Sequence[Area]) -> Iterator[Number]:
+    def numbers(self, areas: Sequence[Area], marks: frozenset[int]) -> Iterator[Number]:
         k, dozens = 0, sum(w.lower in ("dozen", "dozens") for w in self.words)
         inside = Inside(areas)
         while k < len(self.words):
@@ -149,7 +155,8 @@ class _Words:
             skip = inside.reason(start) or self._reason(k, found, start, end)
             if skip is None and found.kind == "dozen" and dozens > 1:
                 skip = "repeated"
-            role = "multiple" if found.kind in ("share", "times") else role_of(self.text, start, end)
+            multiple = found.kind in ("share", "times")
+            role = "multiple" if multiple else role_of(self.text, (start, end, found.value), marks)
             yield Number(start, end, self.text[start:end], found.value, role, skip)
             k = found.end
 
@@ -162,7 +169,14 @@ class _Words:
             return "label"
         if text[start].isupper() and not SENTENCE_START.search(near):
             return "name"
+        if TIME.match(text, end):
+            return "time"
+        next_word = found.end + 1 if after == "and" else found.end
+        if found.kind == "cardinal" and self.at(next_word, next_word - 1) in ORDINALS:
+            return "ordinal"
         hyphen = bool(HYPHENED.match(text, end))
+        if found.kind == "share" and previous in ("other", "another"):
+            return "reference"
         if found.kind == "share":
             whole = after in OF_WHOLE and previous not in NOT_OF_WHOLE and not hyphen
             return None if whole else "idiom"
@@ -175,17 +189,28 @@ class _Words:
         return "reference" if previous in REFERS else None
 
 
+def number_words(text: str) -> bool:
+    """Whether a text has a number in words, or a unit of them: "and a half", "dozen"."""
+    words = _Words(text)
+    return any(w.lower in WHOLES or words.phrase(k) for k, w in enumerate(words.words))
+
+
 def number_in_words(text: str) -> Fraction | None:
     """The value of a text that starts with a number in words and has no other: "six apples", "half of it"."""
+    if text.lower() == "zero":
+        return Fraction(0)
     words = _Words(text)
     found = words.phrase(0) if words.words and words.words[0].start == 0 else None
     if found is None or any(words.phrase(k) for k in range(found.end, len(words.words))):
         return None
     rest = text[words.words[found.end - 1].end :]
+    unit = words.at(found.end, found.end - 1)
+    if unit in WHOLES and found.kind == "cardinal":  # two dozen
+        return found.value * WHOLES[unit]
     allowed = r"(?: (?:of|as) .*)?" if found.kind in ("share", "times") else r"[^\W\d_ .,'’-]*(?: .*)?"
     return found.value if re.fullmatch(allowed, rest) else None
 
 
-def find_words(text: str, areas: Sequence[Area]) -> Iterator[Number]:
+def find_words(text: str, areas: Sequence[Area], marks: frozenset[int]) -> Iterator[Number]:
     """The numbers in words from left to right."""
-    return _Words(text).numbers(areas)
+    return _Words(text).numbers(areas, marks)

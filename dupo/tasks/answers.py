@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from dupo.numbers.base import NEAR
 from dupo.numbers.digits import NUMBER, number_value
-from dupo.numbers.words import number_in_words
+from dupo.numbers.words import number_in_words, number_words
 
 MAX_DIGITS = 100  # of one number of an answer
 MAX_PLACES = 12  # a decimal with more places is written as a fraction
@@ -42,7 +42,13 @@ def write(value: Fraction) -> str:
     return sign + (f"{digits[:-places]}.{digits[-places:]}" if places else digits)
 
 
-SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+SCALES["trillion"] = 10**12
+SCALE = re.compile(rf"\s({'|'.join(SCALES)})s?\b")
+THIN = "[\u00a0\u2009\u202f]"
+GROUPED = re.compile(
+    rf"(?<![0-9.,])[0-9]{{1,3}}(?:(?:{THIN}[0-9]{{3}})+|(?: [0-9]{{3}}){{2,}}| 000)(?![0-9])"
+)
 # Words of one or two letters that may stand beside a number; any other such word may be a variable.
 SHORT = (
     "a an the is are of in on at by to he she it so we per for was has had be as his her"
@@ -61,7 +67,7 @@ REPLACED = [
     (re.compile(r"(?<=[0-9])(?:\\[,! ]|[\u00a0\u2009\u202f])(?=[0-9]{3})"), ""),
     (re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[()\[\],!;: ]|\\?[$£€¥₹₩¢%]|~|\*\*"), " "),
     (re.compile(r"\\[dtc]frac"), r"\\frac"),
-    (re.compile(r"(?<=[A-Za-z])(?:\^(?:[23]|\{[23]\})|[²³])(?![\w^])(?=[^0-9]*\Z)"), ""),
+    (re.compile(r"(?<=[A-Za-z]) ?(?:\^(?:[23]|\{[23]\})|[²³])(?![\w^])(?=[^0-9]*\Z)"), ""),
 ]
 
 
@@ -79,8 +85,10 @@ def parse_number(text: str) -> Fraction | None:
     negative = before.endswith("-")
     if not _is_prose(before[:-1] if before.endswith(("-", "+")) else before, after):
         return None
-    scale = re.match(r" (thousand|million|billion|trillion)s?\b", after)
-    return value * (-1 if negative else 1) * 10 ** (SCALES[scale[1]] if scale else 0)
+    scale = SCALE.match(after)
+    if after.startswith("!") or number_words(after[scale.end() :] if scale else after):
+        return None  # 3! is 6, and 3 and a half is not 3
+    return value * (-1 if negative else 1) * (SCALES[scale[1]] if scale else 1)
 
 
 def _is_prose(before: str, after: str) -> bool:
@@ -97,13 +105,21 @@ def _is_prose(before: str, after: str) -> bool:
 
 def _cleaned(text: str) -> str:
     """Plain digits and signs, no markup around the value, only the right side of one equation."""
-    text = " ".join("".join(map(_plain, text)).split())
+    text = " ".join(_ascii(text).split())
     for pattern, replacement in REPLACED:
         text = pattern.sub(replacement, text)
-    text = " ".join(text.split()).rstrip(".,;:! ")
+    text = re.sub(r"(?<![0-9])!\Z", "", " ".join(text.split())).rstrip(".,;: ")
     left, equals, right = text.partition("=")
     is_equation = equals and "=" not in right and not left.endswith(("<", ">", "!"))
     return right.strip() if is_equation else text
+
+
+def _ascii(text: str) -> str:
+    """ASCII digits, signs and fractions; 5 000 000 without its spaces."""
+    return GROUPED.sub(lambda group: re.sub(r"[^0-9]", "", group[0]), "".join(map(_plain, text)))
+
+
+VULGAR = {c: f" {Fraction(unicodedata.numeric(c)).limit_denominator(10)}" for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 
 
 def _plain(char: str) -> str:
@@ -113,6 +129,8 @@ def _plain(char: str) -> str:
         return str(unicodedata.decimal(char))
     if char == "−":
         return "-"
+    if char in VULGAR:
+        return VULGAR[char]
     return unicodedata.normalize("NFKC", char) if "\uff01" <= char <= "\uff5e" else char
 
 
@@ -130,15 +148,15 @@ def normalise(text: str) -> str | None:
 
 def last_number(text: str) -> str | None:
     """The last number of a text, normalised, with its sign and the scale word after it."""
-    text = "".join(map(_plain, text))
+    text = _ascii(text)
     for match in reversed(list(ANSWER.finditer(text))):
         value = _value(match)
         if value is not None:
             before = text[max(0, match.start() - 4) : match.start()]
             negative = re.search(r"(?:^|[\s(=$:])-\s?[$£€¥]?$", before)
             after = text[match.end() : match.end() + NEAR]
-            scale = re.match(r"\s(thousand|million|billion|trillion)\b", after)
-            return write(value * (-1 if negative else 1) * 10 ** (SCALES[scale[1]] if scale else 0))
+            scale = SCALE.match(after)
+            return write(value * (-1 if negative else 1) * (SCALES[scale[1]] if scale else 1))
     return None
 
 

@@ -164,6 +164,6 @@ def without_unknown(answer: str, dual: Dual) -> str:
     hidden = parse_number(dual.unknown)
     (numbers,) = find_numbers([answer])
     for number in reversed(numbers):
-        if number.value == hidden:
+        if hidden is not None and number.value in (hidden, 100 * hidden, hidden / 100):
             answer = answer[: number.start] + dual.variable + answer[number.end :]
     return answer
