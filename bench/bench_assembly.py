@@ -45,5 +45,5 @@ def bench_assembly(
     assembler, given = text.Assembler(tokenize, local=True), make(count)
     benchmark.extra_info["texts"] = count  # type: ignore[attr-defined]
     benchmark.pedantic(  # type: ignore[attr-defined]
-        assembler, args=given, kwargs={"threads": threads}, rounds=3, warmup_rounds=1
+        assembler, args=given, kwargs={"threads": threads}, rounds=2, warmup_rounds=1
     )

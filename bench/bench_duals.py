@@ -22,7 +22,7 @@ from dupo.tokenizer import PromptTokenizer, raw_bytes
 
 NAMES = ("Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana")
 THINGS = ("pens", "cups", "eggs", "cats", "books", "stamps")
-PROBLEMS = 300
+PROBLEMS = 100
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ SEQUENCES = 100_000
 TOKEN_BUDGET = 16_384
 FUNCTIONS = {
     "pack": lambda lengths: text.pack(lengths, TOKEN_BUDGET),
-    "packed": lambda lengths: text.packed(ids(lengths[:20_000]), ids(lengths[20_000:40_000] // 2)),
+    "packed": lambda lengths: text.packed(ids(lengths[:4_000]), ids(lengths[4_000:8_000] // 2)),
     "padded": lambda lengths: text.padded(ids(lengths[:1_000]), pad_id=0),
 }
 

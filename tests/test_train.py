@@ -153,7 +153,9 @@ ARMS = {
 }
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(
+    "arm", ["dual", *(pytest.param(name, marks=pytest.mark.slow) for name in list(ARMS)[1:])]
+)
 def test_killed_between_two_steps_and_resumed_equals_never_stopped(arm, warm, tmp_path):
     model = warm / "checkpoint-0"
     options = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "3", *ARMS[arm]]
