@@ -6,8 +6,6 @@
 #include <tuple>
 #include <utility>
 
-#include "cursor.hpp"
-
 namespace dupo {
 namespace {
 
@@ -38,16 +36,6 @@ std::u32string fresh_name(const std::u32string& taken, std::uint64_t state) {
         name[0] = U'V';
         return name;
     }
-}
-
-// "half as many" becomes "Vqk times as many".
-bool takes_times(Text text, const Number& number) {
-    const Text surface = text.substr(number.start, number.end - number.start);
-    if (same(surface, "twice", true) || same(surface, "thrice", true)) return true;
-    Forward f{text.substr(number.end)};
-    return f.one_of(U" ") && f.word({"as", "the", "that", "this", "what", "his", "her", "its", "their", "my",
-                                     "your", "our", "an", "a"},
-                                    true);
 }
 
 Hidden hide(Text text, const std::vector<Number>& numbers, Text name, std::vector<std::size_t> group) {

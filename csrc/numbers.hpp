@@ -1,6 +1,6 @@
 // Numbers in text: which of them may be hidden, and hiding them.
 //
-// Pure C++17. The twin in dupo/numbers.py states every rule and defines every result; the tests hold the two
+// Pure C++17. The twin in dupo/numbers states every rule and defines every result; the tests hold the two
 // equal. Places are code points, as in Python.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace dupo {
 
 enum class Role : std::uint8_t { count, money, percent, multiple };
 
-// In the order of REASONS in dupo/numbers.py; `none`: the number may be hidden.
+// In the order of REASONS in dupo/numbers; `none`: the number may be hidden.
 enum class Reason : std::uint8_t {
     subscript,
     power,
@@ -94,6 +94,9 @@ void find_digits(Text text, const std::vector<Area>& areas, const std::vector<st
 // words.cpp
 void find_words(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& marks,
                 std::vector<Number>& found);
+
+// Whether what stands for a multiple needs "times": "half as many" becomes "Vqk times as many".
+bool takes_times(Text text, const Number& number);
 
 // rules.cpp; `before` and `after` are what stands there, as far as rules look
 Reason reason_around(Text text, std::size_t start, std::size_t end);

@@ -1,5 +1,5 @@
 // What stands around a number in digits, and what it therefore is. The order of the rules is that of RULES in
-// dupo/numbers.py.
+// dupo/numbers/rules.py.
 #include <algorithm>
 #include <cstddef>
 #include <string_view>

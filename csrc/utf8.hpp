@@ -1,7 +1,7 @@
 // Text as code points, and the character classes that the rules on numbers are made of.
 //
-// The classes are spelled out (see dupo/numbers.py, which has the same), so that no version of Unicode and no
-// locale changes a result.
+// The classes are spelled out (see dupo/numbers/base.py, which has the same), so that no version of Unicode
+// and no locale changes a result.
 #pragma once
 
 #include <string>

@@ -292,4 +292,12 @@ void find_words(Text text, const std::vector<Area>& areas, const std::vector<std
     Words(text).numbers(areas, marks, found);
 }
 
+bool takes_times(Text text, const Number& number) {
+    for (const Named& entry : times) {
+        if (same(text.substr(number.start, number.end - number.start), entry.name, true)) return true;
+    }
+    Forward f{text.substr(number.end)};
+    return f.one_of(U" ") && !Forward{f}.word({"of"}, true) && f.word(of_whole, true);
+}
+
 }  // namespace dupo

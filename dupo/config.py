@@ -8,7 +8,6 @@ Nothing here imports torch or transformers: help and errors come at once.
 import argparse
 import hashlib
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from dupo.options import UserError, check, coerce, compose, did_you_mean, kind_of, show
+from dupo.options import UserError, check, coerce, compose, did_you_mean, kind_of, show, underscored
 
 
 def _option(group: str, default: Any, help: str, choices: str = "", *, least: int = 1) -> Any:
@@ -266,9 +265,8 @@ def _resumed_run(given: Mapping[str, Any]) -> Path | None:
 
 def _command_line(argv: Sequence[str]) -> dict[str, Any]:
     """The options given on the command line, on top of those of its --config."""
-    spelled = [re.sub(r"^--[\w-]+", lambda m: "--" + m[0][2:].replace("-", "_"), text) for text in argv]
     try:
-        known, rest = _parser().parse_known_args(spelled)
+        known, rest = _parser().parse_known_args(underscored(argv))
     except argparse.ArgumentError as error:
         expected = "a value" if error.message.startswith("expected") else "no value"
         raise UserError(f"{error.argument_name}: expected {expected}") from None

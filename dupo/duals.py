@@ -7,7 +7,6 @@
 
 import argparse
 import random
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from rich.text import Text
 from dupo.config import Config, UserError, validate
 from dupo.display import error, visible
 from dupo.numbers import Number
+from dupo.options import underscored
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problems import around_answer, duals_of, read_problems
 from dupo.text import MOST_HIDDEN, find_numbers
@@ -89,9 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--duals_per_prompt", type=int, default=0, help="at most, as in training; 0: all (default)"
     )
     parser.add_argument("--seed", type=int, default=0, help="names, and which problems are shown (default 0)")
-    argv = sys.argv[1:] if argv is None else argv
-    spelled = [re.sub(r"^--[\w-]+", lambda m: "--" + m[0][2:].replace("-", "_"), text) for text in argv]
-    options = parser.parse_args(spelled)
+    options = parser.parse_args(underscored(sys.argv[1:] if argv is None else argv))
     given = {n: getattr(options, n) for n in ("dataset", "question_column", "duals_per_prompt", "seed")}
     console = Console(highlight=False)
     try:

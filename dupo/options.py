@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import Field
 from decimal import Decimal
 from pathlib import Path
@@ -102,3 +102,8 @@ def compose(path: str | Path) -> yaml.MappingNode | None:
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path}: expected lines of `option: value`, got something else")
     return root
+
+
+def underscored(argv: Sequence[str]) -> list[str]:
+    """A command line whose option names are written with underscores, where they came with dashes."""
+    return [re.sub(r"^--[\w-]+", lambda m: "--" + m[0][2:].replace("-", "_"), text) for text in argv]

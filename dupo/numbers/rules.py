@@ -20,6 +20,7 @@ FUNCTIONS = "log|ln|lg|exp|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|gcd|lcm|
 SUBSCRIPT = r"(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?"
 BOUND = r"(?:[<>≤≥⩽⩾≦≧]=?|\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt)(?![A-Za-z]))"
 SIGN = "[$£€¥]"
+CLOCK = rf"{SPACE}?(?:o['’]clock|[ap]m|[ap]\.m\.){END}"
 LISTS, CLOSING = r"0-9.,(\[{$", r")\]}$"  # before and after numbers that are listed
 YEAR = "(?:1[5-9][0-9][0-9]|20[0-9][0-9])"
 YEAR_WORDS = (
@@ -64,7 +65,7 @@ RULES = [
     _rule("date", rf"{START}(?:{MONTHS})\.?{SPACE}(?:[0-9][0-9]?(?:st|nd|rd|th)?,?{SPACE})?"),
     _rule("date", after=rf"{SPACE}(?:of{SPACE})?(?:{MONTHS}){END}|[月日]"),
     _rule("ordinal", after=rf"(?:st|nd|rd|ths|th|rds){END}"),
-    _rule("time", after=rf"{SPACE}?(?:o['’]clock|[ap]m|[ap]\.m\.){END}", any_case=True),
+    _rule("time", after=CLOCK, any_case=True),
     _rule("argument", rf"\\(?:{FUNCTIONS}){SUBSCRIPT} *"),
     _rule("word", rf"(?<!\\)(?<!{LETTER}){LETTER}+|{LETTER}-|[@&\\]|[0-9][eE]\+"),
     _rule("word", after=rf"{LETTER}|_"),

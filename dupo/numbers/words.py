@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from dupo.numbers.base import END, LETTER, SPACE, START, WORDLIKE, Area, Inside, Number, before
-from dupo.numbers.rules import follows_label, role_of
+from dupo.numbers.rules import CLOCK, follows_label, role_of
 
 
 def _numbered(words: str, first: int, step: int = 1) -> dict[str, int]:
@@ -45,7 +45,7 @@ NOT_OF_WHOLE = _set("the first second third other another last next each every t
 
 WORD = re.compile(rf"{START}[A-Za-z]+{END}")
 SENTENCE_START = re.compile(rf"(?:\A|[.!?:;\n])(?:{SPACE}|[\"'“”‘’(*])*\Z")
-TIME = re.compile(rf"{SPACE}?(?:o['’]clock|[ap]m|[ap]\.m\.){END}", re.A | re.I)
+TIME = re.compile(CLOCK, re.A | re.I)
 IN_WORD = re.compile(rf"{WORDLIKE}[-'’]\Z|[@&\\#]\Z")
 CLITIC = re.compile(rf"['’]{LETTER}")
 HYPHENED = re.compile(rf"-{LETTER}")
@@ -72,29 +72,29 @@ class _Words:
         self.text = text
         self.words = [Word(m.start(), m.end(), m[0].lower()) for m in WORD.finditer(text)]
 
-    def at(self, k: int, after: int, gaps: str = " -") -> str:
-        """Word k if one character of `gaps` stands between it and the word before it, `after`; else ""."""
-        if not 0 <= after < k < len(self.words):
+    def at(self, k: int, gaps: str = " -") -> str:
+        """Word k if one character of `gaps` stands between it and the word before it; else ""."""
+        if not 0 < k < len(self.words):
             return ""
-        gap = self.text[self.words[after].end : self.words[k].start]
+        gap = self.text[self.words[k - 1].end : self.words[k].start]
         return self.words[k].lower if len(gap) == 1 and gap in gaps else ""
 
     def before(self, k: int) -> str:
-        return self.words[k - 1].lower if self.at(k, k - 1, " ") else ""
+        return self.words[k - 1].lower if self.at(k, " ") else ""
 
     def _below_100(self, k: int) -> tuple[int, int]:
         """(value, words) of a number below 100 that starts with word k; (0, 0): there is none."""
         word = self.words[k].lower if k < len(self.words) else ""
         if word in TENS:
-            unit = UNITS.get(self.at(k + 1, k), 0)
+            unit = UNITS.get(self.at(k + 1), 0)
             return TENS[word] + unit, 2 if unit else 1
         return (SMALL[word], 1) if word in SMALL else (0, 0)
 
     def _below_1000(self, k: int) -> tuple[int, int]:
         value, size = self._below_100(k)
-        if not size and self._is_a(k) and self.at(k + 1, k) == "hundred":
+        if not size and self._is_a(k) and self.at(k + 1) == "hundred":
             value, size = 1, 1
-        if size and self.at(k + size, k + size - 1) == "hundred":
+        if size and self.at(k + size) == "hundred":
             more, used = self._more(k + size + 1, self._below_100)
             value, size = value * 100 + more, size + 1 + used
         return value, size
@@ -102,9 +102,9 @@ class _Words:
     def _cardinal(self, k: int, limit: int = 10**12) -> tuple[int, int]:
         """(value, words) of the whole number below `limit` that starts with word k; (0, 0): there is none."""
         value, size = self._below_1000(k)
-        if not size and self._is_a(k) and self.at(k + 1, k) in SCALES:
+        if not size and self._is_a(k) and self.at(k + 1) in SCALES:
             value, size = 1, 1
-        scale = SCALES.get(self.at(k + size, k + size - 1), limit) if size else limit
+        scale = SCALES.get(self.at(k + size), limit) if size else limit
         if scale < limit:
             more, used = self._more(k + size + 1, lambda k: self._cardinal(k, scale))
             value, size = value * scale + more, size + 1 + used
@@ -112,8 +112,8 @@ class _Words:
 
     def _more(self, k: int, read: Callable[[int], tuple[int, int]]) -> tuple[int, int]:
         """The part of a number that follows "hundred" or "thousand": "[and] forty-four"."""
-        skip = 1 if self.at(k, k - 1, " ") == "and" else 0
-        joined = self.at(k + skip, k + skip - 1, " ")
+        skip = 1 if self.at(k, " ") == "and" else 0
+        joined = self.at(k + skip, " ")
         value, size = read(k + skip) if joined and joined != "a" else (0, 0)
         return (value, size + skip) if size else (0, 0)
 
@@ -122,10 +122,10 @@ class _Words:
 
     def phrase(self, k: int) -> Phrase | None:
         """The number that starts with word k."""
-        word, second = self.words[k].lower, self.at(k + 1, k)
+        word, second = self.words[k].lower, self.at(k + 1)
         if word == "half":
             last = k + 2 if second == "a" else k + 1
-            units = WHOLES.get(self.at(last, last - 1), 0)
+            units = WHOLES.get(self.at(last), 0)
             if units:
                 return Phrase(last + 1, Fraction(units, 2), "dozen" if units == 12 else "cardinal")
             return Phrase(k + 1, Fraction(1, 2), "share")
@@ -136,10 +136,10 @@ class _Words:
         value, size = self._cardinal(k)
         if not size and word == "a" and second in PARTS:
             value, size = 1, 1
-        part = PARTS.get(self.at(k + size, k + size - 1)) if size == 1 and value < 10 else None
+        part = PARTS.get(self.at(k + size)) if size == 1 and value < 10 else None
         if part:
             return Phrase(k + 2, Fraction(value, part), "share")
-        if size and [self.at(k + size + i, k + size + i - 1, " ") for i in range(3)] == ["and", "a", "half"]:
+        if size and [self.at(k + size + i, " ") for i in range(3)] == ["and", "a", "half"]:
             return Phrase(k + size + 3, Fraction(2 * value + 1, 2), "cardinal")
         return Phrase(k + size, Fraction(value), "cardinal") if size else None
 
@@ -161,7 +161,7 @@ class _Words:
             k = found.end
 
     def _reason(self, k: int, found: Phrase, start: int, end: int) -> str | None:
-        text, previous, after = self.text, self.before(k), self.at(found.end, found.end - 1, " ")
+        text, previous, after = self.text, self.before(k), self.at(found.end, " ")
         near = before(text, start)
         if IN_WORD.search(near) or CLITIC.match(text, end):
             return "word"
@@ -172,7 +172,7 @@ class _Words:
         if TIME.match(text, end):
             return "time"
         next_word = found.end + 1 if after == "and" else found.end
-        if found.kind == "cardinal" and self.at(next_word, next_word - 1) in ORDINALS:
+        if found.kind == "cardinal" and self.at(next_word) in ORDINALS:
             return "ordinal"
         hyphen = bool(HYPHENED.match(text, end))
         if found.kind == "share" and previous in ("other", "another"):
@@ -204,7 +204,7 @@ def number_in_words(text: str) -> Fraction | None:
     if found is None or any(words.phrase(k) for k in range(found.end, len(words.words))):
         return None
     rest = text[words.words[found.end - 1].end :]
-    unit = words.at(found.end, found.end - 1)
+    unit = words.at(found.end)
     if unit in WHOLES and found.kind == "cardinal":  # two dozen
         return found.value * WHOLES[unit]
     allowed = r"(?: (?:of|as) .*)?" if found.kind in ("share", "times") else r"[^\W\d_ .,'’-]*(?: .*)?"
