@@ -1,7 +1,8 @@
 """Does the dual reward teach anything, or would any reward do? Both built-in tasks, all arms, several seeds.
 
-    python bench/evidence.py          core arms, three seeds: within an hour on two cores
-    python bench/evidence.py --full   all arms, five seeds: some hours
+    python bench/evidence.py          core arms, three seeds, the second task at one learning rate
+    python bench/evidence.py --full   all arms and rates, five seeds, who answers the duals, selected duals,
+                                      and what as much time with labels would have bought
 
 Every seed of a task has one warm-up; all its arms start from those weights. What is there already is not run
 again, so the script can be stopped and started. Writes bench/results/evidence_<device>_<date>_<sha>.json,
@@ -62,28 +63,27 @@ def warm_ups(seeds: int) -> list[Run]:
 
 
 def grid(full: bool, seeds: int) -> list[Run]:
-    """Everything else, seed by seed, so that a run cut short has whole seeds."""
+    """Everything that needs only the warm-ups, seed by seed, so that a run cut short has whole seeds."""
     runs = []
     for seed in range(seeds):
         for task in TASKS:
-            runs += [
-                Run(task, arm, seed, rate)
-                for arm in (CORE_ARMS + MORE_ARMS * full)
-                for rate in RATES
-                if (arm, rate) != ("dual", "")
-            ]
-            runs += [Run(task, f"dual, {who}", seed, "", ("--dual_model", who)) for who in ("policy", "ema")]
+            rates = RATES if full or task == "arithmetic" else ("",)
+            pairs = [(arm, rate) for arm in (CORE_ARMS + MORE_ARMS * full) for rate in rates]
+            runs += [Run(task, arm, seed, rate) for arm, rate in pairs if (arm, rate) != ("dual", "")]
             runs.append(Run(task, "", seed, "", ("--vote_samples", "32", "--num_problems", "1000"), "rerank"))
             runs.append(Run(task, "", seed, "", ("--num_problems", "500"), "audit"))
         runs.append(Run("conlang", "dual, gates off", seed, "", ("--gates", "off")))
-        select = ("--pool_sizes", "8", "--num_problems", "20000")
-        runs.append(Run("arithmetic", "", seed, "", select, "select"))
+        if full:
+            who = [(task, model) for task in TASKS for model in ("policy", "ema")]
+            runs += [Run(task, f"dual, {model}", seed, "", ("--dual_model", model)) for task, model in who]
+            select = ("--pool_sizes", "8", "--num_problems", "20000")
+            runs.append(Run("arithmetic", "", seed, "", select, "select"))
     return runs
 
 
-def after(seeds: int) -> list[Run]:
+def after(full: bool, seeds: int) -> list[Run]:
     """What needs the results of the grid: training on selected duals."""
-    return [Run("arithmetic", "dual, selected", seed) for seed in range(seeds)]
+    return [Run("arithmetic", "dual, selected", seed) for seed in range(seeds * full)]
 
 
 def options_of(run: Run, folder: Path) -> list[str]:
@@ -112,7 +112,9 @@ def do(run: Run, folder: Path) -> None:
         code = program.main([*options_of(run, folder), "--output_dir", str(out)])
     if code:
         raise SystemExit(f"{run.name} failed with exit code {code}: see {folder / run.name}.txt")
-    print(f"{run.name:44} {time.monotonic() - started:5.0f} s", flush=True)
+    took = time.monotonic() - started
+    (folder / f"{run.name}.seconds").write_text(f"{took:.1f}")
+    print(f"{run.name:44} {took:5.0f} s", flush=True)
 
 
 RESULT = {"train": "summary.json", "rerank": "summary.json", "select": "summary.json", "audit": "audit.json"}
@@ -158,8 +160,10 @@ def collect(run: Run, folder: Path) -> dict[str, Any]:
     """What the report needs of one run."""
     file = folder / run.name / RESULT[run.program]
     summary = json.loads(file.read_text().replace(f"{folder}/", ""))  # no path of this machine
+    took = folder / f"{run.name}.seconds"
+    row = asdict(run) | {"took": float(took.read_text()) if took.is_file() else None}
     if run.program != "train":
-        return asdict(run) | {"summary": summary}
+        return row | {"summary": summary}
     curve = [(step, found["accuracy"]) for step, found in summary["evals"]]
     last = json.loads((folder / run.name / "metrics.jsonl").read_text().splitlines()[-1])
     kept = (
@@ -169,12 +173,11 @@ def collect(run: Run, folder: Path) -> dict[str, Any]:
         "dual/reconstruct_rate",
         "eval/copies",
     )
-    return asdict(run) | {
+    return row | {
         "before": curve[0][1],
         "change": curve[-1][1] - curve[0][1],
         "peak": max(value for _, value in curve) - curve[0][1],
         "reward_auc": summary["reward_auc"],
-        "seconds": summary["seconds"],
         "curve": curve,
         "evals": summary["evals"],
         "last": {key: last[key] for key in kept if key in last},
@@ -202,8 +205,8 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
     started = time.monotonic()
-    first, rest, last = warm_ups(seeds), grid(options.full, seeds), after(seeds)
-    pairs = [(task, seed) for seed in range(seeds) for task in TASKS]
+    first, rest, last = warm_ups(seeds), grid(options.full, seeds), after(options.full, seeds)
+    pairs = [(task, seed) for seed in range(seeds * options.full) for task in TASKS]
     if not options.report_only:
         # Processes that stay, so that torch and transformers are imported once in each.
         spawn = multiprocessing.get_context("spawn")

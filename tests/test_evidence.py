@@ -109,17 +109,21 @@ def test_the_picture_shows_each_arm_at_its_best_rate():
 
 
 def test_the_grid_is_what_the_page_promises():
-    core = [*evidence.warm_ups(3), *evidence.grid(False, 3), *evidence.after(3)]
-    names = [run.name for run in core]
-    assert len(names) == len(set(names))
+    def grid(full, seeds):
+        return [*evidence.warm_ups(seeds), *evidence.grid(full, seeds), *evidence.after(full, seeds)]
+
+    core, everything = grid(False, 3), grid(True, 5)
+    assert len({run.name for run in everything}) == len(everything) and set(core) < set(everything)
     training = [run for run in core if run.program == "train"]
-    assert len(training) == 3 * (2 * (6 * 3 + 2) + 2)
-    assert {run.arm for run in evidence.grid(True, 1)} > {"soft_vote", "self_certainty", "entropy"}
+    assert len(training) == 3 * (6 * 3 + 6 + 1)
+    training = [run for run in everything if run.program == "train"]
+    assert len(training) == 5 * (2 * (9 * 3 + 2) + 2)
+    assert {run.arm for run in everything} > {"soft_vote", "self_certainty", "entropy"}
     assert {"": 3e-4, " / 3": pytest.approx(1e-4), " / 10": pytest.approx(3e-5)} == evidence.RATES
 
 
 def test_every_run_of_a_seed_starts_from_its_warm_up(tmp_path):
-    for run in [*evidence.grid(True, 2), *evidence.after(2)]:
+    for run in [*evidence.grid(True, 2), *evidence.after(True, 2)]:
         words = evidence.options_of(run, tmp_path)
         start = words[words.index("--model_name_or_path") + 1]
         assert start == str(tmp_path / f"{run.task}-train-dual-{run.seed}" / "checkpoint-0")
