@@ -91,16 +91,15 @@ def one_pass(
 
 
 def figures(rows: Sequence[dict[str, Any]], threshold: float) -> dict[str, Any]:
-    """Counts of a pass: problems, duals, each outcome; and the leaks among all duals, dropped or not."""
+    """Counts of a pass: problems, duals, each outcome; and the leaks."""
+    from dupo.selection import leak_rates
+
     duals = [dual for row in rows for dual in row["duals"]]
-    blank = sum(dual["no_answer"] >= threshold for dual in duals)
-    decoy = sum(any(s >= threshold for s in dual["decoys"].values()) for dual in duals)
     return {
         "problems": len(rows),
         "duals": len(duals),
         "outcomes": dict(Counter(dual["outcome"] for dual in duals)),
-        "leak/no_answer": blank / max(1, len(duals)),
-        "leak/decoy": decoy / max(1, len(duals)),
+        **leak_rates(duals, threshold),
     }
 
 
@@ -116,9 +115,8 @@ def show(display: Display, summary: dict[str, Any]) -> None:
         if any(counts):
             shares = zip(counts, passes, strict=True)
             rows.append([outcome, *(f"{n:,} ({n / max(1, p['duals']):.1%})" for n, p in shares)])
-    for name in ("no_answer", "decoy"):
-        what = {"no_answer": "leak rate, no answer", "decoy": "leak rate, decoys"}[name]
-        rows.append([what, *(f"{p[f'leak/{name}']:.1%}" for p in passes)])
+    for name, what in (("leak/no_answer", "leak rate, no answer"), ("leak/decoy", "leak rate, decoys")):
+        rows.append([what, *("-" if p[name] is None else f"{p[name]:.1%}" for p in passes)])
     display.table(f"{summary['problems']:,} problems, no label read", header, rows)
     kept, duals = summary["kept_problems"], summary["kept_duals"]
     display.note(f"kept: {duals:,} duals of {kept:,} problems")

@@ -8,6 +8,7 @@ apart. A dual that is solved without the answer, or with a decoy, is dropped wha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from dupo.config import Config
@@ -122,3 +123,11 @@ def try_duals(
 def solved_at(reconstruction: Reconstruction) -> float:
     """Mean similarity over the samples of one dual."""
     return mean_similarity([reconstruction])
+
+
+def leak_rates(duals: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, float | None]:
+    """Shares of tried duals (`Trial.row`) that are solved without the answer, and with a decoy, of those that
+    were tried with one; dropped for it or not. None where none was tried."""
+    decoyed = [max(dual["decoys"].values()) for dual in duals if dual["decoys"]]
+    solved = {"leak/no_answer": [dual["no_answer"] for dual in duals], "leak/decoy": decoyed}
+    return {name: fmean(s >= threshold for s in some) if some else None for name, some in solved.items()}

@@ -13,12 +13,14 @@ import numpy as np
 
 from dupo.evaluate import concordance
 from dupo.intervals import bootstrap
+from dupo.selection import leak_rates
 
 Row = dict[str, Any]
 
 # Least (or most) that a figure may be. Of the within-problem agreement, .5 is chance and 1 a perfect order;
-# .65 is a rank correlation of .3, below which a back-translation reward was seen to do harm.
-DUAL_ANSWERS, LEAKS, READABLE, AGREEMENT, SPREAD = 0.3, 0.1, 0.1, 0.65, 0.1
+# .65 is a rank correlation of .3, below which a back-translation reward was seen to do harm. Its interval has
+# to leave chance out as well.
+DUAL_ANSWERS, LEAKS, READABLE, AGREEMENT, CHANCE, SPREAD = 0.3, 0.1, 0.1, 0.65, 0.5, 0.1
 BEYOND = 0.05  # without gold: what sampled answers solve beyond chance
 
 
@@ -48,8 +50,7 @@ def figures(rows: Sequence[Row], threshold: float) -> Row:
         readable: share of completions with an answer; refused: of those without, by reason.
         duals_per_problem, dual_readable; solvable: share of duals that some answer of the pool solves;
         beyond_decoys: share of (sample, dual) pairs that are solved, less that of the controls;
-        leak/no_answer, leak/decoy: shares of duals that are solved without the answer; outcomes: counts of
-        `selection.OUTCOMES`.
+        leak/no_answer, leak/decoy: of `selection.leak_rates`; outcomes: counts of `selection.OUTCOMES`.
         reward, reward_std (mean over groups); frac_reward_zero_std, all_zero, differing: shares of groups.
         accuracy, reward_auc, reward_accuracy, agreement (within problems), best_of_n: what the best rewarded
         answer is worth; dual_on_gold, dual_on_wrong: recovery from right and from wrong answers; signal: the
@@ -58,7 +59,6 @@ def figures(rows: Sequence[Row], threshold: float) -> Row:
     answers = [a for row in rows for a in row["answers"]]
     duals = [d for row in rows for d in row["duals"]]
     asked = [d for d in duals if d["solved"]]
-    decoyed = [max(d["decoys"].values()) for d in duals if d["decoys"]]
     refused = Counter[str]()
     for row in rows:
         refused.update(row["refused"])
@@ -72,8 +72,7 @@ def figures(rows: Sequence[Row], threshold: float) -> Row:
         "duals_per_problem": len(duals) / max(1, len(rows)),
         "dual_readable": fmean(1 - d["unread"] for d in asked) if asked else None,
         "solvable": share(max(d["solved"].values()) >= threshold for d in asked) if asked else None,
-        "leak/no_answer": share(d["no_answer"] >= threshold for d in duals) if duals else None,
-        "leak/decoy": share(most >= threshold for most in decoyed) if decoyed else None,
+        **leak_rates(duals, threshold),
         "beyond_decoys": beyond_decoys(rows, threshold) if asked else None,
         "outcomes": dict(Counter(d["outcome"] for d in duals)),
         **spread(rows),
@@ -177,6 +176,8 @@ def checks(found: Row) -> list[Check]:
         made.append(
             Check("within-problem agreement with gold", found["agreement"]["mean"], AGREEMENT, True, advice)
         )
+        few = "too few problems with right answers to tell the reward from chance: more of them"
+        made.append(Check("low end of its 95% interval", found["agreement"]["low"], CHANCE, True, few))
     advice = (
         "answers to one problem all get the same reward: more --num_generations, or problems of another level"
     )

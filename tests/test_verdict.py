@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dupo.verdict import AGREEMENT, BEYOND, DUAL_ANSWERS, LEAKS, READABLE, SPREAD, checks, figures
+from dupo.verdict import AGREEMENT, BEYOND, CHANCE, DUAL_ANSWERS, LEAKS, READABLE, SPREAD, checks, figures
 from dupo.verdict import verdict as decided
 
 
@@ -145,7 +145,7 @@ SOUND = {
     "leak/no_answer": LEAKS,
     "leak/decoy": LEAKS,
     "readable": READABLE,
-    "agreement": {"mean": AGREEMENT, "low": 0.1, "high": 0.9},
+    "agreement": {"mean": AGREEMENT, "low": CHANCE, "high": 0.9},
     "differing": SPREAD,
 }
 # in the order in which they decide: what is broken, and what is said of it
@@ -154,7 +154,12 @@ BROKEN = [
     ({"leak/no_answer": 0.11}, "duals are solved without", "with no answer 0.11, at most 0.10"),
     ({"leak/decoy": 0.2}, "duals are solved without", "with a decoy 0.20, at most 0.10"),
     ({"readable": 0.05}, "answers cannot be read", "with an answer 0.05, at least 0.10"),
-    ({"agreement": {"mean": 0.6}}, "the reward does not tell", "agreement with gold 0.60, at least 0.65"),
+    (
+        {"agreement": {"mean": 0.6, "low": 0.55}},
+        "the reward does not tell",
+        "agreement with gold 0.60, at least 0.65",
+    ),
+    ({"agreement": {"mean": 0.7, "low": 0.45}}, "too few problems with right", "0.45, at least 0.50"),
     ({"differing": 0.05}, "all get the same reward", "rewards differ 0.05, at least 0.10"),
 ]
 
@@ -194,6 +199,7 @@ def test_a_reward_without_duals_is_not_asked_for_them():
     names = [
         "completions with an answer",
         "within-problem agreement with gold",
+        "low end of its 95% interval",
         "groups whose rewards differ",
     ]
     assert [check.name for check in checks(found)] == names
