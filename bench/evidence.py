@@ -161,7 +161,8 @@ def collect(run: Run, folder: Path) -> dict[str, Any]:
     file = folder / run.name / RESULT[run.program]
     summary = json.loads(file.read_text().replace(f"{folder}/", ""))  # no path of this machine
     took = folder / f"{run.name}.seconds"
-    row = asdict(run) | {"took": float(took.read_text()) if took.is_file() else None}
+    seconds = float(took.read_text()) if took.is_file() else None
+    row = asdict(run) | {"name": run.name, "took": seconds}
     if run.program != "train":
         return row | {"summary": summary}
     curve = [(step, found["accuracy"]) for step, found in summary["evals"]]

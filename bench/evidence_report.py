@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from bench.evidence import RATES
+from bench.evidence import RATES, grid, warm_ups
 from dupo.chart import Series, line_chart
 from dupo.log import git_revision
 from dupo.ranking import EQUAL_COST
@@ -190,6 +190,21 @@ def picture(rows: Sequence[Row], task: str) -> str:
     return line_chart(series, title=title, y_range=(0.0, 1.0), **names)
 
 
+def cost(rows: Sequence[Row]) -> str:
+    """How long the default command takes, from the seeds whose runs were all timed; empty without any."""
+    took = {r["name"]: r["took"] for r in rows if r.get("took") is not None}
+    seeds = range(1 + max(r["seed"] for r in rows))
+    parts = [[run.name for run in (*warm_ups(1 + s), *grid(False, 1 + s)) if run.seed == s] for s in seeds]
+    timed = [sum(took[name] for name in names) / 60 for names in parts if took.keys() >= set(names)]
+    if not timed:
+        return ""
+    return (
+        f"One seed of `python bench/evidence.py` takes {fmean(timed):.0f} minutes of one core (mean of "
+        f"{len(timed)} seeds that ran with one thread on each of two cores), so its three seeds take "
+        f"{3 * fmean(timed) / 2:.0f} minutes on two."
+    )
+
+
 def document(rows: Sequence[Row], taught: Sequence[Row], command: str, name: str) -> str:
     """docs/evidence.md."""
     said = claims(rows)
@@ -203,6 +218,7 @@ def document(rows: Sequence[Row], taught: Sequence[Row], command: str, name: str
         "(Student's t; few seeds, so it is wide). All arms of a seed start from one supervised warm-up; "
         "after it no label is read but by `gold`. Each reward is shown at the default learning rate, a "
         "third and a tenth of it; its best is bold.",
+        cost(rows),
         f"## What was promised: {kept} of {len(said)} hold",
         "\n".join(f"- {'holds' if ok else '**does not hold**'}: {text}" for text, ok in said),
     ]

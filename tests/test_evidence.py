@@ -130,3 +130,16 @@ def test_every_run_of_a_seed_starts_from_its_warm_up(tmp_path):
         assert words[words.index("--seed") + 1] == str(run.seed)
     for run in evidence.warm_ups(2):
         assert "--model_name_or_path" not in evidence.options_of(run, tmp_path)
+
+
+def test_the_cost_is_that_of_whole_seeds():
+    def timed(seed, took):
+        everything = [*evidence.warm_ups(seed + 1), *evidence.grid(True, seed + 1)]
+        return [{"name": r.name, "took": took, "seed": seed} for r in everything if r.seed == seed]
+
+    a_seed = len([run for run in (*evidence.warm_ups(1), *evidence.grid(False, 1))])
+    assert a_seed == 2 + 17 + 5 + 1 + 2 * 2
+    said = evidence_report.cost([*timed(0, 60.0), *timed(1, None), *timed(2, 120.0)])
+    assert f"takes {1.5 * a_seed:.0f} minutes of one core (mean of 2 seeds" in said
+    assert f"take {3 * 1.5 * a_seed / 2:.0f} minutes on two" in said
+    assert evidence_report.cost(timed(0, 60.0)[1:]) == ""
