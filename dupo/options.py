@@ -22,6 +22,7 @@ _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
 _EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
 _ABOVE_0 = ("reward_lambda", "temperature", "adam_epsilon", "max_grad_norm")
 _BELOW_1 = ("ema_decay", "adam_beta1", "adam_beta2")
+_AT_MOST_1 = ("learning_rate", "solve_threshold")
 
 
 class UserError(Exception):
@@ -66,6 +67,7 @@ def check(spec: Field[Any], value: Any) -> None:
         (name in _ABOVE_0 and value <= 0, "more than 0"),
         (kind is float and value < 0, "at least 0"),
         (name in _BELOW_1 and value >= 1, "less than 1"),
+        (name in _AT_MOST_1 and value > 1, "at most 1"),
     )
     for broken, expected in rules:
         if broken:

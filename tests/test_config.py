@@ -114,6 +114,7 @@ comma-separated, as reward names 2, got '1'
     --translation_metric blue => translation_metric: expected bleu, chrf, \
 mean or package.module.function, got blue
     --ema_decay 1 => ema_decay: expected less than 1, got 1.0
+    --learning_rate 1e38 => learning_rate: expected at most 1, got 1e+38
     --adam_beta2 1.5 => adam_beta2: expected less than 1, got 1.5
 """)  # fmt: skip
 
@@ -243,8 +244,8 @@ TRICKY += list("~#'\"=.%\\\t\x7f\x85\u2028\ufeffü語😀")
 def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
     """The values of a type that `validate` lets through alone."""
     if kind is float:
-        below_1 = name in ("ema_decay", "adam_beta1", "adam_beta2")
-        return st.floats(1e-300, 0.999) if below_1 else st.floats(1e-300, 1e300)
+        shares = ("ema_decay", "adam_beta1", "adam_beta2", "learning_rate", "solve_threshold")
+        return st.floats(1e-300, 0.999 if name in shares else 1e300)
     if kind is str:
         choices = FIELDS[name].metadata["choices"]
         return st.sampled_from(choices) if choices else st.sampled_from(TRICKY) | st.text(min_size=1)
