@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from dupo.options import UserError, check, coerce, compose, did_you_mean, kind_of, listed, show
+from dupo.options import UserError, check, coerce, compose, did_you_mean, kind_of, listed, nearest, show
 
 
 def _option(group: str, default: Any, help: str, choices: str = "", *, least: int = 1) -> Any:
@@ -303,10 +303,8 @@ def validate(config: Config, program: str = "train") -> None:
         if not math.isfinite(weight):
             raise UserError(f"reward_weights: expected finite numbers, got {config.reward_weights!r}")
         if "." not in name and name not in ARMS:
-            near = difflib.get_close_matches(name, ARMS, n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
             arms = f"{', '.join(ARMS)} or package.module.function"
-            raise UserError(f"reward: any of {arms}; got {name!r}{hint}")
+            raise UserError(f"reward: any of {arms}; got {name!r}{nearest(name, ARMS)}")
 
 
 def to_yaml(config: Config) -> str:

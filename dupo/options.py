@@ -57,9 +57,7 @@ def check(spec: Field[Any], value: Any) -> None:
     """Refuses a value that is not None and that the option cannot have, whatever the others are."""
     name, kind, choices, least = spec.name, kind_of(spec)[0], spec.metadata["choices"], spec.metadata["least"]
     if choices and value not in choices:
-        near = difflib.get_close_matches(str(value).lower(), choices, n=1)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{hint}")
+        raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{nearest(value, choices)}")
     rules = (
         (value == "", "some text"),
         (kind is float and not math.isfinite(value), "a finite number"),
@@ -72,6 +70,12 @@ def check(spec: Field[Any], value: Any) -> None:
     for broken, expected in rules:
         if broken:
             raise UserError(f"{name}: expected {expected}, got {show(value) or 'none'}")
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """What the word may have been meant for, as the end of a message."""
+    near = difflib.get_close_matches(word.lower(), known, n=1)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def did_you_mean(word: str, known: Collection[str], prefix: str = "") -> str:

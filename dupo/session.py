@@ -161,12 +161,7 @@ class Session:
         if (self.path / WARMUP).is_file():
             warm.load(self.path / WARMUP)
             self.display.note(f"resumed the warm-up after step {warm.steps}")
-
-        def progress(step: int, primal: float, dual: float) -> None:
-            if step % 100 == 0:
-                self.display.note(f"warm-up step {step}: primal {primal:.2f}, dual {dual:.2f} right")
-
-        if not warm.run(progress, lambda: self.interrupted):
+        if not warm.run(self.display.note, lambda: self.interrupted):
             warm.save(self.path / WARMUP)
             self.display.note(f"Stopped in the warm-up, after step {warm.steps}; saved.")
             return False

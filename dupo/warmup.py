@@ -27,7 +27,7 @@ from dupo.tokenizer import PromptTokenizer
 # Settings of the trial that worked on every seed (dev/LOG.md). The dual gets most of the examples: it must be
 # better than the primal when RL starts, or its verdicts are noise.
 LEARNING_RATE, BETAS, RISE, BATCH, DUAL_SHARE, EMA = 1e-3, (0.9, 0.98), 50, 64, 0.9, 0.98
-CHECK_EVERY, PRIMAL_GOAL, DUAL_GOAL, MAX_STEPS = 25, 0.45, 0.75, 3000
+CHECK_EVERY, NOTE_EVERY, PRIMAL_GOAL, DUAL_GOAL, MAX_STEPS = 25, 100, 0.45, 0.75, 3000
 
 
 @dataclass
@@ -81,18 +81,17 @@ class WarmUp:
         distances = task.distances(*(list(column) for column in zip(*rows, strict=True)))
         return task.evaluate(self.dev, answers)["accuracy"], distances.count(0.0) / len(asked)
 
-    def run(self, progress: Callable[[int, float, float], None], stopped: Callable[[], bool]) -> bool:
-        """Trains until both goals are met, or `MAX_STEPS`; False if `stopped` said so first.
-
-        Tells `progress` the step and both accuracies.
-        """
+    def run(self, note: Callable[[str], None], stopped: Callable[[], bool]) -> bool:
+        """Trains until both goals are met, or `MAX_STEPS`; False if `stopped` said so first. `note` is told
+        both accuracies now and then."""
         while self.steps < MAX_STEPS:
             if stopped():
                 return False
             self.step()
             if self.steps % CHECK_EVERY == 0:
                 primal, dual = self.check()
-                progress(self.steps, primal, dual)
+                if self.steps % NOTE_EVERY == 0:
+                    note(f"warm-up step {self.steps}: primal {primal:.2f}, dual {dual:.2f} right")
                 if primal >= PRIMAL_GOAL and dual >= DUAL_GOAL:
                     break
         return True

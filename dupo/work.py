@@ -124,12 +124,7 @@ class Work:
             untaught = load_sampler(config, self.device)
             warm = WarmUp(untaught.model, untaught.tokenizer, config, self.task)
             self.display.note("teaching the built-in model first: random weights have nothing to say")
-
-            def progress(step: int, primal: float, dual: float) -> None:
-                if step % 100 == 0:
-                    self.display.note(f"step {step}: primal {primal:.2f}, dual {dual:.2f} right")
-
-            warm.run(progress, lambda: False)
+            warm.run(self.display.note, lambda: False)
             warm.average.save_pretrained(folder)
             untaught.tokenizer.hf.save_pretrained(folder)
         return replace(config, model_name_or_path=str(folder))
