@@ -42,7 +42,7 @@ def audit(config: Config) -> dict[str, Any]:
     rows = work.each_batch(
         ROWS, work.problems, each, lambda index, batch: looked_at(work, arms, index, batch)
     )
-    found = figures(rows, config.solve_threshold)
+    found = figures(rows, config.solve_threshold, config.scale_rewards)
     made = checks(found)
     decided = {
         "verdict": verdict(made, found["with_gold"] > 0),

@@ -65,7 +65,7 @@ PROGRAMS = {
     ),
     "audit": Program(
         "Is the reward of this model on this data one to train on? Measures, and gives one verdict.",
-        (*_SAMPLING, *_RUN, "reward", "num_problems", "solve_threshold", "num_decoys"),
+        (*_SAMPLING, *_RUN, "reward", "num_problems", "solve_threshold", "num_decoys", "scale_rewards"),
         ("", "--config configs/gsm8k.yaml --eval_dataset some_with_answers.jsonl"),
     ),
 }

@@ -10,9 +10,11 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from dupo.evaluate import concordance
 from dupo.intervals import bootstrap
+from dupo.rewards import group_advantages
 from dupo.selection import leak_rates
 
 Row = dict[str, Any]
@@ -42,7 +44,7 @@ class Check(NamedTuple):
         return f"{self.name} {self.value:.2f}, {side} {self.bound:.2f} needed"
 
 
-def figures(rows: Sequence[Row], threshold: float) -> Row:
+def figures(rows: Sequence[Row], threshold: float, scale_rewards: str = "group") -> Row:
     """What can be said without and with the right answers; the latter are None without any, and so are
     shares of duals where none were tried.
 
@@ -54,7 +56,8 @@ def figures(rows: Sequence[Row], threshold: float) -> Row:
         reward, reward_std (mean over groups); frac_reward_zero_std, all_zero, differing: shares of groups.
         accuracy, reward_auc, reward_accuracy, agreement (within problems), best_of_n: what the best rewarded
         answer is worth; dual_on_gold, dual_on_wrong: recovery from right and from wrong answers; signal: the
-        policy gradient's push towards quality, as a share of what gold rewards would give.
+        policy gradient's push towards quality, as a share of what gold rewards would give; advantages are
+        those of `rewards.group_advantages` with `scale_rewards`.
     """
     answers = [a for row in rows for a in row["answers"]]
     duals = [d for row in rows for d in row["duals"]]
@@ -76,7 +79,7 @@ def figures(rows: Sequence[Row], threshold: float) -> Row:
         "beyond_decoys": beyond_decoys(rows, threshold) if asked else None,
         "outcomes": dict(Counter(d["outcome"] for d in duals)),
         **spread(rows),
-        **against_gold([row for row in rows if row["quality"] is not None]),
+        **against_gold([row for row in rows if row["quality"] is not None], scale_rewards),
     }
 
 
@@ -99,20 +102,14 @@ def share(conditions: Any) -> float:
 
 def spread(rows: Sequence[Row]) -> Row:
     """How much the rewards of a group differ: without a difference nothing is learnt."""
-    groups = [np.asarray(row["rewards"], float) for row in rows]
-    equal = [bool((g == g[0]).all()) for g in groups]
-    return {
-        "reward": float(np.mean([g.mean() for g in groups])),
-        "reward_std": float(
-            np.mean([0.0 if e else g.std(ddof=1) for g, e in zip(groups, equal, strict=True)])
-        ),
-        "frac_reward_zero_std": share(equal),
-        "differing": share(not e for e in equal),
-        "all_zero": share(e and g[0] == 0 for g, e in zip(groups, equal, strict=True)),
-    }
+    rewards = torch.tensor([row["rewards"] for row in rows])
+    differing = (rewards != rewards[:, :1]).any(-1)
+    nothing = (rewards == 0).all(-1)
+    figures = group_advantages(rewards, "none")[1]
+    return figures | {"differing": share(differing.tolist()), "all_zero": share(nothing.tolist())}
 
 
-def against_gold(rows: Sequence[Row]) -> Row:
+def against_gold(rows: Sequence[Row], scale_rewards: str) -> Row:
     """How well rewards follow quality, over all samples and within problems."""
     names = ("accuracy", "reward_auc", "reward_accuracy", "agreement", "best_of_n", "dual_on_gold")
     if not rows:
@@ -131,7 +128,8 @@ def against_gold(rows: Sequence[Row]) -> Row:
     ]
     best = [q[r == r.max()].mean() for r, q in zip(rewards, quality, strict=True)]
     centred = quality - quality.mean(-1, keepdims=True)
-    pushes = [float((normalised(x) * centred).mean()) for x in (rewards, quality)]
+    advantages = (group_advantages(torch.tensor(x), scale_rewards)[0].numpy() for x in (rewards, quality))
+    pushes = [float((each * centred).mean()) for each in advantages]
     return {
         "accuracy": float(quality.mean()),
         "reward_auc": concordance(rewards.ravel(), quality.ravel()),
@@ -142,13 +140,6 @@ def against_gold(rows: Sequence[Row]) -> Row:
         "dual_on_wrong": fmean(wrong) if wrong else None,
         "signal": pushes[0] / pushes[1] if pushes[1] else None,
     }
-
-
-def normalised(rewards: Any) -> Any:
-    """Group-relative advantages (P, G) as GRPO makes them (`scale_rewards group`), in float64; 0 in groups of
-    equal rewards."""
-    centred = rewards - rewards.mean(-1, keepdims=True)
-    return centred / (rewards.std(-1, ddof=1, keepdims=True) + 1e-4)
 
 
 def checks(found: Row) -> list[Check]:

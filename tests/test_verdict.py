@@ -55,6 +55,7 @@ def test_signal_is_the_push_of_the_gradient_towards_quality():
     assert figures([MIXED], 0.5)["signal"] == pytest.approx((0.25 / reward_std) / (1 / gold_std))
     both = (0.25 / reward_std + 1 / gold_std) / (2 / gold_std)
     assert figures([MIXED, CLEAR], 0.5)["signal"] == pytest.approx(both)
+    assert figures([MIXED], 0.5, "none")["signal"] == pytest.approx(0.25)  # nothing is divided by
     assert figures([WRONG], 0.5)["signal"] is None
 
 
@@ -109,7 +110,7 @@ def test_readable_and_refused():
 
 
 def test_without_right_answers_what_needs_them_is_none_and_not_checked():
-    blind = [row([1.0, 0.0], duals=[dual({"a": 1.0, "b": 0.0}, decoys={"c": 0.0})])]
+    blind = [row([1.0, 0.0, 0.0, 0.0], duals=[dual({"a": 1.0, "b": 0.0}, decoys={"c": 0.0})])]
     found = figures(blind, 0.5)
     needs = "accuracy reward_auc reward_accuracy agreement best_of_n dual_on_gold dual_on_wrong signal"
     assert {found[name] for name in needs.split()} == {None} and found["with_gold"] == 0
