@@ -5,7 +5,7 @@ from back-translation alone teaches a model to copy. A gate refuses such a compl
 
     unreadable  nothing there (cannot be turned off)
     lines       more than one line with text on it; without this gate the first one counts
-    copy        the source again, or more than half of it in the same order
+    copy        the source again, a long run of it, or more than half of it in the same order
     length      max_length_ratio times longer or shorter than the source
     language    most letters are not in the script of the target language, or py3langid (if it is installed)
                 is sure that the text is in the source language
@@ -28,11 +28,13 @@ from dupo.tasks.answers import without_thinking
 
 GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
 
-# Shared grams of source and translation do not count before there are so many: "Angela Merkel besucht Paris".
+# Shares of the source that a translation may have in the same order: in one run of letters, and in all.
+COPIED, COPIED_CLOSE = (0.3, 0.5), (0.5, 0.7)
+# What is shared does not count before there is so much: "Angela Merkel besucht Paris".
 COPY_SLACK = 8
-COPY_SHARE, COPY_SHARE_CLOSE = 0.5, 0.7
 # Between these, references share more than half of the source (id-ms 12 %, da-nb 4 %, da-sv 1 %; any other
-# pair at most 0.1 %), and at most 0.8 % share more than 0.7 of it.
+# pair at most 0.1 %), at most 0.8 % more than 0.7 of it, and at most 0.6 % a run of more than half of it (any
+# other pair at most 0.2 % one of more than 0.3).
 CLOSE = ({"da", "nb", "no", "sv"}, {"id", "ms"})
 
 # Letters of an alphabet that carry as much as one character; "OK" may become "In Ordnung".
@@ -98,10 +100,10 @@ class Gates:
         if not lines:
             return None, "unreadable"
         text = lines[0]
-        share = COPY_SHARE_CLOSE if _both(self.src, self.tgt, CLOSE) else COPY_SHARE
+        shares = COPIED_CLOSE if _both(self.src, self.tgt, CLOSE) else COPIED
         checks = {
             "lines": lambda: len(lines) == 1,
-            "copy": lambda: not is_copy(source, text, share),
+            "copy": lambda: not is_copy(source, text, shares),
             "length": lambda: length_ratio(source, text) <= self.max_length_ratio,
             "language": lambda: self._in_target_language(text),
         }
@@ -142,14 +144,17 @@ def first_line(completion: str) -> str | None:
 # --- copy ---
 
 
-def is_copy(source: str, text: str, share: float = COPY_SHARE) -> bool:
-    """Whether `text` is the source again, or has more than this share of its grams in the same order, among
-    whatever else. Capitals, spaces and punctuation make no difference."""
+def is_copy(source: str, text: str, shares: tuple[float, float] = COPIED) -> bool:
+    """Whether `text` is the source again, or has more than these shares of it: of its
+    letters in one run, of its grams in the same order, among whatever else. Capitals,
+    spaces and punctuation make no difference."""
     here, there = _alphanumeric(source), _alphanumeric(text)
     if here == there:
         return here != "" or source.split() == text.split()
-    grams = _grams(here)
-    return common(grams, _grams(there)) > share * len(grams) + COPY_SLACK
+    run, every = (int(share * len(here)) + COPY_SLACK + 1 for share in shares)
+    if any(here[k : k + run] in there for k in range(len(here) - run + 1)):
+        return True
+    return common(_grams(here), _grams(there)) >= every
 
 
 def common(a: Sequence[str], b: Sequence[str]) -> int:
