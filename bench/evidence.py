@@ -205,7 +205,6 @@ def main() -> None:
     seeds = options.seeds or (5 if options.full else 3)
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
-    started = time.monotonic()
     first, rest, last = warm_ups(seeds), grid(options.full, seeds), after(options.full, seeds)
     pairs = [(task, seed) for seed in range(seeds * options.full) for task in TASKS]
     if not options.report_only:
@@ -227,7 +226,7 @@ def main() -> None:
     taught = [json.loads(file.read_text()) for file in files if file.is_file()]
     command = "python bench/evidence.py" + " --full" * options.full
     command += f" --seeds {seeds}" if options.seeds else ""
-    publish(rows, taught, command, time.monotonic() - started)
+    publish(rows, taught, command)
 
 
 if __name__ == "__main__":

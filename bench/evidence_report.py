@@ -259,11 +259,11 @@ def short_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def publish(rows: list[Row], taught: list[Row], command: str, seconds: float) -> None:
+def publish(rows: list[Row], taught: list[Row], command: str) -> None:
     """Writes the result file, docs/evidence.md, its pictures, and what is between README's markers."""
     sha = git_revision(Path(__file__))
     name = f"evidence_cpu_{date.today():%Y%m%d}_{sha.replace('+', '-')}.json"
-    result = {"command": command, "git": sha, "seconds": round(seconds), "runs": rows, "supervised": taught}
+    result = {"command": command, "git": sha, "runs": rows, "supervised": taught}
     (ROOT / "bench" / "results" / name).write_text(json.dumps(result, indent=1) + "\n")
     for task in TITLES:
         if arms(rows, task):
