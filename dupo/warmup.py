@@ -20,7 +20,7 @@ from dupo.learner import batch_logprobs
 from dupo.log import write_atomic
 from dupo.policy import Model, blend, frozen_copy
 from dupo.records import Problem, Trajectory
-from dupo.rollout import Sampler
+from dupo.rollout import Sampler, sample_answers
 from dupo.tasks import LESSONS, Task
 from dupo.tokenizer import PromptTokenizer
 
@@ -70,16 +70,20 @@ class WarmUp:
         self.steps += 1
         self.labels += BATCH
 
-    def check(self) -> tuple[float, float]:
-        """Greedy accuracy of the average on the dev set: primal, and dual given the right answer."""
+    def primal(self) -> float:
+        """Greedy accuracy of the average on the dev set."""
+        sampler = Sampler(self.average, self.tokenizer, self.config)
+        answers = sample_answers(sampler, self.task, self.dev, 1, 0.0, seed=0).answers
+        return self.task.evaluate(self.dev, [answer for (answer,) in answers])["accuracy"]
+
+    def dual(self) -> float:
+        """The same of its duals, given the right answers: takes longer, as a problem has several."""
         sampler, task = Sampler(self.average, self.tokenizer, self.config), self.task
-        primal = sampler([task.prompt(p) for p in self.dev], 1, 0.0, seed=0)
-        answers = [task.answer(p, c[0].text) for p, c in zip(self.dev, primal, strict=True)]
         asked = [(p, d) for p in self.dev for d in task.duals(p)]
         replies = sampler([task.dual_prompt(p, d, gold(p)) for p, d in asked], 1, 0.0, seed=0)
         rows = [(d, gold(p), c[0].text) for (p, d), c in zip(asked, replies, strict=True)]
         distances = task.distances(*(list(column) for column in zip(*rows, strict=True)))
-        return task.evaluate(self.dev, answers)["accuracy"], distances.count(0.0) / len(asked)
+        return distances.count(0.0) / len(asked)
 
     def run(self, note: Callable[[str], None], stopped: Callable[[], bool]) -> bool:
         """Trains until both goals are met, or `MAX_STEPS`; False if `stopped` said so first. `note` is told
@@ -89,8 +93,9 @@ class WarmUp:
                 return False
             self.step()
             if self.steps % CHECK_EVERY == 0:
-                primal, dual = self.check()
-                if self.steps % NOTE_EVERY == 0:
+                primal, noted = self.primal(), self.steps % NOTE_EVERY == 0
+                dual = self.dual() if noted or primal >= PRIMAL_GOAL else 0.0
+                if noted:
                     note(f"warm-up step {self.steps}: primal {primal:.2f}, dual {dual:.2f} right")
                 if primal >= PRIMAL_GOAL and dual >= DUAL_GOAL:
                     break

@@ -223,7 +223,7 @@ def test_a_warm_up_step_and_its_check():
     before = model.get_input_embeddings().weight.clone()
     warm.step()
     assert warm.labels == 64 and not torch.equal(before, model.get_input_embeddings().weight)
-    assert warm.check() == (0.0, 0.0)
+    assert (warm.primal(), warm.dual()) == (0.0, 0.0)
 
 
 def test_a_run_says_how_many_answers_are_copies(tmp_path):
