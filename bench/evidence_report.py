@@ -80,6 +80,17 @@ def gains_table(rows: Sequence[Row], taught: Sequence[Row], task: str) -> str:
     return "\n".join(lines)
 
 
+def variations(rows: Sequence[Row], task: str) -> str:
+    """Other ways to do the dual arm, less the dual arm of the same seed, at the default rate."""
+    dual = {r["seed"]: r["change"] for r in of(rows, task, "dual", "")}
+    lines = ["| variation | seeds | final change, less that of `dual` |", "|---" * 3 + "|"]
+    for arm in arms(rows, task):
+        pairs = [r["change"] - dual[r["seed"]] for r in of(rows, task, arm, "") if r["seed"] in dual]
+        if arm.startswith("dual, ") and pairs:
+            lines.append(f"| {arm.removeprefix('dual, ')} | {len(pairs)} | {mean_interval(pairs)} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
 def rerank_table(rows: Sequence[Row], task: str) -> str:
     """Ways to answer without training, a column per seed."""
     part = [r for r in rows if r["task"] == task and r["program"] == "rerank"]
@@ -224,6 +235,14 @@ def document(rows: Sequence[Row], taught: Sequence[Row], command: str, name: str
     ]
     for task, title in TITLES.items():
         parts += [f"## {title}", f"![curves](evidence_{task}.svg)", gains_table(rows, taught, task)]
+        if table := variations(rows, task):
+            parts += [
+                "### Variations of the dual arm",
+                "`policy`, `ema`: the live or the average model answers the duals, not the frozen one; "
+                "`selected`: training on the duals that `python -m dupo.select --pool_sizes 8` kept, instead of all; "
+                "`gates off`: every translation is an answer. The same seeds are compared with one another.",
+                table,
+            ]
         if task == "conlang" and (table := exploit(rows)):
             parts += ["### The copy exploit, with gates off and on", table]
         if table := rerank_table(rows, task):
