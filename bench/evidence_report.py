@@ -239,8 +239,8 @@ def document(rows: Sequence[Row], taught: Sequence[Row], command: str, name: str
             parts += [
                 "### Variations of the dual arm",
                 "`policy`, `ema`: the live or the average model answers the duals, not the frozen one; "
-                "`selected`: training on the duals that `python -m dupo.select --pool_sizes 8` kept, instead of all; "
-                "`gates off`: every translation is an answer. The same seeds are compared with one another.",
+                "`selected`: training on the duals that `python -m dupo.select --pool_sizes 8` kept, not on "
+                "all; `gates off`: every translation is an answer. Compared seed by seed.",
                 table,
             ]
         if task == "conlang" and (table := exploit(rows)):

@@ -95,7 +95,7 @@ def test_the_page_says_what_does_not_hold():
     page = evidence_report.document([*runs(dual=0.3), reranked(0.1)], [], "COMMAND", "FILE.json")
     assert "**does not hold**: arithmetic: dual +31.0 points, 76% of gold's" in page and "`COMMAND`" in page
     assert "17 of 21 hold" not in page and "18 of 21 hold" in page
-    assert "| gates off | 1 | -86.0 |" in page
+    assert "| gates off | 1 | -80.0 |" in page
     assert "| off | 0 | 50.0 -> 0.0 | 10.0 -> 97.0 | 0.90 |" in page
     assert "| on | 0 | 50.0 -> 80.0 | 10.0 -> 0.0 | 0.90 |" in page
     assert "| dual rerank minus majority, equal tokens | | **+10.0** [+6.0, +14.0] |" in page
