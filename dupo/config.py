@@ -261,7 +261,8 @@ def validate(config: Config, program: str = "train") -> None:
             check(spec, getattr(config, name))
     size, rollout, train = config.num_generations, config.generation_batch_size, config.train_batch_size
     alike = config.dual_temperature == 0
-    no_data = config.task not in BUILT_IN and config.dataset is None
+    built_in = config.task in BUILT_IN
+    own = f"none with --task {config.task}, which makes its own problems (--task word_problems reads files)"
     same_language = config.task == "translation" and config.src == config.tgt
     trains, near = program == "train", difflib.get_close_matches(config.dual_model, DUAL_MODELS, n=1)
     typo = config.dual_model not in DUAL_MODELS and near and not Path(config.dual_model).exists()
@@ -288,7 +289,13 @@ def validate(config: Config, program: str = "train") -> None:
             f"{len(pools)} names, comma-separated, one for each of pool_sizes",
         ),
         (alike and config.dual_samples > 1, "dual_samples", "1, as dual_temperature 0 makes all alike"),
-        (no_data, "dataset", f"--dataset PATH, which --task {config.task} needs"),
+        (
+            not built_in and config.dataset is None,
+            "dataset",
+            f"--dataset PATH, which --task {config.task} needs",
+        ),
+        (built_in and config.dataset is not None, "dataset", own),
+        (built_in and config.eval_dataset is not None, "eval_dataset", own),
         (no_metric, "translation_metric", "bleu, chrf, mean or package.module.function"),
         (same_language, "tgt", f"another language than src, {config.src}"),
     )

@@ -33,7 +33,7 @@ from dupo.log import (
 from dupo.plan import check_fit, warms_up
 from dupo.records import Problem
 from dupo.rollout import Sampler, draw
-from dupo.tasks import LESSONS, make_task
+from dupo.tasks import make_task
 from dupo.tokenizer import load_tokenizer
 from dupo.warmup import WarmUp
 
@@ -53,7 +53,7 @@ class Work:
 
     def __init__(self, config: Config, program: str, *, with_duals: bool = False) -> None:
         # Nothing is held out of the data; the problems of another data set are looked at as far as wanted.
-        other = config.eval_dataset is not None and config.task not in LESSONS
+        other = config.eval_dataset is not None
         wanted = (config.num_problems or MOST_PROBLEMS) if other else 0
         config = replace(config, eval_size=wanted)
         if config.output_dir is None:

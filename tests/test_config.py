@@ -98,6 +98,10 @@ REFUSED = table("""
     --train_batch_size 100 => train_batch_size: expected a divisor of generation_batch_size, 512, got 100
     --dual_samples 4 => dual_samples: expected 1, as dual_temperature 0 makes all alike, got 4
     --task word_problems => dataset: expected --dataset PATH, which --task word_problems needs, got none
+    --dataset a.jsonl => dataset: expected none with --task arithmetic, which makes its own problems \
+(--task word_problems reads files), got a.jsonl
+    --task conlang --eval_dataset a => eval_dataset: expected none with --task conlang, which makes its own \
+problems (--task word_problems reads files), got a
     --task translation --dataset d --src de => tgt: expected another language than src, de, got de
     --model_name_or_path= => model_name_or_path: expected some text, got none
     --temperature 0 => temperature: expected more than 0, got 0.0
@@ -172,7 +176,8 @@ def test_every_spelling_of_a_flag(argv: str, value: str) -> None:
 
 
 def test_values_may_hold_dashes_equals_signs_and_spaces() -> None:
-    got = parse(["--pad_token=--a-b", "--eos_token", "a=b-c", "--dataset", "my data/a-b.jsonl"])
+    words = ["--task", "word_problems", "--pad_token=--a-b", "--eos_token", "a=b-c"]
+    got = parse([*words, "--dataset", "my data/a-b.jsonl"])
     assert (got.pad_token, got.eos_token, got.dataset) == ("--a-b", "a=b-c", "my data/a-b.jsonl")
 
 
@@ -182,8 +187,8 @@ def test_later_layers_win_and_the_task_is_found_before_its_defaults(write) -> No
     expected = Config(task="word_problems", dataset="a.jsonl", learning_rate=1e-5)
     assert parse(["--config", file]) == expected
     assert parse(["--learning_rate", "2e-5", "--config", file]) == replace(expected, learning_rate=2e-5)
-    arithmetic = replace(RUN, dataset="a.jsonl", learning_rate=1e-5)
-    assert parse(["--config", file, "--task", "arithmetic"]) == arithmetic
+    arithmetic = ["--task", "arithmetic", "--dataset", "none"]
+    assert parse(["--config", file, *arithmetic]) == replace(RUN, learning_rate=1e-5)
     assert parse(["--task=translation", "--dataset=d"]) == Config(task="translation", dataset="d")
 
 
@@ -253,7 +258,7 @@ def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
 
 
 TIED = "num_generations generation_batch_size train_batch_size dual_samples task resume_from_checkpoint "
-TIED += "reward reward_weights dual_model translation_metric pool_sizes pool_models"
+TIED += "dataset eval_dataset reward reward_weights dual_model translation_metric pool_sizes pool_models"
 KEYS = [name for name in FIELDS if name not in TIED.split()]
 FREE = {name: st.one_of(*(of_kind(name, kind) for kind in KINDS[name])) for name in KEYS}
 
