@@ -204,15 +204,18 @@ def picture(rows: Sequence[Row], task: str) -> str:
 def cost(rows: Sequence[Row]) -> str:
     """How long the default command takes, from the seeds whose runs were all timed; empty without any."""
     took = {r["name"]: r["took"] for r in rows if r.get("took") is not None}
-    seeds = range(1 + max(r["seed"] for r in rows))
-    parts = [[run.name for run in (*warm_ups(1 + s), *grid(False, 1 + s)) if run.seed == s] for s in seeds]
-    timed = [sum(took[name] for name in names) / 60 for names in parts if took.keys() >= set(names)]
-    if not timed:
+    seeds = 1 + max(r["seed"] for r in rows)
+    minutes = dict[int, float]()
+    for seed in range(seeds):
+        names = [run.name for run in (*warm_ups(seeds), *grid(False, seeds)) if run.seed == seed]
+        if took.keys() >= set(names):
+            minutes[seed] = sum(took[name] for name in names) / 60
+    if not minutes:
         return ""
+    mean, timed = fmean(minutes.values()), ", ".join(map(str, minutes))
     return (
-        f"One seed of `python bench/evidence.py` takes {fmean(timed):.0f} minutes of one core (mean of "
-        f"{len(timed)} seeds that ran with one thread on each of two cores), so its three seeds take "
-        f"{3 * fmean(timed) / 2:.0f} minutes on two."
+        f"A seed of `python bench/evidence.py` takes {mean:.0f} minutes of one core (seeds timed, with a run on "
+        f"each of two cores: {timed}), so its three seeds take {1.5 * mean:.0f} minutes on two."
     )
 
 
