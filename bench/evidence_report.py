@@ -214,7 +214,7 @@ def cost(rows: Sequence[Row]) -> str:
         return ""
     mean, timed = fmean(minutes.values()), ", ".join(map(str, minutes))
     return (
-        f"A seed of `python bench/evidence.py` takes {mean:.0f} minutes of one core (seeds timed, with a run on "
+        f"A seed of `python bench/evidence.py` takes {mean:.0f} minutes of one core (seeds timed, a run on "
         f"each of two cores: {timed}), so its three seeds take {1.5 * mean:.0f} minutes on two."
     )
 

@@ -142,7 +142,7 @@ def test_the_cost_is_that_of_whole_seeds():
     assert a_seed == 2 + 17 + 5 + 1 + 2 * 2
     said = evidence_report.cost([*timed(0, 60.0), *timed(1, None), *timed(2, 120.0)])
     assert (
-        f"takes {1.5 * a_seed:.0f} minutes of one core (seeds timed, with a run on each of two cores: 0, 2)"
+        f"takes {1.5 * a_seed:.0f} minutes of one core (seeds timed, a run on each of two cores: 0, 2)"
         in said
     )
     assert f"take {3 * 1.5 * a_seed / 2:.0f} minutes on two" in said
