@@ -178,7 +178,8 @@ def _paint(line: Series, index: int, what: str = "stroke") -> str:
 
 
 def _stroke(line: Series, index: int) -> str:
-    return _paint(line, index) + (' stroke-dasharray="6 4"' if line.dashed else "")
+    again = line.colour is None and index >= len(PALETTE)  # dotted, as there are no more colours
+    return _paint(line, index) + f' stroke-dasharray="{"2 3" if again else "6 4"}"' * (again or line.dashed)
 
 
 def _legend(series: Sequence[Series], width: int) -> tuple[str, int]:

@@ -361,6 +361,13 @@ def test_alone_it_has_a_ground_a_legend_and_colours_that_differ() -> None:
     assert not list(svg.iter(f"{SVG}style")) and not list(svg.iter(f"{SVG}script"))
 
 
+def test_no_two_lines_look_alike() -> None:
+    svg = draw(*(Series(str(n), [1, 2], [n, n + 1], dashed=n > 2) for n in range(10)))
+    strokes = [p for p in svg.iter(f"{SVG}path") if p.get("fill") == "none"]
+    looks = [(p.get("stroke"), p.get("stroke-dasharray")) for p in strokes]
+    assert len(set(looks)) == 10 and [look[1] for look in looks] == [None] * 3 + ["6 4"] * 4 + ["2 3"] * 3
+
+
 def test_long_legends_wrap_inside_the_picture() -> None:
     svg = draw(*(Series(f"an arm with a long name {n}", [1, 2], [n, n + 1]) for n in range(7)), width=460)
     entries = [text for text in svg.iter(f"{SVG}text") if (text.text or "").startswith("an arm")]
