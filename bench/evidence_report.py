@@ -205,9 +205,10 @@ def cost(rows: Sequence[Row]) -> str:
     """How long the default command takes, from the seeds whose runs were all timed; empty without any."""
     took = {r["name"]: r["took"] for r in rows if r.get("took") is not None}
     seeds = 1 + max(r["seed"] for r in rows)
+    default = [*warm_ups(seeds), *grid(False, seeds)]
     minutes = dict[int, float]()
     for seed in range(seeds):
-        names = [run.name for run in (*warm_ups(seeds), *grid(False, seeds)) if run.seed == seed]
+        names = [run.name for run in default if run.seed == seed]
         if took.keys() >= set(names):
             minutes[seed] = sum(took[name] for name in names) / 60
     if not minutes:

@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 
 from dupo.duality import Ask, reconstruct
-from dupo.records import Rollout
+from dupo.records import Problem, Rollout
 from dupo.rewards import Rewarded, answer_reward
 from dupo.rollout import Sampler, sample_answers
 from dupo.tasks import Task
 
 
-def accuracy(sampler: Sampler, task: Task) -> dict[str, float]:
-    """Figures of greedy answers to all held-out problems, `task.headline` among them; empty without any."""
-    if not task.held_out:
+def accuracy(sampler: Sampler, task: Task, problems: Sequence[Problem] | None = None) -> dict[str, float]:
+    """Figures of greedy answers to `problems`, by default all held-out ones, `task.headline` among them;
+    empty without any."""
+    problems = task.held_out if problems is None else problems
+    if not problems:
         return {}
-    rollout = sample_answers(sampler, task, list(task.held_out), 1, temperature=0.0, seed=0)
-    return task.evaluate(task.held_out, [group[0] for group in rollout.answers])
+    rollout = sample_answers(sampler, task, list(problems), 1, temperature=0.0, seed=0)
+    return task.evaluate(problems, [group[0] for group in rollout.answers])
 
 
 def reward_auc(

@@ -57,7 +57,7 @@ def check(spec: Field[Any], value: Any) -> None:
     """Refuses a value that is not None and that the option cannot have, whatever the others are."""
     name, kind, choices, least = spec.name, kind_of(spec)[0], spec.metadata["choices"], spec.metadata["least"]
     if choices and value not in choices:
-        raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{nearest(value, choices)}")
+        raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{nearest(str(value), choices)}")
     rules = (
         (value == "", "some text"),
         (kind is float and not math.isfinite(value), "a finite number"),

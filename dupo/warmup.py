@@ -16,11 +16,12 @@ import torch
 
 from dupo.batches import make_batch
 from dupo.config import Config
+from dupo.evaluate import accuracy
 from dupo.learner import batch_logprobs
 from dupo.log import write_atomic
 from dupo.policy import Model, blend, frozen_copy
 from dupo.records import Problem, Trajectory
-from dupo.rollout import Sampler, sample_answers
+from dupo.rollout import Sampler
 from dupo.tasks import LESSONS, Task
 from dupo.tokenizer import PromptTokenizer
 
@@ -73,8 +74,7 @@ class WarmUp:
     def primal(self) -> float:
         """Greedy accuracy of the average on the dev set."""
         sampler = Sampler(self.average, self.tokenizer, self.config)
-        answers = sample_answers(sampler, self.task, self.dev, 1, 0.0, seed=0).answers
-        return self.task.evaluate(self.dev, [answer for (answer,) in answers])["accuracy"]
+        return accuracy(sampler, self.task, self.dev)["accuracy"]
 
     def dual(self) -> float:
         """The same of its duals, given the right answers: takes longer, as a problem has several."""

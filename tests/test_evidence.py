@@ -138,7 +138,7 @@ def test_the_cost_is_that_of_whole_seeds():
         everything = [*evidence.warm_ups(seed + 1), *evidence.grid(True, seed + 1)]
         return [{"name": r.name, "took": took, "seed": seed} for r in everything if r.seed == seed]
 
-    a_seed = len([run for run in (*evidence.warm_ups(1), *evidence.grid(False, 1))])
+    a_seed = len([*evidence.warm_ups(1), *evidence.grid(False, 1)])
     assert a_seed == 2 + 17 + 5 + 1 + 2 * 2
     said = evidence_report.cost([*timed(0, 60.0), *timed(1, None), *timed(2, 120.0)])
     assert (

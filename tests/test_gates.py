@@ -289,9 +289,8 @@ def test_references_pass_and_sources_do_not(data_dir: Path, direction: str) -> N
     pairs = list(zip(*texts, strict=True))[:: 1 if direction == "da-nb" else 3]
     share = {name: sum(refusal(*p, src, tgt, name) == name for p in pairs) / len(pairs) for name in GATES}
     assert share["lines"] == share["length"] == 0
-    assert share["copy"] <= (
-        0.01 if direction == "id-ms" else 1 / len(pairs)
-    )  # a title in the other language
+    # one reference may hold a title in the language of the source
+    assert share["copy"] <= (0.01 if direction == "id-ms" else 1 / len(pairs))
     assert share["language"] <= 0.01
     assert all(refusal(source, source, src, tgt) == "copy" for source, _ in pairs)
     if not {"ja", "th", "zh"} & {src, tgt} and direction not in ("da-nb", "id-ms"):

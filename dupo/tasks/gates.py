@@ -145,9 +145,9 @@ def first_line(completion: str) -> str | None:
 
 
 def is_copy(source: str, text: str, shares: tuple[float, float] = COPIED) -> bool:
-    """Whether `text` is the source again, or has more than these shares of it: of its
-    letters in one run, of its grams in the same order, among whatever else. Capitals,
-    spaces and punctuation make no difference."""
+    """Whether `text` is the source again, or has more than these shares of it: of its letters in one
+    run, of its grams in the same order, among whatever else. Capitals, spaces and punctuation make no
+    difference."""
     here, there = _alphanumeric(source), _alphanumeric(text)
     if here == there:
         return here != "" or source.split() == text.split()
