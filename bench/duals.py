@@ -28,8 +28,8 @@ import transformers
 
 from dupo import text
 from dupo.config import Config
-from dupo.log import git_revision
 from dupo.records import Prompt
+from dupo.storage.run_folder import git_revision
 from dupo.tasks.answers import normalise, write
 from dupo.tasks.word_problems import WordProblems
 from dupo.tokenizer import PromptTokenizer

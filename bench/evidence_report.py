@@ -13,8 +13,8 @@ from typing import Any
 
 from bench.evidence import RATES, grid, warm_ups
 from dupo.chart import Series, line_chart
-from dupo.log import git_revision
 from dupo.ranking import EQUAL_COST
+from dupo.storage.run_folder import git_revision
 
 ROOT = Path(__file__).parents[1]
 CONTROLS = ("random", "shuffled", "format_only")

@@ -8,8 +8,8 @@ import numpy as np
 
 from dupo.chart import Series, line_chart, safe
 from dupo.config import Config, to_yaml
-from dupo.log import write_atomic
 from dupo.page import figure, page, table, written
+from dupo.storage.run_folder import write_atomic
 
 Row = dict[str, Any]
 _SHOWN = 6  # problems in the table of examples

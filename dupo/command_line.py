@@ -21,8 +21,8 @@ from dupo.config import (
     assemble,
     read_yaml,
 )
-from dupo.log import owner_of
 from dupo.options import UserError, coerce, did_you_mean, kind_of, show, underscored
+from dupo.storage.run_folder import owner_of
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."

@@ -4,8 +4,8 @@ from typing import Any
 
 from dupo.config import Config
 from dupo.display import Display
-from dupo.log import signature_line
 from dupo.options import listed
+from dupo.storage.run_folder import signature_line
 from dupo.tasks import LESSONS
 
 

@@ -15,8 +15,17 @@ import yaml
 from dupo.chart import Series, finite, line_chart, safe, shown
 from dupo.config import UserError
 from dupo.display import error, verdict
-from dupo.log import CONFIG, METRICS, REPORT, SAMPLES, SUMMARY, read_rows, signature_line, write_atomic
 from dupo.page import figure, page, written
+from dupo.storage.run_folder import (
+    CONFIG,
+    METRICS,
+    REPORT,
+    SAMPLES,
+    SUMMARY,
+    read_rows,
+    signature_line,
+    write_atomic,
+)
 
 __all__ = ["Series", "line_chart", "main", "write_report"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from dupo import checkpoint, learner, policy
+from dupo import learner, policy
 from dupo.batches import mini_batches
 from dupo.config import (
     DUAL_MODELS,
@@ -32,13 +32,14 @@ from dupo.config import (
 from dupo.display import Display, exchange_of
 from dupo.evaluate import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
 from dupo.judge import ask_duals, other_model
-from dupo.log import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.outcome import show_result, summarise
 from dupo.plan import check_fit, plan, warms_up
 from dupo.records import Completion, Problem, Prompt, Rollout, Trajectory
 from dupo.report import write_report
 from dupo.rewards import Env, Rewarded, arms_of, weighted_sum
 from dupo.rollout import Sampler, draw
+from dupo.storage import checkpoint
+from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.tasks import make_task
 from dupo.tokenizer import load_tokenizer
 from dupo.warmup import WarmUp

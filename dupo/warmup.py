@@ -18,10 +18,10 @@ from dupo.batches import make_batch
 from dupo.config import Config
 from dupo.evaluate import accuracy
 from dupo.learner import batch_logprobs
-from dupo.log import write_atomic
 from dupo.policy import Model, blend, frozen_copy
 from dupo.records import Problem, Trajectory
 from dupo.rollout import Sampler
+from dupo.storage.run_folder import write_atomic
 from dupo.tasks import LESSONS, Task
 from dupo.tokenizer import PromptTokenizer
 

@@ -18,7 +18,10 @@ from dupo.config import DUAL_MODELS, Config, UserError, config_hash, read_config
 from dupo.display import Display
 from dupo.duality import Ask
 from dupo.judge import another, ask_duals, load_sampler
-from dupo.log import (
+from dupo.plan import check_fit, warms_up
+from dupo.records import Problem
+from dupo.rollout import Sampler, draw
+from dupo.storage.run_folder import (
     CONFIG,
     SUMMARY,
     TAUGHT,
@@ -30,9 +33,6 @@ from dupo.log import (
     signature_line,
     write_atomic,
 )
-from dupo.plan import check_fit, warms_up
-from dupo.records import Problem
-from dupo.rollout import Sampler, draw
 from dupo.tasks import make_task
 from dupo.tokenizer import load_tokenizer
 from dupo.warmup import WarmUp

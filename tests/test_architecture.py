@@ -297,7 +297,11 @@ BROKEN = [
     (transformers_is_confined, "dupo/train.py", "from transformers import AutoModel"),
     (triton_stays_in_kernels, "dupo/policy.py", "import triton.language as tl"),
     (imports_are_not_tried, KERNEL, "try:\n    import triton\nexcept Exception:\n    triton = None"),
-    (imports_are_not_tried, "dupo/log.py", "try:\n    f('wandb')\nexcept (ImportError, OSError):\n    pass"),
+    (
+        imports_are_not_tried,
+        "dupo/storage/run_folder.py",
+        "try:\n    f('wandb')\nexcept (ImportError, OSError):\n    pass",
+    ),
     (interpreter_is_the_users_choice, KERNEL, "os.environ['TRITON_INTERPRET'] = '1'"),
     (interpreter_is_the_users_choice, KERNEL, "os.environ.setdefault('TRITON_INTERPRET', '1')"),
     (interpreter_is_the_users_choice, KERNEL, "os.environ.update({'TRITON_INTERPRET': '1'})"),
@@ -308,9 +312,9 @@ BROKEN = [
     (names_shadow_nothing, "dupo/tasks/math.py", ""),
     (names_shadow_nothing, "kernels/__init__.py", ""),
     (files_are_short, "csrc/packing.cpp", "\n" * (MAX_FILE_LINES + 1)),
-    (functions_are_short, "dupo/log.py", LONG),
+    (functions_are_short, "dupo/storage/run_folder.py", LONG),
     (functions_are_short, KERNEL, LONG),
-    (functions_are_short, "dupo/log.py", f"def f({MANY}): ..."),
+    (functions_are_short, "dupo/storage/run_folder.py", f"def f({MANY}): ..."),
     (functions_are_short, KERNEL, f"def f({MANY}): ..."),
 ]
 
@@ -324,7 +328,11 @@ KEPT = [
     (extension_has_one_face, "dupo/text.py", "from dupo import _C"),
     (transformers_is_confined, "dupo/policy.py", "from transformers import AutoModel"),
     (triton_stays_in_kernels, "dupo/policy.py", "find_spec('triton')"),
-    (imports_are_not_tried, "dupo/log.py", "import json\ntry:\n    f()\nexcept ValueError:\n    pass"),
+    (
+        imports_are_not_tried,
+        "dupo/storage/run_folder.py",
+        "import json\ntry:\n    f()\nexcept ValueError:\n    pass",
+    ),
     (interpreter_is_the_users_choice, KERNEL, "on = os.environ['TRITON_INTERPRET'] == '1'"),
     (interpreter_is_the_users_choice, KERNEL, "on = os.environ.get('TRITON_INTERPRET')"),
     (cpp_knows_python_in_one_place, "csrc/bindings.cpp", "#include <pybind11/numpy.h>\n#include <set>"),

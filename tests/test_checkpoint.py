@@ -6,8 +6,9 @@ import pytest
 import torch
 from worlds import tiny
 
-from dupo import checkpoint, learner, policy
+from dupo import learner, policy
 from dupo.config import UserError
+from dupo.storage import checkpoint
 
 
 def save(run, step, model, tokenizer, **state):

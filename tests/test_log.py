@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from dupo.config import UserError
-from dupo.log import RunFolder, git_revision, read_rows, signature, signature_line, write_atomic
+from dupo.storage.run_folder import (
+    RunFolder,
+    git_revision,
+    read_rows,
+    signature,
+    signature_line,
+    write_atomic,
+)
 
 
 def make_run(path: Path) -> RunFolder:
@@ -148,7 +155,7 @@ def test_any_text_is_one_line_and_comes_back(tmp_path: Path, text: str) -> None:
 
 def test_rows_survive_a_kill_right_after_the_call(tmp_path: Path) -> None:
     program = (
-        "import os, signal, sys; from pathlib import Path; from dupo.log import RunFolder\n"
+        "import os, signal, sys; from pathlib import Path; from dupo.storage.run_folder import RunFolder\n"
         "run = RunFolder.create(Path(sys.argv[1]), '', False)\n"
         "run.metrics({'step': 1}); run.metrics({'step': 2}); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -246,7 +253,7 @@ def test_signature_names_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> N
 
     import dupo
 
-    monkeypatch.setattr("dupo.log.git_revision", lambda file: "abc1234")
+    monkeypatch.setattr("dupo.storage.run_folder.git_revision", lambda file: "abc1234")
     fields = signature("0123abcd", "cpu", 2)
     assert fields["torch"] == str(torch.__version__)
     assert fields["transformers"] == transformers.__version__

@@ -10,8 +10,8 @@ import pytest
 
 from dupo.chart import Series, line_chart
 from dupo.config import UserError
-from dupo.log import RunFolder
 from dupo.report import main, write_report
+from dupo.storage.run_folder import RunFolder
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = (

@@ -15,7 +15,7 @@ import torch
 
 from bench.loss_head import peers
 from dupo import __version__
-from dupo.log import git_revision, write_atomic
+from dupo.storage.run_folder import git_revision, write_atomic
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"

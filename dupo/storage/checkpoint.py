@@ -18,7 +18,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from dupo.config import UserError
-from dupo.log import write_atomic
+from dupo.storage.run_folder import write_atomic
 
 STATE, EMA, LATEST = "state.pt", "ema.safetensors", "latest"
 
