@@ -16,7 +16,7 @@ import pytest
 
 from bench.duals import build, make_answers
 from dupo import text
-from dupo.config import Config
+from dupo.config.options import Config
 from dupo.tasks.word_problems import WordProblems
 from dupo.tokenizer import PromptTokenizer, raw_bytes
 

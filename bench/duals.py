@@ -27,7 +27,7 @@ import tokenizers
 import transformers
 
 from dupo import text
-from dupo.config import Config
+from dupo.config.options import Config
 from dupo.records import Prompt
 from dupo.storage.run_folder import git_revision
 from dupo.tasks.answers import normalise, write

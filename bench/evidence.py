@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dupo.config import TASK_DEFAULTS
+from dupo.config.options import TASK_DEFAULTS
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, and in the processes that it starts
@@ -125,7 +125,7 @@ def supervised(task: str, seed: int, folder: Path) -> None:
     import torch
 
     from dupo import policy
-    from dupo.command_line import parse
+    from dupo.config.command_line import parse
     from dupo.evaluate import accuracy
     from dupo.rollout import Sampler
     from dupo.tasks import make_task

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dupo.command_line import run_program
-from dupo.config import Config, asks_duals
+from dupo.config.command_line import run_program
+from dupo.config.options import Config, asks_duals
 from dupo.display import Display
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dupo.chart import Series, line_chart, safe
-from dupo.config import Config, to_yaml
+from dupo.config.options import Config, to_yaml
 from dupo.page import figure, page, table, written
 from dupo.storage.run_folder import write_atomic
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dupo import text
-from dupo.config import Config
+from dupo.config.options import Config
 from dupo.records import Batch, Rollout, Trajectory
 
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dupo.config import Config, UserError, validate
+from dupo.config.options import Config, UserError, validate
+from dupo.config.values import underscored
 from dupo.display import error, visible
 from dupo.numbers import Number
-from dupo.options import underscored
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problems import around_answer, duals_of, read_problems
 from dupo.text import MOST_HIDDEN, find_numbers

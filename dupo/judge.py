@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from dupo import policy
-from dupo.config import Config
+from dupo.config.options import Config
 from dupo.records import Completion, Prompt
 from dupo.rollout import Sampler
 from dupo.tokenizer import PromptTokenizer, load_tokenizer

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dupo.batches import make_batch, micro_batches
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.policy import Model, computing
 from dupo.records import Batch, Trajectory
 from dupo_kernels import (

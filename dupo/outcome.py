@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from dupo.config import Config
+from dupo.config.options import Config
+from dupo.config.values import listed
 from dupo.display import Display
-from dupo.options import listed
 from dupo.storage.run_folder import signature_line
 from dupo.tasks import LESSONS
 

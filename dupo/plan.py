@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from dupo.config import Config, UserError, asks_duals, reward_terms
+from dupo.config.options import Config, UserError, asks_duals, reward_terms
 from dupo.records import Problem, Prompt
 from dupo.tasks import LESSONS, Task
 from dupo.tokenizer import PromptTokenizer

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.utils import logging as transformers_logging
 
 from dupo import attention
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.tokenizer import PromptTokenizer, check_path, in_one_line
 
 Model = PreTrainedModel  # what learns, answers duals and is compared with

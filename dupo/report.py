@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from dupo.chart import Series, finite, line_chart, safe, shown
-from dupo.config import UserError
+from dupo.config.options import UserError
 from dupo.display import error, verdict
 from dupo.page import figure, page, written
 from dupo.storage.run_folder import (

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dupo.command_line import run_program
-from dupo.config import Config, UserError
+from dupo.config.command_line import run_program
+from dupo.config.options import Config, UserError
 from dupo.display import Display
 
 if TYPE_CHECKING:

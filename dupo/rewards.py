@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo import config as options
-from dupo.config import Config, UserError, reward_terms
+from dupo.config.options import Config, UserError, options, reward_terms
 from dupo.duality import Ask, Reconstructed, dual_figures, reconstruct
 from dupo.records import Completion, Reconstruction, Rollout
 from dupo.tasks import Task

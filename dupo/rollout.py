@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from dupo import text
-from dupo.config import Config, reward_terms
+from dupo.config.options import Config, reward_terms
 from dupo.policy import Model, computing
 from dupo.records import Completion, Problem, Prompt, Rollout
 from dupo.tasks import Task

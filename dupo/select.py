@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dupo.command_line import run_program
-from dupo.config import Config, listed
+from dupo.config.command_line import run_program
+from dupo.config.options import Config, listed
 from dupo.display import Display
 
 if TYPE_CHECKING:

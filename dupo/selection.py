@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from dupo.config import Config
+from dupo.config.options import Config
 from dupo.controls import NO_ANSWER, altered, foreign
 from dupo.duality import Ask, mean_similarity, reconstruct
 from dupo.records import Dual, Reconstruction, Rollout

@@ -19,7 +19,7 @@ import torch
 
 from dupo import learner, policy
 from dupo.batches import mini_batches
-from dupo.config import (
+from dupo.config.options import (
     DUAL_MODELS,
     Config,
     UserError,

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from dupo.assembly import BLANK
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.records import Prompt
 from dupo.tasks import LESSONS
 from dupo.text import Assembler, Counts, Ids

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dupo.command_line import parse
-from dupo.config import Config, UserError
+from dupo.config.command_line import parse
+from dupo.config.options import Config, UserError
 from dupo.display import error
 
 

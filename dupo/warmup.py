@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from dupo.batches import make_batch
-from dupo.config import Config
+from dupo.config.options import Config
 from dupo.evaluate import accuracy
 from dupo.learner import batch_logprobs
 from dupo.policy import Model, blend, frozen_copy

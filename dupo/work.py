@@ -14,7 +14,15 @@ from typing import Any
 import torch
 
 from dupo import policy
-from dupo.config import DUAL_MODELS, Config, UserError, config_hash, read_config, resume_differences, to_yaml
+from dupo.config.options import (
+    DUAL_MODELS,
+    Config,
+    UserError,
+    config_hash,
+    read_config,
+    resume_differences,
+    to_yaml,
+)
 from dupo.display import Display
 from dupo.duality import Ask
 from dupo.judge import another, ask_duals, load_sampler

@@ -276,13 +276,13 @@ MANY = ", ".join(f"a{i}" for i in range(MAX_POSITIONAL + 1))
 KERNEL = "kernels/dupo_kernels/linear.py"
 
 BROKEN = [
-    (imports_point_downwards, "dupo/config.py", "import dupo.policy"),
-    (imports_point_downwards, "dupo/config.py", "from dupo.policy import load"),
-    (imports_point_downwards, "dupo/config.py", "from dupo import policy"),
-    (imports_point_downwards, "dupo/config.py", "from . import policy"),
-    (imports_point_downwards, "dupo/config.py", "from .policy import load"),
-    (imports_point_downwards, "dupo/config.py", "def f():\n    from dupo.policy import load"),
-    (imports_point_downwards, "dupo/config.py", "importlib.import_module('dupo.policy')"),
+    (imports_point_downwards, "dupo/config/options.py", "import dupo.policy"),
+    (imports_point_downwards, "dupo/config/options.py", "from dupo.policy import load"),
+    (imports_point_downwards, "dupo/config/options.py", "from dupo import policy"),
+    (imports_point_downwards, "dupo/config/options.py", "from . import policy"),
+    (imports_point_downwards, "dupo/config/options.py", "from .policy import load"),
+    (imports_point_downwards, "dupo/config/options.py", "def f():\n    from dupo.policy import load"),
+    (imports_point_downwards, "dupo/config/options.py", "importlib.import_module('dupo.policy')"),
     (imports_point_downwards, "dupo/tasks/arithmetic.py", "from ..policy import load"),
     (imports_point_downwards, "dupo/policy.py", "from dupo.train import train"),
     (imports_point_downwards, "dupo/__main__.py", "from dupo import train"),
@@ -319,7 +319,7 @@ BROKEN = [
 ]
 
 KEPT = [
-    (imports_point_downwards, "dupo/config.py", "from dupo import __version__\nimport policy"),
+    (imports_point_downwards, "dupo/config/options.py", "from dupo import __version__\nimport policy"),
     (imports_point_downwards, "dupo/policy.py", "from .records import Batch\nfrom dupo import text"),
     (imports_point_downwards, "dupo/tasks/arithmetic.py", "from dupo.tasks.answers import normalise"),
     (imports_point_downwards, "dupo/train.py", "from dupo import report"),

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from dupo.command_line import parse
+from dupo.config.command_line import parse
 from dupo.records import Problem
 from dupo.tasks.arithmetic import Arithmetic, draw, labelled_examples, parts, stream
 from dupo.tasks.made import SETS, belongs

@@ -7,7 +7,7 @@ from worlds import tiny
 
 from dupo import attention, batches, learner
 from dupo.attention import bucketed_sdpa, buckets
-from dupo.config import UserError
+from dupo.config.options import UserError
 from dupo.records import Trajectory
 
 

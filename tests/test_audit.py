@@ -17,8 +17,8 @@ from worlds import rows, said, save_tiny
 
 from dupo.audit import FIGURES, PAGE, ROWS, main
 from dupo.audit_page import _roc, write_page
-from dupo.command_line import parse
-from dupo.config import read_config
+from dupo.config.command_line import parse
+from dupo.config.options import read_config
 from dupo.duality import Ask
 from dupo.evaluate import concordance
 from dupo.rerank import main as rerank

@@ -93,7 +93,7 @@ def test_a_tokenizer_without_pad_or_eos(tmp_path, capsys):
 
 
 def save_tiny_without_loading(tmp_path: Path) -> Path:
-    from dupo.command_line import parse
+    from dupo.config.command_line import parse
     from dupo.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(parse([]))

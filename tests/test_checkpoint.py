@@ -7,7 +7,7 @@ import torch
 from worlds import tiny
 
 from dupo import learner, policy
-from dupo.config import UserError
+from dupo.config.options import UserError
 from dupo.storage import checkpoint
 
 

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dupo import config as module
-from dupo.command_line import PROGRAMS, parse
-from dupo.config import TASK_DEFAULTS, Config, UserError, coerce, config_hash, read_config, to_yaml
+from dupo.config.command_line import PROGRAMS, parse
+from dupo.config.options import TASK_DEFAULTS, Config, UserError, coerce, config_hash, read_config, to_yaml
+from dupo.config.options import options as module
 
 ROOT = Path(__file__).parents[1]
 FIELDS = {spec.name: spec for spec in fields(Config)}
@@ -415,7 +415,7 @@ def test_the_examples_in_the_help_parse(help_text, monkeypatch: pytest.MonkeyPat
 
 def test_help_and_errors_load_neither_torch_nor_transformers(run_python) -> None:
     code = (
-        "import sys\nfrom dupo.command_line import parse\nfrom dupo.config import UserError\n"
+        "import sys\nfrom dupo.config.command_line import parse\nfrom dupo.config.options import UserError\n"
         "try:\n    parse(['--num_generation', '8'])\nexcept UserError as error:\n    print(error)\n"
         "try:\n    parse(['--help'])\nexcept SystemExit:\n    pass\n"
         "parse([])\nprint(sorted({'torch', 'transformers', 'numpy', 'rich'} & sys.modules.keys()))"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from worlds import rows, save_tiny, tiny
 
-from dupo.command_line import parse
-from dupo.options import UserError
+from dupo.config.command_line import parse
+from dupo.config.values import UserError
 from dupo.records import Completion, Dual, Problem, Rollout
 from dupo.rewards import ARMS, Env
 from dupo.tasks import conlang

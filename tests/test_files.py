@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dupo.config import UserError
+from dupo.config.options import UserError
 from dupo.records import Problem
 from dupo.tasks.files import column, columns, keyed_hash, make_split, read_jsonl, read_lines, split, text_at
 

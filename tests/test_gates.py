@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.tasks import gates
 from dupo.tasks.gates import GATES, Gates, common, gates_of, in_script, is_copy, language_of, length_ratio
 from dupo.tasks.translation import LANGUAGES

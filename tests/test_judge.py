@@ -6,8 +6,8 @@ import pytest
 import torch
 from worlds import rows, save_tiny
 
-from dupo.command_line import parse
-from dupo.config import UserError
+from dupo.config.command_line import parse
+from dupo.config.options import UserError
 from dupo.judge import another, ask_duals, load_sampler, other_model
 from dupo.train import main
 

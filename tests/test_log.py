@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dupo.config import UserError
+from dupo.config.options import UserError
 from dupo.storage.run_folder import (
     RunFolder,
     git_revision,

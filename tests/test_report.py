@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dupo.chart import Series, line_chart
-from dupo.config import UserError
+from dupo.config.options import UserError
 from dupo.report import main, write_report
 from dupo.storage.run_folder import RunFolder
 

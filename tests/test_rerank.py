@@ -10,7 +10,7 @@ import pytest
 from worlds import rows, said, save_tiny, solver, summary
 
 from dupo import rollout
-from dupo.config import read_config
+from dupo.config.options import read_config
 from dupo.records import Completion, Rollout
 from dupo.rerank import ANSWERS, main
 from dupo.rollout import Sampler

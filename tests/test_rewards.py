@@ -7,8 +7,8 @@ import pytest
 import torch
 from worlds import said, solver
 
-from dupo.command_line import parse
-from dupo.config import UserError
+from dupo.config.command_line import parse
+from dupo.config.options import UserError
 from dupo.duality import dual_figures, reconstruct
 from dupo.evaluate import concordance, reward_auc
 from dupo.records import Completion, Problem, Rollout

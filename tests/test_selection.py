@@ -8,7 +8,7 @@ import pytest
 from worlds import rows, said, save_tiny, solver
 
 from dupo import work
-from dupo.command_line import parse
+from dupo.config.command_line import parse
 from dupo.records import Dual, Problem, Rollout
 from dupo.select import main
 from dupo.selection import (

@@ -14,8 +14,8 @@ from tokenizers_made import KINDS, QWEN3, corpus, gpt2, wrapped
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from dupo import text as texts
-from dupo.command_line import parse
-from dupo.config import UserError
+from dupo.config.command_line import parse
+from dupo.config.options import UserError
 from dupo.tokenizer import PROBES, PromptTokenizer, Reader, load_tokenizer
 
 CHATML = (

@@ -12,7 +12,7 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.gates import first_line
 from dupo.tasks.translation import LANGUAGES, Translation, tokenizer_for

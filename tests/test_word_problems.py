@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problems import TEMPLATES, WordProblems, gold_answer, without_unknown
 from dupo.tokenizer import PromptTokenizer

@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedModel
 
 from dupo import policy
-from dupo.command_line import parse
-from dupo.config import Config
+from dupo.config.command_line import parse
+from dupo.config.options import Config
 from dupo.records import Completion, Prompt
 from dupo.tasks.arithmetic import write
 from dupo.tokenizer import PromptTokenizer, load_tokenizer

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, cast
 
-from dupo.config import BUILT_IN, Config, UserError
+from dupo.config.options import BUILT_IN, Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks import arithmetic, conlang
 from dupo.tasks.arithmetic import Arithmetic

@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.made import belongs, different
 

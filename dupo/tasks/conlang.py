@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
 
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.gates import gates_of
 from dupo.tasks.made import belongs, different

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dupo.config import UserError
+from dupo.config.options import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.files import read_jsonl
 

@@ -17,7 +17,7 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.files import column, columns, make_split, read_jsonl, read_lines, text_at
 from dupo.tasks.gates import Gates, first_line, gates_of, language_of

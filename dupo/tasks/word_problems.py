@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from dupo.config import Config, UserError
+from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.answers import final_answer, last_boxed, last_number, normalise, parse_number
 from dupo.tasks.files import column, columns, keyed_hash, make_split, read_jsonl, text_at

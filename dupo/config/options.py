@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from dupo.options import UserError, check, coerce, compose, did_you_mean, kind_of, listed, nearest, show
+from dupo.config.values import UserError, check, coerce, compose, did_you_mean, kind_of, listed, nearest, show
 
 
 def _option(group: str, default: Any, help: str, choices: str = "", *, least: int = 1) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dupo.config import (
+from dupo.config.options import (
     BY_GROUP,
     FIELDS,
     ONE_START,
@@ -21,7 +21,7 @@ from dupo.config import (
     assemble,
     read_yaml,
 )
-from dupo.options import UserError, coerce, did_you_mean, kind_of, show, underscored
+from dupo.config.values import UserError, coerce, did_you_mean, kind_of, show, underscored
 from dupo.storage.run_folder import owner_of
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
