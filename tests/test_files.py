@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dupo.config.options import UserError
+from dupo.data.files import column, columns, keyed_hash, make_split, read_jsonl, read_lines, split, text_at
 from dupo.records import Problem
-from dupo.tasks.files import column, columns, keyed_hash, make_split, read_jsonl, read_lines, split, text_at
 
 
 @pytest.fixture

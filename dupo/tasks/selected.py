@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dupo.config.options import UserError
+from dupo.data.files import read_jsonl
 from dupo.records import Dual, Problem
-from dupo.tasks.files import read_jsonl
 
 KEPT_FILE = "kept.jsonl"  # in the folder of a selection; one dual a line: text, known, unknown, variable
 

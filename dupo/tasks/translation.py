@@ -18,8 +18,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from dupo.config.options import Config, UserError
+from dupo.data.files import column, columns, make_split, read_jsonl, read_lines, text_at
 from dupo.records import Dual, Problem
-from dupo.tasks.files import column, columns, make_split, read_jsonl, read_lines, text_at
 from dupo.tasks.gates import Gates, first_line, gates_of, language_of
 from dupo.tasks.plugins import load_function
 
