@@ -32,7 +32,7 @@ from dupo.records import Prompt
 from dupo.storage.run_folder import git_revision
 from dupo.tasks.answers import normalise, write
 from dupo.tasks.word_problems import WordProblems
-from dupo.tokenizer import PromptTokenizer
+from dupo.text.tokenizer import PromptTokenizer
 
 ROOT = Path(__file__).parents[1]
 ANSWERS, DUALS = 16, 3

@@ -129,7 +129,7 @@ def supervised(task: str, seed: int, folder: Path) -> None:
     from dupo.evaluate import accuracy
     from dupo.rollout import Sampler
     from dupo.tasks import make_task
-    from dupo.tokenizer import load_tokenizer
+    from dupo.text.tokenizer import load_tokenizer
     from dupo.warmup import WarmUp
 
     out, dual = folder / f"{task}-supervised-{seed}.json", folder / Run(task, "dual", seed).name

@@ -1,6 +1,6 @@
 // Token ids of many texts that share pieces: every chunk is tokenised once, and copied from then on.
 //
-// Pure C++17. The twin in dupo/assembly.py defines every result.
+// Pure C++17. The twin in dupo/text/assembly.py defines every result.
 #pragma once
 
 #include <cstddef>

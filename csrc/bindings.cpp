@@ -209,7 +209,7 @@ py::list hide_numbers(const py::list& texts, const UInt64Array& seeds, std::size
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-    m.doc() = "Compiled twins of the plain Python functions in dupo/text.py; call them through it.";
+    m.doc() = "Compiled twins of the plain Python functions in dupo/text/__init__.py; call them through it.";
     m.def("pack", &pack, py::arg("lengths").noconvert(), py::arg("token_budget"));
     m.def("packed", &packed, py::arg("prompt_ids").noconvert(), py::arg("prompt_bounds").noconvert(),
           py::arg("completion_ids").noconvert(), py::arg("completion_bounds").noconvert(),

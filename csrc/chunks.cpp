@@ -31,7 +31,7 @@ std::uint32_t decoded(std::string_view text, std::size_t at) {
 }
 
 // White space and controls, what Unicode or a tokenizer may treat alike, and the space mark of SentencePiece.
-// BLANK in dupo/assembly.py is the same set.
+// BLANK in dupo/text/assembly.py is the same set.
 bool blank(std::uint32_t c) {
     if (c < 0x80) return c <= 0x20;
     return c == 0x85 || c == 0xA0 || c == 0x1680 || c == 0x180E || (c >= 0x2000 && c <= 0x200F) ||

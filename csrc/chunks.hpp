@@ -1,6 +1,6 @@
 // Where a text may be cut without changing its tokens, and a table of such chunks.
 //
-// Pure C++17. The twins in dupo/assembly.py define every result.
+// Pure C++17. The twins in dupo/text/assembly.py define every result.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // Sequences of unequal length, laid end to end without padding.
 //
-// Pure C++17: no Python, no NumPy. The twins in dupo/text.py define every result; the tests hold the two
+// Pure C++17: no Python, no NumPy. The twins in dupo/text/__init__.py define every result; the tests hold the two
 // equal.
 #pragma once
 

@@ -9,7 +9,7 @@ from dupo import policy
 from dupo.config.options import Config
 from dupo.records import Completion, Prompt
 from dupo.rollout import Sampler
-from dupo.tokenizer import PromptTokenizer, load_tokenizer
+from dupo.text.tokenizer import PromptTokenizer, load_tokenizer
 
 
 def ask_duals(sampler: Sampler, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:

@@ -6,7 +6,7 @@ from typing import Any
 from dupo.config.options import Config, UserError, asks_duals, reward_terms
 from dupo.records import Problem, Prompt
 from dupo.tasks import LESSONS, Task
-from dupo.tokenizer import PromptTokenizer
+from dupo.text.tokenizer import PromptTokenizer
 
 WARM_UP = (
     "supervised, and the only use of labels: 64 labelled examples a step until about half of the answers are "

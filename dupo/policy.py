@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from dupo import attention
 from dupo.config.options import Config, UserError
-from dupo.tokenizer import PromptTokenizer, check_path, in_one_line
+from dupo.text.tokenizer import PromptTokenizer, check_path, in_one_line
 
 Model = PreTrainedModel  # what learns, answers duals and is compared with
 

@@ -19,7 +19,7 @@ from dupo.config.options import Config, reward_terms
 from dupo.policy import Model, computing
 from dupo.records import Completion, Problem, Prompt, Rollout
 from dupo.tasks import Task
-from dupo.tokenizer import PromptTokenizer
+from dupo.text.tokenizer import PromptTokenizer
 
 MEASURED = {"entropy", "self_certainty"}  # rewards that are figures of the sampled distributions
 

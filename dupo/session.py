@@ -41,7 +41,7 @@ from dupo.rollout import Sampler, draw
 from dupo.storage import checkpoint
 from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.tasks import make_task
-from dupo.tokenizer import load_tokenizer
+from dupo.text.tokenizer import load_tokenizer
 from dupo.warmup import WarmUp
 
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training

@@ -23,7 +23,7 @@ from dupo.records import Problem, Trajectory
 from dupo.rollout import Sampler
 from dupo.storage.run_folder import write_atomic
 from dupo.tasks import LESSONS, Task
-from dupo.tokenizer import PromptTokenizer
+from dupo.text.tokenizer import PromptTokenizer
 
 # Settings of the trial that worked on every seed (dev/LOG.md). The dual gets most of the examples: it must be
 # better than the primal when RL starts, or its verdicts are noise.

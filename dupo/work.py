@@ -42,7 +42,7 @@ from dupo.storage.run_folder import (
     write_atomic,
 )
 from dupo.tasks import make_task
-from dupo.tokenizer import load_tokenizer
+from dupo.text.tokenizer import load_tokenizer
 from dupo.warmup import WarmUp
 
 MOST_PROBLEMS = 10**9

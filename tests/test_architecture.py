@@ -43,7 +43,7 @@ ENTRY_POINTS = {
     "audit",
     "__main__",
 }  # programs: they import the layers and nothing imports them
-USES_TRANSFORMERS = {"dupo/tokenizer.py", "dupo/attention.py", "dupo/policy.py", "dupo/rollout.py"}
+USES_TRANSFORMERS = {"dupo/text/tokenizer.py", "dupo/attention.py", "dupo/policy.py", "dupo/rollout.py"}
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 140
@@ -128,7 +128,7 @@ def packages_stay_apart(file: File) -> Iterator[str]:
 
 
 def extension_has_one_face(file: File) -> Iterator[str]:
-    if file.under("dupo", "kernels") and file.path != "dupo/text.py":
+    if file.under("dupo", "kernels") and file.path != "dupo/text/__init__.py":
         yield from (f"imports {name}" for name in file.imports if _starts_with(name, "dupo._C"))
 
 
@@ -325,7 +325,7 @@ KEPT = [
     (imports_point_downwards, "dupo/train.py", "from dupo import report"),
     (packages_stay_apart, "kernels/dupo_kernels/_triton.py", "import triton"),
     (packages_stay_apart, KERNEL, "import torch\nfrom dupo_kernels._triton import tl\nfrom . import weights"),
-    (extension_has_one_face, "dupo/text.py", "from dupo import _C"),
+    (extension_has_one_face, "dupo/text/__init__.py", "from dupo import _C"),
     (transformers_is_confined, "dupo/policy.py", "from transformers import AutoModel"),
     (triton_stays_in_kernels, "dupo/policy.py", "find_spec('triton')"),
     (

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo import assembly, text
+from dupo import text
+from dupo.text import assembly
 
 native = pytest.mark.skipif(not text.BUILT, reason="dupo._C is not built")
 
@@ -32,7 +33,7 @@ def served_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 def naive_chunks(whole: str) -> list[str]:
-    """Cuts a text as the docstring of `dupo.assembly` says it, one character after another."""
+    """Cuts a text as the docstring of `dupo.text.assembly` says it, one character after another."""
     starts = [0]
     for i, character in enumerate(whole[:-1]):
         if character == " " and i and not any(BLANK.match(c) for c in (whole[i - 1], whole[i + 1])):

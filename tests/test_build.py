@@ -50,7 +50,9 @@ def test_broken_compiler_builds_without_the_extension(checkout: Path) -> None:
     result = setup_py(checkout, "build", CC="false", CXX="false", LDSHARED="false", LDCXXSHARED="false")
     assert result.returncode == 0, result.stderr
     assert "dupo._C" in result.stdout + result.stderr  # it was tried
-    assert (checkout / "build/lib/dupo/text.py").is_file() or list(checkout.glob("build/lib*/dupo/text.py"))
+    assert (checkout / "build/lib/dupo/text/__init__.py").is_file() or list(
+        checkout.glob("build/lib*/dupo/text/__init__.py")
+    )
     assert not [p for pattern in ("*.so", "*.pyd") for p in checkout.rglob(pattern)]
 
 
@@ -83,7 +85,7 @@ def test_without_the_extension_the_twin_serves_and_says_so_once(
     result = isolated(run_python, PROBE, checkout)
     assert result.returncode == 0, result.stderr
     file, built, warned, bins, rest = json.loads(result.stdout)
-    assert Path(file) == checkout / "dupo/text.py"
+    assert Path(file) == checkout / "dupo/text/__init__.py"
     assert not built
     assert len(warned) == 1
     assert "pip install -e ." in warned[0]
@@ -107,13 +109,13 @@ def test_wheel_made_from_the_sdist_holds_what_is_needed(checkout: Path, run_pyth
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"dupo", "dupo_kernels"}
-    assert {"dupo/text.py", "dupo/_C.pyi", "dupo/py.typed", "dupo/tasks/__init__.py"} <= set(names)
+    assert {"dupo/text/__init__.py", "dupo/_C.pyi", "dupo/py.typed", "dupo/tasks/__init__.py"} <= set(names)
     assert [n for n in names if n.startswith("dupo/_C.") and n.endswith((".so", ".pyd"))]
 
     site = checkout.parent / "site"
     zipfile.ZipFile(wheel).extractall(site)
     code = "import dupo.text as t; print(t.__file__, t.BUILT, [b.tolist() for b in t.pack([3, 3, 2], 5)])"
     result = isolated(run_python, code, site)
-    assert result.stdout.split(maxsplit=1) == [str(site / "dupo/text.py"), "True [[0, 2], [1]]\n"], (
+    assert result.stdout.split(maxsplit=1) == [str(site / "dupo/text/__init__.py"), "True [[0, 2], [1]]\n"], (
         result.stderr
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dupo.duals import main, marked
-from dupo.numbers import REASONS
 from dupo.text import find_numbers
+from dupo.text.numbers import REASONS
 
 ROOT = Path(__file__).parents[1]
 QUESTIONS = [

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dupo import numbers, text
-from dupo.numbers import LETTERS, REASONS, Hidden, shown
+from dupo import text
 from dupo.tasks.answers import parse_number
+from dupo.text import numbers
+from dupo.text.numbers import LETTERS, REASONS, Hidden, shown
 
 native = pytest.mark.skipif(not text.BUILT, reason="no compiler built dupo._C here")
 

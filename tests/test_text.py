@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo import packing, text
+from dupo import text
+from dupo.text import packing
 
 native = pytest.mark.skipif(not text.BUILT, reason="dupo._C is not built")
 

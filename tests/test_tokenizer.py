@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from dupo import text as texts
 from dupo.config.command_line import parse
 from dupo.config.options import UserError
-from dupo.tokenizer import PROBES, PromptTokenizer, Reader, load_tokenizer
+from dupo.text.tokenizer import PROBES, PromptTokenizer, Reader, load_tokenizer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -362,7 +362,7 @@ def test_a_template_that_cannot_be_joined_is_said_so(monkeypatch):
     hf = KINDS["gpt2"]()
     hf.add_tokens([AddedToken("<u>", rstrip=True), AddedToken("</u>", lstrip=True)])
     hf.chat_template = "<u> th{{ messages[0].content }}"
-    monkeypatch.setattr("dupo.tokenizer.SAMPLES", ["e", "at"])  # the, that
+    monkeypatch.setattr("dupo.text.tokenizer.SAMPLES", ["e", "at"])  # the, that
     with pytest.warns(UserWarning, match="apply_chat_template"):
         assert PromptTokenizer(hf).encode(["x"])
     hf.chat_template = "<u>a{{ messages[0].content }}b</u>"

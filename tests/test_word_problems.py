@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problems import TEMPLATES, WordProblems, gold_answer, without_unknown
-from dupo.tokenizer import PromptTokenizer
+from dupo.text.tokenizer import PromptTokenizer
 from dupo.train import main as train
 
 CLIPS = "Natalia sold clips to 48 friends, 3/4 of them in April, for $1,250.50 in 20% fewer hours."

@@ -13,7 +13,7 @@ from dupo.config.command_line import parse
 from dupo.config.options import Config
 from dupo.records import Completion, Prompt
 from dupo.tasks.arithmetic import write
-from dupo.tokenizer import PromptTokenizer, load_tokenizer
+from dupo.text.tokenizer import PromptTokenizer, load_tokenizer
 
 
 def tiny(*options: str, spread: float = 1.0) -> tuple[PreTrainedModel, PromptTokenizer, Config]:

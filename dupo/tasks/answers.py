@@ -9,9 +9,9 @@ import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 
-from dupo.numbers.base import NEAR
-from dupo.numbers.digits import NUMBER, number_value
-from dupo.numbers.words import number_in_words, number_words
+from dupo.text.numbers.base import NEAR
+from dupo.text.numbers.digits import NUMBER, number_value
+from dupo.text.numbers.words import number_in_words, number_words
 
 MAX_DIGITS = 100  # of one number of an answer
 MAX_PLACES = 12  # a decimal with more places is written as a fraction

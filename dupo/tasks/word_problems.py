@@ -4,7 +4,7 @@
     dual     Natalia sold clips to Vqk friends in April and half as many in May. How many in all?
              The final answer is \\boxed{72}. What is Vqk?                                         -> 48
 
-DuPO, section 3.4 and appendix A: numbers are found by rule (`dupo.numbers`), one is hidden per dual
+DuPO, section 3.4 and appendix A: numbers are found by rule (`dupo.text.numbers`), one is hidden per dual
 behind a fresh name, and the dual sees the final answer only, never how it was reached.
 """
 

@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from dupo.numbers.base import END, LETTER, SPACE, START, THIN, WORDLIKE, Area, before
+from dupo.text.numbers.base import END, LETTER, SPACE, START, THIN, WORDLIKE, Area, before
 
 MONTHS = (
     "January|February|March|April|May|June|July|August|September|October|November|December"

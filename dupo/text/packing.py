@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dupo.assembly import INT32_MAX, Int32, Int64
+from dupo.text.assembly import INT32_MAX, Int32, Int64
 
 Bool = npt.NDArray[np.bool_]
 

@@ -7,7 +7,7 @@
     packed     prompts and completions -> one run of tokens, end to end
     padded     prompts and completions -> one row of tokens each
 
-Each has a plain Python twin of the same result (`dupo.numbers`, `dupo.assembly`, `dupo.packing`). The twin
+Each has a plain Python twin of the same result (`dupo.text.numbers`, `dupo.text.assembly`, `dupo.text.packing`). The twin
 defines it, serves where the extension was not built, and is what the tests compare the extension with. What a
 token id means is not known here. The number of threads never changes a result.
 
@@ -26,10 +26,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dupo import assembly, numbers, packing
-from dupo.assembly import INT32_MAX, Int32, Int64
-from dupo.numbers import REASONS, ROLES, Hidden, Number
-from dupo.packing import Bool, Ids
+from dupo.text import assembly, numbers, packing
+from dupo.text.assembly import INT32_MAX, Int32, Int64
+from dupo.text.numbers import REASONS, ROLES, Hidden, Number
+from dupo.text.packing import Bool, Ids
 
 BUILT: bool = find_spec("dupo._C") is not None
 if BUILT:
@@ -103,7 +103,7 @@ class Padded(NamedTuple):
 
 
 class Assembler:
-    """Token ids of texts that are made of pieces, each different chunk tokenised once (`dupo.assembly`).
+    """Token ids of texts that are made of pieces, each different chunk tokenised once (`dupo.text.assembly`).
 
     Args:
         tokenize: ids of each chunk, given the chunks and which of them open a text.
@@ -217,7 +217,7 @@ def padded(
 def find_numbers(texts: Sequence[str], *, threads: int = 1) -> list[list[Number]]:
     """The numbers of each text from left to right, each with the reason why it may not be hidden, if any.
 
-    The rules are those of `dupo.numbers`; docs/duals.md has a table of them. The result does not depend on
+    The rules are those of `dupo.text.numbers`; docs/duals.md has a table of them. The result does not depend on
     `threads`, how many share the work.
 
     Raises:

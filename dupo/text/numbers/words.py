@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from dupo.numbers.base import END, LETTER, SPACE, START, WORDLIKE, Area, Inside, Number, before
-from dupo.numbers.rules import CLOCK, follows_label, role_of
+from dupo.text.numbers.base import END, LETTER, SPACE, START, WORDLIKE, Area, Inside, Number, before
+from dupo.text.numbers.rules import CLOCK, follows_label, role_of
 
 
 def _numbered(words: str, first: int, step: int = 1) -> dict[str, int]:

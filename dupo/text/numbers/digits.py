@@ -4,8 +4,19 @@ import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from dupo.numbers.base import END, LOWER, MAX_DIGITS, SPACE, START, WORDLIKE, Area, Inside, Number, before
-from dupo.numbers.rules import bracket_areas, reason_around, role_of
+from dupo.text.numbers.base import (
+    END,
+    LOWER,
+    MAX_DIGITS,
+    SPACE,
+    START,
+    WORDLIKE,
+    Area,
+    Inside,
+    Number,
+    before,
+)
+from dupo.text.numbers.rules import bracket_areas, reason_around, role_of
 
 INT = r"(?>[0-9]{1,3}(?:(?:,|\{,\}|,\\!)[0-9]{3})+(?![0-9])|[0-9]+)"
 DECIMAL = rf"(?>{INT}(?:\.[0-9]+)?|(?<!{WORDLIKE})(?<!\.)\.[0-9]+)"

@@ -18,10 +18,10 @@ from collections import Counter
 from fractions import Fraction
 from typing import NamedTuple
 
-from dupo.numbers.base import END, LOWER, REASONS, ROLES, Number
-from dupo.numbers.digits import find_areas, find_digits
-from dupo.numbers.rules import YEAR, formula_marks
-from dupo.numbers.words import OF_WHOLE, TIMES, find_words
+from dupo.text.numbers.base import END, LOWER, REASONS, ROLES, Number
+from dupo.text.numbers.digits import find_areas, find_digits
+from dupo.text.numbers.rules import YEAR, formula_marks
+from dupo.text.numbers.words import OF_WHOLE, TIMES, find_words
 
 __all__ = ["REASONS", "ROLES", "Hidden", "Number", "find_numbers", "hide_numbers"]
 
