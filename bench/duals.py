@@ -30,7 +30,7 @@ from dupo import text
 from dupo.config.options import Config
 from dupo.records import Prompt
 from dupo.storage.run_folder import git_revision
-from dupo.tasks.answers import normalise, write
+from dupo.tasks.final_answer import normalise, write
 from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
 

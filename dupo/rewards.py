@@ -18,9 +18,9 @@ from torch import Tensor
 
 from dupo.config.options import Config, UserError, options, reward_terms
 from dupo.duality import Ask, Reconstructed, dual_figures, reconstruct
+from dupo.plugins import load_function
 from dupo.records import Completion, Reconstruction, Rollout
 from dupo.tasks import Task
-from dupo.tasks.plugins import load_function
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def select(config: Config) -> dict[str, Any]:
     from dupo.records import Dual
     from dupo.selection import KEPT, VACUOUS
     from dupo.tasks import with_duals
-    from dupo.tasks.selected import KEPT_FILE
+    from dupo.tasks.selected_duals import KEPT_FILE
     from dupo.work import Work
 
     work = Work(replace(config, eval_dataset=None), "select", with_duals=True)  # what will be trained on

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo.tasks.answers import final_answer, last_boxed, normalise, parse_number, write
+from dupo.tasks.final_answer import final_answer, last_boxed, normalise, parse_number, write
 
 NORMAL = [
     ("27", "27"),

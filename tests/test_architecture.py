@@ -321,7 +321,7 @@ BROKEN = [
 KEPT = [
     (imports_point_downwards, "dupo/config/options.py", "from dupo import __version__\nimport policy"),
     (imports_point_downwards, "dupo/policy.py", "from .records import Batch\nfrom dupo import text"),
-    (imports_point_downwards, "dupo/tasks/arithmetic.py", "from dupo.tasks.answers import normalise"),
+    (imports_point_downwards, "dupo/tasks/arithmetic.py", "from dupo.tasks.final_answer import normalise"),
     (imports_point_downwards, "dupo/train.py", "from dupo import report"),
     (packages_stay_apart, "kernels/dupo_kernels/_triton.py", "import triton"),
     (packages_stay_apart, KERNEL, "import torch\nfrom dupo_kernels._triton import tl\nfrom . import weights"),

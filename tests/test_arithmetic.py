@@ -7,7 +7,7 @@ import pytest
 from dupo.config.command_line import parse
 from dupo.records import Problem
 from dupo.tasks.arithmetic import Arithmetic, draw, labelled_examples, parts, stream
-from dupo.tasks.made import SETS, belongs
+from dupo.tasks.generated import SETS, belongs
 
 
 def number(text: str) -> int:

@@ -12,7 +12,7 @@ from dupo.records import Completion, Dual, Problem, Rollout
 from dupo.rewards import ARMS, Env
 from dupo.tasks import conlang
 from dupo.tasks.conlang import VOCABULARY, WORDS_A, WORDS_B, Conlang, Sentence, Thing, in_a, in_b
-from dupo.tasks.made import SETS, belongs
+from dupo.tasks.generated import SETS, belongs
 from dupo.train import main
 from dupo.warmup import WarmUp
 

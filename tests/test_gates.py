@@ -10,9 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dupo.config.options import Config, UserError
-from dupo.tasks import gates
-from dupo.tasks.gates import GATES, Gates, common, gates_of, in_script, is_copy, language_of, length_ratio
+from dupo.tasks import translation_gates as gates
 from dupo.tasks.translation import LANGUAGES
+from dupo.tasks.translation_gates import (
+    GATES,
+    Gates,
+    common,
+    gates_of,
+    in_script,
+    is_copy,
+    language_of,
+    length_ratio,
+)
 
 with_py3langid = pytest.mark.skipif(find_spec("py3langid") is None, reason="py3langid is not installed")
 EN = "On Monday, scientists from Stanford announced the invention of a new diagnostic tool."

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dupo import text
-from dupo.tasks.answers import parse_number
+from dupo.tasks.final_answer import parse_number
 from dupo.text import numbers
 from dupo.text.numbers import LETTERS, REASONS, Hidden, shown
 

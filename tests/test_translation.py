@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.gates import first_line
 from dupo.tasks.translation import LANGUAGES, Translation, tokenizer_for
+from dupo.tasks.translation_gates import first_line
 
 PAIRS = [(f"Sentence number {k} is here.", f"Satz Nummer {k} ist hier.") for k in range(8)]
 CAT = "The cat sat on the mat in the house."

@@ -13,7 +13,7 @@ from dupo.records import Dual, Problem
 from dupo.tasks import arithmetic, conlang
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.tasks.conlang import Conlang
-from dupo.tasks.selected import Selected, read_kept
+from dupo.tasks.selected_duals import Selected, read_kept
 from dupo.tasks.translation import Translation
 from dupo.tasks.word_problems import WordProblems
 

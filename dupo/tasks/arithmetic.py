@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.made import belongs, different
+from dupo.tasks.generated import belongs, different
 
 OPERAND_DIGITS, RESULT_DIGITS = 3, 4
 TRAIN_SIZE, DEV_SIZE, MOST_HELD_OUT = 20_000, 500, 50_000

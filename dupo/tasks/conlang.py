@@ -26,8 +26,8 @@ from sacrebleu.metrics.bleu import BLEU
 
 from dupo.config.options import Config, UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.gates import gates_of
-from dupo.tasks.made import belongs, different
+from dupo.tasks.generated import belongs, different
+from dupo.tasks.translation_gates import gates_of
 
 # noun of B: the nouns of A that it stands for, in class 0 and in class 1
 NOUNS = {

@@ -19,9 +19,9 @@ from sacrebleu.metrics.chrf import CHRF
 
 from dupo.config.options import Config, UserError
 from dupo.data.files import column, columns, make_split, read_jsonl, read_lines, text_at
+from dupo.plugins import load_function
 from dupo.records import Dual, Problem
-from dupo.tasks.gates import Gates, first_line, gates_of, language_of
-from dupo.tasks.plugins import load_function
+from dupo.tasks.translation_gates import Gates, first_line, gates_of, language_of
 
 # The languages of Seed-X, on which DuPO was tried.
 LANGUAGES = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from dupo.config.options import Config, UserError
 from dupo.data.files import column, columns, keyed_hash, make_split, read_jsonl, text_at
 from dupo.records import Dual, Problem
-from dupo.tasks.answers import final_answer, last_boxed, last_number, normalise, parse_number
+from dupo.tasks.final_answer import final_answer, last_boxed, last_number, normalise, parse_number
 from dupo.text import MOST_HIDDEN, find_numbers, hide_numbers
 
 QUESTION_COLUMNS = ("question", "problem", "prompt")
