@@ -12,9 +12,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from bench.evidence import RATES, grid, warm_ups
-from dupo.chart import Series, line_chart
 from dupo.ranking import EQUAL_COST
 from dupo.storage.run_folder import git_revision
+from dupo.views.chart import Series, line_chart
 
 ROOT = Path(__file__).parents[1]
 CONTROLS = ("random", "shuffled", "format_only")

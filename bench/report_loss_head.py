@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.loss_head import results
 from bench.loss_head.results import Row, size, table
-from dupo.chart import PALETTE, safe
+from dupo.views.chart import PALETTE, safe
 
 MARKERS = ("<!-- loss head: made by bench/report_loss_head.py -->", "<!-- end of loss head -->")
 BOTH = "forward+backward"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dupo.config.command_line import run_program
 from dupo.config.options import Config, asks_duals
-from dupo.display import Display
+from dupo.views.terminal import Display
 
 if TYPE_CHECKING:
     from dupo.records import Problem
@@ -30,9 +30,9 @@ def audit(config: Config) -> dict[str, Any]:
         UserError: the settings, the data or a model cannot be used.
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
-    from dupo.audit_page import write_page
     from dupo.rewards import arms_of
     from dupo.verdict import checks, figures, verdict
+    from dupo.views.audit_page import write_page
     from dupo.work import Work
 
     arms = arms_of(config)  # a function of the user's own that is not there is told before anything is loaded

@@ -18,11 +18,11 @@ from rich.text import Text
 
 from dupo.config.options import Config, UserError, validate
 from dupo.config.values import underscored
-from dupo.display import error, visible
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problems import around_answer, duals_of, read_problems
 from dupo.text import MOST_HIDDEN, find_numbers
 from dupo.text.numbers import Number
+from dupo.views.terminal import error, visible
 
 HIDDEN, KEPT = "bold green", "yellow"
 WORDS = 4  # on either side of an example

@@ -12,10 +12,7 @@ from typing import Any
 
 import yaml
 
-from dupo.chart import Series, finite, line_chart, safe, shown
 from dupo.config.options import UserError
-from dupo.display import error, verdict
-from dupo.page import figure, page, written
 from dupo.storage.run_folder import (
     CONFIG,
     METRICS,
@@ -26,6 +23,9 @@ from dupo.storage.run_folder import (
     signature_line,
     write_atomic,
 )
+from dupo.views.chart import Series, finite, line_chart, safe, shown
+from dupo.views.html import figure, page, written
+from dupo.views.terminal import error, verdict
 
 __all__ = ["Series", "line_chart", "main", "write_report"]
 

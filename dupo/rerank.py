@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dupo.config.command_line import run_program
 from dupo.config.options import Config, UserError
-from dupo.display import Display
+from dupo.views.terminal import Display
 
 if TYPE_CHECKING:
     from dupo.ranking import Candidate

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dupo.config.command_line import run_program
 from dupo.config.options import Config, listed
-from dupo.display import Display
+from dupo.views.terminal import Display
 
 if TYPE_CHECKING:
     from dupo.records import Problem

@@ -29,7 +29,6 @@ from dupo.config.options import (
     resume_differences,
     to_yaml,
 )
-from dupo.display import Display, exchange_of
 from dupo.evaluate import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
 from dupo.judge import ask_duals, other_model
 from dupo.outcome import show_result, summarise
@@ -42,6 +41,7 @@ from dupo.storage import checkpoint
 from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.tasks import make_task
 from dupo.text.tokenizer import load_tokenizer
+from dupo.views.terminal import Display, exchange_of
 from dupo.warmup import WarmUp
 
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training

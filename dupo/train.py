@@ -11,7 +11,7 @@ from typing import Any
 
 from dupo.config.command_line import parse
 from dupo.config.options import Config, UserError
-from dupo.display import error
+from dupo.views.terminal import error
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from dupo.config.options import (
     resume_differences,
     to_yaml,
 )
-from dupo.display import Display
 from dupo.duality import Ask
 from dupo.judge import another, ask_duals, load_sampler
 from dupo.plan import check_fit, warms_up
@@ -43,6 +42,7 @@ from dupo.storage.run_folder import (
 )
 from dupo.tasks import make_task
 from dupo.text.tokenizer import load_tokenizer
+from dupo.views.terminal import Display
 from dupo.warmup import WarmUp
 
 MOST_PROBLEMS = 10**9

@@ -16,7 +16,6 @@ from test_rerank import plant, solve, write_jsonl
 from worlds import rows, said, save_tiny
 
 from dupo.audit import FIGURES, PAGE, ROWS, main
-from dupo.audit_page import _roc, write_page
 from dupo.config.command_line import parse
 from dupo.config.options import read_config
 from dupo.duality import Ask
@@ -24,6 +23,7 @@ from dupo.evaluate import concordance
 from dupo.rerank import main as rerank
 from dupo.select import main as select
 from dupo.tasks.arithmetic import Arithmetic
+from dupo.views.audit_page import _roc, write_page
 
 SMALL = "--num_threads 1 --num_generations 4 --generation_batch_size 64 --num_problems 40"
 

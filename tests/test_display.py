@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dupo.display import Display, error, exchange_of, shortened, visible
+from dupo.views.terminal import Display, error, exchange_of, shortened, visible
 
 HOSTILE = "[red]x[/red] [link=file:///]y :smile: \x1b[31m\x00\r \u202eabc 日本"
 SHOWN = "[red]x[/red] [link=file:///]y :smile: \\x1b[31m\\x00\\r \\u202eabc 日本"
@@ -42,7 +42,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("dupo.display.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("dupo.views.terminal.time.monotonic", lambda: self.now)
 
 
 SAMPLE: dict[str, Any] = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dupo.chart import Series, line_chart
 from dupo.config.options import UserError
 from dupo.report import main, write_report
 from dupo.storage.run_folder import RunFolder
+from dupo.views.chart import Series, line_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = (

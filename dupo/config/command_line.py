@@ -88,7 +88,7 @@ def run_program(program: str, work: Callable[[Config], object], argv: Sequence[s
 
     Exit codes: 0 done, 2 something in what the user gave, 130 Ctrl-C.
     """
-    from dupo.display import error  # rich is not needed for help
+    from dupo.views.terminal import error  # rich is not needed for help
 
     try:
         work(parse(sys.argv[1:] if argv is None else argv, program))

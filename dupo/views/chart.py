@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from dupo.display import visible
+from dupo.views.terminal import visible
 
 Number = float | int | None
 

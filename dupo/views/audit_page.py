@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dupo.chart import Series, line_chart, safe
 from dupo.config.options import Config, to_yaml
-from dupo.page import figure, page, table, written
 from dupo.storage.run_folder import write_atomic
+from dupo.views.chart import Series, line_chart, safe
+from dupo.views.html import figure, page, table, written
 
 Row = dict[str, Any]
 _SHOWN = 6  # problems in the table of examples

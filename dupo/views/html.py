@@ -5,8 +5,8 @@ Whatever came from a model or a data set is escaped.
 
 from collections.abc import Sequence
 
-from dupo.chart import safe
-from dupo.display import shortened
+from dupo.views.chart import safe
+from dupo.views.terminal import shortened
 
 _LONGEST_TEXT = 4000
 
