@@ -124,9 +124,9 @@ def supervised(task: str, seed: int, folder: Path) -> None:
     """The warm-up continued for as many seconds as the dual arm took: what labels would have bought."""
     import torch
 
-    from dupo import policy
     from dupo.config.command_line import parse
     from dupo.evaluate import accuracy
+    from dupo.models import load as policy
     from dupo.rollout import Sampler
     from dupo.tasks import make_task
     from dupo.text.tokenizer import load_tokenizer

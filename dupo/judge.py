@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import torch
 
-from dupo import policy
 from dupo.config.options import Config
+from dupo.models import load as policy
 from dupo.records import Completion, Prompt
 from dupo.rollout import Sampler
 from dupo.text.tokenizer import PromptTokenizer, load_tokenizer

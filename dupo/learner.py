@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dupo.batches import make_batch, micro_batches
 from dupo.config.options import Config, UserError
-from dupo.policy import Model, computing
+from dupo.models.load import Model, computing
 from dupo.records import Batch, Trajectory
 from dupo_kernels import (
     PolicyObjective,

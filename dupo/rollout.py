@@ -16,7 +16,7 @@ from transformers import DynamicCache
 
 from dupo import text
 from dupo.config.options import Config, reward_terms
-from dupo.policy import Model, computing
+from dupo.models.load import Model, computing
 from dupo.records import Completion, Problem, Prompt, Rollout
 from dupo.tasks import Task
 from dupo.text.tokenizer import PromptTokenizer

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from dupo import learner, policy
+from dupo import learner
 from dupo.batches import mini_batches
 from dupo.config.options import (
     DUAL_MODELS,
@@ -31,6 +31,7 @@ from dupo.config.options import (
 )
 from dupo.evaluate import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
 from dupo.judge import ask_duals, other_model
+from dupo.models import load as policy
 from dupo.outcome import show_result, summarise
 from dupo.plan import check_fit, plan, warms_up
 from dupo.records import Completion, Problem, Prompt, Rollout, Trajectory

@@ -18,7 +18,7 @@ from dupo.batches import make_batch
 from dupo.config.options import Config
 from dupo.evaluate import accuracy
 from dupo.learner import batch_logprobs
-from dupo.policy import Model, blend, frozen_copy
+from dupo.models.load import Model, blend, frozen_copy
 from dupo.records import Problem, Trajectory
 from dupo.rollout import Sampler
 from dupo.storage.run_folder import write_atomic

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from dupo import policy
 from dupo.config.options import (
     DUAL_MODELS,
     Config,
@@ -25,6 +24,7 @@ from dupo.config.options import (
 )
 from dupo.duality import Ask
 from dupo.judge import another, ask_duals, load_sampler
+from dupo.models import load as policy
 from dupo.plan import check_fit, warms_up
 from dupo.records import Problem
 from dupo.rollout import Sampler, draw

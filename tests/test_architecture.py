@@ -43,7 +43,12 @@ ENTRY_POINTS = {
     "audit",
     "__main__",
 }  # programs: they import the layers and nothing imports them
-USES_TRANSFORMERS = {"dupo/text/tokenizer.py", "dupo/attention.py", "dupo/policy.py", "dupo/rollout.py"}
+USES_TRANSFORMERS = {
+    "dupo/text/tokenizer.py",
+    "dupo/models/attention.py",
+    "dupo/models/load.py",
+    "dupo/rollout.py",
+}
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 140
@@ -276,15 +281,15 @@ MANY = ", ".join(f"a{i}" for i in range(MAX_POSITIONAL + 1))
 KERNEL = "kernels/dupo_kernels/linear.py"
 
 BROKEN = [
-    (imports_point_downwards, "dupo/config/options.py", "import dupo.policy"),
-    (imports_point_downwards, "dupo/config/options.py", "from dupo.policy import load"),
+    (imports_point_downwards, "dupo/config/options.py", "import dupo.models.load"),
+    (imports_point_downwards, "dupo/config/options.py", "from dupo.models.load import load"),
     (imports_point_downwards, "dupo/config/options.py", "from dupo import policy"),
     (imports_point_downwards, "dupo/config/options.py", "from . import policy"),
     (imports_point_downwards, "dupo/config/options.py", "from .policy import load"),
-    (imports_point_downwards, "dupo/config/options.py", "def f():\n    from dupo.policy import load"),
-    (imports_point_downwards, "dupo/config/options.py", "importlib.import_module('dupo.policy')"),
+    (imports_point_downwards, "dupo/config/options.py", "def f():\n    from dupo.models.load import load"),
+    (imports_point_downwards, "dupo/config/options.py", "importlib.import_module('dupo.models.load')"),
     (imports_point_downwards, "dupo/tasks/arithmetic.py", "from ..policy import load"),
-    (imports_point_downwards, "dupo/policy.py", "from dupo.train import train"),
+    (imports_point_downwards, "dupo/models/load.py", "from dupo.train import train"),
     (imports_point_downwards, "dupo/__main__.py", "from dupo import train"),
     (imports_point_downwards, "dupo/__init__.py", "from dupo.train import train"),
     (imports_point_downwards, "dupo/utils.py", ""),
@@ -295,7 +300,7 @@ BROKEN = [
     (extension_has_one_face, "dupo/rollout.py", "from dupo import _C"),
     (extension_has_one_face, "dupo/rollout.py", "from dupo._C import pack"),
     (transformers_is_confined, "dupo/train.py", "from transformers import AutoModel"),
-    (triton_stays_in_kernels, "dupo/policy.py", "import triton.language as tl"),
+    (triton_stays_in_kernels, "dupo/models/load.py", "import triton.language as tl"),
     (imports_are_not_tried, KERNEL, "try:\n    import triton\nexcept Exception:\n    triton = None"),
     (
         imports_are_not_tried,
@@ -320,14 +325,14 @@ BROKEN = [
 
 KEPT = [
     (imports_point_downwards, "dupo/config/options.py", "from dupo import __version__\nimport policy"),
-    (imports_point_downwards, "dupo/policy.py", "from .records import Batch\nfrom dupo import text"),
+    (imports_point_downwards, "dupo/models/load.py", "from .records import Batch\nfrom dupo import text"),
     (imports_point_downwards, "dupo/tasks/arithmetic.py", "from dupo.tasks.final_answer import normalise"),
     (imports_point_downwards, "dupo/train.py", "from dupo import report"),
     (packages_stay_apart, "kernels/dupo_kernels/_triton.py", "import triton"),
     (packages_stay_apart, KERNEL, "import torch\nfrom dupo_kernels._triton import tl\nfrom . import weights"),
     (extension_has_one_face, "dupo/text/__init__.py", "from dupo import _C"),
-    (transformers_is_confined, "dupo/policy.py", "from transformers import AutoModel"),
-    (triton_stays_in_kernels, "dupo/policy.py", "find_spec('triton')"),
+    (transformers_is_confined, "dupo/models/load.py", "from transformers import AutoModel"),
+    (triton_stays_in_kernels, "dupo/models/load.py", "find_spec('triton')"),
     (
         imports_are_not_tried,
         "dupo/storage/run_folder.py",

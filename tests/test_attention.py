@@ -5,9 +5,10 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 from worlds import tiny
 
-from dupo import attention, batches, learner
-from dupo.attention import bucketed_sdpa, buckets
+from dupo import batches, learner
 from dupo.config.options import UserError
+from dupo.models import attention
+from dupo.models.attention import bucketed_sdpa, buckets
 from dupo.records import Trajectory
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dupo import policy
+from dupo.models import load as policy
 from dupo.train import main
 
 GOOD = [

@@ -6,8 +6,9 @@ import pytest
 import torch
 from worlds import tiny
 
-from dupo import learner, policy
+from dupo import learner
 from dupo.config.options import UserError
+from dupo.models import load as policy
 from dupo.storage import checkpoint
 
 

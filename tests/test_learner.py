@@ -6,7 +6,8 @@ import pytest
 import torch
 from worlds import tiny
 
-from dupo import batches, learner, policy
+from dupo import batches, learner
+from dupo.models import load as policy
 from dupo.records import Trajectory
 from dupo.rollout import Sampler
 

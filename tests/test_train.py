@@ -351,7 +351,7 @@ def test_every_draw_is_its_own(untrained, tmp_path, monkeypatch):
 
 
 def test_a_model_that_leaks_is_refused_at_the_start(untrained, tmp_path, capsys, monkeypatch):
-    from dupo import attention
+    from dupo.models import attention
 
     honest = attention.packed_attention
 
@@ -359,7 +359,7 @@ def test_a_model_that_leaks_is_refused_at_the_start(untrained, tmp_path, capsys,
         return honest(q, k, v, cu_seqlens[[0, -1]], *rest)
 
     monkeypatch.setattr(attention, "packed_attention", leaky)
-    monkeypatch.setattr("dupo.policy.tiny_config", None)
+    monkeypatch.setattr("dupo.models.load.tiny_config", None)
     options = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
     assert main(options) == 2
     assert "cannot be trained packed" in capsys.readouterr().err

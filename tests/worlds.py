@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dupo import policy
 from dupo.config.command_line import parse
 from dupo.config.options import Config
+from dupo.models import load as policy
 from dupo.records import Completion, Prompt
 from dupo.tasks.arithmetic import write
 from dupo.text.tokenizer import PromptTokenizer, load_tokenizer
