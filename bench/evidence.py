@@ -125,9 +125,9 @@ def supervised(task: str, seed: int, folder: Path) -> None:
     import torch
 
     from dupo.config.command_line import parse
+    from dupo.engines.builtin import Sampler
     from dupo.evaluate import accuracy
     from dupo.models import load as policy
-    from dupo.rollout import Sampler
     from dupo.tasks import make_task
     from dupo.text.tokenizer import load_tokenizer
     from dupo.warmup import WarmUp

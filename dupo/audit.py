@@ -57,8 +57,8 @@ def audit(config: Config) -> dict[str, Any]:
 
 def looked_at(work: "Work", arms: Any, index: int, batch: list["Problem"]) -> list[dict[str, Any]]:
     """One batch of problems: a row of audit.jsonl each. `arms`: of `rewards.arms_of`."""
+    from dupo.engines.builtin import sample_answers
     from dupo.rewards import Env, weighted_sum
-    from dupo.rollout import sample_answers
     from dupo.selection import try_duals
 
     config, task, sampler = work.config, work.task, work.sampler()

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from dupo.duality import Ask, reconstruct
+from dupo.engines.builtin import Sampler, sample_answers
 from dupo.records import Problem, Rollout
 from dupo.rewards import Rewarded, answer_reward
-from dupo.rollout import Sampler, sample_answers
 from dupo.tasks import Task
 
 

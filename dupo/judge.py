@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 
 from dupo.config.options import Config
+from dupo.engines.builtin import Sampler
 from dupo.models import load as policy
 from dupo.records import Completion, Prompt
-from dupo.rollout import Sampler
 from dupo.text.tokenizer import PromptTokenizer, load_tokenizer
 
 

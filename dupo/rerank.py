@@ -62,9 +62,9 @@ def rerank(config: Config) -> dict[str, Any]:
 def answered(work: "Work", index: int, batch: list["Problem"]) -> list[dict[str, Any]]:
     """One batch of problems: a row of answers.jsonl each."""
     from dupo.duality import mean_similarity, reconstruct
+    from dupo.engines.builtin import sample_answers
     from dupo.ranking import Candidate, enough, ranked
     from dupo.rewards import votes
-    from dupo.rollout import sample_answers
 
     config, task, sampler = work.config, work.task, work.sampler()
     n, extra, hot = config.num_generations, config.vote_samples - config.num_generations, config.temperature

@@ -64,8 +64,8 @@ def one_pass(
     work: "Work", task: "Task", problems: Sequence["Problem"], number: int, size: int, model: str
 ) -> list[dict[str, Any]]:
     """Samples a pool of `size` answers for each problem and tries its duals on it: a row per problem."""
+    from dupo.engines.builtin import sample_answers
     from dupo.rewards import votes
-    from dupo.rollout import sample_answers
     from dupo.selection import try_duals
 
     config, sampler = work.config, work.sampler(model)

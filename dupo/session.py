@@ -29,6 +29,7 @@ from dupo.config.options import (
     resume_differences,
     to_yaml,
 )
+from dupo.engines.builtin import Sampler, draw
 from dupo.evaluate import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
 from dupo.judge import ask_duals, other_model
 from dupo.models import load as policy
@@ -37,7 +38,6 @@ from dupo.plan import check_fit, plan, warms_up
 from dupo.records import Completion, Problem, Prompt, Rollout, Trajectory
 from dupo.report import write_report
 from dupo.rewards import Env, Rewarded, arms_of, weighted_sum
-from dupo.rollout import Sampler, draw
 from dupo.storage import checkpoint
 from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.tasks import make_task

@@ -22,9 +22,9 @@ def train(config: Config) -> dict[str, Any]:
         FloatingPointError: a loss, gradient or logit is not finite; the message names the saved batch.
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
+    from dupo.engines.builtin import sample_answers
     from dupo.learner import update
     from dupo.rewards import group_advantages
-    from dupo.rollout import sample_answers
     from dupo.session import Session
 
     with Session(config) as run:

@@ -23,11 +23,11 @@ from dupo.config.options import (
     to_yaml,
 )
 from dupo.duality import Ask
+from dupo.engines.builtin import Sampler, draw
 from dupo.judge import another, ask_duals, load_sampler
 from dupo.models import load as policy
 from dupo.plan import check_fit, warms_up
 from dupo.records import Problem
-from dupo.rollout import Sampler, draw
 from dupo.storage.run_folder import (
     CONFIG,
     SUMMARY,

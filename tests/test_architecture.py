@@ -47,7 +47,7 @@ USES_TRANSFORMERS = {
     "dupo/text/tokenizer.py",
     "dupo/models/attention.py",
     "dupo/models/load.py",
-    "dupo/rollout.py",
+    "dupo/engines/builtin.py",
 }
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
@@ -297,8 +297,8 @@ BROKEN = [
     (packages_stay_apart, KERNEL, "import numpy as np"),
     (packages_stay_apart, KERNEL, "import triton"),
     (packages_stay_apart, "dupo/train.py", "from bench.harness import timed"),
-    (extension_has_one_face, "dupo/rollout.py", "from dupo import _C"),
-    (extension_has_one_face, "dupo/rollout.py", "from dupo._C import pack"),
+    (extension_has_one_face, "dupo/engines/builtin.py", "from dupo import _C"),
+    (extension_has_one_face, "dupo/engines/builtin.py", "from dupo._C import pack"),
     (transformers_is_confined, "dupo/train.py", "from transformers import AutoModel"),
     (triton_stays_in_kernels, "dupo/models/load.py", "import triton.language as tl"),
     (imports_are_not_tried, KERNEL, "try:\n    import triton\nexcept Exception:\n    triton = None"),

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 from worlds import rows, said, save_tiny, solver, summary
 
-from dupo import rollout
 from dupo.config.options import read_config
+from dupo.engines import builtin as rollout
+from dupo.engines.builtin import Sampler
 from dupo.records import Completion, Rollout
 from dupo.rerank import ANSWERS, main
-from dupo.rollout import Sampler
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.work import Work
 

@@ -7,9 +7,9 @@ import torch
 from worlds import tiny
 
 from dupo import batches, learner
+from dupo.engines.builtin import Sampler
 from dupo.models import load as policy
 from dupo.records import Trajectory
-from dupo.rollout import Sampler
 
 PROMPTS = ["#321+654=", "@?+654=9750:", "#1", "#001-100="]
 

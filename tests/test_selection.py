@@ -176,7 +176,7 @@ def solved(monkeypatch, untrained) -> Path:
         ]
         return Rollout(list(problems), [[1]] * len(groups), [[said(a) for a in g] for g in groups], groups)
 
-    monkeypatch.setattr("dupo.rollout.sample_answers", answers)
+    monkeypatch.setattr("dupo.engines.builtin.sample_answers", answers)
     monkeypatch.setattr(work, "ask_duals", lambda sampler, prompts, seed: solver(prompts))
     return untrained
 
@@ -239,7 +239,7 @@ def test_duals_of_a_pool_with_one_answer_are_kept_unless_told_otherwise(solved, 
         return Rollout(list(problems), [[1]] * len(problems), [[said(p.gold)] * n for p in problems],
                        [[p.gold] * n for p in problems])  # fmt: skip
 
-    monkeypatch.setattr("dupo.rollout.sample_answers", unanimous)
+    monkeypatch.setattr("dupo.engines.builtin.sample_answers", unanimous)
     options = ("--num_problems", "4", "--pool_sizes", "4")
     assert run(solved, tmp_path / "kept", *options) == 0
     assert len(rows(tmp_path / "kept", "kept.jsonl")) == 8
