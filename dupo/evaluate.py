@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dupo.duality import Ask, reconstruct
+from dupo.duality.reconstruct import Ask, reconstruct
 from dupo.engines.builtin import Sampler, sample_answers
 from dupo.records import Problem, Rollout
 from dupo.rewards import Rewarded, answer_reward

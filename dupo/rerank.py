@@ -61,7 +61,7 @@ def rerank(config: Config) -> dict[str, Any]:
 
 def answered(work: "Work", index: int, batch: list["Problem"]) -> list[dict[str, Any]]:
     """One batch of problems: a row of answers.jsonl each."""
-    from dupo.duality import mean_similarity, reconstruct
+    from dupo.duality.reconstruct import mean_similarity, reconstruct
     from dupo.engines.builtin import sample_answers
     from dupo.ranking import Candidate, enough, ranked
     from dupo.rewards import votes

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dupo.config.options import Config, UserError, options, reward_terms
-from dupo.duality import Ask, Reconstructed, dual_figures, reconstruct
+from dupo.duality.reconstruct import Ask, Reconstructed, dual_figures, reconstruct
 from dupo.plugins import load_function
 from dupo.records import Completion, Reconstruction, Rollout
 from dupo.tasks import Task

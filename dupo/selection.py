@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import Any
 
 from dupo.config.options import Config
-from dupo.controls import NO_ANSWER, altered, foreign
-from dupo.duality import Ask, mean_similarity, reconstruct
+from dupo.duality.controls import NO_ANSWER, altered, foreign
+from dupo.duality.reconstruct import Ask, mean_similarity, reconstruct
 from dupo.records import Dual, Reconstruction, Rollout
 from dupo.rewards import votes
 from dupo.tasks import Task

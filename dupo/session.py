@@ -29,9 +29,9 @@ from dupo.config.options import (
     resume_differences,
     to_yaml,
 )
+from dupo.duality.judge import ask_duals, other_model
 from dupo.engines.builtin import Sampler, draw
 from dupo.evaluate import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
-from dupo.judge import ask_duals, other_model
 from dupo.models import load as policy
 from dupo.outcome import show_result, summarise
 from dupo.plan import check_fit, plan, warms_up

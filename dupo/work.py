@@ -22,9 +22,9 @@ from dupo.config.options import (
     resume_differences,
     to_yaml,
 )
-from dupo.duality import Ask
+from dupo.duality.judge import another, ask_duals, load_sampler
+from dupo.duality.reconstruct import Ask
 from dupo.engines.builtin import Sampler, draw
-from dupo.judge import another, ask_duals, load_sampler
 from dupo.models import load as policy
 from dupo.plan import check_fit, warms_up
 from dupo.records import Problem

@@ -18,7 +18,7 @@ from worlds import rows, said, save_tiny
 from dupo.audit import FIGURES, PAGE, ROWS, main
 from dupo.config.command_line import parse
 from dupo.config.options import read_config
-from dupo.duality import Ask
+from dupo.duality.reconstruct import Ask
 from dupo.evaluate import concordance
 from dupo.rerank import main as rerank
 from dupo.select import main as select

@@ -1,6 +1,6 @@
 """Controls: answers that should not help a dual, and what still solves it."""
 
-from dupo.controls import NO_ANSWER, altered, foreign
+from dupo.duality.controls import NO_ANSWER, altered, foreign
 from dupo.records import Dual
 
 DUALS = [Dual("@?+654=", "321", "?"), Dual("@321+?=", "2.50", "?")]

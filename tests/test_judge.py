@@ -8,7 +8,7 @@ from worlds import rows, save_tiny
 
 from dupo.config.command_line import parse
 from dupo.config.options import UserError
-from dupo.judge import another, ask_duals, load_sampler, other_model
+from dupo.duality.judge import another, ask_duals, load_sampler, other_model
 from dupo.train import main
 
 SMALL = ["--num_threads", "1", "--eval_size", "20", "--generation_batch_size", "16", "--max_steps", "2"]
