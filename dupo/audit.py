@@ -30,7 +30,7 @@ def audit(config: Config) -> dict[str, Any]:
         UserError: the settings, the data or a model cannot be used.
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
-    from dupo.rewards import arms_of
+    from dupo.rewards.base import arms_of
     from dupo.verdict import checks, figures, verdict
     from dupo.views.audit_page import write_page
     from dupo.work import Work
@@ -58,7 +58,7 @@ def audit(config: Config) -> dict[str, Any]:
 def looked_at(work: "Work", arms: Any, index: int, batch: list["Problem"]) -> list[dict[str, Any]]:
     """One batch of problems: a row of audit.jsonl each. `arms`: of `rewards.arms_of`."""
     from dupo.engines.builtin import sample_answers
-    from dupo.rewards import Env, weighted_sum
+    from dupo.rewards.base import Env, weighted_sum
     from dupo.selection import try_duals
 
     config, task, sampler = work.config, work.task, work.sampler()

@@ -9,7 +9,7 @@ import numpy as np
 from dupo.duality.reconstruct import Ask, reconstruct
 from dupo.engines.builtin import Sampler, sample_answers
 from dupo.records import Problem, Rollout
-from dupo.rewards import Rewarded, answer_reward
+from dupo.rewards.base import Rewarded, answer_reward
 from dupo.tasks import Task
 
 

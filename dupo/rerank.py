@@ -64,7 +64,7 @@ def answered(work: "Work", index: int, batch: list["Problem"]) -> list[dict[str,
     from dupo.duality.reconstruct import mean_similarity, reconstruct
     from dupo.engines.builtin import sample_answers
     from dupo.ranking import Candidate, enough, ranked
-    from dupo.rewards import votes
+    from dupo.rewards.base import votes
 
     config, task, sampler = work.config, work.task, work.sampler()
     n, extra, hot = config.num_generations, config.vote_samples - config.num_generations, config.temperature
@@ -113,7 +113,7 @@ def answer_row(
         answers: of all samples.
         parts: how many of them, from the first, were put through duals; and how many cost as much as that.
     """
-    from dupo.rewards import votes, winner
+    from dupo.rewards.base import votes, winner
 
     n, equal = parts
     best, second = (*order[:2], None, None)[:2]

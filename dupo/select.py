@@ -65,7 +65,7 @@ def one_pass(
 ) -> list[dict[str, Any]]:
     """Samples a pool of `size` answers for each problem and tries its duals on it: a row per problem."""
     from dupo.engines.builtin import sample_answers
-    from dupo.rewards import votes
+    from dupo.rewards.base import votes
     from dupo.selection import try_duals
 
     config, sampler = work.config, work.sampler(model)

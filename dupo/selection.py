@@ -15,7 +15,7 @@ from dupo.config.options import Config
 from dupo.duality.controls import NO_ANSWER, altered, foreign
 from dupo.duality.reconstruct import Ask, mean_similarity, reconstruct
 from dupo.records import Dual, Reconstruction, Rollout
-from dupo.rewards import votes
+from dupo.rewards.base import votes
 from dupo.tasks import Task
 
 KEPT, VACUOUS = "kept", "kept, one answer in the pool"

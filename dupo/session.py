@@ -37,7 +37,7 @@ from dupo.outcome import show_result, summarise
 from dupo.plan import check_fit, plan, warms_up
 from dupo.records import Completion, Problem, Prompt, Rollout, Trajectory
 from dupo.report import write_report
-from dupo.rewards import Env, Rewarded, arms_of, weighted_sum
+from dupo.rewards.base import Env, Rewarded, arms_of, weighted_sum
 from dupo.storage import checkpoint
 from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.tasks import make_task

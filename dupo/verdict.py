@@ -14,7 +14,7 @@ import torch
 
 from dupo.evaluate import concordance
 from dupo.intervals import bootstrap
-from dupo.rewards import group_advantages
+from dupo.rewards.base import group_advantages
 from dupo.selection import leak_rates
 
 Row = dict[str, Any]

@@ -9,7 +9,7 @@ from worlds import rows, save_tiny, tiny
 from dupo.config.command_line import parse
 from dupo.config.values import UserError
 from dupo.records import Completion, Dual, Problem, Rollout
-from dupo.rewards import ARMS, Env
+from dupo.rewards.base import ARMS, Env
 from dupo.tasks import conlang
 from dupo.tasks.conlang import VOCABULARY, WORDS_A, WORDS_B, Conlang, Sentence, Thing, in_a, in_b
 from dupo.tasks.generated import SETS, belongs

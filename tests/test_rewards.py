@@ -12,7 +12,7 @@ from dupo.config.options import UserError
 from dupo.duality.reconstruct import dual_figures, reconstruct
 from dupo.evaluate import concordance, reward_auc
 from dupo.records import Completion, Problem, Rollout
-from dupo.rewards import ARMS, Env, arms_of, group_advantages, weighted_sum
+from dupo.rewards.base import ARMS, Env, arms_of, group_advantages, weighted_sum
 from dupo.tasks.arithmetic import Arithmetic
 
 # 123+456=579 and 500-321=179, in the task's own writing

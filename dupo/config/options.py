@@ -32,7 +32,7 @@ _model, _task, _reward, _duals, _rollout, _optim, _loss, _run, _choice, _rerank 
 )
 BUILT_IN = ("arithmetic", "conlang")  # tasks that need no data, and bring a warm-up (`tasks.LESSONS`)
 DUAL_MODELS = ("frozen", "policy", "ema")  # or the path of another model
-# What can be rewarded (`dupo.rewards`); more come by dotted path.
+# What can be rewarded (`dupo.rewards.base`); more come by dotted path.
 ARMS = (
     "dual", "gold", "majority", "soft_vote", "self_certainty", "entropy", "random", "shuffled", "format_only"
 )  # fmt: skip
