@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 
-from dupo import learner
-from dupo.batches import mini_batches
 from dupo.config.options import (
     DUAL_MODELS,
     Config,
@@ -32,6 +30,8 @@ from dupo.config.options import (
 from dupo.duality.judge import ask_duals, other_model
 from dupo.engines.builtin import Sampler, draw
 from dupo.evaluate import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
+from dupo.learning import step as learner
+from dupo.learning.batches import mini_batches
 from dupo.models import load as policy
 from dupo.outcome import show_result, summarise
 from dupo.plan import check_fit, plan, warms_up

@@ -23,7 +23,7 @@ def train(config: Config) -> dict[str, Any]:
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
     from dupo.engines.builtin import sample_answers
-    from dupo.learner import update
+    from dupo.learning.step import update
     from dupo.rewards.base import group_advantages
     from dupo.session import Session
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from dupo.batches import make_batch
 from dupo.config.options import Config
 from dupo.engines.builtin import Sampler
 from dupo.evaluate import accuracy
-from dupo.learner import batch_logprobs
+from dupo.learning.batches import make_batch
+from dupo.learning.step import batch_logprobs
 from dupo.models.load import Model, blend, frozen_copy
 from dupo.records import Problem, Trajectory
 from dupo.storage.run_folder import write_atomic

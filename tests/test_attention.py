@@ -5,8 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 from worlds import tiny
 
-from dupo import batches, learner
 from dupo.config.options import UserError
+from dupo.learning import batches
+from dupo.learning import step as learner
 from dupo.models import attention
 from dupo.models.attention import bucketed_sdpa, buckets
 from dupo.records import Trajectory

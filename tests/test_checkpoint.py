@@ -6,8 +6,8 @@ import pytest
 import torch
 from worlds import tiny
 
-from dupo import learner
 from dupo.config.options import UserError
+from dupo.learning import step as learner
 from dupo.models import load as policy
 from dupo.storage import checkpoint
 

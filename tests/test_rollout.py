@@ -6,8 +6,9 @@ import pytest
 import torch
 from worlds import tiny
 
-from dupo import batches, learner
 from dupo.engines.builtin import Sampler
+from dupo.learning import batches
+from dupo.learning import step as learner
 from dupo.models import load as policy
 from dupo.records import Trajectory
 

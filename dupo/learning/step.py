@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo.batches import make_batch, micro_batches
 from dupo.config.options import Config, UserError
+from dupo.learning.batches import make_batch, micro_batches
 from dupo.models.load import Model, computing
 from dupo.records import Batch, Trajectory
 from dupo_kernels import (
