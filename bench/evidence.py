@@ -126,7 +126,7 @@ def supervised(task: str, seed: int, folder: Path) -> None:
 
     from dupo.config.command_line import parse
     from dupo.engines.builtin import Sampler
-    from dupo.evaluate import accuracy
+    from dupo.evaluation.held_out import accuracy
     from dupo.models import load as policy
     from dupo.tasks import make_task
     from dupo.text.tokenizer import load_tokenizer

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from dupo.intervals import bootstrap
+from dupo.evaluation.intervals import bootstrap
 
 Row = dict[str, Any]
 EQUAL_COST = "majority, equal tokens"

@@ -29,7 +29,7 @@ from dupo.config.options import (
 )
 from dupo.duality.judge import ask_duals, other_model
 from dupo.engines.builtin import Sampler, draw
-from dupo.evaluate import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
+from dupo.evaluation.held_out import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
 from dupo.learning import step as learner
 from dupo.learning.batches import mini_batches
 from dupo.models import load as policy

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from dupo.evaluate import concordance
-from dupo.intervals import bootstrap
+from dupo.evaluation.held_out import concordance
+from dupo.evaluation.intervals import bootstrap
 from dupo.rewards.base import group_advantages
 from dupo.selection import leak_rates
 

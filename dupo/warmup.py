@@ -16,7 +16,7 @@ import torch
 
 from dupo.config.options import Config
 from dupo.engines.builtin import Sampler
-from dupo.evaluate import accuracy
+from dupo.evaluation.held_out import accuracy
 from dupo.learning.batches import make_batch
 from dupo.learning.step import batch_logprobs
 from dupo.models.load import Model, blend, frozen_copy

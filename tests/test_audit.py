@@ -19,7 +19,7 @@ from dupo.audit import FIGURES, PAGE, ROWS, main
 from dupo.config.command_line import parse
 from dupo.config.options import read_config
 from dupo.duality.reconstruct import Ask
-from dupo.evaluate import concordance
+from dupo.evaluation.held_out import concordance
 from dupo.rerank import main as rerank
 from dupo.select import main as select
 from dupo.tasks.arithmetic import Arithmetic

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from dupo import intervals
-from dupo.intervals import Estimate, bootstrap
+from dupo.evaluation import intervals
+from dupo.evaluation.intervals import Estimate, bootstrap
 
 
 def test_the_interval_of_a_mean_is_the_normal_one():

@@ -10,7 +10,7 @@ from worlds import said, solver
 from dupo.config.command_line import parse
 from dupo.config.options import UserError
 from dupo.duality.reconstruct import dual_figures, reconstruct
-from dupo.evaluate import concordance, reward_auc
+from dupo.evaluation.held_out import concordance, reward_auc
 from dupo.records import Completion, Problem, Rollout
 from dupo.rewards.base import ARMS, Env, arms_of, group_advantages, weighted_sum
 from dupo.tasks.arithmetic import Arithmetic
