@@ -127,10 +127,10 @@ def supervised(task: str, seed: int, folder: Path) -> None:
     from dupo.config.command_line import parse
     from dupo.engines.builtin import Sampler
     from dupo.evaluation.held_out import accuracy
+    from dupo.methods.sft import WarmUp
     from dupo.models import load as policy
     from dupo.tasks import make_task
     from dupo.text.tokenizer import load_tokenizer
-    from dupo.warmup import WarmUp
 
     out, dual = folder / f"{task}-supervised-{seed}.json", folder / Run(task, "dual", seed).name
     if out.is_file():

@@ -32,6 +32,7 @@ from dupo.engines.builtin import Sampler, draw
 from dupo.evaluation.held_out import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
 from dupo.learning import step as learner
 from dupo.learning.batches import mini_batches
+from dupo.methods.sft import WarmUp
 from dupo.models import load as policy
 from dupo.outcome import show_result, summarise
 from dupo.plan import check_fit, plan, warms_up
@@ -43,7 +44,6 @@ from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_row
 from dupo.tasks import make_task
 from dupo.text.tokenizer import load_tokenizer
 from dupo.views.terminal import Display, exchange_of
-from dupo.warmup import WarmUp
 
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
 

@@ -25,6 +25,7 @@ from dupo.config.options import (
 from dupo.duality.judge import another, ask_duals, load_sampler
 from dupo.duality.reconstruct import Ask
 from dupo.engines.builtin import Sampler, draw
+from dupo.methods.sft import WarmUp
 from dupo.models import load as policy
 from dupo.plan import check_fit, warms_up
 from dupo.records import Problem
@@ -43,7 +44,6 @@ from dupo.storage.run_folder import (
 from dupo.tasks import make_task
 from dupo.text.tokenizer import load_tokenizer
 from dupo.views.terminal import Display
-from dupo.warmup import WarmUp
 
 MOST_PROBLEMS = 10**9
 Row = dict[str, Any]

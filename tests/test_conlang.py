@@ -8,13 +8,13 @@ from worlds import rows, save_tiny, tiny
 
 from dupo.config.command_line import parse
 from dupo.config.values import UserError
+from dupo.methods.sft import WarmUp
 from dupo.records import Completion, Dual, Problem, Rollout
 from dupo.rewards.base import ARMS, Env
 from dupo.tasks import conlang
 from dupo.tasks.conlang import VOCABULARY, WORDS_A, WORDS_B, Conlang, Sentence, Thing, in_a, in_b
 from dupo.tasks.generated import SETS, belongs
 from dupo.train import main
-from dupo.warmup import WarmUp
 
 MIRA, KAVO = Thing("kesh", 0, False), Thing("bulk", 1, True, "bosil")
 SAID = [

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from worlds import rows, save_tiny, summary
 
+from dupo.methods.sft import WarmUp
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.train import main
-from dupo.warmup import WarmUp
 
 SMALL = [
     "--num_threads",
@@ -255,9 +255,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(untrained, tmp_path):
 
 
 def test_ctrl_c_in_the_warm_up_loses_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dupo.warmup.PRIMAL_GOAL", 0.0)
-    monkeypatch.setattr("dupo.warmup.DUAL_GOAL", 0.0)
-    monkeypatch.setattr("dupo.warmup.CHECK_EVERY", 12)
+    monkeypatch.setattr("dupo.methods.sft.PRIMAL_GOAL", 0.0)
+    monkeypatch.setattr("dupo.methods.sft.DUAL_GOAL", 0.0)
+    monkeypatch.setattr("dupo.methods.sft.CHECK_EVERY", 12)
     options = [*SMALL, "--max_steps", "1", "--reward", "random"]
     assert main([*options, "--output_dir", str(tmp_path / "whole")]) == 0
     step = WarmUp.step
