@@ -12,8 +12,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from bench.evidence import RATES, grid, warm_ups
-from dupo.ranking import EQUAL_COST
 from dupo.storage.run_folder import git_revision
+from dupo.trust.answer_choice import EQUAL_COST
 from dupo.views.chart import Series, line_chart
 
 ROOT = Path(__file__).parents[1]

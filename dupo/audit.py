@@ -31,7 +31,7 @@ def audit(config: Config) -> dict[str, Any]:
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
     from dupo.rewards.base import arms_of
-    from dupo.verdict import checks, figures, verdict
+    from dupo.trust.audit_checks import checks, figures, verdict
     from dupo.views.audit_page import write_page
     from dupo.work import Work
 
@@ -59,7 +59,7 @@ def looked_at(work: "Work", arms: Any, index: int, batch: list["Problem"]) -> li
     """One batch of problems: a row of audit.jsonl each. `arms`: of `rewards.arms_of`."""
     from dupo.engines.builtin import sample_answers
     from dupo.rewards.base import Env, weighted_sum
-    from dupo.selection import try_duals
+    from dupo.trust.dual_filter import try_duals
 
     config, task, sampler = work.config, work.task, work.sampler()
     n, seed = config.num_generations, work.draw("answer", index)

@@ -16,8 +16,8 @@ from dupo.config.options import Config, UserError
 from dupo.views.terminal import Display
 
 if TYPE_CHECKING:
-    from dupo.ranking import Candidate
     from dupo.records import Problem
+    from dupo.trust.answer_choice import Candidate
     from dupo.work import Work
 
 ANSWERS = "answers.jsonl"
@@ -30,7 +30,7 @@ def rerank(config: Config) -> dict[str, Any]:
         UserError: the settings, the data or a model cannot be used.
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
-    from dupo.ranking import differences, method_rows
+    from dupo.trust.answer_choice import differences, method_rows
     from dupo.work import Work
 
     n, more = config.num_generations, config.vote_samples
@@ -63,8 +63,8 @@ def answered(work: "Work", index: int, batch: list["Problem"]) -> list[dict[str,
     """One batch of problems: a row of answers.jsonl each."""
     from dupo.duality.reconstruct import mean_similarity, reconstruct
     from dupo.engines.builtin import sample_answers
-    from dupo.ranking import Candidate, enough, ranked
     from dupo.rewards.base import votes
+    from dupo.trust.answer_choice import Candidate, enough, ranked
 
     config, task, sampler = work.config, work.task, work.sampler()
     n, extra, hot = config.num_generations, config.vote_samples - config.num_generations, config.temperature

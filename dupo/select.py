@@ -30,9 +30,9 @@ def select(config: Config) -> dict[str, Any]:
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
     from dupo.records import Dual
-    from dupo.selection import KEPT, VACUOUS
     from dupo.tasks import with_duals
     from dupo.tasks.selected_duals import KEPT_FILE
+    from dupo.trust.dual_filter import KEPT, VACUOUS
     from dupo.work import Work
 
     work = Work(replace(config, eval_dataset=None), "select", with_duals=True)  # what will be trained on
@@ -66,7 +66,7 @@ def one_pass(
     """Samples a pool of `size` answers for each problem and tries its duals on it: a row per problem."""
     from dupo.engines.builtin import sample_answers
     from dupo.rewards.base import votes
-    from dupo.selection import try_duals
+    from dupo.trust.dual_filter import try_duals
 
     config, sampler = work.config, work.sampler(model)
     rules = (config.solve_threshold, task.one_answer, config.keep_vacuous)
@@ -92,7 +92,7 @@ def one_pass(
 
 def figures(rows: Sequence[dict[str, Any]], threshold: float) -> dict[str, Any]:
     """Counts of a pass: problems, duals, each outcome; and the leaks."""
-    from dupo.selection import leak_rates
+    from dupo.trust.dual_filter import leak_rates
 
     duals = [dual for row in rows for dual in row["duals"]]
     return {
@@ -105,7 +105,7 @@ def figures(rows: Sequence[dict[str, Any]], threshold: float) -> dict[str, Any]:
 
 def show(display: Display, summary: dict[str, Any]) -> None:
     """The table of what was kept and dropped, a column per pass."""
-    from dupo.selection import OUTCOMES
+    from dupo.trust.dual_filter import OUTCOMES
 
     passes = summary["passes"]
     header = ["duals", *(f"pass {k}: pool of {p['pool_size']}" for k, p in enumerate(passes, start=1))]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dupo.ranking import Candidate, differences, enough, method_rows, ranked, tokens_of
+from dupo.trust.answer_choice import Candidate, differences, enough, method_rows, ranked, tokens_of
 
 
 def names(order):

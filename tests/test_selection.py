@@ -11,7 +11,10 @@ from dupo import work
 from dupo.config.command_line import parse
 from dupo.records import Dual, Problem, Rollout
 from dupo.select import main
-from dupo.selection import (
+from dupo.tasks import make_task
+from dupo.tasks.arithmetic import Arithmetic, write
+from dupo.train import main as train
+from dupo.trust.dual_filter import (
     AMBIGUOUS,
     DECOY_LEAK,
     KEPT,
@@ -23,9 +26,6 @@ from dupo.selection import (
     Trial,
     try_duals,
 )
-from dupo.tasks import make_task
-from dupo.tasks.arithmetic import Arithmetic, write
-from dupo.train import main as train
 
 DUAL = Dual("@?+654=", "321", "?")
 

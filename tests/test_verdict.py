@@ -4,8 +4,18 @@ import math
 
 import pytest
 
-from dupo.verdict import AGREEMENT, BEYOND, CHANCE, DUAL_ANSWERS, LEAKS, READABLE, SPREAD, checks, figures
-from dupo.verdict import verdict as decided
+from dupo.trust.audit_checks import (
+    AGREEMENT,
+    BEYOND,
+    CHANCE,
+    DUAL_ANSWERS,
+    LEAKS,
+    READABLE,
+    SPREAD,
+    checks,
+    figures,
+)
+from dupo.trust.audit_checks import verdict as decided
 
 
 def verdict(made, judged=True):

@@ -15,7 +15,7 @@ import torch
 from dupo.evaluation.held_out import concordance
 from dupo.evaluation.intervals import bootstrap
 from dupo.rewards.base import group_advantages
-from dupo.selection import leak_rates
+from dupo.trust.dual_filter import leak_rates
 
 Row = dict[str, Any]
 
