@@ -18,7 +18,7 @@ from dupo.views.terminal import Display
 
 if TYPE_CHECKING:
     from dupo.records import Problem
-    from dupo.work import Work
+    from dupo.run.rows import Work
 
 ROWS, FIGURES, PAGE = "audit.jsonl", "audit.json", "audit.html"
 
@@ -31,9 +31,9 @@ def audit(config: Config) -> dict[str, Any]:
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
     from dupo.rewards.base import arms_of
+    from dupo.run.rows import Work
     from dupo.trust.audit_checks import checks, figures, verdict
     from dupo.views.audit_page import write_page
-    from dupo.work import Work
 
     arms = arms_of(config)  # a function of the user's own that is not there is told before anything is loaded
     work = Work(config, "audit", with_duals=asks_duals(config))

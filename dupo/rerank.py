@@ -17,8 +17,8 @@ from dupo.views.terminal import Display
 
 if TYPE_CHECKING:
     from dupo.records import Problem
+    from dupo.run.rows import Work
     from dupo.trust.answer_choice import Candidate
-    from dupo.work import Work
 
 ANSWERS = "answers.jsonl"
 
@@ -30,8 +30,8 @@ def rerank(config: Config) -> dict[str, Any]:
         UserError: the settings, the data or a model cannot be used.
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
+    from dupo.run.rows import Work
     from dupo.trust.answer_choice import differences, method_rows
-    from dupo.work import Work
 
     n, more = config.num_generations, config.vote_samples
     if 0 < more <= n:

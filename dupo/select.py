@@ -18,8 +18,8 @@ from dupo.views.terminal import Display
 
 if TYPE_CHECKING:
     from dupo.records import Problem
+    from dupo.run.rows import Work
     from dupo.tasks import Task
-    from dupo.work import Work
 
 
 def select(config: Config) -> dict[str, Any]:
@@ -30,10 +30,10 @@ def select(config: Config) -> dict[str, Any]:
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
     from dupo.records import Dual
+    from dupo.run.rows import Work
     from dupo.tasks import with_duals
     from dupo.tasks.selected_duals import KEPT_FILE
     from dupo.trust.dual_filter import KEPT, VACUOUS
-    from dupo.work import Work
 
     work = Work(replace(config, eval_dataset=None), "select", with_duals=True)  # what will be trained on
     sizes = [int(size) for size in listed(config.pool_sizes)]

@@ -25,7 +25,7 @@ def train(config: Config) -> dict[str, Any]:
     from dupo.engines.builtin import sample_answers
     from dupo.learning.step import update
     from dupo.rewards.base import group_advantages
-    from dupo.session import Session
+    from dupo.run.training import Session
 
     with Session(config) as run:
         while run.step < config.max_steps and not run.interrupted:

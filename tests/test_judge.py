@@ -46,7 +46,7 @@ def test_training_asks_it(tmp_path, monkeypatch):
         asked.append(next(sampler.model.parameters()).detach().clone())
         return ask_duals(sampler, prompts, seed)
 
-    monkeypatch.setattr("dupo.session.ask_duals", recorded)
+    monkeypatch.setattr("dupo.run.training.ask_duals", recorded)
     options = [*SMALL, "--model_name_or_path", str(ours), "--output_dir", str(tmp_path / "run")]
     assert main([*options, "--dual_model", str(theirs)]) == 0
     weights = load_sampler(parse(["--model_name_or_path", str(theirs)]), torch.device("cpu")).model

@@ -14,8 +14,8 @@ from dupo.engines import builtin as rollout
 from dupo.engines.builtin import Sampler
 from dupo.records import Completion, Rollout
 from dupo.rerank import ANSWERS, main
+from dupo.run.rows import Work
 from dupo.tasks.arithmetic import Arithmetic
-from dupo.work import Work
 
 METHODS = ("greedy", "mean@4", "majority@4", "dual rerank@4", "pass@4")
 SMALL = "--num_threads 1 --num_generations 4 --generation_batch_size 16 --num_problems 10"

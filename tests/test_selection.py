@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from worlds import rows, said, save_tiny, solver
 
-from dupo import work
 from dupo.config.command_line import parse
 from dupo.records import Dual, Problem, Rollout
+from dupo.run import rows as work
 from dupo.select import main
 from dupo.tasks import make_task
 from dupo.tasks.arithmetic import Arithmetic, write

@@ -162,7 +162,7 @@ def test_killed_between_two_steps_and_resumed_equals_never_stopped(arm, warm, tm
     killed = tmp_path / "killed"
     command = [*SMALL, "--model_name_or_path", str(model), "--output_dir", str(killed), *options]
     code = (
-        "import os, signal, sys; from dupo.session import Session; after = Session.after_step\n"
+        "import os, signal, sys; from dupo.run.training import Session; after = Session.after_step\n"
         "def step(self, *a):\n    after(self, *a)\n    if self.step == 5: os.kill(os.getpid(), 9)\n"
         "Session.after_step = step; from dupo.train import main; main(sys.argv[1:])"
     )
@@ -187,7 +187,7 @@ def python_env() -> dict[str, str]:
 
 def test_a_warm_up_is_not_repeated_on_resume(warm, tmp_path, monkeypatch):
     run = Path(shutil.copytree(warm, tmp_path / "warm"))
-    monkeypatch.setattr("dupo.session.WarmUp", None)
+    monkeypatch.setattr("dupo.run.training.WarmUp", None)
     assert main(["--output_dir", str(run), "--resume_from_checkpoint", "latest", "--max_steps", "14"]) == 0
     assert [row["step"] for row in rows(run)] == list(range(1, 15))
     assert rows(run)[:12] == rows(warm)
@@ -212,7 +212,7 @@ def test_config_yaml_starts_the_same_run_elsewhere(untrained, tmp_path):
 
 def test_other_threads_are_pointed_out_on_resume(untrained, tmp_path, capsys, monkeypatch):
     run = start(untrained, tmp_path / "run", "--max_steps", "2", "--reward", "random")
-    monkeypatch.setattr("dupo.session.torch.get_num_threads", lambda: 7)
+    monkeypatch.setattr("dupo.run.training.torch.get_num_threads", lambda: 7)
     assert main(["--output_dir", str(run), "--resume_from_checkpoint", "latest", "--max_steps", "3"]) == 0
     assert "threads 1 is now 7" in capsys.readouterr().err
 
@@ -326,7 +326,7 @@ def test_the_loop_uses_what_the_options_say(warm, tmp_path):
 
 
 def test_the_average_model_moves(warm, tmp_path, monkeypatch):
-    from dupo.session import Session
+    from dupo.run.training import Session
 
     kept = []
     finish = Session.finish
@@ -341,7 +341,7 @@ def test_the_average_model_moves(warm, tmp_path, monkeypatch):
 
 
 def test_every_draw_is_its_own(untrained, tmp_path, monkeypatch):
-    from dupo.session import Session
+    from dupo.run.training import Session
 
     seen = []
     draw = Session.draw
@@ -368,7 +368,7 @@ def test_a_model_that_leaks_is_refused_at_the_start(untrained, tmp_path, capsys,
 
 
 def test_one_epoch_visits_every_problem_once(untrained, tmp_path, monkeypatch):
-    from dupo.session import Session
+    from dupo.run.training import Session
 
     seen = []
     original = Session.next_problems

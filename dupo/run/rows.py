@@ -27,8 +27,8 @@ from dupo.duality.reconstruct import Ask
 from dupo.engines.builtin import Sampler, draw
 from dupo.methods.sft import WarmUp
 from dupo.models import load as policy
-from dupo.plan import check_fit, warms_up
 from dupo.records import Problem
+from dupo.run.startup import check_fit, warms_up
 from dupo.storage.run_folder import (
     CONFIG,
     SUMMARY,
