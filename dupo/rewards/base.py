@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo.config.options import Config, UserError, options, reward_terms
+from dupo.config import options
+from dupo.config.options import Config, UserError, reward_terms
 from dupo.duality.reconstruct import Ask, Reconstructed, dual_figures, reconstruct
 from dupo.plugins import load_function
 from dupo.records import Completion, Reconstruction, Rollout
