@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .logprob import Found
+from dupo_kernels.logprob import Found
 
 
 class _Divided(torch.autograd.Function):

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import _parallel
-from ._head import ALIGN, Head, Plan, chunk_rows, head_backward, head_forward, kept_rows, select
-from .logprob import Found, check_scaling, token_logprobs_ref
+from dupo_kernels import _parallel
+from dupo_kernels._head import ALIGN, Head, Plan, chunk_rows, head_backward, head_forward, kept_rows, select
+from dupo_kernels.logprob import Found, check_scaling, token_logprobs_ref
 
 SAVE_BUDGET = 4 << 30  # bytes
 

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._head import Evaluated, Plan, chunk_rows, kept_rows, run_objective, select
-from ._loss_ref import losses_ref
-from ._objective_autograd import CallableObjective, differentiate
-from ._terms import reduce_stats
-from .linear import (
+from dupo_kernels._head import Evaluated, Plan, chunk_rows, kept_rows, run_objective, select
+from dupo_kernels._loss_ref import losses_ref
+from dupo_kernels._objective_autograd import CallableObjective, differentiate
+from dupo_kernels._terms import reduce_stats
+from dupo_kernels.linear import (
     SAVE_BUDGET,
     Given,
     check_rows,
@@ -33,10 +33,10 @@ from .linear import (
     prepare,
     spread,
 )
-from .logprob import Found
-from .loss import check_tokens, flat_inputs, token_layout
-from .policy import TOKEN_INPUTS, PolicyObjective
-from .weights import Layout, packed_layout
+from dupo_kernels.logprob import Found
+from dupo_kernels.loss import check_tokens, flat_inputs, token_layout
+from dupo_kernels.policy import TOKEN_INPUTS, PolicyObjective
+from dupo_kernels.weights import Layout, packed_layout
 
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import _logprob_torch, _logprob_triton
-from ._logprob_torch import Rows
-from ._triton import runs_on_triton
+from dupo_kernels import _logprob_torch, _logprob_triton
+from dupo_kernels._logprob_torch import Rows
+from dupo_kernels._triton import runs_on_triton
 
 # --- reference: the definition that both paths are tested against --------------------------------
 
