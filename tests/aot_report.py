@@ -28,8 +28,8 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dupo_kernels import _logprob_triton as kernels
-from dupo_kernels._logprob_torch import Rows
+from dupo_kernels.logits import triton_path as kernels
+from dupo_kernels.logits.torch_path import Rows
 
 TABLE = Path(__file__).with_name("aot_table.json")
 ARCHITECTURES = (80, 90, 100)

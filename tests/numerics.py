@@ -8,8 +8,8 @@ from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dupo_kernels import _head
 from dupo_kernels._triton import INTERPRET
+from dupo_kernels.hidden import head as _head
 
 DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRET else "cpu"
 

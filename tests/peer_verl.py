@@ -24,7 +24,7 @@ from policy_cases import CAP, HIGH, LENGTHS, LOW, MASK, MAX_LENGTH, OPTIONS, B, 
 from torch import Tensor
 
 from dupo_kernels import kl_estimate
-from dupo_kernels.objective import KL_ESTIMATORS
+from dupo_kernels.tokens.surrogates import KL_ESTIMATORS
 
 CLIPPED = {"dapo": "token-mean", "bnpo": "token-mean", "grpo": "seq-mean-token-mean"}
 CLIPPED |= {"dr_grpo": "seq-mean-token-sum-norm", "luspo": "seq-mean-token-sum"}

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, RunPython
 
 from dupo_kernels import _triton
-from dupo_kernels._logprob_triton import BLOCK_V
+from dupo_kernels.logits.triton_path import BLOCK_V
 
 pytestmark = pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not installed")
 slow = pytest.mark.slow
@@ -112,7 +112,7 @@ def test_rows_start_at_64_bit_offsets(report: Report) -> None:
 
 def test_32_bit_offsets_are_seen(run_python: RunPython, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "kernels", tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    file = tmp_path / "kernels/dupo_kernels/_logprob_triton.py"
+    file = tmp_path / "kernels/dupo_kernels/logits/triton_path.py"
     source = file.read_text()
     assert source.count(".to(tl.int64)") == 2
     file.write_text(source.replace(".to(tl.int64)", ""))

@@ -278,7 +278,7 @@ def test_loop_fits_one_screen() -> None:
 LONG = "\n".join(["def f():", *["    x = 1"] * MAX_FUNCTION_LINES])
 LONG_DOCSTRING = "-\n" * MAX_FUNCTION_LINES
 MANY = ", ".join(f"a{i}" for i in range(MAX_POSITIONAL + 1))
-KERNEL = "kernels/dupo_kernels/linear.py"
+KERNEL = "kernels/dupo_kernels/hidden/logprobs.py"
 
 BROKEN = [
     (imports_point_downwards, "dupo/config/options.py", "import dupo.models.load"),

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dupo.config import options as module
 from dupo.config.command_line import PROGRAMS, parse
 from dupo.config.options import TASK_DEFAULTS, Config, UserError, coerce, config_hash, read_config, to_yaml
-from dupo.config import options as module
 
 ROOT = Path(__file__).parents[1]
 FIELDS = {spec.name: spec for spec in fields(Config)}

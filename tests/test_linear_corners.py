@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dupo_kernels import (
     PolicyObjective,
-    _head,
     linear_objective,
     linear_objective_ref,
     linear_token_logprobs,
@@ -22,6 +21,7 @@ from dupo_kernels import (
     token_logprobs_ref,
     token_weights,
 )
+from dupo_kernels.hidden import head as _head
 
 GSPO = PolicyObjective("grpo", importance_sampling_level="sequence")
 

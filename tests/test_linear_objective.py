@@ -464,7 +464,7 @@ def test_operator_is_registered_correctly(
     name: str, by: str, chunks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A compiler knows sizes and types of the results beforehand, also where a mask leaves fewer chunks."""
-    module, calls = sys.modules["dupo_kernels.linear_objective"], []
+    module, calls = sys.modules["dupo_kernels.hidden.objective"], []
     op = module._op
     monkeypatch.setattr(module, "_op", lambda *arguments: calls.append(arguments) or op(*arguments))
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: by == "mask")

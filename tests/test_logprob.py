@@ -9,10 +9,11 @@ import torch
 from numerics import DEVICE, assert_as_accurate
 from torch import Tensor
 
-from dupo_kernels import _logprob_triton, _triton, token_logprobs, token_logprobs_ref
-from dupo_kernels._logprob_torch import Rows
-from dupo_kernels._logprob_triton import BLOCK_V
-from dupo_kernels.logprob import logprobs_backward, logprobs_forward
+from dupo_kernels import _triton, token_logprobs, token_logprobs_ref
+from dupo_kernels.logits import triton_path as _logprob_triton
+from dupo_kernels.logits.logprobs import logprobs_backward, logprobs_forward
+from dupo_kernels.logits.torch_path import Rows
+from dupo_kernels.logits.triton_path import BLOCK_V
 
 INF, NAN = float("inf"), float("nan")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -13,9 +13,11 @@ from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dupo_kernels import PolicyObjective, _head, _logprob_torch, linear_objective, linear_token_logprobs
-from dupo_kernels._head import ALIGN, chunk_rows, kept_rows
-from dupo_kernels.linear import SAVE_BUDGET
+from dupo_kernels import PolicyObjective, linear_objective, linear_token_logprobs
+from dupo_kernels.hidden import head as _head
+from dupo_kernels.hidden.head import ALIGN, chunk_rows, kept_rows
+from dupo_kernels.hidden.logprobs import SAVE_BUDGET
+from dupo_kernels.logits import torch_path as _logprob_torch
 
 pytestmark = pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
 

@@ -10,7 +10,7 @@ from numerics import assert_as_accurate
 from torch import Tensor
 
 from dupo_kernels import _triton, kl_estimate
-from dupo_kernels.objective import (
+from dupo_kernels.tokens.surrogates import (
     KL_ESTIMATORS,
     MAX_LOG_RATIO,
     cispo_factor,

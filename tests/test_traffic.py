@@ -17,10 +17,12 @@ from test_logprob import both_ways, draw, upstream
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dupo_kernels import _logprob_torch, _logprob_triton, _triton, token_logprobs
-from dupo_kernels._logprob_torch import Rows
-from dupo_kernels._logprob_triton import BLOCK_V
-from dupo_kernels.logprob import logprobs_backward, logprobs_forward
+from dupo_kernels import _triton, token_logprobs
+from dupo_kernels.logits import torch_path as _logprob_torch
+from dupo_kernels.logits import triton_path as _logprob_triton
+from dupo_kernels.logits.logprobs import logprobs_backward, logprobs_forward
+from dupo_kernels.logits.torch_path import Rows
+from dupo_kernels.logits.triton_path import BLOCK_V
 
 interpreted = pytest.mark.skipif(not _triton.INTERPRET, reason="counted under Triton's interpreter")
 N, DEAD = 5, 2  # rows, and how many of them have no upstream gradient

@@ -22,7 +22,7 @@ from dupo_kernels import (
     token_logprobs,
     token_weights,
 )
-from dupo_kernels.weights import LOSS_TYPES
+from dupo_kernels.tokens.weights import LOSS_TYPES
 
 OBJECTIVE_OPTIONS = {f.name for f in fields(PolicyObjective)} & {f.name for f in fields(Config)}
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels._terms import Terms, mismatch_weights, terms
-from dupo_kernels.objective import KL_ESTIMATORS, check_choice
-from dupo_kernels.weights import LOSS_TYPES, Layout, advantages_per_token, make_layout
+from dupo_kernels.tokens.policy_terms import Terms, mismatch_weights, terms
+from dupo_kernels.tokens.surrogates import KL_ESTIMATORS, check_choice
+from dupo_kernels.tokens.weights import LOSS_TYPES, Layout, advantages_per_token, make_layout
 
 CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 LEVELS = {"token": "one ratio for each token", "sequence": "one for each sequence (GSPO)"}

@@ -18,11 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels._head import Evaluated, Plan, chunk_rows, kept_rows, run_objective, select
-from dupo_kernels._loss_ref import losses_ref
-from dupo_kernels._objective_autograd import CallableObjective, differentiate
-from dupo_kernels._terms import reduce_stats
-from dupo_kernels.linear import (
+from dupo_kernels.hidden.head import Evaluated, Plan, chunk_rows, kept_rows, run_objective, select
+from dupo_kernels.hidden.logprobs import (
     SAVE_BUDGET,
     Given,
     check_rows,
@@ -33,10 +30,13 @@ from dupo_kernels.linear import (
     prepare,
     spread,
 )
-from dupo_kernels.logprob import Found
-from dupo_kernels.loss import check_tokens, flat_inputs, token_layout
-from dupo_kernels.policy import TOKEN_INPUTS, PolicyObjective
-from dupo_kernels.weights import Layout, packed_layout
+from dupo_kernels.hidden.user_objective import CallableObjective, differentiate
+from dupo_kernels.logits.logprobs import Found
+from dupo_kernels.tokens.policy_loss import check_tokens, flat_inputs, token_layout
+from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
+from dupo_kernels.tokens.policy_terms import reduce_stats
+from dupo_kernels.tokens.reference import losses_ref
+from dupo_kernels.tokens.weights import Layout, packed_layout
 
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels._terms import reduce_stats
-from dupo_kernels.policy import TOKEN_INPUTS, PolicyObjective
-from dupo_kernels.weights import Layout, advantages_per_token, check_loss_type, make_layout, weigh
+from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
+from dupo_kernels.tokens.policy_terms import reduce_stats
+from dupo_kernels.tokens.weights import Layout, advantages_per_token, check_loss_type, make_layout, weigh
 
 
 class _WithGradient(torch.autograd.Function):

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dupo_kernels.logprob import Found
+from dupo_kernels.logits.logprobs import Found
 
 
 class _Divided(torch.autograd.Function):

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels._logprob_torch import FLOOR, Rows
 from dupo_kernels._triton import jit, tl
+from dupo_kernels.logits.torch_path import FLOOR, Rows
 
 BLOCK_V = 4096  # with 8 warps: no spills on sm_80, 90, 100 (tests); not tuned on a device yet
 NUM_WARPS = 8

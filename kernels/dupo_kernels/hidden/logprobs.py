@@ -19,9 +19,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels import _parallel
-from dupo_kernels._head import ALIGN, Head, Plan, chunk_rows, head_backward, head_forward, kept_rows, select
-from dupo_kernels.logprob import Found, check_scaling, token_logprobs_ref
+from dupo_kernels.hidden import sharding as _parallel
+from dupo_kernels.hidden.head import (
+    ALIGN,
+    Head,
+    Plan,
+    chunk_rows,
+    head_backward,
+    head_forward,
+    kept_rows,
+    select,
+)
+from dupo_kernels.logits.logprobs import Found, check_scaling, token_logprobs_ref
 
 SAVE_BUDGET = 4 << 30  # bytes
 

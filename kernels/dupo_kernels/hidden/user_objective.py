@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels._head import Evaluated, run_objective
-from dupo_kernels._terms import reduce_stats
-from dupo_kernels.linear import make_head, spread
-from dupo_kernels.logprob import Found
+from dupo_kernels.hidden.head import Evaluated, run_objective
+from dupo_kernels.hidden.logprobs import make_head, spread
+from dupo_kernels.logits.logprobs import Found
+from dupo_kernels.tokens.policy_terms import reduce_stats
 
 
 def differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels.objective import check_choice
+from dupo_kernels.tokens.surrogates import check_choice
 
 
 class Layout(NamedTuple):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels import objective as maths
-from dupo_kernels.objective import KL_ESTIMATORS, importance_ratio, kl_k3
-from dupo_kernels.weights import Layout
+from dupo_kernels.tokens import surrogates as maths
+from dupo_kernels.tokens.surrogates import KL_ESTIMATORS, importance_ratio, kl_k3
+from dupo_kernels.tokens.weights import Layout
 
 if TYPE_CHECKING:
-    from dupo_kernels.policy import PolicyObjective
+    from dupo_kernels.tokens.policy_objective import PolicyObjective
 
 INFINITY = float("inf")
 

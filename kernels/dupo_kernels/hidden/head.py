@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels import _parallel
-from dupo_kernels._logprob_torch import Rows
-from dupo_kernels.logprob import Found, logprobs_backward, logprobs_forward
+from dupo_kernels.hidden import sharding as _parallel
+from dupo_kernels.logits.logprobs import Found, logprobs_backward, logprobs_forward
+from dupo_kernels.logits.torch_path import Rows
 
 CHUNK_TOKENS = 8192  # near which a GEMM of 4096 x 150,000 costs what a longer one does
 TILE_BYTES = 64 << 20  # of a weight in another type, where no GEMM takes both types

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels import _logprob_torch, _logprob_triton
-from dupo_kernels._logprob_torch import Rows
 from dupo_kernels._triton import runs_on_triton
+from dupo_kernels.logits import torch_path as _logprob_torch
+from dupo_kernels.logits import triton_path as _logprob_triton
+from dupo_kernels.logits.torch_path import Rows
 
 # --- reference: the definition that both paths are tested against --------------------------------
 

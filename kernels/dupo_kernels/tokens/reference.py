@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels.loss import token_layout
-from dupo_kernels.policy import PolicyObjective
-from dupo_kernels.weights import Layout, advantages_per_token, token_weights
+from dupo_kernels.tokens.policy_loss import token_layout
+from dupo_kernels.tokens.policy_objective import PolicyObjective
+from dupo_kernels.tokens.weights import Layout, advantages_per_token, token_weights
 
 
 class _Tokens(NamedTuple):
