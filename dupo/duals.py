@@ -5,9 +5,13 @@
 [[...]] may be hidden; a number in front of {...} may not, for that reason. No model is read and no label.
 """
 
+import sys
+
+if not __package__:
+    sys.exit("run it as a module: python -m dupo.duals")
+
 import argparse
 import random
-import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dupo.config.options import Config, UserError, validate
+from dupo.config.options import Config, validate
 from dupo.config.values import underscored
+from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problems import around_answer, duals_of, read_problems
 from dupo.text import MOST_HIDDEN, find_numbers

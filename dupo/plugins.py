@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from dupo.config.values import UserError
+from dupo.errors import UserError
 
 
 def load_function(option: str, path: str) -> Callable[..., Any]:

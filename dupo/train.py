@@ -6,11 +6,16 @@ how well it does is the reward of a clipped policy gradient. No label is read. E
 """
 
 import sys
+
+if not __package__:
+    sys.exit("run it as a module: python -m dupo.train")
+
 from collections.abc import Sequence
 from typing import Any
 
 from dupo.config.command_line import parse
-from dupo.config.options import Config, UserError
+from dupo.config.options import Config
+from dupo.errors import UserError
 from dupo.views.terminal import error
 
 

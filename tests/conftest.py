@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.project import ROOT, RunPython
 
 # Before torch is imported, and inherited by the processes that tests start. One thread: the tensors are
 # small, and a sum split over another number of threads has other last bits.
@@ -28,9 +28,6 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip("no shared/data beside the repository")
     return path
-
-
-RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")

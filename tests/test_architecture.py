@@ -19,36 +19,34 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("kernels", "dupo", "bench", "csrc", "tests", "examples")
 SUFFIXES = {".py", ".pyi", ".cpp", ".hpp"}
 
-# Inside dupo a module imports only what stands to its left.
-LAYERS = ["records", "options", "config", "log", "display", "command_line", "chart", "page", "report"]
-LAYERS += ["intervals", "numbers", "assembly", "packing", "text", "tasks", "tokenizer"]
-LAYERS += [
-    "duality",
-    "rewards",
-    "attention",
-    "policy",
-    "batches",
-    "learner",
-    "rollout",
-    "judge",
-    "checkpoint",
-]
-LAYERS += ["evaluate", "controls", "selection", "ranking", "verdict", "warmup", "plan", "outcome"]
-LAYERS += ["audit_page", "work", "session"]
-ENTRY_POINTS = {
-    "train",
-    "duals",
-    "select",
-    "rerank",
-    "audit",
-    "__main__",
-}  # programs: they import the layers and nothing imports them
-USES_TRANSFORMERS = {
-    "dupo/text/tokenizer.py",
-    "dupo/models/attention.py",
-    "dupo/models/load.py",
-    "dupo/engines/builtin.py",
+# room of dupo -> the rooms that it may import, beside itself
+NOUNS = {"records", "errors", "seeds", "plugins"}
+READS_DATA = NOUNS | {"config", "data", "text", "tasks"}
+COMPUTES = READS_DATA | {"models", "engines", "duality", "rewards", "learning", "evaluation"}
+ROOMS: dict[str, set[str]] = {
+    "records": set(),
+    "errors": set(),
+    "seeds": set(),
+    "plugins": {"errors"},
+    "storage": NOUNS | {"config"},
+    "config": NOUNS,
+    "data": NOUNS | {"config"},
+    "text": NOUNS | {"config"},
+    "tasks": NOUNS | {"config", "data", "text"},
+    "views": NOUNS | {"config", "storage"},
+    "models": READS_DATA,
+    "engines": READS_DATA | {"models"},
+    "duality": READS_DATA | {"models", "engines"},
+    "rewards": READS_DATA | {"engines", "duality"},
+    "learning": NOUNS | {"config", "text", "models"},
+    "evaluation": READS_DATA | {"engines", "duality", "rewards"},
+    "methods": COMPUTES,
+    "trust": COMPUTES | {"run", "storage", "views"},
+    "run": COMPUTES | {"storage", "views"},
 }
+DOORS = {"train", "duals", "select", "rerank", "audit", "report"}  # nothing imports them
+USES_TRANSFORMERS = {"dupo/text", "dupo/models", "dupo/engines"}
+FACE_OF_EXTENSION = "dupo/text/__init__.py"
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 140
@@ -108,20 +106,18 @@ def _starts_with(name: str, package: str) -> bool:
 # --- imports ---
 
 
-def imports_point_downwards(file: File) -> Iterator[str]:
+def rooms_import_what_they_may(file: File) -> Iterator[str]:
     if not file.under("dupo"):
         return
-    parts = file.path.split("/")
-    here = parts[1].removesuffix(".pyi").removesuffix(".py")
-    if here not in {*LAYERS, *ENTRY_POINTS, "__init__", "_C"}:
-        yield f"{here} has no place in LAYERS or ENTRY_POINTS"
+    here = file.path.split("/")[1].removesuffix(".pyi").removesuffix(".py")
+    if here not in {*ROOMS, *DOORS, "__init__", "_C"}:
+        yield f"{here} is neither a room nor a door"
         return
-    allowed = LAYERS[: LAYERS.index(here)] if here in LAYERS else LAYERS if here in ENTRY_POINTS else []
+    allowed = ROOMS.get(here, set(ROOMS) if here in DOORS else set()) | {here}
     for name in file.imports:
         target = name.split(".")[1] if name.startswith("dupo.") else ""
-        known = target in LAYERS or target in ENTRY_POINTS
-        if known and target not in allowed and not (target == here and len(parts) > 2):
-            yield f"imports {name}, which does not stand to the left of {here}"
+        if target in {*ROOMS, *DOORS} and target not in allowed:
+            yield f"imports {name}, which {here} may not"
 
 
 def packages_stay_apart(file: File) -> Iterator[str]:
@@ -133,12 +129,12 @@ def packages_stay_apart(file: File) -> Iterator[str]:
 
 
 def extension_has_one_face(file: File) -> Iterator[str]:
-    if file.under("dupo", "kernels") and file.path != "dupo/text/__init__.py":
+    if file.under("dupo", "kernels") and file.path != FACE_OF_EXTENSION:
         yield from (f"imports {name}" for name in file.imports if _starts_with(name, "dupo._C"))
 
 
 def transformers_is_confined(file: File) -> Iterator[str]:
-    if file.under("dupo") and file.path not in USES_TRANSFORMERS:
+    if file.under("dupo") and not file.path.startswith(tuple(USES_TRANSFORMERS)):
         yield from (f"imports {name}" for name in file.imports if _starts_with(name, "transformers"))
 
 
@@ -229,7 +225,7 @@ def functions_are_short(file: File) -> Iterator[str]:
 
 
 RULES: list[Callable[[File], Iterator[str]]] = [
-    imports_point_downwards,
+    rooms_import_what_they_may,
     packages_stay_apart,
     extension_has_one_face,
     transformers_is_confined,
@@ -281,18 +277,18 @@ MANY = ", ".join(f"a{i}" for i in range(MAX_POSITIONAL + 1))
 KERNEL = "kernels/dupo_kernels/hidden/logprobs.py"
 
 BROKEN = [
-    (imports_point_downwards, "dupo/config/options.py", "import dupo.models.load"),
-    (imports_point_downwards, "dupo/config/options.py", "from dupo.models.load import load"),
-    (imports_point_downwards, "dupo/config/options.py", "from dupo import policy"),
-    (imports_point_downwards, "dupo/config/options.py", "from . import policy"),
-    (imports_point_downwards, "dupo/config/options.py", "from .policy import load"),
-    (imports_point_downwards, "dupo/config/options.py", "def f():\n    from dupo.models.load import load"),
-    (imports_point_downwards, "dupo/config/options.py", "importlib.import_module('dupo.models.load')"),
-    (imports_point_downwards, "dupo/tasks/arithmetic.py", "from ..policy import load"),
-    (imports_point_downwards, "dupo/models/load.py", "from dupo.train import train"),
-    (imports_point_downwards, "dupo/__main__.py", "from dupo import train"),
-    (imports_point_downwards, "dupo/__init__.py", "from dupo.train import train"),
-    (imports_point_downwards, "dupo/utils.py", ""),
+    (rooms_import_what_they_may, "dupo/config/options.py", "import dupo.models.load"),
+    (rooms_import_what_they_may, "dupo/config/options.py", "from dupo.models.load import load"),
+    (rooms_import_what_they_may, "dupo/config/options.py", "from dupo import models"),
+    (rooms_import_what_they_may, "dupo/config/options.py", "from .. import models"),
+    (rooms_import_what_they_may, "dupo/config/options.py", "from ..models import load"),
+    (rooms_import_what_they_may, "dupo/config/options.py", "def f():\n    from dupo.models.load import load"),
+    (rooms_import_what_they_may, "dupo/config/options.py", "importlib.import_module('dupo.models.load')"),
+    (rooms_import_what_they_may, "dupo/tasks/arithmetic.py", "from ..models import load"),
+    (rooms_import_what_they_may, "dupo/models/load.py", "from dupo.train import train"),
+    (rooms_import_what_they_may, "dupo/__main__.py", "from dupo import train"),
+    (rooms_import_what_they_may, "dupo/__init__.py", "from dupo.train import train"),
+    (rooms_import_what_they_may, "dupo/utils.py", ""),
     (packages_stay_apart, KERNEL, "from dupo.records import Batch"),
     (packages_stay_apart, KERNEL, "import numpy as np"),
     (packages_stay_apart, KERNEL, "import triton"),
@@ -324,10 +320,10 @@ BROKEN = [
 ]
 
 KEPT = [
-    (imports_point_downwards, "dupo/config/options.py", "from dupo import __version__\nimport policy"),
-    (imports_point_downwards, "dupo/models/load.py", "from .records import Batch\nfrom dupo import text"),
-    (imports_point_downwards, "dupo/tasks/arithmetic.py", "from dupo.tasks.final_answer import normalise"),
-    (imports_point_downwards, "dupo/train.py", "from dupo import report"),
+    (rooms_import_what_they_may, "dupo/config/options.py", "from dupo import __version__\nimport policy"),
+    (rooms_import_what_they_may, "dupo/models/load.py", "from ..records import Batch\nfrom dupo import text"),
+    (rooms_import_what_they_may, "dupo/tasks/arithmetic.py", "from dupo.tasks.final_answer import normalise"),
+    (rooms_import_what_they_may, "dupo/train.py", "from dupo import run"),
     (packages_stay_apart, "kernels/dupo_kernels/_triton.py", "import triton"),
     (packages_stay_apart, KERNEL, "import torch\nfrom dupo_kernels._triton import tl\nfrom . import weights"),
     (extension_has_one_face, "dupo/text/__init__.py", "from dupo import _C"),

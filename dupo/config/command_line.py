@@ -5,8 +5,7 @@ the run that is resumed < `--config FILE.yaml` < the command line.
 """
 
 import argparse
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from dupo.config.options import (
     assemble,
     read_yaml,
 )
-from dupo.config.values import UserError, coerce, did_you_mean, kind_of, show, underscored
+from dupo.config.values import coerce, kind_of, show, underscored
+from dupo.errors import UserError, did_you_mean
 from dupo.storage.run_folder import owner_of
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
@@ -81,24 +81,6 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
         saved = read_yaml(run / "config.yaml")
         given = {k: v for k, v in saved.items() if k not in ONE_START} | given | {"output_dir": str(run)}
     return assemble(given, program)
-
-
-def run_program(program: str, work: Callable[[Config], object], argv: Sequence[str] | None) -> int:
-    """The `main` of a program that goes on where it was stopped; argv None: that of the process.
-
-    Exit codes: 0 done, 2 something in what the user gave, 130 Ctrl-C.
-    """
-    from dupo.views.terminal import error  # rich is not needed for help
-
-    try:
-        work(parse(sys.argv[1:] if argv is None else argv, program))
-    except UserError as problem:
-        error(str(problem))
-        return 2
-    except KeyboardInterrupt:
-        error("stopped; the same command goes on, with its --output_dir and without --overwrite_output_dir")
-        return 130
-    return 0
 
 
 def _resumed_run(given: Mapping[str, Any]) -> Path | None:

@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from dupo.config.values import UserError, check, coerce, compose, did_you_mean, kind_of, listed, nearest, show
+from dupo.config.values import check, coerce, compose, kind_of, listed, show
+from dupo.errors import UserError, did_you_mean, nearest
 
 
 def _option(group: str, default: Any, help: str, choices: str = "", *, least: int = 1) -> Any:

@@ -3,17 +3,18 @@
 Knows how a value is read, checked and shown; which options there are stands in `config`.
 """
 
-import difflib
 import math
 import re
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import Field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from dupo.errors import UserError, nearest
 
 _NONE = {"none", "null", "~", ""}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -23,10 +24,6 @@ _EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
 _ABOVE_0 = ("reward_lambda", "temperature", "adam_epsilon", "max_grad_norm")
 _BELOW_1 = ("ema_decay", "adam_beta1", "adam_beta2")
 _AT_MOST_1 = ("learning_rate", "solve_threshold")
-
-
-class UserError(Exception):
-    """Something the user can put right, in one line: what, what was expected, what was got."""
 
 
 def coerce(spec: Field[Any], text: str, *, quoted: bool = False) -> Any:
@@ -70,19 +67,6 @@ def check(spec: Field[Any], value: Any) -> None:
     for broken, expected in rules:
         if broken:
             raise UserError(f"{name}: expected {expected}, got {show(value) or 'none'}")
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """What the word may have been meant for, as the end of a message."""
-    near = difflib.get_close_matches(word.lower(), known, n=1)
-    return f", did you mean {near[0]}?" if near else ""
-
-
-def did_you_mean(word: str, known: Collection[str], prefix: str = "") -> str:
-    word = word.lower().replace("-", "_")
-    starting = [name for name in known if len(word) > 2 and name.startswith(word)]
-    near = starting or difflib.get_close_matches(word, known, n=1)
-    return f": did you mean {prefix}{near[0]}?" if near else "; see --help"
 
 
 def show(value: Any) -> str:

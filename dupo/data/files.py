@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dupo.config.options import UserError
+from dupo.errors import UserError
 from dupo.records import Problem
 
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo.config.options import Config, UserError
+from dupo.config.options import Config
+from dupo.errors import UserError
 from dupo.learning.batches import make_batch, micro_batches
 from dupo.models.load import Model, computing
 from dupo.records import Batch, Trajectory

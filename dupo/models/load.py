@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, Qwen3Config
 from transformers.utils import logging as transformers_logging
 
-from dupo.config.options import Config, UserError
+from dupo.config.options import Config
+from dupo.errors import UserError
 from dupo.models import attention
 from dupo.text.tokenizer import PromptTokenizer, check_path, in_one_line
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from dupo.config import options
-from dupo.config.options import Config, UserError, reward_terms
+from dupo.config.options import Config, reward_terms
 from dupo.duality.reconstruct import Ask, Reconstructed, dual_figures, reconstruct
+from dupo.errors import UserError
 from dupo.plugins import load_function
 from dupo.records import Completion, Reconstruction, Rollout
 from dupo.tasks import Task

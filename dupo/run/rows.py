@@ -13,18 +13,11 @@ from typing import Any
 
 import torch
 
-from dupo.config.options import (
-    DUAL_MODELS,
-    Config,
-    UserError,
-    config_hash,
-    read_config,
-    resume_differences,
-    to_yaml,
-)
+from dupo.config.options import DUAL_MODELS, Config, config_hash, read_config, resume_differences, to_yaml
 from dupo.duality.judge import another, ask_duals, load_sampler
 from dupo.duality.reconstruct import Ask
 from dupo.engines.builtin import Sampler, draw
+from dupo.errors import UserError
 from dupo.methods.sft import WarmUp
 from dupo.models import load as policy
 from dupo.records import Problem

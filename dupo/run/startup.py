@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from dupo.config.options import Config, UserError, asks_duals, reward_terms
+from dupo.config.options import Config, asks_duals, reward_terms
+from dupo.errors import UserError
 from dupo.records import Problem, Prompt
 from dupo.tasks import LESSONS, Task
 from dupo.text.tokenizer import PromptTokenizer

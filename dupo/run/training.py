@@ -20,7 +20,6 @@ import torch
 from dupo.config.options import (
     DUAL_MODELS,
     Config,
-    UserError,
     asks_duals,
     config_hash,
     read_config,
@@ -29,13 +28,13 @@ from dupo.config.options import (
 )
 from dupo.duality.judge import ask_duals, other_model
 from dupo.engines.builtin import Sampler, draw
+from dupo.errors import UserError
 from dupo.evaluation.held_out import accuracy, exchange_rows, exchanges, refusal_figures, reward_auc
 from dupo.learning import step as learner
 from dupo.learning.batches import mini_batches
 from dupo.methods.sft import WarmUp
 from dupo.models import load as policy
 from dupo.records import Completion, Problem, Prompt, Rollout, Trajectory
-from dupo.report import write_report
 from dupo.rewards.base import Env, Rewarded, arms_of, weighted_sum
 from dupo.run.startup import check_fit, plan, warms_up
 from dupo.run.summary import show_result, summarise
@@ -43,6 +42,7 @@ from dupo.storage import checkpoint
 from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.tasks import make_task
 from dupo.text.tokenizer import load_tokenizer
+from dupo.views.run_page import write_report
 from dupo.views.terminal import Display, exchange_of
 
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from dupo.config.options import UserError
+from dupo.errors import UserError
 from dupo.storage.run_folder import write_atomic
 
 STATE, EMA, LATEST = "state.pt", "ema.safetensors", "latest"

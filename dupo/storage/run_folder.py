@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dupo import __version__
-from dupo.config.options import UserError
+from dupo.errors import UserError
 
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
 CONFIG, SUMMARY, REPORT, WARMUP = "config.yaml", "summary.json", "report.html", "warmup.pt"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, cast
 
-from dupo.config.options import BUILT_IN, Config, UserError
+from dupo.config.options import BUILT_IN, Config
+from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks import arithmetic, conlang
 from dupo.tasks.arithmetic import Arithmetic

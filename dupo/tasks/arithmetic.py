@@ -12,7 +12,8 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from dupo.config.options import Config, UserError
+from dupo.config.options import Config
+from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.generated import belongs, different
 

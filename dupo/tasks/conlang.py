@@ -24,7 +24,8 @@ from typing import NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
 
-from dupo.config.options import Config, UserError
+from dupo.config.options import Config
+from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.generated import belongs, different
 from dupo.tasks.translation_gates import gates_of

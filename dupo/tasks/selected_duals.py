@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dupo.config.options import UserError
 from dupo.data.files import read_jsonl
+from dupo.errors import UserError
 from dupo.records import Dual, Problem
 
 KEPT_FILE = "kept.jsonl"  # in the folder of a selection; one dual a line: text, known, unknown, variable

@@ -17,8 +17,9 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from dupo.config.options import Config, UserError
+from dupo.config.options import Config
 from dupo.data.files import column, columns, make_split, read_jsonl, read_lines, text_at
+from dupo.errors import UserError
 from dupo.plugins import load_function
 from dupo.records import Dual, Problem
 from dupo.tasks.translation_gates import Gates, first_line, gates_of, language_of

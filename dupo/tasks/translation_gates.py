@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 
-from dupo.config.values import UserError
+from dupo.errors import UserError
 from dupo.tasks.final_answer import without_thinking
 
 GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked

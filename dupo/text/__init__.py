@@ -7,7 +7,7 @@
     packed     prompts and completions -> one run of tokens, end to end
     padded     prompts and completions -> one row of tokens each
 
-Each has a plain Python twin of the same result (`dupo.text.numbers`, `dupo.text.assembly`, `dupo.text.packing`). The twin
+Each has a plain Python twin of the same result (`numbers`, `assembly` and `packing` in this folder). The twin
 defines it, serves where the extension was not built, and is what the tests compare the extension with. What a
 token id means is not known here. The number of threads never changes a result.
 
@@ -217,8 +217,8 @@ def padded(
 def find_numbers(texts: Sequence[str], *, threads: int = 1) -> list[list[Number]]:
     """The numbers of each text from left to right, each with the reason why it may not be hidden, if any.
 
-    The rules are those of `dupo.text.numbers`; docs/duals.md has a table of them. The result does not depend on
-    `threads`, how many share the work.
+    The rules are those of `dupo.text.numbers`; docs/duals.md has a table of them. The result does not depend
+    on `threads`, how many share the work.
 
     Raises:
         ValueError: half a surrogate pair in a text (it has no UTF-8), or threads below 1.

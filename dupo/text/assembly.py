@@ -1,7 +1,7 @@
 """Token ids of many texts that share pieces: the plain Python twin of csrc/assembly.cpp.
 
 A *cut* stands before a space between two characters that are not blank. Where a tokenizer is local
-(`dupo.text.tokenizer`), no token spans a cut, and neither side changes the tokens of the other. So the ids of a
+(`text.tokenizer`), no token spans a cut, and neither side changes the tokens of the other. So the ids of a
 text are those of its chunks, the parts between cuts, one after another; only the first chunk of a text may
 differ, and is known apart. A piece is cut once. Where two pieces meet, what lies between the last cut of one
 and the first cut of the other is a window, and is cut anew.

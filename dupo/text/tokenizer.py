@@ -4,7 +4,7 @@ What a data set or a model wrote is never read as special or added tokens: a sam
 inside a prompt stays plain characters. Only the chat template's own words may be special. (A tokenizer that
 is written in Python alone has only its own `split_special_tokens`, which may still match added tokens.)
 
-A tokenizer is *local* if texts may be cut at the cuts of `dupo.text.assembly` without changing their ids: then
+A tokenizer is *local* if texts may be cut where `dupo.text.assembly` cuts without changing their ids: then
 prompts that share text are tokenised once. This is decided when it is loaded, and in doubt it is not.
 """
 
@@ -22,7 +22,8 @@ from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from dupo.config.options import Config, UserError
+from dupo.config.options import Config
+from dupo.errors import UserError
 from dupo.records import Prompt
 from dupo.tasks import LESSONS
 from dupo.text import Assembler, Counts, Ids

@@ -1,0 +1,126 @@
+"""Run by test_parallel.py: two gloo processes with different data against one that has all of it.
+
+python tests/kernels/hidden/sharding_checks.py PORT vocabulary fsdp
+"""
+
+import os
+import sys
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+
+from dupo_kernels import (
+    PolicyObjective,
+    linear_objective,
+    linear_token_logprobs,
+    token_logprobs_ref,
+    token_weights,
+)
+
+WORLD, N, V, H = 2, 23, 96, 16
+OBJECTIVES = PolicyObjective(entropy_coef=0.1), PolicyObjective("grpo", importance_sampling_level="sequence")
+CU_SEQLENS = torch.tensor([0, 9, 23])
+
+
+class Model(nn.Module):
+    """A body and a head, the whole of what a trainer shards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(8, H), nn.Linear(H, V)
+
+
+def data(rank: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(rank)
+    hidden = torch.randn(N, H, generator=generator).double()
+    targets = torch.randint(V, (N,), generator=generator)
+    advantages, old = torch.randn(2, N, generator=generator).double()
+    return {"hidden": hidden, "targets": targets, "advantages": advantages, "old_logprobs": old - 5}
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-9)
+
+
+def loss_of(
+    hidden: Tensor, weight: Any, bias: Any, given: dict[str, Tensor], objective: Any, **options: Any
+) -> Any:
+    per_token = {name: given[name] for name in ("advantages", "old_logprobs")}
+    weights = token_weights(objective.loss_type, cu_seqlens=CU_SEQLENS, dtype=torch.float64)
+    options |= {"weights": weights, "bias": bias, "cu_seqlens": CU_SEQLENS}
+    return linear_objective(hidden, weight, given["targets"], objective, per_token, **options)
+
+
+def vocabulary(rank: int) -> None:
+    """Each process holds half of the vocabulary; both see the same tokens."""
+    generator = torch.Generator().manual_seed(7)
+    whole = [torch.randn(V, H, generator=generator).double(), torch.randn(V, generator=generator).double()]
+    mine = slice(rank * V // WORLD, (rank + 1) * V // WORLD)
+    given = data(0)
+    whole[1][: V // WORLD] = -torch.inf  # the first half says nothing at all
+    for spoil in (True, False):
+        if not spoil:
+            whole[1] = torch.randn(V, generator=generator).double()
+        for objective in OBJECTIVES:
+            for options in ({}, {"chunk_tokens": 7, "save_budget": 0}, {"mask": torch.arange(N) % 3 > 0}):
+                results = []
+                for part, group in (slice(None), None), (mine, dist.group.WORLD):
+                    leaves = [
+                        x.clone().requires_grad_() for x in (given["hidden"], *(w[part] for w in whole))
+                    ]
+                    loss, stats = loss_of(*leaves, given, objective, process_group=group, **options)
+                    loss.backward()
+                    results.append((loss, [x.grad for x in leaves], stats))
+                (loss, full, stats), (part_loss, parts, part_stats) = results
+                close(part_loss, loss)
+                close(parts[0], full[0])
+                for got, want in zip(parts[1:], full[1:], strict=True):
+                    close(got, want[mine])
+                for name, value in stats.items():
+                    close(part_stats[name], value)
+    logp, entropy = linear_token_logprobs(
+        given["hidden"], whole[0][mine], given["targets"], bias=whole[1][mine], entropy=True,
+        process_group=dist.group.WORLD,
+    )  # fmt: skip
+    expected = token_logprobs_ref(given["hidden"] @ whole[0].t() + whole[1], given["targets"], entropy=True)
+    close(logp, expected[0])
+    close(entropy, expected[1])
+
+
+def fsdp(rank: int) -> None:
+    """FSDP2 shards body and head; each process has its own tokens, and the gradient is the mean of theirs."""
+    torch.manual_seed(1)
+    model, alone = Model().double(), Model().double()
+    alone.load_state_dict(model.state_dict())
+    fully_shard(model.body)
+    fully_shard(model.head)
+    for objective in OBJECTIVES:
+        for each in (model, alone):
+            each.zero_grad()
+        inputs = [data(r)["hidden"][:, :8] for r in range(WORLD)]
+        hidden = model.body(inputs[rank])
+        loss_of(hidden, model.head.weight, model.head.bias, data(rank), objective)[0].backward()
+        losses = [
+            loss_of(alone.body(inputs[r]), alone.head.weight, alone.head.bias, data(r), objective)[0]
+            for r in range(WORLD)
+        ]
+        (sum(losses) / WORLD).backward()  # type: ignore[union-attr]
+        for got, want in zip(model.parameters(), alone.parameters(), strict=True):
+            assert want.grad is not None and want.grad.abs().sum() > 0
+            close(got.grad.full_tensor(), want.grad)  # type: ignore[union-attr]
+
+
+def worker(rank: int, port: str, checks: list[str]) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    dist.init_process_group("gloo", rank=rank, world_size=WORLD)
+    for check in checks:
+        globals()[check](rank)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    mp.start_processes(worker, (sys.argv[1], sys.argv[2:]), WORLD, start_method="fork")  # no second import

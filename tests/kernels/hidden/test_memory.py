@@ -1,0 +1,237 @@
+"""The peak of the linear loss head, forward and backward: measured, and computed by the formula that
+docs/loss_head.md states. Every tensor counts; on a GPU its allocator is asked."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._library.custom_ops import OPDEFS
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dupo_kernels import PolicyObjective, linear_objective, linear_token_logprobs
+from dupo_kernels.hidden import head as _head
+from dupo_kernels.hidden.head import ALIGN, chunk_rows, kept_rows
+from dupo_kernels.hidden.logprobs import SAVE_BUDGET
+from dupo_kernels.logits import torch_path as _logprob_torch
+from tests.helpers.numerics import DEVICE, INTERPRET
+from tests.helpers.project import ROOT
+
+pytestmark = pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
+
+
+def peak_bytes(
+    op: str,
+    N: int,
+    V: int,
+    H: int,
+    *,
+    element: int,
+    logits: int = 4,
+    M: int | None = None,
+    wanted: tuple[bool, bool] = (True, True),
+    save_budget: int = SAVE_BUDGET,
+    chunk_tokens: int | None = None,
+) -> tuple[int, int]:
+    """(peak of the forward pass, peak of both), in bytes beyond the inputs, vectors of N or V apart.
+
+    Args:
+        op: "logprobs"; "token" or "sequence", of linear_objective.
+        element, logits: bytes of an element of hidden and weight; of the logits.
+        M: tokens that count, where there is a mask or rows.
+        wanted: gradients of hidden and of weight.
+    """
+    rows, row = N if M is None else M, -(-V // ALIGN) * ALIGN * logits
+    keeps = any(wanted) and op != "token"
+    sizes = V, H, logits, save_budget, chunk_tokens
+    kept = kept_rows(rows, *sizes) if keeps else 0
+    step = chunk_rows(rows - kept, *sizes)
+    chunk, chunks = min(step, rows - kept) * row, (kept > 0) + -(-(rows - kept) // step)
+    sums = max(element, 4) if chunks > 1 else element
+    gathered, scattered = (0, 0) if M is None else (M * H * element, wanted[0] * N * H * element)
+    dhidden, dweight = wanted[0] * rows * H * element, wanted[1] * V * H * sums
+    cast = wanted[1] * V * H * element if sums > element else 0
+    while_it_runs = kept * row + gathered + dhidden + dweight
+    if op == "logprobs":
+        return kept * row + chunk + gathered, while_it_runs + max(chunk, scattered + cast)
+    forward = max(while_it_runs + chunk, gathered + dhidden + dweight + scattered)
+    return forward, max(forward, (scattered or dhidden) + dweight + cast)
+
+
+class Live(TorchDispatchMode):
+    """Bytes of the tensors made since, and still there; `peak` of it."""
+
+    now = peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        with self:  # a mode does not see into an op of ours
+            if func.namespace == "dupo_kernels":
+                return OPDEFS[func._schema.name]._init_fn(*args, **kwargs)
+        before = {x.untyped_storage()._cdata for x in [*args, *kwargs.values()] if isinstance(x, Tensor)}
+        result = func(*args, **kwargs)
+        for x in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(x, Tensor) and x.untyped_storage()._cdata not in before:
+                self._add(x.untyped_storage())
+        return result
+
+    def _add(self, storage: Any) -> None:
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._remove, storage.nbytes())
+
+    def _remove(self, nbytes: int) -> None:
+        self.now -= nbytes
+
+
+def peak_of(call: Callable[[], Any]) -> int:
+    if DEVICE == "cuda":
+        call()  # the libraries' own memory stays
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    with Live() as live:
+        call()
+    return live.peak
+
+
+# --- the table of docs/loss_head.md ----------------------------------------------------------------
+
+SETTINGS: dict[str, list[tuple[int, dict[str, Any]]]] = {
+    "linear_objective": [
+        (8192, {}),
+        (8192, {"chunk_tokens": 2048}),
+        (8192, {"chunk_tokens": 1024}),
+        (8192, {"logits_dtype": "bf16"}),
+        (65_536, {}),
+        (65_536, {"chunk_tokens": 2048}),
+        (65_536, {"chunk_tokens": 4096, "logits_dtype": "bf16"}),
+    ],
+    "linear_token_logprobs": [
+        (8192, {}),
+        (8192, {"save_budget": 0, "chunk_tokens": 2048}),
+        (65_536, {}),
+        (65_536, {"save_budget": 0}),
+        (65_536, {"save_budget": 0, "chunk_tokens": 2048}),
+    ],
+}
+SIZES = (32_000, 128_256, 151_936, 248_320)
+
+
+def table() -> str:
+    """GiB of both passes, H = 4096, hidden and weight bf16."""
+    lines = [
+        f"| N | setting | {' | '.join(f'V = {V:,}' for V in SIZES)} |",
+        "|---|---|" + "---|" * len(SIZES),
+    ]
+    for op, settings in SETTINGS.items():
+        for N, options in settings:
+            kind = "token" if op == "linear_objective" else "logprobs"
+            sizes = {name: x for name, x in options.items() if name != "logits_dtype"}
+            sizes |= {"logits": 2} if "logits_dtype" in options else {}
+            peaks = [peak_bytes(kind, N, V, 4096, element=2, **sizes)[1] / 2**30 for V in SIZES]
+            shown = {
+                name: f"{x >> 30} << 30" if name == "save_budget" and x else x for name, x in options.items()
+            }
+            setting = ", ".join([f"`{op}`", *(f"{name}={x}" for name, x in shown.items())])
+            lines.append(f"| {N:,} | {setting} | {' | '.join(f'{x:.2f}' for x in peaks)} |")
+    return "\n".join(lines)
+
+
+def test_the_page_has_the_table() -> None:
+    assert table() in (ROOT / "docs/loss_head.md").read_text(), f"paste it:\n{table()}"
+
+
+# --- what is measured ------------------------------------------------------------------------------
+
+N, M, V, H = 192, 160, 2001, 256
+ROW = 2008 * 4  # bytes of a row of fp32 logits
+SLACK = 24 * N * 4 + 4 * ROW  # two dozen numbers a token; what the torch path holds of a few rows
+BUDGETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "nothing-kept": {"save_budget": 0},
+    "chunks": {"save_budget": 0, "chunk_tokens": 50},
+    "some-kept": {"save_budget": 100 * V * 4, "chunk_tokens": 50},
+}
+GRADIENTS = {"frozen-weight": (True, False), "frozen-hidden": (False, True), "no-grad": (False, False)}
+CASES = [(dtypes, "everything") for dtypes in ("bf16 fp32", "fp32 fp32", "bf16 bf16")]
+CASES += [("bf16 fp32", which) for which in (*GRADIENTS, "mask")]
+QUICK = CASES[0], ("bf16 fp32", "no-grad")
+CASES = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+OBJECTIVES = {"token": PolicyObjective(), "sequence": PolicyObjective(importance_sampling_level="sequence")}
+
+
+def call_of(op: str, leaves: tuple[Tensor, Tensor], both: bool, **options: Any) -> Callable[[], None]:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(V, (4, N // 4), generator=generator).to(DEVICE)
+    ones = torch.ones(4, N // 4, device=DEVICE)
+
+    def call() -> None:
+        if op == "logprobs":
+            loss = linear_token_logprobs(*leaves, targets, **options)[0].sum()
+        else:
+            given = {"advantages": ones, "old_logprobs": -7 * ones}
+            loss, _ = linear_objective(*leaves, targets, OBJECTIVES[op], given, weights=ones, **options)
+        if both:
+            loss.backward()
+            for leaf in leaves:
+                leaf.grad = None
+
+    return call
+
+
+@pytest.mark.parametrize(("dtypes", "which"), CASES)
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("op", ["logprobs", "token", "sequence"])
+def test_the_peak_is_the_formula(
+    op: str, budget: str, dtypes: str, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_logprob_torch, "SCRATCH_BYTES", 1)
+    if DEVICE == "cpu":  # a product of two types, which is one call elsewhere
+        monkeypatch.setattr(_head, "_gemm_in_tiles", lambda left, right, out, add: out.zero_())
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    dtype, logits_dtype = (types[name] for name in dtypes.split())
+    wanted = GRADIENTS.get(which, (True, True))
+    shapes = (4, N // 4, H), (V, H)
+    leaves = tuple(torch.zeros(s, dtype=dtype, device=DEVICE).requires_grad_() for s in shapes)
+    options = {"logits_dtype": logits_dtype, **BUDGETS[budget]}
+    if which == "mask":
+        options["rows"] = torch.arange(M)
+    sizes = {"element": dtype.itemsize, "logits": logits_dtype.itemsize, "wanted": wanted, **BUDGETS[budget]}
+    expected = peak_bytes(op, N, V, H, M=M if which == "mask" else None, **sizes)
+    with torch.set_grad_enabled(which != "no-grad"):
+        for leaf, want in zip(leaves, wanted, strict=True):
+            leaf.requires_grad_(want or which == "no-grad")
+        for both, bytes_ in zip((False, True), expected, strict=True):
+            if which != "no-grad" or not both:
+                found = peak_of(call_of(op, leaves, both, **options))
+                assert -SLACK / 2 <= found - bytes_ <= SLACK, (both, found, bytes_)
+
+
+def test_rows_that_have_logits_at_once() -> None:
+    V, H = 151_936, 4096
+    for rows, budget, expected in (
+        (0, 0, 1),
+        (8192, 0, 8192),  # 2 H
+        (8193, 0, 4224),  # two pieces, in whole hundreds and twenty-eights
+        (65_536, 0, 8192),
+        (65_536, 4 << 30, 8192),
+        (20_000, 20_000 * V * 4, 20_000),  # they fit
+        (20_000, 20_000 * V * 4 - 1, 6784),
+    ):
+        assert chunk_rows(rows, V, H, 4, budget, None) == expected
+    assert chunk_rows(20_000, V, H, 4, 1 << 40, 7) == 7
+
+
+def test_rows_whose_logits_are_kept() -> None:
+    """All of them where one chunk would hold them anyway: to keep a part saves nothing, and costs a sum."""
+    V, H, row = 151_936, 4096, 151_936 * 4
+    assert kept_rows(8192, V, H, 4, 4 << 30, None) == 8192  # 2 H, and more than 4 GiB
+    assert kept_rows(8193, V, H, 4, 4 << 30, None) == (4 << 30) // row
+    assert kept_rows(8192, V, H, 4, 4 << 30, 1024) == (4 << 30) // row
+    assert kept_rows(8192, V, H, 4, 0, None) == 0
+    assert kept_rows(20_000, V, H, 4, 20_000 * row, None) == 20_000
+    assert kept_rows(0, V, H, 4, 4 << 30, None) == 0

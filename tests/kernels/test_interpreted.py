@@ -1,0 +1,64 @@
+"""The Triton kernels without a GPU: run under the interpreter, and absent. (Compiled: test_aot.py.)
+
+TRITON_INTERPRET counts when triton is imported, so each of these is a process of its own.
+"""
+
+import re
+
+import pytest
+
+from dupo_kernels import _triton
+from tests.helpers.project import ROOT, RunPython
+
+needs_triton = pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not installed")
+HIDE_TRITON = "import sys; sys.modules['triton'] = None\n"
+
+
+# One process, as starting one takes seconds. Of the linear head a sample: the rest of it is the same code.
+KERNELS = [
+    "kernels/logits/test_token_logprobs.py",
+    "kernels/tokens/test_surrogates.py",
+    "kernels/logits/test_traffic.py",
+]
+LINEAR = ["kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"]
+SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
+SAMPLE = [
+    "kernels/hidden/test_corners.py",
+    *(f"kernels/hidden/test_linear_logprobs.py::{name}" for name in SAMPLE),
+]
+SAMPLE += ["kernels/hidden/test_linear_objective.py::test_matches_the_definition"]
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("tests", "marked", "at_least"),
+    [
+        pytest.param([*KERNELS, *SAMPLE], "not slow", 220, id="kernels"),
+        pytest.param(LINEAR, "not slow", 150, id="linear", marks=pytest.mark.slow),
+        pytest.param([*KERNELS, *LINEAR], "slow", 6, id="large", marks=pytest.mark.slow),
+    ],
+)
+def test_the_same_tests_pass_under_the_interpreter(
+    run_python: RunPython, tests: list[str], marked: str, at_least: int
+) -> None:
+    options = ("-q", "-p", "no:cacheprovider", "--no-header", "-m", marked)
+    nodes = [str(ROOT / "tests" / test) for test in tests]
+    done = run_python("-m", "pytest", *options, *nodes, env={"TRITON_INTERPRET": "1"}, timeout=550)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= at_least  # type: ignore[index]
+
+
+def test_works_without_triton(run_python: RunPython) -> None:
+    program = HIDE_TRITON + (
+        "import torch, dupo_kernels as k; from dupo_kernels import _triton\n"
+        "assert not _triton.HAS_TRITON\n"
+        "z, y = torch.randn(3, 9, requires_grad=True), torch.tensor([0, 8, 4])\n"
+        "logp, entropy = k.token_logprobs(z, y, entropy=True, softcap=9.0)\n"
+        "loss, _ = k.policy_loss(logp, torch.ones(3), entropy=entropy, entropy_coef=0.1)\n"
+        "loss.backward()\n"
+        "expected = k.token_logprobs_ref(z, y, softcap=9.0)[0]\n"
+        "torch.testing.assert_close(logp, expected)\n"
+        "assert z.grad.abs().sum() > 0\n"
+    )
+    done = run_python("-c", program, env={"TRITON_INTERPRET": None})
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,354 @@
+"""Faults of one line that the tests of the kernels must catch: each is put into a copy of the package, where
+the test named beside it must fail by an assertion. All of these tests pass on a copy without a fault."""
+
+import json
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from dupo_kernels import _triton
+from tests.helpers.project import ROOT, RunPython
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not installed"),
+]
+
+# Two of these run at a time, with Triton interpreted and not. Each imports what is slow and not under test,
+# then forks once for every copy: no fault meets another.
+RUN_EACH = """
+import json, os, sys
+import hypothesis, numpy, pytest, torch, torch._dynamo, triton
+options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=short"]
+sys.dont_write_bytecode = True
+for folder, tests in json.loads(sys.argv[1]).items():
+    if not (child := os.fork()):
+        os.chdir(folder)
+        for stream in (1, 2):
+            os.dup2(os.open("output", os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
+        code = pytest.main([*options, *(f"tests/{test}" for test in tests)])
+        sys.stdout.flush()
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with open(f"{folder}/code", "w") as file:
+        file.write(str(code))
+"""
+
+
+class Fault(NamedTuple):
+    """`text`, which occurs once in the package, becomes `change`; `test` (FILE::NAME) fails."""
+
+    text: str
+    change: str
+    test: str
+    interpreted: bool = False
+
+
+class Run(NamedTuple):
+    """Of pytest in one copy."""
+
+    code: int
+    output: str
+
+
+def kernel(text: str, change: str, test: str) -> Fault:
+    return Fault(text, change, f"kernels/logits/test_token_logprobs.py::{test}", interpreted=True)
+
+
+SUM = "total = tl.where(higher, total * w + 1.0, total + w)"
+LONG_ROW = "test_matches_the_definition[32000-flat-fp32]"
+SHORT_ROW = "test_matches_the_definition[7-flat-fp32]"
+FORMULA = "kernels/tokens/test_policy_loss.py::test_equals_the_formula"
+ALIGNED = "90-V=32000/32000"
+LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
+PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
+CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
+NEEDS = f"{OBJECTIVE}::test_rows_without_a_gradient_get_the_first_product_alone"
+NEEDS_OF_ROWS = f"{OBJECTIVE}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
+HALF = f"{OBJECTIVE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
+WRITE = '"""The logits of the rows `at`."""\n        '
+PRODUCT = "gemm(self.hidden[at], self.weight.t(), logits)\n        "
+
+FAULTS = {
+    # the kernels
+    "the running sum is not rescaled": kernel(SUM, SUM.replace("total * w", "total"), LONG_ROW),
+    "the running moment is not rescaled": kernel(
+        "(moment - total * gap) * w,", "moment - total * gap,", LONG_ROW
+    ),
+    "a sum in bf16": kernel(SUM, f"{SUM}.to(tl.bfloat16).to(tl.float32)", LONG_ROW),
+    "a sum over the lanes in fp16": kernel(
+        "tl.sum(total * w, 0)", "tl.sum((total * w).to(tl.float16), 0).to(tl.float32)", LONG_ROW
+    ),
+    "the last token is left out": kernel(
+        "z = tl.where(v < V, z, LOWEST)", "z = tl.where(v < V - 1, z, LOWEST)", SHORT_ROW
+    ),
+    "the last token has no gradient": kernel(
+        "tl.where(v < width, dz, 0.0)", "tl.where(v < width - 1, dz, 0.0)", SHORT_ROW
+    ),
+    "lse without the peak": kernel('-float("inf"), highest + log_sum)', '-float("inf"), log_sum)', SHORT_ROW),
+    "the temperature twice": kernel(
+        "    z *= inv_t\n", "    z *= inv_t * inv_t\n", "test_softcap_comes_before_temperature[0.7-None]"
+    ),
+    "no derivative of the softcap": kernel(
+        "dz *= 1.0 - squashed * squashed", "dz *= 1.0", "test_softcap_comes_before_temperature[1.0-5.0]"
+    ),
+    "no gradient of the target": kernel("tl.where(v == target, 1.0, 0.0) - p", "0.0 - p", SHORT_ROW),
+    "the wrong sign of the entropy's gradient": kernel(
+        "dz -= b * p * (log_p + entropy)",
+        "dz += b * p * (log_p + entropy)",
+        "test_identities_of_the_gradient",
+    ),
+    "top is the largest logit": kernel(
+        "tl.where(empty, 0.0, -log_sum)",
+        "tl.where(empty, 0.0, highest)",
+        "test_top_is_the_log_probability_of_the_likeliest",
+    ),
+    "rows without a gradient are not told apart": kernel(
+        "live = a != 0\n    b,",
+        "live = a == a\n    b,",
+        "test_rows_without_upstream_gradient_get_exact_zeros",
+    ),
+    # what only the compiler shows
+    "rows are counted in 32 bits": Fault(
+        "tl.program_id(0).to(tl.int64)\n",
+        "tl.program_id(0)\n",
+        f"kernels/test_aot.py::test_rows_start_at_64_bit_offsets[{ALIGNED}]",
+    ),
+    "narrow dlogits wait for nobody": Fault(
+        "tl.debug_barrier()",
+        "pass",
+        f"kernels/test_aot.py::test_narrow_dlogits_wait_until_all_threads_have_read[{ALIGNED}]",
+    ),
+    # the torch path
+    "-inf times a probability of 0": Fault(
+        "log_p.clamp_(min=FLOOR).add_(",
+        "log_p.add_(",
+        "kernels/logits/test_token_logprobs.py::test_minus_inf_is_no_probability",
+    ),
+    # the objectives
+    "the log-ratio is not held": Fault(
+        "ops.exp(ops.where(held, MAX_LOG_RATIO, log_ratio))",
+        "ops.exp(log_ratio)",
+        "kernels/tokens/test_surrogates.py::test_ratio_is_held",
+    ),
+    "the edges of the clip are swapped": Fault(
+        "low, high = 1.0 - epsilon, 1.0 + epsilon_high",
+        "low, high = 1.0 - epsilon_high, 1.0 + epsilon",
+        "kernels/tokens/test_surrogates.py::test_clipped_surrogate_is_the_pessimistic_one",
+    ),
+    "the KL is the other way round": Fault(
+        "    d = ref_logp - logp\n",
+        "    d = logp - ref_logp\n",
+        "kernels/tokens/test_surrogates.py::test_kl_is_schulmans[k3]",
+    ),
+    "the entropy is a malus": Fault(
+        "value - o.entropy_coef * H", "value + o.entropy_coef * H", f"{FORMULA}[dapo-entropy]"
+    ),
+    "the wrong sign of the bonus's gradient": Fault(
+        "(-o.entropy_coef * chosen", "(o.entropy_coef * chosen", f"{FORMULA}[dapo-entropy]"
+    ),
+    "the mean of a sequence is its sum": Fault(
+        "return self.sum(values) / self.lengths.clamp(min=1)",
+        "return self.sum(values)",
+        f"{FORMULA}[grpo-sequence]",
+    ),
+    "grpo's weights know no lengths": Fault(
+        "lambda at, _: at.lengths.clamp(min=1))",
+        "lambda at, _: 1)",
+        "kernels/tokens/test_weights.py::test_padded_is_the_formula",
+    ),
+    "the mask is ignored": Fault(
+        "active = mask != 0\n",
+        "active = mask == mask\n",
+        "kernels/tokens/test_policy_loss.py::test_masked_tokens_never_enter[dapo-plain]",
+    ),
+    "the loss in the type of its inputs": Fault(
+        "dtype = torch.promote_types(logprobs.dtype, torch.float32)\n\n    def known",
+        "dtype = logprobs.dtype\n\n    def known",
+        "kernels/tokens/test_policy_loss.py::test_lower_precisions_follow",
+    ),
+    # which rows, in what pieces
+    "a masked row reaches a product": Fault(
+        "mask.flatten().nonzero()[:, 0]", "torch.arange(N)", f"{LINEAR}::test_masked_rows_reach_no_product"
+    ),
+    "masked rows that need no gradient count": Fault(
+        "torch.where(mask.flatten().to(kind.device) != 0, kind, 2)",
+        "torch.where(mask.flatten().to(kind.device) != 0, kind, 0)",
+        NEEDS,
+    ),
+    "rows that need a gradient stand last": Fault(
+        "torch.cat([first, second])", "torch.cat([second, first])", NEEDS
+    ),
+    "what needs a gradient is looked up by place in the list": Fault(
+        "kind = kind[rows.to(kind.device)]", "kind = kind[: rows.numel()]", NEEDS_OF_ROWS
+    ),
+    "the order of rows is not that of the tokens": Fault(
+        "rows.to(device, torch.int64)[order], first", "order, first", NEEDS_OF_ROWS
+    ),
+    "rows without a gradient get one in their chunk": Fault(
+        "slice(0, min(at.stop, plan.active) - at.start)", "slice(0, at.stop - at.start)", NEEDS
+    ),
+    "rows are sorted": Fault(
+        "return values.new_zeros(N).index_copy_(0, index, values)",
+        "return values.new_zeros(N).index_copy_(0, index.sort().values, values)",
+        f"{LINEAR}::test_rows_and_mask_say_the_same",
+    ),
+    "kept logits are consumed twice": Fault(
+        "*spans(self.kept, self.active, self.step)", "*spans(0, self.active, self.step)", CHUNKED
+    ),
+    "pieces are larger than they may be": Fault(
+        "pieces = -(-rows // CHUNK_TOKENS)",
+        "pieces = rows // CHUNK_TOKENS",
+        "kernels/hidden/test_memory.py::test_rows_that_have_logits_at_once",
+    ),
+    "the budget counts elements": Fault(
+        "return min(rows, budget // (V * itemsize))",
+        "return min(rows, budget // V)",
+        "kernels/hidden/test_memory.py::test_rows_whose_logits_are_kept",
+    ),
+    "logits are kept without a gradient": Fault(
+        "kept_rows(M, *sizes) if any(given.wanted) else 0", "kept_rows(M, *sizes)", PEAK
+    ),
+    "each chunk has logits of its own": Fault(
+        "head.buffer(min(plan.step, plan.active - plan.kept)) if scratch is None else scratch",
+        "head.buffer(min(plan.step, plan.active - plan.kept))",
+        PEAK,
+    ),
+    "backward starts with zeros": Fault("ctx.set_materialize_grads(False)  # else", "pass  # else", PEAK),
+    # the products
+    "dweight is that of the last chunk": Fault(
+        "gemm(left, right, total, add=True)", "gemm(left, right, total)", CHUNKED
+    ),
+    "dweight is summed in bf16": Fault(
+        "if self.accumulate else right.dtype",
+        "if False else right.dtype",
+        f"{LINEAR}::test_gradients_of_many_chunks_are_rounded_once",
+    ),
+    "a row has no bias": Fault(
+        f"{WRITE}{PRODUCT}if self.bias is not None:", f"{WRITE}{PRODUCT}if False:", CHUNKED
+    ),
+    "a product of halves is rounded to half": Fault(
+        "tile = wide @ right[:, j].to(out.dtype)",
+        "tile = (left[i] @ right[:, j]).to(out.dtype)",
+        f"{LINEAR}::test_keeps_the_promise_for_bf16[fp32-logits-whole]",
+    ),
+    "a softcap of scaled logits": Fault(
+        "(softcap or 0.0) / logit_scale",
+        "softcap or 0.0",
+        f"{LINEAR}::test_matches_the_definition_whatever_the_chunks[softcap-{{}}]",
+    ),
+    # how it is used
+    "a second backward of log-probabilities": Fault(
+        "    ctx.consumed = True\n    *inputs,", "    *inputs,", f"{LINEAR}::test_a_second_backward_raises"
+    ),
+    "a second backward of an objective": Fault(
+        "    ctx.consumed = True\n    factor", "    factor", f"{OBJECTIVE}::test_a_second_backward_raises"
+    ),
+    "the loss scale is not taken in": Fault("a, b = a * self.grad_scale,", "a, b = a,", HALF),
+    "the entropy knows no loss scale": Fault("None if b is None else b * self.grad_scale", "b", HALF),
+    "top1 counts all": Fault(
+        'return loss, stats | {"top1_agreement": found.logp == found.top}',
+        'return loss, stats | {"top1_agreement": found.logp <= found.top}',
+        f"{OBJECTIVE}::test_top1_agreement_counts_the_likeliest_targets",
+    ),
+    "the compiler takes sums for bf16": Fault(
+        "wide = inv_temperature.dtype if several else hidden.dtype",
+        "wide = hidden.dtype",
+        f"{OBJECTIVE}::test_operator_is_registered_correctly",
+    ),
+    # sequences, masks and KL
+    "the mismatch weight multiplies the KL": Fault(
+        'value = value + o.beta * ratio * stats["kl"]',
+        'value = value + o.beta * ratio * stats["kl"] * factor',
+        f"{FORMULA}[dapo-everything]",
+    ),
+    "the off-policy mask has the wrong sign": Fault(
+        "_difference(old if sampling is None else sampling, logp)",
+        "_difference(logp, old if sampling is None else sampling)",
+        f"{FORMULA}[dapo-off-policy]",
+    ),
+    "the quantile is that of all tokens": Fault(
+        "values.masked_fill(~active, INFINITY).flatten()",
+        "values.flatten()",
+        f"{FORMULA}[dapo-top-entropy]",
+    ),
+    "a sequence's derivative is not averaged": Fault(
+        "through = layout.mean(through)", "through = layout.sum(through)", f"{FORMULA}[dapo-sequence]"
+    ),
+    "a product of 0 and -inf": Fault(
+        "factor * logp.masked_fill(factor == 0, 0.0)",
+        "factor * logp",
+        "kernels/tokens/test_policy_loss.py::test_impossible_tokens_stay_finite[0.0-cispo-plain]",
+    ),
+}
+
+WITHOUT = {f"no fault, {how}": how == "interpreted" for how in ("interpreted", "compiled")}
+
+
+def copy_of_the_project(to: Path) -> Path:
+    """What the tests need: pyproject.toml and their own place tell them where the package is."""
+    skip = shutil.ignore_patterns("__pycache__", "*.so")
+    for folder in ("kernels", "tests"):
+        shutil.copytree(ROOT / folder, to / folder, ignore=skip)
+    shutil.copy(ROOT / "pyproject.toml", to)
+    return to
+
+
+def insert(fault: Fault, kernels: Path) -> None:
+    holders = [
+        file for file in sorted(kernels.rglob("*.py")) for _ in range(file.read_text().count(fault.text))
+    ]
+    assert len(holders) == 1, f"{fault.text!r} must occur once, found in {[file.name for file in holders]}"
+    holders[0].write_text(holders[0].read_text().replace(fault.text, fault.change))
+
+
+def tests_of(name: str) -> list[str]:
+    if name in FAULTS:
+        return [FAULTS[name].test]
+    return list(dict.fromkeys(f.test for f in FAULTS.values() if f.interpreted == WITHOUT[name]))
+
+
+@pytest.fixture(scope="module")
+def runs(
+    request: pytest.FixtureRequest, run_python: RunPython, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Run]:
+    """What came of each copy that this session asks for."""
+    names = [item.callspec.params["name"] for item in request.session.items if item.path == Path(__file__)]  # type: ignore[attr-defined]
+    copies = {name: copy_of_the_project(tmp_path_factory.mktemp("copy")) for name in names}
+    for name in FAULTS.keys() & copies.keys():
+        insert(FAULTS[name], copies[name] / "kernels")
+
+    def run(interpreted: bool) -> None:
+        env = {"TRITON_INTERPRET": "1" if interpreted else None, "PYTHONPATH": None}
+        chosen = {
+            str(copy): tests_of(name)
+            for name, copy in copies.items()
+            if (FAULTS[name].interpreted if name in FAULTS else WITHOUT[name]) == interpreted
+        }
+        done = run_python("-c", RUN_EACH, json.dumps(chosen), env=env, cwd=tmp_path_factory.getbasetemp())
+        assert done.returncode == 0, done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, (False, True)))
+    return {n: Run(int((c / "code").read_text()), (c / "output").read_text()) for n, c in copies.items()}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_passes_without_a_fault(name: str, runs: dict[str, Run]) -> None:
+    code, output = runs[name]
+    assert code == 0, output[-3000:]
+    assert "skipped" not in output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_is_caught(name: str, runs: dict[str, Run]) -> None:
+    code, output = runs[name]
+    assert code == 1, output[-3000:]
+    assert re.search(r"^1 failed", output.splitlines()[-1]), output[-3000:]
+    assert re.search(r"^E +(AssertionError|assert |Failed: DID NOT RAISE|.*OpCheckError)", output, re.M), (
+        output[-3000:]
+    )

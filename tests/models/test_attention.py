@@ -1,0 +1,131 @@
+"""Packed sequences must not see one another, and must equal what each gives alone."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+
+from dupo.errors import UserError
+from dupo.learning import batches
+from dupo.learning import step as learner
+from dupo.models import attention
+from dupo.models.attention import bucketed_sdpa, buckets
+from dupo.records import Trajectory
+from tests.helpers.worlds import tiny
+
+
+def naive(q, k, v, lengths, scale):
+    """Causal attention in float64, one sequence and one head at a time."""
+    out, start = torch.empty_like(q, dtype=torch.float64), 0
+    groups = q.shape[1] // k.shape[1]
+    for length in lengths:
+        part = slice(start, start + length)
+        for head in range(q.shape[1]):
+            scores = q[part, head].double() @ k[part, head // groups].double().T * scale
+            scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
+            out[part, head] = scores.softmax(-1) @ v[part, head // groups].double()
+        start += length
+    return out
+
+
+@pytest.mark.parametrize("lengths", [[5], [1, 1, 1], [3, 40, 7, 4, 41, 1], [9] * 6], ids=str)
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_bucketed_sdpa_equals_one_at_a_time(lengths, kv_heads):
+    torch.manual_seed(0)
+    total = sum(lengths)
+    q, k, v = (torch.randn(total, heads, 8) for heads in (4, kv_heads, kv_heads))
+    cu_seqlens = torch.tensor([0, *lengths]).cumsum(0).int()
+    found = bucketed_sdpa(q, k, v, cu_seqlens, 0.3)
+    assert (found - naive(q, k, v, lengths, 0.3)).abs().max() < 2e-6
+
+
+def test_gradients_of_bucketed_sdpa():
+    torch.manual_seed(0)
+    lengths = [3, 7, 4]
+    tensors = [torch.randn(14, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weights = torch.randn(14, 2, 4, dtype=torch.float64)
+    bounds = torch.tensor([0, 3, 10, 14]).int()
+    ours = torch.autograd.grad((bucketed_sdpa(*tensors, bounds, 0.5) * weights).sum(), tensors)
+    truth = torch.autograd.grad((naive_differentiable(tensors, lengths) * weights).sum(), tensors)
+    for a, b in zip(ours, truth, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def naive_differentiable(tensors, lengths):
+    parts = [t.split(lengths) for t in tensors]
+    done = []
+    for q, k, v in zip(*parts, strict=True):
+        scores = torch.einsum("thd,shd->hts", q, k) * 0.5
+        scores = scores.masked_fill(torch.ones(len(q), len(q)).triu(1).bool(), -torch.inf)
+        done.append(torch.einsum("hts,shd->thd", scores.softmax(-1), v))
+    return torch.cat(done)
+
+
+def test_buckets_hold_every_sequence_once_and_little_padding():
+    lengths = [100, 3, 50, 4, 99, 61, 3]
+    found = buckets(lengths)
+    assert sorted(i for bucket in found for i in bucket) == list(range(7))
+    assert all(lengths[b[-1]] <= 1.25 * lengths[b[0]] for b in found)
+
+
+def shapes():
+    common = dict(
+        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    )
+    return {
+        "llama": LlamaConfig(num_key_value_heads=2, **common),
+        "qwen2": Qwen2Config(num_key_value_heads=4, **common),
+    }
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_packed_log_probs_equal_transformers_own_single_forward(kind):
+    attention.register()
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(shapes()[kind], attn_implementation=attention.NAME).eval()
+    config = tiny()[2]
+    rows = [Trajectory([1, 2, 3], [4, 5, 6, 7], [0.0] * 4, 1.0), Trajectory([9] * 11, [8, 2], [0.0] * 2, 1.0)]
+    with torch.no_grad():
+        packed, _ = learner.batch_logprobs(model, batches.make_batch(rows, model.device), config)
+        model.set_attn_implementation("sdpa")
+        alone = []
+        for t in rows:
+            ids = torch.tensor([t.prompt_ids + t.completion_ids])
+            logp = model(ids).logits[0].log_softmax(-1)
+            alone += [logp[len(t.prompt_ids) - 1 + i, c] for i, c in enumerate(t.completion_ids)]
+    assert (packed - torch.stack(alone)).abs().max() < 1e-5
+
+
+def test_mixed_precision_under_autocast():
+    torch.manual_seed(0)
+    lengths, bounds = [3, 9, 4], torch.tensor([0, 3, 12, 16]).int()
+    q, k, v = torch.randn(16, 4, 8), torch.randn(16, 2, 8), torch.randn(16, 2, 8).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention.packed_attention(q, k, v, bounds, 9, 0.3)
+    assert found.dtype == torch.bfloat16
+    assert (found - naive(q, k, v, lengths, 0.3)).abs().max() < 3e-2
+
+
+def test_a_model_whose_packed_sequences_mix_is_refused(monkeypatch):
+    model, _, config = tiny(spread=4.0)
+
+    def leaky(q, k, v, cu_seqlens, max_seqlen, scale):
+        return bucketed_sdpa(q, k, v, cu_seqlens[[0, -1]], scale)  # as if all were one sequence
+
+    monkeypatch.setattr(attention, "packed_attention", leaky)
+    with pytest.raises(UserError, match="cannot be trained packed"):
+        learner.check_model(model, config)
+
+
+def test_the_built_in_model_passes_the_check():
+    model, _, config = tiny(spread=4.0)
+    learner.check_model(model, config)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"sliding_window": 4}, {"softcap": 30.0}, {"s_aux": torch.ones(2)}], ids=str
+)
+def test_attention_that_the_packed_path_lacks_is_refused(extra):
+    x = torch.randn(1, 2, 6, 4)
+    bounds = {"cu_seq_lens_q": torch.tensor([0, 6]).int(), "max_length_q": 6}
+    with pytest.raises(ValueError, match="packed attention"):
+        attention.attention_forward(torch.nn.Module(), x, x, x, None, **bounds, **extra)

@@ -1,0 +1,33 @@
+"""A second opinion: TRL, Liger-Kernel and verl compute the same, or a check says where they do not and why.
+
+The checks are in peer_<name>.py. A peer is found by an environment variable, which names the folder that
+.ci/peers made for it. It never enters our own environment: each runs in a process of its own.
+"""
+
+import os
+
+import pytest
+
+from dupo_kernels._triton import HAS_TRITON
+from tests.helpers.project import ROOT, RunPython
+
+VARIABLES = {
+    "trl": "DUPO_PEER_TRL",
+    "liger": "DUPO_PEER_LIGER",
+    "liger_triton": "DUPO_PEER_LIGER",
+    "verl": "DUPO_PEER_VERL",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", VARIABLES)
+def test_agrees_with(run_python: RunPython, peer: str) -> None:
+    folder = os.environ.get(VARIABLES[peer])
+    if not folder:
+        pytest.skip(f"{VARIABLES[peer]} is not set; .ci/peers says how to")
+    if peer.startswith("liger") and not HAS_TRITON:
+        pytest.skip("Liger-Kernel needs Triton, which is not installed")
+    path = os.pathsep.join([str(ROOT / "kernels"), str(ROOT / "tests"), folder])
+    env = {"PYTHONPATH": path, "TRITON_INTERPRET": "1" if peer == "liger_triton" else None}
+    done = run_python(str(ROOT / "tests/peers/peer_checks.py"), peer, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr

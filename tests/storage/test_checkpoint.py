@@ -1,0 +1,102 @@
+"""Checkpoints: complete or absent, the newest ones kept, everything back bit for bit."""
+
+import shutil
+
+import pytest
+import torch
+
+from dupo.errors import UserError
+from dupo.learning import step as learner
+from dupo.models import load as policy
+from dupo.storage import checkpoint
+from tests.helpers.worlds import tiny
+
+
+def save(run, step, model, tokenizer, **state):
+    return checkpoint.save(run, step, model, tokenizer.hf, None, {"step": step, **state})
+
+
+def test_everything_comes_back_bit_for_bit(tmp_path):
+    model, tokenizer, config = tiny()
+    optimizer = learner.make_optimizer(model, config)
+    model.get_input_embeddings().weight.sum().backward()
+    optimizer.step()
+    average = policy.frozen_copy(tiny("--seed", "3")[0])
+    state = {"optimizer": optimizer.state_dict(), "pending": [[([1], [2], [-0.1], 0.1 + 0.2, None, "é")]]}
+    checkpoint.save(tmp_path, 7, model, tokenizer.hf, average, state)
+    folder = checkpoint.find(tmp_path, "latest")
+    assert folder == tmp_path / "checkpoint-7"
+    other, other_average = tiny("--seed", "9")[0], tiny("--seed", "9")[0]
+    policy.load_weights(other, folder)
+    checkpoint.load_ema(folder, other_average)
+    for a, b in ((model, other), (average, other_average)):
+        assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    found = checkpoint.load_state(folder)
+    assert found["pending"] == state["pending"]
+    again = learner.make_optimizer(other, config)
+    again.load_state_dict(found["optimizer"])
+    for one, two in zip(optimizer.state.values(), again.state.values(), strict=True):
+        assert all(torch.equal(one[k], two[k]) for k in ("exp_avg", "exp_avg_sq", "step"))
+
+
+@pytest.mark.parametrize("moment", ["weights", "rename", "pointer"])
+def test_a_kill_while_saving_leaves_the_last_one(tmp_path, monkeypatch, moment):
+    model, tokenizer, _ = tiny()
+    save(tmp_path, 1, model, tokenizer)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "weights":
+            patch.setattr(torch, "save", killed)
+        elif moment == "rename":
+            patch.setattr("pathlib.Path.rename", killed)
+        else:
+            patch.setattr(checkpoint, "write_atomic", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, 2, model, tokenizer)
+    found = checkpoint.find(tmp_path, "latest")
+    assert found == tmp_path / "checkpoint-1" and checkpoint.load_state(found)["step"] == 1
+    assert save(tmp_path, 2, model, tokenizer) == checkpoint.find(tmp_path, "latest")
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_newest_are_kept_and_the_first_of_all(tmp_path):
+    for step in (0, 5, 50, 100, 1000):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-mine").mkdir()
+    checkpoint.prune(tmp_path, 2)
+    left = {folder.name for folder in tmp_path.iterdir()}
+    assert left == {"checkpoint-0", "checkpoint-100", "checkpoint-1000", "checkpoint-mine"}
+
+
+def test_going_back_forgets_what_came_after(tmp_path):
+    model, tokenizer, _ = tiny()
+    for step in (1, 2, 3):
+        save(tmp_path, step, model, tokenizer)
+    checkpoint.cut(tmp_path, 2)
+    assert checkpoint.find(tmp_path, "latest") == tmp_path / "checkpoint-2"
+    assert sorted(f.name for f in tmp_path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+
+
+def test_what_cannot_be_resumed_is_refused(tmp_path):
+    model, tokenizer, _ = tiny()
+    assert checkpoint.find(tmp_path, "latest") is None
+    folder = save(tmp_path, 1, model, tokenizer)
+    assert checkpoint.find(tmp_path, str(folder)) == folder
+    with pytest.raises(UserError, match=r"expected a checkpoint folder with a state\.pt"):
+        checkpoint.find(tmp_path, str(tmp_path))
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match="checkpoint-1, which is not there"):
+        checkpoint.find(tmp_path, "latest")
+
+
+def test_no_pickled_code_is_run(tmp_path):
+    class Bad:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"step": Bad()}, tmp_path / checkpoint.STATE)
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        checkpoint.load_state(tmp_path)

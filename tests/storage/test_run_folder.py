@@ -1,0 +1,298 @@
+import json
+import math
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dupo.errors import UserError
+from dupo.storage.run_folder import (
+    RunFolder,
+    git_revision,
+    read_rows,
+    signature,
+    signature_line,
+    write_atomic,
+)
+
+
+def make_run(path: Path) -> RunFolder:
+    return RunFolder.create(path, "task: arithmetic\n", overwrite=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# --- create, open ---
+
+
+def test_create_writes_the_settings_and_makes_parents(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs" / "a")
+    assert contents(run.path) == {"config.yaml": b"task: arithmetic\n"}
+    assert RunFolder.open(run.path).path == run.path
+
+
+def test_another_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    make_run(tmp_path / "a").metrics({"step": 1})
+    before = contents(tmp_path / "a")
+    with pytest.raises(UserError, match=r"holds another run: --overwrite_output_dir replaces it, --resume"):
+        make_run(tmp_path / "a")
+    assert contents(tmp_path / "a") == before
+
+
+def test_overwrite_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.metrics({"step": 1})
+    run.samples([{"step": 1}])
+    run.timings({"step": 1})
+    run.summary({"steps": 1})
+    (tmp_path / "report.html").write_text("old")
+    (tmp_path / "nonfinite-2.json").write_text("{}")
+    (tmp_path / "metrics.jsonl.tmp").write_text("a kill left this")
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "model.safetensors").write_text("old")
+    (tmp_path / "latest").symlink_to("checkpoint-5")
+    (tmp_path / "notes.md").write_text("mine")
+    RunFolder.create(tmp_path, "seed: 1\n", overwrite=True)
+    assert contents(tmp_path) == {"config.yaml": b"seed: 1\n", "notes.md": b"mine"}
+    assert not os.path.lexists(tmp_path / "latest")
+    assert not (tmp_path / "checkpoint-5").exists()
+
+
+def test_overwrite_never_follows_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "model").write_text("precious")
+    run = make_run(tmp_path / "a")
+    (run.path / "checkpoint-1").symlink_to(tmp_path / "kept")
+    RunFolder.create(run.path, "", overwrite=True)
+    assert contents(tmp_path / "kept") == {"model": b"precious"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "metrics.jsonl").write_text("thesis")
+    with pytest.raises(UserError, match="holds no run"):
+        RunFolder.create(tmp_path, "", overwrite)
+    assert contents(tmp_path) == {"metrics.jsonl": b"thesis"}
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(UserError, match="expected a folder, got a file"):
+        make_run(tmp_path / "a")
+    with pytest.raises(UserError, match="cannot be"):
+        make_run(tmp_path / "a" / "b")
+
+
+def test_check_raises_as_create_and_makes_nothing(tmp_path: Path) -> None:
+    RunFolder.check(tmp_path / "new", overwrite=False)
+    assert not (tmp_path / "new").exists()
+    make_run(tmp_path / "a")
+    RunFolder.check(tmp_path / "a", overwrite=False)  # only settings: a start that failed
+    (tmp_path / "a" / "metrics.jsonl").write_text("")
+    with pytest.raises(UserError, match="holds another run"):
+        RunFolder.check(tmp_path / "a", overwrite=False)
+    RunFolder.check(tmp_path / "a", overwrite=True)
+    assert (tmp_path / "a" / "config.yaml").is_file()
+
+
+def test_open_wants_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run to continue"):
+        RunFolder.open(tmp_path)
+
+
+# --- rows ---
+
+
+def test_floats_read_back_bit_for_bit(tmp_path: Path) -> None:
+    values = [
+        0.1 + 0.2,
+        5e-324,
+        1.7976931348623157e308,
+        -0.0,
+        1e-6,
+        math.pi,
+        struct.unpack("f", b"\x01\0\0\0")[0],
+    ]
+    run = make_run(tmp_path)
+    run.metrics({"step": 1, "values": values})
+    (row,) = read_rows(tmp_path / "metrics.jsonl")
+    assert [struct.pack("d", v) for v in row["values"]] == [struct.pack("d", v) for v in values]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_refused_whole(tmp_path: Path, bad: float) -> None:
+    run = make_run(tmp_path)
+    with pytest.raises(ValueError, match=r"metrics.jsonl at step 3: .* got loss = -?(nan|inf)"):
+        run.metrics({"step": 3, "reward": 1.0, "loss": bad})
+    with pytest.raises(ValueError, match=r"duals.1.distance"):
+        run.samples([{"step": 3}, {"step": 3, "duals": [{"distance": 0.0}, {"distance": bad}]}])
+    with pytest.raises(ValueError, match="reward_auc"):
+        run.summary({"reward_auc": bad})
+    assert contents(tmp_path).keys() == {"config.yaml"}
+
+
+def test_a_row_needs_its_step(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="step"):
+        make_run(tmp_path).metrics({"loss": 1.0})
+
+
+@pytest.mark.parametrize(
+    "text", ["日本語 ü", "a\nb\r\x00\x1b", "\u2028\u0085", "\ud800 alone", '"}\\'], ids=ascii
+)
+def test_any_text_is_one_line_and_comes_back(tmp_path: Path, text: str) -> None:
+    run = make_run(tmp_path)
+    run.samples([{"step": 1, "completion": text}, {"step": 1, "completion": "next"}])
+    data = (tmp_path / "samples.jsonl").read_bytes()
+    assert data.count(b"\n") == 2
+    assert [row["completion"] for row in read_rows(tmp_path / "samples.jsonl")] == [text, "next"]
+
+
+def test_rows_survive_a_kill_right_after_the_call(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from dupo.storage.run_folder import RunFolder\n"
+        "run = RunFolder.create(Path(sys.argv[1]), '', False)\n"
+        "run.metrics({'step': 1}); run.metrics({'step': 2}); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a")], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert read_rows(tmp_path / "a" / "metrics.jsonl") == [{"step": 1}, {"step": 2}]
+
+
+# --- cut ---
+
+
+def test_cut_keeps_bytes_up_to_the_step_in_every_file(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for step in (1, 2, 3):
+        run.metrics({"step": step, "loss": step / 3})
+        run.samples([{"step": step, "n": n} for n in range(2)])
+        run.timings({"step": step, "seconds": 0.1})
+        if step == 2:
+            kept = contents(tmp_path)
+    for name in ("metrics.jsonl", "samples.jsonl", "timings.jsonl"):
+        with (tmp_path / name).open("ab") as file:
+            file.write(b'{"step": 4, "lo')
+    run.cut(2)
+    assert contents(tmp_path) == kept
+    run.metrics({"step": 3, "loss": 1.0})
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+
+
+def test_cut_drops_a_last_line_that_is_complete_but_for_its_end(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    # Cut short, {"step": 12} may read as a row of another step: without its line break it is not trusted.
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 2}')
+    run.cut(5)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"step": 1}\n'
+
+
+def test_cut_to_the_start_and_without_files(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.cut(0)
+    run.metrics({"step": 1})
+    run.cut(0)
+    assert contents(tmp_path) == {"config.yaml": b"task: arithmetic\n", "metrics.jsonl": b""}
+
+
+def test_cut_reports_damage_in_the_middle_and_changes_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\nrubbish\n{"step": 3}\n')
+    with pytest.raises(
+        UserError, match=r"metrics.jsonl:2: expected a JSON object with a step, got b'rubbish"
+    ):
+        run.cut(1)
+    assert (tmp_path / "metrics.jsonl").read_bytes().count(b"\n") == 3
+
+
+# --- whole files ---
+
+
+def test_summary_replaces_the_old_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.summary({"eval/accuracy_before": 0.5})
+    run.summary({"eval/accuracy_before": 0.1 + 0.2, "reward_auc": None})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {
+        "eval/accuracy_before": 0.30000000000000004,
+        "reward_auc": None,
+    }
+    assert contents(tmp_path).keys() == {"config.yaml", "summary.json"}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomic(tmp_path / "summary.json", b"old")
+
+    def no_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(tmp_path / "summary.json", b"new")
+    assert (tmp_path / "summary.json").read_bytes() == b"old"
+
+
+def test_read_rows_skips_what_is_torn_or_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert read_rows(path) == []
+    path.write_bytes(b'{"step": 1}\n[1]\n\xff\xfe\n{"step": 2}\n{"st')
+    assert read_rows(path) == [{"step": 1}, {"step": 2}]
+
+
+# --- signature ---
+
+
+def test_signature_names_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    import transformers
+
+    import dupo
+
+    monkeypatch.setattr("dupo.storage.run_folder.git_revision", lambda file: "abc1234")
+    fields = signature("0123abcd", "cpu", 2)
+    assert fields["torch"] == str(torch.__version__)
+    assert fields["transformers"] == transformers.__version__
+    assert signature_line(fields) == (
+        f"dupo:{dupo.__version__}|git:abc1234|torch:{torch.__version__}|triton:{fields['triton']}|"
+        f"transformers:{transformers.__version__}|python:{sys.version.split()[0]}|device:cpu|threads:2|config:0123abcd"
+    )
+
+
+def test_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert signature("", "cpu", 1)["triton"] == "none"
+
+
+def test_revision_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / "log.py").write_text("1")
+    assert git_revision(tmp_path / "log.py") == "none"
+    git("init", "-q")
+    git("add", "log.py")
+    assert git_revision(tmp_path / "log.py") == "none"  # tracked, but no commit yet
+    git("commit", "-qm", "first")
+    head = git("rev-parse", "--short", "HEAD")
+    assert git_revision(tmp_path / "log.py") == head
+    (tmp_path / "site.py").write_text("installed below a checkout that does not track it")
+    assert git_revision(tmp_path / "site.py") == "none"
+    assert git_revision(tmp_path / "log.py") == head
+    (tmp_path / "log.py").write_text("2")
+    assert git_revision(tmp_path / "log.py") == f"{head}+dirty"
+    monkeypatch.setenv("PATH", "")
+    assert git_revision(tmp_path / "log.py") == "none"

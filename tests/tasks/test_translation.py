@@ -1,0 +1,338 @@
+"""The translation task: what it reads, asks, accepts, and how it measures likeness."""
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sacrebleu
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupo.config.options import Config
+from dupo.errors import UserError
+from dupo.records import Dual, Problem
+from dupo.tasks.translation import LANGUAGES, Translation, tokenizer_for
+from dupo.tasks.translation_gates import first_line
+
+PAIRS = [(f"Sentence number {k} is here.", f"Satz Nummer {k} ist hier.") for k in range(8)]
+CAT = "The cat sat on the mat in the house."
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "dev.en").write_text("".join(f"{en}\n" for en, _ in PAIRS), encoding="utf-8")
+    (tmp_path / "dev.de").write_text("".join(f"{de}\n" for _, de in PAIRS), encoding="utf-8")
+    return tmp_path
+
+
+def make(dataset: Path | str | None, **options: Any) -> Translation:
+    path = None if dataset is None else str(dataset)
+    return Translation(Config(**{"task": "translation", "dataset": path, "eval_size": 3, **options}))
+
+
+def distance_of(task: Translation, dual: Dual, completion: str) -> float | None:
+    [distance] = task.distances([dual], ["an answer"], [completion])
+    return distance
+
+
+def every(task: Translation) -> dict[str, str | None]:
+    return {p.text: p.gold for p in [*task.train, *task.held_out]}
+
+
+def test_a_folder_of_parallel_lines(folder: Path) -> None:
+    task = make(folder)
+    assert every(task) == dict(PAIRS)
+    assert [len(task.train), len(task.held_out)] == [5, 3]
+    assert not {p.text for p in task.train} & {p.text for p in task.held_out}
+    assert {p.id for p in [*task.train, *task.held_out]} == {f"dev.en:{k}" for k in range(1, 9)}
+    assert task.notes[0] == "8 sentences read (en to de); 3 held out"
+    assert task.notes[1].startswith(
+        "likeness of a back-translation: BLEU nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp|"
+    )
+    assert every(make(folder, src="de", tgt="en")) == {de: en for en, de in PAIRS}
+
+
+def test_blank_lines_are_left_out_without_moving_the_others(folder: Path) -> None:
+    (folder / "dev.en").write_text("one\n\nthree\nfour\n", encoding="utf-8")
+    (folder / "dev.de").write_text("eins\nzwei\n\nvier\n", encoding="utf-8")
+    task = make(folder, eval_size=1)
+    assert every(task) == {"one": "eins", "three": None, "four": "vier"}
+
+
+def test_no_references_no_evaluation(folder: Path) -> None:
+    task = make(folder, tgt="fr")
+    assert len(task.train) == 8 and list(task.held_out) == []
+    assert "no figure can be given" in task.notes[-1]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"en": f"{en}\n ", "de": de} for en, de in PAIRS]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert every(make(path)) == dict(PAIRS)
+    assert [p.gold for p in make(path, tgt="fr").train] == [None] * 8
+    with pytest.raises(UserError, match=r"src: pairs\.jsonl has no column 'it'; its columns are: en, de"):
+        make(path, src="it")
+
+
+def test_a_data_set_for_evaluation(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "eval.jsonl"
+    path.write_text(
+        json.dumps({"en": PAIRS[0][0], "de": "x"}) + "\n" + json.dumps({"en": "New."}), encoding="utf-8"
+    )
+    task = make(folder, eval_dataset=str(path))
+    assert [p.id for p in task.held_out] == ["eval.jsonl:1"]
+    assert {p.text for p in task.train} == {en for en, _ in PAIRS[1:]}
+    with pytest.raises(UserError, match=r"eval_dataset: .* has no translations into 'fr'"):
+        make(folder, eval_dataset=str(path), tgt="fr")
+
+
+def test_what_cannot_be_used_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"no file in .* ends in \.it"):
+        make(folder, src="it")
+    with pytest.raises(UserError, match="tgt: must be another language than src, got 'en' and 'en'"):
+        make(folder, tgt="en")
+    with pytest.raises(UserError, match="dataset: the translation task needs"):
+        make(None)
+    with pytest.raises(UserError, match="no such file"):
+        make(folder / "train")
+    with pytest.raises(UserError, match="eval_size: must be below"):
+        make(folder, eval_size=8)
+    (folder / "test.en").write_text("one\n", encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"several files .* end in \.en \(dev\.en, test\.en\); name one, such as .*dev"
+    ):
+        make(folder)
+    assert every(make(folder / "dev")) == dict(PAIRS)
+    (folder / "test.de").write_text("eins\nzwei\n", encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"test\.en and test\.de must have as many lines as each other, got 1 and 2"
+    ):
+        make(folder / "test")
+    (folder / "bad.en").write_bytes(b"good\n\xff\xfe\n")
+    with pytest.raises(UserError, match=r"bad\.en, line 2: not valid UTF-8"):
+        make(folder / "bad")
+
+
+def test_prompts_name_the_languages(folder: Path) -> None:
+    task = make(folder)
+    problem = Problem("x", CAT)
+    assert task.prompt(problem) == (
+        f"Translate the following sentence from English to German. Write only the translation.\n\n{CAT}"
+    )
+    [dual] = task.duals(problem)
+    assert dual == Dual(known="", unknown=CAT)
+    back = task.dual_prompt(problem, dual, "Die {Katze}.")
+    assert back == (
+        "Translate the following sentence from German to English. Write only the translation.\n\n",
+        "Die {Katze}.",
+    )
+    assert " from English to xx." in make(folder, tgt="xx").prompt(problem)
+    assert {"nb", "zh", "vi"} < set(LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer"),
+    [
+        ("Die Katze.", "Die Katze."),
+        ("\n \n  Die Katze.  \n \n", "Die Katze."),
+        ("Die Katze.\n(The cat sat on the mat.)", None),
+        ("<think>The cat</think>\nDie Katze.", "Die Katze."),
+        ("<think>Die Katze.", None),
+        ("", None),
+        (" \n\t\n", None),
+        (CAT, None),
+        (f"  {CAT.upper()}\nDie Katze.", None),
+        ("The  cat sat on\u00a0the mat in the house.", None),
+        (CAT[:-1], None),  # a dropped full stop makes no translation
+    ],
+)
+def test_an_answer_is_one_line_and_no_copy(folder: Path, completion: str, answer: str | None) -> None:
+    problem = Problem("x", CAT)
+    assert make(folder, gates="lines, copy").answer(problem, completion) == answer
+
+
+def test_without_gates_the_first_line_counts(folder: Path) -> None:
+    task, problem = make(folder, gates="off"), Problem("x", CAT)
+    assert task.answer(problem, f"\n{CAT}\nDie Katze.") == CAT and task.refusal(problem, CAT) is None
+    assert [task.answer(problem, " \n"), task.refusal(problem, " \n")] == [None, "unreadable"]
+    assert task.notes[2] == "gates: off"
+
+
+def test_the_gates_of_a_run_stand_in_its_notes_and_wrong_ones_are_refused(folder: Path) -> None:
+    task = make(folder, max_length_ratio=2.0)
+    assert task.notes[2].startswith("gates: lines, copy, length (at most 2 times")
+    assert "language (script; py3langid" in task.notes[2] or "pip install py3langid" in task.notes[2]
+    problem = Problem("x", CAT)
+    long = "Die Katze saß auf der Matte im Haus, und " + "niemand weiß, warum sie dort so lange saß. " * 2
+    refused = [
+        task.refusal(problem, text) for text in ("", "Die\nKatze", CAT, long, "Кошка сидела на коврике")
+    ]
+    assert refused == ["unreadable", "lines", "copy", "length", "language"]
+    assert task.refusal(problem, "Die Katze saß auf der Matte im Haus.") is None
+    with pytest.raises(UserError, match=r"gates: expected off, or any of lines, .*, got 'size'"):
+        make(folder, gates="copy,size")
+    with pytest.raises(UserError, match=r"max_length_ratio: expected at least 1, got 0\.5"):
+        make(folder, max_length_ratio=0.5)
+
+
+SWAPPED = CAT.replace("sat", "slept")
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf", "mean"])
+def test_distance_is_one_minus_the_metric(folder: Path, metric: str) -> None:
+    task = make(folder, translation_metric=metric)
+    dual = Dual("", CAT)
+    bleu = sacrebleu.sentence_bleu(SWAPPED, [CAT], use_effective_order=True).score / 100
+    chrf = sacrebleu.sentence_chrf(SWAPPED, [CAT], word_order=2).score / 100
+    expected = {"bleu": bleu, "chrf": chrf, "mean": (bleu + chrf) / 2}[metric]
+    assert distance_of(task, dual, f"\n{SWAPPED}\nand more") == pytest.approx(1 - expected, abs=1e-12)
+    assert 0.1 < expected < 0.9
+    assert distance_of(task, dual, CAT) == 0.0
+    assert distance_of(task, dual, "?") == 1.0
+    assert distance_of(task, dual, "<think>" + CAT) is None
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer"),
+    [
+        ("zh", "zh"),
+        ("zh-CN", "zh"),
+        ("zho_Hans", "zh"),
+        ("ja", "char"),
+        ("ko", "char"),
+        ("th", "char"),
+        ("de", "13a"),
+    ],
+)
+def test_words_are_told_apart_where_they_are_not_spaced(folder: Path, language: str, tokenizer: str) -> None:
+    assert tokenizer_for(language) == tokenizer
+    (folder / f"x.{language}").write_text("我喜欢猫。\n我们走吧。\n", encoding="utf-8")
+    task = make(folder / "x", src=language, tgt="en", translation_metric="bleu")
+    distance = distance_of(task, Dual("", "我非常喜欢这只小猫。"), "我喜欢这只小猫。")
+    truth = sacrebleu.sentence_bleu(
+        "我喜欢这只小猫。", ["我非常喜欢这只小猫。"], tokenize=tokenizer, use_effective_order=True
+    )
+    assert distance == pytest.approx(1 - truth.score / 100, abs=1e-12)
+    assert f"tok:{tokenizer}|" in task.notes[1]
+    assert (distance < 0.5) == (tokenizer != "13a")
+
+
+def test_score_and_evaluation_use_the_references(folder: Path) -> None:
+    task = make(folder)
+    problems = [Problem(str(k), en, de) for k, (en, de) in enumerate(PAIRS)]
+    answers = [de for _, de in PAIRS[:4]] + [None] * 2 + [de.replace("hier", "dort") for _, de in PAIRS[6:]]
+    outputs, references = [a or "" for a in answers], [[de for _, de in PAIRS]]
+    figures = task.evaluate(problems, answers)
+    assert figures["chrf"] == pytest.approx(sacrebleu.corpus_chrf(outputs, references, word_order=2).score)
+    assert figures["bleu"] == pytest.approx(sacrebleu.corpus_bleu(outputs, references).score)
+    assert task.headline in figures and 30 < figures["chrf"] < 90
+    assert task.evaluate(problems, [de for _, de in PAIRS]) == {"chrf": 100.0, "bleu": 100.0}
+    assert task.evaluate(problems, [None] * 8) == {"chrf": 0.0, "bleu": 0.0}
+    truth = sacrebleu.sentence_chrf(answers[6] or "", [PAIRS[6][1]], word_order=2).score / 100
+    assert task.score(problems[6], answers[6]) == pytest.approx(truth)
+    assert [task.score(problems[0], a) for a in (PAIRS[0][1], None, "?")] == [1.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="expected 8 answers"):
+        task.evaluate(problems, ["x"])
+
+
+@pytest.fixture(scope="module")
+def mean_task(tmp_path_factory: pytest.TempPathFactory) -> Translation:
+    path = tmp_path_factory.mktemp("any")
+    (path / "x.en").write_text("a\nb\n", encoding="utf-8")
+    return make(path, translation_metric="mean")
+
+
+METRIC = """
+calls = []
+def f(hypotheses, references, sources):
+    calls.append((hypotheses, references, sources))
+    return [len(h) / 10 for h in hypotheses]
+def short(hypotheses, references, sources): return []
+def high(hypotheses, references, sources): return [1.5] * len(hypotheses)
+def nan(hypotheses, references, sources): return [float("nan")] * len(hypotheses)
+def one(hypotheses, references, sources): return 0.5
+"""
+
+
+def test_a_metric_of_the_user_is_called_once_in_order(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metric_of_mine.py").write_text(METRIC)
+    monkeypatch.chdir(tmp_path)
+    task = make(folder, translation_metric="metric_of_mine.f")
+    assert task.notes[1] == "likeness of a back-translation: metric_of_mine.f"
+    duals = [Dual("", text) for text in ("one", "two", "three")]
+    distances = task.distances(duals, ["eins", "zwei", "drei"], [" ab\nmore", "<think>", "abcde"])
+    assert distances == [0.8, None, 0.5]
+    calls = importlib.import_module("metric_of_mine").calls
+    assert calls == [(["ab", "abcde"], ["one", "three"], ["eins", "drei"])]
+    assert task.distances(duals[:1], ["eins"], [""]) == [None] and len(calls) == 1
+    for name, got in (
+        ("short", "expected 1 values, one a back-translation, got 0"),
+        ("high", r"expected values in \[0, 1\], got 1.5"),
+        ("nan", r"expected values in \[0, 1\], got nan"),
+        ("one", "expected a list of 1 values, got 0.5"),
+    ):
+        task = make(folder, translation_metric=f"metric_of_mine.{name}")
+        with pytest.raises(UserError, match=f"metric_of_mine.{name}: {got}"):
+            task.distances(duals[:1], ["eins"], ["text"])
+
+
+@pytest.mark.parametrize(
+    ("path", "got"),
+    [
+        ("blue", "expected package.module.function, got 'blue'"),
+        ("a b.f", "expected package.module.function, got 'a b.f'"),
+        (
+            "no_such_module.f",
+            "expected a module to import, no_such_module, got ModuleNotFoundError: No module",
+        ),
+        ("broken.f", "expected a module to import, broken, got ZeroDivisionError: division by zero"),
+        ("empty.f", "expected a function f in empty, got none of that name"),
+        ("empty.g", "expected a function g in empty, got a int"),
+    ],
+)
+def test_a_metric_that_cannot_be_imported(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, got: str
+) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "empty.py").write_text("g = 1")
+    monkeypatch.chdir(tmp_path)
+    if path == "empty.g":  # as `python -m` does
+        monkeypatch.syspath_prepend(tmp_path)
+    before = list(sys.path)
+    with pytest.raises(UserError, match=f"^translation_metric: {re.escape(got)}") as error:
+        make(folder, translation_metric=path)
+    assert "\n" not in str(error.value) and sys.path == before
+
+
+@given(source=st.text(), completion=st.text())
+def test_any_text_has_a_distance(mean_task: Translation, source: str, completion: str) -> None:
+    task = mean_task
+    distance = distance_of(task, Dual("", source), completion)
+    assert distance is None if first_line(completion) is None else distance is not None and 0 <= distance <= 1
+    answer, refusal = (f(Problem("x", source), completion) for f in (task.answer, task.refusal))
+    assert (answer is None) == (refusal in {"unreadable", "lines", "copy", "length", "language"})
+    assert answer is None or (answer == answer.strip() != "" and "\n" not in answer)
+
+
+@pytest.mark.parametrize(("src", "tgt"), [("en", "de"), ("zh", "th"), ("ar", "ja")])
+def test_flores(data_dir: Path, src: str, tgt: str) -> None:
+    task = make(data_dir / "flores_dev", src=src, tgt=tgt, eval_size=97, translation_metric="mean")
+    assert [len(task.train), len(task.held_out)] == [900, 97]
+    assert all(p.gold for p in [*task.train, *task.held_out])
+    distances = []
+    for problem, other in zip(task.train, task.train[1:], strict=False):
+        [dual] = task.duals(problem)
+        assert distance_of(task, dual, problem.text) == 0.0
+        assert task.answer(problem, problem.text) is None
+        assert task.refusal(problem, problem.text) == "copy"
+        assert task.answer(problem, problem.gold or "") == problem.gold
+        distances.append(distance_of(task, dual, other.text))
+    assert min(d for d in distances if d is not None) > 0.2
+    assert task.evaluate(task.held_out, [p.gold for p in task.held_out])["chrf"] == pytest.approx(100.0)

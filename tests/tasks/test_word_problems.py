@@ -1,0 +1,322 @@
+"""The word-problem task: what it reads, hides, asks and accepts."""
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from dupo.config.options import Config
+from dupo.errors import UserError
+from dupo.records import Dual, Problem
+from dupo.tasks.word_problems import TEMPLATES, WordProblems, gold_answer, without_unknown
+from dupo.text.tokenizer import PromptTokenizer
+from dupo.train import main as train
+
+CLIPS = "Natalia sold clips to 48 friends, 3/4 of them in April, for $1,250.50 in 20% fewer hours."
+Make = Callable[..., WordProblems]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    def written(rows: list[dict[str, Any]], name: str = "train.jsonl") -> str:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return str(path)
+
+    return written
+
+
+@pytest.fixture
+def make(write) -> Make:
+    def made(rows: list[dict[str, Any]], **options: Any) -> WordProblems:
+        return WordProblems(
+            Config(**{"task": "word_problems", "dataset": write(rows), "eval_size": 2, **options})
+        )
+
+    return made
+
+
+def questions(count: int) -> list[dict[str, Any]]:
+    return [
+        {"question": f"Ann has {k} pens and buys 3 more.", "answer": f"#### {k + 3}"}
+        for k in range(10, 10 + count)
+    ]
+
+
+# --- reading ---
+
+
+def test_problems_are_read_counted_and_split(make: Make) -> None:
+    task = make([*questions(6), {"question": "No number here?", "answer": "yes"}], eval_size=2)
+    assert task.notes == ["7 problems read; 6 with a number to mask; 2 held out"]
+    assert len(task.held_out) == 2
+    assert "No number here?" not in {p.text for p in task.train}
+    assert not {p.text for p in task.train} & {p.text for p in task.held_out}
+    found = {p.id: p for p in [*task.train, *task.held_out]}
+    assert found["train.jsonl:3"] == Problem("train.jsonl:3", "Ann has 12 pens and buys 3 more.", "15")
+
+
+@pytest.mark.parametrize("question", ["question", "problem", "prompt"])
+@pytest.mark.parametrize("answer", ["answer", "solution"])
+def test_columns_are_found_by_their_usual_names(make: Make, question: str, answer: str) -> None:
+    task = make([{"id": "7", question: f"{k} and 5?", answer: k} for k in range(10, 16)])
+    assert {p.text: p.gold for p in [*task.train, *task.held_out]} == {
+        f"{k} and 5?": str(k) for k in range(10, 16)
+    }
+
+
+def test_columns_of_other_names(make: Make) -> None:
+    rows = [{"question": "wrong 9", "q": f"{k} and 5?", "a": 0.5} for k in range(10, 16)]
+    task = make(rows, question_column="q", answer_column="a")
+    assert {p.gold for p in task.train} == {"0.5"}
+    assert all(p.text.endswith("and 5?") for p in task.train)
+
+
+def test_no_answers_are_needed_to_train(make: Make) -> None:
+    task = make([{"question": row["question"]} for row in questions(4)])
+    assert [p.gold for p in task.train] == [None] * 4
+    assert list(task.held_out) == []
+    assert "accuracy cannot be given" in task.notes[1]
+
+
+def test_a_data_set_for_evaluation(make: Make, write) -> None:
+    other = write(questions(9)[-4:], "test.jsonl")
+    task = make([{"question": row["question"]} for row in questions(8)], eval_dataset=other, eval_size=3)
+    assert len(task.held_out) == 3
+    assert all(p.id.startswith("test.jsonl:") and p.gold for p in task.held_out)
+    assert not {p.text for p in task.train} & {p.text for p in task.held_out}
+
+
+REFUSED = [
+    (
+        [{"text": "5"}],
+        {},
+        r"question_column: train\.jsonl has no column question or problem or prompt; its columns",
+    ),
+    (
+        questions(3),
+        {"question_column": "q"},
+        "question_column: .* has no column 'q'; its columns are: question, answer",
+    ),
+    (questions(3), {"answer_column": "a"}, "answer_column: .* has no column 'a'"),
+    (questions(3), {"eval_size": 3}, "eval_size: must be below"),
+    ([*questions(3), {"answer": "4"}], {}, "train.jsonl, line 4: 'question' is missing or empty"),
+    (questions(3), {"dataset": None}, "dataset: the word_problems task needs"),
+    (questions(3), {"dataset": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
+]
+
+
+@pytest.mark.parametrize(("rows", "options", "message"), REFUSED, ids=[case[2][:24] for case in REFUSED])
+def test_what_cannot_be_used_is_refused(make: Make, rows, options, message: str) -> None:
+    with pytest.raises(UserError, match=message) as refusal:
+        make(rows, **options)
+    assert "\n" not in str(refusal.value)
+
+
+def test_evaluation_data_without_answers_is_refused(make: Make, write) -> None:
+    other = write([{"question": "9 pens"}], "test.jsonl")
+    with pytest.raises(UserError, match=r"answer_column: test\.jsonl has no column answer or solution"):
+        make(questions(4), eval_dataset=other)
+
+
+@pytest.mark.parametrize(
+    ("solution", "gold"),
+    [
+        ("48/2 = <<48/2=24>>24\n#### 72", "72"),
+        ("#### 1,234", "1234"),
+        (r"So the sum is $\boxed{\frac{3}{4}}$ as 2 shows.", "0.75"),
+        ("18", "18"),
+        ("$18.00", "18"),
+        ("18 apples", "18"),
+        ("Monday", "monday"),
+        (r"x^2 + 1", "x^2+1"),
+        ("She has 3 of 5 so in all there are 15.", "15"),
+        ("It is because she said so.", None),
+    ],
+)
+def test_gold_is_read_from_solutions(solution: str, gold: str | None) -> None:
+    assert gold_answer(solution) == gold
+
+
+# --- duals ---
+
+
+def test_every_number_is_hidden_in_turn(make: Make) -> None:
+    task = make([*questions(4), {"question": CLIPS, "answer": "1"}], duals_per_prompt=0)
+    duals = task.duals(Problem("x", CLIPS))
+    assert [d.unknown for d in duals] == ["48", "3/4", "1,250.50", "20"]
+    for dual in duals:
+        assert re.fullmatch("V[bcdfghjkmnpqrstvwxz]{2}", dual.variable)
+        assert dual.known.replace(dual.variable, dual.unknown) == CLIPS
+        assert dual.unknown not in dual.known
+    assert len({d.variable for d in duals}) == 4
+    assert duals == task.duals(Problem("y", CLIPS, "1"))
+
+
+def test_some_duals_are_chosen_by_the_seed(make: Make) -> None:
+    every = make(questions(4), duals_per_prompt=0).duals(Problem("x", CLIPS))
+    chosen = set()
+    for seed in range(20):
+        task = make(questions(4), duals_per_prompt=2, seed=seed)
+        duals = task.duals(Problem("x", CLIPS))
+        assert duals == task.duals(Problem("x", CLIPS))
+        order = [[d.unknown for d in every].index(d.unknown) for d in duals]
+        assert len(order) == 2 and order == sorted(order)
+        chosen.add(tuple(order))
+    assert len(chosen) > 3
+
+
+def test_dual_prompts_show_the_answer_and_ask_for_the_variable(make: Make) -> None:
+    task = make(questions(40), duals_per_prompt=0)
+    shapes = set()
+    for problem in task.train:
+        for dual in task.duals(problem):
+            prompt = "".join(task.dual_prompt(problem, dual, "8888"))
+            assert prompt == "".join(task.dual_prompt(problem, dual, "8888"))
+            assert dual.known in prompt and "\\boxed{8888}" in prompt and "\\boxed{}" in prompt
+            assert prompt.count(dual.variable) > dual.known.count(dual.variable)
+            assert dual.unknown not in prompt.replace(dual.known, "")
+            shapes.add(prompt.replace(dual.known, "").replace(dual.variable, ""))
+    assert len(shapes) == len(TEMPLATES) >= 4
+    (dual,) = task.duals(Problem("x", "Ann has 5 pens."))
+    asked = {make(questions(4), seed=seed).dual_prompt(Problem("x", ""), dual, "1") for seed in range(30)}
+    assert len(asked) == len(TEMPLATES)
+
+
+def test_the_primal_prompt_asks_for_steps_and_a_box(make: Make) -> None:
+    prompt = make(questions(4)).prompt(Problem("x", "What is {5} + 3?"))
+    assert (
+        prompt.startswith("What is {5} + 3?\n\n")
+        and "step by step" in prompt
+        and prompt.endswith("\\boxed{}.")
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("48", "48"),  # one number: the answer may be what is hidden
+        ("(72, 48)", "(72, Vqk)"),
+        ("72 of 48.0 clips", "72 of Vqk clips"),
+        ("(72, 148)", "(72, 148)"),
+        ("48 and 48 of 148", "Vqk and Vqk of 148"),
+        ("(72, forty-eight)", "(72, Vqk)"),
+        ("(72, 4800%)", "(72, Vqk%)"),
+        ("monday", "monday"),
+    ],
+)
+def test_an_answer_cannot_carry_the_hidden_number(answer: str, shown: str) -> None:
+    assert without_unknown(answer, Dual("Vqk clips", "48", "Vqk")) == shown
+
+
+@pytest.mark.parametrize(
+    ("unknown", "completion", "distance"),
+    [
+        ("1,250.50", r"so Vqk = \boxed{1250.5}", 0.0),
+        ("1,250.50", r"\boxed{\$1,250.50}", 0.0),
+        ("48", r"\boxed{Vqk = 48}", 0.0),
+        ("48", "48 was it", 0.0),
+        ("48", r"<think>\boxed{48}</think>\boxed{49}", 1.0),
+        ("48", r"\boxed{many}", 1.0),
+        ("3/4", r"\boxed{0.75}", 0.0),
+        ("1/3", r"\boxed{0.333}", 1.0),
+        ("20", r"\boxed{20\%}", 0.0),
+        ("twenty-one", "21", 0.0),
+        ("half", r"\boxed{\frac{1}{2}}", 0.0),
+        ("twice", r"\boxed{2}", 0.0),
+        ("a dozen", r"\boxed{twelve}", 0.0),
+        ("20", "no idea", None),
+        ("20", "", None),
+    ],
+)
+def test_distance(make: Make, unknown: str, completion: str, distance: float | None) -> None:
+    assert make(questions(4)).distance(Dual("Vqk", unknown, "Vqk"), completion) == distance
+
+
+def test_score_and_accuracy(make: Make) -> None:
+    task = make(questions(6))
+    problem = Problem("x", "5 and 6?", "11")
+    assert task.answer(problem, r"It is \boxed{11.0}.") == "11"
+    assert [task.score(problem, a) for a in ("11", "12", None)] == [1.0, 0.0, 0.0]
+    assert task.score(Problem("x", "5 and 6?"), None) == 0.0
+    assert task.evaluate([problem] * 4, ["11", None, "11", "11"])[task.headline] == 0.75
+
+
+@given(st.text(max_size=80))
+def test_any_text_has_duals_that_can_be_asked_and_judged(text: str) -> None:
+    task = object.__new__(WordProblems)
+    task.seed, task.duals_per_prompt = 0, 0
+    problem = Problem("x", f"{text} 52 or twice two-thirds of 3/4 {text}")
+    for dual in task.duals(problem):
+        assert task.distance(dual, f"\\boxed{{{dual.unknown}}}") == 0.0
+        before, answer, after = task.dual_prompt(problem, dual, text)
+        assert dual.variable in before + after and answer == without_unknown(text, dual)
+
+
+def test_gsm8k(data_dir: Path) -> None:
+    start = time.perf_counter()
+    task = WordProblems(
+        Config(
+            task="word_problems",
+            dataset=str(data_dir / "gsm8k/train.jsonl"),
+            duals_per_prompt=0,
+            eval_size=500,
+        )
+    )
+    assert [len(task.held_out), len({p.text for p in task.held_out})] == [500, 500]
+    assert all(p.gold is not None for p in task.train)
+    count = 0
+    for problem in task.train:
+        duals = task.duals(problem)
+        assert duals
+        for dual in duals:
+            assert task.distance(dual, f"\\boxed{{{dual.unknown}}}") == 0.0
+        count += len(duals)
+    assert re.fullmatch(r"7,473 problems read; 7,4\d\d with a number to mask; 500 held out", task.notes[0])
+    assert count / len(task.train) > 3.5
+    assert time.perf_counter() - start < 10
+
+
+def test_the_split_does_not_follow_the_order_of_the_file(make: Make) -> None:
+    rows = questions(60)
+    first = make(rows, eval_size=20)
+    second = make(random.Random(0).sample(rows, 60), eval_size=20, seed=5)
+    assert [p.text for p in first.held_out] == [p.text for p in second.held_out]
+
+
+@pytest.mark.slow
+def test_prompts_of_gsm8k_have_the_ids_of_whole_strings(data_dir: Path) -> None:
+    task = WordProblems(
+        Config(
+            task="word_problems", dataset=str(data_dir / "gsm8k/train.jsonl"), duals_per_prompt=0, eval_size=0
+        )
+    )
+    tokenizer = PromptTokenizer(AutoTokenizer.from_pretrained(data_dir / "tokenizers/qwen3"))
+    asked = [(p, dual) for p in task.train for dual in task.duals(p)]
+    prompts = [task.dual_prompt(p, dual, str(p.gold)) for p, dual in asked]
+    prompts += [task.prompt(p) for p in task.train]
+    frame = tokenizer.frame
+    strings = ["".join([frame.opening, *prompt, frame.closing]) for prompt in prompts]
+    found = tokenizer.encode(prompts)
+    for at in range(0, len(strings), 4096):
+        whole = tokenizer.hf(strings[at : at + 4096], add_special_tokens=False).input_ids
+        framed = [[*frame.before, *ids, *frame.after] for ids in whole]
+        assert found[at : at + 4096] == framed
+    assert len(prompts) > 34_000 and tokenizer.counts.whole == 0
+
+
+def test_without_a_number_to_hide_there_is_nothing_to_train_on(tmp_path, capsys):
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"question": "none"}\n{"question": "x_1"}\n')
+    options = ["--task", "word_problems", "--dataset", str(path), "--output_dir", str(tmp_path / "run")]
+    assert train([*options, "--eval_size", "0"]) == 2
+    error = capsys.readouterr().err
+    assert "expected problems to train on, got none: 2 problems read; 0 with a number to mask" in error
