@@ -4,11 +4,14 @@ Shape letters used everywhere: P problems of a rollout, G completions of each (`
 S sequences of a batch, N its tokens, M those of them that were sampled, V the vocabulary.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:  # records are read where torch is not imported: help, views
+    from torch import Tensor
 
 Prompt = str | tuple[str, ...]  # a text, or the pieces that make it
 
@@ -47,20 +50,21 @@ class Dual:
     variable: str = ""
 
 
-class Completion(NamedTuple):
-    """What the model sampled after one prompt.
+@dataclass(frozen=True, slots=True, eq=False)
+class Completion:
+    """What a model sampled after one prompt; tensors stay on the CPU.
 
     Attributes:
-        ids: sampled token ids, the end token included where one was sampled. Trained on as they are.
-        logprobs: log-probability of each id under the distribution it was drawn from, nats.
+        ids: (T,) int64, sampled token ids, with the end token where one was sampled. Trained on as they are.
+        logprobs: (T,) fp32, log-probability of each id under the distribution it was drawn from, nats.
         text: the ids decoded without special tokens.
         truncated: no end token came within `max_completion_length`.
-        entropy: mean over its tokens of the entropy of the distribution, nats; None unless measured.
-        self_certainty: mean over its tokens of KL(uniform || distribution), nats; None unless measured.
+        entropy: mean over the tokens of the entropy of the distribution, nats; None unless measured.
+        self_certainty: mean over the tokens of KL(uniform || distribution), nats; None unless measured.
     """
 
-    ids: list[int]
-    logprobs: list[float]
+    ids: Tensor
+    logprobs: Tensor
     text: str
     truncated: bool
     entropy: float | None = None
@@ -69,12 +73,26 @@ class Completion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """P problems, each answered G times. All lists are indexed [problem] or [problem][generation]."""
+    """P problems, each answered G times. Lists are indexed [problem] or [problem][generation].
+
+    Attributes:
+        prompt_ids: token ids of the primal prompt of each problem.
+        answers: the final answer read from each completion, normalised; None where none could be read.
+    """
 
     problems: list[Problem]
     prompt_ids: list[list[int]]
     completions: list[list[Completion]]
-    answers: list[list[str | None]]  # extracted final answer, normalised; None: none could be read
+    answers: list[list[str | None]]
+
+    def take(self, indices: Sequence[int]) -> "Rollout":
+        """The problems at `indices`, with all their completions."""
+        return Rollout(
+            [self.problems[i] for i in indices],
+            [self.prompt_ids[i] for i in indices],
+            [self.completions[i] for i in indices],
+            [self.answers[i] for i in indices],
+        )
 
 
 class Reconstruction(NamedTuple):
@@ -83,7 +101,7 @@ class Reconstruction(NamedTuple):
     Attributes:
         completions: text of each dual sample.
         distances: d(x_u, recovered) in [0, 1] of each dual sample; None where nothing could be read.
-        tokens: how many were generated, over all samples.
+        tokens: number of tokens generated, over all samples.
     """
 
     dual: Dual
@@ -92,25 +110,90 @@ class Reconstruction(NamedTuple):
     distances: list[float | None]
     tokens: int
 
+    @property
+    def similarity(self) -> float:
+        """Mean of 1 - d over the samples; a sample that could not be read counts 0."""
+        return sum(0.0 if d is None else 1 - d for d in self.distances) / len(self.distances)
+
 
 class Trajectory(NamedTuple):
-    """One completion as the optimizer sees it; plain numbers, so that a checkpoint can hold it.
+    """One completion as the optimizer sees it; tensors stay on the CPU.
 
     Attributes:
-        logprobs: log-probs of `completion_ids` when they were sampled, nats.
+        prompt_ids: token ids of the prompt.
+        completion_ids: (T,) int64.
+        logprobs: (T,) fp32, log-probs of `completion_ids` when they were sampled, nats.
         advantage: the same for every token of the completion.
-        ref_logprobs: log-probs under the reference model, nats; None where beta is 0.
+        ref_logprobs: (T,) fp32, log-probs under the reference model, nats; None where beta is 0.
         problem: id of the problem, to name it when something goes wrong.
         masked: left out of the loss (a truncated completion, where `mask_truncated_completions` is on).
     """
 
     prompt_ids: list[int]
-    completion_ids: list[int]
-    logprobs: list[float]
+    completion_ids: Tensor
+    logprobs: Tensor
     advantage: float
-    ref_logprobs: list[float] | None = None
+    ref_logprobs: Tensor | None = None
     problem: str = ""
     masked: bool = False
+
+
+class StepBatch(NamedTuple):
+    """What one optimizer step learns from.
+
+    Attributes:
+        trajectories: completions with their advantages.
+        metrics: what is known before the step, for metrics.jsonl.
+        exchanges: rows of samples.jsonl; only the first step of a rollout has some.
+    """
+
+    trajectories: list[Trajectory]
+    metrics: dict[str, float]
+    exchanges: list[Exchange]
+
+
+@dataclass(frozen=True, slots=True)
+class DualExchange:
+    """A dual prompt and the first sample of its answer.
+
+    Attributes:
+        unknown: what was hidden.
+        distance: d(x_u, recovered); None where nothing could be read.
+    """
+
+    prompt: str
+    completion: str
+    unknown: str
+    distance: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One problem, one completion, and what its duals gave back: a row of samples.jsonl.
+
+    Attributes:
+        problem: id of the problem.
+        prompt: the primal prompt, as the model reads it.
+        reward: mean over the duals; None where there is none.
+        correct: whether the answer is right; None where gold is unknown or says no such thing.
+    """
+
+    problem: str
+    prompt: str
+    completion: str
+    answer: str | None
+    reward: float | None
+    correct: bool | None
+    duals: list[DualExchange]
+    advantage: float | None = None
+    gold: str | None = None
+
+    def row(self, step: int, *, held_out: bool) -> dict[str, Any]:
+        """The JSON object of samples.jsonl; `held_out`: the problem is one of evaluation."""
+        row = {"step": step, **asdict(self)}
+        if held_out:
+            return {name: row[name] for name in row if name != "advantage"} | {"held_out": True}
+        return {name: row[name] for name in row if name != "gold"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +204,6 @@ class Batch:
         input_ids: (N,) int64.
         position_ids: (N,) int64, restarting at 0 with every sequence.
         cu_seqlens: (S + 1,) int32, where each sequence starts and the last one ends.
-        owner: (N,) int32, which sequence a token belongs to.
         max_seqlen: tokens of the longest sequence.
         loss_rows: (M,) int64, rows of the packed input whose next token was sampled.
         targets: (M,) int64, the sampled tokens.
@@ -134,7 +216,6 @@ class Batch:
     input_ids: Tensor
     position_ids: Tensor
     cu_seqlens: Tensor
-    owner: Tensor
     max_seqlen: int
     loss_rows: Tensor
     targets: Tensor

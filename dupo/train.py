@@ -1,8 +1,6 @@
-"""`python -m dupo.train`: the method.
+"""`python -m dupo.train`: trains a model by the method that `--method` names, DuPO unless told otherwise.
 
-A primal task answers x with y. A dual task gets y and the known part of x and must recover the hidden part;
-how well it does is the reward of a clipped policy gradient. No label is read. Everything around the method
-(folders, checkpoints, display) is in `session`.
+START HERE: the loop below serves every method. The method itself is `dupo/methods/dupo.py`.
 """
 
 import sys
@@ -13,40 +11,29 @@ if not __package__:
 from collections.abc import Sequence
 from typing import Any
 
+from dupo.config.catalogue import METHODS, load
 from dupo.config.command_line import parse
-from dupo.config.options import Config
+from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.views.terminal import error
 
 
 def train(config: Config) -> dict[str, Any]:
-    """Runs DuPO as configured. Returns what summary.json holds; nothing if Ctrl-C ended the run early.
+    """Trains as configured; returns what summary.json holds, nothing if Ctrl-C ended the run early.
 
     Raises:
         UserError: the settings, the data or the model cannot be used; nothing was trained.
         FloatingPointError: a loss, gradient or logit is not finite; the message names the saved batch.
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
-    from dupo.engines.builtin import sample_answers
-    from dupo.learning.step import update
-    from dupo.rewards.base import group_advantages
-    from dupo.run.training import Session
+    from dupo.run.training import TrainingRun
 
-    with Session(config) as run:
-        while run.step < config.max_steps and not run.interrupted:
-            if not run.pending:  # every mini-batch of the last rollout has had its step
-                # primal: x -> y, num_generations times
-                problems, seed = run.next_problems(), run.draw("primal", run.rollouts)
-                n, temperature = config.num_generations, config.temperature
-                rollout = sample_answers(run.sampler, run.task, problems, n, temperature, seed)
-                # dual: (y, known part of x) -> hidden part of x; how well it is recovered is the reward
-                rewarded = run.reward(rollout)
-                # advantage: better or worse than the other answers to the same question
-                advantages, spread = group_advantages(rewarded.rewards, config.scale_rewards)
-                run.keep_rollout(rollout, rewarded, advantages, spread)
-            # clipped policy gradient on the sampled tokens of the primal answers
-            figures = update(run.model, run.optimizer, run.pending[0], config, run.step)
-            run.after_step(figures)
+    method = load(METHODS[config.method].path)(config)
+    with TrainingRun(config, method) as run:
+        while run.unfinished:
+            batch = method.next_batch(run.step)  # sample and judge, or read
+            metrics = method.update(batch, run.step)  # one optimizer step
+            run.after_step(batch, metrics)
     return run.finish()
 
 

@@ -1,8 +1,4 @@
-"""The command lines of all programs: which options each has, and its help.
-
-Layers, a later one wins: the defaults of `Config` < those of the task < those of the program < config.yaml of
-the run that is resumed < `--config FILE.yaml` < the command line.
-"""
+"""The command lines of all programs: which options each has, and its help."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -10,73 +6,88 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dupo.config.options import (
-    BY_GROUP,
-    FIELDS,
-    ONE_START,
-    PROGRAM_DEFAULTS,
-    TASK_DEFAULTS,
-    Config,
-    assemble,
-    read_yaml,
-)
+from dupo.config.catalogue import METHODS, TASKS
+from dupo.config.config import GROUP_OF, OPTIONS, Config
+from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, assemble
 from dupo.config.values import coerce, kind_of, show, underscored
-from dupo.errors import UserError, did_you_mean
+from dupo.config.yaml_files import read_yaml
+from dupo.errors import UserError, did_you_mean, nearest
 from dupo.storage.run_folder import owner_of
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."
-_TRAINING = ("gradient_checkpointing", "eval_size", "ema_decay")  # of other groups, read in training only
-_RUN = ("output_dir", "overwrite_output_dir", "seed", "num_threads")
+_TITLES = {"": "method", "loss": "loss (DuPO)", "selection": "trying duals", "rerank": "choosing an answer"}
 
 
 @dataclass(frozen=True)
 class Program:
-    """`python -m dupo.NAME`. `options`: groups of options and single ones; the others it does not read."""
+    """What `python -m dupo.NAME` says of itself.
+
+    Attributes:
+        groups: the groups of options that the program reads, all of each.
+        options: single options of other groups that the program reads.
+        examples: command lines, without `python -m dupo.NAME`.
+    """
 
     description: str
+    groups: tuple[str, ...]
     options: tuple[str, ...]
     examples: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
-        found = [n for group in BY_GROUP for n in BY_GROUP[group] if {group, n} & set(self.options)]
-        return [name for name in found if "optimisation" in self.options or name not in _TRAINING]
+        """The flat names of the options that the program reads, in the order of the groups."""
+        return [n for n, group in GROUP_OF.items() if group in self.groups or n in self.options]
 
 
 _SAMPLING = ("model", "task", "duals", "rollout")
+_FOLDER = ("output_dir", "overwrite_output_dir", "seed", "num_threads")
 PROGRAMS = {
-    "train": Program(
-        "Train a language model with DuPO: on its own consistency, without labels.",
-        (*_SAMPLING, "reward", "optimisation", "loss", "run"),
-        ("", "--config configs/gsm8k.yaml --model_name_or_path Qwen/Qwen3-1.7B"),
-    ),
     "select": Program(
-        "Which duals can be trusted? Keeps those that exactly one of the sampled answers solves, and that "
-        "cannot be solved without the answer. Reads no label.",
-        (*_SAMPLING, *_RUN, "choice"),
+        "Which duals can be trusted? Keeps those that exactly one of the sampled answers solves, and that cannot be "
+        "solved without the answer. Reads no label.",
+        (*_SAMPLING, "selection"),
+        _FOLDER,
         ("", "--config configs/gsm8k.yaml --num_problems 1000 --output_dir runs/gsm8k-duals"),
     ),
     "rerank": Program(
         "Better answers without training: samples several, and keeps the one from which the question is best "
         "recovered.",
-        (*_SAMPLING, *_RUN, "num_problems", "rerank"),
+        (*_SAMPLING, "rerank"),
+        (*_FOLDER, "num_problems"),
         ("", "--task word_problems --dataset questions.jsonl --model_name_or_path Qwen/Qwen3-0.6B"),
     ),
     "audit": Program(
         "Is the reward of this model on this data one to train on? Measures, and gives one verdict.",
-        (*_SAMPLING, *_RUN, "reward", "num_problems", "solve_threshold", "num_decoys", "scale_rewards"),
+        (*_SAMPLING, "reward"),
+        (*_FOLDER, "num_problems", "solve_threshold", "num_decoys"),
         ("", "--config configs/gsm8k.yaml --eval_dataset some_with_answers.jsonl"),
     ),
 }
+_TRAIN_EXAMPLES = {
+    "dupo": ("", "--config configs/gsm8k.yaml --model_name_or_path Qwen/Qwen3-1.7B"),
+    "sft": ("--method sft --dataset pairs.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
+}
+
+
+def program_named(program: str, method: str) -> Program:
+    """The program of a door; that of `train` depends on the method."""
+    if program != "train":
+        return PROGRAMS[program]
+    entry = METHODS[method]
+    examples = _TRAIN_EXAMPLES.get(method, ())
+    return Program(entry.description, entry.groups, ("method", *entry.options), examples)
 
 
 def parse(argv: Sequence[str], program: str = "train") -> Config:
-    """The options of a program from its command line, without the program's name.
+    """Reads the options of a program from its command line, without the name of the program.
 
-    Prints the help and exits with 0 where argv asks for it. Raises UserError for anything wrong.
+    Prints the help and exits with 0 where argv asks for help.
+
+    Raises:
+        UserError: anything wrong with the options.
     """
-    given = _command_line(argv, program)
+    given = _command_line(underscored(argv), program)
     if program == "train" and (run := _resumed_run(given)):
         saved = read_yaml(run / "config.yaml")
         given = {k: v for k, v in saved.items() if k not in ONE_START} | given | {"output_dir": str(run)}
@@ -84,7 +95,7 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
 
 
 def _resumed_run(given: Mapping[str, Any]) -> Path | None:
-    """The folder of the run to go on with."""
+    """The folder of the run to continue, if the options name one."""
     checkpoint, folder = given.get("resume_from_checkpoint"), given.get("output_dir")
     if not checkpoint:
         return None
@@ -106,27 +117,57 @@ def _resumed_run(given: Mapping[str, Any]) -> Path | None:
 
 def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
     """The options given on the command line, on top of those of its --config."""
+    method = _method_in(argv)
+    names = program_named(program, method).names
     try:
-        known, rest = _parser(program).parse_known_args(underscored(argv))
+        parsed, rest = _parser(program, method).parse_known_args(argv)
     except argparse.ArgumentError as error:
         expected = "a value" if error.message.startswith("expected") else "no value"
         raise UserError(f"{error.argument_name}: expected {expected}") from None
     if rest and not rest[0].startswith("-"):
         raise UserError(f"expected options that start with --, got {rest[0]!r}")
     if rest:
-        name = rest[0].partition("=")[0]
-        if name.removeprefix("--") in set(FIELDS) - set(PROGRAMS[program].names):
-            others = ", ".join(f"dupo.{p}" for p, about in PROGRAMS.items() if name[2:] in about.names)
-            raise UserError(f"unknown option {name}: dupo.{program} does not have it, only {others}")
-        hint = did_you_mean(name.lstrip("-"), ["config", *PROGRAMS[program].names], "--")
-        raise UserError(f"unknown option {name}{hint}")
-    texts = vars(known)
+        raise _unknown(rest[0].partition("=")[0], names, program, method)
+    texts = vars(parsed)
     file = read_yaml(texts.pop("config")) if "config" in texts else {}
-    return file | {name: coerce(FIELDS[name], text) for name, text in texts.items()}
+    return file | {name: coerce(OPTIONS[name], text) for name, text in texts.items()}
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
-    about = PROGRAMS[program]
+def _method_in(argv: Sequence[str]) -> str:
+    """The method that the command line, or else its --config, names: its options depend on it."""
+    scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scout.add_argument("--method")
+    scout.add_argument("--config")
+    try:
+        known, _ = scout.parse_known_args(argv)
+    except argparse.ArgumentError:
+        return Config.method  # the parser proper says what is wrong
+    in_file = read_yaml(known.config).get("method") if known.config and not known.method else None
+    method = known.method or in_file or Config.method
+    if method not in METHODS:
+        raise UserError(f"method: one of {', '.join(METHODS)}; got {method!r}{nearest(method, METHODS)}")
+    return method
+
+
+def _unknown(flag: str, names: Sequence[str], program: str, method: str) -> UserError:
+    """What to say of an option that this program, or this method, does not have."""
+    name = flag.removeprefix("--")
+    if name in OPTIONS:
+        here = f"dupo.{program}" + (
+            f" --method {method}" if program == "train" and method != Config.method else ""
+        )
+        others = [f"dupo.{other}" for other in PROGRAMS if name in PROGRAMS[other].names]
+        others += [
+            "dupo.train" + (f" --method {other}" if other != Config.method else "")
+            for other in METHODS
+            if name in program_named("train", other).names
+        ]
+        return UserError(f"unknown option {flag}: {here} does not have it, only {', '.join(others)}")
+    return UserError(f"unknown option {flag}{did_you_mean(flag.lstrip('-'), ['config', *names], '--')}")
+
+
+def _parser(program: str, method: str) -> argparse.ArgumentParser:
+    about = program_named(program, method)
     examples = "".join(f"\n  python -m dupo.{program} {words}".rstrip() for words in about.examples)
     parser = argparse.ArgumentParser(
         usage=f"python -m dupo.{program} [--config FILE.yaml] [--option value ...]",
@@ -139,21 +180,30 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", metavar="FILE.yaml", help="lines `option: value`; options here win")
     off: dict[str, Any] = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
-    for title, names in BY_GROUP.items():
-        names = [name for name in names if name in about.names]
-        group = parser.add_argument_group(title)
-        for name in names:
-            kind, _ = kind_of(FIELDS[name])
-            metavar = "|".join(FIELDS[name].metadata["choices"]) or _METAVAR[kind]
-            flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
-            group.add_argument(f"--{name}", metavar=metavar, help=_help(name, program), **flag)
-            if kind is bool:
-                group.add_argument(f"--no_{name}", dest=name, **off)
+    groups: dict[str, Any] = {}
+    for name in about.names:
+        group = GROUP_OF[name]
+        if group not in groups:
+            groups[group] = parser.add_argument_group(_TITLES.get(group, group))
+        kind, _ = kind_of(OPTIONS[name])
+        metavar = "|".join(OPTIONS[name].metadata["choices"]) or _METAVAR[kind]
+        flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
+        groups[group].add_argument(f"--{name}", metavar=metavar, help=_help(name, program, method), **flag)
+        if kind is bool:
+            groups[group].add_argument(f"--no_{name}", dest=name, **off)
     return parser
 
 
-def _help(name: str, program: str) -> str:
-    spec, own = FIELDS[name], PROGRAM_DEFAULTS.get(program, {})
-    by_task = [f"; {task}: {show(new[name])}" for task, new in TASK_DEFAULTS.items() if name in new]
-    default = show(own[name]) if name in own else f"{show(spec.default)}{''.join(by_task)}"
-    return f"{spec.metadata['help']} (default: {default})"
+def _help(name: str, program: str, method: str) -> str:
+    spec, changed = OPTIONS[name], PROGRAM_DEFAULTS.get(program, {})
+    if name in changed:
+        default = show(changed[name])
+    else:
+        layers = METHOD_DEFAULTS.get(method, {}) if program == "train" else {}
+        by_task = [
+            f"; {task}: {show(entry.defaults[method][name])}"
+            for task, entry in TASKS.items()
+            if name in entry.defaults.get(method, {})
+        ]
+        default = f"{show(layers.get(name, spec.default))}{''.join(by_task)}"
+    return f"{spec.metadata['help']} (default: {default})".replace("%", "%%")

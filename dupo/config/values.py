@@ -1,18 +1,17 @@
-"""Typed values from the text of YAML files and command lines, and errors that say what was meant.
+"""One option: how a value is declared, read from text, checked and shown.
 
-Knows how a value is read, checked and shown; which options there are stands in `config`.
+A field of a group of options holds its help, choices and bounds as metadata; every reader of an option (the
+command line, YAML files, the constructor) checks by this metadata alone.
 """
 
+import dataclasses
 import math
 import re
 import typing
 from collections.abc import Sequence
 from dataclasses import Field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from dupo.errors import UserError, nearest
 
@@ -21,9 +20,37 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _INT = re.compile(r"[+-]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
 _EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
-_ABOVE_0 = ("reward_lambda", "temperature", "adam_epsilon", "max_grad_norm")
-_BELOW_1 = ("ema_decay", "adam_beta1", "adam_beta2")
-_AT_MOST_1 = ("learning_rate", "solve_threshold")
+
+
+def option(default: Any, help: str, choices: str = "", **bounds: float) -> Any:
+    """A field of a group of options.
+
+    Args:
+        default: None where the option may be left out.
+        help: one line for `--help`; the documentation of the option.
+        choices: the values of a text option, separated by `|`; empty: any text.
+        bounds: any of `at_least`, `above`, `at_most`, `below`.
+    """
+    names = tuple(choices.split("|")) if choices else ()
+    return dataclasses.field(default=default, metadata={"help": help, "choices": names, **bounds})
+
+
+class Options:
+    """Base of the groups: frozen dataclasses that check their fields when they are built.
+
+    Raises:
+        UserError: a value that the option cannot have, by itself or beside the others of its group.
+    """
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(typing.cast(Any, self)):
+            value = getattr(self, spec.name)
+            if value is not None:
+                check(spec, value)
+        self.check_together()
+
+    def check_together(self) -> None:
+        """Raises UserError for options of the group that do not go together."""
 
 
 def coerce(spec: Field[Any], text: str, *, quoted: bool = False) -> Any:
@@ -45,28 +72,39 @@ def coerce(spec: Field[Any], text: str, *, quoted: bool = False) -> Any:
 
 
 def kind_of(spec: Field[Any]) -> tuple[type, bool]:
-    """(int, True) for `int | None`."""
-    options = typing.get_args(spec.type)
-    return (options[0], True) if options else (typing.cast(type, spec.type), False)
+    """The type of an option and whether the option may be None: (int, True) for `int | None`."""
+    members = typing.get_args(spec.type)
+    return (members[0], True) if members else (typing.cast(type, spec.type), False)
 
 
 def check(spec: Field[Any], value: Any) -> None:
-    """Refuses a value that is not None and that the option cannot have, whatever the others are."""
-    name, kind, choices, least = spec.name, kind_of(spec)[0], spec.metadata["choices"], spec.metadata["least"]
+    """Checks one value that is not None by the type, choices and bounds of its field.
+
+    Raises:
+        UserError: the option cannot have that value, whatever the other options are.
+    """
+    name, kind, limits = spec.name, kind_of(spec)[0], spec.metadata
+    choices = limits["choices"]
     if choices and value not in choices:
         raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{nearest(str(value), choices)}")
-    rules = (
-        (value == "", "some text"),
-        (kind is float and not math.isfinite(value), "a finite number"),
-        (kind is int and value < least, f"at least {least}"),
-        (name in _ABOVE_0 and value <= 0, "more than 0"),
-        (kind is float and value < 0, "at least 0"),
-        (name in _BELOW_1 and value >= 1, "less than 1"),
-        (name in _AT_MOST_1 and value > 1, "at most 1"),
-    )
-    for broken, expected in rules:
-        if broken:
-            raise UserError(f"{name}: expected {expected}, got {show(value) or 'none'}")
+    if kind is str or kind is bool:
+        if not isinstance(value, kind) or value == "":
+            raise UserError(
+                f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {show(value) or 'none'}"
+            )
+        return
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+        raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {value!r}")
+    broken = [
+        (not math.isfinite(value), "a finite number"),
+        (value < limits.get("at_least", -math.inf), f"at least {limits.get('at_least')}"),
+        (value <= limits.get("above", -math.inf), f"more than {limits.get('above')}"),
+        (value > limits.get("at_most", math.inf), f"at most {limits.get('at_most')}"),
+        (value >= limits.get("below", math.inf), f"less than {limits.get('below')}"),
+    ]
+    for is_broken, expected in broken:
+        if is_broken:
+            raise UserError(f"{name}: expected {expected}, got {show(value)}")
 
 
 def show(value: Any) -> str:
@@ -79,24 +117,8 @@ def show(value: Any) -> str:
 
 
 def listed(text: str) -> list[str]:
-    """The parts of a comma-separated option, without the blanks around them."""
-    return [part.strip() for part in text.split(",")]
-
-
-def compose(path: str | Path) -> yaml.MappingNode | None:
-    """The top of a YAML file, None if it is empty."""
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "bytes that are not UTF-8")
-        raise UserError(f"{path}: expected a YAML file that can be read, got: {reason}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem, where = getattr(error, "problem", "bad bytes"), f"line {mark.line + 1}: " if mark else ""
-        raise UserError(f"{path}: {where}expected YAML, got an error: {problem}") from None
-    if root is not None and not isinstance(root, yaml.MappingNode):
-        raise UserError(f"{path}: expected lines of `option: value`, got something else")
-    return root
+    """The items of a comma-separated option, without the blanks around them."""
+    return [item.strip() for item in text.split(",")]
 
 
 def underscored(argv: Sequence[str]) -> list[str]:

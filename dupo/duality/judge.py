@@ -1,39 +1,50 @@
-"""Who answers the duals, and how they are asked."""
+"""The judge: the engine that answers duals, and how it is asked."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-import torch
-
-from dupo.config.options import Config
-from dupo.engines.builtin import Sampler
-from dupo.models import load as policy
+from dupo.config.options import DualOptions
+from dupo.duality.reconstruct import Ask
+from dupo.engines.base import Engine, Sampling
 from dupo.records import Completion, Prompt
-from dupo.text.tokenizer import PromptTokenizer, load_tokenizer
 
 
-def ask_duals(sampler: Sampler, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
-    """`dual_samples` answers to every dual prompt."""
-    c = sampler.config
-    return sampler(prompts, c.dual_samples, c.dual_temperature, seed, c.dual_max_completion_length)
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Answers dual prompts.
+
+    Attributes:
+        samples: how many answers each dual prompt gets.
+    """
+
+    engine: Engine
+    samples: int
+    sampling: Sampling
+
+    @classmethod
+    def of(cls, engine: Engine, options: DualOptions, max_completion_length: int) -> "Judge":
+        """An engine that answers duals as the options say.
+
+        Args:
+            max_completion_length: most tokens of an answer where the options name no length of duals.
+        """
+        max_tokens = options.dual_max_completion_length or max_completion_length
+        return cls(engine, options.dual_samples, Sampling(options.dual_temperature, max_tokens))
+
+    def asking(self, seed: int) -> Ask:
+        """A function from dual prompts to samples, with the draws of `seed`."""
+        return lambda prompts: self.engine.sample(prompts, self.samples, self.sampling, seed)
 
 
-def load_sampler(config: Config, device: torch.device, tokenizer: PromptTokenizer | None = None) -> Sampler:
-    """The model and tokenizer that the settings name, end tokens of both known. `tokenizer`: if loaded."""
-    tokenizer = tokenizer or load_tokenizer(config)
-    model = policy.load_model(config, policy.model_config(config, tokenizer), device)
-    tokenizer.eos_ids |= policy.end_tokens(model)
-    return Sampler(model, tokenizer, config)
+def cached(ask: Ask) -> Ask:
+    """A function that gives the same samples to the same dual prompt without asking again."""
+    known: dict[Prompt, list[Completion]] = {}
+
+    def ask_once(prompts: Sequence[Prompt]) -> list[list[Completion]]:
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+        known.update(zip(new, ask(new), strict=True))
+        return [known[prompt] for prompt in prompts]
+
+    return ask_once
 
 
-def another(config: Config, name: str) -> Config:
-    """The same settings for another model, which brings its own tokenizer."""
-    own = dict(tokenizer_name=None, pad_token=None, eos_token=None)
-    return config if name == config.model_name_or_path else replace(config, model_name_or_path=name, **own)
-
-
-def other_model(config: Config, device: torch.device) -> Sampler:
-    """The model that `dual_model` names by its path; no optimizer will touch it."""
-    sampler = load_sampler(another(config, config.dual_model), device)
-    sampler.model.requires_grad_(False)
-    return sampler

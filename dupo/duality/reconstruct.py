@@ -1,65 +1,122 @@
 """The dual task: does an answer, put back into the question, give the question back?
 
-    y --(y, x_k)--> x_u'        d(x_u, x_u') in [0, 1]        DuPO, definition 2 and equation 2
+    y --(y, x_k)--> x_u'        d(x_u, x_u') in [0, 1]        DuPO (arXiv 2508.14460), definition 2 and equation 2
 
-Which model is asked is the caller's choice (`ask`); what the distances are worth is `rewards`' business.
-Each different answer of a problem is asked about once, however many completions gave it.
+Which model answers the duals is not known here (`ask`), nor what a distance is worth (`dupo.rewards`). Each
+different answer of a problem is asked about once, however many completions gave it.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NamedTuple
 
-from dupo.records import Completion, Problem, Prompt, Reconstruction
-from dupo.tasks import Task
+from dupo.records import Completion, Dual, Problem, Prompt, Reconstruction
+from dupo.tasks.base import Task
 
-Ask = Callable[[Sequence[Prompt]], list[list[Completion]]]  # dual prompts -> K samples of each
-Reconstructed = list[dict[str, list[Reconstruction]]]  # per problem: answer -> one entry per dual
+Ask = Callable[[Sequence[Prompt]], list[list[Completion]]]  # dual prompts -> samples of each
+Reconstructions = list[dict[str, list[Reconstruction]]]  # per problem: answer -> one for each dual
+
+
+class DualQuestion(NamedTuple):
+    """One answer of one problem, about to be put through one dual.
+
+    Attributes:
+        problem: index of the problem in its rollout.
+    """
+
+    problem: int
+    answer: str
+    dual: Dual
+    prompt: tuple[str, ...]
 
 
 def reconstruct(
     task: Task, problems: Sequence[Problem], answers: Sequence[Sequence[str | None]], ask: Ask
-) -> Reconstructed:
-    """Puts every different readable answer of every problem through every dual of that problem."""
-    asked = [
-        (p, answer, dual, task.dual_prompt(problem, dual, answer))
-        for p, (problem, group) in enumerate(zip(problems, answers, strict=True))
-        for duals in [task.duals(problem)]
-        for answer in dict.fromkeys(a for a in group if a is not None)
-        for dual in duals
-    ]
-    replies = ask([prompt for *_, prompt in asked])
-    each = [row for row, group in zip(asked, replies, strict=True) for _ in group]
-    texts = [c.text for group in replies for c in group]
-    distances = iter(task.distances([dual for _, _, dual, _ in each], [a for _, a, _, _ in each], texts))
-    found: Reconstructed = [{} for _ in problems]
-    for (p, answer, dual, prompt), group in zip(asked, replies, strict=True):
-        texts, far = [c.text for c in group], [next(distances) for _ in group]
-        made = Reconstruction(dual, "".join(prompt), texts, far, sum(len(c.ids) for c in group))
-        found[p].setdefault(answer, []).append(made)
-    return found
+) -> Reconstructions:
+    """Puts every different readable answer of every problem through every dual of that problem.
+
+    Args:
+        problems: P problems.
+        answers: the answers to each problem; None where none could be read.
+        ask: the model that answers dual prompts.
+    """
+    questions = dual_questions(task, problems, answers)
+    samples = ask([question.prompt for question in questions])
+    distances = sample_distances(task, questions, samples)
+    reconstructions: Reconstructions = [{} for _ in problems]
+    for question, completions, row in zip(questions, samples, distances, strict=True):
+        reconstruction = Reconstruction(
+            question.dual,
+            "".join(question.prompt),
+            [completion.text for completion in completions],
+            row,
+            tokens=sum(len(completion.ids) for completion in completions),
+        )
+        reconstructions[question.problem].setdefault(question.answer, []).append(reconstruction)
+    return reconstructions
 
 
-def dual_figures(answers: Sequence[Sequence[str | None]], found: Reconstructed) -> dict[str, float]:
-    """What a run logs about its duals. `reconstruct_rate` is the mean of 1 - d over all completions, an
-    unreadable answer or dual counting 0; `none_rate` the share of dual samples that could not be read;
-    `cache_hit_rate` the share of readable answers that needed no dual of their own."""
-    samples = [d for group in found for duals in group.values() for r in duals for d in r.distances]
-    readable = sum(a is not None for group in answers for a in group)
-    different = sum(map(len, found))
-    rates = {(p, a): mean_similarity(duals) for p, group in enumerate(found) for a, duals in group.items()}
-    per_completion = [
-        rates.get((p, a), 0.0) for p, group in enumerate(answers) for a in group if a is not None
+def dual_questions(
+    task: Task, problems: Sequence[Problem], answers: Sequence[Sequence[str | None]]
+) -> list[DualQuestion]:
+    """Every different readable answer beside every dual of its problem."""
+    questions = []
+    for index, (problem, group) in enumerate(zip(problems, answers, strict=True)):
+        duals = task.duals(problem)
+        for answer in dict.fromkeys(answer for answer in group if answer is not None):
+            for dual in duals:
+                prompt = task.dual_prompt(problem, dual, answer)
+                questions.append(DualQuestion(index, answer, dual, prompt))
+    return questions
+
+
+def sample_distances(
+    task: Task, questions: Sequence[DualQuestion], samples: Sequence[Sequence[Completion]]
+) -> list[list[float | None]]:
+    """d(x_u, recovered) of every sample of every question; None where nothing could be read."""
+    # The task measures all samples in one call, because a metric may be a model that works in batches.
+    duals, answers, texts = list[Dual](), list[str](), list[str]()
+    for question, completions in zip(questions, samples, strict=True):
+        for completion in completions:
+            duals.append(question.dual)
+            answers.append(question.answer)
+            texts.append(completion.text)
+    distances = iter(task.distances(duals, answers, texts))
+    return [list(islice(distances, len(completions))) for completions in samples]
+
+
+def mean_similarity(reconstructions: Sequence[Reconstruction]) -> float:
+    """Mean of 1 - d over the duals of an answer and their samples; a sample that could not be read counts 0."""
+    distances = [distance for r in reconstructions for distance in r.distances]
+    return sum(0.0 if distance is None else 1 - distance for distance in distances) / len(distances)
+
+
+def dual_metrics(
+    answers: Sequence[Sequence[str | None]], reconstructions: Reconstructions
+) -> dict[str, float]:
+    """Metrics of the duals of a rollout.
+
+    Returns:
+        dual/reconstruct_rate: mean of 1 - d over all completions; an unreadable answer or dual counts 0.
+        dual/none_rate: share of dual samples that could not be read.
+        dual/prompts: number of dual prompts.
+        dual/cache_hit_rate: share of readable answers whose duals another completion had asked already.
+        completions/none_rate: share of completions without a readable answer.
+    """
+    distances = [
+        distance for by_answer in reconstructions for rs in by_answer.values() for r in rs for distance in r.distances
     ]
-    total = sum(map(len, answers))
+    completion_rates = []
+    for by_answer, group in zip(reconstructions, answers, strict=True):
+        rates = {answer: mean_similarity(rs) for answer, rs in by_answer.items()}
+        completion_rates += [rates.get(answer, 0.0) for answer in group if answer is not None]
+    num_completions = sum(map(len, answers))
+    num_readable = len(completion_rates)
+    num_asked = sum(map(len, reconstructions))
     return {
-        "dual/reconstruct_rate": sum(per_completion) / total,
-        "dual/none_rate": sum(d is None for d in samples) / max(1, len(samples)),
-        "dual/prompts": float(sum(len(duals) for group in found for duals in group.values())),
-        "dual/cache_hit_rate": 1 - different / readable if readable else 0.0,
-        "completions/none_rate": 1 - readable / total,
+        "dual/reconstruct_rate": sum(completion_rates) / num_completions,
+        "dual/none_rate": sum(distance is None for distance in distances) / max(1, len(distances)),
+        "dual/prompts": float(sum(len(rs) for by_answer in reconstructions for rs in by_answer.values())),
+        "dual/cache_hit_rate": 1 - num_asked / num_readable if num_readable else 0.0,
+        "completions/none_rate": 1 - num_readable / num_completions,
     }
-
-
-def mean_similarity(duals: Sequence[Reconstruction]) -> float:
-    """Mean of 1 - d over duals and samples; unreadable samples count 0."""
-    values = [0.0 if d is None else 1 - d for r in duals for d in r.distances]
-    return sum(values) / len(values)

@@ -1,185 +1,185 @@
-"""Sampling in batches with a KV cache.
+"""The built-in engine: sampling in batches with a KV cache, in the process that trains.
 
-Every different prompt is read once; its cache is then repeated for each of its completions. The ids and the
-log-probs that were sampled are what training uses later: nothing is decoded and encoded again.
+Every different prompt is read once; the cache of a prompt is then repeated for each of its completions. The
+sampled ids and log-probs are what training uses later: nothing is decoded and encoded again.
+
+Shape letters: B rows (prompts x completions), T time, V vocabulary, K measures of a token.
 """
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from dupo import text
-from dupo.config.options import Config, reward_terms
-from dupo.models.load import Model, computing
-from dupo.records import Completion, Problem, Prompt, Rollout
-from dupo.tasks import Task
+from dupo.engines.base import EngineFeatures, Sampling
+from dupo.models.devices import autocast
+from dupo.models.load import Model
+from dupo.records import Completion, Prompt
 from dupo.text.tokenizer import PromptTokenizer
 
-MEASURED = {"entropy", "self_certainty"}  # rewards that are figures of the sampled distributions
 
+class BuiltinEngine:
+    """Samples from a transformers model; see `dupo.engines.base.Engine`.
 
-@dataclass(frozen=True, slots=True)
-class Sampler:
-    """A model, its tokenizer and the run's settings: prompts in, completions out."""
+    Args:
+        model: sampled from as it is at each call, so a policy in training needs no `load_weights`.
+        dtype: `--dtype`.
+        max_concurrent_sequences: rows that are decoded at once.
+        measure_distributions: measure entropy and self-certainty, at the cost of a pass over the logits each.
+    """
 
-    model: Model
-    tokenizer: PromptTokenizer
-    config: Config
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: PromptTokenizer,
+        *,
+        dtype: str = "auto",
+        max_concurrent_sequences: int = 1024,
+        measure_distributions: bool = False,
+    ) -> None:
+        self.model, self.tokenizer, self.dtype = model, tokenizer, dtype
+        self.max_concurrent_sequences = max_concurrent_sequences
+        self.measure_distributions = measure_distributions
 
     @property
-    def measures(self) -> bool:
-        """Whether entropy and self-certainty of completions are wanted: each costs a pass over the logits."""
-        return any(name in MEASURED for name, _ in reward_terms(self.config))
+    def features(self) -> EngineFeatures:
+        """What the engine can do."""
+        return EngineFeatures(logprobs=True, distributions=self.measure_distributions, new_weights=True)
 
-    def __call__(
-        self,
-        prompts: Sequence[Prompt],
-        n: int,
-        temperature: float,
-        seed: int,
-        max_new_tokens: int | None = None,
-    ) -> list[list[Completion]]:
-        """`n` completions of each prompt. `seed` alone decides the draw; temperature 0 is greedy."""
-        return self.from_ids(self.tokenizer.encode(prompts), n, temperature, seed, max_new_tokens)
+    def load_weights(self, model: Model) -> None:
+        """Samples from `model` from now on."""
+        self.model = model
 
     @torch.no_grad()
-    def from_ids(
-        self,
-        prompts: Sequence[list[int]],
-        n: int,
-        temperature: float,
-        seed: int,
-        max_new_tokens: int | None = None,
+    def sample(
+        self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int
     ) -> list[list[Completion]]:
-        """The same for prompts that are token ids already."""
+        """Draws `n` completions of each prompt; see `Engine.sample`."""
+        prompt_ids = self._ids(prompts)
         generator = torch.Generator(self.model.device).manual_seed(seed)
-        limit = max_new_tokens or self.config.max_completion_length
-        at_once = max(1, self.config.max_concurrent_sequences // n)
-        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        found: dict[int, list[Completion]] = {}
-        for start in range(0, len(prompts), at_once):
-            chosen = by_length[start : start + at_once]
-            with computing(self.model, self.config):
-                decoding = _Decoding(self, [prompts[i] for i in chosen], n, temperature)
-                ids, figures = decoding.run(limit, generator)
-            completions = self._completions(ids, figures, limit)
-            found.update((i, completions[k * n : (k + 1) * n]) for k, i in enumerate(chosen))
-        return [found[i] for i in range(len(prompts))]
+        prompts_at_once = max(1, self.max_concurrent_sequences // n)
+        # Prompts of similar length share a batch, so that few rows are padding.
+        by_length = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
+        groups: dict[int, list[Completion]] = {}
+        for start in range(0, len(prompt_ids), prompts_at_once):
+            indices = by_length[start : start + prompts_at_once]
+            with autocast(self.model.device, self.dtype):
+                decoding = _Decoding(self, [prompt_ids[i] for i in indices], n, sampling)
+                ids_BT, measures_BKT = decoding.run(generator)
+            completions = self._completions(ids_BT, measures_BKT, sampling.max_tokens)
+            groups |= {i: completions[k * n : (k + 1) * n] for k, i in enumerate(indices)}
+        return [groups[i] for i in range(len(prompt_ids))]
 
-    def _completions(self, ids: Tensor, figures: Tensor, limit: int) -> list[Completion]:
-        """Cuts each row of `ids` (B, T), and of `figures` (B, K, T), after its first end token."""
-        rows: list[tuple[list[int], list[list[float]], bool]] = []
-        for row_ids, row_figures in zip(ids.tolist(), figures.tolist(), strict=True):
-            end = next((t for t, i in enumerate(row_ids) if i in self.tokenizer.eos_ids), None)
-            length = limit if end is None else end + 1
-            rows.append((row_ids[:length], [values[:length] for values in row_figures], end is None))
-        texts = self.tokenizer.decode([row[0] for row in rows])
-        return [
-            Completion(i, logprobs, text, cut, *map(fmean, measured))
-            for (i, (logprobs, *measured), cut), text in zip(rows, texts, strict=True)
-        ]
+    def _ids(self, prompts: Sequence[Prompt] | Sequence[list[int]]) -> list[list[int]]:
+        if prompts and isinstance(prompts[0], list):
+            return cast(list[list[int]], list(prompts))
+        return self.tokenizer.encode(cast(Sequence[Prompt], prompts))
+
+    def _completions(self, ids_BT: Tensor, measures_BKT: Tensor, max_tokens: int) -> list[Completion]:
+        """Cuts each row after its first end token."""
+        ids_BT, measures_BKT = ids_BT.cpu(), measures_BKT.cpu()
+        is_end_BT = torch.isin(ids_BT, torch.tensor(sorted(self.tokenizer.eos_ids)))
+        ended_B = is_end_BT.any(-1).tolist()
+        # argmax of a row without an end token is 0: the row is cut by the limit instead.
+        lengths_B = (is_end_BT.int().argmax(-1) + 1).tolist()
+        lengths_B = [length if ended else max_tokens for length, ended in zip(lengths_B, ended_B, strict=True)]
+        # A clone holds the tokens of one completion alone; a view would keep the whole padded batch alive.
+        rows = [row[:length].clone() for row, length in zip(ids_BT, lengths_B, strict=True)]
+        texts = self.tokenizer.decode([row.tolist() for row in rows])
+        completions = []
+        for ids, measures_KT, length, ended, content in zip(
+            rows, measures_BKT, lengths_B, ended_B, texts, strict=True
+        ):
+            logprobs, *distribution_measures = measures_KT[:, :length]
+            means = [float(measure.double().mean()) for measure in distribution_measures]
+            completions.append(Completion(ids, logprobs.clone(), content, not ended, *means))
+        return completions
 
 
 class _Decoding:
-    """One batch: B = prompts x n rows, all advancing one token a step until each has met an end token."""
+    """One batch of B = prompts x n rows, all advancing one token a step until each has met an end token."""
 
-    def __init__(self, sampler: Sampler, prompts: list[list[int]], n: int, temperature: float) -> None:
-        self.model, self.temperature, self.measures = sampler.model, temperature, sampler.measures
-        self.pad_id = sampler.tokenizer.pad_id
-        self.eos_ids = torch.tensor(sorted(sampler.tokenizer.eos_ids), device=self.model.device)
-        ids, mask, positions, _ = text.padded(text.Ids.of(prompts), pad_id=self.pad_id)
-        self.mask, self.positions = (torch.as_tensor(x, device=self.model.device) for x in (mask, positions))
+    def __init__(self, engine: BuiltinEngine, prompts: list[list[int]], n: int, sampling: Sampling) -> None:
+        self.model, self.sampling, self.measures = engine.model, sampling, engine.measure_distributions
+        self.pad_id = engine.tokenizer.pad_id
+        self.eos_ids = torch.tensor(sorted(engine.tokenizer.eos_ids), device=self.model.device)
+        padded = text.padded(text.Ids.of(prompts), pad_id=self.pad_id)
+        self.mask_BT = torch.as_tensor(padded.attention_mask, device=self.model.device)
+        self.positions_BT = torch.as_tensor(padded.position_ids, device=self.model.device)
         self.cache: Any = DynamicCache(config=self.model.config)
-        logits = self._forward(torch.as_tensor(ids, device=self.model.device))
+        logits_BV = self._forward(torch.as_tensor(padded.input_ids, device=self.model.device))
         if n > 1:
             self.cache.batch_repeat_interleave(n)
-            self.mask, self.positions, logits = (
-                x.repeat_interleave(n, 0) for x in (self.mask, self.positions, logits)
-            )
-        self.positions = self.positions[:, -1:]
-        self.logits = logits
+            self.mask_BT = self.mask_BT.repeat_interleave(n, 0)
+            self.positions_BT = self.positions_BT.repeat_interleave(n, 0)
+            logits_BV = logits_BV.repeat_interleave(n, 0)
+        self.positions_BT = self.positions_BT[:, -1:]
+        self.logits_BV = logits_BV
 
-    def _forward(self, ids: Tensor) -> Tensor:
-        """Next-token logits (B, V) after `ids` (B, T), which join the cache."""
+    def _forward(self, ids_BT: Tensor) -> Tensor:
+        """Next-token logits (B, V) after `ids_BT`, which join the cache."""
         return self.model(
-            input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=self.positions,
+            input_ids=ids_BT,
+            attention_mask=self.mask_BT,
+            position_ids=self.positions_BT,
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
 
-    def run(self, limit: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Sampled ids (B, T), T <= limit, and the figures of each (B, K, T): its log-prob, and if measured
-        the entropy and self-certainty of its distribution. After its end token a row is padding.
+    def run(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Decodes until every row has ended.
 
-        Rows that are done leave the batch once they are half of it."""
-        rows = torch.arange(len(self.logits), device=self.logits.device)
-        ids = self.logits.new_full((len(rows), limit), self.pad_id, dtype=torch.int64)
-        figures = self.logits.new_zeros((len(rows), 3 if self.measures else 1, limit), dtype=torch.float32)
+        Returns:
+            Sampled ids (B, T) int64, T at most `max_tokens`; and (B, K, T) fp32: log-prob of each id and, if
+            measured, entropy and self-certainty of its distribution. After its end token a row is padding.
+        """
+        limit, device = self.sampling.max_tokens, self.logits_BV.device
+        rows = torch.arange(len(self.logits_BV), device=device)
+        ids_BT = torch.full((len(rows), limit), self.pad_id, device=device)
+        measures_BKT = torch.zeros((len(rows), 3 if self.measures else 1, limit), device=device)
         running = torch.ones_like(rows, dtype=torch.bool)
         for t in range(limit):
-            chosen, chosen_figures = self._choose(generator)
-            ids[rows[running], t] = chosen[running]
-            figures[rows[running], :, t] = chosen_figures[running]
-            running &= ~torch.isin(chosen, self.eos_ids)
-            left = int(running.sum())
-            if left == 0 or t == limit - 1:
-                return ids[:, : t + 1], figures[:, :, : t + 1]
-            if left <= len(running) // 2:
-                keep = running.nonzero()[:, 0]
-                self.cache.batch_select_indices(keep)
-                rows, chosen, running = rows[keep], chosen[keep], running[keep]
-                self.mask, self.positions = self.mask[keep], self.positions[keep]
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(rows), 1)], -1)
-            self.positions = self.positions + 1
-            self.logits = self._forward(chosen[:, None])
-        raise AssertionError("unreachable: limit is at least 1")
+            next_ids, next_measures = self._choose(generator)
+            ids_BT[rows[running], t] = next_ids[running]
+            measures_BKT[rows[running], :, t] = next_measures[running]
+            running &= ~torch.isin(next_ids, self.eos_ids)
+            num_running = int(running.sum())
+            if num_running == 0 or t == limit - 1:
+                return ids_BT[:, : t + 1], measures_BKT[:, :, : t + 1]
+            # Ended rows leave once they are half of the batch: leaving costs a copy of the cache.
+            if num_running <= len(running) // 2:
+                stay = running.nonzero()[:, 0]
+                self.cache.batch_select_indices(stay)
+                rows, next_ids, running = rows[stay], next_ids[stay], running[stay]
+                self.mask_BT, self.positions_BT = self.mask_BT[stay], self.positions_BT[stay]
+            self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones(len(rows), 1)], -1)
+            self.positions_BT = self.positions_BT + 1
+            self.logits_BV = self._forward(next_ids[:, None])
+        raise AssertionError("unreachable: max_tokens is at least 1")
 
     def _choose(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Next ids (B,) and their figures (B, K) under the distribution they are drawn from."""
-        greedy = self.temperature == 0
-        logprobs = (self.logits.float() / (1.0 if greedy else self.temperature)).log_softmax(-1)
-        if not torch.isfinite(logprobs.amax(-1)).all():
+        """Next ids (B,) and their measures (B, K) under the distribution they are drawn from."""
+        greedy = self.sampling.temperature == 0
+        temperature = 1.0 if greedy else self.sampling.temperature
+        logprobs_BV = (self.logits_BV.float() / temperature).log_softmax(-1)
+        if not torch.isfinite(logprobs_BV.amax(-1)).all():
             raise FloatingPointError("the model's logits are not finite")
         if greedy:
-            chosen = logprobs.argmax(-1)
+            next_ids = logprobs_BV.argmax(-1)
         else:  # inverse CDF: one random number a row, where torch.multinomial draws one per vocabulary entry
-            cdf = logprobs.double().exp().cumsum(-1)
-            uniform = torch.rand(len(cdf), 1, dtype=cdf.dtype, device=cdf.device, generator=generator)
-            chosen = torch.searchsorted(cdf, uniform * cdf[:, -1:], right=True)[:, 0].clamp(
-                max=cdf.shape[-1] - 1
-            )
-        figures = logprobs.gather(-1, chosen[:, None])
+            cdf_BV = logprobs_BV.double().exp().cumsum(-1)
+            uniform = torch.rand(len(cdf_BV), 1, dtype=cdf_BV.dtype, device=cdf_BV.device, generator=generator)
+            next_ids = torch.searchsorted(cdf_BV, uniform * cdf_BV[:, -1:], right=True)[:, 0]
+            next_ids = next_ids.clamp(max=cdf_BV.shape[-1] - 1)
+        measures = logprobs_BV.gather(-1, next_ids[:, None])
         if self.measures:
-            possible = logprobs.isfinite()  # a masked logit has no part in either
-            known, count = logprobs.where(possible, 0.0), possible.sum(-1, keepdim=True)
-            entropy = -(logprobs.exp() * known).sum(-1, keepdim=True)
-            certainty = -known.sum(-1, keepdim=True) / count - count.log()
-            figures = torch.cat([figures, entropy, certainty], -1)
-        return chosen, figures
-
-
-def sample_answers(
-    sampler: Sampler, task: Task, problems: list[Problem], n: int, temperature: float, seed: int
-) -> Rollout:
-    """The primal task: `n` answers to each problem."""
-    prompt_ids = sampler.tokenizer.encode([task.prompt(p) for p in problems])
-    completions = sampler.from_ids(prompt_ids, n, temperature, seed)
-    answers = [
-        [task.answer(p, c.text) for c in group] for p, group in zip(problems, completions, strict=True)
-    ]
-    return Rollout(problems, prompt_ids, completions, answers)
-
-
-def draw(seed: int, purpose: str, index: int) -> int:
-    """A seed that depends on nothing but the run's seed, the purpose and the index."""
-    text = f"{seed} {purpose} {index}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
+            possible_BV = logprobs_BV.isfinite()  # a masked logit has no share in entropy and certainty
+            finite_BV, count = logprobs_BV.where(possible_BV, 0.0), possible_BV.sum(-1, keepdim=True)
+            entropy = -(logprobs_BV.exp() * finite_BV).sum(-1, keepdim=True)
+            certainty = -finite_BV.sum(-1, keepdim=True) / count - count.log()
+            measures = torch.cat([measures, entropy, certainty], -1)
+        return next_ids, measures

@@ -1,4 +1,7 @@
-"""From a rollout to packed tensors: mini-batches (one optimizer step each), micro-batches (one pass each)."""
+"""From a rollout to packed tensors: mini-batches (one optimizer step each), micro-batches (one pass each).
+
+Shape letters: P problems, G completions of each, N tokens of a micro-batch, M sampled tokens among them.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,38 +10,54 @@ import torch
 from torch import Tensor
 
 from dupo import text
-from dupo.config.options import Config
 from dupo.records import Batch, Rollout, Trajectory
 
 
-def mini_batches(rollout: Rollout, advantages: Tensor, config: Config) -> list[list[Trajectory]]:
-    """The completions of a rollout and their advantages (P, G), cut into one list for each optimizer step."""
-    rows = zip(rollout.problems, rollout.prompt_ids, rollout.completions, advantages.tolist(), strict=True)
-    masks = config.mask_truncated_completions
-    flat = [
-        Trajectory(prompt_ids, c.ids, c.logprobs, advantage, None, problem.id, c.truncated and masks)
-        for problem, prompt_ids, group, row in rows
-        for c, advantage in zip(group, row, strict=True)
+def trajectories_of(rollout: Rollout, advantages_PG: Tensor, *, mask_truncated: bool) -> list[Trajectory]:
+    """The completions of a rollout with their advantages, problem by problem.
+
+    Args:
+        mask_truncated: leave completions without an end token out of the loss.
+    """
+    return [
+        Trajectory(
+            prompt_ids,
+            completion.ids,
+            completion.logprobs,
+            advantage,
+            problem=problem.id,
+            masked=completion.truncated and mask_truncated,
+        )
+        for problem, prompt_ids, completions, advantages in zip(
+            rollout.problems, rollout.prompt_ids, rollout.completions, advantages_PG.tolist(), strict=True
+        )
+        for completion, advantage in zip(completions, advantages, strict=True)
     ]
-    size = config.train_batch_size or len(flat)
-    return [flat[start : start + size] for start in range(0, len(flat), size)]
+
+
+def mini_batches(trajectories: list[Trajectory], size: int | None) -> list[list[Trajectory]]:
+    """Cuts the trajectories into lists of `size` (None: one list), one for each optimizer step."""
+    size = size or len(trajectories)
+    return [trajectories[start : start + size] for start in range(0, len(trajectories), size)]
 
 
 def micro_batches(
-    trajectories: Sequence[Trajectory], config: Config, device: torch.device
+    trajectories: Sequence[Trajectory], token_budget: int, device: torch.device
 ) -> Iterator[tuple[list[int], Batch]]:
     """Packed batches of at most `token_budget` tokens, each with the indices of its trajectories."""
     lengths = [len(t.prompt_ids) + len(t.completion_ids) for t in trajectories]
-    for chosen in text.pack(lengths, config.token_budget):
-        yield chosen.tolist(), make_batch([trajectories[i] for i in chosen], device)
+    for packed_indices in text.pack(lengths, token_budget):
+        indices = packed_indices.tolist()
+        yield indices, make_batch([trajectories[i] for i in indices], device)
 
 
 def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batch:
     """Packs prompts and completions end to end; see `Batch`."""
     prompts = text.Ids.of([t.prompt_ids for t in trajectories])
-    completions = text.Ids.of([t.completion_ids for t in trajectories])
+    completions = text.Ids.of([t.completion_ids.numpy() for t in trajectories])
     packed = text.packed(prompts, completions)
-    reference = [x for t in trajectories for x in t.ref_logprobs or ()]
+    advantages = [torch.full((len(t.completion_ids),), t.advantage) for t in trajectories]
+    ref_logprobs = [t.ref_logprobs for t in trajectories if t.ref_logprobs is not None]
 
     def put(values: object, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
@@ -47,12 +66,54 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
         input_ids=put(packed.input_ids, torch.int64),
         position_ids=put(packed.position_ids, torch.int64),
         cu_seqlens=put(packed.cu_seqlens, torch.int32),
-        owner=put(packed.owner, torch.int32),
         max_seqlen=packed.max_seqlen,
-        loss_rows=put(np.flatnonzero(packed.loss_mask) - 1, torch.int64),  # row r predicts token r + 1
+        # Row r of the hidden states predicts token r + 1.
+        loss_rows=put(np.flatnonzero(packed.loss_mask) - 1, torch.int64),
         targets=put(completions.ids, torch.int64),
         completion_cu_seqlens=put(completions.cu_seqlens, torch.int32),
-        old_logprobs=put([x for t in trajectories for x in t.logprobs], torch.float32),
-        advantages=put([t.advantage for t in trajectories for _ in t.completion_ids], torch.float32),
-        ref_logprobs=put(reference, torch.float32) if reference else None,
+        old_logprobs=put(torch.cat([t.logprobs for t in trajectories]), torch.float32),
+        advantages=put(torch.cat(advantages), torch.float32),
+        ref_logprobs=put(torch.cat(ref_logprobs), torch.float32) if ref_logprobs else None,
     )
+
+
+def trajectories_to_state(trajectories: Sequence[Trajectory]) -> dict[str, object]:
+    """A few flat tensors and lists that a checkpoint can hold; `trajectories_from_state` reads them."""
+    has_reference = bool(trajectories) and trajectories[0].ref_logprobs is not None
+    empty = torch.zeros(0)
+    return {
+        "prompt_ids": torch.tensor([i for t in trajectories for i in t.prompt_ids], dtype=torch.int64),
+        "prompt_lengths": [len(t.prompt_ids) for t in trajectories],
+        "completion_ids": torch.cat([empty.long(), *(t.completion_ids for t in trajectories)]),
+        "completion_lengths": [len(t.completion_ids) for t in trajectories],
+        "logprobs": torch.cat([empty, *(t.logprobs for t in trajectories)]),
+        "ref_logprobs": torch.cat([t.ref_logprobs for t in trajectories if t.ref_logprobs is not None])
+        if has_reference
+        else None,
+        "advantages": [t.advantage for t in trajectories],
+        "problems": [t.problem for t in trajectories],
+        "masked": [t.masked for t in trajectories],
+    }
+
+
+def trajectories_from_state(state: dict[str, object]) -> list[Trajectory]:
+    """The trajectories of `trajectories_to_state`, bit for bit."""
+    tensors: dict[str, Tensor] = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    columns: dict[str, list] = {k: v for k, v in state.items() if isinstance(v, list)}
+    lengths = columns["completion_lengths"]
+    ref_logprobs: Sequence[Tensor | None] = [None] * len(lengths)
+    if "ref_logprobs" in tensors:
+        ref_logprobs = tensors["ref_logprobs"].split(lengths)
+    return [
+        Trajectory(prompt.tolist(), ids, logprobs, advantage, reference, problem, masked)
+        for prompt, ids, logprobs, advantage, reference, problem, masked in zip(
+            tensors["prompt_ids"].split(columns["prompt_lengths"]),
+            tensors["completion_ids"].split(lengths),
+            tensors["logprobs"].split(lengths),
+            columns["advantages"],
+            ref_logprobs,
+            columns["problems"],
+            columns["masked"],
+            strict=True,
+        )
+    ]

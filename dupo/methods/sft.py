@@ -1,121 +1,156 @@
-"""The supervised warm-up of a built-in task: it stands in for pre-training.
+"""Supervised fine-tuning: raise the probability of given completions (`--method sft`).
 
-The tiny model starts from random weights, and a policy that never answers right has nothing to learn from.
-So it is first shown labelled examples of both formats until about half of its answers are right. These
-labels come from problems that neither RL nor the evaluation ever sees, and their number is reported.
-Everything after this is without labels.
+    L = - mean over completion tokens of  log p(token | prompt, tokens before)
+
+Prompts get no loss. Examples come from a file with the columns prompt and completion, or from the lessons of a
+built-in task.
 """
 
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from dupo.config.options import Config
-from dupo.engines.builtin import Sampler
-from dupo.evaluation.held_out import accuracy
-from dupo.learning.batches import make_batch
-from dupo.learning.step import batch_logprobs
-from dupo.models.load import Model, blend, frozen_copy
-from dupo.records import Problem, Trajectory
-from dupo.storage.run_folder import write_atomic
-from dupo.tasks import LESSONS, Task
+from dupo.config.config import Config
+from dupo.data.examples import Example, read_examples
+from dupo.duality.length_check import check_prompt
+from dupo.engines.builtin import BuiltinEngine
+from dupo.errors import UserError
+from dupo.evaluation.held_out import held_out_metrics
+from dupo.learning.logprobs import Compute
+from dupo.learning.optimizer import make_optimizer
+from dupo.learning.order import EpochOrder
+from dupo.learning.packed_check import check_packed
+from dupo.learning.step import optimizer_step
+from dupo.learning.supervised import supervised_gradient, supervised_loss
+from dupo.methods.base import Method
+from dupo.models.load import end_tokens, load_model, model_config
+from dupo.models.tokenizers import load_tokenizer
+from dupo.records import StepBatch, Trajectory
+from dupo.tasks import make_task
+from dupo.tasks.base import Lessons, Task
 from dupo.text.tokenizer import PromptTokenizer
 
-# Settings of the trial that worked on every seed (dev/LOG.md). The dual gets most of the examples: it must be
-# better than the primal when RL starts, or its verdicts are noise.
-LEARNING_RATE, BETAS, RISE, BATCH, DUAL_SHARE, EMA = 1e-3, (0.9, 0.98), 50, 64, 0.9, 0.98
-CHECK_EVERY, NOTE_EVERY, PRIMAL_GOAL, DUAL_GOAL, MAX_STEPS = 25, 100, 0.45, 0.75, 3000
+DUAL_SHARE = 0.9  # of the lessons: the judge must be better than the policy, or its verdicts are noise
 
 
-@dataclass
-class WarmUp:
-    """Supervised training that can be continued; its result is `average`, a moving average of the weights."""
+class Examples(Protocol):
+    """Where examples come from; what `take` gives depends on the place alone."""
 
-    model: Model
-    tokenizer: PromptTokenizer
-    config: Config
-    task: Task
-    labels: int = 0
-    steps: int = 0
-    average: Model = field(init=False)
+    def take(self, start: int, count: int) -> list[Example]:
+        """The `count` examples from place `start` on."""
+        ...
 
-    def __post_init__(self) -> None:
-        self.average = frozen_copy(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), LEARNING_RATE, betas=BETAS, weight_decay=0.0
-        )
-        lessons = LESSONS[self.config.task]
-        self.examples: Iterator[tuple[str, str]] = lessons.examples(self.config.seed, DUAL_SHARE)
-        self.dev = lessons.dev()
 
-    def step(self) -> None:
-        """One optimizer step on one labelled batch."""
-        pairs = list(islice(self.examples, BATCH))
-        prompts = self.tokenizer.encode([p for p, _ in pairs])
-        targets = self.tokenizer.encode([c for _, c in pairs])
-        end = min(self.tokenizer.eos_ids)
-        rows = [
-            Trajectory(p, [*c, end], [0.0] * (len(c) + 1), 0.0) for p, c in zip(prompts, targets, strict=True)
+class ListedExamples:
+    """Examples of a file, every one once per epoch."""
+
+    def __init__(self, examples: Sequence[Example], seed: int) -> None:
+        self.examples, self.order = examples, EpochOrder(seed, len(examples))
+
+    def take(self, start: int, count: int) -> list[Example]:
+        """See `Examples`."""
+        return self.order.take(self.examples, start, count)
+
+
+class LessonExamples:
+    """Examples of the lessons of a built-in task, new ones for ever."""
+
+    def __init__(self, lessons: Lessons, seed: int) -> None:
+        self.lessons, self.seed = lessons, seed
+        self._stream: Iterator[tuple[str, str]] = iter(())
+        self._next = -1
+
+    def take(self, start: int, count: int) -> list[Example]:
+        """See `Examples`. Asking in order costs nothing; any other place starts the stream again."""
+        if start != self._next:
+            self._stream = islice(self.lessons.examples(self.seed, DUAL_SHARE), start, None)
+        self._next = start + count
+        return [Example("lesson", prompt, completion) for prompt, completion in islice(self._stream, count)]
+
+
+def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> list[Trajectory]:
+    """Token ids of each example: the prompt in its chat template, the completion with an end token."""
+    prompts = tokenizer.encode([example.prompt for example in examples])
+    completions = tokenizer.encode_completions([example.completion for example in examples])
+    return [
+        Trajectory(prompt, torch.tensor(ids), torch.zeros(len(ids)), 0.0, problem=example.id)
+        for example, prompt, ids in zip(examples, prompts, completions, strict=True)
+    ]
+
+
+class SFT(Method):
+    """Supervised fine-tuning on prompt/completion pairs; see `dupo.methods.base.Method`.
+
+    Args:
+        task: the task whose lessons are the examples, where it is made already.
+    """
+
+    def __init__(self, config: Config, task: Task | None = None) -> None:
+        super().__init__(config)
+        dataset, vocabulary = config.task.dataset, None
+        if dataset is None:
+            self.task = task or make_task(config.task, self.seed)
+            if self.task.lessons is None:
+                raise UserError("dataset: --method sft needs --dataset FILE with columns prompt and completion")
+            self.examples: Examples = LessonExamples(self.task.lessons, self.seed)
+            held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
+            self.notes, vocabulary, self.headline = self.task.notes, self.task.lessons.vocabulary, self.task.headline
+        else:
+            self.task = None
+            train, held_out = read_examples(dataset, config.task.eval_dataset, config.task.eval_size)
+            self.examples = ListedExamples(train, self.seed)
+            self.notes = [f"{len(train):,} examples to train on, {len(held_out):,} held out"]
+        self.tokenizer = load_tokenizer(config.model, vocabulary)
+        self.shape = model_config(config.model, self.tokenizer)
+        self.held_out, self.num_held_out = encode_examples(self.tokenizer, held_out), len(held_out)
+        self.compute = Compute(1.0, config.model.dtype, config.optimizer.token_budget)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Rows of the start-up table."""
+        c = self.config
+        steps = f"{c.optimizer.max_steps} optimizer steps of {c.optimizer.train_batch_size} examples"
+        return [
+            ("model", f"{c.model.model_name_or_path} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
+            ("data", "; ".join(self.notes)),
+            ("loss", "mean negative log-prob of completion tokens; prompts have no loss"),
+            ("steps", f"{steps}, learning rate {c.optimizer.learning_rate:g}"),
+            ("evaluation", f"loss on {self.num_held_out:,} held-out examples, every {c.run.eval_steps} steps"),
         ]
-        logprobs, _ = batch_logprobs(self.model, make_batch(rows, self.model.device), self.config)
-        self.optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (self.steps + 1) / RISE)
-        self.optimizer.zero_grad(set_to_none=True)
-        (-logprobs.mean()).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        blend(self.average, self.model, EMA)
-        self.steps += 1
-        self.labels += BATCH
 
-    def primal(self) -> float:
-        """Greedy accuracy of the average on the dev set."""
-        sampler = Sampler(self.average, self.tokenizer, self.config)
-        return accuracy(sampler, self.task, self.dev)["accuracy"]
+    def load(self) -> None:
+        """Loads the weights."""
+        self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        self.tokenizer.eos_ids |= end_tokens(self.model)
+        check_packed(self.model, self.compute)
+        self.engine = BuiltinEngine(self.model, self.tokenizer, dtype=self.config.model.dtype)
 
-    def dual(self) -> float:
-        """The same of its duals, given the right answers: takes longer, as a problem has several."""
-        sampler, task = Sampler(self.average, self.tokenizer, self.config), self.task
-        asked = [(p, d) for p in self.dev for d in task.duals(p)]
-        replies = sampler([task.dual_prompt(p, d, gold(p)) for p, d in asked], 1, 0.0, seed=0)
-        rows = [(d, gold(p), c[0].text) for (p, d), c in zip(asked, replies, strict=True)]
-        distances = task.distances(*(list(column) for column in zip(*rows, strict=True)))
-        return distances.count(0.0) / len(asked)
+    def start(self) -> None:
+        """Makes the optimizer."""
+        self.optimizer = make_optimizer(self.model, self.config.optimizer)
 
-    def run(self, note: Callable[[str], None], stopped: Callable[[], bool]) -> bool:
-        """Trains until both goals are met, or `MAX_STEPS`; False if `stopped` said so first. `note` is told
-        both accuracies now and then."""
-        while self.steps < MAX_STEPS:
-            if stopped():
-                return False
-            self.step()
-            if self.steps % CHECK_EVERY == 0:
-                primal, noted = self.primal(), self.steps % NOTE_EVERY == 0
-                dual = self.dual() if noted or primal >= PRIMAL_GOAL else 0.0
-                if noted:
-                    note(f"warm-up step {self.steps}: primal {primal:.2f}, dual {dual:.2f} right")
-                if primal >= PRIMAL_GOAL and dual >= DUAL_GOAL:
-                    break
-        return True
+    def next_batch(self, step: int) -> StepBatch:
+        """The examples of one step."""
+        size = self.config.optimizer.train_batch_size or 1
+        examples = self.examples.take(step * size, size)
+        return StepBatch(encode_examples(self.tokenizer, examples), {}, [])
 
-    def save(self, file: Path) -> None:
-        """Everything that the next step depends on."""
-        states = [part.state_dict() for part in (self.model, self.average, self.optimizer)]
-        buffer = io.BytesIO()
-        torch.save([self.steps, self.labels, *states], buffer)
-        write_atomic(file, buffer.getvalue())
+    def update(self, batch: StepBatch, step: int) -> dict[str, float]:
+        """One optimizer step on the examples of the batch."""
 
-    def load(self, file: Path) -> None:
-        """Goes on from `save`, as if never stopped."""
-        self.steps, self.labels, *states = torch.load(file, map_location="cpu", weights_only=True)
-        for part, state in zip((self.model, self.average, self.optimizer), states, strict=True):
-            part.load_state_dict(state)
-        self.examples = islice(self.examples, self.labels, None)
+        def accumulate_gradient(model):
+            return supervised_gradient(model, batch.trajectories, self.compute)
 
+        options = self.config.optimizer
+        return optimizer_step(self.model, self.optimizer, accumulate_gradient, options, step, self.seed)
 
-def gold(problem: Problem) -> str:
-    assert problem.gold is not None
-    return problem.gold
+    def evaluate(self) -> dict[str, float]:
+        """`loss` on the held-out examples, nats per token; for a built-in task also the metrics of its answers."""
+        if not self.held_out:
+            return {}
+        metrics = {"loss": supervised_loss(self.model, self.held_out, self.compute)}
+        if self.task is not None:
+            max_tokens = self.config.rollout.max_completion_length
+            metrics = held_out_metrics(self.engine, self.task, self.task.held_out, max_tokens) | metrics
+        return metrics

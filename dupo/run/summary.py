@@ -1,41 +1,73 @@
-"""After a run: summary.json, and the before/after table."""
+"""What a training run measures over its whole length: summary.json, and the before/after table."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dupo.config.options import Config
-from dupo.config.values import listed
-from dupo.storage.run_folder import signature_line
-from dupo.tasks import LESSONS
+from dupo.config.config import Config
+from dupo.config.options import RewardOptions
+from dupo.storage.signature import signature_line
 from dupo.views.terminal import Display
+
+LOWER_IS_BETTER = {"loss"}
+
+
+@dataclass
+class TrainingRecord:
+    """What a checkpoint must hold so that a resumed run can still write its summary.
+
+    Attributes:
+        evals: (step, held-out metrics) of every evaluation.
+        facts: what the method measured before the first step.
+        seconds: spent before this start of the program.
+    """
+
+    evals: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "TrainingRecord":
+        """The record of a checkpoint."""
+        return cls([(step, metrics) for step, metrics in state["evals"]], state["facts"], state["seconds"])
 
 
 def summarise(
-    config: Config, state: dict[str, Any], step: int, seconds: float, made_by: dict[str, str]
+    config: Config, record: TrainingRecord, step: int, seconds: float, made_by: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What summary.json holds. `state` is the session's: `evals` as [step, figures] pairs, and the rest."""
-    figures: dict[str, Any] = {"eval/problems": state["problems"]}
-    for name in state["evals"][0][1]:
-        values = [found[name] for _, found in state["evals"]]
-        figures[f"eval/{name}_before"], figures[f"eval/{name}_after"] = values[0], values[-1]
-        figures[f"eval/{name}_peak"] = max(values)
+    """What summary.json holds.
+
+    Args:
+        step: optimizer steps done.
+        seconds: of all starts of the run.
+        made_by: the signature.
+    """
+    metrics: dict[str, Any] = {"eval/problems": record.facts.get("problems", 0)}
+    for name in record.evals[0][1]:
+        values = [evaluation[name] for _, evaluation in record.evals]
+        metrics[f"eval/{name}_before"], metrics[f"eval/{name}_after"] = values[0], values[-1]
+        metrics[f"eval/{name}_peak"] = min(values) if name in LOWER_IS_BETTER else max(values)
+    facts = {name: value for name, value in record.facts.items() if name != "problems"}
     return {
-        **figures,
-        "reward_auc": state["reward_auc"],
+        **metrics,
+        **facts,
         "steps": step,
         "seconds": round(seconds, 1),
-        "seed": config.seed,
-        "task": config.task,
-        "reward": config.reward,
-        "headline": state["headline"],
-        "warmup_labels": state["labels"],
-        "warmup_steps": state["warmup_steps"],
-        "evals": state["evals"],
-        "signature": signature_line(made_by),
+        "seed": config.run.seed,
+        "method": config.method,
+        "task": config.task.task,
+        "reward": config.reward.reward,
+        "evals": [[step, evaluation] for step, evaluation in record.evals],
+        "signature": signature_line(dict(made_by)),
     }
 
 
-def show_result(display: Display, summary: dict[str, Any]) -> None:
-    """The before/after table, the quality of the reward, and where labels were used."""
+def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOptions) -> None:
+    """Shows the before/after table, the quality of the reward, and where labels were used."""
     rows = []
     for name in summary["evals"][0][1]:
         before, after, peak = (summary[f"eval/{name}_{when}"] for when in ("before", "after", "peak"))
@@ -43,15 +75,17 @@ def show_result(display: Display, summary: dict[str, Any]) -> None:
     if rows:
         title = f"{summary['eval/problems']:,} held-out problems, greedy, {summary['seconds']:.0f} s in all"
         display.table(title, ["", "before", "after", "change", "peak"], rows)
-    if summary["reward_auc"] is not None:
+    if summary.get("reward_auc") is not None:
         display.note(
             f"how well the reward told right from wrong before training: AUC {summary['reward_auc']:.3f}"
         )
-    if summary["warmup_labels"]:
-        dev = len(LESSONS[summary["task"]].dev())
-        where = f"{summary['warmup_labels']:,} examples in the supervised warm-up and {dev} to stop it"
-        names = listed(summary["reward"])
-        rl = "and those of the training problems in RL" if "gold" in names else "none in RL"
-        if any("." in name for name in names):
-            rl = "and in RL whatever your reward function read"
-        display.note(f"labels used: {where}, {rl}")
+    if summary.get("teaching_labels"):
+        teaching = f"{summary['teaching_labels']:,} examples in teaching and {summary['teaching_dev_labels']} to stop it"
+        display.note(f"labels used: {teaching}, {labels_in_training(reward)}")
+
+
+def labels_in_training(reward: RewardOptions) -> str:
+    """Which labels the method read after teaching, in words."""
+    if reward.has_user_function:
+        return "and in RL whatever your reward function read"
+    return "and those of the training problems in RL" if reward.needs("gold") else "none in RL"

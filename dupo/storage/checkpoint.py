@@ -8,6 +8,7 @@ A folder is written beside its place, synced, then renamed; `latest` moves last.
 old state or the new one, whenever the writer was killed. No pickled code: safetensors and `weights_only`.
 """
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -65,6 +66,18 @@ def find(run: Path, wanted: str) -> Path | None:
 
 def load_state(folder: Path) -> dict[str, Any]:
     return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+
+
+def save_plain(file: Path, state: dict[str, Any]) -> None:
+    """Writes tensors and plain values into one file, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(file, buffer.getvalue())
+
+
+def load_plain(file: Path) -> dict[str, Any]:
+    """Reads what `save_plain` wrote, onto the CPU."""
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def load_ema(folder: Path, ema: nn.Module) -> None:

@@ -11,10 +11,12 @@ training without labels (4), held-out (1) and dev (1, which stops the warm-up).
 import random
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from dupo.config.options import Config
+from dupo.config.options import TaskOptions
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
+from dupo.tasks.base import Lessons
 from dupo.tasks.generated import belongs, different
 
 OPERAND_DIGITS, RESULT_DIGITS = 3, 4
@@ -23,20 +25,21 @@ SHAPE = re.compile(rf"#(\d{{{OPERAND_DIGITS}}})([+-])(\d{{{OPERAND_DIGITS}}})=")
 
 
 class Arithmetic:
-    """See `dupo.tasks.Task`. `seed` decides which problems are drawn; held-out ones are always the same."""
+    """See `dupo.tasks.base.Task`. `seed` decides which problems are drawn; held-out ones are always the same."""
 
     headline = "accuracy"
     one_answer = True
 
-    def __init__(self, config: Config) -> None:
-        if config.eval_size > MOST_HELD_OUT:
-            raise UserError(f"eval_size: expected at most {MOST_HELD_OUT:,} sums, got {config.eval_size:,}")
-        self.problems = self.train = draw("train", TRAIN_SIZE, config.seed)
-        self.held_out = draw("held_out", config.eval_size, seed=0)
-        self.duals_per_prompt = config.duals_per_prompt
+    def __init__(self, options: TaskOptions, seed: int) -> None:
+        if options.eval_size > MOST_HELD_OUT:
+            raise UserError(f"eval_size: expected at most {MOST_HELD_OUT:,} sums, got {options.eval_size:,}")
+        self.problems = self.train = draw("train", TRAIN_SIZE, seed)
+        self.held_out = draw("held_out", options.eval_size, seed=0)
+        self.lessons = Lessons("0123456789+-=#@?:", labelled_examples, partial(draw, "dev", DEV_SIZE, seed=0))
+        self.duals_per_prompt = options.duals_per_prompt
         self.notes = [
             "three-digit + and -, digits written from the right: #321+654= asks for 123 + 456",
-            f"{TRAIN_SIZE:,} problems to train on, {config.eval_size:,} held out",
+            f"{TRAIN_SIZE:,} problems to train on, {options.eval_size:,} held out",
         ]
 
     def prompt(self, problem: Problem) -> str:

@@ -20,13 +20,15 @@ refuse these answers; `length` and `lines` have nothing to do here.
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
 
-from dupo.config.options import Config
+from dupo.config.options import TaskOptions
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
+from dupo.tasks.base import Lessons
 from dupo.tasks.generated import belongs, different
 from dupo.tasks.translation_gates import gates_of
 
@@ -138,25 +140,26 @@ VOCABULARY = [TO_B, TO_A, END, *sorted(WORDS_A | WORDS_B)]
 
 
 class Conlang:
-    """See `dupo.tasks.Task`. `seed` decides which sentences are drawn; held-out ones are always the same."""
+    """See `dupo.tasks.base.Task`. `seed` decides which sentences are drawn; held-out ones are always the same."""
 
     headline = "accuracy"
     one_answer = True
 
-    def __init__(self, config: Config) -> None:
-        if config.eval_size > MOST_HELD_OUT:
+    def __init__(self, options: TaskOptions, seed: int) -> None:
+        if options.eval_size > MOST_HELD_OUT:
             raise UserError(
-                f"eval_size: expected at most {MOST_HELD_OUT:,} sentences, got {config.eval_size:,}"
+                f"eval_size: expected at most {MOST_HELD_OUT:,} sentences, got {options.eval_size:,}"
             )
-        self.problems = self.train = draw("train", TRAIN_SIZE, config.seed)
-        self.held_out = draw("held_out", config.eval_size, seed=0)
-        self.gates = gates_of(config.gates)
+        self.problems = self.train = draw("train", TRAIN_SIZE, seed)
+        self.held_out = draw("held_out", options.eval_size, seed=0)
+        self.lessons = Lessons(VOCABULARY, labelled_examples, partial(draw, "dev", DEV_SIZE, seed=0))
+        self.gates = gates_of(options.gates)
         # Sentence BLEU as in the translation task; the words are tokens already. A graded distance tells a
         # translation with one wrong word from one with three, so that early groups have something to compare.
         self.bleu = BLEU(effective_order=True, tokenize="none")
         self.notes = [
             "sentences of language A, to be put into language B: miran hulet bosil kavo ana",
-            f"{TRAIN_SIZE:,} sentences to train on, {config.eval_size:,} held out",
+            f"{TRAIN_SIZE:,} sentences to train on, {options.eval_size:,} held out",
             f"gates: {', '.join(sorted(self.gates & {'copy', 'language'})) or 'off, a copy is an answer'}",
         ]
 

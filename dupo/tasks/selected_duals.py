@@ -11,7 +11,7 @@ from dupo.records import Dual, Problem
 KEPT_FILE = "kept.jsonl"  # in the folder of a selection; one dual a line: text, known, unknown, variable
 
 
-class Selected:
+class SelectedDuals:
     """A task that asks kept duals only; problems without one are left out of training.
 
     Held-out problems have all their duals: what is measured there must not depend on the selection.

@@ -17,7 +17,7 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from dupo.config.options import Config
+from dupo.config.options import TaskOptions
 from dupo.data.files import column, columns, make_split, read_jsonl, read_lines, text_at
 from dupo.errors import UserError
 from dupo.plugins import load_function
@@ -65,7 +65,7 @@ Likeness = Callable[[list[str], list[str], list[str]], list[float]]
 
 
 class Translation:
-    """See `dupo.tasks.Task`.
+    """See `dupo.tasks.base.Task`.
 
     Attributes:
         notes: what was read, how likeness is measured and which gates are in force, one line each.
@@ -73,20 +73,18 @@ class Translation:
 
     headline = "chrf"
     one_answer = False
+    lessons = None
 
-    def __init__(self, config: Config) -> None:
-        self.src, self.tgt = config.src, config.tgt
-        if not self.src or not self.tgt or self.src == self.tgt:
-            raise UserError(f"tgt: must be another language than src, got {self.src!r} and {self.tgt!r}")
-        if config.dataset is None:
-            raise UserError("dataset: the translation task needs a folder or a JSON-lines file, got none")
-        self.problems = sentences = read_sentences(config.dataset, self.src, self.tgt)
-        apart = config.eval_dataset and read_sentences(config.eval_dataset, self.src, self.tgt)
+    def __init__(self, options: TaskOptions, seed: int) -> None:
+        self.src, self.tgt = options.src, options.tgt
+        assert options.dataset is not None  # held by `Config`
+        self.problems = sentences = read_sentences(options.dataset, self.src, self.tgt)
+        apart = options.eval_dataset and read_sentences(options.eval_dataset, self.src, self.tgt)
         if apart and all(p.gold is None for p in apart):
-            raise UserError(f"eval_dataset: {config.eval_dataset} has no translations into {self.tgt!r}")
-        self.train, self.held_out = make_split(sentences, apart or None, config.eval_size)
-        self._gates = Gates(gates_of(config.gates), self.src, self.tgt, config.max_length_ratio)
-        self._metric = config.translation_metric
+            raise UserError(f"eval_dataset: {options.eval_dataset} has no translations into {self.tgt!r}")
+        self.train, self.held_out = make_split(sentences, apart or None, options.eval_size)
+        self._gates = Gates(gates_of(options.gates), self.src, self.tgt, options.max_length_ratio)
+        self._metric = options.translation_metric
         self._likeness, measure = likeness(self._metric, self.src)
         self._chrf = CHRF(word_order=2)
         self._bleu = BLEU(tokenize=tokenizer_for(self.tgt))
@@ -95,7 +93,7 @@ class Translation:
             f"likeness of a back-translation: {measure}",
             self._gates.note(),
         ]
-        if not self.held_out and config.eval_size:
+        if not self.held_out and options.eval_size:
             self.notes.append("no held-out sentence with a reference translation: no figure can be given")
 
     def prompt(self, problem: Problem) -> str:

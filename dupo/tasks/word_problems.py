@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from dupo.config.options import Config
+from dupo.config.options import TaskOptions
 from dupo.data.files import column, columns, keyed_hash, make_split, read_jsonl, text_at
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
@@ -52,7 +52,7 @@ Show your steps, then put the value of {variable} inside \\boxed{{}}.""",
 
 
 class WordProblems:
-    """See `dupo.tasks.Task`. Problems with no number to hide are left out of `train`.
+    """See `dupo.tasks.base.Task`. Problems with no number to hide are left out of `train`.
 
     Attributes:
         notes: what was read, one line each, for the start-up table.
@@ -60,24 +60,24 @@ class WordProblems:
 
     headline = "accuracy"
     one_answer = True
+    lessons = None
 
-    def __init__(self, config: Config) -> None:
-        if config.dataset is None:
-            raise UserError("dataset: the word_problems task needs a JSON-lines file, got none")
-        self.seed, self.duals_per_prompt = config.seed, config.duals_per_prompt
-        self.problems = problems = read_problems(config.dataset, config, answers_needed=False)
-        apart = config.eval_dataset and read_problems(config.eval_dataset, config, answers_needed=True)
+    def __init__(self, options: TaskOptions, seed: int) -> None:
+        assert options.dataset is not None  # held by `Config`
+        self.seed, self.duals_per_prompt = seed, options.duals_per_prompt
+        self.problems = problems = read_problems(options.dataset, options, answers_needed=False)
+        apart = options.eval_dataset and read_problems(options.eval_dataset, options, answers_needed=True)
         texts = [p.text for p in problems]
         found = zip(texts, find_numbers(texts), strict=True)
         maskable = {text for text, numbers in found if any(n.skip is None for n in numbers)}
-        train, self.held_out = make_split(problems, apart or None, config.eval_size)
+        train, self.held_out = make_split(problems, apart or None, options.eval_size)
         self.train = [p for p in train if p.text in maskable]
         with_number = sum(p.text in maskable for p in problems)
         self.notes = [
             f"{len(problems):,} problems read; {with_number:,} with a number to mask; "
             f"{len(self.held_out):,} held out"
         ]
-        if not self.held_out and config.eval_size:
+        if not self.held_out and options.eval_size:
             self.notes.append("no held-out problem with a known answer: accuracy cannot be given")
 
     def prompt(self, problem: Problem) -> str:
@@ -113,17 +113,17 @@ class WordProblems:
         return {"accuracy": right / len(problems)}
 
 
-def read_problems(path: str, config: Config, *, answers_needed: bool) -> list[Problem]:
+def read_problems(path: str, options: TaskOptions, *, answers_needed: bool) -> list[Problem]:
     """The problems of a JSON-lines file, gold answers extracted and normalised where it has them.
 
     Raises:
         UserError: the file, or a column that is named or needed, is missing or cannot be read.
     """
     rows = read_jsonl(path)
-    question = column(rows, path, config.question_column, QUESTION_COLUMNS, "question_column")
+    question = column(rows, path, options.question_column, QUESTION_COLUMNS, "question_column")
     answer = None
-    if answers_needed or config.answer_column is not None or set(ANSWER_COLUMNS) & set(columns(rows)):
-        answer = column(rows, path, config.answer_column, ANSWER_COLUMNS, "answer_column")
+    if answers_needed or options.answer_column is not None or set(ANSWER_COLUMNS) & set(columns(rows)):
+        answer = column(rows, path, options.answer_column, ANSWER_COLUMNS, "answer_column")
     problems = []
     for row in rows:
         text = text_at(row, path, question, needed=True) or ""

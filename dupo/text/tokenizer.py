@@ -74,7 +74,7 @@ class PromptTokenizer:
         self.eos_ids = {int(hf.eos_token_id)}  # type: ignore[arg-type]
         self.pad_id = int(hf.pad_token_id)  # type: ignore[arg-type]
         self.frame = Frame([i for i in hf("").input_ids if i == hf.bos_token_id], "", "", [])
-        reader = Reader(hf)
+        self._reader = reader = Reader(hf)
         self.local = reader.is_local()
         tokenize = reader.chunks if self.local else reader.texts
         self._assembler = Assembler(tokenize, local=self.local)
@@ -140,6 +140,11 @@ class PromptTokenizer:
             offsets.append(len(members))
         frame = {"before": self.frame.before, "after": self.frame.after}
         return self._assembler(list(pieces), members, offsets, **frame, threads=threads)
+
+    def encode_completions(self, completions: Sequence[str]) -> list[list[int]]:
+        """Token ids of each completion and the end token, for supervised training; no chat template."""
+        end = int(self.hf.eos_token_id)  # type: ignore[arg-type]
+        return [[*ids, end] for ids in self._reader.texts(list(completions))]
 
     @property
     def counts(self) -> Counts:

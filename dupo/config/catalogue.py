@@ -1,0 +1,125 @@
+"""What `--method`, `--task` and `--reward` can name: one list of each.
+
+An entry says where the code stands, as `module.name`, so that the names are known before torch is imported.
+To add a task or a reward: write the file, then add a line here.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+# The model of random weights is taught with these options, on every seed (trials in dev/LOG.md).
+TEACHING: dict[str, Any] = dict(learning_rate=1e-3, adam_beta2=0.98, warmup_steps=50, train_batch_size=64)
+
+# The built-in tasks are trained from that model; these options suit it.
+_BUILT_IN: dict[str, Any] = dict(
+    num_generations=4,
+    generation_batch_size=512,
+    learning_rate=3e-4,
+    lr_scheduler_type="linear",
+    adam_beta2=0.95,
+    max_steps=150,
+    num_problems=1000,
+    num_threads=1,  # the model is so small that a second thread only waits for the first
+)
+
+
+class MethodEntry(NamedTuple):
+    """One way to train.
+
+    Attributes:
+        path: the class, a `dupo.methods.base.Method`.
+        description: first lines of `python -m dupo.train --method NAME --help`.
+        groups: the groups of options that the method reads, all of each.
+        options: single options of other groups that the method reads.
+    """
+
+    path: str
+    description: str
+    groups: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+class TaskEntry(NamedTuple):
+    """One thing to train for.
+
+    Attributes:
+        path: the class, a `dupo.tasks.base.Task`.
+        built_in: the task makes its own problems and brings lessons for the built-in model.
+        defaults: method -> options whose default the task replaces.
+    """
+
+    path: str
+    built_in: bool
+    defaults: Mapping[str, Mapping[str, Any]]
+
+
+class RewardEntry(NamedTuple):
+    """One way to reward completions.
+
+    Attributes:
+        path: the function, a `dupo.rewards.base.Reward`.
+        needs: what the reward reads beside the answers: "duals" (a model answers duals), "distributions" (entropy and
+            self-certainty are measured while sampling), "gold" (the right answers of the training problems).
+    """
+
+    path: str
+    needs: str = ""
+
+
+METHODS: dict[str, MethodEntry] = {
+    "dupo": MethodEntry(
+        "dupo.methods.dupo.DuPO",
+        "Trains a language model with DuPO: on its own consistency, without labels.",
+        ("model", "task", "reward", "duals", "rollout", "optimizer", "loss", "run"),
+    ),
+    "sft": MethodEntry(
+        "dupo.methods.sft.SFT",
+        "Trains a language model on given completions: supervised fine-tuning on prompt/completion pairs.",
+        (
+            "model",
+            "task",
+            "optimizer",
+            "run",
+            "max_concurrent_sequences",
+            "max_completion_length",
+            "ema_decay",
+        ),
+    ),
+}
+
+_ARITHMETIC: dict[str, Any] = dict(max_completion_length=6, eval_size=2000, duals_per_prompt=0)
+_CONLANG: dict[str, Any] = dict(max_completion_length=10, eval_size=1000)
+
+TASKS: dict[str, TaskEntry] = {
+    "arithmetic": TaskEntry(
+        "dupo.tasks.arithmetic.Arithmetic",
+        True,
+        {"dupo": _BUILT_IN | _ARITHMETIC, "sft": _BUILT_IN | TEACHING | _ARITHMETIC},
+    ),
+    "conlang": TaskEntry(
+        "dupo.tasks.conlang.Conlang",
+        True,
+        {"dupo": _BUILT_IN | _CONLANG, "sft": _BUILT_IN | TEACHING | _CONLANG},
+    ),
+    "word_problems": TaskEntry("dupo.tasks.word_problems.WordProblems", False, {}),
+    "translation": TaskEntry("dupo.tasks.translation.Translation", False, {}),
+}
+
+REWARDS: dict[str, RewardEntry] = {
+    "dual": RewardEntry("dupo.rewards.dual.dual", "duals"),
+    "gold": RewardEntry("dupo.rewards.baselines.gold", "gold"),
+    "majority": RewardEntry("dupo.rewards.baselines.majority"),
+    "soft_vote": RewardEntry("dupo.rewards.baselines.soft_vote"),
+    "self_certainty": RewardEntry("dupo.rewards.baselines.self_certainty", "distributions"),
+    "entropy": RewardEntry("dupo.rewards.baselines.entropy", "distributions"),
+    "random": RewardEntry("dupo.rewards.baselines.coin"),
+    "shuffled": RewardEntry("dupo.rewards.baselines.shuffled", "duals"),
+    "format_only": RewardEntry("dupo.rewards.baselines.format_only"),
+}
+
+
+def load(path: str) -> Any:
+    """The class or function at `module.name`, a path of this catalogue."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)

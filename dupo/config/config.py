@@ -1,0 +1,113 @@
+"""`Config`: every option of one run, in groups, and the rules across groups."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field
+from typing import Any, Self
+
+from dupo.config.catalogue import METHODS, TASKS
+from dupo.config.options import (
+    DualOptions,
+    ModelOptions,
+    OptimizerOptions,
+    RerankOptions,
+    RewardOptions,
+    RolloutOptions,
+    RunOptions,
+    SelectOptions,
+    TaskOptions,
+)
+from dupo.config.values import option, show
+from dupo.errors import UserError
+from dupo_kernels.tokens.policy_options import PolicyOptions
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every option of one run of one program, in groups. `Config.of` builds it from flat names.
+
+    Attributes:
+        program: the door that was opened: train, select, rerank or audit. Not an option.
+
+    Raises:
+        UserError: options that do not go together.
+    """
+
+    program: str = "train"
+    method: str = option("dupo", "how the model is trained", "|".join(METHODS))
+    model: ModelOptions = field(default_factory=ModelOptions)
+    task: TaskOptions = field(default_factory=TaskOptions)
+    reward: RewardOptions = field(default_factory=RewardOptions)
+    duals: DualOptions = field(default_factory=DualOptions)
+    rollout: RolloutOptions = field(default_factory=RolloutOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    loss: PolicyOptions = field(default_factory=PolicyOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    selection: SelectOptions = field(default_factory=SelectOptions)
+    rerank: RerankOptions = field(default_factory=RerankOptions)
+
+    def __post_init__(self) -> None:
+        for broken, name, expected in self._rules():
+            if broken:
+                raise UserError(f"{name}: expected {expected}, got {show(self.flat()[name])}")
+
+    def _rules(self) -> Iterator[tuple[bool, str, str]]:
+        """(whether it is broken, option, what was expected) of every rule across groups."""
+        task, entry = self.task.task, TASKS[self.task.task]
+        if self.program == "train" and self.method == "dupo":
+            group_size, rollout_size = self.rollout.num_generations, self.rollout.generation_batch_size
+            multiple = f"a multiple of num_generations, {group_size}"
+            yield rollout_size % group_size != 0, "generation_batch_size", multiple
+            divisor = f"a divisor of generation_batch_size, {rollout_size}"
+            yield rollout_size % (self.optimizer.train_batch_size or 1) != 0, "train_batch_size", divisor
+        if self.program == "train" and self.method == "sft":
+            return  # a file of completions needs no task
+        needed = f"--dataset PATH, which --task {task} needs"
+        yield not entry.built_in and self.task.dataset is None, "dataset", needed
+        none = f"none with --task {task}, which makes its own problems (--task word_problems reads files)"
+        for name in ("dataset", "eval_dataset"):
+            yield entry.built_in and getattr(self.task, name) is not None, name, none
+
+    @classmethod
+    def of(cls, program: str = "train", **flat: Any) -> Self:
+        """Builds the groups from options by their flat names; the others have their own defaults.
+
+        Raises:
+            UserError: an unknown option, or a value that it cannot have.
+        """
+        return cls(program=program)._with(flat) if flat else cls(program=program)
+
+    def changed(self, **flat: Any) -> Self:
+        """A copy with other values of some options, by their flat names."""
+        return self._with(flat)
+
+    def _with(self, flat: Mapping[str, Any]) -> Self:
+        groups: dict[str, dict[str, Any]] = {}
+        for name, value in flat.items():
+            if name not in OPTIONS:
+                raise UserError(f"unknown option {name}")
+            groups.setdefault(GROUP_OF[name], {})[name] = value
+        own = groups.pop("", {})
+        try:
+            changed = {
+                group: dataclasses.replace(getattr(self, group), **new) for group, new in groups.items()
+            }
+            return dataclasses.replace(self, **own, **changed)
+        except ValueError as error:  # of the loss options, which know no UserError
+            raise UserError(str(error)) from None
+
+    def flat(self) -> dict[str, Any]:
+        """The value of every option by its flat name."""
+        return {n: getattr(getattr(self, g) if g else self, n) for n, g in GROUP_OF.items()}
+
+
+GROUPS: dict[str, type] = {
+    spec.name: spec.type for spec in dataclasses.fields(Config) if dataclasses.is_dataclass(spec.type)
+}  # type: ignore[misc]
+_METHOD: Field[Any] = next(spec for spec in dataclasses.fields(Config) if spec.name == "method")
+# Flat name -> the field that declares the option; flat name -> attribute of Config, "" for Config itself.
+OPTIONS: dict[str, Field[Any]] = {"method": _METHOD}
+GROUP_OF: dict[str, str] = {"method": ""}
+for _group, _options in GROUPS.items():
+    for _spec in dataclasses.fields(_options):
+        OPTIONS[_spec.name], GROUP_OF[_spec.name] = _spec, _group

@@ -1,0 +1,65 @@
+"""Layers of defaults, and how two sets of options compare.
+
+A later layer wins: the defaults of the groups < those of the method < those of the task < those of the program <
+config.yaml of the run that is resumed < `--config FILE.yaml` < the command line.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dupo.config.catalogue import TASKS
+from dupo.config.config import OPTIONS, Config
+from dupo.config.values import show
+from dupo.config.yaml_files import read_yaml, yaml_lines
+
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {"sft": dict(learning_rate=2e-5, train_batch_size=8)}
+PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
+    "rerank": dict(num_generations=8),
+    "audit": dict(num_generations=8, num_problems=200),
+}
+
+# Options of one start of a program; a resumed run has its own.
+ONE_START = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint"}
+_NO_EFFECT_ON_RESULTS = ONE_START | {"num_completions_to_print", "save_steps", "save_total_limit"}
+_FREE_ON_RESUME = _NO_EFFECT_ON_RESULTS | {"max_steps"}
+
+
+def assemble(given: Mapping[str, Any], program: str = "train") -> Config:
+    """Puts the options that were given on top of the layers of defaults.
+
+    Args:
+        given: values by flat name.
+
+    Raises:
+        UserError: a value that no run can have, alone or beside the others.
+    """
+    method = given.get("method", Config.method)
+    defaults = dict(METHOD_DEFAULTS.get(method, {})) if program == "train" else {}
+    if method != "sft" or given.get("dataset") is None:  # a file of completions is no task's
+        task = TASKS.get(given.get("task", OPTIONS["task"].default))
+        defaults |= task.defaults.get(method, {}) if task else {}
+    defaults |= PROGRAM_DEFAULTS.get(program, {})
+    return Config.of(program, **(defaults | dict(given)))
+
+
+def read_config(path: str | Path, program: str = "train") -> Config:
+    """Reads config.yaml of a run, on top of the defaults."""
+    return assemble(read_yaml(path), program)
+
+
+def config_hash(config: Config) -> str:
+    """12 hex digits, equal for two configs that ask for the same results."""
+    lines = yaml_lines(config, sorted(OPTIONS.keys() - _NO_EFFECT_ON_RESULTS))
+    return hashlib.sha256(lines.encode()).hexdigest()[:12]
+
+
+def resume_differences(old: Config, new: Config) -> list[str]:
+    """One line for every option that differs and may not, if `new` is to continue the run of `old`."""
+    before, now = old.flat(), new.flat()
+    return [
+        f"{name} is {show(now[name])}, the run was started with {show(before[name])}"
+        for name in OPTIONS
+        if name not in _FREE_ON_RESUME and now[name] != before[name]
+    ]

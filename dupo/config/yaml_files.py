@@ -1,0 +1,73 @@
+"""Options in YAML files: lines of `option: value`, each value as it is written."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dupo.config.config import GROUP_OF, OPTIONS, Config
+from dupo.config.values import coerce, kind_of
+from dupo.errors import UserError, did_you_mean
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Reads the options named in a YAML file, each with the type of its field.
+
+    Scalars are taken as written: `tgt: no` is Norwegian, `1e-6` a number. A quoted "none" is that word.
+
+    Raises:
+        UserError: the file cannot be read, or an option in it is unknown, stands twice or has a wrong value.
+    """
+    root = _compose(path)
+    values: dict[str, Any] = {}
+    for key, node in root.value if root else ():
+        name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+        if name not in OPTIONS:
+            raise UserError(f"{path}: unknown key {name}{did_you_mean(name, OPTIONS)}")
+        if name in values:
+            raise UserError(f"{path}: line {key.start_mark.line + 1}: expected {name} once, got it twice")
+        if not isinstance(node, yaml.ScalarNode):
+            kind = "list" if isinstance(node, yaml.SequenceNode) else "nested mapping"
+            raise UserError(f"{path}: {name}: expected one value, got a {kind}")
+        try:
+            values[name] = coerce(OPTIONS[name], node.value, quoted=node.style is not None)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    return values
+
+
+def to_yaml(config: Config) -> str:
+    """Writes every option; `read_yaml` of the text gives the same values, and so does any other YAML reader."""
+    groups: dict[str, list[str]] = {}
+    for name, group in GROUP_OF.items():
+        groups.setdefault(group, []).append(name)
+    return "".join(f"# {group or 'method'}\n{yaml_lines(config, names)}" for group, names in groups.items())
+
+
+def yaml_lines(config: Config, names: Iterable[str]) -> str:
+    """Writes one line `name: value` for each option named."""
+    lines: list[str] = []
+    for name, value in ((name, config.flat()[name]) for name in names):
+        # Double quotes keep the word "none" apart from None, and unprintable characters as they are.
+        quoted = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
+        typed = {name: None if value is None else kind_of(OPTIONS[name])[0](value)}
+        lines.append(yaml.safe_dump(typed, default_style='"' * quoted, allow_unicode=True, width=math.inf))
+    return "".join(lines)
+
+
+def _compose(path: str | Path) -> yaml.MappingNode | None:
+    """The top node of a YAML file, None if the file is empty."""
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "bytes that are not UTF-8")
+        raise UserError(f"{path}: expected a YAML file that can be read, got: {reason}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem, where = getattr(error, "problem", "bad bytes"), f"line {mark.line + 1}: " if mark else ""
+        raise UserError(f"{path}: {where}expected YAML, got an error: {problem}") from None
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        raise UserError(f"{path}: expected lines of `option: value`, got something else")
+    return root

@@ -1,0 +1,75 @@
+"""Before any weight is loaded: do the prompts and their completions fit the model?"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dupo.errors import UserError
+from dupo.records import Problem, Prompt
+from dupo.tasks.base import Task
+from dupo.text.tokenizer import PromptTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Most tokens that a run uses.
+
+    Attributes:
+        completion: of a primal completion.
+        dual_completion: of the answer to a dual; None where no dual is asked.
+        token_budget: of a micro-batch, which holds at least one prompt and its completion.
+    """
+
+    completion: int
+    dual_completion: int | None
+    token_budget: int
+
+
+def check_lengths(
+    task: Task, problems: Iterable[Problem], tokenizer: PromptTokenizer, shape: Any, lengths: Lengths
+) -> None:
+    """Checks the size of the tokenizer, and the length of every prompt and dual prompt.
+
+    Args:
+        shape: the transformers config of the model.
+
+    Raises:
+        UserError: the model has no embeddings for some tokens, or a problem, by name, leaves no room for a completion.
+    """
+    inner = shape.get_text_config()
+    if len(tokenizer) > inner.vocab_size:
+        raise UserError(
+            f"tokenizer: expected at most the model's {inner.vocab_size:,} tokens, got {len(tokenizer):,}"
+        )
+    windowed = getattr(inner, "use_sliding_window", True)  # the packed path has no sliding window
+    window = (getattr(inner, "sliding_window", None) if windowed else None) or lengths.token_budget
+    positions = min(getattr(inner, "max_position_embeddings", None) or window, window)
+    room = min(positions, lengths.token_budget)
+    for problem in problems:
+        check_prompt(tokenizer, problem.id, "prompt", task.prompt(problem), lengths.completion, room)
+        if lengths.dual_completion is None:
+            continue
+        for dual in task.duals(problem):
+            prompt = task.dual_prompt(problem, dual, "0")
+            check_prompt(tokenizer, problem.id, "dual prompt", prompt, lengths.dual_completion, positions)
+
+
+def check_prompt(
+    tokenizer: PromptTokenizer, id: str, kind: str, prompt: Prompt, completion: int, room: int
+) -> None:
+    """Checks that a prompt and a completion of `completion` tokens fit into `room` tokens.
+
+    Raises:
+        UserError: the prompt is too long; `id` and `kind` name it.
+    """
+    frame = tokenizer.frame
+    written = "".join([frame.opening, *prompt, frame.closing])
+    # A token is at least a byte, and NFC makes at most three bytes of one: a short prompt needs no counting.
+    if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= room:
+        return
+    tokens = len(tokenizer.encode([prompt])[0])
+    if tokens + completion > room:
+        raise UserError(
+            f"{id}: its {kind} of {tokens} tokens and a completion of {completion} need "
+            f"{tokens + completion}; the model and token_budget allow {room}"
+        )

@@ -1,0 +1,91 @@
+"""What an engine is: prompts in, completions out. Everything that samples in dupo asks one.
+
+Engines differ in what they can do (`EngineFeatures`): a server may give no log-probs, and may not take new
+weights. Who needs a feature checks for it before the work starts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from dupo.models.load import Model
+from dupo.records import Completion, Problem, Prompt, Rollout
+from dupo.tasks.base import Task
+from dupo.text.tokenizer import PromptTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the most likely token (greedy).
+        max_tokens: most tokens of a completion, the end token among them.
+    """
+
+    temperature: float
+    max_tokens: int
+
+
+class EngineFeatures(NamedTuple):
+    """What an engine can do.
+
+    Attributes:
+        logprobs: completions carry the log-probs of their tokens.
+        distributions: completions carry the entropy and self-certainty of the distributions.
+        new_weights: `load_weights` works, so the engine can sample from a policy in training.
+    """
+
+    logprobs: bool
+    distributions: bool
+    new_weights: bool
+
+
+class Engine(Protocol):
+    """Samples from one model.
+
+    Attributes:
+        tokenizer: turns prompts into the ids that the model reads.
+    """
+
+    tokenizer: PromptTokenizer
+
+    @property
+    def features(self) -> EngineFeatures:
+        """What the engine can do."""
+        ...
+
+    def sample(
+        self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int
+    ) -> list[list[Completion]]:
+        """Draws `n` completions of each prompt.
+
+        Args:
+            prompts: texts, texts in pieces, or token ids that `tokenizer.encode` gave.
+            seed: fixes the draws; see `dupo.seeds`.
+
+        Raises:
+            FloatingPointError: the logits of the model are not finite.
+        """
+        ...
+
+    def load_weights(self, model: Model) -> None:
+        """Samples from the weights of `model` from now on.
+
+        Raises:
+            NotImplementedError: `features.new_weights` is false.
+        """
+        ...
+
+
+def sample_answers(
+    engine: Engine, task: Task, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int
+) -> Rollout:
+    """The primal task: samples `n` answers to each problem and reads them."""
+    prompt_ids = engine.tokenizer.encode([task.prompt(problem) for problem in problems])
+    completions = engine.sample(prompt_ids, n, sampling, seed)
+    answers = [
+        [task.answer(problem, completion.text) for completion in group]
+        for problem, group in zip(problems, completions, strict=True)
+    ]
+    return Rollout(list(problems), prompt_ids, completions, answers)

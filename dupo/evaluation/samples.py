@@ -1,0 +1,70 @@
+"""Exchanges to read: a problem, its answer, and what its duals gave back."""
+
+from dataclasses import replace
+
+from dupo.config.options import RewardOptions
+from dupo.duality.reconstruct import Ask, Reconstructions, reconstruct
+from dupo.engines.base import Engine, Sampling, sample_answers
+from dupo.records import DualExchange, Exchange, Rollout
+from dupo.rewards.dual import answer_reward
+from dupo.tasks.base import Task
+
+LOOKED_AT = 200  # held-out problems among which a right and a wrong answer are looked for
+
+
+def exchanges_of(
+    rollout: Rollout, duals: Reconstructions, engine: Engine, options: RewardOptions
+) -> list[Exchange]:
+    """The first completion of each problem of a rollout, with its duals.
+
+    Args:
+        duals: of the rollout; empty where none were asked.
+    """
+    exchanges = []
+    for index, problem in enumerate(rollout.problems):
+        completion, answer = rollout.completions[index][0], rollout.answers[index][0]
+        reconstructions = duals[index].get(answer, []) if duals and answer is not None else []
+        exchanges.append(
+            Exchange(
+                problem=problem.id,
+                prompt=engine.tokenizer.decode([rollout.prompt_ids[index]])[0],
+                completion=completion.text,
+                answer=answer,
+                reward=answer_reward(reconstructions, options) if reconstructions else None,
+                correct=None,
+                duals=[
+                    DualExchange(r.prompt, r.completions[0], r.dual.unknown, r.distances[0])
+                    for r in reconstructions
+                ],
+            )
+        )
+    return exchanges
+
+
+def held_out_exchanges(
+    engine: Engine, ask: Ask | None, task: Task, options: RewardOptions, max_tokens: int, count: int
+) -> list[Exchange]:
+    """`count` greedy answers to held-out problems, at least one right and one wrong where both happen.
+
+    Args:
+        ask: the model that answers duals; None where the reward needs none.
+        max_tokens: most tokens of an answer.
+    """
+    problems = list(task.held_out[:LOOKED_AT])
+    if not problems:
+        return []
+    rollout = sample_answers(engine, task, problems, 1, Sampling(0.0, max_tokens), seed=0)
+    is_right = [
+        task.score(problem, answers[0]) >= 0.5
+        for problem, answers in zip(problems, rollout.answers, strict=True)
+    ]
+    wrong_first = sorted(range(len(problems)), key=lambda i: is_right[i])
+    indices = [wrong_first[0], *list(reversed(wrong_first[1:]))[: count - 1]]
+    chosen = rollout.take(indices)
+    duals = reconstruct(task, chosen.problems, chosen.answers, ask) if ask else []
+    # A translation is better or worse, not right or wrong.
+    is_judged = task.headline == "accuracy"
+    return [
+        replace(exchange, correct=is_right[i] if is_judged else None, gold=problems[i].gold)
+        for exchange, i in zip(exchanges_of(chosen, duals, engine, options), indices, strict=True)
+    ]

@@ -1,0 +1,81 @@
+"""Log-probabilities of packed sequences, from the hidden states and the language-model head.
+
+Shape letters: N tokens of a micro-batch, M sampled tokens among them, H hidden size, V vocabulary.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dupo.learning.batches import micro_batches
+from dupo.models.devices import autocast
+from dupo.models.load import Model
+from dupo.records import Batch, Trajectory
+from dupo_kernels import linear_token_logprobs
+
+
+class Compute(NamedTuple):
+    """How passes through the model are made.
+
+    Attributes:
+        temperature: of the sampled distributions; the logits are divided by it.
+        dtype: `--dtype`.
+        token_budget: most tokens of a micro-batch.
+    """
+
+    temperature: float
+    dtype: str
+    token_budget: int
+
+
+def packed_hidden(model: Model, batch: Batch) -> Tensor:
+    """Last hidden states (M, H) of the rows that predict a sampled token."""
+    hidden_NH = model.base_model(
+        input_ids=batch.input_ids[None],
+        position_ids=batch.position_ids[None],
+        cu_seq_lens_q=batch.cu_seqlens,
+        cu_seq_lens_k=batch.cu_seqlens,
+        max_length_q=batch.max_seqlen,
+        max_length_k=batch.max_seqlen,
+        use_cache=False,
+    ).last_hidden_state[0]
+    return hidden_NH[batch.loss_rows]
+
+
+def head_of(model: Model, temperature: float) -> tuple[Tensor, dict[str, Any]]:
+    """The weight (V, H) of the language-model head, and its options as `dupo_kernels` takes them."""
+    head: Any = model.get_output_embeddings()
+    shape = model.config.get_text_config()
+    logit_scale = getattr(shape, "logit_scale", None) or 1 / (getattr(shape, "logits_scaling", None) or 1)
+    return head.weight, {
+        "bias": getattr(head, "bias", None),
+        "temperature": temperature,
+        "logit_scale": logit_scale,
+        "softcap": getattr(shape, "final_logit_softcapping", None),
+    }
+
+
+def batch_logprobs(model: Model, batch: Batch, compute: Compute) -> tuple[Tensor, Tensor]:
+    """Log-probs of the sampled tokens and entropies of their distributions, (M,) fp32 nats each."""
+    weight_VH, head_options = head_of(model, compute.temperature)
+    with autocast(model.device, compute.dtype):
+        hidden_MH = packed_hidden(model, batch)
+        logprobs, entropy = linear_token_logprobs(
+            hidden_MH, weight_VH, batch.targets, entropy=True, **head_options
+        )
+    assert entropy is not None
+    return logprobs, entropy
+
+
+@torch.no_grad()
+def with_reference(reference: Model, trajectories: list[Trajectory], compute: Compute) -> list[Trajectory]:
+    """The same trajectories with their log-probs under the reference model."""
+    with_logprobs = list(trajectories)
+    for indices, batch in micro_batches(trajectories, compute.token_budget, reference.device):
+        logprobs, _ = batch_logprobs(reference, batch, compute)
+        lengths = batch.completion_cu_seqlens.diff().tolist()
+        for i, ref_logprobs in zip(indices, logprobs.cpu().split(lengths), strict=True):
+            # A clone: a view would keep the log-probs of the whole micro-batch alive.
+            with_logprobs[i] = with_logprobs[i]._replace(ref_logprobs=ref_logprobs.clone())
+    return with_logprobs

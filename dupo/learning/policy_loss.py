@@ -1,0 +1,101 @@
+"""The clipped policy-gradient loss over packed trajectories, one micro-batch after the other.
+
+The loss itself stands in `dupo_kernels`, which knows nothing of models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from dupo.learning.batches import micro_batches
+from dupo.learning.logprobs import Compute, head_of, packed_hidden
+from dupo.models.devices import autocast
+from dupo.models.load import Model
+from dupo.records import Batch, Trajectory
+from dupo_kernels import PolicyObjective, linear_objective, token_weights
+from dupo_kernels.tokens.policy_options import PolicyOptions
+from dupo_kernels.tokens.weights import counts_tokens
+
+
+def objective_of(options: PolicyOptions) -> PolicyObjective:
+    """The objective that has these options."""
+    return PolicyObjective(**{spec.name: getattr(options, spec.name) for spec in fields(options)})
+
+
+class PolicyLoss:
+    """The policy loss with its options; call `accumulate_gradient` once for each optimizer step.
+
+    Args:
+        max_completion_length: the constant length by which dr_grpo divides.
+    """
+
+    def __init__(self, objective: PolicyObjective, compute: Compute, max_completion_length: int) -> None:
+        self.objective, self.compute = objective, compute
+        self.max_completion_length = max_completion_length
+
+    def accumulate_gradient(
+        self, model: Model, trajectories: Sequence[Trajectory]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Adds the gradient of the loss to `.grad`.
+
+        The normaliser counts all trajectories, also those without advantage, which need no pass through the
+        model. So neither the split into micro-batches nor the skipping changes the gradient.
+
+        Returns:
+            The loss (fp32 scalar), and the statistics of `dupo_kernels.policy_loss` over the tokens that were
+            passed; none if there were none.
+        """
+        objective = self.objective
+        unmasked = [t for t in trajectories if not t.masked]
+        # By completion, masked ones count too, as in TRL.
+        by_token = counts_tokens(objective.loss_type)
+        num_items = sum(len(t.completion_ids) for t in unmasked) if by_token else len(trajectories)
+        # The KL term and the entropy bonus have a gradient without any advantage.
+        has_other_gradient = objective.beta != 0 or objective.entropy_coef != 0
+        active = [t for t in unmasked if t.advantage != 0 or has_other_gradient]
+        total_loss = torch.zeros((), device=model.device)
+        sums, maxima = dict[str, Tensor](), dict[str, Tensor]()
+        for _, batch in micro_batches(active, self.compute.token_budget, model.device):
+            loss, stats = self.batch_loss(model, batch, num_items)
+            loss.backward()
+            total_loss += loss.detach()
+            num_tokens = stats.pop("tokens")
+            for name, value in stats.items():
+                if name.endswith("/max"):
+                    maxima[name] = torch.maximum(maxima.get(name, value), value)
+                else:
+                    name = f"{name}_mean" if name.startswith("clip_ratio/") else name  # TRL's names
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value * num_tokens
+        count = sum(len(t.completion_ids) for t in active)
+        means = {name: value.item() / count for name, value in sums.items()}
+        return total_loss, means | {name: value.item() for name, value in maxima.items()}
+
+    def batch_loss(self, model: Model, batch: Batch, num_items: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one micro-batch of an optimizer step that has `num_items` tokens or completions."""
+        weight_VH, head_options = head_of(model, self.compute.temperature)
+        per_token = {
+            "advantages": batch.advantages,
+            "old_logprobs": batch.old_logprobs,
+            "ref_logprobs": batch.ref_logprobs,
+        }
+        weights = token_weights(
+            self.objective.loss_type,
+            cu_seqlens=batch.completion_cu_seqlens,
+            num_items=num_items,
+            max_completion_length=self.max_completion_length,
+            num_tokens=len(batch.targets),
+        )
+        with autocast(model.device, self.compute.dtype):
+            hidden_MH = packed_hidden(model, batch)
+            return linear_objective(
+                hidden_MH,
+                weight_VH,
+                batch.targets,
+                self.objective,
+                per_token,
+                weights=weights,
+                cu_seqlens=batch.completion_cu_seqlens,
+                **head_options,
+            )

@@ -1,0 +1,43 @@
+"""The supervised loss over packed examples: mean negative log-prob of the completion tokens."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dupo.learning.batches import micro_batches
+from dupo.learning.logprobs import Compute, batch_logprobs
+from dupo.models.load import Model
+from dupo.records import Trajectory
+
+
+def supervised_gradient(
+    model: Model, examples: Sequence[Trajectory], compute: Compute
+) -> tuple[Tensor, dict[str, float]]:
+    """Adds the gradient of the loss to `.grad`, one micro-batch after the other.
+
+    Every completion token of the step has the same weight, whatever the split into micro-batches.
+
+    Returns:
+        The loss, fp32 scalar, nats per token; and the metric `entropy`, mean over tokens, nats.
+    """
+    num_tokens = sum(len(example.completion_ids) for example in examples)
+    total_loss = torch.zeros((), device=model.device)
+    total_entropy = torch.zeros((), device=model.device)
+    for _, batch in micro_batches(examples, compute.token_budget, model.device):
+        logprobs, entropy = batch_logprobs(model, batch, compute)
+        loss = -logprobs.sum() / num_tokens
+        loss.backward()
+        total_loss += loss.detach()
+        total_entropy += entropy.detach().sum()
+    return total_loss, {"entropy": total_entropy.item() / num_tokens}
+
+
+@torch.no_grad()
+def supervised_loss(model: Model, examples: Sequence[Trajectory], compute: Compute) -> float:
+    """Mean negative log-prob of the completion tokens, nats per token."""
+    num_tokens = sum(len(example.completion_ids) for example in examples)
+    total = 0.0
+    for _, batch in micro_batches(examples, compute.token_budget, model.device):
+        total -= batch_logprobs(model, batch, compute)[0].double().sum().item()
+    return total / num_tokens

@@ -1,0 +1,132 @@
+"""What a method is: one way to train. A method is a file of this folder and a line in `METHODS` of the catalogue.
+
+The loop in `dupo/train.py` and everything around it in `dupo/run/` know a method by these members only. A method
+knows no folder, no display and no other method: what it must remember comes and goes as `state`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+
+from dupo.config.config import Config
+from dupo.engines.base import Engine
+from dupo.models.devices import pick_device
+from dupo.models.load import Model
+from dupo.records import Exchange, StepBatch
+from dupo.text.tokenizer import PromptTokenizer
+
+
+class Stage(Protocol):
+    """Training that comes before a method, such as teaching the built-in model.
+
+    Attributes:
+        name: what the stage is called in notes.
+        steps: optimizer steps done.
+    """
+
+    name: str
+    steps: int
+
+    def step(self) -> str | None:
+        """Makes one optimizer step; a line for the user now and then."""
+        ...
+
+    def finished(self) -> bool:
+        """Whether the stage has reached its goal, after which `step` is not called again."""
+        ...
+
+    def finish(self) -> str:
+        """Puts the result into the model; what to tell the user."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What summary.json tells of the stage, once it is finished."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues from `state`, as if never stopped."""
+        ...
+
+
+class Method(ABC):
+    """One way to train.
+
+    The constructor reads the options and the data and checks both; it loads no weights. Then come, in this order:
+    `load`, the `stage` if there is one, `start`, and for every step `next_batch` and `update`.
+
+    Attributes:
+        model: the policy, which the optimizer changes.
+        ema: moving average of the weights, where the method keeps one.
+        stage: training before the method; None where there is none.
+        headline: the held-out metric of the progress line ("accuracy" for eval/accuracy).
+        num_held_out: number of held-out problems; 0: nothing is evaluated.
+
+    Raises:
+        UserError: the options, the data or the model cannot be used.
+    """
+
+    tokenizer: PromptTokenizer
+    engine: Engine
+    model: Model
+    optimizer: torch.optim.Optimizer
+    ema: Model | None = None
+    stage: Stage | None = None
+    headline: str = "loss"
+    num_held_out: int = 0
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.seed = config, config.run.seed
+        self.device = pick_device(config.model.device)
+
+    @abstractmethod
+    def describe(self) -> list[tuple[str, str]]:
+        """(name, text) rows of the start-up table."""
+
+    @abstractmethod
+    def load(self) -> None:
+        """Loads the weights, makes `model` and `engine`, and makes the `stage` where one is needed."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Makes what depends on the weights that training starts from: optimizer, reference, judge."""
+
+    @abstractmethod
+    def next_batch(self, step: int) -> StepBatch:
+        """What optimizer step `step`, counted from 0, learns from: samples and judges, or reads."""
+
+    @abstractmethod
+    def update(self, batch: StepBatch, step: int) -> dict[str, float]:
+        """Makes the optimizer step; returns its metrics.
+
+        Raises:
+            FloatingPointError: a loss or gradient is not finite; the weights are then unchanged.
+        """
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """Held-out metrics of the model as it is; empty where nothing is held out."""
+
+    def current_batch(self) -> StepBatch | None:
+        """The batch of the step that is being made, for the report of a failure; None where there is none."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """What summary.json tells beside the metrics, measured before the first step."""
+        return {}
+
+    def exchanges(self, count: int) -> list[Exchange]:
+        """`count` held-out exchanges to read; none where the method has none."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside weights and optimizer."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `state` gave."""

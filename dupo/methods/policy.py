@@ -1,0 +1,206 @@
+"""What methods share that train a policy on its own samples: task, engine, judge, rewards, loss, evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from dupo.config.config import Config
+from dupo.config.options import DUAL_MODELS, RewardOptions
+from dupo.duality.judge import Judge
+from dupo.duality.length_check import Lengths, check_lengths
+from dupo.duality.reconstruct import reconstruct
+from dupo.engines.base import Sampling
+from dupo.engines.builtin import BuiltinEngine
+from dupo.engines.load import load_judge_engine
+from dupo.errors import UserError
+from dupo.evaluation.held_out import held_out_metrics, reward_auc
+from dupo.evaluation.samples import held_out_exchanges
+from dupo.learning.logprobs import Compute
+from dupo.learning.optimizer import make_optimizer
+from dupo.learning.order import EpochOrder
+from dupo.learning.packed_check import check_packed
+from dupo.learning.policy_loss import PolicyLoss, objective_of
+from dupo.methods.base import Method
+from dupo.methods.teaching import TEACHING_NOTE, Teaching, teaching_stage
+from dupo.models.load import Model, end_tokens, load_model, model_config
+from dupo.models.tokenizers import load_tokenizer
+from dupo.models.weights import frozen_copy
+from dupo.records import Exchange, Problem, Rollout
+from dupo.rewards import load_rewards, weighted_sum
+from dupo.rewards.base import RewardInputs
+from dupo.rewards.refusals import refusal_metrics
+from dupo.seeds import derive
+from dupo.tasks import make_task
+from dupo.tasks.base import Task
+
+AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
+
+
+class PolicyMethod(Method):
+    """Prepares a policy, its task and its judge; see `dupo.methods.base.Method`.
+
+    Attributes:
+        problems: the training problems, without labels unless a reward reads labels.
+        judge: answers the duals; None where no reward needs duals.
+        reference: the policy before training; None where nothing needs it.
+    """
+
+    judge: Judge | None = None
+    reference: Model | None = None
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.rewards = load_rewards(config.reward)
+        self.task = make_task(config.task, self.seed)
+        if not self.task.train:
+            reasons = "; ".join(self.task.notes)
+            raise UserError(f"dataset: expected problems to train on, got none: {reasons}")
+        self.problems = training_problems(self.task, config.reward)
+        self.order = EpochOrder(self.seed, len(self.problems))
+        self.headline, self.num_held_out = self.task.headline, len(self.task.held_out)
+        lessons = self.task.lessons
+        self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
+        self.shape = model_config(config.model, self.tokenizer)
+        self.asks_duals = config.reward.needs("duals")
+        problems = [*self.task.train, *self.task.held_out]
+        check_lengths(self.task, problems, self.tokenizer, self.shape, lengths_of(config))
+        options = config.rollout
+        self.sampling = Sampling(options.temperature, options.max_completion_length)
+        self.compute = Compute(options.temperature, config.model.dtype, config.optimizer.token_budget)
+        self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
+
+    def draw(self, purpose: str, index: int = 0) -> int:
+        """The seed of one purpose; see `dupo.seeds`."""
+        return derive(self.seed, purpose, index)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Rows of the start-up table."""
+        c, rollout = self.config, self.config.rollout
+        judge = f"; the {c.duals.dual_model} model answers the duals" if self.asks_duals else ""
+        num_prompts = rollout.generation_batch_size // rollout.num_generations
+        length = f"of at most {rollout.max_completion_length} tokens, temperature {rollout.temperature:g}"
+        step_size = c.optimizer.train_batch_size or rollout.generation_batch_size
+        steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
+        name = c.model.model_name_or_path
+        teaching = [("teaching", TEACHING_NOTE)] if Teaching.is_needed(c, self.task) else []
+        return [
+            ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
+            ("data", "; ".join(self.task.notes)),
+            *teaching,
+            ("reward", f"{c.reward.reward}, RL reads {labels_read(c.reward)}{judge}"),
+            ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
+            ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
+            ("evaluation", f"greedy answers to {self.num_held_out:,} held-out problems, every {c.run.eval_steps} steps"),
+        ]
+
+    def load(self) -> None:
+        """Loads the policy and its engine."""
+        self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        check_packed(self.model, self.compute)
+        self.tokenizer.eos_ids |= end_tokens(self.model)
+        self.engine = self._engine(self.model)
+        self.stage = teaching_stage(self.config, self.task, self.model)
+
+    def start(self) -> None:
+        """Copies the policy as it is for judge and reference, and makes the optimizer."""
+        name = self.config.duals.dual_model
+        is_judge = self.asks_duals and name == "frozen"
+        self.reference = frozen_copy(self.model) if is_judge or self.config.loss.beta != 0 else None
+        self.ema = frozen_copy(self.model) if name == "ema" else None
+        if self.asks_duals:
+            models = {"policy": self.model, "frozen": self.reference, "ema": self.ema}
+            model = models.get(name)
+            engine = self._engine(model) if model is not None else load_judge_engine(self.config, self.device)
+            self.judge = Judge.of(engine, self.config.duals, self.sampling.max_tokens)
+        self.optimizer = make_optimizer(self.model, self.config.optimizer)
+
+    def _engine(self, model: Model) -> BuiltinEngine:
+        return BuiltinEngine(
+            model,
+            self.tokenizer,
+            dtype=self.config.model.dtype,
+            max_concurrent_sequences=self.config.rollout.max_concurrent_sequences,
+            measure_distributions=self.config.reward.needs("distributions"),
+        )
+
+    def reward(self, rollout: Rollout) -> Tensor:
+        """rewards_PG of a rollout that is not trained on, with the draws of rollout 0."""
+        duals = []
+        if self.judge:
+            ask = self.judge.asking(self.draw("dual"))
+            duals = reconstruct(self.task, rollout.problems, rollout.answers, ask)
+        inputs = RewardInputs(self.task, rollout, duals, self.config.reward, self.draw("reward"))
+        return weighted_sum(self.rewards, inputs)[0]
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics of greedy answers to the held-out problems."""
+        return held_out_metrics(self.engine, self.task, self.task.held_out, self.sampling.max_tokens)
+
+    def facts(self) -> dict[str, Any]:
+        """How well the reward tells right from wrong, before training."""
+        n, seed = self.config.rollout.num_generations, self.draw("auc")
+        problems = [problem for problem in self.task.held_out if self.task.duals(problem)][:AUC_PROBLEMS]
+        return {"reward_auc": reward_auc(self.engine, self.task, problems, self.reward, n, self.sampling, seed)}
+
+    def exchanges(self, count: int) -> list[Exchange]:
+        """`count` held-out exchanges."""
+        ask = self.judge.asking(self.draw("dual", self.rollouts)) if self.judge else None
+        max_tokens = self.sampling.max_tokens
+        return held_out_exchanges(self.engine, ask, self.task, self.config.reward, max_tokens, count)
+
+
+def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
+    """The training problems with as much of their labels as the rewards may read.
+
+    By construction the method sees no label: labels are taken off before the loop can ask for a problem. Only the
+    reward `gold` gets them. A function of the user gets the columns of the data set, as in TRL.
+
+    Raises:
+        UserError: `gold` is asked for and a problem has no right answer.
+    """
+    keeps_gold, keeps_columns = options.needs("gold"), options.has_user_function
+    if keeps_gold and (missing := next((p.id for p in task.train if p.gold is None), None)):
+        raise UserError(f"reward: gold needs the answer of every training problem, {missing} has none")
+    return [
+        replace(p, gold=p.gold if keeps_gold else None, columns=p.columns if keeps_columns else {})
+        for p in task.train
+    ]
+
+
+def labels_read(options: RewardOptions) -> str:
+    """Which labels the rewards read, in words."""
+    if options.has_user_function:
+        return "whatever your function reads: it is given every column of the data"
+    return "the labels of its problems" if options.needs("gold") else "no label"
+
+
+def lengths_of(config: Config) -> Lengths:
+    """Most tokens of the prompts, completions and duals that the options ask for."""
+    completion = config.rollout.max_completion_length
+    dual = config.duals.dual_max_completion_length or completion
+    asks_duals = config.reward.needs("duals")
+    return Lengths(completion, dual if asks_duals else None, config.optimizer.token_budget)
+
+
+def rollout_metrics(task: Task, rollout: Rollout) -> dict[str, float]:
+    """Metrics of the completions of a rollout, by TRL's names."""
+    completions = [completion for group in rollout.completions for completion in group]
+    lengths = [len(completion.ids) for completion in completions]
+    return {
+        **refusal_metrics(task, rollout),
+        "completions/mean_length": sum(lengths) / len(lengths),
+        "completions/min_length": float(min(lengths)),
+        "completions/max_length": float(max(lengths)),
+        "completions/clipped_ratio": sum(c.truncated for c in completions) / len(completions),
+    }
+
+
+def with_rewards(exchanges: Sequence[Exchange], rewards_PG: Tensor, advantages_PG: Tensor) -> list[Exchange]:
+    """The exchanges with reward and advantage of the first completion of each problem."""
+    rewards, advantages = rewards_PG[:, 0].tolist(), advantages_PG[:, 0].tolist()
+    return [
+        replace(exchange, reward=reward, advantage=advantage)
+        for exchange, reward, advantage in zip(exchanges, rewards, advantages, strict=False)
+    ]

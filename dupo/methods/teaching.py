@@ -1,0 +1,138 @@
+"""Teaching the built-in model: the method `sft` on the lessons of a built-in task, until about half is right.
+
+The built-in model starts from random weights, and a policy that never answers right has nothing to learn from.
+So it is shown labelled examples of primal and dual prompts first. These labels come from problems that neither the
+method nor the evaluation ever sees, and their number is reported. What is kept is a moving average of the weights.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from dupo.config.catalogue import TEACHING
+from dupo.config.config import Config
+from dupo.config.options import BUILT_IN_MODEL, OptimizerOptions
+from dupo.duality.judge import Judge
+from dupo.duality.reconstruct import reconstruct
+from dupo.engines.base import Sampling
+from dupo.engines.builtin import BuiltinEngine
+from dupo.evaluation.held_out import held_out_metrics
+from dupo.methods.sft import SFT
+from dupo.models.load import Model
+from dupo.models.weights import copy_weights, frozen_copy, update_average
+from dupo.tasks.base import Task
+
+# Goals of the trial that worked on every seed (dev/LOG.md).
+PRIMAL_GOAL, DUAL_GOAL, MAX_STEPS = 0.45, 0.75, 3000
+CHECK_EVERY, NOTE_EVERY = 25, 100  # steps
+EMA_DECAY = 0.98
+
+TEACHING_NOTE = (
+    f"supervised, and the only use of labels: {TEACHING['train_batch_size']} labelled examples a step until about "
+    "half of the answers are right (20,000 to 75,000 examples, and 500 more to tell when); it stands in for "
+    "pre-training"
+)
+
+
+class Teaching:
+    """The stage before a method that starts from the built-in model; see `dupo.methods.base.Stage`.
+
+    Args:
+        task: the task of the run, which brings the lessons.
+        target: the model that gets the result.
+    """
+
+    name = "teaching"
+
+    def __init__(self, config: Config, task: Task, target: Model) -> None:
+        assert task.lessons is not None
+        # The options of the user are those of the method; the lessons have their own, which suit every seed.
+        options = OptimizerOptions(**TEACHING, max_steps=MAX_STEPS)
+        self.sft = SFT(replace(config, method="sft", optimizer=options), task)
+        self.sft.load()
+        self.sft.start()
+        self.task, self.target, self.dev = task, target, task.lessons.dev()
+        self.average = frozen_copy(self.sft.model)
+        self.engine = BuiltinEngine(
+            self.average,
+            self.sft.tokenizer,
+            dtype=config.model.dtype,
+            max_concurrent_sequences=config.rollout.max_concurrent_sequences,
+        )
+        self.greedy = Sampling(0.0, config.rollout.max_completion_length)
+        self.steps, self._goals_met = 0, False
+
+    @property
+    def labels(self) -> int:
+        """Labelled examples seen so far."""
+        return self.steps * TEACHING["train_batch_size"]
+
+    def step(self) -> str | None:
+        """One supervised step; both accuracies as a line for the user every `NOTE_EVERY` steps."""
+        self.sft.update(self.sft.next_batch(self.steps), self.steps)
+        update_average(self.average, self.sft.model, EMA_DECAY)
+        self.steps += 1
+        if self.steps % CHECK_EVERY != 0:
+            return None
+        is_noted, primal = self.steps % NOTE_EVERY == 0, self.primal_accuracy()
+        # Duals take several times as long as primals, so they are asked only where their answer matters.
+        dual = self.dual_accuracy() if is_noted or primal >= PRIMAL_GOAL else 0.0
+        self._goals_met = primal >= PRIMAL_GOAL and dual >= DUAL_GOAL
+        return f"teaching step {self.steps}: primal {primal:.2f}, dual {dual:.2f} right" if is_noted else None
+
+    def finished(self) -> bool:
+        """Whether both goals are met, or `MAX_STEPS` are done."""
+        return self._goals_met or self.steps >= MAX_STEPS
+
+    def finish(self) -> str:
+        """Copies the moving average into the model of the method."""
+        copy_weights(self.average, self.target)
+        return (
+            f"Teaching was supervised: {self.steps} steps on {self.labels:,} labelled examples. "
+            "From here on no label is read."
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Steps, labelled examples, and the labelled problems that told when to stop."""
+        return {
+            "teaching_labels": self.labels,
+            "teaching_steps": self.steps,
+            "teaching_dev_labels": len(self.dev),
+        }
+
+    def primal_accuracy(self) -> float:
+        """Share of the dev problems that the moving average answers right."""
+        return held_out_metrics(self.engine, self.task, self.dev, self.greedy.max_tokens)["accuracy"]
+
+    def dual_accuracy(self) -> float:
+        """Share of the duals of the dev problems that are recovered exactly, given the right answers."""
+        golds = [[problem.gold] for problem in self.dev]
+        greedy_answers = Judge(self.engine, 1, self.greedy).asking(seed=0)
+        reconstructions = reconstruct(self.task, self.dev, golds, greedy_answers)
+        distances = [d for by_answer in reconstructions for rs in by_answer.values() for r in rs for d in r.distances]
+        return distances.count(0.0) / len(distances)
+
+    def state(self) -> dict[str, Any]:
+        """Weights, average, optimizer and number of steps."""
+        return {
+            "steps": self.steps,
+            "model": self.sft.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.sft.optimizer.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues from `state`, as if never stopped."""
+        self.steps = state["steps"]
+        self.sft.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.sft.optimizer.load_state_dict(state["optimizer"])
+
+    @staticmethod
+    def is_needed(config: Config, task: Task) -> bool:
+        """Whether the model has random weights and the task brings lessons."""
+        return config.model.model_name_or_path == BUILT_IN_MODEL and task.lessons is not None
+
+
+def teaching_stage(config: Config, task: Task, target: Model) -> Teaching | None:
+    """The teaching that a run needs; None where the model brings weights, or the task no lessons."""
+    return Teaching(config, task, target) if Teaching.is_needed(config, task) else None

@@ -1,0 +1,60 @@
+"""Where tokenizers come from: a folder, the Hub, or the built-in ones that need no files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import logging as hub_logging
+from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from dupo.config.options import BUILT_IN_MODEL, ModelOptions
+from dupo.errors import UserError
+from dupo.text.tokenizer import PromptTokenizer, raw_bytes, word_level
+
+
+def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> PromptTokenizer:
+    """The tokenizer that `tokenizer_name`, or else the folder of the model, names.
+
+    Args:
+        vocabulary: tokens of the built-in tokenizer; None: one token for each byte.
+
+    Raises:
+        UserError: there is no such tokenizer, or it lacks a padding or end token.
+    """
+    name = options.tokenizer_name or options.model_name_or_path
+    if name == BUILT_IN_MODEL:
+        return PromptTokenizer(word_level(vocabulary) if vocabulary else raw_bytes())
+    check_path("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
+    # What the libraries warn of and then raise would be said twice.
+    transformers_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
+    try:
+        hf = AutoTokenizer.from_pretrained(name, trust_remote_code=options.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no tokenizer could be loaded from {name}: {in_one_line(error)}") from None
+    for kind, wanted in (("pad_token", options.pad_token), ("eos_token", options.eos_token)):
+        if wanted:
+            if wanted not in hf.get_vocab():
+                raise UserError(f"{kind}: expected a token of the vocabulary of {name}, got {wanted!r}")
+            setattr(hf, kind, wanted)
+        if getattr(hf, kind) is None:
+            raise UserError(f"the tokenizer of {name} has no {kind}: name one with --{kind} TOKEN")
+    return PromptTokenizer(hf)
+
+
+def check_path(option: str, name: str) -> None:
+    """Refuses a name that can only be a folder and is none; `owner/name` may be on the Hub.
+
+    Raises:
+        UserError: names the option.
+    """
+    looks_like_hub = name.count("/") <= 1 and not name.startswith((".", "/", "~")) and "\\" not in name
+    if not Path(name).is_dir() and not looks_like_hub:
+        raise UserError(
+            f"{option}: expected `tiny`, a folder or a Hub name, got {name!r}, which does not exist"
+        )
+
+
+def in_one_line(error: Exception) -> str:
+    """What a library says is wrong, its first 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,38 @@
+"""Copies of a model and of its weights: frozen, averaged, read from a checkpoint."""
+
+import copy
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from dupo.models.load import Model
+
+
+def frozen_copy(model: Model) -> Model:
+    """A copy of the model that no optimizer will change."""
+    return copy.deepcopy(model).requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: Model, model: Model, decay: float) -> None:
+    """One step of the exponential moving average of the weights: average = decay average + (1 - decay) model."""
+    for old, new in zip(average.parameters(), model.parameters(), strict=True):
+        old.lerp_(new, 1 - decay)
+
+
+@torch.no_grad()
+def copy_weights(source: Model, target: Model) -> None:
+    """Copies every weight of `source` into `target`, a model of the same shape."""
+    for old, new in zip(target.parameters(), source.parameters(), strict=True):
+        old.copy_(new)
+
+
+def load_weights(model: Model, folder: Path) -> None:
+    """Reads the weights of a checkpoint, bit for bit, into a model of the same shape."""
+    copy_weights(AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype), model)
+
+
+def all_finite(model: Model) -> bool:
+    """Whether no weight is NaN or infinite."""
+    return all(bool(torch.isfinite(weight).all()) for weight in model.parameters())

@@ -1,0 +1,79 @@
+"""What the dual reward must be compared with, in the same loop."""
+
+import random
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dupo.duality.votes import majority_answer, votes
+from dupo.records import Completion, Rollout
+from dupo.rewards.base import RewardInputs
+from dupo.rewards.dual import dual
+
+
+def gold(inputs: RewardInputs) -> Tensor:
+    """The ceiling: quality by the right answer. The only reward that reads labels."""
+    rollout = inputs.rollout
+    return torch.tensor(
+        [
+            [inputs.task.score(problem, answer) for answer in group]
+            for problem, group in zip(rollout.problems, rollout.answers, strict=True)
+        ]
+    )
+
+
+def majority(inputs: RewardInputs) -> Tensor:
+    """1 for the most frequent readable answer of the group (TTRL, arXiv 2504.16084), the first of several."""
+    best_P = [majority_answer(votes(group)) for group in inputs.rollout.answers]
+    return torch.tensor(
+        [
+            [float(answer is not None and answer == best) for answer in group]
+            for best, group in zip(best_P, inputs.rollout.answers, strict=True)
+        ]
+    )
+
+
+def soft_vote(inputs: RewardInputs) -> Tensor:
+    """Share of the group that gave the same answer (EMPO, arXiv 2504.05812, without its entropy band)."""
+    counts_P = [votes(group) for group in inputs.rollout.answers]
+    return torch.tensor(
+        [
+            [counts[answer] / len(group) if answer is not None else 0.0 for answer in group]
+            for counts, group in zip(counts_P, inputs.rollout.answers, strict=True)
+        ]
+    )
+
+
+def self_certainty(inputs: RewardInputs) -> Tensor:
+    """KL from uniform of the sampled distributions, mean over tokens (Intuitor, arXiv 2505.19590), nats."""
+    return _measured(inputs.rollout, lambda completion: completion.self_certainty)
+
+
+def entropy(inputs: RewardInputs) -> Tensor:
+    """Minus the entropy of the sampled distributions, mean over tokens (RENT, arXiv 2505.22660), nats."""
+    return -_measured(inputs.rollout, lambda completion: completion.entropy)
+
+
+def _measured(rollout: Rollout, measure: Callable[[Completion], float | None]) -> Tensor:
+    values_PG = [[measure(completion) for completion in group] for group in rollout.completions]
+    return torch.tensor(values_PG, dtype=torch.float32)
+
+
+def coin(inputs: RewardInputs) -> Tensor:
+    """A fair coin for every completion: what the loop does with no signal at all."""
+    rng = random.Random(inputs.seed)
+    return torch.tensor([[float(rng.random() < 0.5) for _ in group] for group in inputs.rollout.answers])
+
+
+def shuffled(inputs: RewardInputs) -> Tensor:
+    """The dual rewards dealt out anew over the whole rollout: the same values, about other completions."""
+    rewards_PG = dual(inputs)
+    values = rewards_PG.flatten().tolist()
+    random.Random(inputs.seed).shuffle(values)
+    return torch.tensor(values).view_as(rewards_PG)
+
+
+def format_only(inputs: RewardInputs) -> Tensor:
+    """1 for any readable answer, right or wrong."""
+    return torch.tensor([[float(answer is not None) for answer in group] for group in inputs.rollout.answers])

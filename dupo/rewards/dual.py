@@ -1,0 +1,41 @@
+"""The reward of DuPO: how well the hidden part of the question is recovered from the answer.
+
+    r(y) = mean over duals and samples of  1 - d(x_u, x_u')   or   exp(-lambda d(x_u, x_u'))      equation 2
+
+An answer that cannot be read, and a dual sample that cannot be read, is worth 0. No label is read.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dupo.config.options import RewardOptions
+from dupo.records import Reconstruction
+from dupo.rewards.base import RewardInputs
+
+
+def dual(inputs: RewardInputs) -> Tensor:
+    """Rewards each completion by the duals of its answer; see `dupo.rewards.base.Reward`."""
+    return torch.tensor(
+        [
+            [answer_reward(by_answer.get(answer, []), inputs.options) if answer is not None else 0.0 for answer in group]
+            for by_answer, group in zip(inputs.duals, inputs.rollout.answers, strict=True)
+        ]
+    )
+
+
+def answer_reward(reconstructions: Sequence[Reconstruction], options: RewardOptions) -> float:
+    """Mean over the duals of an answer and their samples; 0 where the problem has no dual."""
+    rewards = [sample_reward(distance, options) for r in reconstructions for distance in r.distances]
+    return sum(rewards) / len(rewards) if rewards else 0.0
+
+
+def sample_reward(distance: float | None, options: RewardOptions) -> float:
+    """Reward of one dual sample: 1 - d or exp(-lambda d); 0 where nothing could be read."""
+    if distance is None:
+        return 0.0
+    if options.reward_shape == "linear":
+        return 1 - distance
+    return math.exp(-options.reward_lambda * distance)

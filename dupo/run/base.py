@@ -1,0 +1,72 @@
+"""What every run does, whether it trains or not: folder, settings, device, threads, signature, display."""
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from dupo.config.config import Config
+from dupo.config.layers import ONE_START, config_hash, read_config, resume_differences
+from dupo.config.yaml_files import to_yaml
+from dupo.errors import UserError
+from dupo.storage.files import write_atomic
+from dupo.storage.names import CONFIG, owner_of
+from dupo.storage.run_folder import RunFolder
+from dupo.storage.signature import signature
+from dupo.views.terminal import Display
+
+
+class Run:
+    """One run of one program, from its first check to its last file.
+
+    Attributes:
+        path: the folder of the run.
+
+    Raises:
+        UserError: the folder holds another run, or a run with other options.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.started = time.monotonic()
+        self.display = Display()
+        if config.run.output_dir is None:
+            what = (config.task.task, config.reward.reward) if config.program == "train" else (config.program, config.task.task)
+            folder = Path("runs") / "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", *what])
+            config = config.changed(output_dir=str(folder))
+        self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
+        self.continues = self._checked()
+        if config.run.num_threads:
+            torch.set_num_threads(config.run.num_threads)
+
+    def _checked(self) -> bool:
+        """Whether the folder holds the run that is to be continued. Touches nothing."""
+        options = self.config.run
+        resumes = options.resume_from_checkpoint is not None
+        if self.program == "train":
+            continues = resumes
+        else:  # a program that does not train continues its own work without being asked
+            continues = owner_of(self.path) == self.program and not options.overwrite_output_dir
+        if not continues:
+            RunFolder.check(self.path, options.overwrite_output_dir, self.program)
+            return False
+        if differences := resume_differences(read_config(self.path / CONFIG, self.program), self.config):
+            if self.program == "train":
+                raise UserError(f"resume_from_checkpoint: {'; '.join(differences)}")
+            hint = "--overwrite_output_dir replaces it"
+            raise UserError(f"output_dir {self.path} holds other work ({'; '.join(differences)}): {hint}")
+        return True
+
+    def open_folder(self) -> RunFolder:
+        """The folder with config.yaml in it; a new one unless the run is continued."""
+        fresh = {name: None if name != "overwrite_output_dir" else False for name in ONE_START}
+        settings = to_yaml(self.config.changed(**fresh))
+        if self.continues:
+            if self.program == "train":  # options that are free on resume, such as max_steps, may have changed
+                write_atomic(self.path / CONFIG, settings.encode())
+            return RunFolder.open(self.path)
+        return RunFolder.create(self.path, settings, self.config.run.overwrite_output_dir, self.program)
+
+    def signature(self, device: torch.device) -> dict[str, str]:
+        """What produced the results: versions, revision, device, threads and settings."""
+        return signature(config_hash(self.config), str(device), torch.get_num_threads())

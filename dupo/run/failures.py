@@ -1,0 +1,30 @@
+"""What is left of a step that was not finite."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dupo.records import StepBatch, Trajectory
+
+
+def write_failure(folder: Path, step: int, batch: StepBatch | None) -> Path:
+    """Writes nonfinite-<step>.json with the batch of the step, and returns its path.
+
+    Args:
+        batch: None where the step failed before there was a batch.
+    """
+    trajectories = batch.trajectories if batch else []
+    row = {
+        "step": step,
+        "problems": [trajectory.problem for trajectory in trajectories],
+        "batch": [_plain(trajectory) for trajectory in trajectories],
+    }
+    file = folder / f"nonfinite-{step}.json"
+    file.write_text(json.dumps(row))
+    return file
+
+
+def _plain(trajectory: Trajectory) -> dict[str, Any]:
+    """The trajectory with lists in place of tensors."""
+    values = trajectory._asdict()
+    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}

@@ -1,0 +1,32 @@
+"""Runs the stage before a method: resumable, and stopped by Ctrl-C without losing a step."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dupo.methods.base import Stage
+from dupo.storage.checkpoint import load_plain, save_plain
+from dupo.views.terminal import Display
+
+
+def run_stage(stage: Stage, file: Path, display: Display, interrupted: Callable[[], bool]) -> bool:
+    """Runs the stage to its end.
+
+    Args:
+        file: the state of a stage that Ctrl-C stopped; read at the start, written on Ctrl-C.
+        interrupted: whether Ctrl-C was pressed.
+
+    Returns:
+        False if Ctrl-C stopped the stage; its state is then in `file`.
+    """
+    if file.is_file():
+        stage.load_state(load_plain(file))
+        display.note(f"resumed the {stage.name} after step {stage.steps}")
+    while not stage.finished():
+        if interrupted():
+            save_plain(file, stage.state())
+            display.note(f"Stopped in the {stage.name}, after step {stage.steps}; saved.")
+            return False
+        if note := stage.step():
+            display.note(note)
+    display.note(stage.finish())
+    return True
