@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from bench.evidence import RATES, grid, warm_ups
-from dupo.storage.run_folder import git_revision
+from dupo.storage.signature import git_revision
 from dupo.trust.answer_choice import EQUAL_COST
 from dupo.views.chart import Series, line_chart
 

@@ -22,7 +22,7 @@ from dupo.config.options import (
 )
 from dupo.config.values import coerce, kind_of, show, underscored
 from dupo.errors import UserError, did_you_mean
-from dupo.storage.run_folder import owner_of
+from dupo.storage.names import owner_of
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."

@@ -21,7 +21,7 @@ from dupo.learning.batches import make_batch
 from dupo.learning.step import batch_logprobs
 from dupo.models.load import Model, blend, frozen_copy
 from dupo.records import Problem, Trajectory
-from dupo.storage.run_folder import write_atomic
+from dupo.storage.files import write_atomic
 from dupo.tasks import LESSONS, Task
 from dupo.text.tokenizer import PromptTokenizer
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from dupo.config.options import Config
 from dupo.config.values import listed
-from dupo.storage.run_folder import signature_line
+from dupo.storage.signature import signature_line
 from dupo.tasks import LESSONS
 from dupo.views.terminal import Display
 

@@ -39,7 +39,10 @@ from dupo.rewards.base import Env, Rewarded, arms_of, weighted_sum
 from dupo.run.startup import check_fit, plan, warms_up
 from dupo.run.summary import show_result, summarise
 from dupo.storage import checkpoint
-from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
+from dupo.storage.files import read_rows, write_atomic
+from dupo.storage.names import CONFIG, SAMPLES, TEACHING
+from dupo.storage.run_folder import RunFolder
+from dupo.storage.signature import signature
 from dupo.tasks import make_task
 from dupo.text.tokenizer import load_tokenizer
 from dupo.views.run_page import write_report
@@ -152,7 +155,7 @@ class Session:
         self._write_exchanges(2)
         if warms_up(self.config):
             self.save()
-            (self.path / WARMUP).unlink(missing_ok=True)
+            (self.path / TEACHING).unlink(missing_ok=True)
 
     def _warm_up(self, load: bool) -> bool:
         """Trains or loads what RL starts from; False if Ctrl-C stopped it."""
@@ -160,11 +163,11 @@ class Session:
             policy.load_weights(self.model, self.path / "checkpoint-0")
             return True
         warm = WarmUp(self.model, self.tokenizer, self.config, self.task)
-        if (self.path / WARMUP).is_file():
-            warm.load(self.path / WARMUP)
+        if (self.path / TEACHING).is_file():
+            warm.load(self.path / TEACHING)
             self.display.note(f"resumed the warm-up after step {warm.steps}")
         if not warm.run(self.display.note, lambda: self.interrupted):
-            warm.save(self.path / WARMUP)
+            warm.save(self.path / TEACHING)
             self.display.note(f"Stopped in the warm-up, after step {warm.steps}; saved.")
             return False
         policy.copy_weights(warm.average, self.model)

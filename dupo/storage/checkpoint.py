@@ -18,9 +18,10 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from dupo.errors import UserError
-from dupo.storage.run_folder import write_atomic
+from dupo.storage.files import write_atomic
+from dupo.storage.names import LATEST
 
-STATE, EMA, LATEST = "state.pt", "ema.safetensors", "latest"
+STATE, EMA = "state.pt", "ema.safetensors"
 
 
 def save(

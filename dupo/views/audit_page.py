@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dupo.config.options import Config, to_yaml
-from dupo.storage.run_folder import write_atomic
+from dupo.storage.files import write_atomic
 from dupo.views.chart import Series, line_chart, safe
 from dupo.views.html import figure, page, table, written
 

@@ -12,16 +12,9 @@ from typing import Any
 import yaml
 
 from dupo.errors import UserError
-from dupo.storage.run_folder import (
-    CONFIG,
-    METRICS,
-    REPORT,
-    SAMPLES,
-    SUMMARY,
-    read_rows,
-    signature_line,
-    write_atomic,
-)
+from dupo.storage.files import read_rows, write_atomic
+from dupo.storage.names import CONFIG, METRICS, REPORT, SAMPLES, SUMMARY
+from dupo.storage.signature import signature_line
 from dupo.views.chart import Series, finite, line_chart, safe, shown
 from dupo.views.html import figure, page, written
 from dupo.views.terminal import verdict
