@@ -16,7 +16,7 @@ from typing import Any
 from dupo.config.command_line import parse
 from dupo.config.options import Config
 from dupo.errors import UserError
-from dupo.views.terminal import error
+from dupo.views.plain import error
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -45,8 +45,9 @@ from dupo.storage.run_folder import RunFolder
 from dupo.storage.signature import signature
 from dupo.tasks import make_task
 from dupo.text.tokenizer import load_tokenizer
+from dupo.views.exchange import exchange_of
 from dupo.views.run_page import write_report
-from dupo.views.terminal import Display, exchange_of
+from dupo.views.terminal import Display
 
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
 
