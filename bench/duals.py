@@ -23,13 +23,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import tokenizers
 import transformers
 
 from dupo import text
 from dupo.config.options import Config
 from dupo.records import Prompt
-from dupo.storage.run_folder import git_revision
+from dupo.storage.signature import git_revision, package_versions
 from dupo.tasks.final_answer import normalise, write
 from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
@@ -159,8 +158,7 @@ def main() -> None:
             "date": date.today().isoformat(),
             "device": f"CPU, {os.cpu_count()} cores",
             "python": platform.python_version(),
-            "transformers": transformers.__version__,
-            "tokenizers": tokenizers.__version__,
+            **package_versions("transformers", "tokenizers"),
         },
         "seconds": {f"{t} threads" if t > 1 else "1 thread": best[t] for t in best},
         "faster_than_whole_strings": runs[-1]["seconds"] / best[1],

@@ -12,9 +12,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from bench.evidence import RATES, grid, warm_ups
-from dupo.storage.run_folder import git_revision
+from dupo.storage.signature import git_revision
 from dupo.trust.answer_choice import EQUAL_COST
-from dupo.views.chart import Series, line_chart
+from dupo.views.chart import line_chart
+from dupo.views.marks import Series
 
 ROOT = Path(__file__).parents[1]
 CONTROLS = ("random", "shuffled", "format_only")

@@ -13,7 +13,8 @@ from typing import Any
 
 from bench.loss_head import results
 from bench.loss_head.results import Row, size, table
-from dupo.views.chart import PALETTE, safe
+from dupo.views.escaping import safe
+from dupo.views.marks import PALETTE
 
 MARKERS = ("<!-- loss head: made by bench/report_loss_head.py -->", "<!-- end of loss head -->")
 BOTH = "forward+backward"

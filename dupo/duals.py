@@ -27,7 +27,8 @@ from dupo.records import Dual, Problem
 from dupo.tasks.word_problems import around_answer, duals_of, read_problems
 from dupo.text import MOST_HIDDEN, find_numbers
 from dupo.text.numbers import Number
-from dupo.views.terminal import error, visible
+from dupo.views.escaping import visible
+from dupo.views.plain import error
 
 HIDDEN, KEPT = "bold green", "yellow"
 WORDS = 4  # on either side of an example

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dupo.config.values import UserError
+from dupo.views.plain import error
 from dupo.views.run_page import write_report
-from dupo.views.terminal import error
 
 USAGE = "usage: python -m dupo.report RUN_FOLDER"
 

@@ -15,7 +15,7 @@ from dupo.config.catalogue import METHODS, load
 from dupo.config.command_line import parse
 from dupo.config.config import Config
 from dupo.errors import UserError
-from dupo.views.terminal import error
+from dupo.views.plain import error
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a result file holds: what produced it, a row for each variant, and the steps that were left out."""
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -15,7 +14,8 @@ import torch
 
 from bench.loss_head import peers
 from dupo import __version__
-from dupo.storage.run_folder import git_revision, write_atomic
+from dupo.storage.files import write_atomic
+from dupo.storage.signature import git_revision, package_versions
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
@@ -34,7 +34,7 @@ def begun(command: str, device: torch.device, revision: str | None = None) -> di
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
     }
-    signature |= {"dupo": __version__, "torch": torch.__version__, "triton": _version("triton")}
+    signature |= {"dupo": __version__, **package_versions("torch", "triton")}
     signature["peers"] = peers.versions()
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
@@ -101,10 +101,3 @@ def cells(row: Row) -> list[str]:
 
 def errors(row: Row) -> str:
     return ", ".join(f"{what} {error:.1e}" for what, error in row.get("errors", {}).items())
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"

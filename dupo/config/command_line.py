@@ -12,7 +12,7 @@ from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, ass
 from dupo.config.values import coerce, kind_of, show, underscored
 from dupo.config.yaml_files import read_yaml
 from dupo.errors import UserError, did_you_mean, nearest
-from dupo.storage.run_folder import owner_of
+from dupo.storage.names import owner_of
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dupo.config.command_line import parse
 from dupo.config.options import Config
 from dupo.config.values import UserError
-from dupo.views.terminal import error
+from dupo.views.plain import error
 
 GO_ON = "the same command goes on, with its --output_dir and without --overwrite_output_dir"
 

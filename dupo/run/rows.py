@@ -22,18 +22,10 @@ from dupo.methods.sft import WarmUp
 from dupo.models import load as policy
 from dupo.records import Problem
 from dupo.run.startup import check_fit, warms_up
-from dupo.storage.run_folder import (
-    CONFIG,
-    SUMMARY,
-    TAUGHT,
-    RunFolder,
-    encoded,
-    owner_of,
-    read_rows,
-    signature,
-    signature_line,
-    write_atomic,
-)
+from dupo.storage.files import encoded, read_rows, write_atomic
+from dupo.storage.names import CONFIG, SUMMARY, TAUGHT, owner_of
+from dupo.storage.run_folder import RunFolder
+from dupo.storage.signature import signature, signature_line
 from dupo.tasks import make_task
 from dupo.text.tokenizer import load_tokenizer
 from dupo.views.terminal import Display

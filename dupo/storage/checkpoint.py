@@ -1,15 +1,15 @@
-"""Checkpoints that a killed run continues from as if nothing had happened.
+"""Checkpoints that a killed run continues from as if the run had never stopped.
 
     RUN/checkpoint-N/    weights and tokenizer in transformers' format, state.pt, ema.safetensors
-    RUN/checkpoint-0/    the same before RL, kept for good; only where a warm-up made the weights
+    RUN/checkpoint-0/    the weights before RL, never pruned; written only where teaching made these weights
     RUN/latest           the name of the newest complete checkpoint
 
-A folder is written beside its place, synced, then renamed; `latest` moves last. So a reader finds either the
-old state or the new one, whenever the writer was killed. No pickled code: safetensors and `weights_only`.
+`save` writes a folder beside its place, syncs it, renames it, and moves `latest` last. So a reader finds the
+old state or the new one, whenever the writer was killed. No pickled code is loaded: weights are safetensors,
+state.pt is read with `weights_only=True`.
 """
 
 import io
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,27 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from dupo.errors import UserError
-from dupo.storage.run_folder import write_atomic
+from dupo.storage.files import sync, write_atomic
+from dupo.storage.names import LATEST
 
-STATE, EMA, LATEST = "state.pt", "ema.safetensors", "latest"
+STATE, EMA = "state.pt", "ema.safetensors"
+# Raise this number whenever a key of the state, or the order of a saved tuple, changes its meaning.
+FORMAT = 2
 
 
 def save(
     run: Path, step: int, model: Any, tokenizer: Any, ema: nn.Module | None, state: dict[str, Any]
 ) -> Path:
-    """Writes `checkpoint-<step>` and points `latest` at it. `state` holds tensors and plain values."""
+    """Writes `checkpoint-<step>`, points `latest` at it, and returns the folder.
+
+    Args:
+        run: the folder of the run.
+        step: optimizer steps done.
+        model: has `save_pretrained`.
+        tokenizer: has `save_pretrained`.
+        ema: the moving average of the weights, if the run keeps one.
+        state: tensors and plain values; `load_state` returns them. The key "format" is set here.
+    """
     folder = run / f"checkpoint-{step}"
     temporary = run / f"{folder.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -35,19 +47,25 @@ def save(
     tokenizer.save_pretrained(temporary)
     if ema is not None:
         save_model(ema, str(temporary / EMA))
-    torch.save(state, temporary / STATE)
+    torch.save({**state, "format": FORMAT}, temporary / STATE)
+    # Contents reach the disk before the rename, or a power cut could leave a complete name on empty files.
     for file in [*temporary.rglob("*"), temporary]:
-        _sync(file)
+        sync(file)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-    _sync(run)
+    sync(run)
     write_atomic(run / LATEST, f"{folder.name}\n".encode())
     return folder
 
 
 def find(run: Path, wanted: str) -> Path | None:
-    """The checkpoint that `--resume_from_checkpoint` means; None where `latest` was asked for and the run
-    was stopped before its first one."""
+    """Returns the checkpoint folder that `--resume_from_checkpoint` names.
+
+    Returns None where `latest` was asked for and the run was stopped before its first checkpoint.
+
+    Raises:
+        UserError: the folder is missing, or holds no state.pt.
+    """
     if wanted != "latest":
         folder = Path(wanted)
         if not (folder / STATE).is_file():
@@ -65,7 +83,20 @@ def find(run: Path, wanted: str) -> Path | None:
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    """Reads the state that `save` was given, onto the CPU.
+
+    Raises:
+        UserError: the state was written in another format.
+    """
+    state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    # Format 1 had no key for its number.
+    number = state.get("format", "1 (or none)") if isinstance(state, dict) else "none"
+    if number != FORMAT:
+        raise UserError(
+            f"resume_from_checkpoint: {folder} has checkpoint format {number}, "
+            f"this dupo reads format {FORMAT}: start the run anew"
+        )
+    return state
 
 
 def save_plain(file: Path, state: dict[str, Any]) -> None:
@@ -81,6 +112,7 @@ def load_plain(file: Path) -> dict[str, Any]:
 
 
 def load_ema(folder: Path, ema: nn.Module) -> None:
+    """Loads the saved moving average into `ema`."""
     load_model(ema, str(folder / EMA))
 
 
@@ -92,7 +124,8 @@ def prune(run: Path, keep: int) -> None:
 
 
 def cut(run: Path, step: int) -> None:
-    """Forgets the checkpoints after `step`: the run goes on from there, and they are of another future."""
+    """Deletes the checkpoints after `step`, from which the run continues, and points `latest` at `step`."""
+    # `latest` first: a kill in between must not leave a pointer to a deleted folder.
     write_atomic(run / LATEST, f"checkpoint-{step}\n".encode())
     for later in _steps(run):
         if later > step:
@@ -102,13 +135,3 @@ def cut(run: Path, step: int) -> None:
 def _steps(run: Path) -> list[int]:
     names = [folder.name.removeprefix("checkpoint-") for folder in run.glob("checkpoint-*")]
     return sorted(int(name) for name in names if name.isdecimal())
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name != "posix":  # Windows cannot open a folder
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

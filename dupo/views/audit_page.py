@@ -1,130 +1,154 @@
 """audit.html: the verdict, its checks, and pictures of how the reward sees right and wrong answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from dupo.config.options import Config, to_yaml
-from dupo.storage.run_folder import write_atomic
-from dupo.views.chart import Series, line_chart, safe
-from dupo.views.html import figure, page, table, written
+from dupo.storage.files import write_atomic
+from dupo.views.audit_record import (
+    AuditedDual,
+    AuditedProblem,
+    AuditRecord,
+    Check,
+    read_audit,
+    read_problem,
+)
+from dupo.views.escaping import safe
+from dupo.views.html import (
+    Block,
+    Chart,
+    ChartGrid,
+    Heading,
+    Metric,
+    MetricRow,
+    Preformatted,
+    Section,
+    Table,
+    evenly_spaced,
+    page,
+    text_block,
+)
+from dupo.views.marks import Series
 
-Row = dict[str, Any]
-_SHOWN = 6  # problems in the table of examples
+_PROBLEMS_SHOWN, _DUALS_SHOWN = 6, 4
 
 
-def write_page(target: Path, config: Config, summary: Row, rows: Sequence[Row]) -> Path:
-    """Writes the page of an audit and returns its path."""
-    found = summary["figures"]
-    good = summary["verdict"].startswith("train")
+def write_page(
+    target: Path, config: Config, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> Path:
+    """Writes the page of an audit and returns its path.
+
+    Args:
+        target: the file.
+        config: the settings of the audit.
+        summary: the content of audit.json.
+        rows: the rows of audit.jsonl.
+    """
+    audit, problems = read_audit(summary), [read_problem(row) for row in rows]
     title = f"audit · {config.task} · reward {config.reward} · {config.model_name_or_path}"
-    parts = [
-        f"<h1>{safe(title)}</h1>",
-        f'<p class="{"right" if good else "wrong"}">Verdict: {safe(summary["verdict"])}</p>',
-        f'<div class="figures">{"".join(_figures(found))}</div>',
-        "<h2>What training needs</h2>",
-        table(["check", "measured", "needed", "", "if not"], [_check(check) for check in summary["checks"]]),
-        f'<h2>Pictures</h2><div class="charts">{"".join(_charts(rows))}</div>',
-        _shares("Why completions had no answer", "reason", found["refused"]),
-        _shares("How the duals fared", "outcome", _parts(found["outcomes"])),
-        "<h2>Problems, from the least to the most agreeing</h2>",
-        table(
-            ["asked", "answers: votes, reward, quality", "duals"], [_example(row) for row in _chosen(rows)]
-        ),
-        f'<h2>Signature</h2><div class="card"><pre>{safe(summary["signature"])}</pre></div>',
-        f'<h2>Settings</h2><div class="card"><pre>{safe(to_yaml(config))}</pre></div>',
+    style = "right" if audit.verdict.startswith("train") else "wrong"
+    header = ["check", "measured", "needed", "", "if not"]
+    blocks: list[Block] = [
+        Heading(title, f"Verdict: {audit.verdict}", style),
+        MetricRow(_metrics(audit)),
+        Section("What training needs", [Table(header, [_check(check) for check in audit.checks])]),
+        Section("Pictures", [ChartGrid(_charts(problems))]),
     ]
-    write_atomic(target, page(title, parts).encode())
+    if audit.refusals:
+        table = _share_table("reason", audit.refusals)
+        blocks.append(Section("Why completions had no answer", [table]))
+    if audit.dual_outcomes:
+        table = _share_table("outcome", audit.dual_outcomes)
+        blocks.append(Section("How the duals fared", [table]))
+    examples = [_example(problem) for problem in _chosen(problems)]
+    blocks += [
+        Section(
+            "Problems, from the least to the most agreeing",
+            [Table(["asked", "answers: votes, reward, quality", "duals"], examples)],
+        ),
+        Section("Signature", [Preformatted(audit.signature)]),
+        Section("Settings", [Preformatted(to_yaml(config))]),
+    ]
+    write_atomic(target, page(title, blocks).encode())
     return target
 
 
-def _figures(found: Row) -> list[str]:
-    agreement = found["agreement"] or {}
-    shown = (
-        (found["reward_auc"], "reward AUC", "{:.3f}"),
-        (agreement.get("mean"), "within-problem agreement", "{:.2f}"),
-        (found["signal"], "signal, as a share of gold's", "{:.0%}"),
-        (found["dual_on_gold"], "dual accuracy on right answers", "{:.0%}"),
-        (found["dual_on_wrong"], "and on wrong ones", "{:.0%}"),
-        (found["readable"], "completions with an answer", "{:.0%}"),
-        (found["differing"], "groups whose rewards differ", "{:.0%}"),
+def _metrics(audit: AuditRecord) -> list[Metric]:
+    values = (
+        (audit.reward_auc, "reward AUC", "{:.3f}"),
+        (audit.agreement, "within-problem agreement", "{:.2f}"),
+        (audit.signal, "signal, as a share of gold's", "{:.0%}"),
+        (audit.dual_on_gold, "dual accuracy on right answers", "{:.0%}"),
+        (audit.dual_on_wrong, "and on wrong ones", "{:.0%}"),
+        (audit.readable, "completions with an answer", "{:.0%}"),
+        (audit.differing, "groups whose rewards differ", "{:.0%}"),
     )
-    return [figure(form.format(value), label) for value, label, form in shown if value is not None]
+    return [Metric(form.format(value), name) for value, name, form in values if value is not None]
 
 
-def _check(check: Row) -> list[str]:
-    word = '<span class="right">ok</span>' if check["passed"] else '<span class="wrong">no</span>'
-    needed = f"{'at least' if check['at_least'] else 'at most'} {check['bound']:.2f}"
-    return [safe(check["name"]), f"{check['value']:.2f}", needed, word, safe(check["advice"])]
+def _check(check: Check) -> list[str]:
+    word = '<span class="right">ok</span>' if check.passed else '<span class="wrong">no</span>'
+    needed = f"{'at least' if check.at_least else 'at most'} {check.bound:.2f}"
+    return [safe(check.name), f"{check.value:.2f}", needed, word, safe(check.advice)]
 
 
-def _parts(counts: Row) -> Row:
-    total = sum(counts.values())
-    return {name: count / total for name, count in counts.items()}
-
-
-def _shares(title: str, name: str, shares: Row) -> str:
-    rows = [[safe(key), f"{part:.1%}"] for key, part in shares.items()]
-    return f"<h2>{safe(title)}</h2>{table([name, 'share'], rows)}" if rows else ""
+def _share_table(name: str, shares: Mapping[str, float]) -> Table:
+    return Table([name, "share"], [[safe(key), f"{share:.1%}"] for key, share in shares.items()])
 
 
 # --- pictures ---
 
 
-def _charts(rows: Sequence[Row]) -> list[str]:
+def _charts(problems: Sequence[AuditedProblem]) -> list[Chart]:
     """Rewards of right and wrong answers, how the reward separates them, and how much groups differ."""
-    charts = []
-    known = [row for row in rows if row["quality"] is not None]
-    if known:
-        rewards, quality = (np.concatenate([row[key] for row in known]) for key in ("rewards", "quality"))
-        right, wrong = rewards[quality >= 0.5], rewards[quality < 0.5]
-        lines = [
-            _cumulative(name, x) for name, x in (("wrong answers", wrong), ("right answers", right)) if len(x)
-        ]
-        title = "Rewards of " + " and ".join(line.name for line in lines)
-        charts.append(_chart(lines, title, "reward", "share with at most this"))
-        if len(right) and len(wrong):
-            charts.append(
-                _chart(
-                    _roc(right, wrong),
-                    "How the reward tells them apart (ROC)",
-                    "wrong ones taken",
-                    "right ones taken",
-                )
-            )
+    rewards = np.concatenate([problem.rewards for problem in problems])
+    qualities = [problem.qualities for problem in problems if problem.qualities is not None]
+    if qualities:
+        judged = np.concatenate([p.rewards for p in problems if p.qualities is not None])
+        is_right = np.concatenate(qualities) >= 0.5
+        charts = _separation_charts(judged[is_right], judged[~is_right])
     else:
-        every = np.concatenate([row["rewards"] for row in rows])
-        charts.append(_chart([_cumulative("all", every)], "Rewards", "reward", "share with at most this"))
-    stds = [float(np.std(row["rewards"], ddof=1)) for row in rows]
-    charts.append(
-        _chart(
-            [_cumulative("problems", stds)],
-            "Spread within a problem",
-            "standard deviation of its rewards",
-            "share with at most this",
-        )
-    )
+        charts = [_distribution("Rewards", "reward", [_cumulative("all", rewards)])]
+    deviations = [float(np.std(problem.rewards, ddof=1)) for problem in problems]
+    steps = [_cumulative("problems", deviations)]
+    charts.append(_distribution("Spread within a problem", "standard deviation of its rewards", steps))
     return charts
 
 
-def _chart(lines: Sequence[Series], title: str, x: str, y: str) -> str:
-    return line_chart(lines, title=title, x_label=x, y_label=y, width=460, height=280, y_range=(0.0, 1.0))
+def _separation_charts(right: NDArray[Any], wrong: NDArray[Any]) -> list[Chart]:
+    groups = {"wrong answers": wrong, "right answers": right}
+    lines = [_cumulative(name, rewards) for name, rewards in groups.items() if len(rewards)]
+    title = "Rewards of " + " and ".join(line.name for line in lines)
+    charts = [_distribution(title, "reward", lines)]
+    # Without answers of both kinds there is nothing to tell apart.
+    if len(right) and len(wrong):
+        title = "How the reward tells them apart (ROC)"
+        lines = roc_curve(right, wrong)
+        charts.append(Chart(title, "wrong ones taken", "right ones taken", lines, (0.0, 1.0)))
+    return charts
 
 
-def _cumulative(name: str, values: Any) -> Series:
+def _distribution(title: str, x_label: str, lines: Sequence[Series]) -> Chart:
+    return Chart(title, x_label, "share with at most this", lines, (0.0, 1.0))
+
+
+def _cumulative(name: str, values: ArrayLike) -> Series:
     """Share of the values at or below each value, as steps."""
     xs, counts = np.unique(np.asarray(values, float), return_counts=True)
     ys = np.cumsum(counts) / counts.sum()
-    steps = [(float(xs[0]), 0.0)]
+    corners = [(float(xs[0]), 0.0)]
     for x, y in zip(xs, ys, strict=True):
-        steps += [(float(x), steps[-1][1]), (float(x), float(y))]
-    return Series(name, [x for x, _ in steps], [y for _, y in steps])
+        # Along to the value at the height so far, then up.
+        corners += [(float(x), corners[-1][1]), (float(x), float(y))]
+    return Series(name, [x for x, _ in corners], [y for _, y in corners])
 
 
-def _roc(right: Any, wrong: Any) -> list[Series]:
-    """Share of right answers at or above each reward, over the share of wrong ones."""
+def roc_curve(right: NDArray[Any], wrong: NDArray[Any]) -> list[Series]:
+    """Returns the share of right answers at or above each reward over the share of wrong ones, and chance."""
     levels = np.unique(np.concatenate([right, wrong]))[::-1]
     xs = [0.0, *(float((wrong >= level).mean()) for level in levels)]
     ys = [0.0, *(float((right >= level).mean()) for level in levels)]
@@ -134,35 +158,43 @@ def _roc(right: Any, wrong: Any) -> list[Series]:
 # --- examples ---
 
 
-def _chosen(rows: Sequence[Row]) -> list[Row]:
-    """A few problems, spread from those where the reward is most wrong to those where it is most right."""
+def _chosen(problems: Sequence[AuditedProblem]) -> list[AuditedProblem]:
+    """A few problems, from those where the reward is most wrong to those where it is most right."""
 
-    def agreement(row: Row) -> float:
-        pairs = zip(row["rewards"], row["quality"] or row["rewards"], strict=True)
+    def agreement(problem: AuditedProblem) -> float:
+        pairs = zip(problem.rewards, problem.qualities or problem.rewards, strict=True)
         return -sum(abs(reward - quality) for reward, quality in pairs)
 
-    ordered = sorted(rows, key=agreement)
-    last = min(_SHOWN, len(ordered)) - 1
-    return [ordered[round(i * (len(ordered) - 1) / max(1, last))] for i in range(last + 1)]
+    return evenly_spaced(sorted(problems, key=agreement), _PROBLEMS_SHOWN)
 
 
-def _example(row: Row) -> list[str]:
-    answers: dict[Any, list[int]] = {}
-    for i, answer in enumerate(row["answers"]):
-        answers.setdefault(answer, []).append(i)
-    lines = []
-    for answer, places in sorted(answers.items(), key=lambda item: -len(item[1])):
-        quality = "" if row["quality"] is None else f", quality {row['quality'][places[0]]:.2f}"
-        name = "none could be read" if answer is None else answer
-        lines.append(f"{name}: {len(places)} x, reward {row['rewards'][places[0]]:.2f}{quality}")
-    gold = "" if row["gold"] is None else f"<small>right</small> <b>{safe(row['gold'])}</b>"
-    duals = "".join(
-        f'<div class="dual">{written(dual["known"] or dual["unknown"])}<small>hidden</small> '
-        f"<b>{safe(dual['unknown'])}</b> · {safe(dual['outcome'])}</div>"
-        for dual in row["duals"][:4]
-    )
+def _example(problem: AuditedProblem) -> list[str]:
+    gold = "" if problem.gold is None else f"<small>right</small> <b>{safe(problem.gold)}</b>"
+    duals = "".join(_dual(dual) for dual in problem.duals[:_DUALS_SHOWN])
     return [
-        written(row["text"]) + gold,
-        written("\n".join(lines)),
+        text_block(problem.text) + gold,
+        text_block("\n".join(_answer_lines(problem))),
         duals or '<span class="empty">none</span>',
     ]
+
+
+def _answer_lines(problem: AuditedProblem) -> list[str]:
+    """A line for each different answer, the most frequent first."""
+    places: dict[str | None, list[int]] = {}
+    for index, answer in enumerate(problem.answers):
+        places.setdefault(answer, []).append(index)
+    lines = []
+    for answer, indices in sorted(places.items(), key=lambda item: -len(item[1])):
+        # Equal answers have equal rewards and qualities.
+        first = indices[0]
+        quality = "" if problem.qualities is None else f", quality {problem.qualities[first]:.2f}"
+        name = "none could be read" if answer is None else answer
+        lines.append(f"{name}: {len(indices)} x, reward {problem.rewards[first]:.2f}{quality}")
+    return lines
+
+
+def _dual(dual: AuditedDual) -> str:
+    return (
+        f'<div class="dual">{text_block(dual.question)}<small>hidden</small> '
+        f"<b>{safe(dual.hidden)}</b> · {safe(dual.outcome)}</div>"
+    )

@@ -1,85 +1,193 @@
-"""What the pages of runs and audits share: one static HTML file, no network, no script, light and dark.
+"""The blocks that pages are made of: one static HTML file, no network, no script.
 
-Whatever came from a model or a data set is escaped.
+A block is a record with a method `html()`. Text from a model or a data set is escaped by the blocks; where a
+block takes HTML, its docstring says so.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from dupo.views.chart import safe
-from dupo.views.terminal import shortened
+from dupo.views.chart import line_chart
+from dupo.views.escaping import safe, shortened
+from dupo.views.marks import Series
+from dupo.views.page_style import style_sheet
 
 _LONGEST_TEXT = 4000
-
-_STYLE = """
-:root{color-scheme:light dark;--page:#f6f8fa;--card:#fff;--ink:#1f2328;--muted:#59636e;--line:#d1d9e0;
---good:#00684a;--bad:#b3400a;--soft:#f0f3f6}
-@media(prefers-color-scheme:dark){:root{--page:#0d1117;--card:#161b22;--ink:#e6edf3;--muted:#9198a1;
---line:#30363d;--good:#3fcf9b;--bad:#ff9a5c;--soft:#0d1117}
-svg .bg{fill:var(--card)}svg .ink{fill:var(--ink)}svg .muted{fill:var(--muted)}svg .grid{stroke:#2a3038}
-svg .axis{stroke:#6e7681}DARK}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:1080px;padding:20px 16px 60px;background:var(--page);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}
-h1{font-size:24px;margin:8px 0 2px;overflow-wrap:anywhere}h2{font-size:18px;margin:36px 0 10px}
-p{margin:4px 0;color:var(--muted)}
-.figures{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}
-.figure{flex:1 1 120px}
-.figure b{display:block;font-size:28px;line-height:1.25;font-weight:650;white-space:nowrap;
-font-variant-numeric:tabular-nums}
-.figure.main{flex:4 1 300px}.figure.main b{font-size:clamp(28px,8vw,40px)}
-.figure span{color:var(--muted);font-size:13px}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:14px}
-.charts svg{display:block;width:100%;height:auto;border:1px solid var(--line);border-radius:8px;
-background:var(--card)}
-table{width:100%;border-collapse:collapse;background:var(--card);border:1px solid var(--line)}
-th,td{text-align:left;vertical-align:top;padding:8px 12px;border-top:1px solid var(--line)}
-th{font-size:13px;color:var(--muted);font-weight:600}
-pre{margin:0 0 4px;white-space:pre-wrap;overflow-wrap:anywhere;max-height:20em;overflow:auto;
-font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;unicode-bidi:plaintext}
-small{color:var(--muted)}.right{color:var(--good);font-weight:650}.wrong{color:var(--bad);font-weight:650}
-.dual{border-left:3px solid var(--line);padding-left:10px;margin-bottom:8px}
-summary{cursor:pointer;color:var(--muted);margin:14px 0}
-.card,.figure{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 16px}
-.card pre{max-height:none}.empty{color:var(--muted);font-style:italic}
-td.verdict{white-space:nowrap}td.ask{width:24%}td.said{width:26%}
-@media(max-width:700px){thead{display:none}table,tbody,tr,td,td.ask,td.said{display:block;width:auto}
-td{border-top:0;padding:4px 12px}tr{border-top:1px solid var(--line);padding:8px 0}
-td::before{content:attr(data-name);display:block;font-size:12px;color:var(--muted)}}
-@media print{body{background:#fff}pre{max-height:none}}
-"""
-_DARK_PALETTE = ("#58b0ea", "#ff8c42", "#2fc79a", "#e5a3c8", "#e0bb4f", "#9ad7ff", "#a5a5a5")
+Item = TypeVar("Item")
 
 
-def page(title: str, parts: Sequence[str]) -> str:
-    """A whole page. `title` is text, `parts` are HTML."""
-    dark = "".join(f"svg .s{i}{{stroke:{c}}}svg .f{i}{{fill:{c}}}" for i, c in enumerate(_DARK_PALETTE))
+class Block(Protocol):
+    """A part of a page."""
+
+    def html(self) -> str:
+        """Returns the block as HTML that closes every tag that it opens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The top of a page. `style` colours the line below the title: "right", "wrong" or ""."""
+
+    title: str
+    subtitle: str
+    style: str = ""
+
+    def html(self) -> str:
+        """Returns the block as HTML."""
+        style = f' class="{self.style}"' if self.style else ""
+        return f"<h1>{safe(self.title)}</h1><p{style}>{safe(self.subtitle)}</p>"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a title."""
+
+    title: str
+    blocks: Sequence[Block]
+
+    def html(self) -> str:
+        """Returns the block as HTML."""
+        return f"<h2>{safe(self.title)}</h2>{_joined(self.blocks)}"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that stay hidden until the reader opens them."""
+
+    summary: str
+    blocks: Sequence[Block]
+
+    def html(self) -> str:
+        """Returns the block as HTML."""
+        return f"<details><summary>{safe(self.summary)}</summary>{_joined(self.blocks)}</details>"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A large number with its name; the main metric of a page is larger still."""
+
+    value: str
+    name: str
+    main: bool = False
+
+    def html(self) -> str:
+        """Returns the block as HTML."""
+        style = "metric main" if self.main else "metric"
+        return f'<div class="{style}"><b>{safe(self.value)}</b><span>{safe(self.name)}</span></div>'
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """Metrics side by side."""
+
+    metrics: Sequence[Metric]
+
+    def html(self) -> str:
+        """Returns the block as HTML."""
+        return f'<div class="metrics">{_joined(self.metrics)}</div>'
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over a common axis; see `line_chart`."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Series]
+    y_range: tuple[float, float] | None = None
+
+    def html(self) -> str:
+        """Returns the block as SVG."""
+        return line_chart(
+            self.lines,
+            title=self.title,
+            x_label=self.x_label,
+            y_label=self.y_label,
+            width=460,
+            height=280,
+            y_range=self.y_range,
+        )
+
+
+@dataclass(frozen=True)
+class ChartGrid:
+    """Charts in two columns, in one on a narrow screen."""
+
+    charts: Sequence[Chart]
+
+    def html(self) -> str:
+        """Returns the block as HTML."""
+        return f'<div class="charts">{_joined(self.charts)}</div>'
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        header: names of the columns, as text.
+        rows: cells as HTML, as many in each row as names in the header.
+        styles: CSS classes of the columns; none if empty.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    styles: Sequence[str] = ()
+
+    def html(self) -> str:
+        """Returns the block as HTML."""
+        head = "".join(f"<th>{safe(name)}</th>" for name in self.header)
+        body = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _cells(self, row: Sequence[str]) -> str:
+        styles = [f'class="{style}" ' for style in self.styles] or [""] * len(self.header)
+        # On a narrow screen the header is hidden, and each cell shows the name of its column.
+        return "".join(
+            f'<td {style}data-name="{safe(name)}">{cell}</td>'
+            for style, name, cell in zip(styles, self.header, row, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Preformatted:
+    """A text in a card, with the line breaks and blanks that the text has."""
+
+    text: str
+
+    def html(self) -> str:
+        """Returns the block as HTML."""
+        return f'<div class="card"><pre>{safe(self.text)}</pre></div>'
+
+
+def page(title: str, blocks: Sequence[Block]) -> str:
+    """Returns a whole HTML page."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{safe(title)}</title><style>{_STYLE.replace('DARK', dark)}</style></head>"
-        f"<body>{''.join(parts)}</body></html>\n"
+        f"<title>{safe(title)}</title><style>{style_sheet()}</style></head>"
+        f"<body>{_joined(blocks)}</body></html>\n"
     )
 
 
-def figure(value: str, label: str, main: bool = False) -> str:
-    """A large figure with what it is."""
-    return f'<div class="figure{" main" * main}"><b>{safe(value)}</b><span>{safe(label)}</span></div>'
+def _joined(blocks: Sequence[Block]) -> str:
+    return "".join(block.html() for block in blocks)
 
 
-def written(text: object) -> str:
-    """A text from a model or a data set, shortened where it is very long."""
-    if text is None or not str(text).strip():
+# --- for the cells of tables ---
+
+
+def text_block(text: str) -> str:
+    """Returns a text from a model or a data set as HTML, shortened where the text is very long."""
+    if not text.strip():
         return '<pre class="empty">(empty)</pre>'
-    return f'<pre dir="auto">{safe(shortened(str(text), _LONGEST_TEXT))}</pre>'
+    return f'<pre dir="auto">{safe(shortened(text, _LONGEST_TEXT))}</pre>'
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; header cells are text, the others HTML."""
-    head = "".join(f"<th>{safe(name)}</th>" for name in header)
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td data-name="{safe(n)}">{c}</td>' for n, c in zip(header, row, strict=True))
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def evenly_spaced(items: Sequence[Item], count: int) -> list[Item]:
+    """Returns `count` items, at least 2, from the first to the last at equal distances; all if fewer."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]

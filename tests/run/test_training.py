@@ -280,7 +280,7 @@ def test_ctrl_c_in_the_warm_up_loses_nothing(tmp_path, capsys, monkeypatch):
     assert summary(stopped)["warmup_steps"] == 12
     files = [f"checkpoint-{n}/model.safetensors" for n in (0, 1)]
     same_files(tmp_path / "whole", stopped, "metrics.jsonl", "samples.jsonl", *files)
-    assert not (stopped / "warmup.pt").exists()
+    assert not (stopped / "teaching.pt").exists()
 
 
 def test_a_step_that_is_not_finite_stops_the_run_and_saves_its_batch(untrained, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Checkpoints: complete or absent, the newest ones kept, everything back bit for bit."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,14 +30,14 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
     other, other_average = tiny("--seed", "9")[0], tiny("--seed", "9")[0]
     policy.load_weights(other, folder)
     checkpoint.load_ema(folder, other_average)
-    for a, b in ((model, other), (average, other_average)):
-        assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
-    found = checkpoint.load_state(folder)
-    assert found["pending"] == state["pending"]
+    for saved, loaded in ((model, other), (average, other_average)):
+        assert all(torch.equal(p, q) for p, q in zip(saved.parameters(), loaded.parameters(), strict=True))
+    read = checkpoint.load_state(folder)
+    assert read["pending"] == state["pending"]
     again = learner.make_optimizer(other, config)
-    again.load_state_dict(found["optimizer"])
-    for one, two in zip(optimizer.state.values(), again.state.values(), strict=True):
-        assert all(torch.equal(one[k], two[k]) for k in ("exp_avg", "exp_avg_sq", "step"))
+    again.load_state_dict(read["optimizer"])
+    for before, after in zip(optimizer.state.values(), again.state.values(), strict=True):
+        assert all(torch.equal(before[k], after[k]) for k in ("exp_avg", "exp_avg_sq", "step"))
 
 
 @pytest.mark.parametrize("moment", ["weights", "rename", "pointer"])
@@ -51,13 +52,13 @@ def test_a_kill_while_saving_leaves_the_last_one(tmp_path, monkeypatch, moment):
         if moment == "weights":
             patch.setattr(torch, "save", killed)
         elif moment == "rename":
-            patch.setattr("pathlib.Path.rename", killed)
+            patch.setattr(Path, "rename", killed)
         else:
             patch.setattr(checkpoint, "write_atomic", killed)
         with pytest.raises(KeyboardInterrupt):
             save(tmp_path, 2, model, tokenizer)
-    found = checkpoint.find(tmp_path, "latest")
-    assert found == tmp_path / "checkpoint-1" and checkpoint.load_state(found)["step"] == 1
+    newest = checkpoint.find(tmp_path, "latest")
+    assert newest == tmp_path / "checkpoint-1" and checkpoint.load_state(newest)["step"] == 1
     assert save(tmp_path, 2, model, tokenizer) == checkpoint.find(tmp_path, "latest")
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -67,8 +68,8 @@ def test_the_newest_are_kept_and_the_first_of_all(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
     (tmp_path / "checkpoint-mine").mkdir()
     checkpoint.prune(tmp_path, 2)
-    left = {folder.name for folder in tmp_path.iterdir()}
-    assert left == {"checkpoint-0", "checkpoint-100", "checkpoint-1000", "checkpoint-mine"}
+    names = {folder.name for folder in tmp_path.iterdir()}
+    assert names == {"checkpoint-0", "checkpoint-100", "checkpoint-1000", "checkpoint-mine"}
 
 
 def test_going_back_forgets_what_came_after(tmp_path):
@@ -90,6 +91,27 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
     shutil.rmtree(folder)
     with pytest.raises(UserError, match="checkpoint-1, which is not there"):
         checkpoint.find(tmp_path, "latest")
+
+
+@pytest.mark.parametrize(
+    ("state", "number"),
+    [({"step": 1}, r"1 \(or none\)"), ({"step": 1, "format": 1}, "1"), ({"step": 1, "format": 3}, "3")],
+    ids=["none", "older", "newer"],
+)
+def test_another_format_is_refused_in_one_line(tmp_path, state, number):
+    torch.save(state, tmp_path / checkpoint.STATE)
+    expected = rf"^resume_from_checkpoint: .* has checkpoint format {number}, this dupo reads format 2: start"
+    with pytest.raises(UserError, match=expected) as error:
+        checkpoint.load_state(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_format_is_written_and_the_state_of_the_caller_is_left_alone(tmp_path):
+    model, tokenizer, _ = tiny()
+    state = {"step": 1}
+    checkpoint.save(tmp_path, 1, model, tokenizer.hf, None, state)
+    assert state == {"step": 1}
+    assert torch.load(tmp_path / "checkpoint-1" / checkpoint.STATE)["format"] == checkpoint.FORMAT == 2
 
 
 def test_no_pickled_code_is_run(tmp_path):

@@ -1,3 +1,5 @@
+"""The folder of a run: what is refused, what is replaced, and what a killed run leaves readable."""
+
 import json
 import math
 import os
@@ -10,14 +12,8 @@ from pathlib import Path
 import pytest
 
 from dupo.errors import UserError
-from dupo.storage.run_folder import (
-    RunFolder,
-    git_revision,
-    read_rows,
-    signature,
-    signature_line,
-    write_atomic,
-)
+from dupo.storage.files import read_rows
+from dupo.storage.run_folder import RunFolder
 
 
 def make_run(path: Path) -> RunFolder:
@@ -211,7 +207,7 @@ def test_cut_reports_damage_in_the_middle_and_changes_nothing(tmp_path: Path) ->
     assert (tmp_path / "metrics.jsonl").read_bytes().count(b"\n") == 3
 
 
-# --- whole files ---
+# --- the summary ---
 
 
 def test_summary_replaces_the_old_one(tmp_path: Path) -> None:
@@ -223,76 +219,3 @@ def test_summary_replaces_the_old_one(tmp_path: Path) -> None:
         "reward_auc": None,
     }
     assert contents(tmp_path).keys() == {"config.yaml", "summary.json"}
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_atomic(tmp_path / "summary.json", b"old")
-
-    def no_disk(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", no_disk)
-    with pytest.raises(OSError, match="No space"):
-        write_atomic(tmp_path / "summary.json", b"new")
-    assert (tmp_path / "summary.json").read_bytes() == b"old"
-
-
-def test_read_rows_skips_what_is_torn_or_no_row(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    assert read_rows(path) == []
-    path.write_bytes(b'{"step": 1}\n[1]\n\xff\xfe\n{"step": 2}\n{"st')
-    assert read_rows(path) == [{"step": 1}, {"step": 2}]
-
-
-# --- signature ---
-
-
-def test_signature_names_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-    import transformers
-
-    import dupo
-
-    monkeypatch.setattr("dupo.storage.run_folder.git_revision", lambda file: "abc1234")
-    fields = signature("0123abcd", "cpu", 2)
-    assert fields["torch"] == str(torch.__version__)
-    assert fields["transformers"] == transformers.__version__
-    assert signature_line(fields) == (
-        f"dupo:{dupo.__version__}|git:abc1234|torch:{torch.__version__}|triton:{fields['triton']}|"
-        f"transformers:{transformers.__version__}|python:{sys.version.split()[0]}|device:cpu|threads:2|config:0123abcd"
-    )
-
-
-def test_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.metadata
-
-    def missing(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", missing)
-    assert signature("", "cpu", 1)["triton"] == "none"
-
-
-def test_revision_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    (tmp_path / "log.py").write_text("1")
-    assert git_revision(tmp_path / "log.py") == "none"
-    git("init", "-q")
-    git("add", "log.py")
-    assert git_revision(tmp_path / "log.py") == "none"  # tracked, but no commit yet
-    git("commit", "-qm", "first")
-    head = git("rev-parse", "--short", "HEAD")
-    assert git_revision(tmp_path / "log.py") == head
-    (tmp_path / "site.py").write_text("installed below a checkout that does not track it")
-    assert git_revision(tmp_path / "site.py") == "none"
-    assert git_revision(tmp_path / "log.py") == head
-    (tmp_path / "log.py").write_text("2")
-    assert git_revision(tmp_path / "log.py") == f"{head}+dirty"
-    monkeypatch.setenv("PATH", "")
-    assert git_revision(tmp_path / "log.py") == "none"

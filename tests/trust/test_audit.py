@@ -21,10 +21,10 @@ from dupo.rerank import main as rerank
 from dupo.select import main as select
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.trust.audit import FIGURES, PAGE, ROWS
-from dupo.views.audit_page import _roc, write_page
+from dupo.views.audit_page import roc_curve, write_page
+from tests.helpers.pages import HOSTILE, Page
 from tests.helpers.worlds import rows, said, save_tiny
 from tests.trust.test_rerank import plant, solve, write_jsonl
-from tests.views.test_run_page import HOSTILE, Page
 
 SMALL = "--num_threads 1 --num_generations 4 --generation_batch_size 64 --num_problems 40"
 
@@ -254,7 +254,7 @@ def test_hostile_text_stays_text(tmp_path, monkeypatch):
 def test_the_curve_has_the_area_that_is_printed():
     rng = np.random.default_rng(0)
     right, wrong = rng.integers(0, 4, 30) / 3, rng.integers(0, 3, 50) / 3
-    curve, chance = _roc(right, wrong)
+    curve, chance = roc_curve(right, wrong)
     area = np.trapezoid(np.asarray(curve.ys, float), curve.xs)
     assert area == pytest.approx(concordance([*right, *wrong], [1] * 30 + [0] * 50))
     assert (chance.xs, chance.ys) == ([0, 1], [0, 1])

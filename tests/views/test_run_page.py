@@ -1,8 +1,8 @@
+"""The page of a run: every recorded value, whatever files there are, and text that stays text."""
+
 import json
-import math
 import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +11,8 @@ import pytest
 from dupo.errors import UserError
 from dupo.report import main
 from dupo.storage.run_folder import RunFolder
-from dupo.views.chart import Series, line_chart
 from dupo.views.run_page import write_report
-
-SVG = "{http://www.w3.org/2000/svg}"
-HOSTILE = (
-    "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&amp;\x00\x1b[31m\u202eabc\ufffe\ud800"
-)
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page, as a browser would see them."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.open = "", []
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.text += data
-
-    def names(self) -> set[str]:
-        return {name for name, _ in self.tags}
+from tests.helpers.pages import HOSTILE, SVG, Page, hovers
 
 
 def sample(step: int, number: int, correct: bool | None, **changes: Any) -> dict[str, Any]:
@@ -67,7 +37,7 @@ def metrics(step: int) -> dict[str, Any]:
         "loss": -0.5,
         "grad_norm": 1.5,
     }
-    row |= {"completions/mean_length": 5.0, "frac_reward_zero_std": 0.25, "entropy": 0.125, "odd/figure": 3.0}
+    row |= {"completions/mean_length": 5.0, "frac_reward_zero_std": 0.25, "entropy": 0.125, "odd/metric": 3.0}
     return row | ({"eval/accuracy": 0.5 + step / 20} if step % 2 == 0 else {})
 
 
@@ -97,14 +67,13 @@ def full_run(path: Path) -> Path:
     return path
 
 
-def chart(svg_or_page: str, title: str) -> ET.Element:
-    found = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", svg_or_page, re.S)]
-    (one,) = [svg for svg in found if svg.get("aria-label") == title]
-    return one
+def charts(page: str) -> list[ET.Element]:
+    return [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.S)]
 
 
-def hovers(svg: ET.Element) -> list[str]:
-    return [title.text or "" for title in svg.iter(f"{SVG}title")]
+def chart(page: str, title: str) -> ET.Element:
+    (svg,) = [svg for svg in charts(page) if svg.get("aria-label") == title]
+    return svg
 
 
 # --- the page ---
@@ -142,7 +111,7 @@ def test_curves_hold_the_recorded_values(tmp_path: Path) -> None:
         ("Completion length", "completions/mean_length\n1: 5"),
         ("Groups and completions that teach nothing", "frac_reward_zero_std\n1: 0.25"),
         ("Entropy", "entropy\n1: 0.125"),
-        ("odd/figure", "odd/figure\n1: 3"),
+        ("odd/metric", "odd/metric\n1: 3"),
     ):
         assert hovers(chart(page, title))[0] == value
     assert "KL to the starting model" not in page
@@ -152,9 +121,39 @@ def test_large_scores_do_not_flatten_shares(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "task: translation\n", overwrite=False)
     run.metrics({"step": 1, "reward": 0.5, "eval/bleu": 31.0, "eval/language_rate": 0.5})
     page = write_report(tmp_path).read_text()
-    found = [hovers(ET.fromstring(svg)) for svg in re.findall(r"<svg.*?</svg>", page, re.S)]
-    assert ["bleu\n1: 31"] in found
-    assert ["language_rate\n1: 0.5"] in found
+    told = [hovers(svg) for svg in charts(page)]
+    assert ["bleu\n1: 31"] in told
+    assert ["language_rate\n1: 0.5"] in told
+
+
+def test_a_lone_curve_is_named_beside_its_axis(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "task: translation\n", overwrite=False)
+    run.metrics({"step": 1, "eval/bleu": 31.0, "eval/language_rate": 0.5, "eval/copies": 0.25})
+    shares, scores = charts(write_report(tmp_path).read_text())
+    assert [text.text for text in scores.iter(f"{SVG}text")][-1] == "bleu"
+    assert [text.text for text in shares.iter(f"{SVG}text")][-1] == "score"  # the legend names its two lines
+
+
+def test_the_reward_leads_and_the_rest_is_folded(tmp_path: Path) -> None:
+    page = write_report(full_run(tmp_path)).read_text()
+    before, folded = page.split("<details>")
+    titles = [svg.get("aria-label") for svg in charts(before)]
+    assert titles[:3] == ["Reward and reconstruction", "Held-out evaluation", "Loss"]
+    assert [svg.get("aria-label") for svg in charts(folded)] == ["odd/metric"]
+    assert "1 other metrics" in folded
+
+
+def test_rows_of_any_shape_give_a_page(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, "", overwrite=False)
+    rows = [
+        {"step": 1, "duals": 7, "correct": "yes", "reward": "high", "prompt": None, "advantage": True},
+        {"step": 1, "duals": [None, {"distance": "far"}], "answer": 42, "completion": ["a"]},
+        {"step": None},
+    ]
+    (tmp_path / "samples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    page = Page(write_report(tmp_path))
+    assert page.open == []
+    assert page.text.count("gold unknown") == 2 and "distance –" in page.text
 
 
 def test_first_and_last_step_right_and_wrong_are_shown(tmp_path: Path) -> None:
@@ -203,15 +202,15 @@ def test_page_opens_without_network_or_script(tmp_path: Path) -> None:
 
 def test_every_subset_of_files_gives_a_page(tmp_path: Path) -> None:
     names = ("metrics.jsonl", "samples.jsonl", "summary.json")
-    for kept in range(8):
-        folder = full_run(tmp_path / str(kept))
+    for mask in range(8):
+        folder = full_run(tmp_path / str(mask))
         for index, name in enumerate(names):
-            if not kept >> index & 1:
+            if not mask >> index & 1:
                 (folder / name).unlink()
         page = Page(write_report(folder))
         assert page.open == []
-        assert ("unfinished" in page.text) == (not kept & 4)
-        assert ("prompt-4-1" in page.text) == bool(kept & 2)
+        assert ("unfinished" in page.text) == (not mask & 4)
+        assert ("prompt-4-1" in page.text) == bool(mask & 2)
 
 
 def test_killed_run_reports_what_it_has(tmp_path: Path) -> None:
@@ -266,124 +265,3 @@ def test_a_problem_named_by_its_text_is_shown_once(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "", overwrite=False)
     run.samples([sample(1, 0, True, problem="17+25=", prompt="17+25=")])
     assert Page(write_report(tmp_path)).text.count("17+25=") == 1
-
-
-# --- charts ---
-
-
-def draw(*series: Series, **options: Any) -> ET.Element:
-    return ET.fromstring(line_chart(series, **{"title": "t", "x_label": "x", "y_label": "y", **options}))
-
-
-def lines(svg: ET.Element) -> list[list[tuple[float, float]]]:
-    paths = [path.get("d", "") for path in svg.iter(f"{SVG}path") if path.get("fill") == "none"]
-    return [[tuple(map(float, corner.split())) for corner in path[1:].split("L")] for path in paths]  # type: ignore[misc]
-
-
-def texts(svg: ET.Element) -> list[str]:
-    return [text.text or "" for text in svg.iter(f"{SVG}text")]
-
-
-def test_points_land_where_the_ticks_say() -> None:
-    svg = draw(Series("a", [0, 5, 10], [0.0, 0.25, 1.0]), y_range=(0, 1), width=400, height=300)
-    ((start, middle, end),) = lines(svg)
-    at = {text.text: (float(text.get("x", 0)), float(text.get("y", 0))) for text in svg.iter(f"{SVG}text")}
-    assert (start[0], end[0]) == (at["0"][0], at["10"][0])
-    assert middle[0] == pytest.approx((start[0] + end[0]) / 2, abs=0.1)
-    assert (start[1] - middle[1]) / (start[1] - end[1]) == pytest.approx(0.25, abs=0.01)
-    assert at["0.2"][1] - 4 == pytest.approx(start[1] + 0.2 * (end[1] - start[1]), abs=0.11)
-    assert 0 < end[1] < start[1] < 300
-
-
-def test_a_gap_breaks_the_line_and_a_lone_point_is_a_dot() -> None:
-    ys = [1.0, 2.0, None, 3.0, math.nan, 1.0, 2.0, math.inf, *[1.0] * 40]
-    svg = draw(Series("a", list(range(48)), ys))
-    assert [len(line) for line in lines(svg)] == [2, 2, 40]
-    dots = [c for c in svg.iter(f"{SVG}circle") if c.get("fill") == "none"]
-    assert len(dots) == 1
-    assert "a\n3: 3" in hovers(svg)
-
-
-@pytest.mark.parametrize(
-    ("xs", "ys"),
-    [
-        ([], []),
-        ([3], [1e-6]),
-        ([1, 2], [4.2, 4.2]),
-        ([1, 2], [0.0, 0.0]),
-        ([1, 2], [None, math.nan]),
-        ([5, 5], [1, 2]),
-    ],
-    ids=["nothing", "one", "constant", "zero", "gaps", "same-x"],
-)
-def test_degenerate_series_draw_finite_pictures(xs: list[float], ys: list[Any]) -> None:
-    text = line_chart([Series("a", xs, ys)], title="t", x_label="x", y_label="y")
-    assert "nan" not in text and "inf" not in text
-    svg = ET.fromstring(text)
-    drawn = [y for y in ys if y is not None and math.isfinite(y)]
-    assert len([c for c in svg.iter(f"{SVG}circle") if c.get("fill") == "none"]) == len(drawn)
-    for circle in svg.iter(f"{SVG}circle"):
-        assert 0 < float(circle.get("cx", -1)) < 720 and 0 < float(circle.get("cy", -1)) < 360
-
-
-def test_many_points_are_thinned_and_spikes_stay() -> None:
-    ys: list[float] = [0.0, *(float((-1) ** x) for x in range(9_998)), 0.0]
-    ys[4321], ys[8765] = 9.0, -9.0
-    text = line_chart([Series("a", list(range(10_000)), ys)], title="t", x_label="x", y_label="y")
-    (line,) = lines(ET.fromstring(text))
-    assert 200 < len(line) <= 700 and len(text) < 60_000
-    whole = lines(draw(Series("a", [0, 4321, 8765, 9999], [ys[i] for i in (0, 4321, 8765, 9999)])))[0]
-    assert set(whole) <= set(line)  # both ends and both spikes, at the same pixels
-
-
-def test_values_outside_the_range_stop_at_its_edge() -> None:
-    (line,) = lines(draw(Series("a", [0, 1, 2], [0.0, 1.0, 50.0]), y_range=(0, 1)))
-    assert line[1][1] == line[2][1]
-
-
-def test_bands_surround_the_line_and_break_at_gaps() -> None:
-    xs = [0, 1, 2, 3, 4]
-    svg = draw(Series("a", xs, [1.0] * 5, band=([0, 0, None, 0, 0], [2, 2, 2, 2, 2])))
-    bands = [p for p in svg.iter(f"{SVG}path") if p.get("fill-opacity")]
-    assert len(bands) == 2
-    edges = [tuple(map(float, c.split())) for c in bands[0].get("d", "")[1:-1].split("L")]
-    height = lines(svg)[0][0][1]
-    assert [y < height for _, y in edges] == [True, True, False, False]
-
-
-def test_alone_it_has_a_ground_a_legend_and_colours_that_differ() -> None:
-    svg = draw(Series("dual", [1, 2], [1, 2]), Series("gold", [1, 2], [2, 3], "#123456", dashed=True))
-    ground = next(iter(svg))
-    assert (ground.tag, ground.get("fill")) == (f"{SVG}rect", "#ffffff")
-    assert {"dual", "gold", "t", "x", "y"} <= set(texts(svg))
-    strokes = [p for p in svg.iter(f"{SVG}path") if p.get("fill") == "none"]
-    assert [p.get("stroke") for p in strokes] == ["#0072b2", "#123456"]
-    assert [p.get("stroke-dasharray") for p in strokes] == [None, "6 4"]
-    assert not list(svg.iter(f"{SVG}style")) and not list(svg.iter(f"{SVG}script"))
-
-
-def test_no_two_lines_look_alike() -> None:
-    svg = draw(*(Series(str(n), [1, 2], [n, n + 1], dashed=n > 2) for n in range(10)))
-    strokes = [p for p in svg.iter(f"{SVG}path") if p.get("fill") == "none"]
-    looks = [(p.get("stroke"), p.get("stroke-dasharray")) for p in strokes]
-    assert len(set(looks)) == 10 and [look[1] for look in looks] == [None] * 3 + ["6 4"] * 4 + ["2 3"] * 3
-
-
-def test_long_legends_wrap_inside_the_picture() -> None:
-    svg = draw(*(Series(f"an arm with a long name {n}", [1, 2], [n, n + 1]) for n in range(7)), width=460)
-    entries = [text for text in svg.iter(f"{SVG}text") if (text.text or "").startswith("an arm")]
-    assert len({text.get("y") for text in entries}) >= 4
-    assert all(float(t.get("x", 0)) + 6.8 * len(t.text or "") < 460 for t in entries)
-    assert max(float(text.get("y", 0)) for text in entries) < min(y for line in lines(svg) for _, y in line)
-
-
-def test_short_runs_have_whole_steps_on_the_axis() -> None:
-    labels = texts(draw(Series("a", [1, 2, 3], [0.1, 0.2, 0.3]), x_label="step"))
-    assert {"1", "2", "3"} <= set(labels) and not {"1.5", "2.5"} & set(labels)
-
-
-def test_what_cannot_be_drawn_is_refused() -> None:
-    with pytest.raises(ValueError, match="low < high"):
-        draw(Series("a", [1], [1]), y_range=(1, 1))
-    with pytest.raises(ValueError, match=r"shorter|longer"):
-        draw(Series("a", [1, 2], [1]))

@@ -1,0 +1,44 @@
+"""The names of the files that programs leave in their folders, and which program a folder belongs to.
+
+config.yaml      the settings, complete: they reproduce the run
+metrics.jsonl    one row per optimizer step, a pure function of settings, seed and machine
+samples.jsonl    what was asked, answered and reconstructed
+timings.jsonl    everything that comes from a clock
+summary.json     the final metrics, with the signature
+report.html      curves and sampled exchanges on one page
+teaching.pt      the state of the supervised teaching stage that Ctrl-C stopped; removed when done
+taught_model/    the built-in model after teaching, for a program that does not train
+"""
+
+import re
+from pathlib import Path
+
+CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
+METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
+TEACHING, TAUGHT = "teaching.pt", "taught_model"
+LATEST = "latest"  # the file that names the newest checkpoint
+
+# What each program writes beside config.yaml, as patterns of file names. --overwrite_output_dir removes
+# these and nothing else: a file of the user in the same folder stays.
+WRITTEN_BY: dict[str, tuple[str, ...]] = {
+    "train": (METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, TEACHING, LATEST, "checkpoint-[0-9]*",
+              "nonfinite-[0-9]*.json"),
+    "select": (SUMMARY, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl"),
+    "rerank": (SUMMARY, TAUGHT, "answers.jsonl"),
+    "audit": (TAUGHT, "audit.jsonl", "audit.json", "audit.html"),
+}  # fmt: skip
+_OWNER_LINE = re.compile(r"# python -m dupo\.(\w+)\n")
+
+
+def owner_line(program: str) -> str:
+    """Returns the first line of config.yaml, which names the program; "" for train, which writes none."""
+    return "" if program == "train" else f"# python -m dupo.{program}\n"
+
+
+def owner_of(folder: Path) -> str | None:
+    """Returns the program whose run a folder holds; None if the folder holds no config.yaml."""
+    file = folder / CONFIG
+    if not file.is_file():
+        return None
+    match = _OWNER_LINE.match(file.read_bytes()[:100].decode("utf-8", "replace"))
+    return match[1] if match else "train"

@@ -1,0 +1,101 @@
+"""One sampled exchange: a problem, its answer, and the duals that try to recover the hidden part.
+
+samples.jsonl holds one row per exchange. The terminal and the page of a run show the same record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dupo.views.lenient import mappings, number_or_none, text_or_none
+
+
+@dataclass(frozen=True)
+class DualExchange:
+    """A dual question and its completion.
+
+    Attributes:
+        hidden: the part of the problem that the dual asks for.
+        distance: between the hidden part and the part that came back, in [0, 1]; None: not measured.
+    """
+
+    prompt: str
+    completion: str
+    hidden: str
+    distance: float | None
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One row of samples.jsonl; whatever the row lacks is None or empty.
+
+    Attributes:
+        step: optimizer steps done before the completion was sampled.
+        answer: read from the completion; None: no answer could be read.
+        gold: the right answer, where the task knows one.
+        correct: whether the answer is right; None: unknown.
+        advantage: of the completion; None in an evaluation.
+    """
+
+    step: float | None
+    problem: str | None
+    prompt: str
+    completion: str
+    answer: str | None
+    gold: str | None
+    correct: bool | None
+    reward: float | None
+    advantage: float | None
+    duals: tuple[DualExchange, ...]
+
+
+def read_exchange(row: Mapping[str, Any]) -> Exchange:
+    """Reads one row of samples.jsonl."""
+    correct = row.get("correct")
+    return Exchange(
+        step=number_or_none(row.get("step")),
+        problem=text_or_none(row.get("problem")),
+        prompt=text_or_none(row.get("prompt")) or "",
+        completion=text_or_none(row.get("completion")) or "",
+        answer=text_or_none(row.get("answer")),
+        gold=text_or_none(row.get("gold")),
+        correct=correct if isinstance(correct, bool) else None,
+        reward=number_or_none(row.get("reward")),
+        advantage=number_or_none(row.get("advantage")),
+        duals=tuple(_read_dual(dual) for dual in mappings(row.get("duals"))),
+    )
+
+
+def _read_dual(row: Mapping[str, Any]) -> DualExchange:
+    return DualExchange(
+        prompt=text_or_none(row.get("prompt")) or "",
+        completion=text_or_none(row.get("completion")) or "",
+        hidden=text_or_none(row.get("unknown")) or "",
+        distance=number_or_none(row.get("distance")),
+    )
+
+
+def correctness(correct: bool | None) -> str:
+    """Says in words whether an answer is right."""
+    return "gold unknown" if correct is None else "right" if correct else "wrong"
+
+
+def exchange_of(row: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+    """Returns title and lines of one row of samples.jsonl, as `Display.exchange` takes them."""
+    exchange = read_exchange(row)
+    judged = correctness(exchange.correct)
+    remark = judged if exchange.gold is None else f"{judged}; gold: {exchange.gold}"
+    answer = "none could be read" if exchange.answer is None else f"{exchange.answer} ({remark})"
+    lines = [("problem", exchange.prompt), ("completion", exchange.completion), ("answer", answer)]
+    for dual in exchange.duals:
+        lines += [
+            ("dual", dual.prompt),
+            ("came back", dual.completion),
+            ("was hidden", f"{dual.hidden} (distance {_decimal(dual.distance)})"),
+        ]
+    lines.append(("reward", _decimal(exchange.reward)))
+    return f"step {exchange.step} · {exchange.problem} · {judged}", lines
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

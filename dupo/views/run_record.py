@@ -1,0 +1,176 @@
+"""A run as its files tell it, read leniently: a file may be missing, old, or cut short by a kill."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dupo.errors import UserError
+from dupo.storage.files import read_mapping, read_rows
+from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY
+from dupo.storage.signature import signature_line
+from dupo.views.exchange import Exchange, read_exchange
+from dupo.views.lenient import finite, number_or_none, text_or_none
+
+EVAL = "eval/"  # how the names of held-out metrics begin in metrics.jsonl and summary.json
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One row of metrics.jsonl: the finite metrics of an optimizer step, by name."""
+
+    step: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out metric that stands for the run.
+
+    Attributes:
+        name: "accuracy" for eval/accuracy.
+        before: value before the first step.
+        after: value after the last step.
+        peak: the highest value.
+        problems: how many were asked; None: not recorded.
+    """
+
+    name: str
+    before: float | None
+    after: float | None
+    peak: float | None
+    problems: float | None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its page shows it; whatever the files do not say is None or empty.
+
+    Attributes:
+        title: task, reward and seed in one line.
+        folder: name of the folder.
+        model: `model_name_or_path` of the settings.
+        planned_steps: `max_steps` of the settings.
+        finished: whether there is a summary.
+        steps: rows of metrics.jsonl, by ascending step.
+        evaluations: held-out metric -> step -> value.
+        exchanges: rows of samples.jsonl that have a step.
+        reward_auc: how well the reward told right from wrong before training, in [0, 1].
+        seconds: of the whole run.
+        settings: config.yaml as it is.
+    """
+
+    title: str
+    folder: str
+    model: str | None
+    planned_steps: str | None
+    finished: bool
+    steps: Sequence[StepRow]
+    evaluations: Mapping[str, Mapping[float, float]]
+    held_out: HeldOut | None
+    exchanges: Sequence[Exchange]
+    reward_auc: float | None
+    seconds: float | None
+    signature: str
+    settings: str
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Reads the files of a run.
+
+    Raises:
+        UserError: the folder holds neither settings nor metrics.
+    """
+    config = folder / CONFIG
+    if not config.is_file() and not (folder / METRICS).is_file():
+        raise UserError(f"{folder} is no run folder: expected {CONFIG} or {METRICS} in it")
+    settings, summary = read_mapping(config), read_mapping(folder / SUMMARY)
+    steps = _read_steps(folder)
+    evaluations = _evaluations(steps, summary)
+    exchanges = (read_exchange(row) for row in read_rows(folder / SAMPLES))
+    return RunRecord(
+        title=_title({**settings, **summary}),
+        folder=folder.resolve().name,
+        model=text_or_none(settings.get("model_name_or_path")),
+        planned_steps=text_or_none(settings.get("max_steps")),
+        finished=bool(summary),
+        steps=steps,
+        evaluations=evaluations,
+        held_out=_held_out(steps, summary, evaluations),
+        exchanges=[exchange for exchange in exchanges if exchange.step is not None],
+        reward_auc=number_or_none(summary.get("reward_auc")),
+        seconds=number_or_none(summary.get("seconds")),
+        signature=_signature(summary.get("signature")),
+        settings=_text(config),
+    )
+
+
+def _title(values: Mapping[str, Any]) -> str:
+    """The summary of a run knows what was run; the settings know what was planned."""
+    task, reward = values.get("task") or "run", values.get("reward") or "unknown"
+    return f"{task} · reward {reward} · seed {values.get('seed')}"
+
+
+def _read_steps(folder: Path) -> list[StepRow]:
+    rows = [row for row in read_rows(folder / METRICS) if finite(row.get("step"))]
+    steps = [
+        StepRow(row["step"], {key: value for key, value in row.items() if key != "step" and finite(value)})
+        for row in rows
+    ]
+    return sorted(steps, key=lambda row: row.step)
+
+
+def _evaluations(steps: Sequence[StepRow], summary: Mapping[str, Any]) -> dict[str, dict[float, float]]:
+    """Joins the evaluations of the rows with those of the summary, which alone holds step 0."""
+    tables = [(step, table) for step, table in _pairs(summary.get("evals")) if isinstance(table, dict)]
+    tables += [(row.step, _held_out_metrics(row.metrics)) for row in steps]
+    evaluations: dict[str, dict[float, float]] = {}
+    for step, table in tables:
+        for name, value in table.items():
+            if finite(value) and finite(step):
+                evaluations.setdefault(name, {})[step] = value
+    return {name: dict(sorted(values.items())) for name, values in evaluations.items()}
+
+
+def _pairs(value: object) -> list[list[Any]]:
+    return [pair for pair in value if _is_pair(pair)] if isinstance(value, list) else []
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2
+
+
+def _held_out_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name.removeprefix(EVAL): value for name, value in metrics.items() if name.startswith(EVAL)}
+
+
+def _held_out(
+    steps: Sequence[StepRow], summary: Mapping[str, Any], evaluations: Mapping[str, Mapping[float, float]]
+) -> HeldOut | None:
+    """Takes the values of the summary; a run without one has those of its curve."""
+    name = summary.get("headline")
+    if not isinstance(name, str):
+        name = next((key for row in steps for key in _held_out_metrics(row.metrics)), None)
+    if name is None:
+        return None
+    curve = list(evaluations.get(name, {}).values())
+    before, after = (curve[0], curve[-1]) if curve else (None, None)
+    return HeldOut(
+        name,
+        before=number_or_none(summary.get(f"{EVAL}{name}_before", before)),
+        after=number_or_none(summary.get(f"{EVAL}{name}_after", after)),
+        peak=number_or_none(summary.get(f"{EVAL}{name}_peak", max(curve, default=None))),
+        problems=number_or_none(summary.get(f"{EVAL}problems")),
+    )
+
+
+def _signature(value: object) -> str:
+    if isinstance(value, dict):
+        return signature_line(value)
+    return str(value or "none recorded: the run did not finish")
+
+
+def _text(config: Path) -> str:
+    if not config.is_file():
+        return f"{CONFIG} is missing"
+    return config.read_bytes().decode("utf-8", "replace")

@@ -1,0 +1,31 @@
+"""One exchange, as the terminal shows it."""
+
+from typing import Any
+
+import pytest
+
+from dupo.views.exchange import exchange_of
+from dupo.views.terminal import Display
+from tests.helpers.streams import SAMPLE, Stream
+
+
+@pytest.mark.parametrize(
+    ("changes", "title", "answer"),
+    [
+        ({"correct": False}, "step 7 · train.jsonl:17 · wrong", "42 (wrong)"),
+        ({"correct": None}, "step 7 · train.jsonl:17 · gold unknown", "42 (gold unknown)"),
+        ({"answer": None, "correct": False}, "step 7 · train.jsonl:17 · wrong", "none could be read"),
+    ],
+    ids=["wrong", "unknown", "unreadable"],
+)
+def test_exchange_says_what_is_known(changes: dict[str, Any], title: str, answer: str) -> None:
+    told, lines = exchange_of({**SAMPLE, **changes})
+    assert told == title
+    assert dict(lines)["answer"] == answer
+
+
+def test_exchange_without_duals_or_text() -> None:
+    stream = Stream()
+    Display(stream).exchange(*exchange_of({**SAMPLE, "duals": [], "completion": " \n"}))
+    assert "  completion  (empty)\n" in stream.written()
+    assert "came back" not in stream.written()
