@@ -8,7 +8,7 @@ if not __package__:
 from collections.abc import Sequence
 from typing import Any
 
-from dupo.config.options import Config
+from dupo.config.config import Config
 from dupo.run.program import run_program
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dupo.config.options import Config, validate
+from dupo.config.config import Config
 from dupo.config.values import underscored
 from dupo.errors import UserError
 from dupo.records import Dual, Problem

@@ -46,5 +46,3 @@ def cached(ask: Ask) -> Ask:
         return [known[prompt] for prompt in prompts]
 
     return ask_once
-
-

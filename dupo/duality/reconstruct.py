@@ -104,7 +104,11 @@ def dual_metrics(
         completions/none_rate: share of completions without a readable answer.
     """
     distances = [
-        distance for by_answer in reconstructions for rs in by_answer.values() for r in rs for distance in r.distances
+        distance
+        for by_answer in reconstructions
+        for rs in by_answer.values()
+        for r in rs
+        for distance in r.distances
     ]
     completion_rates = []
     for by_answer, group in zip(reconstructions, answers, strict=True):

@@ -85,7 +85,9 @@ class BuiltinEngine:
         ended_B = is_end_BT.any(-1).tolist()
         # argmax of a row without an end token is 0: the row is cut by the limit instead.
         lengths_B = (is_end_BT.int().argmax(-1) + 1).tolist()
-        lengths_B = [length if ended else max_tokens for length, ended in zip(lengths_B, ended_B, strict=True)]
+        lengths_B = [
+            length if ended else max_tokens for length, ended in zip(lengths_B, ended_B, strict=True)
+        ]
         # A clone holds the tokens of one completion alone; a view would keep the whole padded batch alive.
         rows = [row[:length].clone() for row, length in zip(ids_BT, lengths_B, strict=True)]
         texts = self.tokenizer.decode([row.tolist() for row in rows])
@@ -172,7 +174,9 @@ class _Decoding:
             next_ids = logprobs_BV.argmax(-1)
         else:  # inverse CDF: one random number a row, where torch.multinomial draws one per vocabulary entry
             cdf_BV = logprobs_BV.double().exp().cumsum(-1)
-            uniform = torch.rand(len(cdf_BV), 1, dtype=cdf_BV.dtype, device=cdf_BV.device, generator=generator)
+            uniform = torch.rand(
+                len(cdf_BV), 1, dtype=cdf_BV.dtype, device=cdf_BV.device, generator=generator
+            )
             next_ids = torch.searchsorted(cdf_BV, uniform * cdf_BV[:, -1:], right=True)[:, 0]
             next_ids = next_ids.clamp(max=cdf_BV.shape[-1] - 1)
         measures = logprobs_BV.gather(-1, next_ids[:, None])

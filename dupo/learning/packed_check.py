@@ -27,7 +27,9 @@ def check_packed(model: Model, compute: Compute) -> None:
     vocabulary = int(model.config.get_text_config().vocab_size)
     sequences = [torch.tensor([(7 * i + 3 * k) % vocabulary for i in range(9 + 4 * k)]) for k in range(2)]
     pair = [
-        Trajectory(ids[:PROMPT_TOKENS].tolist(), ids[PROMPT_TOKENS:], torch.zeros(len(ids) - PROMPT_TOKENS), 0.0)
+        Trajectory(
+            ids[:PROMPT_TOKENS].tolist(), ids[PROMPT_TOKENS:], torch.zeros(len(ids) - PROMPT_TOKENS), 0.0
+        )
         for ids in sequences
     ]
     with torch.no_grad():

@@ -1,10 +1,10 @@
 """DuPO (arXiv 2508.14460): trains a language model without labels, on its own consistency.
 
-    primal      x -> y                          the policy answers, num_generations times
-    dual        (y, x_k) -> x_u'                a judge recovers the hidden part x_u of x from the answer
-    reward      r(y) = mean of 1 - d(x_u, x_u')
-    advantage   A = r - mean of r over the answers to the same x, over their standard deviation
-    loss        clipped policy gradient on the sampled tokens of y (`dupo_kernels`)
+primal      x -> y                          the policy answers, num_generations times
+dual        (y, x_k) -> x_u'                a judge recovers the hidden part x_u of x from the answer
+reward      r(y) = mean of 1 - d(x_u, x_u')
+advantage   A = r - mean of r over the answers to the same x, over their standard deviation
+loss        clipped policy gradient on the sampled tokens of y (`dupo_kernels`)
 """
 
 from collections.abc import Mapping
@@ -35,14 +35,13 @@ class DuPO(PolicyMethod):
 
     Attributes:
         pending: batches of the last rollout that have had no optimizer step yet.
-        rollouts: rollouts done; with the seed it fixes every draw, so no generator needs saving.
         num_tokens: prompt and completion tokens of all rollouts.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.pending: list[StepBatch] = []
-        self.rollouts = self.num_tokens = 0
+        self.num_tokens = 0
 
     def next_batch(self, step: int) -> StepBatch:
         """The next batch of the last rollout, or the first of a new rollout."""

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from dupo.config.config import Config
-from dupo.config.options import DUAL_MODELS, RewardOptions
+from dupo.config.options import RewardOptions
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import Lengths, check_lengths
 from dupo.duality.reconstruct import reconstruct
@@ -45,10 +45,12 @@ class PolicyMethod(Method):
         problems: the training problems, without labels unless a reward reads labels.
         judge: answers the duals; None where no reward needs duals.
         reference: the policy before training; None where nothing needs it.
+        rollouts: rollouts done; with the seed it fixes every draw, so no generator needs saving.
     """
 
     judge: Judge | None = None
     reference: Model | None = None
+    rollouts: int = 0
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -92,7 +94,10 @@ class PolicyMethod(Method):
             ("reward", f"{c.reward.reward}, RL reads {labels_read(c.reward)}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
-            ("evaluation", f"greedy answers to {self.num_held_out:,} held-out problems, every {c.run.eval_steps} steps"),
+            (
+                "evaluation",
+                f"greedy answers to {self.num_held_out:,} held-out problems, every {c.run.eval_steps} steps",
+            ),
         ]
 
     def load(self) -> None:
@@ -142,7 +147,9 @@ class PolicyMethod(Method):
         """How well the reward tells right from wrong, before training."""
         n, seed = self.config.rollout.num_generations, self.draw("auc")
         problems = [problem for problem in self.task.held_out if self.task.duals(problem)][:AUC_PROBLEMS]
-        return {"reward_auc": reward_auc(self.engine, self.task, problems, self.reward, n, self.sampling, seed)}
+        return {
+            "reward_auc": reward_auc(self.engine, self.task, problems, self.reward, n, self.sampling, seed)
+        }
 
     def exchanges(self, count: int) -> list[Exchange]:
         """`count` held-out exchanges."""

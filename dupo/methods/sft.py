@@ -14,7 +14,6 @@ import torch
 
 from dupo.config.config import Config
 from dupo.data.examples import Example, read_examples
-from dupo.duality.length_check import check_prompt
 from dupo.engines.builtin import BuiltinEngine
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics
@@ -93,10 +92,16 @@ class SFT(Method):
         if dataset is None:
             self.task = task or make_task(config.task, self.seed)
             if self.task.lessons is None:
-                raise UserError("dataset: --method sft needs --dataset FILE with columns prompt and completion")
+                raise UserError(
+                    "dataset: --method sft needs --dataset FILE with columns prompt and completion"
+                )
             self.examples: Examples = LessonExamples(self.task.lessons, self.seed)
             held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
-            self.notes, vocabulary, self.headline = self.task.notes, self.task.lessons.vocabulary, self.task.headline
+            self.notes, vocabulary, self.headline = (
+                self.task.notes,
+                self.task.lessons.vocabulary,
+                self.task.headline,
+            )
         else:
             self.task = None
             train, held_out = read_examples(dataset, config.task.eval_dataset, config.task.eval_size)
@@ -112,11 +117,17 @@ class SFT(Method):
         c = self.config
         steps = f"{c.optimizer.max_steps} optimizer steps of {c.optimizer.train_batch_size} examples"
         return [
-            ("model", f"{c.model.model_name_or_path} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
+            (
+                "model",
+                f"{c.model.model_name_or_path} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary",
+            ),
             ("data", "; ".join(self.notes)),
             ("loss", "mean negative log-prob of completion tokens; prompts have no loss"),
             ("steps", f"{steps}, learning rate {c.optimizer.learning_rate:g}"),
-            ("evaluation", f"loss on {self.num_held_out:,} held-out examples, every {c.run.eval_steps} steps"),
+            (
+                "evaluation",
+                f"loss on {self.num_held_out:,} held-out examples, every {c.run.eval_steps} steps",
+            ),
         ]
 
     def load(self) -> None:

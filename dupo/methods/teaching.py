@@ -108,7 +108,9 @@ class Teaching:
         golds = [[problem.gold] for problem in self.dev]
         greedy_answers = Judge(self.engine, 1, self.greedy).asking(seed=0)
         reconstructions = reconstruct(self.task, self.dev, golds, greedy_answers)
-        distances = [d for by_answer in reconstructions for rs in by_answer.values() for r in rs for d in r.distances]
+        distances = [
+            d for by_answer in reconstructions for rs in by_answer.values() for r in rs for d in r.distances
+        ]
         return distances.count(0.0) / len(distances)
 
     def state(self) -> dict[str, Any]:

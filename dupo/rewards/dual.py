@@ -20,7 +20,10 @@ def dual(inputs: RewardInputs) -> Tensor:
     """Rewards each completion by the duals of its answer; see `dupo.rewards.base.Reward`."""
     return torch.tensor(
         [
-            [answer_reward(by_answer.get(answer, []), inputs.options) if answer is not None else 0.0 for answer in group]
+            [
+                answer_reward(by_answer.get(answer, []), inputs.options) if answer is not None else 0.0
+                for answer in group
+            ]
             for by_answer, group in zip(inputs.duals, inputs.rollout.answers, strict=True)
         ]
     )

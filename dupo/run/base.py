@@ -31,7 +31,11 @@ class Run:
         self.started = time.monotonic()
         self.display = Display()
         if config.run.output_dir is None:
-            what = (config.task.task, config.reward.reward) if config.program == "train" else (config.program, config.task.task)
+            what = (
+                (config.task.task, config.reward.reward)
+                if config.program == "train"
+                else (config.program, config.task.task)
+            )
             folder = Path("runs") / "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", *what])
             config = config.changed(output_dir=str(folder))
         self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
@@ -62,7 +66,9 @@ class Run:
         fresh = {name: None if name != "overwrite_output_dir" else False for name in ONE_START}
         settings = to_yaml(self.config.changed(**fresh))
         if self.continues:
-            if self.program == "train":  # options that are free on resume, such as max_steps, may have changed
+            if (
+                self.program == "train"
+            ):  # options that are free on resume, such as max_steps, may have changed
                 write_atomic(self.path / CONFIG, settings.encode())
             return RunFolder.open(self.path)
         return RunFolder.create(self.path, settings, self.config.run.overwrite_output_dir, self.program)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from dupo.config.command_line import parse
-from dupo.config.options import Config
+from dupo.config.config import Config
 from dupo.config.values import UserError
 from dupo.views.plain import error
 

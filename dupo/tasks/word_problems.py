@@ -14,7 +14,6 @@ from pathlib import Path
 
 from dupo.config.options import TaskOptions
 from dupo.data.files import column, columns, keyed_hash, make_split, read_jsonl, text_at
-from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.final_answer import final_answer, last_boxed, last_number, normalise, parse_number
 from dupo.text import MOST_HIDDEN, find_numbers, hide_numbers

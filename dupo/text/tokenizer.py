@@ -13,19 +13,14 @@ import re
 import warnings
 from collections.abc import Sequence
 from itertools import chain, product
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import logging as hub_logging
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedTokenizerFast
 
-from dupo.config.options import Config
 from dupo.errors import UserError
 from dupo.records import Prompt
-from dupo.tasks import LESSONS
 from dupo.text import Assembler, Counts, Ids
 from dupo.text.assembly import BLANK
 
@@ -265,43 +260,6 @@ def _flat(part: dict[str, Any] | None) -> list[dict[str, Any]]:
         return []
     inner = part.get("normalizers") or part.get("pretokenizers")
     return [one for step in inner for one in _flat(step)] if inner else [part]
-
-
-def load_tokenizer(config: Config) -> PromptTokenizer:
-    """The tokenizer that `tokenizer_name` or the model's folder names; a built-in one for `tiny`."""
-    name = config.tokenizer_name or config.model_name_or_path
-    if name == "tiny":
-        taught = LESSONS.get(config.task)
-        return PromptTokenizer(word_level(taught.vocabulary) if taught else raw_bytes())
-    check_path("tokenizer_name" if config.tokenizer_name else "model_name_or_path", name)
-    transformers_logging.set_verbosity_error()  # what it warns of and then raises would be said twice
-    hub_logging.set_verbosity_error()
-    try:
-        hf = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"no tokenizer could be loaded from {name}: {in_one_line(error)}") from None
-    for kind in ("pad_token", "eos_token"):
-        if wanted := getattr(config, kind):
-            if wanted not in hf.get_vocab():
-                raise UserError(f"{kind}: expected a token of the vocabulary of {name}, got {wanted!r}")
-            setattr(hf, kind, wanted)
-        if getattr(hf, kind) is None:
-            raise UserError(f"the tokenizer of {name} has no {kind}: name one with --{kind} TOKEN")
-    return PromptTokenizer(hf)
-
-
-def check_path(option: str, name: str) -> None:
-    """A name that can only be a folder must be one; `owner/name` may be on the Hub."""
-    looks_like_hub = name.count("/") <= 1 and not name.startswith((".", "/", "~")) and "\\" not in name
-    if not Path(name).is_dir() and not looks_like_hub:
-        raise UserError(
-            f"{option}: expected `tiny`, a folder or a Hub name, got {name!r}, which does not exist"
-        )
-
-
-def in_one_line(error: Exception) -> str:
-    """What a library says is wrong, its first 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def word_level(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dupo.config.options import Config, to_yaml
+from dupo.config.config import Config
+from dupo.config.yaml_files import to_yaml
 from dupo.storage.files import write_atomic
 from dupo.views.audit_record import (
     AuditedDual,

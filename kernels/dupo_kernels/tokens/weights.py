@@ -211,3 +211,8 @@ def advantages_per_token(advantages: Tensor, layout: Layout) -> Tensor:
         return advantages.reshape(-1, 1).expand(shape)
     per_sequence = f"({layout.sequences},)"
     raise ValueError(f"advantages must be per token {tuple(shape)} or per sequence {per_sequence}, got {got}")
+
+
+def counts_tokens(loss_type: str) -> bool:
+    """Whether the loss type is a mean over tokens; else over sequences."""
+    return not LOSS_TYPES[loss_type].needs_sequences
