@@ -1,47 +1,69 @@
-"""Small things that several tests need: a tiny policy without warm-up, and what a run wrote."""
+"""Small things that several tests need: an untaught policy, fake completions, and what a run wrote."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel
 
 from dupo.config.command_line import parse
-from dupo.config.options import Config
-from dupo.models import load as policy
+from dupo.config.config import Config
+from dupo.engines.builtin import BuiltinEngine
+from dupo.engines.load import load_engine
+from dupo.learning.logprobs import Compute
+from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Completion, Prompt
+from dupo.tasks import make_task
 from dupo.tasks.arithmetic import write
-from dupo.text.tokenizer import PromptTokenizer, load_tokenizer
+from dupo.text.tokenizer import PromptTokenizer
+
+CPU = torch.device("cpu")
 
 
-def tiny(*options: str, spread: float = 1.0) -> tuple[PreTrainedModel, PromptTokenizer, Config]:
-    """The built-in model with random weights; `spread` scales its logits, so that they are not all alike."""
+class World(NamedTuple):
+    """The built-in model with random weights, and what comes with it."""
+
+    model: PreTrainedModel
+    tokenizer: PromptTokenizer
+    engine: BuiltinEngine
+    config: Config
+
+    @property
+    def compute(self) -> Compute:
+        """How the options make passes through the model."""
+        c = self.config
+        return Compute(c.rollout.temperature, c.model.dtype, c.optimizer.token_budget)
+
+
+def tiny(*options: str, spread: float = 1.0) -> World:
+    """The built-in model, untaught; `spread` scales its logits, so that they are not all alike."""
     config = parse(["--num_threads", "1", *options])
-    tokenizer = load_tokenizer(config)
-    model = policy.load_model(config, policy.model_config(config, tokenizer), torch.device("cpu"))
+    lessons = make_task(config.task, 0).lessons if config.model.model_name_or_path == "tiny" else None
+    tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
+    engine = load_engine(config, config.model, tokenizer, CPU)
     with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(spread)
-    return model, tokenizer, config
+        engine.model.get_input_embeddings().weight.mul_(spread)
+    return World(engine.model, tokenizer, engine, config)
 
 
 def save_tiny(folder: Path, seed: int = 0, *options: str) -> Path:
-    """The same as a folder that `--model_name_or_path` takes: a run from it needs no warm-up."""
-    model, tokenizer, _ = tiny("--seed", str(seed), *options)
-    model.save_pretrained(folder)
-    tokenizer.hf.save_pretrained(folder)
+    """The same as a folder that `--model_name_or_path` takes: a run from it needs no teaching."""
+    world = tiny("--seed", str(seed), *options)
+    world.model.save_pretrained(folder)
+    world.tokenizer.hf.save_pretrained(folder)
     return folder
 
 
 def said(text: str) -> Completion:
     """A completion of two tokens."""
-    return Completion([1, 2], [0.0, 0.0], text, False)
+    return Completion(torch.tensor([1, 2]), torch.zeros(2), text, False)
 
 
 def solver(prompts: Sequence[Prompt]) -> list[list[Completion]]:
-    """A perfect dual model of the arithmetic task: solves the masked equation for the hidden operand, however
-    wrong the answer is; without one it says nothing."""
+    """A perfect judge of the arithmetic task: solves the masked equation for the hidden operand, however
+    wrong the answer is; without an answer the judge says nothing."""
     replies = []
     for prompt in map("".join, prompts):
         op = "+" if "+" in prompt else "-"
@@ -50,16 +72,18 @@ def solver(prompts: Sequence[Prompt]) -> list[list[Completion]]:
         if not answer[:4].isdigit():
             replies.append([said("???")])
             continue
-        a, b, c = (int(x[::-1]) if x != "?" else None for x in (first, second, answer[:4]))
+        x, y, z = (int(digits[::-1]) if digits != "?" else None for digits in (first, second, answer[:4]))
         sign = 1 if op == "+" else -1
-        hidden = c - sign * b if a is None else sign * (c - a)
+        hidden = z - sign * y if x is None else sign * (z - x)
         replies.append([said(write(hidden, 3) if 0 <= hidden < 1000 else "???")])
     return replies
 
 
 def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """The rows of a .jsonl file of a run."""
     return [json.loads(line) for line in (run / name).read_text().splitlines()]
 
 
 def summary(run: Path) -> dict[str, Any]:
+    """What summary.json of a run holds."""
     return json.loads((run / "summary.json").read_text())
