@@ -27,8 +27,8 @@ def derive(seed: int, purpose: str, index: int = 0) -> int:
 def prompt_keys(seed: int, prompts: Sequence[Sequence[int]]) -> list[int]:
     """A key of 63 bits for each prompt.
 
-    The key depends on the seed and the ids of the prompt. A prompt that stands in the list several times has another
-    key each time: equal problems of one rollout get different completions.
+    The key depends on the seed and the ids of the prompt. A prompt that stands in the list several times has
+    another key each time: equal problems of one rollout get different completions.
 
     Args:
         seed: of the call, as `derive` gave.

@@ -59,8 +59,8 @@ class RewardEntry(NamedTuple):
 
     Attributes:
         path: the function, a `dupo.rewards.base.Reward`.
-        needs: what the reward reads beside the answers: "duals" (a model answers duals), "distributions" (entropy and
-            self-certainty are measured while sampling), "gold" (the right answers of the training problems).
+        needs: what the reward reads beside the answers: "duals" (a model answers duals), "distributions"
+            (entropy and self-certainty are measured while sampling), "gold" (the right answers).
     """
 
     path: str

@@ -44,8 +44,8 @@ _SAMPLING = ("model", "task", "duals", "rollout")
 _FOLDER = ("output_dir", "overwrite_output_dir", "seed", "num_threads")
 PROGRAMS = {
     "select": Program(
-        "Which duals can be trusted? Keeps those that exactly one of the sampled answers solves, and that cannot be "
-        "solved without the answer. Reads no label.",
+        "Which duals can be trusted? Keeps those that exactly one of the sampled answers solves, and that "
+        "cannot be solved without the answer. Reads no label.",
         (*_SAMPLING, "selection"),
         _FOLDER,
         ("", "--config configs/gsm8k.yaml --num_problems 1000 --output_dir runs/gsm8k-duals"),

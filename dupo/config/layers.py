@@ -1,7 +1,7 @@
 """Layers of defaults, and how two sets of options compare.
 
-A later layer wins: the defaults of the groups < those of the method < those of the task < those of the program <
-config.yaml of the run that is resumed < `--config FILE.yaml` < the command line.
+A later layer wins: the defaults of the groups < those of the method < those of the task < those of the
+program < config.yaml of the run that is resumed < `--config FILE.yaml` < the command line.
 """
 
 import hashlib

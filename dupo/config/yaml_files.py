@@ -39,7 +39,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """Writes every option; `read_yaml` of the text gives the same values, and so does any other YAML reader."""
+    """Writes every option. `read_yaml`, and any other YAML reader, reads the same values back."""
     groups: dict[str, list[str]] = {}
     for name, group in GROUP_OF.items():
         groups.setdefault(group, []).append(name)

@@ -34,7 +34,7 @@ def check_lengths(
         shape: the transformers config of the model.
 
     Raises:
-        UserError: the model has no embeddings for some tokens, or a problem, by name, leaves no room for a completion.
+        UserError: the model has no embeddings for some tokens, or a problem leaves no room for a completion.
     """
     inner = shape.get_text_config()
     if len(tokenizer) > inner.vocab_size:

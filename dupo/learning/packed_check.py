@@ -17,8 +17,8 @@ PROMPT_TOKENS = 4
 def check_packed(model: Model, compute: Compute) -> None:
     """Checks that two packed sequences have the log-probs of each alone.
 
-    The log-probs of each alone come from the forward pass of transformers: positions, bounds, head and scaling of
-    the packed path are all compared.
+    The log-probs of each alone come from the forward pass of transformers. So the check covers positions,
+    bounds, head and scaling of the packed path.
 
     Raises:
         UserError: the model cannot be packed, or packing changes its log-probs.

@@ -10,7 +10,7 @@ from dupo.learning.optimizer import learning_rate
 from dupo.models.load import Model
 from dupo.seeds import derive
 
-# Adds a gradient to `.grad`; returns the loss (fp32 scalar) and metrics, none where there was nothing to learn.
+# Adds a gradient to `.grad`. Returns the loss, fp32 scalar, and metrics: none where nothing was to learn.
 AccumulateGradient = Callable[[Model], tuple[Tensor, dict[str, float]]]
 
 

@@ -31,7 +31,7 @@ from dupo.rewards.base import RewardInputs
 
 
 class DuPO(PolicyMethod):
-    """The method on one screen. `PolicyMethod` prepares what the method uses: task, engine, judge, rewards, loss.
+    """The method on one screen; `PolicyMethod` prepares what the method uses.
 
     Attributes:
         pending: batches of the last rollout that have had no optimizer step yet.

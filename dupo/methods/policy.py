@@ -1,4 +1,4 @@
-"""What methods share that train a policy on its own samples: task, engine, judge, rewards, loss, evaluation."""
+"""What methods share that train a policy on its own samples: engine, judge, rewards, loss, evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -161,8 +161,8 @@ class PolicyMethod(Method):
 def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
     """The training problems with as much of their labels as the rewards may read.
 
-    By construction the method sees no label: labels are taken off before the loop can ask for a problem. Only the
-    reward `gold` gets them. A function of the user gets the columns of the data set, as in TRL.
+    Labels are taken off before the loop can ask for a problem. So only the reward `gold` can read a label, and a
+    function of the user, which gets the columns of the data set, as in TRL.
 
     Raises:
         UserError: `gold` is asked for and a problem has no right answer.

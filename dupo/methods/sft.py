@@ -2,8 +2,8 @@
 
     L = - mean over completion tokens of  log p(token | prompt, tokens before)
 
-Prompts get no loss. Examples come from a file with the columns prompt and completion, or from the lessons of a
-built-in task.
+Prompts have no loss. Examples come from a file with the columns prompt and completion, or from the lessons of
+a built-in task.
 """
 
 from collections.abc import Iterator, Sequence
@@ -157,7 +157,7 @@ class SFT(Method):
         return optimizer_step(self.model, self.optimizer, accumulate_gradient, options, step, self.seed)
 
     def evaluate(self) -> dict[str, float]:
-        """`loss` on the held-out examples, nats per token; for a built-in task also the metrics of its answers."""
+        """`loss` on the held-out examples, nats per token; of a built-in task also the metrics of answers."""
         if not self.held_out:
             return {}
         metrics = {"loss": supervised_loss(self.model, self.held_out, self.compute)}

@@ -1,8 +1,9 @@
 """Teaching the built-in model: the method `sft` on the lessons of a built-in task, until about half is right.
 
-The built-in model starts from random weights, and a policy that never answers right has nothing to learn from.
-So it is shown labelled examples of primal and dual prompts first. These labels come from problems that neither the
-method nor the evaluation ever sees, and their number is reported. What is kept is a moving average of the weights.
+The built-in model starts from random weights, and a policy that never answers right has nothing to learn from. So
+the model is shown labelled examples of primal and dual prompts first. These examples come from problems that
+neither the method nor the evaluation ever sees, and their number is reported. The result is a moving average of
+the weights.
 """
 
 from dataclasses import replace
@@ -27,9 +28,8 @@ CHECK_EVERY, NOTE_EVERY = 25, 100  # steps
 EMA_DECAY = 0.98
 
 TEACHING_NOTE = (
-    f"supervised, and the only use of labels: {TEACHING['train_batch_size']} labelled examples a step until about "
-    "half of the answers are right (20,000 to 75,000 examples, and 500 more to tell when); it stands in for "
-    "pre-training"
+    f"supervised, and the only use of labels: {TEACHING['train_batch_size']} labelled examples a step until "
+    "about half of the answers are right; it stands in for pre-training"
 )
 
 

@@ -80,7 +80,8 @@ def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOpti
             f"how well the reward told right from wrong before training: AUC {summary['reward_auc']:.3f}"
         )
     if summary.get("teaching_labels"):
-        teaching = f"{summary['teaching_labels']:,} examples in teaching and {summary['teaching_dev_labels']} to stop it"
+        lessons, dev = summary["teaching_labels"], summary["teaching_dev_labels"]
+        teaching = f"{lessons:,} examples in teaching and {dev} to stop it"
         display.note(f"labels used: {teaching}, {labels_in_training(reward)}")
 
 
