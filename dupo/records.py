@@ -85,7 +85,7 @@ class Rollout:
     completions: list[list[Completion]]
     answers: list[list[str | None]]
 
-    def take(self, indices: Sequence[int]) -> "Rollout":
+    def take(self, indices: Sequence[int]) -> Rollout:
         """The problems at `indices`, with all their completions."""
         return Rollout(
             [self.problems[i] for i in indices],

@@ -75,8 +75,8 @@ class TaskOptions(Options):
     )
     gates: str = option(
         "language,copy,length,lines",
-        "checks that a translation must pass to be an answer, any of: language (the target language), copy (no "
-        "copy of the source), length (within max_length_ratio), lines (one line); off: no check",
+        "checks that a translation must pass to be an answer, any of: language (the target language), copy "
+        "(no copy of the source), length (within max_length_ratio), lines (one line); off: no check",
     )
     max_length_ratio: float = option(
         3.0, "largest ratio of the lengths of a translation and its source", at_least=0
@@ -101,10 +101,10 @@ class RewardOptions(Options):
 
     reward: str = option(
         "dual",
-        "one or several of: dual (recovery of the hidden part), gold (the right answer; reads labels), majority "
-        "(the most common answer), soft_vote (share of the same answer), self_certainty, entropy (low entropy), "
-        "format_only (any readable answer), random, shuffled (dual rewards given to other completions), or "
-        "your package.module.function with TRL's signature",
+        "one or several of: dual (recovery of the hidden part), gold (the right answer; reads labels), "
+        "majority (the most common answer), soft_vote (share of the same answer), self_certainty, entropy "
+        "(low entropy), format_only (any readable answer), random, shuffled (dual rewards of other completions), "
+        "or your package.module.function with TRL's signature",
     )
     reward_weights: str | None = option(None, "weight of each reward, comma-separated; none: 1")
     reward_shape: str = option(
@@ -156,8 +156,8 @@ class DualOptions(Options):
 
     dual_model: str = option(
         "frozen",
-        "model that answers the duals: the policy before training (frozen), the policy as it is (policy), the "
-        "moving average of the policy (ema), or the folder or Hub name of another model",
+        "model that answers the duals: the policy before training (frozen), the policy as it is (policy), "
+        "the moving average of the policy (ema), or the folder or Hub name of another model",
     )
     ema_decay: float = option(
         0.99, "decay of the moving average of the weights, per optimizer step", at_least=0, below=1

@@ -161,8 +161,8 @@ class PolicyMethod(Method):
 def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
     """The training problems with as much of their labels as the rewards may read.
 
-    Labels are taken off before the loop can ask for a problem. So only the reward `gold` can read a label, and a
-    function of the user, which gets the columns of the data set, as in TRL.
+    Labels are taken off before the loop can ask for a problem. So only the reward `gold` can read a label,
+    and a function of the user, which gets the columns of the data set, as in TRL.
 
     Raises:
         UserError: `gold` is asked for and a problem has no right answer.

@@ -114,12 +114,12 @@ class SFT(Method):
 
     def describe(self) -> list[tuple[str, str]]:
         """Rows of the start-up table."""
-        c = self.config
+        c, name = self.config, self.config.model.model_name_or_path
         steps = f"{c.optimizer.max_steps} optimizer steps of {c.optimizer.train_batch_size} examples"
         return [
             (
                 "model",
-                f"{c.model.model_name_or_path} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary",
+                f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary",
             ),
             ("data", "; ".join(self.notes)),
             ("loss", "mean negative log-prob of completion tokens; prompts have no loss"),

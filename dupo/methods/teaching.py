@@ -1,9 +1,9 @@
 """Teaching the built-in model: the method `sft` on the lessons of a built-in task, until about half is right.
 
-The built-in model starts from random weights, and a policy that never answers right has nothing to learn from. So
-the model is shown labelled examples of primal and dual prompts first. These examples come from problems that
-neither the method nor the evaluation ever sees, and their number is reported. The result is a moving average of
-the weights.
+The built-in model starts from random weights, and a policy that never answers right has nothing to learn
+from. So the model is shown labelled examples of primal and dual prompts first. These examples come from
+problems that neither the method nor the evaluation ever sees, and their number is reported. The result is a
+moving average of the weights.
 """
 
 from dataclasses import replace

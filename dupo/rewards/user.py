@@ -16,10 +16,10 @@ from dupo.rewards.base import Reward, RewardInputs
 def user_reward(path: str) -> Reward:
     """The reward at `package.module.function`.
 
-    The function is called as `f(prompts, completions, completion_ids, **columns)`. It returns one float for each
-    completion, None for no opinion. `prompts` and `completions` are texts, `completion_ids` lists of ids, and
-    `columns` those of the data set, labels among them, one value for each completion. Numbers of a JSON file are
-    texts ("0.10"), as they stand in the file.
+    The function is called as `f(prompts, completions, completion_ids, **columns)`. It returns one float for
+    each completion, None for no opinion. `prompts` and `completions` are texts, `completion_ids` lists of
+    ids, and `columns` those of the data set, labels among them, one value for each completion. Numbers of a
+    JSON file are texts ("0.10"), as they stand in the file.
 
     Raises:
         UserError: there is no such function; later, the function fails or returns something else.
