@@ -38,6 +38,7 @@ def prompt_keys(seed: int, prompts: Sequence[Sequence[int]]) -> list[int]:
     for ids in map(tuple, prompts):
         text = f"{seed} {times[ids]} {','.join(map(str, ids))}"
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        # 63 bits: torch has no unsigned 64-bit integers to compute with.
         keys.append(int.from_bytes(digest) >> 1)
         times[ids] += 1
     return keys

@@ -87,16 +87,18 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
     Raises:
         UserError: anything wrong with the options.
     """
-    given = _command_line(underscored(argv), program)
-    if program == "train" and (run := _resumed_run(given)):
+    # The command line wins over its --config, and both over the options of the resumed run.
+    values = _command_line(underscored(argv), program)
+    if program == "train" and (run := _resumed_run(values)):
         saved = read_yaml(run / "config.yaml")
-        given = {k: v for k, v in saved.items() if k not in ONE_START} | given | {"output_dir": str(run)}
-    return assemble(given, program)
+        kept_options = {name: value for name, value in saved.items() if name not in ONE_START}
+        values = kept_options | values | {"output_dir": str(run)}
+    return assemble(values, program)
 
 
-def _resumed_run(given: Mapping[str, Any]) -> Path | None:
+def _resumed_run(values: Mapping[str, Any]) -> Path | None:
     """The folder of the run to continue, if the options name one."""
-    checkpoint, folder = given.get("resume_from_checkpoint"), given.get("output_dir")
+    checkpoint, folder = values.get("resume_from_checkpoint"), values.get("output_dir")
     if not checkpoint:
         return None
     if checkpoint == "latest" and folder is None:
@@ -110,7 +112,7 @@ def _resumed_run(given: Mapping[str, Any]) -> Path | None:
         )
     if folder is not None and Path(folder).resolve() != run.resolve():
         raise UserError(f"output_dir: expected {run}, the run that is resumed, got {folder}")
-    if given.get("overwrite_output_dir"):
+    if values.get("overwrite_output_dir"):
         raise UserError("overwrite_output_dir: expected false while a run is resumed, got true")
     return run
 
@@ -122,8 +124,10 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
     try:
         parsed, rest = _parser(program, method).parse_known_args(argv)
     except argparse.ArgumentError as error:
+        # argparse knows two faults here: a value that is missing, and one that is too many.
         expected = "a value" if error.message.startswith("expected") else "no value"
         raise UserError(f"{error.argument_name}: expected {expected}") from None
+    # The first unknown word is the one to mend; those behind it may be its values.
     if rest and not rest[0].startswith("-"):
         raise UserError(f"expected options that start with --, got {rest[0]!r}")
     if rest:
@@ -135,6 +139,7 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
 
 def _method_in(argv: Sequence[str]) -> str:
     """The method that the command line, or else its --config, names: its options depend on it."""
+    # The method decides which options there are, so it is read before the other options.
     scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     scout.add_argument("--method")
     scout.add_argument("--config")
@@ -179,12 +184,14 @@ def _parser(program: str, method: str) -> argparse.ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument("--config", metavar="FILE.yaml", help="lines `option: value`; options here win")
+    # `--no_x` stands beside every `--x` but would double the help.
     off: dict[str, Any] = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
     groups: dict[str, Any] = {}
     for name in about.names:
         group = GROUP_OF[name]
         if group not in groups:
             groups[group] = parser.add_argument_group(_TITLES.get(group, group))
+        # Values stay texts here; `coerce` checks them with the words of a YAML file.
         kind, _ = kind_of(OPTIONS[name])
         metavar = "|".join(OPTIONS[name].metadata["choices"]) or _METAVAR[kind]
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}

@@ -103,8 +103,8 @@ class RewardOptions(Options):
         "dual",
         "one or several of: dual (recovery of the hidden part), gold (the right answer; reads labels), "
         "majority (the most common answer), soft_vote (share of the same answer), self_certainty, entropy "
-        "(low entropy), format_only (any readable answer), random, shuffled (dual rewards of other completions), "
-        "or your package.module.function with TRL's signature",
+        "(low entropy), format_only (any readable answer), random, shuffled (dual rewards of other "
+        "completions), or your package.module.function with TRL's signature",
     )
     reward_weights: str | None = option(None, "weight of each reward, comma-separated; none: 1")
     reward_shape: str = option(
@@ -120,6 +120,7 @@ class RewardOptions(Options):
     @property
     def terms(self) -> list[tuple[str, float]]:
         """(name or dotted path, weight) of every reward."""
+        # Names may be written with dashes, as options may; a dotted path is left as it is.
         names = [name.replace("-", "_") if "." not in name else name for name in listed(self.reward)]
         weights = listed(self.reward_weights) if self.reward_weights is not None else ["1"] * len(names)
         try:
@@ -139,6 +140,7 @@ class RewardOptions(Options):
 
     def check_together(self) -> None:
         """Checks names and weights."""
+        # Rewards are logged by the last part of a path: two of one name would overwrite each other.
         logged_names = [name.rpartition(".")[2] for name, _ in self.terms]
         if len(set(logged_names)) < len(logged_names):
             raise UserError(f"reward: expected different names, got {self.reward!r}")
@@ -174,6 +176,7 @@ class DualOptions(Options):
             raise UserError(
                 f"dual_samples: expected 1, as dual_temperature 0 makes all alike, got {self.dual_samples}"
             )
+        # A Hub name can be anything, so only what looks like a misspelt word is refused.
         hint = nearest(self.dual_model, DUAL_MODELS)
         if hint and self.dual_model not in DUAL_MODELS and not Path(self.dual_model).exists():
             expected = f"{', '.join(DUAL_MODELS)}, a folder or a Hub name ({hint.removeprefix(', ')})"
@@ -266,6 +269,7 @@ class SelectOptions(Options):
     def check_together(self) -> None:
         """Checks the sizes of the pools and the number of their models."""
         sizes = listed(self.pool_sizes)
+        # A pool of one answer cannot tell whether a dual has several solutions.
         if not all(re.fullmatch("[0-9]{1,9}", size) and int(size) > 1 for size in sizes):
             expected = "integers of at least 2, comma-separated"
             raise UserError(f"pool_sizes: expected {expected}, got {show(self.pool_sizes)}")

@@ -41,6 +41,7 @@ def reconstruct(
         ask: the model that answers dual prompts.
     """
     questions = dual_questions(task, problems, answers)
+    # One call for all duals of the rollout: engines are slow on small batches.
     samples = ask([question.prompt for question in questions])
     distances = sample_distances(task, questions, samples)
     reconstructions: Reconstructions = [{} for _ in problems]
@@ -63,6 +64,7 @@ def dual_questions(
     questions = []
     for index, (problem, group) in enumerate(zip(problems, answers, strict=True)):
         duals = task.duals(problem)
+        # dict.fromkeys keeps the order in which the answers came, which a set would not.
         for answer in dict.fromkeys(answer for answer in group if answer is not None):
             for dual in duals:
                 prompt = task.dual_prompt(problem, dual, answer)

@@ -44,6 +44,7 @@ def row_keys(prompt_keys: Sequence[int], n: int, device: torch.device) -> Tensor
         n: samples of each prompt.
     """
     keys_P = torch.tensor(prompt_keys, dtype=torch.int64, device=device)
+    # Consecutive multiples of G are the states of SplitMix64, which the mixer was made for.
     samples = torch.arange(1, n + 1, device=device)
     return _mix(keys_P[:, None] + samples * _G).flatten()
 

@@ -25,6 +25,7 @@ def check_packed(model: Model, compute: Compute) -> None:
     """
     name = type(model).__name__
     vocabulary = int(model.config.get_text_config().vocab_size)
+    # Two different lengths and different ids, so that a wrong bound or position shows.
     sequences = [torch.tensor([(7 * i + 3 * k) % vocabulary for i in range(9 + 4 * k)]) for k in range(2)]
     pair = [
         Trajectory(

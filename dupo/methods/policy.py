@@ -54,6 +54,7 @@ class PolicyMethod(Method):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        # A reward function of the user that is not there is told before data are read.
         self.rewards = load_rewards(config.reward)
         self.task = make_task(config.task, self.seed)
         if not self.task.train:
@@ -66,6 +67,7 @@ class PolicyMethod(Method):
         self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
         self.shape = model_config(config.model, self.tokenizer)
         self.asks_duals = config.reward.needs("duals")
+        # Before any weight is loaded: the longest problem may be the last of an hour.
         problems = [*self.task.train, *self.task.held_out]
         check_lengths(self.task, problems, self.tokenizer, self.shape, lengths_of(config))
         options = config.rollout
@@ -103,18 +105,22 @@ class PolicyMethod(Method):
     def load(self) -> None:
         """Loads the policy and its engine."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        # Every model and every start: an attention that leaks learns without an error.
         check_packed(self.model, self.compute)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         self.engine = self._engine(self.model)
+        # Only the built-in model needs a stage: it has random weights.
         self.stage = teaching_stage(self.config, self.task, self.model)
 
     def start(self) -> None:
         """Copies the policy as it is for judge and reference, and makes the optimizer."""
         name = self.config.duals.dual_model
+        # A copy of the weights only where somebody reads it.
         is_judge = self.asks_duals and name == "frozen"
         self.reference = frozen_copy(self.model) if is_judge or self.config.loss.beta != 0 else None
         self.ema = frozen_copy(self.model) if name == "ema" else None
         if self.asks_duals:
+            # The live policy forgets the dual while it learns the primal, so `frozen` is the default.
             models = {"policy": self.model, "frozen": self.reference, "ema": self.ema}
             model = models.get(name)
             engine = self._engine(model) if model is not None else load_judge_engine(self.config, self.device)

@@ -63,6 +63,7 @@ class LessonExamples:
 
     def take(self, start: int, count: int) -> list[Example]:
         """See `Examples`. Asking in order costs nothing; any other place starts the stream again."""
+        # A resumed run asks for a later place once, and in order from then on.
         if start != self._next:
             self._stream = islice(self.lessons.examples(self.seed, DUAL_SHARE), start, None)
         self._next = start + count
@@ -96,6 +97,7 @@ class SFT(Method):
                     "dataset: --method sft needs --dataset FILE with columns prompt and completion"
                 )
             self.examples: Examples = LessonExamples(self.task.lessons, self.seed)
+            # The lessons are a stream; the held-out problems of the task serve as held-out examples.
             held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
             self.notes, vocabulary, self.headline = (
                 self.task.notes,

@@ -73,6 +73,7 @@ class Teaching:
         self.steps += 1
         if self.steps % CHECK_EVERY != 0:
             return None
+        # Checks cost as much as many steps, so they are rare.
         is_noted, primal = self.steps % NOTE_EVERY == 0, self.primal_accuracy()
         # Duals take several times as long as primals, so they are asked only where their answer matters.
         dual = self.dual_accuracy() if is_noted or primal >= PRIMAL_GOAL else 0.0
@@ -85,6 +86,7 @@ class Teaching:
 
     def finish(self) -> str:
         """Copies the moving average into the model of the method."""
+        # The average answers better than the last weights, which jump from step to step.
         copy_weights(self.average, self.target)
         return (
             f"Teaching was supervised: {self.steps} steps on {self.labels:,} labelled examples. "

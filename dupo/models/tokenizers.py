@@ -37,6 +37,7 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
             if wanted not in hf.get_vocab():
                 raise UserError(f"{kind}: expected a token of the vocabulary of {name}, got {wanted!r}")
             setattr(hf, kind, wanted)
+        # Without an end token no completion would ever end; without padding no batch could be made.
         if getattr(hf, kind) is None:
             raise UserError(f"the tokenizer of {name} has no {kind}: name one with --{kind} TOKEN")
     return PromptTokenizer(hf)
@@ -48,6 +49,7 @@ def check_path(option: str, name: str) -> None:
     Raises:
         UserError: names the option.
     """
+    # `owner/name` may be on the Hub, so its absence here says nothing.
     looks_like_hub = name.count("/") <= 1 and not name.startswith((".", "/", "~")) and "\\" not in name
     if not Path(name).is_dir() and not looks_like_hub:
         raise UserError(

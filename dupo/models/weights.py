@@ -30,6 +30,7 @@ def copy_weights(source: Model, target: Model) -> None:
 
 def load_weights(model: Model, folder: Path) -> None:
     """Reads the weights of a checkpoint, bit for bit, into a model of the same shape."""
+    # Copied into the model that is there: optimizer and engine hold references to its weights.
     copy_weights(AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype), model)
 
 

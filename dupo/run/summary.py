@@ -50,6 +50,7 @@ def summarise(
     for name in record.evals[0][1]:
         values = [evaluation[name] for _, evaluation in record.evals]
         metrics[f"eval/{name}_before"], metrics[f"eval/{name}_after"] = values[0], values[-1]
+        # The best evaluation; for a loss that is the lowest.
         metrics[f"eval/{name}_peak"] = min(values) if name in LOWER_IS_BETTER else max(values)
     facts = {name: value for name, value in record.facts.items() if name != "problems"}
     return {

@@ -61,7 +61,7 @@ def public_things_have_docstrings(file: File) -> Iterator[str]:
 
 
 def doors_are_thin_and_guarded(file: File) -> Iterator[str]:
-    """A door that is started as a file says how to start it. Before that it imports nothing but sys: the folder
+    """A door that is started as a file says how to start it. Before that it imports only sys: the folder
     dupo/ then stands first on sys.path and holds a select.py."""
     if file.path not in DOORS:
         return
