@@ -121,7 +121,6 @@ class Batch:
         input_ids: (N,) int64.
         position_ids: (N,) int64, restarting at 0 with every sequence.
         cu_seqlens: (S + 1,) int32, where each sequence starts and the last one ends.
-        owner: (N,) int32, which sequence a token belongs to.
         max_seqlen: tokens of the longest sequence.
         loss_rows: (M,) int64, rows of the packed input whose next token was sampled.
         targets: (M,) int64, the sampled tokens.
@@ -134,7 +133,6 @@ class Batch:
     input_ids: Tensor
     position_ids: Tensor
     cu_seqlens: Tensor
-    owner: Tensor
     max_seqlen: int
     loss_rows: Tensor
     targets: Tensor

@@ -8,8 +8,9 @@ import torch
 from dupo.config.options import Config
 from dupo.engines.builtin import Sampler
 from dupo.models import load as policy
+from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Completion, Prompt
-from dupo.text.tokenizer import PromptTokenizer, load_tokenizer
+from dupo.text.tokenizer import PromptTokenizer
 
 
 def ask_duals(sampler: Sampler, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:

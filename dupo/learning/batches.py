@@ -47,7 +47,6 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
         input_ids=put(packed.input_ids, torch.int64),
         position_ids=put(packed.position_ids, torch.int64),
         cu_seqlens=put(packed.cu_seqlens, torch.int32),
-        owner=put(packed.owner, torch.int32),
         max_seqlen=packed.max_seqlen,
         loss_rows=put(np.flatnonzero(packed.loss_mask) - 1, torch.int64),  # row r predicts token r + 1
         targets=put(completions.ids, torch.int64),

@@ -17,7 +17,8 @@ from transformers.utils import logging as transformers_logging
 from dupo.config.options import Config
 from dupo.errors import UserError
 from dupo.models import attention
-from dupo.text.tokenizer import PromptTokenizer, check_path, in_one_line
+from dupo.models.tokenizers import check_path, in_one_line
+from dupo.text.tokenizer import PromptTokenizer
 
 Model = PreTrainedModel  # what learns, answers duals and is compared with
 

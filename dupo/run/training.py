@@ -34,6 +34,7 @@ from dupo.learning import step as learner
 from dupo.learning.batches import mini_batches
 from dupo.methods.sft import WarmUp
 from dupo.models import load as policy
+from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Completion, Problem, Prompt, Rollout, Trajectory
 from dupo.rewards.base import Env, Rewarded, arms_of, weighted_sum
 from dupo.run.startup import check_fit, plan, warms_up
@@ -41,7 +42,6 @@ from dupo.run.summary import show_result, summarise
 from dupo.storage import checkpoint
 from dupo.storage.run_folder import CONFIG, SAMPLES, WARMUP, RunFolder, read_rows, signature, write_atomic
 from dupo.tasks import make_task
-from dupo.text.tokenizer import load_tokenizer
 from dupo.views.run_page import write_report
 from dupo.views.terminal import Display, exchange_of
 

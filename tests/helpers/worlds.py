@@ -11,9 +11,10 @@ from transformers import PreTrainedModel
 from dupo.config.command_line import parse
 from dupo.config.options import Config
 from dupo.models import load as policy
+from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Completion, Prompt
 from dupo.tasks.arithmetic import write
-from dupo.text.tokenizer import PromptTokenizer, load_tokenizer
+from dupo.text.tokenizer import PromptTokenizer
 
 
 def tiny(*options: str, spread: float = 1.0) -> tuple[PreTrainedModel, PromptTokenizer, Config]:
