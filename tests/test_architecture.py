@@ -47,6 +47,11 @@ ROOMS: dict[str, set[str]] = {
 DOORS = {"train", "duals", "select", "rerank", "audit", "report"}  # nothing imports them
 USES_TRANSFORMERS = {"dupo/text", "dupo/models", "dupo/engines"}
 FACE_OF_EXTENSION = "dupo/text/extension.py"
+# Python puts these folders on sys.path when a file in them is run. One door bears a name of the standard
+# library by decree.
+RUN_AS_SCRIPTS = {"dupo", "bench", "bench/loss_head", "examples", "kernels"}
+RUN_AS_SCRIPTS |= {"tests", "tests/repo", "tests/peers", "tests/kernels", "tests/kernels/hidden"}
+DECREED_NAME = "dupo/select.py"
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 140
@@ -190,7 +195,11 @@ def cpp_knows_python_in_one_place(file: File) -> Iterator[str]:
 
 
 def names_shadow_nothing(file: File) -> Iterator[str]:
-    if file.name in ("kernels.py", "types.py", "math.py"):
+    folder, _, name = file.path.removesuffix("/__init__.py").rpartition("/")
+    module = name.removesuffix(".pyi").removesuffix(".py")
+    # `python dupo/train.py` puts dupo/ in front of the standard library.
+    shadows = folder in RUN_AS_SCRIPTS and module in sys.stdlib_module_names and file.path != DECREED_NAME
+    if shadows or file.name in ("kernels.py", "types.py", "math.py"):
         yield "shadows another module when its folder is on sys.path"
     if file.path == "kernels/__init__.py":
         yield "would stand in front of Hugging Face's `kernels` and break transformers"
@@ -312,6 +321,8 @@ BROKEN = [
     (cpp_knows_python_in_one_place, "csrc/module.cpp", "#include <torch/extension.h>"),
     (names_shadow_nothing, "bench/kernels.py", ""),
     (names_shadow_nothing, "dupo/tasks/math.py", ""),
+    (names_shadow_nothing, "dupo/numbers/__init__.py", ""),
+    (names_shadow_nothing, "bench/statistics.py", ""),
     (names_shadow_nothing, "kernels/__init__.py", ""),
     (files_are_short, "csrc/packing.cpp", "\n" * (MAX_FILE_LINES + 1)),
     (functions_are_short, "dupo/storage/run_folder.py", LONG),
@@ -339,6 +350,8 @@ KEPT = [
     (interpreter_is_the_users_choice, KERNEL, "on = os.environ.get('TRITON_INTERPRET')"),
     (cpp_knows_python_in_one_place, "csrc/bindings_x.cpp", "#include <pybind11/numpy.h>\n#include <set>"),
     (names_shadow_nothing, "kernels/dupo_kernels/__init__.py", ""),
+    (names_shadow_nothing, "dupo/select.py", ""),
+    (names_shadow_nothing, "dupo/text/numbers/__init__.py", ""),
     (files_are_short, "csrc/packing.cpp", "\n" * MAX_FILE_LINES),
     (functions_are_short, KERNEL, f"@triton.jit(do_not_specialize=['n'])\n{LONG}"),
     (functions_are_short, KERNEL, f"def f(x, *, {MANY}):\n    '''{LONG_DOCSTRING}'''"),
