@@ -42,7 +42,12 @@ ROOMS: dict[str, set[str]] = {
 }
 DOORS = {"train", "duals", "select", "rerank", "audit", "report"}  # nothing imports them
 USES_TRANSFORMERS = {"dupo/text", "dupo/models", "dupo/engines"}
-FACE_OF_EXTENSION = "dupo/text/__init__.py"
+FACE_OF_EXTENSION = "dupo/text/extension.py"
+# Python puts these folders on sys.path when a file in them is run. One door bears a name of the standard
+# library by decree.
+RUN_AS_SCRIPTS = {"dupo", "bench", "bench/loss_head", "examples", "kernels"}
+RUN_AS_SCRIPTS |= {"tests", "tests/repo", "tests/peers", "tests/kernels", "tests/kernels/hidden"}
+DECREED_NAME = "dupo/select.py"
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL, MEDIAN_FILE_LINES = 400, 60, 8, 140
@@ -127,7 +132,7 @@ def cpp_knows_python_in_one_place(file: File) -> Iterator[str]:
         return
     for system, own in re.findall(r'#\s*include\s*(?:<([^>]+)>|"([^"]+)")', file.source):
         if system.startswith("pybind11") or system == "Python.h":
-            if file.name != "bindings.cpp":
+            if not re.fullmatch(r"module\.cpp|bindings_\w+\.cpp", file.name):
                 yield f"includes <{system}>"
         elif "/" in system or "." in system or "/" in own:
             yield f"includes {system or own}, which is neither the standard library nor a file of csrc/"
@@ -137,7 +142,11 @@ def cpp_knows_python_in_one_place(file: File) -> Iterator[str]:
 
 
 def names_shadow_nothing(file: File) -> Iterator[str]:
-    if file.name in ("kernels.py", "types.py", "math.py"):
+    folder, _, name = file.path.removesuffix("/__init__.py").rpartition("/")
+    module = name.removesuffix(".pyi").removesuffix(".py")
+    # `python dupo/train.py` puts dupo/ in front of the standard library.
+    shadows = folder in RUN_AS_SCRIPTS and module in sys.stdlib_module_names and file.path != DECREED_NAME
+    if shadows or file.name in ("kernels.py", "types.py", "math.py"):
         yield "shadows another module when its folder is on sys.path"
     if file.path == "kernels/__init__.py":
         yield "would stand in front of Hugging Face's `kernels` and break transformers"
@@ -237,6 +246,7 @@ BROKEN = [
     (packages_stay_apart, "dupo/train.py", "from bench.harness import timed"),
     (extension_has_one_face, "dupo/engines/builtin.py", "from dupo import _C"),
     (extension_has_one_face, "dupo/engines/builtin.py", "from dupo._C import pack"),
+    (extension_has_one_face, "dupo/text/batching.py", "from dupo import _C"),
     (transformers_is_confined, "dupo/train.py", "from transformers import AutoModel"),
     (triton_stays_in_kernels, "dupo/models/load.py", "import triton.language as tl"),
     (imports_are_not_tried, KERNEL, "try:\n    import triton\nexcept Exception:\n    triton = None"),
@@ -249,10 +259,12 @@ BROKEN = [
     (interpreter_is_the_users_choice, KERNEL, "os.environ.setdefault('TRITON_INTERPRET', '1')"),
     (interpreter_is_the_users_choice, KERNEL, "os.environ.update({'TRITON_INTERPRET': '1'})"),
     (interpreter_is_the_users_choice, KERNEL, "os.environ.update(TRITON_INTERPRET='1')"),
-    (cpp_knows_python_in_one_place, "csrc/packing.cpp", "#include <pybind11/numpy.h>"),
-    (cpp_knows_python_in_one_place, "csrc/bindings.cpp", "#include <torch/extension.h>"),
+    (cpp_knows_python_in_one_place, "csrc/batches_packing.cpp", "#include <pybind11/numpy.h>"),
+    (cpp_knows_python_in_one_place, "csrc/module.cpp", "#include <torch/extension.h>"),
     (names_shadow_nothing, "bench/kernels.py", ""),
     (names_shadow_nothing, "dupo/tasks/math.py", ""),
+    (names_shadow_nothing, "dupo/numbers/__init__.py", ""),
+    (names_shadow_nothing, "bench/statistics.py", ""),
     (names_shadow_nothing, "kernels/__init__.py", ""),
     (files_are_short, "csrc/packing.cpp", "\n" * (MAX_FILE_LINES + 1)),
     (functions_are_short, "dupo/storage/run_folder.py", LONG),
@@ -268,7 +280,7 @@ KEPT = [
     (rooms_import_what_they_may, "dupo/train.py", "from dupo import run"),
     (packages_stay_apart, "kernels/dupo_kernels/_triton.py", "import triton"),
     (packages_stay_apart, KERNEL, "import torch\nfrom dupo_kernels._triton import tl\nfrom . import weights"),
-    (extension_has_one_face, "dupo/text/__init__.py", "from dupo import _C"),
+    (extension_has_one_face, "dupo/text/extension.py", "import_module('dupo._C')"),
     (transformers_is_confined, "dupo/models/load.py", "from transformers import AutoModel"),
     (triton_stays_in_kernels, "dupo/models/load.py", "find_spec('triton')"),
     (
@@ -278,8 +290,10 @@ KEPT = [
     ),
     (interpreter_is_the_users_choice, KERNEL, "on = os.environ['TRITON_INTERPRET'] == '1'"),
     (interpreter_is_the_users_choice, KERNEL, "on = os.environ.get('TRITON_INTERPRET')"),
-    (cpp_knows_python_in_one_place, "csrc/bindings.cpp", "#include <pybind11/numpy.h>\n#include <set>"),
+    (cpp_knows_python_in_one_place, "csrc/bindings_x.cpp", "#include <pybind11/numpy.h>\n#include <set>"),
     (names_shadow_nothing, "kernels/dupo_kernels/__init__.py", ""),
+    (names_shadow_nothing, "dupo/select.py", ""),
+    (names_shadow_nothing, "dupo/text/numbers/__init__.py", ""),
     (files_are_short, "csrc/packing.cpp", "\n" * MAX_FILE_LINES),
     (functions_are_short, KERNEL, f"@triton.jit(do_not_specialize=['n'])\n{LONG}"),
     (functions_are_short, KERNEL, f"def f(x, *, {MANY}):\n    '''{LONG_DOCSTRING}'''"),

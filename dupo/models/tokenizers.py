@@ -9,7 +9,8 @@ from transformers.utils import logging as transformers_logging
 
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
-from dupo.text.tokenizer import PromptTokenizer, raw_bytes, word_level
+from dupo.text.builtin_tokenizers import raw_bytes, word_level
+from dupo.text.tokenizer import PromptTokenizer
 
 
 def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> PromptTokenizer:
