@@ -12,7 +12,7 @@ from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, ass
 from dupo.config.values import coerce, kind_of, show, underscored
 from dupo.config.yaml_files import read_yaml
 from dupo.errors import UserError, did_you_mean, nearest
-from dupo.storage.names import owner_of
+from dupo.storage.names import CONFIG, owner_of
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."
@@ -90,7 +90,7 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
     # The command line wins over its --config, and both over the options of the resumed run.
     values = _command_line(underscored(argv), program)
     if program == "train" and (run := _resumed_run(values)):
-        saved = read_yaml(run / "config.yaml")
+        saved = read_yaml(run / CONFIG)
         kept_options = {name: value for name, value in saved.items() if name not in ONE_START}
         values = kept_options | values | {"output_dir": str(run)}
     return assemble(values, program)
@@ -104,8 +104,8 @@ def _resumed_run(values: Mapping[str, Any]) -> Path | None:
     if checkpoint == "latest" and folder is None:
         raise UserError("resume_from_checkpoint: expected --output_dir RUN beside `latest`, got none")
     run = Path(str(folder)) if checkpoint == "latest" else Path(checkpoint).parent
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"resume_from_checkpoint: expected a run to go on with, got no config.yaml in {run}")
+    if not (run / CONFIG).is_file():
+        raise UserError(f"resume_from_checkpoint: expected a run to go on with, got no {CONFIG} in {run}")
     if (owner := owner_of(run)) != "train":
         raise UserError(
             f"resume_from_checkpoint: expected a run of dupo.train, got one of dupo.{owner} in {run}"
