@@ -1,4 +1,4 @@
-"""What texts say of the tree is true: paths that they name exist, and fields of records are read by somebody."""
+"""What texts say of the tree is true: paths that they name exist, and the fields of records are read."""
 
 import ast
 import re
