@@ -9,9 +9,9 @@ import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 
-from dupo.text.numbers.base import NEAR
+from dupo.text.numbers.base import LOOKBEHIND
 from dupo.text.numbers.digits import NUMBER, number_value
-from dupo.text.numbers.words import number_in_words, number_words
+from dupo.text.numbers.words import has_number_words, number_in_words
 
 MAX_DIGITS = 100  # of one number of an answer
 MAX_PLACES = 12  # a decimal with more places is written as a fraction
@@ -86,7 +86,7 @@ def parse_number(text: str) -> Fraction | None:
     if not _is_prose(before[:-1] if before.endswith(("-", "+")) else before, after):
         return None
     scale = SCALE.match(after)
-    if after.startswith("!") or number_words(after[scale.end() :] if scale else after):
+    if after.startswith("!") or has_number_words(after[scale.end() :] if scale else after):
         return None  # 3! is 6, and 3 and a half is not 3
     return value * (-1 if negative else 1) * (SCALES[scale[1]] if scale else 1)
 
@@ -154,7 +154,7 @@ def last_number(text: str) -> str | None:
         if value is not None:
             before = text[max(0, match.start() - 4) : match.start()]
             negative = re.search(r"(?:^|[\s(=$:])-\s?[$£€¥]?$", before)
-            after = text[match.end() : match.end() + NEAR]
+            after = text[match.end() : match.end() + LOOKBEHIND]
             scale = SCALE.match(after)
             return write(value * (-1 if negative else 1) * (SCALES[scale[1]] if scale else 1))
     return None
