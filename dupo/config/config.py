@@ -17,7 +17,7 @@ from dupo.config.options import (
     SelectOptions,
     TaskOptions,
 )
-from dupo.config.values import option, show
+from dupo.config.values import check, option, show
 from dupo.errors import UserError
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
@@ -47,6 +47,7 @@ class Config:
     rerank: RerankOptions = field(default_factory=RerankOptions)
 
     def __post_init__(self) -> None:
+        check(OPTIONS["method"], self.method)
         for broken, name, expected in self._rules():
             if broken:
                 raise UserError(f"{name}: expected {expected}, got {show(self.flat()[name])}")
@@ -86,6 +87,7 @@ class Config:
         for name, value in flat.items():
             if name not in OPTIONS:
                 raise UserError(f"unknown option {name}")
+            check(OPTIONS[name], value)
             groups.setdefault(GROUP_OF[name], {})[name] = value
         own = groups.pop("", {})
         try:
