@@ -15,17 +15,6 @@ from tests.helpers.project import RunPython
 
 SMALL = ["--num_threads", "1", "--eval_size", "100", "--generation_batch_size", "32"]
 SMALL += ["--eval_steps", "2", "--save_steps", "2"]
-    "--num_threads",
-    "1",
-    "--eval_size",
-    "100",
-    "--generation_batch_size",
-    "32",
-    "--eval_steps",
-    "2",
-    "--save_steps",
-    "2",
-]
 KILLED_AFTER = 5  # steps
 KILL = "import sys; from tests.helpers.runs import *; loop(parse(sys.argv[1:]), run_class=KilledRun)"
 
