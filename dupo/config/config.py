@@ -62,6 +62,10 @@ class Config:
             divisor = f"a divisor of generation_batch_size, {rollout_size}"
             yield rollout_size % (self.optimizer.train_batch_size or 1) != 0, "train_batch_size", divisor
         if self.program == "train" and self.method == "sft":
+            pairs = f"--dataset FILE with columns prompt and completion, as --task {task} brings no lessons"
+            yield not entry.built_in and self.task.dataset is None, "dataset", pairs
+            alone = self.task.dataset is None and self.task.eval_dataset is not None
+            yield alone, "eval_dataset", "none without --dataset"
             return  # a file of completions needs no task
         needed = f"--dataset PATH, which --task {task} needs"
         yield not entry.built_in and self.task.dataset is None, "dataset", needed

@@ -29,6 +29,9 @@ comma-separated, as reward names 2, got '1'
 (did you mean frozen?), got frozn
     --translation_metric blue => translation_metric: expected bleu, chrf, \
 mean or package.module.function, got blue
+    --method sft --task word_problems => dataset: expected --dataset FILE with columns prompt and \
+completion, as --task word_problems brings no lessons, got none
+    --method sft --eval_dataset a => eval_dataset: expected none without --dataset, got a
 """)  # fmt: skip
 
 
@@ -55,7 +58,7 @@ def test_the_rules_hold_for_configs_made_in_python() -> None:
         Config.of(loss_type="cispo")
     # A method is not held to the rules of another method.
     assert Config.of(method="sft", train_batch_size=100).optimizer.train_batch_size == 100
-    assert Config.of(method="sft", task="word_problems").task.dataset is None
+    assert Config.of(method="sft", dataset="pairs.jsonl").task.task == "arithmetic"
 
 
 def test_flat_names_reach_their_groups() -> None:

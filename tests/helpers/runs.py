@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dupo.config.catalogue import METHODS, load
+from dupo.config.command_line import parse
 from dupo.config.config import Config
 from dupo.methods.base import Method
 from dupo.records import StepBatch
@@ -16,7 +17,7 @@ from tests.helpers.project import RunPython
 SMALL = ["--num_threads", "1", "--eval_size", "100", "--generation_batch_size", "32"]
 SMALL += ["--eval_steps", "2", "--save_steps", "2"]
 KILLED_AFTER = 5  # steps
-KILL = "import sys; from tests.helpers.runs import *; loop(parse(sys.argv[1:]), run_class=KilledRun)"
+KILL = "import sys; from tests.helpers.runs import run_until_killed; run_until_killed(sys.argv[1:])"
 
 
 def start(model: Path, out: Path, *options: str) -> Path:
@@ -49,6 +50,11 @@ class KilledRun(TrainingRun):
         super().after_step(batch, metrics)
         if self.step == KILLED_AFTER:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_until_killed(argv: list[str]) -> None:
+    """What the process that is killed does."""
+    loop(parse(argv), run_class=KilledRun)
 
 
 def killed(run_python: RunPython, out: Path, *options: str) -> Path:
