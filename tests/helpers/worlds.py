@@ -17,6 +17,7 @@ from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Completion, Prompt
 from dupo.tasks import make_task
 from dupo.tasks.arithmetic import write
+from dupo.tasks.base import Task
 from dupo.text.tokenizer import PromptTokenizer
 
 CPU = torch.device("cpu")
@@ -46,6 +47,11 @@ def tiny(*options: str, spread: float = 1.0) -> World:
     with torch.no_grad():
         engine.model.get_input_embeddings().weight.mul_(spread)
     return World(engine.model, tokenizer, engine, config)
+
+
+def task_of(config: Config) -> Task:
+    """The task of a config, with the problems of its seed."""
+    return make_task(config.task, config.run.seed)
 
 
 def save_tiny(folder: Path, seed: int = 0, *options: str) -> Path:
