@@ -18,12 +18,12 @@ from dupo.models.load import Model, computing
 from dupo.records import Batch, Trajectory
 from dupo_kernels import (
     PolicyObjective,
+    counts_tokens,
     linear_objective,
     linear_token_logprobs,
     token_logprobs,
     token_weights,
 )
-from dupo_kernels.tokens.weights import LOSS_TYPES
 
 OBJECTIVE_OPTIONS = {f.name for f in fields(PolicyObjective)} & {f.name for f in fields(Config)}
 
@@ -199,9 +199,9 @@ def accumulate_gradient(
     (fp32 scalar) and the statistics over the tokens that were passed; none if there were none.
     """
     counted = [t for t in trajectories if not t.masked]
-    rule = LOSS_TYPES[config.loss_type]
-    by_token = not rule.needs_sequences  # else by completion, masked ones too, as TRL does
-    num_items = sum(len(t.completion_ids) for t in counted) if by_token else len(trajectories)
+    num_items = len(trajectories)  # completions, masked ones too, as TRL does
+    if counts_tokens(config.loss_type):
+        num_items = sum(len(t.completion_ids) for t in counted)
     pulled = config.beta != 0 or config.entropy_coef != 0  # by something other than the advantage
     active = [t for t in counted if t.advantage != 0 or pulled]
     total, means, extremes = torch.zeros((), device=model.device), {}, {}
