@@ -252,7 +252,7 @@ FAULTS = {
         "    ctx.consumed = True\n    head,", "    head,", f"{LINEAR}::test_a_second_backward_raises"
     ),
     "a second backward of an objective": Fault(
-        "    ctx.consumed = True\n    factor", "    factor", f"{USE}::test_a_second_backward_raises"
+        "    ctx.consumed = True\n    # The loss", "    # The loss", f"{USE}::test_a_second_backward_raises"
     ),
     "the loss scale is not taken in": Fault("dlogp = dlogp * grad_scale", "dlogp = dlogp", HALF),
     "the entropy knows no loss scale": Fault(
