@@ -61,20 +61,20 @@ class PolicyOptions:
     )
     epsilon_high: float | None = option(
         None,
-        "Clip the probability ratio from above at 1 + epsilon_high (default: epsilon). For cispo, which "
+        "Clip the probability ratio from above at 1 + epsilon_high (none: epsilon). For cispo, which "
         "requires it, epsilon_high is the largest ratio itself.",
         at_least=0.0,
     )
     delta: float | None = option(
         None,
         "Largest probability ratio where the clip does not apply, as in INTELLECT-2's two-sided clip "
-        "(default: no bound). Only for loss types that clip.",
+        "(none: no bound). Only for loss types that clip.",
         at_least=0.0,
     )
     clip_ratio_c: float | None = option(
         None,
         "Largest loss of a token with a negative advantage, as a multiple of the size of that advantage: "
-        "dual-clip PPO (default: no bound). Only for loss types that clip.",
+        "dual-clip PPO (none: no bound). Only for loss types that clip.",
         at_least=1.0,
     )
     beta: float = option(
@@ -140,7 +140,7 @@ class PolicyOptions:
     off_policy_mask_threshold: float | None = option(
         None,
         "Leave out sequences with a negative advantage whose mean log-probability has fallen by more than "
-        "this many nats since they were sampled (DeepSeek-V3.2, eq. 9; default: leave out none).",
+        "this many nats since they were sampled (DeepSeek-V3.2, eq. 9; none: leave out none).",
     )
     top_entropy_quantile: float = option(
         1.0,
