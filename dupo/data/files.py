@@ -71,7 +71,7 @@ def _decode(path: Path, number: int, line: bytes) -> str:
     try:
         return line.removesuffix(b"\r").decode()
     except UnicodeDecodeError as error:
-        message = f"expected UTF-8, got another byte at {error.start + 1}"
+        message = f"expected UTF-8, got an invalid byte at {error.start + 1}"
         raise UserError(f"{place_of(path.name, number)}: {message}") from None
 
 
