@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from dupo import text
+from dupo.text import extension
 
 TEXTS, QUESTIONS, ANSWERS = 358_704, 22_000, 20_000
 
@@ -38,9 +39,10 @@ def make(count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
 def bench_assembly(
     benchmark: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, built: bool, threads: int
 ) -> None:
-    if built and not text.BUILT:
+    if built and extension.core() is None:
         pytest.skip("dupo._C is not built")
-    monkeypatch.setattr(text, "BUILT", built)
+    if not built:
+        monkeypatch.setattr(extension, "core", lambda: None)
     count = TEXTS if built else TEXTS // 100
     assembler, given = text.Assembler(tokenize, local=True), make(count)
     benchmark.extra_info["texts"] = count  # type: ignore[attr-defined]

@@ -18,7 +18,8 @@ from bench.duals import build, make_answers
 from dupo import text
 from dupo.config.options import Config
 from dupo.tasks.word_problems import WordProblems
-from dupo.text.tokenizer import PromptTokenizer, raw_bytes
+from dupo.text.builtin_tokenizers import raw_bytes
+from dupo.text.tokenizer import PromptTokenizer
 
 NAMES = ("Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana")
 THINGS = ("pens", "cups", "eggs", "cats", "books", "stamps")

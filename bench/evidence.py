@@ -129,8 +129,8 @@ def supervised(task: str, seed: int, folder: Path) -> None:
     from dupo.evaluation.held_out import accuracy
     from dupo.methods.sft import WarmUp
     from dupo.models import load as policy
+    from dupo.models.tokenizers import load_tokenizer
     from dupo.tasks import make_task
-    from dupo.text.tokenizer import load_tokenizer
 
     out, dual = folder / f"{task}-supervised-{seed}.json", folder / Run(task, "dual", seed).name
     if out.is_file():

@@ -59,8 +59,8 @@ class RewardEntry(NamedTuple):
 
     Attributes:
         path: the function, a `dupo.rewards.base.Reward`.
-        needs: what the reward reads beside the answers: "duals" (a model answers duals), "distributions" (entropy and
-            self-certainty are measured while sampling), "gold" (the right answers of the training problems).
+        needs: what the reward reads beside the answers: "duals" (a model answers duals), "distributions"
+            (entropy and self-certainty are measured while sampling), "gold" (the right answers).
     """
 
     path: str
@@ -76,15 +76,8 @@ METHODS: dict[str, MethodEntry] = {
     "sft": MethodEntry(
         "dupo.methods.sft.SFT",
         "Trains a language model on given completions: supervised fine-tuning on prompt/completion pairs.",
-        (
-            "model",
-            "task",
-            "optimizer",
-            "run",
-            "max_concurrent_sequences",
-            "max_completion_length",
-            "ema_decay",
-        ),
+        ("model", "optimizer", "run"),
+        ("task", "dataset", "eval_dataset", "eval_size", "max_completion_length", "max_concurrent_sequences"),
     ),
 }
 
@@ -113,6 +106,7 @@ REWARDS: dict[str, RewardEntry] = {
     "soft_vote": RewardEntry("dupo.rewards.baselines.soft_vote"),
     "self_certainty": RewardEntry("dupo.rewards.baselines.self_certainty", "distributions"),
     "entropy": RewardEntry("dupo.rewards.baselines.entropy", "distributions"),
+    # `random` would shadow the module of that name inside baselines.py
     "random": RewardEntry("dupo.rewards.baselines.coin"),
     "shuffled": RewardEntry("dupo.rewards.baselines.shuffled", "duals"),
     "format_only": RewardEntry("dupo.rewards.baselines.format_only"),
@@ -121,5 +115,6 @@ REWARDS: dict[str, RewardEntry] = {
 
 def load(path: str) -> Any:
     """The class or function at `module.name`, a path of this catalogue."""
+    # Imported here and not above: the modules pull torch in, and help must not wait for torch.
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)

@@ -15,8 +15,10 @@ from typing import Any
 
 from dupo.errors import UserError, nearest
 
+# Words of YAML and of people; the values themselves are checked afterwards.
 _NONE = {"none", "null", "~", ""}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+# 18 digits fit into 64 bits; torch and NumPy take no longer seeds and counts.
 _INT = re.compile(r"[+-]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
 _EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
@@ -57,6 +59,7 @@ def coerce(spec: Field[Any], text: str, *, quoted: bool = False) -> Any:
     """The value that a text stands for in a field; `quoted` texts never stand for None."""
     kind, optional = kind_of(spec)
     bare = text.strip().lower()
+    # A quoted "none" is a name: there may be a folder or a column that is called none.
     if optional and not quoted and bare in _NONE:
         return None
     if kind is str:
@@ -93,8 +96,10 @@ def check(spec: Field[Any], value: Any) -> None:
                 f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {show(value) or 'none'}"
             )
         return
+    # bool is a subclass of int, and True steps would be one step.
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {value!r}")
+    # NaN compares false with every bound, so the check for finite numbers comes first.
     broken = [
         (not math.isfinite(value), "a finite number"),
         (value < limits.get("at_least", -math.inf), f"at least {limits.get('at_least')}"),
@@ -111,6 +116,7 @@ def show(value: Any) -> str:
     """A value as a person writes it, and as `coerce` reads it: none, true, 1e-6."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    # repr would write 1e-06 and 1000000.0, which nobody types.
     if isinstance(value, float) and value and not 1e-3 <= abs(value) < 1e6 and math.isfinite(value):
         return f"{Decimal(repr(value)).normalize():e}"
     return str(value) if str(value).isprintable() else repr(value)

@@ -31,8 +31,8 @@ def read_examples(
 
     Args:
         dataset: JSON-lines file with the columns prompt and completion.
-        eval_dataset: file of the held-out examples; None: `eval_size` examples of `dataset`, by a hash of the
-            prompt.
+        eval_dataset: file of the held-out examples, or None.
+        eval_size: without `eval_dataset`, so many examples of `dataset` are held out, by a hash of the prompt.
 
     Raises:
         UserError: a file cannot be read, lacks a column, or nothing is left to train on.

@@ -34,8 +34,9 @@ def check_lengths(
         shape: the transformers config of the model.
 
     Raises:
-        UserError: the model has no embeddings for some tokens, or a problem, by name, leaves no room for a completion.
+        UserError: the model has no embeddings for some tokens, or a problem leaves no room for a completion.
     """
+    # Models of several modalities keep the shape of their language model in an inner config.
     inner = shape.get_text_config()
     if len(tokenizer) > inner.vocab_size:
         raise UserError(
@@ -50,6 +51,7 @@ def check_lengths(
         if lengths.dual_completion is None:
             continue
         for dual in task.duals(problem):
+            # The answer is not known yet; a short one stands in for it.
             prompt = task.dual_prompt(problem, dual, "0")
             check_prompt(tokenizer, problem.id, "dual prompt", prompt, lengths.dual_completion, positions)
 

@@ -82,6 +82,7 @@ def sample_answers(
     engine: Engine, task: Task, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int
 ) -> Rollout:
     """The primal task: samples `n` answers to each problem and reads them."""
+    # The ids are kept: training uses the very ids that were sampled from.
     prompt_ids = engine.tokenizer.encode([task.prompt(problem) for problem in problems])
     completions = engine.sample(prompt_ids, n, sampling, seed)
     answers = [

@@ -20,6 +20,7 @@ from dupo.engines.builtin import Sampler, draw
 from dupo.errors import UserError
 from dupo.methods.sft import WarmUp
 from dupo.models import load as policy
+from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Problem
 from dupo.run.startup import check_fit, warms_up
 from dupo.storage.files import encoded, read_rows, write_atomic
@@ -27,7 +28,6 @@ from dupo.storage.names import CONFIG, SUMMARY, TAUGHT, owner_of
 from dupo.storage.run_folder import RunFolder
 from dupo.storage.signature import signature, signature_line
 from dupo.tasks import make_task
-from dupo.text.tokenizer import load_tokenizer
 from dupo.views.terminal import Display
 
 MOST_PROBLEMS = 10**9

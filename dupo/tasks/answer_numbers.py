@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from dupo.text.numbers.digits import NUMBER, number_value
-from dupo.text.numbers.words import number_in_words, number_words
+from dupo.text.numbers.words import has_number_words, number_in_words
 
 MAX_DIGITS = 100  # of one number of an answer
 MAX_PLACES = 12  # a decimal with more places is written as a fraction
@@ -90,7 +90,7 @@ def parse_number(text: str) -> Fraction | None:
         return None
     scale = SCALE_WORD.match(after)
     # 3! is 6, and 3 and a half is not 3.
-    if after.startswith("!") or number_words(after[scale.end() :] if scale else after):
+    if after.startswith("!") or has_number_words(after[scale.end() :] if scale else after):
         return None
     return _signed_and_scaled(value, before.endswith("-"), scale)
 

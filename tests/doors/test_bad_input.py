@@ -94,7 +94,7 @@ def test_a_tokenizer_without_pad_or_eos(tmp_path, capsys):
 
 def save_tiny_without_loading(tmp_path: Path) -> Path:
     from dupo.config.command_line import parse
-    from dupo.text.tokenizer import load_tokenizer
+    from dupo.models.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(parse([]))
     policy.tiny_config(tokenizer).save_pretrained(tmp_path / "model")

@@ -109,7 +109,6 @@ def test_batches_are_packed_as_described():
     assert batch.input_ids.tolist() == [5, 6, 7, 8, 9, 3, 4]
     assert batch.position_ids.tolist() == [0, 1, 2, 3, 4, 0, 1]
     assert batch.cu_seqlens.tolist() == [0, 5, 7]
-    assert batch.owner.tolist() == [0] * 5 + [1] * 2
     assert batch.loss_rows.tolist() == [2, 3, 5]
     assert batch.targets.tolist() == [8, 9, 4]
     assert batch.completion_cu_seqlens.tolist() == [0, 2, 3]

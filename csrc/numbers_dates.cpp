@@ -1,8 +1,8 @@
 // Dates and times of day around a number.
 #include <string_view>
 
-#include "cursor.hpp"
-#include "numbers.hpp"
+#include "numbers_cursor.hpp"
+#include "numbers_steps.hpp"
 
 namespace dupo {
 namespace {
@@ -49,19 +49,19 @@ bool precedes_month(Forward f) {
 
 // "in ", "the end of ", "since early ".
 bool follows_year_word(Backward b) {
-    const auto word_before = [](Backward rest) {
-        if (!rest.space()) return false;
-        Backward part = rest;
+    const auto word_before = [](Backward next) {
+        if (!next.space()) return false;
+        Backward part = next;
         if (part.word({"of"}, true)) return part.space() && part.word(year_parts, true);
-        return rest.word(year_words, true);
+        return next.word(year_words, true);
     };
     if (word_before(b)) return true;
-    Backward rest = b;
-    if (rest.literal("mid-", true) && word_before(rest)) return true;
+    Backward next = b;
+    if (next.literal("mid-", true) && word_before(next)) return true;
     if (!b.space()) return false;
     for (const string_view word : {"early", "late"}) {
-        rest = b;
-        if (rest.literal(word, true) && word_before(rest)) return true;
+        next = b;
+        if (next.literal(word, true) && word_before(next)) return true;
     }
     return b.literal("year", true) && b.space() && b.literal("the", true) && word_before(b);
 }
@@ -89,10 +89,10 @@ bool follows_year_dash(Backward b) {
 bool precedes_to_year(Forward f) {
     if (!f.space()) return false;
     for (const string_view word : to_words) {
-        Forward rest = f;
-        if (!rest.literal(word, true) || !rest.space() || !is_year(rest.text.substr(0, 4))) continue;
-        rest.text.remove_prefix(4);
-        if (rest.ends_word()) return true;
+        Forward next = f;
+        if (!next.literal(word, true) || !next.space() || !is_year(next.text.substr(0, 4))) continue;
+        next.text.remove_prefix(4);
+        if (next.ends_word()) return true;
     }
     return false;
 }
@@ -122,8 +122,8 @@ bool is_day(Text before, Text after) { return follows_month({before}) || precede
 bool is_year_date(Text before, Text after) {
     const Backward b{before};
     Forward f{after};
-    Forward rest = f;
-    const bool point = rest.one_of(U".,") && is_digit(rest.first());
+    Forward next = f;
+    const bool point = next.one_of(U".,") && is_digit(next.first());
     if (f.ends_word() && f.first() != U'%' && !point && follows_year_word(b)) return true;
     if (follows_from(b) && precedes_to_year(f)) return true;
     if (f.ends_word() && follows_from_year_to(b)) return true;
@@ -150,8 +150,8 @@ bool precedes_time(Text text) {
         return true;
     }
     for (const string_view name : {"am", "pm", "a.m.", "p.m."}) {
-        Forward rest = f;
-        if (rest.literal(name, true) && rest.ends_word()) return true;
+        Forward next = f;
+        if (next.literal(name, true) && next.ends_word()) return true;
     }
     return false;
 }

@@ -1,12 +1,12 @@
-// What stands around a number in digits, and what it therefore is. The order of the rules is that of RULES in
-// dupo/numbers/rules.py.
+// What stands around a number in digits: why the number may not be hidden, and what the number counts. The
+// rules have the order of RULES in dupo/text/numbers/rules.py.
 #include <algorithm>
 #include <cstddef>
 #include <string_view>
 #include <vector>
 
-#include "cursor.hpp"
-#include "numbers.hpp"
+#include "numbers_cursor.hpp"
+#include "numbers_steps.hpp"
 
 namespace dupo {
 namespace {
@@ -24,8 +24,8 @@ constexpr string_view short_labels[] = {"fig", "eq", "apt", "no"};
 constexpr string_view bounds[] = {"leqslant", "geqslant", "leq", "geq", "le", "ge", "lt", "gt"};
 constexpr Text less_or_more = U"<>≤≥⩽⩾≦≧";
 constexpr Text signs = U"$£€¥";
-constexpr Text listing = U".,([{$";  // before a number of a list; digits too
-constexpr Text closing = U",)]}$";   // and after one
+constexpr Text list_before = U".,([{$";  // before a number of a list, beside digits
+constexpr Text list_after = U",)]}$";    // after a number of a list, beside digits
 
 // --- before a number ---
 
@@ -51,18 +51,18 @@ bool follows_bound(Backward b) {
     return b.one_of(less_or_more);
 }
 
-// "4, " and "4 and ", as in "grades 4, 5 and 6".
-bool listed(Backward& b) {
-    Backward rest = b;
-    if (!rest.space()) return false;
-    if (!rest.one_of(U",")) {
-        if (!rest.word({"and", "or", "to", "through"}, true) || !rest.space()) return false;
-        rest.one_of(U",");
+// Reads "4, " or "4 and ", as in "grades 4, 5 and 6".
+bool list_item(Backward& b) {
+    Backward next = b;
+    if (!next.space()) return false;
+    if (!next.one_of(U",")) {
+        if (!next.word({"and", "or", "to", "through"}, true) || !next.space()) return false;
+        next.one_of(U",");
     }
-    const std::size_t digits = rest.run(is_digit).size();
+    const std::size_t digits = next.run(is_digit).size();
     if (digits < 1 || digits > 3) return false;
-    rest.text.remove_suffix(digits);
-    b = rest;
+    next.text.remove_suffix(digits);
+    b = next;
     return true;
 }
 
@@ -76,7 +76,7 @@ bool follows_named_label(Backward b) {
 
 // "grades ", "grades 4, 5 and ".
 bool follows_labels(Backward b) {
-    while (listed(b)) {
+    while (list_item(b)) {
     }
     if (!b.space()) return false;
     const Text word = b.run(is_wordlike);
@@ -115,8 +115,8 @@ bool precedes_bound(Forward f) {
     f.one_of(signs);
     if (is_one_of(f.first(), less_or_more)) return true;
     for (const string_view name : bounds) {
-        Forward rest = f;
-        if (rest.one_of(U"\\") && rest.literal(name) && !is_ascii_letter(rest.first())) return true;
+        Forward next = f;
+        if (next.one_of(U"\\") && next.literal(name) && !is_ascii_letter(next.first())) return true;
     }
     return false;
 }
@@ -130,45 +130,46 @@ bool precedes_part(Forward f) {
     return f.one_of(U"./'’′") && is_digit(f.first());
 }
 
-// 240,5: a decimal comma, where no list stands in brackets or goes on.
+// 240,5 has a decimal comma, unless the numbers are a list: (240,5) or 240,5,6.
 bool in_decimal_comma(Text text, std::size_t start, std::size_t end) {
     const auto ends_alone = [&](std::size_t at) {
-        return at >= text.size() || (!is_digit(text[at]) && !is_one_of(text[at], closing));
+        return at >= text.size() || (!is_digit(text[at]) && !is_one_of(text[at], list_after));
     };
     const auto begins_alone = [](const Backward& b) {
-        return b.at_start() || (!is_digit(b.last()) && !is_one_of(b.last(), listing));
+        return b.at_start() || (!is_digit(b.last()) && !is_one_of(b.last(), list_before));
     };
-    Backward b{before(text, start)};
+    Backward b{text_before(text, start)};
     Forward f{text.substr(end)};
     if (begins_alone(b) && f.one_of(U",")) {
         std::size_t digits = 0;
         while (digits < f.text.size() && is_digit(f.text[digits])) ++digits;
         if ((digits == 1 || digits == 2) && ends_alone(end + 1 + digits)) return true;
     }
-    const bool one = end >= 2 && is_digit(text[end - 1]) && text[end - 2] == U',';
-    const bool two = end >= 3 && is_digit(text[end - 1]) && is_digit(text[end - 2]) && text[end - 3] == U',';
-    if (!(one || two) || !ends_alone(end) || !b.one_of(U",")) return false;
+    const bool one_digit = end >= 2 && is_digit(text[end - 1]) && text[end - 2] == U',';
+    const bool two_digits =
+        end >= 3 && is_digit(text[end - 1]) && is_digit(text[end - 2]) && text[end - 3] == U',';
+    if (!(one_digit || two_digits) || !ends_alone(end) || !b.one_of(U",")) return false;
     const Text run = b.run([](char32_t c) { return is_digit(c) || c == U'.'; });
     if (run.empty() || !is_digit(run.front())) return false;
     b.text.remove_suffix(run.size());
     return begins_alone(b);
 }
 
-// 450 000: groups of three digits with thin spaces between them.
+// 450 000: groups of three digits with a space between them.
 bool in_spaced_groups(Text surface, Backward b, Forward f) {
     if (surface.size() > 3) return false;
     for (const char32_t c : surface) {
         if (!is_digit(c)) return false;
     }
-    if (!f.text.empty() && is_thin_space(f.first()) && f.text.size() > 3 && is_digit(f.text[1]) &&
+    if (!f.text.empty() && is_group_space(f.first()) && f.text.size() > 3 && is_digit(f.text[1]) &&
         is_digit(f.text[2]) && is_digit(f.text[3])) {
-        Forward rest{f.text.substr(4)};
-        const bool longer = is_digit(rest.first());
-        const bool goes_on = rest.one_of(U",") && rest.text.size() > 2 && is_digit(rest.text[0]) &&
-                             is_digit(rest.text[1]) && is_digit(rest.text[2]);
+        Forward next{f.text.substr(4)};
+        const bool longer = is_digit(next.first());
+        const bool goes_on = next.one_of(U",") && next.text.size() > 2 && is_digit(next.text[0]) &&
+                             is_digit(next.text[1]) && is_digit(next.text[2]);
         if (!longer && !goes_on) return true;
     }
-    if (surface.size() != 3 || b.at_start() || !is_thin_space(b.last())) return false;
+    if (surface.size() != 3 || b.at_start() || !is_group_space(b.last())) return false;
     b.text.remove_suffix(1);
     const std::size_t digits = b.run(is_digit).size();
     return digits >= 1 && digits <= 3;
@@ -184,9 +185,9 @@ bool follows_label(Text text) {
     if (follows_named_label({text}) || follows_labels({text})) return true;
     b = {text};
     for (const string_view unit : {" day ", " week ", " month ", " year "}) {
-        Backward rest = b;
-        if (rest.literal(unit, true) &&
-            rest.word({"on", "by", "of", "from", "for", "to", "in", "after"}, true)) {
+        Backward next = b;
+        if (next.literal(unit, true) &&
+            next.word({"on", "by", "of", "from", "for", "to", "in", "after"}, true)) {
             return true;
         }
     }
@@ -195,7 +196,7 @@ bool follows_label(Text text) {
 
 Reason reason_around(Text text, std::size_t start, std::size_t end) {
     const Text surface = text.substr(start, end - start);
-    const Backward b{before(text, start)};
+    const Backward b{text_before(text, start)};
     const Forward f{text.substr(end)};
     if (surface.size() > 1 && surface[0] == U'0' && is_digit(surface[1])) return Reason::leading_zero;
     if (surface == U"24/7") return Reason::word;
@@ -223,7 +224,7 @@ Reason reason_around(Text text, std::size_t start, std::size_t end) {
     return in_spaced_groups(surface, b, f) ? Reason::part_of_longer : Reason::none;
 }
 
-Role role_of(Text text, const Number& number, const std::vector<std::size_t>& marks) {
+Role role_of(Text text, const Number& number, const std::vector<std::size_t>& dollars) {
     const Forward f{text.substr(number.end)};
     Forward joined = f;
     if (!joined.space()) joined.one_of(U"-");
@@ -238,10 +239,10 @@ Role role_of(Text text, const Number& number, const std::vector<std::size_t>& ma
     Forward times = f;
     if (times.space() && times.word({"times"}, false)) return Role::multiple;
     if (number.denominator > 1 && Forward{f}.literal(" of")) return Role::multiple;
-    Backward b{before(text, number.start)};
+    Backward b{text_before(text, number.start)};
     std::size_t at = number.start;
     if (b.space()) --at;
-    if (b.one_of(U"$£€¥₹") && !std::binary_search(marks.begin(), marks.end(), at - 1)) return Role::money;
+    if (b.one_of(U"$£€¥₹") && !std::binary_search(dollars.begin(), dollars.end(), at - 1)) return Role::money;
     const bool coins = is_one_of(joined.first(), U"€£¥₹") ||
                        joined.word({"dollars", "dollar", "cents", "cent", "euros", "euro"}, false);
     return coins ? Role::money : Role::count;

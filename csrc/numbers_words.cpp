@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "cursor.hpp"
-#include "numbers.hpp"
+#include "numbers_cursor.hpp"
+#include "numbers_steps.hpp"
 
 namespace dupo {
 namespace {
@@ -29,26 +29,26 @@ constexpr Named tens[] = {
     {"twenty", 20}, {"thirty", 30},  {"forty", 40},  {"fifty", 50},
     {"sixty", 60},  {"seventy", 70}, {"eighty", 80}, {"ninety", 90},
 };
-constexpr Named scales[] = {{"thousand", 1000}, {"million", 1000000}, {"billion", 1000000000}};
-constexpr Named parts[] = {
+constexpr Named powers_of_1000[] = {{"thousand", 1000}, {"million", 1000000}, {"billion", 1000000000}};
+constexpr Named shares[] = {
     {"half", 2},     {"third", 3},      {"quarter", 4},     {"fourth", 4}, {"fifth", 5},
     {"sixth", 6},    {"seventh", 7},    {"eighth", 8},      {"ninth", 9},  {"tenth", 10},
     {"twelfth", 12}, {"twentieth", 20}, {"hundredth", 100},
 };
-constexpr Named wholes[] = {
-    // half a ...
+// half a ...
+constexpr Named collectives[] = {
     {"dozen", 12}, {"hundred", 100}, {"thousand", 1000}, {"million", 1000000}, {"billion", 1000000000},
 };
 constexpr string_view ordinals[] = {
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth",
 };
-constexpr Named times[] = {{"twice", 2}, {"thrice", 3}};
+constexpr Named multiples[] = {{"twice", 2}, {"thrice", 3}};
 
 constexpr string_view determiners[] = {
     "the", "this",    "that",  "these", "those", "each",  "every", "any", "no",   "which", "a",
     "an",  "another", "other", "his",   "her",   "their", "its",   "my",  "your", "our",
 };
-constexpr string_view refers[] = {"the", "these", "those", "all", "both", "other", "any", "either"};
+constexpr string_view referring[] = {"the", "these", "those", "all", "both", "other", "any", "either"};
 constexpr string_view after_pronoun[] = {
     "of",    "and",   "or",    "another", "day",    "morning", "night", "evening", "afternoon", "side",
     "that",  "who",   "which", "is",      "was",    "are",     "were",  "has",     "had",       "will",
@@ -57,10 +57,10 @@ constexpr string_view after_pronoun[] = {
     "than",  "every", "each",  "after",   "before", "so",      "then",  "he",      "she",       "it",
     "they",  "we",    "i",     "you",     "this",   "these",   "those", "the",     "a",         "an",
 };
-constexpr string_view of_whole[] = {
+constexpr string_view words_after_half[] = {
     "as", "of", "the", "that", "this", "what", "his", "her", "its", "their", "my", "your", "our", "an", "a",
 };
-constexpr string_view not_of_whole[] = {
+constexpr string_view words_before_no_share[] = {
     "the", "first", "second", "third", "other", "another", "last", "next", "each", "every", "this", "that",
 };
 
@@ -80,11 +80,12 @@ bool has(const Table& table, string_view name) {
     return false;
 }
 
-std::int64_t part_of(string_view name) {
-    const std::int64_t value = value_of(parts, name);
+// The denominator that "third" or "thirds" names, 0 for other words.
+std::int64_t share_of(string_view name) {
+    const std::int64_t value = value_of(shares, name);
     if (value != 0 || name.empty() || name.back() != 's') return value;
     name.remove_suffix(1);
-    return name == "half" ? 0 : value_of(parts, name);
+    return name == "half" ? 0 : value_of(shares, name);
 }
 
 struct Word {
@@ -93,7 +94,7 @@ struct Word {
     std::string lower;
 };
 
-// A whole number below some limit, and of how many words it is; 0 words: there is none.
+// A whole number in words, and how many words it takes; 0 words: no number.
 struct Cardinal {
     std::int64_t value = 0;
     std::size_t words = 0;
@@ -101,9 +102,10 @@ struct Cardinal {
 
 enum class Kind : std::uint8_t { cardinal, dozen, share, times };
 
+// A number in words that ends before word `end`.
 struct Phrase {
     Kind kind;
-    std::size_t end;  // of its words
+    std::size_t end;
     std::int64_t numerator;
     std::int64_t denominator;
 };
@@ -117,10 +119,10 @@ class Words {
                 continue;
             }
             std::size_t end = at;
-            bool plain = true;
+            bool is_english = true;
             for (; end < text.size() && is_wordlike(text[end]); ++end)
-                plain = plain && is_ascii_letter(text[end]);
-            if (plain) {
+                is_english = is_english && is_ascii_letter(text[end]);
+            if (is_english) {
                 Word word{at, end, {}};
                 for (std::size_t k = at; k < end; ++k)
                     word.lower.push_back(static_cast<char>(lower(text[k])));
@@ -130,11 +132,11 @@ class Words {
         }
     }
 
-    void numbers(const std::vector<Area>& areas, const std::vector<std::size_t>& marks,
-                 std::vector<Number>& found) const {
+    void append_numbers(const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
+                        std::vector<Number>& numbers) const {
         std::size_t dozens = 0;
         for (const Word& word : words_) dozens += word.lower == "dozen" || word.lower == "dozens";
-        Inside inside(areas);
+        AreaScanner scanner(areas);
         for (std::size_t k = 0; k < words_.size();) {
             Phrase phrase{};
             if (!read(k, phrase)) {
@@ -143,35 +145,37 @@ class Words {
             }
             const std::size_t start = words_[k].start;
             const std::size_t end = words_[phrase.end - 1].end;
-            Reason skip = inside.reason(start);
+            Reason skip = scanner.reason_at(start);
             if (skip == Reason::none) skip = reason(k, phrase, start, end);
+            // With several dozens in the text, the others would give the hidden dozen away.
             if (skip == Reason::none && phrase.kind == Kind::dozen && dozens > 1) skip = Reason::repeated;
             const bool multiple = phrase.kind == Kind::share || phrase.kind == Kind::times;
             const std::int64_t common = std::gcd(phrase.numerator, phrase.denominator);
             Number number{start,          end, phrase.numerator / common, phrase.denominator / common,
                           Role::multiple, skip};
-            if (!multiple) number.role = role_of(text_, number, marks);
-            found.push_back(number);
+            if (!multiple) number.role = role_of(text_, number, dollars);
+            numbers.push_back(number);
             k = phrase.end;
         }
     }
 
   private:
-    // Word k where one character, a space or (`hyphen`) a hyphen, stands before it; "" otherwise.
-    string_view at(std::size_t k, bool hyphen = true) const {
+    // Word k if a single space, or with `hyphen` a single hyphen, separates it from word k - 1, else "".
+    string_view adjoining(std::size_t k, bool hyphen = true) const {
         if (k < 1 || k >= words_.size() || words_[k].start != words_[k - 1].end + 1) return "";
         const char32_t gap = text_[words_[k - 1].end];
         return gap == U' ' || (hyphen && gap == U'-') ? string_view(words_[k].lower) : "";
     }
+    // Word k in lower case, "" where there is no word k.
     string_view word(std::size_t k) const { return k < words_.size() ? string_view(words_[k].lower) : ""; }
-    // The word before word k, where a space stands between them.
-    string_view before_word(std::size_t k) const {
-        return k >= 1 && k < words_.size() && !at(k, false).empty() ? word(k - 1) : "";
+    // Word k - 1 if a single space separates it from word k, else "".
+    string_view previous(std::size_t k) const {
+        return k >= 1 && k < words_.size() && !adjoining(k, false).empty() ? word(k - 1) : "";
     }
 
     Cardinal below_100(std::size_t k) const {
         if (const std::int64_t ten = value_of(tens, word(k))) {
-            const std::int64_t unit = value_of(small, at(k + 1));
+            const std::int64_t unit = value_of(small, adjoining(k + 1));
             if (unit > 0 && unit < 10) return {ten + unit, 2};
             return {ten, 1};
         }
@@ -179,44 +183,46 @@ class Words {
         return {value, value > 0 ? std::size_t{1} : 0};
     }
     Cardinal below_1000(std::size_t k) const {
-        Cardinal found = below_100(k);
-        if (found.words == 0 && word(k) == "a" && at(k + 1) == "hundred") found = {1, 1};
-        if (found.words == 0 || at(k + found.words) != "hundred") return found;
-        const Cardinal more =
-            continued(k + found.words + 1, [&](std::size_t next) { return below_100(next); });
-        return {found.value * 100 + more.value, found.words + 1 + more.words};
+        Cardinal number = below_100(k);
+        if (number.words == 0 && word(k) == "a" && adjoining(k + 1) == "hundred") number = {1, 1};
+        if (number.words == 0 || adjoining(k + number.words) != "hundred") return number;
+        const Cardinal remainder =
+            read_remainder(k + number.words + 1, [&](std::size_t next) { return below_100(next); });
+        return {number.value * 100 + remainder.value, number.words + 1 + remainder.words};
     }
-    // Below `limit`.
+    // Reads the whole number below `limit` that starts with word k.
     Cardinal cardinal(std::size_t k, std::int64_t limit = 1000000000000) const {
-        Cardinal found = below_1000(k);
-        if (found.words == 0 && word(k) == "a" && value_of(scales, at(k + 1)) > 0) found = {1, 1};
-        const std::int64_t scale = found.words > 0 ? value_of(scales, at(k + found.words)) : 0;
-        if (scale == 0 || scale >= limit) return found;
-        const Cardinal more =
-            continued(k + found.words + 1, [&](std::size_t next) { return cardinal(next, scale); });
-        return {found.value * scale + more.value, found.words + 1 + more.words};
+        Cardinal number = below_1000(k);
+        if (number.words == 0 && word(k) == "a" && value_of(powers_of_1000, adjoining(k + 1)) > 0)
+            number = {1, 1};
+        const std::int64_t power =
+            number.words > 0 ? value_of(powers_of_1000, adjoining(k + number.words)) : 0;
+        if (power == 0 || power >= limit) return number;
+        const Cardinal remainder =
+            read_remainder(k + number.words + 1, [&](std::size_t next) { return cardinal(next, power); });
+        return {number.value * power + remainder.value, number.words + 1 + remainder.words};
     }
-    // "[and] forty-four", after "hundred" or "thousand".
+    // Reads what follows "hundred" or "thousand": "[and] forty-four".
     template <typename Read>
-    Cardinal continued(std::size_t k, Read read) const {
-        const std::size_t skip = at(k, false) == "and" ? 1 : 0;
-        const string_view joined = at(k + skip, false);
-        if (joined.empty() || joined == "a") return {};
-        const Cardinal found = read(k + skip);
-        return {found.value, found.words > 0 ? found.words + skip : 0};
+    Cardinal read_remainder(std::size_t k, Read read) const {
+        const std::size_t skip = adjoining(k, false) == "and" ? 1 : 0;
+        const string_view first = adjoining(k + skip, false);
+        if (first.empty() || first == "a") return {};
+        const Cardinal number = read(k + skip);
+        return {number.value, number.words > 0 ? number.words + skip : 0};
     }
 
     bool read(std::size_t k, Phrase& phrase) const {
         const string_view first = word(k);
-        const string_view second = at(k + 1);
+        const string_view second = adjoining(k + 1);
         if (first == "half") {
             const std::size_t last = second == "a" ? k + 2 : k + 1;
-            const std::int64_t units = value_of(wholes, at(last));
+            const std::int64_t units = value_of(collectives, adjoining(last));
             phrase = {Kind::share, k + 1, 1, 2};
             if (units > 0) phrase = {units == 12 ? Kind::dozen : Kind::cardinal, last + 1, units / 2, 1};
             return true;
         }
-        if (const std::int64_t value = value_of(times, first)) {
+        if (const std::int64_t value = value_of(multiples, first)) {
             phrase = {Kind::times, k + 1, value, 1};
             return true;
         }
@@ -224,51 +230,53 @@ class Words {
             phrase = {Kind::dozen, k + 2, 12, 1};
             return true;
         }
-        Cardinal found = cardinal(k);
-        if (found.words == 0 && first == "a" && part_of(second) > 0) found = {1, 1};
-        const std::int64_t part = found.words == 1 && found.value < 10 ? part_of(at(k + 1)) : 0;
-        if (part > 0) {
-            phrase = {Kind::share, k + 2, found.value, part};
+        Cardinal number = cardinal(k);
+        if (number.words == 0 && first == "a" && share_of(second) > 0) number = {1, 1};
+        const std::int64_t share = number.words == 1 && number.value < 10 ? share_of(adjoining(k + 1)) : 0;
+        if (share > 0) {
+            phrase = {Kind::share, k + 2, number.value, share};
         } else {
-            phrase = {Kind::cardinal, k + found.words, found.value, 1};
-            if (at(phrase.end, false) == "and" && at(phrase.end + 1, false) == "a" &&
-                at(phrase.end + 2, false) == "half") {
-                phrase = {Kind::cardinal, phrase.end + 3, 2 * found.value + 1, 2};
+            phrase = {Kind::cardinal, k + number.words, number.value, 1};
+            if (adjoining(phrase.end, false) == "and" && adjoining(phrase.end + 1, false) == "a" &&
+                adjoining(phrase.end + 2, false) == "half") {
+                phrase = {Kind::cardinal, phrase.end + 3, 2 * number.value + 1, 2};
             }
         }
-        return found.words > 0;
+        return number.words > 0;
     }
 
     Reason reason(std::size_t k, const Phrase& phrase, std::size_t start, std::size_t end) const {
-        const string_view previous = before_word(k);
-        const string_view next = at(phrase.end, false);
-        const Text near = before(text_, start);
-        Backward b{near};
+        const string_view word_before = previous(k);
+        const string_view next = adjoining(phrase.end, false);
+        const Text context = text_before(text_, start);
+        Backward b{context};
         const Forward f{text_.substr(end)};
         if (b.one_of(U"@&\\#")) return Reason::word;
         if (b.one_of(U"-'’") && !b.at_start() && is_wordlike(b.last())) return Reason::word;
         Forward letter = f;
         if (letter.one_of(U"'’") && is_letter(letter.first())) return Reason::word;
-        if (follows_label(near)) return Reason::label;
-        if (!is_ascii_lower(text_[start]) && !starts_sentence({near})) return Reason::name;
+        if (follows_label(context)) return Reason::label;
+        if (!is_ascii_lower(text_[start]) && !starts_sentence({context})) return Reason::name;
         if (precedes_time(f.text)) return Reason::time;
         const std::size_t next_word = phrase.end + (next == "and" ? 1 : 0);
-        if (phrase.kind == Kind::cardinal && has(ordinals, at(next_word))) return Reason::ordinal;
+        if (phrase.kind == Kind::cardinal && has(ordinals, adjoining(next_word))) return Reason::ordinal;
         letter = f;
         const bool hyphen = letter.one_of(U"-") && is_letter(letter.first());
         if (phrase.kind == Kind::share) {
-            if (previous == "other" || previous == "another") return Reason::reference;
-            return has(of_whole, next) && !has(not_of_whole, previous) && !hyphen ? Reason::none
-                                                                                  : Reason::idiom;
+            if (word_before == "other" || word_before == "another") return Reason::reference;
+            return has(words_after_half, next) && !has(words_before_no_share, word_before) && !hyphen
+                       ? Reason::none
+                       : Reason::idiom;
         }
         if (phrase.kind == Kind::times) return next == "times" || hyphen ? Reason::idiom : Reason::none;
         if (phrase.kind == Kind::cardinal && phrase.numerator == phrase.denominator) {
+            // "one" is a number only before a noun, and only where no determiner makes it a pronoun.
             const bool alone = hyphen || next.empty() || has(after_pronoun, next);
-            const bool determined = has(determiners, previous) || has(determiners, before_word(k - 1)) ||
-                                    (k >= 1 && has(determiners, before_word(k - 2)));
+            const bool determined = has(determiners, word_before) || has(determiners, previous(k - 1)) ||
+                                    (k >= 1 && has(determiners, previous(k - 2)));
             return alone || determined ? Reason::pronoun : Reason::none;
         }
-        return has(refers, previous) ? Reason::reference : Reason::none;
+        return has(referring, word_before) ? Reason::reference : Reason::none;
     }
 
     static bool is_ascii_lower(char32_t c) { return c >= U'a' && c <= U'z'; }
@@ -287,17 +295,17 @@ class Words {
 
 }  // namespace
 
-void find_words(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& marks,
-                std::vector<Number>& found) {
-    Words(text).numbers(areas, marks, found);
+void find_words(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
+                std::vector<Number>& numbers) {
+    Words(text).append_numbers(areas, dollars, numbers);
 }
 
-bool takes_times(Text text, const Number& number) {
-    for (const Named& entry : times) {
+bool needs_times(Text text, const Number& number) {
+    for (const Named& entry : multiples) {
         if (same(text.substr(number.start, number.end - number.start), entry.name, true)) return true;
     }
     Forward f{text.substr(number.end)};
-    return f.one_of(U" ") && !Forward{f}.word({"of"}, true) && f.word(of_whole, true);
+    return f.one_of(U" ") && !Forward{f}.word({"of"}, true) && f.word(words_after_half, true);
 }
 
 }  // namespace dupo

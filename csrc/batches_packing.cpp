@@ -1,4 +1,4 @@
-#include "packing.hpp"
+#include "batches_packing.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -12,8 +12,8 @@
 namespace dupo {
 namespace {
 
-// Longest first; equal lengths in the order in which they came.
-std::vector<std::int64_t> longest_first(Lengths lengths) {
+// Indices of the sequences, longest first; equal lengths keep their order.
+std::vector<std::int64_t> longest_first(Int64Span lengths) {
     std::vector<std::int64_t> order(lengths.size);
     std::iota(order.begin(), order.end(), std::int64_t{0});
     std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
@@ -24,9 +24,9 @@ std::vector<std::int64_t> longest_first(Lengths lengths) {
 
 }  // namespace
 
-std::vector<std::int64_t> pack(Lengths lengths, std::int64_t token_budget, std::int64_t* indices) {
+std::vector<std::int64_t> pack(Int64Span lengths, std::int64_t token_budget, std::int64_t* indices) {
     std::vector<std::int64_t> bin_of(lengths.size);
-    std::set<std::pair<std::int64_t, std::int64_t>> open;  // (room left, bin)
+    std::set<std::pair<std::int64_t, std::int64_t>> open;  // (room, bin): lower_bound finds the best fit
     std::int64_t bins = 0;
     for (const std::int64_t index : longest_first(lengths)) {
         const std::int64_t length = lengths[static_cast<std::size_t>(index)];
@@ -45,7 +45,7 @@ std::vector<std::int64_t> pack(Lengths lengths, std::int64_t token_budget, std::
         if (bin.first > 0) open.insert(bin);
     }
 
-    // Bins are renumbered in the order in which an ascending walk over the sequences meets them.
+    // An ascending walk over the sequences renumbers the bins: the result is ordered by first index.
     std::vector<std::int64_t> rank(static_cast<std::size_t>(bins), -1);
     std::vector<std::int64_t> counts;
     for (std::int64_t& bin : bin_of) {
@@ -91,7 +91,7 @@ Size size_of(Pairs pairs) {
 
 namespace {
 
-// Writes one sequence, and which of its tokens were sampled.
+// Writes the ids of one sequence, and which tokens were sampled.
 void join(Pairs pairs, std::size_t i, std::int64_t* ids, bool* loss_mask) {
     const auto [prompts, completions] = pairs;
     ids = std::copy_n(prompts.ids + prompts.bounds[i], prompts.length(i), ids);
@@ -112,7 +112,6 @@ void packed(Pairs pairs, PackedOut out, int threads) {
             out.cu_seqlens[i] = at;
             join(pairs, i, out.input_ids + at, out.loss_mask + at);
             std::iota(out.position_ids + at, out.position_ids + start(i + 1), std::int64_t{0});
-            std::fill(out.owner + at, out.owner + start(i + 1), static_cast<std::int32_t>(i));
         }
     });
 }

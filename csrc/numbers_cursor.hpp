@@ -1,5 +1,6 @@
-// Reading a text backwards from a place, or forwards: what the rules on numbers are written with. A function
-// that reads something returns whether it was there, and moves only if it was.
+// Reads a text backwards or forwards from a place. The rules on numbers are written with these two cursors.
+//
+// A function that reads something returns whether the text has it, and moves the cursor only if so.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +11,8 @@
 
 namespace dupo {
 
-// ASCII `word`, in lower case, as `text` has it; in any case if `any_case`.
+// Whether `text` is the ASCII word `word`. With `any_case`, `word` must be in lower case, and case is
+// ignored.
 inline bool same(Text text, std::string_view word, bool any_case) {
     if (text.size() != word.size()) return false;
     for (std::size_t k = 0; k < word.size(); ++k) {
@@ -28,7 +30,7 @@ bool is_among(Text text, const Words& words, bool any_case) {
     return false;
 }
 
-// `text` ends where it stands.
+// Reads towards the start; `text` is what is still to be read.
 struct Backward {
     Text text;
 
@@ -56,24 +58,25 @@ struct Backward {
         text.remove_suffix(word.size());
         return true;
     }
+    // The longest run of characters before the place for which `holds` is true.
     template <typename Predicate>
     Text run(Predicate holds) const {
         std::size_t start = text.size();
         while (start > 0 && holds(text[start - 1])) --start;
         return text.substr(start);
     }
-    // A whole word: letters, digits and underscores with none of these before them.
+    // Reads one of `words`, with no letter, digit or underscore before it.
     template <typename Words>
     bool word(const Words& words, bool any_case) {
-        const Text found = run(is_wordlike);
-        if (!is_among(found, words, any_case)) return false;
-        text.remove_suffix(found.size());
+        const Text last_word = run(is_wordlike);
+        if (!is_among(last_word, words, any_case)) return false;
+        text.remove_suffix(last_word.size());
         return true;
     }
     bool word(std::initializer_list<std::string_view> words, bool any_case) {
         return word<std::initializer_list<std::string_view>>(words, any_case);
     }
-    // A LaTeX command, \name.
+    // Reads a LaTeX command, \name.
     template <typename Words>
     bool command(const Words& names) {
         const Text name = run(is_ascii_letter);
@@ -84,7 +87,7 @@ struct Backward {
     }
 };
 
-// `text` starts where it stands.
+// Reads towards the end; `text` is what is still to be read.
 struct Forward {
     Text text;
 
@@ -110,13 +113,13 @@ struct Forward {
         text.remove_prefix(word.size());
         return true;
     }
-    // One of `words`, with no letter, digit or underscore after it.
+    // Reads one of `words`, with no letter, digit or underscore after it.
     template <typename Words>
     bool word(const Words& words, bool any_case) {
         for (const std::string_view word : words) {
-            Forward rest = *this;
-            if (rest.literal(word, any_case) && rest.ends_word()) {
-                *this = rest;
+            Forward next = *this;
+            if (next.literal(word, any_case) && next.ends_word()) {
+                *this = next;
                 return true;
             }
         }

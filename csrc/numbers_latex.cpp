@@ -1,10 +1,10 @@
-// Formulas: functions and their arguments, brackets, and the $ around.
+// LaTeX formulas: functions and arguments, brackets, and the $ around a formula.
 #include <cstddef>
 #include <string_view>
 #include <vector>
 
-#include "cursor.hpp"
-#include "numbers.hpp"
+#include "numbers_cursor.hpp"
+#include "numbers_steps.hpp"
 
 namespace dupo {
 namespace {
@@ -22,17 +22,17 @@ void blanks(Backward& b) {
     }
 }
 
-// Past {...}, with no brace in it.
+// Reads {...} with no brace inside.
 bool braced(Backward& b) {
-    Backward rest = b;
-    if (!rest.one_of(U"}")) return false;
-    rest.text.remove_suffix(rest.run([](char32_t c) { return c != U'{' && c != U'}'; }).size());
-    if (!rest.one_of(U"{")) return false;
-    b = rest;
+    Backward next = b;
+    if (!next.one_of(U"}")) return false;
+    next.text.remove_suffix(next.run([](char32_t c) { return c != U'{' && c != U'}'; }).size());
+    if (!next.one_of(U"{")) return false;
+    b = next;
     return true;
 }
 
-// \log, \log_2, \log_{10}.
+// Whether \log, \log_2 or \log_{10} stands before.
 bool follows_name(Backward b, bool or_binomial) {
     const auto name = [&](Backward& at) {
         return at.command(functions) || (or_binomial && at.command(binomials));
@@ -58,7 +58,7 @@ bool names_function(Backward b) {
     return b.one_of(U"_") && is_ascii_letter(b.last());
 }
 
-// What a bracket after `b` makes of the numbers in it.
+// Why numbers inside a bracket that follows `b` may not be hidden.
 Reason reason_inside(Backward b, char32_t bracket) {
     if (bracket == U'(') {
         const bool argument =
@@ -90,7 +90,7 @@ bool follows_function(Text before) {
     return follows_name(b, false);
 }
 
-void add_brackets(Text text, std::vector<Area>& areas) {
+void add_bracket_areas(Text text, std::vector<Area>& areas) {
     constexpr Text opening = U"({[";
     constexpr Text closing = U")}]";
     std::vector<std::size_t> open[3];
@@ -101,14 +101,14 @@ void add_brackets(Text text, std::vector<Area>& areas) {
         if (closes == Text::npos || open[closes].empty()) continue;
         const std::size_t start = open[closes].back();
         open[closes].pop_back();
-        const Reason reason = reason_inside({before(text, start)}, text[start]);
+        const Reason reason = reason_inside({text_before(text, start)}, text[start]);
         if (reason != Reason::none) areas.push_back({start, at + 1, reason});
     }
 }
 
-std::vector<std::size_t> formula_marks(Text text) {
+std::vector<std::size_t> formula_dollars(Text text) {
     std::vector<std::size_t> places;
-    std::vector<std::size_t> marks;
+    std::vector<std::size_t> dollars;
     for (std::size_t at = 0; at < text.size(); ++at) {
         if (text[at] == U'$' && (at == 0 || text[at - 1] != U'\\')) places.push_back(at);
     }
@@ -117,11 +117,11 @@ std::vector<std::size_t> formula_marks(Text text) {
         const std::size_t end = places[k + 1];
         const bool blank = end == start + 1 || is_space(text[start + 1]) || is_space(text[end - 1]);
         if (blank || (end + 1 < text.size() && is_digit(text[end + 1]))) continue;
-        marks.push_back(start);
-        marks.push_back(end);
+        dollars.push_back(start);
+        dollars.push_back(end);
         ++k;
     }
-    return marks;
+    return dollars;
 }
 
 }  // namespace dupo

@@ -1,4 +1,4 @@
-#include "chunks.hpp"
+#include "batches_chunks.hpp"
 
 #include <cstring>
 #include <stdexcept>
@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::size_t npos = std::string_view::npos;
 
-// Bytes of the character that starts with `lead`, 0 where none does.
+// Bytes of a character that starts with `lead`, 0 if no character does.
 std::size_t width(unsigned char lead) {
     if (lead < 0x80) return 1;
     if (lead < 0xC2) return 0;
@@ -19,7 +19,7 @@ std::size_t width(unsigned char lead) {
 
 bool continues(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
 
-// The character at `at`, of a text that is known to be UTF-8.
+// The character at `at`. The text must be UTF-8.
 std::uint32_t decoded(std::string_view text, std::size_t at) {
     const unsigned char lead = static_cast<unsigned char>(text[at]);
     const std::size_t size = width(lead);
@@ -45,16 +45,17 @@ std::uint64_t mixed(std::uint64_t value) {  // the finalizer of MurmurHash3
     return value ^ value >> 33;
 }
 
-std::uint64_t hashed(std::string_view text, bool first) {
-    std::uint64_t hash = text.size() * 2 + first;
+// Reads eight bytes at a time. Only equality of hashes matters: no result depends on their values.
+std::uint64_t hashed(std::string_view text, bool opens_text) {
+    std::uint64_t hash = text.size() * 2 + opens_text;
     std::size_t at = 0;
     for (std::uint64_t word; at + sizeof word <= text.size(); at += sizeof word) {
         std::memcpy(&word, text.data() + at, sizeof word);
         hash = mixed(hash ^ word) + 0x9E3779B97F4A7C15u;
     }
-    std::uint64_t rest = 0;
-    if (at < text.size()) std::memcpy(&rest, text.data() + at, text.size() - at);
-    return mixed(hash ^ rest);
+    std::uint64_t tail = 0;
+    if (at < text.size()) std::memcpy(&tail, text.data() + at, text.size() - at);
+    return mixed(hash ^ tail);
 }
 
 }  // namespace
@@ -81,18 +82,20 @@ void check_utf8(std::string_view text) {
 std::size_t next_cut(std::string_view text, std::size_t from) {
     for (std::size_t at = text.find(' ', from ? from : 1); at != npos && at + 1 < text.size();
          at = text.find(' ', at + 1)) {
-        std::size_t left = at - 1;
-        while (continues(text[left])) --left;
-        if (!blank(decoded(text, left)) && !blank(decoded(text, at + 1))) return at;
+        std::size_t previous = at - 1;  // where the character before the space starts
+        while (continues(text[previous])) --previous;
+        if (!blank(decoded(text, previous)) && !blank(decoded(text, at + 1))) return at;
     }
     return npos;
 }
 
-Chunks::Key Chunks::key(std::string_view text, bool first) { return {text, first, hashed(text, first)}; }
+Chunks::Key Chunks::key(std::string_view text, bool opens_text) {
+    return {text, opens_text, hashed(text, opens_text)};
+}
 
 Chunks::Key Chunks::at(std::size_t index) const {
     const Entry& entry = entries_[index];
-    return {std::string_view(arena_).substr(entry.start, entry.size), entry.first, entry.hash};
+    return {std::string_view(arena_).substr(entry.start, entry.size), entry.opens_text, entry.hash};
 }
 
 std::int64_t Chunks::find(const Key& key) const {
@@ -101,7 +104,7 @@ std::int64_t Chunks::find(const Key& key) const {
         const std::int64_t index = slots_[slot];
         if (index == none) return none;
         const Entry& entry = entries_[static_cast<std::size_t>(index)];
-        if (entry.hash == key.hash && entry.first == key.first && entry.size == key.text.size() &&
+        if (entry.hash == key.hash && entry.opens_text == key.opens_text && entry.size == key.text.size() &&
             std::memcmp(arena_.data() + entry.start, key.text.data(), entry.size) == 0) {
             return index;
         }
@@ -110,7 +113,7 @@ std::int64_t Chunks::find(const Key& key) const {
 
 std::int64_t Chunks::add(const Key& key) {
     if (entries_.size() * 2 >= slots_.size()) grow();
-    entries_.push_back({arena_.size(), key.text.size(), key.hash, key.first});
+    entries_.push_back({arena_.size(), key.text.size(), key.hash, key.opens_text});
     arena_.append(key.text);
     std::size_t slot = key.hash & (slots_.size() - 1);
     while (slots_[slot] != none) slot = (slot + 1) & (slots_.size() - 1);
