@@ -28,6 +28,7 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
         raise UserError(f"{option}: expected package.module.function, got {path!r}")
     with _current_directory_importable():
         try:
+            # The module may be younger than what Python remembers of its folder.
             importlib.invalidate_caches()
             function = getattr(importlib.import_module(module), name, None)
         except Exception as error:  # anything can go wrong in a module of the user

@@ -31,8 +31,8 @@ def read_examples(
 
     Args:
         dataset: JSON-lines file with the columns prompt and completion.
-        eval_dataset: file of the held-out examples, or None.
-        eval_size: without `eval_dataset`, so many examples of `dataset` are held out, by a hash of the prompt.
+        eval_dataset: file of the held-out examples; None: they come from `dataset`.
+        eval_size: number of examples to hold out, chosen by a hash of the prompt.
 
     Raises:
         UserError: a file cannot be read, lacks a column, or nothing is left to train on.
@@ -47,6 +47,7 @@ def _read_pairs(path: str) -> list[Problem]:
     rows = read_jsonl(path)
     prompt_column = choose_column(rows, path, PROMPT_COLUMN, (), "dataset")
     completion_column = choose_column(rows, path, COMPLETION_COLUMN, (), "dataset")
+    # A pair without a completion is refused: an empty one would teach the model to say nothing.
     return [
         Problem(
             row.id,

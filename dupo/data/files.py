@@ -12,7 +12,7 @@ from typing import Any
 from dupo.errors import UserError
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write it; json would refuse the line
 
 
 class JsonRow(dict[str, Any]):
@@ -69,6 +69,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 def _decode(path: Path, number: int, line: bytes) -> str:
     try:
+        # Lines of Windows end in "\r\n".
         return line.removesuffix(b"\r").decode()
     except UnicodeDecodeError as error:
         message = f"expected UTF-8, got an invalid byte at {error.start + 1}"
@@ -89,6 +90,7 @@ def read_jsonl(path: str | Path) -> list[JsonRow]:
 def _parse_row(path: Path, number: int, line: str) -> JsonRow:
     place = place_of(path.name, number)
     try:
+        # Numbers stay text: see `JsonRow`.
         value = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: expected valid JSON, got an error ({error.msg})") from None
@@ -122,6 +124,7 @@ def choose_column(
     """
     names = column_names(rows)
     candidates = usual_names if wanted is None else [wanted]
+    # A column that the user names is never replaced by a usual one: the wrong text would be read in silence.
     for name in candidates:
         if name in names:
             return name

@@ -22,6 +22,7 @@ class Split(NamedTuple):
 
 def keyed_hash(text: str, key: str) -> int:
     """Hashes a text to 64 bits (BLAKE2b), the same in every process, unlike Python's hash()."""
+    # BLAKE2b takes keys of at most 64 bytes. Text may hold half a surrogate pair, which has no UTF-8.
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()[:64])
     return int.from_bytes(digest.digest())
 
@@ -76,6 +77,7 @@ def split_problems(
     """
     if eval_problems is None:
         return split_by_hash(problems, eval_size)
+    # A held-out text may also stand in the training file, as in many public data sets.
     held_out = first_by_hash(eval_problems, eval_size)
     train = without_texts_of(problems, held_out)
     if not train:

@@ -20,6 +20,7 @@ from dupo.tasks.exact_match import accuracy, exact_match
 from dupo.tasks.generated import generate_dev, generate_split, set_of, stream_seed
 
 OPERAND_DIGITS, RESULT_DIGITS = 3, 4
+# ASCII: other digits, such as full-width ones, are none of the vocabulary.
 OPERAND = re.compile(rf"\d{{{OPERAND_DIGITS}}}", re.ASCII)
 RESULT = re.compile(rf"\d{{{RESULT_DIGITS}}}", re.ASCII)
 QUESTION = re.compile(rf"#(\d{{{OPERAND_DIGITS}}})([+-])(\d{{{OPERAND_DIGITS}}})=")
@@ -64,9 +65,10 @@ class Arithmetic:
 
     def duals(self, problem: Problem) -> list[Dual]:
         """Masks each operand in turn."""
+        # Subtraction is not symmetric, so both operands are worth asking for.
         first, operator, second = read_question(problem)
         duals = [Dual(f"@?{operator}{second}=", first, "?"), Dual(f"@{first}{operator}?=", second, "?")]
-        return duals[: self.duals_per_prompt or None]
+        return duals[: self.duals_per_prompt or None]  # 0: all
 
     def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
         """The masked question with its result: @?+654=9750:"""
@@ -135,12 +137,14 @@ def random_problems(set_name: str, seed: int) -> Iterator[Problem]:
 
 def lesson_examples(seed: int, dual_share: float) -> Iterator[tuple[str, str]]:
     """Yields (prompt, completion) pairs of both formats from the set of lessons, for ever."""
+    # Formats have random numbers of their own, so that the problems do not depend on the share of duals.
     rng = random.Random(f"arithmetic formats {seed}")
     for problem in random_problems("lessons", seed):
         first, operator, second = read_question(problem)
         gold = problem.gold or ""
         if rng.random() >= dual_share:
             yield problem.text, gold
+        # Either operand is masked in half of the duals, as `Arithmetic.duals` asks for both.
         elif rng.random() < 0.5:
             yield f"@?{operator}{second}={gold}:", first
         else:

@@ -83,6 +83,7 @@ class Conlang:
     def refusal(self, problem: Problem, completion: str) -> str | None:
         """`unreadable` for what has no words, or words of neither language; else the gate that refuses."""
         words = completion.split()
+        # The model samples any token of its vocabulary, markers of the prompts among them.
         if not words or not set(words) <= WORDS_A | WORDS_B:
             return "unreadable"
         if "copy" in self.gates and completion == problem.text:
@@ -107,8 +108,9 @@ class Conlang:
         """1 - sentence BLEU / 100; None for an empty completion."""
         if not completion:
             return None
+        # Rounding inside BLEU may leave a little of a perfect recovery.
         if completion == dual.unknown:
-            return 0.0  # BLEU's rounding may leave a little
+            return 0.0
         return min(1.0, max(0.0, 1 - self.bleu.sentence_score(completion, [dual.unknown]).score / 100))
 
     def score(self, problem: Problem, answer: str | None) -> float:

@@ -46,6 +46,7 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS) -> bool:
     run_length, total_length = (
         int(share * len(source_letters)) + COPY_SLACK + 1 for share in (limits.run, limits.total)
     )
+    # The cheaper check first: a run of letters needs no table of subsequences.
     starts = range(len(source_letters) - run_length + 1)
     if any(source_letters[start : start + run_length] in text_letters for start in starts):
         return True

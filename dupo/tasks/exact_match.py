@@ -12,5 +12,6 @@ def exact_match(problem: Problem, answer: str | None) -> float:
 
 def accuracy(problems: Sequence[Problem], answers: Sequence[str | None]) -> float:
     """Returns the share of problems that got their gold answer."""
+    # A problem without an answer counts as wrong, so that refusing to answer never pays.
     right = sum(exact_match(problem, answer) for problem, answer in zip(problems, answers, strict=True))
     return right / len(problems)

@@ -76,6 +76,7 @@ def final_answer(completion: str) -> str | None:
     boxed = last_boxed(text)
     if boxed is not None:
         return normalise(boxed)
+    # GSM8K marks its answers with ####, and models trained on GSM8K write the mark too.
     marked = text.rsplit("####", 1)[1].strip().split("\n", 1)[0] if "####" in text else ""
     value = parse_number(marked)
     if value is not None:

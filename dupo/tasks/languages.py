@@ -44,6 +44,7 @@ SHORT_CODES: dict[str, str] = dict(zip(_CODE_PAIRS.split()[::2], _CODE_PAIRS.spl
 
 def language_of(code: str) -> str:
     """Returns the code of two letters: `zh` for zh, zh-CN, zh_Hans and zho_Hans."""
+    # Regions and scripts (CN, Hans) are left out: they do not change the language.
     base = re.split("[-_]", code.strip().lower())[0]
     return SHORT_CODES.get(base, base)
 

@@ -25,6 +25,7 @@ class SelectedDuals:
     def __init__(self, task: Any, duals_by_text: Mapping[str, list[Dual]], max_duals: int = 0) -> None:
         self.task, self.duals_by_text, self.max_duals = task, duals_by_text, max_duals or None
         self.train: Sequence[Problem] = [p for p in task.train if p.text in duals_by_text]
+        # A text tells the two sets apart, because no held-out text stands in train.
         self.held_out_texts = {problem.text for problem in task.held_out}
         note = f"{len(self.train):,} of {len(task.train):,} training problems have a selected dual"
         self.notes = [*task.notes, note]

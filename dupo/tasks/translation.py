@@ -49,7 +49,7 @@ class Translation:
         self._gates = Gates(parse_gates(options.gates), self.src, self.tgt, options.max_length_ratio)
         self._metric = options.translation_metric
         self._likeness = make_likeness(self._metric, self.src)
-        self._chrf = CHRF(word_order=2)
+        self._chrf = CHRF(word_order=2)  # word order 2 makes chrF++
         self._bleu = BLEU(tokenize=bleu_tokenizer(self.tgt))
         sentences = f"{len(self.problems):,} sentences read ({self.src} to {self.tgt})"
         self.notes = [
@@ -58,12 +58,13 @@ class Translation:
             self._gates.note(),
         ]
         if not self.held_out and options.eval_size:
-            self.notes.append("no held-out sentence with a reference translation: no figure can be given")
+            self.notes.append("no held-out sentence with a reference translation: no metric can be given")
 
     def _read_eval_sentences(self, eval_dataset: str | None) -> list[Problem] | None:
         if not eval_dataset:
             return None
         problems = read_sentences(eval_dataset, self.src, self.tgt)
+        # Without references no problem could be held out, and the run would go on without any evaluation.
         if all(problem.gold is None for problem in problems):
             expected = f"translations into {self.tgt!r} in {eval_dataset}"
             raise UserError(f"eval_dataset: expected {expected}, got none")
@@ -93,6 +94,7 @@ class Translation:
         self, duals: Sequence[Dual], answers: Sequence[str], completions: Sequence[str]
     ) -> list[float | None]:
         """1 - likeness of each back-translation and its source; None for an empty completion."""
+        # The metric gets readable completions only, all of them in one call, because it may be a model.
         readable = list[int]()
         back_translations, sources, translations = list[str](), list[str](), list[str]()
         for index, (completion, dual, answer) in enumerate(zip(completions, duals, answers, strict=True)):
@@ -119,6 +121,7 @@ class Translation:
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
         """chrF++ and BLEU of the corpus, 0 to 100; no answer counts as an empty one."""
         references = [[problem.gold or "" for problem in problems]]
+        # A refused completion counts as an empty translation, so that gates cannot raise the score.
         outputs = [answer or "" for answer in answers]
         if len(outputs) != len(problems):
             raise ValueError(f"answers: expected {len(problems)} answers, one a problem, got {len(outputs)}")
@@ -130,5 +133,6 @@ class Translation:
 
 def translation_prompt(sentence: str, src: str, tgt: str) -> tuple[str, str]:
     """Asks for a translation, the sentence apart; a language without a known name is named by its code."""
+    # The sentence is a piece of its own: the instruction before it is tokenised once.
     languages = f"from {LANGUAGES.get(src, src)} to {LANGUAGES.get(tgt, tgt)}"
     return f"Translate the following sentence {languages}. Write only the translation.\n\n", sentence

@@ -82,6 +82,7 @@ class Gates:
         lines = lines_of(completion)
         if not lines:
             return GateResult(None, "unreadable")
+        # The first gate that refuses gives its name: rates of refusals then add up.
         for gate in GATES:
             if gate in self.names and not self._passes(gate, source, lines):
                 return GateResult(None, gate)
@@ -98,6 +99,7 @@ class Gates:
         return self._is_in_target_language(text)
 
     def _is_in_target_language(self, text: str) -> bool:
+        # Scripts need no package, so they are asked first; py3langid tells languages of one script apart.
         if not is_in_script(text, self.tgt):
             return False
         return not (detects(self.src, self.tgt) and is_in_source_language(text, self.src, self.tgt))

@@ -20,6 +20,7 @@ def read_problems(path: str, options: TaskOptions, *, answers_needed: bool) -> l
     rows = read_jsonl(path)
     question_column = choose_column(rows, path, options.question_column, QUESTION_COLUMNS, "question_column")
     has_answers = bool(set(ANSWER_COLUMNS) & set(column_names(rows)))
+    # Training reads no answer, so a file without answers is fine unless somebody asks for them.
     answer_column = None
     if answers_needed or options.answer_column is not None or has_answers:
         answer_column = choose_column(rows, path, options.answer_column, ANSWER_COLUMNS, "answer_column")

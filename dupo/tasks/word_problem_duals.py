@@ -7,6 +7,7 @@ from dupo.records import Dual
 from dupo.tasks.answer_numbers import parse_number
 from dupo.text import MOST_HIDDEN, find_numbers, hide_numbers
 
+# Several templates, chosen by the problem: one wording could be learnt by heart.
 DUAL_TEMPLATES = (
     """{known}
 
@@ -41,6 +42,7 @@ def hidden_number_duals(text: str, seed: int, max_duals: int = 0) -> list[Dual]:
     Returns:
         the duals in the order of the text.
     """
+    # The text seeds the choice, so that the place of a problem in its file does not matter.
     most = min(max_duals or MOST_HIDDEN, MOST_HIDDEN)
     (hidden_numbers,) = hide_numbers([text], [keyed_hash(text, f"hide {seed}")], most=most)
     return [Dual(hidden.known, hidden.numbers[0].surface, hidden.variable) for hidden in hidden_numbers]
@@ -66,6 +68,7 @@ def without_unknown(answer: str, dual: Dual) -> str:
     hidden = parse_number(dual.unknown)
     (numbers,) = find_numbers([answer])
     for number in reversed(numbers):  # from the end, so that the places of the others stay right
+        # An answer may write the hidden value as a percentage: 4800 % is 48.
         if hidden is not None and number.value in (hidden, 100 * hidden, hidden / 100):
             answer = answer[: number.start] + dual.variable + answer[number.end :]
     return answer

@@ -48,6 +48,7 @@ class WordProblems:
         eval_problems = None
         if options.eval_dataset:
             eval_problems = read_problems(options.eval_dataset, options, answers_needed=True)
+        # A problem without a number has no dual, and so no reward. It can still be held out.
         maskable = texts_with_number_to_hide(self.problems)
         train, self.held_out = split_problems(self.problems, eval_problems, options.eval_size)
         self.train = [problem for problem in train if problem.text in maskable]
@@ -103,6 +104,7 @@ class WordProblems:
 def texts_with_number_to_hide(problems: Sequence[Problem]) -> set[str]:
     """Returns the texts that have a number that may be hidden."""
     texts = [problem.text for problem in problems]
+    # One call for all texts, because the extension loops over texts in C++.
     numbers_of_texts = find_numbers(texts)
     return {
         text

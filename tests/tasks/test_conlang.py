@@ -68,7 +68,7 @@ def back(translation: str) -> str:
         adjective = []
         if mark not in grammar.ARTICLES:
             ending = next(e for e in grammar.CLASS_ENDINGS if mark.endswith(e))
-            adjective = [a for a, stem in grammar.ADJECTIVES.items() if stem + ending == mark]
+            adjective = [word for word, stem in grammar.ADJECTIVES.items() if stem + ending == mark]
             mark = grammar.ARTICLES[grammar.CLASS_ENDINGS.index(ending)]
         return [*adjective, grammar.NOUNS[noun][grammar.ARTICLES.index(mark)] + "n" * plural]
 

@@ -69,7 +69,7 @@ def test_blank_lines_are_left_out_without_moving_the_others(folder: Path) -> Non
 def test_no_references_no_evaluation(folder: Path) -> None:
     task = make(folder, tgt="fr")
     assert len(task.train) == 8 and list(task.held_out) == []
-    assert "no figure can be given" in task.notes[-1]
+    assert "no metric can be given" in task.notes[-1]
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_score_and_evaluation_use_the_references(folder: Path) -> None:
     task = make(folder)
     problems = [Problem(str(k), en, de) for k, (en, de) in enumerate(PAIRS)]
     answers = [de for _, de in PAIRS[:4]] + [None] * 2 + [de.replace("hier", "dort") for _, de in PAIRS[6:]]
-    outputs, references = [a or "" for a in answers], [[de for _, de in PAIRS]]
+    outputs, references = [answer or "" for answer in answers], [[de for _, de in PAIRS]]
     metrics = task.evaluate(problems, answers)
     assert metrics["chrf"] == pytest.approx(sacrebleu.corpus_chrf(outputs, references, word_order=2).score)
     assert metrics["bleu"] == pytest.approx(sacrebleu.corpus_bleu(outputs, references).score)
@@ -237,7 +237,7 @@ def test_score_and_evaluation_use_the_references(folder: Path) -> None:
     assert task.evaluate(problems, [None] * 8) == {"chrf": 0.0, "bleu": 0.0}
     truth = sacrebleu.sentence_chrf(answers[6] or "", [PAIRS[6][1]], word_order=2).score / 100
     assert task.score(problems[6], answers[6]) == pytest.approx(truth)
-    assert [task.score(problems[0], a) for a in (PAIRS[0][1], None, "?")] == [1.0, 0.0, 0.0]
+    assert [task.score(problems[0], answer) for answer in (PAIRS[0][1], None, "?")] == [1.0, 0.0, 0.0]
     with pytest.raises(ValueError, match="answers: expected 8 answers"):
         task.evaluate(problems, ["x"])
 

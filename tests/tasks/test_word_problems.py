@@ -255,7 +255,7 @@ def test_score_and_accuracy(make: Make) -> None:
     task = make(questions(6))
     problem = Problem("x", "5 and 6?", "11")
     assert task.answer(problem, r"It is \boxed{11.0}.") == "11"
-    assert [task.score(problem, a) for a in ("11", "12", None)] == [1.0, 0.0, 0.0]
+    assert [task.score(problem, answer) for answer in ("11", "12", None)] == [1.0, 0.0, 0.0]
     assert task.score(Problem("x", "5 and 6?"), None) == 0.0
     assert task.evaluate([problem] * 4, ["11", None, "11", "11"])[task.headline] == 0.75
 
