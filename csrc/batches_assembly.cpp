@@ -70,6 +70,7 @@ void Assembler::code_chunks(std::string_view text, bool opens_text, std::size_t 
     for (std::size_t start = 0, end = 0; end != npos; start = end, opens_text = false) {
         end = cuts_ ? next_cut(text, start + 1) : npos;
         const Chunks::Key key = Chunks::key(text.substr(start, end == npos ? npos : end - start), opens_text);
+        // First the tables that all threads share and nobody changes now, then the table of this thread.
         std::int64_t code = cache_.find(key);
         if (code == Chunks::none) {
             code = unknown_.find(key);
@@ -93,13 +94,13 @@ void Assembler::code_sequence(std::string_view text, Int64Span bounds, Int64Span
     std::string_view seam = "";  // not null, so that its bytes may be compared
     bool opens_text = true;
     int texts = 0;  // of the seam; 2: two or more
-    const auto join = [&](std::string_view text) {
-        if (text.empty()) return;
+    const auto join = [&](std::string_view next) {
+        if (next.empty()) return;
         if (texts == 0) {
-            seam = text;
+            seam = next;
         } else {
             if (texts == 1) joined.assign(seam);
-            seam = joined.append(text);
+            seam = joined.append(next);
         }
         texts = std::min(texts + 1, 2);
     };

@@ -11,7 +11,7 @@ from dupo.config.options import RewardOptions
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import Lengths, check_lengths
 from dupo.duality.reconstruct import reconstruct
-from dupo.engines.base import Sampling
+from dupo.engines.base import EngineFeatures, Sampling, require
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.load import load_judge_engine
 from dupo.errors import UserError
@@ -109,6 +109,9 @@ class PolicyMethod(Method):
         check_packed(self.model, self.compute)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         self.engine = self._engine(self.model)
+        needs_distributions = self.config.reward.needs("distributions")
+        needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
+        require(self.engine.features, needed, f"--method {self.config.method}")
         # Only the built-in model needs a stage: it has random weights.
         self.stage = teaching_stage(self.config, self.task, self.model)
 

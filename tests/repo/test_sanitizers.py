@@ -50,4 +50,4 @@ def test_nothing_is_found_by_the_sanitizers(
         timeout=float(SECONDS) + 300,
     )
     assert fuzzed.returncode == 0, fuzzed.stdout + fuzzed.stderr[-4000:]
-    assert "nothing found" in fuzzed.stdout
+    assert f"nothing found in {tmp_path}" in fuzzed.stdout

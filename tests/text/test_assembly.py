@@ -26,13 +26,13 @@ PIECES = st.lists(TEXTS, min_size=1, max_size=5)
 SEQUENCES = st.lists(st.lists(st.integers(0, 4), max_size=4), max_size=5)
 
 
-def naive_chunks(whole: str) -> list[str]:
+def naive_chunks(joined: str) -> list[str]:
     """Cuts a text as the docstring of `dupo.text.assembly` says it, one character after another."""
     starts = [0]
-    for i, character in enumerate(whole[:-1]):
-        if character == " " and i and not any(BLANK.match(c) for c in (whole[i - 1], whole[i + 1])):
+    for i, character in enumerate(joined[:-1]):
+        if character == " " and i and not any(BLANK.match(c) for c in (joined[i - 1], joined[i + 1])):
             starts.append(i)
-    return [whole[start:end] for start, end in pairwise([*starts, len(whole)])]
+    return [joined[start:end] for start, end in pairwise([*starts, len(joined)])]
 
 
 def ids_of(chunk: str, first: bool) -> list[int]:
@@ -91,10 +91,10 @@ def test_twin_is_the_definition(pieces: list[str], sequences: list[list[int]], c
     for cached in (False, True):
         chunks, _, ids, cu_seqlens, _ = run(twin, call, 1)
         assert not (cached and chunks)
-        whole = ["".join(pieces[m % len(pieces)] for m in sequence) for sequence in sequences]
-        parts = [naive_chunks(one) if cuts else [one] for one in whole]
+        joined = ["".join(pieces[m % len(pieces)] for m in sequence) for sequence in sequences]
+        cut = [naive_chunks(sequence) if cuts else [sequence] for sequence in joined]
         expected = [
-            [7, 8, *(i for k, chunk in enumerate(one) for i in ids_of(chunk, k == 0)), 9] for one in parts
+            [7, 8, *(i for k, chunk in enumerate(chunks) for i in ids_of(chunk, k == 0)), 9] for chunks in cut
         ]
         assert text.Ids(int64(ids), np.array(cu_seqlens)).lists() == expected
 
@@ -125,9 +125,9 @@ def test_counts_and_chunks_of_a_known_case() -> None:
     assert assembler.counts == text.Counts(sequences=2, uncut=0, seams=4, lookups=15, tokenized=9)
     assembler(pieces, [0, 1], [0, 2])
     assert len(seen) == assembler.counts.tokenized == 10  # "is |" ends a text now
-    whole = text.Assembler(tokenize, local=False)
-    whole(pieces, [0, 1, 0, 1], [0, 2, 4])
-    assert whole.counts == text.Counts(sequences=2, uncut=2, seams=0, lookups=2, tokenized=1)
+    uncut = text.Assembler(tokenize, local=False)
+    uncut(pieces, [0, 1, 0, 1], [0, 2, 4])
+    assert uncut.counts == text.Counts(sequences=2, uncut=2, seams=0, lookups=2, tokenized=1)
 
 
 @pytest.mark.usefixtures("served_by")

@@ -26,9 +26,9 @@ def test_the_extension_equals_its_twin(problem: str, seed: int, most: int) -> No
 
 @given(problem=TEXTS, seed=SEEDS)
 def test_numbers_stand_where_they_are_said_to_and_can_be_put_back(problem: str, seed: int) -> None:
-    (found,) = text.find_numbers([problem])
-    assert all(problem[n.start : n.end] == n.surface for n in found)
-    assert all(a.end <= b.start for a, b in pairwise(found))
+    (in_order,) = text.find_numbers([problem])
+    assert all(problem[n.start : n.end] == n.surface for n in in_order)
+    assert all(a.end <= b.start for a, b in pairwise(in_order))
     check_hidden(problem, text.hide_numbers([problem], [seed])[0])
 
 

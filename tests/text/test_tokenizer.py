@@ -30,13 +30,13 @@ def chat():
 
 def test_the_chat_template_frames_the_text():
     tokenizer = chat()
-    whole = tokenizer.hf.apply_chat_template(
+    chat_ids = tokenizer.hf.apply_chat_template(
         [{"role": "user", "content": "How many?"}],
         tokenize=True,
         add_generation_prompt=True,
         return_dict=False,
     )
-    assert tokenizer.encode(["How many?"]) == [whole]
+    assert tokenizer.encode(["How many?"]) == [chat_ids]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -240,8 +240,8 @@ def test_prompts_have_the_ids_of_the_whole_chat(kind, template):
     tokenizer = PromptTokenizer(hf)
     for message in MESSAGES:
         chat = [{"role": "user", "content": message}]
-        whole = hf.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)
-        assert tokenizer.encode([message, (message[:1], message[1:])]) == [whole, whole]
+        chat_ids = hf.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)
+        assert tokenizer.encode([message, (message[:1], message[1:])]) == [chat_ids, chat_ids]
 
 
 def test_a_template_that_cannot_be_joined_is_said_so():
