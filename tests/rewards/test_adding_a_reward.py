@@ -9,7 +9,7 @@ from tests.helpers.worlds import rows, save_tiny
 
 def test_a_file_and_a_line_make_a_reward(tmp_path, run_python):
     environment = copy_packages(tmp_path)
-    shutil.copy(ROOT / "tests/rewards/brevity_reward.py", tmp_path / "dupo/rewards/brevity.py")
+    shutil.copy(ROOT / "tests/rewards/brevity_reward.py", tmp_path / "dupo" / "rewards" / "brevity.py")
     add_catalogue_line(tmp_path, "REWARDS", '"brevity": RewardEntry("dupo.rewards.brevity.brevity"),')
 
     model = save_tiny(tmp_path / "model")

@@ -9,7 +9,7 @@ from tests.helpers.worlds import rows, save_tiny, summary
 
 def test_a_file_and_a_line_make_a_task(tmp_path, run_python):
     environment = copy_packages(tmp_path)
-    shutil.copy(ROOT / "tests/tasks/reverse_task.py", tmp_path / "dupo/tasks/reverse.py")
+    shutil.copy(ROOT / "tests/tasks/reverse_task.py", tmp_path / "dupo" / "tasks" / "reverse.py")
     add_catalogue_line(tmp_path, "TASKS", '"reverse": TaskEntry("dupo.tasks.reverse.Reverse", True, {}),')
 
     help_page = run_python("-m", "dupo.train", "--help", env=environment, cwd=tmp_path)
