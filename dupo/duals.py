@@ -24,7 +24,8 @@ from dupo.config.config import Config
 from dupo.config.values import underscored
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.word_problems import around_answer, duals_of, read_problems
+from dupo.tasks.word_problem_data import read_problems
+from dupo.tasks.word_problem_duals import hidden_number_duals, text_around_answer
 from dupo.text import MOST_HIDDEN, find_numbers
 from dupo.text.numbers import Number
 from dupo.views.escaping import visible
@@ -56,7 +57,7 @@ def show(console: Console, problem: Problem, numbers: Sequence[Number], duals: S
 
 
 def show_prompt(console: Console, dual: Dual, seed: int) -> None:
-    before, after = (visible(part) for part in around_answer(dual, seed))
+    before, after = (visible(part) for part in text_around_answer(dual, seed))
     console.print(Text(f"How {visible(dual.unknown)} is asked for, given the answer:", "bold"))
     console.print(Text.assemble(before, ("ANSWER", HIDDEN), after), end="\n\n", soft_wrap=True)
 
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     count = min(options.show, len(problems))
     example = None
     for index in sorted(random.Random(options.seed).sample(range(len(problems)), count)):
-        duals = duals_of(problems[index].text, config.seed, config.duals_per_prompt)
+        duals = hidden_number_duals(problems[index].text, config.seed, config.duals_per_prompt)
         show(console, problems[index], numbers[index], duals)
         example = example or next(iter(duals), None)
     if example:

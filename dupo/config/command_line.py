@@ -158,7 +158,9 @@ def _method_in(argv: Sequence[str]) -> str:
     in_file = read_yaml(known.config).get("method") if known.config and not known.method else None
     method = known.method or in_file or Config.method
     if method not in METHODS:
-        raise UserError(f"method: one of {', '.join(METHODS)}; got {method!r}{nearest(method, METHODS)}")
+        raise UserError(
+            f"method: expected one of {', '.join(METHODS)}, got {method!r}{nearest(method, METHODS)}"
+        )
     return method
 
 

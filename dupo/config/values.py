@@ -88,7 +88,9 @@ def check(spec: Field[Any], value: Any) -> None:
     if value is None and optional:
         return
     if choices and value not in choices:
-        raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{nearest(str(value), choices)}")
+        raise UserError(
+            f"{name}: expected one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
+        )
     if kind is str or kind is bool:
         if not isinstance(value, kind) or value == "":
             raise UserError(

@@ -11,7 +11,7 @@ from dupo.records import Dual, Problem, Rollout
 from dupo.run import rows as work
 from dupo.select import main
 from dupo.tasks import make_task
-from dupo.tasks.arithmetic import Arithmetic, write
+from dupo.tasks.arithmetic import Arithmetic, reversed_digits
 from dupo.train import main as train
 from dupo.trust.dual_filter import (
     AMBIGUOUS,
@@ -171,7 +171,7 @@ def solved(monkeypatch, untrained) -> Path:
     def answers(sampler, task, problems, n, temperature, seed):
         rng = random.Random(seed)
         groups = [
-            [p.gold if rng.random() < 0.4 else write(rng.randrange(9999), 4) for _ in range(n)]
+            [p.gold if rng.random() < 0.4 else reversed_digits(rng.randrange(9999), 4) for _ in range(n)]
             for p in problems
         ]
         return Rollout(list(problems), [[1]] * len(groups), [[said(a) for a in g] for g in groups], groups)
