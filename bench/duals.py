@@ -29,7 +29,8 @@ from dupo import text
 from dupo.config.options import Config
 from dupo.records import Prompt
 from dupo.storage.signature import git_revision, package_versions
-from dupo.tasks.final_answer import normalise, write
+from dupo.tasks.answer_numbers import format_number
+from dupo.tasks.final_answer import normalise
 from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -54,7 +55,7 @@ def make_answers(task: WordProblems) -> list[list[str]]:
         right = Fraction(problem.gold or "10")
         steps = rng.sample(range(-200, 200), ANSWERS)
         values = [right + step * rng.choice([Fraction(1), Fraction(1, 4)]) / 2 for step in steps]
-        answers.append([rng.choice(["", "", "$"]) + write(value) for value in values])
+        answers.append([rng.choice(["", "", "$"]) + format_number(value) for value in values])
     return answers
 
 

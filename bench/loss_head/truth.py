@@ -56,7 +56,7 @@ def objective_slopes(
 def head_errors(
     head: Head, known: Sums, a: Tensor, b: Tensor | None, loss: Tensor | None = None
 ) -> Callable[[Result], dict[str, float]]:
-    """Errors of the value, absolute, and of both gradients, relative; a, b as in logprob.py.
+    """Errors of the value, absolute, and of both gradients, relative; a is dlogp, b is dentropy.
 
     loss: the value, of a loss; None: log-probabilities are the value.
     """

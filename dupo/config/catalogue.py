@@ -32,12 +32,14 @@ class MethodEntry(NamedTuple):
         description: first lines of `python -m dupo.train --method NAME --help`.
         groups: the groups of options that the method reads, all of each.
         options: single options of other groups that the method reads.
+        unread: single options of its groups that the method does not read.
     """
 
     path: str
     description: str
     groups: tuple[str, ...]
     options: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 class TaskEntry(NamedTuple):
@@ -77,7 +79,16 @@ METHODS: dict[str, MethodEntry] = {
         "dupo.methods.sft.SFT",
         "Trains a language model on given completions: supervised fine-tuning on prompt/completion pairs.",
         ("model", "optimizer", "run"),
-        ("task", "dataset", "eval_dataset", "eval_size", "max_completion_length", "max_concurrent_sequences"),
+        (
+            "task",
+            "dataset",
+            "eval_dataset",
+            "eval_size",
+            "gates",
+            "max_completion_length",
+            "max_concurrent_sequences",
+        ),
+        ("num_iterations", "num_completions_to_print"),
     ),
 }
 

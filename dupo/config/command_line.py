@@ -27,17 +27,25 @@ class Program:
         groups: the groups of options that the program reads, all of each.
         options: single options of other groups that the program reads.
         examples: command lines, without `python -m dupo.NAME`.
+        unread: single options of its groups that the program does not read.
     """
 
     description: str
     groups: tuple[str, ...]
     options: tuple[str, ...]
     examples: tuple[str, ...]
+    unread: tuple[str, ...] = (
+        "gradient_checkpointing",
+        "eval_size",
+        "ema_decay",
+        "mask_truncated_completions",
+    )
 
     @property
     def names(self) -> list[str]:
         """The flat names of the options that the program reads, in the order of the groups."""
-        return [n for n, group in GROUP_OF.items() if group in self.groups or n in self.options]
+        read = [n for n, group in GROUP_OF.items() if group in self.groups or n in self.options]
+        return [name for name in read if name not in self.unread]
 
 
 _SAMPLING = ("model", "task", "duals", "rollout")
@@ -76,7 +84,7 @@ def program_named(program: str, method: str) -> Program:
         return PROGRAMS[program]
     entry = METHODS[method]
     examples = _TRAIN_EXAMPLES.get(method, ())
-    return Program(entry.description, entry.groups, ("method", *entry.options), examples)
+    return Program(entry.description, entry.groups, ("method", *entry.options), examples, entry.unread)
 
 
 def parse(argv: Sequence[str], program: str = "train") -> Config:
@@ -150,7 +158,9 @@ def _method_in(argv: Sequence[str]) -> str:
     in_file = read_yaml(known.config).get("method") if known.config and not known.method else None
     method = known.method or in_file or Config.method
     if method not in METHODS:
-        raise UserError(f"method: one of {', '.join(METHODS)}; got {method!r}{nearest(method, METHODS)}")
+        raise UserError(
+            f"method: expected one of {', '.join(METHODS)}, got {method!r}{nearest(method, METHODS)}"
+        )
     return method
 
 

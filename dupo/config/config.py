@@ -17,7 +17,7 @@ from dupo.config.options import (
     SelectOptions,
     TaskOptions,
 )
-from dupo.config.values import option, show
+from dupo.config.values import check, option, show
 from dupo.errors import UserError
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
@@ -47,6 +47,7 @@ class Config:
     rerank: RerankOptions = field(default_factory=RerankOptions)
 
     def __post_init__(self) -> None:
+        check(OPTIONS["method"], self.method)
         for broken, name, expected in self._rules():
             if broken:
                 raise UserError(f"{name}: expected {expected}, got {show(self.flat()[name])}")
@@ -62,6 +63,10 @@ class Config:
             divisor = f"a divisor of generation_batch_size, {rollout_size}"
             yield rollout_size % (self.optimizer.train_batch_size or 1) != 0, "train_batch_size", divisor
         if self.program == "train" and self.method == "sft":
+            pairs = f"--dataset FILE with columns prompt and completion, as --task {task} brings no lessons"
+            yield not entry.built_in and self.task.dataset is None, "dataset", pairs
+            alone = self.task.dataset is None and self.task.eval_dataset is not None
+            yield alone, "eval_dataset", "none without --dataset"
             return  # a file of completions needs no task
         # A data set beside a built-in task would be ignored without a word.
         needed = f"--dataset PATH, which --task {task} needs"
@@ -88,6 +93,7 @@ class Config:
         for name, value in flat.items():
             if name not in OPTIONS:
                 raise UserError(f"unknown option {name}")
+            check(OPTIONS[name], value)
             groups.setdefault(GROUP_OF[name], {})[name] = value
         # `method` stands in no group.
         own = groups.pop("", {})

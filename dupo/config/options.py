@@ -149,7 +149,7 @@ class RewardOptions(Options):
                 raise UserError(f"reward_weights: expected finite numbers, got {self.reward_weights!r}")
             if "." not in name and name not in REWARDS:
                 names = f"{', '.join(REWARDS)} or package.module.function"
-                raise UserError(f"reward: any of {names}; got {name!r}{nearest(name, REWARDS)}")
+                raise UserError(f"reward: expected any of {names}, got {name!r}{nearest(name, REWARDS)}")
 
 
 @dataclass(frozen=True)

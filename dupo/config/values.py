@@ -46,9 +46,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(typing.cast(Any, self)):
-            value = getattr(self, spec.name)
-            if value is not None:
-                check(spec, value)
+            check(spec, getattr(self, spec.name))
         self.check_together()
 
     def check_together(self) -> None:
@@ -81,15 +79,18 @@ def kind_of(spec: Field[Any]) -> tuple[type, bool]:
 
 
 def check(spec: Field[Any], value: Any) -> None:
-    """Checks one value that is not None by the type, choices and bounds of its field.
+    """Checks one value by the type, choices and bounds of its field.
 
     Raises:
         UserError: the option cannot have that value, whatever the other options are.
     """
-    name, kind, limits = spec.name, kind_of(spec)[0], spec.metadata
-    choices = limits["choices"]
+    name, (kind, optional), choices = spec.name, kind_of(spec), spec.metadata["choices"]
+    if value is None and optional:
+        return
     if choices and value not in choices:
-        raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{nearest(str(value), choices)}")
+        raise UserError(
+            f"{name}: expected one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
+        )
     if kind is str or kind is bool:
         if not isinstance(value, kind) or value == "":
             raise UserError(
@@ -99,13 +100,16 @@ def check(spec: Field[Any], value: Any) -> None:
     # bool is a subclass of int, and True steps would be one step.
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {value!r}")
+    unbounded = {"at_least": -math.inf, "above": -math.inf, "at_most": math.inf, "below": math.inf}
+    # The loss options, which another package declares, write None for a bound that is absent.
+    limits = unbounded | {key: bound for key, bound in spec.metadata.items() if bound is not None}
     # NaN compares false with every bound, so the check for finite numbers comes first.
     broken = [
         (not math.isfinite(value), "a finite number"),
-        (value < limits.get("at_least", -math.inf), f"at least {limits.get('at_least')}"),
-        (value <= limits.get("above", -math.inf), f"more than {limits.get('above')}"),
-        (value > limits.get("at_most", math.inf), f"at most {limits.get('at_most')}"),
-        (value >= limits.get("below", math.inf), f"less than {limits.get('below')}"),
+        (value < limits["at_least"], f"at least {limits['at_least']:g}"),
+        (value <= limits["above"], f"more than {limits['above']:g}"),
+        (value > limits["at_most"], f"at most {limits['at_most']:g}"),
+        (value >= limits["below"], f"less than {limits['below']:g}"),
     ]
     for is_broken, expected in broken:
         if is_broken:

@@ -14,9 +14,7 @@ from dupo.learning.logprobs import Compute, head_of, packed_hidden
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.records import Batch, Trajectory
-from dupo_kernels import PolicyObjective, linear_objective, token_weights
-from dupo_kernels.tokens.policy_options import PolicyOptions
-from dupo_kernels.tokens.weights import counts_tokens
+from dupo_kernels import PolicyObjective, PolicyOptions, counts_tokens, linear_objective, token_weights
 
 
 def objective_of(options: PolicyOptions) -> PolicyObjective:

@@ -137,7 +137,12 @@ class SFT(Method):
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
-        self.engine = BuiltinEngine(self.model, self.tokenizer, dtype=self.config.model.dtype)
+        self.engine = BuiltinEngine(
+            self.model,
+            self.tokenizer,
+            dtype=self.config.model.dtype,
+            max_concurrent_sequences=self.config.rollout.max_concurrent_sequences,
+        )
 
     def start(self) -> None:
         """Makes the optimizer."""

@@ -25,6 +25,7 @@ class TrialRow:
 
     def to_json(self) -> dict[str, Any]:
         """The dual as part of a row; `gold` only where the right answer was tried."""
+        # Without gold the key is missing, so that a selection does not look as if it had read labels.
         trial = self.trial
         row: dict[str, Any] = {
             "outcome": self.outcome,
@@ -121,6 +122,7 @@ class AuditRow:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """What `to_json` gave."""
+        # Fields and keys have the same names; only the duals are records of their own.
         return cls(**{**row, "duals": [TrialRow.from_json(dual) for dual in row["duals"]]})
 
 
@@ -211,6 +213,7 @@ class AnswerRow:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """What `to_json` gave."""
+        # The file says `question`, as data sets of word problems do; the field is called as in other rows.
         values = {name: value for name, value in row.items() if name != "question"}
         values["text"] = row["question"]
         values["runner_up"] = Candidate(**row["runner_up"]) if row["runner_up"] else None

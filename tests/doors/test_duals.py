@@ -84,7 +84,7 @@ def test_marks_take_nothing_away(question):
         (None, "nothing.jsonl"),
         (
             '{"text": "7 apples"}\n',
-            "question_column: nothing.jsonl has no column question or problem or prompt",
+            "question_column: expected a column question or problem or prompt in nothing.jsonl, got text",
         ),
     ],
 )

@@ -1,57 +1,74 @@
 """Who answers the duals: another model brings its own tokenizer, and a typing error is no model."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from dupo.config.command_line import parse
-from dupo.duality.judge import another, ask_duals, load_sampler, other_model
+from dupo.config.options import DualOptions
+from dupo.duality.judge import Judge, cached
+from dupo.engines.base import Sampling
+from dupo.engines.load import load_engine, load_judge_engine
 from dupo.errors import UserError
+from dupo.methods.dupo import DuPO
+from dupo.models.tokenizers import load_tokenizer
 from dupo.train import main
-from tests.helpers.worlds import rows, save_tiny
+from tests.helpers.engines import FakeEngine, RecordingEngine
+from tests.helpers.worlds import CPU, said, save_tiny
 
 SMALL = ["--num_threads", "1", "--eval_size", "20", "--generation_batch_size", "16", "--max_steps", "2"]
+
+
+def engine_of(folder, *options):
+    config = parse(["--model_name_or_path", str(folder), *options])
+    return load_engine(config, config.model, load_tokenizer(config.model, None), CPU)
 
 
 def test_the_other_model_answers_with_its_own_weights_and_tokenizer(tmp_path):
     ours, theirs = save_tiny(tmp_path / "ours", 0), save_tiny(tmp_path / "theirs", 1, "--task", "conlang")
     config = parse(["--model_name_or_path", str(ours), "--dual_model", str(theirs), "--dual_samples", "2",
                     "--dual_temperature", "1"])  # fmt: skip
-    judge = other_model(config, torch.device("cpu"))
-    alone = load_sampler(replace(config, model_name_or_path=str(theirs)), torch.device("cpu"))
-    assert len(judge.tokenizer) != len(load_sampler(config, torch.device("cpu")).tokenizer)
-    assert ask_duals(judge, ["ana kesh"], 5) == alone(["ana kesh"], 2, 1.0, 5)
-    assert not any(p.requires_grad for p in judge.model.parameters())
+    engine = load_judge_engine(config, CPU)
+    alone = engine_of(theirs)
+    assert len(engine.tokenizer) != len(engine_of(ours).tokenizer)
+    judge = Judge.of(engine, config.duals, config.rollout.max_completion_length)
+    (answers,) = judge.asking(5)(["ana kesh"])
+    (expected,) = alone.sample(["ana kesh"], 2, Sampling(1.0, config.rollout.max_completion_length), 5)
+    for answer, other in zip(answers, expected, strict=True):
+        assert answer.text == other.text
+        assert torch.equal(answer.ids, other.ids) and torch.equal(answer.logprobs, other.logprobs)
+    assert not any(p.requires_grad for p in engine.model.parameters())
 
 
 def test_the_same_model_keeps_the_tokenizer_that_was_asked_for():
-    config = parse(["--tokenizer_name", "tiny", "--model_name_or_path", "m"])
-    assert another(config, "m") is config
-    given = replace(config, pad_token="<pad>", eos_token="<eos>")
-    own = another(given, "n")
-    assert (own.tokenizer_name, own.pad_token, own.eos_token, own.model_name_or_path) == (
-        None,
-        None,
-        None,
-        "n",
+    options = parse(["--tokenizer_name", "tiny", "--model_name_or_path", "m"]).model
+    assert options.for_model("m") is options
+    chosen = parse(
+        ["--tokenizer_name=tiny", "--model_name_or_path=m", "--pad_token=<pad>", "--eos_token=<eos>"]
     )
+    other = chosen.model.for_model("n")
+    assert (other.tokenizer_name, other.pad_token, other.eos_token) == (None, None, None)
+    assert other.model_name_or_path == "n"
 
 
-def test_training_asks_it(tmp_path, monkeypatch):
+def test_training_asks_it(tmp_path):
     ours, theirs = save_tiny(tmp_path / "ours", 0), save_tiny(tmp_path / "theirs", 1)
-    asked = []
-
-    def recorded(sampler, prompts, seed):
-        asked.append(next(sampler.model.parameters()).detach().clone())
-        return ask_duals(sampler, prompts, seed)
-
-    monkeypatch.setattr("dupo.run.training.ask_duals", recorded)
-    options = [*SMALL, "--model_name_or_path", str(ours), "--output_dir", str(tmp_path / "run")]
-    assert main([*options, "--dual_model", str(theirs)]) == 0
-    weights = load_sampler(parse(["--model_name_or_path", str(theirs)]), torch.device("cpu")).model
-    assert asked and all(torch.equal(seen, next(weights.parameters())) for seen in asked)
-    assert len(rows(tmp_path / "run")) == 2
+    config = parse([*SMALL, "--model_name_or_path", str(ours), "--dual_model", str(theirs)])
+    method = DuPO(config)
+    method.load()
+    method.start()
+    judge = method.judge
+    assert judge is not None
+    for seen, weight in zip(
+        judge.engine.model.parameters(), engine_of(theirs).model.parameters(), strict=True
+    ):
+        assert torch.equal(seen, weight)
+    recorder = RecordingEngine(judge.engine)
+    method.judge = Judge(recorder, judge.samples, judge.sampling)
+    for step in range(2):
+        batch = method.next_batch(step)
+        assert batch.metrics["dual/prompts"] == len(recorder.calls[-1].prompts)
+        method.update(batch, step)
+    assert len(recorder.calls) == 2 and len({call.seed for call in recorder.calls}) == 2
 
 
 def test_a_folder_without_a_model_is_refused_before_training(tmp_path, capsys):
@@ -62,5 +79,30 @@ def test_a_folder_without_a_model_is_refused_before_training(tmp_path, capsys):
     assert main([*options, "--dual_model", str(tmp_path / "empty")]) == 2
     error = capsys.readouterr().err
     assert "empty" in error and error.count("\n") == 1
+    assert not (run / "metrics.jsonl").exists()
     with pytest.raises(UserError, match="did you mean policy"):
         parse(["--dual_model", "polcy"])
+
+
+def test_a_judge_asks_as_the_options_say():
+    engine = FakeEngine(lambda prompt, k: f"{prompt}/{k}")
+    options = DualOptions(dual_samples=2, dual_temperature=0.7)
+    groups = Judge.of(engine, options, 9).asking(4)([("a", "b"), "c"])
+    assert [[c.text for c in group] for group in groups] == [["ab/0", "ab/1"], ["c/0", "c/1"]]
+    (call,) = engine.calls
+    assert (call.n, call.sampling, call.seed) == (2, Sampling(0.7, 9), 4)
+    own_length = DualOptions(dual_max_completion_length=3)
+    assert Judge.of(engine, own_length, 9).sampling == Sampling(0.0, 3)
+
+
+def test_what_was_asked_once_is_remembered():
+    asked = []
+
+    def ask(prompts):
+        asked.append(list(prompts))
+        return [[said(f"{prompt}{len(asked)}")] for prompt in prompts]
+
+    ask_once = cached(ask)
+    assert [group[0].text for group in ask_once(["x", "y", "x"])] == ["x1", "y1", "x1"]
+    assert [group[0].text for group in ask_once(["y", "z"])] == ["y1", "z2"]
+    assert asked == [["x", "y"], ["z"]]

@@ -16,7 +16,8 @@ from dupo.learning.logprobs import Compute
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Completion, Prompt
 from dupo.tasks import make_task
-from dupo.tasks.arithmetic import write
+from dupo.tasks.arithmetic import reversed_digits
+from dupo.tasks.base import Task
 from dupo.text.tokenizer import PromptTokenizer
 
 CPU = torch.device("cpu")
@@ -48,6 +49,11 @@ def tiny(*options: str, spread: float = 1.0) -> World:
     return World(engine.model, tokenizer, engine, config)
 
 
+def task_of(config: Config) -> Task:
+    """The task of a config, with the problems of its seed."""
+    return make_task(config.task, config.run.seed)
+
+
 def save_tiny(folder: Path, seed: int = 0, *options: str) -> Path:
     """The same as a folder that `--model_name_or_path` takes: a run from it needs no teaching."""
     world = tiny("--seed", str(seed), *options)
@@ -75,7 +81,7 @@ def solver(prompts: Sequence[Prompt]) -> list[list[Completion]]:
         x, y, z = (int(digits[::-1]) if digits != "?" else None for digits in (first, second, answer[:4]))
         sign = 1 if op == "+" else -1
         hidden = z - sign * y if x is None else sign * (z - x)
-        replies.append([said(write(hidden, 3) if 0 <= hidden < 1000 else "???")])
+        replies.append([said(reversed_digits(hidden, 3) if 0 <= hidden < 1000 else "???")])
     return replies
 
 

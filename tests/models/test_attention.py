@@ -4,13 +4,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from dupo.errors import UserError
-from dupo.learning import batches
-from dupo.learning import step as learner
+from dupo.learning.batches import make_batch
+from dupo.learning.logprobs import Compute, batch_logprobs
 from dupo.models import attention
 from dupo.models.attention import bucketed_sdpa, buckets
 from dupo.records import Trajectory
-from tests.helpers.worlds import tiny
+from tests.helpers.worlds import CPU
 
 
 def naive(q, k, v, lengths, scale):
@@ -18,11 +17,11 @@ def naive(q, k, v, lengths, scale):
     out, start = torch.empty_like(q, dtype=torch.float64), 0
     groups = q.shape[1] // k.shape[1]
     for length in lengths:
-        part = slice(start, start + length)
+        rows = slice(start, start + length)
         for head in range(q.shape[1]):
-            scores = q[part, head].double() @ k[part, head // groups].double().T * scale
+            scores = q[rows, head].double() @ k[rows, head // groups].double().T * scale
             scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
-            out[part, head] = scores.softmax(-1) @ v[part, head // groups].double()
+            out[rows, head] = scores.softmax(-1) @ v[rows, head // groups].double()
         start += length
     return out
 
@@ -34,8 +33,8 @@ def test_bucketed_sdpa_equals_one_at_a_time(lengths, kv_heads):
     total = sum(lengths)
     q, k, v = (torch.randn(total, heads, 8) for heads in (4, kv_heads, kv_heads))
     cu_seqlens = torch.tensor([0, *lengths]).cumsum(0).int()
-    found = bucketed_sdpa(q, k, v, cu_seqlens, 0.3)
-    assert (found - naive(q, k, v, lengths, 0.3)).abs().max() < 2e-6
+    mixed = bucketed_sdpa(q, k, v, cu_seqlens, 0.3)
+    assert (mixed - naive(q, k, v, lengths, 0.3)).abs().max() < 2e-6
 
 
 def test_gradients_of_bucketed_sdpa():
@@ -46,8 +45,8 @@ def test_gradients_of_bucketed_sdpa():
     bounds = torch.tensor([0, 3, 10, 14]).int()
     ours = torch.autograd.grad((bucketed_sdpa(*tensors, bounds, 0.5) * weights).sum(), tensors)
     truth = torch.autograd.grad((naive_differentiable(tensors, lengths) * weights).sum(), tensors)
-    for a, b in zip(ours, truth, strict=True):
-        torch.testing.assert_close(a, b)
+    for gradient, expected in zip(ours, truth, strict=True):
+        torch.testing.assert_close(gradient, expected)
 
 
 def naive_differentiable(tensors, lengths):
@@ -62,9 +61,9 @@ def naive_differentiable(tensors, lengths):
 
 def test_buckets_hold_every_sequence_once_and_little_padding():
     lengths = [100, 3, 50, 4, 99, 61, 3]
-    found = buckets(lengths)
-    assert sorted(i for bucket in found for i in bucket) == list(range(7))
-    assert all(lengths[b[-1]] <= 1.25 * lengths[b[0]] for b in found)
+    groups = buckets(lengths)
+    assert sorted(i for group in groups for i in group) == list(range(7))
+    assert all(lengths[group[-1]] <= 1.25 * lengths[group[0]] for group in groups)
 
 
 def shapes():
@@ -82,17 +81,19 @@ def test_packed_log_probs_equal_transformers_own_single_forward(kind):
     attention.register()
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(shapes()[kind], attn_implementation=attention.NAME).eval()
-    config = tiny()[2]
-    rows = [Trajectory([1, 2, 3], [4, 5, 6, 7], [0.0] * 4, 1.0), Trajectory([9] * 11, [8, 2], [0.0] * 2, 1.0)]
+    rows = [
+        Trajectory([1, 2, 3], torch.tensor([4, 5, 6, 7]), torch.zeros(4), 1.0),
+        Trajectory([9] * 11, torch.tensor([8, 2]), torch.zeros(2), 1.0),
+    ]
     with torch.no_grad():
-        packed, _ = learner.batch_logprobs(model, batches.make_batch(rows, model.device), config)
+        packed, _ = batch_logprobs(model, make_batch(rows, CPU), Compute(1.0, "auto", 16384))
         model.set_attn_implementation("sdpa")
         alone = []
         for t in rows:
-            ids = torch.tensor([t.prompt_ids + t.completion_ids])
-            logp = model(ids).logits[0].log_softmax(-1)
-            alone += [logp[len(t.prompt_ids) - 1 + i, c] for i, c in enumerate(t.completion_ids)]
-    assert (packed - torch.stack(alone)).abs().max() < 1e-5
+            ids = torch.cat([torch.tensor(t.prompt_ids), t.completion_ids])
+            logp = model(ids[None]).logits[0, len(t.prompt_ids) - 1 : -1].log_softmax(-1)
+            alone.append(logp.gather(-1, t.completion_ids[:, None])[:, 0])
+    assert (packed - torch.cat(alone)).abs().max() < 1e-5
 
 
 def test_mixed_precision_under_autocast():
@@ -100,25 +101,9 @@ def test_mixed_precision_under_autocast():
     lengths, bounds = [3, 9, 4], torch.tensor([0, 3, 12, 16]).int()
     q, k, v = torch.randn(16, 4, 8), torch.randn(16, 2, 8), torch.randn(16, 2, 8).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        found = attention.packed_attention(q, k, v, bounds, 9, 0.3)
-    assert found.dtype == torch.bfloat16
-    assert (found - naive(q, k, v, lengths, 0.3)).abs().max() < 3e-2
-
-
-def test_a_model_whose_packed_sequences_mix_is_refused(monkeypatch):
-    model, _, config = tiny(spread=4.0)
-
-    def leaky(q, k, v, cu_seqlens, max_seqlen, scale):
-        return bucketed_sdpa(q, k, v, cu_seqlens[[0, -1]], scale)  # as if all were one sequence
-
-    monkeypatch.setattr(attention, "packed_attention", leaky)
-    with pytest.raises(UserError, match="cannot be trained packed"):
-        learner.check_model(model, config)
-
-
-def test_the_built_in_model_passes_the_check():
-    model, _, config = tiny(spread=4.0)
-    learner.check_model(model, config)
+        mixed = attention.packed_attention(q, k, v, bounds, 9, 0.3)
+    assert mixed.dtype == torch.bfloat16
+    assert (mixed - naive(q, k, v, lengths, 0.3)).abs().max() < 3e-2
 
 
 @pytest.mark.parametrize(

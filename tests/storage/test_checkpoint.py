@@ -7,34 +7,34 @@ import pytest
 import torch
 
 from dupo.errors import UserError
-from dupo.learning import step as learner
-from dupo.models import load as policy
+from dupo.learning.optimizer import make_optimizer
+from dupo.models.weights import frozen_copy, load_weights
 from dupo.storage import checkpoint
 from tests.helpers.worlds import tiny
 
 
-def save(run, step, model, tokenizer, **state):
-    return checkpoint.save(run, step, model, tokenizer.hf, None, {"step": step, **state})
+def save(run, step, world):
+    return checkpoint.save(run, step, world.model, world.tokenizer.hf, None, {"step": step})
 
 
 def test_everything_comes_back_bit_for_bit(tmp_path):
-    model, tokenizer, config = tiny()
-    optimizer = learner.make_optimizer(model, config)
+    model, tokenizer, _, config = tiny()
+    optimizer = make_optimizer(model, config.optimizer)
     model.get_input_embeddings().weight.sum().backward()
     optimizer.step()
-    average = policy.frozen_copy(tiny("--seed", "3")[0])
+    average = frozen_copy(tiny("--seed", "3").model)
     state = {"optimizer": optimizer.state_dict(), "pending": [[([1], [2], [-0.1], 0.1 + 0.2, None, "é")]]}
     checkpoint.save(tmp_path, 7, model, tokenizer.hf, average, state)
     folder = checkpoint.find(tmp_path, "latest")
     assert folder == tmp_path / "checkpoint-7"
-    other, other_average = tiny("--seed", "9")[0], tiny("--seed", "9")[0]
-    policy.load_weights(other, folder)
+    other, other_average = tiny("--seed", "9").model, tiny("--seed", "9").model
+    load_weights(other, folder)
     checkpoint.load_ema(folder, other_average)
     for saved, loaded in ((model, other), (average, other_average)):
         assert all(torch.equal(p, q) for p, q in zip(saved.parameters(), loaded.parameters(), strict=True))
     read = checkpoint.load_state(folder)
     assert read["pending"] == state["pending"]
-    again = learner.make_optimizer(other, config)
+    again = make_optimizer(other, config.optimizer)
     again.load_state_dict(read["optimizer"])
     for before, after in zip(optimizer.state.values(), again.state.values(), strict=True):
         assert all(torch.equal(before[k], after[k]) for k in ("exp_avg", "exp_avg_sq", "step"))
@@ -42,8 +42,8 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("moment", ["weights", "rename", "pointer"])
 def test_a_kill_while_saving_leaves_the_last_one(tmp_path, monkeypatch, moment):
-    model, tokenizer, _ = tiny()
-    save(tmp_path, 1, model, tokenizer)
+    world = tiny()
+    save(tmp_path, 1, world)
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -56,10 +56,10 @@ def test_a_kill_while_saving_leaves_the_last_one(tmp_path, monkeypatch, moment):
         else:
             patch.setattr(checkpoint, "write_atomic", killed)
         with pytest.raises(KeyboardInterrupt):
-            save(tmp_path, 2, model, tokenizer)
+            save(tmp_path, 2, world)
     newest = checkpoint.find(tmp_path, "latest")
     assert newest == tmp_path / "checkpoint-1" and checkpoint.load_state(newest)["step"] == 1
-    assert save(tmp_path, 2, model, tokenizer) == checkpoint.find(tmp_path, "latest")
+    assert save(tmp_path, 2, world) == checkpoint.find(tmp_path, "latest")
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -73,18 +73,18 @@ def test_the_newest_are_kept_and_the_first_of_all(tmp_path):
 
 
 def test_going_back_forgets_what_came_after(tmp_path):
-    model, tokenizer, _ = tiny()
+    world = tiny()
     for step in (1, 2, 3):
-        save(tmp_path, step, model, tokenizer)
+        save(tmp_path, step, world)
     checkpoint.cut(tmp_path, 2)
     assert checkpoint.find(tmp_path, "latest") == tmp_path / "checkpoint-2"
     assert sorted(f.name for f in tmp_path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
 
 
 def test_what_cannot_be_resumed_is_refused(tmp_path):
-    model, tokenizer, _ = tiny()
+    world = tiny()
     assert checkpoint.find(tmp_path, "latest") is None
-    folder = save(tmp_path, 1, model, tokenizer)
+    folder = save(tmp_path, 1, world)
     assert checkpoint.find(tmp_path, str(folder)) == folder
     with pytest.raises(UserError, match=r"expected a checkpoint folder with a state\.pt"):
         checkpoint.find(tmp_path, str(tmp_path))
@@ -107,9 +107,9 @@ def test_another_format_is_refused_in_one_line(tmp_path, state, number):
 
 
 def test_the_format_is_written_and_the_state_of_the_caller_is_left_alone(tmp_path):
-    model, tokenizer, _ = tiny()
+    world = tiny()
     state = {"step": 1}
-    checkpoint.save(tmp_path, 1, model, tokenizer.hf, None, state)
+    checkpoint.save(tmp_path, 1, world.model, world.tokenizer.hf, None, state)
     assert state == {"step": 1}
     assert torch.load(tmp_path / "checkpoint-1" / checkpoint.STATE)["format"] == checkpoint.FORMAT == 2
 

@@ -10,7 +10,7 @@ from dupo.config.command_line import parse
 from dupo.engines.load import load_engine
 from dupo.run.rows import LoadEngine
 from dupo.tasks import make_task
-from dupo.tasks.arithmetic import write
+from dupo.tasks.arithmetic import reversed_digits
 from dupo.tasks.word_problems import WordProblems
 from dupo.train import main as train
 from dupo.trust.dual_filter import KEPT, VACUOUS
@@ -28,7 +28,8 @@ def often_right(golds, n: int, seed: int) -> list[list[str]]:
     """Answers that are right four times in ten, else random numbers."""
     rng = random.Random(seed)
     return [
-        [gold if rng.random() < 0.4 else write(rng.randrange(9999), 4) for _ in range(n)] for gold in golds
+        [gold if rng.random() < 0.4 else reversed_digits(rng.randrange(9999), 4) for _ in range(n)]
+        for gold in golds
     ]
 
 

@@ -1,0 +1,148 @@
+"""One option: what a text stands for, what each option cannot be, and groups that check themselves."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from dupo.config.config import GROUP_OF, GROUPS, OPTIONS, Config
+from dupo.config.options import (
+    DualOptions,
+    ModelOptions,
+    OptimizerOptions,
+    RewardOptions,
+    RolloutOptions,
+    SelectOptions,
+    TaskOptions,
+)
+from dupo.config.values import coerce
+from dupo.errors import UserError
+from tests.helpers.options import KINDS, RUN, reader_of, refusal
+
+MAY_BE_0 = "eval_size duals_per_prompt warmup_steps seed num_completions_to_print num_threads num_problems "
+MAY_BE_0 += "num_decoys vote_samples"
+# The loss options declare their own bounds: some of them may be negative.
+FLOATS = [
+    name
+    for name in OPTIONS
+    if float in KINDS[name] and (GROUP_OF[name] != "loss" or OPTIONS[name].metadata.get("at_least") == 0)
+]
+
+VALUES: dict[str, dict[str, Any]] = {
+    "seed": {"7": 7, " +7 ": 7},
+    "learning_rate": {"1e-6": 1e-6, "1E-6": 1e-6, ".5": 0.5, "1": 1.0},
+    "gradient_checkpointing": dict.fromkeys(("true", "True", "YES", "on", "1"), True),
+    "use_bias_correction_kl": dict.fromkeys(("false", "False", "NO", "off", "0"), False),
+    "tgt": {"no": "no", "null": "null", "1e-6": "1e-6"},
+    "train_batch_size": dict.fromkeys(("none", "None", "null", "~", ""), None) | {"32": 32},
+    "epsilon_high": {"none": None, "0.28": 0.28},
+    "pad_token": dict.fromkeys(("none", "NULL", "~", ""), None) | {"<PAD>": "<PAD>"},
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_text_becomes_the_value_it_stands_for(name: str) -> None:
+    for text, value in VALUES[name].items():
+        got = coerce(OPTIONS[name], text)
+        assert got == value and type(got) is type(value), text
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if int in KINDS[name]])
+def test_every_integer_has_a_smallest_value(name: str) -> None:
+    least = 0 if name in MAY_BE_0.split() else 2 if name == "num_generations" else 1
+    program, words = reader_of(name)
+    message = refusal(*words, f"--{name}", str(least - 1), program=program)
+    assert message == f"{name}: expected at least {least}, got {least - 1}"
+    assert coerce(OPTIONS[name], str(least)) == least
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_every_float_is_finite_and_not_negative(name: str) -> None:
+    program, words = reader_of(name)
+    assert refusal(*words, f"--{name}", "-0.5", program=program).startswith(f"{name}: expected ")
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if float in KINDS[name]])
+def test_no_config_holds_a_float_that_is_not_finite(name: str) -> None:
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match=f"{name}: expected a finite number, got {value}"):
+            RUN.changed(**{name: value})
+
+
+WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
+    (RolloutOptions, {"temperature": -3}, "temperature: expected more than 0, got -3"),
+    (RolloutOptions, {"num_generations": 1}, "num_generations: expected at least 2, got 1"),
+    (RolloutOptions, {"num_generations": 2.0}, "num_generations: expected an integer, got 2.0"),
+    (RolloutOptions, {"max_completion_length": True}, "max_completion_length: expected an integer, got True"),
+    (
+        TaskOptions,
+        {"task": "nonsense"},
+        "task: expected one of arithmetic, conlang, word_problems, translation, got 'nonsense'",
+    ),
+    (
+        TaskOptions,
+        {"task": "translation", "src": "de"},
+        "tgt: expected another language than src, de, got de",
+    ),
+    (ModelOptions, {"model_name_or_path": ""}, "model_name_or_path: expected some text, got none"),
+    (ModelOptions, {"trust_remote_code": "yes"}, "trust_remote_code: expected true or false, got yes"),
+    (OptimizerOptions, {"adam_beta2": 1.5}, "adam_beta2: expected less than 1, got 1.5"),
+    (OptimizerOptions, {"learning_rate": None}, "learning_rate: expected a number, got None"),
+    (RewardOptions, {"reward": "dual,dual"}, "reward: expected different names, got 'dual,dual'"),
+    (
+        DualOptions,
+        {"dual_samples": 2},
+        "dual_samples: expected 1, as dual_temperature 0 makes all alike, got 2",
+    ),
+    (
+        SelectOptions,
+        {"pool_sizes": "8,1"},
+        "pool_sizes: expected integers of at least 2, comma-separated, got 8,1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("group", "values", "message"), WRONG_GROUPS)
+def test_a_group_checks_itself_when_it_is_built(group: type, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        group(**values)
+    assert str(caught.value) == message
+    with pytest.raises(UserError) as caught:
+        dataclasses.replace(group(), **values)
+    assert str(caught.value) == message
+
+
+WRONG_VALUES: list[tuple[str, Any]] = [
+    ("loss_type", "nonsense"),
+    ("learning_rate", "x"),
+    ("epsilon", "x"),
+    ("epsilon", -0.1),
+    ("clip_ratio_c", 0.5),
+    ("use_bias_correction_kl", 1),
+    ("method", "nonsense"),
+    ("task", "nonsense"),
+    ("reward", "nonsense"),
+    ("num_generations", None),
+    ("seed", "3"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_VALUES)
+def test_a_config_made_in_python_is_checked_like_one_of_the_command_line(name: str, value: Any) -> None:
+    for build in (Config.of, RUN.changed):
+        with pytest.raises(UserError, match=f"^{name}: ") as caught:
+            build(**{name: value})
+        assert "\n" not in str(caught.value)
+
+
+def test_a_config_of_groups_checks_its_own_option() -> None:
+    with pytest.raises(UserError, match=r"^method: expected one of dupo, sft, got 'nonsense'"):
+        Config(method="nonsense")
+
+
+def test_every_option_has_one_group_a_type_and_help() -> None:
+    declared = [spec.name for group in GROUPS.values() for spec in dataclasses.fields(group)]
+    assert sorted(["method", *declared]) == sorted(OPTIONS) and len(set(declared)) == len(declared)
+    for name, spec in OPTIONS.items():
+        assert KINDS[name][0] in (int, float, bool, str), name
+        assert len(spec.metadata["help"]) > 10 and isinstance(spec.metadata["choices"], tuple), name

@@ -1,0 +1,113 @@
+"""Options in YAML files: taken as written, there and back, and refused by file and name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dupo.config.command_line import parse
+from dupo.config.config import GROUPS, OPTIONS
+from dupo.config.layers import read_config
+from dupo.config.yaml_files import to_yaml
+from tests.helpers.options import KINDS, RUN, WriteFile, refusal, table
+
+
+def test_yaml_scalars_are_taken_as_written(write: WriteFile) -> None:
+    lines = ["\ufeff# comment", "tgt: no", "learning_rate: 1e-6", "pad_token: 'null'", "src: 010"]
+    lines += ["gradient_checkpointing: yes", "eos_token:", 'kl: "k2"', "question_column: frage # Ü"]
+    expected = {"tgt": "no", "learning_rate": 1e-6, "pad_token": "null", "src": "010", "kl": "k2"}
+    expected |= {"gradient_checkpointing": True, "question_column": "frage"}
+    assert parse(["--config", write("\n".join(lines))]) == RUN.changed(**expected)
+    assert parse(["--config", write("")]) == parse(["--config", write("# nothing\n")]) == RUN
+
+
+WRONG_FILES = table(r"""
+    num_generation: 8 => unknown key num_generation: did you mean num_generations?
+    num-generations: 8 => unknown key num-generations: did you mean num_generations?
+    zzz: 8 => unknown key zzz; see --help
+    ? [a]\n: 1 => unknown key ?; see --help
+    seed: 1\nbeta: 0\nseed: 2 => line 3: expected seed once, got it twice
+    seed: [1, 2] => seed: expected one value, got a list
+    seed:\n- 1 => seed: expected one value, got a list
+    seed:\n  a: 1 => seed: expected one value, got a nested mapping
+    model:\n  dtype: auto => unknown key model: did you mean model_name_or_path?
+    - seed => expected lines of `option: value`, got something else
+    seed => expected lines of `option: value`, got something else
+    seed: eight => seed: expected an integer, got 'eight'
+    train_batch_size: 'null' => train_batch_size: expected an integer or none, got 'null'
+    kl: k33 => kl: expected one of k1, k2, k3, abs, k3+, got 'k33', did you mean k3?
+    beta: -1 => beta: expected at least 0, got -1.0
+    seed: 1\nkl: [ => line 2: expected YAML, got an error: expected the node content, but found '<stream end>'
+    seed: 1\n---\nseed: 2 => line 2: expected YAML, got an error: but found another document
+""")
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_FILES)
+def test_a_wrong_file_is_refused_by_name(write: WriteFile, text: str, message: str) -> None:
+    assert refusal("--config", write(text)) == f"FILE.yaml: {message}"
+
+
+def test_a_file_that_cannot_be_read_is_named(write: WriteFile, tmp_path: Path) -> None:
+    expected = "expected a YAML file that can be read, got:"
+    assert refusal("--config", "no.yaml") == f"no.yaml: {expected} No such file or directory"
+    assert refusal("--config", str(tmp_path)) == f"{tmp_path}: {expected} Is a directory"
+    assert refusal("--config", write(b"src: \xff")) == f"FILE.yaml: {expected} bytes that are not UTF-8"
+    assert refusal("--config", write(b"seed: 1\x00")) == "FILE.yaml: expected YAML, got an error: bad bytes"
+
+
+TRICKY = ["no", "1e-6", "null", "None", "none", "010", "yes", "<<", "@a", "!x", "&a", "a: b", " a ", "a\nb"]
+TRICKY += list("~#'\"=.%\\\t\x7f\x85\u2028\ufeffü語😀")
+
+
+def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
+    """The values of a type that `check` lets through alone."""
+    limits = OPTIONS[name].metadata
+    if kind is float:
+        is_share = limits.get("below") == 1 or limits.get("at_most") == 1
+        lowest = max(1e-300, limits.get("at_least") or 0.0)
+        return st.floats(lowest, 0.999 if is_share else 1e300)
+    if kind is str:
+        return (
+            st.sampled_from(limits["choices"])
+            if limits["choices"]
+            else st.sampled_from(TRICKY) | st.text(min_size=1)
+        )
+    return {bool: st.booleans(), int: st.integers(1, 10**18 - 1), type(None): st.none()}[kind]
+
+
+# Options whose values depend on those of other options.
+TIED = "num_generations generation_batch_size train_batch_size dual_samples task resume_from_checkpoint "
+TIED += "dataset eval_dataset reward reward_weights dual_model translation_metric pool_sizes pool_models "
+TIED += "loss_type importance_sampling_level epsilon_high delta clip_ratio_c "
+TIED += "vllm_importance_sampling_clip_min vllm_importance_sampling_clip_max"
+FREE = {
+    name: st.one_of(*(of_kind(name, kind) for kind in KINDS[name]))
+    for name in OPTIONS
+    if name not in TIED.split()
+}
+
+
+@given(st.fixed_dictionaries(FREE))
+@example({"learning_rate": 1e-6, "adam_epsilon": 5e-324, "max_grad_norm": 1e22, "beta": 1.0})
+def test_yaml_gives_the_same_config_back(tmp_path_factory, changes: dict[str, Any]) -> None:
+    config = RUN.changed(**changes)
+    path = tmp_path_factory.getbasetemp() / "there_and_back.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    assert parse(["--config", str(path)]) == config == read_config(path)
+    assert yaml.safe_load(to_yaml(config)) == config.flat()  # other readers see the same values
+
+
+@pytest.mark.parametrize("text", TRICKY)
+def test_tricky_texts_survive_yaml(write: WriteFile, text: str) -> None:
+    config = RUN.changed(pad_token=text, src=text)
+    assert parse(["--config", write(to_yaml(config))]) == config
+
+
+def test_yaml_is_grouped_and_complete() -> None:
+    lines = to_yaml(RUN).splitlines()
+    titles = ["# method", *(f"# {group}" for group in GROUPS)]
+    assert [line for line in lines if line.startswith("#")] == titles
+    assert [line.split(":")[0] for line in lines if not line.startswith("#")] == list(OPTIONS)

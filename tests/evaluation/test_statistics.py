@@ -1,0 +1,18 @@
+"""How well rewards follow quality."""
+
+import pytest
+import torch
+
+from dupo.evaluation.statistics import concordance
+
+
+def test_concordance_is_the_area_under_the_curve():
+    assert concordance([0.9, 0.1], [1, 0]) == 1
+    assert concordance([0.1, 0.9], [1, 0]) == 0
+    assert concordance([0.5, 0.5], [1, 0]) == 0.5
+    assert concordance([1, 1], [1, 1]) is None
+    rng = torch.Generator().manual_seed(0)
+    rewards, quality = (torch.rand(60, generator=rng).round(decimals=1) for _ in range(2))
+    pairs = [(i, j) for i in range(60) for j in range(60) if quality[i] > quality[j]]
+    wins = sum(float(rewards[i] > rewards[j]) + 0.5 * float(rewards[i] == rewards[j]) for i, j in pairs)
+    assert concordance(rewards.numpy(), quality.numpy()) == pytest.approx(wins / len(pairs))

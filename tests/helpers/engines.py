@@ -1,0 +1,77 @@
+"""Engines that no model stands behind, and one that remembers what it was asked."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from dupo.engines.base import Engine, EngineFeatures, Sampling
+from dupo.records import Completion, Prompt
+
+FEATURES = EngineFeatures(logprobs=True, distributions=False, new_weights=False)
+
+
+class Call(NamedTuple):
+    """One call of `Engine.sample`."""
+
+    prompts: list[Any]
+    n: int
+    sampling: Sampling
+    seed: int
+
+
+class FakeTokenizer:
+    """One token for each character; the ids are code points, so that prompts can be read back."""
+
+    eos_ids = frozenset({0})
+    pad_id = 0
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        return [[ord(character) for character in "".join(prompt)] for prompt in prompts]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        return ["".join(map(chr, row)) for row in ids]
+
+
+class FakeEngine:
+    """Says what a function of the text of the prompt and the number of the sample says."""
+
+    features = FEATURES
+
+    def __init__(self, reply: Callable[[str, int], str]) -> None:
+        self.reply, self.calls = reply, list[Call]()
+        self.tokenizer: Any = FakeTokenizer()
+
+    def sample(self, prompts: Sequence[Any], n: int, sampling: Sampling, seed: int) -> list[list[Completion]]:
+        self.calls.append(Call(list(prompts), n, sampling, seed))
+        texts = [
+            self.tokenizer.decode([prompt])[0] if isinstance(prompt, list) else "".join(prompt)
+            for prompt in prompts
+        ]
+        return [[self._completion(self.reply(text, k)) for k in range(n)] for text in texts]
+
+    @staticmethod
+    def _completion(text: str) -> Completion:
+        ids = torch.tensor([ord(character) for character in text] + [0])
+        return Completion(ids, torch.full((len(ids),), -0.5), text, False)
+
+    def load_weights(self, model: Any) -> None:
+        raise NotImplementedError
+
+
+class RecordingEngine:
+    """Passes every call on to another engine, and remembers the calls."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.tokenizer, self.calls = engine, engine.tokenizer, list[Call]()
+
+    @property
+    def features(self) -> EngineFeatures:
+        return self.engine.features
+
+    def sample(self, prompts: Sequence[Any], n: int, sampling: Sampling, seed: int) -> list[list[Completion]]:
+        self.calls.append(Call(list(prompts), n, sampling, seed))
+        return self.engine.sample(prompts, n, sampling, seed)
+
+    def load_weights(self, model: Any) -> None:
+        self.engine.load_weights(model)

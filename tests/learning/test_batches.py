@@ -1,0 +1,104 @@
+"""From rollouts to packed tensors, and to plain values that a checkpoint can hold."""
+
+import io
+
+import pytest
+import torch
+
+from dupo.learning.batches import (
+    make_batch,
+    micro_batches,
+    mini_batches,
+    trajectories_from_state,
+    trajectories_of,
+    trajectories_to_state,
+)
+from dupo.records import Completion, Problem, Rollout, Trajectory
+from tests.helpers.learning import trajectories
+from tests.helpers.worlds import CPU, tiny
+
+
+def trajectory(prompt, ids, logprobs, advantage, **more):
+    return Trajectory(prompt, torch.tensor(ids), torch.tensor(logprobs), advantage, **more)
+
+
+def test_batches_are_packed_as_described():
+    rows = [trajectory([5, 6, 7], [8, 9], [-0.1, -0.2], 1.0), trajectory([3], [4], [-0.3], -2.0)]
+    batch = make_batch(rows, CPU)
+    assert batch.input_ids.tolist() == [5, 6, 7, 8, 9, 3, 4]
+    assert batch.position_ids.tolist() == [0, 1, 2, 3, 4, 0, 1]
+    assert batch.cu_seqlens.tolist() == [0, 5, 7]
+    assert batch.loss_rows.tolist() == [2, 3, 5]
+    assert batch.targets.tolist() == [8, 9, 4]
+    assert batch.completion_cu_seqlens.tolist() == [0, 2, 3]
+    assert batch.advantages.tolist() == [1, 1, -2]
+    assert batch.old_logprobs.tolist() == pytest.approx([-0.1, -0.2, -0.3])
+    assert batch.max_seqlen == 5 and batch.ref_logprobs is None
+
+
+def test_micro_batches_hold_every_trajectory_once_within_the_budget():
+    rows = trajectories(tiny(spread=2.0))
+    for budget in (24, 40, 10_000):
+        seen = []
+        for indices, batch in micro_batches(rows, budget, CPU):
+            assert len(batch.input_ids) <= budget
+            expected = make_batch([rows[i] for i in indices], CPU)
+            assert torch.equal(batch.input_ids, expected.input_ids)
+            assert torch.equal(batch.advantages, expected.advantages)
+            seen += indices
+        assert sorted(seen) == list(range(8))
+
+
+def rollout_of_two():
+    group = [
+        Completion(torch.tensor([1]), torch.tensor([-0.25]), "", True),
+        Completion(torch.tensor([2]), torch.tensor([-0.5]), "", False),
+    ]
+    return Rollout([Problem("a", "x")], [[7]], [group], [["1", "2"]])
+
+
+def test_truncated_completions_can_be_masked():
+    advantages = torch.tensor([[1.0, -1.0]])
+    plain = trajectories_of(rollout_of_two(), advantages, mask_truncated=False)
+    assert [(t.completion_ids.tolist(), t.masked) for t in plain] == [([1], False), ([2], False)]
+    masked = trajectories_of(rollout_of_two(), advantages, mask_truncated=True)
+    assert [(t.completion_ids.tolist(), t.masked) for t in masked] == [([1], True), ([2], False)]
+    first = plain[0]
+    assert (first.prompt_ids, first.advantage, first.problem) == ([7], 1.0, "a")
+    assert first.logprobs.tolist() == [-0.25] and first.ref_logprobs is None
+
+
+def test_mini_batches_are_one_optimizer_step_each():
+    rows = trajectories_of(rollout_of_two(), torch.tensor([[1.0, -1.0]]), mask_truncated=False)
+    assert [len(batch) for batch in mini_batches(rows, 1)] == [1, 1]
+    assert [len(batch) for batch in mini_batches(rows, None)] == [2]
+    assert mini_batches(rows, 2)[0] == rows
+
+
+def same(one: Trajectory, two: Trajectory) -> None:
+    """Fails unless both are equal bit for bit, in value and in type."""
+    for name, before, after in zip(Trajectory._fields, one, two, strict=True):
+        assert type(before) is type(after), name
+        if isinstance(before, torch.Tensor):
+            assert before.dtype == after.dtype and torch.equal(before, after), name
+        else:
+            assert before == after, name
+
+
+ROWS = [
+    trajectory([5, 6, 7], [8, 9], [-0.1, -1e-7], 0.1 + 0.2, problem="train.jsonl:1"),
+    trajectory([3], [4], [-3.0], -2.0, problem="é", masked=True),
+    trajectory([], [4, 4, 4], [-1.0, -2.0, -3.0], 0.0),
+]
+
+
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_trajectories_come_back_from_a_checkpoint_bit_for_bit(with_reference):
+    rows = [t._replace(ref_logprobs=t.logprobs / 3) for t in ROWS] if with_reference else ROWS
+    buffer = io.BytesIO()
+    torch.save(trajectories_to_state(rows), buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)  # plain values: nothing is pickled
+    for before, after in zip(rows, trajectories_from_state(state), strict=True):
+        same(before, after)
+    assert trajectories_from_state(trajectories_to_state([])) == []

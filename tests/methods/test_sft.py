@@ -1,0 +1,158 @@
+"""Supervised fine-tuning: on a file of pairs or the lessons of a task; stopped and resumed; and refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dupo.config.command_line import parse
+from dupo.data.examples import Example, read_examples
+from dupo.errors import UserError
+from dupo.learning.supervised import supervised_loss
+from dupo.methods.sft import SFT, LessonExamples, ListedExamples, encode_examples
+from dupo.train import main
+from tests.helpers.runs import killed, loop, resume, same_files
+from tests.helpers.worlds import rows, summary, task_of, tiny
+
+WORDS = ["red", "green", "blue", "white", "black", "grey", "brown", "pink", "gold", "teal"]
+PAIRS = [
+    {"prompt": f"Say {first} and {second}.", "completion": f"{first}, {second}"}
+    for first in WORDS
+    for second in WORDS
+    if first != second
+]
+SHORT = ["--num_threads", "1", "--eval_size", "10", "--eval_steps", "3", "--save_steps", "3"]
+SHORT += ["--learning_rate", "1e-3", "--train_batch_size", "8"]
+
+
+def write(path: Path, pairs: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    return path
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return write(tmp_path / "pairs.jsonl", PAIRS)
+
+
+def command(dataset: Path, *options: str) -> list[str]:
+    return ["--method", "sft", "--dataset", str(dataset), *SHORT, *options]
+
+
+def test_it_learns_the_completions_of_a_file(pairs, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(command(pairs, "--max_steps", "30", "--eval_steps", "10", "--output_dir", str(run))) == 0
+    metrics = rows(run)
+    assert [row["step"] for row in metrics] == list(range(1, 31))
+    assert all({"loss", "grad_norm", "learning_rate", "entropy"} <= row.keys() for row in metrics)
+    assert not any(name.startswith(("reward", "dual/", "completions/")) for row in metrics for name in row)
+    assert [row["step"] for row in metrics if "eval/loss" in row] == [10, 20, 30]
+    result = summary(run)
+    assert result["eval/loss_after"] < 0.7 * result["eval/loss_before"]
+    assert result["eval/loss_peak"] == result["eval/loss_after"]  # the lowest is the best
+    assert result["eval/problems"] == 10 and result["method"] == "sft"
+    assert metrics[-1]["eval/loss"] == result["eval/loss_after"] and metrics[-1]["loss"] < metrics[0]["loss"]
+    assert "<svg" in (run / "report.html").read_text() and "80 examples" in capsys.readouterr().out
+
+
+def test_the_loss_before_training_is_that_of_the_held_out_examples(pairs, tmp_path):
+    config = parse(command(pairs, "--max_steps", "1", "--output_dir", str(tmp_path / "run")))
+    method = SFT(config)
+    train, held_out = read_examples(str(pairs), None, 10)
+    assert (
+        len(train) == 80
+        and len(held_out) == 10
+        and not {e.prompt for e in train} & {e.prompt for e in held_out}
+    )
+    method.load()
+    expected = supervised_loss(method.model, encode_examples(method.tokenizer, held_out), method.compute)
+    assert loop(config)["eval/loss_before"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_file_of_its_own_can_be_held_out(pairs, tmp_path):
+    other = write(tmp_path / "other.jsonl", [{"prompt": "Say this.", "completion": "this"}] * 2)
+    method = SFT(parse(command(pairs, "--eval_dataset", str(other))))
+    assert method.num_held_out == 1 and len(method.examples.examples) == len(PAIRS)  # type: ignore[attr-defined]
+
+
+def test_killed_between_two_steps_and_resumed_equals_never_stopped(pairs, tmp_path, run_python):
+    options = command(pairs, "--max_steps", "8", "--lr_scheduler_type", "linear", "--warmup_steps", "2")
+    never = tmp_path / "never"
+    assert main([*options, "--output_dir", str(never)]) == 0
+    run = killed(run_python, tmp_path / "killed", *options)
+    assert [row["step"] for row in rows(run)] == [1, 2, 3, 4, 5]
+    assert resume(run) == 0
+    same_files(never, run, "metrics.jsonl", "samples.jsonl", "checkpoint-8/model.safetensors")
+    assert summary(never)["evals"] == summary(run)["evals"]
+
+
+REFUSED = {
+    "no prompt column": ([{"question": "x", "completion": "y"}], [], "has no column 'prompt'"),
+    "no completion column": ([{"prompt": "x", "text": "y"}], [], "has no column 'completion'"),
+    "empty completion": ([{"prompt": "x", "completion": " "}], [], "'completion' is missing or empty"),
+    "no line": ([], [], "the file is empty"),
+    "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: must be below the number of"),
+}
+
+
+@pytest.mark.parametrize(("content", "options", "words"), REFUSED.values(), ids=REFUSED)
+def test_data_that_cannot_be_used_are_one_line(content, options, words, tmp_path, capsys):
+    dataset = write(tmp_path / "pairs.jsonl", content)
+    run = tmp_path / "run"
+    assert main(command(dataset, "--output_dir", str(run), *options)) == 2
+    out, err = capsys.readouterr()
+    assert words in err and err.count("\n") == 1
+    assert out == "" and not run.exists()
+
+
+def test_options_of_another_method_are_refused_in_one_line(pairs, capsys):
+    assert main(command(pairs, "--num_generations", "4")) == 2
+    err = capsys.readouterr().err
+    assert "dupo.train --method sft does not have it, only" in err and "dupo.train" in err
+    assert err.count("\n") == 1
+
+
+def test_the_lessons_of_a_built_in_task_are_learnt(tmp_path):
+    run = tmp_path / "run"
+    options = ["--max_steps", "30", "--eval_size", "50", "--eval_steps", "30", "--output_dir", str(run)]
+    assert main(["--method", "sft", *options]) == 0
+    losses = [row["loss"] for row in rows(run)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    result = summary(run)
+    assert result["eval/loss_after"] < result["eval/loss_before"]
+    assert {"eval/accuracy_before", "eval/accuracy_after"} <= result.keys()  # of greedy answers
+
+
+def test_a_task_without_lessons_needs_a_file():
+    for task in ("word_problems", "translation"):
+        with pytest.raises(UserError, match=r"^dataset: .*columns prompt and completion"):
+            parse(["--method", "sft", "--task", task])
+    config = parse(["--method", "sft"])
+    task = task_of(config)
+    task.lessons = None
+    with pytest.raises(UserError, match=r"^dataset: .*columns prompt and completion"):
+        SFT(config, task)
+
+
+def test_examples_depend_on_their_place_alone():
+    task = task_of(tiny().config)
+    assert task.lessons is not None
+    listed = [Example(str(k), str(k), "") for k in range(5)]
+    for make in (lambda: ListedExamples(listed, 3), lambda: LessonExamples(task.lessons, 3)):
+        in_order = make()
+        endless = [example for k in range(10) for example in in_order.take(3 * k, 3)]
+        for start in (0, 2, 7, 20):
+            assert make().take(start, 6) == endless[start : start + 6]
+            assert in_order.take(start, 6) == endless[start : start + 6]  # after other places
+    assert ListedExamples(listed, 3).take(0, 5) != ListedExamples(listed, 4).take(0, 5)
+
+
+def test_an_example_ends_with_an_end_token():
+    tokenizer = tiny().tokenizer
+    (example,) = encode_examples(tokenizer, [Example("x.jsonl:3", "#321+654=", "9750")])
+    assert example.problem == "x.jsonl:3" and example.advantage == 0
+    assert tokenizer.decode([example.prompt_ids]) == ["#321+654="]
+    *content, end = example.completion_ids.tolist()
+    assert tokenizer.decode([content]) == ["9750"] and end in tokenizer.eos_ids
+    assert example.completion_ids.dtype == torch.int64

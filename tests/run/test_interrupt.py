@@ -1,0 +1,101 @@
+"""Ctrl-C: the first ends the run after its step and loses nothing, the second ends it at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from dupo.config.command_line import parse
+from dupo.methods import teaching
+from dupo.methods.dupo import DuPO
+from dupo.methods.teaching import Teaching
+from dupo.run.interrupt import graceful_interrupt
+from tests.helpers.project import ROOT
+from tests.helpers.runs import SMALL, loop, resume, same_files
+from tests.helpers.worlds import rows, summary
+
+
+def test_the_first_asks_and_the_second_raises():
+    asked, before = [], signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), graceful_interrupt(lambda: asked.append(True)):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked == [True]
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # the signal arrives within a few instructions
+    assert asked == [True] and signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_leaves_the_signals_alone():
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def run() -> None:
+        with graceful_interrupt(lambda: None):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(untrained, tmp_path):
+    run = tmp_path / "stopped"
+    command = [*SMALL, "--model_name_or_path", str(untrained), "--output_dir", str(run)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dupo.train", *command, "--max_steps", "100000", "--reward", "random"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (run / "metrics.jsonl").is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    steps = len(rows(run))
+    assert "Traceback" not in err and f"--output_dir {run} --resume_from_checkpoint latest" in out
+    assert (run / "latest").read_text().strip() == f"checkpoint-{steps}"
+    assert resume(run, "--max_steps", str(steps + 1)) == 0
+    assert len(rows(run)) == steps + 1
+
+
+class StoppedAt7(Teaching):
+    """Ctrl-C is pressed in the seventh step."""
+
+    def step(self) -> str | None:
+        note = super().step()
+        if self.steps == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return note
+
+
+class StoppedDuPO(DuPO):
+    """DuPO whose teaching is stopped."""
+
+    def load(self) -> None:
+        super().load()
+        self.stage = StoppedAt7(self.config, self.task, self.model)
+
+
+def test_ctrl_c_in_the_teaching_loses_nothing(tmp_path, capsys, monkeypatch):
+    for name, value in (("PRIMAL_GOAL", 0.0), ("DUAL_GOAL", 0.0), ("CHECK_EVERY", 12)):
+        monkeypatch.setattr(teaching, name, value)
+    never_stopped, stopped = tmp_path / "never", tmp_path / "stopped"
+    options = [*SMALL, "--max_steps", "1", "--reward", "random"]
+    loop(parse([*options, "--output_dir", str(never_stopped)]))
+    config = parse([*options, "--output_dir", str(stopped)])
+    assert loop(config, StoppedDuPO(config)) == {}
+    out, err = capsys.readouterr()
+    assert "Ctrl-C again stops at once" in err and "teaching, after step 7; saved" in out
+    assert f"--output_dir {stopped} --resume_from_checkpoint latest" in out
+    assert not (stopped / "metrics.jsonl").exists()
+    assert resume(stopped) == 0
+    assert "resumed the teaching after step 7" in capsys.readouterr().out
+    assert summary(stopped)["teaching_steps"] == 12
+    files = [f"checkpoint-{n}/model.safetensors" for n in (0, 1)]
+    same_files(never_stopped, stopped, "metrics.jsonl", "samples.jsonl", *files)
+    assert not (stopped / "teaching.pt").exists()

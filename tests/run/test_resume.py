@@ -1,0 +1,106 @@
+"""Repeat and resume: the same bytes from the same seed, and from a run that was stopped at any moment."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from dupo.config.command_line import parse
+from dupo.methods.dupo import DuPO
+from dupo.train import main
+from tests.helpers.runs import SMALL, killed, loop, resume, same_files, start
+from tests.helpers.worlds import rows, summary
+
+
+def test_same_seed_same_bytes(untrained, tmp_path):
+    options = ["--max_steps", "4", "--reward", "random"]
+    one, two = (start(untrained, tmp_path / name, *options) for name in ("one", "two"))
+    same_files(one, two, "metrics.jsonl", "samples.jsonl", "checkpoint-4/model.safetensors")
+    other = start(untrained, tmp_path / "other", *options, "--seed", "1")
+    assert rows(one)[0]["loss"] != rows(other)[0]["loss"]
+
+
+VARIANTS = {
+    "dual": ["--beta", "0.05"],
+    "ema": ["--dual_model", "ema", "--lr_scheduler_type", "linear", "--warmup_steps", "2"],
+    "mid-rollout": ["--train_batch_size", "16", "--num_iterations", "2", "--reward", "random"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_killed_between_two_steps_and_resumed_equals_never_stopped(variant, taught, tmp_path, run_python):
+    model = taught / "checkpoint-0"
+    options = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "3", *VARIANTS[variant]]
+    never_stopped = start(model, tmp_path / "never", *options)
+    run = killed(run_python, tmp_path / "killed", *SMALL, "--model_name_or_path", str(model), *options)
+    assert [row["step"] for row in rows(run)] == [1, 2, 3, 4, 5]
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "rew')  # killed while writing
+    assert resume(run) == 0
+    same_files(never_stopped, run, "metrics.jsonl", "samples.jsonl", "checkpoint-8/model.safetensors")
+    assert summary(never_stopped)["evals"] == summary(run)["evals"]
+
+
+def test_teaching_is_not_repeated_on_resume(taught, tmp_path):
+    class Untaught(DuPO):
+        def load(self) -> None:
+            super().load()
+
+            def step() -> None:
+                raise AssertionError("taught again")
+
+            assert self.stage is not None
+            self.stage.step = step
+
+    run = Path(shutil.copytree(taught, tmp_path / "taught"))
+    resumed = ["--output_dir", str(run), "--resume_from_checkpoint", "latest", "--max_steps", "14"]
+    config = parse(resumed)
+    assert loop(config, Untaught(config))["teaching_steps"] == summary(taught)["teaching_steps"]
+    assert [row["step"] for row in rows(run)] == list(range(1, 15))
+    assert rows(run)[:12] == rows(taught)
+
+
+@pytest.mark.slow
+def test_going_back_to_the_start_gives_the_same_run_again(taught, tmp_path):
+    """From checkpoint-0 everything must come back: the policy, the frozen model that judges, the sampler."""
+    run = Path(shutil.copytree(taught, tmp_path / "again"))
+    assert main(["--resume_from_checkpoint", str(run / "checkpoint-0"), "--max_steps", "12"]) == 0
+    same_files(taught, run, "metrics.jsonl", "samples.jsonl", "checkpoint-12/model.safetensors")
+    finished = (run / "samples.jsonl").read_bytes()
+    assert resume(run) == 0
+    assert (run / "samples.jsonl").read_bytes() == finished  # a finished run writes nothing twice
+
+
+def test_config_yaml_starts_the_same_run_elsewhere(untrained, tmp_path):
+    one = start(untrained, tmp_path / "one", "--max_steps", "2", "--reward", "random")
+    assert main(["--config", str(one / "config.yaml"), "--output_dir", str(tmp_path / "two")]) == 0
+    same_files(one, tmp_path / "two", "metrics.jsonl", "config.yaml")
+
+
+def test_other_threads_are_pointed_out_on_resume(untrained, tmp_path, capsys, monkeypatch):
+    run = start(untrained, tmp_path / "run", "--max_steps", "2", "--reward", "random")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    assert resume(run, "--max_steps", "3") == 0
+    assert "threads 1 is now 7" in capsys.readouterr().err
+
+
+def test_resume_refuses_other_settings(taught, capsys):
+    assert resume(taught, "--learning_rate", "1e-5") == 2
+    assert "learning_rate is 1e-5, the run was started with 3e-4" in capsys.readouterr().err
+    assert resume(taught, "--method", "sft") == 2
+    assert "method is sft, the run was started with dupo" in capsys.readouterr().err
+
+
+def test_latest_before_the_first_checkpoint_starts_anew(untrained, tmp_path):
+    """A run that was killed before its first checkpoint has settings only, and perhaps rows."""
+    options = ["--max_steps", "2", "--reward", "random"]
+    never_stopped = start(untrained, tmp_path / "never", *options)
+    run = tmp_path / "early"
+    run.mkdir()
+    shutil.copy(never_stopped / "config.yaml", run)
+    first_row = (never_stopped / "metrics.jsonl").read_text().splitlines(keepends=True)[0]
+    (run / "metrics.jsonl").write_text(first_row)
+    assert resume(run) == 0
+    same_files(never_stopped, run, "metrics.jsonl", "samples.jsonl")
