@@ -122,7 +122,8 @@ def audit_table(rows: Sequence[Row], task: str) -> str:
     names += ("dual on right / wrong answers", "leaks: no answer / decoy", "verdict")
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for r in part:
-        f = r["summary"]["figures"]
+        # Results of older revisions call the metrics figures.
+        f = r["summary"].get("metrics") or r["summary"]["figures"]
         leaks = f"{f['leak/no_answer']:.1%} / {f['leak/decoy']:.1%}"
         cells = [
             str(r["seed"]),

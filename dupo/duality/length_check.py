@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.records import Problem, Prompt
 from dupo.tasks.base import Task
@@ -23,6 +24,14 @@ class Lengths:
     completion: int
     dual_completion: int | None
     token_budget: int
+
+
+def lengths_of(config: Config) -> Lengths:
+    """Most tokens of the prompts, completions and duals that the options ask for."""
+    completion = config.rollout.max_completion_length
+    dual = config.duals.dual_max_completion_length or completion
+    asks_duals = config.reward.needs("duals")
+    return Lengths(completion, dual if asks_duals else None, config.optimizer.token_budget)
 
 
 def check_lengths(

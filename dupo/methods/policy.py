@@ -9,7 +9,7 @@ from torch import Tensor
 from dupo.config.config import Config
 from dupo.config.options import RewardOptions
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import Lengths, check_lengths
+from dupo.duality.length_check import check_lengths, lengths_of
 from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import EngineFeatures, Sampling, require
 from dupo.engines.builtin import BuiltinEngine
@@ -190,14 +190,6 @@ def labels_read(options: RewardOptions) -> str:
     if options.has_user_function:
         return "whatever your function reads: it is given every column of the data"
     return "the labels of its problems" if options.needs("gold") else "no label"
-
-
-def lengths_of(config: Config) -> Lengths:
-    """Most tokens of the prompts, completions and duals that the options ask for."""
-    completion = config.rollout.max_completion_length
-    dual = config.duals.dual_max_completion_length or completion
-    asks_duals = config.reward.needs("duals")
-    return Lengths(completion, dual if asks_duals else None, config.optimizer.token_budget)
 
 
 def rollout_metrics(task: Task, rollout: Rollout) -> dict[str, float]:

@@ -50,7 +50,8 @@ def write_page(
         rows: the rows of audit.jsonl.
     """
     audit, problems = read_audit(summary), [read_problem(row) for row in rows]
-    title = f"audit · {config.task} · reward {config.reward} · {config.model_name_or_path}"
+    reward, model = config.reward.reward, config.model.model_name_or_path
+    title = f"audit · {config.task.task} · reward {reward} · {model}"
     # The verdict is "train" or a sentence that says what to fix.
     style = "right" if audit.verdict.startswith("train") else "wrong"
     header = ["check", "measured", "needed", "", "if not"]

@@ -84,7 +84,7 @@ class AuditedProblem:
 
 def read_audit(summary: Mapping[str, Any]) -> AuditRecord:
     """Reads the content of audit.json."""
-    metrics = summary["figures"]
+    metrics = summary["metrics"]
     outcomes = metrics["outcomes"]
     total = sum(outcomes.values())
     return AuditRecord(

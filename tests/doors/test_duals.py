@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dupo.duals import main, marked
+from dupo.duals import main
 from dupo.text import find_numbers
 from dupo.text.numbers import REASONS
+from dupo.trust.number_listing import marked
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = [
