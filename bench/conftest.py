@@ -11,7 +11,9 @@ ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--results", action="store_true", help="write what bench/bench_loss_head.py finds to bench/results"
+        "--results",
+        action="store_true",
+        help="write what bench_loss_head.py measures to bench/results",
     )
 
 

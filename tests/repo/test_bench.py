@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from bench import gpu_suite, report_loss_head
-from bench.loss_head import results
+from bench.loss_head import gpu_suite, results
+from bench.loss_head import report as report_loss_head
 from bench.loss_head.groups import LIBRARIES, Step, gpu_steps
 from bench.loss_head.harness import Call, Group, Result, Row, Session
 

@@ -4,7 +4,8 @@ from statistics import fmean
 
 import pytest
 
-from bench import evidence, evidence_report
+from bench.evidence import report as evidence_report
+from bench.evidence import run as evidence
 
 RATES = ("", " / 3", " / 10")
 

@@ -1,6 +1,6 @@
 """From problems and answers to packed dual prompts: how long, how much memory, and beside whole strings.
 
-    python -m bench.duals --dataset problems.jsonl --tokenizer FOLDER_OR_FILE
+    python -m bench.text.duals --dataset problems.jsonl --tokenizer FOLDER_OR_FILE
 
 Three duals a problem and sixteen different answers to each, near the right one, so that nothing is saved by
 asking once about equal answers. Each measurement is a process of its own that starts with an empty cache.
@@ -33,7 +33,7 @@ from dupo.tasks.final_answer import normalise, write
 from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ANSWERS, DUALS = 16, 3
 BATCH = 10_000  # strings in one call of the whole-string way
 
@@ -116,7 +116,7 @@ def peak_bytes() -> int:
 
 def measure(options: argparse.Namespace, way: str, threads: int) -> dict[str, Any]:
     """One way in a process of its own."""
-    command = [sys.executable, "-m", "bench.duals", "--dataset", options.dataset]
+    command = [sys.executable, "-m", "bench.text.duals", "--dataset", options.dataset]
     command += ["--tokenizer", options.tokenizer, "--way", way, "--threads", str(threads)]
     command += ["--limit", str(options.limit)]
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
@@ -153,7 +153,7 @@ def main() -> None:
     best = {t: min(r["seconds"] for r in runs[:-1] if r["threads"] == t) for t in (1, 2)}
     content = {
         "signature": {
-            "command": " ".join(["python -m bench.duals", *sys.argv[1:]]),
+            "command": " ".join(["python -m bench.text.duals", *sys.argv[1:]]),
             "git": git_revision(ROOT / "pyproject.toml"),
             "date": date.today().isoformat(),
             "device": f"CPU, {os.cpu_count()} cores",

@@ -1,7 +1,7 @@
 """Everything that bench_loss_head.py measures on a GPU, the most important first, within a given time.
 
-    PYTHONPATH=.:kernels python -m bench.gpu_suite                   nine minutes at most
-    PYTHONPATH=.:kernels python -m bench.gpu_suite --tiny            a rehearsal at tiny shapes, on a CPU too
+    PYTHONPATH=.:kernels python -m bench.loss_head.gpu_suite            nine minutes at most
+    PYTHONPATH=.:kernels python -m bench.loss_head.gpu_suite --tiny     a rehearsal at tiny shapes, on a CPU too
 
 Needs torch and Triton, no network and no installation. Where other libraries are looked for:
 loss_head/peers.py. Results are written as they come, so that nothing is lost however it ends. A worker
@@ -22,7 +22,7 @@ import torch
 from bench.loss_head import results
 from bench.loss_head.groups import Step, gpu_steps
 from bench.loss_head.harness import Session
-from bench.report_loss_head import markdown
+from bench.loss_head.report import markdown
 
 TINY = [(128, 1024, 64), (256, 1000, 64), (128, 2048, 32), (64, 512, 32)]
 SECONDS = 0.5  # of timing a group, beyond the fewest turns
@@ -101,10 +101,17 @@ def main() -> None:
         return work(options.worker, steps(options.tiny), device, **json.loads(options.what))
     end = time.monotonic() + 60 * options.minutes
     chosen = f" --minutes {options.minutes:g}" + " --tiny" * options.tiny
-    content = results.begun(f"python -m bench.gpu_suite{chosen}", device, options.revision)
+    content = results.begun(f"python -m bench.loss_head.gpu_suite{chosen}", device, options.revision)
     path = options.out / results.file_name(content["signature"])
     results.write(path, content)
-    command = [sys.executable, "-m", "bench.gpu_suite", "--worker", str(path), *["--tiny"] * options.tiny]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.loss_head.gpu_suite",
+        "--worker",
+        str(path),
+        *["--tiny"] * options.tiny,
+    ]
     supervise(path, command, steps(options.tiny), end)
     print(f"\n{markdown(json.loads(path.read_text()))}\n\nwritten: {path}")
 

@@ -1,7 +1,7 @@
 """Tables and a picture from a result file of bench_loss_head.py or gpu_suite.py; no figure is made elsewhere.
 
-python -m bench.report_loss_head bench/results/loss_head_....json             prints markdown
-python -m bench.report_loss_head bench/results/loss_head_....json --write     and puts it between the
+python -m bench.loss_head.report bench/results/loss_head_....json             prints markdown
+python -m bench.loss_head.report bench/results/loss_head_....json --write     and puts it between the
     markers of docs/loss_head.md, the first table also of README.md, and the picture into docs/loss_head.svg
 """
 
@@ -16,7 +16,7 @@ from bench.loss_head.results import Row, size, table
 from dupo.views.escaping import safe
 from dupo.views.marks import PALETTE
 
-MARKERS = ("<!-- loss head: made by bench/report_loss_head.py -->", "<!-- end of loss head -->")
+MARKERS = ("<!-- loss head: made by bench.loss_head.report -->", "<!-- end of loss head -->")
 BOTH = "forward+backward"
 SHOWN = [  # (op, setting, pass)
     ("linear_objective", "dapo, entropy_coef=0", BOTH),

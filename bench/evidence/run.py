@@ -1,8 +1,8 @@
 """Does the dual reward teach anything, or would any reward do? Both built-in tasks, all arms, several seeds.
 
-    python bench/evidence.py          core arms, three seeds, the second task at one learning rate
-    python bench/evidence.py --full   all arms and rates, five seeds, who answers the duals, selected duals,
-                                      and what as much time with labels would have bought
+    python -m bench.evidence.run          core arms, three seeds, the second task at one learning rate
+    python -m bench.evidence.run --full   all arms and rates, five seeds, who answers the duals, selected
+                                             duals, and what as much time with labels would have bought
 
 Every seed of a task has one warm-up; all its arms start from those weights. What is there already is not run
 again, so the script can be stopped and started. Writes bench/results/evidence_<device>_<date>_<sha>.json,
@@ -23,7 +23,7 @@ from typing import Any
 
 from dupo.config.options import TASK_DEFAULTS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # run as a script, and in the processes that it starts
 
 TASKS = ("arithmetic", "conlang")
@@ -216,7 +216,7 @@ def main() -> None:
                     job.result()
             for job in [pool.submit(supervised, *pair, options.folder) for pair in pairs]:
                 job.result()
-    from bench.evidence_report import publish
+    from bench.evidence.report import publish
 
     there = [
         run for run in (*first, *rest, *last) if (options.folder / run.name / RESULT[run.program]).is_file()
@@ -224,7 +224,7 @@ def main() -> None:
     rows = [collect(run, options.folder) for run in there]
     files = [options.folder / f"{task}-supervised-{seed}.json" for task, seed in pairs]
     taught = [json.loads(file.read_text()) for file in files if file.is_file()]
-    command = "python bench/evidence.py" + " --full" * options.full
+    command = "python -m bench.evidence.run" + " --full" * options.full
     command += f" --seeds {seeds}" if options.seeds else ""
     publish(rows, taught, command)
 

@@ -1,6 +1,6 @@
 """Packing and padding up to 100,000 sequences: the extension against its plain Python twin.
 
-    pytest --benchmark-only bench/bench_packing.py
+    pytest --benchmark-only bench/text/bench_packing.py
 
 Lengths are log-normal around 400 tokens, as completions of a reasoning model are, cut to the token budget.
 """

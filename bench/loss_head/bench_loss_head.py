@@ -1,7 +1,7 @@
 """The loss head against what it could be replaced by, on the device at hand.
 
-    pytest --benchmark-only bench/bench_loss_head.py              prints tables
-    pytest --benchmark-only --results bench/bench_loss_head.py    and writes bench/results/loss_head_*.json
+    pytest --benchmark-only bench/loss_head              prints tables
+    pytest --benchmark-only --results bench/loss_head    and writes bench/results/loss_head_*.json
 
 A test times all variants of one operation at one shape in turn; pytest-benchmark's own figure is that of
 the whole test. Where other libraries are looked for: loss_head/peers.py. On a CPU these are times of the

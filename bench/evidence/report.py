@@ -11,15 +11,15 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from bench.evidence import RATES, grid, warm_ups
+from bench.evidence.run import RATES, grid, warm_ups
 from dupo.storage.signature import git_revision
 from dupo.trust.answer_choice import EQUAL_COST
 from dupo.views.chart import line_chart
 from dupo.views.marks import Series
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONTROLS = ("random", "shuffled", "format_only")
-MARKERS = ("<!-- evidence: made by bench/evidence.py -->", "<!-- end of evidence -->")
+MARKERS = ("<!-- evidence: made by bench.evidence.report -->", "<!-- end of evidence -->")
 T_975 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # by seeds
 TITLES = {
     "arithmetic": "Arithmetic (exact answers, each operand hidden in turn)",
@@ -216,7 +216,7 @@ def cost(rows: Sequence[Row]) -> str:
         return ""
     mean, timed = fmean(minutes.values()), ", ".join(map(str, minutes))
     return (
-        f"A seed of `python bench/evidence.py` takes {mean:.0f} minutes of one core (seeds timed, a run on "
+        f"A seed of `python -m bench.evidence.run` takes {mean:.0f} minutes of one core (seeds timed, a run on "
         f"each of two cores: {timed}), so its three seeds take {1.5 * mean:.0f} minutes on two."
     )
 
@@ -227,7 +227,7 @@ def document(rows: Sequence[Row], taught: Sequence[Row], command: str, name: str
     kept = sum(ok for _, ok in said)
     parts = [
         "# Evidence",
-        "<!-- made by bench/evidence.py; do not edit -->",
+        "<!-- made by bench.evidence.report; do not edit -->",
         f"Made by `{command}` on two CPU cores; every run, with its curve and signature: "
         f"[bench/results/{name}](../bench/results/{name}). Changes are points of held-out accuracy "
         "(greedy) from the start of the same seed, mean over seeds with the 95 % interval of that mean "

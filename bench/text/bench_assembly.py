@@ -1,6 +1,6 @@
 """Assembling a rollout's dual prompts: 358,704 texts of 22,000 questions, 20,000 answers and 22,000 endings.
 
-    pytest --benchmark-only bench/bench_assembly.py
+    pytest --benchmark-only bench/text/bench_assembly.py
 
 The questions are made of 20,000 words, a chunk has two tokens, and the cache is warm: what is measured is
 finding chunks and copying their ids, not a tokenizer. The Python twin gets a hundredth of the texts.

@@ -1,9 +1,9 @@
 """Dual prompts of made-up word problems, from texts and answers to a packed batch, beside whole strings.
 
-    pytest --benchmark-only bench/bench_duals.py
+    pytest --benchmark-only bench/text/bench_duals.py
 
-`python -m bench.duals` measures real problems, memory and threads. The tokenizer is the built-in one (a token
-a byte), so that this runs anywhere; with a real vocabulary whole strings take longer.
+`python -m bench.text.duals` measures real problems, memory and threads. The tokenizer is the built-in one (a
+token a byte), so that this runs anywhere; with a real vocabulary whole strings take longer.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.duals import build, make_answers
+from bench.text.duals import build, make_answers
 from dupo import text
 from dupo.config.options import Config
 from dupo.tasks.word_problems import WordProblems
