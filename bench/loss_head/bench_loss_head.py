@@ -3,9 +3,9 @@
     pytest --benchmark-only bench/loss_head              prints tables
     pytest --benchmark-only --results bench/loss_head    and writes bench/results/loss_head_*.json
 
-A test times all variants of one operation at one shape in turn; pytest-benchmark's own figure is that of
-the whole test. Where other libraries are looked for: loss_head/peers.py. On a CPU these are times of the
-torch path at small shapes; figures of the kernels need a GPU, where gpu_suite.py takes minutes.
+A test times all variants of one operation at one shape in turn; pytest-benchmark's own time is that of the
+whole test. peers.py says where other libraries are looked for. On a CPU these are times of the torch path at
+small shapes. The kernels need a GPU, where gpu_suite.py takes minutes.
 """
 
 from dataclasses import replace
@@ -14,22 +14,23 @@ from typing import Any
 import pytest
 import torch
 
-from bench.loss_head import results
-from bench.loss_head.groups import LIBRARIES, Step, cpu_steps, gpu_steps
-from bench.loss_head.harness import Row, Session
+from bench.loss_head.harness import Timer
+from bench.loss_head.measurement import Measurement
+from bench.loss_head.results import tables
+from bench.loss_head.steps import LIBRARIES, Step, cpu_steps, gpu_steps
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-GPU_STEPS = [replace(s, who=(*LIBRARIES, "compile")) for s in gpu_steps() if s.who == LIBRARIES]
+GPU_STEPS = [replace(s, peers=(*LIBRARIES, "compile")) for s in gpu_steps() if s.peers == LIBRARIES]
 STEPS = GPU_STEPS if DEVICE.type == "cuda" else cpu_steps()
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_loss_head(benchmark: Any, step: Step, loss_head_rows: list[Row]) -> None:
-    session = Session(DEVICE, seconds=1.0 if DEVICE.type == "cuda" else 0.2)
-    groups = benchmark.pedantic(lambda: list(step.rows(session)), rounds=1)
-    rows = [row for group in groups for row in group]
-    loss_head_rows += rows
+def test_loss_head(benchmark: Any, step: Step, loss_head_measurements: list[Measurement]) -> None:
+    timer = Timer(DEVICE, seconds=1.0 if DEVICE.type == "cuda" else 0.2)
+    by_comparison = benchmark.pedantic(lambda: list(step.run(timer)), rounds=1)
+    measurements = [m for measured in by_comparison for m in measured]
+    loss_head_measurements += measurements
     benchmark.group = "whole tests; the tables above are of what they measure"
-    benchmark.extra_info["rows"] = rows
-    failed = [row for row in rows if row["reason"] and row["variant"].startswith("ours")]
-    assert not failed, results.tables(failed)
+    benchmark.extra_info["rows"] = [m.to_json() for m in measurements]
+    failed = [m for m in measurements if m.reason and m.is_ours]
+    assert not failed, tables(failed)

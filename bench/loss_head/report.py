@@ -1,171 +1,170 @@
-"""Tables and a picture from a result file of bench_loss_head.py or gpu_suite.py; no figure is made elsewhere.
+"""Tables and a picture from a result file of the loss head. No number of the docs is made elsewhere.
 
-python -m bench.loss_head.report bench/results/loss_head_....json             prints markdown
-python -m bench.loss_head.report bench/results/loss_head_....json --write     and puts it between the
-    markers of docs/loss_head.md, the first table also of README.md, and the picture into docs/loss_head.svg
+    python -m bench.loss_head.report bench/results/loss_head_....json            prints markdown
+    python -m bench.loss_head.report bench/results/loss_head_....json --write    and publishes
+
+What is published: docs/loss_head.svg, and the tables between the markers of docs/loss_head.md; README.md gets
+the first table.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from bench.loss_head import results
-from bench.loss_head.results import Row, size, table
-from dupo.views.escaping import safe
-from dupo.views.marks import PALETTE
+from bench.loss_head.measurement import Measurement, Shape
+from bench.loss_head.picture import svg
+from bench.loss_head.results import Results, table
+from bench.result_files import ROOT
 
 MARKERS = ("<!-- loss head: made by bench.loss_head.report -->", "<!-- end of loss head -->")
-BOTH = "forward+backward"
-SHOWN = [  # (op, setting, pass)
-    ("linear_objective", "dapo, entropy_coef=0", BOTH),
-    ("linear_token_logprobs", "entropy", BOTH),
-    ("token_logprobs", "entropy", "forward"),
-    ("token_logprobs", "entropy", BOTH),
-    ("linear_objective", "memory", BOTH),
-    ("linear_token_logprobs", "memory", BOTH),
-    ("gemm", "one product", "forward"),
-]
 TRL = "TRL ChunkedLogProbFunction"
 FLOOR_GOAL, TRL_GOAL, COPY_GOAL = 1.12, 1.3, 0.92
 
 
-def markdown(content: dict[str, Any], shown: Sequence[tuple[str, str, str]] = SHOWN) -> str:
-    signature = content["signature"]
-    parts = [f"Device: {signature['device']}; torch {signature['torch']}, Triton {signature['triton']}."]
-    if signature.get("note"):
-        parts[0] += f" These are {signature['note']}."
-    if content["left_out"]:
-        parts[0] += f" No time was left for {len(content['left_out'])} steps."
-    parts += ["Milliseconds, median; in brackets as a multiple of the floor, which stands first."]
-    for key in shown:
-        if group := _of(content, key):
-            parts.append(f"**{key[0]}** ({key[1]}), {key[2]}\n\n{_by_shape(group)}")
-    if "note" not in signature:
-        parts.append(table(("goal", "found", ""), goals(content)))
-    peers = ", ".join(f"{name} {version}" for name, version in signature["peers"].items()) or "none"
-    parts.append(f"Other libraries: {peers}. Made by `{signature['command']}` at {signature['git']}.")
-    return "\n\n".join(parts)
+class Selection(NamedTuple):
+    """Measurements that make one table, at all shapes; the words are those of `Case`."""
+
+    op: str
+    setting: str
+    passes: str
+
+    def of(
+        self, results: Results, variant: str | None = None, shape: Shape | None = None
+    ) -> list[Measurement]:
+        """The measurements in the order of measuring, of one variant and shape or of all."""
+        return [
+            m
+            for m in results.measurements
+            if (m.case.op, m.case.setting, m.case.passes) == self
+            and variant in (None, m.variant)
+            and shape in (None, m.case.shape)
+        ]
 
 
-def goals(content: dict[str, Any]) -> list[list[str]]:
-    """What the project set out to reach, and whether it does, where it was measured."""
-    found: list[tuple[str, float, bool]] = []
-    for ours in _of(content, SHOWN[0], "ours")[:2]:
-        at, (trl,) = size(ours), _of(content, SHOWN[0], TRL, ours["shape"]) or [{}]
-        if x := ours.get("times_floor"):
-            found.append((f"linear_objective at most {FLOOR_GOAL} x three GEMMs, {at}", x, x <= FLOOR_GOAL))
-        if x := trl.get("seconds", 0) / ours.get("seconds", 1):
-            found.append((f"linear_objective at least {TRL_GOAL} x faster than TRL, {at}", x, x >= TRL_GOAL))
-        if "peak_bytes" in ours and "peak_bytes" in trl:
-            x = ours["peak_bytes"] / trl["peak_bytes"]
-            found.append((f"linear_objective peak memory at most TRL's, {at}", x, x <= 1))
-    for ours in _of(content, SHOWN[2], "ours")[:1]:
-        x = 1 / ours.get("times_floor", float("inf"))
-        goal = f"token_logprobs at least {COPY_GOAL} of a copy's rate, {size(ours)}"
-        found.append((goal, x, x >= COPY_GOAL))
-    return [[goal, f"{x:.2f}", "reached" if reached else "missed"] for goal, x, reached in found]
+BOTH = "forward+backward"
+OBJECTIVE = Selection("linear_objective", "dapo, entropy_coef=0", BOTH)
+LOGPROBS_FORWARD = Selection("token_logprobs", "entropy", "forward")
+TABLES = [
+    OBJECTIVE,
+    Selection("linear_token_logprobs", "entropy", BOTH),
+    LOGPROBS_FORWARD,
+    Selection("token_logprobs", "entropy", BOTH),
+    Selection("linear_objective", "memory", BOTH),
+    Selection("linear_token_logprobs", "memory", BOTH),
+    Selection("gemm", "one product", "forward"),
+]
+NUM_PICTURED = 4  # the first tables are drawn as well
 
 
-def svg(content: dict[str, Any]) -> str:
-    """Bars of milliseconds: a panel for each op and pass, at the first shape and type that was measured."""
-    width, left, right, line, gap = 760, 270, 90, 20, 34
-    y, parts = 40, []
-    for key in SHOWN[:4]:
-        group = _of(content, key)
-        bars = [r for r in group if "seconds" in r and _place(r) == _place(group[0])]
-        if not bars:
-            continue
-        title = f"{key[0]} ({key[1]}), {key[2]}; {size(bars[0])}, {bars[0]['dtype']}"
-        parts.append(f'<text x="16" y="{y}" font-weight="bold">{safe(title)}</text>')
-        scale = (width - left - right) / max(row["seconds"] for row in bars)
-        for row in bars:
-            y += line
-            colour = PALETTE[0] if row["variant"].startswith("ours") else PALETTE[-1]
-            colour = PALETTE[2] if _is_floor(row) else colour
-            long, ms = max(1.0, row["seconds"] * scale), f"{1e3 * row['seconds']:.3g} ms"
-            parts += [
-                f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{safe(row["variant"])}</text>',
-                f'<rect x="{left}" y="{y - 8}" width="{long:.1f}" height="14" fill="{colour}"/>',
-                f'<text x="{left + long + 6:.1f}" y="{y + 4}">{ms}</text>',
-            ]
-        y += gap
-    signature = content["signature"]
-    note = f"{signature['device']}, {signature['date']}. Green: what nothing can beat. Blue: ours."
-    parts.append(f'<text x="16" y="{y}" fill="#555">{safe(note)}</text>')
-    size_of = f'width="{width}" height="{y + 16}"'
-    style = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
-    start = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y + 16}" {size_of} {style}>'
-    return "\n".join([start, f'<rect {size_of} fill="#fff"/>', *parts, "</svg>\n"])
+class Goal(NamedTuple):
+    """What the project set out to reach, and what was measured."""
+
+    text: str
+    value: float
+    reached: bool
 
 
-def publish(content: dict[str, Any], path: Path, root: Path) -> None:
+def markdown(results: Results, selections: Sequence[Selection] = TABLES) -> str:
+    """The tables of a result file, with what produced them."""
+    made_by = results.signature
+    device = f"Device: {made_by['device']}; torch {made_by['torch']}, Triton {made_by['triton']}."
+    if made_by.get("note"):
+        device += f" These are {made_by['note']}."
+    if results.left_out:
+        device += f" No time was left for {len(results.left_out)} steps."
+    texts = [device, "Milliseconds, median; in brackets as a multiple of the floor, which stands first."]
+    for selection in selections:
+        if measurements := selection.of(results):
+            title = f"**{selection.op}** ({selection.setting}), {selection.passes}"
+            texts.append(f"{title}\n\n{table_by_shape(measurements)}")
+    # A CPU runs the torch path at small shapes, which is not what the goals are about.
+    if "note" not in made_by:
+        lines = [[g.text, f"{g.value:.2f}", "reached" if g.reached else "missed"] for g in goals(results)]
+        texts.append(table(("goal", "found", ""), lines))
+    peers = ", ".join(f"{name} {version}" for name, version in made_by["peers"].items()) or "none"
+    texts.append(f"Other libraries: {peers}. Made by `{made_by['command']}` at {made_by['git']}.")
+    return "\n\n".join(texts)
+
+
+def goals(results: Results) -> list[Goal]:
+    """The goals that were measured, at the first two shapes."""
+    goals: list[Goal] = []
+    for ours in OBJECTIVE.of(results, "ours")[:2]:
+        size = ours.case.size
+        if x := ours.times_floor:
+            text = f"linear_objective at most {FLOOR_GOAL} x three GEMMs, {size}"
+            goals.append(Goal(text, x, x <= FLOOR_GOAL))
+        for trl in OBJECTIVE.of(results, TRL, ours.case.shape):
+            if trl.seconds and ours.seconds:
+                text = f"linear_objective at least {TRL_GOAL} x faster than TRL, {size}"
+                x = trl.seconds / ours.seconds
+                goals.append(Goal(text, x, x >= TRL_GOAL))
+            if ours.peak_bytes is not None and trl.peak_bytes:
+                x = ours.peak_bytes / trl.peak_bytes
+                goals.append(Goal(f"linear_objective peak memory at most TRL's, {size}", x, x <= 1))
+    for ours in LOGPROBS_FORWARD.of(results, "ours")[:1]:
+        x = 1 / (ours.times_floor or float("inf"))
+        text = f"token_logprobs at least {COPY_GOAL} of a copy's rate, {ours.case.size}"
+        goals.append(Goal(text, x, x >= COPY_GOAL))
+    return goals
+
+
+def publish(results: Results, path: Path, root: Path) -> None:
     """Writes docs/loss_head.svg, and between the markers of docs/loss_head.md and README.md."""
-    (root / "docs" / "loss_head.svg").write_text(svg(content), encoding="utf-8")
-    for name, shown in {"docs/loss_head.md": SHOWN, "README.md": SHOWN[:1]}.items():
+    groups = [selection.of(results) for selection in TABLES[:NUM_PICTURED]]
+    (root / "docs" / "loss_head.svg").write_text(svg(groups, results.signature), encoding="utf-8")
+    for name, selections in {"docs/loss_head.md": TABLES, "README.md": TABLES[:1]}.items():
         text = (root / name).read_text(encoding="utf-8")
-        before, (_, after) = text.split(MARKERS[0])[0], text.split(MARKERS[1])
+        before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
         up = "../" * name.count("/")
         source = f"All of it: [bench/results/{path.name}]({up}bench/results/{path.name})."
-        made = "\n\n".join([MARKERS[0], markdown(content, shown), source, MARKERS[1]])
-        (root / name).write_text(before + made + after, encoding="utf-8")
+        section = "\n\n".join([MARKERS[0], markdown(results, selections), source, MARKERS[1]])
+        (root / name).write_text(before + section + after, encoding="utf-8")
 
 
-def _of(
-    content: dict[str, Any], key: tuple[str, str, str], variant: str | None = None, shape: Any = None
-) -> list[Row]:
-    """Rows of a group in the order of measurement; at any shape, unless one is given."""
-    rows = [row for row in content["rows"] if (row["op"], row["setting"], row["pass"]) == key]
-    rows = [row for row in rows if variant in (None, row["variant"])]
-    return [row for row in rows if shape in (None, row["shape"])]
-
-
-def _is_floor(row: Row) -> bool:
-    return "bare" in row["variant"] or "copy" in row["variant"]
-
-
-def _place(row: Row) -> str:
-    return f"{size(row)}, {row['dtype']}"
-
-
-def _by_shape(rows: list[Row]) -> str:
-    """A line for each variant, a column for each shape and type."""
-    places = list(dict.fromkeys(map(_place, rows)))
-    found = {(row["variant"], _place(row)): row for row in reversed(rows)}
+def table_by_shape(measurements: Sequence[Measurement]) -> str:
+    """A line for each variant, a column for each shape and dtype; below, what was not measured and why."""
+    places = list(dict.fromkeys(m.case.place for m in measurements))
+    # The first measurement of a variant at a place counts, so the last is put in first.
+    by_place = {(m.variant, m.case.place): m for m in reversed(measurements)}
     lines = []
-    for name in dict.fromkeys(row["variant"] for row in rows):
-        here = [found.get((name, place), {}) for place in places]
-        timed = next((row for row in here if "seconds" in row), None)
+    for name in dict.fromkeys(m.variant for m in measurements):
+        of_variant = [by_place.get((name, place)) for place in places]
+        timed = next((m for m in of_variant if m is not None and m.seconds is not None), None)
         if timed:
-            peak = "" if _is_floor(timed) else f"{timed['peak_bytes'] / 2**20:,.0f}"
+            peak = "" if timed.is_floor else f"{(timed.peak_bytes or 0) / 2**20:,.0f}"
             label = f"**{name}**" if name == "ours" else name
-            lines.append([label, *map(_time, here), peak, results.errors(timed)])
+            lines.append([label, *map(_time, of_variant), peak, timed.error_text])
     columns = ["", *places, "peak extra, MiB (first column)", "error against float64 (first column)"]
-    missing = {row["variant"]: row["reason"] for row in reversed(rows) if row["reason"]}
-    told = [f"- {name}: {reason}" for name, reason in missing.items() if not any(name in x[0] for x in lines)]
     if not any(line[-1] for line in lines):
         columns, lines = columns[:-1], [line[:-1] for line in lines]
-    return "\n".join([table(columns, lines), *(["", "Not measured:", "", *told] if told else [])])
+    reasons = {m.variant: m.reason for m in reversed(measurements) if m.reason}
+    listed = [
+        f"- {name}: {reason}" for name, reason in reasons.items() if not any(name in x[0] for x in lines)
+    ]
+    return "\n".join([table(columns, lines), *(["", "Not measured:", "", *listed] if listed else [])])
 
 
-def _time(row: Row) -> str:
-    if "seconds" not in row:
-        return "out of memory" if "OutOfMemory" in (row.get("reason") or "") else "-"
-    return f"{1e3 * row['seconds']:.2f} ({row.get('times_floor', float('nan')):.2f})"
+def _time(m: Measurement | None) -> str:
+    if m is None or m.seconds is None:
+        return "out of memory" if m is not None and "OutOfMemory" in (m.reason or "") else "-"
+    times_floor = float("nan") if m.times_floor is None else m.times_floor
+    return f"{1e3 * m.seconds:.2f} ({times_floor:.2f})"
 
 
 def main() -> None:
+    """Prints the tables; `--write` publishes them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path)
-    parser.add_argument("--write", action="store_true", help="publish it")
+    parser.add_argument("--write", action="store_true", help="write docs/loss_head.* and README.md")
     options = parser.parse_args()
-    content = json.loads(options.file.read_text(encoding="utf-8"))
-    print(markdown(content))
+    results = Results.read(options.file)
+    print(markdown(results))
     if options.write:
-        publish(content, options.file, results.ROOT)
+        publish(results, options.file, ROOT)
 
 
 if __name__ == "__main__":
