@@ -26,6 +26,7 @@ STEPS = GPU_STEPS if DEVICE.type == "cuda" else cpu_steps()
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_loss_head(benchmark: Any, step: Step, loss_head_measurements: list[Measurement]) -> None:
+    """One step; fails where a variant of dupo_kernels does not run."""
     timer = Timer(DEVICE, seconds=1.0 if DEVICE.type == "cuda" else 0.2)
     by_comparison = benchmark.pedantic(lambda: list(step.run(timer)), rounds=1)
     measurements = [m for measured in by_comparison for m in measured]
