@@ -1,12 +1,12 @@
-"""Does the dual reward teach anything, or would any reward do? Both built-in tasks, all arms, several seeds.
+"""Does the dual reward teach anything, or would any reward do? Both built-in tasks, many rewards and seeds.
 
-    python -m bench.evidence.run          core arms, three seeds, the second task at one learning rate
-    python -m bench.evidence.run --full   all arms and rates, five seeds, who answers the duals, selected
-                                             duals, and what as much time with labels would have bought
+    python -m bench.evidence.run           core rewards, three seeds, the second task at one learning rate
+    python -m bench.evidence.run --full    all rewards and rates, five seeds, who answers the duals, selected
+                                           duals, and what as much time with labels would have bought
 
-Every seed of a task has one warm-up; all its arms start from those weights. What is there already is not run
-again, so the script can be stopped and started. Writes bench/results/evidence_<device>_<date>_<sha>.json,
-docs/evidence.md with its pictures, and the table between the markers of README.md (`evidence_report`).
+Every seed of a task is taught once. All its runs start from the taught model. A run whose result exists is
+not repeated, so the program can be stopped and started. Writes bench/results/evidence_cpu_<date>_<sha>.json,
+docs/evidence.md with its pictures, and the table between the markers of README.md (`bench.evidence.report`).
 """
 
 import argparse
@@ -14,219 +14,211 @@ import contextlib
 import json
 import multiprocessing
 import os
-import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dupo.config.options import TASK_DEFAULTS
+import torch
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # run as a script, and in the processes that it starts
+from bench.evidence.grid import (
+    TASKS,
+    Run,
+    grid,
+    options_of,
+    runs_on_selected_duals,
+    teaching_run,
+    teaching_runs,
+)
+from bench.evidence.records import Evidence
+from bench.evidence.report import publish
+from bench.result_files import ROOT, result_path, signature, write
+from dupo.audit import audit
+from dupo.config.layers import assemble
+from dupo.methods.dupo import DuPO
+from dupo.methods.teaching import EMA_DECAY, Teaching
+from dupo.models.weights import update_average
+from dupo.rerank import rerank
+from dupo.select import select
+from dupo.storage.files import read_rows
+from dupo.storage.names import METRICS, SUMMARY, TIMINGS
+from dupo.train import train
 
-TASKS = ("arithmetic", "conlang")
-RATE = TASK_DEFAULTS["arithmetic"]["learning_rate"]
-RATES = {"": RATE, " / 3": RATE / 3, " / 10": RATE / 10}
-CORE_ARMS = ("dual", "gold", "majority", "random", "shuffled", "format_only")
-MORE_ARMS = ("soft_vote", "self_certainty", "entropy")
-EVAL_STEPS = "15"
+PROGRAMS = {"train": train, "rerank": rerank, "select": select, "audit": audit}
+STEPS_PER_EVALUATION = 25  # of continued teaching
+
+# Metrics of the last optimizer step that a result file keeps.
+LAST_METRICS = (
+    "reward",
+    "completions/none_rate",
+    "completions/refused/copy",
+    "dual/reconstruct_rate",
+    "eval/copies",
+)
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of a program: what it is compared as, and the options that make it what it is.
+class Schedule:
+    """What one call of the program runs.
 
     Attributes:
-        arm: the row of the table; a reward, perhaps with a variation: "dual, policy".
-        rate: key of `RATES`.
-        options: of the program, beside those that every run of it gets.
+        stages: runs that need the results of the stages before.
+        continued: (task, seed) of which the teaching is continued.
+        folder: holds the folders of all runs.
     """
 
-    task: str
-    arm: str
-    seed: int
-    rate: str = ""
-    options: tuple[str, ...] = ()
-    program: str = "train"
+    stages: list[list[Run]]
+    continued: list[tuple[str, int]]
+    folder: Path
 
-    @property
-    def name(self) -> str:
-        words = (self.task, self.program, self.arm, self.rate.replace(" / ", "div"), str(self.seed))
-        return "-".join(word.replace(", ", "_").replace(" ", "_") for word in words if word)
-
-
-def warm_ups(seeds: int) -> list[Run]:
-    """The dual arm at the default rate: its runs come first, because they make the warm-ups of all others."""
-    return [Run(task, "dual", seed) for seed in range(seeds) for task in TASKS]
+    @classmethod
+    def of(cls, full: bool, seeds: int, folder: Path) -> "Schedule":
+        """All runs of a grid."""
+        stages = [teaching_runs(seeds), grid(full, seeds), runs_on_selected_duals(full, seeds)]
+        continued = [(task, seed) for seed in range(seeds if full else 0) for task in TASKS]
+        return cls(stages, continued, folder)
 
 
-def grid(full: bool, seeds: int) -> list[Run]:
-    """Everything that needs only the warm-ups, seed by seed, so that a run cut short has whole seeds."""
-    runs = []
-    for seed in range(seeds):
-        for task in TASKS:
-            rates = RATES if full or task == "arithmetic" else ("",)
-            pairs = [(arm, rate) for arm in (CORE_ARMS + MORE_ARMS * full) for rate in rates]
-            runs += [Run(task, arm, seed, rate) for arm, rate in pairs if (arm, rate) != ("dual", "")]
-            runs.append(Run(task, "", seed, "", ("--vote_samples", "32", "--num_problems", "1000"), "rerank"))
-            runs.append(Run(task, "", seed, "", ("--num_problems", "500"), "audit"))
-        runs.append(Run("conlang", "dual, gates off", seed, "", ("--gates", "off")))
-        if full:
-            who = [(task, model) for task in TASKS for model in ("policy", "ema")]
-            runs += [Run(task, f"dual, {model}", seed, "", ("--dual_model", model)) for task, model in who]
-            select = ("--pool_sizes", "8", "--num_problems", "20000")
-            runs.append(Run("arithmetic", "", seed, "", select, "select"))
-    return runs
+def result_file(run: Run, folder: Path) -> Path:
+    """The last file that a run writes."""
+    return folder / run.name / ("audit.json" if run.program == "audit" else SUMMARY)
 
 
-def after(full: bool, seeds: int) -> list[Run]:
-    """What needs the results of the grid: training on selected duals."""
-    return [Run("arithmetic", "dual, selected", seed) for seed in range(seeds * full)]
+def continued_file(task: str, seed: int, folder: Path) -> Path:
+    """The result of continued teaching."""
+    return folder / f"{task}-teaching_continued-{seed}.json"
 
 
-def options_of(run: Run, folder: Path) -> list[str]:
-    """The command line of a run, without the program."""
-    command = ["--task", run.task, "--seed", str(run.seed), "--num_threads", "1", *run.options]
-    if run.program == "train":
-        command += ["--overwrite_output_dir", "--learning_rate", repr(RATES[run.rate])]
-        command += ["--eval_steps", EVAL_STEPS, "--save_steps", "1000", "--reward", run.arm.split(",")[0]]
-    if run not in warm_ups(run.seed + 1):
-        start = folder / Run(run.task, "dual", run.seed).name / "checkpoint-0"
-        command += ["--model_name_or_path", str(start)]
-    if run.arm == "dual, selected":
-        selection = folder / Run("arithmetic", "", run.seed, program="select").name
-        command += ["--selected_duals", str(selection)]
-    return command
-
-
-def do(run: Run, folder: Path) -> None:
-    """One run, unless its result is there. What it prints goes to a file beside its folder."""
-    out = folder / run.name
-    if (out / RESULT[run.program]).is_file():
+def perform(run: Run, folder: Path) -> None:
+    """Runs a program unless its result exists. What the program prints goes to a file beside its folder."""
+    if result_file(run, folder).is_file():
         return
     started = time.monotonic()
-    with (folder / f"{run.name}.txt").open("w") as log, contextlib.redirect_stdout(log):
-        program = __import__(f"dupo.{run.program}", fromlist=["main"])
-        code = program.main([*options_of(run, folder), "--output_dir", str(out)])
-    if code:
-        raise SystemExit(f"{run.name} failed with exit code {code}: see {folder / run.name}.txt")
-    took = time.monotonic() - started
-    (folder / f"{run.name}.seconds").write_text(f"{took:.1f}")
-    print(f"{run.name:44} {took:5.0f} s", flush=True)
+    log = folder / f"{run.name}.txt"
+    with log.open("w") as file, contextlib.redirect_stdout(file):
+        finished = PROGRAMS[run.program](assemble(options_of(run, folder), run.program))
+    if not finished:
+        raise SystemExit(f"{run.name} was stopped: see {log}")
+    seconds = time.monotonic() - started
+    (folder / f"{run.name}.seconds").write_text(f"{seconds:.1f}")
+    print(f"{run.name:44} {seconds:5.0f} s", flush=True)
 
 
-RESULT = {"train": "summary.json", "rerank": "summary.json", "select": "summary.json", "audit": "audit.json"}
-
-
-def supervised(task: str, seed: int, folder: Path) -> None:
-    """The warm-up continued for as many seconds as the dual arm took: what labels would have bought."""
-    import torch
-
-    from dupo.config.command_line import parse
-    from dupo.engines.builtin import Sampler
-    from dupo.evaluation.held_out import accuracy
-    from dupo.methods.sft import WarmUp
-    from dupo.models import load as policy
-    from dupo.tasks import make_task
-    from dupo.text.tokenizer import load_tokenizer
-
-    out, dual = folder / f"{task}-supervised-{seed}.json", folder / Run(task, "dual", seed).name
-    if out.is_file():
+def continue_teaching(task: str, seed: int, folder: Path) -> None:
+    """Goes on teaching for as many seconds as DuPO trained: what labels would have bought."""
+    file = continued_file(task, seed, folder)
+    if file.is_file():
         return
     torch.set_num_threads(1)
-    config = parse(["--task", task, "--seed", str(seed)])
-    tokenizer, made = load_tokenizer(config), make_task(config)
-    model = policy.load_model(config, policy.model_config(config, tokenizer), torch.device("cpu"))
-    warm = WarmUp(model, tokenizer, config, made)
-    warm.run(lambda *_: None, lambda: False)
-    timings = [json.loads(line)["seconds"] for line in (dual / "timings.jsonl").read_text().splitlines()]
-    budget = timings[-1] - timings[0]
-    sampler = Sampler(warm.average, tokenizer, config)
-    curve, spent, labels = [[0.0, accuracy(sampler, made)["accuracy"]]], 0.0, warm.labels
+    method = DuPO(assemble({"task": task, "seed": seed}))
+    method.load()
+    teaching = method.stage
+    assert isinstance(teaching, Teaching)
+    while not teaching.finished():
+        teaching.step()
+
+    def accuracy() -> float:
+        teaching.finish()  # the evaluation is that of the moving average
+        return method.evaluate()["accuracy"]
+
+    timings = read_rows(folder / teaching_run(task, seed).name / TIMINGS)
+    budget = timings[-1]["seconds"] - timings[0]["seconds"]
+    labels_before, spent = teaching.labels, 0.0
+    curve = [(0.0, accuracy())]
     while spent < budget:
         started = time.monotonic()
-        for _ in range(25):
-            warm.step()
+        for _ in range(STEPS_PER_EVALUATION):
+            teach(teaching)
         spent += time.monotonic() - started
-        curve.append([spent, accuracy(sampler, made)["accuracy"]])
-    result = {"task": task, "seed": seed, "budget": budget, "curve": curve, "labels": warm.labels - labels}
-    out.write_text(json.dumps(result))
-    print(f"{out.stem:44}", flush=True)
+        curve.append((spent, accuracy()))
+    result = {"task": task, "seed": seed, "budget": budget, "curve": curve}
+    file.write_text(json.dumps(result | {"labels": teaching.labels - labels_before}))
+    print(f"{file.stem:44}", flush=True)
+
+
+def teach(teaching: Teaching) -> None:
+    """One step of teaching without the checks that end teaching: checks would take a third of the time."""
+    teaching.sft.update(teaching.sft.next_batch(teaching.steps), teaching.steps)
+    update_average(teaching.average, teaching.sft.model, EMA_DECAY)
+    teaching.steps += 1
+
+
+def perform_all(schedule: Schedule, workers: int) -> None:
+    """Performs the stages one after the other, the runs of a stage in `workers` processes."""
+    # Spawned processes that stay, so that torch and transformers are imported once in each.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        for stage in schedule.stages:
+            for job in [pool.submit(perform, run, schedule.folder) for run in stage]:
+                job.result()
+        for job in [pool.submit(continue_teaching, *pair, schedule.folder) for pair in schedule.continued]:
+            job.result()
 
 
 def collect(run: Run, folder: Path) -> dict[str, Any]:
-    """What the report needs of one run."""
-    file = folder / run.name / RESULT[run.program]
-    summary = json.loads(file.read_text().replace(f"{folder}/", ""))  # no path of this machine
-    took = folder / f"{run.name}.seconds"
-    seconds = float(took.read_text()) if took.is_file() else None
-    row = asdict(run) | {"name": run.name, "took": seconds}
+    """What a result file holds of one run; `bench.evidence.records` reads it."""
+    # A model is named by its folder: the result file holds no path of this machine.
+    summary = json.loads(result_file(run, folder).read_text().replace(f"{folder}/", ""))
+    seconds = folder / f"{run.name}.seconds"
+    row = {
+        "task": run.task,
+        "reward": run.label,
+        "seed": run.seed,
+        "rate": run.rate,
+        "options": dict(run.options),
+        "program": run.program,
+        "name": run.name,
+        "seconds": float(seconds.read_text()) if seconds.is_file() else None,
+    }
     if run.program != "train":
         return row | {"summary": summary}
-    curve = [(step, found["accuracy"]) for step, found in summary["evals"]]
-    last = json.loads((folder / run.name / "metrics.jsonl").read_text().splitlines()[-1])
-    kept = (
-        "reward",
-        "completions/none_rate",
-        "completions/refused/copy",
-        "dual/reconstruct_rate",
-        "eval/copies",
-    )
+    last = read_rows(folder / run.name / METRICS)[-1]
     return row | {
-        "before": curve[0][1],
-        "change": curve[-1][1] - curve[0][1],
-        "peak": max(value for _, value in curve) - curve[0][1],
         "reward_auc": summary["reward_auc"],
-        "curve": curve,
         "evals": summary["evals"],
-        "last": {key: last[key] for key in kept if key in last},
+        "last": {name: last[name] for name in LAST_METRICS if name in last},
+        "teaching_steps": summary.get("teaching_steps"),
+        "teaching_labels": summary.get("teaching_labels"),
         "signature": summary["signature"],
     }
 
 
-def main() -> None:
+def collect_all(schedule: Schedule, command: str) -> dict[str, Any]:
+    """The content of a result file: every run whose result exists."""
+    runs = [run for stage in schedule.stages for run in stage if result_file(run, schedule.folder).is_file()]
+    files = [continued_file(*pair, schedule.folder) for pair in schedule.continued]
+    return {
+        "signature": signature(command, "torch", "triton", "transformers"),
+        "runs": [collect(run, schedule.folder) for run in runs],
+        "teaching_continued": [json.loads(file.read_text()) for file in files if file.is_file()],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs everything and writes the result file and the pages."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--full", action="store_true", help="all arms; five seeds unless --seeds says otherwise"
-    )
+    parser.add_argument("--full", action="store_true", help="everything; five seeds unless --seeds says more")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "evidence")
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="runs at once, one thread each"
-    )
-    parser.add_argument(
-        "--report_only", action="store_true", help="write the report of the runs that are there"
-    )
-    options = parser.parse_args()
-    seeds = options.seeds or (5 if options.full else 3)
+    cores = os.cpu_count() or 1
+    parser.add_argument("--workers", type=int, default=cores, help="runs at once, one thread each")
+    parser.add_argument("--report_only", action="store_true", help="write the report of the runs that exist")
+    options = parser.parse_args(argv)
     options.folder.mkdir(parents=True, exist_ok=True)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    first, rest, last = warm_ups(seeds), grid(options.full, seeds), after(options.full, seeds)
-    pairs = [(task, seed) for seed in range(seeds * options.full) for task in TASKS]
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
+    schedule = Schedule.of(options.full, options.seeds or (5 if options.full else 3), options.folder)
     if not options.report_only:
-        # Processes that stay, so that torch and transformers are imported once in each.
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
-            for stage in (first, rest, last):
-                for job in [pool.submit(do, run, options.folder) for run in stage]:
-                    job.result()
-            for job in [pool.submit(supervised, *pair, options.folder) for pair in pairs]:
-                job.result()
-    from bench.evidence.report import publish
-
-    there = [
-        run for run in (*first, *rest, *last) if (options.folder / run.name / RESULT[run.program]).is_file()
-    ]
-    rows = [collect(run, options.folder) for run in there]
-    files = [options.folder / f"{task}-supervised-{seed}.json" for task, seed in pairs]
-    taught = [json.loads(file.read_text()) for file in files if file.is_file()]
+        perform_all(schedule, options.workers)
     command = "python -m bench.evidence.run" + " --full" * options.full
-    command += f" --seeds {seeds}" if options.seeds else ""
-    publish(rows, taught, command)
+    command += f" --seeds {options.seeds}" if options.seeds else ""
+    content = collect_all(schedule, command)
+    path = result_path("evidence", content["signature"])
+    write(path, content)
+    publish(Evidence.from_json(content), path.name)
 
 
 if __name__ == "__main__":
