@@ -20,6 +20,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselects the benchmarks unless they are asked for."""
     if config.getoption("benchmark_only"):
         return
+    # A benchmark takes seconds and asserts little.
     benchmarks = [item for item in items if HERE in item.path.parents]
     if benchmarks:
         config.hook.pytest_deselected(items=benchmarks)
@@ -44,6 +45,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from bench.result_files import result_path
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # The command as it was typed: rule 11 of CONTRIBUTING wants it beside the numbers.
     results = Results.begin(" ".join(["pytest", *config.invocation_params.args]), device)
     results.measurements = measurements
     terminalreporter.write_line(tables(measurements))

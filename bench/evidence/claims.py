@@ -30,6 +30,7 @@ def paired_changes(evidence: Evidence, task: str, label: str, rate: str) -> Pair
     changes = {r.run.seed: r.change for r in evidence.training(task, label, rate)}
     best = best_rate(evidence, task, "gold")
     gold = {r.run.seed: r.change for r in evidence.training(task, "gold", best)}
+    # A grid cut short may lack a seed of either.
     seeds = sorted(changes.keys() & gold.keys())
     return PairedChanges(fmean(changes[seed] for seed in seeds), fmean(gold[seed] for seed in seeds))
 

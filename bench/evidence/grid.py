@@ -6,6 +6,7 @@ from typing import Any
 
 from dupo.config.catalogue import TASKS as CATALOGUE
 
+# The built-in tasks: the evidence needs no download and no GPU.
 TASKS = ("arithmetic", "conlang")
 CORE_REWARDS = ("dual", "gold", "majority", "random", "shuffled", "format_only")
 MORE_REWARDS = ("soft_vote", "self_certainty", "entropy")
@@ -14,6 +15,7 @@ CONTROLS = ("random", "shuffled", "format_only")  # rewards without information
 # The default learning rate, a third and a tenth of it, under the names that file names and result files use.
 DEFAULT_RATE: float = CATALOGUE["arithmetic"].defaults["dupo"]["learning_rate"]
 RATES = {"": DEFAULT_RATE, " / 3": DEFAULT_RATE / 3, " / 10": DEFAULT_RATE / 10}
+# A tenth of the default run, so that every curve has eleven points.
 EVAL_STEPS = 15
 
 
@@ -46,6 +48,7 @@ class Run:
     @property
     def name(self) -> str:
         """The run in file names, which no other run has."""
+        # Run folders are found by this name again, so the name holds all that tells runs apart.
         words = (self.task, self.program, self.label, self.rate.replace(" / ", "div"), str(self.seed))
         return "-".join(word.replace(", ", "_").replace(" ", "_") for word in words if word)
 
@@ -76,9 +79,11 @@ def grid(full: bool, seeds: int) -> list[Run]:
     for seed in range(seeds):
         for task in TASKS:
             runs += _rewards_at_rates(task, seed, full)
+            # 32 votes cost at least what a dual rerank of 8 costs, so votes of equal cost are among them.
             vote = (("vote_samples", 32), ("num_problems", 1000))
             runs.append(Run(task, "", seed, options=vote, program="rerank"))
             runs.append(Run(task, "", seed, options=(("num_problems", 500),), program="audit"))
+        # Copies of the source are rewarded without gates: the exploit that the gates prevent.
         runs.append(Run("conlang", "dual", seed, variation="gates off", options=(("gates", "off"),)))
         if full:
             runs += [
@@ -109,14 +114,18 @@ def options_of(run: Run, folder: Path) -> dict[str, Any]:
     Args:
         folder: holds the folders of all runs.
     """
+    # One thread each: runs go side by side, and the model is too small for a second thread.
     options: dict[str, Any] = {"task": run.task, "seed": run.seed, "num_threads": 1}
     options["output_dir"] = str(folder / run.name)
     if run.program == "train":
         options |= {"reward": run.reward, "learning_rate": RATES[run.rate], "overwrite_output_dir": True}
+        # No checkpoint between the first and the last: a run that is killed starts anew.
         options |= {"eval_steps": EVAL_STEPS, "save_steps": 1000}
     teacher = teaching_run(run.task, run.seed)
+    # By name, as a teacher may have options of its own.
     if run.name != teacher.name:
         options["model_name_or_path"] = str(folder / teacher.name / "checkpoint-0")
     if run.variation == "selected":
         options["selected_duals"] = str(folder / selecting_run(run.seed).name)
+    # The options of the run win.
     return options | dict(run.options)

@@ -169,6 +169,7 @@ class Evidence:
         content = _renamed(content)
         # Old files hold command and revision beside the results, new files in the signature.
         made_by = content.get("signature", content)
+        # Rows are of four kinds; the program of a row tells which.
         results = [result_from_json(row) for row in content["runs"]]
         continued = [
             TeachingContinued(row["task"], row["seed"], _pairs(row["curve"]), row["labels"])
@@ -180,6 +181,7 @@ class Evidence:
 def result_from_json(row: Mapping[str, Any]) -> Result:
     """The record of one run."""
     row = _renamed(row)
+    # A result file holds the label: "dual, policy" is the reward dual with the variation policy.
     reward, _, variation = row["reward"].partition(", ")
     run = Run(row["task"], reward, row["seed"], row["rate"], variation, program=row["program"])
     seconds, summary = row["seconds"], _renamed(row.get("summary", {}))
@@ -190,6 +192,7 @@ def result_from_json(row: Mapping[str, Any]) -> Result:
     if run.program == "audit":
         return AuditResult(run, seconds, summary["metrics"], summary["verdict"])
     if run.program == "select":
+        # The first pass sees every dual.
         return SelectResult(run, seconds, summary["passes"][0]["duals"], summary["kept_duals"])
     return TrainingResult(run, seconds, _pairs(row["evals"]), row["reward_auc"], row["last"])
 

@@ -33,6 +33,7 @@ def picture(evidence: Evidence, task: str) -> str:
             continue
         rate = tables.best_rate(evidence, task, label)
         curves = [r.curve for r in evidence.training(task, label, rate)]
+        # Curves of one label have equal steps; zip raises where a run was cut short.
         by_step = list(zip(*([accuracy for _, accuracy in curve] for curve in curves), strict=True))
         band = ([min(v) for v in by_step], [max(v) for v in by_step]) if label == "dual" else None
         name = label if rate == "" else f"{label}, lr {RATES[rate]:.0e}"
@@ -48,6 +49,7 @@ def cost(evidence: Evidence) -> str:
     seconds = {r.run.name: r.seconds for r in evidence.results if r.seconds is not None}
     num_seeds = 1 + max(r.run.seed for r in evidence.results)
     short = [*teaching_runs(num_seeds), *grid(False, num_seeds)]
+    # A seed counts only if every run of the short grid was timed: a part would look too cheap.
     minutes = dict[int, float]()
     for seed in range(num_seeds):
         names = [run.name for run in short if run.seed == seed]
@@ -55,6 +57,7 @@ def cost(evidence: Evidence) -> str:
             minutes[seed] = sum(seconds[name] for name in names) / 60
     if not minutes:
         return ""
+    # Three seeds on two cores take 1.5 times as long as one seed on one core.
     mean, timed = fmean(minutes.values()), ", ".join(map(str, minutes))
     return (
         f"A seed of `python -m bench.evidence.run` takes {mean:.0f} minutes of one core (seeds timed, a run "
@@ -120,6 +123,7 @@ def publish(evidence: Evidence, file_name: str, root: Path = ROOT) -> None:
     (root / "docs" / "evidence.md").write_text(document(evidence, file_name), encoding="utf-8")
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
+    # Everything outside of the markers is written by hand and stays.
     before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
     source = (
         f"Made by `{evidence.command}` at {evidence.git}; all rewards, rates, seeds and intervals: "

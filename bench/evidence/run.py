@@ -96,9 +96,11 @@ def perform(run: Run, folder: Path) -> None:
     if result_file(run, folder).is_file():
         return
     started = time.monotonic()
+    # Runs of several processes would mix their lines on one terminal.
     log = folder / f"{run.name}.txt"
     with log.open("w") as file, contextlib.redirect_stdout(file):
         finished = PROGRAMS[run.program](assemble(options_of(run, folder), run.program))
+    # A training run that Ctrl-C stopped returns nothing.
     if not finished:
         raise SystemExit(f"{run.name} was stopped: see {log}")
     seconds = time.monotonic() - started
@@ -111,11 +113,13 @@ def continue_teaching(task: str, seed: int, folder: Path) -> None:
     file = continued_file(task, seed, folder)
     if file.is_file():
         return
+    # As in the training run whose time is the budget.
     torch.set_num_threads(1)
     method = DuPO(assemble({"task": task, "seed": seed}))
     method.load()
     teaching = method.stage
     assert isinstance(teaching, Teaching)
+    # First the teaching that every run of this seed starts from.
     while not teaching.finished():
         teaching.step()
 
@@ -123,12 +127,14 @@ def continue_teaching(task: str, seed: int, folder: Path) -> None:
         teaching.finish()  # the evaluation is that of the moving average
         return method.evaluate()["accuracy"]
 
+    # The first row is that of the first step: loading and teaching do not count.
     timings = read_rows(folder / teaching_run(task, seed).name / TIMINGS)
     budget = timings[-1]["seconds"] - timings[0]["seconds"]
     labels_before, spent = teaching.labels, 0.0
     curve = [(0.0, accuracy())]
     while spent < budget:
         started = time.monotonic()
+        # Evaluations are not timed: they measure and teach nothing.
         for _ in range(STEPS_PER_EVALUATION):
             teach(teaching)
         spent += time.monotonic() - started
@@ -153,6 +159,7 @@ def perform_all(schedule: Schedule, workers: int) -> None:
         for stage in schedule.stages:
             for job in [pool.submit(perform, run, schedule.folder) for run in stage]:
                 job.result()
+        # Last, because it needs the timings of the teaching runs and nothing needs its results.
         for job in [pool.submit(continue_teaching, *pair, schedule.folder) for pair in schedule.continued]:
             job.result()
 
@@ -174,6 +181,7 @@ def collect(run: Run, folder: Path) -> dict[str, Any]:
     }
     if run.program != "train":
         return row | {"summary": summary}
+    # Metrics of all steps would make the result file many times as long.
     last = read_rows(folder / run.name / METRICS)[-1]
     return row | {
         "reward_auc": summary["reward_auc"],
@@ -187,6 +195,7 @@ def collect(run: Run, folder: Path) -> dict[str, Any]:
 
 def collect_all(schedule: Schedule, command: str) -> dict[str, Any]:
     """The content of a result file: every run whose result exists."""
+    # A grid that was cut short is reported as far as it goes.
     runs = [run for stage in schedule.stages for run in stage if result_file(run, schedule.folder).is_file()]
     files = [continued_file(*pair, schedule.folder) for pair in schedule.continued]
     return {

@@ -17,9 +17,11 @@ T_975 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31
 
 def mean_interval(values: Sequence[float]) -> str:
     """`+36.3 [+30.1, +42.5]`, in points; a single value has no interval."""
+    # A difference of 0.01 in accuracy is a point.
     points = [100 * value for value in values]
     if len(points) < 2:
         return f"{fmean(points):+.1f}"
+    # Few seeds: the normal quantile 1.96 would make the interval too narrow.
     half = T_975[len(points)] * stdev(points) / len(points) ** 0.5
     return f"{fmean(points):+.1f} [{fmean(points) - half:+.1f}, {fmean(points) + half:+.1f}]"
 
@@ -71,12 +73,14 @@ def labels_read(label: str) -> str:
 
 def variations(evidence: Evidence, task: str) -> str:
     """Variations of the dual reward less the dual reward of the same seed, at the default rate."""
+    # Paired by seed: seeds differ more among themselves than the variations do.
     dual = {r.run.seed: r.change for r in evidence.training(task, "dual", "")}
     lines = []
     for label in evidence.labels(task):
         results = evidence.training(task, label, "")
         differences = [r.change - dual[r.run.seed] for r in results if r.run.seed in dual]
         variation = label.removeprefix("dual, ")
+        # Only a label with a variation is longer than its variation.
         if variation != label and differences:
             lines.append([variation, str(len(differences)), mean_interval(differences)])
     return table(("variation", "seeds", "final change, less that of `dual`"), lines)
@@ -93,6 +97,7 @@ def answers_without_training(evidence: Evidence, task: str) -> str:
         scores = [f"{100 * m.score:.1f} [{100 * m.low:.1f}, {100 * m.high:.1f}]" for m in methods]
         tokens = f"{fmean(m.tokens_per_problem for m in methods):,.1f}"
         lines.append([methods[0].method, tokens, *scores])
+    # Greedy and the mean of samples are cheaper, so a difference to them says little.
     for name in results[0].dual_minus:
         if name.startswith("majority"):
             differences = [r.dual_minus[name] for r in results]
@@ -136,6 +141,7 @@ def short_table(evidence: Evidence) -> str:
     for label in evidence.labels("arithmetic"):
         cells = []
         for task in TASKS:
+            # Selected duals exist for arithmetic alone.
             if not evidence.training(task, label):
                 cells.append("")
                 continue

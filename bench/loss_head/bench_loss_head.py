@@ -20,6 +20,7 @@ from bench.loss_head.results import tables
 from bench.loss_head.steps import LIBRARIES, Step, cpu_steps, gpu_steps
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# Within pytest there is time for torch.compile in every step.
 GPU_STEPS = [replace(s, peers=(*LIBRARIES, "compile")) for s in gpu_steps() if s.peers == LIBRARIES]
 STEPS = GPU_STEPS if DEVICE.type == "cuda" else cpu_steps()
 
@@ -28,6 +29,7 @@ STEPS = GPU_STEPS if DEVICE.type == "cuda" else cpu_steps()
 def test_loss_head(benchmark: Any, step: Step, loss_head_measurements: list[Measurement]) -> None:
     """One step; fails where a variant of dupo_kernels does not run."""
     timer = Timer(DEVICE, seconds=1.0 if DEVICE.type == "cuda" else 0.2)
+    # One round: the timer repeats each variant itself.
     by_comparison = benchmark.pedantic(lambda: list(step.run(timer)), rounds=1)
     measurements = [m for measured in by_comparison for m in measured]
     loss_head_measurements += measurements

@@ -33,12 +33,14 @@ def token_logprobs(
     N, V = logits_NV.shape
     setting, floor = "entropy" if entropy else "logp", "copy of the same bytes"
     case = case_of("token_logprobs", setting, backward, (N, V, 0), logits_NV.dtype)
+    # One read of the logits; backward one more read and one write of the gradient.
     moved = logits_NV.numel() * logits_NV.element_size() * (3 if backward else 1)
     comparison = Comparison(case, moved, "GB/s", floor, errors)
     call = partial(variants.call, inputs=inputs, backward=backward)
     comparison.add(floor, variants.without_result, variants.bare_copy, inputs, backward)
     comparison.add("ours", call, variants.our_logits, inputs, entropy=entropy)
     if backward:
+        # In place the gradient overwrites the logits, so each run needs fresh ones.
         in_place = {"entropy": entropy, "inplace_backward": True}
         call_on_copies = partial(call, overwrites=True)
         comparison.add("ours, in place", call_on_copies, variants.our_logits, inputs, **in_place)
@@ -62,8 +64,10 @@ def linear(
     dtype = head.leaves[0].dtype
     comparison.add("ours", call, ours)
     if dtype != torch.float32:
+        # Half the bytes of logits, at the precision that docs/loss_head.md states.
         comparison.add("ours, half logits", call, ours, logits_dtype=dtype)
     if objective is None:
+        # Recomputes all logits in the backward pass: four GEMMs, the least memory.
         comparison.add("ours, save_budget=0", call, ours, save_budget=0)
 
     def scored(make: Build) -> Build:
@@ -151,11 +155,13 @@ def _linear(
         call = partial(variants.loss_call, head=head, backward=backward)
         ours = partial(variants.our_loss, head, objective)
     floor = "three bare GEMMs" if backward else "one bare GEMM"
+    # A multiplication and an addition count as two operations.
     flop = 2 * N * V * H * (3 if backward else 1)
     case = case_of(op, setting, backward, head.shape, dtype)
     comparison = Comparison(case, flop, "TFLOP/s", floor, errors)
     bare = partial(variants.bare_gemms, head, backward)
     comparison.add(floor, variants.without_result, bare)
+    # A CPU has no product of bf16 into float32.
     if dtype != torch.float32 and head.targets.is_cuda:
         name = f"{floor}, float32 logits"
         comparison.add(name, variants.without_result, bare, out_dtype=torch.float32)

@@ -82,18 +82,22 @@ def work(
     # Measurements of the step that the last worker did not finish are made again.
     results.measurements = [m for m in results.measurements if m.step is not None and m.step < first]
     for i, step in enumerate(steps[first:], first):
+        # Kept right at every moment, as the supervisor may end this process at any moment.
         results.left_out = [s.name for s in steps[i:]]
         if time.monotonic() > end:
             break
 
         def on_variant(variant: str, i: int = i) -> None:
+            # A kernel that hangs never returns to Python, so a watchdog thread ends the process.
             faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+            # Written before the variant runs: a process that dies can say nothing afterwards.
             now.write_text(json.dumps([i, variant]))
 
         on_variant("")
         started = time.monotonic()
         timer = Timer(device, TIMING_SECONDS, end, skipped.get(step.op, {}), on_variant)
         for measurements in step.run(timer):
+            # The next worker tells by the step which measurements are complete.
             for measurement in measurements:
                 measurement.step = i
             results.measurements += measurements
@@ -129,6 +133,7 @@ def main() -> None:
         )
     if options.worker:
         return work(options.worker, steps(options.tiny), device, **json.loads(options.task))
+    # From here on: starting workers and making inputs count as well.
     end = time.monotonic() + 60 * options.minutes
     chosen = f" --minutes {options.minutes:g}" + " --tiny" * options.tiny
     results = Results.begin(f"python -m {PROGRAM}{chosen}", device, options.revision)

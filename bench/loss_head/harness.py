@@ -104,14 +104,17 @@ class Timer:
             if name in self.skipped or time.monotonic() > self.end:
                 measurement.reason = self.skipped.get(name, "no time left")
                 continue
+            # Told before the variant is built: building compiles kernels, which can fail as well.
             self.on_variant(name)
             try:
                 call = build()
                 self._measure_memory(call, comparison, measurement)
                 calls[name] = call
+            # A peer may raise anything; its failure must not end the comparison.
             except Exception as error:
                 measurement.reason = reason(error)
             self._release()
+        # Timed only after every variant has run once, so that no compilation disturbs the others.
         self._time_in_turns(calls, comparison, measurements)
         floor = measurements[comparison.floor].seconds if comparison.floor in measurements else None
         for measurement in measurements.values():
@@ -164,12 +167,14 @@ class Timer:
             return [time.perf_counter() - start]
         call.run()
         seconds = []
+        # Twice the cache, so that nothing of the inputs stays in the cache.
         size = 2 * torch.cuda.get_device_properties(self.device).L2_cache_size
         cache = torch.empty(size, dtype=torch.uint8, device=self.device)
         for _ in range(2):
             start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             call.prepare()
             cache.zero_()
+            # The device waits until the host has queued the whole run.
             torch.cuda._sleep(HEAD_START_CYCLES)
             start_event.record()
             call.run()
@@ -201,6 +206,7 @@ def peak_extra(call: Callable[[], Any], device: torch.device) -> tuple[Any, int]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         result = call()
     live = peak = 0
+    # Allocations and frees in the order of time: the running sum is the live memory.
     for event in trace.profiler.kineto_results.events():  # type: ignore[union-attr]
         if event.name() == "[memory]":
             live += event.nbytes()
@@ -210,6 +216,7 @@ def peak_extra(call: Callable[[], Any], device: torch.device) -> tuple[Any, int]
 
 def fill_in_times(measurement: Measurement, seconds: list[float], work: float) -> None:
     """Fills in median, quartiles and rate from the seconds of every run."""
+    # The median, because other work on the machine disturbs single runs.
     low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
     measurement.seconds, measurement.q1, measurement.q3 = middle, low, high
     measurement.runs = len(seconds)
@@ -219,4 +226,5 @@ def fill_in_times(measurement: Measurement, seconds: list[float], work: float) -
 def reason(error: BaseException) -> str:
     """One line: the type of the error and the first line of its message."""
     lines = str(error).strip().splitlines() or [""]
+    # Messages of torch are long, and a table has one line for a variant.
     return f"{type(error).__name__}: {lines[0]}"[:100]

@@ -79,6 +79,7 @@ def make_head(shape: Shape, dtype: torch.dtype, device: torch.device) -> HeadInp
     def normal(*size: int) -> Tensor:
         return torch.randn(*size, device=device, generator=random)
 
+    # With weights of this size the logits have a standard deviation of LOGIT_STD.
     hidden_NH = normal(N, H).to(dtype)
     weight_VH = normal(V, H).mul_(LOGIT_STD / H**0.5).to(dtype)
     targets = torch.empty(N, dtype=torch.int64, device=device)
@@ -90,6 +91,7 @@ def make_head(shape: Shape, dtype: torch.dtype, device: torch.device) -> HeadInp
         noise = torch.empty_like(log_p).exponential_(generator=random)
         targets[i : i + step] = (log_p - noise.log_()).argmax(-1)
         logp[i : i + step] = log_p.gather(1, targets[i : i + step, None])[:, 0]
+    # At least four sequences, so that advantages differ at the tiniest shape.
     sequence_length = min(1024, N // 4)
     return HeadInputs(
         (hidden_NH.requires_grad_(), weight_VH.requires_grad_()),

@@ -90,6 +90,7 @@ class Measurement:
         case = self.case._asdict()
         values = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name != "case"}
         measured = {name: value for name, value in values.items() if value is not None or name == "reason"}
+        # `pass` is a keyword of Python and cannot name a field.
         return {"pass" if name == "passes" else name: value for name, value in case.items()} | measured
 
     @classmethod

@@ -22,6 +22,7 @@ from bench.loss_head.inputs import HeadInputs, LogitsInputs
 from bench.loss_head.variants import Function, Loss
 from dupo_kernels import PolicyObjective
 
+# Wheels are unpacked, not installed: several need versions of torch or triton that are not ours.
 VARIABLES = {
     "trl": "DUPO_PEER_TRL",
     "liger_kernel": "DUPO_PEER_LIGER",
@@ -60,6 +61,7 @@ def versions() -> dict[str, str]:
             parent = folder(package).parent
         except LookupError:
             continue
+        # The package is imported as quack and distributed as quack_kernels.
         name = {"quack": "quack_kernels"}.get(package, package)
         infos = sorted(path.name for path in parent.glob(f"{name}-*.dist-info"))
         by_package[package] = infos[-1].removesuffix(".dist-info").split("-", 1)[1] if infos else "unknown"
@@ -100,6 +102,7 @@ def needs_gpu(x: Tensor) -> None:
 def trl_head(targets: Tensor, entropy: bool) -> Function:
     """The head of TRL's trainers, a chunk of the vocabulary at a time."""
     function = trl_kernels("chunked_logprob").ChunkedLogProbFunction
+    # TRL computes only the outputs that it is asked for.
     outputs = ("entropy",) if entropy else ()
 
     def head(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -133,6 +136,7 @@ def cce_head(targets: Tensor, entropy: bool) -> Function:
 
 def torch_head(targets: Tensor, entropy: bool) -> Function:
     """torch's own cross-entropy from hidden states, which new versions have."""
+    # Looked up by name: the oldest torch that is supported does not have it.
     function = getattr(torch.nn.functional, "linear_cross_entropy", None)
     if function is None or entropy:
         raise NotImplementedError("gives no entropy" if entropy else "not in this version of torch")
@@ -156,12 +160,15 @@ def liger_loss(head: HeadInputs, objective: PolicyObjective) -> Loss:
         raise NotImplementedError("has no entropy bonus")
     loss = load("liger_kernel", ".chunked_loss.grpo_loss").LigerFusedLinearGRPOLoss(
         beta=0.0,
+        # On a CPU its compiler would take longer than the measurement.
         compiled=head.targets.is_cuda,
+        # No reference model, as beta is 0.
         use_ref_model=False,
         epsilon_low=objective.epsilon,
         epsilon_high=objective.epsilon if objective.epsilon_high is None else objective.epsilon_high,
         loss_type=objective.loss_type,
     )
+    # Liger wants padded sequences; equal lengths need no padding.
     shape = -1, head.sequence_length
     ids, old = head.targets.view(shape), head.old_logprobs.view(shape)
     mask = torch.ones_like(old)

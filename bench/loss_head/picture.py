@@ -38,6 +38,7 @@ def svg(groups: Sequence[Sequence[Measurement]], signature: Mapping[str, Any]) -
 def bar(m: Measurement, y: int, scale: float) -> list[str]:
     """Name, bar and milliseconds of one variant; `scale` is pixels per second."""
     seconds = m.seconds or 0.0
+    # At least a pixel, or a fast variant would seem to be missing.
     length, milliseconds = max(1.0, seconds * scale), f"{1e3 * seconds:.3g} ms"
     colour = FLOOR if m.is_floor else OURS if m.is_ours else OTHER
     return [

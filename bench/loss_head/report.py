@@ -95,6 +95,7 @@ def goals(results: Results) -> list[Goal]:
         if x := ours.times_floor:
             text = f"linear_objective at most {FLOOR_GOAL} x three GEMMs, {size}"
             goals.append(Goal(text, x, x <= FLOOR_GOAL))
+        # TRL may be absent, or out of memory at this shape.
         for trl in OBJECTIVE.of(results, TRL, ours.case.shape):
             if trl.seconds and ours.seconds:
                 text = f"linear_objective at least {TRL_GOAL} x faster than TRL, {size}"
@@ -137,6 +138,7 @@ def table_by_shape(measurements: Sequence[Measurement]) -> str:
             label = f"**{name}**" if name == "ours" else name
             lines.append([label, *map(_time, of_variant), peak, timed.error_text])
     columns = ["", *places, "peak extra, MiB (first column)", "error against float64 (first column)"]
+    # Without any error the column says nothing: products have no truth.
     if not any(line[-1] for line in lines):
         columns, lines = columns[:-1], [line[:-1] for line in lines]
     reasons = {m.variant: m.reason for m in reversed(measurements) if m.reason}

@@ -33,12 +33,14 @@ class Results:
     @classmethod
     def begin(cls, command: str, device: torch.device, revision: str | None = None) -> Self:
         """Results without a measurement; see `bench.result_files.signature`."""
-        made_by = signature(command, "torch", "triton", device=device, revision=revision)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        made_by = signature(command, "torch", "triton", device=name, revision=revision)
         made_by |= {"threads": torch.get_num_threads(), "dupo": __version__, "peers": peers.versions()}
         if device.type == "cuda":
             memory = torch.cuda.get_device_properties(device).total_memory
             made_by |= {"cuda": torch.version.cuda, "memory_bytes": memory}
         else:
+            # In the file itself, so that nobody takes the times for those of the kernels.
             made_by["note"] = "times of the torch path on a CPU; figures of the kernels need a GPU"
         return cls(made_by)
 
@@ -58,6 +60,7 @@ class Results:
 def tables(measurements: Iterable[Measurement]) -> str:
     """A table for each case, legible as text and as markdown."""
     texts = []
+    # Measurements of one comparison stand together.
     for case, group in groupby(measurements, key=lambda m: m.case):
         texts.append(f"**{case.title}**\n\n{table(COLUMNS, [cells(m) for m in group])}")
     return "\n\n".join(texts)

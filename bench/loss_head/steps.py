@@ -62,6 +62,7 @@ class Step:
         dtype = getattr(torch, self.dtype)
         if self.op == "token_logprobs":
             logits = inputs.make_logits(self.shape, dtype, device)
+            # The truth is expensive; comparisons with and without backward pass share it.
             for entropy in self.entropy:
                 errors = truth.logits_errors(logits, entropy)
                 for backward in self.backward:
@@ -98,6 +99,7 @@ def gpu_steps(shapes: Sequence[Shape] = GPU_SHAPES) -> list[Step]:
     steps += [Step("linear_token_logprobs", first, backward=both_passes), Step("token_logprobs", second)]
     steps += [Step("linear_objective", shape, backward=both_passes) for shape in others]
     steps += [
+        # torch.compile compiles anew for each shape, so only the first shape is measured.
         Step(op, first, peers=("compile",), backward=both_passes, entropy=no_entropy)
         for op in ("linear_objective", "token_logprobs", "linear_token_logprobs")
     ]

@@ -52,6 +52,7 @@ def softmax_sums(head: HeadInputs) -> Sums:
     hidden_NH, weight_VH = (x.double() for x in head.plain)
     N, V, _ = head.shape
     slices = []
+    # All logits in float64 would need 10 GB at the first GPU shape.
     for rows in torch.arange(N, device=hidden_NH.device).split(max(1, SLICE_ELEMENTS // V)):
         logits = hidden_NH[rows] @ weight_VH.t()
         logp, entropy = token_logprobs_ref(logits, head.targets[rows], entropy=True)
@@ -61,6 +62,7 @@ def softmax_sums(head: HeadInputs) -> Sums:
 
 def objective_slopes(head: HeadInputs, sums: Sums, objective: PolicyObjective) -> LossSlopes:
     """The derivatives of sum(weights * objective), by autograd in float64."""
+    # The objective is a function of two numbers a token; autograd needs no logits here.
     leaves = [sums.logp.clone().requires_grad_(), sums.entropy.clone().requires_grad_()]
     loss, _ = objective(*leaves, **{name: x.double() for name, x in head.per_token.items()})
     total = (loss * head.weights.double()).sum()
@@ -112,6 +114,7 @@ def logits_errors(inputs: LogitsInputs, entropy: bool) -> ErrorsOf:
     """Errors of the logits path: of logp, absolute, and of dlogits, relative."""
     logits_NV = inputs.leaves[0].detach()
     rows_R = _evenly_spread(logits_NV.shape[0], NUM_CHECKED_HIDDEN, logits_NV.device)
+    # Rows of logits do not depend on one another, so a few rows need no others.
     leaf_RV = logits_NV[rows_R].double().requires_grad_()
     logp, entropy_R = token_logprobs_ref(leaf_RV, inputs.targets[rows_R], entropy=entropy)
     outputs = (logp,) if entropy_R is None else (logp, entropy_R)

@@ -43,9 +43,11 @@ def call(
 
     def run() -> Result:
         with torch.set_grad_enabled(backward):
+            # A function without an entropy returns None in its place.
             outputs = [x for x in function(*leaves) if x is not None]
         if not backward:
             return Result(outputs[0])
+        # A peer may return half precision; autograd wants slopes of the same dtype.
         slopes = [slope.to(x.dtype) for x, slope in zip(outputs, inputs.slopes, strict=False)]
         return Result(outputs[0].detach(), torch.autograd.grad(outputs, leaves, slopes))
 
@@ -121,6 +123,7 @@ def eager_head(head: HeadInputs, entropy: bool) -> Function:
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """torch.compile of a function."""
+    # Dynamo refuses to compile one function for many shapes; a reset starts its count anew.
     torch._dynamo.reset()
     # Without a GPU the function is only traced: the C++ compiler would take longer than all measurements.
     backend = "inductor" if torch.cuda.is_available() else "eager"

@@ -43,6 +43,7 @@ def bench_assembly(
     if built and not text.BUILT:
         pytest.skip("dupo._C is not built")
     monkeypatch.setattr(text, "BUILT", built)
+    # The twin would take too long for all texts.
     count = TEXTS if built else TEXTS // 100
     assembler, texts = text.Assembler(tokenize, local=True), make_texts(count)
     benchmark.extra_info["texts"] = count  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ from dupo.text.tokenizer import PromptTokenizer, raw_bytes
 
 NAMES = ("Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana")
 THINGS = ("pens", "cups", "eggs", "cats", "books", "stamps")
+# Enough that the cache of chunks is used, and whole strings take seconds.
 PROBLEMS = 100
 
 

@@ -15,6 +15,7 @@ import pytest
 from dupo import text
 
 SEQUENCES = 100_000
+# The default token_budget of dupo.train.
 TOKEN_BUDGET = 16_384
 FUNCTIONS = {
     "pack": lambda lengths: text.pack(lengths, TOKEN_BUDGET),

@@ -57,6 +57,7 @@ def make_answers(task: WordProblems) -> list[list[str]]:
     """Different answers to each problem, as a model writes them: near the right answer, some with a sign."""
     rng, answers = random.Random(0), []
     for problem in task.train:
+        # Halves and eighths, so that fractions are among the answers.
         right = Fraction(problem.gold or "10")
         steps = rng.sample(range(-200, 200), NUM_ANSWERS)
         values = [right + step * rng.choice([Fraction(1), Fraction(1, 4)]) / 2 for step in steps]
@@ -69,6 +70,7 @@ def dual_prompts(task: WordProblems, answers: Sequence[Sequence[str]]) -> list[P
     prompts: list[Prompt] = []
     for problem, group in zip(task.train, answers, strict=True):
         duals = task.duals(problem)
+        # The trainer asks once about equal answers.
         different = dict.fromkeys(answer for answer in map(normalise, group) if answer is not None)
         prompts += [task.dual_prompt(problem, dual, answer) for answer in different for dual in duals]
     return prompts
@@ -77,6 +79,7 @@ def dual_prompts(task: WordProblems, answers: Sequence[Sequence[str]]) -> list[P
 def measure_assembled(task: WordProblems, tokenizer: PromptTokenizer, threads: int) -> dict[str, Any]:
     """Our way: pieces of ids are put together."""
     answers = make_answers(task)
+    # The answers exist in every way of assembling, so they do not count.
     bytes_before = peak_bytes()
     start = time.perf_counter()
     prompts = dual_prompts(task, answers)
@@ -105,8 +108,10 @@ def measure_whole_strings(task: WordProblems, tokenizer: PromptTokenizer, thread
     start = time.perf_counter()
     prompts = dual_prompts(task, answers)
     frame = tokenizer.frame
+    # The chat template is part of a whole string; the assembler adds it as ids.
     strings = ["".join([frame.opening, *prompt, frame.closing]) for prompt in prompts]
     rows: list[list[int]] = []
+    # In parts: one call on all strings would hold every encoding object at once.
     for i in range(0, len(strings), STRINGS_PER_CALL):
         call = strings[i : i + STRINGS_PER_CALL]
         batch = tokenizer.hf(call, add_special_tokens=False, split_special_tokens=True)
@@ -114,6 +119,7 @@ def measure_whole_strings(task: WordProblems, tokenizer: PromptTokenizer, thread
     seconds = time.perf_counter() - start
     num_different = 0
     for i in range(0, len(prompts), STRINGS_PER_CALL):
+        # Compared after the clock has stopped.
         assembled = tokenizer.encode(prompts[i : i + STRINGS_PER_CALL])
         whole = [[*frame.before, *row, *frame.after] for row in rows[i : i + STRINGS_PER_CALL]]
         num_different += sum(ours != theirs for ours, theirs in zip(assembled, whole, strict=True))
@@ -134,6 +140,7 @@ def measure_in_process(options: argparse.Namespace, way: str, threads: int) -> d
     command = [sys.executable, "-m", "bench.text.duals", "--dataset", options.dataset]
     command += ["--tokenizer", options.tokenizer, "--way", way, "--threads", str(threads)]
     command += ["--limit", str(options.limit)]
+    # Threads of the tokenizer or of OpenMP would blur what one thread costs.
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return {"way": way, "threads": threads, **json.loads(done.stdout.splitlines()[-1])}
@@ -144,7 +151,9 @@ def measure_all(options: argparse.Namespace) -> None:
     runs = []
     for _ in range(options.repeats):
         runs += [measure_in_process(options, "assembled", threads) for threads in (1, 2)]
+    # The least of several: other work on the machine can only add time.
     best = {n: min(run["seconds"] for run in runs if run["threads"] == n) for n in (1, 2)}
+    # Once: it takes minutes, and the ratio is far from one.
     whole = measure_in_process(options, "whole_strings", 1)
     command = " ".join(["python -m bench.text.duals", *sys.argv[1:]])
     content = {

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from bench import default_run
 from bench.loss_head import gpu_suite, report
 from bench.loss_head.harness import Call, Comparison, Result, Timer
 from bench.loss_head.measurement import Case, Measurement
@@ -162,3 +163,26 @@ def test_suite_stops_in_time(tmp_path: Path) -> None:
     gpu_suite.work(path, steps[:1], CPU, first=0, skipped={}, seconds=math.inf)
     results = Results.read(path)
     assert results.left_out == [] and results.measurements[0].variant == "logits"
+
+
+def test_default_run_measures_the_process_of_a_checkout(tmp_path: Path) -> None:
+    program = tmp_path / "dupo" / "train.py"
+    program.parent.mkdir()
+    program.write_text("""
+import json, pathlib, sys
+memory = b"x" * (800 << 20)
+folder = pathlib.Path(sys.argv[sys.argv.index("--output_dir") + 1])
+folder.mkdir()
+accuracy = 0.25 if "--max_steps" in sys.argv else 0.5
+(folder / "summary.json").write_text(json.dumps({"eval/accuracy_after": accuracy}))
+""")
+    measured = default_run.measure(tmp_path, ["--max_steps", "2"])
+    assert measured.accuracy == 0.25 and measured.wall_seconds > 0
+    assert measured.peak_bytes > 800 << 20
+
+
+def test_default_run_compares_medians() -> None:
+    old = [default_run.Measured(seconds, 1.0, 100, 0.5) for seconds in (1.0, 2.0, 90.0)]
+    new = [default_run.Measured(seconds, 2.0, 150, 0.5) for seconds in (3.0, 3.0, 1.0)]
+    ratio = default_run.compare(old, new)["ratio"]
+    assert ratio == {"wall_seconds": 1.5, "cpu_seconds": 2.0, "peak_bytes": 1.5}
