@@ -35,7 +35,8 @@ REFUSED = table("""
     --beta 1_0.5 => beta: expected a number, got '1_0.5'
     --beta 1e999 => beta: expected a finite number, got inf
     --trust_remote_code maybe => trust_remote_code: expected true or false, got 'maybe'
-    --loss_type ppo => loss_type: expected one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo, got 'ppo'
+    --loss_type ppo => loss_type: expected one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo, \
+got 'ppo'
     --kl K3 => kl: expected one of k1, k2, k3, abs, k3+, got 'K3', did you mean k3?
     --scale_rewards null => scale_rewards: expected one of group, batch, none, got 'null'
     --num_generations 0 => num_generations: expected at least 2, got 0

@@ -1,8 +1,9 @@
 """Packing and padding up to 100,000 sequences: the extension against its plain Python twin.
 
-    pytest --benchmark-only bench/bench_packing.py
+    pytest --benchmark-only bench/text/bench_packing.py
 
-Lengths are log-normal around 400 tokens, as completions of a reasoning model are, cut to the token budget.
+Lengths are log-normal around 400 tokens, as the completions of a reasoning model, and cut to the token
+budget.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from dupo import text
 from dupo.text import extension
 
 SEQUENCES = 100_000
+# The default token_budget of dupo.train.
 TOKEN_BUDGET = 16_384
 FUNCTIONS = {
     "pack": lambda lengths: text.pack(lengths, TOKEN_BUDGET),
@@ -24,11 +26,13 @@ FUNCTIONS = {
 
 
 def ids(lengths: np.ndarray) -> text.Ids:
+    """Sequences of these lengths."""
     bounds = np.cumsum([0, *lengths], dtype=np.int32)
     return text.Ids(np.arange(bounds[-1], dtype=np.int64), bounds)
 
 
 def make_lengths() -> np.ndarray:
+    """Lengths as completions have them."""
     draws = np.random.default_rng(0).lognormal(mean=6.0, sigma=0.8, size=SEQUENCES)
     return np.clip(draws.astype(np.int64), 1, TOKEN_BUDGET)
 
@@ -36,6 +40,7 @@ def make_lengths() -> np.ndarray:
 @pytest.mark.parametrize("built", [True, False], ids=["extension", "python"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def bench_packing(benchmark: Callable[..., Any], monkeypatch: Any, name: str, built: bool) -> None:
+    """One function on all lengths."""
     if built and extension.core() is None:
         pytest.skip("dupo._C is not built")
     if not built:
