@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM
 
-from dupo.models import load as policy
+from dupo.config.command_line import parse
+from dupo.models.tiny import tiny_config
+from dupo.models.tokenizers import load_tokenizer
+from dupo.tasks import make_task
 from dupo.train import main
 
 GOOD = [
@@ -16,10 +20,11 @@ GOOD = [
 
 @pytest.fixture(autouse=True)
 def no_model(monkeypatch):
-    def load(*_):
+    def load(*_, **__):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(policy, "load_model", load)
+    for name in ("from_config", "from_pretrained"):
+        monkeypatch.setattr(AutoModelForCausalLM, name, load)
 
 
 def write(path: Path, rows: list[object]) -> str:
@@ -59,7 +64,7 @@ def test_bad_data(tmp_path, capsys):
     good = write(tmp_path / "good.jsonl", GOOD)
     assert "solution_text" in words(good, "--answer_column", "solution_text")
     plain = write(tmp_path / "plain.jsonl", [{"question": "Why is the sky blue?", "answer": "x"}] * 3)
-    assert "number" in words(plain)
+    assert "0 with a number to mask" in words(plain, "--eval_size", "0")
     assert not (tmp_path / "r").exists()
 
 
@@ -93,11 +98,11 @@ def test_a_tokenizer_without_pad_or_eos(tmp_path, capsys):
 
 
 def save_tiny_without_loading(tmp_path: Path) -> Path:
-    from dupo.config.command_line import parse
-    from dupo.models.tokenizers import load_tokenizer
-
-    tokenizer = load_tokenizer(parse([]))
-    policy.tiny_config(tokenizer).save_pretrained(tmp_path / "model")
+    config = parse([])
+    lessons = make_task(config.task, 0).lessons
+    assert lessons is not None
+    tokenizer = load_tokenizer(config.model, lessons.vocabulary)
+    tiny_config(tokenizer).save_pretrained(tmp_path / "model")
     tokenizer.hf.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
