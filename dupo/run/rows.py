@@ -242,6 +242,7 @@ class RowsRun(Run):
         saved = read_rows(file)
         # A batch that a kill cut short is made again, because its draws belong to the batch as a whole.
         num_whole = len(saved) if len(saved) == len(problems) else len(saved) // size * size
+        # Lines of another kind lack the keys of these rows: they count as rows of other problems.
         try:
             rows = [row_type.from_json(row) for row in saved[:num_whole]]
         except (KeyError, TypeError):

@@ -69,6 +69,7 @@ def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teac
         },
         RESULT,
     )
+    # The page is made from what the files hold, so it shows no more than they do.
     page = write_page(run.path / PAGE, run.config, summary, [row.to_json() for row in rows])
     show(run.display, metrics, config.reward.reward, results)
     run.display.note(f"VERDICT: {decision}")

@@ -186,6 +186,7 @@ def reward_metrics(rows: Sequence[AuditRow]) -> RewardMetrics:
     # Compared for equality: 1 - frac_reward_zero_std would be off by rounding at the bound of the check.
     differs_P = (rewards_PG != rewards_PG[:, :1]).any(-1)
     is_zero_P = (rewards_PG == 0).all(-1)
+    # TRL's metrics of a rollout, by the function that training takes them from.
     _, metrics = group_advantages(rewards_PG, "none")
     return RewardMetrics(**metrics, differing=share(differs_P.tolist()), all_zero=share(is_zero_P.tolist()))
 
@@ -241,5 +242,6 @@ def _recovery_from_wrong(rows: Sequence[AuditRow]) -> list[float]:
 def _push_to_quality(rewards_PG: np.ndarray, quality_PG: np.ndarray, scale_rewards: str) -> float:
     """Mean over completions of advantage x (quality - mean quality of the group)."""
     advantages_PG, _ = group_advantages(torch.tensor(rewards_PG), scale_rewards)
+    # Centred within the group, as advantages are: an easy problem pushes towards nothing.
     centred_PG = quality_PG - quality_PG.mean(-1, keepdims=True)
     return float((advantages_PG.numpy() * centred_PG).mean())

@@ -208,6 +208,7 @@ def answer_row(task: Task, sampled: SampledProblem, by: str) -> AnswerRow:
     # The answers of all methods come from the same samples: a difference in score is one of the method.
     candidates, num_duals = sampled.candidates(by), len(task.duals(problem))
     best = candidates[0] if candidates else None
+    # The keys are those of `method_results`, which scores what stands here.
     answers = {
         "greedy": sampled.greedy_answer,
         "majority": majority_answer(votes(sampled.answers[:n])),
@@ -222,6 +223,7 @@ def answer_row(task: Task, sampled: SampledProblem, by: str) -> AnswerRow:
         text=problem.text,
         duals=num_duals,
         answer=answers["dual"],
+        # Nothing was asked where there is no dual, so a rate of 0 would say too much.
         score=best.backward_rate if best and num_duals else None,
         votes=best.votes if best else 0,
         runner_up=candidates[1] if len(candidates) > 1 else None,
@@ -255,6 +257,7 @@ def show(display: Display, metrics: RerankMetrics) -> None:
     rows = []
     for method in metrics.methods:
         cells = [method.method, f"{method.tokens_per_problem:,.1f}", f"{method.tokens:,}"]
+        # Shown in points, as papers do.
         if method.score is not None:
             mean, low, high = (100 * share for share in method.score)
             cells += [f"{mean:.1f}", f"{low:.1f} to {high:.1f}"]

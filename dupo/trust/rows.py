@@ -15,6 +15,7 @@ from dupo.trust.dual_filter import TRUSTED, Trial
 class TrialRow:
     """One dual of a problem: what was tried, and the outcome, one of `dual_filter.OUTCOMES`."""
 
+    # Saved with the trial, because whoever reads the file may not know the options that decided.
     outcome: str
     trial: Trial
 
@@ -151,6 +152,7 @@ class TokenCounts(NamedTuple):
         more_votes: of the samples beyond the first n.
     """
 
+    # No tokens, but what `samples` is divided by for the cost of a single sample.
     n: int
     greedy: int
     samples: int
@@ -194,6 +196,7 @@ class AnswerRow:
 
     def to_json(self) -> dict[str, Any]:
         """The row as answers.jsonl holds it."""
+        # The keys stand in the order in which a person asks: what was answered, against what, at which cost.
         return {
             "problem": self.problem,
             "question": self.text,

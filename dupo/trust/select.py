@@ -210,6 +210,7 @@ def show(display: Display, metrics: SelectMetrics) -> None:
     for outcome in OUTCOMES:
         counts = [p.outcomes.get(outcome, 0) for p in passes]
         if any(counts):
+            # A pass with no problem left has no dual to take a share of.
             shares = [count / max(1, p.duals) for count, p in zip(counts, passes, strict=True)]
             cells = [f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True)]
             rows.append([outcome, *cells])
@@ -217,6 +218,7 @@ def show(display: Display, metrics: SelectMetrics) -> None:
     rows.append(["leak rate, decoys", *(_percent(p.leaks.decoy) for p in passes)])
     display.table(f"{metrics.problems:,} problems, no label read", header, rows)
     display.note(f"kept: {metrics.kept_duals:,} duals of {metrics.kept_problems:,} problems")
+    # An empty selection is a result, not an error: the model may be too weak for the data.
     if not metrics.kept_duals:
         display.note("nothing can be trusted: is the model able to answer? `python -m dupo.audit` says more")
 
