@@ -22,6 +22,7 @@ from typing import Any
 
 import transformers
 
+from bench.peak_memory import peak_bytes
 from bench.result_files import ROOT, result_path, signature, write
 from dupo import text
 from dupo.config.config import Config
@@ -80,7 +81,7 @@ def measure_assembled(task: WordProblems, tokenizer: PromptTokenizer, threads: i
     """Our way: pieces of ids are put together."""
     answers = make_answers(task)
     # The answers exist in every way of assembling, so they do not count.
-    bytes_before = peak_bytes()
+    bytes_before = own_peak_bytes()
     start = time.perf_counter()
     prompts = dual_prompts(task, answers)
     built = time.perf_counter()
@@ -97,7 +98,7 @@ def measure_assembled(task: WordProblems, tokenizer: PromptTokenizer, threads: i
         "encode": encoded - built,
         "pack": end - encoded,
         "output_bytes": output_bytes,
-        "peak_bytes_over_output": (peak_bytes() - bytes_before) / output_bytes,
+        "peak_bytes_over_output": (own_peak_bytes() - bytes_before) / output_bytes,
         "counts": tokenizer.counts._asdict(),
     }
 
@@ -126,13 +127,12 @@ def measure_whole_strings(task: WordProblems, tokenizer: PromptTokenizer, thread
     return {"prompts": len(prompts), "seconds": seconds, "prompts_with_other_ids": num_different}
 
 
-WAYS = {"assembled": measure_assembled, "whole_strings": measure_whole_strings}
-
-
-def peak_bytes() -> int:
+def own_peak_bytes() -> int:
     """The largest resident size of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
+WAYS = {"assembled": measure_assembled, "whole_strings": measure_whole_strings}
 
 
 def measure_in_process(options: argparse.Namespace, way: str, threads: int) -> dict[str, Any]:
