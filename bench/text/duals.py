@@ -122,8 +122,8 @@ def measure_whole_strings(task: WordProblems, tokenizer: PromptTokenizer, thread
     for i in range(0, len(prompts), STRINGS_PER_CALL):
         # Compared after the clock has stopped.
         assembled = tokenizer.encode(prompts[i : i + STRINGS_PER_CALL])
-        whole = [[*frame.before, *row, *frame.after] for row in rows[i : i + STRINGS_PER_CALL]]
-        num_different += sum(ours != theirs for ours, theirs in zip(assembled, whole, strict=True))
+        whole_string_ids = [[*frame.before, *row, *frame.after] for row in rows[i : i + STRINGS_PER_CALL]]
+        num_different += sum(ours != theirs for ours, theirs in zip(assembled, whole_string_ids, strict=True))
     return {"prompts": len(prompts), "seconds": seconds, "prompts_with_other_ids": num_different}
 
 
@@ -154,13 +154,13 @@ def measure_all(options: argparse.Namespace) -> None:
     # The least of several: other work on the machine can only add time.
     best = {n: min(run["seconds"] for run in runs if run["threads"] == n) for n in (1, 2)}
     # Once: it takes minutes, and the ratio is far from one.
-    whole = measure_in_process(options, "whole_strings", 1)
+    whole_strings = measure_in_process(options, "whole_strings", 1)
     command = " ".join(["python -m bench.text.duals", *sys.argv[1:]])
     content = {
         "signature": signature(command, "transformers", "tokenizers"),
         "seconds": {"1 thread": best[1], "2 threads": best[2]},
-        "faster_than_whole_strings": whole["seconds"] / best[1],
-        "runs": [*runs, whole],
+        "faster_than_whole_strings": whole_strings["seconds"] / best[1],
+        "runs": [*runs, whole_strings],
     }
     path = result_path("duals", content["signature"])
     write(path, content)
