@@ -51,7 +51,7 @@ def test_many_problems_are_drawn_in_parts(monkeypatch):
     values = np.random.default_rng(5).random(300)
     error = values.std() / math.sqrt(300)
     drawn = []
-    monkeypatch.setattr(intervals, "_AT_ONCE", 3_001)  # ten resamples at a time
+    monkeypatch.setattr(intervals, "_INDICES_AT_ONCE", 3_001)  # ten resamples at a time
     quantile = np.quantile
     monkeypatch.setattr(np, "quantile", lambda means, at: drawn.append(len(means)) or quantile(means, at))
     found = bootstrap(values.tolist())
