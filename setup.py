@@ -1,6 +1,7 @@
 """Only what pyproject.toml cannot say: the C++ extension.
 
-`optional=True`: where it does not compile, the install succeeds all the same and Python serves (`dupo.text`).
+`optional=True`: where the extension does not compile, the install still succeeds, and plain Python serves
+(`dupo.text`).
 """
 
 from glob import glob

@@ -1,4 +1,4 @@
-"""Benchmarks run with `pytest --benchmark-only` and never else: a plain `pytest` is for the tests."""
+"""Benchmarks run with `pytest --benchmark-only` alone: a plain `pytest` is for the tests."""
 
 from pathlib import Path
 from typing import Any
@@ -6,18 +6,21 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-ROWS = pytest.StashKey[list[dict[str, Any]]]()
+MEASUREMENTS = pytest.StashKey[list[Any]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--results`."""
     parser.addoption(
-        "--results", action="store_true", help="write what bench/bench_loss_head.py finds to bench/results"
+        "--results", action="store_true", help="write what bench_loss_head.py measures to bench/results"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the benchmarks unless they are asked for."""
     if config.getoption("benchmark_only"):
         return
+    # A benchmark takes seconds and asserts little.
     benchmarks = [item for item in items if HERE in item.path.parents]
     if benchmarks:
         config.hook.pytest_deselected(items=benchmarks)
@@ -25,24 +28,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def loss_head_rows(pytestconfig: pytest.Config) -> list[dict[str, Any]]:
-    """Collects the rows of bench_loss_head.py."""
-    return pytestconfig.stash.setdefault(ROWS, [])
+def loss_head_measurements(pytestconfig: pytest.Config) -> list[Any]:
+    """Collects the measurements of bench_loss_head.py."""
+    return pytestconfig.stash.setdefault(MEASUREMENTS, [])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    rows = config.stash.get(ROWS, [])
-    if not rows:
+    """Prints the tables of the loss head, and writes the result file if `--results` asks for it."""
+    measurements = config.stash.get(MEASUREMENTS, [])
+    if not measurements:
         return
+    # Every plain `pytest` reads this file, so torch is imported only where there is something to tell.
     import torch
 
-    from bench.loss_head import results
+    from bench.loss_head.results import Results, tables
+    from bench.result_files import result_path
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    content = results.begun(" ".join(["pytest", *config.invocation_params.args]), device) | {"rows": rows}
-    terminalreporter.write_line(results.tables(rows))
-    terminalreporter.write_line(content["signature"].get("note", ""))
+    # The command as it was typed: rule 11 of CONTRIBUTING wants it beside the numbers.
+    results = Results.begin(" ".join(["pytest", *config.invocation_params.args]), device)
+    results.measurements = measurements
+    terminalreporter.write_line(tables(measurements))
+    terminalreporter.write_line(results.signature.get("note", ""))
     if config.getoption("results"):
-        path = results.RESULTS / results.file_name(content["signature"])
-        results.write(path, content)
+        path = result_path("loss_head", results.signature)
+        results.write(path)
         terminalreporter.write_line(f"written: {path}")

@@ -6,6 +6,8 @@
 #include <tuple>
 #include <utility>
 
+#include "numbers_steps.hpp"
+
 namespace dupo {
 namespace {
 
@@ -14,22 +16,22 @@ using Key = std::tuple<std::int64_t, std::int64_t, Role>;
 Key key_of(const Number& number) { return {number.numerator, number.denominator, number.role}; }
 
 // One step of SplitMix64 (Steele et al., 2014).
-std::uint64_t mix(std::uint64_t x) {
+std::uint64_t split_mix(std::uint64_t x) {
     x += 0x9E3779B97F4A7C15u;
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
     return x ^ (x >> 31);
 }
 
-// A name that `taken`, in lower case, does not have.
-std::u32string fresh_name(const std::u32string& taken, std::uint64_t state) {
+// Draws a name that `taken`, in lower case, does not have. Every 20 tries ask for one letter more.
+std::u32string unused_name(const std::u32string& taken, std::uint64_t state) {
     constexpr Text letters = U"bcdfghjkmnpqrstvwxz";
     for (std::size_t tries = 0;; ++tries) {
-        state = mix(state);
+        state = split_mix(state);
         std::u32string name = U"v";
-        std::uint64_t rest = state;
-        for (std::size_t k = 0; k < 2 + tries / 20; ++k, rest /= letters.size()) {
-            name.push_back(letters[rest % letters.size()]);
+        std::uint64_t bits = state;
+        for (std::size_t k = 0; k < 2 + tries / 20; ++k, bits /= letters.size()) {
+            name.push_back(letters[bits % letters.size()]);
         }
         if (taken.find(name) != std::u32string::npos) continue;
         if (name == U"vhs" || name == U"vcr" || name == U"vpn") continue;  // these are words
@@ -46,7 +48,7 @@ Hidden hide(Text text, const std::vector<Number>& numbers, Text name, std::vecto
         const Number& number = numbers[index];
         append_utf8(hidden.known, text.substr(at, number.start - at));
         hidden.known += hidden.variable;
-        if (number.role == Role::multiple && takes_times(text, number)) hidden.known += " times";
+        if (number.role == Role::multiple && needs_times(text, number)) hidden.known += " times";
         at = number.end;
     }
     append_utf8(hidden.known, text.substr(at));
@@ -55,33 +57,26 @@ Hidden hide(Text text, const std::vector<Number>& numbers, Text name, std::vecto
 
 }  // namespace
 
-Reason Inside::reason(std::size_t place) {
-    for (; taken_ < areas_.size() && areas_[taken_].start <= place; ++taken_) {
-        open_.push_back(&areas_[taken_]);
-    }
-    while (!open_.empty() && open_.back()->end <= place) open_.pop_back();
-    return open_.empty() ? Reason::none : open_.back()->reason;
-}
-
 std::vector<Number> find_numbers(Text text) {
     const std::vector<Area> areas = find_areas(text);
-    std::vector<Number> found;
-    const std::vector<std::size_t> marks = formula_marks(text);
-    find_digits(text, areas, marks, found);
-    find_words(text, areas, marks, found);
-    std::sort(found.begin(), found.end(), [](const Number& a, const Number& b) { return a.start < b.start; });
+    const std::vector<std::size_t> dollars = formula_dollars(text);
+    std::vector<Number> numbers;
+    find_digits(text, areas, dollars, numbers);
+    find_words(text, areas, dollars, numbers);
+    std::sort(numbers.begin(), numbers.end(),
+              [](const Number& a, const Number& b) { return a.start < b.start; });
 
     std::map<Key, std::size_t> free;
-    std::set<Key> seen;
+    std::set<Key> readable;  // what stays readable: hiding an equal number would be pointless
     std::set<std::pair<std::int64_t, std::int64_t>> years;
-    for (const Number& number : found) {
+    for (const Number& number : numbers) {
         if (number.skip == Reason::none) ++free[key_of(number)];
-        const bool is_visible = number.skip == Reason::word || number.skip == Reason::bound ||
-                                number.skip == Reason::repeated;  // dozens
-        if (is_visible) seen.insert(key_of(number));
+        const bool is_readable = number.skip == Reason::word || number.skip == Reason::bound ||
+                                 number.skip == Reason::repeated;  // dozens
+        if (is_readable) readable.insert(key_of(number));
         if (number.skip == Reason::date) years.insert({number.numerator, number.denominator});
     }
-    for (Number& number : found) {
+    for (Number& number : numbers) {
         if (number.skip != Reason::none && number.skip != Reason::reference) continue;
         if (number.skip == Reason::none && years.count({number.numerator, number.denominator}) > 0 &&
             is_year(text.substr(number.start, number.end - number.start))) {
@@ -90,10 +85,11 @@ std::vector<Number> find_numbers(Text text) {
         }
         const auto group = free.find(key_of(number));
         if (group == free.end()) continue;
+        // Several ones are seldom the same quantity: "1 cup and 1 spoon".
         const bool is_one = number.numerator == 1 && number.denominator == 1 && group->second > 1;
-        number.skip = is_one || seen.count(group->first) > 0 ? Reason::repeated : Reason::none;
+        number.skip = is_one || readable.count(group->first) > 0 ? Reason::repeated : Reason::none;
     }
-    return found;
+    return numbers;
 }
 
 std::vector<Hidden> hide_numbers(Text text, const std::vector<Number>& numbers, std::uint64_t seed,
@@ -106,8 +102,10 @@ std::vector<Hidden> hide_numbers(Text text, const std::vector<Number>& numbers, 
         if (place.second) groups.emplace_back();
         groups[place.first->second].push_back(k);
     }
+    // The seed draws which groups are hidden; the groups stay in the order of first appearance.
     std::vector<std::pair<std::uint64_t, std::size_t>> drawn;
-    for (std::size_t k = 0; k < groups.size(); ++k) drawn.emplace_back(mix(seed ^ mix(~std::uint64_t{k})), k);
+    for (std::size_t k = 0; k < groups.size(); ++k)
+        drawn.emplace_back(split_mix(seed ^ split_mix(~std::uint64_t{k})), k);
     if (drawn.size() > most) {
         std::sort(drawn.begin(), drawn.end());
         drawn.resize(most);
@@ -118,7 +116,7 @@ std::vector<Hidden> hide_numbers(Text text, const std::vector<Number>& numbers, 
     for (char32_t& c : taken) c = lower(c);
     std::vector<Hidden> hidden;
     for (const auto& [draw, k] : drawn) {
-        const std::u32string name = fresh_name(taken, mix(seed ^ mix(k)));
+        const std::u32string name = unused_name(taken, split_mix(seed ^ split_mix(k)));
         taken += U"\nv";
         taken += name.substr(1);
         hidden.push_back(hide(text, numbers, name, std::move(groups[k])));

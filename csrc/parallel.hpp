@@ -1,4 +1,4 @@
-// Work on 0 .. n shared out to threads in runs of neighbours.
+// Splits the items 0 .. n into runs of neighbours and works on the runs in threads.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,8 @@ inline std::size_t checked_threads(int threads) {
     return static_cast<std::size_t>(threads);
 }
 
-// Calls work(run, begin, end) for every run; the first error of the lowest run is thrown again here.
+// Calls work(run, begin, end) for every run. Waits for all runs, then throws the error of the first run that
+// failed, so that the number of threads does not change which item is blamed.
 template <class Work>
 void parallel(std::size_t n, std::size_t runs, Work work) {
     std::vector<std::exception_ptr> errors(runs);
@@ -31,7 +32,7 @@ void parallel(std::size_t n, std::size_t runs, Work work) {
     std::size_t started = 1;
     try {
         for (; started < runs; ++started) others.emplace_back(guarded, started);
-    } catch (const std::exception&) {  // the machine gives no more threads: this one does the rest
+    } catch (const std::exception&) {  // no more threads: the calling thread does the remaining runs
     }
     for (std::size_t run = started; run < runs; ++run) guarded(run);
     guarded(0);
@@ -41,7 +42,7 @@ void parallel(std::size_t n, std::size_t runs, Work work) {
     }
 }
 
-// More runs than items would be idle, and each costs a thread.
+// One run per thread, and no run without an item.
 inline std::size_t runs_for(std::size_t n, int threads) {
     return std::max<std::size_t>(1, std::min(checked_threads(threads), n));
 }

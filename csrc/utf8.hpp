@@ -1,7 +1,7 @@
-// Text as code points, and the character classes that the rules on numbers are made of.
+// Text as code points, and the classes of characters that the rules on numbers are made of.
 //
-// The classes are spelled out (see dupo/numbers/base.py, which has the same), so that no version of Unicode
-// and no locale changes a result.
+// The classes are spelled out, so that no version of Unicode and no locale changes a result.
+// dupo/text/numbers/base.py has equal classes.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace dupo {
 
 using Text = std::u32string_view;
 
-// Throws std::invalid_argument where `bytes` is not UTF-8: an overlong form, a surrogate, a cut sequence.
+// Throws std::invalid_argument for an overlong form, a surrogate or an incomplete sequence.
 std::u32string decode_utf8(std::string_view bytes);
 void append_utf8(std::string& out, Text text);
 
@@ -25,7 +25,8 @@ inline bool is_wordlike(char32_t c) { return is_digit(c) || c == U'_' || is_lett
 inline bool is_space(char32_t c) {
     return c == U' ' || (c >= 9 && c <= 13) || c == 0xa0 || c == 0x2009 || c == 0x202f;
 }
-inline bool is_thin_space(char32_t c) { return c == U' ' || c == 0xa0 || c == 0x2009 || c == 0x202f; }
+// May stand between groups of three digits.
+inline bool is_group_space(char32_t c) { return c == U' ' || c == 0xa0 || c == 0x2009 || c == 0x202f; }
 inline bool is_one_of(char32_t c, Text set) { return set.find(c) != Text::npos; }
 
 }  // namespace dupo

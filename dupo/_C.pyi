@@ -1,7 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 
-# start, end, numerator, denominator, index of the role, index of the reason
+# start, end, numerator, denominator, index in ROLES, index in REASONS (one past the end: may be hidden)
 _Number = tuple[int, int, int, int, int, int]
 
 def pack(
@@ -23,7 +23,6 @@ def packed(
     npt.NDArray[np.int32],
     int,
     npt.NDArray[np.bool_],
-    npt.NDArray[np.int32],
 ]: ...
 def padded(
     prompt_ids: npt.NDArray[np.int64],

@@ -13,7 +13,8 @@ from dupo.run.program import run_program
 
 
 def audit(config: Config) -> dict[str, Any]:
-    """What `dupo.trust.audit.audit` does; torch is imported only here, so that `--help` comes at once."""
+    """Runs `dupo.trust.audit.audit`."""
+    # torch and transformers take seconds to import: help and errors in the options do not wait for them
     from dupo.trust import audit as body
 
     return body.audit(config)

@@ -1,22 +1,23 @@
-"""What a user can put right: one line that says what, what was expected, and what was got."""
+"""What a user can put right: one line, "what: expected this, got that"."""
 
 import difflib
 from collections.abc import Collection
 
 
 class UserError(Exception):
-    """Something the user can put right, in one line: what, what was expected, what was got."""
+    """Something that the user can put right, in one line: what, what was expected, what was got."""
 
 
-def nearest(word: str, known: Collection[str]) -> str:
-    """What the word may have been meant for, as the end of a message."""
-    near = difflib.get_close_matches(word.lower(), known, n=1)
-    return f", did you mean {near[0]}?" if near else ""
+def nearest(word: str, names: Collection[str]) -> str:
+    """Ends a message about a wrong value with the name that is spelt most like it; empty if none is close."""
+    close = difflib.get_close_matches(word.lower(), names, n=1)
+    return f", did you mean {close[0]}?" if close else ""
 
 
-def did_you_mean(word: str, known: Collection[str], prefix: str = "") -> str:
-    """The end of a message about an unknown name: what starts like it, else what is spelt like it."""
+def did_you_mean(word: str, names: Collection[str], prefix: str = "") -> str:
+    """Ends a message about an unknown option: a name that starts like the word, else one spelt like it."""
     word = word.lower().replace("-", "_")
-    starting = [name for name in known if len(word) > 2 and name.startswith(word)]
-    near = starting or difflib.get_close_matches(word, known, n=1)
-    return f": did you mean {prefix}{near[0]}?" if near else "; see --help"
+    # Two letters start too many names to be a hint.
+    completed = [name for name in names if len(word) > 2 and name.startswith(word)]
+    close = completed or difflib.get_close_matches(word, names, n=1)
+    return f": did you mean {prefix}{close[0]}?" if close else "; see --help"

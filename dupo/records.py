@@ -85,7 +85,7 @@ class Rollout:
     completions: list[list[Completion]]
     answers: list[list[str | None]]
 
-    def take(self, indices: Sequence[int]) -> "Rollout":
+    def take(self, indices: Sequence[int]) -> Rollout:
         """The problems at `indices`, with all their completions."""
         return Rollout(
             [self.problems[i] for i in indices],
@@ -190,6 +190,7 @@ class Exchange:
 
     def row(self, step: int, *, held_out: bool) -> dict[str, Any]:
         """The JSON object of samples.jsonl; `held_out`: the problem is one of evaluation."""
+        # asdict keeps the order of the fields, which is the order in the file.
         row = {"step": step, **asdict(self)}
         if held_out:
             return {name: row[name] for name in row if name != "advantage"} | {"held_out": True}

@@ -8,7 +8,7 @@ if not __package__:
 from collections.abc import Sequence
 from pathlib import Path
 
-from dupo.config.values import UserError
+from dupo.errors import UserError
 from dupo.views.plain import error
 from dupo.views.run_page import write_report
 

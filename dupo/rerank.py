@@ -13,7 +13,8 @@ from dupo.run.program import run_program
 
 
 def rerank(config: Config) -> dict[str, Any]:
-    """What `dupo.trust.rerank.rerank` does; torch is imported only here, so that `--help` comes at once."""
+    """Runs `dupo.trust.rerank.rerank`."""
+    # torch and transformers take seconds to import: help and errors in the options do not wait for them
     from dupo.trust import rerank as body
 
     return body.rerank(config)

@@ -1,6 +1,15 @@
-"""Seeds: every random draw of a run depends on the seed of the run, a purpose and a number, and nothing else."""
+"""Seeds: every random draw depends on what is drawn, and on nothing that stands beside it.
+
+    derive        (seed of the run, purpose, number of the rollout) -> seed of one call of an engine
+    prompt_keys   (seed of the call, prompt) -> key of the prompt
+    (`engines.draws` goes on:  key of the prompt, sample, token -> a uniform number)
+
+So a completion is the same whichever prompts share its batch, and whichever process samples it.
+"""
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 
 
 def derive(seed: int, purpose: str, index: int = 0) -> int:
@@ -13,3 +22,23 @@ def derive(seed: int, purpose: str, index: int = 0) -> int:
     """
     text = f"{seed} {purpose} {index}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
+
+
+def prompt_keys(seed: int, prompts: Sequence[Sequence[int]]) -> list[int]:
+    """A key of 63 bits for each prompt.
+
+    The key depends on the seed and the ids of the prompt. A prompt that stands in the list several times has
+    another key each time: equal problems of one rollout get different completions.
+
+    Args:
+        seed: of the call, as `derive` gave.
+        prompts: token ids of each prompt.
+    """
+    keys, times = [], Counter[tuple[int, ...]]()
+    for ids in map(tuple, prompts):
+        text = f"{seed} {times[ids]} {','.join(map(str, ids))}"
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        # 63 bits: torch has no unsigned 64-bit integers to compute with.
+        keys.append(int.from_bytes(digest) >> 1)
+        times[ids] += 1
+    return keys

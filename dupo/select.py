@@ -13,7 +13,8 @@ from dupo.run.program import run_program
 
 
 def select(config: Config) -> dict[str, Any]:
-    """What `dupo.trust.select.select` does; torch is imported only here, so that `--help` comes at once."""
+    """Runs `dupo.trust.select.select`."""
+    # torch and transformers take seconds to import: help and errors in the options do not wait for them
     from dupo.trust import select as body
 
     return body.select(config)

@@ -2,17 +2,18 @@
 
     python -m dupo.train --task translation ... --translation_metric examples.translation_metrics.comet
 
-A metric is any function f(hypotheses, references, sources) -> one value in [0, 1] for each, 1 = same meaning;
-here hypotheses are back-translations, references the sentences they should be, sources the translations they
-were made from. These two DOWNLOAD their models from the Hugging Face Hub at the first call (COMET 2.3 GB,
-BLEURT-20 also some gigabytes) and keep them; with HF_HUB_OFFLINE=1 they must be in the cache already.
+A metric is any function f(hypotheses, references, sources) that returns a value in [0, 1] for each
+hypothesis, 1 = same meaning. Hypotheses are back-translations, references the sentences they should be,
+sources the translations that they were made from. Both metrics DOWNLOAD their models from the Hugging Face
+Hub at the first call (COMET 2.3 GB, BLEURT-20 also some gigabytes). With HF_HUB_OFFLINE=1 the models must be
+in the cache already.
 
     comet   pip install unbabel-comet                                             Unbabel/wmt22-comet-da
     bleurt  pip install git+https://github.com/lucadiliello/bleurt-pytorch.git    lucadiliello/BLEURT-20
 
 unbabel-comet 2.2.7 asks for transformers below 5 and numpy below 2, dupo for transformers 5: they do not fit
-into one environment. So set METRIC_PYTHON to the Python of an environment of its own, which needs nothing of
-dupo; it is started once and answers over a pipe. Without METRIC_PYTHON the packages are imported here.
+into one environment. So set METRIC_PYTHON to the Python of another environment, which needs nothing of dupo:
+that Python is started once and answers over a pipe. Without METRIC_PYTHON the packages are imported here.
 """
 
 import json
@@ -26,7 +27,7 @@ from typing import Any
 
 COMET_MODEL = "Unbabel/wmt22-comet-da"
 BLEURT_MODEL = "lucadiliello/BLEURT-20"
-BATCH = 32
+BATCH_SIZE = 32  # sentences
 
 
 def comet(hypotheses: list[str], references: list[str], sources: list[str]) -> list[float]:
@@ -61,7 +62,7 @@ def _comet(hypotheses: list[str], references: list[str], sources: list[str]) -> 
     rows = zip(hypotheses, references, sources, strict=True)
     samples = [{"mt": mt, "ref": ref, "src": src} for mt, ref, src in rows]
     gpus = int(torch.cuda.is_available())
-    return _comet_model().predict(samples, batch_size=BATCH, gpus=gpus, progress_bar=False).scores
+    return _comet_model().predict(samples, batch_size=BATCH_SIZE, gpus=gpus, progress_bar=False).scores
 
 
 @cache
@@ -77,8 +78,9 @@ def _bleurt(hypotheses: list[str], references: list[str], sources: list[str]) ->
 
     model, tokenizer = _bleurt_model()
     scores: list[float] = []
-    for start in range(0, len(hypotheses), BATCH):
-        texts = references[start : start + BATCH], hypotheses[start : start + BATCH]
+    for start in range(0, len(hypotheses), BATCH_SIZE):
+        end = start + BATCH_SIZE
+        texts = references[start:end], hypotheses[start:end]  # BLEURT reads the reference first
         inputs = tokenizer(*texts, padding="longest", truncation=True, max_length=512, return_tensors="pt")
         with torch.no_grad():
             scores += model(**inputs).logits.flatten().tolist()
@@ -88,9 +90,10 @@ def _bleurt(hypotheses: list[str], references: list[str], sources: list[str]) ->
 SCORERS = {"comet": _comet, "bleurt": _bleurt}
 
 
-# --- in an environment of its own: a line of JSON asks, a line answers ---
+# --- in another environment: a line of JSON asks, a line answers ---
 
 
+# Kept between calls, because loading the model takes longer than scoring.
 @cache
 def _worker(python: str, name: str) -> subprocess.Popen[str]:
     command = [python, os.path.abspath(__file__), name]
@@ -110,8 +113,9 @@ def _ask(worker: subprocess.Popen[str], columns: Sequence[list[str]]) -> list[fl
 
 
 def serve(name: str) -> None:
-    """Scores until its input ends. What the packages print goes to stderr, not into an answer."""
+    """Answers lines of columns with lines of scores, until standard input ends."""
     for line in sys.stdin:
+        # The packages print progress, which would stand between the answers.
         with redirect_stdout(sys.stderr):
             scores = [float(value) for value in SCORERS[name](*json.loads(line))]
         print(json.dumps(scores), flush=True)

@@ -1,10 +1,10 @@
 """Times variants of one operation against each other on the device at hand.
 
-Variants run in turn (A, B, C, A, B, C, ...), so that what the device does meanwhile (clocks, other work)
-meets all alike. On a GPU each turn is an untimed run, which fills the allocator, and timed ones, before each
-of which the last-level cache is overwritten; a time is that of the device, between two events, and the host
-gets a head start, so that its launches do not count. On a CPU it is the wall clock's. What fails (absent,
-out of memory, unsupported) becomes a row that says why.
+Variants run in turn (A, B, C, A, B, C, ...), so that a change of clocks or other work on the device meets
+every variant. On a GPU a turn is one untimed run, which fills the allocator, and two timed runs. Before each
+timed run the last-level cache is overwritten. A GPU time is the time between two events on the device; a head
+start of the host hides the cost of launching. On a CPU the time is wall time. A variant that fails (absent,
+out of memory, unsupported) becomes a measurement that says why.
 """
 
 import contextlib
@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-FEWEST, MOST = 3, 10  # turns
+from bench.loss_head.measurement import Case, Measurement
+
+MIN_TURNS, MAX_TURNS = 3, 10
 HEAD_START_CYCLES = 2_000_000  # of the GPU's clock, about a millisecond
-Row = dict[str, Any]
 
 
 class Result(NamedTuple):
-    """What a run yields, for comparison with the truth: logp or loss, and the gradients of the leaves."""
+    """What a run returns for comparison with the truth: logp or loss, and the gradients of the leaves."""
 
     value: Tensor | None = None
     gradients: tuple[Tensor, ...] = ()
@@ -33,25 +34,29 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """What is timed, and what comes before each run, untimed."""
+    """What is timed.
+
+    Attributes:
+        run: the timed function.
+        prepare: runs before each `run`, untimed.
+    """
 
     run: Callable[[], Result]
-    before: Callable[[], None] = lambda: None
+    prepare: Callable[[], None] = lambda: None
 
 
 @dataclass
-class Group:
+class Comparison:
     """Variants of one operation on the same inputs.
 
     Attributes:
-        about: op, setting, pass, shape and dtype; goes into every row.
-        work: of one run, what it takes at least, for every variant: flop if unit is TFLOP/s, bytes if GB/s.
-        floor: the variant that nothing can beat; times are given as multiples of its.
-        errors: errors of a result against the truth.
-        variants: by name, "ours..." for ours, what makes the call, and raises what makes that impossible.
+        work: the least that one run takes, of every variant: flop if the unit is TFLOP/s, bytes if GB/s.
+        floor: the variant that nothing can beat; times are also told as multiples of its time.
+        errors: result -> errors against the truth, by what was compared.
+        variants: name -> function that makes the call, and raises where the variant cannot run.
     """
 
-    about: Row
+    case: Case
     work: float
     unit: str
     floor: str
@@ -61,116 +66,125 @@ class Group:
     def add(
         self, name: str, call: Callable[..., Call], make: Callable[..., Any], *args: Any, **options: Any
     ) -> None:
-        """A variant whose call is call(make(*args, **options)), made when its turn comes."""
+        """Adds a variant whose call is call(make(*args, **options)), made when its turn comes."""
         self.variants[name] = lambda: call(make(*args, **options))
 
 
 @dataclass
-class Session:
-    """How groups are measured.
+class Timer:
+    """How comparisons are measured.
 
     Attributes:
-        seconds: of timing for a group, beyond FEWEST turns.
-        end: by time.monotonic(); after it no variant is begun.
-        lost: variants not to be tried, and why.
-        begins: is told of each variant before it runs.
+        seconds: timing of one comparison goes on for so long after MIN_TURNS turns.
+        end: time.monotonic() after which no variant is begun.
+        skipped: variant -> why it is not tried.
+        on_variant: gets the name of each variant before the variant runs.
     """
 
     device: torch.device
     seconds: float = 0.0
     end: float = float("inf")
-    lost: Mapping[str, str] = field(default_factory=dict)
-    begins: Callable[[str], None] = lambda _: None
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    on_variant: Callable[[str], None] = lambda _: None
 
-    def measure(self, group: Group) -> list[Row]:
-        """One row for each variant."""
+    def measure(self, comparison: Comparison) -> list[Measurement]:
+        """One measurement for each variant, in their order."""
         gc.collect()
-        gc.freeze()  # else a look for garbage after each variant can take longer than the variant
+        gc.freeze()  # a garbage collection after each variant could otherwise take longer than the variant
         try:
-            return self._measure(group)
+            return self._measure(comparison)
         finally:
             gc.unfreeze()
 
-    def _measure(self, group: Group) -> list[Row]:
-        rows: dict[str, Row] = {}
+    def _measure(self, comparison: Comparison) -> list[Measurement]:
+        measurements = {n: Measurement(comparison.case, n, comparison.unit) for n in comparison.variants}
         calls: dict[str, Call] = {}
-        for name, build in group.variants.items():
-            row = rows[name] = group.about | {"variant": name, "unit": group.unit, "reason": None}
-            if name in self.lost or time.monotonic() > self.end:
-                row["reason"] = self.lost.get(name, "no time left")
+        for name, build in comparison.variants.items():
+            measurement = measurements[name]
+            if name in self.skipped or time.monotonic() > self.end:
+                measurement.reason = self.skipped.get(name, "no time left")
                 continue
-            self.begins(name)
+            # Told before the variant is built: building compiles kernels, which can fail as well.
+            self.on_variant(name)
             try:
                 call = build()
-                row |= self._once(call, group)
+                self._measure_memory(call, comparison, measurement)
                 calls[name] = call
+            # A peer may raise anything; its failure must not end the comparison.
             except Exception as error:
-                row["reason"] = reason(error)
+                measurement.reason = reason(error)
             self._release()
-        for name, found in self._in_turns(calls, rows).items():
-            if len(found) >= 2 and not rows[name]["reason"]:
-                rows[name] |= spread(found, group)
-        floor = rows.get(group.floor, {}).get("seconds")
-        for row in rows.values():
-            if floor and "seconds" in row:
-                row["times_floor"] = row["seconds"] / floor
-        return list(rows.values())
+        # Timed only after every variant has run once, so that no compilation disturbs the others.
+        self._time_in_turns(calls, comparison, measurements)
+        floor = measurements[comparison.floor].seconds if comparison.floor in measurements else None
+        for measurement in measurements.values():
+            if floor and measurement.seconds is not None:
+                measurement.times_floor = measurement.seconds / floor
+        return list(measurements.values())
 
-    def _once(self, call: Call, group: Group) -> Row:
-        """Errors and peak memory. On a GPU the first run compiles; what the last does not write is NaN."""
-        call.before()
+    def _measure_memory(self, call: Call, comparison: Comparison, measurement: Measurement) -> None:
+        """Fills in errors and peak memory."""
+        call.prepare()
         if self.device.type != "cuda":
-            result, peak = peak_extra(call.run, self.device)
-            return {"peak_bytes": peak, "errors": group.errors(result)}
-        call.run()
-        call.before()
-        peak = peak_extra(call.run, self.device)[1]
-        call.before()
+            result, measurement.peak_bytes = peak_extra(call.run, self.device)
+            measurement.errors = comparison.errors(result)
+            return
+        call.run()  # the first run compiles, which takes memory of its own
+        call.prepare()
+        measurement.peak_bytes = peak = peak_extra(call.run, self.device)[1]
+        call.prepare()
+        # Free memory is filled with NaN: a result that the run forgets to write then shows as an error.
         with contextlib.suppress(torch.OutOfMemoryError):
             torch.full((max(peak, 4) // 4,), torch.nan, device=self.device)
-        return {"peak_bytes": peak, "errors": group.errors(call.run())}
+        measurement.errors = comparison.errors(call.run())
 
-    def _in_turns(self, calls: Mapping[str, Call], rows: dict[str, Row]) -> dict[str, list[float]]:
-        """Times of each call; one that fails is left out from then on, with the reason in its row."""
+    def _time_in_turns(
+        self, calls: Mapping[str, Call], comparison: Comparison, measurements: Mapping[str, Measurement]
+    ) -> None:
+        """Fills in the times. A variant that fails is left out from then on, with the reason."""
         times: dict[str, list[float]] = {name: [] for name in calls}
         stop = time.monotonic() + self.seconds
-        for turn in range(MOST):
-            if turn >= FEWEST and time.monotonic() > min(stop, self.end):
+        for turn in range(MAX_TURNS):
+            if turn >= MIN_TURNS and time.monotonic() > min(stop, self.end):
                 break
-            for name in [name for name in calls if not rows[name]["reason"]]:
-                self.begins(name)
+            for name in [name for name in calls if not measurements[name].reason]:
+                self.on_variant(name)
                 try:
                     times[name] += self._turn(calls[name])
                 except Exception as error:
-                    rows[name]["reason"] = reason(error)
+                    measurements[name].reason = reason(error)
                     self._release()
-        return times
+        for name, seconds in times.items():
+            if len(seconds) >= 2 and not measurements[name].reason:
+                fill_in_times(measurements[name], seconds, comparison.work)
 
     def _turn(self, call: Call) -> list[float]:
-        """Seconds."""
-        call.before()
+        """Seconds of one turn."""
+        call.prepare()
         if self.device.type != "cuda":
             start = time.perf_counter()
             call.run()
             return [time.perf_counter() - start]
         call.run()
-        found = []
+        seconds = []
+        # Twice the cache, so that nothing of the inputs stays in the cache.
         size = 2 * torch.cuda.get_device_properties(self.device).L2_cache_size
         cache = torch.empty(size, dtype=torch.uint8, device=self.device)
         for _ in range(2):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            call.before()
+            start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            call.prepare()
             cache.zero_()
+            # The device waits until the host has queued the whole run.
             torch.cuda._sleep(HEAD_START_CYCLES)
-            start.record()
+            start_event.record()
             call.run()
-            end.record()
-            end.synchronize()
-            found.append(start.elapsed_time(end) / 1e3)
-        return found
+            end_event.record()
+            end_event.synchronize()
+            seconds.append(start_event.elapsed_time(end_event) / 1e3)
+        return seconds
 
     def _release(self) -> None:
-        """Gives back what a finished or failed variant held. Raises if it took the device with it."""
+        """Frees what a finished or failed variant held. Raises if the variant took the device with it."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
@@ -178,9 +192,9 @@ class Session:
 
 
 def peak_extra(call: Callable[[], Any], device: torch.device) -> tuple[Any, int]:
-    """(result, bytes at the peak beyond those before), the result included.
+    """Returns (result, bytes at the peak beyond the bytes before), the result included.
 
-    On a CPU every allocation of a tensor counts, those inside torch's own functions too.
+    On a CPU every allocation of a tensor counts, also an allocation inside a function of torch.
     """
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -192,6 +206,7 @@ def peak_extra(call: Callable[[], Any], device: torch.device) -> tuple[Any, int]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         result = call()
     live = peak = 0
+    # Allocations and frees in the order of time: the running sum is the live memory.
     for event in trace.profiler.kineto_results.events():  # type: ignore[union-attr]
         if event.name() == "[memory]":
             live += event.nbytes()
@@ -199,14 +214,17 @@ def peak_extra(call: Callable[[], Any], device: torch.device) -> tuple[Any, int]
     return result, peak
 
 
-def spread(times: list[float], group: Group) -> Row:
-    """Median and quartiles of seconds, and the rate."""
-    low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
-    rate = group.work / middle / (1e12 if group.unit == "TFLOP/s" else 1e9)
-    return {"seconds": middle, "q1": low, "q3": high, "runs": len(times), "rate": rate}
+def fill_in_times(measurement: Measurement, seconds: list[float], work: float) -> None:
+    """Fills in median, quartiles and rate from the seconds of every run."""
+    # The median, because other work on the machine disturbs single runs.
+    low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    measurement.seconds, measurement.q1, measurement.q3 = middle, low, high
+    measurement.runs = len(seconds)
+    measurement.rate = work / middle / (1e12 if measurement.unit == "TFLOP/s" else 1e9)
 
 
 def reason(error: BaseException) -> str:
-    """One line; the first of the message."""
+    """One line: the type of the error and the first line of its message."""
     lines = str(error).strip().splitlines() or [""]
+    # Messages of torch are long, and a table has one line for a variant.
     return f"{type(error).__name__}: {lines[0]}"[:100]

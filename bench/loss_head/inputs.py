@@ -1,9 +1,9 @@
-"""Inputs of the benchmarks: the same numbers for every variant, and what a trainer would hand over.
+"""Inputs of the benchmarks: equal numbers for every variant, as a trainer would hand them over.
 
-Targets of a head are drawn from the distribution that they are scored under, and old log-probabilities lie
-near the new ones, as after a few optimizer steps; logits have the spread that a trained model's have.
+Targets of a head are drawn from the distribution under which they are scored. Old log-probabilities lie near
+the new log-probabilities, as after a few optimizer steps. Logits spread as the logits of a trained model do.
 
-Shape letters: N tokens, V vocabulary, H hidden.
+Shape letters: N tokens, V vocabulary, H hidden size.
 """
 
 from dataclasses import dataclass
@@ -11,87 +11,108 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.loss_head.measurement import Shape
 from dupo_kernels import token_weights
 
 LOGIT_STD, RATIO_STD = 4.0, 0.1
-CHUNK_ELEMENTS = 1 << 27  # of plain logits at once
-
-Shape = tuple[int, int, int]  # N, V, H
+CHUNK_ELEMENTS = 1 << 27  # logits that exist at once while targets are drawn
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadInputs:
     """Inputs of a linear head.
 
     Attributes:
-        leaves: hidden (N, H) and weight (V, H), which want a gradient.
-        sequence: tokens of each sequence; advantages are the same within one.
-        slopes: (N,) dlogp and dentropy, what a loss that is not known here hands back.
+        leaves: hidden_NH and weight_VH, which want a gradient.
+        targets: (N,) int64.
+        sequence_length: tokens of each sequence.
+        old_logprobs: (N,) nats.
+        advantages: (N,), equal within a sequence.
+        weights: (N,) of `token_weights`.
+        slopes: (N,) dlogp and dentropy, as an unknown loss would hand them back.
     """
 
     leaves: tuple[Tensor, Tensor]
     targets: Tensor
-    sequence: int
-    old: Tensor
+    sequence_length: int
+    old_logprobs: Tensor
     advantages: Tensor
     weights: Tensor
     slopes: tuple[Tensor, Tensor]
 
     @property
     def plain(self) -> tuple[Tensor, Tensor]:
-        """hidden and weight without autograd."""
+        """hidden_NH and weight_VH without autograd."""
         return self.leaves[0].detach(), self.leaves[1].detach()
 
     @property
     def shape(self) -> Shape:
+        """(N, V, H)."""
         return self.targets.numel(), *self.leaves[1].shape
+
+    @property
+    def per_token(self) -> dict[str, Tensor]:
+        """What a policy objective reads of each token, by argument name."""
+        return {"advantages": self.advantages, "old_logprobs": self.old_logprobs}
 
 
 @dataclass(frozen=True)
-class Logits:
-    """Inputs of the logits path: a leaf (N, V) that wants a gradient; the rest is (N,)."""
+class LogitsInputs:
+    """Inputs of the logits path.
+
+    Attributes:
+        leaves: logits_NV, which want a gradient.
+        targets: (N,) int64.
+        slopes: (N,) dlogp and dentropy.
+    """
 
     leaves: tuple[Tensor]
     targets: Tensor
     slopes: tuple[Tensor, Tensor]
 
 
-def make_head(shape: Shape, dtype: torch.dtype, device: torch.device) -> Head:
+def make_head(shape: Shape, dtype: torch.dtype, device: torch.device) -> HeadInputs:
+    """Draws the inputs of a linear head from seed 0."""
     N, V, H = shape
     random = torch.Generator(device).manual_seed(0)
 
     def normal(*size: int) -> Tensor:
         return torch.randn(*size, device=device, generator=random)
 
-    hidden = normal(N, H).to(dtype)
-    weight = normal(V, H).mul_(LOGIT_STD / H**0.5).to(dtype)
+    # With weights of this size the logits have a standard deviation of LOGIT_STD.
+    hidden_NH = normal(N, H).to(dtype)
+    weight_VH = normal(V, H).mul_(LOGIT_STD / H**0.5).to(dtype)
     targets = torch.empty(N, dtype=torch.int64, device=device)
     logp = torch.empty(N, device=device)
     step = max(1, CHUNK_ELEMENTS // V)
     for i in range(0, N, step):
-        log_p = (hidden[i : i + step] @ weight.t()).float().log_softmax(-1)
+        log_p = (hidden_NH[i : i + step] @ weight_VH.t()).float().log_softmax(-1)
+        # The argmax of log p + Gumbel noise is a draw from p.
         noise = torch.empty_like(log_p).exponential_(generator=random)
-        targets[i : i + step] = (log_p - noise.log_()).argmax(-1)  # Gumbel: a draw from p
+        targets[i : i + step] = (log_p - noise.log_()).argmax(-1)
         logp[i : i + step] = log_p.gather(1, targets[i : i + step, None])[:, 0]
-    sequence = min(1024, N // 4)
-    return Head(
-        (hidden.requires_grad_(), weight.requires_grad_()),
+    # At least four sequences, so that advantages differ at the tiniest shape.
+    sequence_length = min(1024, N // 4)
+    return HeadInputs(
+        (hidden_NH.requires_grad_(), weight_VH.requires_grad_()),
         targets,
-        sequence,
-        old=logp + RATIO_STD * normal(N),
-        advantages=normal(N // sequence).repeat_interleave(sequence),
+        sequence_length,
+        old_logprobs=logp + RATIO_STD * normal(N),
+        advantages=normal(N // sequence_length).repeat_interleave(sequence_length),
         weights=token_weights("dapo", torch.ones(N, device=device)),
         slopes=(normal(N) / N, normal(N) / N),
     )
 
 
-def make_logits(shape: Shape, dtype: torch.dtype, device: torch.device) -> Logits:
+def make_logits(shape: Shape, dtype: torch.dtype, device: torch.device) -> LogitsInputs:
+    """Draws the inputs of the logits path from seed 0."""
     N, V, _ = shape
     random = torch.Generator(device).manual_seed(0)
-    logits = torch.empty(N, V, dtype=dtype, device=device)
+    logits_NV = torch.empty(N, V, dtype=dtype, device=device)
     step = max(1, CHUNK_ELEMENTS // V)
     for i in range(0, N, step):
-        logits[i : i + step] = LOGIT_STD * torch.randn(min(step, N - i), V, device=device, generator=random)
+        rows = min(step, N - i)
+        logits_NV[i : i + step] = LOGIT_STD * torch.randn(rows, V, device=device, generator=random)
     dlogp, dentropy = torch.randn(2, N, device=device, generator=random)
     targets = torch.randint(V, (N,), device=device, generator=random)
-    return Logits((logits.requires_grad_(),), targets, (dlogp, dentropy))
+    return LogitsInputs((logits_NV.requires_grad_(),), targets, (dlogp, dentropy))

@@ -2,8 +2,8 @@
 
     DUPO_PEER_TRL, DUPO_PEER_LIGER, DUPO_PEER_CCE, DUPO_PEER_QUACK     folders that hold an unpacked wheel
 
-None of them is a dependency; `.ci/peers` fetches two. Each function below raises what keeps it from working
-here, which becomes the row of that library. What they return: see variants.py.
+No peer is a dependency; `.ci/peers` fetches two. A function below raises where its library cannot work here;
+the measurement of the library then says why. What the functions return: see variants.py.
 """
 
 import importlib
@@ -18,10 +18,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from bench.loss_head.inputs import Head, Logits
+from bench.loss_head.inputs import HeadInputs, LogitsInputs
 from bench.loss_head.variants import Function, Loss
 from dupo_kernels import PolicyObjective
 
+# Wheels are unpacked, not installed: several need versions of torch or triton that are not ours.
 VARIABLES = {
     "trl": "DUPO_PEER_TRL",
     "liger_kernel": "DUPO_PEER_LIGER",
@@ -35,12 +36,17 @@ TRL_VOCABULARY_CHUNK = 32_768  # what its trainers use
 
 
 def folder(package: str) -> Path:
-    named = os.environ.get(VARIABLES[package])
-    if named:
-        found = Path(named).absolute() / package
-        if not (found / "__init__.py").is_file():
+    """The folder of a package: below the path of its variable, or where it is installed.
+
+    Raises:
+        LookupError: the package is in neither place.
+    """
+    parent = os.environ.get(VARIABLES[package])
+    if parent:
+        path = Path(parent).absolute() / package
+        if not (path / "__init__.py").is_file():
             raise LookupError(f"{VARIABLES[package]} has no {package}/__init__.py")
-        return found
+        return path
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise LookupError(f"{package} is not installed, and {VARIABLES[package]} names no folder with it")
@@ -48,40 +54,44 @@ def folder(package: str) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """Of the peers that are there, from the .dist-info beside each."""
-    found = {}
+    """Versions of the peers that can be loaded, from the .dist-info folder beside each."""
+    by_package = {}
     for package in VARIABLES:
         try:
-            beside = folder(package).parent
+            parent = folder(package).parent
         except LookupError:
             continue
+        # The package is imported as quack and distributed as quack_kernels.
         name = {"quack": "quack_kernels"}.get(package, package)
-        infos = sorted(path.name for path in beside.glob(f"{name}-*.dist-info"))
-        found[package] = infos[-1].removesuffix(".dist-info").split("-", 1)[1] if infos else "unknown"
-    return found
+        infos = sorted(path.name for path in parent.glob(f"{name}-*.dist-info"))
+        by_package[package] = infos[-1].removesuffix(".dist-info").split("-", 1)[1] if infos else "unknown"
+    return by_package
 
 
 def load(package: str, module: str = "") -> ModuleType:
-    """package.module, from its folder; what else lies in there is not preferred afterwards."""
-    beside = str(folder(package).parent)
-    sys.path.insert(0, beside)
+    """Imports package.module from the folder of the package."""
+    parent = str(folder(package).parent)
+    # Only for this import: other packages beside the peer must not replace installed ones later.
+    sys.path.insert(0, parent)
     try:
         return importlib.import_module(f"{package}{module}")
     finally:
-        sys.path.remove(beside)
+        sys.path.remove(parent)
 
 
 def trl_kernels(module: str) -> ModuleType:
-    """They want one function of the trainer, which wants packages that they do not: it gets a stand-in."""
-    found = load("trl", f".kernels.{module}")
+    """Imports a module of TRL's kernels."""
+    kernels = load("trl", f".kernels.{module}")
+    # The kernels call one function of the trainer. The trainer needs packages that the kernels do not need.
     if "trl.trainer.utils" not in sys.modules:
         for name in ("trl.trainer", "trl.trainer.utils"):
             sys.modules[name] = ModuleType(name)
         sys.modules["trl.trainer.utils"].maybe_gather_lm_head_ctx = lambda *_: nullcontext()  # type: ignore
-    return found
+    return kernels
 
 
 def needs_gpu(x: Tensor) -> None:
+    """Raises NotImplementedError where `x` is on the CPU and Triton does not interpret."""
     if not x.is_cuda and not os.environ.get("TRITON_INTERPRET"):
         raise NotImplementedError("kernels for a GPU only")
 
@@ -90,7 +100,9 @@ def needs_gpu(x: Tensor) -> None:
 
 
 def trl_head(targets: Tensor, entropy: bool) -> Function:
+    """The head of TRL's trainers, a chunk of the vocabulary at a time."""
     function = trl_kernels("chunked_logprob").ChunkedLogProbFunction
+    # TRL computes only the outputs that it is asked for.
     outputs = ("entropy",) if entropy else ()
 
     def head(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -101,17 +113,20 @@ def trl_head(targets: Tensor, entropy: bool) -> Function:
 
 
 def liger_head(targets: Tensor, entropy: bool) -> Function:
+    """Liger's cross-entropy from hidden states, per token."""
     ops = load("liger_kernel", ".ops.fused_linear_scaled_cross_entropy")
     function = ops.LigerFusedLinearScaledCrossEntropyFunction
 
     def head(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-        found = function.apply(hidden, weight, targets, 1.0, -100, 1, entropy)
-        return (-found[0], found[1]) if entropy else (-found, None)
+        # With entropy the function returns (loss, entropy), without it the loss alone.
+        output = function.apply(hidden, weight, targets, 1.0, -100, 1, entropy)
+        return (-output[0], output[1]) if entropy else (-output, None)
 
     return head
 
 
 def cce_head(targets: Tensor, entropy: bool) -> Function:
+    """Cut cross-entropy from hidden states, per token."""
     needs_gpu(targets)
     if entropy:
         raise NotImplementedError("gives no entropy")
@@ -120,6 +135,8 @@ def cce_head(targets: Tensor, entropy: bool) -> Function:
 
 
 def torch_head(targets: Tensor, entropy: bool) -> Function:
+    """torch's own cross-entropy from hidden states, which new versions have."""
+    # Looked up by name: the oldest torch that is supported does not have it.
     function = getattr(torch.nn.functional, "linear_cross_entropy", None)
     if function is None or entropy:
         raise NotImplementedError("gives no entropy" if entropy else "not in this version of torch")
@@ -137,28 +154,32 @@ HEADS: list[tuple[str, str, Callable[[Tensor, bool], Function]]] = [
 # --- losses from hidden states ---------------------------------------------------------------------
 
 
-def liger_loss(head: Head, objective: PolicyObjective) -> Loss:
-    """Its chunked GRPO, on sequences of equal length."""
+def liger_loss(head: HeadInputs, objective: PolicyObjective) -> Loss:
+    """Liger's chunked GRPO, on sequences of equal length."""
     if objective.entropy_coef:
         raise NotImplementedError("has no entropy bonus")
     loss = load("liger_kernel", ".chunked_loss.grpo_loss").LigerFusedLinearGRPOLoss(
         beta=0.0,
+        # On a CPU its compiler would take longer than the measurement.
         compiled=head.targets.is_cuda,
+        # No reference model, as beta is 0.
         use_ref_model=False,
         epsilon_low=objective.epsilon,
         epsilon_high=objective.epsilon if objective.epsilon_high is None else objective.epsilon_high,
         loss_type=objective.loss_type,
     )
-    shape = -1, head.sequence
-    ids, old, mask = head.targets.view(shape), head.old.view(shape), torch.ones_like(head.old).view(shape)
+    # Liger wants padded sequences; equal lengths need no padding.
+    shape = -1, head.sequence_length
+    ids, old = head.targets.view(shape), head.old_logprobs.view(shape)
+    mask = torch.ones_like(old)
     advantages = head.advantages.view(shape)[:, 0].contiguous()
     return lambda hidden, weight: loss(
         hidden.view(*ids.shape, -1), weight, ids, mask, advantages, old_per_token_logps=old
     )[0]
 
 
-def quack_loss(head: Head, use_scaled_exp: bool) -> Loss:
-    """Plain cross-entropy: less than the objective asks for."""
+def quack_loss(head: HeadInputs, use_scaled_exp: bool) -> Loss:
+    """QuACK's plain cross-entropy, which does less than the objective asks for."""
     needs_gpu(head.targets)
     function = load("quack", ".linear_cross_entropy").chunked_linear_cross_entropy
     options = {"reduction": "mean", "use_scaled_exp": use_scaled_exp}
@@ -168,22 +189,28 @@ def quack_loss(head: Head, use_scaled_exp: bool) -> Loss:
 # --- the logits path -------------------------------------------------------------------------------
 
 
-def trl_logits(given: Logits, entropy: bool) -> Function:
-    """Gives the entropy always; it has no gradient where none comes back."""
-    needs_gpu(given.targets)
+def trl_logits(inputs: LogitsInputs, entropy: bool) -> Function:
+    """TRL's kernel. It always computes the entropy, whose gradient is left out unless `entropy`."""
+    needs_gpu(inputs.targets)
     function = trl_kernels("logprob_entropy").selective_log_softmax_and_entropy
-    return lambda logits: (lambda logp, H: (logp, H if entropy else None))(*function(logits, given.targets))
+
+    def logprobs(logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        logp, entropy_N = function(logits, inputs.targets)
+        return logp, entropy_N if entropy else None
+
+    return logprobs
 
 
-def quack_logits(given: Logits, entropy: bool) -> Function:
-    needs_gpu(given.targets)
+def quack_logits(inputs: LogitsInputs, entropy: bool) -> Function:
+    """QuACK's cross-entropy of logits, per token."""
+    needs_gpu(inputs.targets)
     if entropy:
         raise NotImplementedError("gives no entropy")
     function = load("quack", ".cross_entropy").cross_entropy
-    return lambda logits: (-function(logits, given.targets, reduction="none"), None)
+    return lambda logits: (-function(logits, inputs.targets, reduction="none"), None)
 
 
-LOGITS: list[tuple[str, str, Callable[[Logits, bool], Function]]] = [
+LOGITS: list[tuple[str, str, Callable[[LogitsInputs, bool], Function]]] = [
     ("trl", "TRL selective_log_softmax_and_entropy", trl_logits),
     ("quack", "QuACK cross_entropy", quack_logits),
 ]

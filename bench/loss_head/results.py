@@ -1,103 +1,87 @@
-"""What a result file holds: what produced it, a row for each variant, and the steps that were left out."""
+"""The result file of the loss head (signature, measurements, steps that were left out), and its tables."""
 
 import json
-import os
-import platform
-import re
 from collections.abc import Iterable, Sequence
-from datetime import date
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from bench.loss_head import peers
+from bench.loss_head.measurement import Measurement
+from bench.result_files import signature, write
 from dupo import __version__
-from dupo.storage.files import write_atomic
-from dupo.storage.signature import git_revision, package_versions
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "bench" / "results"
-Row = dict[str, Any]
-NAMED = ("op", "setting", "pass", "shape", "dtype")
 COLUMNS = ("variant", "ms (quartiles)", "rate", "x floor", "peak extra, MiB", "error")
 
 
-def begun(command: str, device: torch.device, revision: str | None = None) -> dict[str, Any]:
-    """A file without rows. revision: of the source, where it is not in a checkout."""
-    signature = {
-        "command": command,
-        "git": revision or git_revision(ROOT / "pyproject.toml"),
-        "date": date.today().isoformat(),
-        "device": device_name(device),
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-    }
-    signature |= {"dupo": __version__, **package_versions("torch", "triton")}
-    signature["peers"] = peers.versions()
-    if device.type == "cuda":
-        found = torch.cuda.get_device_properties(device)
-        signature |= {"cuda": torch.version.cuda, "memory_bytes": found.total_memory}
-    else:
-        signature["note"] = "times of the torch path on a CPU; figures of the kernels need a GPU"
-    return {"signature": signature, "left_out": [], "rows": []}
+@dataclass
+class Results:
+    """What a result file of the loss head holds.
+
+    Attributes:
+        signature: what produced the measurements; "note" says what a CPU cannot tell.
+        left_out: names of the steps for which there was no time.
+    """
+
+    signature: dict[str, Any]
+    measurements: list[Measurement] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, command: str, device: torch.device, revision: str | None = None) -> Self:
+        """Results without a measurement; see `bench.result_files.signature`."""
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        made_by = signature(command, "torch", "triton", device=name, revision=revision)
+        made_by |= {"threads": torch.get_num_threads(), "dupo": __version__, "peers": peers.versions()}
+        if device.type == "cuda":
+            memory = torch.cuda.get_device_properties(device).total_memory
+            made_by |= {"cuda": torch.version.cuda, "memory_bytes": memory}
+        else:
+            # In the file itself, so that nobody takes the times for those of the kernels.
+            made_by["note"] = "times of the torch path on a CPU; figures of the kernels need a GPU"
+        return cls(made_by)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The content of a result file."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        measurements = [Measurement.from_json(row) for row in content["rows"]]
+        return cls(content["signature"], measurements, content["left_out"])
+
+    def write(self, path: Path) -> None:
+        """Replaces the result file in one step."""
+        rows = [measurement.to_json() for measurement in self.measurements]
+        write(path, {"signature": self.signature, "left_out": self.left_out, "rows": rows})
 
 
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores"
-
-
-def file_name(signature: dict[str, Any]) -> str:
-    """loss_head_<gpu or cpu>_<YYYYMMDD>_<sha>.json"""
-    device = "cpu" if "note" in signature else signature["device"].lower().removeprefix("nvidia ")
-    parts = [device, signature["date"].replace("-", ""), signature["git"]]
-    return (
-        "_".join(["loss_head", *(re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-") for part in parts)]) + ".json"
-    )
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """All of it or the old file, whenever we are killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def tables(rows: Iterable[Row]) -> str:
-    """A table for each group, legible as text and as markdown."""
-    parts = []
-    for _, found in groupby(rows, key=lambda row: [row[name] for name in NAMED]):
-        group = list(found)
-        parts.append(f"**{title(group[0])}**\n\n{table(COLUMNS, [cells(row) for row in group])}")
-    return "\n\n".join(parts)
+def tables(measurements: Iterable[Measurement]) -> str:
+    """A table for each case, legible as text and as markdown."""
+    texts = []
+    # Measurements of one comparison stand together.
+    for case, group in groupby(measurements, key=lambda m: m.case):
+        texts.append(f"**{case.title}**\n\n{table(COLUMNS, [cells(m) for m in group])}")
+    return "\n\n".join(texts)
 
 
 def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A markdown table whose columns are aligned."""
     widths = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
     rule = ["-" * width for width in widths]
     padded = [[x.ljust(w) for x, w in zip(line, widths, strict=True)] for line in (columns, rule, *lines)]
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
-def title(row: Row) -> str:
-    return f"{row['op']} ({row['setting']}), {row['pass']}, {size(row)}, {row['dtype']}"
-
-
-def size(row: Row) -> str:
-    return ", ".join(f"{letter}={n}" for letter, n in zip("NVH", row["shape"], strict=True) if n)
-
-
-def cells(row: Row) -> list[str]:
-    found = [row["variant"], "", "", "", "", row["reason"] or errors(row)]
-    if "seconds" in row:
-        middle, low, high = (1e3 * row[key] for key in ("seconds", "q1", "q3"))
-        found[1] = f"{middle:.2f} ({low:.2f}-{high:.2f})"
-        found[2] = f"{row['rate']:.3g} {row['unit']}"
-        found[3] = f"{row['times_floor']:.2f}" if "times_floor" in row else ""
-    if "peak_bytes" in row:
-        found[4] = f"{row['peak_bytes'] / 2**20:.1f}"
-    return found
-
-
-def errors(row: Row) -> str:
-    return ", ".join(f"{what} {error:.1e}" for what, error in row.get("errors", {}).items())
+def cells(m: Measurement) -> list[str]:
+    """The line of a measurement, under COLUMNS."""
+    milliseconds = rate = times_floor = peak = ""
+    if m.seconds is not None and m.q1 is not None and m.q3 is not None:
+        milliseconds = f"{1e3 * m.seconds:.2f} ({1e3 * m.q1:.2f}-{1e3 * m.q3:.2f})"
+        rate = f"{m.rate:.3g} {m.unit}"
+    if m.times_floor is not None:
+        times_floor = f"{m.times_floor:.2f}"
+    if m.peak_bytes is not None:
+        peak = f"{m.peak_bytes / 2**20:.1f}"
+    return [m.variant, milliseconds, rate, times_floor, peak, m.reason or m.error_text]

@@ -1,9 +1,10 @@
-"""What is right, in float64 from the same inputs, and how far a result is from it.
+"""The right results, in float64 from equal inputs, and the error of a result.
 
-log-probabilities of every token; gradients of a few rows of hidden and of a few rows of weight, which stand
-for the rest: dhidden[n] needs row n of the logits alone, dweight[v] column v and the sums of every row.
+Log-probabilities are compared on every token, gradients on a few rows of hidden and of weight. Those rows
+stand for all rows: dhidden[n] needs the logits of token n alone; dweight[v] needs column v, and logp and lse
+of every token.
 
-Shape letters: N tokens, V vocabulary, H hidden.
+Shape letters: N tokens, V vocabulary, H hidden size, R checked rows of hidden, C checked rows of weight.
 """
 
 from collections.abc import Callable
@@ -13,112 +14,134 @@ import torch
 from torch import Tensor
 
 from bench.loss_head.harness import Result
-from bench.loss_head.inputs import Head, Logits
+from bench.loss_head.inputs import HeadInputs, LogitsInputs
 from dupo_kernels import PolicyObjective, token_logprobs_ref
 
-CHECKED_ROWS, CHECKED_COLUMNS = 64, 1024
-SLICE_ELEMENTS = 1 << 27  # of float64 logits at once
+NUM_CHECKED_HIDDEN, NUM_CHECKED_WEIGHT = 64, 1024  # rows
+SLICE_ELEMENTS = 1 << 27  # float64 logits that exist at once
+
+ErrorsOf = Callable[[Result], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Of every token, (N,) float64."""
+    """What the softmax of every token gives, (N,) float64, nats."""
 
     logp: Tensor
     entropy: Tensor
     lse: Tensor
 
 
-def sums(head: Head) -> Sums:
-    hidden, weight = (x.double() for x in head.plain)
-    N, V, _ = head.shape
-    parts = []
-    for rows in torch.arange(N, device=hidden.device).split(max(1, SLICE_ELEMENTS // V)):
-        z = hidden[rows] @ weight.t()
-        logp, entropy = token_logprobs_ref(z, head.targets[rows], entropy=True)
-        parts.append((logp, entropy, z.logsumexp(-1)))
-    return Sums(*map(torch.cat, zip(*parts, strict=True)))
+@dataclass(frozen=True)
+class LossSlopes:
+    """Derivatives of a loss.
 
-
-def objective_slopes(
-    head: Head, known: Sums, objective: PolicyObjective
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(loss, dloss / dlogp, dloss / dentropy) of sum(weights * objective)."""
-    leaves = [known.logp.clone().requires_grad_(), known.entropy.clone().requires_grad_()]
-    given = {"advantages": head.advantages, "old_logprobs": head.old}
-    loss, _ = objective(*leaves, **{name: x.double() for name, x in given.items()})
-    total = (loss * head.weights.double()).sum()
-    a, b = torch.autograd.grad(total, leaves, allow_unused=True)
-    assert a is not None
-    return total.detach(), a, b if objective.entropy_coef else None
-
-
-def head_errors(
-    head: Head, known: Sums, a: Tensor, b: Tensor | None, loss: Tensor | None = None
-) -> Callable[[Result], dict[str, float]]:
-    """Errors of the value, absolute, and of both gradients, relative; a, b as in logprob.py.
-
-    loss: the value, of a loss; None: log-probabilities are the value.
+    Attributes:
+        loss: scalar; None where the log-probabilities themselves are compared.
+        dlogp: dloss/dlogp, (N,) float64.
+        dentropy: dloss/dentropy, (N,) float64; None where the loss has no entropy term.
     """
-    hidden, weight = head.plain
-    device, V = hidden.device, weight.shape[0]
-    rows, columns = _few(len(hidden), CHECKED_ROWS, device), _few(V, CHECKED_COLUMNS, device)
-    b = torch.zeros_like(a) if b is None else b
 
-    def slopes(tokens: Tensor | slice, ids: Tensor) -> Tensor:
-        """dlogits of these tokens and ids."""
-        log_p = hidden[tokens].double() @ weight[ids].double().t() - known.lse[tokens, None]
-        there = (head.targets[tokens, None] == ids).double()
-        p, given = log_p.exp(), (a[tokens, None], b[tokens, None])
-        return given[0] * (there - p) - given[1] * p * (log_p + known.entropy[tokens, None])
+    loss: Tensor | None
+    dlogp: Tensor
+    dentropy: Tensor | None
 
-    dhidden = slopes(rows, torch.arange(V, device=device)) @ weight.double()
-    dweight = slopes(slice(None), columns).t() @ hidden.double()
-    value = known.logp if loss is None else loss
+
+def softmax_sums(head: HeadInputs) -> Sums:
+    """The sums of every token, a slice of tokens at a time."""
+    hidden_NH, weight_VH = (x.double() for x in head.plain)
+    N, V, _ = head.shape
+    slices = []
+    # All logits in float64 would need 10 GB at the first GPU shape.
+    for rows in torch.arange(N, device=hidden_NH.device).split(max(1, SLICE_ELEMENTS // V)):
+        logits = hidden_NH[rows] @ weight_VH.t()
+        logp, entropy = token_logprobs_ref(logits, head.targets[rows], entropy=True)
+        slices.append((logp, entropy, logits.logsumexp(-1)))
+    return Sums(*map(torch.cat, zip(*slices, strict=True)))
+
+
+def objective_slopes(head: HeadInputs, sums: Sums, objective: PolicyObjective) -> LossSlopes:
+    """The derivatives of sum(weights * objective), by autograd in float64."""
+    # The objective is a function of two numbers a token; autograd needs no logits here.
+    leaves = [sums.logp.clone().requires_grad_(), sums.entropy.clone().requires_grad_()]
+    loss, _ = objective(*leaves, **{name: x.double() for name, x in head.per_token.items()})
+    total = (loss * head.weights.double()).sum()
+    dlogp, dentropy = torch.autograd.grad(total, leaves, allow_unused=True)
+    assert dlogp is not None
+    return LossSlopes(total.detach(), dlogp, dentropy if objective.entropy_coef else None)
+
+
+def fixed_slopes(head: HeadInputs, entropy: bool) -> LossSlopes:
+    """The derivatives that the inputs bring, for a head without a loss."""
+    dlogp, dentropy = (slope.double() for slope in head.slopes)
+    return LossSlopes(None, dlogp, dentropy if entropy else None)
+
+
+def head_errors(head: HeadInputs, sums: Sums, slopes: LossSlopes) -> ErrorsOf:
+    """Errors of a head or a loss: of its value, absolute, and of both gradients, relative."""
+    hidden_NH, weight_VH = head.plain
+    V, device = weight_VH.shape[0], hidden_NH.device
+    rows_R = _evenly_spread(len(hidden_NH), NUM_CHECKED_HIDDEN, device)
+    rows_C = _evenly_spread(V, NUM_CHECKED_WEIGHT, device)
+    dlogp = slopes.dlogp
+    dentropy = torch.zeros_like(dlogp) if slopes.dentropy is None else slopes.dentropy
+
+    def dlogits(tokens: Tensor | slice, ids: Tensor) -> Tensor:
+        """dz_v = dlogp (1[v = target] - p_v) - dentropy p_v (log p_v + entropy), of some tokens and ids."""
+        log_p = hidden_NH[tokens].double() @ weight_VH[ids].double().t() - sums.lse[tokens, None]
+        is_target = (head.targets[tokens, None] == ids).double()
+        p = log_p.exp()
+        by_entropy = dentropy[tokens, None] * p * (log_p + sums.entropy[tokens, None])
+        return dlogp[tokens, None] * (is_target - p) - by_entropy
+
+    dhidden_RH = dlogits(rows_R, torch.arange(V, device=device)) @ weight_VH.double()
+    dweight_CH = dlogits(slice(None), rows_C).t() @ hidden_NH.double()
+    name, value = ("logp", sums.logp) if slopes.loss is None else ("loss", slopes.loss)
 
     def errors(result: Result) -> dict[str, float]:
-        found = {}
+        by_name = {}
         if result.value is not None:
-            found["logp" if loss is None else "loss"] = absolute(result.value, value)
+            by_name[name] = absolute_error(result.value, value)
         if result.gradients:
-            found["dhidden"] = relative(result.gradients[0][rows], dhidden)
-            found["dweight"] = relative(result.gradients[1][columns], dweight)
-        return found
+            by_name["dhidden"] = relative_error(result.gradients[0][rows_R], dhidden_RH)
+            by_name["dweight"] = relative_error(result.gradients[1][rows_C], dweight_CH)
+        return by_name
 
     return errors
 
 
-def logits_errors(given: Logits, entropy: bool) -> Callable[[Result], dict[str, float]]:
-    """The same for the logits path."""
-    logits = given.leaves[0].detach()
-    rows = _few(logits.shape[0], CHECKED_ROWS, logits.device)
-    leaf = logits[rows].double().requires_grad_()
-    logp, H = token_logprobs_ref(leaf, given.targets[rows], entropy=entropy)
-    outputs = (logp,) if H is None else (logp, H)
-    slopes = [slope[rows].double() for slope in given.slopes][: len(outputs)]
-    (dlogits,) = torch.autograd.grad(outputs, leaf, slopes)
+def logits_errors(inputs: LogitsInputs, entropy: bool) -> ErrorsOf:
+    """Errors of the logits path: of logp, absolute, and of dlogits, relative."""
+    logits_NV = inputs.leaves[0].detach()
+    rows_R = _evenly_spread(logits_NV.shape[0], NUM_CHECKED_HIDDEN, logits_NV.device)
+    # Rows of logits do not depend on one another, so a few rows need no others.
+    leaf_RV = logits_NV[rows_R].double().requires_grad_()
+    logp, entropy_R = token_logprobs_ref(leaf_RV, inputs.targets[rows_R], entropy=entropy)
+    outputs = (logp,) if entropy_R is None else (logp, entropy_R)
+    slopes = [slope[rows_R].double() for slope in inputs.slopes][: len(outputs)]
+    (dlogits_RV,) = torch.autograd.grad(outputs, leaf_RV, slopes)
 
     def errors(result: Result) -> dict[str, float]:
-        found = {}
+        by_name = {}
         if result.value is not None:
-            found["logp"] = absolute(result.value[rows], logp.detach())
+            by_name["logp"] = absolute_error(result.value[rows_R], logp.detach())
         if result.gradients:
-            found["dlogits"] = relative(result.gradients[0][rows], dlogits)
-        return found
+            by_name["dlogits"] = relative_error(result.gradients[0][rows_R], dlogits_RV)
+        return by_name
 
     return errors
 
 
-def absolute(found: Tensor, truth: Tensor) -> float:
-    """The largest; NaN if there is one."""
-    return (found.double() - truth).abs().max().item()
+def absolute_error(result: Tensor, truth: Tensor) -> float:
+    """The largest absolute error; NaN if the result holds one."""
+    return (result.double() - truth).abs().max().item()
 
 
-def relative(found: Tensor, truth: Tensor) -> float:
-    """Frobenius."""
-    return ((found.double() - truth).norm() / truth.norm()).item()
+def relative_error(result: Tensor, truth: Tensor) -> float:
+    """The Frobenius norm of the error over that of the truth."""
+    return ((result.double() - truth).norm() / truth.norm()).item()
 
 
-def _few(size: int, most: int, device: torch.device) -> Tensor:
-    """Evenly spread indices."""
-    return torch.arange(0, size, max(1, size // most), device=device)[:most]
+def _evenly_spread(size: int, count: int, device: torch.device) -> Tensor:
+    """At most `count` indices below `size`."""
+    return torch.arange(0, size, max(1, size // count), device=device)[:count]

@@ -32,12 +32,14 @@ class MethodEntry(NamedTuple):
         description: first lines of `python -m dupo.train --method NAME --help`.
         groups: the groups of options that the method reads, all of each.
         options: single options of other groups that the method reads.
+        unread: single options of its groups that the method does not read.
     """
 
     path: str
     description: str
     groups: tuple[str, ...]
     options: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 class TaskEntry(NamedTuple):
@@ -59,8 +61,8 @@ class RewardEntry(NamedTuple):
 
     Attributes:
         path: the function, a `dupo.rewards.base.Reward`.
-        needs: what the reward reads beside the answers: "duals" (a model answers duals), "distributions" (entropy and
-            self-certainty are measured while sampling), "gold" (the right answers of the training problems).
+        needs: what the reward reads beside the answers: "duals" (a model answers duals), "distributions"
+            (entropy and self-certainty are measured while sampling), "gold" (the right answers).
     """
 
     path: str
@@ -76,7 +78,7 @@ METHODS: dict[str, MethodEntry] = {
     "sft": MethodEntry(
         "dupo.methods.sft.SFT",
         "Trains a language model on given completions: supervised fine-tuning on prompt/completion pairs.",
-        ("model",),
+        ("model", "optimizer", "run"),
         (
             "task",
             "dataset",
@@ -85,26 +87,8 @@ METHODS: dict[str, MethodEntry] = {
             "gates",
             "max_completion_length",
             "max_concurrent_sequences",
-            "max_steps",
-            "learning_rate",
-            "lr_scheduler_type",
-            "warmup_steps",
-            "weight_decay",
-            "adam_beta1",
-            "adam_beta2",
-            "adam_epsilon",
-            "max_grad_norm",
-            "train_batch_size",
-            "token_budget",
-            "output_dir",
-            "overwrite_output_dir",
-            "resume_from_checkpoint",
-            "seed",
-            "num_threads",
-            "eval_steps",
-            "save_steps",
-            "save_total_limit",
         ),
+        ("num_iterations", "num_completions_to_print"),
     ),
 }
 
@@ -133,6 +117,7 @@ REWARDS: dict[str, RewardEntry] = {
     "soft_vote": RewardEntry("dupo.rewards.baselines.soft_vote"),
     "self_certainty": RewardEntry("dupo.rewards.baselines.self_certainty", "distributions"),
     "entropy": RewardEntry("dupo.rewards.baselines.entropy", "distributions"),
+    # `random` would shadow the module of that name inside baselines.py
     "random": RewardEntry("dupo.rewards.baselines.coin"),
     "shuffled": RewardEntry("dupo.rewards.baselines.shuffled", "duals"),
     "format_only": RewardEntry("dupo.rewards.baselines.format_only"),
@@ -141,5 +126,6 @@ REWARDS: dict[str, RewardEntry] = {
 
 def load(path: str) -> Any:
     """The class or function at `module.name`, a path of this catalogue."""
+    # Imported here and not above: the modules pull torch in, and help must not wait for torch.
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)

@@ -12,7 +12,7 @@ from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, ass
 from dupo.config.values import coerce, kind_of, show, underscored
 from dupo.config.yaml_files import read_yaml
 from dupo.errors import UserError, did_you_mean, nearest
-from dupo.storage.names import owner_of
+from dupo.storage.names import CONFIG, owner_of
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."
@@ -27,25 +27,33 @@ class Program:
         groups: the groups of options that the program reads, all of each.
         options: single options of other groups that the program reads.
         examples: command lines, without `python -m dupo.NAME`.
+        unread: single options of its groups that the program does not read.
     """
 
     description: str
     groups: tuple[str, ...]
     options: tuple[str, ...]
     examples: tuple[str, ...]
+    unread: tuple[str, ...] = (
+        "gradient_checkpointing",
+        "eval_size",
+        "ema_decay",
+        "mask_truncated_completions",
+    )
 
     @property
     def names(self) -> list[str]:
         """The flat names of the options that the program reads, in the order of the groups."""
-        return [n for n, group in GROUP_OF.items() if group in self.groups or n in self.options]
+        read = [n for n, group in GROUP_OF.items() if group in self.groups or n in self.options]
+        return [name for name in read if name not in self.unread]
 
 
 _SAMPLING = ("model", "task", "duals", "rollout")
 _FOLDER = ("output_dir", "overwrite_output_dir", "seed", "num_threads")
 PROGRAMS = {
     "select": Program(
-        "Which duals can be trusted? Keeps those that exactly one of the sampled answers solves, and that cannot be "
-        "solved without the answer. Reads no label.",
+        "Which duals can be trusted? Keeps those that exactly one of the sampled answers solves, and that "
+        "cannot be solved without the answer. Reads no label.",
         (*_SAMPLING, "selection"),
         _FOLDER,
         ("", "--config configs/gsm8k.yaml --num_problems 1000 --output_dir runs/gsm8k-duals"),
@@ -76,7 +84,7 @@ def program_named(program: str, method: str) -> Program:
         return PROGRAMS[program]
     entry = METHODS[method]
     examples = _TRAIN_EXAMPLES.get(method, ())
-    return Program(entry.description, entry.groups, ("method", *entry.options), examples)
+    return Program(entry.description, entry.groups, ("method", *entry.options), examples, entry.unread)
 
 
 def parse(argv: Sequence[str], program: str = "train") -> Config:
@@ -87,30 +95,32 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
     Raises:
         UserError: anything wrong with the options.
     """
-    given = _command_line(underscored(argv), program)
-    if program == "train" and (run := _resumed_run(given)):
-        saved = read_yaml(run / "config.yaml")
-        given = {k: v for k, v in saved.items() if k not in ONE_START} | given | {"output_dir": str(run)}
-    return assemble(given, program)
+    # The command line wins over its --config, and both over the options of the resumed run.
+    values = _command_line(underscored(argv), program)
+    if program == "train" and (run := _resumed_run(values)):
+        saved = read_yaml(run / CONFIG)
+        kept_options = {name: value for name, value in saved.items() if name not in ONE_START}
+        values = kept_options | values | {"output_dir": str(run)}
+    return assemble(values, program)
 
 
-def _resumed_run(given: Mapping[str, Any]) -> Path | None:
+def _resumed_run(values: Mapping[str, Any]) -> Path | None:
     """The folder of the run to continue, if the options name one."""
-    checkpoint, folder = given.get("resume_from_checkpoint"), given.get("output_dir")
+    checkpoint, folder = values.get("resume_from_checkpoint"), values.get("output_dir")
     if not checkpoint:
         return None
     if checkpoint == "latest" and folder is None:
         raise UserError("resume_from_checkpoint: expected --output_dir RUN beside `latest`, got none")
     run = Path(str(folder)) if checkpoint == "latest" else Path(checkpoint).parent
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"resume_from_checkpoint: expected a run to go on with, got no config.yaml in {run}")
+    if not (run / CONFIG).is_file():
+        raise UserError(f"resume_from_checkpoint: expected a run to go on with, got no {CONFIG} in {run}")
     if (owner := owner_of(run)) != "train":
         raise UserError(
             f"resume_from_checkpoint: expected a run of dupo.train, got one of dupo.{owner} in {run}"
         )
     if folder is not None and Path(folder).resolve() != run.resolve():
         raise UserError(f"output_dir: expected {run}, the run that is resumed, got {folder}")
-    if given.get("overwrite_output_dir"):
+    if values.get("overwrite_output_dir"):
         raise UserError("overwrite_output_dir: expected false while a run is resumed, got true")
     return run
 
@@ -122,8 +132,10 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
     try:
         parsed, rest = _parser(program, method).parse_known_args(argv)
     except argparse.ArgumentError as error:
+        # argparse knows two faults here: a value that is missing, and one that is too many.
         expected = "a value" if error.message.startswith("expected") else "no value"
         raise UserError(f"{error.argument_name}: expected {expected}") from None
+    # The first unknown word is the one to mend; those behind it may be its values.
     if rest and not rest[0].startswith("-"):
         raise UserError(f"expected options that start with --, got {rest[0]!r}")
     if rest:
@@ -135,6 +147,7 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
 
 def _method_in(argv: Sequence[str]) -> str:
     """The method that the command line, or else its --config, names: its options depend on it."""
+    # The method decides which options there are, so it is read before the other options.
     scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     scout.add_argument("--method")
     scout.add_argument("--config")
@@ -145,7 +158,9 @@ def _method_in(argv: Sequence[str]) -> str:
     in_file = read_yaml(known.config).get("method") if known.config and not known.method else None
     method = known.method or in_file or Config.method
     if method not in METHODS:
-        raise UserError(f"method: one of {', '.join(METHODS)}; got {method!r}{nearest(method, METHODS)}")
+        raise UserError(
+            f"method: expected one of {', '.join(METHODS)}, got {method!r}{nearest(method, METHODS)}"
+        )
     return method
 
 
@@ -179,12 +194,14 @@ def _parser(program: str, method: str) -> argparse.ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument("--config", metavar="FILE.yaml", help="lines `option: value`; options here win")
+    # `--no_x` stands beside every `--x` but would double the help.
     off: dict[str, Any] = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
     groups: dict[str, Any] = {}
     for name in about.names:
         group = GROUP_OF[name]
         if group not in groups:
             groups[group] = parser.add_argument_group(_TITLES.get(group, group))
+        # Values stay texts here; `coerce` checks them with the words of a YAML file.
         kind, _ = kind_of(OPTIONS[name])
         metavar = "|".join(OPTIONS[name].metadata["choices"]) or _METAVAR[kind]
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}

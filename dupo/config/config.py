@@ -56,6 +56,7 @@ class Config:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         task, entry = self.task.task, TASKS[self.task.task]
         if self.program == "train" and self.method == "dupo":
+            # Other programs sample problem by problem, so only training needs whole groups and steps.
             group_size, rollout_size = self.rollout.num_generations, self.rollout.generation_batch_size
             multiple = f"a multiple of num_generations, {group_size}"
             yield rollout_size % group_size != 0, "generation_batch_size", multiple
@@ -67,6 +68,7 @@ class Config:
             alone = self.task.dataset is None and self.task.eval_dataset is not None
             yield alone, "eval_dataset", "none without --dataset"
             return  # a file of completions needs no task
+        # A data set beside a built-in task would be ignored without a word.
         needed = f"--dataset PATH, which --task {task} needs"
         yield not entry.built_in and self.task.dataset is None, "dataset", needed
         none = f"none with --task {task}, which makes its own problems (--task word_problems reads files)"
@@ -93,6 +95,7 @@ class Config:
                 raise UserError(f"unknown option {name}")
             check(OPTIONS[name], value)
             groups.setdefault(GROUP_OF[name], {})[name] = value
+        # `method` stands in no group.
         own = groups.pop("", {})
         try:
             changed = {

@@ -1,7 +1,7 @@
 """Layers of defaults, and how two sets of options compare.
 
-A later layer wins: the defaults of the groups < those of the method < those of the task < those of the program <
-config.yaml of the run that is resumed < `--config FILE.yaml` < the command line.
+A later layer wins: the defaults of the groups < those of the method < those of the task < those of the
+program < config.yaml of the run that is resumed < `--config FILE.yaml` < the command line.
 """
 
 import hashlib
@@ -26,22 +26,23 @@ _NO_EFFECT_ON_RESULTS = ONE_START | {"num_completions_to_print", "save_steps", "
 _FREE_ON_RESUME = _NO_EFFECT_ON_RESULTS | {"max_steps"}
 
 
-def assemble(given: Mapping[str, Any], program: str = "train") -> Config:
-    """Puts the options that were given on top of the layers of defaults.
+def assemble(values: Mapping[str, Any], program: str = "train") -> Config:
+    """Puts the values of a user on top of the layers of defaults.
 
     Args:
-        given: values by flat name.
+        values: by flat name.
 
     Raises:
         UserError: a value that no run can have, alone or beside the others.
     """
-    method = given.get("method", Config.method)
+    method = values.get("method", Config.method)
     defaults = dict(METHOD_DEFAULTS.get(method, {})) if program == "train" else {}
-    if method != "sft" or given.get("dataset") is None:  # a file of completions is no task's
-        task = TASKS.get(given.get("task", OPTIONS["task"].default))
+    if method != "sft" or values.get("dataset") is None:  # a file of completions is no task's
+        task = TASKS.get(values.get("task", OPTIONS["task"].default))
         defaults |= task.defaults.get(method, {}) if task else {}
+    # Programs come last: a program that only looks needs fewer problems than training.
     defaults |= PROGRAM_DEFAULTS.get(program, {})
-    return Config.of(program, **(defaults | dict(given)))
+    return Config.of(program, **(defaults | dict(values)))
 
 
 def read_config(path: str | Path, program: str = "train") -> Config:
@@ -51,6 +52,7 @@ def read_config(path: str | Path, program: str = "train") -> Config:
 
 def config_hash(config: Config) -> str:
     """12 hex digits, equal for two configs that ask for the same results."""
+    # Sorted: the order of the fields in the source must not change the hash of a result.
     lines = yaml_lines(config, sorted(OPTIONS.keys() - _NO_EFFECT_ON_RESULTS))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 

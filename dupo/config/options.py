@@ -1,7 +1,7 @@
 """The groups of options. `config.py` puts them together.
 
-Names, meanings and defaults are TRL's where TRL has the option. A function gets the group that it reads. On the
-command line and in YAML files every option stands by its flat name. The help texts are the documentation.
+Names, meanings and defaults are TRL's where TRL has the option. A function gets the group that it reads. On
+the command line and in YAML files every option stands by its flat name. The help texts are the documentation.
 """
 
 import dataclasses
@@ -75,8 +75,8 @@ class TaskOptions(Options):
     )
     gates: str = option(
         "language,copy,length,lines",
-        "checks that a translation must pass to be an answer, any of: language (the target language), copy (no copy "
-        "of the source), length (within max_length_ratio), lines (one line); off: no check",
+        "checks that a translation must pass to be an answer, any of: language (the target language), copy "
+        "(no copy of the source), length (within max_length_ratio), lines (one line); off: no check",
     )
     max_length_ratio: float = option(
         3.0, "largest ratio of the lengths of a translation and its source", at_least=0
@@ -101,10 +101,10 @@ class RewardOptions(Options):
 
     reward: str = option(
         "dual",
-        "one or several of: dual (recovery of the hidden part), gold (the right answer; reads labels), majority (the "
-        "most common answer), soft_vote (share of the same answer), self_certainty, entropy (low entropy), "
-        "format_only (any readable answer), random, shuffled (dual rewards given to other completions), or your "
-        "package.module.function with TRL's signature",
+        "one or several of: dual (recovery of the hidden part), gold (the right answer; reads labels), "
+        "majority (the most common answer), soft_vote (share of the same answer), self_certainty, entropy "
+        "(low entropy), format_only (any readable answer), random, shuffled (dual rewards of other "
+        "completions), or your package.module.function with TRL's signature",
     )
     reward_weights: str | None = option(None, "weight of each reward, comma-separated; none: 1")
     reward_shape: str = option(
@@ -113,13 +113,14 @@ class RewardOptions(Options):
     reward_lambda: float = option(1.0, "lambda of the exp shape", above=0)
     scale_rewards: str = option(
         "group",
-        "divide advantages by the standard deviation of the rewards of the group, of the batch, or not at all",
+        "divide advantages by the standard deviation of the rewards of the group, the batch, or not at all",
         "group|batch|none",
     )
 
     @property
     def terms(self) -> list[tuple[str, float]]:
         """(name or dotted path, weight) of every reward."""
+        # Names may be written with dashes, as options may; a dotted path is left as it is.
         names = [name.replace("-", "_") if "." not in name else name for name in listed(self.reward)]
         weights = listed(self.reward_weights) if self.reward_weights is not None else ["1"] * len(names)
         try:
@@ -129,7 +130,7 @@ class RewardOptions(Options):
             raise UserError(f"reward_weights: expected {expected}, got {self.reward_weights!r}") from None
 
     def needs(self, what: str) -> bool:
-        """Whether any of the rewards needs "duals", "distributions" or "gold" (see `catalogue.RewardEntry`)."""
+        """Whether any reward needs "duals", "distributions" or "gold" (see `catalogue.RewardEntry`)."""
         return any(name in REWARDS and REWARDS[name].needs == what for name, _ in self.terms)
 
     @property
@@ -139,6 +140,7 @@ class RewardOptions(Options):
 
     def check_together(self) -> None:
         """Checks names and weights."""
+        # Rewards are logged by the last part of a path: two of one name would overwrite each other.
         logged_names = [name.rpartition(".")[2] for name, _ in self.terms]
         if len(set(logged_names)) < len(logged_names):
             raise UserError(f"reward: expected different names, got {self.reward!r}")
@@ -147,7 +149,7 @@ class RewardOptions(Options):
                 raise UserError(f"reward_weights: expected finite numbers, got {self.reward_weights!r}")
             if "." not in name and name not in REWARDS:
                 names = f"{', '.join(REWARDS)} or package.module.function"
-                raise UserError(f"reward: any of {names}; got {name!r}{nearest(name, REWARDS)}")
+                raise UserError(f"reward: expected any of {names}, got {name!r}{nearest(name, REWARDS)}")
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,8 @@ class DualOptions(Options):
 
     dual_model: str = option(
         "frozen",
-        "model that answers the duals: the policy before training (frozen), the policy as it is (policy), the moving "
-        "average of the policy (ema), or the folder or Hub name of another model",
+        "model that answers the duals: the policy before training (frozen), the policy as it is (policy), "
+        "the moving average of the policy (ema), or the folder or Hub name of another model",
     )
     ema_decay: float = option(
         0.99, "decay of the moving average of the weights, per optimizer step", at_least=0, below=1
@@ -174,6 +176,7 @@ class DualOptions(Options):
             raise UserError(
                 f"dual_samples: expected 1, as dual_temperature 0 makes all alike, got {self.dual_samples}"
             )
+        # A Hub name can be anything, so only what looks like a misspelt word is refused.
         hint = nearest(self.dual_model, DUAL_MODELS)
         if hint and self.dual_model not in DUAL_MODELS and not Path(self.dual_model).exists():
             expected = f"{', '.join(DUAL_MODELS)}, a folder or a Hub name ({hint.removeprefix(', ')})"
@@ -266,6 +269,7 @@ class SelectOptions(Options):
     def check_together(self) -> None:
         """Checks the sizes of the pools and the number of their models."""
         sizes = listed(self.pool_sizes)
+        # A pool of one answer cannot tell whether a dual has several solutions.
         if not all(re.fullmatch("[0-9]{1,9}", size) and int(size) > 1 for size in sizes):
             expected = "integers of at least 2, comma-separated"
             raise UserError(f"pool_sizes: expected {expected}, got {show(self.pool_sizes)}")

@@ -15,8 +15,10 @@ from typing import Any
 
 from dupo.errors import UserError, nearest
 
+# Words of YAML and of people; the values themselves are checked afterwards.
 _NONE = {"none", "null", "~", ""}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+# 18 digits fit into 64 bits; torch and NumPy take no longer seeds and counts.
 _INT = re.compile(r"[+-]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
 _EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
@@ -55,6 +57,7 @@ def coerce(spec: Field[Any], text: str, *, quoted: bool = False) -> Any:
     """The value that a text stands for in a field; `quoted` texts never stand for None."""
     kind, optional = kind_of(spec)
     bare = text.strip().lower()
+    # A quoted "none" is a name: there may be a folder or a column that is called none.
     if optional and not quoted and bare in _NONE:
         return None
     if kind is str:
@@ -85,18 +88,22 @@ def check(spec: Field[Any], value: Any) -> None:
     if value is None and optional:
         return
     if choices and value not in choices:
-        raise UserError(f"{name}: one of {', '.join(choices)}; got {value!r}{nearest(str(value), choices)}")
+        raise UserError(
+            f"{name}: expected one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
+        )
     if kind is str or kind is bool:
         if not isinstance(value, kind) or value == "":
             raise UserError(
                 f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {show(value) or 'none'}"
             )
         return
+    # bool is a subclass of int, and True steps would be one step.
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {value!r}")
     unbounded = {"at_least": -math.inf, "above": -math.inf, "at_most": math.inf, "below": math.inf}
     # The loss options, which another package declares, write None for a bound that is absent.
     limits = unbounded | {key: bound for key, bound in spec.metadata.items() if bound is not None}
+    # NaN compares false with every bound, so the check for finite numbers comes first.
     broken = [
         (not math.isfinite(value), "a finite number"),
         (value < limits["at_least"], f"at least {limits['at_least']:g}"),
@@ -113,6 +120,7 @@ def show(value: Any) -> str:
     """A value as a person writes it, and as `coerce` reads it: none, true, 1e-6."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    # repr would write 1e-06 and 1000000.0, which nobody types.
     if isinstance(value, float) and value and not 1e-3 <= abs(value) < 1e6 and math.isfinite(value):
         return f"{Decimal(repr(value)).normalize():e}"
     return str(value) if str(value).isprintable() else repr(value)

@@ -39,7 +39,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """Writes every option; `read_yaml` of the text gives the same values, and so does any other YAML reader."""
+    """Writes every option. `read_yaml`, and any other YAML reader, reads the same values back."""
     groups: dict[str, list[str]] = {}
     for name, group in GROUP_OF.items():
         groups.setdefault(group, []).append(name)
@@ -52,6 +52,7 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
     for name, value in ((name, config.flat()[name]) for name in names):
         # Double quotes keep the word "none" apart from None, and unprintable characters as they are.
         quoted = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
+        # An int in a float option is written as a float, so that other YAML readers see one type.
         typed = {name: None if value is None else kind_of(OPTIONS[name])[0](value)}
         lines.append(yaml.safe_dump(typed, default_style='"' * quoted, allow_unicode=True, width=math.inf))
     return "".join(lines)
@@ -60,8 +61,10 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
 def _compose(path: str | Path) -> yaml.MappingNode | None:
     """The top node of a YAML file, None if the file is empty."""
     try:
+        # BaseLoader leaves scalars as texts: YAML's own types would make False of the language code no.
         root = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as error:
+        # Only OSError has a strerror.
         reason = getattr(error, "strerror", "bytes that are not UTF-8")
         raise UserError(f"{path}: expected a YAML file that can be read, got: {reason}") from None
     except yaml.YAMLError as error:

@@ -1,9 +1,10 @@
 """Prompt/completion pairs for supervised training, from a JSON-lines file."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from dupo.data.files import column, make_split, read_jsonl, text_at
+from dupo.data.files import choose_column, column_text, read_jsonl
+from dupo.data.splits import split_problems
 from dupo.records import Problem
 
 PROMPT_COLUMN, COMPLETION_COLUMN = "prompt", "completion"
@@ -30,30 +31,32 @@ def read_examples(
 
     Args:
         dataset: JSON-lines file with the columns prompt and completion.
-        eval_dataset: file of the held-out examples; None: `eval_size` examples of `dataset`, by a hash of the prompt.
+        eval_dataset: file of the held-out examples; None: they come from `dataset`.
+        eval_size: number of examples to hold out, chosen by a hash of the prompt.
 
     Raises:
         UserError: a file cannot be read, lacks a column, or nothing is left to train on.
     """
-    eval_problems = _read(eval_dataset) if eval_dataset is not None else None
-    train, held_out = make_split(_read(dataset), eval_problems, eval_size)
-    return _examples(train), _examples(held_out)
+    eval_problems = _read_pairs(eval_dataset) if eval_dataset is not None else None
+    split = split_problems(_read_pairs(dataset), eval_problems, eval_size)
+    return _examples(split.train), _examples(split.held_out)
 
 
-def _read(path: str) -> list[Problem]:
-    """The pairs as problems whose gold answer is the completion: the split of the data works on problems."""
+def _read_pairs(path: str) -> list[Problem]:
+    """Reads pairs as problems whose gold answer is the completion, because the split works on problems."""
     rows = read_jsonl(path)
-    prompt = column(rows, path, PROMPT_COLUMN, (), "dataset")
-    completion = column(rows, path, COMPLETION_COLUMN, (), "dataset")
+    prompt_column = choose_column(rows, path, PROMPT_COLUMN, (), "dataset")
+    completion_column = choose_column(rows, path, COMPLETION_COLUMN, (), "dataset")
+    # A pair without a completion is refused: an empty one would teach the model to say nothing.
     return [
         Problem(
-            f"{Path(path).name}:{getattr(row, 'line', '?')}",
-            text_at(row, path, prompt, needed=True) or "",
-            text_at(row, path, completion, needed=True),
+            row.id,
+            column_text(row, prompt_column, required=True) or "",
+            column_text(row, completion_column, required=True),
         )
         for row in rows
     ]
 
 
-def _examples(problems: list[Problem]) -> list[Example]:
+def _examples(problems: Sequence[Problem]) -> list[Example]:
     return [Example(problem.id, problem.text, problem.gold or "") for problem in problems]

@@ -1,36 +1,52 @@
-"""Data sets from files: rows of JSON lines, line-parallel text, and the split into train and held-out.
+"""Data sets from files: lines of text, JSON lines, and their columns.
 
-Whatever can be wrong with a file is a `UserError` that names the file, and the line where there is one.
-The split depends on the texts alone, so it is the same for any order of the lines, seed and machine.
+Every fault of a file is a `UserError` that names the file, and the line where there is one.
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dupo.errors import UserError
-from dupo.records import Problem
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-SPLIT_KEY = "dupo held-out split"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write it; json would refuse the line
 
 
-class Row(dict[str, Any]):
-    """One object of a JSON-lines file. Numbers are kept as the text that the file has ("0.10"), because a
-    binary float would change them.
+class JsonRow(dict[str, Any]):
+    """One object of a JSON-lines file.
+
+    Numbers stay the text that the file has ("0.10"), because a binary float would change them.
 
     Attributes:
-        line: where it stands in the file, from 1.
+        file_name: name of the file, without its folder.
+        line: number of the line in the file, from 1.
     """
 
-    line: int = 0
+    def __init__(self, values: Mapping[str, Any], file_name: str, line: int) -> None:
+        super().__init__(values)
+        self.file_name, self.line = file_name, line
+
+    @property
+    def id(self) -> str:
+        """A name of the row that is unique in its file: "train.jsonl:17"."""
+        return f"{self.file_name}:{self.line}"
+
+    @property
+    def place(self) -> str:
+        """Where the row stands, as error messages say it."""
+        return place_of(self.file_name, self.line)
+
+
+def place_of(file_name: str, line: int) -> str:
+    """Names a line of a file in an error message."""
+    return f"{file_name}, line {line}"
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 file without their ends; a byte order mark at the start is skipped.
+    """Reads the lines of a UTF-8 file without their ends, and without a byte order mark.
 
     Raises:
         UserError: no such file, a folder, unreadable, empty, or not UTF-8.
@@ -39,151 +55,98 @@ def read_lines(path: str | Path) -> list[str]:
     if path.is_dir():
         raise UserError(f"{path}: expected a file, got a folder")
     if not path.exists():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: expected a file, got no such file")
     try:
-        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        data = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: expected a readable file, got an error ({error.strerror})") from None
     if not data.strip():
-        raise UserError(f"{path}: the file is empty")
+        raise UserError(f"{path}: expected lines of text, got an empty file")
     # Only "\n" ends a line: str.splitlines would also cut at U+2028 and others, which text may hold.
-    return [_decoded(path, k, line) for k, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1)]
+    lines = data.removesuffix(b"\n").split(b"\n")
+    return [_decode(path, number, line) for number, line in enumerate(lines, start=1)]
 
 
-def _decoded(path: Path, number: int, line: bytes) -> str:
+def _decode(path: Path, number: int, line: bytes) -> str:
     try:
+        # Lines of Windows end in "\r\n".
         return line.removesuffix(b"\r").decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path.name}, line {number}: not valid UTF-8 at byte {error.start + 1}") from None
+        message = f"expected UTF-8, got an invalid byte at {error.start + 1}"
+        raise UserError(f"{place_of(path.name, number)}: {message}") from None
 
 
-def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file, as `Row`s that know their line. Blank lines are skipped.
+def read_jsonl(path: str | Path) -> list[JsonRow]:
+    """Reads the objects of a JSON-lines file. Blank lines are skipped.
 
     Raises:
         UserError: as `read_lines`, or a line that is not a JSON object.
     """
     path = Path(path)
-    return [_row(path, k, line) for k, line in enumerate(read_lines(path), start=1) if line.strip()]
+    lines = enumerate(read_lines(path), start=1)
+    return [_parse_row(path, number, line) for number, line in lines if line.strip()]
 
 
-def _row(path: Path, number: int, line: str) -> Row:
-    where = f"{path.name}, line {number}"
+def _parse_row(path: Path, number: int, line: str) -> JsonRow:
+    place = place_of(path.name, number)
     try:
+        # Numbers stay text: see `JsonRow`.
         value = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg})") from None
+        raise UserError(f"{place}: expected valid JSON, got an error ({error.msg})") from None
     except RecursionError:
-        raise UserError(f"{where}: not valid JSON (nested too deeply)") from None
+        raise UserError(f"{place}: expected valid JSON, got an error (nested too deeply)") from None
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "a single value"
-        raise UserError(f'{where}: expected an object such as {{"question": "..."}}, got {kind}')
-    row = Row(value)
-    row.line = number
-    return row
+        raise UserError(f'{place}: expected an object such as {{"question": "..."}}, got {kind}')
+    return JsonRow(value, path.name, number)
 
 
-def columns(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Every column that some row has, in the order in which they first come."""
+def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Lists every column of any row, in the order in which the columns first come."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def column(
-    rows: Sequence[dict[str, Any]],
+def choose_column(
+    rows: Sequence[Mapping[str, Any]],
     path: str | Path,
     wanted: str | None,
-    candidates: Sequence[str],
+    usual_names: Sequence[str],
     option: str,
 ) -> str:
-    """The column to read: `wanted` if it is given, else the first of `candidates` that the file has.
+    """Returns the column to read: `wanted`, or without a wish the first of `usual_names` that the file has.
+
+    Args:
+        option: the option by which the user chooses the column, for the message.
 
     Raises:
-        UserError: there is none; names the file, the columns that it has, and the option that chooses.
+        UserError: there is no such column; the message lists the columns of the file.
     """
-    there = columns(rows)
-    for name in [wanted] if wanted is not None else candidates:
-        if name in there:
+    names = column_names(rows)
+    candidates = usual_names if wanted is None else [wanted]
+    # A column that the user names is never replaced by a usual one: the wrong text would be read in silence.
+    for name in candidates:
+        if name in names:
             return name
-    sought = repr(wanted) if wanted is not None else " or ".join(candidates)
-    shown = ", ".join(there) or "none"
-    raise UserError(f"{option}: {Path(path).name} has no column {sought}; its columns are: {shown}")
+    expected = " or ".join(usual_names) if wanted is None else repr(wanted)
+    actual = ", ".join(names) or "no column"
+    raise UserError(f"{option}: expected a column {expected} in {Path(path).name}, got {actual}")
 
 
-def text_at(row: dict[str, Any], path: str | Path, name: str, *, needed: bool) -> str | None:
-    """The text of one column of a row, stripped; None where it is absent, null or blank and not `needed`.
+def column_text(row: JsonRow, name: str, *, required: bool) -> str | None:
+    """Returns the text of one column of a row, stripped; None where the column is absent, null or blank.
 
     Raises:
-        UserError: missing though needed, not text or a number, or half a surrogate pair (no UTF-8 for it).
+        UserError: no text though `required`, neither text nor a number, or half a surrogate pair.
     """
-    where = f"{Path(path).name}, line {getattr(row, 'line', '?')}"
     value = row.get(name)
     if value is not None and not isinstance(value, str):
-        raise UserError(f"{where}: {name!r} must be text or a number, got {json.dumps(value)[:40]}")
-    value = (value or "").strip()
-    if not value and needed:
-        raise UserError(f"{where}: {name!r} is missing or empty")
-    if SURROGATE.search(value):
-        raise UserError(f"{where}: {name!r} holds half a surrogate pair, which is not text")
-    return value or None
-
-
-def keyed_hash(text: str, key: str) -> int:
-    """64 bits of BLAKE2b: the same on every machine and in every process, unlike Python's hash()."""
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()[:64])
-    return int.from_bytes(digest.digest())
-
-
-def first_by_hash(problems: Iterable[Problem], count: int) -> list[Problem]:
-    """The `count` problems that come first in hash order, of those that have a gold answer; a text that
-    stands in the file several times is taken once."""
-    ordered = sorted(
-        (p for p in problems if p.gold is not None),
-        key=lambda p: (keyed_hash(p.text, SPLIT_KEY), p.text, p.gold),
-    )
-    once: dict[str, Problem] = {}
-    for problem in ordered:
-        once.setdefault(problem.text, problem)
-    return list(once.values())[:count]
-
-
-def without_texts(problems: Iterable[Problem], taken: Collection[Problem]) -> list[Problem]:
-    """Those whose text is not among `taken`'s."""
-    texts = {p.text for p in taken}
-    return [p for p in problems if p.text not in texts]
-
-
-def split(problems: Sequence[Problem], eval_size: int) -> tuple[list[Problem], list[Problem]]:
-    """(train, held_out): `eval_size` problems with a gold answer are held out, by a hash of their text.
-
-    Copies of one text all land on the same side. Train keeps the order of the file. With no gold answers
-    nothing is held out.
-
-    Raises:
-        UserError: nothing would be left to train on.
-    """
-    held_out = first_by_hash(problems, eval_size)
-    train = without_texts(problems, held_out)
-    if not train:
-        different = len({p.text for p in problems})
-        raise UserError(
-            f"eval_size: must be below the number of different problems ({different:,}), so that some are "
-            f"left to train on, got {eval_size:,}"
-        )
-    return train, held_out
-
-
-def make_split(
-    problems: Sequence[Problem], eval_problems: Sequence[Problem] | None, eval_size: int
-) -> tuple[list[Problem], list[Problem]]:
-    """(train, held_out), the latter from a data set of its own where one is given.
-
-    Raises:
-        UserError: nothing would be left to train on.
-    """
-    if eval_problems is None:
-        return split(problems, eval_size)
-    held_out = first_by_hash(eval_problems, eval_size)
-    train = without_texts(problems, held_out)
-    if not train:
-        raise UserError("eval_dataset: it holds every problem of dataset, so that none is left to train on")
-    return train, held_out
+        actual = json.dumps(value)[:40]
+        raise UserError(f"{row.place}: expected text or a number in {name!r}, got {actual}")
+    text = (value or "").strip()
+    if not text and required:
+        raise UserError(f"{row.place}: expected text in {name!r}, got none")
+    # JSON can escape half a surrogate pair, but no tokenizer takes it: it has no UTF-8.
+    if SURROGATE.search(text):
+        raise UserError(f"{row.place}: expected text in {name!r}, got half a surrogate pair")
+    return text or None

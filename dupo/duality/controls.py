@@ -1,10 +1,11 @@
 """Can a dual be solved without the answer? Then its reward says nothing about the answer.
 
-    no answer   the dual prompt with nothing where the answer stands: is x_u seen in, or guessed from, x_k?
-    decoys      answers to other problems; and every answer that solves the dual, with all its numbers changed
-                but those that are hidden: is x_u written in the answer's own text?
+no answer    the dual prompt with nothing in the place of the answer: is x_u seen in x_k, or guessed from x_k?
+decoys       answers to other problems
+copies       answers that solve the dual, with other digits in every number except the hidden ones: is x_u
+             written in the text of the answer?
 
-A dual that is still solved is leaky (failure mode 7 of the method: the reviewers of DuPO asked whether the
+A dual that is still solved leaks (failure mode 7 of the method: the reviewers of DuPO asked whether the
 unknown part can be guessed from the known part alone). No label is read.
 """
 
@@ -19,23 +20,39 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*", re.ASCII)
 _DIGIT = re.compile(r"\d", re.ASCII)
 
 
-def foreign(answers: Collection[str | None], others: Sequence[str], count: int, seed: int) -> list[str]:
-    """At most `count` of `others`, answers to other problems, that are not among `answers`; all different."""
-    found = [answer for answer in dict.fromkeys(others) if answer and answer not in answers]
-    random.Random(seed).shuffle(found)
-    return found[:count]
+def answers_of_other_problems(
+    answers: Collection[str | None], candidates: Sequence[str], count: int, seed: int
+) -> list[str]:
+    """Draws different answers to other problems.
+
+    Args:
+        answers: the answers to the problem itself, which are never drawn.
+        candidates: answers to other problems; repeats and empty texts are left out.
+        count: most answers to draw.
+    """
+    decoys = [answer for answer in dict.fromkeys(candidates) if answer and answer not in answers]
+    random.Random(seed).shuffle(decoys)
+    return decoys[:count]
 
 
-def altered(answer: str, duals: Sequence[Dual], seed: int) -> str | None:
-    """The answer with other digits in every number but those that are a hidden value: a dual that reads its
-    own there is still solved. None where no number would change."""
+def with_other_digits(answer: str, duals: Sequence[Dual], seed: int) -> str | None:
+    """Replaces every number in the answer except the hidden ones.
+
+    A dual that only copies its hidden number out of the answer is still solved: a leak.
+
+    Args:
+        duals: the duals of the problem, which say what is hidden.
+
+    Returns:
+        None where no number would change.
+    """
     hidden, rng = {dual.unknown for dual in duals}, random.Random(seed)
 
-    def other(match: re.Match[str]) -> str:
+    def replaced(match: re.Match[str]) -> str:
         number = match[0]
         if number in hidden:
             return number
         return _DIGIT.sub(lambda digit: rng.choice("123456789".replace(digit[0], "")), number)
 
-    changed = _NUMBER.sub(other, answer)
+    changed = _NUMBER.sub(replaced, answer)
     return None if changed == answer else changed

@@ -41,6 +41,7 @@ def cached(ask: Ask) -> Ask:
     known: dict[Prompt, list[Completion]] = {}
 
     def ask_once(prompts: Sequence[Prompt]) -> list[list[Completion]]:
+        # One call for all new prompts: an engine is fast on large batches only.
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
         known.update(zip(new, ask(new), strict=True))
         return [known[prompt] for prompt in prompts]

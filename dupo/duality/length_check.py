@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.records import Problem, Prompt
 from dupo.tasks.base import Task
@@ -25,6 +26,14 @@ class Lengths:
     token_budget: int
 
 
+def lengths_of(config: Config) -> Lengths:
+    """Most tokens of the prompts, completions and duals that the options ask for."""
+    completion = config.rollout.max_completion_length
+    dual = config.duals.dual_max_completion_length or completion
+    asks_duals = config.reward.needs("duals")
+    return Lengths(completion, dual if asks_duals else None, config.optimizer.token_budget)
+
+
 def check_lengths(
     task: Task, problems: Iterable[Problem], tokenizer: PromptTokenizer, shape: Any, lengths: Lengths
 ) -> None:
@@ -34,8 +43,9 @@ def check_lengths(
         shape: the transformers config of the model.
 
     Raises:
-        UserError: the model has no embeddings for some tokens, or a problem, by name, leaves no room for a completion.
+        UserError: the model has no embeddings for some tokens, or a problem leaves no room for a completion.
     """
+    # Models of several modalities keep the shape of their language model in an inner config.
     inner = shape.get_text_config()
     if len(tokenizer) > inner.vocab_size:
         raise UserError(
@@ -50,6 +60,7 @@ def check_lengths(
         if lengths.dual_completion is None:
             continue
         for dual in task.duals(problem):
+            # The answer is not known yet; a short one stands in for it.
             prompt = task.dual_prompt(problem, dual, "0")
             check_prompt(tokenizer, problem.id, "dual prompt", prompt, lengths.dual_completion, positions)
 

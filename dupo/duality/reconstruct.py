@@ -1,6 +1,6 @@
 """The dual task: does an answer, put back into the question, give the question back?
 
-    y --(y, x_k)--> x_u'        d(x_u, x_u') in [0, 1]        DuPO (arXiv 2508.14460), definition 2 and equation 2
+    y --(y, x_k)--> x_u'        d(x_u, x_u') in [0, 1]        DuPO, definition 2 and equation 2
 
 Which model answers the duals is not known here (`ask`), nor what a distance is worth (`dupo.rewards`). Each
 different answer of a problem is asked about once, however many completions gave it.
@@ -41,6 +41,7 @@ def reconstruct(
         ask: the model that answers dual prompts.
     """
     questions = dual_questions(task, problems, answers)
+    # One call for all duals of the rollout: engines are slow on small batches.
     samples = ask([question.prompt for question in questions])
     distances = sample_distances(task, questions, samples)
     reconstructions: Reconstructions = [{} for _ in problems]
@@ -63,6 +64,7 @@ def dual_questions(
     questions = []
     for index, (problem, group) in enumerate(zip(problems, answers, strict=True)):
         duals = task.duals(problem)
+        # dict.fromkeys keeps the order in which the answers came, which a set would not.
         for answer in dict.fromkeys(answer for answer in group if answer is not None):
             for dual in duals:
                 prompt = task.dual_prompt(problem, dual, answer)
@@ -86,7 +88,7 @@ def sample_distances(
 
 
 def mean_similarity(reconstructions: Sequence[Reconstruction]) -> float:
-    """Mean of 1 - d over the duals of an answer and their samples; a sample that could not be read counts 0."""
+    """Mean of 1 - d over the duals of an answer and their samples; an unreadable sample counts 0."""
     distances = [distance for r in reconstructions for distance in r.distances]
     return sum(0.0 if distance is None else 1 - distance for distance in distances) / len(distances)
 

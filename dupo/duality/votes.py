@@ -11,4 +11,5 @@ def votes(answers: Iterable[str | None]) -> Counter[str]:
 
 def majority_answer(counts: Counter[str]) -> str | None:
     """The most frequent answer, the first of several; None where there is none."""
+    # most_common is stable: of equal counts the answer that came first wins.
     return counts.most_common(1)[0][0] if counts else None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from dupo.errors import UserError
 from dupo.models.load import Model
 from dupo.records import Completion, Problem, Prompt, Rollout
 from dupo.tasks.base import Task
@@ -39,6 +40,23 @@ class EngineFeatures(NamedTuple):
     logprobs: bool
     distributions: bool
     new_weights: bool
+
+
+def require(features: EngineFeatures, needed: EngineFeatures, who: str) -> None:
+    """Checks that an engine can do all that is needed.
+
+    Args:
+        needed: true where the feature is needed.
+        who: what needs the features, for the message.
+
+    Raises:
+        UserError: a feature is missing.
+    """
+    missing = [
+        name for name in EngineFeatures._fields if getattr(needed, name) and not getattr(features, name)
+    ]
+    if missing:
+        raise UserError(f"{who} needs an engine with {', '.join(missing)}, got one without")
 
 
 class Engine(Protocol):
@@ -82,6 +100,7 @@ def sample_answers(
     engine: Engine, task: Task, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int
 ) -> Rollout:
     """The primal task: samples `n` answers to each problem and reads them."""
+    # The ids are kept: training uses the very ids that were sampled from.
     prompt_ids = engine.tokenizer.encode([task.prompt(problem) for problem in problems])
     completions = engine.sample(prompt_ids, n, sampling, seed)
     answers = [

@@ -15,9 +15,11 @@ from transformers import DynamicCache
 
 from dupo import text
 from dupo.engines.base import EngineFeatures, Sampling
+from dupo.engines.draws import row_keys, uniform
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.records import Completion, Prompt
+from dupo.seeds import prompt_keys
 from dupo.text.tokenizer import PromptTokenizer
 
 
@@ -59,7 +61,8 @@ class BuiltinEngine:
     ) -> list[list[Completion]]:
         """Draws `n` completions of each prompt; see `Engine.sample`."""
         prompt_ids = self._ids(prompts)
-        generator = torch.Generator(self.model.device).manual_seed(seed)
+        # Keys are made before the prompts are sorted and cut: they must not depend on batches.
+        keys = prompt_keys(seed, prompt_ids)
         prompts_at_once = max(1, self.max_concurrent_sequences // n)
         # Prompts of similar length share a batch, so that few rows are padding.
         by_length = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
@@ -67,8 +70,9 @@ class BuiltinEngine:
         for start in range(0, len(prompt_ids), prompts_at_once):
             indices = by_length[start : start + prompts_at_once]
             with autocast(self.model.device, self.dtype):
-                decoding = _Decoding(self, [prompt_ids[i] for i in indices], n, sampling)
-                ids_BT, measures_BKT = decoding.run(generator)
+                keys_B = row_keys([keys[i] for i in indices], n, self.model.device)
+                decoding = _Decoding(self, [prompt_ids[i] for i in indices], keys_B, sampling)
+                ids_BT, measures_BKT = decoding.run()
             completions = self._completions(ids_BT, measures_BKT, sampling.max_tokens)
             groups |= {i: completions[k * n : (k + 1) * n] for k, i in enumerate(indices)}
         return [groups[i] for i in range(len(prompt_ids))]
@@ -81,6 +85,7 @@ class BuiltinEngine:
     def _completions(self, ids_BT: Tensor, measures_BKT: Tensor, max_tokens: int) -> list[Completion]:
         """Cuts each row after its first end token."""
         ids_BT, measures_BKT = ids_BT.cpu(), measures_BKT.cpu()
+        # On the CPU from here on: completions live there until they are packed.
         is_end_BT = torch.isin(ids_BT, torch.tensor(sorted(self.tokenizer.eos_ids)))
         ended_B = is_end_BT.any(-1).tolist()
         # argmax of a row without an end token is 0: the row is cut by the limit instead.
@@ -90,6 +95,7 @@ class BuiltinEngine:
         ]
         # A clone holds the tokens of one completion alone; a view would keep the whole padded batch alive.
         rows = [row[:length].clone() for row, length in zip(ids_BT, lengths_B, strict=True)]
+        # One call decodes all rows, which is several times as fast as one call a row.
         texts = self.tokenizer.decode([row.tolist() for row in rows])
         completions = []
         for ids, measures_KT, length, ended, content in zip(
@@ -104,20 +110,26 @@ class BuiltinEngine:
 class _Decoding:
     """One batch of B = prompts x n rows, all advancing one token a step until each has met an end token."""
 
-    def __init__(self, engine: BuiltinEngine, prompts: list[list[int]], n: int, sampling: Sampling) -> None:
+    def __init__(
+        self, engine: BuiltinEngine, prompts: list[list[int]], keys_B: Tensor, sampling: Sampling
+    ) -> None:
         self.model, self.sampling, self.measures = engine.model, sampling, engine.measure_distributions
+        self.keys_B, n = keys_B, len(keys_B) // len(prompts)
         self.pad_id = engine.tokenizer.pad_id
         self.eos_ids = torch.tensor(sorted(engine.tokenizer.eos_ids), device=self.model.device)
+        # Padding stands on the left, so that the last column holds the last token of every prompt.
         padded = text.padded(text.Ids.of(prompts), pad_id=self.pad_id)
         self.mask_BT = torch.as_tensor(padded.attention_mask, device=self.model.device)
         self.positions_BT = torch.as_tensor(padded.position_ids, device=self.model.device)
         self.cache: Any = DynamicCache(config=self.model.config)
         logits_BV = self._forward(torch.as_tensor(padded.input_ids, device=self.model.device))
         if n > 1:
+            # The prompt was read once; its n completions start from copies of the cache.
             self.cache.batch_repeat_interleave(n)
             self.mask_BT = self.mask_BT.repeat_interleave(n, 0)
             self.positions_BT = self.positions_BT.repeat_interleave(n, 0)
             logits_BV = logits_BV.repeat_interleave(n, 0)
+        # From here on every row adds one token a step.
         self.positions_BT = self.positions_BT[:, -1:]
         self.logits_BV = logits_BV
 
@@ -132,7 +144,7 @@ class _Decoding:
             logits_to_keep=1,
         ).logits[:, -1]
 
-    def run(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def run(self) -> tuple[Tensor, Tensor]:
         """Decodes until every row has ended.
 
         Returns:
@@ -145,10 +157,11 @@ class _Decoding:
         measures_BKT = torch.zeros((len(rows), 3 if self.measures else 1, limit), device=device)
         running = torch.ones_like(rows, dtype=torch.bool)
         for t in range(limit):
-            next_ids, next_measures = self._choose(generator)
+            next_ids, next_measures = self._choose(t)
             ids_BT[rows[running], t] = next_ids[running]
             measures_BKT[rows[running], :, t] = next_measures[running]
             running &= ~torch.isin(next_ids, self.eos_ids)
+            # The only wait for the device in a step.
             num_running = int(running.sum())
             if num_running == 0 or t == limit - 1:
                 return ids_BT[:, : t + 1], measures_BKT[:, :, : t + 1]
@@ -158,26 +171,28 @@ class _Decoding:
                 self.cache.batch_select_indices(stay)
                 rows, next_ids, running = rows[stay], next_ids[stay], running[stay]
                 self.mask_BT, self.positions_BT = self.mask_BT[stay], self.positions_BT[stay]
+                self.keys_B = self.keys_B[stay]
             self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones(len(rows), 1)], -1)
             self.positions_BT = self.positions_BT + 1
             self.logits_BV = self._forward(next_ids[:, None])
         raise AssertionError("unreachable: max_tokens is at least 1")
 
-    def _choose(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Next ids (B,) and their measures (B, K) under the distribution they are drawn from."""
+    def _choose(self, t: int) -> tuple[Tensor, Tensor]:
+        """Ids (B,) of token `t` and their measures (B, K) under the distribution they are drawn from."""
         greedy = self.sampling.temperature == 0
         temperature = 1.0 if greedy else self.sampling.temperature
         logprobs_BV = (self.logits_BV.float() / temperature).log_softmax(-1)
+        # The largest log-prob is finite unless a logit is NaN or all are -inf.
         if not torch.isfinite(logprobs_BV.amax(-1)).all():
             raise FloatingPointError("the model's logits are not finite")
         if greedy:
             next_ids = logprobs_BV.argmax(-1)
         else:  # inverse CDF: one random number a row, where torch.multinomial draws one per vocabulary entry
+            # float64: in float32 the sum of 150,000 terms misses tokens of small probability.
             cdf_BV = logprobs_BV.double().exp().cumsum(-1)
-            uniform = torch.rand(
-                len(cdf_BV), 1, dtype=cdf_BV.dtype, device=cdf_BV.device, generator=generator
-            )
-            next_ids = torch.searchsorted(cdf_BV, uniform * cdf_BV[:, -1:], right=True)[:, 0]
+            target_B1 = uniform(self.keys_B, t)[:, None] * cdf_BV[:, -1:]
+            next_ids = torch.searchsorted(cdf_BV, target_B1, right=True)[:, 0]
+            # Rounding can put the target on the total itself, behind the last token.
             next_ids = next_ids.clamp(max=cdf_BV.shape[-1] - 1)
         measures = logprobs_BV.gather(-1, next_ids[:, None])
         if self.measures:

@@ -24,6 +24,7 @@ def load_engine(
         UserError: there is no such model, or its weights cannot be loaded.
     """
     model = load_model(options, model_config(options, tokenizer), device, config.run.seed)
+    # Chat models end a turn with a token that their tokenizer does not call its end token.
     tokenizer.eos_ids |= end_tokens(model)
     return BuiltinEngine(
         model,
@@ -36,6 +37,7 @@ def load_engine(
 
 def load_judge_engine(config: Config, device: torch.device) -> BuiltinEngine:
     """The engine of the model that `dual_model` names by its folder or Hub name; no optimizer changes it."""
+    # Another model brings its own tokenizer, so dual prompts are encoded anew for it.
     options = config.model.for_model(config.duals.dual_model)
     engine = load_engine(config, options, load_tokenizer(options, None), device)
     engine.model.requires_grad_(False)

@@ -21,6 +21,7 @@ def held_out_metrics(
     """
     if not problems:
         return {}
+    # Greedy answers need no seed; 0 says that nothing is drawn.
     rollout = sample_answers(engine, task, problems, 1, Sampling(0.0, max_tokens), seed=0)
     return task.evaluate(problems, [answers[0] for answers in rollout.answers])
 

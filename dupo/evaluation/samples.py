@@ -58,7 +58,9 @@ def held_out_exchanges(
         task.score(problem, answers[0]) >= 0.5
         for problem, answers in zip(problems, rollout.answers, strict=True)
     ]
+    # A stable sort by False < True: the first is wrong if any is, the last right if any is.
     wrong_first = sorted(range(len(problems)), key=lambda i: is_right[i])
+    # One from the wrong end, the others from the right end: both kinds are shown where both happen.
     indices = [wrong_first[0], *list(reversed(wrong_first[1:]))[: count - 1]]
     chosen = rollout.take(indices)
     duals = reconstruct(task, chosen.problems, chosen.answers, ask) if ask else []

@@ -45,6 +45,7 @@ def micro_batches(
     trajectories: Sequence[Trajectory], token_budget: int, device: torch.device
 ) -> Iterator[tuple[list[int], Batch]]:
     """Packed batches of at most `token_budget` tokens, each with the indices of its trajectories."""
+    # Whole sequences are packed: a completion that was cut in two would lose its prompt.
     lengths = [len(t.prompt_ids) + len(t.completion_ids) for t in trajectories]
     for packed_indices in text.pack(lengths, token_budget):
         indices = packed_indices.tolist()
@@ -56,7 +57,9 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
     prompts = text.Ids.of([t.prompt_ids for t in trajectories])
     completions = text.Ids.of([t.completion_ids.numpy() for t in trajectories])
     packed = text.packed(prompts, completions)
+    # Every token of a completion has the advantage of the completion.
     advantages = [torch.full((len(t.completion_ids),), t.advantage) for t in trajectories]
+    # All trajectories of a run have reference log-probs or none has.
     ref_logprobs = [t.ref_logprobs for t in trajectories if t.ref_logprobs is not None]
 
     def put(values: object, dtype: torch.dtype) -> Tensor:
@@ -79,6 +82,7 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
 
 def trajectories_to_state(trajectories: Sequence[Trajectory]) -> dict[str, object]:
     """A few flat tensors and lists that a checkpoint can hold; `trajectories_from_state` reads them."""
+    # Flat tensors: one small tensor for each completion takes a hundred times as long to save.
     has_reference = bool(trajectories) and trajectories[0].ref_logprobs is not None
     empty = torch.zeros(0)
     return {
@@ -100,6 +104,7 @@ def trajectories_from_state(state: dict[str, object]) -> list[Trajectory]:
     """The trajectories of `trajectories_to_state`, bit for bit."""
     tensors: dict[str, Tensor] = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     columns: dict[str, list] = {k: v for k, v in state.items() if isinstance(v, list)}
+    # split gives views that share one storage, as long as the batch lives.
     lengths = columns["completion_lengths"]
     ref_logprobs: Sequence[Tensor | None] = [None] * len(lengths)
     if "ref_logprobs" in tensors:

@@ -31,6 +31,7 @@ class Compute(NamedTuple):
 
 def packed_hidden(model: Model, batch: Batch) -> Tensor:
     """Last hidden states (M, H) of the rows that predict a sampled token."""
+    # The base model alone: the head is applied by `dupo_kernels`, and only to rows with a loss.
     hidden_NH = model.base_model(
         input_ids=batch.input_ids[None],
         position_ids=batch.position_ids[None],
@@ -47,6 +48,7 @@ def head_of(model: Model, temperature: float) -> tuple[Tensor, dict[str, Any]]:
     """The weight (V, H) of the language-model head, and its options as `dupo_kernels` takes them."""
     head: Any = model.get_output_embeddings()
     shape = model.config.get_text_config()
+    # Cohere and Granite scale their logits, by two names and in two directions.
     logit_scale = getattr(shape, "logit_scale", None) or 1 / (getattr(shape, "logits_scaling", None) or 1)
     return head.weight, {
         "bias": getattr(head, "bias", None),

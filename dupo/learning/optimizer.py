@@ -21,6 +21,7 @@ def make_optimizer(model: Model, options: OptimizerOptions) -> torch.optim.AdamW
 
 def learning_rate(step: int, options: OptimizerOptions) -> float:
     """The learning rate of optimizer step `step`, counted from 0."""
+    # step + 1: the first step of a run has a rate above 0 and so learns something.
     if step < options.warmup_steps:
         return options.learning_rate * (step + 1) / options.warmup_steps
     remaining = 1 - (step - options.warmup_steps) / max(1, options.max_steps - options.warmup_steps)

@@ -25,6 +25,7 @@ class EpochOrder:
         chosen = []
         for place in range(start, start + count):
             epoch, index = divmod(place, self.size)
+            # Only the order of one epoch is held: a data set may be large and a run long.
             if epoch != self._epoch:
                 generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
                 self._epoch, self._order = epoch, torch.randperm(self.size, generator=generator).tolist()

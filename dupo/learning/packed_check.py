@@ -17,14 +17,15 @@ PROMPT_TOKENS = 4
 def check_packed(model: Model, compute: Compute) -> None:
     """Checks that two packed sequences have the log-probs of each alone.
 
-    The log-probs of each alone come from the forward pass of transformers: positions, bounds, head and scaling of
-    the packed path are all compared.
+    The log-probs of each alone come from the forward pass of transformers. So the check covers positions,
+    bounds, head and scaling of the packed path.
 
     Raises:
         UserError: the model cannot be packed, or packing changes its log-probs.
     """
     name = type(model).__name__
     vocabulary = int(model.config.get_text_config().vocab_size)
+    # Two different lengths and different ids, so that a wrong bound or position shows.
     sequences = [torch.tensor([(7 * i + 3 * k) % vocabulary for i in range(9 + 4 * k)]) for k in range(2)]
     pair = [
         Trajectory(

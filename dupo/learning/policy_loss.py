@@ -14,9 +14,7 @@ from dupo.learning.logprobs import Compute, head_of, packed_hidden
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.records import Batch, Trajectory
-from dupo_kernels import PolicyObjective, linear_objective, token_weights
-from dupo_kernels.tokens.policy_options import PolicyOptions
-from dupo_kernels.tokens.weights import counts_tokens
+from dupo_kernels import PolicyObjective, PolicyOptions, counts_tokens, linear_objective, token_weights
 
 
 def objective_of(options: PolicyOptions) -> PolicyObjective:
@@ -55,12 +53,14 @@ class PolicyLoss:
         # The KL term and the entropy bonus have a gradient without any advantage.
         has_other_gradient = objective.beta != 0 or objective.entropy_coef != 0
         active = [t for t in unmasked if t.advantage != 0 or has_other_gradient]
+        # Losses stay on the device: reading one here would stop the pipeline at every micro-batch.
         total_loss = torch.zeros((), device=model.device)
         sums, maxima = dict[str, Tensor](), dict[str, Tensor]()
         for _, batch in micro_batches(active, self.compute.token_budget, model.device):
             loss, stats = self.batch_loss(model, batch, num_items)
             loss.backward()
             total_loss += loss.detach()
+            # Means over micro-batches are weighted by tokens, so the split does not show in the metrics.
             num_tokens = stats.pop("tokens")
             for name, value in stats.items():
                 if name.endswith("/max"):
@@ -80,6 +80,7 @@ class PolicyLoss:
             "old_logprobs": batch.old_logprobs,
             "ref_logprobs": batch.ref_logprobs,
         }
+        # The weights hold the normaliser of the whole step, so the losses of micro-batches just add up.
         weights = token_weights(
             self.objective.loss_type,
             cu_seqlens=batch.completion_cu_seqlens,

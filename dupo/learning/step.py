@@ -10,7 +10,7 @@ from dupo.learning.optimizer import learning_rate
 from dupo.models.load import Model
 from dupo.seeds import derive
 
-# Adds a gradient to `.grad`; returns the loss (fp32 scalar) and metrics, none where there was nothing to learn.
+# Adds a gradient to `.grad`. Returns the loss, fp32 scalar, and metrics: none where nothing was to learn.
 AccumulateGradient = Callable[[Model], tuple[Tensor, dict[str, float]]]
 
 
@@ -35,12 +35,15 @@ def optimizer_step(
         FloatingPointError: loss or gradient is not finite; the weights are then unchanged.
     """
     optimizer.param_groups[0]["lr"] = rate = learning_rate(step, options)
+    # None and not zero: AdamW skips weights without a gradient.
     optimizer.zero_grad(set_to_none=True)
+    # Dropout draws from the global generator, so a resumed step must set it.
     torch.manual_seed(derive(seed, "dropout", step))
     model.train()
     loss, metrics = accumulate_gradient(model)
     model.eval()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+    # Checked before the step: a weight that is NaN once stays NaN.
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise FloatingPointError(f"loss {loss.item()}, gradient norm {norm.item()}")
     if metrics:  # without an advantage there is nothing to learn, not even from the momentum of AdamW

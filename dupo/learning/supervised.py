@@ -21,6 +21,7 @@ def supervised_gradient(
     Returns:
         The loss, fp32 scalar, nats per token; and the metric `entropy`, mean over tokens, nats.
     """
+    # The count of the whole step: any split into micro-batches gives the same gradient.
     num_tokens = sum(len(example.completion_ids) for example in examples)
     total_loss = torch.zeros((), device=model.device)
     total_entropy = torch.zeros((), device=model.device)
@@ -39,5 +40,6 @@ def supervised_loss(model: Model, examples: Sequence[Trajectory], compute: Compu
     num_tokens = sum(len(example.completion_ids) for example in examples)
     total = 0.0
     for _, batch in micro_batches(examples, compute.token_budget, model.device):
+        # Summed in float64, because a held-out set may have millions of tokens.
         total -= batch_logprobs(model, batch, compute)[0].double().sum().item()
     return total / num_tokens

@@ -1,7 +1,8 @@
-"""What a method is: one way to train. A method is a file of this folder and a line in `METHODS` of the catalogue.
+"""What a method is: one way to train.
 
-The loop in `dupo/train.py` and everything around it in `dupo/run/` know a method by these members only. A method
-knows no folder, no display and no other method: what it must remember comes and goes as `state`.
+A method is a file of this folder and a line in `METHODS` of `dupo/config/catalogue.py`. The loop in
+`dupo/train.py` and everything around the loop in `dupo/run/` know a method by these members only. A method
+knows no folder and no display: what it must remember comes and goes as `state`.
 """
 
 from abc import ABC, abstractmethod
@@ -57,8 +58,8 @@ class Stage(Protocol):
 class Method(ABC):
     """One way to train.
 
-    The constructor reads the options and the data and checks both; it loads no weights. Then come, in this order:
-    `load`, the `stage` if there is one, `start`, and for every step `next_batch` and `update`.
+    The constructor reads and checks options and data; it loads no weights. Then come, in this order: `load`,
+    the `stage` if there is one, `start`, and for every step `next_batch` and `update`.
 
     Attributes:
         model: the policy, which the optimizer changes.
@@ -130,3 +131,4 @@ class Method(ABC):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continues from what `state` gave."""
+        assert not state, "a method that gives a state must load the state"

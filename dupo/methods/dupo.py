@@ -31,7 +31,7 @@ from dupo.rewards.base import RewardInputs
 
 
 class DuPO(PolicyMethod):
-    """The method on one screen. `PolicyMethod` prepares what the method uses: task, engine, judge, rewards, loss.
+    """The method on one screen; `PolicyMethod` prepares what the method uses.
 
     Attributes:
         pending: batches of the last rollout that have had no optimizer step yet.
@@ -46,6 +46,7 @@ class DuPO(PolicyMethod):
     def next_batch(self, step: int) -> StepBatch:
         """The next batch of the last rollout, or the first of a new rollout."""
         if not self.pending:
+            # Off-policy only as far as asked: a rollout is used up before the next one is sampled.
             self.pending = self.new_rollout()
         return self.pending[0]
 

@@ -1,4 +1,4 @@
-"""What methods share that train a policy on its own samples: task, engine, judge, rewards, loss, evaluation."""
+"""What methods share that train a policy on its own samples: engine, judge, rewards, loss, evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +9,9 @@ from torch import Tensor
 from dupo.config.config import Config
 from dupo.config.options import RewardOptions
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import Lengths, check_lengths
+from dupo.duality.length_check import check_lengths, lengths_of
 from dupo.duality.reconstruct import reconstruct
-from dupo.engines.base import Sampling
+from dupo.engines.base import EngineFeatures, Sampling, require
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.load import load_judge_engine
 from dupo.errors import UserError
@@ -54,6 +54,7 @@ class PolicyMethod(Method):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        # A reward function of the user that is not there is told before data are read.
         self.rewards = load_rewards(config.reward)
         self.task = make_task(config.task, self.seed)
         if not self.task.train:
@@ -66,6 +67,7 @@ class PolicyMethod(Method):
         self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
         self.shape = model_config(config.model, self.tokenizer)
         self.asks_duals = config.reward.needs("duals")
+        # Before any weight is loaded: the longest problem may be the last of an hour.
         problems = [*self.task.train, *self.task.held_out]
         check_lengths(self.task, problems, self.tokenizer, self.shape, lengths_of(config))
         options = config.rollout
@@ -103,18 +105,25 @@ class PolicyMethod(Method):
     def load(self) -> None:
         """Loads the policy and its engine."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        # Every model and every start: an attention that leaks learns without an error.
         check_packed(self.model, self.compute)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         self.engine = self._engine(self.model)
+        needs_distributions = self.config.reward.needs("distributions")
+        needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
+        require(self.engine.features, needed, f"--method {self.config.method}")
+        # Only the built-in model needs a stage: it has random weights.
         self.stage = teaching_stage(self.config, self.task, self.model)
 
     def start(self) -> None:
         """Copies the policy as it is for judge and reference, and makes the optimizer."""
         name = self.config.duals.dual_model
+        # A copy of the weights only where somebody reads it.
         is_judge = self.asks_duals and name == "frozen"
         self.reference = frozen_copy(self.model) if is_judge or self.config.loss.beta != 0 else None
         self.ema = frozen_copy(self.model) if name == "ema" else None
         if self.asks_duals:
+            # The live policy forgets the dual while it learns the primal, so `frozen` is the default.
             models = {"policy": self.model, "frozen": self.reference, "ema": self.ema}
             model = models.get(name)
             engine = self._engine(model) if model is not None else load_judge_engine(self.config, self.device)
@@ -161,8 +170,8 @@ class PolicyMethod(Method):
 def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
     """The training problems with as much of their labels as the rewards may read.
 
-    By construction the method sees no label: labels are taken off before the loop can ask for a problem. Only the
-    reward `gold` gets them. A function of the user gets the columns of the data set, as in TRL.
+    Labels are taken off before the loop can ask for a problem. So only the reward `gold` can read a label,
+    and a function of the user, which gets the columns of the data set, as in TRL.
 
     Raises:
         UserError: `gold` is asked for and a problem has no right answer.
@@ -181,14 +190,6 @@ def labels_read(options: RewardOptions) -> str:
     if options.has_user_function:
         return "whatever your function reads: it is given every column of the data"
     return "the labels of its problems" if options.needs("gold") else "no label"
-
-
-def lengths_of(config: Config) -> Lengths:
-    """Most tokens of the prompts, completions and duals that the options ask for."""
-    completion = config.rollout.max_completion_length
-    dual = config.duals.dual_max_completion_length or completion
-    asks_duals = config.reward.needs("duals")
-    return Lengths(completion, dual if asks_duals else None, config.optimizer.token_budget)
 
 
 def rollout_metrics(task: Task, rollout: Rollout) -> dict[str, float]:

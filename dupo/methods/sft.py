@@ -2,8 +2,8 @@
 
     L = - mean over completion tokens of  log p(token | prompt, tokens before)
 
-Prompts get no loss. Examples come from a file with the columns prompt and completion, or from the lessons of a
-built-in task.
+Prompts have no loss. Examples come from a file with the columns prompt and completion, or from the lessons of
+a built-in task.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,6 +63,7 @@ class LessonExamples:
 
     def take(self, start: int, count: int) -> list[Example]:
         """See `Examples`. Asking in order costs nothing; any other place starts the stream again."""
+        # A resumed run asks for a later place once, and in order from then on.
         if start != self._next:
             self._stream = islice(self.lessons.examples(self.seed, DUAL_SHARE), start, None)
         self._next = start + count
@@ -96,6 +97,7 @@ class SFT(Method):
                     "dataset: --method sft needs --dataset FILE with columns prompt and completion"
                 )
             self.examples: Examples = LessonExamples(self.task.lessons, self.seed)
+            # The lessons are a stream; the held-out problems of the task serve as held-out examples.
             held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
             self.notes, vocabulary, self.headline = (
                 self.task.notes,
@@ -114,12 +116,12 @@ class SFT(Method):
 
     def describe(self) -> list[tuple[str, str]]:
         """Rows of the start-up table."""
-        c = self.config
+        c, name = self.config, self.config.model.model_name_or_path
         steps = f"{c.optimizer.max_steps} optimizer steps of {c.optimizer.train_batch_size} examples"
         return [
             (
                 "model",
-                f"{c.model.model_name_or_path} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary",
+                f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary",
             ),
             ("data", "; ".join(self.notes)),
             ("loss", "mean negative log-prob of completion tokens; prompts have no loss"),
@@ -162,7 +164,7 @@ class SFT(Method):
         return optimizer_step(self.model, self.optimizer, accumulate_gradient, options, step, self.seed)
 
     def evaluate(self) -> dict[str, float]:
-        """`loss` on the held-out examples, nats per token; for a built-in task also the metrics of its answers."""
+        """`loss` on the held-out examples, nats per token; of a built-in task also the metrics of answers."""
         if not self.held_out:
             return {}
         metrics = {"loss": supervised_loss(self.model, self.held_out, self.compute)}

@@ -1,8 +1,9 @@
 """Teaching the built-in model: the method `sft` on the lessons of a built-in task, until about half is right.
 
-The built-in model starts from random weights, and a policy that never answers right has nothing to learn from.
-So it is shown labelled examples of primal and dual prompts first. These labels come from problems that neither the
-method nor the evaluation ever sees, and their number is reported. What is kept is a moving average of the weights.
+The built-in model starts from random weights, and a policy that never answers right has nothing to learn
+from. So the model is shown labelled examples of primal and dual prompts first. These examples come from
+problems that neither the method nor the evaluation ever sees, and their number is reported. The result is a
+moving average of the weights.
 """
 
 from dataclasses import replace
@@ -27,9 +28,8 @@ CHECK_EVERY, NOTE_EVERY = 25, 100  # steps
 EMA_DECAY = 0.98
 
 TEACHING_NOTE = (
-    f"supervised, and the only use of labels: {TEACHING['train_batch_size']} labelled examples a step until about "
-    "half of the answers are right (20,000 to 75,000 examples, and 500 more to tell when); it stands in for "
-    "pre-training"
+    f"supervised, and the only use of labels: {TEACHING['train_batch_size']} labelled examples a step until "
+    "about half of the answers are right; it stands in for pre-training"
 )
 
 
@@ -73,6 +73,7 @@ class Teaching:
         self.steps += 1
         if self.steps % CHECK_EVERY != 0:
             return None
+        # Checks cost as much as many steps, so they are rare.
         is_noted, primal = self.steps % NOTE_EVERY == 0, self.primal_accuracy()
         # Duals take several times as long as primals, so they are asked only where their answer matters.
         dual = self.dual_accuracy() if is_noted or primal >= PRIMAL_GOAL else 0.0
@@ -85,6 +86,7 @@ class Teaching:
 
     def finish(self) -> str:
         """Copies the moving average into the model of the method."""
+        # The average answers better than the last weights, which jump from step to step.
         copy_weights(self.average, self.target)
         return (
             f"Teaching was supervised: {self.steps} steps on {self.labels:,} labelled examples. "

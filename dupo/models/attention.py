@@ -1,11 +1,13 @@
 """One attention entry for transformers models, `dupo_varlen`: packed in training, padded in generation.
 
 Transformers isolates packed sequences only under conditions that are easy to miss (no attention mask and
-`use_cache=False`) and is silently wrong otherwise. Here the bounds travel with the call instead:
+`use_cache=False`) and is silently wrong otherwise. Here the bounds travel with the call:
 
-    packed     `cu_seq_lens_q` given: flash-attn if it is installed, else torch's varlen_attn on CUDA,
-               else SDPA over buckets of sequences of similar length
-    generation no bounds: SDPA with the model's own mask and KV cache, as transformers does it
+    packed      `cu_seq_lens_q` is given: flash-attn if it is installed, else torch's varlen_attn on CUDA,
+                else SDPA over buckets of sequences of similar length
+    generation  no bounds: SDPA with the mask and KV cache of the model, as in transformers
+
+Shape letters: T tokens of all sequences, K heads, D head dimension, B sequences of a bucket, S sequences.
 """
 
 import inspect
@@ -27,8 +29,17 @@ BUCKET_SLACK = 1.25  # longest over shortest sequence of a bucket: bounds the pa
 def packed_attention(
     q_TKD: Tensor, k_TKD: Tensor, v_TKD: Tensor, cu_seqlens: Tensor, max_seqlen: int, scale: float | None
 ) -> Tensor:
-    """Causal attention within each packed sequence. (T, heads, head_dim) each, keys may have fewer heads
-    (GQA); `cu_seqlens` (S + 1,) int32. Returns the shape and dtype of the queries."""
+    """Causal attention within each packed sequence.
+
+    Args:
+        q_TKD, k_TKD, v_TKD: (T, heads, head_dim); keys and values may have fewer heads (GQA).
+        cu_seqlens: (S + 1,) int32, where each sequence starts and the last one ends.
+        max_seqlen: tokens of the longest sequence.
+        scale: of the scores; None: 1 / sqrt(head_dim).
+
+    Returns:
+        (T, heads, head_dim), in the dtype of the queries.
+    """
     kind = q_TKD.device.type
     if torch.is_autocast_enabled(kind):  # layers such as Qwen3's q_norm hand over float32 beside bfloat16
         q_TKD, k_TKD, v_TKD = (x.to(torch.get_autocast_dtype(kind)) for x in (q_TKD, k_TKD, v_TKD))
@@ -46,17 +57,20 @@ def packed_attention(
 def torch_varlen(
     q_TKD: Tensor, k_TKD: Tensor, v_TKD: Tensor, cu_seqlens: Tensor, max_seqlen: int, scale: float | None
 ) -> Tensor:
-    """torch's own varlen kernel; its arguments changed between 2.10 and 2.12, so they are looked up."""
+    """The varlen kernel of torch; see `packed_attention`."""
     from torch.nn.attention.varlen import varlen_attn
 
-    known = inspect.signature(varlen_attn).parameters
-    options: dict[str, object] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
-    if "scale" in known:
+    # The arguments changed between torch 2.10 and 2.12, so they are looked up.
+    arguments = inspect.signature(varlen_attn).parameters
+    options: dict[str, object] = {"is_causal": True}
+    if "window_size" in arguments:
+        options = {"window_size": (-1, 0)}
+    if "scale" in arguments:
         options["scale"] = scale
     elif scale is not None:  # 2.10 always divides by sqrt(head_dim)
         q_TKD = q_TKD * (scale * q_TKD.shape[-1] ** 0.5)
     if k_TKD.shape[1] != q_TKD.shape[1]:
-        if "enable_gqa" in known:
+        if "enable_gqa" in arguments:
             options["enable_gqa"] = True
         else:
             groups = q_TKD.shape[1] // k_TKD.shape[1]
@@ -68,18 +82,22 @@ def torch_varlen(
 def bucketed_sdpa(
     q_TKD: Tensor, k_TKD: Tensor, v_TKD: Tensor, cu_seqlens: Tensor, scale: float | None
 ) -> Tensor:
-    """Sequences of similar length share one causal SDPA call, padded on the right: a causal row never sees
-    what stands after it, so the padding needs no mask and changes nothing."""
+    """One causal SDPA call for each bucket of sequences of similar length; see `packed_attention`.
+
+    Sequences are padded on the right: a causal row never sees what stands after it, so no mask is needed.
+    """
     starts, lengths = cu_seqlens[:-1].long(), cu_seqlens.diff().long()
     host_lengths = lengths.tolist()
     gqa = q_TKD.shape[1] != k_TKD.shape[1]
     rows: list[Tensor] = []
     mixed: list[Tensor] = []
+    # A batch of one bucket is padded to its longest sequence, at most a quarter more.
     for bucket in buckets(host_lengths):
         chosen = torch.tensor(bucket, device=q_TKD.device)
         offsets = torch.arange(host_lengths[bucket[-1]], device=q_TKD.device)
         valid_BT = offsets < lengths[chosen, None]
         index_BT = starts[chosen, None] + offsets * valid_BT
+        # index_select and not advanced indexing, whose backward is a serial accumulate on the CPU.
         q, k, v = (
             x.index_select(0, index_BT.flatten()).unflatten(0, index_BT.shape).transpose(1, 2)
             for x in (q_TKD, k_TKD, v_TKD)
@@ -93,13 +111,13 @@ def bucketed_sdpa(
 
 def buckets(lengths: list[int]) -> list[list[int]]:
     """Indices grouped by length, ascending, the longest at most `BUCKET_SLACK` times the shortest."""
-    found: list[list[int]] = []
+    grouped: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if found and lengths[index] <= BUCKET_SLACK * lengths[found[-1][0]]:
-            found[-1].append(index)
+        if grouped and lengths[index] <= BUCKET_SLACK * lengths[grouped[-1][0]]:
+            grouped[-1].append(index)
         else:
-            found.append([index])
-    return found
+            grouped.append([index])
+    return grouped
 
 
 def attention_forward(
@@ -117,6 +135,7 @@ def attention_forward(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)  # type: ignore[arg-type]
     assert isinstance(cu_seqlens, Tensor)
     longest = int(kwargs["max_length_q"])  # type: ignore[call-overload]
+    # Nothing is dropped in silence: an attention feature that is missing here is refused.
     window = kwargs.get("sliding_window")
     if isinstance(window, int) and window < longest:
         raise ValueError(f"packed attention has no sliding window: window {window}, sequence {longest}")

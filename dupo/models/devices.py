@@ -26,6 +26,7 @@ def autocast(device: torch.device, dtype: str) -> Iterator[None]:
     Args:
         dtype: `--dtype`; only "auto" mixes precisions.
     """
+    # Weights that were asked for in bfloat16 compute in bfloat16 without autocast.
     mixed = device.type == "cuda" and dtype == "auto" and torch.cuda.is_bf16_supported()
     with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
         yield

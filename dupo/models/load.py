@@ -44,8 +44,10 @@ def load_model(options: ModelOptions, shape: PretrainedConfig, device: torch.dev
         UserError: the weights cannot be loaded.
     """
     attention.register()
-    transformers_logging.disable_progress_bar()  # the bars of a run and of a library would overwrite each other
+    transformers_logging.disable_progress_bar()  # two bars would overwrite each other
+    # Random weights come from the global generator.
     torch.manual_seed(seed)
+    # float32 weights unless asked otherwise: at RL's learning rates bfloat16 weights do not move.
     dtype = torch.bfloat16 if options.dtype == "bfloat16" else torch.float32
     arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME}
     name = options.model_name_or_path

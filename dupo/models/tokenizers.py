@@ -9,7 +9,8 @@ from transformers.utils import logging as transformers_logging
 
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
-from dupo.text.tokenizer import PromptTokenizer, raw_bytes, word_level
+from dupo.text.builtin_tokenizers import raw_bytes, word_level
+from dupo.text.tokenizer import PromptTokenizer
 
 
 def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> PromptTokenizer:
@@ -37,6 +38,7 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
             if wanted not in hf.get_vocab():
                 raise UserError(f"{kind}: expected a token of the vocabulary of {name}, got {wanted!r}")
             setattr(hf, kind, wanted)
+        # Without an end token no completion would ever end; without padding no batch could be made.
         if getattr(hf, kind) is None:
             raise UserError(f"the tokenizer of {name} has no {kind}: name one with --{kind} TOKEN")
     return PromptTokenizer(hf)
@@ -48,6 +50,7 @@ def check_path(option: str, name: str) -> None:
     Raises:
         UserError: names the option.
     """
+    # `owner/name` may be on the Hub, so its absence here says nothing.
     looks_like_hub = name.count("/") <= 1 and not name.startswith((".", "/", "~")) and "\\" not in name
     if not Path(name).is_dir() and not looks_like_hub:
         raise UserError(

@@ -16,7 +16,7 @@ def frozen_copy(model: Model) -> Model:
 
 @torch.no_grad()
 def update_average(average: Model, model: Model, decay: float) -> None:
-    """One step of the exponential moving average of the weights: average = decay average + (1 - decay) model."""
+    """One step of the moving average of the weights: average = decay average + (1 - decay) model."""
     for old, new in zip(average.parameters(), model.parameters(), strict=True):
         old.lerp_(new, 1 - decay)
 
@@ -30,6 +30,7 @@ def copy_weights(source: Model, target: Model) -> None:
 
 def load_weights(model: Model, folder: Path) -> None:
     """Reads the weights of a checkpoint, bit for bit, into a model of the same shape."""
+    # Copied into the model that is there: optimizer and engine hold references to its weights.
     copy_weights(AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype), model)
 
 

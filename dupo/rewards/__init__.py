@@ -47,6 +47,7 @@ def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[T
     total_PG, metrics = torch.zeros(()), dict[str, float]()
     for name, reward, weight in rewards:
         values_PG = reward(inputs)
+        # NaN stands for no opinion, as None does in TRL.
         said = values_PG[~values_PG.isnan()]
         if len(said) > 1:  # one value has no standard deviation
             metrics |= {f"rewards/{name}/mean": said.mean().item(), f"rewards/{name}/std": said.std().item()}

@@ -20,6 +20,7 @@ def group_advantages(rewards_PG: Tensor, scale_rewards: str) -> tuple[Tensor, di
     centred_PG = (rewards_PG - rewards_PG.mean(-1, keepdim=True)).masked_fill(equal_P[:, None], 0.0)
     std_P = rewards_PG.std(-1).masked_fill(equal_P, 0.0)
     if scale_rewards == "group":
+        # 1e-4 as in TRL: groups that hardly differ are not blown up.
         centred_PG = centred_PG / (std_P[:, None] + 1e-4)
     elif scale_rewards == "batch":
         centred_PG = centred_PG / (rewards_PG.std() + 1e-4)

@@ -31,5 +31,5 @@ class RewardInputs:
     seed: int
 
 
-# Returns rewards_PG: (P, G) fp32 on the CPU, P problems with G completions each; NaN where the reward says nothing.
+# Returns rewards_PG: (P, G) fp32 on the CPU, G completions of each of P problems; NaN: says nothing.
 Reward = Callable[[RewardInputs], Tensor]

@@ -62,6 +62,7 @@ def _measured(rollout: Rollout, measure: Callable[[Completion], float | None]) -
 
 def coin(inputs: RewardInputs) -> Tensor:
     """A fair coin for every completion: what the loop does with no signal at all."""
+    # The seed is that of the rollout, so a resumed run tosses the same coins.
     rng = random.Random(inputs.seed)
     return torch.tensor([[float(rng.random() < 0.5) for _ in group] for group in inputs.rollout.answers])
 
@@ -69,6 +70,7 @@ def coin(inputs: RewardInputs) -> Tensor:
 def shuffled(inputs: RewardInputs) -> Tensor:
     """The dual rewards dealt out anew over the whole rollout: the same values, about other completions."""
     rewards_PG = dual(inputs)
+    # Over the whole rollout: within a group the mean, and so the baseline, would stay the same.
     values = rewards_PG.flatten().tolist()
     random.Random(inputs.seed).shuffle(values)
     return torch.tensor(values).view_as(rewards_PG)

@@ -37,6 +37,7 @@ def answer_reward(reconstructions: Sequence[Reconstruction], options: RewardOpti
 
 def sample_reward(distance: float | None, options: RewardOptions) -> float:
     """Reward of one dual sample: 1 - d or exp(-lambda d); 0 where nothing could be read."""
+    # Not exp(-lambda): what cannot be read must never be worth something.
     if distance is None:
         return 0.0
     if options.reward_shape == "linear":

@@ -16,10 +16,10 @@ from dupo.rewards.base import Reward, RewardInputs
 def user_reward(path: str) -> Reward:
     """The reward at `package.module.function`.
 
-    The function is called as `f(prompts, completions, completion_ids, **columns)` and returns one float, or None
-    for no opinion, for each completion. `prompts` and `completions` are texts, `completion_ids` lists of ids,
-    `columns` those of the data set, labels among them, one value for each completion. Numbers of a JSON file are
-    texts ("0.10"), as they stand in the file.
+    The function is called as `f(prompts, completions, completion_ids, **columns)`. It returns one float for
+    each completion, None for no opinion. `prompts` and `completions` are texts, `completion_ids` lists of
+    ids, and `columns` those of the data set, labels among them, one value for each completion. Numbers of a
+    JSON file are texts ("0.10"), as they stand in the file.
 
     Raises:
         UserError: there is no such function; later, the function fails or returns something else.
@@ -50,6 +50,7 @@ def _arguments(inputs: RewardInputs) -> dict[str, list[Any]]:
     ]
     names = dict.fromkeys(name for problem in rollout.problems for name in problem.columns)
     columns = {name: [problem.columns.get(name) for problem, _ in pairs] for name in names}
+    # The names of TRL win over columns of the data set that are called the same.
     return columns | {
         "prompts": [inputs.task.prompt(problem) for problem, _ in pairs],
         "completions": [completion.text for _, completion in pairs],
@@ -62,6 +63,7 @@ def _called(path: str, function: Callable[..., Any], arguments: dict[str, list[A
     try:
         return [math.nan if value is None else float(value) for value in function(**arguments)]
     except Exception as problem:  # anything can go wrong in a function of the user
+        # The last frame is the line of the user that failed, not the one of ours that called it.
         frame = traceback.extract_tb(problem.__traceback__)[-1]
         where = f"{frame.filename}, line {frame.lineno}"
         raise UserError(f"{path} failed: {type(problem).__name__}: {problem} ({where})") from problem

@@ -39,6 +39,7 @@ class Run:
             folder = Path("runs") / "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", *what])
             config = config.changed(output_dir=str(folder))
         self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
+        # Before anything is loaded: a folder that is refused costs no time.
         self.continues = self._checked()
         if config.run.num_threads:
             torch.set_num_threads(config.run.num_threads)
@@ -63,6 +64,7 @@ class Run:
 
     def open_folder(self) -> RunFolder:
         """The folder with config.yaml in it; a new one unless the run is continued."""
+        # config.yaml reproduces the run elsewhere, so it names no folder of this machine.
         fresh = {name: None if name != "overwrite_output_dir" else False for name in ONE_START}
         settings = to_yaml(self.config.changed(**fresh))
         if self.continues:

@@ -13,6 +13,7 @@ def graceful_interrupt(on_first: Callable[[], None]) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         on_first()
+        # The second Ctrl-C finds Python's own handler.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     if threading.current_thread() is not threading.main_thread():

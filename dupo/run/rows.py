@@ -1,179 +1,270 @@
-"""What select, rerank and audit share: a folder that a stopped program goes on with, models, progress.
+"""The run of a program that does not train: problems, engines, and rows of results in .jsonl files.
 
-The work is cut into batches of problems. Each batch depends on the settings, the seed and its own number, and
-is written as a whole; so a program that was killed goes on with the batch that is missing, to the same bytes.
+The work is cut into batches of problems. A batch depends on the options, the seed and its own number alone,
+and its rows are written at once. So a program that was killed continues with the missing batch, to the same
+bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
-from dupo.config.options import DUAL_MODELS, Config, config_hash, read_config, resume_differences, to_yaml
-from dupo.duality.judge import another, ask_duals, load_sampler
+from dupo.config.config import Config
+from dupo.config.options import BUILT_IN_MODEL, DUAL_MODELS, ModelOptions
+from dupo.duality.judge import Judge
+from dupo.duality.length_check import check_lengths, lengths_of
 from dupo.duality.reconstruct import Ask
-from dupo.engines.builtin import Sampler, draw
+from dupo.engines.base import Engine, Sampling
 from dupo.errors import UserError
-from dupo.methods.sft import WarmUp
-from dupo.models import load as policy
+from dupo.methods.base import Stage
+from dupo.models.devices import pick_device
+from dupo.models.load import Model, load_model, model_config
+from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Problem
-from dupo.run.startup import check_fit, warms_up
+from dupo.run.base import Run
+from dupo.run.interrupt import graceful_interrupt
+from dupo.run.stage import run_stage
+from dupo.seeds import derive
 from dupo.storage.files import encoded, read_rows, write_atomic
-from dupo.storage.names import CONFIG, SUMMARY, TAUGHT, owner_of
-from dupo.storage.run_folder import RunFolder
-from dupo.storage.signature import signature, signature_line
+from dupo.storage.names import SUMMARY, TAUGHT, TEACHING
+from dupo.storage.signature import signature_line
 from dupo.tasks import make_task
-from dupo.text.tokenizer import load_tokenizer
-from dupo.views.terminal import Display
+from dupo.tasks.base import Task
+from dupo.text.tokenizer import PromptTokenizer
 
-MOST_PROBLEMS = 10**9
-Row = dict[str, Any]
+ALL_PROBLEMS = 10**9
+# (config of the run, the model to load, tokenizer, device) -> engine; see `dupo.engines.load.load_engine`.
+LoadEngine = Callable[[Config, ModelOptions, PromptTokenizer, torch.device], Engine]
+# (config, task, model that gets the result) -> the teaching; None where the model needs none.
+Teach = Callable[[Config, Task, Model], Stage | None]
 
 
-class Work:
+class ProblemRow(Protocol):
+    """A row of results: one problem, and what the program found."""
+
+    @property
+    def problem(self) -> str:
+        """Id of the problem."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """Text of the problem."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as the file holds it."""
+        ...
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """What `to_json` gave."""
+        ...
+
+
+RowT = TypeVar("RowT", bound=ProblemRow)
+
+
+class RowsRun(Run):
     """One run of a program that does not train, from its first check to its summary.
 
-    Attributes:
-        problems: those that are looked at: of eval_dataset if there is one, else the first of the data.
-
     Args:
-        with_duals: leave out problems without a dual, as training does.
+        teach: makes the stage that teaches the built-in model.
+        load: makes the engine of a model.
+        needs_duals: leave out problems without a dual, as training does.
+
+    Attributes:
+        problems: the problems of the run: those of eval_dataset if there is one, else the first of the data.
+        sampling: how answers are drawn.
+
+    Raises:
+        UserError: the options, the data or the folder cannot be used; nothing was written.
     """
 
-    def __init__(self, config: Config, program: str, *, with_duals: bool = False) -> None:
-        # Nothing is held out of the data; the problems of another data set are looked at as far as wanted.
-        other = config.eval_dataset is not None
-        wanted = (config.num_problems or MOST_PROBLEMS) if other else 0
-        config = replace(config, eval_size=wanted)
-        if config.output_dir is None:
-            name = f"{datetime.now():%Y%m%d-%H%M%S}-{program}-{config.task}"
-            config = replace(config, output_dir=str(Path("runs") / name))
-        self.config, self.program, self.path = config, program, Path(str(config.output_dir))
-        self.display = Display()
-        self._check_folder()
-        self.task = make_task(config)
-        found = self.task.held_out if other else self.task.problems
-        usable = (p for p in found if not with_duals or self.task.duals(p))
-        self.problems = list(islice(usable, config.num_problems or None))
-        if not self.problems:
-            which, need = ("eval_dataset", "a right answer") if other else ("dataset", "a dual")
-            raise UserError(f"{which}: expected problems with {need}, got none: {'; '.join(self.task.notes)}")
-        self.device = policy.pick_device(config.device)
-        if config.num_threads:
-            torch.set_num_threads(config.num_threads)
-        self.tokenizer = load_tokenizer(config)
-        shape = policy.model_config(config, self.tokenizer)
-        check_fit(self.task, self.problems, self.tokenizer, shape, config)
-        self._settings()
-        self._samplers: dict[str, Sampler] = {}
-        judge = f"the {config.dual_model} model" if config.dual_model not in DUAL_MODELS else "the same model"
+    def __init__(self, config: Config, teach: Teach, load: LoadEngine, *, needs_duals: bool = False) -> None:
+        # Nothing is held out of the data; of another data set, as many problems are held out as are wanted.
+        num_held_out = (config.selection.num_problems or ALL_PROBLEMS) if config.task.eval_dataset else 0
+        super().__init__(config.changed(eval_size=num_held_out))
+        self.teach, self.load = teach, load
+        options = self.config.model
+        self.task = make_task(self.config.task, self.config.run.seed)
+        self.problems = self._problems(needs_duals)
+        self.device = pick_device(options.device)
+        lessons = self.task.lessons
+        self.vocabulary = lessons.vocabulary if lessons else None
+        self.tokenizer = load_tokenizer(options, self.vocabulary)
+        shape = model_config(options, self.tokenizer)
+        check_lengths(self.task, self.problems, self.tokenizer, shape, lengths_of(self.config))
+        rollout = self.config.rollout
+        self.sampling = Sampling(rollout.temperature, rollout.max_completion_length)
+        self.interrupted = False
+        self._engines: dict[str, Engine] = {}
+        self.open_folder()
+        self._show_start()
+
+    def _problems(self, needs_duals: bool) -> list[Problem]:
+        is_apart = self.config.task.eval_dataset is not None
+        problems = self.task.held_out if is_apart else self.task.problems
+        usable = (problem for problem in problems if not needs_duals or self.task.duals(problem))
+        # Finding duals takes time, so no more problems are looked at than are wanted.
+        chosen = list(islice(usable, self.config.selection.num_problems or None))
+        if not chosen:
+            name, need = ("eval_dataset", "a right answer") if is_apart else ("dataset", "a dual")
+            raise UserError(f"{name}: expected problems with {need}, got none: {'; '.join(self.task.notes)}")
+        return chosen
+
+    def _show_start(self) -> None:
+        name, judge = self.config.model.model_name_or_path, self.config.duals.dual_model
+        judge = "the same model" if judge in DUAL_MODELS else f"the {judge} model"
         rows = [
-            ("model", f"{config.model_name_or_path} on {self.device}; duals: {judge}"),
+            ("model", f"{name} on {self.device}; duals: {judge}"),
             ("data", "; ".join(self.task.notes)),
             ("problems", f"{len(self.problems):,}"),
             ("folder", f"{self.path} (the same command with this --output_dir goes on if it is stopped)"),
         ]
-        self.display.startup(f"dupo.{program}: {config.task}, seed {config.seed}", rows)
+        title = f"dupo.{self.program}: {self.config.task.task}, seed {self.config.run.seed}"
+        self.display.startup(title, rows)
 
-    def _check_folder(self) -> None:
-        """An own folder with the same settings is gone on with, others are refused unless overwritten."""
-        replaced = self.config.overwrite_output_dir
-        if owner_of(self.path) != self.program or replaced:
-            RunFolder.check(self.path, replaced, self.program)
-        elif lines := resume_differences(read_config(self.path / CONFIG, self.program), self.config):
-            hint = "--overwrite_output_dir replaces it"
-            raise UserError(f"output_dir {self.path} holds other work ({'; '.join(lines)}): {hint}")
-
-    def _settings(self) -> None:
-        same = replace(self.config, output_dir=None, overwrite_output_dir=False)
-        if self.config.overwrite_output_dir or owner_of(self.path) is None:
-            RunFolder.create(self.path, to_yaml(same), self.config.overwrite_output_dir, self.program)
+    def draw(self, purpose: str, index: int = 0) -> int:
+        """The seed of one purpose; see `dupo.seeds`."""
+        return derive(self.config.run.seed, purpose, index)
 
     # --- models ---
 
-    def sampler(self, name: str | None = None) -> Sampler:
-        """Samples from a model, by default the one that answers; the built-in one is taught first."""
-        config = another(self.config, name or self.config.model_name_or_path)
-        if config.model_name_or_path not in self._samplers:
-            taught = self._taught(config) if warms_up(config) else config
-            loaded = self.tokenizer if taught is self.config else None
-            self._samplers[config.model_name_or_path] = load_sampler(taught, self.device, loaded)
-        return self._samplers[config.model_name_or_path]
+    def engine(self, name: str | None = None) -> Engine:
+        """The engine of a model, loaded once; the built-in model is taught first.
 
-    def ask(self, sampler: Sampler, purpose: str, index: int) -> Ask:
-        """Asks duals of the model that `dual_model` names; without training, all but a path are `sampler`."""
-        who = self.config.dual_model
-        judge = sampler if who in DUAL_MODELS else self.sampler(who)
-        return lambda prompts: ask_duals(judge, prompts, self.draw(purpose, index))
+        Args:
+            name: folder or Hub name; None: the model of the run.
+        """
+        options = self.config.model.for_model(name or self.config.model.model_name_or_path)
+        if options.model_name_or_path not in self._engines:
+            is_main = options is self.config.model
+            tokenizer = self.tokenizer if is_main else load_tokenizer(options, self.vocabulary)
+            source = options
+            if options.model_name_or_path == BUILT_IN_MODEL:
+                source = self._taught(options, tokenizer)
+            engine = self.load(self.config, source, tokenizer, self.device)
+            self._engines[options.model_name_or_path] = engine
+        return self._engines[options.model_name_or_path]
 
-    def _taught(self, config: Config) -> Config:
-        """The built-in model after its supervised warm-up, which is done once and kept in the folder."""
+    def ask(self, engine: Engine, purpose: str, index: int) -> Ask:
+        """Asks duals of the model that `dual_model` names.
+
+        Args:
+            engine: the engine that answers; it is the judge as well unless `dual_model` is another model.
+            purpose: of the draws, see `draw`.
+            index: number of the batch.
+        """
+        name = self.config.duals.dual_model
+        # Without training, the live, frozen and averaged policies are one.
+        judge_engine = engine if name in DUAL_MODELS else self.engine(name)
+        judge = Judge.of(judge_engine, self.config.duals, self.sampling.max_tokens)
+        return judge.asking(self.draw(purpose, index))
+
+    def _taught(self, options: ModelOptions, tokenizer: PromptTokenizer) -> ModelOptions:
+        """The options of the built-in model after its teaching, which is done once and kept in the folder."""
         folder = self.path / TAUGHT
-        if not (folder / "config.json").is_file():
-            untaught = load_sampler(config, self.device)
-            warm = WarmUp(untaught.model, untaught.tokenizer, config, self.task)
-            self.display.note("teaching the built-in model first: random weights have nothing to say")
-            warm.run(self.display.note, lambda: False)
-            warm.average.save_pretrained(folder)
-            untaught.tokenizer.hf.save_pretrained(folder)
-        return replace(config, model_name_or_path=str(folder))
+        taught = replace(options, model_name_or_path=str(folder))
+        if folder.is_dir():
+            return taught
+        shape = model_config(options, tokenizer)
+        model = load_model(options, shape, self.device, self.config.run.seed)
+        stage = self.teach(replace(self.config, model=options), self.task, model)
+        if stage is None:
+            return options
+        self.display.note("teaching the built-in model first: random weights have nothing to say")
+        self._run_stage(stage)
+        # Renamed when complete: a folder of that name always holds a whole model.
+        temporary = folder.with_name(f"{folder.name}.tmp")
+        model.save_pretrained(temporary)
+        tokenizer.hf.save_pretrained(temporary)
+        temporary.rename(folder)
+        (self.path / TEACHING).unlink(missing_ok=True)
+        return taught
 
-    def draw(self, purpose: str, index: int = 0) -> int:
-        return draw(self.config.seed, purpose, index)
+    def _run_stage(self, stage: Stage) -> None:
+        with graceful_interrupt(self._interrupt):
+            is_done = run_stage(stage, self.path / TEACHING, self.display, lambda: self.interrupted)
+        if not is_done:
+            raise KeyboardInterrupt
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self.display.warn("stopping after this step; Ctrl-C again stops at once and loses the teaching")
 
     # --- rows ---
 
-    def each_batch(
+    def batches(
         self,
         name: str,
+        row_type: type[RowT],
         problems: Sequence[Problem],
         size: int,
-        made: Callable[[int, list[Problem]], list[Row]],
-    ) -> list[Row]:
-        """Rows of all problems, a row each; those that the file `name` lacks are `made` and appended.
+        make_rows: Callable[[int, list[Problem]], list[RowT]],
+    ) -> list[RowT]:
+        """Completes a file of rows, one for each problem, and returns all rows.
 
         Args:
+            name: of the .jsonl file; rows that the file holds are not made again.
             size: problems of a batch.
-            made: (number of the batch, its problems) -> their rows.
+            make_rows: (number of the batch, its problems) -> their rows.
+
+        Raises:
+            UserError: the file holds rows of other problems.
         """
         file, total = self.path / name, len(problems)
-        rows = self._whole_batches(file, problems, size)
+        rows = self._finished_rows(file, row_type, problems, size)
         if rows:
             self.display.note(f"{file}: {len(rows):,} of {total:,} problems are there")
-        shown = self.display.progress(total, len(rows), unit="problem")
-        with shown as progress, file.open("ab") as out:
+        bar = self.display.progress(total, len(rows), unit="problem")
+        with bar as progress, file.open("ab") as out:
             for start in range(len(rows), total, size):
-                new = made(start // size, list(problems[start : start + size]))
-                out.write(b"".join(encoded(row, name) for row in new))
+                new_rows = make_rows(start // size, list(problems[start : start + size]))
+                out.write(jsonl(name, new_rows))
                 out.flush()
-                rows += new
+                rows += new_rows
                 progress.update(len(rows), {})
         return rows
 
-    def _whole_batches(self, file: Path, problems: Sequence[Problem], size: int) -> list[Row]:
-        """The rows that are there, without a last batch that a kill cut short; the file is cut likewise."""
-        rows = read_rows(file)
-        whole = len(rows) if len(rows) == len(problems) else len(rows) // size * size
-        kept = rows[:whole]
-        there = [(row.get("problem"), row.get("text", row.get("question"))) for row in kept]
-        if there != [(p.id, p.text) for p in problems[:whole]]:
+    def _finished_rows(
+        self, file: Path, row_type: type[RowT], problems: Sequence[Problem], size: int
+    ) -> list[RowT]:
+        """The rows of whole batches; cuts the file after them."""
+        saved = read_rows(file)
+        # A batch that a kill cut short is made again, because its draws belong to the batch as a whole.
+        num_whole = len(saved) if len(saved) == len(problems) else len(saved) // size * size
+        try:
+            rows = [row_type.from_json(row) for row in saved[:num_whole]]
+        except (KeyError, TypeError):
+            rows = []
+        expected = [(problem.id, problem.text) for problem in problems[:num_whole]]
+        if [(row.problem, row.text) for row in rows] != expected:
             raise UserError(f"{file}: expected the problems of the data set, got others: it has changed")
-        data = b"".join(encoded(row, file.name) for row in kept)
+        data = jsonl(file.name, rows)
         if file.is_file() and file.read_bytes() != data:
             write_atomic(file, data)
-        return kept
+        return rows
 
-    def write(self, name: str, rows: Sequence[Row]) -> None:
-        """A whole .jsonl file at once."""
-        write_atomic(self.path / name, b"".join(encoded(row, name) for row in rows))
+    def write_summary(self, metrics: Mapping[str, Any], name: str = SUMMARY) -> dict[str, Any]:
+        """Writes the metrics with what produced them, and returns both.
 
-    def summary(self, figures: Row, name: str = SUMMARY) -> Row:
-        """Writes the figures with what produced them, and returns both."""
-        made_by = signature(config_hash(self.config), str(self.device), torch.get_num_threads())
-        whole = {**figures, "signature": signature_line(made_by)}
-        write_atomic(self.path / name, encoded(whole, name, indent=2))
-        return whole
+        Args:
+            name: of the .json file.
+        """
+        summary = {**metrics, "signature": signature_line(self.signature(self.device))}
+        write_atomic(self.path / name, encoded(summary, name, indent=2))
+        return summary
+
+
+def jsonl(name: str, rows: Sequence[ProblemRow]) -> bytes:
+    """The rows as bytes of a .jsonl file.
+
+    Args:
+        name: of the file, for errors.
+    """
+    return b"".join(encoded(row.to_json(), name) for row in rows)

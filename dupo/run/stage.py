@@ -22,6 +22,7 @@ def run_stage(stage: Stage, file: Path, display: Display, interrupted: Callable[
         stage.load_state(load_plain(file))
         display.note(f"resumed the {stage.name} after step {stage.steps}")
     while not stage.finished():
+        # Asked before the step: the state that is saved is one that a step starts from.
         if interrupted():
             save_plain(file, stage.state())
             display.note(f"Stopped in the {stage.name}, after step {stage.steps}; saved.")

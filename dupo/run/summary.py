@@ -50,6 +50,7 @@ def summarise(
     for name in record.evals[0][1]:
         values = [evaluation[name] for _, evaluation in record.evals]
         metrics[f"eval/{name}_before"], metrics[f"eval/{name}_after"] = values[0], values[-1]
+        # The best evaluation; for a loss that is the lowest.
         metrics[f"eval/{name}_peak"] = min(values) if name in LOWER_IS_BETTER else max(values)
     facts = {name: value for name, value in record.facts.items() if name != "problems"}
     return {
@@ -80,7 +81,8 @@ def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOpti
             f"how well the reward told right from wrong before training: AUC {summary['reward_auc']:.3f}"
         )
     if summary.get("teaching_labels"):
-        teaching = f"{summary['teaching_labels']:,} examples in teaching and {summary['teaching_dev_labels']} to stop it"
+        lessons, dev = summary["teaching_labels"], summary["teaching_dev_labels"]
+        teaching = f"{lessons:,} examples in teaching and {dev} to stop it"
         display.note(f"labels used: {teaching}, {labels_in_training(reward)}")
 
 

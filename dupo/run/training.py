@@ -53,6 +53,7 @@ class TrainingRun(Run):
         """Loads the method, or the checkpoint that is resumed, and shows the progress."""
         with ExitStack() as closing:
             closing.enter_context(graceful_interrupt(self._interrupt))
+            # Ctrl-C is caught before: loading and teaching take the longest.
             self.is_loaded = self._load()
             total = self.config.optimizer.max_steps
             bar = self.display.progress(total, self.step, self.method.headline)
@@ -134,12 +135,14 @@ class TrainingRun(Run):
         self.step += 1
         self.last_batch = batch
         self.folder.samples([exchange.row(self.step, held_out=False) for exchange in batch.exchanges])
+        # No reading of a clock in metrics.jsonl: two equal runs write the same bytes.
         row = {"step": self.step, **metrics}
         is_last = self.step == self.config.optimizer.max_steps
         if self.method.num_held_out and (self.step % self.config.run.eval_steps == 0 or is_last):
             evaluation = self.method.evaluate()
             self.record.evals.append((self.step, evaluation))
             row |= {f"eval/{name}": value for name, value in evaluation.items()}
+        # Written before the checkpoint: on resume, rows past it are cut, but none can be made up.
         self.folder.metrics(row)
         self.folder.timings({"step": self.step, "seconds": self._seconds()})
         self.progress.update(self.step, row)
@@ -163,6 +166,7 @@ class TrainingRun(Run):
     def _write_held_out(self, count: int) -> list[Exchange]:
         """Writes held-out exchanges of the model as it is into samples.jsonl, once for each step."""
         exchanges = self.method.exchanges(count)
+        # A finished run that is resumed writes nothing twice.
         written = read_rows(self.path / SAMPLES)
         if not any(row["step"] == self.step and row.get("held_out") for row in written):
             self.folder.samples([exchange.row(self.step, held_out=True) for exchange in exchanges])
@@ -180,6 +184,7 @@ class TrainingRun(Run):
 
     def _save_failure(self, error: FloatingPointError) -> str:
         """Saves the batch that broke the run, and the weights as well if they are still finite."""
+        # Weights that are NaN already are of no use in a checkpoint.
         is_sound = all_finite(self.method.model)
         step = self.step + 1 if is_sound else self.step
         batch = self.method.current_batch() if is_sound else self.last_batch

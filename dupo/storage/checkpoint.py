@@ -42,6 +42,7 @@ def save(
     """
     folder = run / f"checkpoint-{step}"
     temporary = run / f"{folder.name}.tmp"
+    # A writer that was killed may have left its temporary folder.
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
@@ -51,6 +52,7 @@ def save(
     # Contents reach the disk before the rename, or a power cut could leave a complete name on empty files.
     for file in [*temporary.rglob("*"), temporary]:
         sync(file)
+    # A folder cannot be renamed onto another, and a run that stops on an error saves its last step again.
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     sync(run)
@@ -118,6 +120,7 @@ def load_ema(folder: Path, ema: nn.Module) -> None:
 
 def prune(run: Path, keep: int) -> None:
     """Deletes all but the newest `keep` checkpoints; checkpoint-0 stays."""
+    # A resumed run, and runs with other rewards, start from the weights in checkpoint-0.
     for step in _steps(run)[:-keep]:
         if step > 0:
             shutil.rmtree(run / f"checkpoint-{step}")
@@ -134,4 +137,5 @@ def cut(run: Path, step: int) -> None:
 
 def _steps(run: Path) -> list[int]:
     names = [folder.name.removeprefix("checkpoint-") for folder in run.glob("checkpoint-*")]
+    # A user's checkpoint-mine and a killed writer's checkpoint-7.tmp are no steps.
     return sorted(int(name) for name in names if name.isdecimal())

@@ -15,6 +15,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     A reader sees the old file or the new one, never a mixture, even if the writer is killed. The new file
     survives a power cut once this function returns.
     """
+    # Beside the target, because a rename is one step only within a file system.
     temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
@@ -43,6 +44,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
+    # Bytes, not text: a torn line may end in the middle of a character.
     rows = (row_of(line) for line in path.read_bytes().split(b"\n"))
     return [row for row in rows if row is not None]
 
@@ -79,8 +81,10 @@ def encoded(value: dict[str, Any], name: str, indent: int | None = None) -> byte
     Raises:
         ValueError: a number is NaN or infinite, which JSON cannot hold.
     """
+    # json.dumps would refuse as well, but would not say which number.
     if place := _not_finite(value):
         raise ValueError(f"{name}: every number must be finite, got {place}")
+    # Without ASCII escapes, every language can be read in an editor.
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     # A lone surrogate (legal in JSON input) has no UTF-8 form; backslashreplace writes its JSON escape.
     return text.encode("utf-8", errors="backslashreplace") + b"\n"

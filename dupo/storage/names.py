@@ -23,9 +23,9 @@ LATEST = "latest"  # the file that names the newest checkpoint
 WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "train": (METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, TEACHING, LATEST, "checkpoint-[0-9]*",
               "nonfinite-[0-9]*.json"),
-    "select": (SUMMARY, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl"),
-    "rerank": (SUMMARY, TAUGHT, "answers.jsonl"),
-    "audit": (TAUGHT, "audit.jsonl", "audit.json", "audit.html"),
+    "select": (SUMMARY, TEACHING, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl"),
+    "rerank": (SUMMARY, TEACHING, TAUGHT, "answers.jsonl"),
+    "audit": (TEACHING, TAUGHT, "audit.jsonl", "audit.json", "audit.html"),
 }  # fmt: skip
 _OWNER_LINE = re.compile(r"# python -m dupo\.(\w+)\n")
 

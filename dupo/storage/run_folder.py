@@ -34,6 +34,7 @@ class RunFolder:
                 return
         except OSError as problem:
             raise UserError(f"output_dir {path} cannot be read: {problem.strerror}") from problem
+        # What another program wrote, or nobody's run, is never this program's to remove.
         if owner != program:
             content = f"work of dupo.{owner}" if owner else f"no run (no {CONFIG})"
             raise UserError(
@@ -118,6 +119,7 @@ class RunFolder:
             path = self.path / name
             if not path.is_file():
                 continue
+            # Lines are kept as bytes: a resumed run must equal a run that never stopped, byte for byte.
             lines = path.read_bytes().splitlines(keepends=True)
             remaining = b"".join(
                 line
@@ -128,6 +130,7 @@ class RunFolder:
                 write_atomic(path, remaining)
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
+        # No rows, no file: a reader takes an empty file for a run that sampled nothing.
         if not rows:
             return
         # Encode first: a number that is not finite then leaves the file as it was.

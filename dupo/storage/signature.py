@@ -32,6 +32,7 @@ def signature_line(fields: dict[str, str]) -> str:
 
 def package_versions(*packages: str) -> dict[str, str]:
     """Returns the installed version of each package; "none" for a package that is not installed."""
+    # Asked of the installer's records: importing torch for its version would cost seconds.
     return {package: _version(package) for package in packages}
 
 

@@ -8,7 +8,7 @@ from dupo.config.options import TaskOptions
 from dupo.errors import UserError
 from dupo.records import Dual
 from dupo.tasks.base import Task
-from dupo.tasks.selected_duals import SelectedDuals, read_kept
+from dupo.tasks.selected_duals import SelectedDuals, read_selected_duals
 
 
 def make_task(options: TaskOptions, seed: int) -> Task:
@@ -20,12 +20,20 @@ def make_task(options: TaskOptions, seed: int) -> Task:
     task: Task = load(TASKS[options.task].path)(options, seed)
     if options.selected_duals is None:
         return task
-    chosen = with_duals(task, read_kept(options.selected_duals), options.duals_per_prompt)
+    duals_by_text = read_selected_duals(options.selected_duals)
+    chosen = with_duals(task, duals_by_text, options.duals_per_prompt)
     if not chosen.train:
-        raise UserError(f"selected_duals: {options.selected_duals} keeps no dual of the training problems")
+        expected = "duals of the training problems"
+        raise UserError(f"selected_duals: expected {expected}, got none in {options.selected_duals}")
     return chosen
 
 
-def with_duals(task: Task, kept: Mapping[str, list[Dual]], most: int = 0) -> Task:
-    """The same task with the duals `kept` (by the text of the problem) and no others, `most` a problem (0: all)."""
-    return cast(Task, SelectedDuals(task, kept, most))
+def with_duals(task: Task, duals_by_text: Mapping[str, list[Dual]], max_duals: int = 0) -> Task:
+    """Returns the task with other duals.
+
+    Args:
+        duals_by_text: text of a problem -> its duals; problems without a dual are left out of training.
+        max_duals: most duals of one problem; 0: all.
+    """
+    # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
+    return cast(Task, SelectedDuals(task, duals_by_text, max_duals))

@@ -3,119 +3,149 @@
     primal   #321+654=  ->  9750        123 + 456 = 579
     dual     @?+654=9750:  ->  321      which number plus 456 is 579? (each operand is masked in turn)
 
-Numbers are zero-padded and written least significant digit first, so that carries run the way the
-model reads. A problem belongs to one of four disjoint sets by a hash of its text: warm-up (4 of 10),
-training without labels (4), held-out (1) and dev (1, which stops the warm-up).
+Numbers are zero-padded and written least significant digit first, so that carries run the way the model
+reads.
 """
 
 import random
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from dupo.config.options import TaskOptions
-from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.base import Lessons
-from dupo.tasks.generated import belongs, different
+from dupo.tasks.exact_match import accuracy, exact_match
+from dupo.tasks.generated import generate_dev, generate_split, set_of, stream_seed
 
 OPERAND_DIGITS, RESULT_DIGITS = 3, 4
-TRAIN_SIZE, DEV_SIZE, MOST_HELD_OUT = 20_000, 500, 50_000
-SHAPE = re.compile(rf"#(\d{{{OPERAND_DIGITS}}})([+-])(\d{{{OPERAND_DIGITS}}})=")
+# ASCII: other digits, such as full-width ones, are none of the vocabulary.
+OPERAND = re.compile(rf"\d{{{OPERAND_DIGITS}}}", re.ASCII)
+RESULT = re.compile(rf"\d{{{RESULT_DIGITS}}}", re.ASCII)
+QUESTION = re.compile(rf"#(\d{{{OPERAND_DIGITS}}})([+-])(\d{{{OPERAND_DIGITS}}})=")
+VOCABULARY = "0123456789+-=#@?:"
 
 
 class Arithmetic:
-    """See `dupo.tasks.base.Task`. `seed` decides which problems are drawn; held-out ones are always the same."""
+    """Sums with one hidden operand as duals; see `dupo.tasks.base.Task`.
+
+    Args:
+        options: how many problems are held out, and how many duals a problem has.
+        seed: decides which training problems are made; the held-out ones are always the same.
+
+    Raises:
+        UserError: too many held-out problems.
+    """
 
     headline = "accuracy"
     one_answer = True
 
     def __init__(self, options: TaskOptions, seed: int) -> None:
-        if options.eval_size > MOST_HELD_OUT:
-            raise UserError(f"eval_size: expected at most {MOST_HELD_OUT:,} sums, got {options.eval_size:,}")
-        self.problems = self.train = draw("train", TRAIN_SIZE, seed)
-        self.held_out = draw("held_out", options.eval_size, seed=0)
-        self.lessons = Lessons("0123456789+-=#@?:", labelled_examples, partial(draw, "dev", DEV_SIZE, seed=0))
+        self.train, self.held_out = generate_split(random_problems, options.eval_size, seed)
+        self.problems = self.train
+        self.lessons = Lessons(VOCABULARY, lesson_examples, partial(generate_dev, random_problems))
         self.duals_per_prompt = options.duals_per_prompt
         self.notes = [
             "three-digit + and -, digits written from the right: #321+654= asks for 123 + 456",
-            f"{TRAIN_SIZE:,} problems to train on, {options.eval_size:,} held out",
+            f"{len(self.train):,} problems to train on, {len(self.held_out):,} held out",
         ]
 
     def prompt(self, problem: Problem) -> str:
+        """The text of the problem; the built-in model has no chat template."""
         return problem.text
 
     def answer(self, problem: Problem, completion: str) -> str | None:
-        return completion if re.fullmatch(rf"\d{{{RESULT_DIGITS}}}", completion, re.ASCII) else None
+        """The completion, if it is a result of four digits and nothing else."""
+        return completion if RESULT.fullmatch(completion) else None
 
     def refusal(self, problem: Problem, completion: str) -> str | None:
+        """`unreadable` where the completion is no result."""
         return "unreadable" if self.answer(problem, completion) is None else None
 
     def duals(self, problem: Problem) -> list[Dual]:
-        first, op, second = parts(problem)
-        duals = [Dual(f"@?{op}{second}=", first, "?"), Dual(f"@{first}{op}?=", second, "?")]
-        return duals[: self.duals_per_prompt or None]
+        """Masks each operand in turn."""
+        # Subtraction is not symmetric, so both operands are worth asking for.
+        first, operator, second = read_question(problem)
+        duals = [Dual(f"@?{operator}{second}=", first, "?"), Dual(f"@{first}{operator}?=", second, "?")]
+        return duals[: self.duals_per_prompt or None]  # 0: all
 
     def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
+        """The masked question with its result: @?+654=9750:"""
         return dual.known, answer, ":"
 
     def distances(
         self, duals: Sequence[Dual], answers: Sequence[str], completions: Sequence[str]
     ) -> list[float | None]:
-        return [self.distance(d, text) for d, text in zip(duals, completions, strict=True)]
+        """See `distance`."""
+        return [self.distance(dual, text) for dual, text in zip(duals, completions, strict=True)]
 
     def distance(self, dual: Dual, completion: str) -> float | None:
-        if not re.fullmatch(rf"\d{{{OPERAND_DIGITS}}}", completion, re.ASCII):
+        """0 for the masked operand, 1 for another one, None for what is no operand."""
+        if not OPERAND.fullmatch(completion):
             return None
         return float(completion != dual.unknown)
 
     def score(self, problem: Problem, answer: str | None) -> float:
-        return float(answer is not None and answer == problem.gold)
+        """1 for the right result, else 0."""
+        return exact_match(problem, answer)
 
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
-        right = sum(self.score(p, a) for p, a in zip(problems, answers, strict=True))
-        return {"accuracy": right / len(problems)}
+        """The share of right results."""
+        return {"accuracy": accuracy(problems, answers)}
 
 
-def parts(problem: Problem) -> tuple[str, str, str]:
-    """First operand, operator, second operand, as written."""
-    found = SHAPE.fullmatch(problem.text)
-    if not found:
-        raise ValueError(f"expected an arithmetic problem such as #321+654=, got {problem.text!r}")
-    return found[1], found[2], found[3]
+class Question(NamedTuple):
+    """The three fields of a problem, operands as written."""
+
+    first: str
+    operator: str
+    second: str
 
 
-def write(number: int, digits: int) -> str:
-    """Zero-padded, least significant digit first."""
+def read_question(problem: Problem) -> Question:
+    """Reads the operands and the operator of a problem.
+
+    Raises:
+        ValueError: the text is no problem of this task.
+    """
+    match = QUESTION.fullmatch(problem.text)
+    if not match:
+        raise ValueError(f"problem: expected a text such as #321+654=, got {problem.text!r}")
+    return Question(*match.groups())
+
+
+def reversed_digits(number: int, digits: int) -> str:
+    """Writes a number zero-padded, least significant digit first."""
     return str(number).zfill(digits)[::-1]
 
 
-def stream(which: str, seed: int) -> Iterator[Problem]:
-    """Random labelled problems of one of `made.SETS`, for ever, with repeats."""
-    rng = random.Random(f"arithmetic {which} {seed}")
+def random_problems(set_name: str, seed: int) -> Iterator[Problem]:
+    """Yields random labelled problems of one of `generated.SETS`, for ever, with repeats."""
+    rng = random.Random(stream_seed("arithmetic", set_name, seed))
     while True:
-        a, b, op = rng.randrange(1000), rng.randrange(1000), rng.choice("+-")
-        if op == "-" and a < b:
-            a, b = b, a
-        text = f"#{write(a, OPERAND_DIGITS)}{op}{write(b, OPERAND_DIGITS)}="
-        if belongs(text) == which:
-            yield Problem(text, text, write(a + b if op == "+" else a - b, RESULT_DIGITS))
+        first, second, operator = rng.randrange(1000), rng.randrange(1000), rng.choice("+-")
+        # No result is negative: a sign would be a fifth character of the answer.
+        if operator == "-" and first < second:
+            first, second = second, first
+        operands = reversed_digits(first, OPERAND_DIGITS), reversed_digits(second, OPERAND_DIGITS)
+        text = f"#{operands[0]}{operator}{operands[1]}="
+        result = first + second if operator == "+" else first - second
+        if set_of(text) == set_name:
+            yield Problem(text, text, reversed_digits(result, RESULT_DIGITS))
 
 
-def draw(which: str, count: int, seed: int) -> list[Problem]:
-    """`count` different problems of one of `made.SETS`."""
-    return different(stream(which, seed), count)
-
-
-def labelled_examples(seed: int, dual_share: float) -> Iterator[tuple[str, str]]:
-    """(prompt, completion) pairs of both formats from the warm-up set, for ever."""
+def lesson_examples(seed: int, dual_share: float) -> Iterator[tuple[str, str]]:
+    """Yields (prompt, completion) pairs of both formats from the set of lessons, for ever."""
+    # Formats have random numbers of their own, so that the problems do not depend on the share of duals.
     rng = random.Random(f"arithmetic formats {seed}")
-    for problem in stream("warmup", seed):
-        first, op, second = parts(problem)
+    for problem in random_problems("lessons", seed):
+        first, operator, second = read_question(problem)
         gold = problem.gold or ""
         if rng.random() >= dual_share:
             yield problem.text, gold
+        # Either operand is masked in half of the duals, as `Arithmetic.duals` asks for both.
         elif rng.random() < 0.5:
-            yield f"@?{op}{second}={gold}:", first
+            yield f"@?{operator}{second}={gold}:", first
         else:
-            yield f"@{first}{op}?={gold}:", second
+            yield f"@{first}{operator}?={gold}:", second

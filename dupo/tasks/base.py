@@ -11,13 +11,14 @@ from dupo.records import Dual, Problem
 
 
 class Lessons(NamedTuple):
-    """What a built-in task brings for `tiny`, which starts from random weights: a vocabulary, and labelled
-    problems for the supervised warm-up, which no other part of a run sees.
+    """What a built-in task brings for `tiny`, which starts from random weights.
+
+    The labelled problems of the lessons are seen by the teaching and by no other stage of a run.
 
     Attributes:
         vocabulary: tokens of the built-in tokenizer, all of them characters or all of them words.
         examples: (seed, share of duals) -> (prompt, completion) pairs of both formats, for ever.
-        dev: the labelled problems that tell when the warm-up is over.
+        dev: makes the labelled problems that tell when the teaching is over.
     """
 
     vocabulary: Sequence[str]
@@ -26,15 +27,17 @@ class Lessons(NamedTuple):
 
 
 class Task(Protocol):
-    """Attributes:
-    problems: all that the data set has; `train` and `held_out` are made from them.
-    train: the problems that are sampled in training; their `gold` is None or ignored.
-    held_out: disjoint from `train`; used by evaluation only. Empty: nothing is evaluated.
-    headline: the key of `evaluate` that the progress line and the before/after table show.
-    one_answer: a problem has one right answer. If not (a sentence has many translations), several answers
-        that recover the hidden part say nothing against its dual.
-    notes: what was read and what was left out, for the start-up table.
-    lessons: what the built-in model is taught first; None where the task brings none.
+    """What the trainer asks of a task. The constructor takes (options: TaskOptions, seed: int).
+
+    Attributes:
+        problems: all that the data set has; `train` and `held_out` are made from them.
+        train: the problems that are sampled in training; their `gold` is None or ignored.
+        held_out: disjoint from `train`; used by evaluation only. Empty: nothing is evaluated.
+        headline: the key of `evaluate` that the progress line and the before/after table show.
+        one_answer: a problem has one right answer. If not (a sentence has many translations), several answers
+            that recover the hidden part say nothing against the dual.
+        notes: what was read and what was left out, for the start-up table.
+        lessons: what the built-in model is taught first; None where the task brings none.
     """
 
     problems: Sequence[Problem]
@@ -50,13 +53,18 @@ class Task(Protocol):
         ...
 
     def answer(self, problem: Problem, completion: str) -> str | None:
-        """The final answer in a completion, normalised so that equal answers are equal strings; None if
-        there is none. Only this, never the rest of the completion, reaches the dual."""
+        """Reads the final answer in a completion; None if there is none.
+
+        Answers are normalised: equal answers are equal strings. Only the final answer, never the rest of the
+        completion, reaches the dual.
+        """
         ...
 
     def refusal(self, problem: Problem, completion: str) -> str | None:
-        """Why `answer` finds none: `unreadable`, or the name of a gate (`language`, `copy`, ...) that the
-        completion did not pass. None where `answer` finds one."""
+        """Says why `answer` is None: `unreadable`, or the gate (`language`, `copy`, ...) that refused.
+
+        None where there is an answer.
+        """
         ...
 
     def duals(self, problem: Problem) -> list[Dual]:
@@ -64,21 +72,33 @@ class Task(Protocol):
         ...
 
     def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
-        """Asks for `dual.unknown`, given `dual.known` and the answer. The pieces of one text: pieces that are
-        equal from one dual to the next are tokenised once, so the answer stands apart."""
+        """Asks for `dual.unknown`, given `dual.known` and the answer.
+
+        Returns the pieces of one text. The answer is a piece by itself: a piece that is equal from one dual
+        to the next is tokenised once.
+        """
         ...
 
     def distances(
         self, duals: Sequence[Dual], answers: Sequence[str], completions: Sequence[str]
     ) -> list[float | None]:
-        """d(x_u, recovered) in [0, 1] of each completion, 0 for a perfect recovery; None if nothing could be
-        read. `answers`: what the dual was given. In one call, because a metric may be a model of its own."""
+        """Measures d(x_u, recovered) of each completion.
+
+        All completions come in one call, because a metric may be a model itself.
+
+        Args:
+            duals: the dual of each completion.
+            answers: the answer that the dual prompt of each completion contained.
+
+        Returns:
+            distances in [0, 1], 0 for a perfect recovery; None where nothing could be read.
+        """
         ...
 
     def score(self, problem: Problem, answer: str | None) -> float:
-        """Quality against `problem.gold` in [0, 1]. Evaluation and the gold arm only."""
+        """Quality against `problem.gold` in [0, 1]; read by evaluation and the reward `gold` only."""
         ...
 
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
-        """Named figures over a held-out set, `headline` among them: {"accuracy": 0.5}."""
+        """Named metrics over a held-out set, `headline` among them: {"accuracy": 0.5}."""
         ...

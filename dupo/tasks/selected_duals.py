@@ -12,40 +12,55 @@ KEPT_FILE = "kept.jsonl"  # in the folder of a selection; one dual a line: text,
 
 
 class SelectedDuals:
-    """A task that asks kept duals only; problems without one are left out of training.
+    """A task that asks selected duals only; problems without a selected dual are left out of training.
 
     Held-out problems have all their duals: what is measured there must not depend on the selection.
+
+    Args:
+        task: the task whose duals were selected.
+        duals_by_text: text of a problem -> its selected duals.
+        max_duals: most duals of one problem; 0: all.
     """
 
-    def __init__(self, task: Any, kept: Mapping[str, list[Dual]], most: int = 0) -> None:
-        self.task, self.kept, self.most = task, kept, most or None
-        self.train: Sequence[Problem] = [p for p in task.train if p.text in kept]
-        self.measured = {p.text for p in task.held_out}
-        left = f"{len(self.train):,} of {len(task.train):,} training problems have a selected dual"
-        self.notes = [*task.notes, left]
+    def __init__(self, task: Any, duals_by_text: Mapping[str, list[Dual]], max_duals: int = 0) -> None:
+        self.task, self.duals_by_text, self.max_duals = task, duals_by_text, max_duals or None
+        self.train: Sequence[Problem] = [p for p in task.train if p.text in duals_by_text]
+        # A text tells the two sets apart, because no held-out text stands in train.
+        self.held_out_texts = {problem.text for problem in task.held_out}
+        note = f"{len(self.train):,} of {len(task.train):,} training problems have a selected dual"
+        self.notes = [*task.notes, note]
 
     def duals(self, problem: Problem) -> list[Dual]:
-        if problem.text in self.measured:
+        """The selected duals of a training problem, all duals of a held-out one."""
+        if problem.text in self.held_out_texts:
             return self.task.duals(problem)
-        return self.kept.get(problem.text, [])[: self.most]
+        return self.duals_by_text.get(problem.text, [])[: self.max_duals]
 
     def __getattr__(self, name: str) -> Any:
+        # Prompts, answers and distances are those of the task.
         return getattr(self.task, name)
 
 
-def read_kept(folder: str) -> dict[str, list[Dual]]:
-    """Text of a problem -> its kept duals. `folder`: of a selection, or the file in it.
+def read_selected_duals(folder: str) -> dict[str, list[Dual]]:
+    """Reads the selected duals of each problem, by the text of the problem.
+
+    Args:
+        folder: the folder of a selection, or the file in it.
 
     Raises:
-        UserError: no such file, or it is not one of a selection.
+        UserError: no such file, or it is not the file of a selection.
     """
     path = Path(folder) / KEPT_FILE if Path(folder).is_dir() else Path(folder)
     if not path.is_file():
         raise UserError(f"selected_duals: expected the folder of a finished dupo.select, got no {path}")
-    found: dict[str, list[Dual]] = {}
-    for row in read_jsonl(path) if path.stat().st_size else ():
-        try:
-            found.setdefault(row["text"], []).append(Dual(row["known"], row["unknown"], row["variable"]))
-        except KeyError as missing:
-            raise UserError(f"selected_duals: {path} has a line without {missing.args[0]!r}") from None
-    return found
+    # A selection that kept nothing wrote an empty file, which `read_jsonl` refuses.
+    rows = read_jsonl(path) if path.stat().st_size else []
+    duals_by_text: dict[str, list[Dual]] = {}
+    for row in rows:
+        missing = [name for name in ("text", "known", "unknown", "variable") if name not in row]
+        if missing:
+            actual = f"{path}, which has a line without {missing[0]!r}"
+            raise UserError(f"selected_duals: expected {missing[0]!r} in every line, got {actual}")
+        dual = Dual(row["known"], row["unknown"], row["variable"])
+        duals_by_text.setdefault(row["text"], []).append(dual)
+    return duals_by_text

@@ -4,125 +4,150 @@ Samples answers as training would, rewards them, tries their duals with and with
 with the right answers where the data has them (a few dozen are enough). One verdict: train, or what to put
 right first, and the threshold that decided.
 
-    audit.jsonl   a problem a line        audit.json   all figures        audit.html   the same, with pictures
+audit.jsonl   one problem a line
+audit.json    all metrics
+audit.html    the same, with pictures
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from dupo.config.options import Config, asks_duals
-from dupo.engines.builtin import sample_answers
-from dupo.records import Problem
-from dupo.rewards.base import Env, arms_of, weighted_sum
-from dupo.run.rows import Work
-from dupo.trust.audit_checks import checks, figures, verdict
-from dupo.trust.dual_filter import try_duals
+from dupo.config.config import Config
+from dupo.duality.judge import cached
+from dupo.duality.reconstruct import Reconstructions, reconstruct
+from dupo.engines.base import sample_answers
+from dupo.engines.load import load_engine
+from dupo.methods.teaching import teaching_stage
+from dupo.records import Problem, Rollout
+from dupo.rewards import WeightedReward, load_rewards, weighted_sum
+from dupo.rewards.base import RewardInputs
+from dupo.run.rows import LoadEngine, RowsRun, Teach
+from dupo.tasks.base import Task
+from dupo.trust.audit_checks import Check, checks, verdict
+from dupo.trust.audit_metrics import AuditMetrics, audit_metrics
+from dupo.trust.dual_filter import Trial, try_duals
+from dupo.trust.rows import AuditRow, TrialRow
 from dupo.views.audit_page import write_page
 from dupo.views.terminal import Display
 
-ROWS, FIGURES, PAGE = "audit.jsonl", "audit.json", "audit.html"
+ROWS, RESULT, PAGE = "audit.jsonl", "audit.json", "audit.html"
 
 
-def audit(config: Config) -> dict[str, Any]:
-    """Measures, going on where an earlier run stopped. Returns what audit.json holds.
+def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teaching_stage) -> dict[str, Any]:
+    """Measures, and continues where an earlier run stopped.
+
+    Args:
+        load: makes the engine of a model.
+        teach: makes the stage that teaches the built-in model.
+
+    Returns:
+        What audit.json holds.
 
     Raises:
-        UserError: the settings, the data or a model cannot be used.
+        UserError: the options, the data or a model cannot be used.
     """
-    arms = arms_of(config)  # a function of the user's own that is not there is told before anything is loaded
-    work = Work(config, "audit", with_duals=asks_duals(config))
-    work.sampler()  # loaded, or taught, before the clock of the progress starts
-    each = max(2, config.generation_batch_size // config.num_generations)  # decoys come from other problems
-    rows = work.each_batch(
-        ROWS, work.problems, each, lambda index, batch: looked_at(work, arms, index, batch)
+    # A reward function that does not exist is refused before anything is loaded.
+    rewards = load_rewards(config.reward)
+    run = RowsRun(config, teach, load, needs_duals=config.reward.needs("duals"))
+    run.engine()  # loaded, or taught, before the clock of the progress starts
+    options = run.config.rollout
+    # Decoys come from the other problems of a batch, so a batch has two problems at least.
+    batch_size = max(2, options.generation_batch_size // options.num_generations)
+    rows = run.batches(ROWS, AuditRow, run.problems, batch_size, partial(audit_batch, run, rewards))
+    metrics = audit_metrics(rows, config.selection.solve_threshold, config.reward.scale_rewards)
+    results = checks(metrics)
+    decision = verdict(results, metrics.with_gold > 0)
+    summary = run.write_summary(
+        {
+            "verdict": decision,
+            "checks": [check.to_json() for check in results],
+            "reward": config.reward.reward,
+            "metrics": metrics.to_json(),
+        },
+        RESULT,
     )
-    found = figures(rows, config.solve_threshold, config.scale_rewards)
-    made = checks(found)
-    decided = {
-        "verdict": verdict(made, found["with_gold"] > 0),
-        "checks": [{**check._asdict(), "passed": check.passed} for check in made],
-    }
-    summary = work.summary({**decided, "reward": config.reward, "figures": found}, FIGURES)
-    page = write_page(work.path / PAGE, work.config, summary, rows)
-    show(work.display, summary)
-    work.display.note(f"{page} shows it with pictures")
+    page = write_page(run.path / PAGE, run.config, summary, [row.to_json() for row in rows])
+    show(run.display, metrics, config.reward.reward, results)
+    run.display.note(f"VERDICT: {decision}")
+    run.display.note(f"{page} shows it with pictures")
     return summary
 
 
-def looked_at(work: "Work", arms: Any, index: int, batch: list["Problem"]) -> list[dict[str, Any]]:
-    """One batch of problems: a row of audit.jsonl each. `arms`: of `rewards.arms_of`."""
-    config, task, sampler = work.config, work.task, work.sampler()
-    n, seed = config.num_generations, work.draw("answer", index)
-    rollout = sample_answers(sampler, task, batch, n, config.temperature, seed)
-    ask = remembering(work.ask(sampler, "dual", index))
-    trials: Any = [[] for _ in batch]
-    if asks_duals(config):
-        golds = [problem.gold for problem in batch]
-        trials = try_duals(task, rollout, ask, config, seed, golds)
-    env = Env(task, ask, config, work.draw("reward", index))
-    rewards = weighted_sum(arms, rollout, env).rewards.tolist()
-    rules = (config.solve_threshold, task.one_answer)
-    rows = []
-    for p, problem in enumerate(batch):
-        answers, texts = rollout.answers[p], [c.text for c in rollout.completions[p]]
-        unread = [t for t, a in zip(texts, answers, strict=True) if a is None]
-        quality = None if problem.gold is None else [task.score(problem, a) for a in answers]
-        rows.append(
-            {
-                "problem": problem.id,
-                "text": problem.text,
-                "gold": problem.gold,
-                "answers": answers,
-                "refused": Counter(task.refusal(problem, t) or "unreadable" for t in unread),
-                "rewards": rewards[p],
-                "quality": quality,
-                "duals": [{"outcome": t.outcome(*rules), **t.row()} for t in trials[p]],
-                "completion": texts[max(range(n), key=lambda i, of=rewards[p]: of[i])],
-            }
+def audit_batch(
+    run: RowsRun, rewards: list[WeightedReward], index: int, problems: list[Problem]
+) -> list[AuditRow]:
+    """Samples, rewards and tries one batch of problems.
+
+    Args:
+        index: number of the batch.
+    """
+    config, task, engine = run.config, run.task, run.engine()
+    seed = run.draw("answer", index)
+    rollout = sample_answers(engine, task, problems, config.rollout.num_generations, run.sampling, seed)
+    trials: list[list[Trial]] = [[] for _ in problems]
+    reconstructions: Reconstructions = []
+    if config.reward.needs("duals"):
+        # Trials and rewards ask many duals twice; the second time the samples must be those of the first.
+        ask = cached(run.ask(engine, "dual", index))
+        golds = [problem.gold for problem in problems]
+        trials = try_duals(task, rollout, ask, config.selection, seed, golds)
+        reconstructions = reconstruct(task, problems, rollout.answers, ask)
+    inputs = RewardInputs(task, rollout, reconstructions, config.reward, run.draw("reward", index))
+    rewards_PG, _ = weighted_sum(rewards, inputs)
+    threshold = config.selection.solve_threshold
+    duals_P = [[TrialRow(t.outcome(threshold, task.one_answer), t) for t in tried] for tried in trials]
+    return [
+        audit_row(task, rollout, place, problem_rewards, problem_duals)
+        for place, (problem_rewards, problem_duals) in enumerate(
+            zip(rewards_PG.tolist(), duals_P, strict=True)
         )
-    return rows
-
-
-def remembering(ask: Any) -> Any:
-    """The same answers to the same dual prompts, without asking again."""
-    known: dict[Any, Any] = {}
-
-    def asked(prompts: Sequence[Any]) -> list[Any]:
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
-        known.update(zip(new, ask(new), strict=True))
-        return [known[prompt] for prompt in prompts]
-
-    return asked
-
-
-def show(display: Display, summary: dict[str, Any]) -> None:
-    """The checks, then the verdict."""
-    rows = [
-        [
-            check["name"],
-            f"{check['value']:.2f}",
-            f"{'at least' if check['at_least'] else 'at most'} {check['bound']:.2f}",
-            "ok" if check["passed"] else "NO",
-        ]
-        for check in summary["checks"]
     ]
-    found = summary["figures"]
-    title = (
-        f"{found['problems']:,} problems, {found['completions']:,} completions, reward {summary['reward']}"
+
+
+def audit_row(
+    task: Task, rollout: Rollout, place: int, rewards: list[float], duals: Sequence[TrialRow]
+) -> AuditRow:
+    """The row of one problem.
+
+    Args:
+        place: index of the problem in the rollout.
+        rewards: one for each completion.
+    """
+    problem, answers = rollout.problems[place], rollout.answers[place]
+    texts = [completion.text for completion in rollout.completions[place]]
+    unread = [text for text, answer in zip(texts, answers, strict=True) if answer is None]
+    return AuditRow(
+        problem=problem.id,
+        text=problem.text,
+        gold=problem.gold,
+        answers=answers,
+        refused=Counter(task.refusal(problem, text) or "unreadable" for text in unread),
+        rewards=rewards,
+        quality=None if problem.gold is None else [task.score(problem, answer) for answer in answers],
+        duals=duals,
+        completion=texts[rewards.index(max(rewards))],
     )
+
+
+def show(display: Display, metrics: AuditMetrics, reward: str, results: Sequence[Check]) -> None:
+    """Shows the checks, what the right answers tell, and why completions had no answer."""
+    rows = [[c.name, f"{c.value:.2f}", c.needed, "ok" if c.passed else "NO"] for c in results]
+    title = f"{metrics.problems:,} problems, {metrics.completions:,} completions, reward {reward}"
     display.table(title, ["what training needs", "measured", "needed", ""], rows)
-    if found["with_gold"]:
-        auc, signal = (found[key] for key in ("reward_auc", "signal"))
-        known = [f"accuracy {found['accuracy']:.3f}"]
-        known += [f"reward AUC {auc:.3f}"] if auc is not None else []
-        known += [f"{signal:.0%} of the signal of gold rewards"] if signal is not None else []
-        display.note(f"on {found['with_gold']:,} problems with a right answer: {', '.join(known)}")
+    if metrics.with_gold:
+        gold = metrics.gold
+        facts = [f"accuracy {gold.accuracy:.3f}"]
+        if gold.reward_auc is not None:
+            facts.append(f"reward AUC {gold.reward_auc:.3f}")
+        if gold.signal is not None:
+            facts.append(f"{gold.signal:.0%} of the signal of gold rewards")
+        display.note(f"on {metrics.with_gold:,} problems with a right answer: {', '.join(facts)}")
     else:
         display.note(
             "no right answers: whether the reward follows quality was not measured; a few dozen would do"
         )
-    if found["refused"]:
-        reasons = ", ".join(f"{reason} {part:.1%}" for reason, part in found["refused"].items())
+    if metrics.refused:
+        reasons = ", ".join(f"{reason} {share:.1%}" for reason, share in metrics.refused.items())
         display.note(f"completions without an answer: {reasons}")
-    display.note(f"VERDICT: {summary['verdict']}")

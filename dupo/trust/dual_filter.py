@@ -1,22 +1,23 @@
 """Which duals can be trusted, without labels (DuPO, appendix A: "unknown component selection").
 
-A pool of answers is sampled for each problem, and each different one is put through each dual. A dual is kept
-iff exactly one answer of the pool solves it: at least one (it can be answered), at most one (its solution
-tells the answers apart). The rule says little where the pool holds one answer only; such duals are counted
-apart. A dual that is solved without the answer, or with a decoy, is dropped whatever else it does.
+A pool of answers is sampled for each problem, and each different answer is put through each dual. A dual is
+kept if exactly one answer of the pool solves the dual. At least one: the dual can be answered. At most one:
+the solution tells the answers apart. The rule says little where the pool holds a single answer; such duals
+are counted apart. A dual that is solved with a control (`dupo.duality.controls`) is dropped whatever the pool
+says.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import NamedTuple
 
-from dupo.config.options import Config
-from dupo.duality.controls import NO_ANSWER, altered, foreign
-from dupo.duality.reconstruct import Ask, mean_similarity, reconstruct
-from dupo.records import Dual, Reconstruction, Rollout
-from dupo.rewards.base import votes
-from dupo.tasks import Task
+from dupo.config.options import SelectOptions
+from dupo.duality.controls import NO_ANSWER, answers_of_other_problems, with_other_digits
+from dupo.duality.reconstruct import Ask, reconstruct
+from dupo.duality.votes import votes
+from dupo.records import Dual, Problem, Reconstruction, Rollout
+from dupo.tasks.base import Task
 
 KEPT, VACUOUS = "kept", "kept, one answer in the pool"
 UNREADABLE, UNANSWERABLE = "no answer could be read", "no answer solves it"
@@ -25,18 +26,21 @@ DECOY_LEAK, VACUOUS_DROPPED = "solved with a decoy", "dropped, one answer in the
 OUTCOMES = (
     KEPT, VACUOUS, UNREADABLE, UNANSWERABLE, AMBIGUOUS, NO_ANSWER_LEAK, DECOY_LEAK, VACUOUS_DROPPED
 )  # fmt: skip
+TRUSTED = (KEPT, VACUOUS)
+
+ByAnswer = Mapping[str, Sequence[Reconstruction]]  # answer -> one reconstruction for each dual of the problem
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One dual, tried with every answer of the pool and with the controls.
+    """One dual, tried with every answer of the pool and with the controls. A similarity is a mean of 1 - d.
 
     Attributes:
-        solved: different answer of the pool -> mean similarity (1 - d) over the dual samples.
-        unread: share of these samples that could not be read.
-        gold: the same similarity with the right answer, where it is known and was asked for.
-        no_answer: the same with no answer.
-        decoys: decoy -> the same.
+        solved: different answer of the pool -> similarity over the dual samples.
+        no_answer: similarity with no answer.
+        decoys: decoy -> similarity.
+        unread: share of the dual samples of the pool that could not be read.
+        gold: similarity with the right answer; None where the right answer is unknown or was not tried.
     """
 
     dual: Dual
@@ -47,87 +51,159 @@ class Trial:
     gold: float | None = None
 
     def outcome(self, threshold: float, one_answer: bool, keep_vacuous: bool = True) -> str:
-        """One of `OUTCOMES`. An answer solves the dual if its similarity is at least `threshold`.
+        """What becomes of the dual, one of `OUTCOMES`.
 
-        `one_answer`: of the task; where several answers can be right, several that solve a dual say nothing
-        against it.
+        Args:
+            threshold: least similarity at which an answer solves the dual.
+            one_answer: a problem has one right answer. Where several can be right, several answers that solve
+                a dual say nothing against the dual.
+            keep_vacuous: keep a dual whose pool holds one answer.
         """
-        solving = sum(similarity >= threshold for similarity in self.solved.values())
-        leaks = any(similarity >= threshold for similarity in self.decoys.values())
+        num_solving = sum(similarity >= threshold for similarity in self.solved.values())
+        decoy_solves = any(similarity >= threshold for similarity in self.decoys.values())
+        # The first rule that is met decides: a leak outweighs whatever the pool says.
         rules = (
             (self.no_answer >= threshold, NO_ANSWER_LEAK),
-            (leaks, DECOY_LEAK),
+            (decoy_solves, DECOY_LEAK),
             (not self.solved, UNREADABLE),
-            (solving == 0, UNANSWERABLE),
-            (solving > 1 and one_answer, AMBIGUOUS),
+            (num_solving == 0, UNANSWERABLE),
+            (num_solving > 1 and one_answer, AMBIGUOUS),
             (len(self.solved) == 1, VACUOUS if keep_vacuous else VACUOUS_DROPPED),
         )
-        return next((name for met, name in rules if met), KEPT)
+        return next((outcome for is_met, outcome in rules if is_met), KEPT)
 
-    def row(self) -> dict[str, Any]:
-        """For JSON."""
-        tried = {
-            "solved": self.solved,
-            "no_answer": self.no_answer,
-            "decoys": self.decoys,
-            "unread": self.unread,
-        }
-        return {**asdict(self.dual), **tried, **({} if self.gold is None else {"gold": self.gold})}
+
+class TrialAnswers(NamedTuple):
+    """The answers that the duals of one problem are tried with.
+
+    Attributes:
+        pool: the different sampled answers, the most frequent first.
+        decoys: answers to other problems.
+        gold: the right answer; None where it is unknown or not to be tried.
+    """
+
+    pool: list[str]
+    decoys: list[str]
+    gold: str | None
+
+    @property
+    def all(self) -> list[str | None]:
+        """Every answer, and the control without one."""
+        return [*self.pool, NO_ANSWER, *self.decoys, self.gold]
 
 
 def try_duals(
     task: Task,
     rollout: Rollout,
     ask: Ask,
-    config: Config,
+    options: SelectOptions,
     seed: int,
     golds: Sequence[str | None] | None = None,
 ) -> list[list[Trial]]:
-    """Every dual of every problem of a rollout, tried with its different answers and with the controls.
+    """Tries every dual of every problem of a rollout with the sampled answers and with the controls.
 
-    Foreign decoys come from the other problems of the rollout. What solves a dual is tried again with its
-    numbers changed, where a problem has one right answer: a translation with another number is still mostly
-    right. `golds`: right answers to try as well, for an audit; a selection gives none.
+    Args:
+        rollout: the pools of answers. Decoys of a problem come from the other problems of the rollout.
+        ask: the model that answers duals.
+        options: number of decoys, and the similarity at which a dual counts as solved.
+        seed: fixes the draws of decoys.
+        golds: right answers to try as well; None: no label is read.
+
+    Returns:
+        For each problem one trial for each of its duals.
     """
-    golds = golds or [None] * len(rollout.problems)
-    popular = [[answer for answer, _ in votes(group).most_common()] for group in rollout.answers]
-    fake: list[list[str]] = []
-    groups: list[list[str | None]] = []
-    for p, gold in enumerate(golds):
-        others = [answers[0] for q, answers in enumerate(popular) if q != p and answers]
-        fake.append(foreign([*popular[p], gold], others, config.num_decoys, seed + p))
-        groups.append([*popular[p], NO_ANSWER, *fake[p], gold])
-    found = reconstruct(task, rollout.problems, groups, ask)
-    again: list[list[str | None]] = [[] for _ in rollout.problems]
-    for p, problem in enumerate(rollout.problems if task.one_answer and config.num_decoys else ()):
-        best = {a: max(map(solved_at, found[p][a])) for a in popular[p] if a in found[p]}
-        solving = [answer for answer, similarity in best.items() if similarity >= config.solve_threshold]
-        made = [altered(answer, task.duals(problem), seed + p) for answer in solving]
-        again[p] = [answer for answer in dict.fromkeys(made) if answer not in (*groups[p], None)]
-    controls = reconstruct(task, rollout.problems, again, ask)
+    problems = rollout.problems
+    pools = [[answer for answer, _ in votes(group).most_common()] for group in rollout.answers]
+    answers = []
+    for index, gold in enumerate(golds or [None] * len(problems)):
+        candidates = [pool[0] for other, pool in enumerate(pools) if other != index and pool]
+        pool = pools[index]
+        decoys = answers_of_other_problems([*pool, gold], candidates, options.num_decoys, seed + index)
+        answers.append(TrialAnswers(pool, decoys, gold))
+    reconstructions = reconstruct(task, problems, [tried.all for tried in answers], ask)
+
+    # Only what solves a dual can hold the hidden number in its text. Where several answers can be right, as
+    # in translation, an answer with other numbers is still mostly right: solving the dual with it is no leak.
+    copies: list[list[str]] = [[] for _ in problems]
+    if task.one_answer and options.num_decoys:
+        copies = [
+            copies_of_solving(task.duals(problem), tried, by_answer, options.solve_threshold, seed + index)
+            for index, (problem, tried, by_answer) in enumerate(
+                zip(problems, answers, reconstructions, strict=True)
+            )
+        ]
+    copied = reconstruct(task, problems, copies, ask)
+    return [
+        trials_of(task, problem, tried, by_answer, by_copy)
+        for problem, tried, by_answer, by_copy in zip(problems, answers, reconstructions, copied, strict=True)
+    ]
+
+
+def copies_of_solving(
+    duals: Sequence[Dual], tried: TrialAnswers, by_answer: ByAnswer, threshold: float, seed: int
+) -> list[str]:
+    """The answers of the pool that solve any of the duals, with other digits; none that was tried already."""
+    solving = [
+        answer
+        for answer in tried.pool
+        if any(reconstruction.similarity >= threshold for reconstruction in by_answer.get(answer, ()))
+    ]
+    copies = dict.fromkeys(with_other_digits(answer, duals, seed) for answer in solving)
+    return [copy for copy in copies if copy is not None and copy not in tried.all]
+
+
+def trials_of(
+    task: Task, problem: Problem, tried: TrialAnswers, by_answer: ByAnswer, by_copy: ByAnswer
+) -> list[Trial]:
+    """One trial for each dual of a problem.
+
+    Args:
+        by_answer: what each answer of `tried` gave back.
+        by_copy: what each copy with other digits gave back.
+    """
     trials = []
-    for p, problem in enumerate(rollout.problems):
-        per_dual = []
-        for d, dual in enumerate(task.duals(problem)):
-            rate = {answer: solved_at(duals[d]) for answer, duals in (found[p] | controls[p]).items()}
-            real, wrong = ({a: rate[a] for a in some} for some in (popular[p], [*fake[p], *controls[p]]))
-            said = [x for answer in popular[p] for x in found[p][answer][d].distances]
-            unread = sum(x is None for x in said) / max(1, len(said))
-            gold = golds[p]
-            known = None if gold is None else rate[gold]
-            per_dual.append(Trial(dual, real, rate[NO_ANSWER], wrong, unread, known))
-        trials.append(per_dual)
+    for index, dual in enumerate(task.duals(problem)):
+        pool = {answer: by_answer[answer][index] for answer in tried.pool}
+        decoys = {decoy: by_answer[decoy][index] for decoy in tried.decoys}
+        decoys |= {copy: reconstructions[index] for copy, reconstructions in by_copy.items()}
+        distances = [distance for reconstruction in pool.values() for distance in reconstruction.distances]
+        trials.append(
+            Trial(
+                dual,
+                {answer: reconstruction.similarity for answer, reconstruction in pool.items()},
+                by_answer[NO_ANSWER][index].similarity,
+                {decoy: reconstruction.similarity for decoy, reconstruction in decoys.items()},
+                unread=sum(distance is None for distance in distances) / max(1, len(distances)),
+                gold=None if tried.gold is None else by_answer[tried.gold][index].similarity,
+            )
+        )
     return trials
 
 
-def solved_at(reconstruction: Reconstruction) -> float:
-    """Mean similarity over the samples of one dual."""
-    return mean_similarity([reconstruction])
+class LeakRates(NamedTuple):
+    """Shares of the tried duals that a control solves, whether the dual was dropped for it or not.
+
+    Attributes:
+        no_answer: share that is solved with no answer; None where no dual was tried.
+        decoy: share that is solved with a decoy, of the duals that were tried with one; None without any.
+    """
+
+    no_answer: float | None
+    decoy: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        """As the .json files hold it."""
+        return {"leak/no_answer": self.no_answer, "leak/decoy": self.decoy}
 
 
-def leak_rates(duals: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, float | None]:
-    """Shares of tried duals (`Trial.row`) that are solved without the answer, and with a decoy, of those that
-    were tried with one; dropped for it or not. None where none was tried."""
-    decoyed = [max(dual["decoys"].values()) for dual in duals if dual["decoys"]]
-    solved = {"leak/no_answer": [dual["no_answer"] for dual in duals], "leak/decoy": decoyed}
-    return {name: fmean(s >= threshold for s in some) if some else None for name, some in solved.items()}
+def leak_rates(trials: Sequence[Trial], threshold: float) -> LeakRates:
+    """How many duals a control solves.
+
+    Args:
+        threshold: least similarity at which an answer solves a dual.
+    """
+    best_decoys = [max(trial.decoys.values()) for trial in trials if trial.decoys]
+    return LeakRates(
+        no_answer=fmean(trial.no_answer >= threshold for trial in trials) if trials else None,
+        decoy=fmean(similarity >= threshold for similarity in best_decoys) if best_decoys else None,
+    )

@@ -1,149 +1,266 @@
 """`python -m dupo.rerank`: better answers with no training, from any file of prompts.
 
 Every problem is answered once greedily and `num_generations` times by sampling. Each different answer is put
-back through the duals of the problem, and the one from which the question is recovered best is given.
+back through the duals of the problem. The answer from which the question is recovered best is chosen.
 
-    answers.jsonl   one problem a line: the answer, its score, the runner-up, all candidates, what it cost
-    summary.json    every way to answer (greedy, mean, majority, dual, any) with its figure and its cost
+answers.jsonl   one problem a line: the answer, its score, the runner-up, all candidates, what it cost
+summary.json    every way to answer (greedy, mean, majority, dual, any) with its score and its cost
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from dupo.config.options import Config
+from dupo.config.config import Config
 from dupo.duality.reconstruct import mean_similarity, reconstruct
-from dupo.engines.builtin import sample_answers
+from dupo.duality.votes import majority_answer, votes
+from dupo.engines.base import Sampling, sample_answers
+from dupo.engines.load import load_engine
 from dupo.errors import UserError
-from dupo.records import Problem
-from dupo.rewards.base import votes, winner
-from dupo.run.rows import Work
-from dupo.trust.answer_choice import Candidate, differences, enough, method_rows, ranked
+from dupo.evaluation.intervals import Estimate
+from dupo.methods.teaching import teaching_stage
+from dupo.records import Completion, Problem, Reconstruction
+from dupo.run.rows import LoadEngine, RowsRun, Teach
+from dupo.tasks.base import Task
+from dupo.trust.answer_choice import (
+    MethodResult,
+    differences,
+    method_results,
+    ranked,
+    samples_for_budget,
+)
+from dupo.trust.rows import AnswerRow, Candidate, TokenCounts
 from dupo.views.terminal import Display
 
 ANSWERS = "answers.jsonl"
 
 
-def rerank(config: Config) -> dict[str, Any]:
-    """Answers every problem, going on where an earlier run stopped. Returns what summary.json holds.
+@dataclass(frozen=True, slots=True)
+class RerankMetrics:
+    """What the answers are worth and what they cost.
+
+    Attributes:
+        problems: number of problems.
+        with_gold: number of problems with a right answer.
+        unanswered: number of problems without a readable sample.
+        without_dual: number of problems without a dual.
+        other_than_majority: number of problems for which the dual chose another answer than the majority.
+        methods: every way to answer.
+        dual_minus: method -> score of the dual minus score of the method; empty without gold.
+    """
+
+    problems: int
+    with_gold: int
+    unanswered: int
+    without_dual: int
+    other_than_majority: int
+    methods: Sequence[MethodResult]
+    dual_minus: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """The metrics as summary.json holds them."""
+        return {
+            "problems": self.problems,
+            "with_gold": self.with_gold,
+            "unanswered": self.unanswered,
+            "without_dual": self.without_dual,
+            "other_than_majority": self.other_than_majority,
+            "methods": [method.to_json() for method in self.methods],
+            "dual_minus": {name: difference._asdict() for name, difference in self.dual_minus.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SampledProblem:
+    """Everything that was generated for one problem.
+
+    Attributes:
+        greedy: the greedy completion.
+        greedy_answer: what could be read from the greedy completion.
+        completions: n samples, then those of the larger vote.
+        answers: what could be read from each of the completions.
+        n: number of samples that were put through duals.
+        reconstructions: different answer of the first n -> one reconstruction for each dual.
+    """
+
+    problem: Problem
+    greedy: Completion
+    greedy_answer: str | None
+    completions: Sequence[Completion]
+    answers: Sequence[str | None]
+    n: int
+    reconstructions: Mapping[str, Sequence[Reconstruction]]
+
+    def candidates(self, by: str) -> list[Candidate]:
+        """The different answers of the first n samples, best first; see `ranked`."""
+        rates = {answer: mean_similarity(duals) for answer, duals in self.reconstructions.items()}
+        counts = votes(self.answers[: self.n])
+        candidates = [Candidate(answer, count, rates.get(answer, 0.0)) for answer, count in counts.items()]
+        return ranked(candidates, by)
+
+    @property
+    def num_dual_tokens(self) -> int:
+        """Tokens of all dual samples."""
+        return sum(dual.tokens for duals in self.reconstructions.values() for dual in duals)
+
+    @property
+    def num_equal_cost(self) -> int:
+        """Number of samples that together cost what the first n and their duals cost."""
+        lengths = [len(completion.ids) for completion in self.completions]
+        return samples_for_budget(lengths, sum(lengths[: self.n]) + self.num_dual_tokens)
+
+    def token_counts(self) -> TokenCounts:
+        """What was generated for the problem."""
+        lengths = [len(completion.ids) for completion in self.completions]
+        return TokenCounts(
+            n=self.n,
+            greedy=len(self.greedy.ids),
+            samples=sum(lengths[: self.n]),
+            duals=self.num_dual_tokens,
+            equal_cost=sum(lengths[: self.num_equal_cost]),
+            more_votes=sum(lengths[self.n :]),
+        )
+
+
+def rerank(
+    config: Config, *, load: LoadEngine = load_engine, teach: Teach = teaching_stage
+) -> dict[str, Any]:
+    """Answers every problem, and continues where an earlier run stopped.
+
+    Args:
+        load: makes the engine of a model.
+        teach: makes the stage that teaches the built-in model.
+
+    Returns:
+        What summary.json holds.
 
     Raises:
-        UserError: the settings, the data or a model cannot be used.
+        UserError: the options, the data or a model cannot be used.
     """
-    n, more = config.num_generations, config.vote_samples
-    if 0 < more <= n:
-        raise UserError(f"vote_samples: expected 0 or more than num_generations, {n}, got {more}")
-    work = Work(config, "rerank")
-    work.sampler()  # loaded, or taught, before the clock of the progress starts
-    per_problem = max(n, more)
-    each = max(1, config.generation_batch_size // per_problem)
-    rows = work.each_batch(ANSWERS, work.problems, each, lambda i, batch: answered(work, i, batch))
-    with_gold = sum(row["quality"] is not None for row in rows)
-    methods = method_rows(rows, n, more)
-    summary = work.summary(
-        {
-            "problems": len(rows),
-            "with_gold": with_gold,
-            "unanswered": sum(row["answer"] is None for row in rows),
-            "without_dual": sum(not row["duals"] for row in rows),
-            "other_than_majority": sum(row["answer"] != row["given"]["majority"] for row in rows),
-            "methods": methods,
-            "dual_minus": differences(rows, methods),
-        }
+    n, vote_samples = config.rollout.num_generations, config.rerank.vote_samples
+    if 0 < vote_samples <= n:
+        expected = f"0 or more than num_generations, {n}"
+        raise UserError(f"vote_samples: expected {expected}, got {vote_samples}")
+    run = RowsRun(config, teach, load)
+    run.engine()  # loaded, or taught, before the clock of the progress starts
+    batch_size = max(1, config.rollout.generation_batch_size // max(n, vote_samples))
+    rows = run.batches(ANSWERS, AnswerRow, run.problems, batch_size, partial(rerank_batch, run))
+    methods = method_results(rows, n, vote_samples)
+    metrics = RerankMetrics(
+        problems=len(rows),
+        with_gold=sum(row.quality is not None for row in rows),
+        unanswered=sum(row.answer is None for row in rows),
+        without_dual=sum(not row.duals for row in rows),
+        other_than_majority=sum(row.answer != row.answers["majority"] for row in rows),
+        methods=methods,
+        dual_minus=differences(rows, methods),
     )
-    show(work.display, summary)
-    work.display.note(f"{work.path / ANSWERS} holds the answers")
+    summary = run.write_summary(metrics.to_json())
+    show(run.display, metrics)
+    run.display.note(f"{run.path / ANSWERS} holds the answers")
     return summary
 
 
-def answered(work: "Work", index: int, batch: list["Problem"]) -> list[dict[str, Any]]:
-    """One batch of problems: a row of answers.jsonl each."""
-    config, task, sampler = work.config, work.task, work.sampler()
-    n, extra, hot = config.num_generations, config.vote_samples - config.num_generations, config.temperature
-    greedy = sample_answers(sampler, task, batch, 1, 0.0, 0)
-    rollout = sample_answers(sampler, task, batch, n, hot, work.draw("answer", index))
-    more = sample_answers(sampler, task, batch, extra, hot, work.draw("vote", index)) if extra > 0 else None
-    found = reconstruct(task, batch, rollout.answers, work.ask(sampler, "dual", index))
+def rerank_batch(run: RowsRun, index: int, problems: list[Problem]) -> list[AnswerRow]:
+    """Samples, asks duals of and ranks one batch of problems.
+
+    Args:
+        index: number of the batch.
+    """
+    config, task, engine = run.config, run.task, run.engine()
+    n = config.rollout.num_generations
+    greedy = sample_answers(engine, task, problems, 1, Sampling(0.0, run.sampling.max_tokens), seed=0)
+    rollout = sample_answers(engine, task, problems, n, run.sampling, run.draw("answer", index))
+    num_more = config.rerank.vote_samples - n
+    more = None
+    if num_more > 0:
+        more = sample_answers(engine, task, problems, num_more, run.sampling, run.draw("vote", index))
+    reconstructions = reconstruct(task, problems, rollout.answers, run.ask(engine, "dual", index))
     rows = []
-    for p, problem in enumerate(batch):
-        rates = {answer: mean_similarity(duals) for answer, duals in found[p].items()}
-        candidates = [Candidate(a, v, rates.get(a, 0.0)) for a, v in votes(rollout.answers[p]).items()]
-        samples, beyond = rollout.completions[p], more.completions[p] if more else []
-        lengths = [len(c.ids) for c in [*samples, *beyond]]
-        asked = sum(r.tokens for duals in found[p].values() for r in duals)
-        equal = enough(lengths, sum(lengths[:n]) + asked)
-        tokens = {
-            "n": n,
-            "greedy": len(greedy.completions[p][0].ids),
-            "samples": sum(lengths[:n]),
-            "duals": asked,
-            "equal_cost": sum(lengths[:equal]),
-            "more_votes": sum(lengths[n:]),
-        }
-        answers = rollout.answers[p] + (more.answers[p] if more else [])
-        row = answer_row(ranked(candidates, config.rank_by), greedy.answers[p][0], answers, (n, equal))
-        chosen = row["answer"] if row["answer"] is not None else rollout.answers[p][0]
-        row["completion"] = samples[rollout.answers[p].index(chosen)].text
-        quality = (
-            None if problem.gold is None else {k: task.score(problem, a) for k, a in row["given"].items()}
+    for place, problem in enumerate(problems):
+        sampled = SampledProblem(
+            problem,
+            greedy.completions[place][0],
+            greedy.answers[place][0],
+            rollout.completions[place] + (more.completions[place] if more else []),
+            rollout.answers[place] + (more.answers[place] if more else []),
+            n,
+            reconstructions[place],
         )
-        if quality is not None:
-            scores = [task.score(problem, a) for a in rollout.answers[p]]
-            quality |= {"mean": sum(scores) / n, "pass": max(scores)}
-        about = {"problem": problem.id, "question": problem.text, "duals": len(task.duals(problem))}
-        row["score"] = row["score"] if about["duals"] else None  # nothing was asked
-        rows.append({**about, **row, "gold": problem.gold, "quality": quality, "tokens": tokens})
+        rows.append(answer_row(task, sampled, config.rerank.rank_by))
     return rows
 
 
-def answer_row(
-    order: Sequence["Candidate"], greedy: str | None, answers: Sequence[str | None], parts: tuple[int, int]
-) -> dict[str, Any]:
-    """What is answered, and what other methods would have said.
+def answer_row(task: Task, sampled: SampledProblem, by: str) -> AnswerRow:
+    """What is answered, what other methods would have said, and what all of it cost.
 
     Args:
-        answers: of all samples.
-        parts: how many of them, from the first, were put through duals; and how many cost as much as that.
+        by: the order of the candidates, see `ranked`.
     """
-    n, equal = parts
-    best, second = (*order[:2], None, None)[:2]
-    given = {
-        "greedy": greedy,
-        "majority": winner(votes(answers[:n])),
+    problem, n = sampled.problem, sampled.n
+    candidates, num_duals = sampled.candidates(by), len(task.duals(problem))
+    best = candidates[0] if candidates else None
+    answers = {
+        "greedy": sampled.greedy_answer,
+        "majority": majority_answer(votes(sampled.answers[:n])),
         "dual": best.answer if best else None,
-        "equal_cost": winner(votes(answers[:equal])),
-        "more_votes": winner(votes(answers)),
+        "equal_cost": majority_answer(votes(sampled.answers[: sampled.num_equal_cost])),
+        "more_votes": majority_answer(votes(sampled.answers)),
     }
-    return {
-        "answer": given["dual"],
-        "score": best.backward_rate if best else None,
-        "votes": best.votes if best else 0,
-        "runner_up": second._asdict() if second else None,
-        "given": given,
-        "candidates": [candidate._asdict() for candidate in order],
-    }
+    # Without a readable sample, the first of the unreadable ones is shown.
+    place = sampled.answers.index(best.answer) if best else 0
+    return AnswerRow(
+        problem=problem.id,
+        text=problem.text,
+        duals=num_duals,
+        answer=answers["dual"],
+        score=best.backward_rate if best and num_duals else None,
+        votes=best.votes if best else 0,
+        runner_up=candidates[1] if len(candidates) > 1 else None,
+        answers=answers,
+        candidates=candidates,
+        completion=sampled.completions[place].text,
+        gold=problem.gold,
+        quality=quality_of(task, sampled, answers),
+        tokens=sampled.token_counts(),
+    )
 
 
-def show(display: Display, summary: dict[str, Any]) -> None:
-    """Every way to answer, what it is worth (with gold) and what it cost."""
+def quality_of(
+    task: Task, sampled: SampledProblem, answers: Mapping[str, str | None]
+) -> dict[str, float] | None:
+    """Score in [0, 1] of what each method answers, and of all n samples; None without gold.
+
+    Args:
+        answers: method -> its answer.
+    """
+    if sampled.problem.gold is None:
+        return None
+    quality = {method: task.score(sampled.problem, answer) for method, answer in answers.items()}
+    scores = [task.score(sampled.problem, answer) for answer in sampled.answers[: sampled.n]]
+    return {**quality, "mean": sum(scores) / sampled.n, "pass": max(scores)}
+
+
+def show(display: Display, metrics: RerankMetrics) -> None:
+    """Shows every way to answer with its score (where there is gold) and its cost."""
     rows = []
-    for method in summary["methods"]:
-        cells = [method["method"], f"{method['tokens_per_problem']:,.1f}", f"{method['tokens']:,}"]
-        if method["score"] is not None:
-            cells += [
-                f"{100 * method['score']:.1f}",
-                f"{100 * method['low']:.1f} to {100 * method['high']:.1f}",
-            ]
+    for method in metrics.methods:
+        cells = [method.method, f"{method.tokens_per_problem:,.1f}", f"{method.tokens:,}"]
+        if method.score is not None:
+            mean, low, high = (100 * share for share in method.score)
+            cells += [f"{mean:.1f}", f"{low:.1f} to {high:.1f}"]
         rows.append(cells)
     header = ["method", "tokens a problem", "generated tokens"]
-    if summary["with_gold"]:
-        header += [f"score of {summary['with_gold']:,}", "95% interval"]
-    display.table(f"{summary['problems']:,} problems", header, rows)
-    for name, gain in summary["dual_minus"].items():
-        mean, low, high = (100 * gain[key] for key in ("mean", "low", "high"))
+    if metrics.with_gold:
+        header += [f"score of {metrics.with_gold:,}", "95% interval"]
+    display.table(f"{metrics.problems:,} problems", header, rows)
+    for name, difference in metrics.dual_minus.items():
+        mean, low, high = (100 * share for share in difference)
         display.note(f"dual rerank minus {name}: {mean:+.1f} points ({low:+.1f} to {high:+.1f})")
-    changed, left, unread = (summary[k] for k in ("other_than_majority", "without_dual", "unanswered"))
+    changed = metrics.other_than_majority
     display.note(f"the dual chose another answer than the majority for {changed:,} problems")
-    if left:
-        display.note(f"{left:,} problems have no dual: the majority answers those")
-    if unread:
-        display.note(f"{unread:,} problems have no answer: no sample could be read")
+    if metrics.without_dual:
+        display.note(f"{metrics.without_dual:,} problems have no dual: the majority answers those")
+    if metrics.unanswered:
+        display.note(f"{metrics.unanswered:,} problems have no answer: no sample could be read")

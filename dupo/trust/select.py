@@ -1,109 +1,220 @@
 """`python -m dupo.select`: which duals of a data set can be trusted, by the model's own answers; no label.
 
 pass-1.jsonl   every problem of the first pass: its pool of answers, and how each dual fared
-pass-2.jsonl   the same for what the first pass kept, with a pool drawn anew (perhaps by another model)
+pass-2.jsonl   the same for what the first pass kept, with a new pool (perhaps of another model)
 kept.jsonl     the duals that all passes kept, for `python -m dupo.train --selected_duals FOLDER`
 summary.json   how many were dropped, and why
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
-from dupo.config.options import Config, listed
-from dupo.engines.builtin import sample_answers
+from dupo.config.config import Config
+from dupo.duality.votes import votes
+from dupo.engines.base import sample_answers
+from dupo.engines.load import load_engine
+from dupo.methods.teaching import teaching_stage
 from dupo.records import Dual, Problem
-from dupo.rewards.base import votes
-from dupo.run.rows import Work
-from dupo.tasks import Task, with_duals
+from dupo.run.rows import LoadEngine, RowsRun, Teach
+from dupo.storage.files import encoded, write_atomic
+from dupo.tasks import with_duals
+from dupo.tasks.base import Task
 from dupo.tasks.selected_duals import KEPT_FILE
-from dupo.trust.dual_filter import KEPT, OUTCOMES, VACUOUS, leak_rates, try_duals
+from dupo.trust.dual_filter import OUTCOMES, LeakRates, leak_rates, try_duals
+from dupo.trust.rows import PassRow, TrialRow
 from dupo.views.terminal import Display
 
 
-def select(config: Config) -> dict[str, Any]:
-    """Runs all passes, going on where an earlier run stopped. Returns what summary.json holds.
+class Pass(NamedTuple):
+    """One pass of a selection.
+
+    Attributes:
+        number: 1 for the first pass.
+        pool_size: answers sampled for each problem.
+        model: name of the model that answers.
+        task: brings the duals that are still to be tried.
+    """
+
+    number: int
+    pool_size: int
+    model: str
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class PassMetrics:
+    """Counts of one pass.
+
+    Attributes:
+        problems: number of problems that were tried.
+        duals: number of duals that were tried.
+        outcomes: outcome of `dual_filter.OUTCOMES` -> number of duals.
+        leaks: shares of duals that a control solves.
+    """
+
+    pool_size: int
+    model: str
+    problems: int
+    duals: int
+    outcomes: Mapping[str, int]
+    leaks: LeakRates
+
+    def to_json(self) -> dict[str, Any]:
+        """The pass as summary.json holds it."""
+        return {
+            "pool_size": self.pool_size,
+            "model": self.model,
+            "problems": self.problems,
+            "duals": self.duals,
+            "outcomes": dict(self.outcomes),
+            **self.leaks.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SelectMetrics:
+    """How many problems and duals are left after all passes."""
+
+    problems: int
+    kept_problems: int
+    kept_duals: int
+    passes: Sequence[PassMetrics]
+
+    def to_json(self) -> dict[str, Any]:
+        """The metrics as summary.json holds them."""
+        return {
+            "problems": self.problems,
+            "kept_problems": self.kept_problems,
+            "kept_duals": self.kept_duals,
+            "passes": [metrics.to_json() for metrics in self.passes],
+        }
+
+
+def select(
+    config: Config, *, load: LoadEngine = load_engine, teach: Teach = teaching_stage
+) -> dict[str, Any]:
+    """Runs all passes, and continues where an earlier run stopped.
+
+    Args:
+        load: makes the engine of a model.
+        teach: makes the stage that teaches the built-in model.
+
+    Returns:
+        What summary.json holds.
 
     Raises:
-        UserError: the settings, the data or a model cannot be used.
+        UserError: the options, the data or a model cannot be used.
     """
-    work = Work(replace(config, eval_dataset=None), "select", with_duals=True)  # what will be trained on
-    sizes = [int(size) for size in listed(config.pool_sizes)]
-    models = listed(config.pool_models) if config.pool_models else [config.model_name_or_path] * len(sizes)
-    task, problems, passes, kept = work.task, work.problems, list[dict[str, Any]](), dict[str, list[Dual]]()
-    problems = list({p.text: p for p in reversed(problems)}.values())[::-1]  # a text that comes again, once
-    for number, (size, model) in enumerate(zip(sizes, models, strict=True), start=1):
-        rows = one_pass(work, task, problems, number, size, model)
-        passes.append({"pool_size": size, "model": model, **figures(rows, config.solve_threshold)})
-        trusted = [(row["text"], d) for row in rows for d in row["duals"] if d["outcome"] in (KEPT, VACUOUS)]
-        kept = {}
-        for text, d in trusted:
-            kept.setdefault(text, []).append(Dual(d["known"], d["unknown"], d["variable"]))
-        problems = [p for p in problems if p.text in kept]
-        task = with_duals(work.task, kept)
-    lines = [{"text": p.text, "known": d.known, "unknown": d.unknown, "variable": d.variable}
-             for p in problems for d in kept[p.text]]  # fmt: skip
-    work.write(KEPT_FILE, lines)
-    counts = {"problems": len(work.problems), "kept_problems": len(problems), "kept_duals": len(lines)}
-    summary = work.summary({**counts, "passes": passes})
-    show(work.display, summary)
+    # The problems of dataset are those that will be trained on; a selection has no use for others.
+    run = RowsRun(config.changed(eval_dataset=None), teach, load, needs_duals=True)
+    problems, task = without_repeats(run.problems), run.task
+    passes, trusted = list[PassMetrics](), dict[str, list[Dual]]()
+    for number, (pool_size, model) in enumerate(config.selection.pools, start=1):
+        name = model or config.model.model_name_or_path
+        this_pass = Pass(number, pool_size, name, task)
+        rows = run_pass(run, this_pass, problems)
+        passes.append(pass_metrics(rows, this_pass, config.selection.solve_threshold))
+        trusted = trusted_duals(rows)
+        problems = [problem for problem in problems if problem.text in trusted]
+        task = with_duals(run.task, trusted)
+    lines = [{"text": problem.text, **asdict(dual)} for problem in problems for dual in trusted[problem.text]]
+    write_atomic(run.path / KEPT_FILE, b"".join(encoded(line, KEPT_FILE) for line in lines))
+    metrics = SelectMetrics(len(run.problems), len(problems), len(lines), passes)
+    summary = run.write_summary(metrics.to_json())
+    show(run.display, metrics)
     if lines:
-        work.display.note(f"use them: python -m dupo.train --selected_duals {work.path} ...")
+        run.display.note(f"use them: python -m dupo.train --selected_duals {run.path} ...")
     return summary
 
 
-def one_pass(
-    work: "Work", task: "Task", problems: Sequence["Problem"], number: int, size: int, model: str
-) -> list[dict[str, Any]]:
-    """Samples a pool of `size` answers for each problem and tries its duals on it: a row per problem."""
-    config, sampler = work.config, work.sampler(model)
-    rules = (config.solve_threshold, task.one_answer, config.keep_vacuous)
+def without_repeats(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems with every text once: the first problem of a text, in the place of the last."""
+    by_text: dict[str, Problem] = {}
+    for problem in problems:
+        # Finished selections have this order; another order would draw other samples.
+        by_text[problem.text] = by_text.pop(problem.text, problem)
+    return list(by_text.values())
 
-    def tried(index: int, batch: list["Problem"]) -> list[dict[str, Any]]:
-        seed = work.draw(f"pool {number}", index)
-        rollout = sample_answers(sampler, task, batch, size, config.temperature, seed)
-        trials = try_duals(task, rollout, work.ask(sampler, f"dual {number}", index), config, seed)
-        return [
-            {
-                "problem": problem.id,
-                "text": problem.text,
-                "answers": votes(answers),
-                "duals": [{"outcome": t.outcome(*rules), **t.row()} for t in of_one],
-            }
-            for problem, answers, of_one in zip(batch, rollout.answers, trials, strict=True)
+
+def run_pass(run: RowsRun, this_pass: Pass, problems: Sequence[Problem]) -> list[PassRow]:
+    """Samples a pool of answers for each problem and tries the duals on the pool; one row a problem."""
+    size = this_pass.pool_size
+    run.engine(this_pass.model)  # loaded, or taught, before the clock of the progress starts
+    run.display.note(f"pass {this_pass.number}: pools of {size} answers, by {this_pass.model}")
+    # Decoys come from the other problems of a batch, so a batch has several.
+    batch_size = max(4, run.config.rollout.generation_batch_size // size)
+    name = f"pass-{this_pass.number}.jsonl"
+    return run.batches(name, PassRow, problems, batch_size, partial(select_batch, run, this_pass))
+
+
+def select_batch(run: RowsRun, this_pass: Pass, index: int, problems: list[Problem]) -> list[PassRow]:
+    """Samples and tries one batch of problems.
+
+    Args:
+        index: number of the batch.
+    """
+    task, number, options = this_pass.task, this_pass.number, run.config.selection
+    engine, seed = run.engine(this_pass.model), run.draw(f"pool {number}", index)
+    rollout = sample_answers(engine, task, problems, this_pass.pool_size, run.sampling, seed)
+    trials = try_duals(task, rollout, run.ask(engine, f"dual {number}", index), options, seed)
+    rows = []
+    for problem, answers, problem_trials in zip(problems, rollout.answers, trials, strict=True):
+        duals = [
+            TrialRow(trial.outcome(options.solve_threshold, task.one_answer, options.keep_vacuous), trial)
+            for trial in problem_trials
         ]
-
-    work.display.note(f"pass {number}: pools of {size} answers, by {model}")
-    each = max(4, config.generation_batch_size // size)  # decoys come from the other problems of a batch
-    return work.each_batch(f"pass-{number}.jsonl", problems, each, tried)
+        rows.append(PassRow(problem.id, problem.text, votes(answers), duals))
+    return rows
 
 
-def figures(rows: Sequence[dict[str, Any]], threshold: float) -> dict[str, Any]:
-    """Counts of a pass: problems, duals, each outcome; and the leaks."""
-    duals = [dual for row in rows for dual in row["duals"]]
-    return {
-        "problems": len(rows),
-        "duals": len(duals),
-        "outcomes": dict(Counter(dual["outcome"] for dual in duals)),
-        **leak_rates(duals, threshold),
-    }
+def trusted_duals(rows: Sequence[PassRow]) -> dict[str, list[Dual]]:
+    """Text of a problem -> its duals that a pass kept; problems without one are left out."""
+    trusted: dict[str, list[Dual]] = {}
+    for row in rows:
+        for dual in row.duals:
+            if dual.is_trusted:
+                trusted.setdefault(row.text, []).append(dual.trial.dual)
+    return trusted
 
 
-def show(display: Display, summary: dict[str, Any]) -> None:
-    """The table of what was kept and dropped, a column per pass."""
-    passes = summary["passes"]
-    header = ["duals", *(f"pass {k}: pool of {p['pool_size']}" for k, p in enumerate(passes, start=1))]
-    rows = [["tried", *(f"{p['duals']:,}" for p in passes)]]
+def pass_metrics(rows: Sequence[PassRow], this_pass: Pass, threshold: float) -> PassMetrics:
+    """Counts the outcomes of a pass.
+
+    Args:
+        threshold: least similarity at which an answer solves a dual.
+    """
+    duals = [dual for row in rows for dual in row.duals]
+    return PassMetrics(
+        this_pass.pool_size,
+        this_pass.model,
+        problems=len(rows),
+        duals=len(duals),
+        outcomes=dict(Counter(dual.outcome for dual in duals)),
+        leaks=leak_rates([dual.trial for dual in duals], threshold),
+    )
+
+
+def show(display: Display, metrics: SelectMetrics) -> None:
+    """Shows what was kept and dropped, one column for each pass."""
+    passes = metrics.passes
+    header = ["duals", *(f"pass {k}: pool of {p.pool_size}" for k, p in enumerate(passes, start=1))]
+    rows = [["tried", *(f"{p.duals:,}" for p in passes)]]
     for outcome in OUTCOMES:
-        counts = [p["outcomes"].get(outcome, 0) for p in passes]
+        counts = [p.outcomes.get(outcome, 0) for p in passes]
         if any(counts):
-            shares = zip(counts, passes, strict=True)
-            rows.append([outcome, *(f"{n:,} ({n / max(1, p['duals']):.1%})" for n, p in shares)])
-    for name, what in (("leak/no_answer", "leak rate, no answer"), ("leak/decoy", "leak rate, decoys")):
-        rows.append([what, *("-" if p[name] is None else f"{p[name]:.1%}" for p in passes)])
-    display.table(f"{summary['problems']:,} problems, no label read", header, rows)
-    kept, duals = summary["kept_problems"], summary["kept_duals"]
-    display.note(f"kept: {duals:,} duals of {kept:,} problems")
-    if not duals:
+            shares = [count / max(1, p.duals) for count, p in zip(counts, passes, strict=True)]
+            cells = [f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True)]
+            rows.append([outcome, *cells])
+    rows.append(["leak rate, no answer", *(_percent(p.leaks.no_answer) for p in passes)])
+    rows.append(["leak rate, decoys", *(_percent(p.leaks.decoy) for p in passes)])
+    display.table(f"{metrics.problems:,} problems, no label read", header, rows)
+    display.note(f"kept: {metrics.kept_duals:,} duals of {metrics.kept_problems:,} problems")
+    if not metrics.kept_duals:
         display.note("nothing can be trusted: is the model able to answer? `python -m dupo.audit` says more")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"

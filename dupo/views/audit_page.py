@@ -50,7 +50,9 @@ def write_page(
         rows: the rows of audit.jsonl.
     """
     audit, problems = read_audit(summary), [read_problem(row) for row in rows]
-    title = f"audit · {config.task} · reward {config.reward} · {config.model_name_or_path}"
+    reward, model = config.reward.reward, config.model.model_name_or_path
+    title = f"audit · {config.task.task} · reward {reward} · {model}"
+    # The verdict is "train" or a sentence that says what to fix.
     style = "right" if audit.verdict.startswith("train") else "wrong"
     header = ["check", "measured", "needed", "", "if not"]
     blocks: list[Block] = [
@@ -110,10 +112,12 @@ def _charts(problems: Sequence[AuditedProblem]) -> list[Chart]:
     qualities = [problem.qualities for problem in problems if problem.qualities is not None]
     if qualities:
         judged = np.concatenate([p.rewards for p in problems if p.qualities is not None])
+        # Qualities lie in [0, 1]; from one half on, an answer counts as right.
         is_right = np.concatenate(qualities) >= 0.5
         charts = _separation_charts(judged[is_right], judged[~is_right])
     else:
         charts = [_distribution("Rewards", "reward", [_cumulative("all", rewards)])]
+    # Groups of equal rewards have no advantage: a curve that jumps at 0 shows a reward that teaches little.
     deviations = [float(np.std(problem.rewards, ddof=1)) for problem in problems]
     steps = [_cumulative("problems", deviations)]
     charts.append(_distribution("Spread within a problem", "standard deviation of its rewards", steps))
@@ -125,7 +129,7 @@ def _separation_charts(right: NDArray[Any], wrong: NDArray[Any]) -> list[Chart]:
     lines = [_cumulative(name, rewards) for name, rewards in groups.items() if len(rewards)]
     title = "Rewards of " + " and ".join(line.name for line in lines)
     charts = [_distribution(title, "reward", lines)]
-    # Without answers of both kinds there is nothing to tell apart.
+    # The curve needs answers of both kinds: an area over an empty class has no meaning.
     if len(right) and len(wrong):
         title = "How the reward tells them apart (ROC)"
         lines = roc_curve(right, wrong)
@@ -150,6 +154,7 @@ def _cumulative(name: str, values: ArrayLike) -> Series:
 
 def roc_curve(right: NDArray[Any], wrong: NDArray[Any]) -> list[Series]:
     """Returns the share of right answers at or above each reward over the share of wrong ones, and chance."""
+    # From the highest threshold to the lowest, so that the curve runs from (0, 0) to (1, 1).
     levels = np.unique(np.concatenate([right, wrong]))[::-1]
     xs = [0.0, *(float((wrong >= level).mean()) for level in levels)]
     ys = [0.0, *(float((right >= level).mean()) for level in levels)]
@@ -163,9 +168,11 @@ def _chosen(problems: Sequence[AuditedProblem]) -> list[AuditedProblem]:
     """A few problems, from those where the reward is most wrong to those where it is most right."""
 
     def agreement(problem: AuditedProblem) -> float:
+        # Without gold every problem agrees with itself, and the order of the data stays.
         pairs = zip(problem.rewards, problem.qualities or problem.rewards, strict=True)
         return -sum(abs(reward - quality) for reward, quality in pairs)
 
+    # Both ends are shown: failures of the reward to learn from, and what the reward gets right.
     return evenly_spaced(sorted(problems, key=agreement), _PROBLEMS_SHOWN)
 
 
@@ -181,6 +188,7 @@ def _example(problem: AuditedProblem) -> list[str]:
 
 def _answer_lines(problem: AuditedProblem) -> list[str]:
     """A line for each different answer, the most frequent first."""
+    # A reader judges a vote by its counts: equal answers share a line.
     places: dict[str | None, list[int]] = {}
     for index, answer in enumerate(problem.answers):
         places.setdefault(answer, []).append(index)

@@ -84,7 +84,7 @@ class AuditedProblem:
 
 def read_audit(summary: Mapping[str, Any]) -> AuditRecord:
     """Reads the content of audit.json."""
-    metrics = summary["figures"]
+    metrics = summary["metrics"]
     outcomes = metrics["outcomes"]
     total = sum(outcomes.values())
     return AuditRecord(
@@ -92,6 +92,7 @@ def read_audit(summary: Mapping[str, Any]) -> AuditRecord:
         checks=[_read_check(row) for row in summary["checks"]],
         signature=summary["signature"],
         reward_auc=metrics["reward_auc"],
+        # The interval of the agreement has a check of its own; the card shows the mean.
         agreement=(metrics["agreement"] or {}).get("mean"),
         signal=metrics["signal"],
         dual_on_gold=metrics["dual_on_gold"],
@@ -99,6 +100,7 @@ def read_audit(summary: Mapping[str, Any]) -> AuditRecord:
         readable=metrics["readable"],
         differing=metrics["differing"],
         refusals=metrics["refused"],
+        # audit.json counts duals; a reader compares shares.
         dual_outcomes={name: count / total for name, count in outcomes.items()},
     )
 
@@ -122,6 +124,7 @@ def read_problem(row: Mapping[str, Any]) -> AuditedProblem:
         answers=row["answers"],
         rewards=row["rewards"],
         qualities=row["quality"],
+        # A dual that hides the whole source (translation) has no other part to show.
         duals=[
             AuditedDual(dual["known"] or dual["unknown"], dual["unknown"], dual["outcome"])
             for dual in row["duals"]

@@ -44,6 +44,7 @@ def line_chart(
     """
     if y_range is not None and not y_range[0] < y_range[1]:
         raise ValueError(f"y_range: expected low < high, got {y_range}")
+    # A lone line needs no legend: title and axis name it.
     legend, legend_height = _legend(series, width) if len(series) > 1 else ("", 0)
     frame = _frame(series, width, height, legend_height, y_range)
     x_middle = frame.x.start + frame.x.length / 2
@@ -77,25 +78,29 @@ def _frame(
     y_range: tuple[float, float] | None,
 ) -> Frame:
     """Fits the axes to the values, and the margins to the legend and the widest number of the y axis."""
+    # The x axis ends with the data; the y axis keeps a little air, so that no line runs along an edge.
     x_low, x_high = span([x for line in series for x in line.xs], padding=0.0)
     edges = [value for line in series for edge in line.band or () for value in edge]
     y_low, y_high = span([*(y for line in series for y in line.ys), *edges], 0.05, y_range)
+    # About 7 pixels a digit, and room for the upright label beside the numbers.
     widest = max((len(short_number(tick)) for tick in ticks(y_low, y_high, most=5)), default=0)
-    left, top, right, bottom = max(56, 32 + 7 * widest), 40 + legend_height, 18, 48
+    margin_left, margin_right = max(56, 32 + 7 * widest), 18
+    margin_top, margin_bottom = 40 + legend_height, 48
     return Frame(
-        Scale(x_low, x_high, left, width - left - right), Scale(y_high, y_low, top, height - top - bottom)
+        Scale(x_low, x_high, margin_left, width - margin_left - margin_right),
+        Scale(y_high, y_low, margin_top, height - margin_top - margin_bottom),
     )
 
 
 def _axes(frame: Frame) -> str:
     """Grid lines with their numbers, the line below, and the ticks on that line."""
-    left, right = frame.x.start, frame.x.start + frame.x.length
+    x_start, x_end = frame.x.start, frame.x.start + frame.x.length
     bottom = frame.y.start + frame.y.length
     parts = []
     for value in frame.y.ticks(most=5):
         y = frame.y.pixel(value)
-        parts.append(f'<path class="grid" d="M{left:.1f} {y:.1f}H{right}" stroke="#e4e7eb"/>')
-        parts.append(_words(left - 8, y + 4, short_number(value), _MUTED + ' text-anchor="end"'))
+        parts.append(f'<path class="grid" d="M{x_start:.1f} {y:.1f}H{x_end}" stroke="#e4e7eb"/>')
+        parts.append(_words(x_start - 8, y + 4, short_number(value), _MUTED + ' text-anchor="end"'))
     x_ticks = frame.x.ticks(most=6)
     # Steps are whole numbers: a short run must not be labelled 0.5, 1, 1.5.
     integers = [tick for tick in x_ticks if tick == round(tick)]
@@ -103,7 +108,7 @@ def _axes(frame: Frame) -> str:
         x = frame.x.pixel(value)
         parts.append(f'<path class="axis" d="M{x:.1f} {bottom}v5" stroke="#8c959f"/>')
         parts.append(_words(x, bottom + 19, short_number(value), _MUTED + ' text-anchor="middle"'))
-    parts.append(f'<path class="axis" d="M{left:.1f} {bottom}H{right}" stroke="#8c959f"/>')
+    parts.append(f'<path class="axis" d="M{x_start:.1f} {bottom}H{x_end}" stroke="#8c959f"/>')
     return "".join(parts)
 
 

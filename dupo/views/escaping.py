@@ -48,5 +48,6 @@ def shortened(text: str, limit: int = _LONGEST) -> str:
 
 def encodable(text: str, stream: IO[str]) -> str:
     """Escapes the characters that the encoding of `stream` lacks, such as Chinese in a cp1252 console."""
+    # A stream in memory may have no encoding.
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

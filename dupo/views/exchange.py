@@ -51,8 +51,10 @@ class Exchange:
 
 def read_exchange(row: Mapping[str, Any]) -> Exchange:
     """Reads one row of samples.jsonl."""
+    # A task without a right answer writes null; anything but true and false is as good as unknown.
     correct = row.get("correct")
     return Exchange(
+        # Rows of other versions may lack any key, so none is taken for granted.
         step=number_or_none(row.get("step")),
         problem=text_or_none(row.get("problem")),
         prompt=text_or_none(row.get("prompt")) or "",
@@ -70,6 +72,7 @@ def _read_dual(row: Mapping[str, Any]) -> DualExchange:
     return DualExchange(
         prompt=text_or_none(row.get("prompt")) or "",
         completion=text_or_none(row.get("completion")) or "",
+        # The files say "unknown", as the paper does: the part of the problem that the dual must recover.
         hidden=text_or_none(row.get("unknown")) or "",
         distance=number_or_none(row.get("distance")),
     )
@@ -84,6 +87,7 @@ def exchange_of(row: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
     """Returns title and lines of one row of samples.jsonl, as `Display.exchange` takes them."""
     exchange = read_exchange(row)
     judged = correctness(exchange.correct)
+    # Gold stands beside the answer, so a reader sees at once why an answer was judged wrong.
     remark = judged if exchange.gold is None else f"{judged}; gold: {exchange.gold}"
     answer = "none could be read" if exchange.answer is None else f"{exchange.answer} ({remark})"
     lines = [("problem", exchange.prompt), ("completion", exchange.completion), ("answer", answer)]

@@ -100,6 +100,7 @@ class Chart:
 
     def html(self) -> str:
         """Returns the block as SVG."""
+        # Two of these stand side by side on a page; the browser scales them to the width that there is.
         return line_chart(
             self.lines,
             title=self.title,
@@ -143,6 +144,7 @@ class Table:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _cells(self, row: Sequence[str]) -> str:
+        # A column without a style has cells without a class attribute.
         styles = [f'class="{style}" ' for style in self.styles] or [""] * len(self.header)
         # On a narrow screen the header is hidden, and each cell shows the name of its column.
         return "".join(
@@ -164,6 +166,7 @@ class Preformatted:
 
 def page(title: str, blocks: Sequence[Block]) -> str:
     """Returns a whole HTML page."""
+    # Everything is inline, so the one file can be mailed, archived and opened without a network.
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -181,8 +184,10 @@ def _joined(blocks: Sequence[Block]) -> str:
 
 def text_block(text: str) -> str:
     """Returns a text from a model or a data set as HTML, shortened where the text is very long."""
+    # An empty completion is a finding; an empty cell would look like a fault of the page.
     if not text.strip():
         return '<pre class="empty">(empty)</pre>'
+    # dir="auto": Arabic and Hebrew run from the right, whatever the language of the page.
     return f'<pre dir="auto">{safe(shortened(text, _LONGEST_TEXT))}</pre>'
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeGuard
 
 def finite(value: object) -> TypeGuard[float]:
     """Whether a value is a number that can be drawn: neither a truth value, nor NaN, nor infinite."""
+    # In Python, True is an int; in a file of a run, `true` is never a measurement.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -64,12 +64,14 @@ def marks(line: Series, index: int, frame: Frame) -> Marks:
     paths, hover_points = [], []
     few = len(line.xs) <= 30  # each point is a measurement worth seeing
     for stretch in _stretches(list(zip(line.xs, line.ys, strict=True))):
+        # Each stretch is thinned by itself, so a gap stays a gap.
         points = _thinned(stretch)
         hover_points += points
         if len(points) > 1:
             path = "L".join("{:.1f} {:.1f}".format(*frame.place(*point)) for point in points)
             style = 'fill="none" stroke-width="2" stroke-linejoin="round"'
             paths.append(f'<path d="M{path}" {style} {stroke(line, index)}/>')
+        # A path of one point draws nothing.
         if few or len(points) == 1:
             style = f'r="1.5" stroke-width="3" fill="none" {paint(line, index)}'
             paths += [_dot(frame.place(*point), style) for point in points]
@@ -106,6 +108,7 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most about `_MOST_POINTS` of the points: the lowest and highest of every bucket, and both ends."""
     if len(points) <= _MOST_POINTS:
         return points
+    # Two points a bucket: averages would hide the spikes that a reader looks for.
     size = math.ceil(2 * len(points) / _MOST_POINTS)
     indices = {0, len(points) - 1}
     for start in range(0, len(points), size):
@@ -138,6 +141,7 @@ def paint(line: Series, index: int, attribute: str = "stroke") -> str:
     """Returns the SVG colour of a stroke or fill, and the class by which a dark page repaints the mark."""
     if line.colour:
         return f'{attribute}="{safe(line.colour)}"'
+    # Both a class and an attribute: the attribute serves a picture alone, the class a page that repaints.
     number = index % len(PALETTE)
     return f'class="{attribute[0]}{number}" {attribute}="{PALETTE[number]}"'
 

@@ -1,5 +1,7 @@
 """The style sheet of every page: light and dark, wide and narrow, on a screen and on paper."""
 
+# Every colour is a variable, so that the dark page replaces variables and nothing else. Charts are SVG with
+# colours of their own, repainted through the classes that `chart` gives to the marks.
 _CSS = """
 :root{color-scheme:light dark;--page:#f6f8fa;--card:#fff;--ink:#1f2328;--muted:#59636e;--line:#d1d9e0;
 --good:#00684a;--bad:#b3400a;--soft:#f0f3f6}

@@ -20,6 +20,7 @@ def error(text: str) -> None:
 
 def print_line(stream: IO[str], text: str) -> None:
     """Writes a line at once; characters that the stream cannot encode become escapes."""
+    # Flushed, because a log that is being followed must not lag behind by a buffer.
     stream.write(encodable(text, stream) + "\n")
     stream.flush()
 
@@ -62,6 +63,8 @@ class PlainOutput:
     @contextmanager
     def progress(self, total: int, start: int, headline: str | None, unit: str) -> Iterator[StepProgress]:
         """Prints a line now and then while steps are done; arguments as in `Display.progress`."""
+        # A log gets a line every few steps, and at least every half minute, so that nobody takes a slow
+        # run for a dead one; a long run gets no more lines than a reader can scroll through.
         last_line = -math.inf
         every = max(_LINE_EVERY_STEPS, total // _MOST_LINES)
 

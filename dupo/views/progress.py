@@ -54,7 +54,9 @@ class StepProgress:
 
     def update(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Shows that `step` is done. Reads reward, dual/reconstruct_rate and eval/<headline> if present."""
+        # Only recent steps count: completions may grow longer while a model learns.
         self._recent.append((self._clock(), step))
+        # A run without a headline shows whichever evaluation comes first in the row.
         first_evaluation = next((name for name in metrics if name.startswith("eval/")), "")
         headline = f"eval/{self._headline}" if self._headline else first_evaluation
         evaluated = headline in metrics
@@ -75,6 +77,7 @@ class StepProgress:
         if last == first or now == begin:
             return []
         rate = (last - first) / (now - begin)
+        # Slow steps read better as seconds per step than as 0.0 steps per second.
         speed = f"{rate:.1f} {self._unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{self._unit}"
         return [speed, f"{_duration((self._total - last) / rate)} left"]
 

@@ -80,6 +80,7 @@ def _subtitle(run: RunRecord) -> str:
 
 
 def _metrics(run: RunRecord) -> list[Metric]:
+    # What a reader asks first comes first: did held-out problems get better?
     metrics = []
     if held_out := run.held_out:
         change = f"{_value(held_out.name, held_out.before)} → {_value(held_out.name, held_out.after)}"
@@ -113,8 +114,10 @@ def _curves(run: RunRecord) -> list[Block]:
     others = [_metrics_chart(run.steps, *chart) for chart in _OTHER_CHARTS]
     charts = [reward, *_evaluation_charts(run), *others]
     blocks: list[Block] = [ChartGrid([chart for chart in charts if chart is not None])]
+    # A metric that has a place in a chart is never folded, nor are evaluations.
     taken = {name for _, _, names in (_REWARD_CHART, *_OTHER_CHARTS) for name in names}
     names = dict.fromkeys(name for row in run.steps for name in row.metrics)
+    # Methods and user rewards log metrics that this file does not know: none is left out.
     rest = [name for name in names if name not in taken and not name.startswith(EVAL)]
     if rest:
         more = [_step_chart(name, "", [_series(run.steps, name)]) for name in rest]
@@ -158,6 +161,7 @@ def _exchange_tables(run: RunRecord) -> list[tuple[str, Table]]:
     """Title and table of the first and of the last sampled step."""
     header = ("asked", "answered", "judged", "put back through the dual")
     styles = ("ask", "said", "judged", "duals")
+    # Two steps tell what training changed; all steps would be a page of megabytes.
     steps = sorted({exchange.step for exchange in run.exchanges if exchange.step is not None})
     tables = []
     for step in dict.fromkeys((steps[0], steps[-1])) if steps else ():
@@ -169,6 +173,7 @@ def _exchange_tables(run: RunRecord) -> list[tuple[str, Table]]:
 
 def _chosen(exchanges: Sequence[Exchange]) -> list[Exchange]:
     """A few right, a few wrong and a few unknown ones, each from the least to the best rewarded."""
+    # By kind, because the best rewarded of all would often be right, and hide what the reward mistakes.
     chosen = []
     for correct in (True, False, None):
         kind = [exchange for exchange in exchanges if exchange.correct is correct]
@@ -178,7 +183,7 @@ def _chosen(exchanges: Sequence[Exchange]) -> list[Exchange]:
 
 
 def _cells(exchange: Exchange) -> list[str]:
-    # Some tasks name a problem by its text.
+    # Some tasks name a problem by its text, which then stands there already.
     unnamed = exchange.problem in (None, exchange.prompt)
     name = "" if unnamed else f"<small>{safe(exchange.problem)}</small>"
     answer = (
@@ -210,6 +215,7 @@ def _duals(duals: Sequence[DualExchange]) -> str:
 
 
 def _dual(dual: DualExchange) -> str:
+    # Distance 0 means that the hidden part came back exactly.
     style = "" if dual.distance is None else "right" if dual.distance == 0 else "wrong"
     return (
         f'<div class="dual">{text_block(dual.prompt)}<small>came back</small>'

@@ -112,6 +112,7 @@ def _title(values: Mapping[str, Any]) -> str:
 
 
 def _read_steps(folder: Path) -> list[StepRow]:
+    # A row without a step has no place on the axis.
     rows = [row for row in read_rows(folder / METRICS) if finite(row.get("step"))]
     steps = [
         StepRow(row["step"], {key: value for key, value in row.items() if key != "step" and finite(value)})
@@ -122,6 +123,7 @@ def _read_steps(folder: Path) -> list[StepRow]:
 
 def _evaluations(steps: Sequence[StepRow], summary: Mapping[str, Any]) -> dict[str, dict[float, float]]:
     """Joins the evaluations of the rows with those of the summary, which alone holds step 0."""
+    # A step may be in both: the value of its row then replaces the equal value of the summary.
     tables = [(step, table) for step, table in _pairs(summary.get("evals")) if isinstance(table, dict)]
     tables += [(row.step, _held_out_metrics(row.metrics)) for row in steps]
     evaluations: dict[str, dict[float, float]] = {}
@@ -148,6 +150,7 @@ def _held_out(
     steps: Sequence[StepRow], summary: Mapping[str, Any], evaluations: Mapping[str, Mapping[float, float]]
 ) -> HeldOut | None:
     """Takes the values of the summary; a run without one has those of its curve."""
+    # An unfinished run has no summary yet, but its evaluated steps name the metrics.
     name = summary.get("headline")
     if not isinstance(name, str):
         name = next((key for row in steps for key in _held_out_metrics(row.metrics)), None)
@@ -173,4 +176,5 @@ def _signature(value: object) -> str:
 def _text(config: Path) -> str:
     if not config.is_file():
         return f"{CONFIG} is missing"
+    # As it is, not as parsed: a damaged file is shown rather than hidden.
     return config.read_bytes().decode("utf-8", "replace")

@@ -52,6 +52,7 @@ def span(
     """
     if fixed is not None:
         return fixed
+    # An axis without a single number still needs two ends to be drawn.
     numbers = [float(value) for value in values if finite(value)]
     if not numbers:
         return 0.0, 1.0
@@ -66,6 +67,7 @@ def span(
 def ticks(low: float, high: float, most: int) -> list[float]:
     """Returns the multiples of a round step within [low, high], at most `most` + 1 of them."""
     rough = (high - low) / most
+    # Readers count in steps of 1, 2, 2.5 and 5 times a power of ten.
     power = 10.0 ** math.floor(math.log10(rough))
     # The tolerance keeps a step that equals `rough` but for rounding.
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))

@@ -56,6 +56,7 @@ class Display:
             lines: see `exchange_of`.
             correct: colours the frame; None: unknown.
         """
+        # Green and red only repeat the word in the title, for readers who do not see colours.
         colour = "dim" if correct is None else "green" if correct else "red"
         self._output.pairs(
             title, [(name, shortened(text.strip()) or "(empty)") for name, text in lines], colour
@@ -107,6 +108,7 @@ class RichOutput:
         """Draws (name, text) rows in a frame of that colour."""
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)
+        # Folded, not cut off at the frame: the end of a completion holds its answer.
         grid.add_column(overflow="fold")
         for name, text in rows:
             grid.add_row(self._text(name), self._text(text))
@@ -121,6 +123,7 @@ class RichOutput:
             table.add_column(self._text(name), justify="right" if column else "left")
         for row in rows:
             table.add_row(*(self._text(cell) for cell in row))
+        # The empty line keeps the table apart from a progress bar that has just ended.
         self._console.print()
         self._console.print(table)
 

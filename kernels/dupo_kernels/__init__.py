@@ -1,16 +1,29 @@
-"""The loss head of reinforcement learning: hidden states or logits -> log-probabilities -> policy loss."""
+"""The loss head of reinforcement learning: hidden states or logits -> log-probabilities -> policy loss.
 
-from dupo_kernels.hidden.logprobs import linear_token_logprobs, linear_token_logprobs_ref
-from dupo_kernels.hidden.objective import linear_objective, linear_objective_ref
-from dupo_kernels.logits.logprobs import token_logprobs, token_logprobs_ref
-from dupo_kernels.tokens.policy_loss import policy_loss
-from dupo_kernels.tokens.policy_objective import PolicyObjective, policy_objective
-from dupo_kernels.tokens.reference import policy_loss_ref
-from dupo_kernels.tokens.surrogates import kl_estimate
-from dupo_kernels.tokens.weights import token_weights
+Names are imported when they are first used: `dupo_kernels.tokens.policy_options` must load without torch, so
+that the command line of a trainer can show its help at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dupo_kernels.hidden.logprobs import linear_token_logprobs
+    from dupo_kernels.hidden.objective import linear_objective
+    from dupo_kernels.hidden.reference import linear_objective_ref, linear_token_logprobs_ref
+    from dupo_kernels.logits.logprobs import token_logprobs
+    from dupo_kernels.logits.reference import token_logprobs_ref
+    from dupo_kernels.tokens.kl import kl_estimate
+    from dupo_kernels.tokens.policy_loss import policy_loss
+    from dupo_kernels.tokens.policy_objective import PolicyObjective, policy_objective
+    from dupo_kernels.tokens.policy_options import PolicyOptions
+    from dupo_kernels.tokens.reference import policy_loss_ref
+    from dupo_kernels.tokens.weights import counts_tokens, token_weights
 
 __all__ = [
     "PolicyObjective",
+    "PolicyOptions",
+    "counts_tokens",
     "kl_estimate",
     "linear_objective",
     "linear_objective_ref",
@@ -23,3 +36,32 @@ __all__ = [
     "token_logprobs_ref",
     "token_weights",
 ]
+
+_MODULES = {
+    "PolicyObjective": "tokens.policy_objective",
+    "PolicyOptions": "tokens.policy_options",
+    "counts_tokens": "tokens.weights",
+    "kl_estimate": "tokens.kl",
+    "linear_objective": "hidden.objective",
+    "linear_objective_ref": "hidden.reference",
+    "linear_token_logprobs": "hidden.logprobs",
+    "linear_token_logprobs_ref": "hidden.reference",
+    "policy_loss": "tokens.policy_loss",
+    "policy_loss_ref": "tokens.reference",
+    "policy_objective": "tokens.policy_objective",
+    "token_logprobs": "logits.logprobs",
+    "token_logprobs_ref": "logits.reference",
+    "token_weights": "tokens.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # the next use, also by torch.compile, finds a plain attribute
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -40,6 +40,8 @@ def device(fn: Callable[..., Any]) -> Any:
     Module functions that `fn` calls are converted with it, and module floats become constexprs, because a
     Triton function may read globals of no other kind.
     """
+    # Triton reads the source of a function and looks names up in its globals: a copy with other globals is
+    # the same formula in another library.
     bound: dict[str, Any] = {"ops": tl}
     for name in fn.__code__.co_names:
         value = fn.__globals__.get(name)

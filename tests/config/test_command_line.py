@@ -35,9 +35,10 @@ REFUSED = table("""
     --beta 1_0.5 => beta: expected a number, got '1_0.5'
     --beta 1e999 => beta: expected a finite number, got inf
     --trust_remote_code maybe => trust_remote_code: expected true or false, got 'maybe'
-    --loss_type ppo => loss_type: one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo; got 'ppo'
-    --kl K3 => kl: one of k1, k2, k3, abs, k3+; got 'K3', did you mean k3?
-    --scale_rewards null => scale_rewards: one of group, batch, none; got 'null'
+    --loss_type ppo => loss_type: expected one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo, \
+got 'ppo'
+    --kl K3 => kl: expected one of k1, k2, k3, abs, k3+, got 'K3', did you mean k3?
+    --scale_rewards null => scale_rewards: expected one of group, batch, none, got 'null'
     --num_generations 0 => num_generations: expected at least 2, got 0
     --model_name_or_path= => model_name_or_path: expected some text, got none
     --temperature 0 => temperature: expected more than 0, got 0.0
@@ -45,7 +46,7 @@ REFUSED = table("""
     --ema_decay 1 => ema_decay: expected less than 1, got 1.0
     --learning_rate 1e38 => learning_rate: expected at most 1, got 1e+38
     --adam_beta2 1.5 => adam_beta2: expected less than 1, got 1.5
-    --method sftt => method: one of dupo, sft; got 'sftt', did you mean sft?
+    --method sftt => method: expected one of dupo, sft, got 'sftt', did you mean sft?
     --method sft --num_generations 4 => unknown option --num_generations: dupo.train \
 --method sft does not have it, only dupo.select, dupo.rerank, dupo.audit, dupo.train
     --method sft --epsilon 0.1 => unknown option --epsilon: dupo.train --method sft does not \

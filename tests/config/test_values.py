@@ -77,7 +77,7 @@ WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
     (
         TaskOptions,
         {"task": "nonsense"},
-        "task: one of arithmetic, conlang, word_problems, translation; got 'nonsense'",
+        "task: expected one of arithmetic, conlang, word_problems, translation, got 'nonsense'",
     ),
     (
         TaskOptions,
@@ -136,7 +136,7 @@ def test_a_config_made_in_python_is_checked_like_one_of_the_command_line(name: s
 
 
 def test_a_config_of_groups_checks_its_own_option() -> None:
-    with pytest.raises(UserError, match=r"^method: one of dupo, sft; got 'nonsense'"):
+    with pytest.raises(UserError, match=r"^method: expected one of dupo, sft, got 'nonsense'"):
         Config(method="nonsense")
 
 

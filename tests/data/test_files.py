@@ -1,14 +1,12 @@
-"""Reading data sets, and splitting them."""
+"""Reading data sets: lines, JSON lines, columns."""
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dupo.data.files import column, columns, keyed_hash, make_split, read_jsonl, read_lines, split, text_at
+from dupo.data.files import choose_column, column_names, column_text, read_jsonl, read_lines
 from dupo.errors import UserError
-from dupo.records import Problem
 
 
 @pytest.fixture
@@ -25,19 +23,23 @@ def test_rows_know_their_line_and_keep_numbers_as_written(write) -> None:
     path = write('\ufeff{"a": 0.10, "b": 12345678901234567890}\r\n\n  \n{"a": "x\u2028y\u0085z"}\n')
     rows = read_jsonl(path)
     assert rows == [{"a": "0.10", "b": "12345678901234567890"}, {"a": "x\u2028y\u0085z"}]
-    assert [row.line for row in rows] == [1, 4]  # type: ignore[attr-defined]
-    assert columns(rows) == ["a", "b"]
+    assert [row.line for row in rows] == [1, 4]
+    assert [row.id for row in rows] == ["data.jsonl:1", "data.jsonl:4"]
+    assert column_names(rows) == ["a", "b"]
 
 
 BROKEN = [
-    ("", "the file is empty"),
-    (" \n\n", "the file is empty"),
-    ('{"a": 1}\n{"a": 1 "b": 2}', "data.jsonl, line 2: not valid JSON (Expecting ',' delimiter)"),
-    ('{"a": 1', "data.jsonl, line 1: not valid JSON (Expecting ',' delimiter)"),
+    ("", "expected lines of text, got an empty file"),
+    (" \n\n", "expected lines of text, got an empty file"),
+    (
+        '{"a": 1}\n{"a": 1 "b": 2}',
+        "data.jsonl, line 2: expected valid JSON, got an error (Expecting ',' delimiter)",
+    ),
+    ('{"a": 1', "data.jsonl, line 1: expected valid JSON, got an error (Expecting ',' delimiter)"),
     ('\n{"a": 1}\n[1]', "data.jsonl, line 3: expected an object"),
     ('"text"', "data.jsonl, line 1: expected an object"),
-    (b'{"a": 1}\n{"a": "\xff"}', "data.jsonl, line 2: not valid UTF-8 at byte 8"),
-    ("[" * 200_000, "data.jsonl, line 1: not valid JSON"),
+    (b'{"a": 1}\n{"a": "\xff"}', "data.jsonl, line 2: expected UTF-8, got an invalid byte at 8"),
+    ("[" * 200_000, "data.jsonl, line 1: expected valid JSON, got an error"),
 ]
 
 
@@ -50,7 +52,7 @@ def test_a_broken_file_is_refused_by_line(write, data: bytes | str, message: str
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.jsonl: no such file"):
+    with pytest.raises(UserError, match=r"nowhere\.jsonl: expected a file, got no such file"):
         read_jsonl(tmp_path / "nowhere.jsonl")
     with pytest.raises(UserError, match="expected a file, got a folder"):
         read_lines(tmp_path)
@@ -58,80 +60,29 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def test_column_is_found_or_refused_with_what_is_there() -> None:
     rows = [{"id": "1", "problem": "p"}, {"question": "q"}]
-    assert column(rows, "d/x.jsonl", None, ("question", "problem"), "question_column") == "question"
-    assert column(rows, "d/x.jsonl", "id", ("question",), "question_column") == "id"
+    assert choose_column(rows, "d/x.jsonl", None, ("question", "problem"), "question_column") == "question"
+    assert choose_column(rows, "d/x.jsonl", "id", ("question",), "question_column") == "id"
     with pytest.raises(UserError) as refusal:
-        column(rows, "d/x.jsonl", "text", ("question",), "question_column")
+        choose_column(rows, "d/x.jsonl", "text", ("question",), "question_column")
     assert str(refusal.value) == (
-        "question_column: x.jsonl has no column 'text'; its columns are: id, problem, question"
+        "question_column: expected a column 'text' in x.jsonl, got id, problem, question"
     )
-    with pytest.raises(UserError, match="has no column answer or solution; its columns are: id, problem"):
-        column(rows, "x.jsonl", None, ("answer", "solution"), "answer_column")
+    with pytest.raises(UserError, match=r"expected a column answer or solution in x\.jsonl, got id, problem"):
+        choose_column(rows, "x.jsonl", None, ("answer", "solution"), "answer_column")
 
 
 def test_text_of_a_column(write) -> None:
     rows = read_jsonl(write(r'{"a": " x ", "n": 3, "l": [1], "t": true, "s": "\ud800", "z": null, "b": " "}'))
-    path = Path("data.jsonl")
-    assert text_at(rows[0], path, "a", needed=True) == "x"
-    assert text_at(rows[0], path, "n", needed=True) == "3"
-    assert text_at(rows[0], path, "z", needed=False) is None
-    assert text_at(rows[0], path, "b", needed=False) is None
+    assert column_text(rows[0], "a", required=True) == "x"
+    assert column_text(rows[0], "n", required=True) == "3"
+    assert column_text(rows[0], "z", required=False) is None
+    assert column_text(rows[0], "b", required=False) is None
     for name, message in [
-        ("z", "line 1: 'z' is missing or empty"),
-        ("nothing", "line 1: 'nothing' is missing or empty"),
-        ("l", "line 1: 'l' must be text or a number"),
-        ("t", "line 1: 't' must be text or a number, got true"),
-        ("s", "line 1: 's' holds half a surrogate pair"),
+        ("z", "line 1: expected text in 'z', got none"),
+        ("nothing", "line 1: expected text in 'nothing', got none"),
+        ("l", r"line 1: expected text or a number in 'l', got \["),
+        ("t", "line 1: expected text or a number in 't', got true"),
+        ("s", "line 1: expected text in 's', got half a surrogate pair"),
     ]:
         with pytest.raises(UserError, match=message):
-            text_at(rows[0], path, name, needed=True)
-
-
-def numbered(count: int) -> list[Problem]:
-    return [Problem(f"f:{k}", f"text {k}", str(k)) for k in range(count)]
-
-
-def test_hash_is_the_same_everywhere() -> None:
-    assert keyed_hash("Natalia", "key") == 11981606297932247284
-    assert keyed_hash("Natalia", "other") != keyed_hash("Natalia", "key")
-
-
-def test_split_is_disjoint_and_does_not_depend_on_the_order() -> None:
-    problems = numbered(200)
-    train, held_out = split(problems, 50)
-    assert len(held_out) == 50
-    assert {p.text for p in train} | {p.text for p in held_out} == {p.text for p in problems}
-    assert not {p.text for p in train} & {p.text for p in held_out}
-    shuffled = random.Random(0).sample(problems, 200)
-    assert split(shuffled, 50)[1] == held_out
-    assert split(problems, 20)[1] == held_out[:20]
-
-
-def test_copies_of_a_text_stay_on_one_side() -> None:
-    problems = numbered(40) + [Problem(f"g:{k}", f"text {k}", str(k)) for k in range(40)]
-    train, held_out = split(problems, 10)
-    assert len(held_out) == len({p.text for p in held_out}) == 10
-    assert len(train) == 60
-    assert not {p.text for p in train} & {p.text for p in held_out}
-
-
-def test_only_problems_with_an_answer_are_held_out() -> None:
-    problems = [Problem(f"f:{k}", f"text {k}", "1" if k < 3 else None) for k in range(20)]
-    train, held_out = split(problems, 10)
-    assert sorted(p.id for p in held_out) == ["f:0", "f:1", "f:2"]
-    assert len(train) == 17
-    nothing = [Problem(f"f:{k}", f"text {k}") for k in range(5)]
-    assert split(nothing, 10) == (nothing, [])
-
-
-def test_something_must_be_left_to_train_on() -> None:
-    with pytest.raises(UserError, match=r"eval_size: must be below .* problems \(8\), .* got 8"):
-        split(numbered(8), 8)
-    with pytest.raises(UserError, match="eval_dataset: it holds every problem"):
-        make_split(numbered(8), numbered(9), 9)
-
-
-def test_a_data_set_for_evaluation_keeps_its_texts_out_of_train() -> None:
-    train, held_out = make_split(numbered(30), numbered(5), 3)
-    assert len(held_out) == 3
-    assert {p.text for p in train} == {p.text for p in numbered(30)} - {p.text for p in held_out}
+            column_text(rows[0], name, required=True)

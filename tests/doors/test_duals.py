@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dupo.duals import main, marked
+from dupo.duals import main
 from dupo.text import find_numbers
 from dupo.text.numbers import REASONS
+from dupo.trust.number_listing import marked
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = [
@@ -83,7 +84,7 @@ def test_marks_take_nothing_away(question):
         (None, "nothing.jsonl"),
         (
             '{"text": "7 apples"}\n',
-            "question_column: nothing.jsonl has no column question or problem or prompt",
+            "question_column: expected a column question or problem or prompt in nothing.jsonl, got text",
         ),
     ],
 )

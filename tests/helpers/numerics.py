@@ -9,7 +9,7 @@ from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dupo_kernels._triton import INTERPRET
-from dupo_kernels.hidden import head as _head
+from dupo_kernels.hidden import head as head_module
 
 DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRET else "cpu"
 
@@ -55,14 +55,14 @@ class GemmRows:
         self.V, self.H, self.rows, self.patch = V, H, {}, pytest.MonkeyPatch()
 
     def __enter__(self) -> "GemmRows":
-        self.patch.setattr(_head, "gemm", self.count)
+        self.patch.setattr(head_module, "gemm", self.count)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.patch.undo()
 
     def count(
-        self, left: Tensor, right: Tensor, *arguments: Any, gemm: Any = _head.gemm, **options: Any
+        self, left: Tensor, right: Tensor, *arguments: Any, gemm: Any = head_module.gemm, **options: Any
     ) -> Tensor:
         V, H = self.V, self.H
         if tuple(left.shape[:1] + right.shape[1:]) == (V, H):

@@ -84,4 +84,27 @@ def unigram() -> PreTrainedTokenizerFast:
     return wrapped(core, "</s>", bos_token="<s>", unk_token="<unk>")
 
 
+def chatml_bytes(**tokens: str) -> PreTrainedTokenizerFast:
+    """One token a byte, and the special tokens of ChatML."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = ["<pad>", "<|im_start|>", "<|im_end|>"]
+    core = Tokenizer(models.BPE({t: i for i, t in enumerate([*special, *alphabet])}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    hf = PreTrainedTokenizerFast(tokenizer_object=core, **tokens)
+    hf.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return hf
+
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def bytewise(*merged: tuple[str, str], **options) -> Tokenizer:
+    """Bytes, and the words that `merged` pairs make."""
+    vocab = {t: i for i, t in enumerate(["<unk>", *BYTES, *map("".join, merged)])}
+    core = Tokenizer(models.BPE(vocab, [*merged], **{"unk_token": "<unk>", **options}))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return core
+
+
 KINDS = {"gpt2": gpt2, "llama": llama, "unigram": unigram}

@@ -16,7 +16,7 @@ from dupo.learning.logprobs import Compute
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Completion, Prompt
 from dupo.tasks import make_task
-from dupo.tasks.arithmetic import write
+from dupo.tasks.arithmetic import reversed_digits
 from dupo.tasks.base import Task
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -81,7 +81,7 @@ def solver(prompts: Sequence[Prompt]) -> list[list[Completion]]:
         x, y, z = (int(digits[::-1]) if digits != "?" else None for digits in (first, second, answer[:4]))
         sign = 1 if op == "+" else -1
         hidden = z - sign * y if x is None else sign * (z - x)
-        replies.append([said(write(hidden, 3) if 0 <= hidden < 1000 else "???")])
+        replies.append([said(reversed_digits(hidden, 3) if 0 <= hidden < 1000 else "???")])
     return replies
 
 

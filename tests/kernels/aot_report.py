@@ -1,7 +1,7 @@
 """What the compiler makes of every launch of a kernel, for a GPU that need not be there.
 
-    python tests/kernels/aot_report.py 90          # the report, as JSON
-    python tests/kernels/aot_report.py --write     # adds what this Triton says to aot_table.json
+    python -m tests.kernels.aot_report 90          # the report, as JSON
+    python -m tests.kernels.aot_report --write     # adds what this Triton says to aot_table.json
 
 The launchers themselves say what is compiled: they run on meta tensors with a recorder in the kernel's place.
 Needs a process without TRITON_INTERPRET.
@@ -29,7 +29,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from dupo_kernels.logits import triton_path as kernels
-from dupo_kernels.logits.torch_path import Rows
+from dupo_kernels.logits.rows import Rows
+from tests.helpers.triton_objective import objective_kernel
 
 TABLE = Path(__file__).with_name("aot_table.json")
 ARCHITECTURES = (80, 90, 100)
@@ -96,9 +97,7 @@ def _backward(
 
 
 def _objective() -> dict[str, Launch]:
-    """The Triton copies of objective.py; scalars are real numbers, except N."""
-    from tests.kernels.tokens.test_surrogates import objective_kernel
-
+    """The Triton copies of surrogates.py and kl.py; scalars are real numbers, except N."""
     values = {"N": 27, "BLOCK": 128}
     arguments = {
         p.name: _vector() if p.name.endswith("_ptr") else values.get(p.name, 0.5)

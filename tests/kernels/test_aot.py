@@ -31,9 +31,9 @@ def compiled(run_python: RunPython, cache: Path, kernels: Path, architecture: in
     env = {
         "TRITON_INTERPRET": None,
         "TRITON_CACHE_DIR": str(cache),
-        "PYTHONPATH": f"{kernels}:{ROOT / 'tests'}",
+        "PYTHONPATH": f"{kernels}:{ROOT}",
     }
-    done = run_python("-m", "aot_report", str(architecture), part, env=env)
+    done = run_python("-m", "tests.kernels.aot_report", str(architecture), part, env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -64,10 +64,10 @@ def test_nothing_spills(report: Report) -> None:
 def test_registers_and_shared_memory_are_as_committed(report: Report, architecture: int, part: str) -> None:
     import triton
 
-    table = json.loads((ROOT / "tests/aot_table.json").read_text())
+    table = json.loads((ROOT / "tests/kernels/aot_table.json").read_text())
     if triton.__version__ not in table:
         pytest.skip(
-            f"no figures of Triton {triton.__version__}: python tests/kernels/aot_report.py --write adds them"
+            f"no figures of Triton {triton.__version__}: python -m tests.kernels.aot_report --write adds them"
         )
     found = {name: [of["registers"], of["shared"]] for name, of in report.items()}
     committed = {name: row for name, row in table[triton.__version__].items() if part in name}

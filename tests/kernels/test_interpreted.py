@@ -18,9 +18,12 @@ HIDE_TRITON = "import sys; sys.modules['triton'] = None\n"
 KERNELS = [
     "kernels/logits/test_token_logprobs.py",
     "kernels/tokens/test_surrogates.py",
+    "kernels/tokens/test_kl.py",
+    "kernels/tokens/test_triton_copies.py",
     "kernels/logits/test_traffic.py",
 ]
-LINEAR = ["kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"]
+LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use"]
+LINEAR = [f"kernels/hidden/test_{name}.py" for name in LINEAR]
 SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
 SAMPLE = [
     "kernels/hidden/test_corners.py",

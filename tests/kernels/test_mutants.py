@@ -65,13 +65,15 @@ SHORT_ROW = "test_matches_the_definition[7-flat-fp32]"
 FORMULA = "kernels/tokens/test_policy_loss.py::test_equals_the_formula"
 ALIGNED = "90-V=32000/32000"
 LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
+COST, USE = "kernels/hidden/test_objective_cost.py", "kernels/hidden/test_objective_use.py"
 PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
 CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
-NEEDS = f"{OBJECTIVE}::test_rows_without_a_gradient_get_the_first_product_alone"
-NEEDS_OF_ROWS = f"{OBJECTIVE}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
-HALF = f"{OBJECTIVE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
-WRITE = '"""The logits of the rows `at`."""\n        '
-PRODUCT = "gemm(self.hidden[at], self.weight.t(), logits)\n        "
+NEEDS = f"{COST}::test_rows_without_a_gradient_get_the_first_product_alone"
+NEEDS_OF_ROWS = f"{COST}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
+HALF = f"{USE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
+WRITE = '"""Writes the logits of the rows, before softcap and temperature."""\n    '
+RECOMPUTED = "min(chunks.chunk_size, chunks.num_with_grad - chunks.num_kept)\n"
+PRODUCT = "gemm(head.hidden[rows], head.weight.t(), logits_CV)\n    "
 
 FAULTS = {
     # the kernels
@@ -98,8 +100,8 @@ FAULTS = {
     ),
     "no gradient of the target": kernel("tl.where(v == target, 1.0, 0.0) - p", "0.0 - p", SHORT_ROW),
     "the wrong sign of the entropy's gradient": kernel(
-        "dz -= b * p * (log_p + entropy)",
-        "dz += b * p * (log_p + entropy)",
+        "dz -= dentropy * p * (log_p + entropy)",
+        "dz += dentropy * p * (log_p + entropy)",
         "test_identities_of_the_gradient",
     ),
     "top is the largest logit": kernel(
@@ -108,8 +110,8 @@ FAULTS = {
         "test_top_is_the_log_probability_of_the_likeliest",
     ),
     "rows without a gradient are not told apart": kernel(
-        "live = a != 0\n    b,",
-        "live = a == a\n    b,",
+        "has_gradient = dlogp != 0\n    dentropy,",
+        "has_gradient = dlogp == dlogp\n    dentropy,",
         "test_rows_without_upstream_gradient_get_exact_zeros",
     ),
     # what only the compiler shows
@@ -143,13 +145,15 @@ FAULTS = {
     "the KL is the other way round": Fault(
         "    d = ref_logp - logp\n",
         "    d = logp - ref_logp\n",
-        "kernels/tokens/test_surrogates.py::test_kl_is_schulmans[k3]",
+        "kernels/tokens/test_kl.py::test_kl_is_schulmans[k3]",
     ),
     "the entropy is a malus": Fault(
-        "value - o.entropy_coef * H", "value + o.entropy_coef * H", f"{FORMULA}[dapo-entropy]"
+        "value - options.entropy_coef * tokens.entropy * has_bonus",
+        "value + options.entropy_coef * tokens.entropy * has_bonus",
+        f"{FORMULA}[dapo-entropy]",
     ),
     "the wrong sign of the bonus's gradient": Fault(
-        "(-o.entropy_coef * chosen", "(o.entropy_coef * chosen", f"{FORMULA}[dapo-entropy]"
+        "(-options.entropy_coef * has_bonus", "(options.entropy_coef * has_bonus", f"{FORMULA}[dapo-entropy]"
     ),
     "the mean of a sequence is its sum": Fault(
         "return self.sum(values) / self.lengths.clamp(min=1)",
@@ -157,8 +161,8 @@ FAULTS = {
         f"{FORMULA}[grpo-sequence]",
     ),
     "grpo's weights know no lengths": Fault(
-        "lambda at, _: at.lengths.clamp(min=1))",
-        "lambda at, _: 1)",
+        "return layout.lengths.clamp(min=1)",
+        "return 1",
         "kernels/tokens/test_weights.py::test_padded_is_the_formula",
     ),
     "the mask is ignored": Fault(
@@ -167,8 +171,8 @@ FAULTS = {
         "kernels/tokens/test_policy_loss.py::test_masked_tokens_never_enter[dapo-plain]",
     ),
     "the loss in the type of its inputs": Fault(
-        "dtype = torch.promote_types(logprobs.dtype, torch.float32)\n\n    def known",
-        "dtype = logprobs.dtype\n\n    def known",
+        "torch.promote_types(logprobs.dtype, torch.float32)  # half inputs",
+        "logprobs.dtype  # half inputs",
         "kernels/tokens/test_policy_loss.py::test_lower_precisions_follow",
     ),
     # which rows, in what pieces
@@ -176,60 +180,62 @@ FAULTS = {
         "mask.flatten().nonzero()[:, 0]", "torch.arange(N)", f"{LINEAR}::test_masked_rows_reach_no_product"
     ),
     "masked rows that need no gradient count": Fault(
-        "torch.where(mask.flatten().to(kind.device) != 0, kind, 2)",
-        "torch.where(mask.flatten().to(kind.device) != 0, kind, 0)",
+        "torch.where(mask.flatten().to(rank.device) != 0, rank, 2)",
+        "torch.where(mask.flatten().to(rank.device) != 0, rank, 0)",
         NEEDS,
     ),
     "rows that need a gradient stand last": Fault(
-        "torch.cat([first, second])", "torch.cat([second, first])", NEEDS
+        "torch.cat([with_grad, without_grad])", "torch.cat([without_grad, with_grad])", NEEDS
     ),
     "what needs a gradient is looked up by place in the list": Fault(
-        "kind = kind[rows.to(kind.device)]", "kind = kind[: rows.numel()]", NEEDS_OF_ROWS
+        "rank = rank[rows.to(rank.device)]", "rank = rank[: rows.numel()]", NEEDS_OF_ROWS
     ),
     "the order of rows is not that of the tokens": Fault(
-        "rows.to(device, torch.int64)[order], first", "order, first", NEEDS_OF_ROWS
+        "rows.to(device, torch.int64)[order], num_with_grad", "order, num_with_grad", NEEDS_OF_ROWS
     ),
     "rows without a gradient get one in their chunk": Fault(
-        "slice(0, min(at.stop, plan.active) - at.start)", "slice(0, at.stop - at.start)", NEEDS
+        "slice(0, min(rows.stop, chunks.num_with_grad) - rows.start)",
+        "slice(0, rows.stop - rows.start)",
+        NEEDS,
     ),
     "rows are sorted": Fault(
-        "return values.new_zeros(N).index_copy_(0, index, values)",
-        "return values.new_zeros(N).index_copy_(0, index.sort().values, values)",
+        "return values_M.new_zeros(N).index_copy_(0, row_index, values_M)",
+        "return values_M.new_zeros(N).index_copy_(0, row_index.sort().values, values_M)",
         f"{LINEAR}::test_rows_and_mask_say_the_same",
     ),
     "kept logits are consumed twice": Fault(
-        "*spans(self.kept, self.active, self.step)", "*spans(0, self.active, self.step)", CHUNKED
+        "*slices(self.num_kept, self.num_with_grad, self.chunk_size)",
+        "*slices(0, self.num_with_grad, self.chunk_size)",
+        CHUNKED,
     ),
     "pieces are larger than they may be": Fault(
-        "pieces = -(-rows // CHUNK_TOKENS)",
-        "pieces = rows // CHUNK_TOKENS",
+        "chunks = -(-num_rows // CHUNK_TOKENS)",
+        "chunks = num_rows // CHUNK_TOKENS",
         "kernels/hidden/test_memory.py::test_rows_that_have_logits_at_once",
     ),
     "the budget counts elements": Fault(
-        "return min(rows, budget // (V * itemsize))",
-        "return min(rows, budget // V)",
+        "return min(num_rows, save_budget // (V * itemsize))",
+        "return min(num_rows, save_budget // V)",
         "kernels/hidden/test_memory.py::test_rows_whose_logits_are_kept",
     ),
     "logits are kept without a gradient": Fault(
-        "kept_rows(M, *sizes) if any(given.wanted) else 0", "kept_rows(M, *sizes)", PEAK
+        "if keeps_logits and head.wants_gradient else 0", "if keeps_logits else 0", PEAK
     ),
     "each chunk has logits of its own": Fault(
-        "head.buffer(min(plan.step, plan.active - plan.kept)) if scratch is None else scratch",
-        "head.buffer(min(plan.step, plan.active - plan.kept))",
+        f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows) if scratch is None else scratch",
+        f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows)",
         PEAK,
     ),
     "backward starts with zeros": Fault("ctx.set_materialize_grads(False)  # else", "pass  # else", PEAK),
     # the products
-    "dweight is that of the last chunk": Fault(
-        "gemm(left, right, total, add=True)", "gemm(left, right, total)", CHUNKED
-    ),
+    "dweight is that of the last chunk": Fault("self.dweight_VH, add=True)", "self.dweight_VH)", CHUNKED),
     "dweight is summed in bf16": Fault(
-        "if self.accumulate else right.dtype",
-        "if False else right.dtype",
+        "wide if self.several else hidden_CH.dtype",
+        "hidden_CH.dtype",
         f"{LINEAR}::test_gradients_of_many_chunks_are_rounded_once",
     ),
     "a row has no bias": Fault(
-        f"{WRITE}{PRODUCT}if self.bias is not None:", f"{WRITE}{PRODUCT}if False:", CHUNKED
+        f"{WRITE}{PRODUCT}if head.bias is not None:", f"{WRITE}{PRODUCT}if False:", CHUNKED
     ),
     "a product of halves is rounded to half": Fault(
         "tile = wide @ right[:, j].to(out.dtype)",
@@ -243,32 +249,34 @@ FAULTS = {
     ),
     # how it is used
     "a second backward of log-probabilities": Fault(
-        "    ctx.consumed = True\n    *inputs,", "    *inputs,", f"{LINEAR}::test_a_second_backward_raises"
+        "    ctx.consumed = True\n    head,", "    head,", f"{LINEAR}::test_a_second_backward_raises"
     ),
     "a second backward of an objective": Fault(
-        "    ctx.consumed = True\n    factor", "    factor", f"{OBJECTIVE}::test_a_second_backward_raises"
+        "    ctx.consumed = True\n    # The loss", "    # The loss", f"{USE}::test_a_second_backward_raises"
     ),
-    "the loss scale is not taken in": Fault("a, b = a * self.grad_scale,", "a, b = a,", HALF),
-    "the entropy knows no loss scale": Fault("None if b is None else b * self.grad_scale", "b", HALF),
+    "the loss scale is not taken in": Fault("dlogp = dlogp * grad_scale", "dlogp = dlogp", HALF),
+    "the entropy knows no loss scale": Fault(
+        "None if dentropy is None else dentropy * grad_scale", "dentropy", HALF
+    ),
     "top1 counts all": Fault(
-        'return loss, stats | {"top1_agreement": found.logp == found.top}',
-        'return loss, stats | {"top1_agreement": found.logp <= found.top}',
+        '{"top1_agreement": statistics.logp == statistics.top}',
+        '{"top1_agreement": statistics.logp <= statistics.top}',
         f"{OBJECTIVE}::test_top1_agreement_counts_the_likeliest_targets",
     ),
     "the compiler takes sums for bf16": Fault(
-        "wide = inv_temperature.dtype if several else hidden.dtype",
-        "wide = hidden.dtype",
-        f"{OBJECTIVE}::test_operator_is_registered_correctly",
+        "wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype",
+        "head.hidden.dtype",
+        f"{USE}::test_operator_is_registered_correctly",
     ),
     # sequences, masks and KL
     "the mismatch weight multiplies the KL": Fault(
-        'value = value + o.beta * ratio * stats["kl"]',
-        'value = value + o.beta * ratio * stats["kl"] * factor',
+        "value=loss.value + options.beta * ratio * kl",
+        "value=loss.value + options.beta * ratio * kl * stats['sampling/importance_sampling_ratio/mean']",
         f"{FORMULA}[dapo-everything]",
     ),
     "the off-policy mask has the wrong sign": Fault(
-        "_difference(old if sampling is None else sampling, logp)",
-        "_difference(logp, old if sampling is None else sampling)",
+        "difference(sampled, tokens.logp)",
+        "difference(tokens.logp, sampled)",
         f"{FORMULA}[dapo-off-policy]",
     ),
     "the quantile is that of all tokens": Fault(
@@ -277,7 +285,9 @@ FAULTS = {
         f"{FORMULA}[dapo-top-entropy]",
     ),
     "a sequence's derivative is not averaged": Fault(
-        "through = layout.mean(through)", "through = layout.sum(through)", f"{FORMULA}[dapo-sequence]"
+        "ratio_slope = layout.mean(ratio_slope)",
+        "ratio_slope = layout.sum(ratio_slope)",
+        f"{FORMULA}[dapo-sequence]",
     ),
     "a product of 0 and -inf": Fault(
         "factor * logp.masked_fill(factor == 0, 0.0)",

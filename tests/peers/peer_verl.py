@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels import kl_estimate
-from dupo_kernels.tokens.surrogates import KL_ESTIMATORS
+from dupo_kernels.tokens.kl import KL_ESTIMATORS
 from tests.helpers.policy_cases import CAP, HIGH, LENGTHS, LOW, MASK, MAX_LENGTH, OPTIONS, B, options_of
 from tests.peers.peer_checks import (
     EXACT,

@@ -27,7 +27,7 @@ def test_agrees_with(run_python: RunPython, peer: str) -> None:
         pytest.skip(f"{VARIABLES[peer]} is not set; .ci/peers says how to")
     if peer.startswith("liger") and not HAS_TRITON:
         pytest.skip("Liger-Kernel needs Triton, which is not installed")
-    path = os.pathsep.join([str(ROOT / "kernels"), str(ROOT / "tests"), folder])
+    path = os.pathsep.join([str(ROOT / "kernels"), str(ROOT), folder])
     env = {"PYTHONPATH": path, "TRITON_INTERPRET": "1" if peer == "liger_triton" else None}
-    done = run_python(str(ROOT / "tests/peers/peer_checks.py"), peer, env=env)
+    done = run_python("-m", "tests.peers.peer_checks", peer, env=env)
     assert done.returncode == 0, done.stdout + done.stderr

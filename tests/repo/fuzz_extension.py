@@ -15,7 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dupo import text
-from tests.text.test_numbers import TEXTS
+from dupo.text import extension
+from tests.helpers.number_texts import TEXTS
+
+CORE = extension.core()
+assert CORE is not None, "dupo._C is not built"
 
 INTS = st.integers(-3, 40) | st.integers(-(2**63), 2**63 - 1)
 ARRAYS = st.lists(INTS, max_size=12).map(lambda values: np.array(values, np.int64))
@@ -29,18 +33,18 @@ THREADS = st.integers(1, 4)
     threads=THREADS,
 )
 def numbers(texts: list[str | bytes], seed: int, threads: int) -> None:
-    text._C.find_numbers(texts, threads)
-    text._C.hide_numbers(texts, np.full(len(texts), seed, np.uint64), 2, threads)
+    CORE.find_numbers(texts, threads)
+    CORE.hide_numbers(texts, np.full(len(texts), seed, np.uint64), 2, threads)
 
 
 @given(first=ARRAYS | BOUNDS, budget=INTS)
 def packing(first: np.ndarray, budget: int) -> None:
-    text._C.pack(first, budget)
+    CORE.pack(first, budget)
 
 
 @given(data=st.data(), pieces=st.lists(TEXTS, max_size=5), local=st.booleans(), threads=THREADS)
 def assembling(data: st.DataObject, pieces: list[str], local: bool, threads: int) -> None:
-    def tokenize(chunks: list[str], first: list[bool]) -> list[list[int]]:
+    def tokenize(chunks: list[str], opens_text: list[bool]) -> list[list[int]]:
         return [[ord(c) for c in chunk[:9]] for chunk in chunks]
 
     assembler = text.Assembler(tokenize, local=local, cache_bytes=data.draw(st.sampled_from([0, 200, 2**20])))
@@ -54,8 +58,8 @@ def assembling(data: st.DataObject, pieces: list[str], local: bool, threads: int
 def batches(ids: np.ndarray, cu_seqlens: np.ndarray, more: np.ndarray, left: bool, threads: int) -> None:
     sides = [(np.arange(b[-1] if 0 <= b[-1] < 50 else 3), b.astype(np.int32)) for b in (cu_seqlens, more)]
     arrays = [array for side in sides for array in side]
-    text._C.packed(*arrays, threads)
-    text._C.padded(*arrays, 0, left, threads)
+    CORE.packed(*arrays, threads)
+    CORE.padded(*arrays, 0, left, threads)
 
 
 def refused(call: Callable[[], None]) -> Callable[[], None]:
@@ -80,7 +84,8 @@ def main(seconds: float) -> None:
         for call in calls:
             call()
         rounds += 1
-    print(f"{rounds * len(calls) * 400} examples in {time.monotonic() - start:.0f} s, nothing found")
+    took, examples = time.monotonic() - start, rounds * len(calls) * 400
+    print(f"{examples} examples in {took:.0f} s, nothing found in {CORE.__file__}")
 
 
 if __name__ == "__main__":

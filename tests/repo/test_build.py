@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dupo import text
+from dupo.text import extension
 
 ROOT = Path(__file__).parents[2]
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,11 +72,12 @@ import json, warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import dupo.text
-    from dupo.text import Ids, pack, packed, padded
+    from dupo.text import Ids, extension, pack, packed, padded
     bins = [b.tolist() for b in pack([7, 1, 5, 3, 3, 9], 10)]
     both = Ids.of([[5, 6], [7]]), Ids.of([[8], []])
-    rest = [repr(made(*both)) for made in (packed, lambda p, c: padded(p, c, pad_id=9))]
-print(json.dumps([dupo.text.__file__, dupo.text.BUILT, [str(w.message) for w in caught], bins, rest]))
+    batches = [repr(packed(*both)), repr(padded(*both, pad_id=9))]
+    built = extension.core() is not None
+print(json.dumps([dupo.text.__file__, built, [str(w.message) for w in caught], bins, batches]))
 """
 
 
@@ -84,27 +86,27 @@ def test_without_the_extension_the_twin_serves_and_says_so_once(
 ) -> None:
     result = isolated(run_python, PROBE, checkout)
     assert result.returncode == 0, result.stderr
-    file, built, warned, bins, rest = json.loads(result.stdout)
+    file, built, warned, bins, batches = json.loads(result.stdout)
     assert Path(file) == checkout / "dupo/text/__init__.py"
     assert not built
     assert len(warned) == 1
     assert "pip install -e ." in warned[0]
     assert bins == [b.tolist() for b in text.pack([7, 1, 5, 3, 3, 9], 10)]
     both = text.Ids.of([[5, 6], [7]]), text.Ids.of([[8], []])
-    assert rest == [repr(text.packed(*both)), repr(text.padded(*both, pad_id=9))]
+    assert batches == [repr(text.packed(*both)), repr(text.padded(*both, pad_id=9))]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not text.BUILT, reason="no compiler built dupo._C here")
+@pytest.mark.skipif(extension.core() is None, reason="no compiler built dupo._C here")
 def test_wheel_made_from_the_sdist_holds_what_is_needed(checkout: Path, run_python: RunPython) -> None:
-    made = setup_py(checkout, "sdist")
-    assert made.returncode == 0, made.stderr
+    result = setup_py(checkout, "sdist")
+    assert result.returncode == 0, result.stderr
     (archive,) = (checkout / "dist").glob("*.tar.gz")
     shutil.unpack_archive(archive, checkout.parent / "unpacked")
     (unpacked,) = (checkout.parent / "unpacked").iterdir()
 
-    made = setup_py(unpacked, "bdist_wheel")
-    assert made.returncode == 0, made.stderr
+    result = setup_py(unpacked, "bdist_wheel")
+    assert result.returncode == 0, result.stderr
     (wheel,) = (unpacked / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
@@ -114,7 +116,8 @@ def test_wheel_made_from_the_sdist_holds_what_is_needed(checkout: Path, run_pyth
 
     site = checkout.parent / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    code = "import dupo.text as t; print(t.__file__, t.BUILT, [b.tolist() for b in t.pack([3, 3, 2], 5)])"
+    code = "import dupo.text as t; bins = [b.tolist() for b in t.pack([3, 3, 2], 5)]\n"
+    code += "print(t.__file__, t.extension.core() is not None, bins)"
     result = isolated(run_python, code, site)
     assert result.stdout.split(maxsplit=1) == [str(site / "dupo/text/__init__.py"), "True [[0, 2], [1]]\n"], (
         result.stderr

@@ -44,7 +44,9 @@ def test_the_readme_names_files_that_exist():
 
 def test_the_code_of_the_loss_head_s_page_runs():
     """With a model of transformers, whose weights move in the first example."""
-    step, old, own = re.findall(r"```python\n(.*?)```", (ROOT / "docs/loss_head.md").read_text(), re.DOTALL)
+    step_code, old_code, objective_code = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/loss_head.md").read_text(), re.DOTALL
+    )
     torch.manual_seed(0)
     sizes = {"vocab_size": 11, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "tie_word_embeddings": True}
@@ -55,13 +57,13 @@ def test_the_code_of_the_loss_head_s_page_runs():
         expected = token_logprobs_ref(model(ids).logits[:, :-1], ids[:, 1:], temperature=0.9)[0] * mask
     names = {"torch": torch, "model": model, "ids": ids, "mask": mask, "old": expected}
     names["advantages"] = torch.tensor([1.0, -1.0])
-    exec(step, names)
+    exec(step_code, names)
     loss, advantages = names["loss"], names["advantages"][:, None]
     assert torch.allclose(loss, -(advantages * mask).sum() / mask.sum(), atol=1e-6)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-    exec(old, names)
+    exec(old_code, names)
     assert torch.allclose(names["old"], expected, atol=1e-5)
-    exec(own, names)
+    exec(objective_code, names)
     assert names["stats"].keys() == {"surprise", "top1_agreement", "tokens"}
     assert names["stats"]["tokens"] == 8
 
@@ -126,7 +128,7 @@ def test_bleurt_as_a_metric(metrics: ModuleType, monkeypatch: pytest.MonkeyPatch
         def __call__(self, text: list[str], text_pair: list[str], **options: Any) -> dict[str, torch.Tensor]:
             assert options["return_tensors"] == "pt" and options["padding"] == "longest"
             batches.append(len(text))
-            rows = [[len(a), len(b)] for a, b in zip(text, text_pair, strict=True)]
+            rows = [[len(first), len(second)] for first, second in zip(text, text_pair, strict=True)]
             return {"input_ids": torch.tensor(rows)}
 
     class Model:
@@ -137,11 +139,11 @@ def test_bleurt_as_a_metric(metrics: ModuleType, monkeypatch: pytest.MonkeyPatch
             assert not torch.is_grad_enabled()
             return SimpleNamespace(logits=(input_ids[:, :1] - input_ids[:, 1:] / 4).float() / 2)
 
-    fake, named = ModuleType("bleurt_pytorch"), []
-    for name, made in (("BleurtTokenizer", Tokenizer), ("BleurtForSequenceClassification", Model)):
-        load = lambda path, made=made: named.append(path) or made()  # noqa: E731
+    fake, loaded = ModuleType("bleurt_pytorch"), []
+    for name, kind in (("BleurtTokenizer", Tokenizer), ("BleurtForSequenceClassification", Model)):
+        load = lambda path, kind=kind: loaded.append(path) or kind()  # noqa: E731
         setattr(fake, name, SimpleNamespace(from_pretrained=load))
     monkeypatch.setitem(sys.modules, "bleurt_pytorch", fake)
     assert metrics.bleurt(HYPOTHESES, REFERENCES, SOURCES) == [0.375, 0.25, 1.0]
     assert metrics.bleurt(HYPOTHESES * 30, REFERENCES * 30, SOURCES * 30) == [0.375, 0.25, 1.0] * 30
-    assert named == ["lucadiliello/BLEURT-20"] * 2 and batches == [3, 32, 32, 26]
+    assert loaded == ["lucadiliello/BLEURT-20"] * 2 and batches == [3, 32, 32, 26]

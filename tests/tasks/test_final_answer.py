@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo.tasks.final_answer import final_answer, last_boxed, normalise, parse_number, write
+from dupo.tasks.answer_numbers import format_number, parse_number
+from dupo.tasks.final_answer import final_answer, last_boxed, normalise
 
 NORMAL = [
     ("27", "27"),
@@ -177,7 +178,7 @@ def test_final_answer(text: str, expected: str | None) -> None:
 
 @given(st.fractions(max_denominator=10**6))
 def test_equal_values_are_written_alike_and_read_back(value: Fraction) -> None:
-    text = write(value)
+    text = format_number(value)
     assert parse_number(text) == value
     for other in (
         f"${text}$",

@@ -12,10 +12,12 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo.config.options import Config
+from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.translation import LANGUAGES, Translation, tokenizer_for
+from dupo.tasks.languages import LANGUAGES
+from dupo.tasks.likeness import bleu_tokenizer
+from dupo.tasks.translation import Translation
 from dupo.tasks.translation_gates import first_line
 
 PAIRS = [(f"Sentence number {k} is here.", f"Satz Nummer {k} ist hier.") for k in range(8)]
@@ -31,7 +33,8 @@ def folder(tmp_path: Path) -> Path:
 
 def make(dataset: Path | str | None, **options: Any) -> Translation:
     path = None if dataset is None else str(dataset)
-    return Translation(Config(**{"task": "translation", "dataset": path, "eval_size": 3, **options}))
+    flat = {"task": "translation", "dataset": path, "eval_size": 3, **options}
+    return Translation(Config.of(**flat).task, seed=0)
 
 
 def distance_of(task: Translation, dual: Dual, completion: str) -> float | None:
@@ -39,13 +42,13 @@ def distance_of(task: Translation, dual: Dual, completion: str) -> float | None:
     return distance
 
 
-def every(task: Translation) -> dict[str, str | None]:
+def gold_by_text(task: Translation) -> dict[str, str | None]:
     return {p.text: p.gold for p in [*task.train, *task.held_out]}
 
 
 def test_a_folder_of_parallel_lines(folder: Path) -> None:
     task = make(folder)
-    assert every(task) == dict(PAIRS)
+    assert gold_by_text(task) == dict(PAIRS)
     assert [len(task.train), len(task.held_out)] == [5, 3]
     assert not {p.text for p in task.train} & {p.text for p in task.held_out}
     assert {p.id for p in [*task.train, *task.held_out]} == {f"dev.en:{k}" for k in range(1, 9)}
@@ -53,29 +56,29 @@ def test_a_folder_of_parallel_lines(folder: Path) -> None:
     assert task.notes[1].startswith(
         "likeness of a back-translation: BLEU nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp|"
     )
-    assert every(make(folder, src="de", tgt="en")) == {de: en for en, de in PAIRS}
+    assert gold_by_text(make(folder, src="de", tgt="en")) == {de: en for en, de in PAIRS}
 
 
 def test_blank_lines_are_left_out_without_moving_the_others(folder: Path) -> None:
     (folder / "dev.en").write_text("one\n\nthree\nfour\n", encoding="utf-8")
     (folder / "dev.de").write_text("eins\nzwei\n\nvier\n", encoding="utf-8")
     task = make(folder, eval_size=1)
-    assert every(task) == {"one": "eins", "three": None, "four": "vier"}
+    assert gold_by_text(task) == {"one": "eins", "three": None, "four": "vier"}
 
 
 def test_no_references_no_evaluation(folder: Path) -> None:
     task = make(folder, tgt="fr")
     assert len(task.train) == 8 and list(task.held_out) == []
-    assert "no figure can be given" in task.notes[-1]
+    assert "no metric can be given" in task.notes[-1]
 
 
 def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     rows = [{"en": f"{en}\n ", "de": de} for en, de in PAIRS]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    assert every(make(path)) == dict(PAIRS)
+    assert gold_by_text(make(path)) == dict(PAIRS)
     assert [p.gold for p in make(path, tgt="fr").train] == [None] * 8
-    with pytest.raises(UserError, match=r"src: pairs\.jsonl has no column 'it'; its columns are: en, de"):
+    with pytest.raises(UserError, match=r"src: expected a column 'it' in pairs\.jsonl, got en, de"):
         make(path, src="it")
 
 
@@ -87,34 +90,33 @@ def test_a_data_set_for_evaluation(folder: Path, tmp_path: Path) -> None:
     task = make(folder, eval_dataset=str(path))
     assert [p.id for p in task.held_out] == ["eval.jsonl:1"]
     assert {p.text for p in task.train} == {en for en, _ in PAIRS[1:]}
-    with pytest.raises(UserError, match=r"eval_dataset: .* has no translations into 'fr'"):
+    with pytest.raises(UserError, match=r"eval_dataset: expected translations into 'fr' in .*, got none"):
         make(folder, eval_dataset=str(path), tgt="fr")
 
 
 def test_what_cannot_be_used_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"no file in .* ends in \.it"):
+    with pytest.raises(UserError, match=r"dataset: expected a file that ends in \.it in .*, got none"):
         make(folder, src="it")
-    with pytest.raises(UserError, match="tgt: must be another language than src, got 'en' and 'en'"):
+    with pytest.raises(UserError, match="tgt: expected another language than src, en, got en"):
         make(folder, tgt="en")
-    with pytest.raises(UserError, match="dataset: the translation task needs"):
+    with pytest.raises(UserError, match="dataset: expected --dataset PATH, which --task translation needs"):
         make(None)
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="expected a file, got no such file"):
         make(folder / "train")
-    with pytest.raises(UserError, match="eval_size: must be below"):
+    with pytest.raises(UserError, match="eval_size: expected less than"):
         make(folder, eval_size=8)
     (folder / "test.en").write_text("one\n", encoding="utf-8")
     with pytest.raises(
-        UserError, match=r"several files .* end in \.en \(dev\.en, test\.en\); name one, such as .*dev"
+        UserError,
+        match=r"expected one file that ends in \.en in .*, or a name such as .*dev, got dev\.en, test\.en",
     ):
         make(folder)
-    assert every(make(folder / "dev")) == dict(PAIRS)
+    assert gold_by_text(make(folder / "dev")) == dict(PAIRS)
     (folder / "test.de").write_text("eins\nzwei\n", encoding="utf-8")
-    with pytest.raises(
-        UserError, match=r"test\.en and test\.de must have as many lines as each other, got 1 and 2"
-    ):
+    with pytest.raises(UserError, match=r"expected as many lines in test\.en as in test\.de, got 1 and 2"):
         make(folder / "test")
     (folder / "bad.en").write_bytes(b"good\n\xff\xfe\n")
-    with pytest.raises(UserError, match=r"bad\.en, line 2: not valid UTF-8"):
+    with pytest.raises(UserError, match=r"bad\.en, line 2: expected UTF-8, got an invalid byte at 1"):
         make(folder / "bad")
 
 
@@ -210,7 +212,7 @@ def test_distance_is_one_minus_the_metric(folder: Path, metric: str) -> None:
     ],
 )
 def test_words_are_told_apart_where_they_are_not_spaced(folder: Path, language: str, tokenizer: str) -> None:
-    assert tokenizer_for(language) == tokenizer
+    assert bleu_tokenizer(language) == tokenizer
     (folder / f"x.{language}").write_text("我喜欢猫。\n我们走吧。\n", encoding="utf-8")
     task = make(folder / "x", src=language, tgt="en", translation_metric="bleu")
     distance = distance_of(task, Dual("", "我非常喜欢这只小猫。"), "我喜欢这只小猫。")
@@ -226,17 +228,17 @@ def test_score_and_evaluation_use_the_references(folder: Path) -> None:
     task = make(folder)
     problems = [Problem(str(k), en, de) for k, (en, de) in enumerate(PAIRS)]
     answers = [de for _, de in PAIRS[:4]] + [None] * 2 + [de.replace("hier", "dort") for _, de in PAIRS[6:]]
-    outputs, references = [a or "" for a in answers], [[de for _, de in PAIRS]]
-    figures = task.evaluate(problems, answers)
-    assert figures["chrf"] == pytest.approx(sacrebleu.corpus_chrf(outputs, references, word_order=2).score)
-    assert figures["bleu"] == pytest.approx(sacrebleu.corpus_bleu(outputs, references).score)
-    assert task.headline in figures and 30 < figures["chrf"] < 90
+    outputs, references = [answer or "" for answer in answers], [[de for _, de in PAIRS]]
+    metrics = task.evaluate(problems, answers)
+    assert metrics["chrf"] == pytest.approx(sacrebleu.corpus_chrf(outputs, references, word_order=2).score)
+    assert metrics["bleu"] == pytest.approx(sacrebleu.corpus_bleu(outputs, references).score)
+    assert task.headline in metrics and 30 < metrics["chrf"] < 90
     assert task.evaluate(problems, [de for _, de in PAIRS]) == {"chrf": 100.0, "bleu": 100.0}
     assert task.evaluate(problems, [None] * 8) == {"chrf": 0.0, "bleu": 0.0}
     truth = sacrebleu.sentence_chrf(answers[6] or "", [PAIRS[6][1]], word_order=2).score / 100
     assert task.score(problems[6], answers[6]) == pytest.approx(truth)
-    assert [task.score(problems[0], a) for a in (PAIRS[0][1], None, "?")] == [1.0, 0.0, 0.0]
-    with pytest.raises(ValueError, match="expected 8 answers"):
+    assert [task.score(problems[0], answer) for answer in (PAIRS[0][1], None, "?")] == [1.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="answers: expected 8 answers"):
         task.evaluate(problems, ["x"])
 
 
@@ -286,7 +288,7 @@ def test_a_metric_of_the_user_is_called_once_in_order(
 @pytest.mark.parametrize(
     ("path", "got"),
     [
-        ("blue", "expected package.module.function, got 'blue'"),
+        ("blue", "expected bleu, chrf, mean or package.module.function, got blue"),
         ("a b.f", "expected package.module.function, got 'a b.f'"),
         (
             "no_such_module.f",

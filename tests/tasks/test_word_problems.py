@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from dupo.config.options import Config
+from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.word_problems import TEMPLATES, WordProblems, gold_answer, without_unknown
+from dupo.tasks.word_problem_data import gold_answer
+from dupo.tasks.word_problem_duals import DUAL_TEMPLATES, without_unknown
+from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
 from dupo.train import main as train
 
@@ -24,24 +26,26 @@ CLIPS = "Natalia sold clips to 48 friends, 3/4 of them in April, for $1,250.50 i
 Make = Callable[..., WordProblems]
 
 
+def word_problems(seed: int = 0, **options: Any) -> WordProblems:
+    return WordProblems(Config.of(task="word_problems", **options).task, seed)
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
-    def written(rows: list[dict[str, Any]], name: str = "train.jsonl") -> str:
+    def write_rows(rows: list[dict[str, Any]], name: str = "train.jsonl") -> str:
         path = tmp_path / name
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return str(path)
 
-    return written
+    return write_rows
 
 
 @pytest.fixture
 def make(write) -> Make:
-    def made(rows: list[dict[str, Any]], **options: Any) -> WordProblems:
-        return WordProblems(
-            Config(**{"task": "word_problems", "dataset": write(rows), "eval_size": 2, **options})
-        )
+    def make_task(rows: list[dict[str, Any]], seed: int = 0, **options: Any) -> WordProblems:
+        return word_problems(seed, **{"dataset": write(rows), "eval_size": 2, **options})
 
-    return made
+    return make_task
 
 
 def questions(count: int) -> list[dict[str, Any]]:
@@ -60,8 +64,8 @@ def test_problems_are_read_counted_and_split(make: Make) -> None:
     assert len(task.held_out) == 2
     assert "No number here?" not in {p.text for p in task.train}
     assert not {p.text for p in task.train} & {p.text for p in task.held_out}
-    found = {p.id: p for p in [*task.train, *task.held_out]}
-    assert found["train.jsonl:3"] == Problem("train.jsonl:3", "Ann has 12 pens and buys 3 more.", "15")
+    by_id = {p.id: p for p in [*task.train, *task.held_out]}
+    assert by_id["train.jsonl:3"] == Problem("train.jsonl:3", "Ann has 12 pens and buys 3 more.", "15")
 
 
 @pytest.mark.parametrize("question", ["question", "problem", "prompt"])
@@ -99,22 +103,26 @@ REFUSED = [
     (
         [{"text": "5"}],
         {},
-        r"question_column: train\.jsonl has no column question or problem or prompt; its columns",
+        r"question_column: expected a column question or problem or prompt in train\.jsonl, got text",
     ),
     (
         questions(3),
         {"question_column": "q"},
-        "question_column: .* has no column 'q'; its columns are: question, answer",
+        "question_column: expected a column 'q' in .*, got question, answer",
     ),
-    (questions(3), {"answer_column": "a"}, "answer_column: .* has no column 'a'"),
-    (questions(3), {"eval_size": 3}, "eval_size: must be below"),
-    ([*questions(3), {"answer": "4"}], {}, "train.jsonl, line 4: 'question' is missing or empty"),
-    (questions(3), {"dataset": None}, "dataset: the word_problems task needs"),
-    (questions(3), {"dataset": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
+    (
+        questions(3),
+        {"answer_column": "a"},
+        "answer_column: expected a column 'a' in .*, got question, answer",
+    ),
+    (questions(3), {"eval_size": 3}, "eval_size: expected less than"),
+    ([*questions(3), {"answer": "4"}], {}, "train.jsonl, line 4: expected text in 'question', got none"),
+    (questions(3), {"dataset": None}, "dataset: expected --dataset PATH, which --task word_problems needs"),
+    (questions(3), {"dataset": "nowhere.jsonl"}, "nowhere.jsonl: expected a file, got no such file"),
 ]
 
 
-@pytest.mark.parametrize(("rows", "options", "message"), REFUSED, ids=[case[2][:24] for case in REFUSED])
+@pytest.mark.parametrize(("rows", "options", "message"), REFUSED, ids=[case[2][:40] for case in REFUSED])
 def test_what_cannot_be_used_is_refused(make: Make, rows, options, message: str) -> None:
     with pytest.raises(UserError, match=message) as refusal:
         make(rows, **options)
@@ -123,7 +131,9 @@ def test_what_cannot_be_used_is_refused(make: Make, rows, options, message: str)
 
 def test_evaluation_data_without_answers_is_refused(make: Make, write) -> None:
     other = write([{"question": "9 pens"}], "test.jsonl")
-    with pytest.raises(UserError, match=r"answer_column: test\.jsonl has no column answer or solution"):
+    with pytest.raises(
+        UserError, match=r"answer_column: expected a column answer or solution in test\.jsonl, got question"
+    ):
         make(questions(4), eval_dataset=other)
 
 
@@ -162,13 +172,13 @@ def test_every_number_is_hidden_in_turn(make: Make) -> None:
 
 
 def test_some_duals_are_chosen_by_the_seed(make: Make) -> None:
-    every = make(questions(4), duals_per_prompt=0).duals(Problem("x", CLIPS))
+    all_duals = make(questions(4), duals_per_prompt=0).duals(Problem("x", CLIPS))
     chosen = set()
     for seed in range(20):
         task = make(questions(4), duals_per_prompt=2, seed=seed)
         duals = task.duals(Problem("x", CLIPS))
         assert duals == task.duals(Problem("x", CLIPS))
-        order = [[d.unknown for d in every].index(d.unknown) for d in duals]
+        order = [[d.unknown for d in all_duals].index(d.unknown) for d in duals]
         assert len(order) == 2 and order == sorted(order)
         chosen.add(tuple(order))
     assert len(chosen) > 3
@@ -185,10 +195,10 @@ def test_dual_prompts_show_the_answer_and_ask_for_the_variable(make: Make) -> No
             assert prompt.count(dual.variable) > dual.known.count(dual.variable)
             assert dual.unknown not in prompt.replace(dual.known, "")
             shapes.add(prompt.replace(dual.known, "").replace(dual.variable, ""))
-    assert len(shapes) == len(TEMPLATES) >= 4
+    assert len(shapes) == len(DUAL_TEMPLATES) >= 4
     (dual,) = task.duals(Problem("x", "Ann has 5 pens."))
-    asked = {make(questions(4), seed=seed).dual_prompt(Problem("x", ""), dual, "1") for seed in range(30)}
-    assert len(asked) == len(TEMPLATES)
+    prompts = {make(questions(4), seed=seed).dual_prompt(Problem("x", ""), dual, "1") for seed in range(30)}
+    assert len(prompts) == len(DUAL_TEMPLATES)
 
 
 def test_the_primal_prompt_asks_for_steps_and_a_box(make: Make) -> None:
@@ -201,7 +211,7 @@ def test_the_primal_prompt_asks_for_steps_and_a_box(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "shown"),
+    ("answer", "expected"),
     [
         ("48", "48"),  # one number: the answer may be what is hidden
         ("(72, 48)", "(72, Vqk)"),
@@ -213,8 +223,8 @@ def test_the_primal_prompt_asks_for_steps_and_a_box(make: Make) -> None:
         ("monday", "monday"),
     ],
 )
-def test_an_answer_cannot_carry_the_hidden_number(answer: str, shown: str) -> None:
-    assert without_unknown(answer, Dual("Vqk clips", "48", "Vqk")) == shown
+def test_an_answer_cannot_carry_the_hidden_number(answer: str, expected: str) -> None:
+    assert without_unknown(answer, Dual("Vqk clips", "48", "Vqk")) == expected
 
 
 @pytest.mark.parametrize(
@@ -245,7 +255,7 @@ def test_score_and_accuracy(make: Make) -> None:
     task = make(questions(6))
     problem = Problem("x", "5 and 6?", "11")
     assert task.answer(problem, r"It is \boxed{11.0}.") == "11"
-    assert [task.score(problem, a) for a in ("11", "12", None)] == [1.0, 0.0, 0.0]
+    assert [task.score(problem, answer) for answer in ("11", "12", None)] == [1.0, 0.0, 0.0]
     assert task.score(Problem("x", "5 and 6?"), None) == 0.0
     assert task.evaluate([problem] * 4, ["11", None, "11", "11"])[task.headline] == 0.75
 
@@ -263,14 +273,7 @@ def test_any_text_has_duals_that_can_be_asked_and_judged(text: str) -> None:
 
 def test_gsm8k(data_dir: Path) -> None:
     start = time.perf_counter()
-    task = WordProblems(
-        Config(
-            task="word_problems",
-            dataset=str(data_dir / "gsm8k/train.jsonl"),
-            duals_per_prompt=0,
-            eval_size=500,
-        )
-    )
+    task = word_problems(dataset=str(data_dir / "gsm8k/train.jsonl"), duals_per_prompt=0, eval_size=500)
     assert [len(task.held_out), len({p.text for p in task.held_out})] == [500, 500]
     assert all(p.gold is not None for p in task.train)
     count = 0
@@ -294,23 +297,18 @@ def test_the_split_does_not_follow_the_order_of_the_file(make: Make) -> None:
 
 @pytest.mark.slow
 def test_prompts_of_gsm8k_have_the_ids_of_whole_strings(data_dir: Path) -> None:
-    task = WordProblems(
-        Config(
-            task="word_problems", dataset=str(data_dir / "gsm8k/train.jsonl"), duals_per_prompt=0, eval_size=0
-        )
-    )
+    task = word_problems(dataset=str(data_dir / "gsm8k/train.jsonl"), duals_per_prompt=0, eval_size=0)
     tokenizer = PromptTokenizer(AutoTokenizer.from_pretrained(data_dir / "tokenizers/qwen3"))
-    asked = [(p, dual) for p in task.train for dual in task.duals(p)]
-    prompts = [task.dual_prompt(p, dual, str(p.gold)) for p, dual in asked]
+    prompts = [task.dual_prompt(p, dual, str(p.gold)) for p in task.train for dual in task.duals(p)]
     prompts += [task.prompt(p) for p in task.train]
     frame = tokenizer.frame
     strings = ["".join([frame.opening, *prompt, frame.closing]) for prompt in prompts]
-    found = tokenizer.encode(prompts)
-    for at in range(0, len(strings), 4096):
-        whole = tokenizer.hf(strings[at : at + 4096], add_special_tokens=False).input_ids
-        framed = [[*frame.before, *ids, *frame.after] for ids in whole]
-        assert found[at : at + 4096] == framed
-    assert len(prompts) > 34_000 and tokenizer.counts.whole == 0
+    encoded = tokenizer.encode(prompts)
+    for start in range(0, len(strings), 4096):
+        unframed = tokenizer.hf(strings[start : start + 4096], add_special_tokens=False).input_ids
+        framed = [[*frame.before, *ids, *frame.after] for ids in unframed]
+        assert encoded[start : start + 4096] == framed
+    assert len(prompts) > 34_000 and tokenizer.counts.uncut == 0
 
 
 def test_without_a_number_to_hide_there_is_nothing_to_train_on(tmp_path, capsys):

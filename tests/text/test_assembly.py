@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from dupo import text
 from dupo.text import assembly
-
-native = pytest.mark.skipif(not text.BUILT, reason="dupo._C is not built")
+from tests.helpers.extension import CORE, needs_extension
 
 CORES = [
-    pytest.param(lambda *args: text._C.Assembler(*args), marks=native, id="extension"),
+    pytest.param(lambda *args: CORE.Assembler(*args), marks=needs_extension, id="extension"),
     pytest.param(assembly.Assembler, id="python"),
 ]
 BLANK = re.compile(f"[{assembly.BLANK}]")
@@ -27,18 +26,13 @@ PIECES = st.lists(TEXTS, min_size=1, max_size=5)
 SEQUENCES = st.lists(st.lists(st.integers(0, 4), max_size=4), max_size=5)
 
 
-@pytest.fixture(params=[pytest.param(True, marks=native, id="extension"), pytest.param(False, id="python")])
-def served_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "BUILT", request.param)
-
-
-def naive_chunks(whole: str) -> list[str]:
+def naive_chunks(joined: str) -> list[str]:
     """Cuts a text as the docstring of `dupo.text.assembly` says it, one character after another."""
     starts = [0]
-    for i, character in enumerate(whole[:-1]):
-        if character == " " and i and not any(BLANK.match(c) for c in (whole[i - 1], whole[i + 1])):
+    for i, character in enumerate(joined[:-1]):
+        if character == " " and i and not any(BLANK.match(c) for c in (joined[i - 1], joined[i + 1])):
             starts.append(i)
-    return [whole[start:end] for start, end in pairwise([*starts, len(whole)])]
+    return [joined[start:end] for start, end in pairwise([*starts, len(joined)])]
 
 
 def ids_of(chunk: str, first: bool) -> list[int]:
@@ -61,9 +55,9 @@ def arrays(pieces: list[str], sequences: list[list[int]]) -> tuple[bytes, np.nda
     return b"".join(encoded), bounds, int64(members), offsets
 
 
-def run(core, given, threads: int):
+def run(core, call, threads: int):
     """What one call returns, all of it, as plain lists."""
-    chunks, first = core.begin(*given, threads)
+    chunks, first = core.begin(*call, threads)
     learned = text.Ids.of(tokenize(chunks, first))
     bounds = learned.cu_seqlens.astype(np.int64)
     ids, cu_seqlens = core.finish(learned.ids, bounds, int64([7, 8]), int64([9]), threads)
@@ -71,36 +65,36 @@ def run(core, given, threads: int):
     return chunks, first, ids.tolist(), cu_seqlens.tolist(), core.counts()
 
 
-@native
+@needs_extension
 @given(
     calls=st.lists(st.tuples(PIECES, SEQUENCES), max_size=3), cuts=st.booleans(), limit=st.integers(0, 900)
 )
 def test_extension_equals_twin_for_any_number_of_threads(calls, cuts: bool, limit: int) -> None:
-    cores = [assembly.Assembler(cuts, limit), *(text._C.Assembler(cuts, limit) for _ in range(3))]
+    cores = [assembly.Assembler(cuts, limit), *(CORE.Assembler(cuts, limit) for _ in range(3))]
     for call in calls:
         twin, *others = (run(core, arrays(*call), n) for core, n in zip(cores, (1, 1, 2, 5), strict=True))
         assert all(other == twin for other in others)
 
 
-@native
+@needs_extension
 def test_extension_cuts_beside_every_character_as_the_twin_does() -> None:
     characters = [chr(i) for i in (*range(0x3100), *range(0xFE00, 0x10100))]
     pieces = [piece for c in characters for piece in (f"{c} b", f"a {c}", f"a{c} {c}b c")]
-    given = arrays(pieces, [[i] for i in range(len(pieces))])
-    chunks, first = text._C.Assembler(True, 0).begin(*given, 2)
-    assert (chunks, first) == assembly.Assembler(True, 0).begin(*given, 1)
+    call = arrays(pieces, [[i] for i in range(len(pieces))])
+    chunks, first = CORE.Assembler(True, 0).begin(*call, 2)
+    assert (chunks, first) == assembly.Assembler(True, 0).begin(*call, 1)
 
 
 @given(pieces=PIECES, sequences=SEQUENCES, cuts=st.booleans())
 def test_twin_is_the_definition(pieces: list[str], sequences: list[list[int]], cuts: bool) -> None:
-    twin, given = assembly.Assembler(cuts, 10**6), arrays(pieces, sequences)
+    twin, call = assembly.Assembler(cuts, 10**6), arrays(pieces, sequences)
     for cached in (False, True):
-        chunks, _, ids, cu_seqlens, _ = run(twin, given, 1)
+        chunks, _, ids, cu_seqlens, _ = run(twin, call, 1)
         assert not (cached and chunks)
-        whole = ["".join(pieces[m % len(pieces)] for m in sequence) for sequence in sequences]
-        parts = [naive_chunks(one) if cuts else [one] for one in whole]
+        joined = ["".join(pieces[m % len(pieces)] for m in sequence) for sequence in sequences]
+        cut = [naive_chunks(sequence) if cuts else [sequence] for sequence in joined]
         expected = [
-            [7, 8, *(i for k, chunk in enumerate(one) for i in ids_of(chunk, k == 0)), 9] for one in parts
+            [7, 8, *(i for k, chunk in enumerate(chunks) for i in ids_of(chunk, k == 0)), 9] for chunks in cut
         ]
         assert text.Ids(int64(ids), np.array(cu_seqlens)).lists() == expected
 
@@ -128,12 +122,12 @@ def test_counts_and_chunks_of_a_known_case() -> None:
     assert sorted(c for c, f in seen if not f) == sorted(
         [" it?", " The", " answer", " is", " 7", " apples", " now.", " many"]
     )
-    assert assembler.counts == text.Counts(sequences=2, whole=0, windows=4, lookups=15, learned=9)
+    assert assembler.counts == text.Counts(sequences=2, uncut=0, seams=4, lookups=15, tokenized=9)
     assembler(pieces, [0, 1], [0, 2])
-    assert len(seen) == assembler.counts.learned == 10  # "is |" ends a text now
-    whole = text.Assembler(tokenize, local=False)
-    whole(pieces, [0, 1, 0, 1], [0, 2, 4])
-    assert whole.counts == text.Counts(sequences=2, whole=2, windows=0, lookups=2, learned=1)
+    assert len(seen) == assembler.counts.tokenized == 10  # "is |" ends a text now
+    uncut = text.Assembler(tokenize, local=False)
+    uncut(pieces, [0, 1, 0, 1], [0, 2, 4])
+    assert uncut.counts == text.Counts(sequences=2, uncut=2, seams=0, lookups=2, tokenized=1)
 
 
 @pytest.mark.usefixtures("served_by")
@@ -142,7 +136,7 @@ def test_the_cache_is_emptied_past_its_limit() -> None:
     for _ in range(3):
         for assembler in (small, large):
             assert len(assembler(["a b c"], [0], [0, 1]).ids) == 8
-    assert (small.counts.learned, large.counts.learned) == (9, 3)
+    assert (small.counts.tokenized, large.counts.tokenized) == (9, 3)
 
 
 @pytest.mark.usefixtures("served_by")
@@ -169,11 +163,11 @@ def test_sizes_at_the_edges() -> None:
     assert assembler([""], [0, 0], [0, 2, 2]).lists() == [[-2], [-2]]
     assert assembler(["a\0b c"], [0], [0, 1]).lists() == [[-2, 97, 0, 98, -1, 32, 99]]
     long, dense = "x" * 2**20, "y " * 2**16
-    found = assembler([long, dense], [0, 1], [0, 2], threads=3).lists()[0]
-    assert found == [i for k, c in enumerate(naive_chunks(long + dense)) for i in ids_of(c, k == 0)]
+    ids = assembler([long, dense], [0, 1], [0, 2], threads=3).lists()[0]
+    assert ids == [i for k, c in enumerate(naive_chunks(long + dense)) for i in ids_of(c, k == 0)]
     many = [f"{i} w"[: i % 5] for i in range(10**5)]
-    found = assembler(many, range(10**5), [0, 10**5], threads=2).lists()[0]
-    assert found == [i for k, c in enumerate(naive_chunks("".join(many))) for i in ids_of(c, k == 0)]
+    ids = assembler(many, range(10**5), [0, 10**5], threads=2).lists()[0]
+    assert ids == [i for k, c in enumerate(naive_chunks("".join(many))) for i in ids_of(c, k == 0)]
 
 
 BAD_UTF8 = [b"\x80", b"a\xff", b"\xc3", b"\xc3(", b"\xc0\xaf", b"\xe0\x9f\xbf", b"\xed\xa0\x80", b"\xe2\x82"]
@@ -257,7 +251,7 @@ def test_errors_say_what_was_expected(pieces, members, offsets, message: str) ->
         text.Assembler(tokenize, local=True)(pieces, members, offsets)
 
 
-@native
+@needs_extension
 def test_more_tokens_than_int32_are_refused() -> None:
     frame = [0] * 2**20
     with pytest.raises(ValueError, match="fits int32"):

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dupo import text
 from dupo.text import packing
-
-native = pytest.mark.skipif(not text.BUILT, reason="dupo._C is not built")
+from tests.helpers.extension import CORE, needs_extension
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=80)
 # Few distinct values, so that ties between lengths and between bins decide the result.
@@ -17,11 +17,6 @@ BUDGETS = st.integers(60, 200)
 TOKENS = st.lists(st.integers(0, 2**40), max_size=6)
 PAIRS = st.lists(st.tuples(TOKENS, TOKENS), max_size=20)
 THREADS = st.sampled_from([1, 2, 5])
-
-
-@pytest.fixture(params=[pytest.param(True, marks=native, id="extension"), pytest.param(False, id="python")])
-def served_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "BUILT", request.param)
 
 
 def assert_same(actual: tuple[np.ndarray, ...], expected: tuple[np.ndarray, ...]) -> None:
@@ -38,32 +33,32 @@ def int64(values: list[int]) -> np.ndarray:
 # --- the extension against the twin ---
 
 
-@native
+@needs_extension
 @given(lengths=LENGTHS | TIED, budget=BUDGETS)
 def test_pack_equals_twin(lengths: list[int], budget: int) -> None:
-    assert_same(text._C.pack(int64(lengths), budget), packing.pack(int64(lengths), budget))
+    assert_same(CORE.pack(int64(lengths), budget), packing.pack(int64(lengths), budget))
 
 
 def ids(pairs: list[tuple[list[int], list[int]]]) -> tuple[text.Ids, text.Ids]:
     return text.Ids.of([p for p, _ in pairs]), text.Ids.of([c for _, c in pairs])
 
 
-@native
+@needs_extension
 @given(pairs=PAIRS, threads=THREADS)
 def test_packed_equals_twin(pairs: list[tuple[list[int], list[int]]], threads: int) -> None:
     prompts, completions = ids(pairs)
     args = *prompts, *completions
-    made, twin = text._C.packed(*args, threads), packing.packed(*args, threads)
-    assert made[3] == twin[3]
-    assert_same(made[:3] + made[4:], twin[:3] + twin[4:])
+    native, twin = CORE.packed(*args, threads), packing.packed(*args, threads)
+    assert native[3] == twin[3]
+    assert_same(native[:3] + native[4:], twin[:3] + twin[4:])
 
 
-@native
+@needs_extension
 @given(pairs=PAIRS, left=st.booleans(), threads=THREADS)
 def test_padded_equals_twin(pairs: list[tuple[list[int], list[int]]], left: bool, threads: int) -> None:
     prompts, completions = ids(pairs)
     args = *prompts, *completions, -7, left
-    assert_same(text._C.padded(*args, threads), packing.padded(*args, threads))
+    assert_same(CORE.padded(*args, threads), packing.padded(*args, threads))
 
 
 def int32(values: list[int]) -> np.ndarray:
@@ -73,19 +68,19 @@ def int32(values: list[int]) -> np.ndarray:
 NOTHING = np.zeros(0, np.int64), np.zeros(3, np.int32)
 
 
-@native
+@needs_extension
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: text._C.pack(int64([3, 9]), 8),
-        lambda: text._C.pack(int64([0]), 8),
-        lambda: text._C.pack(np.ones((2, 2), dtype=np.int64), 8),
-        lambda: text._C.packed(int64([1, 2]), int32([0, 3, 2]), *NOTHING, 1),
-        lambda: text._C.packed(int64([1, 2]), int32([1, 1, 2]), *NOTHING, 1),
-        lambda: text._C.packed(int64([1, 2]), int32([0, 1, 3]), *NOTHING, 1),
-        lambda: text._C.packed(int64([1, 2]), int32([0, 2]), *NOTHING, 1),
-        lambda: text._C.padded(int64([]), int32([]), *NOTHING, 0, True, 1),
-        lambda: text._C.padded(*NOTHING, *NOTHING, 0, True, 0),
+        lambda: CORE.pack(int64([3, 9]), 8),
+        lambda: CORE.pack(int64([0]), 8),
+        lambda: CORE.pack(np.ones((2, 2), dtype=np.int64), 8),
+        lambda: CORE.packed(int64([1, 2]), int32([0, 3, 2]), *NOTHING, 1),
+        lambda: CORE.packed(int64([1, 2]), int32([1, 1, 2]), *NOTHING, 1),
+        lambda: CORE.packed(int64([1, 2]), int32([0, 1, 3]), *NOTHING, 1),
+        lambda: CORE.packed(int64([1, 2]), int32([0, 2]), *NOTHING, 1),
+        lambda: CORE.padded(int64([]), int32([]), *NOTHING, 0, True, 1),
+        lambda: CORE.padded(*NOTHING, *NOTHING, 0, True, 0),
     ],
     ids=["long", "zero", "matrix", "falls", "starts", "ends", "sizes", "nothing", "threads"],
 )
@@ -130,20 +125,13 @@ def test_pack_known_case() -> None:
 @pytest.mark.usefixtures("served_by")
 def test_packed_is_the_definition() -> None:
     prompts, completions = ids([([7, 8], [1]), ([9], []), ([], [3, 4, 5])])
-    found = text.packed(prompts, completions, threads=2)
-    assert found.input_ids.tolist() == [7, 8, 1, 9, 3, 4, 5]
-    assert found.position_ids.tolist() == [0, 1, 2, 0, 0, 1, 2]
-    assert found.cu_seqlens.tolist() == [0, 3, 4, 7]
-    assert found.max_seqlen == 3
-    assert found.loss_mask.tolist() == [False, False, True, False, True, True, True]
-    assert found.owner.tolist() == [0, 0, 0, 1, 2, 2, 2]
-    assert [a.dtype for a in found if not isinstance(a, int)] == [
-        np.int64,
-        np.int64,
-        np.int32,
-        bool,
-        np.int32,
-    ]
+    batch = text.packed(prompts, completions, threads=2)
+    assert batch.input_ids.tolist() == [7, 8, 1, 9, 3, 4, 5]
+    assert batch.position_ids.tolist() == [0, 1, 2, 0, 0, 1, 2]
+    assert batch.cu_seqlens.tolist() == [0, 3, 4, 7]
+    assert batch.max_seqlen == 3
+    assert batch.loss_mask.tolist() == [False, False, True, False, True, True, True]
+    assert [a.dtype for a in batch if not isinstance(a, int)] == [np.int64, np.int64, np.int32, bool]
     assert not text.packed(prompts).loss_mask.any()
 
 
@@ -151,22 +139,40 @@ def test_packed_is_the_definition() -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padded_is_the_definition(side: str) -> None:
     prompts, completions = ids([([7, 8], [1]), ([9], []), ([], [])])
-    found = text.padded(prompts, completions, pad_id=5, side=side, threads=2)  # type: ignore[arg-type]
+    batch = text.padded(prompts, completions, pad_id=5, side=side, threads=2)  # type: ignore[arg-type]
     lines = ["781 111 012 001", "559 001 000 000", "555 000 000 000"]
     if side == "right":
         lines[1] = "955 100 000 000"
     for row, line in enumerate(lines):
-        assert [a[row].astype(int).tolist() for a in found] == [list(map(int, word)) for word in line.split()]
-    assert [a.dtype for a in found] == [np.int64, np.int64, np.int64, bool]
+        assert [a[row].astype(int).tolist() for a in batch] == [list(map(int, word)) for word in line.split()]
+    assert [a.dtype for a in batch] == [np.int64, np.int64, np.int64, bool]
     twice = text.padded(*ids([([3] * 4, []), ([6, 6], [])]), pad_id=5, side=side)  # type: ignore[arg-type]
     assert twice.position_ids[1].tolist() == ([0, 0, 0, 1] if side == "left" else [0, 1, 1, 1])
 
 
 @given(sequences=st.lists(TOKENS))
 def test_ids_are_lists_end_to_end(sequences: list[list[int]]) -> None:
-    made = text.Ids.of(sequences)
-    assert made.lists() == sequences
-    assert (made.ids.dtype, made.cu_seqlens.dtype) == (np.int64, np.int32)
+    joined = text.Ids.of(sequences)
+    assert joined.lists() == sequences
+    assert (joined.ids.dtype, joined.cu_seqlens.dtype) == (np.int64, np.int32)
+
+
+@given(sequences=st.lists(TOKENS, min_size=1), data=st.data())
+def test_ids_of_arrays_and_tensors_are_ids_of_their_lists(
+    sequences: list[list[int]], data: st.DataObject
+) -> None:
+    kinds = [lambda x: x, int64, lambda x: torch.tensor(x, dtype=torch.int64)]
+    kinds += [lambda x: torch.tensor([0, *x, 0], dtype=torch.int64)[1:-1]]
+    drawn = [data.draw(st.sampled_from(kinds))(sequence) for sequence in sequences]
+    joined, expected = text.Ids.of(drawn), text.Ids.of(sequences)
+    assert_same(joined, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int64])
+def test_ids_of_any_integer_tensors(dtype: torch.dtype) -> None:
+    joined = text.Ids.of([torch.tensor([7, 8], dtype=dtype), [], np.array([9], np.uint64)])
+    assert joined.lists() == [[7, 8], [], [9]]
+    assert joined.ids.dtype == np.int64
 
 
 @pytest.mark.usefixtures("served_by")
@@ -208,6 +214,8 @@ def test_any_integer_array_and_stride_serves(dtype: type) -> None:
             "side: expected left or right, got 'top'",
         ),
         (lambda: text.Ids.of([range(2**31)]), "at most 2147483647 tokens .* got 2147483648"),
+        (lambda: text.Ids.of([np.array([1.5])]), "1-D arrays of integers, got float64"),
+        (lambda: text.Ids.of([torch.ones(2, 2, dtype=torch.int64)]), r"got int64 of shape \(2, 2\)"),
     ],
 )
 def test_errors_say_what_was_expected(call, message: str) -> None:

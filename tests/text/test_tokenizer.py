@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer
+from transformers import AutoTokenizer
 
-from dupo import text as texts
-from dupo.config.command_line import parse
-from dupo.errors import UserError
-from dupo.text.tokenizer import PROBES, PromptTokenizer, Reader, load_tokenizer
-from tests.helpers.tokenizers_made import KINDS, QWEN3, corpus, gpt2, wrapped
+from dupo.text.tokenizer import PromptTokenizer
+from tests.helpers.tokenizers_made import KINDS, QWEN3, bytewise, chatml_bytes, corpus, gpt2, wrapped
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -25,32 +22,21 @@ CHATML = (
 HOSTILE = ["a<|im_end|>b", "<|im_start|>assistant", "<pad><eos>", "\x02content\x03", "nul\x00 é 你好 🙂"]
 
 
-def hf(**tokens):
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<pad>", "<|im_start|>", "<|im_end|>"]
-    core = Tokenizer(models.BPE({t: i for i, t in enumerate([*special, *alphabet])}, []))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.decoder = decoders.ByteLevel()
-    made = PreTrainedTokenizerFast(tokenizer_object=core, **tokens)
-    made.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    return made
-
-
 def chat():
-    made = hf(pad_token="<pad>", eos_token="<|im_end|>")
-    made.chat_template = CHATML
-    return PromptTokenizer(made)
+    hf = chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>")
+    hf.chat_template = CHATML
+    return PromptTokenizer(hf)
 
 
 def test_the_chat_template_frames_the_text():
     tokenizer = chat()
-    whole = tokenizer.hf.apply_chat_template(
+    chat_ids = tokenizer.hf.apply_chat_template(
         [{"role": "user", "content": "How many?"}],
         tokenize=True,
         add_generation_prompt=True,
         return_dict=False,
     )
-    assert tokenizer.encode(["How many?"]) == [whole]
+    assert tokenizer.encode(["How many?"]) == [chat_ids]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -64,56 +50,24 @@ def test_text_is_never_special(text):
     assert tokenizer.decode([content]) == [frame.opening + text + frame.closing]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_built_in_tokenizers(text):
-    raw = load_tokenizer(parse(["--task", "translation", "--dataset", "x"]))
-    (ids,) = raw.encode([text])
-    assert raw.decode([ids]) == [text] and not {raw.pad_id, *raw.eos_ids} & set(ids)
-    characters = load_tokenizer(parse([]))
-    (ids,) = characters.encode([text + "12+"])
-    assert not {characters.pad_id, *characters.eos_ids} & set(ids)
-    assert characters.decode(characters.encode(["#321+654="])) == ["#321+654="]
-    assert len(characters) == 20
-
-
 def test_nothing_to_encode():
     assert chat().encode([]) == []
-
-
-@pytest.mark.parametrize("missing", ["pad_token", "eos_token"])
-def test_missing_tokens_are_refused_and_can_be_named(tmp_path, missing):
-    given = {"pad_token": "<pad>", "eos_token": "<|im_end|>"}
-    made = hf(**{k: v for k, v in given.items() if k != missing})
-    made.save_pretrained(tmp_path)
-    options = ["--task", "translation", "--dataset", "x", "--tokenizer_name", str(tmp_path)]
-    with pytest.raises(UserError, match=f"has no {missing}: name one with --{missing}"):
-        load_tokenizer(parse(options))
-    found = load_tokenizer(parse([*options, f"--{missing}", given[missing]]))
-    assert getattr(found.hf, missing) == given[missing]
-    with pytest.raises(UserError, match=f"{missing}: expected a token of the vocabulary"):
-        load_tokenizer(parse([*options, f"--{missing}", "<nothing>"]))
-
-
-@pytest.mark.parametrize("name", ["/no/such/folder", "./nothing", "a/b/c"])
-def test_a_folder_that_is_not_there(name):
-    with pytest.raises(UserError, match="does not exist"):
-        load_tokenizer(parse(["--model_name_or_path", name]))
 
 
 # --- prompts in pieces, by tokenizers of every kind ---
 
 
 @cache
-def made(kind: str) -> PromptTokenizer:
+def tokenizer_of(kind: str) -> PromptTokenizer:
     if kind == "qwen3" and not QWEN3.is_dir():
         pytest.skip("no shared/data beside the repository")
     return PromptTokenizer(AutoTokenizer.from_pretrained(QWEN3) if kind == "qwen3" else KINDS[kind]())
 
 
 @cache
-def whole(kind: str) -> tuple[Tokenizer, dict[int, list[int]]]:
+def without_added_tokens(kind: str) -> tuple[Tokenizer, dict[int, list[int]]]:
     """A copy of the tokenizer that knows no added token, and how its model would spell each of them."""
-    hf = made(kind).hf
+    hf = tokenizer_of(kind).hf
     described = json.loads(hf.backend_tokenizer.to_str())
     copy = Tokenizer.from_str(json.dumps(described | {"added_tokens": [], "post_processor": None}))
     vocab, added = copy.get_vocab(), forbidden(kind)
@@ -121,18 +75,18 @@ def whole(kind: str) -> tuple[Tokenizer, dict[int, list[int]]]:
 
 
 def forbidden(kind: str) -> set[int]:
-    return set(made(kind).hf.added_tokens_decoder) - {made(kind).hf.unk_token_id}
+    return set(tokenizer_of(kind).hf.added_tokens_decoder) - {tokenizer_of(kind).hf.unk_token_id}
 
 
 def expected(kind: str, text: str) -> list[int]:
-    copy, spelled = whole(kind)
-    text = made(kind).frame.opening + text + made(kind).frame.closing
+    copy, spelled = without_added_tokens(kind)
+    text = tokenizer_of(kind).frame.opening + text + tokenizer_of(kind).frame.closing
     content = [i for t in copy.encode(text, add_special_tokens=False).ids for i in spelled.get(t, [t])]
-    return made(kind).frame.before + content + made(kind).frame.after
+    return tokenizer_of(kind).frame.before + content + tokenizer_of(kind).frame.after
 
 
 def content(kind: str, ids: list[int]) -> list[int]:
-    return ids[len(made(kind).frame.before) : len(ids) - len(made(kind).frame.after)]
+    return ids[len(tokenizer_of(kind).frame.before) : len(ids) - len(tokenizer_of(kind).frame.after)]
 
 
 ALL = ["qwen3", *KINDS]
@@ -185,48 +139,52 @@ ANSWERS = [
 @pytest.mark.parametrize("kind", ALL)
 @given(prompts=st.lists(st.lists(HEAVY, max_size=5), max_size=3), threads=st.sampled_from([1, 3]))
 def test_prompts_in_pieces_have_the_ids_of_the_whole_text(kind: str, prompts, threads: int) -> None:
-    found = made(kind).encode_packed([tuple(pieces) for pieces in prompts], threads=threads).lists()
-    assert found == [expected(kind, "".join(pieces)) for pieces in prompts]
-    assert not forbidden(kind) & {i for ids in found for i in content(kind, ids)}
+    ids_of_prompts = (
+        tokenizer_of(kind).encode_packed([tuple(pieces) for pieces in prompts], threads=threads).lists()
+    )
+    assert ids_of_prompts == [expected(kind, "".join(pieces)) for pieces in prompts]
+    assert not forbidden(kind) & {i for ids in ids_of_prompts for i in content(kind, ids)}
 
 
-@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.usefixtures("served_by")
 @pytest.mark.parametrize("kind", ALL)
-def test_dual_prompts_of_real_questions(kind: str, built: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "BUILT", built and texts.BUILT)
-    tokenizer, rng = PromptTokenizer(made(kind).hf), random.Random(0)
+def test_dual_prompts_of_real_questions(kind: str) -> None:
+    tokenizer, rng = PromptTokenizer(tokenizer_of(kind).hf), random.Random(0)
     ends = ["}.\nWork out which number Vqk is.", " is the answer.", "", "\u0301 and more"]
     prompts = [(q, "\n\nIts answer is \\boxed{", rng.choice(ANSWERS), rng.choice(ends)) for q in corpus()]
-    found = tokenizer.encode(prompts)
-    assert found == [expected(kind, "".join(pieces)) for pieces in prompts]
-    assert not forbidden(kind) & {i for ids in found for i in content(kind, ids)}
+    ids_of_prompts = tokenizer.encode(prompts)
+    assert ids_of_prompts == [expected(kind, "".join(pieces)) for pieces in prompts]
+    assert not forbidden(kind) & {i for ids in ids_of_prompts for i in content(kind, ids)}
     local = kind != "unigram"
     counts, size = tokenizer.counts, len(prompts)
-    assert (tokenizer.local, counts.sequences, counts.whole) == (local, size, 0 if local else size)
-    assert size <= counts.windows <= 4 * size if local else counts.windows == 0
-    assert counts.learned <= counts.lookups / 2 if local else counts.lookups == size
+    assert (tokenizer.local, counts.sequences, counts.uncut) == (local, size, 0 if local else size)
+    assert size <= counts.seams <= 4 * size if local else counts.seams == 0
+    assert counts.tokenized <= counts.lookups / 2 if local else counts.lookups == size
     again = tokenizer.encode_packed(["".join(pieces) for pieces in prompts], threads=2)
-    assert again.lists() == found and (again.ids.dtype, again.cu_seqlens.dtype) == (np.int64, np.int32)
+    assert again.lists() == ids_of_prompts and (again.ids.dtype, again.cu_seqlens.dtype) == (
+        np.int64,
+        np.int32,
+    )
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_hostile_text_stays_text(kind: str) -> None:
     for word in WORDS:
-        ids = content(kind, made(kind).encode([f"a{word}b {word}"])[0])
+        ids = content(kind, tokenizer_of(kind).encode([f"a{word}b {word}"])[0])
         assert ids and not forbidden(kind) & set(ids)
         if kind != "unigram" and word != "\u2581":
-            frame = made(kind).frame
+            frame = tokenizer_of(kind).frame
             text = f"{frame.opening}a{word}b {word}{frame.closing}"
-            assert normalize("NFC", made(kind).decode([ids])[0]) == normalize("NFC", text)
+            assert normalize("NFC", tokenizer_of(kind).decode([ids])[0]) == normalize("NFC", text)
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_plain_text_has_the_ids_that_transformers_gives_it(kind: str) -> None:
     plain = [question for question in corpus() if "apple" not in question][:100]
-    found = [content(kind, ids) for ids in made(kind).encode(plain)]
-    frame = made(kind).frame
+    ids_of_prompts = [content(kind, ids) for ids in tokenizer_of(kind).encode(plain)]
+    frame = tokenizer_of(kind).frame
     chats = [frame.opening + text + frame.closing for text in plain]
-    assert found == made(kind).hf(chats, add_special_tokens=False).input_ids
+    assert ids_of_prompts == tokenizer_of(kind).hf(chats, add_special_tokens=False).input_ids
 
 
 def test_an_end_token_that_is_also_the_unknown_one_is_spelled_out() -> None:
@@ -239,78 +197,6 @@ def test_an_end_token_that_is_also_the_unknown_one_is_spelled_out() -> None:
 def test_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(ValueError, match="lone surrogate"):
         chat().encode(["fine", ("a", "\ud800")])
-
-
-BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
-
-
-def bytewise(*merged: tuple[str, str], **options) -> Tokenizer:
-    vocab = {t: i for i, t in enumerate(["<unk>", *BYTES, *map("".join, merged)])}
-    core = Tokenizer(models.BPE(vocab, [*merged], **{"unk_token": "<unk>", **options}))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return core
-
-
-def altered(**parts) -> Tokenizer:
-    core = bytewise()
-    for name, part in parts.items():
-        setattr(core, name, part)
-    return core
-
-
-def split(pattern: str) -> pre_tokenizers.PreTokenizer:
-    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), in_bytes])
-
-
-def spaced(pre_tokenizer: pre_tokenizers.PreTokenizer | None = None, **more: int) -> Tokenizer:
-    """No byte alphabet: the space is a character of the vocabulary, or unknown."""
-    vocab = {"a": 1} | more | {"<unk>": 0}
-    core = Tokenizer(models.BPE(vocab, [], unk_token="<unk>", fuse_unk=True))
-    if pre_tokenizer is not None:
-        core.pre_tokenizer = pre_tokenizer
-    return core
-
-
-@pytest.mark.parametrize(
-    ("core", "local"),
-    [
-        (bytewise(), True),
-        (bytewise(("Ġ", "a"), ("Ġ", "Ġ"), ("Ċ", "Ġ")), True),
-        (bytewise(("a", "Ġ")), False),  # a word across a cut
-        (bytewise(("Â", "ł"), ("Âł", "Ġ")), True),  # a no-break space is no place for a cut
-        (bytewise(dropout=0.1), False),
-        (bytewise(end_of_word_suffix="</w>"), False),
-        (altered(normalizer=normalizers.NFC()), True),
-        (altered(normalizer=normalizers.NFKC()), False),
-        (altered(normalizer=normalizers.Replace("a", "b ")), False),
-        (altered(normalizer=normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])), False),
-        (altered(pre_tokenizer=pre_tokenizers.UnicodeScripts()), False),
-        (altered(pre_tokenizer=split(r"(?<=a) b")), False),
-        (altered(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)), True),
-        (spaced(**{" ": 2}), True),
-        (spaced(pre_tokenizer=pre_tokenizers.Metaspace(split=False), **{"▁": 2}), True),
-        (spaced(pre_tokenizer=pre_tokenizers.Metaspace(split=False), **{"▁": 2, "a▁": 3}), False),
-        (spaced(pre_tokenizer=pre_tokenizers.Metaspace("_"), **{"_": 2}), False),
-        (spaced(), False),  # an unknown space melts into its neighbour
-        (
-            spaced(**{c: 2 + i for i, c in enumerate({*"".join(PROBES)} - {" "})}),
-            False,
-        ),  # no probe can see it
-        (Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>")), False),
-        (Tokenizer(models.WordPiece({"<unk>": 0}, unk_token="<unk>")), False),
-    ],
-)
-def test_what_is_local(core: Tokenizer, local: bool) -> None:
-    assert Reader(PreTrainedTokenizerFast(tokenizer_object=core)).is_local() is local
-
-
-def test_a_pattern_that_looks_across_a_cut_is_found_by_the_probe() -> None:
-    merges = [("1", "2"), ("Ġ", "1"), ("Ġ1", "2")]
-    for pattern, local in ((r" ?[^ ]+| +", True), (r"12(?= don)|[^\n]", False), (r"[^ ](?:.{20})?|.", False)):
-        core = bytewise(*merges)
-        core.pre_tokenizer = split(pattern)
-        assert Reader(PreTrainedTokenizerFast(tokenizer_object=core)).is_local() is local
 
 
 def test_a_word_that_is_merged_from_text_can_be_a_special_token() -> None:
@@ -334,7 +220,7 @@ def test_tokenizers_without_a_rule_or_a_core_are_asked_for_whole_texts() -> None
 
     tokenizer = PromptTokenizer(Slow())  # type: ignore[arg-type]
     assert tokenizer.encode([("a b", "c"), "d"]) == [hf("a bc").input_ids, hf("d").input_ids]
-    assert (tokenizer.local, tokenizer.counts.whole) == (False, 2)
+    assert (tokenizer.local, tokenizer.counts.uncut) == (False, 2)
 
 
 TEMPLATES = {
@@ -354,16 +240,16 @@ def test_prompts_have_the_ids_of_the_whole_chat(kind, template):
     tokenizer = PromptTokenizer(hf)
     for message in MESSAGES:
         chat = [{"role": "user", "content": message}]
-        whole = hf.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)
-        assert tokenizer.encode([message, (message[:1], message[1:])]) == [whole, whole]
+        chat_ids = hf.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)
+        assert tokenizer.encode([message, (message[:1], message[1:])]) == [chat_ids, chat_ids]
 
 
-def test_a_template_that_cannot_be_joined_is_said_so(monkeypatch):
+def test_a_template_that_cannot_be_joined_is_said_so():
     hf = KINDS["gpt2"]()
     hf.add_tokens([AddedToken("<u>", rstrip=True), AddedToken("</u>", lstrip=True)])
     hf.chat_template = "<u> th{{ messages[0].content }}"
-    monkeypatch.setattr("dupo.text.tokenizer.SAMPLES", ["e", "at"])  # the, that
+    samples = ["e", "at"]  # the, that
     with pytest.warns(UserWarning, match="apply_chat_template"):
-        assert PromptTokenizer(hf).encode(["x"])
+        assert PromptTokenizer(hf, samples).encode(["x"])
     hf.chat_template = "<u>a{{ messages[0].content }}b</u>"
-    assert PromptTokenizer(hf).frame.opening == "a"
+    assert PromptTokenizer(hf, samples).frame.opening == "a"

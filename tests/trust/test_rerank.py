@@ -1,22 +1,20 @@
 """The reranker as a program: what it writes, what it answers, and that it goes on where it was stopped."""
 
-import json
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from dupo.config.options import read_config
-from dupo.engines import builtin as rollout
-from dupo.engines.builtin import Sampler
-from dupo.records import Completion, Rollout
-from dupo.rerank import main
-from dupo.run.rows import Work
+from dupo.config.layers import read_config
+from dupo.run.program import run_program
 from dupo.tasks.arithmetic import Arithmetic
-from dupo.trust.rerank import ANSWERS
-from tests.helpers.worlds import rows, said, save_tiny, solver, summary
+from dupo.tasks.word_problems import WordProblems
+from dupo.trust.audit import audit
+from dupo.trust.rerank import ANSWERS, rerank
+from tests.helpers.worlds import rows, said, save_tiny, summary
+from tests.trust.fakes import fake, solve, start, untaught, watched, write_jsonl
 
 METHODS = ("greedy", "mean@4", "majority@4", "dual rerank@4", "pass@4")
 SMALL = "--num_threads 1 --num_generations 4 --generation_batch_size 16 --num_problems 10"
@@ -27,41 +25,8 @@ def untrained(tmp_path_factory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("model") / "untrained")
 
 
-def start(model: Path | str, out: Path, *options: str, code: int = 0) -> Path:
-    assert (
-        main([*SMALL.split(), "--model_name_or_path", str(model), "--output_dir", str(out), *options]) == code
-    )
-    return out
-
-
-def solve(prompts):
-    """The perfect dual model, which has nothing to say where there is no answer."""
-    return [[said("")] if p[1] == "" else solver([p])[0] for p in prompts]
-
-
-def plant(monkeypatch, ask, right: float = 0.4, read: float = 0.9) -> None:
-    """A policy whose answers are right with a given chance, else off by a digit or unreadable, and `ask` in
-    the place of the model that answers the duals. No model is loaded."""
-
-    def answers(sampler, task, problems, n, temperature, seed):
-        rng = random.Random(seed)
-
-        def said_of(problem):
-            gold, luck = problem.gold or "0000", rng.random()
-            if luck < right:
-                return gold
-            place = rng.randrange(len(gold))
-            digit = str((int(gold[place]) + rng.randint(1, 9)) % 10)
-            return gold[:place] + digit + gold[place + 1 :] if luck < read else "no idea"
-
-        texts = [[said_of(p) for _ in range(n)] for p in problems]
-        completions = [[Completion([1] * 5, [0.0] * 5, t, False) for t in group] for group in texts]
-        found = [[task.answer(p, t) for t in group] for p, group in zip(problems, texts, strict=True)]
-        return Rollout(problems, [[1]] * len(problems), completions, found)
-
-    monkeypatch.setattr(rollout, "sample_answers", answers)
-    monkeypatch.setattr(Work, "sampler", lambda work, name=None: SimpleNamespace(config=work.config))
-    monkeypatch.setattr(Work, "ask", lambda work, sampler, purpose, index: ask)
+def run(load, out: Path, *options: str, code: int = 0) -> Path:
+    return start("rerank", rerank, load, out, *SMALL.split(), *options, code=code)
 
 
 def answer_anything(monkeypatch) -> None:
@@ -73,35 +38,36 @@ def answer_anything(monkeypatch) -> None:
     )
 
 
+def constant(text: str):
+    """A judge that always says the same."""
+    return lambda prompts: [[said(text)] for _ in prompts]
+
+
+def unread_answers(monkeypatch) -> None:
+    """Word problems whose answers are whole completions."""
+    monkeypatch.setattr(WordProblems, "answer", lambda task, problem, text: text)
+
+
 # --- what it writes ---
 
 
 def test_rows_are_complete_and_add_up(untrained, tmp_path, monkeypatch):
     answer_anything(monkeypatch)
-    spent, readable, inner, outer = Counter(), Counter(), Sampler.from_ids, Sampler.__call__
+    spent, readable = Counter(), Counter()
 
-    def count(kind, groups):
+    def count(is_primal, n, groups):
+        kind = {1: "greedy", 4: "samples", 5: "more"}[n] if is_primal else "duals"
         spent[kind] += sum(len(c.ids) for group in groups for c in group)
         readable[kind] += sum(c.text != "" for group in groups for c in group)
-        return groups
 
-    def primal(self, prompts, n, *rest):
-        return count({1: "greedy", 4: "samples", 5: "more"}[n], inner(self, prompts, n, *rest))
-
-    def dual(self, *rest):
-        with monkeypatch.context() as patch:
-            patch.setattr(Sampler, "from_ids", inner)
-            return count("duals", outer(self, *rest))
-
-    monkeypatch.setattr(Sampler, "from_ids", primal)
-    monkeypatch.setattr(Sampler, "__call__", dual)
-    found = rows(
-        start(untrained, tmp_path / "run", "--vote_samples", "9", "--generation_batch_size", "36"), ANSWERS
-    )
-    task = Arithmetic(read_config(tmp_path / "run/config.yaml", "rerank"))
-    assert [row["problem"] for row in found] == [p.id for p in task.problems[:10]]
-    for row, problem in zip(found, task.problems, strict=False):
-        (best, *others), given = row["candidates"], row["given"]
+    options = ["--model_name_or_path", str(untrained), "--vote_samples", "9"]
+    out = run(watched(count), tmp_path / "run", *options, "--generation_batch_size", "36")
+    answer_rows = rows(out, ANSWERS)
+    config = read_config(out / "config.yaml", "rerank")
+    problems = Arithmetic(config.task, config.run.seed).problems[:10]
+    assert [row["problem"] for row in answer_rows] == [p.id for p in problems]
+    for row, problem in zip(answer_rows, problems, strict=True):
+        (best, *others), answers = row["candidates"], row["answers"]
         assert [best[key] for key in ("answer", "backward_rate", "votes")] == [
             row[key] for key in ("answer", "score", "votes")
         ]
@@ -109,14 +75,14 @@ def test_rows_are_complete_and_add_up(untrained, tmp_path, monkeypatch):
         order = [(c["backward_rate"], c["votes"]) for c in row["candidates"]]
         assert order == sorted(order, reverse=True)
         assert all(c["backward_rate"] in (0, 0.5, 1) for c in row["candidates"])  # two duals each
-        assert row["completion"][0] == row["answer"] == given["dual"]
+        assert row["completion"][0] == row["answer"] == answers["dual"]
         assert row["duals"] == 2
         most = max(c["votes"] for c in row["candidates"])
-        assert next(c["votes"] for c in row["candidates"] if c["answer"] == given["majority"]) == most
+        assert next(c["votes"] for c in row["candidates"] if c["answer"] == answers["majority"]) == most
         assert (row["question"], row["gold"], row["tokens"]["n"]) == (problem.text, problem.gold, 4)
-    assert sum(c["votes"] for row in found for c in row["candidates"]) == readable["samples"]
-    figures = summary(tmp_path / "run")
-    tokens = {m["key"]: m["tokens"] for m in figures["methods"]}
+    assert sum(c["votes"] for row in answer_rows for c in row["candidates"]) == readable["samples"]
+    metrics = summary(out)
+    tokens = {m["key"]: m["tokens"] for m in metrics["methods"]}
     samples = spent["samples"]
     equal = tokens.pop("equal_cost")
     assert samples <= equal <= tokens["more_votes"]
@@ -125,15 +91,14 @@ def test_rows_are_complete_and_add_up(untrained, tmp_path, monkeypatch):
         "more_votes": samples + spent["more"],
         "pass": samples,
     }
-    assert min(spent.values()) > 0 and len({row["score"] for row in found}) > 1
-    changed = sum(row["answer"] != row["given"]["majority"] for row in found)
-    assert figures["other_than_majority"] == changed > 0
+    assert min(spent.values()) > 0 and len({row["score"] for row in answer_rows}) > 1
+    changed = sum(row["answer"] != row["answers"]["majority"] for row in answer_rows)
+    assert metrics["other_than_majority"] == changed > 0
 
 
-def test_tokens_are_those_of_the_problem_itself(tmp_path, monkeypatch):
+def test_tokens_are_those_of_the_problem_itself(tmp_path):
     """Two problems of one batch: the one whose answers are all alike asks fewer duals."""
-    plant(monkeypatch, solve, right=0.5)
-    for row in rows(start("tiny", tmp_path / "run"), ANSWERS):
+    for row in rows(run(fake(solve, right=0.5), tmp_path / "run"), ANSWERS):
         assert row["tokens"] == {
             "n": 4,
             "greedy": 5,
@@ -144,14 +109,14 @@ def test_tokens_are_those_of_the_problem_itself(tmp_path, monkeypatch):
         }
 
 
-def test_more_votes_are_asked_for_and_counted(tmp_path, monkeypatch):
-    plant(monkeypatch, solve, right=0.4, read=1.0)
-    found = start("tiny", tmp_path / "run", "--vote_samples", "40", "--num_problems", "40")
-    scores = {m["method"]: m["score"] for m in summary(found)["methods"]}
+def test_more_votes_are_asked_for_and_counted(tmp_path):
+    load = fake(solve, right=0.4, read=1.0)
+    out = run(load, tmp_path / "run", "--vote_samples", "40", "--num_problems", "40")
+    scores = {m["method"]: m["score"] for m in summary(out)["methods"]}
     # a right answer has 40 % of the votes and each of 36 wrong ones under 2 %: more votes find it
     assert scores["majority@40"] == 1 > scores["majority@4"]
-    assert [row["tokens"]["more_votes"] for row in rows(found, ANSWERS)] == [36 * 5] * 40
-    for row in rows(found, ANSWERS):  # a vote that costs as much: whole samples of five tokens
+    assert [row["tokens"]["more_votes"] for row in rows(out, ANSWERS)] == [36 * 5] * 40
+    for row in rows(out, ANSWERS):  # a vote that costs as much: whole samples of five tokens
         assert row["tokens"]["equal_cost"] == -(-(20 + row["tokens"]["duals"]) // 5) * 5
 
 
@@ -159,97 +124,84 @@ def test_more_votes_are_asked_for_and_counted(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("by", ["dual", "product"])
-def test_with_a_perfect_dual_a_right_answer_is_found_wherever_there_is_one(by, tmp_path, monkeypatch):
-    plant(monkeypatch, solve, right=0.3)
-    found = start("tiny", tmp_path / "run", "--num_problems", "60", "--rank_by", by)
-    figures = {m["method"]: m for m in summary(found)["methods"]}
-    assert tuple(figures) == METHODS
-    score = {name: figure["score"] for name, figure in figures.items()}
+def test_with_a_perfect_dual_a_right_answer_is_found_wherever_there_is_one(by, tmp_path):
+    out = run(fake(solve, right=0.3), tmp_path / "run", "--num_problems", "60", "--rank_by", by)
+    score = {method["method"]: method["score"] for method in summary(out)["methods"]}
+    assert tuple(score) == METHODS
     assert score["dual rerank@4"] == score["pass@4"] == pytest.approx(1 - 0.7**4, abs=0.15)
     assert score["majority@4"] < score["dual rerank@4"] - 0.1
-    quality = [row["quality"] for row in rows(found, ANSWERS)]
+    quality = [row["quality"] for row in rows(out, ANSWERS)]
     assert score["mean@4"] == pytest.approx(sum(q["mean"] for q in quality) / 60)
-    for row in rows(found, ANSWERS):
+    for row in rows(out, ANSWERS):
         right = sum(c["votes"] for c in row["candidates"] if c["answer"] == row["gold"])
         assert row["quality"]["mean"] == right / 4 and row["quality"]["dual"] == row["quality"]["pass"]
-    gain = summary(found)["dual_minus"]["majority@4"]
+    gain = summary(out)["dual_minus"]["majority@4"]
     assert gain["mean"] == pytest.approx(score["dual rerank@4"] - score["majority@4"]) and gain["low"] > 0
 
 
 @pytest.mark.parametrize("by", ["dual", "product"])
 def test_the_order_is_the_one_that_was_asked_for(by, tmp_path, monkeypatch):
     """The dual recovers by chance, here one operand, there both."""
-    plant(monkeypatch, lambda prompts: [[said("".join(p))] for p in prompts], right=0.5)
+    load = fake(lambda prompts: [[said("".join(p))] for p in prompts], right=0.5)
     monkeypatch.setattr(
         Arithmetic, "distance", lambda task, dual, text: float(random.Random(text).random() < 0.5)
     )
-    found = rows(start("tiny", tmp_path / "run", "--num_generations", "12", "--rank_by", by), ANSWERS)
+    answer_rows = rows(run(load, tmp_path / "run", "--num_generations", "12", "--rank_by", by), ANSWERS)
     orders = {"dual": lambda c: c["backward_rate"], "product": lambda c: c["backward_rate"] * c["votes"]}
     values = {
-        name: [[worth(c) for c in row["candidates"]] for row in found] for name, worth in orders.items()
+        name: [[worth(c) for c in row["candidates"]] for row in answer_rows] for name, worth in orders.items()
     }
     (other,) = set(orders) - {by}
     assert all(worths == sorted(worths, reverse=True) for worths in values[by])
     assert not all(worths == sorted(worths, reverse=True) for worths in values[other])
 
 
-def test_with_a_dual_that_knows_nothing_the_majority_answers(tmp_path, monkeypatch):
-    plant(monkeypatch, lambda prompts: [[said("no")] for _ in prompts])
-    found = start("tiny", tmp_path / "run", "--num_problems", "30")
-    assert summary(found)["other_than_majority"] == 0
-    assert all(row["answer"] == row["given"]["majority"] for row in rows(found, ANSWERS))
+def test_with_a_dual_that_knows_nothing_the_majority_answers(tmp_path):
+    out = run(fake(constant("no")), tmp_path / "run", "--num_problems", "30")
+    assert summary(out)["other_than_majority"] == 0
+    assert all(row["answer"] == row["answers"]["majority"] for row in rows(out, ANSWERS))
 
 
-def test_where_nothing_can_be_read_there_is_no_answer(tmp_path, monkeypatch, capfd):
-    plant(monkeypatch, solve, right=0.0, read=0.0)
-    found = start("tiny", tmp_path / "run")
-    for row in rows(found, ANSWERS):
+def test_where_nothing_can_be_read_there_is_no_answer(tmp_path, capfd):
+    out = run(fake(solve, right=0.0, read=0.0), tmp_path / "run")
+    for row in rows(out, ANSWERS):
         assert (row["answer"], row["score"], row["votes"], row["candidates"]) == (None, None, 0, [])
         assert row["completion"] == "no idea" and set(row["quality"].values()) == {0}
-    assert summary(found)["unanswered"] == 10
+    assert summary(out)["unanswered"] == 10
     assert "10 problems have no answer" in "".join(capfd.readouterr())
 
 
 QUESTIONS = ["Ann has 5 pens and buys 7 more. How many?", "Who is she?", "Bob ate 3 of 12 eggs. How many?"]
 
 
-def write_jsonl(file: Path, *lines: dict) -> str:
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return str(file)
-
-
 def test_prompts_without_right_answers_or_numbers_are_answered_too(tmp_path, monkeypatch, capfd):
-    def ask(prompts):
-        return [[said("\\boxed{0}")] for _ in prompts]
-
-    plant(monkeypatch, ask, right=1.0)
-    monkeypatch.setattr("dupo.tasks.word_problems.WordProblems.answer", lambda task, problem, text: text)
+    unread_answers(monkeypatch)
     file = write_jsonl(tmp_path / "questions.jsonl", *({"question": q} for q in QUESTIONS))
-    found = start("tiny", tmp_path / "run", "--task", "word_problems", "--dataset", file)
-    assert [row["question"] for row in rows(found, ANSWERS)] == QUESTIONS
-    assert [row["duals"] for row in rows(found, ANSWERS)] == [2, 0, 2]
-    assert {row["answer"] for row in rows(found, ANSWERS)} == {"0000"}
-    assert {row["quality"] for row in rows(found, ANSWERS)} == {None}
-    figures = summary(found)
-    assert (figures["with_gold"], figures["without_dual"], figures["dual_minus"]) == (0, 1, {})
-    assert [m["key"] for m in figures["methods"]] == ["greedy", "majority", "dual"]
-    told = "".join(capfd.readouterr())
-    assert "score of" not in told and "1 problems have no dual" in told
+    load = fake(constant("\\boxed{0}"), right=1.0)
+    out = run(load, tmp_path / "run", "--task", "word_problems", "--dataset", file)
+    assert [row["question"] for row in rows(out, ANSWERS)] == QUESTIONS
+    assert [row["duals"] for row in rows(out, ANSWERS)] == [2, 0, 2]
+    assert {row["answer"] for row in rows(out, ANSWERS)} == {"0000"}
+    assert {row["quality"] for row in rows(out, ANSWERS)} == {None}
+    metrics = summary(out)
+    assert (metrics["with_gold"], metrics["without_dual"], metrics["dual_minus"]) == (0, 1, {})
+    assert [m["key"] for m in metrics["methods"]] == ["greedy", "majority", "dual"]
+    shown = "".join(capfd.readouterr())
+    assert "score of" not in shown and "1 problems have no dual" in shown
 
 
-def test_an_eval_dataset_is_what_is_answered(tmp_path, monkeypatch, capfd):
-    plant(monkeypatch, lambda prompts: [[said("?")] for _ in prompts], right=1.0)
+def test_an_eval_dataset_is_what_is_answered(tmp_path, capfd):
+    load = fake(constant("?"), right=1.0)
     data = write_jsonl(tmp_path / "data.jsonl", *({"question": q} for q in QUESTIONS))
     lines = [{"question": f"Is {n} odd?", "answer": f"{n}"} for n in range(20, 80)]
     common = ["--task", "word_problems", "--dataset", data, "--eval_dataset"]
-    found = start("tiny", tmp_path / "run", *common, write_jsonl(tmp_path / "e.jsonl", *lines))
-    assert len(rows(found, ANSWERS)) == summary(found)["with_gold"] == 10
-    found = start("tiny", tmp_path / "all", *common, str(tmp_path / "e.jsonl"), "--num_problems", "0")
-    assert {row["question"] for row in rows(found, ANSWERS)} == {line["question"] for line in lines}
+    out = run(load, tmp_path / "run", *common, write_jsonl(tmp_path / "e.jsonl", *lines))
+    assert len(rows(out, ANSWERS)) == summary(out)["with_gold"] == 10
+    out = run(load, tmp_path / "all", *common, str(tmp_path / "e.jsonl"), "--num_problems", "0")
+    assert {row["question"] for row in rows(out, ANSWERS)} == {line["question"] for line in lines}
     blank = write_jsonl(tmp_path / "blank.jsonl", {"question": "Is 5 odd?", "answer": ""})
-    capfd.readouterr()
-    start("tiny", tmp_path / "none", *common, blank, code=2)
-    assert "eval_dataset: expected problems with a right answer, got none" in capfd.readouterr().err
+    line = refused(capfd, load, tmp_path / "none", *common, blank)
+    assert "eval_dataset: expected problems with a right answer, got none" in line
 
 
 # --- again, on from where it stopped, or not at all ---
@@ -257,18 +209,17 @@ def test_an_eval_dataset_is_what_is_answered(tmp_path, monkeypatch, capfd):
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(untrained, tmp_path, monkeypatch):
     answer_anything(monkeypatch)
-    whole = start(untrained, tmp_path / "run")  # batches of 4, 4 and 2 problems
-    data, found = (whole / ANSWERS).read_bytes(), summary(whole)
-    other = start(untrained, tmp_path / "other", "--seed", "1")
+    sampled = Counter()
+
+    def count(is_primal, n, groups):
+        sampled["problems"] += len(groups) if is_primal and n > 1 else 0
+
+    load, model = watched(count), ("--model_name_or_path", str(untrained))
+    complete = run(load, tmp_path / "run", *model)  # batches of 4, 4 and 2 problems
+    data, metrics = (complete / ANSWERS).read_bytes(), summary(complete)
+    other = run(load, tmp_path / "other", *model, "--seed", "1")
     assert (other / ANSWERS).read_bytes() != data
-    lines, sampled = data.splitlines(keepends=True), rollout.sample_answers
-    asked = []
-
-    def counting(sampler, task, problems, n, *rest):
-        asked.extend(p.id for p in problems if n > 1)
-        return sampled(sampler, task, problems, n, *rest)
-
-    monkeypatch.setattr(rollout, "sample_answers", counting)
+    lines = data.splitlines(keepends=True)
     cuts = {
         "nothing": (b"", 10),
         "a batch": (b"".join(lines[:4]), 6),
@@ -277,64 +228,69 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(untrained, tmp_path, mo
         "all but a line end": (data[:-1], 0),
         "all": (data, 0),
     }
-    for left, (part, missing) in cuts.items():
-        asked.clear()
-        (whole / ANSWERS).write_bytes(part)
-        (whole / "summary.json").unlink()
-        start(untrained, whole)
-        assert (whole / ANSWERS).read_bytes() == data, left
-        assert len(asked) == missing, left
-        again = summary(whole)
-        assert {**again, "signature": ""} == {**found, "signature": ""}, left
+    for name, (content, missing) in cuts.items():
+        sampled.clear()
+        (complete / ANSWERS).write_bytes(content)
+        (complete / "summary.json").unlink()
+        run(load, complete, *model)
+        assert (complete / ANSWERS).read_bytes() == data, name
+        assert sampled["problems"] == missing, name
+        again = summary(complete)
+        assert {**again, "signature": ""} == {**metrics, "signature": ""}, name
 
 
-def refused(capfd, *arguments) -> str:
+def refused(capfd, load, out: Path, *options: str) -> str:
+    """The one line that a run which cannot be gives."""
     capfd.readouterr()
-    start(*arguments, code=2)
-    said = capfd.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
-    return said
+    run(load, out, *options, code=2)
+    line = capfd.readouterr().err
+    assert line.startswith("error: ") and line.count("\n") == 1
+    return line
+
+
+def test_rows_of_other_problems_are_refused(tmp_path, capfd):
+    out = run(fake(solve), tmp_path / "run")
+    lines = (out / ANSWERS).read_bytes().splitlines(keepends=True)
+    for content in (b"".join(reversed(lines)), b'{"problem": "x"}\n' * 10):
+        (out / ANSWERS).write_bytes(content)
+        assert "expected the problems of the data set, got others" in refused(capfd, fake(solve), out)
+        assert (out / ANSWERS).read_bytes() == content
 
 
 def test_the_seed_decides_what_is_sampled(tmp_path, monkeypatch):
-    plant(monkeypatch, lambda prompts: [[said("?")] for _ in prompts])
+    unread_answers(monkeypatch)
     lines = [{"question": f"Is {n} odd?", "answer": f"{n}"} for n in range(1000, 1010)]
     data = ["--task", "word_problems", "--dataset", write_jsonl(tmp_path / "data.jsonl", *lines)]
-    monkeypatch.setattr("dupo.tasks.word_problems.WordProblems.answer", lambda task, problem, text: text)
-    one, same, other = (
-        (start("tiny", tmp_path / name, *data, "--seed", name[-1]) / ANSWERS).read_bytes()
+    first, same, other = (
+        (run(fake(constant("?")), tmp_path / name, *data, "--seed", name[-1]) / ANSWERS).read_bytes()
         for name in ("run-1", "again-1", "run-2")
     )
-    assert one == same != other
+    assert first == same != other
 
 
-def test_other_settings_are_refused_in_one_line_unless_it_is_overwritten(tmp_path, monkeypatch, capfd):
-    plant(monkeypatch, solve)
-    run = start("tiny", tmp_path / "run")
-    before = (run / ANSWERS).read_bytes()
-    told = refused(capfd, "tiny", run, "--temperature", "0.5")
-    assert "temperature is 0.5, the run was started with 1" in told
-    assert "num_problems" in refused(capfd, "tiny", run, "--num_problems", "11")
-    assert (run / ANSWERS).read_bytes() == before
-    start("tiny", run, "--num_problems", "3", "--overwrite_output_dir")
-    assert (run / ANSWERS).read_bytes().splitlines() == before.splitlines()[:3]
-    assert summary(run)["problems"] == 3
+def test_other_settings_are_refused_in_one_line_unless_it_is_overwritten(tmp_path, capfd):
+    load = fake(solve)
+    out = run(load, tmp_path / "run")
+    before = (out / ANSWERS).read_bytes()
+    line = refused(capfd, load, out, "--temperature", "0.5")
+    assert "temperature is 0.5, the run was started with 1" in line
+    assert "num_problems" in refused(capfd, load, out, "--num_problems", "11")
+    assert (out / ANSWERS).read_bytes() == before
+    run(load, out, "--num_problems", "3", "--overwrite_output_dir")
+    assert (out / ANSWERS).read_bytes().splitlines() == before.splitlines()[:3]
+    assert summary(out)["problems"] == 3
 
 
-def test_the_folder_of_another_program_is_refused(tmp_path, monkeypatch, capfd):
-    from dupo.audit import main as audit
-
-    plant(monkeypatch, solve)
-    run = tmp_path / "run"
-    assert audit([*SMALL.split(), "--model_name_or_path", "tiny", "--output_dir", str(run)]) == 0
-    assert str(run) in refused(capfd, "tiny", run)
-    assert not (run / ANSWERS).exists()
+def test_the_folder_of_another_program_is_refused(tmp_path, capfd):
+    out = start("audit", audit, fake(solve), tmp_path / "run", *SMALL.split())
+    assert str(out) in refused(capfd, fake(solve), out)
+    assert not (out / ANSWERS).exists()
 
 
 @pytest.mark.parametrize("count", ["1", "4"])
 def test_a_vote_of_no_more_than_the_samples_is_refused(count, tmp_path, capfd):
-    told = refused(capfd, "tiny", tmp_path / "run", "--vote_samples", count)
-    assert told == f"error: vote_samples: expected 0 or more than num_generations, 4, got {count}\n"
+    line = refused(capfd, fake(solve), tmp_path / "run", "--vote_samples", count)
+    assert line == f"error: vote_samples: expected 0 or more than num_generations, 4, got {count}\n"
     assert not (tmp_path / "run").exists()
 
 
@@ -345,9 +301,8 @@ def test_the_folder_is_named_before_the_work_starts(tmp_path, monkeypatch, capfd
     def stopped(prompts):
         raise KeyboardInterrupt
 
-    plant(monkeypatch, stopped)
-    assert main([*SMALL.split(), "--model_name_or_path", "tiny"]) == 130
-    told = "".join(capfd.readouterr())
-    (run,) = (tmp_path / "runs").iterdir()
-    assert f"runs/{run.name} (the same command with this --output_dir goes on" in told
-    assert "stopped; the same command goes on, with its --output_dir" in told
+    assert run_program("rerank", partial(rerank, load=fake(stopped), teach=untaught), SMALL.split()) == 130
+    shown = "".join(capfd.readouterr())
+    (out,) = (tmp_path / "runs").iterdir()
+    assert f"runs/{out.name} (the same command with this --output_dir goes on" in shown
+    assert "stopped; the same command goes on, with its --output_dir" in shown

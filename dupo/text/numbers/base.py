@@ -1,14 +1,14 @@
-"""What the modules on numbers share: the records, and the classes of characters that every rule is made of.
+"""Records, and the classes of characters that every rule on numbers is made of.
 
-The classes are spelled out, so that no version of Unicode changes a result; csrc/utf8.cpp has the same.
+The classes are spelled out, so that no version of Unicode changes a result. csrc/utf8.* has equal classes.
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-MAX_DIGITS = 18  # of one number; what is longer is no quantity (and 64 bits hold this)
-NEAR = 40  # characters before a number that its rules look at
+MAX_DIGITS = 18  # a number with more digits is no quantity, and 18 digits fit 64 bits
+LOOKBEHIND = 40  # characters before a number that the rules see
 
 ROLES = ("count", "money", "percent", "multiple")
 REASONS = (
@@ -36,12 +36,13 @@ class Number(NamedTuple):
     """A number in a text.
 
     Attributes:
-        start, end: text[start:end] is `surface`.
-        surface: as it is written, without sign, currency or percent.
-        value: exact.
-        role: what it is used as, one of `ROLES`; "multiple" is half, twice, two-thirds. Equal values of
-            different roles are different quantities; of one role they may be the same one.
-        skip: why it must not be hidden, one of `REASONS`; None: it may be.
+        start: where the number starts, in characters.
+        end: where the number ends; `text[start:end]` is `surface`.
+        surface: the number as written, without sign, currency or percent.
+        value: the exact value.
+        role: what the number is used as, one of `ROLES`. "multiple" is half, twice, two-thirds. Equal values
+            of different roles are different quantities. Equal values of one role may be one quantity.
+        skip: why the number must not be hidden, one of `REASONS`; None if the number may be hidden.
     """
 
     start: int
@@ -52,8 +53,22 @@ class Number(NamedTuple):
     skip: str | None
 
 
-# Letters of scripts that put spaces between words; a digit beside one of them belongs to a word. Chinese,
-# Japanese, Korean, Thai, Lao, Khmer and Burmese are not among them: there a digit stands beside any word.
+class Hidden(NamedTuple):
+    """A text with one of its numbers hidden wherever the number stands.
+
+    Attributes:
+        known: the text with `variable` in place of the number.
+        variable: a name that does not occur in the text.
+        numbers: the hidden numbers, from left to right; all have one value and one role.
+    """
+
+    known: str
+    variable: str
+    numbers: tuple[Number, ...]
+
+
+# Letters of scripts that put spaces between words: a digit beside such a letter belongs to a word. Chinese,
+# Japanese, Korean, Thai, Lao, Khmer and Burmese are left out: there a digit may stand beside any word.
 LETTER_RANGES = (
     "A-Za-zªµºÀ-ÖØ-öø-\u037d\u037f-\u0386\u0388-\u0588\u058a-\u060b\u060d-\u061a\u061c-\u061e\u0620-\u0669"
     "\u066b-\u06d3\u06d5-\u0963\u0966-\u0dff\u10a0-\u10ff\u1200-\u177f\u1800-\u1fff\u20d0-\u20ff\ufb00-\ufdff"
@@ -62,36 +77,44 @@ LETTER_RANGES = (
 LETTER = f"[{LETTER_RANGES}]"
 WORDLIKE = f"[{LETTER_RANGES}0-9_]"
 SPACE = "[ \\t\\n\\r\\f\\v\u00a0\u2009\u202f]"
-THIN = "[ \u00a0\u2009\u202f]"  # what may stand between groups of three digits
+GROUP_SPACE = "[ \u00a0\u2009\u202f]"  # may stand between groups of three digits
 LOWER = {k: k + 32 for k in range(ord("A"), ord("Z") + 1)}
-START, END = f"(?<!{WORDLIKE})", f"(?!{WORDLIKE})"  # of a word
+START = f"(?<!{WORDLIKE})"  # of a word
+END = f"(?!{WORDLIKE})"  # of a word
 
 
-def before(text: str, place: int) -> str:
-    """What the rules see of the text before a place."""
-    return text[max(0, place - NEAR) : place]
+def text_before(text: str, place: int) -> str:
+    """Returns the characters before `place` that the rules see."""
+    return text[max(0, place - LOOKBEHIND) : place]
 
 
 class Area(NamedTuple):
-    """A stretch in which no number may be hidden."""
+    """A stretch of a text, `text[start:end]`, in which no number may be hidden, and the reason."""
 
     start: int
     end: int
     reason: str
 
 
-class Inside:
-    """Answers, for places from left to right, whether they lie in an area."""
+class AreaScanner:
+    """Tells for one place after another which area the place lies in.
+
+    Args:
+        areas: ordered by start.
+    """
 
     def __init__(self, areas: Sequence[Area]) -> None:
-        self.areas, self.taken = areas, 0
-        self.open: list[Area] = []
+        self._areas, self._next = areas, 0
+        self._open: list[Area] = []
 
-    def reason(self, place: int) -> str | None:
-        """That of the area around `place` that starts last."""
-        while self.taken < len(self.areas) and self.areas[self.taken].start <= place:
-            self.open.append(self.areas[self.taken])
-            self.taken += 1
-        while self.open and self.open[-1].end <= place:
-            self.open.pop()
-        return self.open[-1].reason if self.open else None
+    def reason_at(self, place: int) -> str | None:
+        """Returns the reason of the area that covers `place`, or None. Places must ascend from call to call.
+
+        Of several areas, the area with the latest start counts.
+        """
+        while self._next < len(self._areas) and self._areas[self._next].start <= place:
+            self._open.append(self._areas[self._next])
+            self._next += 1
+        while self._open and self._open[-1].end <= place:
+            self._open.pop()
+        return self._open[-1].reason if self._open else None

@@ -1,288 +1,148 @@
-"""The head of linear.py, chunk by chunk: which rows there are, their logits, and the three products.
+"""The head on one chunk of rows: its logits, its three products, and the sums of its gradients.
 
     logits = hidden weight^T + bias        dhidden = dlogits weight        dweight = dlogits^T hidden
 
-Two GEMMs of the three are the backward's; a row that needs no gradient gets the first alone, and a
-masked row none. dlogits takes the place of the logits, also where they are fp32 and it is not: then a row
-of it fills the first half of the row that it came from.
+Per row: one forward GEMM, two backward. Rows without a gradient skip the backward GEMMs; masked tokens are no
+rows and skip all three. dlogits overwrite the logits; a bf16 row is written into the first half of its fp32
+row. The module does not know losses; logits/launch.py turns logits into log-probabilities and dlogits.
 
-Shape letters: N tokens, M of them that count, V vocabulary (of this process), H hidden.
+Shape letters: N tokens, M rows (tokens that count), C rows of one chunk, V vocabulary (of this process), H
+hidden.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dupo_kernels.hidden import sharding as _parallel
-from dupo_kernels.logits.logprobs import Found, logprobs_backward, logprobs_forward
-from dupo_kernels.logits.torch_path import Rows
+from dupo_kernels.hidden import sharding
+from dupo_kernels.hidden.gemm import gemm
+from dupo_kernels.hidden.inputs import HeadInputs
+from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
+from dupo_kernels.logits.rows import Rows, RowStatistics
 
-CHUNK_TOKENS = 8192  # near which a GEMM of 4096 x 150,000 costs what a longer one does
-TILE_BYTES = 64 << 20  # of a weight in another type, where no GEMM takes both types
 ALIGN = 8  # elements between rows of logits: whole 16-byte words in any type
 
 
-@dataclass
-class Head:
-    """One call of the head: all that does not change from chunk to chunk, and the gradients so far.
+def logits_buffer(head: HeadInputs, num_rows: int) -> Tensor:
+    """Memory for logits (num_rows, V), not filled; rows start at multiples of ALIGN elements."""
+    # GEMMs and vector loads want aligned rows, which an odd V such as 50,257 would not give.
+    V = head.weight.shape[0]
+    return head.hidden.new_empty(num_rows, -(-V // ALIGN) * ALIGN, dtype=head.logits_dtype)[:, :V]
+
+
+def write_logits(head: HeadInputs, rows: slice, logits_CV: Tensor) -> None:
+    """Writes the logits of the rows, before softcap and temperature."""
+    gemm(head.hidden[rows], head.weight.t(), logits_CV)
+    if head.bias is not None:
+        logits_CV += head.bias
+
+
+def chunk_forward(head: HeadInputs, rows: slice, logits_CV: Tensor, with_entropy: bool) -> RowStatistics:
+    """Writes the logits of the rows and returns their statistics, (C,) each, over the whole vocabulary."""
+    write_logits(head, rows, logits_CV)
+    statistics = logprobs_forward(_logits_rows(head, rows, logits_CV), with_entropy)
+    return sharding.combine(statistics, head.group) if head.group else statistics
+
+
+def _logits_rows(head: HeadInputs, rows: slice, logits_CV: Tensor) -> Rows:
+    shared = head.inv_temperature.numel() == 1
+    inv_temperature = head.inv_temperature if shared else head.inv_temperature[rows]
+    return Rows(logits_CV, head.targets[rows], inv_temperature, head.softcap)
+
+
+class Gradients(NamedTuple):
+    """The gradients of a head; a gradient that is not wanted has shape (0,).
 
     Attributes:
-        hidden: (M, H), the rows that count; those that need a gradient stand first.
-        weight: (V, H). bias: (V,) or None.
-        targets: (M,) int64, in the numbering of this process's vocabulary.
-        inv_temperature: (M,) or (1,).
-        softcap: 0 is none.
-        logits_dtype: of hidden, or float32 above a half type.
-        group: name of the process group that shares the vocabulary; "" is none.
-        accumulate: gradients of weight and bias come from several chunks: sum them in float32.
+        dhidden: (N, H). dweight: (V, H). dbias: (V,). Sums over several chunks are float32.
     """
 
-    hidden: Tensor
-    weight: Tensor
-    bias: Tensor | None
-    targets: Tensor
-    inv_temperature: Tensor
-    softcap: float
-    logits_dtype: torch.dtype
-    group: str = ""
-    wanted: tuple[bool, bool, bool] = (True, True, True)
-    accumulate: bool = False
-    dhidden: Tensor | None = field(default=None, init=False)
-    dweight: Tensor | None = field(default=None, init=False)
-    dbias: Tensor | None = field(default=None, init=False)
+    dhidden: Tensor
+    dweight: Tensor
+    dbias: Tensor
 
-    def buffer(self, rows: int) -> Tensor:
-        """(rows, V) for logits; rows start at multiples of ALIGN elements."""
-        V = self.weight.shape[0]
-        return self.hidden.new_empty(rows, -(-V // ALIGN) * ALIGN, dtype=self.logits_dtype)[:, :V]
 
-    def forward(self, logits: Tensor, at: slice, with_entropy: bool) -> Found:
-        """`write`, and what is to be known of these rows."""
-        self.write(logits, at)
-        found = logprobs_forward(self._rows(logits, at), with_entropy)
-        return _parallel.combine(found, self.group) if self.group else found
+class GradientSums:
+    """Sums the gradients of a head over chunks.
 
-    def write(self, logits: Tensor, at: slice) -> None:
-        """The logits of the rows `at`."""
-        gemm(self.hidden[at], self.weight.t(), logits)
-        if self.bias is not None:
-            logits += self.bias
+    Args:
+        head: the inputs of M rows.
+        several: dweight comes from several chunks, so its sum must be float32.
+    """
 
-    def backward(self, logits: Tensor, at: slice, found: Found, a: Tensor, b: Tensor | None) -> None:
-        """Turns the logits of the rows `at` into dlogits and adds to the gradients.
+    def __init__(self, head: HeadInputs, several: bool) -> None:
+        self.head = head
+        self.several = several
+        self.dhidden_MH: Tensor | None = None
+        self.dweight_VH: Tensor | None = None
+        self.dbias_V: Tensor | None = None
 
-        a, b: dloss / dlogp and dloss / dentropy of these rows; `found` is of them as well.
+    def add_chunk(
+        self,
+        logits_CV: Tensor,
+        rows: slice,
+        statistics: RowStatistics,
+        dlogp: Tensor,
+        dentropy: Tensor | None,
+    ) -> None:
+        """Turns the logits of the rows into dlogits, in place, and adds to the gradients.
+
+        Args:
+            statistics: of these rows, from the forward pass; lse and entropy are read.
+            dlogp, dentropy: (C,), dloss / dlogp and dloss / dentropy; dentropy may be None for zero.
         """
-        dlogits = narrowed(logits, self.hidden.dtype)
-        logprobs_backward(self._rows(logits, at), found.lse, found.entropy, a, b, dlogits)
-        for_hidden, for_weight, for_bias = self.wanted
-        if for_hidden:
-            if self.dhidden is None:
-                dtype = torch.promote_types(self.hidden.dtype, torch.float32) if self.group else None
-                self.dhidden = torch.zeros_like(self.hidden, dtype=dtype)
-            gemm(dlogits, self.weight, self.dhidden[at])
-        if for_weight:
-            self.dweight = self._summed(self.dweight, dlogits.t(), self.hidden[at])
-        if for_bias:
-            found_dbias = dlogits.sum(0, dtype=torch.promote_types(dlogits.dtype, torch.float32))
-            self.dbias = found_dbias if self.dbias is None else self.dbias.add_(found_dbias)
+        # The kernel reads a block of logits before it writes dlogits over it, so no second (C, V) exists.
+        head = self.head
+        dlogits_CV = narrowed(logits_CV, head.hidden.dtype)
+        logits_rows = _logits_rows(head, rows, logits_CV)
+        logprobs_backward(logits_rows, statistics.lse, statistics.entropy, dlogp, dentropy, dlogits_CV)
+        if head.wants_dhidden:
+            if self.dhidden_MH is None:
+                # Parts of a vocabulary are summed over processes: round once, after that sum.
+                wide = torch.promote_types(head.hidden.dtype, torch.float32)
+                self.dhidden_MH = torch.zeros_like(head.hidden, dtype=wide if head.group else None)
+            gemm(dlogits_CV, head.weight, self.dhidden_MH[rows])
+        if head.wants_dweight:
+            self._add_dweight(dlogits_CV.t(), head.hidden[rows])
+        if head.wants_dbias:
+            # V numbers cost nothing, so dbias is summed in float32 also for a single chunk.
+            dbias_V = dlogits_CV.sum(0, dtype=torch.promote_types(dlogits_CV.dtype, torch.float32))
+            self.dbias_V = dbias_V if self.dbias_V is None else self.dbias_V.add_(dbias_V)
 
-    def gradients(self, N: int, index: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """(dhidden (N, H), dweight, dbias), each empty if not wanted; float32 sums are returned as such."""
-        for_hidden, for_weight, for_bias = self.wanted
-        dhidden, dweight, dbias = (self.hidden.new_empty(0) for _ in self.wanted)
-        if for_hidden:
-            dhidden = torch.zeros_like(self.hidden) if self.dhidden is None else self.dhidden
-            if self.group:
-                dhidden = _parallel.summed(dhidden, self.group).to(self.hidden.dtype)
-            if index is not None:
-                dhidden = dhidden.new_zeros(N, dhidden.shape[1]).index_copy_(0, index, dhidden)
-        if for_weight:
-            dweight = torch.zeros_like(self.weight) if self.dweight is None else self.dweight
-        if for_bias and self.bias is not None:
-            dbias = torch.zeros_like(self.bias) if self.dbias is None else self.dbias
-        return dhidden, dweight, dbias
+    def _add_dweight(self, dlogits_VC: Tensor, hidden_CH: Tensor) -> None:
+        # The GEMM adds into the sum itself; a separate product would be another (V, H).
+        if self.dweight_VH is not None:
+            gemm(dlogits_VC, hidden_CH, self.dweight_VH, add=True)
+            return
+        wide = torch.promote_types(hidden_CH.dtype, torch.float32)
+        dtype = wide if self.several else hidden_CH.dtype  # bf16 sums would drift
+        memory = hidden_CH.new_empty(dlogits_VC.shape[0], hidden_CH.shape[1], dtype=dtype)
+        self.dweight_VH = gemm(dlogits_VC, hidden_CH, memory)
 
-    def _summed(self, total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
-        """total + left @ right, in the type of the operands if this is all of it."""
-        if total is not None:
-            return gemm(left, right, total, add=True)
-        dtype = torch.promote_types(right.dtype, torch.float32) if self.accumulate else right.dtype
-        return gemm(left, right, right.new_empty(left.shape[0], right.shape[1], dtype=dtype))
-
-    def _rows(self, logits: Tensor, at: slice) -> Rows:
-        shared = self.inv_temperature.numel() == 1
-        inv_temperature = self.inv_temperature if shared else self.inv_temperature[at]
-        return Rows(logits, self.targets[at], inv_temperature, self.softcap)
-
-
-def narrowed(logits: Tensor, dtype: torch.dtype) -> Tensor:
-    """The memory of each row of (M, V) logits, as a row of a narrower type."""
-    if logits.dtype == dtype:
-        return logits
-    whole = logits.as_strided((logits.shape[0], logits.stride(0)), (logits.stride(0), 1))
-    return whole.view(dtype)[:, : logits.shape[1]]
+    def result(self, N: int, row_index: Tensor | None) -> Gradients:
+        """The gradients of all N tokens; `row_index` (M,) says where the rows belong."""
+        head = self.head
+        # Ops return tensors, never None; and a batch without rows has gradients of zeros.
+        dhidden, dweight, dbias = (head.hidden.new_empty(0) for _ in range(3))
+        if head.wants_dhidden:
+            dhidden = torch.zeros_like(head.hidden) if self.dhidden_MH is None else self.dhidden_MH
+            if head.group:
+                dhidden = sharding.summed(dhidden, head.group).to(head.hidden.dtype)
+            if row_index is not None:
+                dhidden = dhidden.new_zeros(N, dhidden.shape[1]).index_copy_(0, row_index, dhidden)
+        if head.wants_dweight:
+            dweight = torch.zeros_like(head.weight) if self.dweight_VH is None else self.dweight_VH
+        if head.wants_dbias and head.bias is not None:
+            dbias = torch.zeros_like(head.bias) if self.dbias_V is None else self.dbias_V
+        return Gradients(dhidden, dweight, dbias)
 
 
-def gemm(left: Tensor, right: Tensor, out: Tensor, add: bool = False) -> Tensor:
-    """out = left @ right, or out += it, summed in float32 or better and rounded once, to the type of out."""
-    with torch.autocast(left.device.type, enabled=False):  # the types are settled
-        if left.dtype == out.dtype:
-            return torch.addmm(out, left, right, out=out) if add else torch.mm(left, right, out=out)
-        if left.is_cuda:
-            mixed: Any = {"out_dtype": out.dtype, "out": out}
-            return torch.addmm(out, left, right, **mixed) if add else torch.mm(left, right, **mixed)
-        return _gemm_in_tiles(left, right, out, add)
-
-
-def _gemm_in_tiles(left: Tensor, right: Tensor, out: Tensor, add: bool) -> Tensor:
-    """For CPUs, which have no product of two types: exactly, as that of two halves has room in float32."""
-    step = max(1, TILE_BYTES // max(1, left.shape[1] * out.dtype.itemsize))
-    for i in spans(0, out.shape[0], step):
-        wide = left[i].to(out.dtype)
-        for j in spans(0, out.shape[1], step):
-            tile = wide @ right[:, j].to(out.dtype)
-            out[i, j] = out[i, j] + tile if add else tile
-    return out
-
-
-# (loss, dloss / dlogp, dloss / dentropy, what to report) of some rows
-Evaluated = tuple[Tensor, Tensor, Tensor | None, dict[str, Tensor]]
-
-
-# --- which rows, and in what pieces ---------------------------------------------------------------
-
-
-def select(
-    N: int, device: torch.device, mask: Tensor | None, rows: Tensor | None, needs: Tensor | None
-) -> tuple[Tensor | None, int]:
-    """(the rows that count, those that need a gradient first; how many do). None: all, in order.
-
-    Waits for the device once if a mask is there and not on the host, else never.
-    """
-    if needs is None:
-        if rows is None and mask is None:
-            return None, N
-        index = rows if rows is not None else mask.flatten().nonzero()[:, 0]  # type: ignore[union-attr]
-        return index.to(device, torch.int64, non_blocking=True), index.numel()
-    kind = (needs.flatten() != 0).to(torch.uint8)
-    if rows is not None:
-        kind = kind[rows.to(kind.device)]
-    elif mask is not None:
-        kind = torch.where(mask.flatten().to(kind.device) != 0, kind, 2)
-    kind = kind.cpu()
-    first, second = (kind == 1).nonzero()[:, 0], (kind == 0).nonzero()[:, 0]
-    order = torch.cat([first, second]).to(device, non_blocking=True)
-    return order if rows is None else rows.to(device, torch.int64)[order], first.numel()
-
-
-def spans(start: int, stop: int, step: int) -> Iterator[slice]:
-    return (slice(n, min(n + step, stop)) for n in range(start, stop, step))
-
-
-def chunk_rows(rows: int, V: int, H: int, itemsize: int, budget: int, chunk_tokens: int | None) -> int:
-    """How many rows have logits at once: all while a float32 dweight would not be smaller (rows <= 2 H), or
-    while they fit the budget; else pieces of equal size near CHUNK_TOKENS."""
-    if chunk_tokens is not None:
-        return chunk_tokens
-    if rows <= 2 * H or rows * V * itemsize <= budget:
-        return max(rows, 1)
-    pieces = -(-rows // CHUNK_TOKENS)
-    return -(-rows // (pieces * 128)) * 128
-
-
-def kept_rows(rows: int, V: int, H: int, itemsize: int, budget: int, chunk_tokens: int | None) -> int:
-    """How many rows keep their logits: all if one chunk would hold them at once anyway, else what fits."""
-    if budget > 0 and chunk_rows(rows, V, H, itemsize, budget, chunk_tokens) >= rows:
-        return rows
-    return min(rows, budget // (V * itemsize))
-
-
-# --- both directions, of all rows ------------------------------------------------------------------
-
-
-class Plan(NamedTuple):
-    """How the M rows are cut.
-
-    Attributes:
-        rows: M. active: the first rows, which get a gradient.
-        kept: the first rows, whose logits are kept from the forward to the backward pass.
-        step: rows of the other chunks.
-    """
-
-    rows: int
-    active: int
-    kept: int
-    step: int
-
-    def forward(self) -> list[slice]:
-        return [*spans(0, self.kept, self.kept or 1), *spans(self.kept, self.rows, self.step)]
-
-    def backward(self) -> list[slice]:
-        return [*spans(0, self.kept, self.kept or 1), *spans(self.kept, self.active, self.step)]
-
-
-def head_forward(head: Head, plan: Plan, kept: Tensor, with_entropy: bool) -> Found:
-    """Of all rows; the logits of the first go to `kept` and stay there."""
-    parts, scratch = [], None
-    for at in plan.forward():
-        if at.stop <= plan.kept:
-            logits = kept[at]
-        else:
-            scratch = head.buffer(min(plan.step, plan.rows - plan.kept)) if scratch is None else scratch
-            logits = scratch[: at.stop - at.start]
-        parts.append(head.forward(logits, at, with_entropy))
-    if not parts:
-        return Found(*(head.inv_temperature.new_empty(0) for _ in Found._fields))
-    return Found(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-
-
-def head_backward(head: Head, plan: Plan, kept: Tensor, found: Found, a: Tensor, b: Tensor | None) -> None:
-    """Adds up the gradients in `head`; consumes the logits in `kept` and recomputes the others."""
-    head.accumulate, scratch = len(plan.backward()) > 1, None
-    for at in plan.backward():
-        if at.stop <= plan.kept:
-            logits = kept[at]
-        else:
-            scratch = head.buffer(min(plan.step, plan.active - plan.kept)) if scratch is None else scratch
-            logits = scratch[: at.stop - at.start]
-            head.write(logits, at)
-        head.backward(logits, at, part(found, at), a[at], None if b is None else b[at])
-
-
-def part(found: Found, at: slice) -> Found:
-    return Found(*(column[at] for column in found))
-
-
-def run_objective(
-    head: Head, plan: Plan, evaluate: Callable[[Found, slice], Evaluated], entropy: bool, token_scope: bool
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """(loss, what there is to report of each row). The gradients are in `head` afterwards."""
-    everything = slice(0, plan.rows)
-    if not token_scope:
-        kept = head.buffer(plan.kept)
-        found = head_forward(head, plan, kept, entropy)
-        loss, a, b, stats = evaluate(found, everything)
-        if any(head.wanted):
-            head_backward(head, plan, kept, found, a, b)
-        return loss, stats | {"top1_agreement": found.logp == found.top}
-    head.accumulate = plan.active > plan.step
-    scratch = head.buffer(min(plan.step, plan.rows))
-    losses, rows = [], []
-    for at in spans(0, plan.rows, plan.step):
-        logits = scratch[: at.stop - at.start]
-        found = head.forward(logits, at, entropy)
-        loss, a, b, stats = evaluate(found, at)
-        losses.append(loss)
-        rows.append(stats | {"top1_agreement": found.logp == found.top})
-        if any(head.wanted) and at.start < plan.active:
-            live = slice(0, min(at.stop, plan.active) - at.start)
-            b = None if b is None else b[live]
-            head.backward(logits[live], slice(at.start, at.start + live.stop), part(found, live), a[live], b)
-    if not losses:
-        loss, _, _, stats = evaluate(Found(*[head.inv_temperature.new_empty(0)] * 4), everything)
-        return loss, stats | {"top1_agreement": loss.new_empty(0)}
-    return torch.stack(losses).sum(), {name: torch.cat([r[name] for r in rows]) for name in rows[0]}
+def narrowed(logits_CV: Tensor, dtype: torch.dtype) -> Tensor:
+    """The memory of each row of logits as a row of a narrower type; the logits themselves in their type."""
+    if logits_CV.dtype == dtype:
+        return logits_CV
+    C, V = logits_CV.shape
+    stride = logits_CV.stride(0)
+    # Whole rows with their padding: only those can be viewed in another type.
+    return logits_CV.as_strided((C, stride), (stride, 1)).view(dtype)[:, :V]

@@ -1,4 +1,11 @@
-"""The head across processes: a vocabulary that each holds a part of, and a weight that FSDP2 has sharded."""
+"""The head across processes: a vocabulary that is split among them, and a weight that FSDP2 has sharded.
+
+A split vocabulary: every process has the same rows and its own part of the vocabulary; the statistics of a
+row are combined over all parts. FSDP2: every process has its own rows and a shard of the weight; the weight
+is gathered, its gradient summed. The module does not know losses.
+
+Shape letters: M rows, V vocabulary of this process, W processes.
+"""
 
 from functools import cache
 from typing import Any
@@ -7,82 +14,96 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dupo_kernels.logits.logprobs import Found
+from dupo_kernels.logits.rows import RowStatistics
 
 
-class _Divided(torch.autograd.Function):
+class _DividedGradient(torch.autograd.Function):
     """The tensor itself, whose gradient is divided by a number."""
 
     @staticmethod
     def forward(ctx, tensor, divisor):
+        """The tensor itself."""
         ctx.divisor = divisor
         return tensor.view_as(tensor)
 
     @staticmethod
     def backward(ctx, grad):
+        """The gradient, divided."""
         return grad / ctx.divisor, None
 
 
 def gathered(parameter: Any) -> Any:
-    """A DTensor as the whole tensor, any other as it is.
+    """A DTensor as a full tensor on every process; any other value as it is.
 
-    Each process has other data, so its gradient is a part of a sum; FSDP2 wants the mean over the processes.
+    The gradient of the full tensor reaches the DTensor as the mean over the processes, as FSDP2 wants.
     """
     if not hasattr(parameter, "device_mesh"):
         return parameter
     from torch.distributed.tensor import Partial  # slow to import, and not in every build of torch
 
     mesh = parameter.device_mesh
-    whole = parameter.full_tensor(grad_placements=[Partial()] * mesh.ndim)
-    return _Divided.apply(whole, mesh.size())
+    # Each process has other rows, so its gradient is a summand. Without Partial, full_tensor() would take the
+    # gradient of one process for that of all: silently wrong.
+    full = parameter.full_tensor(grad_placements=[Partial()] * mesh.ndim)
+    return _DividedGradient.apply(full, mesh.size())
 
 
 @cache
 def vocabulary_start(group: str, V: int) -> int:
-    """The first token of this process's part; the parts are equal, in the order of the ranks.
+    """The first token id of this process's part; the parts are equal, in the order of the ranks.
 
-    Waits for the device, once for each group and V.
-    """
-    found = _group(group)
-    sizes: list[Any] = [None] * dist.get_world_size(found)
-    dist.all_gather_object(sizes, V, group=found)
-    if len(set(sizes)) > 1:
-        raise ValueError(f"weight must have as many rows on every rank of process_group, got {sizes}")
-    return dist.get_rank(found) * V
+    Waits for all processes, once for each group and V.
 
-
-def combine(part: Found, group: str) -> Found:
-    """What is to be known of each row over the whole vocabulary, from this part's; one all-gather.
-
-    part.logp is NaN where the target belongs to another process.
+    Raises:
+        ValueError: parts of different size.
     """
     process_group = _group(group)
-    size = dist.get_world_size(process_group)
-    chosen = part.logp + part.lse
-    columns = [part.lse, chosen, part.top + part.lse]
-    if part.entropy.numel():
-        columns.append(part.entropy)
+    sizes: list[Any] = [None] * dist.get_world_size(process_group)
+    dist.all_gather_object(sizes, V, group=process_group)
+    if len(set(sizes)) > 1:
+        raise ValueError(f"weight must have as many rows on every rank of process_group, got {sizes}")
+    return dist.get_rank(process_group) * V
+
+
+def combine(statistics: RowStatistics, group: str) -> RowStatistics:
+    """The statistics of rows (M,) over the whole vocabulary, from one part on each process; one all-gather.
+
+    `statistics.logp` is NaN where the target belongs to another process.
+    """
+    process_group = _group(group)
+    world_size = dist.get_world_size(process_group)
+    # Log-probabilities of a part are relative to that part: as logits they can be compared across parts. All
+    # columns travel in one message, as the latency of a message costs more than its bytes.
+    target_logit = statistics.logp + statistics.lse
+    columns = [statistics.lse, target_logit, statistics.top + statistics.lse]
+    if statistics.entropy.numel():
+        columns.append(statistics.entropy)
     packed = torch.stack(columns)
-    everyone = packed.new_empty(size, *packed.shape)
+    parts = packed.new_empty(world_size, *packed.shape)
     gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # renamed in torch 2.13
-    gather(everyone.flatten(0, 1), packed, group=process_group)
-    lse_parts, chosen_parts, top_parts = everyone[:, 0], everyone[:, 1], everyone[:, 2]
-    lse = lse_parts.logsumexp(0)
+    gather(parts.flatten(0, 1), packed, group=process_group)
+    lse_WM, target_WM, top_WM = parts[:, 0], parts[:, 1], parts[:, 2]
+    # A part may be all -inf (its lse too): it has no share, but must not turn the sum into NaN.
+    lse = lse_WM.logsumexp(0)
     empty = lse == -torch.inf
-    mine = ~chosen_parts.isnan()
-    chosen = chosen_parts.masked_fill(~mine, 0.0).sum(0)
-    logp = (chosen - lse).masked_fill(empty, -torch.inf).masked_fill(~mine.any(0), torch.nan)
-    highest = top_parts.amax(0)
-    top = torch.where(chosen == highest, logp, highest - lse).masked_fill(empty, 0.0)
-    entropy = part.entropy
+    holds_target = ~target_WM.isnan()
+    target_logit = target_WM.masked_fill(~holds_target, 0.0).sum(0)
+    is_valid = holds_target.any(0)
+    logp = (target_logit - lse).masked_fill(empty, -torch.inf).masked_fill(~is_valid, torch.nan)
+    highest = top_WM.amax(0)
+    # Where the target is the likeliest token, top must equal logp in every bit: it is compared with it.
+    top = torch.where(target_logit == highest, logp, highest - lse).masked_fill(empty, 0.0)
+    entropy = statistics.entropy
     if entropy.numel():
-        share = (lse_parts - lse).exp().masked_fill(lse_parts == -torch.inf, 0.0)
-        below = (lse - lse_parts).masked_fill(lse_parts == -torch.inf, 0.0)
-        entropy = (share * (everyone[:, 3] + below)).sum(0).masked_fill(empty, 0.0)
-    return Found(logp, entropy, lse, top)
+        # H = sum over parts of p(part) (H(part) - log p(part))
+        share = (lse_WM - lse).exp().masked_fill(lse_WM == -torch.inf, 0.0)
+        surprise = (lse - lse_WM).masked_fill(lse_WM == -torch.inf, 0.0)
+        entropy = (share * (parts[:, 3] + surprise)).sum(0).masked_fill(empty, 0.0)
+    return RowStatistics(logp, entropy, lse, top)
 
 
 def summed(tensor: Tensor, group: str) -> Tensor:
+    """The sum over the processes, written into the tensor."""
     dist.all_reduce(tensor, group=_group(group))
     return tensor
 

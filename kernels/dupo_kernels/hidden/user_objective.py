@@ -1,92 +1,143 @@
-"""Autograd of linear_objective.py: gradients that the forward pass has made, and objectives that are code."""
+"""An objective that is a user's code: autograd differentiates it on tokens, the head does the rest.
 
+The code sees log-probabilities and entropies as leaves, never logits. With scope "token" it sees the tokens
+of one chunk, otherwise all tokens at once in their layout. A callable cannot be an argument of a custom op,
+so torch.compile breaks its graph here.
+
+Shape letters: N tokens, M rows (tokens that count), C rows of one chunk.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dupo_kernels.hidden.head import Evaluated, run_objective
-from dupo_kernels.hidden.logprobs import make_head, spread
-from dupo_kernels.logits.logprobs import Found
-from dupo_kernels.tokens.policy_terms import reduce_stats
+from dupo_kernels.hidden.chunk_loop import Evaluation, run_objective
+from dupo_kernels.hidden.chunks import RowPlan, scatter_rows
+from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
+from dupo_kernels.hidden.inputs import HeadInputs
+from dupo_kernels.logits.rows import RowStatistics
+from dupo_kernels.tokens.layout import in_bounds
+from dupo_kernels.tokens.statistics import reduce_stats
+
+Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
-def differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        raise RuntimeError("linear_objective is differentiable once, got create_graph=True")
-    if ctx.consumed:
-        raise RuntimeError(
-            "linear_objective allows one backward, got a second: the gradient is scaled in place"
-        )
-    ctx.consumed = True
-    factor = grad / ctx.grad_scale
-    found = [
-        _times(saved, factor, ctx.dtype) if want else None
-        for saved, want in zip(ctx.saved_tensors, ctx.wanted, strict=True)
-    ]
-    return *found, *([None] * (ctx.inputs - 3))
+@dataclass
+class UserCall:
+    """One call of a user's objective; everything but the tensors that autograd must see.
+
+    Attributes:
+        head: the inputs of all N tokens; hidden, weight and bias are replaced by those that autograd passes.
+        plan: which rows count, and their chunks.
+        objective: (logprobs, entropy or None, **per_token) -> (loss, stats) of each token.
+        weights: (N,). per_token: by name, (N,) each.
+        shape: (B, T) or (N,), of the tokens before they were flattened.
+        cu_seqlens: (S + 1,) bounds of packed sequences, or None.
+        with_entropy: the objective gets the entropy.
+        grad_scale: factor of the derivatives; 1 for none.
+        stats: filled by the forward pass, scalars by name: an autograd.Function returns tensors only.
+    """
+
+    head: HeadInputs
+    plan: RowPlan
+    objective: Objective
+    weights: Tensor
+    per_token: dict[str, Tensor]
+    shape: list[int]
+    cu_seqlens: Tensor | None
+    with_entropy: bool
+    grad_scale: float
+    stats: dict[str, Tensor] = field(default_factory=dict)
 
 
-def _times(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
-    """factor * gradient, in its own memory or, from float32 sums, in one pass to their type."""
-    if torch.compiler.is_compiling():
-        return (gradient * factor).to(dtype)
-    if gradient.dtype == dtype:
-        return gradient.mul_(factor)
-    return torch.mul(gradient, factor, out=torch.empty_like(gradient, dtype=dtype))
+class UserRows:
+    """A user's objective, to be called with the statistics of some rows."""
+
+    def __init__(self, call: UserCall, row_index: Tensor | None) -> None:
+        self.call, self.row_index = call, row_index
+        self.by_token = getattr(call.objective, "scope", "token") == "token"
+        active_N = in_bounds(call.weights, call.cu_seqlens)
+        self.active_M = self._take(active_N)
+        self.active_N = active_N
+        if row_index is not None:
+            self.active_N = scatter_rows(self.active_M, call.weights.numel(), row_index)
+
+    def __call__(self, statistics: RowStatistics, rows: slice) -> Evaluation:
+        """The weighted loss of the rows and its derivatives, by autograd."""
+        call = self.call
+        # Leaves of a small graph on tokens: grad mode is off in a forward pass, and logits must stay outside.
+        leaves = [statistics.logp.clone().requires_grad_()]
+        if call.with_entropy:
+            leaves.append(statistics.entropy.clone().requires_grad_())
+        with torch.enable_grad():
+            shown = [self._from_rows(x, rows) for x in leaves]
+            weights = self._from_tokens(call.weights, rows)
+            per_token = {name: self._from_tokens(x, rows) for name, x in call.per_token.items()}
+            result = call.objective(shown[0], shown[1] if call.with_entropy else None, **per_token)
+            loss, stats = _checked(result, weights)
+            # A weight of 0 times an infinite loss must not spoil the sum.
+            total = (loss * weights).where(weights != 0, 0.0).sum()
+        # An objective may ignore the entropy, or everything: then there is no slope.
+        slopes: tuple[Tensor | None, ...] = (None,)
+        if total.requires_grad:
+            slopes = torch.autograd.grad(total, leaves, allow_unused=True)
+        dlogp, dentropy = (None if x is None else x * call.grad_scale for x in (*slopes, None)[:2])
+        dlogp = torch.zeros_like(leaves[0]) if dlogp is None else dlogp
+        flat = {name: x.detach().expand(weights.shape).flatten() for name, x in stats.items()}
+        if not self.by_token:
+            flat = {name: self._take(x) for name, x in flat.items()}
+        return Evaluation(total.detach(), dlogp, dentropy, flat)
+
+    def _take(self, values_N: Tensor) -> Tensor:
+        return values_N if self.row_index is None else values_N[self.row_index]
+
+    # Tokens that do not count are 0 for the objective: they may hold NaN.
+
+    def _from_rows(self, values_C: Tensor, rows: slice) -> Tensor:
+        if self.by_token:
+            return values_C.where(self.active_M[rows], 0)
+        values_N = scatter_rows(values_C, self.active_N.numel(), self.row_index)
+        return values_N.where(self.active_N, 0).view(self.call.shape)
+
+    def _from_tokens(self, values_N: Tensor, rows: slice) -> Tensor:
+        if self.by_token:
+            return self._take(values_N)[rows].where(self.active_M[rows], 0)
+        return values_N.where(self.active_N, 0).view(self.call.shape)
 
 
-class CallableObjective(torch.autograd.Function):
-    """The same for an objective that is code."""
+class UserObjective(torch.autograd.Function):
+    """The loss of a `UserCall`, differentiable once in hidden, weight and bias."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, call):
-        given, index, inside, plan, objective, weights, per_token, shape, entropy, scale = call
-        N = given.targets.numel()
-        head = make_head(given._replace(hidden=hidden, weight=weight, bias=bias), index)
-        token_scope = getattr(objective, "scope", "token") == "token"
-
-        def rows(x: Tensor) -> Tensor:
-            return x if index is None else x[index]
-
-        counts = inside if index is None else spread(rows(inside), N, index)
-
-        def evaluate(found: Found, at: slice) -> Evaluated:
-            leaves = [found.logp.clone().requires_grad_()]
-            leaves += [found.entropy.clone().requires_grad_()] if entropy else []
-            with torch.enable_grad():
-
-                def lay_out(x: Tensor, of_rows: bool = False) -> Tensor:
-                    """As the objective sees it: what tokens hold that do not count is no concern of it."""
-                    if token_scope:
-                        return (x if of_rows else rows(x)[at]).where(rows(inside)[at], 0)
-                    return (spread(x, N, index) if of_rows else x).where(counts, 0).view(shape)
-
-                seen, w = [lay_out(x, of_rows=True) for x in leaves], lay_out(weights)
-                inputs = {n: lay_out(x) for n, x in per_token.items()}
-                loss, stats = _checked(objective(seen[0], seen[1] if entropy else None, **inputs), w)
-                total = (loss * w).where(w != 0, 0.0).sum()
-            slopes = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else (None,)
-            a, b = (None if g is None else g * scale for g in (*slopes, None)[:2])
-            flat = {n: x.detach().expand(w.shape).flatten() for n, x in stats.items()}
-            flat = flat if token_scope else {n: rows(x) for n, x in flat.items()}
-            return total.detach(), torch.zeros_like(leaves[0]) if a is None else a, b, flat
-
-        loss, stats = run_objective(head, plan, evaluate, entropy, token_scope)
-        given.report.update(reduce_stats(stats, rows(inside), loss.dtype))
-        ctx.save_for_backward(*head.gradients(N, index))
-        ctx.dtype, ctx.wanted, ctx.inputs = hidden.dtype, given.wanted, 4
-        ctx.grad_scale, ctx.consumed = scale, False
+        """Runs the objective and makes the gradients."""
+        head = call.head._replace(hidden=hidden, weight=weight, bias=bias)
+        N = head.targets.numel()
+        row_index, chunks = call.plan.resolve(N)
+        evaluate = UserRows(call, row_index)
+        loss, stats, gradients = run_objective(
+            head.take(row_index),
+            chunks,
+            evaluate,
+            with_entropy=call.with_entropy,
+            by_token=evaluate.by_token,
+        )
+        call.stats.update(reduce_stats(stats, evaluate.active_M, loss.dtype))
+        results = gradients.result(N, row_index)
+        save_gradients(ctx, results, head, grad_scale=call.grad_scale, num_inputs=4)
         return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        return differentiate(ctx, grad)
+        """Scales the gradients."""
+        return scaled_gradients(ctx, grad)
 
 
 def _checked(result: Any, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """What an objective has returned."""
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
         raise ValueError(f"objective must return (loss, stats), got {type(result).__name__}")
     loss, stats = result

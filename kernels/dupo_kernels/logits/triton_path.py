@@ -1,8 +1,15 @@
-"""The kernels of logprob.py: one program per token; logits are read once each way.
+"""The kernels of launch.py: one program per token; logits are read once each way.
+
+    forward:  logits (N, V), targets, inv_temperature -> logp, lse, top, entropy (if asked), (N,) each
+    backward: the same inputs, lse, entropy, dlogp, dentropy -> dlogits (N, V)
+
+The formulas stand in logprobs.py. Losses are unknown here.
 
 Exponentials are in base 2, which is what the hardware has. Differences are taken before the change
 of base: where one logit stands out they are near 0, and a factor rounded into each logit beforehand
 would cost |z| units in the last place.
+
+Shape letters: N rows, V vocabulary.
 """
 
 from typing import Any
@@ -11,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._triton import jit, tl
-from dupo_kernels.logits.torch_path import FLOOR, Rows
+from dupo_kernels.logits.rows import FLOOR, Rows
 
 BLOCK_V = 4096  # with 8 warps: no spills on sm_80, 90, 100 (tests); not tuned on a device yet
 NUM_WARPS = 8
@@ -27,8 +34,8 @@ def _tanh(u):
     upper = 135135.0 + u2 * (17325.0 + u2 * (378.0 + u2))
     lower = 135135.0 + u2 * (62370.0 + u2 * (3150.0 + u2 * 28.0))
     t = tl.exp2(tl.abs(u) * (-2.0 * LOG2E))
-    far = (1.0 - t) / (1.0 + t)
-    return tl.where(tl.abs(u) < 1.0, u * upper / lower, tl.where(u < 0, -far, far))
+    exponential = (1.0 - t) / (1.0 + t)
+    return tl.where(tl.abs(u) < 1.0, u * upper / lower, tl.where(u < 0, -exponential, exponential))
 
 
 @jit
@@ -87,8 +94,8 @@ def _forward(
     empty = highest <= LOWEST
     target = tl.load(targets_ptr + n)
     valid = (target >= 0) & (target < V)
-    chosen, _ = _scaled(tl.load(row_ptr + target, mask=valid, other=0.0), inv_t, softcap, SOFTCAP)
-    logp = tl.where(chosen <= LOWEST, -float("inf"), chosen - highest - log_sum)
+    z_target, _ = _scaled(tl.load(row_ptr + target, mask=valid, other=0.0), inv_t, softcap, SOFTCAP)
+    logp = tl.where(z_target <= LOWEST, -float("inf"), z_target - highest - log_sum)
     tl.store(logp_ptr + n, tl.where(valid, logp, float("nan")))
     tl.store(lse_ptr + n, tl.where(empty, -float("inf"), highest + log_sum))
     tl.store(top_ptr + n, tl.where(empty, 0.0, -log_sum))
@@ -119,13 +126,16 @@ def _backward(
 ):
     n = tl.program_id(0).to(tl.int64)
     inv_t = tl.load(inv_temperature_ptr + n * stride_t)
-    target, lse, a = tl.load(targets_ptr + n), tl.load(lse_ptr + n), tl.load(dlogp_ptr + n)
-    live = a != 0
-    b, entropy = 0.0, 0.0
+    target = tl.load(targets_ptr + n)
+    lse = tl.load(lse_ptr + n)
+    dlogp = tl.load(dlogp_ptr + n)
+    has_gradient = dlogp != 0
+    dentropy, entropy = 0.0, 0.0
     if ENTROPY:
-        b, entropy = tl.load(dentropy_ptr + n), tl.load(entropy_ptr + n)
-        live = live | (b != 0)
-    width = tl.where(live & (lse != -float("inf")), V, 0)  # the other rows are written but not read
+        dentropy = tl.load(dentropy_ptr + n)
+        entropy = tl.load(entropy_ptr + n)
+        has_gradient = has_gradient | (dentropy != 0)
+    width = tl.where(has_gradient & (lse != -float("inf")), V, 0)  # the other rows are written but not read
     for v0 in range(0, V, BLOCK_V):
         v = v0 + tl.arange(0, BLOCK_V)
         logits = tl.load(logits_ptr + n * stride_n + v, mask=v < width, other=0.0)
@@ -134,9 +144,9 @@ def _backward(
         z, squashed = _scaled(logits, inv_t, softcap, SOFTCAP)
         log_p = z - lse
         p = tl.exp2(log_p * LOG2E)
-        dz = a * (tl.where(v == target, 1.0, 0.0) - p)
+        dz = dlogp * (tl.where(v == target, 1.0, 0.0) - p)
         if ENTROPY:
-            dz -= b * p * (log_p + entropy)
+            dz -= dentropy * p * (log_p + entropy)
         dz *= inv_t
         if SOFTCAP:
             dz *= 1.0 - squashed * squashed
@@ -157,20 +167,24 @@ def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: 
     )
 
 
-def backward(rows: Rows, lse: Tensor, entropy: Tensor, a: Tensor, b: Tensor | None, out: Tensor) -> None:
-    """Writes dlogits into `out` (N, V); a = dloss / dlogp and b = dloss / dentropy, each (N,)."""
-    a, b = a.contiguous(), None if b is None else b.contiguous()
+def backward(
+    rows: Rows, lse: Tensor, entropy: Tensor, dlogp: Tensor, dentropy: Tensor | None, dlogits: Tensor
+) -> None:
+    """Writes dlogits (N, V) from dlogp and dentropy, each (N,); lse and entropy are those of `forward`."""
+    dlogp = dlogp.contiguous()
+    dentropy = None if dentropy is None else dentropy.contiguous()
     _launch(
         _backward,
         rows,
         lse_ptr=lse,
         entropy_ptr=entropy,
-        dlogp_ptr=a,
-        dentropy_ptr=a if b is None else b,
-        dlogits_ptr=out,
-        stride_dn=out.stride(0),
-        NARROWS=out.dtype != rows.logits.dtype and out.data_ptr() == rows.logits.data_ptr(),
-        ENTROPY=b is not None,
+        dlogp_ptr=dlogp,
+        # A pointer that is never read, for a kernel compiled without the entropy.
+        dentropy_ptr=dlogp if dentropy is None else dentropy,
+        dlogits_ptr=dlogits,
+        stride_dn=dlogits.stride(0),
+        NARROWS=dlogits.dtype != rows.logits.dtype and dlogits.data_ptr() == rows.logits.data_ptr(),
+        ENTROPY=dentropy is not None,
     )
 
 

@@ -1,38 +1,41 @@
-"""Policy loss on tokens, for whoever already holds log-probabilities; the objective stands in policy.py.
+"""Policy loss on tokens, for trainers that already hold log-probabilities.
 
-    loss = sum over tokens of l times the weights of weights.py
+    loss = sum over tokens of (loss of policy_terms.py) * (weight of weights.py)
 
-The derivatives come in closed form and reach autograd through one function on [tokens]. What masked
-tokens hold (-inf, NaN) never enters. Nothing here waits for the device, and the vocabulary is unknown.
+The derivatives come in closed form and reach autograd through one function on [tokens]. What masked tokens
+hold (-inf, NaN) never enters. Nothing here waits for the device, and the vocabulary is unknown.
 
 Shape letters: B padded sequences, T their length, S packed sequences, N packed tokens. "Tokens"
 below is (B, T) or (N,).
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
-from dupo_kernels.tokens.policy_terms import reduce_stats
-from dupo_kernels.tokens.weights import Layout, advantages_per_token, check_loss_type, make_layout, weigh
+from dupo_kernels.tokens.layout import advantages_per_token, check_tokens, token_layout
+from dupo_kernels.tokens.policy_objective import PolicyObjective
+from dupo_kernels.tokens.statistics import reduce_stats
+from dupo_kernels.tokens.weights import check_loss_type, layout_weights
 
 
 class _WithGradient(torch.autograd.Function):
-    """`loss`, with the derivatives that were computed along with it; they have none of their own."""
+    """`loss` as it is, with derivatives that were computed along with it; those are not differentiated."""
 
     @staticmethod
-    def forward(ctx, logprobs, entropy, loss, dlogprobs, dentropy):
-        ctx.save_for_backward(dlogprobs, dentropy)
+    def forward(ctx, logprobs, entropy, loss, dlogp, dentropy):
+        """The loss, which depends on logprobs and entropy through dlogp and dentropy."""
+        ctx.save_for_backward(dlogp, dentropy)
+        # A copy: for autograd, an input that is returned as it is remains that input.
         return loss.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        dlogprobs, dentropy = ctx.saved_tensors
-        return grad * dlogprobs, None if dentropy is None else grad * dentropy, None, None, None
+        """The derivatives, times the upstream gradient (a scalar)."""
+        dlogp, dentropy = ctx.saved_tensors
+        return grad * dlogp, None if dentropy is None else grad * dentropy, None, None, None
 
 
 def policy_loss(
@@ -64,7 +67,7 @@ def policy_loss(
         cu_seqlens: (S + 1,) int32 or int64 bounds of packed sequences; tokens outside them do not count.
         num_items, max_completion_length: see token_weights.
         options: loss_type, epsilon, epsilon_high, delta, clip_ratio_c, beta, kl, use_bias_correction_kl,
-            entropy_coef, importance_sampling_level and the others of `PolicyObjective`.
+            entropy_coef, importance_sampling_level and the other fields of `PolicyOptions`.
 
     Returns:
         (loss, stats). loss: scalar, fp32 (fp64 for fp64 logprobs), differentiable in logprobs and entropy.
@@ -80,65 +83,26 @@ def policy_loss(
         "frac_high_entropy".
 
     Raises:
-        ValueError: options that `PolicyObjective` refuses; shapes that do not match; an input missing that
+        ValueError: options that `PolicyOptions` refuses; shapes that do not match; an input missing that
             an option needs; dr_grpo without max_completion_length.
         TypeError: an option that does not exist.
     """
     objective = PolicyObjective(**options)
     check_loss_type(objective.loss_type, max_completion_length)
-    tokens = {
+    inputs = {
         "old_logprobs": old_logprobs,
         "ref_logprobs": ref_logprobs,
         "sampling_logprobs": sampling_logprobs,
     }
-    check_tokens(logprobs.shape, "logprobs", entropy=entropy, mask=mask, **tokens)
+    check_tokens(logprobs.shape, "logprobs", entropy=entropy, mask=mask, **inputs)
     layout = token_layout(logprobs, "logprobs", mask, cu_seqlens)
-    objective.check_inputs({"advantages": advantages, "entropy": entropy, **tokens}, layout.knows_sequences)
-    tokens["advantages"] = advantages_per_token(advantages, layout)
+    objective.check_inputs({"advantages": advantages, "entropy": entropy, **inputs}, layout.knows_sequences)
+    inputs["advantages"] = advantages_per_token(advantages, layout)
+    # The loss of half log-probabilities is a float32 number: a sum over thousands of tokens in bf16 is none.
     dtype = torch.promote_types(logprobs.dtype, torch.float32)
-    weights = weigh(layout, objective.loss_type, num_items, max_completion_length, dtype)
-    terms = objective.terms(logprobs, entropy, weights, layout, **tokens)
+    weights = layout_weights(layout, objective.loss_type, num_items, max_completion_length, dtype)
+    terms = objective.terms(logprobs, entropy, weights, layout, **inputs)
+    # The derivatives in `terms` carry the weights already.
     total = (terms.loss * weights).sum()
     loss: Any = _WithGradient.apply(logprobs, entropy, total, terms.dlogp, terms.dentropy)
     return loss, reduce_stats(terms.stats, layout.active, dtype)
-
-
-def token_layout(like: Tensor, name: str, mask: Tensor | None, cu_seqlens: Tensor | None) -> Layout:
-    """Of tokens of the shape of `like`, called `name` in the error."""
-    if cu_seqlens is not None and like.dim() != 1:
-        raise ValueError(f"{name} must be (N,) with cu_seqlens, got {tuple(like.shape)}")
-    if mask is None and cu_seqlens is None:
-        mask = torch.ones_like(like, dtype=torch.bool)
-    return make_layout(mask, cu_seqlens, like.shape[0] if like.dim() == 1 else None)
-
-
-def check_tokens(shape: torch.Size, name: str, **others: Tensor | None) -> None:
-    for other, tensor in others.items():
-        if tensor is not None and tensor.shape != shape:
-            raise ValueError(
-                f"{other} must have the shape of {name} {tuple(shape)}, got {tuple(tensor.shape)}"
-            )
-
-
-def flat_inputs(
-    per_token: Mapping[str, Tensor | None],
-    targets: Tensor,
-    mask: Tensor | None,
-    cu_seqlens: Tensor | None,
-    advantages_too: bool,
-) -> dict[str, Tensor]:
-    """Flat (N,), without those that are None."""
-    found = {name: x for name, x in per_token.items() if x is not None}
-    if not advantages_too:
-        if unknown := set(found) - set(TOKEN_INPUTS):
-            raise ValueError(
-                f"per_token may hold {', '.join(TOKEN_INPUTS)}, got {', '.join(sorted(unknown))}"
-            )
-        advantages = found.get("advantages")
-        if advantages is not None and advantages.shape != targets.shape:
-            layout = token_layout(targets, "targets", mask, cu_seqlens)
-            found["advantages"] = advantages_per_token(advantages, layout)
-    check_tokens(targets.shape, "targets", **found)
-    if advantages_too and (learned := [name for name, x in found.items() if x.requires_grad]):
-        raise ValueError(f"per_token is not differentiated, got requires_grad in {', '.join(learned)}")
-    return {name: x.detach().reshape(-1) for name, x in found.items()}

@@ -1,10 +1,203 @@
-from dataclasses import dataclass, field
-def option(default, help, *, choices=(), **b):
-    return field(default=default, metadata={"help": help, "choices": choices, **b})
+"""The options of a policy loss: defaults, help, bounds, and which of them go together.
+
+This module imports no torch: `python -m dupo.train --help` shows these fields. `PolicyObjective` in
+policy_objective.py adds what the options do to tensors. Names, meanings and defaults are TRL 1.16's where
+TRL has the option.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from dupo_kernels.tokens.choices import KL_KINDS, LOSS_TYPES, MISMATCH_MODES, RATIO_LEVELS
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] = (),
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A dataclass field that carries its help text, its choices and its bounds as metadata.
+
+    Args:
+        default: the value of the field where none is given.
+        help: one or more sentences for the person who sets the option.
+        choices: the values that a text may take; empty for any.
+        at_least, at_most: bounds of a number that may be reached.
+        above, below: bounds of a number that may not be reached.
+    """
+    # Metadata instead of a check per class: whoever shows or parses the option reads the bounds from here.
+    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    return field(default=default, metadata={"help": help, "choices": tuple(choices), **bounds})
+
+
 @dataclass(frozen=True)
 class PolicyOptions:
-    loss_type: str = option("dapo", "loss", choices=("grpo","bnpo","dr_grpo","dapo","cispo","sapo","luspo","vespo"))
-    epsilon: float = option(0.2, "x", at_least=0)
-    beta: float = option(0.0, "x", at_least=0)
-    entropy_coef: float = option(0.0, "x")
-    importance_sampling_level: str = option("token", "x", choices=("token","sequence"))
+    """Every option of the policy loss; the help text of a field (`metadata["help"]`) says what it does.
+
+    Raises:
+        ValueError: an unknown choice, a number out of range, or an option that the loss type cannot honour.
+    """
+
+    loss_type: str = option(
+        "dapo",
+        "How the losses of tokens are averaged. grpo: over the tokens of each completion, then over "
+        "completions. dapo, bnpo: over all tokens. dr_grpo: the sum over all tokens divided by completions x "
+        "max_completion_length. luspo: the sum over each completion, averaged over completions. Three types "
+        "have a loss of their own instead of the clip: cispo (averages like dapo) caps the ratio at "
+        "epsilon_high, sapo (averages like grpo) and vespo (averages like dapo) fade it out smoothly.",
+        choices=tuple(LOSS_TYPES),
+    )
+    epsilon: float = option(
+        0.2,
+        "Clip the probability ratio from below at 1 - epsilon. cispo, sapo and vespo ignore epsilon.",
+        at_least=0.0,
+    )
+    epsilon_high: float | None = option(
+        None,
+        "Clip the probability ratio from above at 1 + epsilon_high (none: epsilon). For cispo, which "
+        "requires it, epsilon_high is the largest ratio itself.",
+        at_least=0.0,
+    )
+    delta: float | None = option(
+        None,
+        "Largest probability ratio where the clip does not apply, as in INTELLECT-2's two-sided clip "
+        "(none: no bound). Only for loss types that clip.",
+        at_least=0.0,
+    )
+    clip_ratio_c: float | None = option(
+        None,
+        "Largest loss of a token with a negative advantage, as a multiple of the size of that advantage: "
+        "dual-clip PPO (none: no bound). Only for loss types that clip.",
+        at_least=1.0,
+    )
+    beta: float = option(
+        0.0, "Coefficient of the KL penalty towards the reference model; 0 means no penalty."
+    )
+    kl: str = option(
+        "k3",
+        "Estimator of the KL penalty. With d = log(reference / policy) of a sampled token: k1 is -d, k2 is "
+        "d^2 / 2, k3 is exp(d) - d - 1, abs is |d|, k3+ has the value of k3 and the gradient of k2.",
+        choices=KL_KINDS,
+    )
+    use_bias_correction_kl: bool = option(
+        True,
+        "Multiply the KL estimate by the probability ratio and differentiate the product, which makes the "
+        "estimate unbiased off-policy (DeepSeek-V3.2).",
+    )
+    entropy_coef: float = option(
+        0.0,
+        "Coefficient of the entropy bonus. The bonus is averaged like the policy loss, so splitting a batch "
+        "does not change the gradient.",
+    )
+    importance_sampling_level: str = option(
+        "token",
+        "Take the probability ratio of each token, or of each whole sequence: exp(mean log-ratio), as in "
+        "GSPO. vespo has a ratio of its own and requires token.",
+        choices=RATIO_LEVELS,
+    )
+    sapo_temperature_pos: float = option(
+        1.0, "Temperature of sapo's gate for tokens with a positive advantage.", above=0.0
+    )
+    sapo_temperature_neg: float = option(
+        1.05, "Temperature of sapo's gate for tokens with a negative or zero advantage.", above=0.0
+    )
+    vespo_k_pos: float = option(
+        2.0, "Exponent of vespo's sequence weight where the advantage is not negative."
+    )
+    vespo_lambda_pos: float = option(
+        3.0, "Decay of vespo's sequence weight where the advantage is not negative.", above=0.0
+    )
+    vespo_k_neg: float = option(3.0, "Exponent of vespo's sequence weight where the advantage is negative.")
+    vespo_lambda_neg: float = option(
+        2.0, "Decay of vespo's sequence weight where the advantage is negative.", above=0.0
+    )
+    vllm_importance_sampling_correction: bool = option(
+        True,
+        "Where the log-probabilities of the sampling engine are known, weigh each policy loss by the ratio "
+        "of the training engine to the sampling engine. The KL penalty is not weighed.",
+    )
+    vllm_importance_sampling_mode: str = option(
+        "sequence_mask",
+        "Take that ratio of each token or of each whole sequence (the product of its tokens), and truncate "
+        "it to the bounds or mask (set to 0) what lies outside. vespo requires a token mode.",
+        choices=MISMATCH_MODES,
+    )
+    vllm_importance_sampling_clip_max: float | None = option(
+        3.0, "Upper bound of the ratio of training engine to sampling engine; none means no bound."
+    )
+    vllm_importance_sampling_clip_min: float | None = option(
+        None,
+        "Lower bound of the ratio of training engine to sampling engine; none means no bound.",
+        at_least=0.0,
+    )
+    off_policy_mask_threshold: float | None = option(
+        None,
+        "Leave out sequences with a negative advantage whose mean log-probability has fallen by more than "
+        "this many nats since they were sampled (DeepSeek-V3.2, eq. 9; none: leave out none).",
+    )
+    top_entropy_quantile: float = option(
+        1.0,
+        "Share of the tokens that have a loss: those with the highest entropy in one call (arXiv "
+        "2506.01939). 1 means all tokens.",
+        above=0.0,
+        at_most=1.0,
+    )
+
+    def __post_init__(self) -> None:
+        # Fields before combinations: a combination of two impossible values is a misleading message.
+        for spec in fields(self):
+            _check_value(spec, getattr(self, spec.name))
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        # An effect that was asked for and cannot happen is an error, never ignored in silence.
+        reason = f"for loss_type={self.loss_type!r} (it has no clip)"
+        if not LOSS_TYPES[self.loss_type].clips_ratio:
+            for name in ("delta", "clip_ratio_c"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} must be None {reason}, got {getattr(self, name)}")
+        if self.epsilon_high is not None and self.loss_type in ("sapo", "vespo"):
+            raise ValueError(f"epsilon_high must be None {reason}, got {self.epsilon_high}")
+        # The default 1 + epsilon would be a wrong cap in silence: CISPO's cap is a ratio, not an offset.
+        if self.epsilon_high is None and self.loss_type == "cispo":
+            raise ValueError(
+                "epsilon_high must be given for loss_type='cispo' (the cap of the ratio), got None"
+            )
+        if self.delta is not None and self.clip_ratio_c is not None:
+            raise ValueError("delta and clip_ratio_c bound the same branch: one of them must be None")
+        if self.importance_sampling_level == "sequence" and self.loss_type == "vespo":
+            raise ValueError(
+                "importance_sampling_level must be 'token' for loss_type='vespo', got 'sequence'"
+            )
+        low, high = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
+        if low is not None and high is not None and low > high:
+            raise ValueError(
+                f"vllm_importance_sampling_clip_min must not exceed clip_max, got {low} > {high}"
+            )
+
+
+def _check_value(spec: Field[Any], value: Any) -> None:
+    """Raises ValueError if the value breaks a bound or is no choice of its field."""
+    if value is None:
+        return
+    limits = spec.metadata
+    if limits["choices"] and value not in limits["choices"]:
+        raise ValueError(f"{spec.name}: expected one of {', '.join(limits['choices'])}, got {value!r}")
+    # `not value >= bound` instead of `value < bound`: NaN fails every comparison and must be refused.
+    if limits["at_least"] is not None and not value >= limits["at_least"]:
+        raise ValueError(f"{spec.name}: expected at least {limits['at_least']:g}, got {value}")
+    if limits["above"] is not None and not value > limits["above"]:
+        raise ValueError(f"{spec.name}: expected more than {limits['above']:g}, got {value}")
+    if limits["at_most"] is not None and not value <= limits["at_most"]:
+        raise ValueError(f"{spec.name}: expected at most {limits['at_most']:g}, got {value}")
+    if limits["below"] is not None and not value < limits["below"]:
+        raise ValueError(f"{spec.name}: expected less than {limits['below']:g}, got {value}")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{spec.name}: expected a number, got nan")

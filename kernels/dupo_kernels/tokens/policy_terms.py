@@ -1,33 +1,39 @@
-"""What a policy objective says of the tokens of a batch: losses and derivatives, in closed form.
+"""Losses and derivatives of the tokens of a batch under a policy loss, in closed form.
 
-The maths of surrogates and KL stand in objective.py, elementwise; here they meet sequences, masks, weights.
-What reaches a kernel is only dloss / dlogp and dloss / dH of each token. `o` are the options, a
-`PolicyObjective`. Nothing here waits for the device.
+    loss  = surrogate(ratio, A) * mismatch weight * keep mask + beta KL - entropy_coef H
+    dlogp = d loss / d logp + (d loss / d log-ratio of the token or its sequence)
+
+The elementwise maths stand in surrogates.py and kl.py; here they meet sequences, masks and weights. A kernel
+needs only dlogp and dentropy of each token. The module does not know the vocabulary. Nothing here waits for
+the device.
+
+Every tensor is of tokens: (B, T) padded or (N,) packed. Log-probabilities and entropies are in nats.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dupo_kernels.tokens import surrogates as maths
-from dupo_kernels.tokens.surrogates import KL_ESTIMATORS, importance_ratio, kl_k3
-from dupo_kernels.tokens.weights import Layout
-
-if TYPE_CHECKING:
-    from dupo_kernels.tokens.policy_objective import PolicyObjective
-
-INFINITY = float("inf")
+from dupo_kernels.tokens import surrogates
+from dupo_kernels.tokens.choices import LOSS_TYPES
+from dupo_kernels.tokens.infinities import INFINITY, difference, product
+from dupo_kernels.tokens.kl import KL_ESTIMATORS, kl_k3
+from dupo_kernels.tokens.layout import Layout
+from dupo_kernels.tokens.mismatch import mismatch_weights
+from dupo_kernels.tokens.policy_options import PolicyOptions
+from dupo_kernels.tokens.statistics import active_quantile
+from dupo_kernels.tokens.surrogates import importance_ratio
 
 
 class Terms(NamedTuple):
-    """Of one batch; each tensor has the shape of the tokens.
+    """Losses and derivatives of one batch; each tensor has the shape of the tokens.
 
     Attributes:
-        loss: of each token, without its weight; 0 where it does not count.
+        loss: of each token, without its weight; 0 where the token does not count.
         dlogp, dentropy: derivatives of sum(weights * loss); dentropy is None without entropy.
-        stats: what can be reported of each token; names ending in /max and /min are for those.
+        stats: what each token reports; names in /max and /min are reduced to extremes, all others to means.
     """
 
     loss: Tensor
@@ -36,8 +42,40 @@ class Terms(NamedTuple):
     stats: dict[str, Tensor]
 
 
+class _Tokens(NamedTuple):
+    """The inputs of each token, detached, in the type of the sums, 0 where the token does not count."""
+
+    logp: Tensor
+    old_logp: Tensor
+    advantages: Tensor
+    entropy: Tensor | None
+    ref_logp: Tensor | None
+    sampling_logp: Tensor | None
+    log_ratio: Tensor
+    level_log_ratio: Tensor  # log_ratio, or its mean over the sequence
+
+
+class _Loss(NamedTuple):
+    """The loss of each token so far.
+
+    A token acts on its loss twice: through the ratio, which may be that of its sequence, and directly. The
+    two derivatives are kept apart, because only the first is averaged over a sequence.
+
+    Attributes:
+        value: the loss.
+        ratio_slope: its derivative with respect to level_log_ratio.
+        logp_slope: its derivative with respect to logp where the ratio is held constant.
+        stats: what each token reports.
+    """
+
+    value: Tensor
+    ratio_slope: Tensor
+    logp_slope: Tensor
+    stats: dict[str, Tensor]
+
+
 def terms(
-    o: "PolicyObjective",
+    options: PolicyOptions,
     logprobs: Tensor,
     entropy: Tensor | None,
     weights: Tensor | float,
@@ -49,181 +87,148 @@ def terms(
     sampling_logprobs: Tensor | None = None,
     importance_sampling_ratio: Tensor | None = None,
 ) -> Terms:
-    """Losses and derivatives in closed form; tokens (B, T) or (N,), see `policy_loss`. No autograd."""
-    dtype = torch.promote_types(logprobs.dtype, torch.float32)
+    """Losses and derivatives in closed form, outside autograd.
 
-    def known(values: Tensor) -> Tensor:
-        return values.detach().to(dtype).where(layout.active, 0.0)
+    Args:
+        options: of the policy loss.
+        logprobs, entropy, advantages, old_logprobs, ref_logprobs, sampling_logprobs: tokens, see
+            `policy_loss`; advantages per token.
+        weights: of each token (`token_weights`); they enter the derivatives alone.
+        layout: of the tokens.
+        importance_sampling_ratio: the mismatch weights where they are known beforehand.
+    """
+    dtype = torch.promote_types(logprobs.dtype, torch.float32)  # half inputs are summed in float32
+    clean = partial(_clean, active=layout.active, dtype=dtype)
+    logp = clean(logprobs)
+    # On-policy without old_logprobs: the ratio is 1, and its derivative stays that of a ratio.
+    old_logp = logp if old_logprobs is None else clean(old_logprobs)
+    log_ratio = difference(logp, old_logp)
+    by_sequence = options.importance_sampling_level == "sequence"
+    tokens = _Tokens(
+        logp=logp,
+        old_logp=old_logp,
+        advantages=clean(advantages),
+        entropy=clean(entropy),
+        ref_logp=clean(ref_logprobs),
+        sampling_logp=clean(sampling_logprobs),
+        log_ratio=log_ratio,
+        level_log_ratio=layout.mean(log_ratio).expand(logp.shape) if by_sequence else log_ratio,
+    )
+    mismatch, stats = mismatch_weights(
+        options, old_logp, tokens.sampling_logp, layout, importance_sampling_ratio
+    )
+    loss = _surrogate(options, tokens, mismatch, layout)
+    keep_mask, mask_stats = _keep_mask(options, tokens, layout)
+    # vespo has taken the mismatch into its own sequence weight. The KL penalty, added below, is not weighed:
+    # TRL corrects the policy loss alone.
+    factor = keep_mask if mismatch is None or options.loss_type == "vespo" else mismatch * keep_mask
+    stats |= loss.stats | mask_stats
+    stats["approx_kl"] = kl_k3(log_ratio, torch.zeros_like(log_ratio))[0]
+    loss = _Loss(loss.value * factor, loss.ratio_slope * factor, loss.logp_slope * factor, stats)
+    loss = _with_kl(options, tokens, loss)
+    value, dentropy = loss.value, None
+    if tokens.entropy is not None:
+        loss.stats["entropy"] = tokens.entropy
+        # arXiv 2506.01939 drops low-entropy tokens altogether: without a loss they have no bonus either.
+        has_bonus = mask_stats.get("frac_high_entropy", 1.0)
+        if options.entropy_coef:
+            value = value - options.entropy_coef * tokens.entropy * has_bonus
+        dentropy = (-options.entropy_coef * has_bonus * weights) * torch.ones_like(tokens.entropy)
+    ratio_slope = loss.ratio_slope * weights
+    if by_sequence:
+        ratio_slope = layout.mean(ratio_slope)  # each token moves the ratio of its sequence by 1 / length
+    dlogp = (loss.logp_slope * weights + ratio_slope).where(layout.active, 0.0)
+    return Terms(value.where(layout.active, 0.0), dlogp, dentropy, loss.stats)
 
-    logp, A = known(logprobs), known(advantages)
-    old = logp if old_logprobs is None else known(old_logprobs)
-    sampling = None if sampling_logprobs is None else known(sampling_logprobs)
-    H = None if entropy is None else known(entropy)
-    log_ratio = _difference(logp, old)
-    mismatch, stats = mismatch_weights(o, old, sampling, layout, importance_sampling_ratio)
-    if o.importance_sampling_level == "sequence":
-        level = layout.mean(log_ratio).expand(logp.shape)
-    else:
-        level = log_ratio
-    value, through, direct, figures = _surrogate(o, level, log_ratio, logp, A, mismatch, layout)
-    keep, kept = _kept(o, logp, sampling, old, A, H, layout)
-    factor = keep if mismatch is None or o.loss_type == "vespo" else mismatch * keep
-    value, through, direct = value * factor, through * factor, direct * factor
-    stats |= figures | kept | {"approx_kl": kl_k3(log_ratio, torch.zeros_like(log_ratio))[0]}
-    if ref_logprobs is not None:
-        stats["kl"], dkl = KL_ESTIMATORS[o.kl](logp, known(ref_logprobs))
-        if o.beta:
-            ratio, dratio = importance_ratio(level) if o.use_bias_correction_kl else (1.0, 0.0)
-            value = value + o.beta * ratio * stats["kl"]
-            direct = direct + o.beta * ratio * dkl
-            through = through + o.beta * dratio * stats["kl"]
-    dentropy = None
-    if H is not None:
-        stats["entropy"] = H
-        chosen = kept.get("frac_high_entropy", 1.0)
-        value = value - o.entropy_coef * H * chosen if o.entropy_coef else value
-        dentropy = (-o.entropy_coef * chosen * weights) * torch.ones_like(H)
-    through = through * weights
-    if o.importance_sampling_level == "sequence":
-        through = layout.mean(through)  # each token moves the ratio of its sequence by 1 / length
-    dlogp = (direct * weights + through).where(layout.active, 0.0)
-    return Terms(value.where(layout.active, 0.0), dlogp, dentropy, stats)
+
+def _clean(values: Tensor | None, active: Tensor, dtype: torch.dtype) -> Any:
+    # Masked tokens may hold -inf or NaN, and 0 times NaN is NaN: they must be gone before the first product.
+    return None if values is None else values.detach().to(dtype).where(active, 0.0)
 
 
-def _surrogate(
-    o: "PolicyObjective",
-    level: Tensor,
-    log_ratio: Tensor,
-    logp: Tensor,
-    A: Tensor,
-    mismatch: Tensor | None,
-    layout: Layout,
-) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-    """(value, derivative through the log-ratio, derivative with respect to logp ito, figures)."""
-    ratio, _ = importance_ratio(level)
+def _with_kl(options: PolicyOptions, tokens: _Tokens, loss: _Loss) -> _Loss:
+    if tokens.ref_logp is None:
+        return loss
+    kl, dkl = KL_ESTIMATORS[options.kl](tokens.logp, tokens.ref_logp)
+    stats = loss.stats | {"kl": kl}
+    if not options.beta:
+        return loss._replace(stats=stats)
+    # Off-policy samples estimate the KL of the policy that sampled; times the ratio they estimate that of the
+    # policy in training (DeepSeek-V3.2). The product rule gives a slope through each factor.
+    ratio, dratio = 1.0, 0.0
+    if options.use_bias_correction_kl:
+        ratio, dratio = importance_ratio(tokens.level_log_ratio)
+    return _Loss(
+        value=loss.value + options.beta * ratio * kl,
+        ratio_slope=loss.ratio_slope + options.beta * dratio * kl,
+        logp_slope=loss.logp_slope + options.beta * ratio * dkl,
+        stats=stats,
+    )
+
+
+def _surrogate(options: PolicyOptions, tokens: _Tokens, mismatch: Tensor | None, layout: Layout) -> _Loss:
+    level_log_ratio, advantages = tokens.level_log_ratio, tokens.advantages
+    # The held ratio is reported, so one broken token does not make the mean infinite.
+    ratio, _ = importance_ratio(level_log_ratio)
     stats = {"ratio/mean": ratio, "ratio/max": ratio}
-    none = torch.zeros_like(logp)
-    if o.loss_type == "sapo":
-        temperatures = o.sapo_temperature_pos, o.sapo_temperature_neg
-        return *maths.soft_surrogate(level, A, *temperatures), none, stats
-    if o.loss_type == "cispo":
-        assert o.epsilon_high is not None
-        factor = maths.cispo_factor(level, A, o.epsilon_high)
-        stats["cispo_clip_ratio"] = (ratio > o.epsilon_high) & (A > 0)
-        return _product(factor, logp), none, factor, stats
-    if o.loss_type == "vespo":
-        bound = maths.MAX_LOG_RATIO
-        log_weight = layout.sum(log_ratio.clamp(-bound, bound))
-        if mismatch is not None:
-            log_weight = log_weight + layout.sum(mismatch.log().clamp(maths.MIN_LOG_WEIGHT, bound))
-        shape = o.vespo_k_pos, o.vespo_lambda_pos, o.vespo_k_neg, o.vespo_lambda_neg
-        factor = maths.vespo_factor(log_weight, A, *shape)
-        side = torch.where(A >= 0, 1.0, -1.0).to(A.dtype)
-        stats["vespo/phi_seq_mean"] = -side * maths.vespo_factor(log_weight, side, *shape)
-        return _product(factor, logp), none, factor, stats
-    high = o.epsilon if o.epsilon_high is None else o.epsilon_high
-    bounds = (INFINITY if x is None else x for x in (o.delta, o.clip_ratio_c))
-    value, through = maths.clipped_surrogate(level, A, o.epsilon, high, *bounds)
-    low_clipped = (ratio < 1 - o.epsilon) & (A < 0)
-    high_clipped = (ratio > 1 + high) & (A > 0)
-    stats |= {"clip_ratio/low": low_clipped, "clip_ratio/high": high_clipped}
+    zeros = torch.zeros_like(tokens.logp)
+    if LOSS_TYPES[options.loss_type].clips_ratio:
+        high = options.epsilon if options.epsilon_high is None else options.epsilon_high
+        bounds = [INFINITY if bound is None else bound for bound in (options.delta, options.clip_ratio_c)]
+        value, ratio_slope = surrogates.clipped_surrogate(
+            level_log_ratio, advantages, options.epsilon, high, *bounds
+        )
+        return _Loss(value, ratio_slope, zeros, stats | _clip_stats(options, ratio, high, advantages))
+    if options.loss_type == "sapo":
+        temperatures = options.sapo_temperature_pos, options.sapo_temperature_neg
+        value, ratio_slope = surrogates.soft_surrogate(level_log_ratio, advantages, *temperatures)
+        return _Loss(value, ratio_slope, zeros, stats)
+    if options.loss_type == "cispo":
+        assert options.epsilon_high is not None
+        factor = surrogates.cispo_factor(level_log_ratio, advantages, options.epsilon_high)
+        stats["cispo_clip_ratio"] = (ratio > options.epsilon_high) & (advantages > 0)
+        return _Loss(product(factor, tokens.logp), zeros, factor, stats)
+    # vespo: one weight for the whole sequence. TRL clamps the log-ratio of each token, so that one token
+    # cannot decide the weight of the sequence.
+    bound = surrogates.MAX_LOG_RATIO
+    log_weight = layout.sum(tokens.log_ratio.clamp(-bound, bound))
+    if mismatch is not None:
+        log_weight = log_weight + layout.sum(mismatch.log().clamp(surrogates.MIN_LOG_WEIGHT, bound))
+    shape = options.vespo_k_pos, options.vespo_lambda_pos, options.vespo_k_neg, options.vespo_lambda_neg
+    factor = surrogates.vespo_factor(log_weight, advantages, *shape)
+    # phi for an advantage of +1 or -1: what is reported must not depend on the size of the advantage.
+    sign = torch.where(advantages >= 0, 1.0, -1.0).to(advantages.dtype)
+    stats["vespo/phi_seq_mean"] = -sign * surrogates.vespo_factor(log_weight, sign, *shape)
+    return _Loss(product(factor, tokens.logp), zeros, factor, stats)
+
+
+def _clip_stats(
+    options: PolicyOptions, ratio: Tensor, epsilon_high: float, advantages: Tensor
+) -> dict[str, Tensor]:
+    # TRL counts a token as clipped only on the side where the clip stops its gradient.
+    low_clipped = (ratio < 1 - options.epsilon) & (advantages < 0)
+    high_clipped = (ratio > 1 + epsilon_high) & (advantages > 0)
+    stats = {"clip_ratio/low": low_clipped, "clip_ratio/high": high_clipped}
     stats["clip_ratio/region"] = low_clipped | high_clipped
-    most = o.delta if o.delta is not None else o.clip_ratio_c
-    if most is not None:
-        stats["clip_ratio/bound"] = (ratio > most) & (A < 0)
-    return value, through, none, stats
+    bound = options.delta if options.delta is not None else options.clip_ratio_c
+    if bound is not None:
+        stats["clip_ratio/bound"] = (ratio > bound) & (advantages < 0)
+    return stats
 
 
-def mismatch_weights(
-    o: "PolicyObjective", old: Tensor, sampling: Tensor | None, layout: Layout, weight: Tensor | None = None
-) -> tuple[Tensor | None, dict[str, Tensor]]:
-    if sampling is None:
-        return None, {}
-    # TRL: a token that the sampling engine could not score (NaN) has weight 1
-    log_weight = _difference(old, sampling).nan_to_num(nan=0.0, posinf=INFINITY, neginf=-INFINITY)
-    difference = log_weight.abs()
-    name = "sampling/sampling_logp_difference"
-    stats = {f"{name}/mean": difference, f"{name}/max": difference}
-    if not o.vllm_importance_sampling_correction:
-        return None, stats
-    if weight is None:
-        weight = _bounded(o, log_weight, layout)
-    name = "sampling/importance_sampling_ratio"
-    return weight, stats | {f"{name}/{kind}": weight for kind in ("min", "mean", "max")}
-
-
-def _bounded(o: "PolicyObjective", log_weight: Tensor, layout: Layout) -> Tensor:
-    """The mismatch weights of tokens or their sequences, as the mode says."""
-    level, _, rule = o.vllm_importance_sampling_mode.partition("_")
-    if level == "sequence":
-        log_weight = layout.sum(log_weight).expand(log_weight.shape)
-    weight, _ = importance_ratio(log_weight)
-    low, high = o.vllm_importance_sampling_clip_min, o.vllm_importance_sampling_clip_max
-    low, high = -INFINITY if low is None else low, INFINITY if high is None else high
-    if rule == "mask":
-        return weight.masked_fill((weight < low) | (weight > high), 0.0)
-    return weight.clamp(low, high)
-
-
-def _kept(
-    o: "PolicyObjective",
-    logp: Tensor,
-    sampling: Tensor | None,
-    old: Tensor,
-    A: Tensor,
-    H: Tensor | None,
-    layout: Layout,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """(1 where a token has a loss, else 0; what was kept by which rule)."""
-    keep, stats = torch.ones_like(logp), {}
-    if o.off_policy_mask_threshold is not None:
-        drift = _difference(old if sampling is None else sampling, logp).nan_to_num(nan=0.0)
-        dropped = (A < 0) & (layout.mean(drift) > o.off_policy_mask_threshold)
-        stats["frac_off_policy_masked"] = dropped.to(keep.dtype)
-        keep = keep.masked_fill(dropped, 0.0)
-    if o.top_entropy_quantile < 1:
-        assert H is not None
-        least = _quantile(H, layout.active, 1 - o.top_entropy_quantile)
-        stats["frac_high_entropy"] = (least <= H).to(keep.dtype)
-        keep = keep * stats["frac_high_entropy"]
-    return keep, stats
-
-
-def _difference(one: Tensor, other: Tensor) -> Tensor:
-    """one - other; 0 where they are equal, also for two -inf."""
-    equal = one == other
-    return one.masked_fill(equal, 0.0) - other.masked_fill(equal, 0.0)
-
-
-def _product(factor: Tensor, logp: Tensor) -> Tensor:
-    """0 where the factor is 0, also for logp = -inf."""
-    return factor * logp.masked_fill(factor == 0, 0.0)
-
-
-def _quantile(values: Tensor, active: Tensor, share: float) -> Tensor:
-    """torch.quantile of the active values, on the device; infinity if there are none."""
-    ordered = values.masked_fill(~active, INFINITY).flatten().sort().values
-    if ordered.numel() == 0:
-        return values.new_full((), INFINITY)
-    place = (active.sum() - 1).clamp(min=0).to(torch.float64) * share
-    below, above = ordered.gather(0, torch.stack([place.floor(), place.ceil()]).long())  # [i] would wait
-    return torch.where(above == below, below, torch.lerp(below, above, place.frac().to(values.dtype)))
-
-
-def reduce_stats(stats: Mapping[str, Tensor], active: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Scalars of what each token had: extremes for names in /max and /min, else means over active tokens; 0
-    where there are none."""
-    tokens = active.sum().to(dtype)
-    found = {"tokens": tokens}
-    for name, values in stats.items():
-        values = values.to(dtype).expand(active.shape)
-        if name.endswith(("/max", "/min")):
-            most = values if name.endswith("/max") else -values
-            largest = torch.cat(
-                [most.masked_fill(~active, -INFINITY).flatten(), most.new_full((1,), -INFINITY)]
-            ).amax()
-            largest = largest.masked_fill(tokens == 0, 0.0)
-            found[name] = largest if name.endswith("/max") else -largest
-        else:
-            found[name] = values.where(active, 0).sum() / tokens.clamp(min=1)
-    return found
+def _keep_mask(options: PolicyOptions, tokens: _Tokens, layout: Layout) -> tuple[Tensor, dict[str, Tensor]]:
+    """(1 where a token has a policy loss, else 0; the share that each rule masked or kept)."""
+    keep_mask, stats = torch.ones_like(tokens.logp), {}
+    if options.off_policy_mask_threshold is not None:
+        # The engine that sampled knows best what the policy was then; NaN is a token that it did not score.
+        sampled = tokens.old_logp if tokens.sampling_logp is None else tokens.sampling_logp
+        drift = difference(sampled, tokens.logp).nan_to_num(nan=0.0)
+        is_dropped = (tokens.advantages < 0) & (layout.mean(drift) > options.off_policy_mask_threshold)
+        stats["frac_off_policy_masked"] = is_dropped.to(keep_mask.dtype)
+        keep_mask = keep_mask.masked_fill(is_dropped, 0.0)
+    if options.top_entropy_quantile < 1:
+        assert tokens.entropy is not None
+        threshold = active_quantile(tokens.entropy, layout.active, 1 - options.top_entropy_quantile)
+        stats["frac_high_entropy"] = (threshold <= tokens.entropy).to(keep_mask.dtype)
+        keep_mask = keep_mask * stats["frac_high_entropy"]
+    return keep_mask, stats

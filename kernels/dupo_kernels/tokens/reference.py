@@ -1,7 +1,9 @@
-"""The policy loss by its definitions, for autograd: what policy.py and _terms.py are held to.
+"""The policy loss by its definitions, for autograd: the truth in the tests of policy_loss.py.
 
-Written from the papers and from TRL 1.16's behaviour, and apart from objective.py on purpose: it shares no
-formula with what it checks, but the weights of tokens.
+Written from the papers and from TRL 1.16's behaviour, apart from surrogates.py and kl.py on purpose: the
+reference shares no formula with what it checks, except the weights of tokens.
+
+Shape letters: n active tokens. "Tokens" is (B, T) padded or (N,) packed.
 """
 
 import math
@@ -10,28 +12,29 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels.tokens.policy_loss import token_layout
-from dupo_kernels.tokens.policy_objective import PolicyObjective
-from dupo_kernels.tokens.weights import Layout, advantages_per_token, token_weights
+from dupo_kernels.tokens.layout import Layout, advantages_per_token, token_layout
+from dupo_kernels.tokens.policy_options import PolicyOptions
+from dupo_kernels.tokens.weights import token_weights
 
 
 class _Tokens(NamedTuple):
-    """Those that count, (n,), and the sequence of each."""
+    """The active tokens, (n,) each, and the sequence of each token."""
 
     logp: Tensor
-    A: Tensor
-    H: Tensor | None
-    old: Tensor
-    ref: Tensor | None
-    sampling: Tensor | None
+    advantages: Tensor
+    entropy: Tensor | None
+    old_logp: Tensor
+    ref_logp: Tensor | None
+    sampling_logp: Tensor | None
     owner: Tensor
     sequences: int
 
     def sum(self, values: Tensor) -> Tensor:
-        """Over the sequence of each token."""
+        """The sum over the sequence of each token."""
         return values.new_zeros(self.sequences).index_add(0, self.owner, values)[self.owner]
 
     def mean(self, values: Tensor) -> Tensor:
+        """The mean over the sequence of each token."""
         return self.sum(values) / self.sum(torch.ones_like(values))
 
 
@@ -51,103 +54,116 @@ def policy_loss_ref(
 ) -> Tensor:
     """The loss of `policy_loss` by its definition and autograd; fp64 inputs give the truth.
 
-    Log-probabilities of tokens that count must be finite, and log-ratios below 20.
+    Arguments are those of `policy_loss`. Log-probabilities of tokens that count must be finite, and
+    log-ratios below 20: the definition has neither masks for -inf nor a largest ratio.
     """
-    o = PolicyObjective(**options)
+    checked = PolicyOptions(**options)
     layout = token_layout(logprobs, "logprobs", mask, cu_seqlens)
     losses = losses_ref(
-        o, logprobs, entropy, layout,
+        checked, logprobs, entropy, layout,
         advantages=advantages, old_logprobs=old_logprobs, ref_logprobs=ref_logprobs,
         sampling_logprobs=sampling_logprobs,
     )  # fmt: skip
     weights = token_weights(
-        o.loss_type, layout.active, cu_seqlens,
+        checked.loss_type, layout.active, cu_seqlens,
         num_items=num_items, max_completion_length=max_completion_length, dtype=losses.dtype,
     )  # fmt: skip
     return (losses * weights[layout.active]).sum()
 
 
 def losses_ref(
-    o: PolicyObjective, logprobs: Tensor, entropy: Tensor | None, layout: Layout, **given: Tensor | None
+    options: PolicyOptions,
+    logprobs: Tensor,
+    entropy: Tensor | None,
+    layout: Layout,
+    **per_token: Tensor | None,
 ) -> Tensor:
-    """(n,): of each token that counts, without its weight."""
+    """The loss of each active token, (n,), without its weight.
+
+    per_token: advantages and, where they are there, old_logprobs, ref_logprobs, sampling_logprobs.
+    """
     active, dtype = layout.active, torch.promote_types(logprobs.dtype, torch.float32)
 
-    def counted(x: Tensor | None) -> Any:
+    def active_values(x: Tensor | None) -> Any:
         return None if x is None else x[active].to(dtype)
 
     owner = layout.owner
     if owner is None:
-        each = torch.arange(layout.sequences, device=active.device)
-        owner = (each[:, None] if active.dim() == 2 else each).expand_as(active)
-    old, advantages = given.get("old_logprobs"), given["advantages"]
+        sequences = torch.arange(layout.sequences, device=active.device)
+        owner = (sequences[:, None] if active.dim() == 2 else sequences).expand_as(active)
+    old, advantages = per_token.get("old_logprobs"), per_token["advantages"]
     assert advantages is not None
-    t = _Tokens(
-        logp=counted(logprobs),
-        A=counted(advantages_per_token(advantages, layout)),
-        H=counted(entropy),
-        old=counted(logprobs.detach() if old is None else old),
-        ref=counted(given.get("ref_logprobs")),
-        sampling=counted(given.get("sampling_logprobs")),
+    tokens = _Tokens(
+        logp=active_values(logprobs),
+        advantages=active_values(advantages_per_token(advantages, layout)),
+        entropy=active_values(entropy),
+        old_logp=active_values(logprobs.detach() if old is None else old),
+        ref_logp=active_values(per_token.get("ref_logprobs")),
+        sampling_logp=active_values(per_token.get("sampling_logprobs")),
         owner=owner[active],
         sequences=layout.sequences,
     )
-    return _losses(o, t)
+    return _losses(options, tokens)
 
 
-def _losses(o: PolicyObjective, t: _Tokens) -> Tensor:
-    log_ratio = t.logp - t.old
-    level = t.mean(log_ratio) if o.importance_sampling_level == "sequence" else log_ratio
-    weight = torch.ones_like(t.logp)
-    if t.sampling is not None and o.vllm_importance_sampling_correction:
-        weight = _mismatch_weight(o, t)
-    if o.loss_type == "vespo":
-        loss = _vespo(o, t, log_ratio + weight.clamp(min=1e-8).log())
+def _losses(options: PolicyOptions, tokens: _Tokens) -> Tensor:
+    log_ratio = tokens.logp - tokens.old_logp
+    level_log_ratio = tokens.mean(log_ratio) if options.importance_sampling_level == "sequence" else log_ratio
+    weight = torch.ones_like(tokens.logp)
+    if tokens.sampling_logp is not None and options.vllm_importance_sampling_correction:
+        weight = _mismatch_weight(options, tokens)
+    if options.loss_type == "vespo":
+        loss = _vespo(options, tokens, log_ratio + weight.clamp(min=1e-8).log())
     else:
-        loss = _surrogate(o, t, level.exp()) * weight
-    if o.off_policy_mask_threshold is not None:
-        drift = ((t.old if t.sampling is None else t.sampling) - t.logp.detach()).nan_to_num(nan=0.0)
-        loss = loss * ~((t.A < 0) & (t.mean(drift) > o.off_policy_mask_threshold))
-    chosen = torch.ones_like(t.logp)
-    if o.top_entropy_quantile < 1 and t.H is not None:
-        chosen = (torch.quantile(t.H.detach(), 1 - o.top_entropy_quantile) <= t.H).to(t.H.dtype)
-        loss = loss * chosen
-    if o.beta and t.ref is not None:
-        kl = _kl(o.kl, t.ref - t.logp)
-        loss = loss + o.beta * (kl * level.exp() if o.use_bias_correction_kl else kl)
-    if o.entropy_coef and t.H is not None:
-        loss = loss - o.entropy_coef * t.H * chosen
+        loss = _surrogate(options, tokens, level_log_ratio.exp()) * weight
+    if options.off_policy_mask_threshold is not None:
+        sampled = tokens.old_logp if tokens.sampling_logp is None else tokens.sampling_logp
+        drift = (sampled - tokens.logp.detach()).nan_to_num(nan=0.0)
+        loss = loss * ~((tokens.advantages < 0) & (tokens.mean(drift) > options.off_policy_mask_threshold))
+    keep_mask = torch.ones_like(tokens.logp)
+    if options.top_entropy_quantile < 1 and tokens.entropy is not None:
+        threshold = torch.quantile(tokens.entropy.detach(), 1 - options.top_entropy_quantile)
+        keep_mask = (threshold <= tokens.entropy).to(tokens.entropy.dtype)
+        loss = loss * keep_mask
+    if options.beta and tokens.ref_logp is not None:
+        kl = _kl(options.kl, tokens.ref_logp - tokens.logp)
+        loss = loss + options.beta * (kl * level_log_ratio.exp() if options.use_bias_correction_kl else kl)
+    if options.entropy_coef and tokens.entropy is not None:
+        loss = loss - options.entropy_coef * tokens.entropy * keep_mask
     return loss
 
 
-def _surrogate(o: PolicyObjective, t: _Tokens, ratio: Tensor) -> Tensor:
-    if o.loss_type == "cispo":
-        return -ratio.detach().clamp(max=o.epsilon_high) * t.A * t.logp
-    if o.loss_type == "sapo":
-        tau = torch.where(t.A > 0, t.A.new_tensor(o.sapo_temperature_pos), o.sapo_temperature_neg)
-        return -4 / tau / (1 + torch.exp(-tau * (ratio - 1))) * t.A
-    high = o.epsilon if o.epsilon_high is None else o.epsilon_high
-    plain = ratio.clamp(max=math.inf if o.delta is None else o.delta) * t.A
-    loss = torch.maximum(-plain, -ratio.clamp(1 - o.epsilon, 1 + high) * t.A)
-    if o.clip_ratio_c is None:
+def _surrogate(options: PolicyOptions, tokens: _Tokens, ratio: Tensor) -> Tensor:
+    A = tokens.advantages
+    if options.loss_type == "cispo":
+        return -ratio.detach().clamp(max=options.epsilon_high) * A * tokens.logp
+    if options.loss_type == "sapo":
+        t = torch.where(A > 0, A.new_tensor(options.sapo_temperature_pos), options.sapo_temperature_neg)
+        return -4 / t / (1 + torch.exp(-t * (ratio - 1))) * A
+    high = options.epsilon if options.epsilon_high is None else options.epsilon_high
+    plain = ratio.clamp(max=math.inf if options.delta is None else options.delta) * A
+    loss = torch.maximum(-plain, -ratio.clamp(1 - options.epsilon, 1 + high) * A)
+    if options.clip_ratio_c is None:
         return loss
-    return torch.where(t.A < 0, torch.minimum(loss, -o.clip_ratio_c * t.A), loss)
+    return torch.where(A < 0, torch.minimum(loss, -options.clip_ratio_c * A), loss)
 
 
-def _vespo(o: PolicyObjective, t: _Tokens, log_weight: Tensor) -> Tensor:
-    k = torch.where(t.A >= 0, t.A.new_tensor(o.vespo_k_pos), o.vespo_k_neg)
-    scale = torch.where(t.A >= 0, t.A.new_tensor(o.vespo_lambda_pos), o.vespo_lambda_neg)
-    w = t.sum(log_weight).exp().clamp(1e-8, math.exp(20)).detach()
-    return -(scale * (1 - w)).exp() * w**k * t.A * t.logp
+def _vespo(options: PolicyOptions, tokens: _Tokens, log_weight: Tensor) -> Tensor:
+    A = tokens.advantages
+    k = torch.where(A >= 0, A.new_tensor(options.vespo_k_pos), options.vespo_k_neg)
+    scale = torch.where(A >= 0, A.new_tensor(options.vespo_lambda_pos), options.vespo_lambda_neg)
+    w = tokens.sum(log_weight).exp().clamp(1e-8, math.exp(20)).detach()
+    return -(scale * (1 - w)).exp() * w**k * A * tokens.logp
 
 
-def _mismatch_weight(o: PolicyObjective, t: _Tokens) -> Tensor:
-    assert t.sampling is not None
-    log_weight = torch.where(t.sampling.isnan(), 0.0, t.old - t.sampling)
-    mode = o.vllm_importance_sampling_mode
-    weight = (t.sum(log_weight) if "sequence" in mode else log_weight).exp()
-    low, high = o.vllm_importance_sampling_clip_min, o.vllm_importance_sampling_clip_max
-    low, high = 0.0 if low is None else low, math.inf if high is None else high
+def _mismatch_weight(options: PolicyOptions, tokens: _Tokens) -> Tensor:
+    assert tokens.sampling_logp is not None
+    log_weight = torch.where(tokens.sampling_logp.isnan(), 0.0, tokens.old_logp - tokens.sampling_logp)
+    mode = options.vllm_importance_sampling_mode
+    weight = (tokens.sum(log_weight) if "sequence" in mode else log_weight).exp()
+    low, high = options.vllm_importance_sampling_clip_min, options.vllm_importance_sampling_clip_max
+    low = 0.0 if low is None else low
+    high = math.inf if high is None else high
     if "truncate" in mode:
         return weight.clamp(low, high)
     return torch.where((weight >= low) & (weight <= high), weight, 0.0)
@@ -155,5 +171,6 @@ def _mismatch_weight(o: PolicyObjective, t: _Tokens) -> Tensor:
 
 def _kl(kind: str, d: Tensor) -> Tensor:
     """d = ref_logprobs - logprobs."""
-    value = {"k1": -d, "k2": d**2 / 2, "abs": d.abs()}.get(kind, d.exp() - d - 1)
-    return value.detach() + (d**2 / 2 - (d**2 / 2).detach()) if kind == "k3+" else value
+    k2 = d**2 / 2
+    value = {"k1": -d, "k2": k2, "abs": d.abs()}.get(kind, d.exp() - d - 1)
+    return value.detach() + (k2 - k2.detach()) if kind == "k3+" else value

@@ -1,4 +1,4 @@
-"""Run by test_parallel.py: two gloo processes with different data against one that has all of it.
+"""Run by test_sharding.py: two gloo processes with different data against one that has all of it.
 
 python tests/kernels/hidden/sharding_checks.py PORT vocabulary fsdp
 """

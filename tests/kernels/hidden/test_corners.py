@@ -19,9 +19,9 @@ from dupo_kernels import (
     token_logprobs_ref,
     token_weights,
 )
-from dupo_kernels.hidden import head as _head
+from dupo_kernels.hidden import gemm
+from tests.helpers.linear_head import B, H, T, V, head
 from tests.helpers.numerics import DEVICE, INTERPRET, relative_error
-from tests.kernels.hidden.test_linear_logprobs import B, H, T, V, head
 
 GSPO = PolicyObjective("grpo", importance_sampling_level="sequence")
 
@@ -89,11 +89,11 @@ def test_weights_and_targets_of_an_objective_may_lie_anyhow() -> None:
 
 def test_products_of_two_types_are_the_same_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     left, right = torch.randn(7, 5).bfloat16(), torch.randn(5, 9).bfloat16()
-    monkeypatch.setattr(_head, "TILE_BYTES", 2 * 5 * 4)  # two rows or columns
+    monkeypatch.setattr(gemm, "TILE_BYTES", 2 * 5 * 4)  # two rows or columns
     expected = left.float() @ right.float()
-    found = _head._gemm_in_tiles(left, right, torch.empty(7, 9), add=False)
+    found = gemm._gemm_in_tiles(left, right, torch.empty(7, 9), add=False)
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(_head._gemm_in_tiles(left, right, found.clone(), add=True), 2 * expected)
+    torch.testing.assert_close(gemm._gemm_in_tiles(left, right, found.clone(), add=True), 2 * expected)
 
 
 # --- which tokens count ----------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_what_a_function_would_have_to_learn_is_refused() -> None:
 
 
 def test_numbers_that_are_none() -> None:
-    with pytest.raises(ValueError, match="beta must be a number, got nan"):
+    with pytest.raises(ValueError, match="beta: expected a number, got nan"):
         PolicyObjective(beta=math.nan)
     with pytest.raises(ValueError, match=r"num_items must be one number, got a tensor of shape \(3,\)"):
         token_weights("dapo", torch.ones(2, 3), num_items=torch.ones(3))

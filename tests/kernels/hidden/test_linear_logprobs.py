@@ -9,30 +9,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dupo_kernels import linear_token_logprobs, linear_token_logprobs_ref
+from tests.helpers.linear_head import MASK, ROW, B, H, N, T, V, head
 from tests.helpers.numerics import DEVICE, INTERPRET, GemmRows, relative_error, syncs
 
-B, T, V, H = 3, 7, 101, 16
-N = B * T
-ROW = 104 * 8  # bytes of a row of float64 logits: 101 of them, in words of 8
-MASK = torch.arange(T)[None] < torch.tensor([7, 0, 4])[:, None]
 CHUNKS: list[dict[str, Any]] = [
     {},
     {"save_budget": 0},
     {"save_budget": 0, "chunk_tokens": 4},
     {"save_budget": 5 * ROW, "chunk_tokens": 4},
 ]
-
-
-def head(dtype: torch.dtype = torch.float64, *tokens: int, V: int = V, H: int = H) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(V)
-    shape = tokens or (B, T)
-    made = {
-        "hidden": torch.randn(*shape, H, generator=generator),
-        "weight": torch.randn(V, H, generator=generator) * H**-0.5 * 4,
-        "bias": torch.randn(V, generator=generator),
-    }
-    targets = torch.randint(V, shape, generator=generator)
-    return {name: x.to(DEVICE, dtype) for name, x in made.items()} | {"targets": targets.to(DEVICE)}
 
 
 def both_ways(
@@ -161,7 +146,7 @@ def test_gradients_of_many_chunks_are_rounded_once() -> None:
         assert relative_error(got, once) < 5e-4
 
 
-# The kernels themselves, at more sizes: test_logprob.py.
+# The kernels themselves, at more sizes: tests/kernels/logits/test_token_logprobs.py.
 SIZES = [(17, 1), (17, 7), (17, 1000), (17, 1024)]
 LARGE = [(512, 7), (512, 1000), (512, 1024), (17, 32_000), (17, 50_257), (17, 151_936)]
 LARGE += [] if INTERPRET else [(4096, 1), (4096, 1000)]

@@ -12,10 +12,10 @@ from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dupo_kernels import PolicyObjective, linear_objective, linear_token_logprobs
-from dupo_kernels.hidden import head as _head
-from dupo_kernels.hidden.head import ALIGN, chunk_rows, kept_rows
-from dupo_kernels.hidden.logprobs import SAVE_BUDGET
-from dupo_kernels.logits import torch_path as _logprob_torch
+from dupo_kernels.hidden import gemm
+from dupo_kernels.hidden.chunks import SAVE_BUDGET, choose_chunk_size, choose_num_kept
+from dupo_kernels.hidden.head import ALIGN
+from dupo_kernels.logits import torch_path
 from tests.helpers.numerics import DEVICE, INTERPRET
 from tests.helpers.project import ROOT
 
@@ -46,8 +46,8 @@ def peak_bytes(
     rows, row = N if M is None else M, -(-V // ALIGN) * ALIGN * logits
     keeps = any(wanted) and op != "token"
     sizes = V, H, logits, save_budget, chunk_tokens
-    kept = kept_rows(rows, *sizes) if keeps else 0
-    step = chunk_rows(rows - kept, *sizes)
+    kept = choose_num_kept(rows, *sizes) if keeps else 0
+    step = choose_chunk_size(rows - kept, *sizes)
     chunk, chunks = min(step, rows - kept) * row, (kept > 0) + -(-(rows - kept) // step)
     sums = max(element, 4) if chunks > 1 else element
     gathered, scattered = (0, 0) if M is None else (M * H * element, wanted[0] * N * H * element)
@@ -189,9 +189,9 @@ def call_of(op: str, leaves: tuple[Tensor, Tensor], both: bool, **options: Any) 
 def test_the_peak_is_the_formula(
     op: str, budget: str, dtypes: str, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_logprob_torch, "SCRATCH_BYTES", 1)
+    monkeypatch.setattr(torch_path, "SCRATCH_BYTES", 1)
     if DEVICE == "cpu":  # a product of two types, which is one call elsewhere
-        monkeypatch.setattr(_head, "_gemm_in_tiles", lambda left, right, out, add: out.zero_())
+        monkeypatch.setattr(gemm, "_gemm_in_tiles", lambda left, right, out, add: out.zero_())
     types = {"fp32": torch.float32, "bf16": torch.bfloat16}
     dtype, logits_dtype = (types[name] for name in dtypes.split())
     wanted = GRADIENTS.get(which, (True, True))
@@ -222,16 +222,16 @@ def test_rows_that_have_logits_at_once() -> None:
         (20_000, 20_000 * V * 4, 20_000),  # they fit
         (20_000, 20_000 * V * 4 - 1, 6784),
     ):
-        assert chunk_rows(rows, V, H, 4, budget, None) == expected
-    assert chunk_rows(20_000, V, H, 4, 1 << 40, 7) == 7
+        assert choose_chunk_size(rows, V, H, 4, budget, None) == expected
+    assert choose_chunk_size(20_000, V, H, 4, 1 << 40, 7) == 7
 
 
 def test_rows_whose_logits_are_kept() -> None:
     """All of them where one chunk would hold them anyway: to keep a part saves nothing, and costs a sum."""
     V, H, row = 151_936, 4096, 151_936 * 4
-    assert kept_rows(8192, V, H, 4, 4 << 30, None) == 8192  # 2 H, and more than 4 GiB
-    assert kept_rows(8193, V, H, 4, 4 << 30, None) == (4 << 30) // row
-    assert kept_rows(8192, V, H, 4, 4 << 30, 1024) == (4 << 30) // row
-    assert kept_rows(8192, V, H, 4, 0, None) == 0
-    assert kept_rows(20_000, V, H, 4, 20_000 * row, None) == 20_000
-    assert kept_rows(0, V, H, 4, 4 << 30, None) == 0
+    assert choose_num_kept(8192, V, H, 4, 4 << 30, None) == 8192  # 2 H, and more than 4 GiB
+    assert choose_num_kept(8193, V, H, 4, 4 << 30, None) == (4 << 30) // row
+    assert choose_num_kept(8192, V, H, 4, 4 << 30, 1024) == (4 << 30) // row
+    assert choose_num_kept(8192, V, H, 4, 0, None) == 0
+    assert choose_num_kept(20_000, V, H, 4, 20_000 * row, None) == 20_000
+    assert choose_num_kept(0, V, H, 4, 4 << 30, None) == 0

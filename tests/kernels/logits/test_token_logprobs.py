@@ -2,17 +2,18 @@
 again by test_interpreted.py with the kernels under Triton's interpreter."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from dupo_kernels import _triton, token_logprobs, token_logprobs_ref
-from dupo_kernels.logits import triton_path as _logprob_triton
-from dupo_kernels.logits.logprobs import logprobs_backward, logprobs_forward
-from dupo_kernels.logits.torch_path import Rows
+from dupo_kernels.logits import triton_path
+from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
+from dupo_kernels.logits.rows import Rows
 from dupo_kernels.logits.triton_path import BLOCK_V
+from tests.helpers.logits_cases import Result, both_ways, draw, upstream
 from tests.helpers.numerics import DEVICE, assert_as_accurate
 
 INF, NAN = float("inf"), float("nan")
@@ -26,36 +27,6 @@ SIZES = [
     for V in VOCABULARIES
     if N * V <= MOST_LOGITS
 ]
-
-
-class Result(NamedTuple):
-    logp: Tensor
-    entropy: Tensor
-    dlogits: Tensor
-
-
-def draw(*shape: int, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """(logits, targets): a few targets are likely, as sampled tokens are, the rest are not."""
-    generator = torch.Generator().manual_seed(math.prod(shape) + int(scale))
-    logits = (torch.randn(shape, generator=generator) * scale).to(dtype)
-    targets = torch.randint(shape[-1], shape[:-1], generator=generator)
-    if targets.numel():
-        targets.view(-1)[0] = logits.view(-1, shape[-1])[0].argmax()
-    return logits.to(DEVICE), targets.to(DEVICE)
-
-
-def upstream(targets: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
-    """dloss / dlogp and dloss / dentropy of the rows from `first` on, of either sign, at most 1."""
-    n = torch.arange(first, first + targets.numel(), dtype=torch.float64, device=targets.device)
-    return torch.cos(1 + n).view(targets.shape), torch.sin(2 + n).view(targets.shape)
-
-
-def both_ways(function: Any, logits: Tensor, targets: Tensor, first: int = 0, **options: Any) -> Result:
-    logits = logits.detach().clone().requires_grad_()
-    logp, entropy = function(logits, targets, entropy=True, **options)
-    torch.autograd.backward((logp, entropy), [g.to(logp.dtype) for g in upstream(targets, first)])
-    assert logits.grad is not None
-    return Result(logp.detach(), entropy.detach(), logits.grad)
 
 
 def check(logits: Tensor, targets: Tensor, **options: Any) -> Result:
@@ -295,7 +266,7 @@ def test_bits_do_not_depend_on_the_rows_beside() -> None:
     "N", [pytest.param(65_600, marks=pytest.mark.slow) if _triton.INTERPRET else 131_072]
 )
 def test_more_rows_than_a_second_grid_axis_holds(N: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_logprob_triton, "BLOCK_V", 2)  # still minutes under the interpreter
+    monkeypatch.setattr(triton_path, "BLOCK_V", 2)  # still minutes under the interpreter
     logits, targets = draw(N, 2)
     logp, _ = token_logprobs(logits, targets)
     torch.testing.assert_close(logp, token_logprobs_ref(logits, targets)[0], rtol=1e-6, atol=1e-6)
@@ -311,12 +282,12 @@ def test_rows_are_on_the_first_grid_axis(monkeypatch: pytest.MonkeyPatch) -> Non
             return lambda **_: None
 
     for name in ("_forward", "_backward"):
-        monkeypatch.setattr(_logprob_triton, name, Kernel())
+        monkeypatch.setattr(triton_path, name, Kernel())
     for N in (131_072, 0):  # an empty grid would be an error: no launch
         row = torch.empty(N)
         rows = Rows(torch.empty(N, 2), torch.zeros(N, dtype=torch.long), torch.ones(1), 0.0)
-        _logprob_triton.forward(rows, row, None, row, row)
-        _logprob_triton.backward(rows, row, row, row, None, rows.logits)
+        triton_path.forward(rows, row, None, row, row)
+        triton_path.backward(rows, row, row, row, None, rows.logits)
     assert grids == [(131_072,), (131_072,)]
 
 
@@ -332,7 +303,7 @@ def test_offsets_beyond_int32() -> None:
     expected = both_ways(token_logprobs, small, targets)
     assert torch.equal(logp, expected.logp)
     a, b = (g.float() for g in upstream(targets))
-    logprobs_backward(rows, lse, entropy, a, b, out=logits)
+    logprobs_backward(rows, lse, entropy, a, b, dlogits=logits)
     assert torch.equal(logits, expected.dlogits)
 
 

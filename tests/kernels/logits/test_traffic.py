@@ -16,13 +16,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dupo_kernels import _triton, token_logprobs
-from dupo_kernels.logits import torch_path as _logprob_torch
-from dupo_kernels.logits import triton_path as _logprob_triton
-from dupo_kernels.logits.logprobs import logprobs_backward, logprobs_forward
-from dupo_kernels.logits.torch_path import Rows
+from dupo_kernels.logits import torch_path, triton_path
+from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
+from dupo_kernels.logits.rows import Rows
 from dupo_kernels.logits.triton_path import BLOCK_V
+from tests.helpers.logits_cases import both_ways, draw, upstream
 from tests.helpers.numerics import DEVICE
-from tests.kernels.logits.test_token_logprobs import both_ways, draw, upstream
 
 interpreted = pytest.mark.skipif(not _triton.INTERPRET, reason="counted under Triton's interpreter")
 N, DEAD = 5, 2  # rows, and how many of them have no upstream gradient
@@ -90,7 +89,7 @@ def excess(
 def test_logits_are_read_once_each_way(
     V: int, dtypes: tuple[torch.dtype, torch.dtype], entropy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = excess(Traffic(monkeypatch), _logprob_triton, V, dtypes, entropy)
+    found = excess(Traffic(monkeypatch), triton_path, V, dtypes, entropy)
     assert found.pop("backward stores") == 0
     assert all(0 < bytes_ <= A_TOKEN * N for bytes_ in found.values()), found
 
@@ -107,7 +106,7 @@ def test_calls_of_the_public_function_move_as_little(monkeypatch: pytest.MonkeyP
 
 READ = "tl.load({} + v, mask=v < {}, other=0.0)"
 FORWARD, BACKWARD = READ.format("row_ptr", "V"), READ.format("logits_ptr + n * stride_n", "width")
-LIVE = 'tl.where(live & (lse != -float("inf")), V, 0)'
+LIVE = 'tl.where(has_gradient & (lse != -float("inf")), V, 0)'
 
 
 @interpreted
@@ -123,7 +122,7 @@ LIVE = 'tl.where(live & (lse != -float("inf")), V, 0)'
 def test_a_second_read_is_seen(
     text: str, change: str, kind: str, bytes_: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Path(_logprob_triton.__file__).read_text()
+    source = Path(triton_path.__file__).read_text()
     assert source.count(text) == 1
     file = tmp_path / "_changed.py"
     file.write_text(source.replace(text, change))
@@ -133,7 +132,7 @@ def test_a_second_read_is_seen(
     monkeypatch.setitem(sys.modules, spec.name, changed)
     spec.loader.exec_module(changed)
     traffic, dtypes = Traffic(monkeypatch), (torch.float32, torch.float32)
-    as_it_is = excess(traffic, _logprob_triton, 300, dtypes, entropy=True)
+    as_it_is = excess(traffic, triton_path, 300, dtypes, entropy=True)
     assert excess(traffic, changed, 300, dtypes, entropy=True) == as_it_is | {kind: as_it_is[kind] + bytes_}
 
 
@@ -154,7 +153,7 @@ def test_torch_path_holds_one_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     logits, targets = draw(64, 500, dtype=torch.bfloat16)
     temperature = torch.linspace(0.5, 2, 64)
     whole = both_ways(token_logprobs, logits, targets, temperature=temperature)
-    monkeypatch.setattr(_logprob_torch, "SCRATCH_BYTES", 60_000)
+    monkeypatch.setattr(torch_path, "SCRATCH_BYTES", 60_000)
     rows, out = Rows(logits, targets, temperature.reciprocal(), 0.0), torch.empty_like(logits)
     a, b = (g.float() for g in upstream(targets))
     with _Largest() as seen:

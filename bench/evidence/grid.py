@@ -1,0 +1,131 @@
+"""Which runs make the evidence: tasks, rewards, learning rates, seeds and variations."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dupo.config.catalogue import TASKS as CATALOGUE
+
+# The built-in tasks: the evidence needs no download and no GPU.
+TASKS = ("arithmetic", "conlang")
+CORE_REWARDS = ("dual", "gold", "majority", "random", "shuffled", "format_only")
+MORE_REWARDS = ("soft_vote", "self_certainty", "entropy")
+CONTROLS = ("random", "shuffled", "format_only")  # rewards without information
+
+# The default learning rate, a third and a tenth of it, under the names that file names and result files use.
+DEFAULT_RATE: float = CATALOGUE["arithmetic"].defaults["dupo"]["learning_rate"]
+RATES = {"": DEFAULT_RATE, " / 3": DEFAULT_RATE / 3, " / 10": DEFAULT_RATE / 10}
+# A tenth of the default run, so that every curve has eleven points.
+EVAL_STEPS = 15
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one program.
+
+    Attributes:
+        reward: what training rewards; "" for a program that does not train.
+        seed: of the run and of the teaching from which the run starts.
+        rate: key of `RATES`.
+        variation: what the run does otherwise than the reward alone: "policy", "gates off", ...
+        options: of the program by flat name, beside the options that `options_of` gives every run.
+        program: train, rerank, audit or select.
+    """
+
+    task: str
+    reward: str
+    seed: int
+    rate: str = ""
+    variation: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+    program: str = "train"
+
+    @property
+    def label(self) -> str:
+        """The run in tables: "gold", "dual, policy"."""
+        return f"{self.reward}, {self.variation}" if self.variation else self.reward
+
+    @property
+    def name(self) -> str:
+        """The run in file names, which no other run has."""
+        # Run folders are found by this name again, so the name holds all that tells runs apart.
+        words = (self.task, self.program, self.label, self.rate.replace(" / ", "div"), str(self.seed))
+        return "-".join(word.replace(", ", "_").replace(" ", "_") for word in words if word)
+
+
+def teaching_run(task: str, seed: int) -> Run:
+    """The run that teaches the model from which all runs of a task and seed start."""
+    return Run(task, "dual", seed)
+
+
+def selecting_run(seed: int) -> Run:
+    """The run that selects the duals of arithmetic."""
+    options = (("pool_sizes", "8"), ("num_problems", 20_000))
+    return Run("arithmetic", "", seed, options=options, program="select")
+
+
+def teaching_runs(seeds: int) -> list[Run]:
+    """The runs that come first, because every other run starts from a model that they teach."""
+    return [teaching_run(task, seed) for seed in range(seeds) for task in TASKS]
+
+
+def grid(full: bool, seeds: int) -> list[Run]:
+    """Every run that needs only the taught models, seed by seed: a grid cut short holds whole seeds.
+
+    Args:
+        full: all rewards, all rates on both tasks, who answers the duals, and the selection of duals.
+    """
+    runs = []
+    for seed in range(seeds):
+        for task in TASKS:
+            runs += _rewards_at_rates(task, seed, full)
+            # 32 votes cost at least what a dual rerank of 8 costs, so votes of equal cost are among them.
+            vote = (("vote_samples", 32), ("num_problems", 1000))
+            runs.append(Run(task, "", seed, options=vote, program="rerank"))
+            runs.append(Run(task, "", seed, options=(("num_problems", 500),), program="audit"))
+        # Copies of the source are rewarded without gates: the exploit that the gates prevent.
+        runs.append(Run("conlang", "dual", seed, variation="gates off", options=(("gates", "off"),)))
+        if full:
+            runs += [
+                Run(task, "dual", seed, variation=model, options=(("dual_model", model),))
+                for task in TASKS
+                for model in ("policy", "ema")
+            ]
+            runs.append(selecting_run(seed))
+    return runs
+
+
+def _rewards_at_rates(task: str, seed: int, full: bool) -> list[Run]:
+    rewards = CORE_REWARDS + MORE_REWARDS if full else CORE_REWARDS
+    # The second task takes longer; the short grid measures it at the default rate alone.
+    rates = RATES if full or task == "arithmetic" else ("",)
+    runs = [Run(task, reward, seed, rate) for reward in rewards for rate in rates]
+    return [run for run in runs if run != teaching_run(task, seed)]
+
+
+def runs_on_selected_duals(full: bool, seeds: int) -> list[Run]:
+    """The runs that need a run of the grid: training on selected duals."""
+    return [Run("arithmetic", "dual", seed, variation="selected") for seed in range(seeds if full else 0)]
+
+
+def options_of(run: Run, folder: Path) -> dict[str, Any]:
+    """The options of a run by flat name.
+
+    Args:
+        folder: holds the folders of all runs.
+    """
+    # One thread each: runs go side by side, and the model is too small for a second thread.
+    options: dict[str, Any] = {"task": run.task, "seed": run.seed, "num_threads": 1}
+    options["output_dir"] = str(folder / run.name)
+    if run.program == "train":
+        options |= {"reward": run.reward, "learning_rate": RATES[run.rate], "overwrite_output_dir": True}
+        # No checkpoint between the first and the last: a run that is killed starts anew.
+        options |= {"eval_steps": EVAL_STEPS, "save_steps": 1000}
+    teacher = teaching_run(run.task, run.seed)
+    # By name, as a teacher may have options of its own.
+    if run.name != teacher.name:
+        options["model_name_or_path"] = str(folder / teacher.name / "checkpoint-0")
+    if run.variation == "selected":
+        options["selected_duals"] = str(folder / selecting_run(run.seed).name)
+    # The options of the run win.
+    return options | dict(run.options)

@@ -1,0 +1,134 @@
+// Stretches of a text in which no number may be hidden: dates, times, code, brackets of formulas.
+#include <algorithm>
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+#include "numbers_cursor.hpp"
+#include "numbers_steps.hpp"
+
+namespace dupo {
+namespace {
+
+bool starts_with(Text text, std::size_t at, std::string_view literal) {
+    return Forward{text.substr(at)}.literal(literal);
+}
+
+// The number of digits at `at` if it is from `least` to `most`, else 0.
+std::size_t digits_at(Text text, std::size_t at, std::size_t least, std::size_t most) {
+    std::size_t end = at;
+    while (end < text.size() && is_digit(text[end])) ++end;
+    const std::size_t count = end - at;
+    return count >= least && count <= most ? count : 0;
+}
+
+// The end of the date at `at`, 2021-07-04 (`year_first`) or 4/7/2021; 0 if there is no date.
+std::size_t date_end(Text text, std::size_t at, bool year_first) {
+    if (at > 0 && is_wordlike(text[at - 1])) return 0;
+    std::size_t size = year_first ? digits_at(text, at, 4, 4) : digits_at(text, at, 1, 2);
+    if (size == 0) return 0;
+    at += size;
+    const char32_t mark = at < text.size() ? text[at] : U'\0';
+    if (!is_one_of(mark, year_first ? U"-" : U"/.-")) return 0;
+    size = digits_at(text, at + 1, 1, 2);
+    if (size == 0) return 0;
+    at += 1 + size;
+    if (at >= text.size() || text[at] != mark) return 0;
+    size = year_first ? digits_at(text, at + 1, 1, 2) : digits_at(text, at + 1, 2, 4);
+    if (size == 0 || size == 3) return 0;
+    at += 1 + size;
+    return at == text.size() || !is_wordlike(text[at]) ? at : 0;
+}
+
+// The end of the time at `at`, 8:30 or 8:30:15; 0 if there is no time.
+std::size_t time_end(Text text, std::size_t at) {
+    if (at > 0 && (is_digit(text[at - 1]) || text[at - 1] == U':')) return 0;
+    const std::size_t hours = digits_at(text, at, 1, 2);
+    if (hours == 0) return 0;
+    at += hours;
+    int parts = 0;
+    while (parts < 2 && at + 2 < text.size() && text[at] == U':' && text[at + 1] >= U'0' &&
+           text[at + 1] <= U'5' && is_digit(text[at + 2])) {
+        at += 3;
+        ++parts;
+    }
+    if (parts == 0) return 0;
+    return at < text.size() && (is_digit(text[at]) || text[at] == U':') ? 0 : at;
+}
+
+// The end of [asy] ... [/asy], a drawing in the language Asymptote.
+std::size_t drawing_end(Text text, std::size_t at) {
+    if (!starts_with(text, at, "[asy]")) return 0;
+    const std::size_t close = text.find(U"[/asy]", at + 5);
+    return close == Text::npos ? text.size() : close + 6;
+}
+
+// The end of a web address.
+std::size_t address_end(Text text, std::size_t at) {
+    const std::size_t scheme = starts_with(text, at, "https://")  ? 8
+                               : starts_with(text, at, "http://") ? 7
+                                                                  : 0;
+    if (scheme == 0) return 0;
+    std::size_t end = at + scheme;
+    while (end < text.size() && !is_space(text[end])) ++end;
+    return end > at + scheme ? end : 0;
+}
+
+// The end of a LaTeX command whose argument is no quantity.
+std::size_t latex_end(Text text, std::size_t at) {
+    for (const std::string_view name : {"\\begin{", "\\end{", "\\label{", "\\ref{", "\\cite{", "\\hspace{",
+                                        "\\vspace{", "\\color{", "\\textcolor{"}) {
+        if (!starts_with(text, at, name)) continue;
+        const std::size_t end = text.find_first_of(U"{}", at + name.size());
+        return end != Text::npos && text[end] == U'}' ? end + 1 : 0;
+    }
+    return 0;
+}
+
+// Adds the areas that `end_of` finds, from left to right and without overlap.
+template <typename End>
+void add_areas(Text text, Reason reason, std::vector<Area>& areas, End end_of) {
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = end_of(text, at);
+        if (end > 0) areas.push_back({at, end, reason});
+        at = end > 0 ? end : at + 1;
+    }
+}
+
+// Whether "ratio" stands before: 3:10 is then no time of day.
+bool in_ratio(Text text, std::size_t at) {
+    const Text context = text_before(text, at);
+    for (std::size_t k = 0; k + 5 <= context.size(); ++k) {
+        if (same(context.substr(k, 5), "ratio", true)) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+Reason AreaScanner::reason_at(std::size_t place) {
+    for (; next_ < areas_.size() && areas_[next_].start <= place; ++next_) open_.push_back(&areas_[next_]);
+    while (!open_.empty() && open_.back()->end <= place) open_.pop_back();
+    return open_.empty() ? Reason::none : open_.back()->reason;
+}
+
+std::vector<Area> find_areas(Text text) {
+    std::vector<Area> areas;
+    add_areas(text, Reason::date, areas, [](Text t, std::size_t at) { return date_end(t, at, true); });
+    add_areas(text, Reason::date, areas, [](Text t, std::size_t at) { return date_end(t, at, false); });
+    std::vector<Area> times;
+    add_areas(text, Reason::time, times, time_end);
+    for (const Area& area : times) {
+        if (!in_ratio(text, area.start)) areas.push_back(area);
+    }
+    for (const auto end_of : {drawing_end, address_end, latex_end}) {
+        add_areas(text, Reason::code, areas, end_of);
+    }
+    add_bracket_areas(text, areas);
+    std::stable_sort(areas.begin(), areas.end(), [](const Area& a, const Area& b) {
+        return a.start != b.start ? a.start < b.start : a.end < b.end;
+    });
+    return areas;
+}
+
+}  // namespace dupo

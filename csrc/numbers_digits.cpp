@@ -1,0 +1,256 @@
+// Numbers in digits and their exact values.
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "numbers_cursor.hpp"
+#include "numbers_steps.hpp"
+
+namespace dupo {
+namespace {
+
+constexpr int max_digits = 18;
+// Products of two 18-digit numbers do not fit 64 bits.
+__extension__ using Wide = __int128;
+
+constexpr Wide ten_to(int power) {
+    Wide value = 1;
+    for (int k = 0; k < power; ++k) value *= 10;
+    return value;
+}
+
+Wide gcd(Wide a, Wide b) {
+    while (b != 0) {
+        const Wide remainder = a % b;
+        a = b;
+        b = remainder;
+    }
+    return a < 0 ? -a : a;
+}
+
+// The number value / 10^places. `digits` counts the digits as written, with leading zeros.
+struct Decimal {
+    Wide value = 0;
+    int places = 0;
+    int digits = 0;
+};
+
+// Reads towards the end from `at`, and moves `at` past what was read.
+class Reader {
+  public:
+    Reader(Text text, std::size_t at) : text_(text), at_(at) {}
+    std::size_t at() const { return at_; }
+    char32_t peek(std::size_t ahead = 0) const {
+        return at_ + ahead < text_.size() ? text_[at_ + ahead] : U'\0';
+    }
+    std::size_t digits_ahead() const {
+        std::size_t end = at_;
+        while (end < text_.size() && is_digit(text_[end])) ++end;
+        return end - at_;
+    }
+    bool eat(std::string_view literal) {
+        Forward forward{text_.substr(at_)};
+        if (!forward.literal(literal)) return false;
+        at_ += literal.size();
+        return true;
+    }
+    void skip(std::size_t count) { at_ += count; }
+
+    // Reads 12 or 1,234,567.
+    bool whole(Decimal& into) {
+        const std::size_t run = digits_ahead();
+        if (run == 0) return false;
+        take(run, into);
+        if (run > 3) return true;
+        for (Reader next = *this; next.separator() && next.digits_ahead() >= 3;) {
+            Decimal longer = into;
+            next.take(3, longer);
+            if (next.digits_ahead() > 0) break;  // 12,3456: a longer run of digits is no group
+            *this = next;
+            into = longer;
+        }
+        return true;
+    }
+    // Reads 12, 1,234.5 or .5.
+    bool decimal(Decimal& into) {
+        if (peek() == U'.') {
+            const bool alone = at_ == 0 || (!is_wordlike(text_[at_ - 1]) && text_[at_ - 1] != U'.');
+            if (!alone || !is_digit(peek(1))) return false;
+        } else if (!whole(into)) {
+            return false;
+        }
+        if (peek() == U'.' && is_digit(peek(1))) {
+            skip(1);
+            const int before = into.digits;
+            take(digits_ahead(), into);
+            into.places = into.digits - before;
+        }
+        return true;
+    }
+    // Reads {3}{4} or 34, after \frac.
+    bool operands(Decimal& numerator, Decimal& denominator) {
+        Reader next = *this;
+        next.eat(" ");
+        Reader open = next;
+        if (open.argument(numerator)) {
+            open.eat(" ");
+            if (open.argument(denominator)) {
+                *this = open;
+                return true;
+            }
+        }
+        numerator = denominator = {};
+        if (!is_digit(next.peek())) return false;
+        next.take(1, numerator);
+        next.eat(" ");
+        if (!is_digit(next.peek())) return false;
+        next.take(1, denominator);
+        *this = next;
+        return true;
+    }
+    bool fraction_command() {
+        for (const std::string_view name : {"\\frac", "\\dfrac", "\\tfrac", "\\cfrac"}) {
+            if (eat(name)) return true;
+        }
+        return false;
+    }
+
+  private:
+    void take(std::size_t count, Decimal& into) {
+        for (std::size_t k = 0; k < count; ++k, ++at_, ++into.digits) {
+            if (into.digits < max_digits) into.value = into.value * 10 + (text_[at_] - U'0');
+        }
+    }
+    bool separator() { return eat(",\\!") || eat(",") || eat("{,}"); }
+    bool argument(Decimal& into) {
+        if (!eat("{")) return false;
+        eat(" ");
+        const bool negative = eat("-");
+        if (!decimal(into)) return false;
+        if (negative) into.value = -into.value;
+        eat(" ");
+        return eat("}");
+    }
+
+    Text text_;
+    std::size_t at_;
+};
+
+// A number as it was read: whole + numerator / denominator.
+struct Match {
+    std::size_t end = 0;
+    Decimal whole;
+    Decimal numerator;
+    Decimal denominator{1, 0, 0};
+    bool is_fraction = false;
+};
+
+bool match_ratio(Reader& reader, Match& match) {
+    Reader next = reader;
+    if (!next.decimal(match.numerator) || !next.eat("/")) return false;
+    match.denominator = {};
+    if (!next.whole(match.denominator)) return false;
+    Reader after = next;
+    after.skip(after.digits_ahead());
+    if ((after.peek() == U'/' || after.peek() == U'.') && is_digit(after.peek(1))) return false;
+    reader = next;
+    return true;
+}
+
+bool match_fraction(Reader reader, Match& match) {
+    match.numerator = match.denominator = {};
+    Reader command = reader;
+    if (!match_ratio(reader, match)) {
+        match.numerator = match.denominator = {};
+        if (!command.fraction_command()) return false;
+        if (!command.operands(match.numerator, match.denominator)) return false;
+        reader = command;
+    }
+    match.is_fraction = true;
+    match.end = reader.at();
+    return true;
+}
+
+std::optional<Match> match_number(Text text, std::size_t at) {
+    Match match;
+    Reader reader(text, at);
+    const std::size_t run = reader.digits_ahead();
+    if (run >= 1 && run <= 3) {
+        Reader next = reader;
+        next.skip(run);
+        Reader command = next;
+        command.eat(" ");
+        Reader ratio = next;
+        bool mixed = false;
+        if (ratio.eat(" ")) {
+            const std::size_t digits = ratio.digits_ahead();
+            mixed = digits >= 1 && digits <= 3 && ratio.peek(digits) == U'/' && match_fraction(ratio, match);
+        }
+        if (!mixed && Reader(command).fraction_command()) mixed = match_fraction(command, match);
+        if (mixed) {
+            match.whole = {};
+            for (std::size_t k = 0; k < run; ++k) {
+                match.whole.value = match.whole.value * 10 + (text[at + k] - U'0');
+            }
+            return match;
+        }
+    }
+    match = {};
+    if (match_fraction(reader, match)) return match;
+    match = {};
+    if (!reader.decimal(match.numerator)) return std::nullopt;
+    match.end = reader.at();
+    return match;
+}
+
+// Returns false for a zero denominator and for too many digits.
+bool evaluate(const Match& match, Number& number) {
+    const Decimal& numerator = match.numerator;
+    const Decimal& denominator = match.denominator;
+    if (numerator.digits > max_digits || denominator.digits > max_digits) return false;
+    if (denominator.value == 0) return false;
+    Wide top = numerator.value * ten_to(match.is_fraction ? denominator.places : 0);
+    Wide bottom = match.is_fraction ? denominator.value * ten_to(numerator.places) : ten_to(numerator.places);
+    if (bottom < 0) {
+        top = -top;
+        bottom = -bottom;
+    }
+    const Wide common = gcd(top, bottom);
+    top /= common;
+    bottom /= common;
+    if (match.is_fraction) {
+        if (bottom >= ten_to(max_digits)) return false;
+        top += match.whole.value * bottom;
+        if (top >= ten_to(max_digits) || -top >= ten_to(max_digits)) return false;
+    }
+    number.numerator = static_cast<std::int64_t>(top);
+    number.denominator = static_cast<std::int64_t>(bottom);
+    return true;
+}
+
+}  // namespace
+
+void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
+                 std::vector<Number>& numbers) {
+    AreaScanner scanner(areas);
+    for (std::size_t at = 0; at < text.size();) {
+        const char32_t c = text[at];
+        const auto match = is_digit(c) || c == U'.' || c == U'\\' ? match_number(text, at) : std::nullopt;
+        if (!match) {
+            ++at;
+            continue;
+        }
+        Number number{at, match->end, 0, 1, Role::count, Reason::none};
+        if (evaluate(*match, number)) {
+            number.skip = scanner.reason_at(at);
+            if (number.skip == Reason::none) number.skip = reason_around(text, at, match->end);
+            number.role = role_of(text, number, dollars);
+            numbers.push_back(number);
+        }
+        at = match->end;
+    }
+}
+
+}  // namespace dupo

@@ -1,0 +1,251 @@
+// What stands around a number in digits: why the number may not be hidden, and what the number counts. The
+// rules have the order of RULES in dupo/text/numbers/rules.py.
+#include <algorithm>
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+#include "numbers_cursor.hpp"
+#include "numbers_steps.hpp"
+
+namespace dupo {
+namespace {
+
+using std::string_view;
+
+constexpr string_view labels[] = {
+    "problem",  "question", "example",  "figure",   "table",  "chapter", "section", "part",
+    "equation", "theorem",  "lemma",    "step",     "case",   "room",    "gate",    "apartment",
+    "suite",    "locker",   "grade",    "district", "level",  "route",   "highway", "interstate",
+    "flight",   "channel",  "platform", "option",   "choice", "version", "page",    "phase",
+    "round",    "stage",    "zone",     "ward",     "house",  "lane",    "size",
+};
+constexpr string_view short_labels[] = {"fig", "eq", "apt", "no"};
+constexpr string_view bounds[] = {"leqslant", "geqslant", "leq", "geq", "le", "ge", "lt", "gt"};
+constexpr Text less_or_more = U"<>≤≥⩽⩾≦≧";
+constexpr Text signs = U"$£€¥";
+constexpr Text list_before = U".,([{$";  // before a number of a list, beside digits
+constexpr Text list_after = U",)]}$";    // after a number of a list, beside digits
+
+// --- before a number ---
+
+bool follows_subscript(Backward b) {
+    b.spaces();
+    return b.one_of(U"_");
+}
+
+bool follows_power(Backward b) {
+    b.one_of(U"+-");
+    b.spaces();
+    return b.one_of(U"^") || b.literal("**");
+}
+
+bool follows_bound(Backward b) {
+    b.spaces();
+    b.one_of(signs);
+    b.spaces();
+    b.one_of(U"+-");
+    b.spaces();
+    if (b.command(bounds)) return true;
+    b.one_of(U"=");
+    return b.one_of(less_or_more);
+}
+
+// Reads "4, " or "4 and ", as in "grades 4, 5 and 6".
+bool list_item(Backward& b) {
+    Backward next = b;
+    if (!next.space()) return false;
+    if (!next.one_of(U",")) {
+        if (!next.word({"and", "or", "to", "through"}, true) || !next.space()) return false;
+        next.one_of(U",");
+    }
+    const std::size_t digits = next.run(is_digit).size();
+    if (digits < 1 || digits > 3) return false;
+    next.text.remove_suffix(digits);
+    b = next;
+    return true;
+}
+
+bool follows_named_label(Backward b) {
+    b.one_of(U"(");
+    b.space();
+    b.one_of(U"#");
+    b.space();
+    return b.one_of(U".") ? b.word(short_labels, true) : b.word(labels, true);
+}
+
+// "grades ", "grades 4, 5 and ".
+bool follows_labels(Backward b) {
+    while (list_item(b)) {
+    }
+    if (!b.space()) return false;
+    const Text word = b.run(is_wordlike);
+    return !word.empty() && lower(word.back()) == U's' &&
+           is_among(word.substr(0, word.size() - 1), labels, true);
+}
+
+bool follows_word(Backward b) {
+    if (b.at_start()) return false;
+    const char32_t last = b.last();
+    if (is_one_of(last, U"@&\\")) return true;
+    if (last == U'-') return b.text.size() > 1 && is_letter(b.text[b.text.size() - 2]);
+    if (last == U'+') {
+        b.one_of(U"+");
+        return b.one_of(U"eE") && is_digit(b.last());
+    }
+    const std::size_t letters = b.run(is_letter).size();
+    if (letters == 0) return false;
+    b.text.remove_suffix(letters);
+    return b.last() != U'\\';
+}
+
+// --- after a number ---
+
+bool precedes_power(Forward f) {
+    if (is_one_of(f.first(), U"²³¹⁰⁴⁵⁶⁷⁸⁹")) return true;
+    f.spaces();
+    if (f.literal("**")) return true;
+    if (!f.one_of(U"^")) return false;
+    f.one_of(U"{");
+    return !f.literal("\\circ");
+}
+
+bool precedes_bound(Forward f) {
+    f.spaces();
+    f.one_of(signs);
+    if (is_one_of(f.first(), less_or_more)) return true;
+    for (const string_view name : bounds) {
+        Forward next = f;
+        if (next.one_of(U"\\") && next.literal(name) && !is_ascii_letter(next.first())) return true;
+    }
+    return false;
+}
+
+bool precedes_part(Forward f) {
+    const char32_t c = f.first();
+    if ((c >= 0xbc && c <= 0xbe) || (c >= 0x2150 && c <= 0x215e)) return true;
+    if (Forward{f}.literal(".\\overline")) return true;
+    Forward half = f;
+    if (half.literal(" and a half") && half.ends_word()) return true;
+    return f.one_of(U"./'’′") && is_digit(f.first());
+}
+
+// 240,5 has a decimal comma, unless the numbers are a list: (240,5) or 240,5,6.
+bool in_decimal_comma(Text text, std::size_t start, std::size_t end) {
+    const auto ends_alone = [&](std::size_t at) {
+        return at >= text.size() || (!is_digit(text[at]) && !is_one_of(text[at], list_after));
+    };
+    const auto begins_alone = [](const Backward& b) {
+        return b.at_start() || (!is_digit(b.last()) && !is_one_of(b.last(), list_before));
+    };
+    Backward b{text_before(text, start)};
+    Forward f{text.substr(end)};
+    if (begins_alone(b) && f.one_of(U",")) {
+        std::size_t digits = 0;
+        while (digits < f.text.size() && is_digit(f.text[digits])) ++digits;
+        if ((digits == 1 || digits == 2) && ends_alone(end + 1 + digits)) return true;
+    }
+    const bool one_digit = end >= 2 && is_digit(text[end - 1]) && text[end - 2] == U',';
+    const bool two_digits =
+        end >= 3 && is_digit(text[end - 1]) && is_digit(text[end - 2]) && text[end - 3] == U',';
+    if (!(one_digit || two_digits) || !ends_alone(end) || !b.one_of(U",")) return false;
+    const Text run = b.run([](char32_t c) { return is_digit(c) || c == U'.'; });
+    if (run.empty() || !is_digit(run.front())) return false;
+    b.text.remove_suffix(run.size());
+    return begins_alone(b);
+}
+
+// 450 000: groups of three digits with a space between them.
+bool in_spaced_groups(Text surface, Backward b, Forward f) {
+    if (surface.size() > 3) return false;
+    for (const char32_t c : surface) {
+        if (!is_digit(c)) return false;
+    }
+    if (!f.text.empty() && is_group_space(f.first()) && f.text.size() > 3 && is_digit(f.text[1]) &&
+        is_digit(f.text[2]) && is_digit(f.text[3])) {
+        Forward next{f.text.substr(4)};
+        const bool longer = is_digit(next.first());
+        const bool goes_on = next.one_of(U",") && next.text.size() > 2 && is_digit(next.text[0]) &&
+                             is_digit(next.text[1]) && is_digit(next.text[2]);
+        if (!longer && !goes_on) return true;
+    }
+    if (surface.size() != 3 || b.at_start() || !is_group_space(b.last())) return false;
+    b.text.remove_suffix(1);
+    const std::size_t digits = b.run(is_digit).size();
+    return digits >= 1 && digits <= 3;
+}
+
+}  // namespace
+
+bool follows_label(Text text) {
+    Backward b{text};
+    b.one_of(U"(");
+    if (is_one_of(b.last(), U"#第")) return true;
+    if (b.space() && is_one_of(b.last(), U"#第")) return true;
+    if (follows_named_label({text}) || follows_labels({text})) return true;
+    b = {text};
+    for (const string_view unit : {" day ", " week ", " month ", " year "}) {
+        Backward next = b;
+        if (next.literal(unit, true) &&
+            next.word({"on", "by", "of", "from", "for", "to", "in", "after"}, true)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Reason reason_around(Text text, std::size_t start, std::size_t end) {
+    const Text surface = text.substr(start, end - start);
+    const Backward b{text_before(text, start)};
+    const Forward f{text.substr(end)};
+    if (surface.size() > 1 && surface[0] == U'0' && is_digit(surface[1])) return Reason::leading_zero;
+    if (surface == U"24/7") return Reason::word;
+    if (follows_subscript(b)) return Reason::subscript;
+    if (follows_power(b) || precedes_power(f)) return Reason::power;
+    if (follows_bound(b) || precedes_bound(f)) return Reason::bound;
+    if (follows_label(b.text) || is_one_of(f.first(), U"号號")) return Reason::label;
+    if (is_day(b.text, f.text)) return Reason::date;
+    for (const string_view ending : {"st", "nd", "rd", "ths", "th", "rds"}) {
+        if (Forward{f}.word({ending}, false)) return Reason::ordinal;
+    }
+    if (precedes_time(f.text)) return Reason::time;
+    if (follows_function(b.text)) return Reason::argument;
+    if (follows_word(b) || is_letter(f.first()) || f.first() == U'_') return Reason::word;
+    Backward point = b;
+    if ((point.one_of(U"./'’′") && is_digit(point.last())) || precedes_part(f) ||
+        in_decimal_comma(text, start, end)) {
+        return Reason::part_of_longer;
+    }
+    Backward refers = b;
+    if (refers.space() && refers.word({"these", "those", "other"}, true)) {
+        return Reason::reference;
+    }
+    if (is_year(surface) && is_year_date(b.text, f.text)) return Reason::date;
+    return in_spaced_groups(surface, b, f) ? Reason::part_of_longer : Reason::none;
+}
+
+Role role_of(Text text, const Number& number, const std::vector<std::size_t>& dollars) {
+    const Forward f{text.substr(number.end)};
+    Forward joined = f;
+    if (!joined.space()) joined.one_of(U"-");
+    Forward sign = joined;
+    sign.one_of(U"\\");
+    if (sign.one_of(U"%")) return Role::percent;
+    Forward per = joined;
+    if (per.literal("per")) {
+        per.one_of(U" ");
+        if (per.word({"cent"}, false)) return Role::percent;
+    }
+    Forward times = f;
+    if (times.space() && times.word({"times"}, false)) return Role::multiple;
+    if (number.denominator > 1 && Forward{f}.literal(" of")) return Role::multiple;
+    Backward b{text_before(text, number.start)};
+    std::size_t at = number.start;
+    if (b.space()) --at;
+    if (b.one_of(U"$£€¥₹") && !std::binary_search(dollars.begin(), dollars.end(), at - 1)) return Role::money;
+    const bool coins = is_one_of(joined.first(), U"€£¥₹") ||
+                       joined.word({"dollars", "dollar", "cents", "cent", "euros", "euro"}, false);
+    return coins ? Role::money : Role::count;
+}
+
+}  // namespace dupo

@@ -1,0 +1,81 @@
+// The steps of find_numbers, each in the file that the heading names.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "numbers.hpp"
+#include "utf8.hpp"
+
+namespace dupo {
+
+constexpr std::size_t lookbehind = 40;  // characters before a number that the rules see
+
+// The text before `place`, as far as the rules see it.
+inline Text text_before(Text text, std::size_t place) {
+    const std::size_t start = place > lookbehind ? place - lookbehind : 0;
+    return text.substr(start, place - start);
+}
+
+// A stretch of a text, text[start, end), in which no number may be hidden.
+struct Area {
+    std::size_t start;
+    std::size_t end;
+    Reason reason;
+};
+
+// --- numbers_areas.cpp ---
+
+std::vector<Area> find_areas(Text text);  // ordered by start
+
+// Tells for one place after another which area the place lies in.
+class AreaScanner {
+  public:
+    explicit AreaScanner(const std::vector<Area>& areas) : areas_(areas) {}
+    // The reason of the area that covers `place`; of several areas, the area with the latest start counts.
+    // Places must ascend from call to call.
+    Reason reason_at(std::size_t place);
+
+  private:
+    const std::vector<Area>& areas_;
+    std::size_t next_ = 0;
+    std::vector<const Area*> open_;
+};
+
+// --- numbers_digits.cpp ---
+
+// Appends the numbers in digits from left to right. dollars: formula_dollars of the text.
+void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
+                 std::vector<Number>& numbers);
+
+// --- numbers_words.cpp ---
+
+// Appends the numbers in words from left to right. dollars: formula_dollars of the text.
+void find_words(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
+                std::vector<Number>& numbers);
+
+// Whether the stand-in of a multiple needs "times": "half as many" becomes "Vqk times as many".
+bool needs_times(Text text, const Number& number);
+
+// --- numbers_rules.cpp ---
+// `before` and `after` are the text before and after a number.
+
+// Why the number in digits at text[start, end) may not be hidden.
+Reason reason_around(Text text, std::size_t start, std::size_t end);
+bool follows_label(Text before);
+Role role_of(Text text, const Number& number, const std::vector<std::size_t>& dollars);
+
+// --- numbers_dates.cpp ---
+
+bool is_year(Text surface);
+bool is_day(Text before, Text after);
+bool is_year_date(Text before, Text after);
+bool precedes_time(Text after);
+
+// --- numbers_latex.cpp ---
+
+bool follows_function(Text before);
+void add_bracket_areas(Text text, std::vector<Area>& areas);
+std::vector<std::size_t> formula_dollars(Text text);  // places of the $ that open and close formulas
+
+}  // namespace dupo

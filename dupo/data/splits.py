@@ -1,0 +1,85 @@
+"""The split of a data set into training and held-out problems.
+
+The split depends on the texts alone, so it is the same for any order of the lines, any seed and any machine.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from dupo.errors import UserError
+from dupo.records import Problem
+
+SPLIT_KEY = "dupo held-out split"
+
+
+class Split(NamedTuple):
+    """Two sets of problems with no text in common."""
+
+    train: list[Problem]
+    held_out: list[Problem]
+
+
+def keyed_hash(text: str, key: str) -> int:
+    """Hashes a text to 64 bits (BLAKE2b), the same in every process, unlike Python's hash()."""
+    # BLAKE2b takes keys of at most 64 bytes. Text may hold half a surrogate pair, which has no UTF-8.
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()[:64])
+    return int.from_bytes(digest.digest())
+
+
+def first_by_hash(problems: Iterable[Problem], count: int) -> list[Problem]:
+    """Returns the first `count` problems in hash order that have a gold answer, no text twice."""
+    # Text and gold break ties, so that copies of one text come in the same order from any file.
+    ordered = sorted(
+        (problem for problem in problems if problem.gold is not None),
+        key=lambda problem: (keyed_hash(problem.text, SPLIT_KEY), problem.text, problem.gold),
+    )
+    by_text: dict[str, Problem] = {}
+    for problem in ordered:
+        by_text.setdefault(problem.text, problem)
+    return list(by_text.values())[:count]
+
+
+def without_texts_of(problems: Iterable[Problem], excluded: Collection[Problem]) -> list[Problem]:
+    """Returns the problems whose text is not the text of an excluded problem."""
+    texts = {problem.text for problem in excluded}
+    return [problem for problem in problems if problem.text not in texts]
+
+
+def split_by_hash(problems: Sequence[Problem], eval_size: int) -> Split:
+    """Holds out `eval_size` problems with a gold answer, chosen by a hash of their text.
+
+    Copies of one text all land on the same side. Train keeps the order of the file. Without gold answers
+    nothing is held out.
+
+    Raises:
+        UserError: nothing would be left to train on.
+    """
+    held_out = first_by_hash(problems, eval_size)
+    train = without_texts_of(problems, held_out)
+    if not train:
+        num_texts = len({problem.text for problem in problems})
+        expected = f"less than the {num_texts:,} different problems, so that some are left to train on"
+        raise UserError(f"eval_size: expected {expected}, got {eval_size:,}")
+    return Split(train, held_out)
+
+
+def split_problems(
+    problems: Sequence[Problem], eval_problems: Sequence[Problem] | None, eval_size: int
+) -> Split:
+    """Splits off the held-out problems, or takes them from a data set of their own.
+
+    Args:
+        eval_problems: the data set of the held-out problems; None: `problems`.
+
+    Raises:
+        UserError: nothing would be left to train on.
+    """
+    if eval_problems is None:
+        return split_by_hash(problems, eval_size)
+    # A held-out text may also stand in the training file, as in many public data sets.
+    held_out = first_by_hash(eval_problems, eval_size)
+    train = without_texts_of(problems, held_out)
+    if not train:
+        raise UserError("eval_dataset: expected to leave problems of dataset to train on, got every problem")
+    return Split(train, held_out)

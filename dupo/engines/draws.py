@@ -1,0 +1,55 @@
+"""Uniform random numbers for many rows at once, each from the key of its row alone.
+
+    row key    = mix(prompt key + (sample + 1) G)
+    u_t        = mix(row key + (t + 1) G) / 2**64       in [0, 1)
+
+`mix` is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, doi 10.1145/2660193.2660195), G its odd
+constant. A generator with a state would give a row other numbers when another row leaves the batch.
+
+Shape letters: B rows, P prompts.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def _signed(number: int) -> int:
+    """The int64 that has the bits of a 64-bit number without sign; products of int64 wrap around in torch."""
+    return number - 2**64 if number >= 2**63 else number
+
+
+_G = _signed(0x9E3779B97F4A7C15)
+_M1, _M2 = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+_MANTISSA_BITS = 53  # of a float64
+
+
+def _shift(bits: Tensor, count: int) -> Tensor:
+    """Shifts to the right without sign."""
+    return (bits >> count) & ((1 << (64 - count)) - 1)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    bits = (bits ^ _shift(bits, 30)) * _M1
+    bits = (bits ^ _shift(bits, 27)) * _M2
+    return bits ^ _shift(bits, 31)
+
+
+def row_keys(prompt_keys: Sequence[int], n: int, device: torch.device) -> Tensor:
+    """Keys (B,) int64 of B = P x n rows, the samples of a prompt one after another.
+
+    Args:
+        prompt_keys: P keys of `dupo.seeds.prompt_keys`.
+        n: samples of each prompt.
+    """
+    keys_P = torch.tensor(prompt_keys, dtype=torch.int64, device=device)
+    # Consecutive multiples of G are the states of SplitMix64, which the mixer was made for.
+    samples = torch.arange(1, n + 1, device=device)
+    return _mix(keys_P[:, None] + samples * _G).flatten()
+
+
+def uniform(keys_B: Tensor, t: int) -> Tensor:
+    """Uniform numbers (B,) float64 in [0, 1) for token `t` of each row."""
+    bits_B = _mix(keys_B + _signed((t + 1) * 0x9E3779B97F4A7C15 % 2**64))
+    return _shift(bits_B, 64 - _MANTISSA_BITS).double() * 2.0**-_MANTISSA_BITS

@@ -1,0 +1,237 @@
+"""What an audit measures, from the rows of audit.jsonl: metrics of answers, rewards and duals.
+
+Shape letters: P problems, G completions of each.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from dupo.evaluation.intervals import Estimate, bootstrap
+from dupo.evaluation.statistics import concordance
+from dupo.rewards.advantages import group_advantages
+from dupo.trust.dual_filter import LeakRates, leak_rates
+from dupo.trust.rows import AuditRow
+
+
+@dataclass(frozen=True, slots=True)
+class RewardMetrics:
+    """How much rewards differ: a group whose rewards are all equal teaches nothing.
+
+    Attributes:
+        reward: mean over all completions.
+        reward_std: standard deviation within a group, mean over groups.
+        frac_reward_zero_std: share of the groups without any difference.
+        differing: share of the groups with a difference.
+        all_zero: share of the groups whose rewards are all 0.
+    """
+
+    reward: float
+    reward_std: float
+    frac_reward_zero_std: float
+    differing: float
+    all_zero: float
+
+
+@dataclass(frozen=True, slots=True)
+class GoldMetrics:
+    """How well rewards follow quality; None where the right answers do not tell.
+
+    Attributes:
+        accuracy: mean quality of all completions.
+        reward_auc: chance that of two completions the better one has the higher reward.
+        reward_accuracy: share of completions with reward and quality on the same side of 0.5.
+        agreement: `reward_auc` within a problem, mean over problems with its 95 % interval.
+        best_of_n: mean quality of the answers with the highest reward of their group.
+        dual_on_gold: mean recovery from right answers.
+        dual_on_wrong: mean recovery from sampled wrong answers.
+        signal: push of the policy gradient towards quality, as a share of what gold rewards would give.
+    """
+
+    accuracy: float | None = None
+    reward_auc: float | None = None
+    reward_accuracy: float | None = None
+    agreement: Estimate | None = None
+    best_of_n: float | None = None
+    dual_on_gold: float | None = None
+    dual_on_wrong: float | None = None
+    signal: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The metrics as audit.json holds them."""
+        return asdict(self) | {"agreement": self.agreement._asdict() if self.agreement else None}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditMetrics:
+    """The metrics of an audit. Metrics of duals are None where no dual was asked.
+
+    Attributes:
+        problems: number of problems.
+        with_gold: number of problems with a right answer.
+        completions: number of completions.
+        readable: share of completions with an answer.
+        refused: reason -> share of the completions that have no answer for that reason.
+        without_dual: share of problems without a dual.
+        duals_per_problem: mean number of duals.
+        dual_readable: mean share of dual samples that could be read.
+        solvable: share of duals that any answer of the pool solves.
+        leaks: shares of duals that a control solves.
+        beyond_decoys: share of (sample, dual) pairs that are solved, minus that of (control, dual) pairs.
+        outcomes: outcome of `dual_filter.OUTCOMES` -> number of duals.
+    """
+
+    problems: int
+    with_gold: int
+    completions: int
+    readable: float
+    refused: dict[str, float]
+    without_dual: float
+    duals_per_problem: float
+    dual_readable: float | None
+    solvable: float | None
+    leaks: LeakRates
+    beyond_decoys: float | None
+    outcomes: dict[str, int]
+    rewards: RewardMetrics
+    gold: GoldMetrics = field(default_factory=GoldMetrics)
+
+    def to_json(self) -> dict[str, Any]:
+        """The metrics as audit.json holds them, all side by side."""
+        return {
+            "problems": self.problems,
+            "with_gold": self.with_gold,
+            "completions": self.completions,
+            "readable": self.readable,
+            "refused": self.refused,
+            "without_dual": self.without_dual,
+            "duals_per_problem": self.duals_per_problem,
+            "dual_readable": self.dual_readable,
+            "solvable": self.solvable,
+            **self.leaks.to_json(),
+            "beyond_decoys": self.beyond_decoys,
+            "outcomes": self.outcomes,
+            **asdict(self.rewards),
+            **self.gold.to_json(),
+        }
+
+
+def audit_metrics(rows: Sequence[AuditRow], threshold: float, scale_rewards: str = "group") -> AuditMetrics:
+    """Measures without the right answers, and with them where there are any.
+
+    Args:
+        threshold: least similarity at which an answer solves a dual.
+        scale_rewards: how rewards become advantages, see `group_advantages`.
+    """
+    answers = [answer for row in rows for answer in row.answers]
+    duals = [dual for row in rows for dual in row.duals]
+    trials = [dual.trial for dual in duals]
+    # A dual that no answer was put through, because none could be read, is not to blame for that.
+    answered = [trial for trial in trials if trial.solved]
+    refused = Counter[str]()
+    for row in rows:
+        refused.update(row.refused)
+    return AuditMetrics(
+        problems=len(rows),
+        with_gold=sum(row.quality is not None for row in rows),
+        completions=len(answers),
+        readable=share(answer is not None for answer in answers),
+        refused={reason: count / len(answers) for reason, count in refused.most_common()},
+        without_dual=share(not row.duals for row in rows),
+        duals_per_problem=len(duals) / max(1, len(rows)),
+        dual_readable=fmean(1 - trial.unread for trial in answered) if answered else None,
+        solvable=share(max(t.solved.values()) >= threshold for t in answered) if answered else None,
+        leaks=leak_rates(trials, threshold),
+        beyond_decoys=solved_beyond_decoys(rows, threshold) if answered else None,
+        outcomes=dict(Counter(dual.outcome for dual in duals)),
+        rewards=reward_metrics(rows),
+        gold=gold_metrics([row for row in rows if row.quality is not None], scale_rewards),
+    )
+
+
+def share(conditions: Iterable[bool]) -> float:
+    """Share of the conditions that hold; 0 without any condition."""
+    values = list(conditions)
+    return sum(values) / max(1, len(values))
+
+
+def solved_beyond_decoys(rows: Sequence[AuditRow], threshold: float) -> float:
+    """How much more often a sampled answer solves a dual than no answer or a decoy does.
+
+    The difference is 0 for a model that guesses the hidden part, however many answers the pool has.
+    """
+    by_samples, by_controls = list[float](), list[float]()
+    for row in rows:
+        for trial in (dual.trial for dual in row.duals):
+            by_samples += [
+                trial.solved[answer]
+                for answer in row.answers
+                if answer is not None and answer in trial.solved
+            ]
+            by_controls += [trial.no_answer, *trial.decoys.values()]
+    return share(s >= threshold for s in by_samples) - share(s >= threshold for s in by_controls)
+
+
+def reward_metrics(rows: Sequence[AuditRow]) -> RewardMetrics:
+    """How much the rewards of a group differ."""
+    rewards_PG = torch.tensor([row.rewards for row in rows])
+    differs_P = (rewards_PG != rewards_PG[:, :1]).any(-1)
+    is_zero_P = (rewards_PG == 0).all(-1)
+    _, metrics = group_advantages(rewards_PG, "none")
+    return RewardMetrics(**metrics, differing=share(differs_P.tolist()), all_zero=share(is_zero_P.tolist()))
+
+
+def gold_metrics(rows: Sequence[AuditRow], scale_rewards: str) -> GoldMetrics:
+    """How well rewards follow quality, over all completions and within problems.
+
+    Args:
+        rows: rows with quality.
+    """
+    if not rows:
+        return GoldMetrics()
+    rewards_PG = np.array([row.rewards for row in rows], float)
+    quality_PG = np.array([row.quality for row in rows], float)
+    groups = list(zip(rewards_PG, quality_PG, strict=True))
+    # A problem whose answers are all equally good has no order to agree with.
+    concordances = [concordance(rewards_G, quality_G) for rewards_G, quality_G in groups]
+    agreements = [agreement for agreement in concordances if agreement is not None]
+    best_P = [quality_G[rewards_G == rewards_G.max()].mean() for rewards_G, quality_G in groups]
+    on_gold = [d.trial.gold for row in rows for d in row.duals if d.trial.gold is not None]
+    on_wrong = _recovery_from_wrong(rows)
+    gold_push = _push_to_quality(quality_PG, quality_PG, scale_rewards)
+    return GoldMetrics(
+        accuracy=float(quality_PG.mean()),
+        reward_auc=concordance(rewards_PG.ravel(), quality_PG.ravel()),
+        reward_accuracy=float(((rewards_PG >= 0.5) == (quality_PG >= 0.5)).mean()),
+        agreement=bootstrap(agreements) if agreements else None,
+        best_of_n=float(np.mean(best_P)),
+        dual_on_gold=fmean(on_gold) if on_gold else None,
+        dual_on_wrong=fmean(on_wrong) if on_wrong else None,
+        signal=_push_to_quality(rewards_PG, quality_PG, scale_rewards) / gold_push if gold_push else None,
+    )
+
+
+def _recovery_from_wrong(rows: Sequence[AuditRow]) -> list[float]:
+    """Similarity of every dual for every different wrong answer, however often the answer was given."""
+    similarities = []
+    for row in rows:
+        wrong = {
+            answer
+            for answer, quality in zip(row.answers, row.quality or (), strict=True)
+            if answer is not None and quality < 0.5
+        }
+        for dual in row.duals:
+            similarities += [dual.trial.solved[answer] for answer in wrong if answer in dual.trial.solved]
+    return similarities
+
+
+def _push_to_quality(rewards_PG: np.ndarray, quality_PG: np.ndarray, scale_rewards: str) -> float:
+    """Mean over completions of advantage x (quality - mean quality of the group)."""
+    advantages_PG, _ = group_advantages(torch.tensor(rewards_PG), scale_rewards)
+    centred_PG = quality_PG - quality_PG.mean(-1, keepdims=True)
+    return float((advantages_PG.numpy() * centred_PG).mean())

@@ -1,0 +1,145 @@
+"""Both directions of a head over all its chunks: for any loss, and for an objective that is known beforehand.
+
+Any loss: `head_forward`, then, when autograd asks, `head_backward`. A known objective: `run_objective` makes
+the gradients in the forward pass; if the derivative of a token depends on that token alone (scope "token"), a
+chunk of logits lives once: logits -> statistics -> objective -> dlogits in their place -> gradients.
+
+Shape letters: M rows (tokens that count), C rows of one chunk, V vocabulary (of this process).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dupo_kernels.hidden.chunks import Chunks
+from dupo_kernels.hidden.gemm import slices
+from dupo_kernels.hidden.head import GradientSums, chunk_forward, logits_buffer, write_logits
+from dupo_kernels.hidden.inputs import HeadInputs
+from dupo_kernels.logits.rows import RowStatistics
+
+
+class Evaluation(NamedTuple):
+    """An objective on some rows, (C,) or (M,).
+
+    Attributes:
+        loss: scalar, the weighted sum over the rows.
+        dlogp, dentropy: of each row, times the loss scale; dentropy is None for zero.
+        stats: what each row reports, by name.
+    """
+
+    loss: Tensor
+    dlogp: Tensor
+    dentropy: Tensor | None
+    stats: dict[str, Tensor]
+
+
+# (statistics of some rows, which rows) -> their losses and derivatives
+Evaluate = Callable[[RowStatistics, slice], Evaluation]
+
+
+def head_forward(head: HeadInputs, chunks: Chunks, kept_logits: Tensor, with_entropy: bool) -> RowStatistics:
+    """The statistics of all M rows; `kept_logits` (num_kept, V) receives the logits of the first rows."""
+    statistics, scratch = [], None
+    for rows in chunks.forward():
+        if rows.stop <= chunks.num_kept:
+            logits_CV = kept_logits[rows]
+        else:
+            num_rows = min(chunks.chunk_size, chunks.num_rows - chunks.num_kept)
+            # One buffer for all chunks: the allocator would otherwise hold two while the next is made.
+            scratch = logits_buffer(head, num_rows) if scratch is None else scratch
+            logits_CV = scratch[: rows.stop - rows.start]
+        statistics.append(chunk_forward(head, rows, logits_CV, with_entropy))
+    # No rows: cat refuses an empty list.
+    if not statistics:
+        return _no_statistics(head)
+    return RowStatistics(*(torch.cat(columns) for columns in zip(*statistics, strict=True)))
+
+
+def head_backward(
+    head: HeadInputs,
+    chunks: Chunks,
+    kept_logits: Tensor,
+    statistics: RowStatistics,
+    dlogp: Tensor,
+    dentropy: Tensor | None,
+) -> GradientSums:
+    """Sums the gradients over all chunks; consumes the kept logits and computes the others again.
+
+    Args:
+        statistics: of the M rows, from `head_forward`; lse and entropy are read.
+        dlogp, dentropy: (M,); dentropy may be None for zero.
+    """
+    gradients, scratch = GradientSums(head, several=len(chunks.backward()) > 1), None
+    for rows in chunks.backward():
+        if rows.stop <= chunks.num_kept:
+            logits_CV = kept_logits[rows]
+        else:
+            num_rows = min(chunks.chunk_size, chunks.num_with_grad - chunks.num_kept)
+            scratch = logits_buffer(head, num_rows) if scratch is None else scratch
+            logits_CV = scratch[: rows.stop - rows.start]
+            write_logits(head, rows, logits_CV)
+        dentropy_C = None if dentropy is None else dentropy[rows]
+        gradients.add_chunk(logits_CV, rows, statistics.take(rows), dlogp[rows], dentropy_C)
+    return gradients
+
+
+def run_objective(
+    head: HeadInputs, chunks: Chunks, evaluate: Evaluate, *, with_entropy: bool, by_token: bool
+) -> tuple[Tensor, dict[str, Tensor], GradientSums]:
+    """(loss, what each of the M rows reports, gradients) of an objective.
+
+    Args:
+        head: the inputs of the M rows.
+        evaluate: the objective; if `by_token`, it is called for each chunk, else once for all rows.
+    """
+    if by_token:
+        return _run_by_chunk(head, chunks, evaluate, with_entropy)
+    # The derivative of a token needs the log-probabilities of others: forward through all rows first.
+    kept_logits = logits_buffer(head, chunks.num_kept)
+    statistics = head_forward(head, chunks, kept_logits, with_entropy)
+    loss, dlogp, dentropy, stats = evaluate(statistics, slice(0, chunks.num_rows))
+    gradients = GradientSums(head, several=False)
+    if head.wants_gradient:
+        gradients = head_backward(head, chunks, kept_logits, statistics, dlogp, dentropy)
+    return loss, stats | _agreement(statistics), gradients
+
+
+def _run_by_chunk(
+    head: HeadInputs, chunks: Chunks, evaluate: Evaluate, with_entropy: bool
+) -> tuple[Tensor, dict[str, Tensor], GradientSums]:
+    gradients = GradientSums(head, several=chunks.num_with_grad > chunks.chunk_size)
+    scratch = logits_buffer(head, min(chunks.chunk_size, chunks.num_rows))
+    losses, reports = [], []
+    for rows in slices(0, chunks.num_rows, chunks.chunk_size):
+        logits_CV = scratch[: rows.stop - rows.start]
+        statistics = chunk_forward(head, rows, logits_CV, with_entropy)
+        loss, dlogp, dentropy, stats = evaluate(statistics, rows)
+        losses.append(loss)
+        reports.append(stats | _agreement(statistics))
+        # The logits are still there: dlogits take their place, and nothing is recomputed.
+        if head.wants_gradient and rows.start < chunks.num_with_grad:
+            # Rows that need a gradient stand first: in the last such chunk they are a prefix.
+            first = slice(0, min(rows.stop, chunks.num_with_grad) - rows.start)
+            gradients.add_chunk(
+                logits_CV[first],
+                slice(rows.start, rows.start + first.stop),
+                statistics.take(first),
+                dlogp[first],
+                None if dentropy is None else dentropy[first],
+            )
+    # Without rows the objective still names its statistics.
+    if not losses:
+        loss, _, _, stats = evaluate(_no_statistics(head), slice(0, chunks.num_rows))
+        return loss, stats | {"top1_agreement": loss.new_empty(0)}, gradients
+    stats = {name: torch.cat([report[name] for report in reports]) for name in reports[0]}
+    return torch.stack(losses).sum(), stats, gradients
+
+
+def _agreement(statistics: RowStatistics) -> dict[str, Tensor]:
+    return {"top1_agreement": statistics.logp == statistics.top}
+
+
+def _no_statistics(head: HeadInputs) -> RowStatistics:
+    return RowStatistics(*(head.inv_temperature.new_empty(0) for _ in RowStatistics._fields))

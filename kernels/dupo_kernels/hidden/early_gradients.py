@@ -1,0 +1,59 @@
+"""Autograd for losses whose gradients are made in the forward pass.
+
+The forward pass knows the gradient of the loss; the backward pass only brings the factor d total / d loss and
+multiplies by it. So the logits of a chunk exist once, and nothing is recomputed.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dupo_kernels.hidden.head import Gradients
+from dupo_kernels.hidden.inputs import HeadInputs
+
+
+def save_gradients(
+    ctx: Any, gradients: Gradients, head: HeadInputs, *, grad_scale: float, num_inputs: int
+) -> None:
+    """Keeps the gradients for `scaled_gradients`.
+
+    Args:
+        gradients: of the loss times grad_scale.
+        head: which gradients are wanted, and their type.
+        num_inputs: of the function; hidden, weight and bias come first, and no other input has a gradient.
+    """
+    ctx.save_for_backward(*gradients)
+    ctx.dtype = head.hidden.dtype
+    ctx.wanted = head.wants_dhidden, head.wants_dweight, head.wants_dbias
+    ctx.grad_scale, ctx.num_inputs = grad_scale, num_inputs
+    ctx.consumed = False
+
+
+def scaled_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+    """The gradients of all inputs, for the upstream gradient `grad` of the loss (a scalar)."""
+    # Grad mode in a backward pass means create_graph=True; the compiler traces this code in any mode.
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError("linear_objective is differentiable once, got create_graph=True")
+    if ctx.consumed:
+        raise RuntimeError(
+            "linear_objective allows one backward, got a second: the gradient is scaled in place"
+        )
+    ctx.consumed = True
+    # The loss scale of float16 went into the gradients before they were rounded; `grad` brings it once more.
+    factor = grad / ctx.grad_scale
+    gradients = [
+        _scaled(gradient, factor, ctx.dtype) if is_wanted else None
+        for gradient, is_wanted in zip(ctx.saved_tensors, ctx.wanted, strict=True)
+    ]
+    return *gradients, *([None] * (ctx.num_inputs - 3))
+
+
+def _scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    # A compiler plans memory by itself, and a write to a saved tensor would stand in its way.
+    if torch.compiler.is_compiling():
+        return (gradient * factor).to(dtype)
+    # A gradient is as large as the weight: scale it in its own memory, or in one pass from a float32 sum.
+    if gradient.dtype == dtype:
+        return gradient.mul_(factor)
+    return torch.mul(gradient, factor, out=torch.empty_like(gradient, dtype=dtype))

@@ -1,0 +1,121 @@
+"""A policy objective on rows of a head: statistics of some rows in, their losses and derivatives out.
+
+Rows are tokens in another order and without those that do not count. An objective that knows sequences must
+see all tokens in their layout, so its rows are scattered into the layout and its derivatives gathered again.
+The module does not know logits.
+
+Shape letters: N tokens, M rows (tokens that count), S packed sequences.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dupo_kernels.hidden.chunk_loop import Evaluation
+from dupo_kernels.hidden.chunks import scatter_rows
+from dupo_kernels.logits.rows import RowStatistics
+from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
+from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
+
+
+class PolicyTokens(NamedTuple):
+    """What a policy objective reads beside the head, one field for each argument of its custom op.
+
+    Attributes:
+        weights: (N,), of each token.
+        advantages, old_logprobs, ref_logprobs, sampling_logprobs: (N,), or None where an input is not there.
+        shape: (B, T) or (N,), of the tokens before they were flattened.
+        cu_seqlens: (S + 1,) bounds of packed sequences, or None.
+        with_entropy: the objective reads or reports the entropy.
+        grad_scale: factor of the derivatives; 1 for none.
+    """
+
+    weights: Tensor
+    advantages: Tensor | None
+    old_logprobs: Tensor | None
+    ref_logprobs: Tensor | None
+    sampling_logprobs: Tensor | None
+    shape: list[int]
+    cu_seqlens: Tensor | None
+    with_entropy: bool
+    grad_scale: float
+
+    def inputs(self) -> dict[str, Tensor]:
+        """The per-token inputs that are there, by name."""
+        named = {name: getattr(self, name) for name in TOKEN_INPUTS}
+        return {name: x for name, x in named.items() if x is not None}
+
+
+class PolicyRows:
+    """A policy objective of one call, to be called with the statistics of some rows.
+
+    Attributes:
+        layout: of all tokens, for an objective that knows sequences; None if a token is enough.
+        active_M: bool, which rows lie within cu_seqlens.
+    """
+
+    def __init__(self, objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None) -> None:
+        self.objective, self.tokens, self.row_index = objective, tokens, row_index
+        self.layout: Layout | None = None
+        inputs = tokens.inputs()
+        if objective.scope(inputs) != "token":
+            layout = self._token_layout()
+            # Mismatch weights of sequences that depend on inputs alone leave an objective of single tokens.
+            inputs = {name: x.view(tokens.shape) for name, x in inputs.items()}
+            inputs = objective.with_mismatch_weights(inputs, layout)
+            if objective.scope(inputs) != "token":
+                self.layout = layout
+        # Tokens outside cu_seqlens may be rows (a packed batch with a tail of padding): their loss is 0.
+        self.active_M = self._take(in_bounds(tokens.weights, tokens.cu_seqlens))
+        if self.layout is None:
+            N = tokens.weights.numel()
+            self.weights = self._take(tokens.weights).where(self.active_M, 0.0)
+            self.inputs = {name: self._take(x.reshape(N)) for name, x in inputs.items()}
+        else:
+            self.weights = tokens.weights.view(tokens.shape).where(self.layout.active, 0.0)
+            self.inputs = inputs
+
+    def __call__(self, statistics: RowStatistics, rows: slice) -> Evaluation:
+        """The weighted loss of the rows and its derivatives; with a layout, `rows` must be all rows."""
+        logp = statistics.logp
+        entropy = statistics.entropy if self.tokens.with_entropy else None
+        if self.layout is None:
+            weights, inputs = self.weights[rows], {name: x[rows] for name, x in self.inputs.items()}
+            layout = Layout(
+                self.active_M[rows], weights, 1
+            )  # lengths are never read: no token has a sequence
+        else:
+            weights, inputs, layout = self.weights, self.inputs, self.layout
+            logp = self._scatter(logp)
+            entropy = None if entropy is None else self._scatter(entropy)
+        # Closed forms, no autograd: inside an op there is no graph.
+        terms = self.objective.terms(logp, entropy, weights, layout, **inputs)
+        dlogp = self._gather(terms.dlogp)
+        # Without a coefficient the entropy has no gradient, and the kernel need not read it.
+        dentropy = terms.dentropy if self.objective.entropy_coef else None
+        dentropy = None if dentropy is None else self._gather(dentropy)
+        stats = {name: self._gather(x.expand(logp.shape)) for name, x in terms.stats.items()}
+        grad_scale = self.tokens.grad_scale
+        if grad_scale != 1:
+            dlogp = dlogp * grad_scale
+            dentropy = None if dentropy is None else dentropy * grad_scale
+        return Evaluation((terms.loss * weights).sum(), dlogp, dentropy, stats)
+
+    def _token_layout(self) -> Layout:
+        N, device = self.tokens.weights.numel(), self.tokens.weights.device
+        active = torch.ones(N, dtype=torch.bool, device=device)
+        if self.row_index is not None:
+            active = torch.zeros_like(active).index_fill_(0, self.row_index, True)
+        active = active.view(self.tokens.shape)
+        return token_layout(active, "targets", active, self.tokens.cu_seqlens)
+
+    def _take(self, values_N: Tensor) -> Tensor:
+        return values_N if self.row_index is None else values_N[self.row_index]
+
+    def _scatter(self, values_M: Tensor) -> Tensor:
+        N = self.tokens.weights.numel()
+        return scatter_rows(values_M, N, self.row_index).view(self.tokens.shape)
+
+    def _gather(self, values: Tensor) -> Tensor:
+        return values if self.layout is None else self._take(values.flatten())

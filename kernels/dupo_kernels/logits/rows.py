@@ -1,0 +1,65 @@
+"""The rows of logits that the kernels read, and what they say of each row.
+
+Shape letters: N rows (one for each token), V vocabulary.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FLOOR = -1e30  # stands for -inf where -inf times a probability of 0 would give NaN
+
+
+class Rows(NamedTuple):
+    """What both directions read.
+
+    Attributes:
+        logits: (N, V) fp16, bf16, fp32 or fp64, contiguous along V.
+        targets: (N,) int64.
+        inv_temperature: (N,), or (1,) for all rows; in the type of the sums.
+        softcap: in units of logits; 0 means none.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    inv_temperature: Tensor
+    softcap: float
+
+    def take(self, rows: slice) -> "Rows":
+        """The rows of a slice; no copy."""
+        # One temperature for all rows is one element, not N copies.
+        shared = self.inv_temperature.numel() == 1
+        inv_temperature = self.inv_temperature if shared else self.inv_temperature[rows]
+        return Rows(self.logits[rows], self.targets[rows], inv_temperature, self.softcap)
+
+
+class RowStatistics(NamedTuple):
+    """What the forward pass computes of each row, (N,) each, nats, in the type of the sums.
+
+    Attributes:
+        logp: log-probability of the target.
+        entropy: of the distribution; (0,) if not asked for.
+        lse: log of the sum of exponentials.
+        top: log-probability of the likeliest token; `logp == top` tells whether it was chosen.
+    """
+
+    logp: Tensor
+    entropy: Tensor
+    lse: Tensor
+    top: Tensor
+
+    def take(self, rows: slice) -> "RowStatistics":
+        """The statistics of a slice of rows; no copy."""
+        return RowStatistics(*(column[rows] for column in self))
+
+
+def new_statistics(logits: Tensor, N: int, with_entropy: bool) -> RowStatistics:
+    """Memory for the statistics of N rows, not filled."""
+    sizes = N, N if with_entropy else 0, N, N
+    return RowStatistics(*(logits.new_empty(size, dtype=sum_dtype(logits)) for size in sizes))
+
+
+def sum_dtype(logits: Tensor) -> torch.dtype:
+    """The type in which sums over the vocabulary are taken: fp32, or fp64 for fp64 logits."""
+    return torch.promote_types(logits.dtype, torch.float32)

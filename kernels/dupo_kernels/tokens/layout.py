@@ -1,0 +1,165 @@
+"""Which tokens of a batch count, and to which sequence each token belongs.
+
+Tokens are padded (B, T), where every row is a sequence, or packed (N,), where `cu_seqlens` (S + 1,) bounds
+the sequences. Sums and means over sequences come back at every token, so callers need not know the layout.
+The module does not know losses. Nothing here waits for the device unless a function says so.
+
+Shape letters: B padded sequences, T their length, S packed sequences, N packed tokens. "Tokens" is (B, T) or
+(N,).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Layout(NamedTuple):
+    """Which tokens count, and to which sequence each token belongs.
+
+    Attributes:
+        active: tokens, bool: which tokens count.
+        lengths: active tokens of the sequence of each token; (B, 1) or (N,).
+        sequences: B or S, empty sequences included.
+        owner: (N,) int64, the sequence of each token; None when padded.
+        cu_seqlens: (S + 1,) int64; None when padded.
+    """
+
+    active: Tensor
+    lengths: Tensor
+    sequences: int
+    owner: Tensor | None = None
+    cu_seqlens: Tensor | None = None
+
+    @property
+    def knows_sequences(self) -> bool:
+        """Whether sums over sequences mean anything: loose tokens (N,) without bounds have no sequences."""
+        return self.owner is not None or self.active.dim() == 2
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the active tokens of each token's sequence; the result broadcasts to the tokens."""
+        # where, not a product: inactive tokens may hold NaN
+        return self._sum(values.where(self.active, 0))
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the active tokens of each token's sequence; 0 for a sequence that has none."""
+        return self.sum(values) / self.lengths.clamp(min=1)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        if self.owner is None or self.cu_seqlens is None:
+            return values.sum(-1, keepdim=True)
+        # By segments: index_add_ would add in whatever order the threads come (no two runs the same bits).
+        sums_S = torch.segment_reduce(values, "sum", offsets=self.cu_seqlens, unsafe=True, initial=0)
+        return sums_S[self.owner]
+
+
+def padded_layout(mask: Tensor) -> Layout:
+    """The layout of a mask (B, T), nonzero where a token counts. A mask (N,) is one sequence."""
+    active = mask != 0
+    return Layout(active, active.sum(-1, keepdim=True), mask.shape[0] if mask.dim() == 2 else 1)
+
+
+def packed_layout(cu_seqlens: Tensor, num_tokens: int, mask: Tensor | None = None) -> Layout:
+    """The layout of N = `num_tokens` packed tokens.
+
+    Args:
+        cu_seqlens: (S + 1,) integers; sequence s is cu_seqlens[s] to cu_seqlens[s + 1]. Tokens outside all
+            sequences do not count.
+        num_tokens: N.
+        mask: (N,) or None; inside sequences, only tokens with a nonzero mask count.
+
+    Raises:
+        ValueError: cu_seqlens of another shape or type; no sequence for N > 0 tokens.
+        RuntimeError: bounds that do not rise from 0 or more to at most N (raised by the device, later).
+    """
+    if cu_seqlens.dim() != 1 or cu_seqlens.numel() == 0 or cu_seqlens.is_floating_point():
+        shape = tuple(cu_seqlens.shape)
+        raise ValueError(
+            f"cu_seqlens must be integers of shape (S + 1,), got {cu_seqlens.dtype} of shape {shape}"
+        )
+    sequences = cu_seqlens.numel() - 1
+    if num_tokens and not sequences:
+        raise ValueError(
+            f"cu_seqlens must bound a sequence, as there are {num_tokens} tokens; got one element"
+        )
+    bounds = cu_seqlens.long()
+    # An `if` would wait for the device; the assertion fires on the device instead.
+    valid = (bounds[0] >= 0) & (bounds[-1] <= num_tokens) & (bounds.diff() >= 0).all()
+    torch._assert_async(valid, "cu_seqlens must rise, from 0 or more to at most the number of tokens")  # type: ignore
+    token = torch.arange(num_tokens, device=cu_seqlens.device)
+    owner = torch.searchsorted(bounds, token, right=True) - 1
+    active = (owner >= 0) & (owner < sequences)
+    owner = owner.clamp(0, max(sequences - 1, 0))  # a valid index also for tokens outside all sequences
+    if mask is None:
+        lengths = bounds.diff()[owner] if sequences else torch.zeros_like(owner)
+        return Layout(active, lengths, sequences, owner, bounds)
+    # Lengths are sums over the sequences, so the layout comes first; float64 counts exactly up to 2**53.
+    layout = Layout(active & (mask != 0), owner, sequences, owner, bounds)
+    ones = torch.ones(num_tokens, dtype=torch.float64, device=cu_seqlens.device)
+    return layout._replace(lengths=layout.sum(ones).long())
+
+
+def make_layout(mask: Tensor | None, cu_seqlens: Tensor | None, num_tokens: int | None = None) -> Layout:
+    """The layout of a mask, of packed sequences, or of both.
+
+    Args:
+        mask: (B, T), or (N,) with cu_seqlens. One of mask and cu_seqlens must be there.
+        cu_seqlens: (S + 1,) or None, see `packed_layout`.
+        num_tokens: N. None: the size of the mask, else cu_seqlens[-1], which waits for the device.
+    """
+    if cu_seqlens is None:
+        assert mask is not None
+        return padded_layout(mask)
+    if mask is not None and mask.dim() != 1:
+        raise ValueError(f"mask must be (N,) with cu_seqlens, got {tuple(mask.shape)}")
+    if num_tokens is None:
+        num_tokens = int(cu_seqlens[-1]) if mask is None else mask.shape[0]
+    return packed_layout(cu_seqlens, num_tokens, mask)
+
+
+def token_layout(tokens: Tensor, name: str, mask: Tensor | None, cu_seqlens: Tensor | None) -> Layout:
+    """The layout of a tensor of tokens, called `name` in errors; without a mask every token counts."""
+    if cu_seqlens is not None and tokens.dim() != 1:
+        raise ValueError(f"{name} must be (N,) with cu_seqlens, got {tuple(tokens.shape)}")
+    if mask is None and cu_seqlens is None:
+        mask = torch.ones_like(tokens, dtype=torch.bool)
+    return make_layout(mask, cu_seqlens, tokens.shape[0] if tokens.dim() == 1 else None)
+
+
+def check_tokens(shape: torch.Size, name: str, **tensors: Tensor | None) -> None:
+    """Raises ValueError unless every tensor that is there has `shape`, which is that of the tensor `name`."""
+    for argument, tensor in tensors.items():
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(
+                f"{argument} must have the shape of {name} {tuple(shape)}, got {tuple(tensor.shape)}"
+            )
+
+
+def in_bounds(tokens: Tensor, cu_seqlens: Tensor | None) -> Tensor:
+    """Bool (N,): which of the packed tokens (N,) lie in a sequence; all of them without bounds."""
+    if cu_seqlens is None:
+        return torch.ones_like(tokens, dtype=torch.bool)
+    return packed_layout(cu_seqlens, tokens.numel()).active
+
+
+def advantages_per_token(advantages: Tensor, layout: Layout) -> Tensor:
+    """Advantages of the shape of the tokens.
+
+    Args:
+        advantages: tokens, or one for each sequence: (B,) or (B, 1) padded, (S,) packed. Where N = S they are
+            taken as per token.
+        layout: of the tokens.
+
+    Raises:
+        ValueError: any other shape.
+    """
+    # Shapes per token win: with as many sequences as tokens the two cannot be told apart.
+    shape, got = layout.active.shape, tuple(advantages.shape)
+    if got == tuple(shape):
+        return advantages
+    if layout.owner is not None and got == (layout.sequences,):
+        return advantages[layout.owner]
+    if layout.owner is None and len(shape) == 2 and got in ((shape[0],), (shape[0], 1)):
+        return advantages.reshape(-1, 1).expand(shape)
+    per_sequence = f"({layout.sequences},)"
+    raise ValueError(f"advantages must be per token {tuple(shape)} or per sequence {per_sequence}, got {got}")

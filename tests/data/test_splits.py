@@ -1,0 +1,59 @@
+"""Splitting data sets into training and held-out problems."""
+
+import random
+
+import pytest
+
+from dupo.data.splits import keyed_hash, split_by_hash, split_problems
+from dupo.errors import UserError
+from dupo.records import Problem
+
+
+def numbered(count: int) -> list[Problem]:
+    return [Problem(f"f:{k}", f"text {k}", str(k)) for k in range(count)]
+
+
+def test_hash_is_the_same_everywhere() -> None:
+    assert keyed_hash("Natalia", "key") == 11981606297932247284
+    assert keyed_hash("Natalia", "other") != keyed_hash("Natalia", "key")
+
+
+def test_split_is_disjoint_and_does_not_depend_on_the_order() -> None:
+    problems = numbered(200)
+    train, held_out = split_by_hash(problems, 50)
+    assert len(held_out) == 50
+    assert {p.text for p in train} | {p.text for p in held_out} == {p.text for p in problems}
+    assert not {p.text for p in train} & {p.text for p in held_out}
+    shuffled = random.Random(0).sample(problems, 200)
+    assert split_by_hash(shuffled, 50)[1] == held_out
+    assert split_by_hash(problems, 20)[1] == held_out[:20]
+
+
+def test_copies_of_a_text_stay_on_one_side() -> None:
+    problems = numbered(40) + [Problem(f"g:{k}", f"text {k}", str(k)) for k in range(40)]
+    train, held_out = split_by_hash(problems, 10)
+    assert len(held_out) == len({p.text for p in held_out}) == 10
+    assert len(train) == 60
+    assert not {p.text for p in train} & {p.text for p in held_out}
+
+
+def test_only_problems_with_an_answer_are_held_out() -> None:
+    problems = [Problem(f"f:{k}", f"text {k}", "1" if k < 3 else None) for k in range(20)]
+    train, held_out = split_by_hash(problems, 10)
+    assert sorted(p.id for p in held_out) == ["f:0", "f:1", "f:2"]
+    assert len(train) == 17
+    nothing = [Problem(f"f:{k}", f"text {k}") for k in range(5)]
+    assert split_by_hash(nothing, 10) == (nothing, [])
+
+
+def test_something_must_be_left_to_train_on() -> None:
+    with pytest.raises(UserError, match=r"eval_size: expected less than the 8 different problems, .* got 8"):
+        split_by_hash(numbered(8), 8)
+    with pytest.raises(UserError, match=r"eval_dataset: expected to leave problems .*, got every problem"):
+        split_problems(numbered(8), numbered(9), 9)
+
+
+def test_a_data_set_for_evaluation_keeps_its_texts_out_of_train() -> None:
+    train, held_out = split_problems(numbered(30), numbered(5), 3)
+    assert len(held_out) == 3
+    assert {p.text for p in train} == {p.text for p in numbered(30)} - {p.text for p in held_out}

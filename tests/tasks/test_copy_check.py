@@ -1,0 +1,83 @@
+"""Copies of a source and translations of it, in several scripts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupo.tasks.copy_check import common_subsequence_length, copy_limits, is_copy
+from tests.helpers.sentences import AR, DE, EN, JA, RU, TH, UK, ZH, halves
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (EN, EN.upper()),
+        (EN, EN.rstrip(".").replace(",", "")),
+        (EN, " ".join(EN)),
+        (EN, f"Also: „{EN}“, das heißt: {DE}"),
+        (EN, halves(EN, DE)),
+        (EN, EN.replace("announced the invention", "verkündeten die Erfindung")),
+        (EN, EN.replace("o", "ο", 1)),
+        (ZH, ZH.replace("，", " , ").replace("宣布", "公布")),
+        (JA, f"「{JA}」"),
+        (TH, TH.replace(" ", "")),
+        (AR, f"{AR} {EN}"),
+        (RU, RU.replace("учёные", "scientists")),
+        ("Cafe\u0301 Paris", "CAF\u00c9 PARIS!"),
+        ("Straße", "STRASSE"),
+        ("42", "42."),
+        ("ABC 123", "ＡＢＣ １２３"),
+        ("?!", " ?! "),
+        ("The cat sat.", "the  cat sat"),
+    ],
+)
+def test_copies(source: str, text: str) -> None:
+    assert is_copy(source, text)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (EN, DE),
+        (RU, UK),
+        (ZH, JA),
+        (JA, ZH),
+        (AR, TH),
+        ("Angela Merkel besucht Paris.", "Angela Merkel visits Paris."),
+        ("Das Internet", "The Internet"),
+        ("?!", "?"),
+        ("日本人", "日本人です"),
+        ("1939, 1940, 1945", "1939, 1940 und 1945"),
+        (EN, ""),
+    ],
+)
+def test_translations_are_no_copies(source: str, text: str) -> None:
+    assert not is_copy(source, text)
+
+
+def test_close_languages_have_limits_of_their_own() -> None:
+    da = "Hun kommer fra Oslo og bor i dag i en lille by ved vandet i Danmark."
+    nb = "Hun kommer fra Oslo og bor i dag i en liten by ved vannet i Danmark."
+    assert is_copy(da, nb)
+    assert not is_copy(da, nb, copy_limits("da", "nb"))
+
+
+def textbook_length(first: str, second: str) -> int:
+    """The table of the textbook."""
+    row = [0] * (len(second) + 1)
+    for x in first:
+        new = [0]
+        for k, y in enumerate(second):
+            new.append(row[k] + 1 if x == y else max(row[k + 1], new[k]))
+        row = new
+    return row[-1]
+
+
+@given(st.text("abc", max_size=12), st.text("abc", max_size=12))
+def test_the_longest_common_subsequence(first: str, second: str) -> None:
+    assert common_subsequence_length(first, second) == textbook_length(first, second)
+
+
+@given(st.text(min_size=1))
+def test_every_text_is_a_copy_of_itself(text: str) -> None:
+    assert is_copy(text, text)
