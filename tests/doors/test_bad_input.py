@@ -58,7 +58,7 @@ def test_bad_data(tmp_path, capsys):
     good = write(tmp_path / "good.jsonl", GOOD)
     assert "solution_text" in words(good, "--answer_column", "solution_text")
     plain = write(tmp_path / "plain.jsonl", [{"question": "Why is the sky blue?", "answer": "x"}] * 3)
-    assert "number" in words(plain)
+    assert "number" in words(plain, "--eval_size", "0")
     assert not (tmp_path / "r").exists()
 
 

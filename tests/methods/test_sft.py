@@ -93,7 +93,7 @@ REFUSED = {
     "no completion column": ([{"prompt": "x", "text": "y"}], [], "has no column 'completion'"),
     "empty completion": ([{"prompt": "x", "completion": " "}], [], "'completion' is missing or empty"),
     "no line": ([], [], "the file is empty"),
-    "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: must be below the number of"),
+    "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: expected less than the"),
 }
 
 

@@ -78,7 +78,7 @@ class PolicyOptions:
         at_least=1.0,
     )
     beta: float = option(
-        0.0, "Coefficient of the KL penalty towards the reference model; 0 means no penalty."
+        0.0, "Coefficient of the KL penalty towards the reference model; 0 means no penalty.", at_least=0.0
     )
     kl: str = option(
         "k3",
