@@ -69,7 +69,7 @@ def fields_of_records() -> Iterator[tuple[str, str]]:
                     yield node.name, member.target.id
 
 
-@pytest.mark.parametrize(("record", "field"), fields_of_records())
+@pytest.mark.parametrize(("record", "field"), list(fields_of_records()))
 def test_every_field_of_a_record_is_read(record: str, field: str) -> None:
     """A field that nobody reads is computed, copied and saved for nothing."""
     read = {
