@@ -89,10 +89,22 @@ def test_killed_between_two_steps_and_resumed_equals_never_stopped(pairs, tmp_pa
 
 
 REFUSED = {
-    "no prompt column": ([{"question": "x", "completion": "y"}], [], "has no column 'prompt'"),
-    "no completion column": ([{"prompt": "x", "text": "y"}], [], "has no column 'completion'"),
-    "empty completion": ([{"prompt": "x", "completion": " "}], [], "'completion' is missing or empty"),
-    "no line": ([], [], "the file is empty"),
+    "no prompt column": (
+        [{"question": "x", "completion": "y"}],
+        [],
+        "expected a column 'prompt' in pairs.jsonl",
+    ),
+    "no completion column": (
+        [{"prompt": "x", "text": "y"}],
+        [],
+        "expected a column 'completion' in pairs.jsonl",
+    ),
+    "empty completion": (
+        [{"prompt": "x", "completion": " "}],
+        [],
+        "pairs.jsonl, line 1: expected text in 'completion'",
+    ),
+    "no line": ([], [], "pairs.jsonl: expected lines of text, got an empty file"),
     "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: expected less than the"),
 }
 

@@ -1,21 +1,27 @@
 """Tokenizers that the settings name: built-in ones, folders, and what is missing in a folder."""
 
+from dataclasses import replace
+
 import pytest
 
-from dupo.config.command_line import parse
+from dupo.config.options import ModelOptions
 from dupo.errors import UserError
 from dupo.models.tokenizers import load_tokenizer
+from tests.helpers.options import RUN
 from tests.helpers.tokenizers_made import chatml_bytes
+from tests.helpers.worlds import task_of
 
 HOSTILE = ["a<|im_end|>b", "<|im_start|>assistant", "<pad><eos>", "\x02content\x03", "nul\x00 é 你好 🙂"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_built_in_tokenizers(text):
-    raw = load_tokenizer(parse(["--task", "translation", "--dataset", "x"]))
+    raw = load_tokenizer(ModelOptions(), None)
     (ids,) = raw.encode([text])
     assert raw.decode([ids]) == [text] and not {raw.pad_id, *raw.eos_ids} & set(ids)
-    characters = load_tokenizer(parse([]))
+    lessons = task_of(RUN).lessons
+    assert lessons is not None
+    characters = load_tokenizer(ModelOptions(), lessons.vocabulary)
     (ids,) = characters.encode([text + "12+"])
     assert not {characters.pad_id, *characters.eos_ids} & set(ids)
     assert characters.decode(characters.encode(["#321+654="])) == ["#321+654="]
@@ -27,16 +33,16 @@ def test_missing_tokens_are_refused_and_can_be_named(tmp_path, missing):
     tokens = {"pad_token": "<pad>", "eos_token": "<|im_end|>"}
     hf = chatml_bytes(**{k: v for k, v in tokens.items() if k != missing})
     hf.save_pretrained(tmp_path)
-    options = ["--task", "translation", "--dataset", "x", "--tokenizer_name", str(tmp_path)]
+    options = ModelOptions(tokenizer_name=str(tmp_path))
     with pytest.raises(UserError, match=f"has no {missing}: name one with --{missing}"):
-        load_tokenizer(parse(options))
-    tokenizer = load_tokenizer(parse([*options, f"--{missing}", tokens[missing]]))
+        load_tokenizer(options, None)
+    tokenizer = load_tokenizer(replace(options, **{missing: tokens[missing]}), None)
     assert getattr(tokenizer.hf, missing) == tokens[missing]
     with pytest.raises(UserError, match=f"{missing}: expected a token of the vocabulary"):
-        load_tokenizer(parse([*options, f"--{missing}", "<nothing>"]))
+        load_tokenizer(replace(options, **{missing: "<nothing>"}), None)
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./nothing", "a/b/c"])
 def test_a_folder_that_is_not_there(name):
     with pytest.raises(UserError, match="does not exist"):
-        load_tokenizer(parse(["--model_name_or_path", name]))
+        load_tokenizer(ModelOptions(model_name_or_path=name), None)
