@@ -7,22 +7,12 @@ from pathlib import Path
 import pytest
 
 from dupo.train import main
+from tests.helpers.runs import resume, same_files
 from tests.helpers.worlds import rows, summary
 
-SMALL = (
-    "--model_name_or_path tiny --num_threads 1 --max_steps 2 --generation_batch_size 8 --num_generations 4"
-)
-SMALL = [
-    *SMALL.split(),
-    "--max_completion_length",
-    "24",
-    "--eval_size",
-    "4",
-    "--eval_steps",
-    "2",
-    "--save_steps",
-    "1",
-]
+SMALL = ["--model_name_or_path", "tiny", "--num_threads", "1", "--max_steps", "2", "--eval_size", "4"]
+SMALL += ["--generation_batch_size", "8", "--num_generations", "4", "--max_completion_length", "24"]
+SMALL += ["--eval_steps", "2", "--save_steps", "1"]
 PROBLEMS = [
     {"question": f"Ann has {n} pens and buys {n + 31} more. How many pens has she?", "answer": 2 * n + 31}
     for n in range(5, 30)
@@ -90,12 +80,9 @@ REAL = {
 def test_real_data_with_a_real_tokenizer(name, data_dir, tmp_path):
     *options, dataset = REAL[name]
     common = [*options, str(data_dir / dataset), "--tokenizer_name", str(data_dir / "tokenizers" / "qwen3")]
-    whole = run(tmp_path / "whole", *common, "--reward", "random", "--learning_rate", "1e-4")
-    part = run(
-        tmp_path / "part", *common, "--reward", "random", "--learning_rate", "1e-4", "--max_steps", "1"
-    )
-    assert all(map(finite, rows(whole))) and rows(whole)[0]["grad_norm"] > 0
-    assert main(["--output_dir", str(part), "--resume_from_checkpoint", "latest", "--max_steps", "2"]) == 0
-    assert (whole / "checkpoint-2/model.safetensors").read_bytes() == (
-        part / "checkpoint-2/model.safetensors"
-    ).read_bytes()
+    common += ["--reward", "random", "--learning_rate", "1e-4"]
+    never_stopped = run(tmp_path / "never", *common)
+    resumed = run(tmp_path / "resumed", *common, "--max_steps", "1")
+    assert all(map(finite, rows(never_stopped))) and rows(never_stopped)[0]["grad_norm"] > 0
+    assert resume(resumed, "--max_steps", "2") == 0
+    same_files(never_stopped, resumed, "checkpoint-2/model.safetensors")

@@ -11,8 +11,6 @@ from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import batch_logprobs
 from dupo.models.load import end_tokens
 from dupo.records import Completion, Trajectory
-from dupo.tasks.arithmetic import random_problems
-from dupo.tasks.generated import distinct
 from tests.helpers.worlds import CPU, World, task_of, tiny
 
 PROMPTS = ["#321+654=", "@?+654=9750:", "#1", "#001-100="]
@@ -177,7 +175,8 @@ def test_a_model_may_name_more_end_tokens_than_its_tokenizer():
 
 def test_sampled_answers_stand_beside_their_problems():
     world = tiny(spread=2.0)
-    task, problems = task_of(world.config), distinct(random_problems("train", 0), 3)
+    task = task_of(world.config)
+    problems = list(task.train[:3])
     rollout = sample_answers(world.engine, task, problems, 4, Sampling(1.0, 6), seed=1)
     assert rollout.problems == problems
     assert rollout.prompt_ids == world.tokenizer.encode([problem.text for problem in problems])

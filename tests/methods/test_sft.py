@@ -83,16 +83,29 @@ def test_killed_between_two_steps_and_resumed_equals_never_stopped(pairs, tmp_pa
     run = killed(run_python, tmp_path / "killed", *options)
     assert [row["step"] for row in rows(run)] == [1, 2, 3, 4, 5]
     assert resume(run) == 0
-    same_files(never, run, "metrics.jsonl", "samples.jsonl", "checkpoint-8/model.safetensors")
+    same_files(never, run, "metrics.jsonl", "checkpoint-8/model.safetensors")
+    assert not (run / "samples.jsonl").exists()  # SFT has no exchanges to show
     assert summary(never)["evals"] == summary(run)["evals"]
 
 
 REFUSED = {
-    "no prompt column": ([{"question": "x", "completion": "y"}], [], "has no column 'prompt'"),
-    "no completion column": ([{"prompt": "x", "text": "y"}], [], "has no column 'completion'"),
-    "empty completion": ([{"prompt": "x", "completion": " "}], [], "'completion' is missing or empty"),
-    "no line": ([], [], "the file is empty"),
-    "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: must be below the number of"),
+    "no prompt column": (
+        [{"question": "x", "completion": "y"}],
+        [],
+        "expected a column 'prompt' in pairs.jsonl",
+    ),
+    "no completion column": (
+        [{"prompt": "x", "text": "y"}],
+        [],
+        "expected a column 'completion' in pairs.jsonl",
+    ),
+    "empty completion": (
+        [{"prompt": "x", "completion": " "}],
+        [],
+        "pairs.jsonl, line 1: expected text in 'completion'",
+    ),
+    "no line": ([], [], "pairs.jsonl: expected lines of text, got an empty file"),
+    "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: expected less than the"),
 }
 
 

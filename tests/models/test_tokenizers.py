@@ -7,7 +7,9 @@ import pytest
 from dupo.config.options import ModelOptions
 from dupo.errors import UserError
 from dupo.models.tokenizers import load_tokenizer
+from tests.helpers.options import RUN
 from tests.helpers.tokenizers_made import chatml_bytes
+from tests.helpers.worlds import task_of
 
 HOSTILE = ["a<|im_end|>b", "<|im_start|>assistant", "<pad><eos>", "\x02content\x03", "nul\x00 é 你好 🙂"]
 
@@ -17,7 +19,9 @@ def test_built_in_tokenizers(text):
     raw = load_tokenizer(ModelOptions(), None)
     (ids,) = raw.encode([text])
     assert raw.decode([ids]) == [text] and not {raw.pad_id, *raw.eos_ids} & set(ids)
-    characters = load_tokenizer(ModelOptions(), "0123456789+-=#@?:")
+    lessons = task_of(RUN).lessons
+    assert lessons is not None
+    characters = load_tokenizer(ModelOptions(), lessons.vocabulary)
     (ids,) = characters.encode([text + "12+"])
     assert not {characters.pad_id, *characters.eos_ids} & set(ids)
     assert characters.decode(characters.encode(["#321+654="])) == ["#321+654="]
