@@ -6,6 +6,7 @@ Prompts have no loss. Examples come from a file with the columns prompt and comp
 a built-in task.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Protocol
@@ -37,7 +38,7 @@ DUAL_SHARE = 0.9  # of the lessons: the judge must be better than the policy, or
 class Examples(Protocol):
     """Where examples come from; what `take` gives depends on the place alone."""
 
-    def take(self, start: int, count: int) -> list[Example]:
+    def take(self, start: int, count: int) -> list[Trajectory]:
         """The `count` examples from place `start` on."""
         ...
 
@@ -45,10 +46,10 @@ class Examples(Protocol):
 class ListedExamples:
     """Examples of a file, every one once per epoch."""
 
-    def __init__(self, examples: Sequence[Example], seed: int) -> None:
+    def __init__(self, examples: Sequence[Trajectory], seed: int) -> None:
         self.examples, self.order = examples, EpochOrder(seed, len(examples))
 
-    def take(self, start: int, count: int) -> list[Example]:
+    def take(self, start: int, count: int) -> list[Trajectory]:
         """See `Examples`."""
         return self.order.take(self.examples, start, count)
 
@@ -56,18 +57,19 @@ class ListedExamples:
 class LessonExamples:
     """Examples of the lessons of a built-in task, new ones for ever."""
 
-    def __init__(self, lessons: Lessons, seed: int) -> None:
-        self.lessons, self.seed = lessons, seed
+    def __init__(self, lessons: Lessons, tokenizer: PromptTokenizer, seed: int) -> None:
+        self.lessons, self.tokenizer, self.seed = lessons, tokenizer, seed
         self._stream: Iterator[tuple[str, str]] = iter(())
         self._next = -1
 
-    def take(self, start: int, count: int) -> list[Example]:
+    def take(self, start: int, count: int) -> list[Trajectory]:
         """See `Examples`. Asking in order costs nothing; any other place starts the stream again."""
         # A resumed run asks for a later place once, and in order from then on.
         if start != self._next:
             self._stream = islice(self.lessons.examples(self.seed, DUAL_SHARE), start, None)
         self._next = start + count
-        return [Example("lesson", prompt, completion) for prompt, completion in islice(self._stream, count)]
+        pairs = islice(self._stream, count)
+        return encode_examples(self.tokenizer, [Example("lesson", *pair) for pair in pairs])
 
 
 def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> list[Trajectory]:
@@ -89,30 +91,42 @@ class SFT(Method):
 
     def __init__(self, config: Config, task: Task | None = None) -> None:
         super().__init__(config)
-        dataset, vocabulary = config.task.dataset, None
+        dataset, lessons = config.task.dataset, None
         if dataset is None:
             self.task = task or make_task(config.task, self.seed)
-            if self.task.lessons is None:
-                raise UserError(
-                    "dataset: --method sft needs --dataset FILE with columns prompt and completion"
-                )
-            self.examples: Examples = LessonExamples(self.task.lessons, self.seed)
+            lessons = self.task.lessons
+            assert lessons is not None  # held by `Config`
             # The lessons are a stream; the held-out problems of the task serve as held-out examples.
             held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
-            self.notes, vocabulary, self.headline = (
-                self.task.notes,
-                self.task.lessons.vocabulary,
-                self.task.headline,
-            )
+            self.notes, self.headline = self.task.notes, self.task.headline
         else:
             self.task = None
             train, held_out = read_examples(dataset, config.task.eval_dataset, config.task.eval_size)
-            self.examples = ListedExamples(train, self.seed)
             self.notes = [f"{len(train):,} examples to train on, {len(held_out):,} held out"]
-        self.tokenizer = load_tokenizer(config.model, vocabulary)
+        self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
         self.shape = model_config(config.model, self.tokenizer)
-        self.held_out, self.num_held_out = encode_examples(self.tokenizer, held_out), len(held_out)
+        self.held_out, self.num_held_out = self._encoded(held_out), len(held_out)
+        self.examples: Examples = (
+            LessonExamples(lessons, self.tokenizer, self.seed)
+            if lessons
+            else ListedExamples(self._encoded(train), self.seed)
+        )
+        # No temperature: supervised training raises the probabilities of the model as it is.
         self.compute = Compute(1.0, config.model.dtype, config.optimizer.token_budget)
+
+    def _encoded(self, examples: Sequence[Example]) -> list[Trajectory]:
+        """The token ids of the examples, each of which must fit into the model and into a micro-batch."""
+        positions = getattr(self.shape.get_text_config(), "max_position_embeddings", None)
+        room = min(positions or math.inf, self.config.optimizer.token_budget)
+        encoded = encode_examples(self.tokenizer, examples)
+        for example in encoded:
+            num_tokens = len(example.prompt_ids) + len(example.completion_ids)
+            if num_tokens > room:
+                raise UserError(
+                    f"{example.problem}: expected prompt and completion of at most {room} tokens, which the "
+                    f"model and token_budget allow, got {num_tokens}"
+                )
+        return encoded
 
     def describe(self) -> list[tuple[str, str]]:
         """Rows of the start-up table."""
@@ -151,8 +165,8 @@ class SFT(Method):
     def next_batch(self, step: int) -> StepBatch:
         """The examples of one step."""
         size = self.config.optimizer.train_batch_size or 1
-        examples = self.examples.take(step * size, size)
-        return StepBatch(encode_examples(self.tokenizer, examples), {}, [])
+        # The place follows from the step, so a resumed run needs no state.
+        return StepBatch(self.examples.take(step * size, size), {}, [])
 
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """One optimizer step on the examples of the batch."""
