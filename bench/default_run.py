@@ -7,18 +7,19 @@ OLD and NEW are folders with the source of dupo, the C++ extension built in each
 bench/results/default_run_cpu_<date>_<sha of NEW>.json.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.peak_memory import peak_bytes
 from bench.result_files import RESULTS, result_path, signature, write
 from dupo.storage.signature import git_revision
 
@@ -56,8 +57,7 @@ def measure(checkout: Path, options: list[str]) -> Measured:
         if process.returncode:
             raise SystemExit(f"{checkout}: the run ended with exit code {process.returncode}")
         summary = json.loads(Path(folder, "run", "summary.json").read_text())
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
-    return Measured(wall_seconds, usage.ru_utime, usage.ru_maxrss * unit, summary["eval/accuracy_after"])
+    return Measured(wall_seconds, usage.ru_utime, peak_bytes(usage), summary["eval/accuracy_after"])
 
 
 def compare(old: list[Measured], new: list[Measured]) -> dict[str, Any]:
@@ -69,9 +69,7 @@ def compare(old: list[Measured], new: list[Measured]) -> dict[str, Any]:
 
 def main() -> None:
     """Runs both checkouts in turn, and writes and prints the result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each checkout")

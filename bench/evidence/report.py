@@ -40,8 +40,13 @@ def picture(evidence: Evidence, task: str) -> str:
         steps, means = [step for step, _ in curves[0]], [fmean(v) for v in by_step]
         series.append(Series(name, steps, means, dashed=label not in ("dual", "gold"), band=band))
     title = f"{task}: held-out accuracy while training, each reward at its best rate"
-    axes = {"x_label": "optimizer steps", "y_label": "accuracy (mean of the seeds)"}
-    return line_chart(series, title=title, y_range=(0.0, 1.0), **axes)
+    return line_chart(
+        series,
+        title=title,
+        x_label="optimizer steps",
+        y_label="accuracy (mean of the seeds)",
+        y_range=(0.0, 1.0),
+    )
 
 
 def cost(evidence: Evidence) -> str:

@@ -72,7 +72,9 @@ def linear(
 
     def scored(make: Build) -> Build:
         """What the call wants of a head: the head, or the loss on top of the head."""
-        return make if objective is None else lambda *args: variants.loss_of(make(*args), head, objective)
+        if objective is None:
+            return make
+        return lambda *args: variants.loss_of(make(*args), head, objective)
 
     _add_torch(comparison, libraries, call, partial(scored(variants.eager_head), head, entropy))
     for key, name, make in peers.HEADS:
@@ -100,7 +102,7 @@ def memory(head: HeadInputs) -> Iterator[Comparison]:
     for objective in (policy_objective("dapo"), None):
         comparison, call, ours = _linear(head, objective, False, True, lambda _: {})
         comparison.case = comparison.case._replace(setting="memory")
-        # linear_objective keeps no logits between its passes, so it has no budget.
+        # A token objective makes its gradients in the forward pass: no logits are kept, whatever the budget.
         choices = chunks if objective else [*budgets, *({"save_budget": 0} | chunk for chunk in chunks)]
         for options in [{}, *choices]:
             name = ", ".join(["ours", *(f"{option}={_short(value)}" for option, value in options.items())])

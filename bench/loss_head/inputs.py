@@ -48,7 +48,8 @@ class HeadInputs:
     @property
     def shape(self) -> Shape:
         """(N, V, H)."""
-        return self.targets.numel(), *self.leaves[1].shape
+        V, H = self.leaves[1].shape
+        return self.targets.numel(), V, H
 
     @property
     def per_token(self) -> dict[str, Tensor]:

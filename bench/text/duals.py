@@ -22,6 +22,7 @@ from typing import Any
 
 import transformers
 
+from bench.peak_memory import peak_bytes
 from bench.result_files import ROOT, result_path, signature, write
 from dupo import text
 from dupo.config.config import Config
@@ -80,7 +81,7 @@ def measure_assembled(task: WordProblems, tokenizer: PromptTokenizer, threads: i
     """Our way: pieces of ids are put together."""
     answers = make_answers(task)
     # The answers exist in every way of assembling, so they do not count.
-    bytes_before = peak_bytes()
+    bytes_before = own_peak_bytes()
     start = time.perf_counter()
     prompts = dual_prompts(task, answers)
     built = time.perf_counter()
@@ -97,7 +98,7 @@ def measure_assembled(task: WordProblems, tokenizer: PromptTokenizer, threads: i
         "encode": encoded - built,
         "pack": end - encoded,
         "output_bytes": output_bytes,
-        "peak_bytes_over_output": (peak_bytes() - bytes_before) / output_bytes,
+        "peak_bytes_over_output": (own_peak_bytes() - bytes_before) / output_bytes,
         "counts": tokenizer.counts._asdict(),
     }
 
@@ -121,18 +122,17 @@ def measure_whole_strings(task: WordProblems, tokenizer: PromptTokenizer, thread
     for i in range(0, len(prompts), STRINGS_PER_CALL):
         # Compared after the clock has stopped.
         assembled = tokenizer.encode(prompts[i : i + STRINGS_PER_CALL])
-        whole = [[*frame.before, *row, *frame.after] for row in rows[i : i + STRINGS_PER_CALL]]
-        num_different += sum(ours != theirs for ours, theirs in zip(assembled, whole, strict=True))
+        whole_string_ids = [[*frame.before, *row, *frame.after] for row in rows[i : i + STRINGS_PER_CALL]]
+        num_different += sum(ours != theirs for ours, theirs in zip(assembled, whole_string_ids, strict=True))
     return {"prompts": len(prompts), "seconds": seconds, "prompts_with_other_ids": num_different}
 
 
-WAYS = {"assembled": measure_assembled, "whole_strings": measure_whole_strings}
-
-
-def peak_bytes() -> int:
+def own_peak_bytes() -> int:
     """The largest resident size of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
+WAYS = {"assembled": measure_assembled, "whole_strings": measure_whole_strings}
 
 
 def measure_in_process(options: argparse.Namespace, way: str, threads: int) -> dict[str, Any]:
@@ -154,13 +154,13 @@ def measure_all(options: argparse.Namespace) -> None:
     # The least of several: other work on the machine can only add time.
     best = {n: min(run["seconds"] for run in runs if run["threads"] == n) for n in (1, 2)}
     # Once: it takes minutes, and the ratio is far from one.
-    whole = measure_in_process(options, "whole_strings", 1)
+    whole_strings = measure_in_process(options, "whole_strings", 1)
     command = " ".join(["python -m bench.text.duals", *sys.argv[1:]])
     content = {
         "signature": signature(command, "transformers", "tokenizers"),
         "seconds": {"1 thread": best[1], "2 threads": best[2]},
-        "faster_than_whole_strings": whole["seconds"] / best[1],
-        "runs": [*runs, whole],
+        "faster_than_whole_strings": whole_strings["seconds"] / best[1],
+        "runs": [*runs, whole_strings],
     }
     path = result_path("duals", content["signature"])
     write(path, content)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 
 from dupo.records import Dual
 
+# An empty text, and not another prompt: the prompt must be the one that rewards are made from.
 NO_ANSWER = ""
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*", re.ASCII)
 _DIGIT = re.compile(r"\d", re.ASCII)
@@ -31,6 +32,7 @@ def answers_of_other_problems(
         count: most answers to draw.
     """
     decoys = [answer for answer in dict.fromkeys(candidates) if answer and answer not in answers]
+    # Shuffled before they are cut: the first problems of a batch would be the decoys of all others.
     random.Random(seed).shuffle(decoys)
     return decoys[:count]
 
@@ -52,6 +54,7 @@ def with_other_digits(answer: str, duals: Sequence[Dual], seed: int) -> str | No
         number = match[0]
         if number in hidden:
             return number
+        # No digit becomes 0, which could shorten the number; each becomes another, so the number differs.
         return _DIGIT.sub(lambda digit: rng.choice("123456789".replace(digit[0], "")), number)
 
     changed = _NUMBER.sub(replaced, answer)

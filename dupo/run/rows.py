@@ -36,7 +36,7 @@ from dupo.tasks import make_task
 from dupo.tasks.base import Task
 from dupo.text.tokenizer import PromptTokenizer
 
-ALL_PROBLEMS = 10**9
+ALL_PROBLEMS = 10**9  # more than any data set has
 # (config of the run, the model to load, tokenizer, device) -> engine; see `dupo.engines.load.load_engine`.
 LoadEngine = Callable[[Config, ModelOptions, PromptTokenizer, torch.device], Engine]
 # (config, task, model that gets the result) -> the teaching; None where the model needs none.
@@ -103,6 +103,7 @@ class RowsRun(Run):
         self.sampling = Sampling(rollout.temperature, rollout.max_completion_length)
         self.interrupted = False
         self._engines: dict[str, Engine] = {}
+        # Everything that costs little is checked by now. Where the input is wrong, no folder is left behind.
         self.open_folder()
         self._show_start()
 
@@ -118,6 +119,7 @@ class RowsRun(Run):
         return chosen
 
     def _show_start(self) -> None:
+        # The folder is named before the work starts: who stops it must know what to continue.
         name, judge = self.config.model.model_name_or_path, self.config.duals.dual_model
         judge = "the same model" if judge in DUAL_MODELS else f"the {judge} model"
         rows = [
@@ -143,6 +145,7 @@ class RowsRun(Run):
         """
         options = self.config.model.for_model(name or self.config.model.model_name_or_path)
         if options.model_name_or_path not in self._engines:
+            # Another model brings its own tokenizer; that of the main model was loaded for the checks.
             is_main = options is self.config.model
             tokenizer = self.tokenizer if is_main else load_tokenizer(options, self.vocabulary)
             source = options
@@ -226,6 +229,7 @@ class RowsRun(Run):
             for start in range(len(rows), total, size):
                 new_rows = make_rows(start // size, list(problems[start : start + size]))
                 out.write(jsonl(name, new_rows))
+                # The operating system has the batch now, so a killed process loses at most the next one.
                 out.flush()
                 rows += new_rows
                 progress.update(len(rows), {})
@@ -238,6 +242,7 @@ class RowsRun(Run):
         saved = read_rows(file)
         # A batch that a kill cut short is made again, because its draws belong to the batch as a whole.
         num_whole = len(saved) if len(saved) == len(problems) else len(saved) // size * size
+        # Lines of another kind lack the keys of these rows: they count as rows of other problems.
         try:
             rows = [row_type.from_json(row) for row in saved[:num_whole]]
         except (KeyError, TypeError):
@@ -245,6 +250,7 @@ class RowsRun(Run):
         expected = [(problem.id, problem.text) for problem in problems[:num_whole]]
         if [(row.problem, row.text) for row in rows] != expected:
             raise UserError(f"{file}: expected the problems of the data set, got others: it has changed")
+        # Compared as bytes: a last line without its break is cut as well.
         data = jsonl(file.name, rows)
         if file.is_file() and file.read_bytes() != data:
             write_atomic(file, data)

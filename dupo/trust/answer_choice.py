@@ -15,6 +15,7 @@ from typing import Any
 from dupo.evaluation.intervals import Estimate, bootstrap
 from dupo.trust.rows import AnswerRow, Candidate, TokenCounts
 
+# Shown beside the others because a fair comparison gives the vote as many tokens as the duals cost.
 EQUAL_COST = "majority, equal tokens"
 
 
@@ -49,6 +50,7 @@ def ranked(candidates: Sequence[Candidate], by: str) -> list[Candidate]:
     """
 
     def key(candidate: Candidate) -> tuple[float, int]:
+        # Votes need no division by the number of samples, which is the same for all candidates.
         factor = candidate.votes if by == "product" else 1
         return factor * candidate.backward_rate, candidate.votes
 
@@ -76,11 +78,13 @@ def method_results(rows: Sequence[AnswerRow], n: int, vote_samples: int) -> list
     Returns:
         The methods in the order in which they are shown; without gold, no method that needs gold.
     """
+    # The order of the table: single answers first, what sees all samples last.
     names = {"greedy": "greedy", "mean": f"mean@{n}", "majority": f"majority@{n}", "dual": f"dual rerank@{n}"}
     if vote_samples:
         names |= {"equal_cost": EQUAL_COST, "more_votes": f"majority@{vote_samples}"}
     names["pass"] = f"pass@{n}"
     qualities = _qualities(rows)
+    # `mean` and `pass` are no ways to answer: without scores only their costs would be left.
     if not qualities:
         names = {key: name for key, name in names.items() if key not in ("mean", "pass")}
     results = []
@@ -94,10 +98,12 @@ def method_results(rows: Sequence[AnswerRow], n: int, vote_samples: int) -> list
 def tokens_of(tokens: TokenCounts, method: str) -> float:
     """Tokens that a method generates for one problem; for `mean`, those of an average sample."""
     match method:
+        # What one sample costs: the mean of the scores is the expected score of a single sample.
         case "mean":
             return tokens.samples / tokens.n
         case "greedy":
             return tokens.greedy
+        # The duals are paid for on top of the samples.
         case "dual":
             return tokens.samples + tokens.duals
         case "equal_cost":
@@ -117,6 +123,7 @@ def differences(rows: Sequence[AnswerRow], methods: Sequence[MethodResult]) -> d
     qualities = _qualities(rows)
     if not qualities:
         return {}
+    # Paired by problem: what makes a problem hard for both methods cancels out.
     return {
         method.method: bootstrap([quality["dual"] - quality[method.key] for quality in qualities])
         for method in methods

@@ -56,6 +56,7 @@ def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teac
     # Decoys come from the other problems of a batch, so a batch has two problems at least.
     batch_size = max(2, options.generation_batch_size // options.num_generations)
     rows = run.batches(ROWS, AuditRow, run.problems, batch_size, partial(audit_batch, run, rewards))
+    # Computed from all rows anew, so a continued audit has the metrics of one that was never stopped.
     metrics = audit_metrics(rows, config.selection.solve_threshold, config.reward.scale_rewards)
     results = checks(metrics)
     decision = verdict(results, metrics.with_gold > 0)
@@ -68,6 +69,7 @@ def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teac
         },
         RESULT,
     )
+    # The page is made from what the files hold, so it shows no more than they do.
     page = write_page(run.path / PAGE, run.config, summary, [row.to_json() for row in rows])
     show(run.display, metrics, config.reward.reward, results)
     run.display.note(f"VERDICT: {decision}")
@@ -85,6 +87,7 @@ def audit_batch(
     """
     config, task, engine = run.config, run.task, run.engine()
     seed = run.draw("answer", index)
+    # The same number of samples at the same temperature as in training: the audit is about that reward.
     rollout = sample_answers(engine, task, problems, config.rollout.num_generations, run.sampling, seed)
     trials: list[list[Trial]] = [[] for _ in problems]
     reconstructions: Reconstructions = []
@@ -96,6 +99,7 @@ def audit_batch(
         reconstructions = reconstruct(task, problems, rollout.answers, ask)
     inputs = RewardInputs(task, rollout, reconstructions, config.reward, run.draw("reward", index))
     rewards_PG, _ = weighted_sum(rewards, inputs)
+    # Outcomes stand in the rows for a person to read; a pool with one answer counts as kept.
     threshold = config.selection.solve_threshold
     duals_P = [[TrialRow(t.outcome(threshold, task.one_answer), t) for t in tried] for tried in trials]
     return [
@@ -123,6 +127,7 @@ def audit_row(
         text=problem.text,
         gold=problem.gold,
         answers=answers,
+        # A task that names no reason could not read the completion.
         refused=Counter(task.refusal(problem, text) or "unreadable" for text in unread),
         rewards=rewards,
         quality=None if problem.gold is None else [task.score(problem, answer) for answer in answers],
@@ -136,6 +141,7 @@ def show(display: Display, metrics: AuditMetrics, reward: str, results: Sequence
     rows = [[c.name, f"{c.value:.2f}", c.needed, "ok" if c.passed else "NO"] for c in results]
     title = f"{metrics.problems:,} problems, {metrics.completions:,} completions, reward {reward}"
     display.table(title, ["what training needs", "measured", "needed", ""], rows)
+    # Without gold, nothing may look as if the reward had been compared with anything.
     if metrics.with_gold:
         gold = metrics.gold
         facts = [f"accuracy {gold.accuracy:.3f}"]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from dupo.trust.audit_metrics import AuditMetrics
 
+# Every advice says first what is wrong, then what to try.
 CANNOT_ANSWER = (
     "the dual cannot answer: another --dual_model, more --dual_max_completion_length, easier problems"
 )
@@ -80,22 +81,27 @@ def checks(metrics: AuditMetrics, thresholds: Thresholds | None = None) -> list[
 
 def _checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
     gold = metrics.gold
+    # A dual that fails with the right answer fails with all: no later check would say anything then.
     if gold.dual_on_gold is not None:
         name = "dual accuracy on right answers"
         yield Check(name, gold.dual_on_gold, bounds.dual_on_gold, True, CANNOT_ANSWER)
+    # Without gold, sampled answers must at least do better than controls, which hold no right answer.
     elif metrics.beyond_decoys is not None:
         name = "duals solved by samples, less those by controls"
         yield Check(name, metrics.beyond_decoys, bounds.beyond_decoys, True, CANNOT_ANSWER)
+    # Next the opposite fault: duals that are solved whatever the answer is.
     if metrics.leaks.no_answer is not None:
         yield Check("duals solved with no answer", metrics.leaks.no_answer, bounds.leaks, False, LEAKS)
     if metrics.leaks.decoy is not None:
         yield Check("duals solved with a decoy", metrics.leaks.decoy, bounds.leaks, False, LEAKS)
     yield Check("completions with an answer", metrics.readable, bounds.readable, True, UNREADABLE)
+    # Within problems, because advantages compare answers to one problem only.
     if gold.agreement is not None:
         name = "within-problem agreement with gold"
         yield Check(name, gold.agreement.mean, bounds.agreement, True, DISAGREES)
         name = "low end of its 95% interval"
         yield Check(name, gold.agreement.low, bounds.chance, True, TOO_FEW)
+    # Last, because this check may fail for a reward that is right: on problems that are too easy or too hard.
     differing = metrics.rewards.differing
     yield Check("groups whose rewards differ", differing, bounds.differing, True, ALL_EQUAL)
 
@@ -106,6 +112,7 @@ def verdict(results: Sequence[Check], with_gold: bool) -> str:
     Args:
         with_gold: right answers took part in the checks.
     """
+    # One cause at a time: what fails later often fails because of what failed first.
     failed = next((check for check in results if not check.passed), None)
     if failed is not None:
         return f"fix this first: {failed.advice} ({failed.name} {failed.value:.2f}, {failed.needed} needed)"

@@ -64,6 +64,7 @@ class GoldMetrics:
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as audit.json holds them."""
+        # `asdict` leaves the interval a tuple, whose numbers would have no names.
         return asdict(self) | {"agreement": self.agreement._asdict() if self.agreement else None}
 
 
@@ -128,6 +129,7 @@ def audit_metrics(rows: Sequence[AuditRow], threshold: float, scale_rewards: str
         threshold: least similarity at which an answer solves a dual.
         scale_rewards: how rewards become advantages, see `group_advantages`.
     """
+    # Flat lists: most metrics are shares of all completions, or of all duals.
     answers = [answer for row in rows for answer in row.answers]
     duals = [dual for row in rows for dual in row.duals]
     trials = [dual.trial for dual in duals]
@@ -165,6 +167,7 @@ def solved_beyond_decoys(rows: Sequence[AuditRow], threshold: float) -> float:
 
     The difference is 0 for a model that guesses the hidden part, however many answers the pool has.
     """
+    # Answers count as often as they were sampled, as they do in the reward.
     by_samples, by_controls = list[float](), list[float]()
     for row in rows:
         for trial in (dual.trial for dual in row.duals):
@@ -180,8 +183,10 @@ def solved_beyond_decoys(rows: Sequence[AuditRow], threshold: float) -> float:
 def reward_metrics(rows: Sequence[AuditRow]) -> RewardMetrics:
     """How much the rewards of a group differ."""
     rewards_PG = torch.tensor([row.rewards for row in rows])
+    # Compared for equality: 1 - frac_reward_zero_std would be off by rounding at the bound of the check.
     differs_P = (rewards_PG != rewards_PG[:, :1]).any(-1)
     is_zero_P = (rewards_PG == 0).all(-1)
+    # TRL's metrics of a rollout, by the function that training takes them from.
     _, metrics = group_advantages(rewards_PG, "none")
     return RewardMetrics(**metrics, differing=share(differs_P.tolist()), all_zero=share(is_zero_P.tolist()))
 
@@ -200,9 +205,12 @@ def gold_metrics(rows: Sequence[AuditRow], scale_rewards: str) -> GoldMetrics:
     # A problem whose answers are all equally good has no order to agree with.
     concordances = [concordance(rewards_G, quality_G) for rewards_G, quality_G in groups]
     agreements = [agreement for agreement in concordances if agreement is not None]
+    # Where several answers share the highest reward, any of them might be chosen.
     best_P = [quality_G[rewards_G == rewards_G.max()].mean() for rewards_G, quality_G in groups]
+    # The right answer was put through the duals whether it was sampled or not.
     on_gold = [d.trial.gold for row in rows for d in row.duals if d.trial.gold is not None]
     on_wrong = _recovery_from_wrong(rows)
+    # What gold rewards would give in the same groups is the most that any reward can.
     gold_push = _push_to_quality(quality_PG, quality_PG, scale_rewards)
     return GoldMetrics(
         accuracy=float(quality_PG.mean()),
@@ -225,6 +233,7 @@ def _recovery_from_wrong(rows: Sequence[AuditRow]) -> list[float]:
             for answer, quality in zip(row.answers, row.quality or (), strict=True)
             if answer is not None and quality < 0.5
         }
+        # A wrong answer counts once: frequent ones would hide how the dual treats the others.
         for dual in row.duals:
             similarities += [dual.trial.solved[answer] for answer in wrong if answer in dual.trial.solved]
     return similarities
@@ -233,5 +242,6 @@ def _recovery_from_wrong(rows: Sequence[AuditRow]) -> list[float]:
 def _push_to_quality(rewards_PG: np.ndarray, quality_PG: np.ndarray, scale_rewards: str) -> float:
     """Mean over completions of advantage x (quality - mean quality of the group)."""
     advantages_PG, _ = group_advantages(torch.tensor(rewards_PG), scale_rewards)
+    # Centred within the group, as advantages are: an easy problem pushes towards nothing.
     centred_PG = quality_PG - quality_PG.mean(-1, keepdims=True)
     return float((advantages_PG.numpy() * centred_PG).mean())

@@ -26,6 +26,7 @@ DECOY_LEAK, VACUOUS_DROPPED = "solved with a decoy", "dropped, one answer in the
 OUTCOMES = (
     KEPT, VACUOUS, UNREADABLE, UNANSWERABLE, AMBIGUOUS, NO_ANSWER_LEAK, DECOY_LEAK, VACUOUS_DROPPED
 )  # fmt: skip
+# What training may use. A pool with one answer is a weak reason to trust a dual, but none to doubt it.
 TRUSTED = (KEPT, VACUOUS)
 
 ByAnswer = Mapping[str, Sequence[Reconstruction]]  # answer -> one reconstruction for each dual of the problem
@@ -61,7 +62,8 @@ class Trial:
         """
         num_solving = sum(similarity >= threshold for similarity in self.solved.values())
         decoy_solves = any(similarity >= threshold for similarity in self.decoys.values())
-        # The first rule that is met decides: a leak outweighs whatever the pool says.
+        # The first rule that is met decides. Leaks come first: where the hidden part can be had without the
+        # answer, it says nothing about the answer that one answer solves the dual.
         rules = (
             (self.no_answer >= threshold, NO_ANSWER_LEAK),
             (decoy_solves, DECOY_LEAK),
@@ -114,12 +116,16 @@ def try_duals(
     """
     problems = rollout.problems
     pools = [[answer for answer, _ in votes(group).most_common()] for group in rollout.answers]
+
+    # The most frequent answer to another problem is the best decoy: fluent, of the right kind, and about
+    # something else. The right answer is never a decoy, as many problems share one (2, 10, ...).
     answers = []
     for index, gold in enumerate(golds or [None] * len(problems)):
         candidates = [pool[0] for other, pool in enumerate(pools) if other != index and pool]
         pool = pools[index]
         decoys = answers_of_other_problems([*pool, gold], candidates, options.num_decoys, seed + index)
         answers.append(TrialAnswers(pool, decoys, gold))
+    # All questions go to the model in one call, which fills its batches.
     reconstructions = reconstruct(task, problems, [tried.all for tried in answers], ask)
 
     # Only what solves a dual can hold the hidden number in its text. Where several answers can be right, as
@@ -148,6 +154,7 @@ def copies_of_solving(
         for answer in tried.pool
         if any(reconstruction.similarity >= threshold for reconstruction in by_answer.get(answer, ()))
     ]
+    # Two answers can turn into one copy, and a copy can be an answer of the pool: neither is asked twice.
     copies = dict.fromkeys(with_other_digits(answer, duals, seed) for answer in solving)
     return [copy for copy in copies if copy is not None and copy not in tried.all]
 
@@ -166,6 +173,7 @@ def trials_of(
         pool = {answer: by_answer[answer][index] for answer in tried.pool}
         decoys = {decoy: by_answer[decoy][index] for decoy in tried.decoys}
         decoys |= {copy: reconstructions[index] for copy, reconstructions in by_copy.items()}
+        # Controls are left out: that nothing can be read after a decoy is no fault of the dual.
         distances = [distance for reconstruction in pool.values() for distance in reconstruction.distances]
         trials.append(
             Trial(
@@ -202,6 +210,7 @@ def leak_rates(trials: Sequence[Trial], threshold: float) -> LeakRates:
     Args:
         threshold: least similarity at which an answer solves a dual.
     """
+    # A dual leaks if any of its decoys solves it, so the best decoy stands for all.
     best_decoys = [max(trial.decoys.values()) for trial in trials if trial.decoys]
     return LeakRates(
         no_answer=fmean(trial.no_answer >= threshold for trial in trials) if trials else None,

@@ -35,8 +35,10 @@ def list_numbers(options: TaskOptions, seed: int, num_shown: int) -> None:
     assert options.dataset is not None
     problems = read_problems(options.dataset, options, answers_needed=False)
     numbers = find_numbers([problem.text for problem in problems])
+    # Highlighting would colour every number, and the marks are about some of them only.
     console = Console(highlight=False)
     example: Dual | None = None
+    # Drawn from the whole file, because the first problems are often of one kind.
     for index in sorted(random.Random(seed).sample(range(len(problems)), min(num_shown, len(problems)))):
         duals = hidden_number_duals(problems[index].text, seed, options.duals_per_prompt)
         show_problem(console, problems[index], numbers[index], duals)
@@ -80,6 +82,7 @@ def show_prompt(console: Console, dual: Dual, seed: int) -> None:
 
 def count_table(problems: Sequence[Problem], numbers: Sequence[Sequence[Number]]) -> Table:
     """What became of every number of the file, with an example of each reason."""
+    # The first number of each reason is its example: one is enough to see what the rule means.
     reasons, examples = Counter[str](), dict[str, str]()
     for problem, problem_numbers in zip(problems, numbers, strict=True):
         for number in problem_numbers:
@@ -107,6 +110,7 @@ def in_context(text: str, number: Number) -> str:
 
 def count_line(numbers: Sequence[Sequence[Number]], duals_per_prompt: int) -> str:
     """How many problems have a dual, and how many duals there are."""
+    # No problem gives more duals than that, whatever the options say.
     most = duals_per_prompt or MOST_HIDDEN
     # Equal numbers in equal roles are hidden together: they make one dual.
     different = [{(n.value, n.role) for n in problem if n.skip is None} for problem in numbers]

@@ -94,6 +94,7 @@ class SampledProblem:
 
     def candidates(self, by: str) -> list[Candidate]:
         """The different answers of the first n samples, best first; see `ranked`."""
+        # The larger vote is left out: its samples have no backward rate.
         rates = {answer: mean_similarity(duals) for answer, duals in self.reconstructions.items()}
         counts = votes(self.answers[: self.n])
         candidates = [Candidate(answer, count, rates.get(answer, 0.0)) for answer, count in counts.items()]
@@ -107,6 +108,7 @@ class SampledProblem:
     @property
     def num_equal_cost(self) -> int:
         """Number of samples that together cost what the first n and their duals cost."""
+        # Whole samples only: a vote cannot count a part of one.
         lengths = [len(completion.ids) for completion in self.completions]
         return samples_for_budget(lengths, sum(lengths[: self.n]) + self.num_dual_tokens)
 
@@ -138,12 +140,14 @@ def rerank(
     Raises:
         UserError: the options, the data or a model cannot be used.
     """
+    # Checked first: the vote draws its samples beyond those of the dual.
     n, vote_samples = config.rollout.num_generations, config.rerank.vote_samples
     if 0 < vote_samples <= n:
         expected = f"0 or more than num_generations, {n}"
         raise UserError(f"vote_samples: expected {expected}, got {vote_samples}")
     run = RowsRun(config, teach, load)
     run.engine()  # loaded, or taught, before the clock of the progress starts
+    # A batch holds about generation_batch_size completions, those of the larger vote included.
     batch_size = max(1, config.rollout.generation_batch_size // max(n, vote_samples))
     rows = run.batches(ANSWERS, AnswerRow, run.problems, batch_size, partial(rerank_batch, run))
     methods = method_results(rows, n, vote_samples)
@@ -170,8 +174,10 @@ def rerank_batch(run: RowsRun, index: int, problems: list[Problem]) -> list[Answ
     """
     config, task, engine = run.config, run.task, run.engine()
     n = config.rollout.num_generations
+    # Greedy answers depend on no seed; they are what the model gives without any of this.
     greedy = sample_answers(engine, task, problems, 1, Sampling(0.0, run.sampling.max_tokens), seed=0)
     rollout = sample_answers(engine, task, problems, n, run.sampling, run.draw("answer", index))
+    # The first n samples are part of the larger vote, so only the others are drawn, by a seed of their own.
     num_more = config.rerank.vote_samples - n
     more = None
     if num_more > 0:
@@ -199,8 +205,10 @@ def answer_row(task: Task, sampled: SampledProblem, by: str) -> AnswerRow:
         by: the order of the candidates, see `ranked`.
     """
     problem, n = sampled.problem, sampled.n
+    # The answers of all methods come from the same samples: a difference in score is one of the method.
     candidates, num_duals = sampled.candidates(by), len(task.duals(problem))
     best = candidates[0] if candidates else None
+    # The keys are those of `method_results`, which scores what stands here.
     answers = {
         "greedy": sampled.greedy_answer,
         "majority": majority_answer(votes(sampled.answers[:n])),
@@ -215,6 +223,7 @@ def answer_row(task: Task, sampled: SampledProblem, by: str) -> AnswerRow:
         text=problem.text,
         duals=num_duals,
         answer=answers["dual"],
+        # Nothing was asked where there is no dual, so a rate of 0 would say too much.
         score=best.backward_rate if best and num_duals else None,
         votes=best.votes if best else 0,
         runner_up=candidates[1] if len(candidates) > 1 else None,
@@ -238,6 +247,7 @@ def quality_of(
     if sampled.problem.gold is None:
         return None
     quality = {method: task.score(sampled.problem, answer) for method, answer in answers.items()}
+    # `pass` is no method but a bound: what a perfect choice among the n samples would score.
     scores = [task.score(sampled.problem, answer) for answer in sampled.answers[: sampled.n]]
     return {**quality, "mean": sum(scores) / sampled.n, "pass": max(scores)}
 
@@ -247,6 +257,7 @@ def show(display: Display, metrics: RerankMetrics) -> None:
     rows = []
     for method in metrics.methods:
         cells = [method.method, f"{method.tokens_per_problem:,.1f}", f"{method.tokens:,}"]
+        # Shown in points, as papers do.
         if method.score is not None:
             mean, low, high = (100 * share for share in method.score)
             cells += [f"{mean:.1f}", f"{low:.1f} to {high:.1f}"]

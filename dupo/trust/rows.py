@@ -15,6 +15,7 @@ from dupo.trust.dual_filter import TRUSTED, Trial
 class TrialRow:
     """One dual of a problem: what was tried, and the outcome, one of `dual_filter.OUTCOMES`."""
 
+    # Saved with the trial, because whoever reads the file may not know the options that decided.
     outcome: str
     trial: Trial
 
@@ -25,6 +26,7 @@ class TrialRow:
 
     def to_json(self) -> dict[str, Any]:
         """The dual as part of a row; `gold` only where the right answer was tried."""
+        # Without gold the key is missing, so that a selection does not look as if it had read labels.
         trial = self.trial
         row: dict[str, Any] = {
             "outcome": self.outcome,
@@ -121,6 +123,7 @@ class AuditRow:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """What `to_json` gave."""
+        # Fields and keys have the same names; only the duals are records of their own.
         return cls(**{**row, "duals": [TrialRow.from_json(dual) for dual in row["duals"]]})
 
 
@@ -149,6 +152,7 @@ class TokenCounts(NamedTuple):
         more_votes: of the samples beyond the first n.
     """
 
+    # No tokens, but what `samples` is divided by for the cost of a single sample.
     n: int
     greedy: int
     samples: int
@@ -192,6 +196,7 @@ class AnswerRow:
 
     def to_json(self) -> dict[str, Any]:
         """The row as answers.jsonl holds it."""
+        # The keys stand in the order in which a person asks: what was answered, against what, at which cost.
         return {
             "problem": self.problem,
             "question": self.text,
@@ -211,6 +216,7 @@ class AnswerRow:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """What `to_json` gave."""
+        # The file says `question`, as data sets of word problems do; the field is called as in other rows.
         values = {name: value for name, value in row.items() if name != "question"}
         values["text"] = row["question"]
         values["runner_up"] = Candidate(**row["runner_up"]) if row["runner_up"] else None

@@ -110,6 +110,7 @@ def select(
     """
     # The problems of dataset are those that will be trained on; a selection has no use for others.
     run = RowsRun(config.changed(eval_dataset=None), teach, load, needs_duals=True)
+    # A text that comes again has the same duals, which would be kept twice.
     problems, task = without_repeats(run.problems), run.task
     passes, trusted = list[PassMetrics](), dict[str, list[Dual]]()
     for number, (pool_size, model) in enumerate(config.selection.pools, start=1):
@@ -117,10 +118,12 @@ def select(
         this_pass = Pass(number, pool_size, name, task)
         rows = run_pass(run, this_pass, problems)
         passes.append(pass_metrics(rows, this_pass, config.selection.solve_threshold))
+        # The next pass sees what this pass trusts, and no other dual of the same problem.
         trusted = trusted_duals(rows)
         problems = [problem for problem in problems if problem.text in trusted]
         task = with_duals(run.task, trusted)
     lines = [{"text": problem.text, **asdict(dual)} for problem in problems for dual in trusted[problem.text]]
+    # Written after all passes: training accepts the folder of a finished selection only.
     write_atomic(run.path / KEPT_FILE, b"".join(encoded(line, KEPT_FILE) for line in lines))
     metrics = SelectMetrics(len(run.problems), len(problems), len(lines), passes)
     summary = run.write_summary(metrics.to_json())
@@ -157,6 +160,7 @@ def select_batch(run: RowsRun, this_pass: Pass, index: int, problems: list[Probl
         index: number of the batch.
     """
     task, number, options = this_pass.task, this_pass.number, run.config.selection
+    # Purposes hold the number of the pass, so a second pass of the same model draws another pool.
     engine, seed = run.engine(this_pass.model), run.draw(f"pool {number}", index)
     rollout = sample_answers(engine, task, problems, this_pass.pool_size, run.sampling, seed)
     trials = try_duals(task, rollout, run.ask(engine, f"dual {number}", index), options, seed)
@@ -202,9 +206,11 @@ def show(display: Display, metrics: SelectMetrics) -> None:
     passes = metrics.passes
     header = ["duals", *(f"pass {k}: pool of {p.pool_size}" for k, p in enumerate(passes, start=1))]
     rows = [["tried", *(f"{p.duals:,}" for p in passes)]]
+    # Outcomes that never happened would only lengthen the table.
     for outcome in OUTCOMES:
         counts = [p.outcomes.get(outcome, 0) for p in passes]
         if any(counts):
+            # A pass with no problem left has no dual to take a share of.
             shares = [count / max(1, p.duals) for count, p in zip(counts, passes, strict=True)]
             cells = [f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True)]
             rows.append([outcome, *cells])
@@ -212,6 +218,7 @@ def show(display: Display, metrics: SelectMetrics) -> None:
     rows.append(["leak rate, decoys", *(_percent(p.leaks.decoy) for p in passes)])
     display.table(f"{metrics.problems:,} problems, no label read", header, rows)
     display.note(f"kept: {metrics.kept_duals:,} duals of {metrics.kept_problems:,} problems")
+    # An empty selection is a result, not an error: the model may be too weak for the data.
     if not metrics.kept_duals:
         display.note("nothing can be trusted: is the model able to answer? `python -m dupo.audit` says more")
 

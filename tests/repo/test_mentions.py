@@ -12,6 +12,7 @@ from tests.helpers.source import project_files
 
 FOLDERS = "dupo|kernels|csrc|bench|tests|docs|configs|examples"
 PATH = re.compile(rf"(?<![\w/.])((?:{FOLDERS})/[\w/.-]*\w\.(?:py|cpp|hpp|md|yaml|json|svg))")
+OF_A_REVISION = re.compile(r"`[^`\n]*` at [0-9a-f]{7}")  # a command of then names files of then
 MODULE = re.compile(r"`(dupo(?:_kernels)?(?:\.[a-z_]\w*)+)(?:\.[A-Z]\w*)?`")
 # The log tells of files that were there on its day.
 PROSE = [path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")] if path.name != "CHANGELOG.md"]
@@ -43,7 +44,7 @@ def test_paths_that_texts_name_exist() -> None:
     missing = [
         f"{name}: {path}"
         for name, text in texts()
-        for path in PATH.findall(text)
+        for path in PATH.findall(OF_A_REVISION.sub("", text))
         if not exists(path) and path not in MADE_UP and "<" not in path
     ]
     assert not missing, "\n".join(missing)

@@ -19,13 +19,14 @@ from dupo.run.program import run_program
 from dupo.run.rows import LoadEngine
 from dupo.tasks import make_task
 from dupo.text.tokenizer import PromptTokenizer
+from tests.helpers.engines import RecordingEngine
 from tests.helpers.worlds import said, solver
 
 # (gold answers of the prompts, samples of each, seed) -> texts of the samples
 Answers = Callable[[Sequence[str | None], int, int], list[list[str]]]
 
 
-class FakeEngine:
+class PlannedEngine:
     """See `dupo.engines.base.Engine`. Primal prompts come as token ids, dual prompts as text."""
 
     def __init__(
@@ -79,7 +80,7 @@ def fake(ask: Ask, right: float = 0.4, read: float = 0.9, answers: Answers | Non
     ) -> Engine:
         task = make_task(config.task, config.run.seed)
         golds = {task.prompt(p): p.gold for p in [*task.problems, *task.held_out]}
-        return FakeEngine(tokenizer, golds, chosen, ask)
+        return PlannedEngine(tokenizer, golds, chosen, ask)
 
     return load
 
@@ -119,23 +120,17 @@ def start(
     return out
 
 
-class Watched:
+class WatchedEngine(RecordingEngine):
     """A real engine that tells `see` of every call: (whether primal, samples of each prompt, completions)."""
 
     def __init__(self, engine: Engine, see: Callable[[bool, int, list[list[Completion]]], None]) -> None:
-        self.engine, self.see, self.tokenizer = engine, see, engine.tokenizer
-
-    @property
-    def features(self) -> EngineFeatures:
-        return self.engine.features
+        super().__init__(engine)
+        self.see = see
 
     def sample(self, prompts: Sequence[Any], n: int, sampling: Sampling, seed: int) -> list[list[Completion]]:
-        completions = self.engine.sample(prompts, n, sampling, seed)
+        completions = super().sample(prompts, n, sampling, seed)
         self.see(is_primal(prompts), n, completions)
         return completions
-
-    def load_weights(self, model: Any) -> None:
-        self.engine.load_weights(model)
 
 
 def watched(see: Callable[[bool, int, list[list[Completion]]], None]) -> LoadEngine:
@@ -144,6 +139,6 @@ def watched(see: Callable[[bool, int, list[list[Completion]]], None]) -> LoadEng
     def load(
         config: Config, options: ModelOptions, tokenizer: PromptTokenizer, device: torch.device
     ) -> Engine:
-        return Watched(load_engine(config, options, tokenizer, device), see)
+        return WatchedEngine(load_engine(config, options, tokenizer, device), see)
 
     return load

@@ -96,6 +96,7 @@ class PolicyRows:
         dentropy = terms.dentropy if self.objective.entropy_coef else None
         dentropy = None if dentropy is None else self._gather(dentropy)
         stats = {name: self._gather(x.expand(logp.shape)) for name, x in terms.stats.items()}
+        # Before the gradients are rounded to float16, where small ones would vanish.
         grad_scale = self.tokens.grad_scale
         if grad_scale != 1:
             dlogp = dlogp * grad_scale

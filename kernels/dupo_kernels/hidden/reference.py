@@ -37,6 +37,7 @@ def linear_token_logprobs_ref(
     logits = hidden.to(wide) @ weight.to(wide).t()
     logits = logit_scale * (logits if bias is None else logits + bias)
     logp, H = token_logprobs_ref(logits, targets, temperature=temperature, softcap=softcap, entropy=entropy)
+    # A list of rows says the same as a mask.
     if rows is not None:
         mask = torch.zeros_like(targets).flatten().index_fill(0, rows.long(), 1).view(targets.shape)
     if mask is not None:

@@ -87,6 +87,7 @@ def losses_ref(
     def active_values(x: Tensor | None) -> Any:
         return None if x is None else x[active].to(dtype)
 
+    # Only active tokens are looked at, so sums over sequences need the sequence of each token by number.
     owner = layout.owner
     if owner is None:
         sequences = torch.arange(layout.sequences, device=active.device)
@@ -134,6 +135,7 @@ def _losses(options: PolicyOptions, tokens: _Tokens) -> Tensor:
 
 
 def _surrogate(options: PolicyOptions, tokens: _Tokens, ratio: Tensor) -> Tensor:
+    # CISPO keeps the gradient of clipped tokens: the ratio is a constant, and logp is differentiated.
     A = tokens.advantages
     if options.loss_type == "cispo":
         return -ratio.detach().clamp(max=options.epsilon_high) * A * tokens.logp
@@ -149,6 +151,7 @@ def _surrogate(options: PolicyOptions, tokens: _Tokens, ratio: Tensor) -> Tensor
 
 
 def _vespo(options: PolicyOptions, tokens: _Tokens, log_weight: Tensor) -> Tensor:
+    # The weight is a constant for autograd; its value alone scales the gradient of logp.
     A = tokens.advantages
     k = torch.where(A >= 0, A.new_tensor(options.vespo_k_pos), options.vespo_k_neg)
     scale = torch.where(A >= 0, A.new_tensor(options.vespo_lambda_pos), options.vespo_lambda_neg)

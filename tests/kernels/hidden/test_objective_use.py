@@ -121,6 +121,18 @@ def test_compiles_whole_and_notices_other_options(by: str) -> None:
             assert relative_error(one, other) < 1e-6
 
 
+@pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
+def test_a_function_keeps_its_mask_under_the_compiler() -> None:
+    given, advantages = head(torch.float32), tokens(torch.float32)["advantages"]
+    options = {"weights": weights_of(None).float(), "mask": MASK.to(DEVICE)}
+    torch.compiler.reset()
+    compiled = torch.compile(linear_objective, backend="eager")
+    arguments = Pairwise("token"), given, {"advantages": advantages}
+    expected = both_ways(linear_objective, *arguments, **options)
+    for one, other in zip(both_ways(compiled, *arguments, **options), expected, strict=True):
+        assert relative_error(one, other) < 1e-6
+
+
 @pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
 @pytest.mark.parametrize("chunks", [*CHUNKS, {"chunk_tokens": 12, "save_budget": 0}], ids=str)
 @pytest.mark.parametrize("by", ["rows", "mask"])
