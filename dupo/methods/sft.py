@@ -14,6 +14,7 @@ import torch
 
 from dupo.config.config import Config
 from dupo.data.examples import Example, read_examples
+from dupo.duality.length_check import check_vocabulary, most_positions
 from dupo.engines.builtin import BuiltinEngine
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics
@@ -80,6 +81,27 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
     ]
 
 
+def check_examples(tokenizer: PromptTokenizer, examples: Sequence[Example], room: int) -> None:
+    """Checks that a prompt and its completion fit into `room` tokens.
+
+    Raises:
+        UserError: an example, by name, is too long.
+    """
+    frame = tokenizer.frame
+    for example in examples:
+        written = "".join([frame.opening, example.prompt, frame.closing, example.completion])
+        # A token is at least a byte, and NFC makes at most three bytes of one: short examples need no counting.
+        if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 2 <= room:
+            continue
+        (trajectory,) = encode_examples(tokenizer, [example])
+        tokens = len(trajectory.prompt_ids) + len(trajectory.completion_ids)
+        if tokens > room:
+            raise UserError(
+                f"{example.id}: its prompt and completion need {tokens} tokens; "
+                f"the model and token_budget allow {room}"
+            )
+
+
 class SFT(Method):
     """Supervised fine-tuning on prompt/completion pairs; see `dupo.methods.base.Method`.
 
@@ -89,7 +111,7 @@ class SFT(Method):
 
     def __init__(self, config: Config, task: Task | None = None) -> None:
         super().__init__(config)
-        dataset, vocabulary = config.task.dataset, None
+        dataset, vocabulary, train = config.task.dataset, None, list[Example]()
         if dataset is None:
             self.task = task or make_task(config.task, self.seed)
             if self.task.lessons is None:
@@ -111,8 +133,12 @@ class SFT(Method):
             self.notes = [f"{len(train):,} examples to train on, {len(held_out):,} held out"]
         self.tokenizer = load_tokenizer(config.model, vocabulary)
         self.shape = model_config(config.model, self.tokenizer)
+        check_vocabulary(self.tokenizer, self.shape)
+        token_budget = config.optimizer.token_budget
+        room = min(most_positions(self.shape, token_budget), token_budget)
+        check_examples(self.tokenizer, [*train, *held_out], room)
         self.held_out, self.num_held_out = encode_examples(self.tokenizer, held_out), len(held_out)
-        self.compute = Compute(1.0, config.model.dtype, config.optimizer.token_budget)
+        self.compute = Compute(1.0, config.model.dtype, token_budget)
 
     def describe(self) -> list[tuple[str, str]]:
         """Rows of the start-up table."""
