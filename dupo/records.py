@@ -88,6 +88,7 @@ class Rollout:
     def take(self, indices: Sequence[int]) -> Rollout:
         """The problems at `indices`, with all their completions."""
         return Rollout(
+            # Field by field, so that a new field is not forgotten in silence.
             [self.problems[i] for i in indices],
             [self.prompt_ids[i] for i in indices],
             [self.completions[i] for i in indices],
@@ -192,6 +193,7 @@ class Exchange:
         """The JSON object of samples.jsonl; `held_out`: the problem is one of evaluation."""
         # asdict keeps the order of the fields, which is the order in the file.
         row = {"step": step, **asdict(self)}
+        # A held-out exchange has no advantage, and one of training never shows gold.
         if held_out:
             return {name: row[name] for name in row if name != "advantage"} | {"held_out": True}
         return {name: row[name] for name in row if name != "gold"}

@@ -17,6 +17,7 @@ USAGE = "usage: python -m dupo.report RUN_FOLDER"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 2 after one line on stderr."""
+    # One argument and no options: argparse would be longer than this door.
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["-h"], ["--help"]):
         print(f"{USAGE}\n\nWrites report.html into the folder of a run.")

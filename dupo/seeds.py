@@ -35,6 +35,7 @@ def prompt_keys(seed: int, prompts: Sequence[Sequence[int]]) -> list[int]:
         prompts: token ids of each prompt.
     """
     keys, times = [], Counter[tuple[int, ...]]()
+    # Tuples can be counted; the ids are joined as text because bytes would depend on the machine.
     for ids in map(tuple, prompts):
         text = f"{seed} {times[ids]} {','.join(map(str, ids))}"
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()

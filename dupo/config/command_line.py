@@ -80,6 +80,7 @@ _TRAIN_EXAMPLES = {
 
 def program_named(program: str, method: str) -> Program:
     """The program of a door; that of `train` depends on the method."""
+    # Programs that do not train have the same options whatever the method is.
     if program != "train":
         return PROGRAMS[program]
     entry = METHODS[method]
@@ -213,6 +214,7 @@ def _parser(program: str, method: str) -> argparse.ArgumentParser:
 
 def _help(name: str, program: str, method: str) -> str:
     spec, changed = OPTIONS[name], PROGRAM_DEFAULTS.get(program, {})
+    # What a program changes is shown alone: the default of training would mislead.
     if name in changed:
         default = show(changed[name])
     else:

@@ -82,6 +82,7 @@ class Config:
         Raises:
             UserError: an unknown option, or a value that it cannot have.
         """
+        # The defaults are valid together, so an error here is always one of the values.
         return cls(program=program)._with(flat) if flat else cls(program=program)
 
     def changed(self, **flat: Any) -> Self:
@@ -111,7 +112,10 @@ class Config:
 
 
 GROUPS: dict[str, type] = {
-    spec.name: spec.type for spec in dataclasses.fields(Config) if dataclasses.is_dataclass(spec.type)
+    # Every field of Config that is itself a dataclass is a group of options.
+    spec.name: spec.type
+    for spec in dataclasses.fields(Config)
+    if dataclasses.is_dataclass(spec.type)
 }  # type: ignore[misc]
 _METHOD: Field[Any] = next(spec for spec in dataclasses.fields(Config) if spec.name == "method")
 # Flat name -> the field that declares the option; flat name -> attribute of Config, "" for Config itself.

@@ -14,6 +14,7 @@ from dupo.config.config import OPTIONS, Config
 from dupo.config.values import show
 from dupo.config.yaml_files import read_yaml, yaml_lines
 
+# Supervised training bears, and needs, a higher rate than reinforcement learning.
 METHOD_DEFAULTS: dict[str, dict[str, Any]] = {"sft": dict(learning_rate=2e-5, train_batch_size=8)}
 PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
     "rerank": dict(num_generations=8),

@@ -28,6 +28,7 @@ class Judge:
         Args:
             max_completion_length: most tokens of an answer where the options name no length of duals.
         """
+        # A dual asks for a part of the question, so the limit of answers is a safe default.
         max_tokens = options.dual_max_completion_length or max_completion_length
         return cls(engine, options.dual_samples, Sampling(options.dual_temperature, max_tokens))
 

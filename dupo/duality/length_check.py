@@ -45,15 +45,8 @@ def check_lengths(
     Raises:
         UserError: the model has no embeddings for some tokens, or a problem leaves no room for a completion.
     """
-    # Models of several modalities keep the shape of their language model in an inner config.
-    inner = shape.get_text_config()
-    if len(tokenizer) > inner.vocab_size:
-        raise UserError(
-            f"tokenizer: expected at most the model's {inner.vocab_size:,} tokens, got {len(tokenizer):,}"
-        )
-    windowed = getattr(inner, "use_sliding_window", True)  # the packed path has no sliding window
-    window = (getattr(inner, "sliding_window", None) if windowed else None) or lengths.token_budget
-    positions = min(getattr(inner, "max_position_embeddings", None) or window, window)
+    check_vocabulary(tokenizer, shape)
+    positions = most_positions(shape, lengths.token_budget)
     room = min(positions, lengths.token_budget)
     for problem in problems:
         check_prompt(tokenizer, problem.id, "prompt", task.prompt(problem), lengths.completion, room)
@@ -63,6 +56,29 @@ def check_lengths(
             # The answer is not known yet; a short one stands in for it.
             prompt = task.dual_prompt(problem, dual, "0")
             check_prompt(tokenizer, problem.id, "dual prompt", prompt, lengths.dual_completion, positions)
+
+
+def check_vocabulary(tokenizer: PromptTokenizer, shape: Any) -> None:
+    """Checks that the model has an embedding for every token.
+
+    Args:
+        shape: the transformers config of the model.
+
+    Raises:
+        UserError: the tokenizer has more tokens than the model.
+    """
+    size = shape.get_text_config().vocab_size
+    if len(tokenizer) > size:
+        raise UserError(f"tokenizer: expected at most the model's {size:,} tokens, got {len(tokenizer):,}")
+
+
+def most_positions(shape: Any, token_budget: int) -> int:
+    """Most tokens of a sequence that the model can read; `token_budget` where the model names no limit."""
+    # Models of several modalities keep the shape of their language model in an inner config.
+    inner = shape.get_text_config()
+    windowed = getattr(inner, "use_sliding_window", True)  # the packed path has no sliding window
+    window = (getattr(inner, "sliding_window", None) if windowed else None) or token_budget
+    return min(getattr(inner, "max_position_embeddings", None) or window, window)
 
 
 def check_prompt(

@@ -34,6 +34,7 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
     numbers = np.asarray(values, float)
     if numbers.ndim != 1 or not len(numbers):
         raise ValueError(f"values: expected one number or more, in a row, got shape {numbers.shape}")
+    # In rounds, because 2,000 resamples of a large set at once would fill the memory.
     rng, means = np.random.default_rng(seed), []
     resamples_at_once = max(1, _INDICES_AT_ONCE // len(numbers))
     for start in range(0, RESAMPLES, resamples_at_once):

@@ -22,6 +22,7 @@ def exchanges_of(
     """
     exchanges = []
     for index, problem in enumerate(rollout.problems):
+        # The first completion stands for its group: choosing a good one would flatter the model.
         completion, answer = rollout.completions[index][0], rollout.answers[index][0]
         reconstructions = duals[index].get(answer, []) if duals and answer is not None else []
         exchanges.append(

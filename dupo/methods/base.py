@@ -76,12 +76,14 @@ class Method(ABC):
     engine: Engine
     model: Model
     optimizer: torch.optim.Optimizer
+    # Most methods keep no average, run no stage and hold nothing out.
     ema: Model | None = None
     stage: Stage | None = None
     headline: str = "loss"
     num_held_out: int = 0
 
     def __init__(self, config: Config) -> None:
+        # The device is chosen here, so that a GPU that is not there is told before data are read.
         self.config, self.seed = config, config.run.seed
         self.device = pick_device(config.model.device)
 

@@ -55,6 +55,7 @@ class DuPO(PolicyMethod):
         options, index = self.config.rollout, self.rollouts
 
         # primal: x -> y, num_generations times
+        # The place in the data follows from the number of the rollout: no sampler needs saving.
         num_problems = options.generation_batch_size // options.num_generations
         problems = self.order.take(self.problems, index * num_problems, num_problems)
         seed = self.draw("primal", index)
@@ -87,6 +88,7 @@ class DuPO(PolicyMethod):
         metrics = advantage_metrics | (dual_metrics(rollout.answers, duals) if ask else {}) | reward_metrics
         metrics |= rollout_metrics(self.task, rollout) | {"num_tokens": self.num_tokens}
         few = range(min(self.config.run.num_completions_to_print, num_problems))
+        # Reading all exchanges of a rollout would take a person longer than the run.
         exchanges = exchanges_of(rollout.take(few), duals, self.engine, self.config.reward)
         exchanges = with_rewards(exchanges, rewards_PG, advantages_PG)
         return [StepBatch(batch, metrics, [] if k else exchanges) for k, batch in enumerate(batches)]
@@ -103,6 +105,7 @@ class DuPO(PolicyMethod):
         )
         if self.ema is not None:
             update_average(self.ema, self.model, self.config.duals.ema_decay)
+        # Last of all: a step that fails leaves its batch in place, to be saved and made again.
         self.pending.pop(0)
         return batch.metrics | metrics
 

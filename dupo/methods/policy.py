@@ -61,6 +61,7 @@ class PolicyMethod(Method):
             reasons = "; ".join(self.task.notes)
             raise UserError(f"dataset: expected problems to train on, got none: {reasons}")
         self.problems = training_problems(self.task, config.reward)
+        # Problems, not completions, are visited once per epoch.
         self.order = EpochOrder(self.seed, len(self.problems))
         self.headline, self.num_held_out = self.task.headline, len(self.task.held_out)
         lessons = self.task.lessons
@@ -73,6 +74,7 @@ class PolicyMethod(Method):
         options = config.rollout
         self.sampling = Sampling(options.temperature, options.max_completion_length)
         self.compute = Compute(options.temperature, config.model.dtype, config.optimizer.token_budget)
+        # Options of the loss that do not go together are refused here, before the weights load.
         self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
 
     def draw(self, purpose: str, index: int = 0) -> int:
@@ -155,6 +157,7 @@ class PolicyMethod(Method):
     def facts(self) -> dict[str, Any]:
         """How well the reward tells right from wrong, before training."""
         n, seed = self.config.rollout.num_generations, self.draw("auc")
+        # A problem without duals has no reward to judge.
         problems = [problem for problem in self.task.held_out if self.task.duals(problem)][:AUC_PROBLEMS]
         return {
             "reward_auc": reward_auc(self.engine, self.task, problems, self.reward, n, self.sampling, seed)

@@ -6,7 +6,6 @@ Prompts have no loss. Examples come from a file with the columns prompt and comp
 a built-in task.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Protocol
@@ -15,6 +14,7 @@ import torch
 
 from dupo.config.config import Config
 from dupo.data.examples import Example, read_examples
+from dupo.duality.length_check import check_vocabulary, most_positions
 from dupo.engines.builtin import BuiltinEngine
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics
@@ -77,6 +77,7 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
     prompts = tokenizer.encode([example.prompt for example in examples])
     completions = tokenizer.encode_completions([example.completion for example in examples])
     return [
+        # Advantage and sampled log-probs are not read by the supervised loss.
         Trajectory(prompt, torch.tensor(ids), torch.zeros(len(ids)), 0.0, problem=example.id)
         for example, prompt, ids in zip(examples, prompts, completions, strict=True)
     ]
@@ -100,11 +101,13 @@ class SFT(Method):
             held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
             self.notes, self.headline = self.task.notes, self.task.headline
         else:
+            # A file of pairs is all there is: no task asks, reads answers or evaluates them.
             self.task = None
             train, held_out = read_examples(dataset, config.task.eval_dataset, config.task.eval_size)
             self.notes = [f"{len(train):,} examples to train on, {len(held_out):,} held out"]
         self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
         self.shape = model_config(config.model, self.tokenizer)
+        check_vocabulary(self.tokenizer, self.shape)
         self.held_out, self.num_held_out = self._encoded(held_out), len(held_out)
         self.examples: Examples = (
             LessonExamples(lessons, self.tokenizer, self.seed)
@@ -116,15 +119,16 @@ class SFT(Method):
 
     def _encoded(self, examples: Sequence[Example]) -> list[Trajectory]:
         """The token ids of the examples, each of which must fit into the model and into a micro-batch."""
-        positions = getattr(self.shape.get_text_config(), "max_position_embeddings", None)
-        room = min(positions or math.inf, self.config.optimizer.token_budget)
+        # Checked at the start: the longest example may come after hours.
+        token_budget = self.config.optimizer.token_budget
+        room = min(most_positions(self.shape, token_budget), token_budget)
         encoded = encode_examples(self.tokenizer, examples)
         for example in encoded:
             num_tokens = len(example.prompt_ids) + len(example.completion_ids)
             if num_tokens > room:
                 raise UserError(
-                    f"{example.problem}: expected prompt and completion of at most {room} tokens, which the "
-                    f"model and token_budget allow, got {num_tokens}"
+                    f"{example.problem}: its prompt and completion need {num_tokens} tokens; "
+                    f"the model and token_budget allow {room}"
                 )
         return encoded
 

@@ -88,10 +88,7 @@ class Teaching:
         """Copies the moving average into the model of the method."""
         # The average answers better than the last weights, which jump from step to step.
         copy_weights(self.average, self.target)
-        return (
-            f"Teaching was supervised: {self.steps} steps on {self.labels:,} labelled examples. "
-            "From here on no label is read."
-        )
+        return f"teaching was supervised: {self.steps} steps on {self.labels:,} labelled examples"
 
     def facts(self) -> dict[str, Any]:
         """Steps, labelled examples, and the labelled problems that told when to stop."""

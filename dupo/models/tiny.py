@@ -19,6 +19,7 @@ def tiny_config(tokenizer: PromptTokenizer) -> Qwen3Config:
         num_attention_heads=8,
         num_key_value_heads=8,
         head_dim=16,
+        # Tied: with 20 tokens the head would else be larger than it is useful.
         tie_word_embeddings=True,
         initializer_range=0.08,
         max_position_embeddings=4096,

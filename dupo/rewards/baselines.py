@@ -56,6 +56,7 @@ def entropy(inputs: RewardInputs) -> Tensor:
 
 
 def _measured(rollout: Rollout, measure: Callable[[Completion], float | None]) -> Tensor:
+    # None where nothing was measured becomes NaN, which says nothing.
     values_PG = [[measure(completion) for completion in group] for group in rollout.completions]
     return torch.tensor(values_PG, dtype=torch.float32)
 

@@ -29,6 +29,7 @@ def user_reward(path: str) -> Reward:
     def reward(inputs: RewardInputs) -> Tensor:
         rollout = inputs.rollout
         arguments = _arguments(inputs)
+        # Called once for the whole rollout, as TRL does: the function may be a model.
         values = _called(path, function, arguments)
         expected = len(arguments["completions"])
         if len(values) != expected:

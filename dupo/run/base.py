@@ -46,6 +46,7 @@ class Run:
 
     def _checked(self) -> bool:
         """Whether the folder holds the run that is to be continued. Touches nothing."""
+        # Only training needs to be asked to resume: its options may differ in ways that matter.
         options = self.config.run
         resumes = options.resume_from_checkpoint is not None
         if self.program == "train":

@@ -20,6 +20,7 @@ def write_failure(folder: Path, step: int, batch: StepBatch | None) -> Path:
         "batch": [_plain(trajectory) for trajectory in trajectories],
     }
     file = folder / f"nonfinite-{step}.json"
+    # Not atomic and not checked for NaN: this file is written because something is not finite.
     file.write_text(json.dumps(row))
     return file
 

@@ -69,6 +69,7 @@ def summarise(
 
 def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOptions) -> None:
     """Shows the before/after table, the quality of the reward, and where labels were used."""
+    # One row for each held-out metric.
     rows = []
     for name in summary["evals"][0][1]:
         before, after, peak = (summary[f"eval/{name}_{when}"] for when in ("before", "after", "peak"))

@@ -153,8 +153,9 @@ def test_a_tokenizer_larger_than_the_model(tmp_path, capsys):
     folder = save_tiny_without_loading(tmp_path)
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"vocab_size": 15}))
-    line = refused(capsys, "--model_name_or_path", str(folder), "--output_dir", str(tmp_path / "r"))
-    assert "model's 15 tokens, got 20" in line
+    for method in ("dupo", "sft"):
+        options = ["--method", method, "--output_dir", str(tmp_path / "r")]
+        assert "model's 15 tokens, got 20" in refused(capsys, *options, "--model_name_or_path", str(folder))
 
 
 def test_a_dual_prompt_longer_than_the_model_allows(tmp_path, capsys):

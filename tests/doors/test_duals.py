@@ -93,9 +93,9 @@ def test_mistakes_are_one_line(tmp_path, content, message, capsys):
     if content is not None:
         path.write_text(content)
     assert main(["--dataset", str(path)]) == 2
-    found = capsys.readouterr()
-    assert found.out == "" and found.err.count("\n") == 1
-    assert message in found.err
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
+    assert message in output.err
 
 
 def test_the_examples_of_the_docs_are_true():

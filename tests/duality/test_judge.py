@@ -96,13 +96,13 @@ def test_a_judge_asks_as_the_options_say():
 
 
 def test_what_was_asked_once_is_remembered():
-    asked = []
+    prompts_asked = []
 
     def ask(prompts):
-        asked.append(list(prompts))
-        return [[said(f"{prompt}{len(asked)}")] for prompt in prompts]
+        prompts_asked.append(list(prompts))
+        return [[said(f"{prompt}{len(prompts_asked)}")] for prompt in prompts]
 
     ask_once = cached(ask)
     assert [group[0].text for group in ask_once(["x", "y", "x"])] == ["x1", "y1", "x1"]
     assert [group[0].text for group in ask_once(["y", "z"])] == ["y1", "z2"]
-    assert asked == [["x", "y"], ["z"]]
+    assert prompts_asked == [["x", "y"], ["z"]]

@@ -64,7 +64,7 @@ def killed(run_python: RunPython, out: Path, *options: str) -> Path:
     return out
 
 
-def same_files(one: Path, two: Path, *names: str) -> None:
+def same_files(first: Path, second: Path, *names: str) -> None:
     """Fails unless the named files of two runs hold the same bytes."""
     for name in names:
-        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name

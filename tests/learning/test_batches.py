@@ -75,9 +75,9 @@ def test_mini_batches_are_one_optimizer_step_each():
     assert mini_batches(rows, 2)[0] == rows
 
 
-def same(one: Trajectory, two: Trajectory) -> None:
+def same(first: Trajectory, second: Trajectory) -> None:
     """Fails unless both are equal bit for bit, in value and in type."""
-    for name, before, after in zip(Trajectory._fields, one, two, strict=True):
+    for name, before, after in zip(Trajectory._fields, first, second, strict=True):
         assert type(before) is type(after), name
         if isinstance(before, torch.Tensor):
             assert before.dtype == after.dtype and torch.equal(before, after), name

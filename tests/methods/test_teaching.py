@@ -26,8 +26,8 @@ def weights(model):
     return [p.detach().clone() for p in model.parameters()]
 
 
-def same(one, two):
-    return all(torch.equal(p, q) for p, q in zip(one, two, strict=True))
+def same(first, second):
+    return all(torch.equal(p, q) for p, q in zip(first, second, strict=True))
 
 
 def test_the_stage_ends_when_both_goals_are_met(short):

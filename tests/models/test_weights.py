@@ -8,8 +8,8 @@ from dupo.models.weights import all_finite, copy_weights, frozen_copy, load_weig
 from tests.helpers.worlds import save_tiny, tiny
 
 
-def same_weights(one, two):
-    return all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters(), strict=True))
+def same_weights(first, second):
+    return all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_moving_average():

@@ -20,13 +20,13 @@ from tests.helpers.worlds import rows, summary
 
 
 def test_the_first_asks_and_the_second_raises():
-    asked, before = [], signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), graceful_interrupt(lambda: asked.append(True)):
+    calls, before = [], signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), graceful_interrupt(lambda: calls.append(True)):
         os.kill(os.getpid(), signal.SIGINT)
-        assert asked == [True]
+        assert calls == [True]
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)  # the signal arrives within a few instructions
-    assert asked == [True] and signal.getsignal(signal.SIGINT) is before
+    assert calls == [True] and signal.getsignal(signal.SIGINT) is before
 
 
 def test_another_thread_leaves_the_signals_alone():

@@ -15,10 +15,10 @@ from tests.helpers.worlds import rows, summary
 
 def test_same_seed_same_bytes(untrained, tmp_path):
     options = ["--max_steps", "4", "--reward", "random"]
-    one, two = (start(untrained, tmp_path / name, *options) for name in ("one", "two"))
-    same_files(one, two, "metrics.jsonl", "samples.jsonl", "checkpoint-4/model.safetensors")
+    first, again = (start(untrained, tmp_path / name, *options) for name in ("first", "again"))
+    same_files(first, again, "metrics.jsonl", "samples.jsonl", "checkpoint-4/model.safetensors")
     other = start(untrained, tmp_path / "other", *options, "--seed", "1")
-    assert rows(one)[0]["loss"] != rows(other)[0]["loss"]
+    assert rows(first)[0]["loss"] != rows(other)[0]["loss"]
 
 
 VARIANTS = {
@@ -74,9 +74,9 @@ def test_going_back_to_the_start_gives_the_same_run_again(taught, tmp_path):
 
 
 def test_config_yaml_starts_the_same_run_elsewhere(untrained, tmp_path):
-    one = start(untrained, tmp_path / "one", "--max_steps", "2", "--reward", "random")
-    assert main(["--config", str(one / "config.yaml"), "--output_dir", str(tmp_path / "two")]) == 0
-    same_files(one, tmp_path / "two", "metrics.jsonl", "config.yaml")
+    first = start(untrained, tmp_path / "first", "--max_steps", "2", "--reward", "random")
+    assert main(["--config", str(first / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 0
+    same_files(first, tmp_path / "again", "metrics.jsonl", "config.yaml")
 
 
 def test_other_threads_are_pointed_out_on_resume(untrained, tmp_path, capsys, monkeypatch):
