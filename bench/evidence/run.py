@@ -117,7 +117,7 @@ def continue_teaching(task: str, seed: int, folder: Path) -> None:
     torch.set_num_threads(1)
     method = DuPO(assemble({"task": task, "seed": seed}))
     method.load()
-    teaching = method.stage
+    teaching = method.make_stage()
     assert isinstance(teaching, Teaching)
     # First the teaching that every run of this seed starts from.
     while not teaching.finished():

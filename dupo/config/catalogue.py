@@ -69,6 +69,7 @@ class RewardEntry(NamedTuple):
     needs: str = ""
 
 
+# The order is that of the help.
 METHODS: dict[str, MethodEntry] = {
     "dupo": MethodEntry(
         "dupo.methods.dupo.DuPO",
@@ -92,6 +93,7 @@ METHODS: dict[str, MethodEntry] = {
     ),
 }
 
+# Six tokens hold an answer and its end; so short a completion keeps a run at minutes.
 _ARITHMETIC: dict[str, Any] = dict(max_completion_length=6, eval_size=2000, duals_per_prompt=0)
 _CONLANG: dict[str, Any] = dict(max_completion_length=10, eval_size=1000)
 

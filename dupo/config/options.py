@@ -48,6 +48,7 @@ class ModelOptions(Options):
         """The options for another model, which brings its own tokenizer; unchanged for the same name."""
         if name == self.model_name_or_path:
             return self
+        # What was said of the tokenizer was said of the first model.
         fresh = dict(tokenizer_name=None, pad_token=None, eos_token=None)
         return dataclasses.replace(self, model_name_or_path=name, **fresh)
 

@@ -15,6 +15,7 @@ class Example(NamedTuple):
 
     Attributes:
         id: file name and line.
+        # TRL's names of the columns, and no others: a guess could train on the wrong text.
         prompt: text of the user message.
         completion: the text to learn.
     """
@@ -49,6 +50,7 @@ def _read_pairs(path: str) -> list[Problem]:
     completion_column = choose_column(rows, path, COMPLETION_COLUMN, (), "dataset")
     # A pair without a completion is refused: an empty one would teach the model to say nothing.
     return [
+        # The id names file and line, for messages about a pair that cannot be used.
         Problem(
             row.id,
             column_text(row, prompt_column, required=True) or "",

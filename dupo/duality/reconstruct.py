@@ -46,6 +46,7 @@ def reconstruct(
     distances = sample_distances(task, questions, samples)
     reconstructions: Reconstructions = [{} for _ in problems]
     for question, completions, row in zip(questions, samples, distances, strict=True):
+        # The prompt is kept as text for people to read; its pieces have done their work.
         reconstruction = Reconstruction(
             question.dual,
             "".join(question.prompt),
@@ -113,6 +114,7 @@ def dual_metrics(
         for distance in r.distances
     ]
     completion_rates = []
+    # By completion and not by answer: an answer given ten times counts ten times.
     for by_answer, group in zip(reconstructions, answers, strict=True):
         rates = {answer: mean_similarity(rs) for answer, rs in by_answer.items()}
         completion_rates += [rates.get(answer, 0.0) for answer in group if answer is not None]

@@ -52,6 +52,7 @@ def require(features: EngineFeatures, needed: EngineFeatures, who: str) -> None:
     Raises:
         UserError: a feature is missing.
     """
+    # All that is missing is said at once.
     missing = [
         name for name in EngineFeatures._fields if getattr(needed, name) and not getattr(features, name)
     ]

@@ -40,6 +40,7 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
     for start in range(0, RESAMPLES, resamples_at_once):
         rows = min(resamples_at_once, RESAMPLES - start)
         means.append(numbers[rng.integers(0, len(numbers), (rows, len(numbers)))].mean(-1))
+    # Percentiles and not a normal interval: shares near 0 or 1 are not symmetric.
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(np.concatenate(means), (tail, 1 - tail))
     return Estimate(float(numbers.mean()), float(low), float(high))

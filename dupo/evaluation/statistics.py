@@ -28,4 +28,5 @@ def concordance(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> float | None:
         not_above = np.searchsorted(worse, same, "right")
         wins += float((below + not_above).sum()) / 2
         pairs += len(worse) * len(same)
+    # Without a pair of different quality there is nothing to order.
     return wins / pairs if pairs else None

@@ -73,6 +73,7 @@ def batch_logprobs(model: Model, batch: Batch, compute: Compute) -> tuple[Tensor
 @torch.no_grad()
 def with_reference(reference: Model, trajectories: list[Trajectory], compute: Compute) -> list[Trajectory]:
     """The same trajectories with their log-probs under the reference model."""
+    # Micro-batches come in another order than trajectories, so each finds its place by index.
     with_logprobs = list(trajectories)
     for indices, batch in micro_batches(trajectories, compute.token_budget, reference.device):
         logprobs, _ = batch_logprobs(reference, batch, compute)

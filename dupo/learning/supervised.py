@@ -26,6 +26,7 @@ def supervised_gradient(
     total_loss = torch.zeros((), device=model.device)
     total_entropy = torch.zeros((), device=model.device)
     for _, batch in micro_batches(examples, compute.token_budget, model.device):
+        # Entropy costs nothing beside the log-probs, and tells whether the model grows sure.
         logprobs, entropy = batch_logprobs(model, batch, compute)
         loss = -logprobs.sum() / num_tokens
         loss.backward()

@@ -59,12 +59,13 @@ class Method(ABC):
     """One way to train.
 
     The constructor reads and checks options and data; it loads no weights. Then come, in this order: `load`,
-    the `stage` if there is one, `start`, and for every step `next_batch` and `update`.
+    the stage if there is one, `start`, and for every step `next_batch` and `update`.
 
     Attributes:
         model: the policy, which the optimizer changes.
         ema: moving average of the weights, where the method keeps one.
-        stage: training before the method; None where there is none.
+        name: what is trained, in a few words joined by dashes: for the folder and the title of the run.
+        has_stage: whether training comes before the method; `make_stage` then gives the stage.
         headline: the held-out metric of the progress line ("accuracy" for eval/accuracy).
         num_held_out: number of held-out problems; 0: nothing is evaluated.
 
@@ -78,7 +79,8 @@ class Method(ABC):
     optimizer: torch.optim.Optimizer
     # Most methods keep no average, run no stage and hold nothing out.
     ema: Model | None = None
-    stage: Stage | None = None
+    has_stage: bool = False
+    name: str
     headline: str = "loss"
     num_held_out: int = 0
 
@@ -93,7 +95,11 @@ class Method(ABC):
 
     @abstractmethod
     def load(self) -> None:
-        """Loads the weights, makes `model` and `engine`, and makes the `stage` where one is needed."""
+        """Loads the weights; makes `model` and `engine`."""
+
+    def make_stage(self) -> Stage:
+        """The training before the method, where `has_stage`. A resumed run does not call this."""
+        raise NotImplementedError("this method has no stage")
 
     @abstractmethod
     def start(self) -> None:

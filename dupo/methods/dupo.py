@@ -93,6 +93,7 @@ class DuPO(PolicyMethod):
         exchanges = with_rewards(exchanges, rewards_PG, advantages_PG)
         return [StepBatch(batch, metrics, [] if k else exchanges) for k, batch in enumerate(batches)]
 
+    # Every step sees the sampled log-probs of its rollout, however many steps came before.
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """Clipped policy gradient on the sampled tokens of the primal answers."""
         metrics = optimizer_step(
@@ -107,6 +108,7 @@ class DuPO(PolicyMethod):
             update_average(self.ema, self.model, self.config.duals.ema_decay)
         # Last of all: a step that fails leaves its batch in place, to be saved and made again.
         self.pending.pop(0)
+        # Metrics of the rollout stand with every one of its steps, so each row is complete.
         return batch.metrics | metrics
 
     def current_batch(self) -> StepBatch | None:

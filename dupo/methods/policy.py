@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from dupo.config.config import Config
-from dupo.config.options import RewardOptions
+from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import check_lengths, lengths_of
 from dupo.duality.reconstruct import reconstruct
@@ -22,8 +22,8 @@ from dupo.learning.optimizer import make_optimizer
 from dupo.learning.order import EpochOrder
 from dupo.learning.packed_check import check_packed
 from dupo.learning.policy_loss import PolicyLoss, objective_of
-from dupo.methods.base import Method
-from dupo.methods.teaching import TEACHING_NOTE, Teaching, teaching_stage
+from dupo.methods.base import Method, Stage
+from dupo.methods.teaching import TEACHING_NOTE, Teaching
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
@@ -54,6 +54,7 @@ class PolicyMethod(Method):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        self.name = f"{config.task.task}-{config.reward.reward}"
         # A reward function of the user that is not there is told before data are read.
         self.rewards = load_rewards(config.reward)
         self.task = make_task(config.task, self.seed)
@@ -68,6 +69,8 @@ class PolicyMethod(Method):
         self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
         self.shape = model_config(config.model, self.tokenizer)
         self.asks_duals = config.reward.needs("duals")
+        self.has_stage = Teaching.is_needed(config, self.task)
+        self._check_judge()
         # Before any weight is loaded: the longest problem may be the last of an hour.
         problems = [*self.task.train, *self.task.held_out]
         check_lengths(self.task, problems, self.tokenizer, self.shape, lengths_of(config))
@@ -76,6 +79,14 @@ class PolicyMethod(Method):
         self.compute = Compute(options.temperature, config.model.dtype, config.optimizer.token_budget)
         # Options of the loss that do not go together are refused here, before the weights load.
         self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
+
+    def _check_judge(self) -> None:
+        """Reads tokenizer and shape of another model that is to answer duals: a wrong name must not wait for
+        the end of teaching."""
+        name = self.config.duals.dual_model
+        if self.asks_duals and name not in DUAL_MODELS:
+            options = self.config.model.for_model(name)
+            model_config(options, load_tokenizer(options, None))
 
     def draw(self, purpose: str, index: int = 0) -> int:
         """The seed of one purpose; see `dupo.seeds`."""
@@ -90,7 +101,7 @@ class PolicyMethod(Method):
         step_size = c.optimizer.train_batch_size or rollout.generation_batch_size
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
         name = c.model.model_name_or_path
-        teaching = [("teaching", TEACHING_NOTE)] if Teaching.is_needed(c, self.task) else []
+        teaching = [("teaching", TEACHING_NOTE)] if self.has_stage else []
         return [
             ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
             ("data", "; ".join(self.task.notes)),
@@ -114,8 +125,10 @@ class PolicyMethod(Method):
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
         require(self.engine.features, needed, f"--method {self.config.method}")
-        # Only the built-in model needs a stage: it has random weights.
-        self.stage = teaching_stage(self.config, self.task, self.model)
+
+    def make_stage(self) -> Stage:
+        """Teaches the built-in model, which has random weights."""
+        return Teaching(self.config, self.task, self.model)
 
     def start(self) -> None:
         """Copies the policy as it is for judge and reference, and makes the optimizer."""
@@ -159,9 +172,8 @@ class PolicyMethod(Method):
         n, seed = self.config.rollout.num_generations, self.draw("auc")
         # A problem without duals has no reward to judge.
         problems = [problem for problem in self.task.held_out if self.task.duals(problem)][:AUC_PROBLEMS]
-        return {
-            "reward_auc": reward_auc(self.engine, self.task, problems, self.reward, n, self.sampling, seed)
-        }
+        auc = reward_auc(self.engine, self.task, problems, self.reward, n, self.sampling, seed)
+        return {"task": self.config.task.task, "reward": self.config.reward.reward, "reward_auc": auc}
 
     def exchanges(self, count: int) -> list[Exchange]:
         """`count` held-out exchanges."""
@@ -179,6 +191,7 @@ def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
     Raises:
         UserError: `gold` is asked for and a problem has no right answer.
     """
+    # The columns of a data set may hold the label, so they are dropped like the label.
     keeps_gold, keeps_columns = options.needs("gold"), options.has_user_function
     if keeps_gold and (missing := next((p.id for p in task.train if p.gold is None), None)):
         raise UserError(f"reward: gold needs the answer of every training problem, {missing} has none")

@@ -8,6 +8,7 @@ a built-in task.
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -93,10 +94,15 @@ class SFT(Method):
     def __init__(self, config: Config, task: Task | None = None) -> None:
         super().__init__(config)
         dataset, lessons = config.task.dataset, None
+        # A file gives the run its name, because the task says nothing about it.
+        self.name = f"sft-{Path(dataset).stem if dataset else config.task.task}"
         if dataset is None:
             self.task = task or make_task(config.task, self.seed)
             lessons = self.task.lessons
-            assert lessons is not None  # held by `Config`
+            if lessons is None:
+                raise UserError(
+                    "dataset: expected --dataset FILE with columns prompt and completion, got none"
+                )
             # The lessons are a stream; the held-out problems of the task serve as held-out examples.
             held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
             self.notes, self.headline = self.task.notes, self.task.headline
@@ -188,5 +194,6 @@ class SFT(Method):
         metrics = {"loss": supervised_loss(self.model, self.held_out, self.compute)}
         if self.task is not None:
             max_tokens = self.config.rollout.max_completion_length
+            # Accuracy first: it is what the progress line shows.
             metrics = held_out_metrics(self.engine, self.task, self.task.held_out, max_tokens) | metrics
         return metrics

@@ -51,6 +51,7 @@ class Teaching:
         self.sft.load()
         self.sft.start()
         self.task, self.target, self.dev = task, target, task.lessons.dev()
+        # Judged and handed on: the average moves slowly and answers steadily.
         self.average = frozen_copy(self.sft.model)
         self.engine = BuiltinEngine(
             self.average,
@@ -104,6 +105,7 @@ class Teaching:
 
     def dual_accuracy(self) -> float:
         """Share of the duals of the dev problems that are recovered exactly, given the right answers."""
+        # Right answers only: a wrong answer has no right reconstruction.
         golds = [[problem.gold] for problem in self.dev]
         greedy_answers = Judge(self.engine, 1, self.greedy).asking(seed=0)
         reconstructions = reconstruct(self.task, self.dev, golds, greedy_answers)

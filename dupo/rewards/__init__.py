@@ -44,6 +44,7 @@ def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[T
         rewards_PG, (P, G) fp32 on the CPU, 0 where no reward says anything; and the metrics
         `rewards/<name>/mean` and `/std` of each reward, over the completions that it says something about.
     """
+    # A scalar zero takes the shape of the first reward.
     total_PG, metrics = torch.zeros(()), dict[str, float]()
     for name, reward, weight in rewards:
         values_PG = reward(inputs)

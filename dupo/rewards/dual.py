@@ -31,6 +31,7 @@ def dual(inputs: RewardInputs) -> Tensor:
 
 def answer_reward(reconstructions: Sequence[Reconstruction], options: RewardOptions) -> float:
     """Mean over the duals of an answer and their samples; 0 where the problem has no dual."""
+    # One flat mean: a dual with more samples would weigh more, but all have as many.
     rewards = [sample_reward(distance, options) for r in reconstructions for distance in r.distances]
     return sum(rewards) / len(rewards) if rewards else 0.0
 

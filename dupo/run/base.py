@@ -20,6 +20,9 @@ from dupo.views.terminal import Display
 class Run:
     """One run of one program, from its first check to its last file.
 
+    Args:
+        name: what the run is about, in a few words joined by dashes: the end of a folder that is not named.
+
     Attributes:
         path: the folder of the run.
 
@@ -27,16 +30,11 @@ class Run:
         UserError: the folder holds another run, or a run with other options.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, name: str) -> None:
         self.started = time.monotonic()
         self.display = Display()
         if config.run.output_dir is None:
-            what = (
-                (config.task.task, config.reward.reward)
-                if config.program == "train"
-                else (config.program, config.task.task)
-            )
-            folder = Path("runs") / "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", *what])
+            folder = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
             config = config.changed(output_dir=str(folder))
         self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
         # Before anything is loaded: a folder that is refused costs no time.
@@ -78,4 +76,5 @@ class Run:
 
     def signature(self, device: torch.device) -> dict[str, str]:
         """What produced the results: versions, revision, device, threads and settings."""
+        # The number of threads is read and not taken from the options: 0 lets torch decide.
         return signature(config_hash(self.config), str(device), torch.get_num_threads())

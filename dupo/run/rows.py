@@ -88,7 +88,8 @@ class RowsRun(Run):
     def __init__(self, config: Config, teach: Teach, load: LoadEngine, *, needs_duals: bool = False) -> None:
         # Nothing is held out of the data; of another data set, as many problems are held out as are wanted.
         num_held_out = (config.selection.num_problems or ALL_PROBLEMS) if config.task.eval_dataset else 0
-        super().__init__(config.changed(eval_size=num_held_out))
+        name = f"{config.program}-{config.task.task}"
+        super().__init__(config.changed(eval_size=num_held_out), name)
         self.teach, self.load = teach, load
         options = self.config.model
         self.task = make_task(self.config.task, self.config.run.seed)
@@ -173,6 +174,7 @@ class RowsRun(Run):
         """The options of the built-in model after its teaching, which is done once and kept in the folder."""
         folder = self.path / TAUGHT
         taught = replace(options, model_name_or_path=str(folder))
+        # Taught by an earlier start of this run.
         if folder.is_dir():
             return taught
         shape = model_config(options, tokenizer)
@@ -262,6 +264,7 @@ class RowsRun(Run):
         Args:
             name: of the .json file.
         """
+        # The signature stands last: a person reads the metrics first.
         summary = {**metrics, "signature": signature_line(self.signature(self.device))}
         write_atomic(self.path / name, encoded(summary, name, indent=2))
         return summary

@@ -52,6 +52,7 @@ def summarise(
         metrics[f"eval/{name}_before"], metrics[f"eval/{name}_after"] = values[0], values[-1]
         # The best evaluation; for a loss that is the lowest.
         metrics[f"eval/{name}_peak"] = min(values) if name in LOWER_IS_BETTER else max(values)
+    # `problems` counts the evaluation and stands with its metrics.
     facts = {name: value for name, value in record.facts.items() if name != "problems"}
     return {
         **metrics,
@@ -60,8 +61,6 @@ def summarise(
         "seconds": round(seconds, 1),
         "seed": config.run.seed,
         "method": config.method,
-        "task": config.task.task,
-        "reward": config.reward.reward,
         "evals": [[step, evaluation] for step, evaluation in record.evals],
         "signature": signature_line(dict(made_by)),
     }
@@ -75,7 +74,7 @@ def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOpti
         before, after, peak = (summary[f"eval/{name}_{when}"] for when in ("before", "after", "peak"))
         rows.append([name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", f"{peak:.3f}"])
     if rows:
-        title = f"{summary['eval/problems']:,} held-out problems, greedy, {summary['seconds']:.0f} s in all"
+        title = f"{summary['eval/problems']:,} held-out problems, {summary['seconds']:.0f} s in all"
         display.table(title, ["", "before", "after", "change", "peak"], rows)
     if summary.get("reward_auc") is not None:
         display.note(

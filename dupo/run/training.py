@@ -33,13 +33,13 @@ class TrainingRun(Run):
     """
 
     def __init__(self, config: Config, method: Method) -> None:
-        super().__init__(config)
+        super().__init__(config, method.name)
         self.method, self.step, self.interrupted = method, 0, False
         self.record = TrainingRecord(seconds=0.0)
         self.is_loaded = False
         self.last_batch: StepBatch | None = None
         self.folder = self.open_folder()
-        title = f"dupo: {config.task.task}, seed {config.run.seed}"
+        title = f"dupo: {method.name}, seed {config.run.seed}"
         self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
 
     @property
@@ -70,26 +70,27 @@ class TrainingRun(Run):
         wanted = self.config.run.resume_from_checkpoint
         resumed = checkpoint.find(self.path, wanted) if wanted else None
         method = self.method
+        # The method loads before the checkpoint is read: it checks model and packing on every start.
         method.load()
         if resumed is not None:
-            if method.stage is not None:  # judge and reference are the model after the stage
+            if method.has_stage:  # judge and reference are the model after the stage
                 load_weights(method.model, self.path / "checkpoint-0")
             method.start()
             self._restore(resumed)
             return True
-        if method.stage and not self._run_stage():
+        if method.has_stage and not self._run_stage():
             return False
         method.start()
+        # Rows of a start that was killed would stand twice.
         self.folder.cut(-1)  # nothing stays of a start that was killed before its first checkpoint
         self._measure_before()
-        if method.stage is not None:
+        if method.has_stage:
             self.save()
             (self.path / TEACHING).unlink(missing_ok=True)
         return True
 
     def _run_stage(self) -> bool:
-        stage = self.method.stage
-        assert stage is not None
+        stage = self.method.make_stage()
         is_done = run_stage(stage, self.path / TEACHING, self.display, lambda: self.interrupted)
         if is_done:
             self.record.facts |= stage.facts()
@@ -123,6 +124,7 @@ class TrainingRun(Run):
 
     def _compare_signature(self, saved: dict[str, str]) -> None:
         now = self.signature(self.method.device)
+        # Another revision or option is no surprise on resume; another machine changes the last bits.
         names = [name for name in saved if name not in ("git", "config") and saved[name] != now[name]]
         if names:
             changes = ", ".join(f"{name} {saved[name]} is now {now[name]}" for name in names)
@@ -137,6 +139,7 @@ class TrainingRun(Run):
         self.folder.samples([exchange.row(self.step, held_out=False) for exchange in batch.exchanges])
         # No reading of a clock in metrics.jsonl: two equal runs write the same bytes.
         row = {"step": self.step, **metrics}
+        # The last step is always evaluated: the table at the end shows it.
         is_last = self.step == self.config.optimizer.max_steps
         if self.method.num_held_out and (self.step % self.config.run.eval_steps == 0 or is_last):
             evaluation = self.method.evaluate()
@@ -208,6 +211,7 @@ class TrainingRun(Run):
         if not self.is_loaded or self.step < self.config.optimizer.max_steps:
             self._finish_early()
             return {}
+        # What the figures were made by, at the end: threads may have been set meanwhile.
         made_by = self.signature(self.method.device)
         self.record.facts["problems"] = self.method.num_held_out
         summary = summarise(self.config, self.record, self.step, self._seconds(), made_by)

@@ -54,6 +54,7 @@ def write_report(folder: Path) -> Path:
     """
     run = read_run(folder)
     blocks: list[Block] = [Heading(run.title, _subtitle(run)), MetricRow(_metrics(run))]
+    # A run that was stopped in teaching has settings and a signature, and no curves.
     if run.steps or run.finished:
         blocks.append(Section("Curves", _curves(run)))
     blocks += [Section(f"{title}: sampled exchanges", [table]) for title, table in _exchange_tables(run)]

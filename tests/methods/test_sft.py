@@ -155,16 +155,21 @@ def test_a_task_without_lessons_needs_a_file():
 
 
 def test_examples_depend_on_their_place_alone():
-    task = task_of(tiny().config)
-    assert task.lessons is not None
-    listed = [Example(str(k), str(k), "") for k in range(5)]
-    for make in (lambda: ListedExamples(listed, 3), lambda: LessonExamples(task.lessons, 3)):
+    world = tiny()
+    lessons = task_of(world.config).lessons
+    assert lessons is not None
+    listed = encode_examples(world.tokenizer, [Example(str(k), str(k), "1") for k in range(5)])
+
+    def ids(examples):
+        return [(t.prompt_ids, t.completion_ids.tolist()) for t in examples]
+
+    for make in (lambda: ListedExamples(listed, 3), lambda: LessonExamples(lessons, world.tokenizer, 3)):
         in_order = make()
-        endless = [example for k in range(10) for example in in_order.take(3 * k, 3)]
+        endless = [example for k in range(10) for example in ids(in_order.take(3 * k, 3))]
         for start in (0, 2, 7, 20):
-            assert make().take(start, 6) == endless[start : start + 6]
-            assert in_order.take(start, 6) == endless[start : start + 6]  # after other places
-    assert ListedExamples(listed, 3).take(0, 5) != ListedExamples(listed, 4).take(0, 5)
+            assert ids(make().take(start, 6)) == endless[start : start + 6]
+            assert ids(in_order.take(start, 6)) == endless[start : start + 6]  # after other places
+    assert ids(ListedExamples(listed, 3).take(0, 5)) != ids(ListedExamples(listed, 4).take(0, 5))
 
 
 def test_an_example_ends_with_an_end_token():

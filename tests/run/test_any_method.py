@@ -16,7 +16,7 @@ from tests.helpers.worlds import rows, summary, tiny
 class Adding(Method):
     """Adds the number of the step to its weights, and remembers the sum of all numbers."""
 
-    headline, num_held_out = "total", 3
+    name, headline, num_held_out = "adding", "total", 3
 
     def describe(self) -> list[tuple[str, str]]:
         return [("method", "adds")]

@@ -76,9 +76,8 @@ class StoppedAt7(Teaching):
 class StoppedDuPO(DuPO):
     """DuPO whose teaching is stopped."""
 
-    def load(self) -> None:
-        super().load()
-        self.stage = StoppedAt7(self.config, self.task, self.model)
+    def make_stage(self) -> StoppedAt7:
+        return StoppedAt7(self.config, self.task, self.model)
 
 
 def test_ctrl_c_in_the_teaching_loses_nothing(tmp_path, capsys, monkeypatch):

@@ -45,6 +45,7 @@ class PolicyOptions:
         ValueError: an unknown choice, a number out of range, or an option that the loss type cannot honour.
     """
 
+    # The order of the fields is that of --help: what is changed most stands first.
     loss_type: str = option(
         "dapo",
         "How the losses of tokens are averaged. grpo: over the tokens of each completion, then over "
