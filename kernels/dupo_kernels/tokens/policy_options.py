@@ -191,14 +191,13 @@ def _check_value(spec: Field[Any], value: Any) -> None:
     limits = spec.metadata
     if limits["choices"] and value not in limits["choices"]:
         raise ValueError(f"{spec.name}: expected one of {', '.join(limits['choices'])}, got {value!r}")
-    # `not value >= bound` instead of `value < bound`: NaN fails every comparison and must be refused.
-    if limits["at_least"] is not None and not value >= limits["at_least"]:
-        raise ValueError(f"{spec.name}: expected at least {limits['at_least']:g}, got {value}")
-    if limits["above"] is not None and not value > limits["above"]:
-        raise ValueError(f"{spec.name}: expected more than {limits['above']:g}, got {value}")
-    if limits["at_most"] is not None and not value <= limits["at_most"]:
-        raise ValueError(f"{spec.name}: expected at most {limits['at_most']:g}, got {value}")
-    if limits["below"] is not None and not value < limits["below"]:
-        raise ValueError(f"{spec.name}: expected less than {limits['below']:g}, got {value}")
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{spec.name}: expected a number, got nan")
+    if limits["at_least"] is not None and value < limits["at_least"]:
+        raise ValueError(f"{spec.name}: expected at least {limits['at_least']:g}, got {value}")
+    if limits["above"] is not None and value <= limits["above"]:
+        raise ValueError(f"{spec.name}: expected more than {limits['above']:g}, got {value}")
+    if limits["at_most"] is not None and value > limits["at_most"]:
+        raise ValueError(f"{spec.name}: expected at most {limits['at_most']:g}, got {value}")
+    if limits["below"] is not None and value >= limits["below"]:
+        raise ValueError(f"{spec.name}: expected less than {limits['below']:g}, got {value}")
