@@ -1,6 +1,7 @@
 """Teaching the built-in model: when it ends, what it counts, and that a stopped stage goes on as it was."""
 
 import io
+import re
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from dupo.config.catalogue import TEACHING
 from dupo.methods import teaching
 from dupo.methods.teaching import Teaching, teaching_stage
 from tests.helpers.options import RUN
+from tests.helpers.project import ROOT
 from tests.helpers.worlds import save_tiny, task_of, tiny
 
 CONFIG = RUN.changed(eval_size=20, learning_rate=0.5)
@@ -107,3 +109,10 @@ def test_only_random_weights_with_lessons_are_taught(tmp_path):
             self.lessons = None
 
     assert teaching_stage(CONFIG, NoLessons(), model) is None
+
+
+def test_how_much_is_taught_is_written_down_once():
+    """The start-up table reads the size of a step from the options; no text repeats a count of examples."""
+    assert f"{TEACHING['train_batch_size']} labelled examples a step" in teaching.TEACHING_NOTE
+    for path in (ROOT / "README.md", ROOT / "docs/trust.md", ROOT / "dupo/methods/teaching.py"):
+        assert not re.search(r"\d[\d,]* (labelled|supervised) examples", path.read_text()), path

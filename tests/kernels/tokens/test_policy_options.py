@@ -49,7 +49,7 @@ OPTION_ERRORS: list[tuple[dict[str, Any], str]] = [
         "importance_sampling_level must be 'token' for loss_type='vespo', got 'sequence'",
     ),
     ({"epsilon": -0.1}, "epsilon: expected at least 0, got -0.1"),
-    ({"epsilon": math.nan}, "epsilon: expected at least 0, got nan"),
+    ({"epsilon": math.nan}, "epsilon: expected a number, got nan"),
     ({"epsilon_high": -0.1}, "epsilon_high: expected at least 0, got -0.1"),
     ({"delta": -1.0}, "delta: expected at least 0, got -1.0"),
     ({"clip_ratio_c": 0.9}, "clip_ratio_c: expected at least 1, got 0.9"),
