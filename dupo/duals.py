@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 something in what the user gave."""
+    """Exit codes: 0 done, 2 unusable options or data."""
     values = parser().parse_args(underscored(sys.argv[1:] if argv is None else argv))
     # The rules of numbers take a while to load: help does not wait for them.
     from dupo.trust.number_listing import list_numbers

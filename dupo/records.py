@@ -23,9 +23,9 @@ class Problem:
     Attributes:
         id: stable name, unique in its data set ("train.jsonl:17").
         text: what the primal prompt is made from.
-        gold: the right answer, for evaluation only. None where it is unknown, and None on everything
-            that the training loop sees unless the arm asks for it (`--reward gold`). A reward function of the
-            user's own gets `columns`, which may hold it.
+        gold: the right answer, a label. None where it is unknown, and None on everything that the training
+            loop sees unless a reward reads labels (`--reward gold`). A reward function of the user gets
+            `columns`, which may hold the label.
         columns: all that the data set says of the problem, for reward functions of the user's own.
     """
 

@@ -21,7 +21,7 @@ def rerank(config: Config) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 something in what the user gave, 130 Ctrl-C (the same command goes on)."""
+    """Exit codes: 0 done, 2 unusable options, data or model, 130 Ctrl-C (the same command continues)."""
     return run_program("rerank", rerank, argv)
 
 

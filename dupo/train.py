@@ -31,14 +31,14 @@ def train(config: Config) -> dict[str, Any]:
     method = load(METHODS[config.method].path)(config)
     with TrainingRun(config, method) as run:
         while run.unfinished:
-            batch = method.next_batch(run.step)  # sample and judge, or read
+            batch = method.next_batch(run.step)  # sample and reward, or read examples
             metrics = method.update(batch, run.step)  # one optimizer step
             run.after_step(batch, metrics)
     return run.finish()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a step was not finite, 2 something in what the user gave, 130 Ctrl-C."""
+    """Exit codes: 0 done, 1 a step was not finite, 2 unusable options, data or model, 130 Ctrl-C."""
     try:
         finished = train(parse(sys.argv[1:] if argv is None else argv))
     except UserError as problem:

@@ -1,7 +1,7 @@
 """What `--method`, `--task` and `--reward` can name: one list of each.
 
 An entry says where the code stands, as `module.name`, so that the names are known before torch is imported.
-To add a task or a reward: write the file, then add a line here.
+To add a method, a task or a reward: write the file, then add a line here.
 """
 
 import importlib

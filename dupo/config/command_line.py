@@ -194,7 +194,9 @@ def _parser(program: str, method: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
     )
-    parser.add_argument("--config", metavar="FILE.yaml", help="lines `option: value`; options here win")
+    parser.add_argument(
+        "--config", metavar="FILE.yaml", help="YAML file of options; the command line overrides it"
+    )
     # `--no_x` stands beside every `--x` but would double the help.
     off: dict[str, Any] = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
     groups: dict[str, Any] = {}

@@ -55,7 +55,7 @@ class Config:
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         task, entry = self.task.task, TASKS[self.task.task]
-        if self.program == "train" and self.method == "dupo":
+        if self.program == "train" and "rollout" in METHODS[self.method].groups:
             # Other programs sample problem by problem, so only training needs whole groups and steps.
             group_size, rollout_size = self.rollout.num_generations, self.rollout.generation_batch_size
             multiple = f"a multiple of num_generations, {group_size}"

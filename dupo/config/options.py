@@ -62,11 +62,9 @@ class TaskOptions(Options):
         None, "file of training problems, JSON lines; for translation also a folder of line-parallel files"
     )
     eval_dataset: str | None = option(None, "file of held-out problems; none: eval_size problems of dataset")
-    question_column: str | None = option(
-        None, "column of the question; none: the first usual name that the file has"
-    )
+    question_column: str | None = option(None, "column of the question; none: question, problem or prompt")
     answer_column: str | None = option(
-        None, "column of the right answer, which only evaluation reads; none: the first usual name"
+        None, "column of the right answer, read by evaluation and the reward gold; none: answer or solution"
     )
     src: str = option("en", "code of the language translated from")
     tgt: str = option("de", "code of the language translated into")
@@ -115,7 +113,7 @@ class RewardOptions(Options):
     reward_lambda: float = option(1.0, "lambda of the exp shape", above=0)
     scale_rewards: str = option(
         "group",
-        "divide advantages by the standard deviation of the rewards of the group, the batch, or not at all",
+        "divide advantages by the standard deviation of the rewards of the group, of the batch, or not",
         "group|batch|none",
     )
 
@@ -191,7 +189,7 @@ class RolloutOptions(Options):
 
     num_generations: int = option(8, "completions of each prompt, compared with one another", at_least=2)
     generation_batch_size: int = option(
-        64, "completions of each rollout: prompts x num_generations", at_least=1
+        64, "completions of each rollout, a multiple of num_generations", at_least=1
     )
     max_completion_length: int = option(256, "most tokens of a completion", at_least=1)
     temperature: float = option(1.0, "sampling temperature", above=0)
@@ -219,7 +217,7 @@ class OptimizerOptions(Options):
         1.0, "largest norm of the gradient; a longer gradient is scaled down", above=0
     )
     train_batch_size: int | None = option(
-        None, "completions of each optimizer step; none: generation_batch_size", at_least=1
+        None, "completions or examples of each optimizer step; none: all of the rollout", at_least=1
     )
     num_iterations: int = option(1, "times that every rollout is trained on", at_least=1)
     token_budget: int = option(16384, "most tokens of a micro-batch; less needs less memory", at_least=1)
@@ -229,7 +227,7 @@ class OptimizerOptions(Options):
 class RunOptions(Options):
     """Where a run writes, what it saves, and its seed."""
 
-    output_dir: str | None = option(None, "folder of the run; none: runs/<date>-<time>-<task>-<reward>")
+    output_dir: str | None = option(None, "folder of the run; none: runs/<date>-<time>-<what is done>")
     overwrite_output_dir: bool = option(False, "replace the run that the folder holds")
     resume_from_checkpoint: str | None = option(None, "folder of a checkpoint, or `latest` in output_dir")
     seed: int = option(0, "seed of weights, problems and samples", at_least=0)

@@ -14,7 +14,7 @@ class Judge:
     """Answers dual prompts.
 
     Attributes:
-        samples: how many answers each dual prompt gets.
+        samples: completions sampled for each dual prompt.
     """
 
     engine: Engine

@@ -1,4 +1,4 @@
-"""What an engine is: prompts in, completions out. Everything that samples in dupo asks one.
+"""What an engine is: prompts in, completions out. All sampling goes through an engine.
 
 Engines differ in what they can do (`EngineFeatures`): a server may give no log-probs, and may not take new
 weights. Who needs a feature checks for it before the work starts.

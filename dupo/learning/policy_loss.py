@@ -9,6 +9,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
+from dupo.errors import UserError
 from dupo.learning.batches import micro_batches
 from dupo.learning.logprobs import Compute, head_of, packed_hidden
 from dupo.models.devices import autocast
@@ -51,9 +52,12 @@ class PolicyLoss:
         # By completion, masked ones count too, as in TRL.
         by_token = counts_tokens(objective.loss_type)
         num_items = sum(len(t.completion_ids) for t in unmasked) if by_token else len(trajectories)
-        # The KL term and the entropy bonus have a gradient without any advantage.
+        # The KL term and the entropy bonus have a gradient without advantage; a quantile needs all tokens.
         has_other_gradient = objective.beta != 0 or objective.entropy_coef != 0
-        active = [t for t in unmasked if t.advantage != 0 or has_other_gradient]
+        has_quantile = objective.top_entropy_quantile < 1
+        if has_quantile:
+            self._check_one_micro_batch(unmasked)
+        active = [t for t in unmasked if t.advantage != 0 or has_other_gradient or has_quantile]
         # Losses stay on the device: reading one here would stop the pipeline at every micro-batch.
         total_loss = torch.zeros((), device=model.device)
         sums, maxima = dict[str, Tensor](), dict[str, Tensor]()
@@ -72,6 +76,19 @@ class PolicyLoss:
         count = sum(len(t.completion_ids) for t in active)
         means = {name: value.item() / count for name, value in sums.items()}
         return total_loss, means | {name: value.item() for name, value in maxima.items()}
+
+    def _check_one_micro_batch(self, trajectories: Sequence[Trajectory]) -> None:
+        """The quantile is one of all tokens of a step, and a micro-batch knows its own tokens only.
+
+        Raises:
+            UserError: the trajectories do not fit into one micro-batch.
+        """
+        num_tokens = sum(len(t.prompt_ids) + len(t.completion_ids) for t in trajectories)
+        if num_tokens > self.compute.token_budget:
+            raise UserError(
+                f"token_budget: expected at least {num_tokens}, as top_entropy_quantile is one of all tokens "
+                f"of a step, got {self.compute.token_budget}"
+            )
 
     def batch_loss(self, model: Model, batch: Batch, num_items: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one micro-batch of an optimizer step that has `num_items` tokens or completions."""

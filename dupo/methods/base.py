@@ -31,7 +31,7 @@ class Stage(Protocol):
     steps: int
 
     def step(self) -> str | None:
-        """Makes one optimizer step; a line for the user now and then."""
+        """Makes one optimizer step. Returns a progress line now and then, else None."""
         ...
 
     def finished(self) -> bool:
@@ -39,7 +39,7 @@ class Stage(Protocol):
         ...
 
     def finish(self) -> str:
-        """Puts the result into the model; what to tell the user."""
+        """Copies the result into the policy. Returns a line for the user."""
         ...
 
     def facts(self) -> dict[str, Any]:

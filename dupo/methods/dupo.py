@@ -1,10 +1,12 @@
 """DuPO (arXiv 2508.14460): trains a language model without labels, on its own consistency.
 
-primal      x -> y                          the policy answers, num_generations times
-dual        (y, x_k) -> x_u'                a judge recovers the hidden part x_u of x from the answer
-reward      r(y) = mean of 1 - d(x_u, x_u')
-advantage   A = r - mean of r over the answers to the same x, over their standard deviation
-loss        clipped policy gradient on the sampled tokens of y (`dupo_kernels`)
+    primal      x -> y                          the policy answers, num_generations times
+    dual        (y, x_k) -> x_u'                a judge recovers the hidden part x_u of x from the answer
+    reward      r(y) = mean of 1 - d(x_u, x_u')
+    advantage   A = (r - mean of the group) / (standard deviation of the group + 1e-4)
+    loss        clipped policy gradient on every sampled token of the completion that gave y (`dupo_kernels`)
+
+Shape letters: P problems of a rollout, G completions of each.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,6 @@ from typing import Any
 from dupo.config.config import Config
 from dupo.duality.reconstruct import dual_metrics, reconstruct
 from dupo.engines.base import sample_answers
-from dupo.evaluation.samples import exchanges_of
 from dupo.learning.batches import (
     mini_batches,
     trajectories_from_state,
@@ -22,7 +23,7 @@ from dupo.learning.batches import (
 )
 from dupo.learning.logprobs import with_reference
 from dupo.learning.step import optimizer_step
-from dupo.methods.policy import PolicyMethod, rollout_metrics, with_rewards
+from dupo.methods.policy import PolicyMethod, rollout_metrics
 from dupo.models.weights import update_average
 from dupo.records import StepBatch
 from dupo.rewards import weighted_sum
@@ -46,30 +47,30 @@ class DuPO(PolicyMethod):
     def next_batch(self, step: int) -> StepBatch:
         """The next batch of the last rollout, or the first of a new rollout."""
         if not self.pending:
-            # Off-policy only as far as asked: a rollout is used up before the next one is sampled.
+            # A rollout is used up before the next is sampled: the lag is at most its number of steps.
             self.pending = self.new_rollout()
         return self.pending[0]
 
     def new_rollout(self) -> list[StepBatch]:
-        """Samples answers, asks their duals, rewards them, and cuts them into batches of one step each."""
-        options, index = self.config.rollout, self.rollouts
+        """Samples completions, has the judge recover the hidden parts, and gives one batch for each step."""
+        options, index = self.config.rollout, self.num_rollouts
 
         # primal: x -> y, num_generations times
-        # The place in the data follows from the number of the rollout: no sampler needs saving.
         num_problems = options.generation_batch_size // options.num_generations
         problems = self.order.take(self.problems, index * num_problems, num_problems)
-        seed = self.draw("primal", index)
+        seed = self.seed_for("primal", index)
         rollout = sample_answers(
             self.engine, self.task, problems, options.num_generations, self.sampling, seed
         )
 
         # dual: (y, known part of x) -> hidden part of x
-        ask = self.judge.asking(self.draw("dual", index)) if self.judge else None
-        duals = reconstruct(self.task, problems, rollout.answers, ask) if ask else []
+        ask_judge = self.judge.asking(self.seed_for("dual", index)) if self.judge else None
+        reconstructions = reconstruct(self.task, problems, rollout.answers, ask_judge) if ask_judge else []
 
         # reward: how well the hidden part is recovered
-        inputs = RewardInputs(self.task, rollout, duals, self.config.reward, self.draw("reward", index))
-        rewards_PG, reward_metrics = weighted_sum(self.rewards, inputs)
+        seed = self.seed_for("reward", index)
+        inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed)
+        rewards_PG, reward_metrics = weighted_sum(self.reward_functions, inputs)
 
         # advantage: better or worse than the other answers to the same question
         advantages_PG, advantage_metrics = group_advantages(rewards_PG, self.config.reward.scale_rewards)
@@ -77,25 +78,24 @@ class DuPO(PolicyMethod):
         # batches: one for each optimizer step, num_iterations times over the whole rollout
         mask_truncated = options.mask_truncated_completions
         trajectories = trajectories_of(rollout, advantages_PG, mask_truncated=mask_truncated)
-        if self.reference is not None and self.loss.objective.beta != 0:
+        # The reference may exist without a KL term: it is the frozen judge as well.
+        if self.reference is not None and self.config.loss.beta != 0:
             trajectories = with_reference(self.reference, trajectories, self.compute)
-        batches = mini_batches(trajectories, self.config.optimizer.train_batch_size)
-        batches = batches * self.config.optimizer.num_iterations
+        steps = mini_batches(trajectories, self.config.optimizer.train_batch_size)
+        steps = steps * self.config.optimizer.num_iterations
 
         # what the run writes: metrics of the rollout with every step, a few exchanges with the first
-        self.rollouts += 1
+        self.num_rollouts += 1
         self.num_tokens += sum(len(t.prompt_ids) + len(t.completion_ids) for t in trajectories)
-        metrics = advantage_metrics | (dual_metrics(rollout.answers, duals) if ask else {}) | reward_metrics
-        metrics |= rollout_metrics(self.task, rollout) | {"num_tokens": self.num_tokens}
-        few = range(min(self.config.run.num_completions_to_print, num_problems))
-        # Reading all exchanges of a rollout would take a person longer than the run.
-        exchanges = exchanges_of(rollout.take(few), duals, self.engine, self.config.reward)
-        exchanges = with_rewards(exchanges, rewards_PG, advantages_PG)
-        return [StepBatch(batch, metrics, [] if k else exchanges) for k, batch in enumerate(batches)]
+        metrics = advantage_metrics | (dual_metrics(rollout.answers, reconstructions) if ask_judge else {})
+        metrics |= reward_metrics | rollout_metrics(self.task, rollout) | {"num_tokens": self.num_tokens}
+        exchanges = self.first_exchanges(rollout, reconstructions, rewards_PG, advantages_PG)
+        return [
+            StepBatch(step, metrics, exchanges if number == 0 else []) for number, step in enumerate(steps)
+        ]
 
-    # Every step sees the sampled log-probs of its rollout, however many steps came before.
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
-        """Clipped policy gradient on the sampled tokens of the primal answers."""
+        """Clipped policy gradient on the sampled tokens; old_logprobs are those of sampling time."""
         metrics = optimizer_step(
             self.model,
             self.optimizer,
@@ -106,9 +106,10 @@ class DuPO(PolicyMethod):
         )
         if self.ema is not None:
             update_average(self.ema, self.model, self.config.duals.ema_decay)
-        # Last of all: a step that fails leaves its batch in place, to be saved and made again.
+        self.engine.load_weights(self.model)
+        # Popped last, so that a failed step can be saved and made again.
         self.pending.pop(0)
-        # Metrics of the rollout stand with every one of its steps, so each row is complete.
+        # Every row of metrics.jsonl is complete: it repeats the metrics of its rollout.
         return batch.metrics | metrics
 
     def current_batch(self) -> StepBatch | None:
@@ -118,14 +119,14 @@ class DuPO(PolicyMethod):
     def state(self) -> dict[str, Any]:
         """The batches that wait for their step, and the place in the data."""
         return {
-            "rollouts": self.rollouts,
+            "rollouts": self.num_rollouts,
             "num_tokens": self.num_tokens,
             "pending": [(trajectories_to_state(b.trajectories), b.metrics) for b in self.pending],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continues from `state`; the exchanges of the rollout are written already."""
-        self.rollouts, self.num_tokens = state["rollouts"], state["num_tokens"]
+        self.num_rollouts, self.num_tokens = state["rollouts"], state["num_tokens"]
         self.pending = [
             StepBatch(trajectories_from_state(saved), metrics, []) for saved, metrics in state["pending"]
         ]

@@ -1,6 +1,5 @@
 """What methods share that train a policy on its own samples: engine, judge, rewards, loss, evaluation."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +9,12 @@ from dupo.config.config import Config
 from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import check_lengths, lengths_of
-from dupo.duality.reconstruct import reconstruct
+from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import EngineFeatures, Sampling, require
-from dupo.engines.builtin import BuiltinEngine
-from dupo.engines.load import load_judge_engine
+from dupo.engines.load import load_judge_engine, make_engine
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_auc
-from dupo.evaluation.samples import held_out_exchanges
+from dupo.evaluation.samples import exchanges_of, held_out_exchanges
 from dupo.learning.logprobs import Compute
 from dupo.learning.optimizer import make_optimizer
 from dupo.learning.order import EpochOrder
@@ -45,18 +43,18 @@ class PolicyMethod(Method):
         problems: the training problems, without labels unless a reward reads labels.
         judge: answers the duals; None where no reward needs duals.
         reference: the policy before training; None where nothing needs it.
-        rollouts: rollouts done; with the seed it fixes every draw, so no generator needs saving.
+        num_rollouts: rollouts done; with the seed it fixes every draw, so no generator needs saving.
     """
 
     judge: Judge | None = None
     reference: Model | None = None
-    rollouts: int = 0
+    num_rollouts: int = 0
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.name = f"{config.task.task}-{config.reward.reward}"
         # A reward function of the user that is not there is told before data are read.
-        self.rewards = load_rewards(config.reward)
+        self.reward_functions = load_rewards(config.reward)
         self.task = make_task(config.task, self.seed)
         if not self.task.train:
             reasons = "; ".join(self.task.notes)
@@ -88,7 +86,7 @@ class PolicyMethod(Method):
             options = self.config.model.for_model(name)
             model_config(options, load_tokenizer(options, None))
 
-    def draw(self, purpose: str, index: int = 0) -> int:
+    def seed_for(self, purpose: str, index: int = 0) -> int:
         """The seed of one purpose; see `dupo.seeds`."""
         return derive(self.seed, purpose, index)
 
@@ -121,7 +119,7 @@ class PolicyMethod(Method):
         # Every model and every start: an attention that leaks learns without an error.
         check_packed(self.model, self.compute)
         self.tokenizer.eos_ids |= end_tokens(self.model)
-        self.engine = self._engine(self.model)
+        self.engine = make_engine(self.config, self.model, self.tokenizer)
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
         require(self.engine.features, needed, f"--method {self.config.method}")
@@ -141,27 +139,23 @@ class PolicyMethod(Method):
             # The live policy forgets the dual while it learns the primal, so `frozen` is the default.
             models = {"policy": self.model, "frozen": self.reference, "ema": self.ema}
             model = models.get(name)
-            engine = self._engine(model) if model is not None else load_judge_engine(self.config, self.device)
+            engine = (
+                make_engine(self.config, model, self.tokenizer)
+                if model is not None
+                else load_judge_engine(self.config, self.device)
+            )
             self.judge = Judge.of(engine, self.config.duals, self.sampling.max_tokens)
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
 
-    def _engine(self, model: Model) -> BuiltinEngine:
-        return BuiltinEngine(
-            model,
-            self.tokenizer,
-            dtype=self.config.model.dtype,
-            max_concurrent_sequences=self.config.rollout.max_concurrent_sequences,
-            measure_distributions=self.config.reward.needs("distributions"),
-        )
-
     def reward(self, rollout: Rollout) -> Tensor:
         """rewards_PG of a rollout that is not trained on, with the draws of rollout 0."""
-        duals = []
+        reconstructions = []
         if self.judge:
-            ask = self.judge.asking(self.draw("dual"))
-            duals = reconstruct(self.task, rollout.problems, rollout.answers, ask)
-        inputs = RewardInputs(self.task, rollout, duals, self.config.reward, self.draw("reward"))
-        return weighted_sum(self.rewards, inputs)[0]
+            ask_judge = self.judge.asking(self.seed_for("dual"))
+            reconstructions = reconstruct(self.task, rollout.problems, rollout.answers, ask_judge)
+        seed = self.seed_for("reward")
+        inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed)
+        return weighted_sum(self.reward_functions, inputs)[0]
 
     def evaluate(self) -> dict[str, float]:
         """Metrics of greedy answers to the held-out problems."""
@@ -169,15 +163,27 @@ class PolicyMethod(Method):
 
     def facts(self) -> dict[str, Any]:
         """How well the reward tells right from wrong, before training."""
-        n, seed = self.config.rollout.num_generations, self.draw("auc")
+        n, seed = self.config.rollout.num_generations, self.seed_for("auc")
         # A problem without duals has no reward to judge.
         problems = [problem for problem in self.task.held_out if self.task.duals(problem)][:AUC_PROBLEMS]
         auc = reward_auc(self.engine, self.task, problems, self.reward, n, self.sampling, seed)
         return {"task": self.config.task.task, "reward": self.config.reward.reward, "reward_auc": auc}
 
+    def first_exchanges(
+        self, rollout: Rollout, reconstructions: Reconstructions, rewards_PG: Tensor, advantages_PG: Tensor
+    ) -> list[Exchange]:
+        """The first completion of the first few problems, with reward and advantage, for samples.jsonl."""
+        shown = range(min(self.config.run.num_completions_to_print, len(rollout.problems)))
+        recovered = [reconstructions[i] for i in shown] if reconstructions else []
+        exchanges = exchanges_of(rollout.take(shown), recovered, self.engine, self.config.reward)
+        return [
+            replace(exchange, reward=rewards_PG[i, 0].item(), advantage=advantages_PG[i, 0].item())
+            for i, exchange in zip(shown, exchanges, strict=True)
+        ]
+
     def exchanges(self, count: int) -> list[Exchange]:
         """`count` held-out exchanges."""
-        ask = self.judge.asking(self.draw("dual", self.rollouts)) if self.judge else None
+        ask = self.judge.asking(self.seed_for("dual", self.num_rollouts)) if self.judge else None
         max_tokens = self.sampling.max_tokens
         return held_out_exchanges(self.engine, ask, self.task, self.config.reward, max_tokens, count)
 
@@ -219,12 +225,3 @@ def rollout_metrics(task: Task, rollout: Rollout) -> dict[str, float]:
         "completions/max_length": float(max(lengths)),
         "completions/clipped_ratio": sum(c.truncated for c in completions) / len(completions),
     }
-
-
-def with_rewards(exchanges: Sequence[Exchange], rewards_PG: Tensor, advantages_PG: Tensor) -> list[Exchange]:
-    """The exchanges with reward and advantage of the first completion of each problem."""
-    rewards, advantages = rewards_PG[:, 0].tolist(), advantages_PG[:, 0].tolist()
-    return [
-        replace(exchange, reward=reward, advantage=advantage)
-        for exchange, reward, advantage in zip(exchanges, rewards, advantages, strict=False)
-    ]

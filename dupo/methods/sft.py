@@ -16,7 +16,7 @@ import torch
 from dupo.config.config import Config
 from dupo.data.examples import Example, read_examples
 from dupo.duality.length_check import check_vocabulary, most_positions
-from dupo.engines.builtin import BuiltinEngine
+from dupo.engines.load import make_engine
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics
 from dupo.learning.logprobs import Compute
@@ -161,12 +161,7 @@ class SFT(Method):
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
-        self.engine = BuiltinEngine(
-            self.model,
-            self.tokenizer,
-            dtype=self.config.model.dtype,
-            max_concurrent_sequences=self.config.rollout.max_concurrent_sequences,
-        )
+        self.engine = make_engine(self.config, self.model, self.tokenizer)
 
     def start(self) -> None:
         """Makes the optimizer."""

@@ -15,7 +15,7 @@ from dupo.config.options import BUILT_IN_MODEL, OptimizerOptions
 from dupo.duality.judge import Judge
 from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Sampling
-from dupo.engines.builtin import BuiltinEngine
+from dupo.engines.load import make_engine
 from dupo.evaluation.held_out import held_out_metrics
 from dupo.methods.sft import SFT
 from dupo.models.load import Model
@@ -53,12 +53,7 @@ class Teaching:
         self.task, self.target, self.dev = task, target, task.lessons.dev()
         # Judged and handed on: the average moves slowly and answers steadily.
         self.average = frozen_copy(self.sft.model)
-        self.engine = BuiltinEngine(
-            self.average,
-            self.sft.tokenizer,
-            dtype=config.model.dtype,
-            max_concurrent_sequences=config.rollout.max_concurrent_sequences,
-        )
+        self.engine = make_engine(config, self.average, self.sft.tokenizer)
         self.greedy = Sampling(0.0, config.rollout.max_completion_length)
         self.steps, self._goals_met = 0, False
 

@@ -20,13 +20,13 @@ class RewardInputs:
     """What a reward may read.
 
     Attributes:
-        duals: what the judge recovered from each answer; empty where no reward needs duals.
+        reconstructions: what the judge recovered from each answer; empty where no reward needs duals.
         seed: fixes the draws of rewards that draw.
     """
 
     task: Task
     rollout: Rollout
-    duals: Reconstructions
+    reconstructions: Reconstructions
     options: RewardOptions
     seed: int
 

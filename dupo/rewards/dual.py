@@ -24,7 +24,7 @@ def dual(inputs: RewardInputs) -> Tensor:
                 answer_reward(by_answer.get(answer, []), inputs.options) if answer is not None else 0.0
                 for answer in group
             ]
-            for by_answer, group in zip(inputs.duals, inputs.rollout.answers, strict=True)
+            for by_answer, group in zip(inputs.reconstructions, inputs.rollout.answers, strict=True)
         ]
     )
 

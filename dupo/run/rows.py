@@ -132,7 +132,7 @@ class RowsRun(Run):
         title = f"dupo.{self.program}: {self.config.task.task}, seed {self.config.run.seed}"
         self.display.startup(title, rows)
 
-    def draw(self, purpose: str, index: int = 0) -> int:
+    def seed_for(self, purpose: str, index: int = 0) -> int:
         """The seed of one purpose; see `dupo.seeds`."""
         return derive(self.config.run.seed, purpose, index)
 
@@ -168,7 +168,7 @@ class RowsRun(Run):
         # Without training, the live, frozen and averaged policies are one.
         judge_engine = engine if name in DUAL_MODELS else self.engine(name)
         judge = Judge.of(judge_engine, self.config.duals, self.sampling.max_tokens)
-        return judge.asking(self.draw(purpose, index))
+        return judge.asking(self.seed_for(purpose, index))
 
     def _taught(self, options: ModelOptions, tokenizer: PromptTokenizer) -> ModelOptions:
         """The options of the built-in model after its teaching, which is done once and kept in the folder."""

@@ -86,7 +86,7 @@ def audit_batch(
         index: number of the batch.
     """
     config, task, engine = run.config, run.task, run.engine()
-    seed = run.draw("answer", index)
+    seed = run.seed_for("answer", index)
     # The same number of samples at the same temperature as in training: the audit is about that reward.
     rollout = sample_answers(engine, task, problems, config.rollout.num_generations, run.sampling, seed)
     trials: list[list[Trial]] = [[] for _ in problems]
@@ -97,7 +97,7 @@ def audit_batch(
         golds = [problem.gold for problem in problems]
         trials = try_duals(task, rollout, ask, config.selection, seed, golds)
         reconstructions = reconstruct(task, problems, rollout.answers, ask)
-    inputs = RewardInputs(task, rollout, reconstructions, config.reward, run.draw("reward", index))
+    inputs = RewardInputs(task, rollout, reconstructions, config.reward, run.seed_for("reward", index))
     rewards_PG, _ = weighted_sum(rewards, inputs)
     # Outcomes stand in the rows for a person to read; a pool with one answer counts as kept.
     threshold = config.selection.solve_threshold

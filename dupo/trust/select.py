@@ -161,7 +161,7 @@ def select_batch(run: RowsRun, this_pass: Pass, index: int, problems: list[Probl
     """
     task, number, options = this_pass.task, this_pass.number, run.config.selection
     # Purposes hold the number of the pass, so a second pass of the same model draws another pool.
-    engine, seed = run.engine(this_pass.model), run.draw(f"pool {number}", index)
+    engine, seed = run.engine(this_pass.model), run.seed_for(f"pool {number}", index)
     rollout = sample_answers(engine, task, problems, this_pass.pool_size, run.sampling, seed)
     trials = try_duals(task, rollout, run.ask(engine, f"dual {number}", index), options, seed)
     rows = []

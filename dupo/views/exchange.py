@@ -11,7 +11,7 @@ from dupo.views.lenient import mappings, number_or_none, text_or_none
 
 
 @dataclass(frozen=True)
-class DualExchange:
+class DualExchangeRow:
     """A dual question and its completion.
 
     Attributes:
@@ -26,11 +26,11 @@ class DualExchange:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class ExchangeRow:
     """One row of samples.jsonl; whatever the row lacks is None or empty.
 
     Attributes:
-        step: optimizer steps done before the completion was sampled.
+        step: number of the first optimizer step on the rollout; of a held-out exchange, steps done.
         answer: read from the completion; None: no answer could be read.
         gold: the right answer, where the task knows one.
         correct: whether the answer is right; None: unknown.
@@ -46,14 +46,14 @@ class Exchange:
     correct: bool | None
     reward: float | None
     advantage: float | None
-    duals: tuple[DualExchange, ...]
+    duals: tuple[DualExchangeRow, ...]
 
 
-def read_exchange(row: Mapping[str, Any]) -> Exchange:
+def read_exchange(row: Mapping[str, Any]) -> ExchangeRow:
     """Reads one row of samples.jsonl."""
     # A task without a right answer writes null; anything but true and false is as good as unknown.
     correct = row.get("correct")
-    return Exchange(
+    return ExchangeRow(
         # Rows of other versions may lack any key, so none is taken for granted.
         step=number_or_none(row.get("step")),
         problem=text_or_none(row.get("problem")),
@@ -68,8 +68,8 @@ def read_exchange(row: Mapping[str, Any]) -> Exchange:
     )
 
 
-def _read_dual(row: Mapping[str, Any]) -> DualExchange:
-    return DualExchange(
+def _read_dual(row: Mapping[str, Any]) -> DualExchangeRow:
+    return DualExchangeRow(
         prompt=text_or_none(row.get("prompt")) or "",
         completion=text_or_none(row.get("completion")) or "",
         # The files say "unknown", as the paper does: the part of the problem that the dual must recover.

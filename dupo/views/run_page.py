@@ -9,7 +9,7 @@ from pathlib import Path
 from dupo.storage.files import write_atomic
 from dupo.storage.names import REPORT
 from dupo.views.escaping import safe
-from dupo.views.exchange import DualExchange, Exchange, correctness
+from dupo.views.exchange import DualExchangeRow, ExchangeRow, correctness
 from dupo.views.html import (
     Block,
     Chart,
@@ -172,7 +172,7 @@ def _exchange_tables(run: RunRecord) -> list[tuple[str, Table]]:
     return tables
 
 
-def _chosen(exchanges: Sequence[Exchange]) -> list[Exchange]:
+def _chosen(exchanges: Sequence[ExchangeRow]) -> list[ExchangeRow]:
     """A few right, a few wrong and a few unknown ones, each from the least to the best rewarded."""
     # By kind, because the best rewarded of all would often be right, and hide what the reward mistakes.
     chosen = []
@@ -183,7 +183,7 @@ def _chosen(exchanges: Sequence[Exchange]) -> list[Exchange]:
     return chosen
 
 
-def _cells(exchange: Exchange) -> list[str]:
+def _cells(exchange: ExchangeRow) -> list[str]:
     # Some tasks name a problem by its text, which then stands there already.
     unnamed = exchange.problem in (None, exchange.prompt)
     name = "" if unnamed else f"<small>{safe(exchange.problem)}</small>"
@@ -200,7 +200,7 @@ def _cells(exchange: Exchange) -> list[str]:
     ]
 
 
-def _judgement(exchange: Exchange) -> str:
+def _judgement(exchange: ExchangeRow) -> str:
     word = correctness(exchange.correct)
     advantage = (
         "" if exchange.advantage is None else f"<br><small>advantage {_value('', exchange.advantage)}</small>"
@@ -208,14 +208,14 @@ def _judgement(exchange: Exchange) -> str:
     return f'<span class="{word}">{word}</span><br>reward {_value("", exchange.reward)}{advantage}'
 
 
-def _duals(duals: Sequence[DualExchange]) -> str:
+def _duals(duals: Sequence[DualExchangeRow]) -> str:
     first = "".join(_dual(dual) for dual in duals[:_DUALS_SHOWN])
     remaining = len(duals) - _DUALS_SHOWN
     more = f"<small>and {remaining} more</small>" if remaining > 0 else ""
     return first + more or '<span class="empty">no dual was asked</span>'
 
 
-def _dual(dual: DualExchange) -> str:
+def _dual(dual: DualExchangeRow) -> str:
     # Distance 0 means that the hidden part came back exactly.
     style = "" if dual.distance is None else "right" if dual.distance == 0 else "wrong"
     return (

@@ -9,7 +9,7 @@ from dupo.errors import UserError
 from dupo.storage.files import read_mapping, read_rows
 from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY
 from dupo.storage.signature import signature_line
-from dupo.views.exchange import Exchange, read_exchange
+from dupo.views.exchange import ExchangeRow, read_exchange
 from dupo.views.lenient import finite, number_or_none, text_or_none
 
 EVAL = "eval/"  # how the names of held-out metrics begin in metrics.jsonl and summary.json
@@ -68,7 +68,7 @@ class RunRecord:
     steps: Sequence[StepRow]
     evaluations: Mapping[str, Mapping[float, float]]
     held_out: HeldOut | None
-    exchanges: Sequence[Exchange]
+    exchanges: Sequence[ExchangeRow]
     reward_auc: float | None
     seconds: float | None
     signature: str

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import PreTrainedModel
@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 from dupo.config.command_line import parse
 from dupo.config.config import Config
 from dupo.engines.builtin import BuiltinEngine
-from dupo.engines.load import load_engine
+from dupo.engines.load import make_engine
 from dupo.learning.logprobs import Compute
+from dupo.models.load import end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Completion, Prompt
 from dupo.tasks import make_task
@@ -43,7 +44,9 @@ def tiny(*options: str, spread: float = 1.0) -> World:
     config = parse(["--num_threads", "1", *options])
     lessons = make_task(config.task, 0).lessons if config.model.model_name_or_path == "tiny" else None
     tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
-    engine = load_engine(config, config.model, tokenizer, CPU)
+    model = load_model(config.model, model_config(config.model, tokenizer), CPU, config.run.seed)
+    tokenizer.eos_ids |= end_tokens(model)
+    engine = cast(BuiltinEngine, make_engine(config, model, tokenizer))
     with torch.no_grad():
         engine.model.get_input_embeddings().weight.mul_(spread)
     return World(engine.model, tokenizer, engine, config)

@@ -70,8 +70,8 @@ def test_every_draw_is_its_own():
     seen = []
 
     class Recording(DuPO):
-        def draw(self, purpose: str, index: int = 0) -> int:
-            seen.append(super().draw(purpose, index))
+        def seed_for(self, purpose: str, index: int = 0) -> int:
+            seen.append(super().seed_for(purpose, index))
             return seen[-1]
 
     method = scripted(kind=Recording)
@@ -79,8 +79,10 @@ def test_every_draw_is_its_own():
         method.new_rollout()
     assert len(seen) == 12 and len(set(seen)) == 12
     other = scripted("--seed", "1")
-    assert not {method.seed, other.draw("auc"), *(other.draw("primal", k) for k in range(4))} & set(seen)
-    assert method.draw("auc") not in seen[:-1]
+    assert not {method.seed, other.seed_for("auc"), *(other.seed_for("primal", k) for k in range(4))} & set(
+        seen
+    )
+    assert method.seed_for("auc") not in seen[:-1]
 
 
 def test_one_epoch_visits_every_problem_once():
@@ -98,7 +100,7 @@ def test_the_state_brings_the_waiting_batches_back():
     method.pending = method.new_rollout()[1:]
     again = scripted("--train_batch_size", "6", "--num_iterations", "2")
     again.load_state(method.state())
-    assert (again.rollouts, again.num_tokens) == (method.rollouts, method.num_tokens)
+    assert (again.num_rollouts, again.num_tokens) == (method.num_rollouts, method.num_tokens)
     assert [batch.metrics for batch in again.pending] == [batch.metrics for batch in method.pending]
     for after, before in zip(again.pending, method.pending, strict=True):
         assert after.exchanges == [] and len(after.trajectories) == len(before.trajectories)

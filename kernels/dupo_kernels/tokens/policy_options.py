@@ -191,6 +191,7 @@ def _check_value(spec: Field[Any], value: Any) -> None:
     limits = spec.metadata
     if limits["choices"] and value not in limits["choices"]:
         raise ValueError(f"{spec.name}: expected one of {', '.join(limits['choices'])}, got {value!r}")
+    # First, because NaN fails no comparison with a bound.
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{spec.name}: expected a number, got nan")
     if limits["at_least"] is not None and value < limits["at_least"]:
