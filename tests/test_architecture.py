@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "text": NOUNS,
     "tasks": NOUNS | {"config", "data", "text"},
     "views": NOUNS | {"config", "storage"},
-    "models": READS_DATA,
+    "models": NOUNS | {"config", "text"},
     "engines": READS_DATA | {"models"},
     "duality": READS_DATA | {"models", "engines"},
     "rewards": READS_DATA | {"engines", "duality"},
