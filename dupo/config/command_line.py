@@ -152,12 +152,20 @@ def _method_in(argv: Sequence[str]) -> str:
     scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     scout.add_argument("--method")
     scout.add_argument("--config")
+    scout.add_argument("--resume_from_checkpoint")
+    scout.add_argument("--output_dir")
     try:
         known, _ = scout.parse_known_args(argv)
     except argparse.ArgumentError:
         return Config.method  # the parser proper says what is wrong
-    in_file = read_yaml(known.config).get("method") if known.config and not known.method else None
-    method = known.method or in_file or Config.method
+    files = [known.config] if known.config else []
+    # A resumed run has the method that it was started with.
+    if known.resume_from_checkpoint:
+        is_latest = known.resume_from_checkpoint == "latest"
+        run = Path(known.output_dir or ".") if is_latest else Path(known.resume_from_checkpoint).parent
+        files += [run / CONFIG] if (run / CONFIG).is_file() and owner_of(run) == "train" else []
+    in_files = [method for file in files if (method := read_yaml(file).get("method"))]
+    method = known.method or (in_files[0] if in_files else Config.method)
     if method not in METHODS:
         raise UserError(
             f"method: expected one of {', '.join(METHODS)}, got {method!r}{nearest(method, METHODS)}"

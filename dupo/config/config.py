@@ -21,6 +21,8 @@ from dupo.config.values import check, option, show
 from dupo.errors import UserError
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
+PROGRAMS = ("train", "select", "rerank", "audit")  # the doors that read these options
+
 
 @dataclass(frozen=True)
 class Config:
@@ -47,7 +49,12 @@ class Config:
     rerank: RerankOptions = field(default_factory=RerankOptions)
 
     def __post_init__(self) -> None:
+        if self.program not in PROGRAMS:
+            raise UserError(f"program: expected one of {', '.join(PROGRAMS)}, got {self.program!r}")
         check(OPTIONS["method"], self.method)
+        for name, group in GROUPS.items():
+            if not isinstance(getattr(self, name), group):
+                raise UserError(f"{name}: expected {group.__name__}, got {getattr(self, name)!r}")
         for broken, name, expected in self._rules():
             if broken:
                 raise UserError(f"{name}: expected {expected}, got {show(self.flat()[name])}")

@@ -15,7 +15,7 @@ from dupo.config.values import show
 from dupo.config.yaml_files import read_yaml, yaml_lines
 
 # Supervised training bears, and needs, a higher rate than reinforcement learning.
-METHOD_DEFAULTS: dict[str, dict[str, Any]] = {"sft": dict(learning_rate=2e-5, train_batch_size=8)}
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {"sft": dict(learning_rate=2e-5)}
 PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
     "rerank": dict(num_generations=8),
     "audit": dict(num_generations=8, num_problems=200),
@@ -36,10 +36,11 @@ def assemble(values: Mapping[str, Any], program: str = "train") -> Config:
     Raises:
         UserError: a value that no run can have, alone or beside the others.
     """
-    method = values.get("method", Config.method)
+    # Values that are no text are refused below, with all others.
+    method, task_name = (str(values.get(name, OPTIONS[name].default)) for name in ("method", "task"))
     defaults = dict(METHOD_DEFAULTS.get(method, {})) if program == "train" else {}
     if method != "sft" or values.get("dataset") is None:  # a file of completions is no task's
-        task = TASKS.get(values.get("task", OPTIONS["task"].default))
+        task = TASKS.get(task_name)
         defaults |= task.defaults.get(method, {}) if task else {}
     # Programs come last: a program that only looks needs fewer problems than training.
     defaults |= PROGRAM_DEFAULTS.get(program, {})

@@ -17,6 +17,7 @@ from dupo.errors import UserError, nearest
 BUILT_IN_MODEL = "tiny"
 DUAL_MODELS = ("frozen", "policy", "ema")  # or the folder or Hub name of another model
 METRICS = ("bleu", "chrf", "mean")
+GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class TaskOptions(Options):
         "(no copy of the source), length (within max_length_ratio), lines (one line); off: no check",
     )
     max_length_ratio: float = option(
-        3.0, "largest ratio of the lengths of a translation and its source", at_least=0
+        3.0, "largest ratio of the lengths of a translation and its source", at_least=1
     )
     duals_per_prompt: int = option(3, "most duals of one problem; 0: all", at_least=0)
     selected_duals: str | None = option(
@@ -87,7 +88,11 @@ class TaskOptions(Options):
     )
 
     def check_together(self) -> None:
-        """Checks the languages and the metric."""
+        """Checks the languages, the metric and the gates."""
+        names = [name.lower() for name in listed(self.gates)]
+        unknown = [name for name in names if name not in GATES] if names != ["off"] else []
+        if unknown:
+            raise UserError(f"gates: expected off, or any of {', '.join(GATES)}, got {unknown[0]!r}")
         if self.task == "translation" and self.src == self.tgt:
             raise UserError(f"tgt: expected another language than src, {self.src}, got {self.tgt}")
         if "." not in self.translation_metric and self.translation_metric not in METRICS:
@@ -217,7 +222,7 @@ class OptimizerOptions(Options):
         1.0, "largest norm of the gradient; a longer gradient is scaled down", above=0
     )
     train_batch_size: int | None = option(
-        None, "completions or examples of each optimizer step; none: all of the rollout", at_least=1
+        None, "completions of each optimizer step; none: all of the rollout (dupo), 8 (sft)", at_least=1
     )
     num_iterations: int = option(1, "times that every rollout is trained on", at_least=1)
     token_budget: int = option(16384, "most tokens of a micro-batch; less needs less memory", at_least=1)
@@ -230,14 +235,14 @@ class RunOptions(Options):
     output_dir: str | None = option(None, "folder of the run; none: runs/<date>-<time>-<what is done>")
     overwrite_output_dir: bool = option(False, "replace the run that the folder holds")
     resume_from_checkpoint: str | None = option(None, "folder of a checkpoint, or `latest` in output_dir")
-    seed: int = option(0, "seed of weights, problems and samples", at_least=0)
+    seed: int = option(0, "seed of weights, problems and samples", at_least=0, at_most=10**18)
     eval_steps: int = option(10, "optimizer steps between evaluations", at_least=1)
     save_steps: int = option(50, "optimizer steps between checkpoints", at_least=1)
     save_total_limit: int = option(2, "number of checkpoints that are kept, the newest ones", at_least=1)
     num_completions_to_print: int = option(
         4, "exchanges of each rollout that go into samples.jsonl", at_least=0
     )
-    num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0)
+    num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=4096)
 
 
 @dataclass(frozen=True)

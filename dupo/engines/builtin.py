@@ -22,6 +22,10 @@ from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
 from dupo.text.tokenizer import PromptTokenizer
 
+DRAWS_AT_ONCE = (
+    32  # tokens: a dozen small operations for each token alone would take as long as a small model
+)
+
 
 class BuiltinEngine:
     """Samples from a transformers model; see `dupo.engines.base.Engine`.
@@ -157,6 +161,8 @@ class _Decoding:
         measures_BKT = torch.zeros((len(rows), 3 if self.measures else 1, limit), device=device)
         running = torch.ones_like(rows, dtype=torch.bool)
         for t in range(limit):
+            if t % DRAWS_AT_ONCE == 0:
+                self.uniform_BT = uniform(self.keys_B, t, DRAWS_AT_ONCE)
             next_ids, next_measures = self._choose(t)
             ids_BT[rows[running], t] = next_ids[running]
             measures_BKT[rows[running], :, t] = next_measures[running]
@@ -171,7 +177,7 @@ class _Decoding:
                 self.cache.batch_select_indices(stay)
                 rows, next_ids, running = rows[stay], next_ids[stay], running[stay]
                 self.mask_BT, self.positions_BT = self.mask_BT[stay], self.positions_BT[stay]
-                self.keys_B = self.keys_B[stay]
+                self.keys_B, self.uniform_BT = self.keys_B[stay], self.uniform_BT[stay]
             self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones(len(rows), 1)], -1)
             self.positions_BT = self.positions_BT + 1
             self.logits_BV = self._forward(next_ids[:, None])
@@ -190,7 +196,7 @@ class _Decoding:
         else:  # inverse CDF: one random number a row, where torch.multinomial draws one per vocabulary entry
             # float64: in float32 the sum of 150,000 terms misses tokens of small probability.
             cdf_BV = logprobs_BV.double().exp().cumsum(-1)
-            target_B1 = uniform(self.keys_B, t)[:, None] * cdf_BV[:, -1:]
+            target_B1 = self.uniform_BT[:, t % DRAWS_AT_ONCE, None] * cdf_BV[:, -1:]
             next_ids = torch.searchsorted(cdf_BV, target_B1, right=True)[:, 0]
             # Rounding can put the target on the total itself, behind the last token.
             next_ids = next_ids.clamp(max=cdf_BV.shape[-1] - 1)

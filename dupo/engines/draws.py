@@ -49,7 +49,8 @@ def row_keys(prompt_keys: Sequence[int], n: int, device: torch.device) -> Tensor
     return _mix(keys_P[:, None] + samples * _G).flatten()
 
 
-def uniform(keys_B: Tensor, t: int) -> Tensor:
-    """Uniform numbers (B,) float64 in [0, 1) for token `t` of each row."""
-    bits_B = _mix(keys_B + _signed((t + 1) * 0x9E3779B97F4A7C15 % 2**64))
-    return _shift(bits_B, 64 - _MANTISSA_BITS).double() * 2.0**-_MANTISSA_BITS
+def uniform(keys_B: Tensor, start: int, count: int) -> Tensor:
+    """Uniform numbers (B, count) float64 in [0, 1), for the tokens from `start` on of each row."""
+    tokens = torch.arange(start + 1, start + 1 + count, device=keys_B.device)
+    bits = _mix(keys_B[:, None] + tokens * _G)
+    return _shift(bits, 64 - _MANTISSA_BITS).double() * 2.0**-_MANTISSA_BITS

@@ -121,8 +121,8 @@ class Method(ABC):
     def evaluate(self) -> dict[str, float]:
         """Held-out metrics of the model as it is; empty where nothing is held out."""
 
-    def current_batch(self) -> StepBatch | None:
-        """The batch of the step that is being made, for the report of a failure; None where there is none."""
+    def current_batch(self, step: int) -> StepBatch | None:
+        """The batch of the step that failed, for the report of the failure; None where there is none."""
         return None
 
     def facts(self) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class DuPO(PolicyMethod):
         # Every row of metrics.jsonl is complete: it repeats the metrics of its rollout.
         return batch.metrics | metrics
 
-    def current_batch(self) -> StepBatch | None:
+    def current_batch(self, step: int) -> StepBatch | None:
         """The batch whose step is not done."""
         return self.pending[0] if self.pending else None
 

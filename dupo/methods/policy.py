@@ -84,7 +84,10 @@ class PolicyMethod(Method):
         name = self.config.duals.dual_model
         if self.asks_duals and name not in DUAL_MODELS:
             options = self.config.model.for_model(name)
-            model_config(options, load_tokenizer(options, None))
+            try:
+                model_config(options, load_tokenizer(options, None))
+            except UserError as problem:
+                raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None
 
     def seed_for(self, purpose: str, index: int = 0) -> int:
         """The seed of one purpose; see `dupo.seeds`."""

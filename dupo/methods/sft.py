@@ -33,6 +33,7 @@ from dupo.tasks import make_task
 from dupo.tasks.base import Lessons, Task
 from dupo.text.tokenizer import PromptTokenizer
 
+BATCH_SIZE = 8  # examples of a step where train_batch_size says nothing
 DUAL_SHARE = 0.9  # of the lessons: the judge must be better than the policy, or its verdicts are noise
 
 
@@ -120,6 +121,7 @@ class SFT(Method):
             if lessons
             else ListedExamples(self._encoded(train), self.seed)
         )
+        self.batch_size = config.optimizer.train_batch_size or BATCH_SIZE
         # No temperature: supervised training raises the probabilities of the model as it is.
         self.compute = Compute(1.0, config.model.dtype, config.optimizer.token_budget)
 
@@ -141,7 +143,7 @@ class SFT(Method):
     def describe(self) -> list[tuple[str, str]]:
         """Rows of the start-up table."""
         c, name = self.config, self.config.model.model_name_or_path
-        steps = f"{c.optimizer.max_steps} optimizer steps of {c.optimizer.train_batch_size} examples"
+        steps = f"{c.optimizer.max_steps} optimizer steps of {self.batch_size} examples"
         return [
             (
                 "model",
@@ -169,7 +171,7 @@ class SFT(Method):
 
     def next_batch(self, step: int) -> StepBatch:
         """The examples of one step."""
-        size = self.config.optimizer.train_batch_size or 1
+        size = self.batch_size
         # The place follows from the step, so a resumed run needs no state.
         return StepBatch(self.examples.take(step * size, size), {}, [])
 
@@ -181,6 +183,10 @@ class SFT(Method):
 
         options = self.config.optimizer
         return optimizer_step(self.model, self.optimizer, accumulate_gradient, options, step, self.seed)
+
+    def current_batch(self, step: int) -> StepBatch:
+        """The examples of the step that failed."""
+        return self.next_batch(step)
 
     def evaluate(self) -> dict[str, float]:
         """`loss` on the held-out examples, nats per token; of a built-in task also the metrics of answers."""

@@ -67,4 +67,5 @@ def _called(path: str, function: Callable[..., Any], arguments: dict[str, list[A
         # The last frame is the line of the user that failed, not the one of ours that called it.
         frame = traceback.extract_tb(problem.__traceback__)[-1]
         where = f"{frame.filename}, line {frame.lineno}"
-        raise UserError(f"{path} failed: {type(problem).__name__}: {problem} ({where})") from problem
+        reason = " ".join(str(problem).split())
+        raise UserError(f"{path} failed: {type(problem).__name__}: {reason} ({where})") from problem

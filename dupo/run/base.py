@@ -11,7 +11,7 @@ from dupo.config.layers import ONE_START, config_hash, read_config, resume_diffe
 from dupo.config.yaml_files import to_yaml
 from dupo.errors import UserError
 from dupo.storage.files import write_atomic
-from dupo.storage.names import CONFIG, owner_of
+from dupo.storage.names import CONFIG, check_format, first_line, owner_of
 from dupo.storage.run_folder import RunFolder
 from dupo.storage.signature import signature
 from dupo.views.terminal import Display
@@ -54,6 +54,7 @@ class Run:
         if not continues:
             RunFolder.check(self.path, options.overwrite_output_dir, self.program)
             return False
+        check_format(self.path)
         if differences := resume_differences(read_config(self.path / CONFIG, self.program), self.config):
             if self.program == "train":
                 raise UserError(f"resume_from_checkpoint: {'; '.join(differences)}")
@@ -70,7 +71,7 @@ class Run:
             if (
                 self.program == "train"
             ):  # options that are free on resume, such as max_steps, may have changed
-                write_atomic(self.path / CONFIG, settings.encode())
+                write_atomic(self.path / CONFIG, (first_line(self.program) + settings).encode())
             return RunFolder.open(self.path)
         return RunFolder.create(self.path, settings, self.config.run.overwrite_output_dir, self.program)
 

@@ -38,6 +38,9 @@ class TrainingRun(Run):
         self.record = TrainingRecord(seconds=0.0)
         self.is_loaded = False
         self.last_batch: StepBatch | None = None
+        # Before anything is written: a checkpoint that is not there must leave the run as it was.
+        wanted = config.run.resume_from_checkpoint
+        self.resumed = checkpoint.find(self.path, wanted) if wanted else None
         self.folder = self.open_folder()
         title = f"dupo: {method.name}, seed {config.run.seed}"
         self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
@@ -67,16 +70,14 @@ class TrainingRun(Run):
 
     def _load(self) -> bool:
         """Weights, stage and first measurements; False if Ctrl-C came before the first step."""
-        wanted = self.config.run.resume_from_checkpoint
-        resumed = checkpoint.find(self.path, wanted) if wanted else None
         method = self.method
         # The method loads before the checkpoint is read: it checks model and packing on every start.
         method.load()
-        if resumed is not None:
+        if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
                 load_weights(method.model, self.path / "checkpoint-0")
             method.start()
-            self._restore(resumed)
+            self._restore(self.resumed)
             return True
         if method.has_stage and not self._run_stage():
             return False
@@ -190,7 +191,7 @@ class TrainingRun(Run):
         # Weights that are NaN already are of no use in a checkpoint.
         is_sound = all_finite(self.method.model)
         step = self.step + 1 if is_sound else self.step
-        batch = self.method.current_batch() if is_sound else self.last_batch
+        batch = self.method.current_batch(self.step) if is_sound else self.last_batch
         file = write_failure(self.path, step, batch)
         if is_sound:
             self.save()

@@ -20,11 +20,10 @@ from torch import nn
 
 from dupo.errors import UserError
 from dupo.storage.files import sync, write_atomic
-from dupo.storage.names import LATEST
+from dupo.storage.names import FORMAT, LATEST
 
 STATE, EMA = "state.pt", "ema.safetensors"
 # Raise this number whenever a key of the state, or the order of a saved tuple, changes its meaning.
-FORMAT = 2
 
 
 def save(

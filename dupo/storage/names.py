@@ -13,6 +13,8 @@ taught_model/    the built-in model after teaching, for a program that does not 
 import re
 from pathlib import Path
 
+from dupo.errors import UserError
+
 CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
 TEACHING, TAUGHT = "teaching.pt", "taught_model"
@@ -27,12 +29,28 @@ WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "rerank": (SUMMARY, TEACHING, TAUGHT, "answers.jsonl"),
     "audit": (TEACHING, TAUGHT, "audit.jsonl", "audit.json", "audit.html"),
 }  # fmt: skip
-_OWNER_LINE = re.compile(r"# python -m dupo\.(\w+)\n")
+# Of everything in the folder of a run: options, rows, checkpoints. Format 1 wrote no number.
+FORMAT = 2
+_FIRST_LINE = re.compile(r"# python -m dupo\.(\w+)(?:, format (\d+))?\n")
 
 
-def owner_line(program: str) -> str:
-    """Returns the first line of config.yaml, which names the program; "" for train, which writes none."""
-    return "" if program == "train" else f"# python -m dupo.{program}\n"
+def first_line(program: str) -> str:
+    """Returns the first line of config.yaml, which names the program and the format."""
+    return f"# python -m dupo.{program}, format {FORMAT}\n"
+
+
+def check_format(folder: Path) -> None:
+    """Refuses the folder of a run that another format wrote; the folder holds a config.yaml.
+
+    Raises:
+        UserError: the run cannot be continued.
+    """
+    match = _FIRST_LINE.match(_opening(folder))
+    number = int(match[2]) if match and match[2] else 1
+    if number != FORMAT:
+        raise UserError(
+            f"{folder} holds a run of format {number}, this dupo continues format {FORMAT}: start anew"
+        )
 
 
 def owner_of(folder: Path) -> str | None:
@@ -40,5 +58,9 @@ def owner_of(folder: Path) -> str | None:
     file = folder / CONFIG
     if not file.is_file():
         return None
-    match = _OWNER_LINE.match(file.read_bytes()[:100].decode("utf-8", "replace"))
+    match = _FIRST_LINE.match(_opening(folder))
     return match[1] if match else "train"
+
+
+def _opening(folder: Path) -> str:
+    return (folder / CONFIG).read_bytes()[:100].decode("utf-8", "replace")

@@ -11,7 +11,7 @@ from typing import Any
 
 from dupo.errors import UserError
 from dupo.storage.files import encoded, row_of, write_atomic
-from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY, TIMINGS, WRITTEN_BY, owner_line, owner_of
+from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY, TIMINGS, WRITTEN_BY, first_line, owner_of
 
 
 class RunFolder:
@@ -65,7 +65,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             _remove_run(path, program)
-            write_atomic(path / CONFIG, (owner_line(program) + config_yaml).encode())
+            write_atomic(path / CONFIG, (first_line(program) + config_yaml).encode())
         except OSError as problem:
             raise UserError(f"output_dir {path} cannot be written: {problem.strerror}") from problem
         return cls(path)

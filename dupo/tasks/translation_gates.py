@@ -18,13 +18,13 @@ dev (26 languages beside English, 997 sentences, every direction), which should 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dupo.config.options import GATES
+from dupo.config.values import listed
 from dupo.errors import UserError
 from dupo.tasks.copy_check import copy_limits, is_copy
 from dupo.tasks.final_answer import without_thinking
 from dupo.tasks.language_detection import can_be_told_apart, detects, is_in_source_language
 from dupo.tasks.scripts import is_in_script, length_ratio, scripts_of_language
-
-GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
 
 
 class GateResult(NamedTuple):
@@ -40,18 +40,9 @@ class GateResult(NamedTuple):
 
 
 def parse_gates(text: str) -> frozenset[str]:
-    """Reads the option `gates`: a comma-separated list, or `off`.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    names: list[str] = [name.strip().lower() for name in text.split(",")]
-    if names == ["off"]:
-        return frozenset()
-    for name in names:
-        if name not in GATES:
-            raise UserError(f"gates: expected off, or any of {', '.join(GATES)}, got {name!r}")
-    return frozenset(names)
+    """Reads the option `gates`, which `TaskOptions` has checked: a comma-separated list, or `off`."""
+    names = [name.lower() for name in listed(text)]
+    return frozenset() if names == ["off"] else frozenset(names)
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def another(name: str) -> Any:
         "pool_sizes": "8,4",
         "pool_models": "a,b",
         "translation_metric": "chrf",
+        "gates": "copy",
         "num_generations": 8,
         "top_entropy_quantile": 0.5,
         "clip_ratio_c": 1.5,

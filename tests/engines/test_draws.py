@@ -31,19 +31,18 @@ def test_the_mixer_is_splitmix64():
     assert [row % 2**64 for row in rows.tolist()] == expected
     for t in (0, 1, 1000):
         numbers = [(splitmix((row + t * golden) & MASK) >> 11) / 2**53 for row in expected]
-        assert uniform(rows, t).tolist() == numbers
+        assert uniform(rows, t, 1)[:, 0].tolist() == numbers
 
 
 @pytest.mark.parametrize("axis", ["prompts", "samples", "time"])
 def test_numbers_are_uniform_and_neighbours_are_independent(axis):
     count = 20_000
     if axis == "prompts":
-        numbers = uniform(row_keys(prompt_keys(7, [[i, 2] for i in range(count)]), 1, CPU), 0)
+        numbers = uniform(row_keys(prompt_keys(7, [[i, 2] for i in range(count)]), 1, CPU), 0, 1)[:, 0]
     elif axis == "samples":
-        numbers = uniform(row_keys([123456789], count, CPU), 5)
+        numbers = uniform(row_keys([123456789], count, CPU), 5, 1)[:, 0]
     else:
-        key = row_keys([42], 1, CPU)
-        numbers = torch.cat([uniform(key, t) for t in range(count)])
+        numbers = uniform(row_keys([42], 1, CPU), 0, count)[0]
     assert numbers.min() >= 0 and numbers.max() < 1
     # Kolmogorov-Smirnov distance: above 1.95 / sqrt(n) once in a thousand
     ordered, grid = numbers.sort().values, torch.arange(1, count + 1) / count

@@ -107,7 +107,7 @@ def test_the_state_brings_the_waiting_batches_back():
         for x, y in zip(after.trajectories, before.trajectories, strict=True):
             assert torch.equal(x.completion_ids, y.completion_ids) and torch.equal(x.logprobs, y.logprobs)
             assert (x.prompt_ids, x.advantage, x.problem) == (y.prompt_ids, y.advantage, y.problem)
-    assert again.next_batch(1) is again.pending[0] is again.current_batch()
+    assert again.next_batch(1) is again.pending[0] is again.current_batch(0)
 
 
 def test_a_batch_waits_until_its_step_is_made(untrained):
@@ -116,15 +116,15 @@ def test_a_batch_waits_until_its_step_is_made(untrained):
     method.load()
     method.start()
     batch = method.next_batch(0)
-    assert method.current_batch() is batch is method.next_batch(0)
+    assert method.current_batch(0) is batch is method.next_batch(0)
     rows_of_world = trajectories(tiny(spread=2.0))
     broken = [t._replace(advantage=float("nan")) for t in rows_of_world]
     with pytest.raises(FloatingPointError):
         method.update(batch._replace(trajectories=broken), 0)
-    assert method.current_batch() is batch  # a step that failed leaves its batch to the report
+    assert method.current_batch(0) is batch  # a step that failed leaves its batch to the report
     metrics = method.update(batch, 0)
     assert metrics.keys() >= batch.metrics.keys() | {"loss", "grad_norm", "learning_rate"}
-    assert method.current_batch() is None
+    assert method.current_batch(0) is None
 
 
 def test_the_average_model_moves(untrained, tmp_path):

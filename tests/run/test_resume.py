@@ -98,3 +98,19 @@ def test_latest_before_the_first_checkpoint_starts_anew(untrained, tmp_path):
     (run / "metrics.jsonl").write_text(first_row)
     assert resume(run) == 0
     same_files(never_stopped, run, "metrics.jsonl", "samples.jsonl")
+
+
+def test_what_cannot_be_resumed_is_left_as_it_was(untrained, tmp_path, capsys):
+    """An older format and a checkpoint that is not there are refused before a byte is written."""
+    run = start(untrained, tmp_path / "run", "--max_steps", "2", "--reward", "random")
+    config = run / "config.yaml"
+    settings = config.read_bytes()
+    options = ["--output_dir", str(run), "--max_steps", "4", "--resume_from_checkpoint"]
+    assert main([*options, str(run / "checkpoint-99")]) == 2
+    assert "checkpoint-99" in capsys.readouterr().err and config.read_bytes() == settings
+    config.write_bytes(settings.partition(b"\n")[2])  # format 1 had no first line
+    old = config.read_bytes()
+    assert main([*options, "latest"]) == 2
+    error = capsys.readouterr().err
+    assert "holds a run of format 1, this dupo continues format 2: start anew" in error
+    assert error.count("\n") == 1 and config.read_bytes() == old

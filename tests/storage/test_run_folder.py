@@ -13,7 +13,10 @@ import pytest
 
 from dupo.errors import UserError
 from dupo.storage.files import read_rows
+from dupo.storage.names import check_format
 from dupo.storage.run_folder import RunFolder
+
+HEAD = b"# python -m dupo.train, format 2\n"
 
 
 def make_run(path: Path) -> RunFolder:
@@ -29,7 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_create_writes_the_settings_and_makes_parents(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs" / "a")
-    assert contents(run.path) == {"config.yaml": b"task: arithmetic\n"}
+    assert contents(run.path) == {"config.yaml": HEAD + b"task: arithmetic\n"}
     assert RunFolder.open(run.path).path == run.path
 
 
@@ -55,7 +58,7 @@ def test_overwrite_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to("checkpoint-5")
     (tmp_path / "notes.md").write_text("mine")
     RunFolder.create(tmp_path, "seed: 1\n", overwrite=True)
-    assert contents(tmp_path) == {"config.yaml": b"seed: 1\n", "notes.md": b"mine"}
+    assert contents(tmp_path) == {"config.yaml": HEAD + b"seed: 1\n", "notes.md": b"mine"}
     assert not os.path.lexists(tmp_path / "latest")
     assert not (tmp_path / "checkpoint-5").exists()
 
@@ -194,7 +197,7 @@ def test_cut_to_the_start_and_without_files(tmp_path: Path) -> None:
     run.cut(0)
     run.metrics({"step": 1})
     run.cut(0)
-    assert contents(tmp_path) == {"config.yaml": b"task: arithmetic\n", "metrics.jsonl": b""}
+    assert contents(tmp_path) == {"config.yaml": HEAD + b"task: arithmetic\n", "metrics.jsonl": b""}
 
 
 def test_cut_reports_damage_in_the_middle_and_changes_nothing(tmp_path: Path) -> None:
@@ -219,3 +222,17 @@ def test_summary_replaces_the_old_one(tmp_path: Path) -> None:
         "reward_auc": None,
     }
     assert contents(tmp_path).keys() == {"config.yaml", "summary.json"}
+
+
+@pytest.mark.parametrize("opening", ["", "# python -m dupo.audit\n", "# python -m dupo.train, format 3\n"])
+def test_the_run_of_another_format_is_refused(tmp_path, opening):
+    (tmp_path / "config.yaml").write_text(opening + "seed: 1\n")
+    with pytest.raises(
+        UserError, match=r"holds a run of format [13], this dupo continues format 2: start anew"
+    ):
+        check_format(tmp_path)
+
+
+def test_a_run_of_this_format_is_continued(tmp_path):
+    RunFolder.create(tmp_path / "run", "seed: 1\n", overwrite=False)
+    check_format(tmp_path / "run")

@@ -181,6 +181,9 @@ class PolicyObjective(PolicyOptions):
         values: dict[str, Any] = dict(zip(CHOICES, encoded.choices.split(), strict=True))
         for name, number in zip(NUMBERS, encoded.numbers, strict=True):
             values[name] = None if math.isnan(number) else number
+        # A custom op takes floats alone.
+        flags = [spec.name for spec in fields(PolicyOptions) if isinstance(spec.default, bool)]
+        values |= {name: bool(values[name]) for name in flags}
         return PolicyObjective(**values)
 
     def __str__(self) -> str:

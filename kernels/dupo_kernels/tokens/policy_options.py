@@ -191,6 +191,11 @@ def _check_value(spec: Field[Any], value: Any) -> None:
     limits = spec.metadata
     if limits["choices"] and value not in limits["choices"]:
         raise ValueError(f"{spec.name}: expected one of {', '.join(limits['choices'])}, got {value!r}")
+    if isinstance(spec.default, bool) != isinstance(value, bool):
+        expected = "true or false" if isinstance(spec.default, bool) else "a number"
+        raise ValueError(f"{spec.name}: expected {expected}, got {value!r}")
+    if not limits["choices"] and not isinstance(value, int | float):
+        raise ValueError(f"{spec.name}: expected a number, got {value!r}")
     # First, because NaN fails no comparison with a bound.
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{spec.name}: expected a number, got nan")
