@@ -48,16 +48,12 @@ def _read_pairs(path: str) -> list[Problem]:
     rows = read_jsonl(path)
     prompt_column = choose_column(rows, path, PROMPT_COLUMN, (), "dataset")
     completion_column = choose_column(rows, path, COMPLETION_COLUMN, (), "dataset")
-    # A pair without a completion is refused: an empty one would teach the model to say nothing.
-    return [
-        # The id names file and line, for messages about a pair that cannot be used.
-        Problem(
-            row.id,
-            column_text(row, prompt_column, required=True) or "",
-            column_text(row, completion_column, required=True),
-        )
-        for row in rows
-    ]
+    for row in rows:
+        # A pair without a completion is refused: an empty one would teach the model to say nothing.
+        column_text(row, prompt_column, required=True)
+        column_text(row, completion_column, required=True)
+    # The texts as they stand in the file: an indent or a last line break is part of what is learnt.
+    return [Problem(row.id, row[prompt_column], row[completion_column]) for row in rows]
 
 
 def _examples(problems: Sequence[Problem]) -> list[Example]:

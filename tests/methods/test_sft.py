@@ -108,7 +108,7 @@ REFUSED = {
     "a pair longer than the model reads": (
         [*PAIRS[:20], {"prompt": "Count.", "completion": "1 " * 2100}],
         [],
-        "pairs.jsonl:21: its prompt and completion need 4206 tokens; the model and token_budget allow 4096",
+        "pairs.jsonl:21: its prompt and completion need 4207 tokens; the model and token_budget allow 4096",
     ),
     "a pair longer than a micro-batch": (PAIRS[:20], ["--token_budget", "20"], "token_budget allow 20"),
     "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: expected less than the"),

@@ -122,7 +122,8 @@ class PolicyOptions:
     vllm_importance_sampling_correction: bool = option(
         True,
         "Where the log-probabilities of the sampling engine are known, weigh each policy loss by the ratio "
-        "of the training engine to the sampling engine. The KL penalty is not weighed.",
+        "of the training engine to the sampling engine. The KL penalty is not weighed. The built-in engine "
+        "of dupo samples with the weights in training, so nothing is weighed there.",
     )
     vllm_importance_sampling_mode: str = option(
         "sequence_mask",
