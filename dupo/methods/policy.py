@@ -10,7 +10,7 @@ from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import check_lengths, lengths_of
 from dupo.duality.reconstruct import Reconstructions, reconstruct
-from dupo.engines.base import EngineFeatures, Sampling, require
+from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import load_judge_engine, make_engine
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_auc
@@ -139,16 +139,20 @@ class PolicyMethod(Method):
         self.reference = frozen_copy(self.model) if is_judge or self.config.loss.beta != 0 else None
         self.ema = frozen_copy(self.model) if name == "ema" else None
         if self.asks_duals:
-            # The live policy forgets the dual while it learns the primal, so `frozen` is the default.
-            models = {"policy": self.model, "frozen": self.reference, "ema": self.ema}
-            model = models.get(name)
-            engine = (
-                make_engine(self.config, model, self.tokenizer)
-                if model is not None
-                else load_judge_engine(self.config, self.device)
-            )
-            self.judge = Judge.of(engine, self.config.duals, self.sampling.max_tokens)
+            self.judge = Judge.of(self._judge_engine(), self.config.duals, self.sampling.max_tokens)
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
+
+    def _judge_engine(self) -> Engine:
+        """The engine that answers duals."""
+        # The live policy forgets the dual while it learns the primal, so `frozen` is the default.
+        copies = {"frozen": self.reference, "ema": self.ema}
+        name = self.config.duals.dual_model
+        if name == "policy":
+            return self.engine
+        copy = copies.get(name)
+        if copy is None:
+            return load_judge_engine(self.config, self.device)
+        return make_engine(self.config, copy, self.tokenizer)
 
     def reward(self, rollout: Rollout) -> Tensor:
         """rewards_PG of a rollout that is not trained on, with the draws of rollout 0."""
