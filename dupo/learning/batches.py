@@ -58,7 +58,8 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
     completions = text.Ids.of([t.completion_ids.numpy() for t in trajectories])
     packed = text.packed(prompts, completions)
     # Every token of a completion has the advantage of the completion.
-    advantages = [torch.full((len(t.completion_ids),), t.advantage) for t in trajectories]
+    lengths = [len(t.completion_ids) for t in trajectories]
+    advantages = np.repeat([t.advantage for t in trajectories], lengths)
     # All trajectories of a run have reference log-probs or none has.
     ref_logprobs = [t.ref_logprobs for t in trajectories if t.ref_logprobs is not None]
 
@@ -75,7 +76,7 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
         targets=put(completions.ids, torch.int64),
         completion_cu_seqlens=put(completions.cu_seqlens, torch.int32),
         old_logprobs=put(torch.cat([t.logprobs for t in trajectories]), torch.float32),
-        advantages=put(torch.cat(advantages), torch.float32),
+        advantages=put(advantages, torch.float32),
         ref_logprobs=put(torch.cat(ref_logprobs), torch.float32) if ref_logprobs else None,
     )
 

@@ -78,10 +78,15 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
     """Token ids of each example: the prompt in its chat template, the completion with an end token."""
     prompts = tokenizer.encode([example.prompt for example in examples])
     completions = tokenizer.encode_completions([example.completion for example in examples])
+    # Slices of two tensors: a small tensor for each example would take longer than its tokens.
+    lengths = [len(ids) for ids in completions]
+    ids_M = torch.tensor([i for ids in completions for i in ids], dtype=torch.int64)
+    # Advantage and sampled log-probs are not read by the supervised loss.
     return [
-        # Advantage and sampled log-probs are not read by the supervised loss.
-        Trajectory(prompt, torch.tensor(ids), torch.zeros(len(ids)), 0.0, problem=example.id)
-        for example, prompt, ids in zip(examples, prompts, completions, strict=True)
+        Trajectory(prompt, ids, logprobs, 0.0, problem=example.id)
+        for example, prompt, ids, logprobs in zip(
+            examples, prompts, ids_M.split(lengths), torch.zeros(len(ids_M)).split(lengths), strict=True
+        )
     ]
 
 
