@@ -44,7 +44,6 @@ class ModelOptions(Options):
     )
     trust_remote_code: bool = option(False, "run the Python code that comes with a model")
 
-    # A judge may be another model: what was said of the tokenizer was said of the first.
     def for_model(self, name: str) -> "ModelOptions":
         """The options for another model, which brings its own tokenizer; unchanged for the same name."""
         if name == self.model_name_or_path:

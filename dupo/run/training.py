@@ -82,8 +82,8 @@ class TrainingRun(Run):
         if method.has_stage and not self._run_stage():
             return False
         method.start()
-        # Rows of a start that was killed would stand twice.
-        self.folder.cut(-1)  # nothing stays of a start that was killed before its first checkpoint
+        # Rows of a start that was killed before its first checkpoint would stand twice.
+        self.folder.cut(-1)
         self._measure_before()
         if method.has_stage:
             self.save()

@@ -180,3 +180,21 @@ def test_an_example_ends_with_an_end_token():
     *content, end = example.completion_ids.tolist()
     assert tokenizer.decode([content]) == ["9750"] and end in tokenizer.eos_ids
     assert example.completion_ids.dtype == torch.int64
+
+
+def test_a_step_that_is_not_finite_names_its_examples():
+    world = tiny()
+    with torch.no_grad():
+        world.model.get_input_embeddings().weight.fill_(float("nan"))
+    method = SFT(parse(["--method", "sft", "--eval_size", "0", "--train_batch_size", "3"]))
+    method.load()
+    method.start()
+    method.model.load_state_dict(world.model.state_dict())
+    batch = method.next_batch(4)
+    with pytest.raises(FloatingPointError, match="loss nan"):
+        method.update(batch, 4)
+    failed = method.current_batch(4)
+    assert len(failed.trajectories) == 3
+    for trajectory, again in zip(batch.trajectories, failed.trajectories, strict=True):
+        assert trajectory.prompt_ids == again.prompt_ids
+        assert trajectory.completion_ids.tolist() == again.completion_ids.tolist()
