@@ -21,6 +21,25 @@ settings.register_profile("dupo", deadline=None, derandomize=True)
 settings.load_profile("dupo")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the options in a hook of the same name
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Spreads the quick tests over all cores, if they all run.
+
+    One process serves what a start of workers would only delay or distort: a file, a room, benchmarks, the
+    slow tests (some measure time or memory), a debugger. `-n` with a number decides otherwise.
+    """
+    options = config.option
+    # A worker comes here as well, and must start no workers of its own.
+    if "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
+        return
+    whole = ROOT / "tests" in {Path(argument).absolute() for argument in config.args}
+    alone = options.benchmark_only or options.markexpr != "not slow" or options.trace
+    alone = alone or options.capture == "no" or options.collectonly
+    if whole and not alone and options.numprocesses is None:
+        # worksteal keeps neighbours together, so few fixtures of a file or a room are made twice.
+        options.numprocesses, options.dist = "auto", "worksteal"
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Real data that stands beside the repository on some machines."""
