@@ -230,11 +230,11 @@ def test_marks_of_numbers_in_any_order_are_read_without_a_crash(text: str) -> No
 )
 def test_long_hostile_text_takes_no_longer_than_plain_text(unit: str) -> None:
     text = unit * (30_000 // len(unit))
-    start = time.perf_counter()
+    start = time.process_time()
     final_answer(text)
     last_boxed(text)
     final_answer("\\boxed{" + text + "}")
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_gsm8k_solutions_give_the_number_after_the_marks(data_dir: Path) -> None:

@@ -98,9 +98,9 @@ UNITS += ["half a ", "[asy]", "=", "http://", "\\begin{", "5 ", "é5"]
 @pytest.mark.parametrize("unit", UNITS)
 def test_long_hostile_text_takes_no_longer_than_plain_text(unit: str) -> None:
     size = 2**18 if extension.core() else 2**14
-    start = time.perf_counter()
+    start = time.process_time()
     text.find_numbers([unit * (size // len(unit))])
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 @needs_extension
