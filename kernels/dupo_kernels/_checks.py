@@ -72,7 +72,8 @@ def check_positive(name: str, value: Any, dtype: torch.dtype = torch.float32) ->
     tiny = torch.finfo(dtype).tiny
     # NaN is between no two numbers.
     if not is_number(value) or not tiny <= value <= 1 / tiny:
-        raise refused(name, f"a number between {tiny:.1e} and {1 / tiny:.1e}", value)
+        words = str(dtype).removeprefix("torch.")
+        raise refused(name, f"a positive number that {words} holds together with its inverse", value)
 
 
 def check_count(name: str, value: Any, at_least: int) -> None:

@@ -15,23 +15,22 @@ def refused(name: str, expected: str, got: Any) -> ValueError:
 
 def shown(value: Any) -> str:
     """A value in a few words: never the numbers of a tensor, never a thousand digits."""
-    # A torch.device, dtype or shape says all in its own words.
-    if type(value).__module__.partition(".")[0] == "torch" and type(value).__name__ in (
-        "dtype",
-        "device",
-        "layout",
-        "Size",
-    ):
-        return str(tuple(value) if type(value).__name__ == "Size" else value)
+    kind = type(value).__name__
+    # A dtype, device, layout or shape of torch says all in its own words.
+    if type(value).__module__ == "torch" and kind in ("dtype", "device", "layout", "Size"):
+        return str(tuple(value) if kind == "Size" else value)
+    # A nested tensor has no shape, and raises where one is asked for.
+    if getattr(value, "is_nested", False):
+        return f"nested {kind}"
     if hasattr(value, "shape") and hasattr(value, "dtype") and value.shape != ():
-        return f"{type(value).__name__} of {value.dtype} and shape {tuple(value.shape)}"
+        return f"{kind} of {value.dtype} and shape {tuple(value.shape)}"
     # Python refuses to print an integer of more than 4,300 digits.
     if isinstance(value, int) and abs(value) > 10**30:
         return f"an integer of {value.bit_length()} bits"
     if value is None or isinstance(value, Real | str | tuple):
         text = repr(value)
         return text if len(text) <= 80 else f"{text[:77]}..."
-    return type(value).__name__
+    return kind
 
 
 def is_number(value: Any) -> bool:

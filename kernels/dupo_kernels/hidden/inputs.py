@@ -102,6 +102,7 @@ def prepare_head(
     Raises:
         ValueError: shapes, dtypes or devices that do not match, or values out of range.
     """
+    check_flags(check=check)
     check_tensors(FLOATING, ("hidden", "weight"), hidden=hidden, weight=weight, bias=bias)
     check_tensors(INT64, ("targets",), targets=targets)
     weight, bias = sharding.gathered(weight), sharding.gathered(bias)
@@ -156,7 +157,7 @@ def _check_head(
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.dtype != hidden.dtype:
             raise refused(name, f"the type of hidden {hidden.dtype}", tensor.dtype)
-    if logits_dtype not in (torch.float32, hidden.dtype):
+    if not isinstance(logits_dtype, torch.dtype) or logits_dtype not in (torch.float32, hidden.dtype):
         raise refused("logits_dtype", f"torch.float32 or that of hidden {hidden.dtype}", logits_dtype)
 
 
@@ -171,7 +172,7 @@ def check_rows(
     **flags: Any,
 ) -> None:
     """Raises ValueError unless mask, rows, flags and the sizes of chunks can be used with these targets."""
-    check_flags(check=check, **flags)
+    check_flags(**flags)
     check_tensors(REAL, mask=mask)
     check_tensors(INDEX, rows=rows)
     check_host_or(targets.device, "targets", mask=mask, rows=rows)

@@ -159,9 +159,9 @@ def token_logprobs(
             or not finite; a temperature that requires grad.
         RuntimeError: a second backward after inplace_backward.
     """
+    check_flags(entropy=entropy, inplace_backward=inplace_backward, check=check)
     _check(logits, targets)
     check_scaling(logits, targets, temperature, softcap=softcap, check=check)
-    check_flags(entropy=entropy, inplace_backward=inplace_backward, check=check)
     N, V = targets.numel(), logits.shape[-1]
     # In place pays only where there will be a backward pass; a compiler plans memory by itself.
     in_place = inplace_backward and logits.requires_grad and torch.is_grad_enabled()

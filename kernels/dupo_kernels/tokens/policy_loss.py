@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dupo_kernels._checks import check_flags
 from dupo_kernels.tokens.layout import advantages_per_token, token_layout
 from dupo_kernels.tokens.policy_objective import PolicyObjective, check_token_inputs
 from dupo_kernels.tokens.statistics import reduce_stats
@@ -95,6 +96,7 @@ def policy_loss(
         "ref_logprobs": ref_logprobs,
         "sampling_logprobs": sampling_logprobs,
     }
+    check_flags(check=check)
     check_token_inputs(logprobs, advantages, cu_seqlens, entropy=entropy, mask=mask, **inputs)
     check_num_items(num_items, check)
     layout = token_layout(logprobs, "logprobs", mask, cu_seqlens, check)

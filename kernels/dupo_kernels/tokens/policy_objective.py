@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels._checks import FLOATING, REAL, check_devices, check_tensors
+from dupo_kernels._checks import FLOATING, REAL, check_devices, check_flags, check_tensors
 from dupo_kernels.tokens.choices import LOSS_TYPES
 from dupo_kernels.tokens.layout import Layout, advantages_per_token, check_tokens, token_layout
 from dupo_kernels.tokens.mismatch import mismatch_weights
@@ -160,6 +160,7 @@ class PolicyObjective(PolicyOptions):
             ValueError: types, shapes or devices that do not match; an input missing that an option needs.
             TypeError: an input that does not exist.
         """
+        check_flags(check=check)
         inputs = {name: x for name, x in per_token.items() if name != "advantages"}
         advantages = per_token.get("advantages")
         check_token_inputs(logprobs, advantages, cu_seqlens, entropy=entropy, mask=mask, **inputs)

@@ -17,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels._checks import NUMBERS, check_tensors, check_values, may_read
+from dupo_kernels._checks import NUMBERS, check_flags, check_tensors, check_values, may_read
 from dupo_kernels._messages import is_number, refused
 from dupo_kernels.tokens.choices import LOSS_TYPES, check_choice
-from dupo_kernels.tokens.infinities import INFINITY
 from dupo_kernels.tokens.layout import Layout, make_layout
+
+# Of anything counted. The inverse of a product of two such numbers is not yet 0 in float32.
+MOST = 2.0**62
 
 
 def counts_tokens(loss_type: str) -> bool:
@@ -73,7 +75,9 @@ def token_weights(
             counted; a mask of NaN; bounds that do not rise; types, shapes or devices that do not match.
     """
     check_loss_type(loss_type, max_completion_length)
-    if dtype not in (torch.float32, torch.float64):
+    check_flags(check=check)
+    # `in` would compare an array element by element.
+    if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float64):
         raise refused("dtype", "torch.float32 or torch.float64", dtype)
     layout = make_layout(mask, cu_seqlens, num_tokens, check)
     check_num_items(num_items, check)
@@ -83,11 +87,16 @@ def token_weights(
 def check_loss_type(loss_type: str, max_completion_length: Any) -> None:
     """Raises ValueError for an unknown loss type, or where max_completion_length is needed and missing."""
     check_choice("loss_type", loss_type, LOSS_TYPES)
-    if LOSS_TYPES[loss_type].divisor != "max_completion_length":
-        return
-    if not is_number(max_completion_length) or not 0 < max_completion_length < INFINITY:
-        expected = f"a positive number of tokens for loss_type={loss_type!r}"
-        raise refused("max_completion_length", expected, max_completion_length)
+    if max_completion_length is not None:
+        _check_amount("max_completion_length", max_completion_length)
+    elif LOSS_TYPES[loss_type].divisor == "max_completion_length":
+        raise refused("max_completion_length", f"a number of tokens for loss_type={loss_type!r}", None)
+
+
+def _check_amount(name: str, value: Any) -> None:
+    # NaN is between no two numbers.
+    if not is_number(value) or not 0 < value <= MOST:
+        raise refused(name, "a positive number of at most 2**62", value)
 
 
 def check_num_items(num_items: Any, check: bool) -> None:
@@ -99,16 +108,15 @@ def check_num_items(num_items: Any, check: bool) -> None:
     if num_items is None:
         return
     if not isinstance(num_items, Tensor):
-        if not is_number(num_items) or not 0 < num_items < INFINITY:
-            raise refused("num_items", "a positive number", num_items)
+        _check_amount("num_items", num_items)
         return
     check_tensors(NUMBERS, num_items=num_items)
     if num_items.numel() != 1:
         raise refused("num_items", "one number", num_items)
     # A tensor is the count of a batch, and a batch may have no tokens.
     if may_read(num_items, check):
-        expected = "a number that is finite and not negative"
-        check_values("num_items", expected, num_items, (num_items >= 0) & num_items.isfinite())
+        is_valid = (num_items >= 0) & (num_items <= MOST)
+        check_values("num_items", "a number from 0 to 2**62", num_items, is_valid)
 
 
 def layout_weights(

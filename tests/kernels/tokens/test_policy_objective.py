@@ -159,7 +159,7 @@ BOUNDS = torch.tensor([0, 6])
         ),
         ({"loss_type": "dr_grpo"}, "max_completion_length: expected .*, got None"),
         ({"loss_type": "dr_grpo", "max_completion_length": 0}, "max_completion_length: expected .*, got 0"),
-        ({"num_items": -1}, "num_items: expected a positive number, got -1"),
+        ({"num_items": -1}, "num_items: expected a positive number of .*, got -1"),
     ],
 )
 def test_refuses_inputs(change: dict[str, Any], message: str) -> None:

@@ -128,7 +128,10 @@ def test_never_waits_for_the_device(loss_type: str) -> None:
             {"loss_type": "dr_grpo", "mask": MASK, "max_completion_length": 0},
             "max_completion_length: expected .* got 0",
         ),
-        ({"loss_type": "dapo", "mask": MASK, "num_items": 0}, "num_items: expected a positive number, got 0"),
+        (
+            {"loss_type": "dapo", "mask": MASK, "num_items": 0},
+            "num_items: expected a positive number of .*, got 0",
+        ),
         ({"loss_type": "grpo", "mask": torch.ones(3)}, r"tokens of shape \(B, T\), .*'grpo'.* got .*\(3,\)"),
         (
             {"loss_type": "grpo", "cu_seqlens": torch.ones(3)},
