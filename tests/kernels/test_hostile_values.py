@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
 
 INF, NAN = math.inf, math.nan
 B, T, N, V, H = 2, 3, 6, 5, 4
-EXAMPLES = int(os.environ.get("DUPO_FUZZ_EXAMPLES", "40" if INTERPRET else "120"))
+EXAMPLES = int(os.environ.get("DUPO_FUZZ_EXAMPLES", "20" if INTERPRET else "100"))
 fuzzed = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
     suppress_health_check=list(HealthCheck),
