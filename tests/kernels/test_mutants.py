@@ -141,7 +141,7 @@ FAULTS = {
     "weights in half precision": check(
         "dtype not in (torch.float32, torch.float64)", "False", "weights_are_not_in_half_precision[dtype0]"
     ),
-    "a negative temperature": check("(t >= tiny) & (t <=", "(t <=", f"{HOST}[temperature0]"),
+    "a negative temperature": check("if may_read(temperature, check):", "if False:", f"{HOST}[temperature0]"),
     "rows count twice": check("minlength=N) > 1", "minlength=N) > 2", f"{HOST}[repeated rows0]"),
     "a mask of NaN counts": check("~mask.isnan())", "mask.isnan() | True)", f"{HOST}[a mask of NaN0]"),
     "a device is waited for unasked": check(READS, "True", "tensors_on_a_device_are_not_read_unasked"),
