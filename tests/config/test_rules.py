@@ -54,7 +54,7 @@ def test_the_rules_hold_for_configs_made_in_python() -> None:
         Config(rollout=RolloutOptions(num_generations=7))
     with pytest.raises(UserError, match=r"^train_batch_size: expected a divisor"):
         RUN.changed(train_batch_size=100)
-    with pytest.raises(UserError, match="epsilon_high must be given for loss_type='cispo'"):
+    with pytest.raises(UserError, match="epsilon_high: expected a value above 0 for loss_type='cispo'"):
         Config.of(loss_type="cispo")
     # A method is not held to the rules of another method.
     assert Config.of(method="sft", train_batch_size=100).optimizer.train_batch_size == 100

@@ -68,7 +68,7 @@ def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
     if kind is float:
         is_share = limits.get("below") == 1 or limits.get("at_most") == 1
         lowest = max(1e-300, limits.get("at_least") or 0.0)
-        return st.floats(lowest, 0.999 if is_share else 1e300)
+        return st.floats(lowest, 0.999 if is_share else min(1e300, limits.get("at_most") or 1e300))
     if kind is str:
         return (
             st.sampled_from(limits["choices"])

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dupo_kernels import _checks
 from dupo_kernels._triton import INTERPRET
 from dupo_kernels.hidden import head as head_module
 
@@ -74,13 +75,26 @@ class GemmRows:
 
 
 class NoSync(TorchDispatchMode):
-    """Refuses, also on a CPU, what makes the host wait for a device; so often it may be `allowed`."""
+    """Refuses, also on a CPU, what makes the host wait for a device; so often it may be `allowed`.
+
+    Tensors on the CPU stand for those on a device: what they hold is not checked.
+    """
 
     ASKS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2")
 
     def __init__(self, allowed: int = 0) -> None:
         super().__init__()
         self.allowed = allowed
+        self.patches: list[pytest.MonkeyPatch] = []  # the mode is entered again inside itself
+
+    def __enter__(self) -> Any:
+        self.patches.append(pytest.MonkeyPatch())
+        self.patches[-1].setattr(_checks, "on_host", lambda tensor: False)
+        return super().__enter__()
+
+    def __exit__(self, *reason: Any) -> None:
+        super().__exit__(*reason)
+        self.patches.pop().undo()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = func.overloadpacket.__name__, kwargs or {}

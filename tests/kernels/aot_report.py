@@ -119,7 +119,10 @@ def _name(kernel: Any, arguments: dict[str, Any]) -> str:
 
 
 def build(kernel: Any, arguments: dict[str, Any], architecture: int) -> dict[str, Any]:
-    """Registers a thread, bytes of shared memory and of spills, and `trace` of the PTX."""
+    """Registers a thread, bytes of shared memory and of spills, `extremes`, and `trace` of the PTX.
+
+    extremes: how many instructions take the larger or the smaller of two floats, and a number before NaN.
+    """
     arguments = dict(arguments)
     signature, constants, divisible = {}, {}, {}
     for at, parameter in enumerate(kernel.params):
@@ -143,6 +146,9 @@ def build(kernel: Any, arguments: dict[str, Any], architecture: int) -> dict[str
         "shared": compiled.metadata.shared,
         "spilled": sum(int(n) for n in re.findall(r"(\d+) bytes spill (?:stores|loads)", log.getvalue())),
         "threads": 32 * compiled.metadata.num_warps,
+        "extremes": len(
+            re.findall(r"^\s*(?:@!?%p\d+ )?(?:max|min)\.(?!NaN)\S*f32\s", compiled.asm["ptx"], re.M)
+        ),
         **trace(compiled.asm["ptx"], runtime),
     }
 

@@ -90,6 +90,16 @@ def test_aligned_rows_move_in_128_bits(report: Report) -> None:
         assert min(widths) >= 128, name
 
 
+@of_rows
+def test_no_instruction_prefers_a_number_to_nan(report: Report) -> None:
+    """But for those that reduce the peaks of the lanes, of which none is NaN."""
+    for name, found in report.items():
+        warps = found["threads"] // 32
+        # In a thread, in its warp, in its block.
+        steps = BLOCK_V // found["threads"] - 1 + 5 + (warps - 1).bit_length()
+        assert found["extremes"] <= (steps if name.startswith("_forward") else 0), name
+
+
 def offsets(report: Report) -> dict[str, tuple[dict[str, list[int]], set[tuple[str, ...]]]]:
     """Of each kernel of rows: the widths of (program's number x stride), and which of them rows start at."""
     return {

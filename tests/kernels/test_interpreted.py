@@ -21,6 +21,8 @@ KERNELS = [
     "kernels/tokens/test_kl.py",
     "kernels/tokens/test_triton_copies.py",
     "kernels/logits/test_traffic.py",
+    "kernels/test_nan.py",
+    "kernels/test_hostile_values.py",
 ]
 LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use"]
 LINEAR = [f"kernels/hidden/test_{name}.py" for name in LINEAR]
@@ -36,7 +38,7 @@ SAMPLE += ["kernels/hidden/test_linear_objective.py::test_matches_the_definition
 @pytest.mark.parametrize(
     ("tests", "marked", "at_least"),
     [
-        pytest.param([*KERNELS, *SAMPLE], "not slow", 220, id="kernels"),
+        pytest.param([*KERNELS, *SAMPLE], "not slow", 320, id="kernels"),
         pytest.param(LINEAR, "not slow", 150, id="linear", marks=pytest.mark.slow),
         pytest.param([*KERNELS, *LINEAR], "slow", 6, id="large", marks=pytest.mark.slow),
     ],

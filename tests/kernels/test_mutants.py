@@ -59,6 +59,15 @@ def kernel(text: str, change: str, test: str) -> Fault:
     return Fault(text, change, f"kernels/logits/test_token_logprobs.py::{test}", interpreted=True)
 
 
+def nan(text: str, change: str, broken: str) -> Fault:
+    test = f"kernels/test_nan.py::test_a_row_of_logits[{broken}-None-7-fp32]"
+    return Fault(text, change, test, interpreted=True)
+
+
+def check(text: str, change: str, test: str) -> Fault:
+    return Fault(text, change, f"kernels/test_checks.py::test_{test}")
+
+
 SUM = "total = tl.where(higher, total * w + 1.0, total + w)"
 LONG_ROW = "test_matches_the_definition[32000-flat-fp32]"
 SHORT_ROW = "test_matches_the_definition[7-flat-fp32]"
@@ -73,6 +82,7 @@ NEEDS_OF_ROWS = f"{COST}::test_rows_without_a_gradient_are_those_of_the_tokens_n
 HALF = f"{USE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
 WRITE = '"""Writes the logits of the rows, before softcap and temperature."""\n    '
 RECOMPUTED = "min(chunks.chunk_size, chunks.num_with_grad - chunks.num_kept)\n"
+READS, HOST = "(check or on_host(tensor))", "tensors_on_the_host_are_read"
 PRODUCT = "gemm(head.hidden[rows], head.weight.t(), logits_CV)\n    "
 
 FAULTS = {
@@ -86,7 +96,7 @@ FAULTS = {
         "tl.sum(total * w, 0)", "tl.sum((total * w).to(tl.float16), 0).to(tl.float32)", LONG_ROW
     ),
     "the last token is left out": kernel(
-        "z = tl.where(v < V, z, LOWEST)", "z = tl.where(v < V - 1, z, LOWEST)", SHORT_ROW
+        "z = tl.where(v < V, _floored(z)", "z = tl.where(v < V - 1, _floored(z)", SHORT_ROW
     ),
     "the last token has no gradient": kernel(
         "tl.where(v < width, dz, 0.0)", "tl.where(v < width - 1, dz, 0.0)", SHORT_ROW
@@ -114,6 +124,28 @@ FAULTS = {
         "has_gradient = dlogp == dlogp\n    dentropy,",
         "test_rows_without_upstream_gradient_get_exact_zeros",
     ),
+    # NaN
+    "a row of NaN is a row of nothing": nan(" & (row_total > 0.0)", "", "all_nan"),
+    "a target at -inf sees no NaN": nan(
+        'tl.where(empty, -float("inf"), z_target) - highest - log_sum',
+        'tl.where(z_target <= LOWEST, -float("inf"), z_target - highest - log_sum)',
+        "target_at_minus_inf",
+    ),
+    "the floor drops NaN": nan("tl.where(z < LOWEST, LOWEST, z)", "tl.maximum(z, LOWEST)", "one_nan"),
+    "a token without an entropy is left out": Fault(
+        "tokens.entropy.where(tokens.entropy.isnan(), is_high)",
+        "is_high",
+        "kernels/test_nan.py::test_a_token_without_an_entropy_is_not_left_out_in_silence",
+    ),
+    # what is refused
+    "weights in half precision": check(
+        "dtype not in (torch.float32, torch.float64)", "False", "weights_are_not_in_half_precision[dtype0]"
+    ),
+    "a negative temperature": check("if may_read(temperature, check):", "if False:", f"{HOST}[temperature0]"),
+    "rows count twice": check("minlength=N) > 1", "minlength=N) > 2", f"{HOST}[repeated rows0]"),
+    "a mask of NaN counts": check("~mask.isnan())", "mask.isnan() | True)", f"{HOST}[a mask of NaN0]"),
+    "a device is waited for unasked": check(READS, "True", "tensors_on_a_device_are_not_read_unasked"),
+    "a device is never waited for": check(READS, "on_host(tensor)", "tensors_on_a_device_are_read_if_asked"),
     # what only the compiler shows
     "rows are counted in 32 bits": Fault(
         "tl.program_id(0).to(tl.int64)\n",

@@ -34,10 +34,10 @@ def scaled_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
     """The gradients of all inputs, for the upstream gradient `grad` of the loss (a scalar)."""
     # Grad mode in a backward pass means create_graph=True; the compiler traces this code in any mode.
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        raise RuntimeError("linear_objective is differentiable once, got create_graph=True")
+        raise RuntimeError("linear_objective: expected to be differentiated once, got create_graph=True")
     if ctx.consumed:
         raise RuntimeError(
-            "linear_objective allows one backward, got a second: the gradient is scaled in place"
+            "linear_objective: expected one backward, got a second: the gradient is scaled in place"
         )
     ctx.consumed = True
     # The loss scale of float16 went into the gradients before they were rounded; `grad` brings it once more.

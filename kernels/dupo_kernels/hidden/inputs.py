@@ -9,12 +9,28 @@ Shape letters: N tokens, M tokens that count, V vocabulary (of this process), H 
 (B, T).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from dupo_kernels._checks import (
+    FLOATING,
+    INDEX,
+    INT64,
+    REAL,
+    check_bounds,
+    check_bounds_shape,
+    check_count,
+    check_devices,
+    check_flags,
+    check_host_or,
+    check_mask,
+    check_rows_hold,
+    check_tensors,
+)
+from dupo_kernels._messages import refused
 from dupo_kernels.hidden import sharding
 from dupo_kernels.logits.logprobs import check_scaling
 from dupo_kernels.tokens.layout import advantages_per_token, check_tokens, token_layout
@@ -79,24 +95,29 @@ def prepare_head(
     softcap: float | None,
     logits_dtype: torch.dtype,
     process_group: Any,
+    check: bool,
 ) -> HeadInputs:
     """Checks the inputs of `linear_token_logprobs`, casts them as autocast says, and flattens them.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not match, or values out of range.
     """
+    check_flags(check=check)
+    check_tensors(FLOATING, ("hidden", "weight"), hidden=hidden, weight=weight, bias=bias)
+    check_tensors(INT64, ("targets",), targets=targets)
     weight, bias = sharding.gathered(weight), sharding.gathered(bias)
+    check_devices(hidden.device, "hidden", weight=weight, bias=bias, targets=targets)
     # A custom op is opaque to autocast, so the casts that torch.nn.functional.linear would get happen here.
     # float64 is left alone, as autocast does.
     device_type = hidden.device.type
-    if torch.is_autocast_enabled(device_type) and hidden.dtype != torch.float64:
+    if device_type != "meta" and torch.is_autocast_enabled(device_type) and hidden.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     _check_head(hidden, weight, targets, bias, logits_dtype)
-    check_scaling(targets.shape, temperature, softcap)
-    if not logit_scale > 0:
-        raise ValueError(f"logit_scale must be positive, got {logit_scale}")
+    check_scaling(hidden, targets, temperature, softcap=softcap, logit_scale=logit_scale, check=check)
+    if process_group is not None and not hasattr(process_group, "group_name"):
+        raise refused("process_group", "a process group of torch.distributed, or None", process_group)
     N = targets.numel()
     wide = torch.promote_types(hidden.dtype, torch.float32)
     # c tanh(s z / c) = s c' tanh(z / c') with c' = c / s: a scale before the softcap c is one after c'.
@@ -124,55 +145,63 @@ def prepare_head(
 def _check_head(
     hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None, logits_dtype: torch.dtype
 ) -> None:
-    tokens = tuple(targets.shape)
-    if hidden.shape[:-1] != targets.shape or hidden.dim() == 0:
-        raise ValueError(
-            f"hidden must be (*tokens, H), targets (*tokens); got {(*hidden.shape,)} and {tokens}"
+    if hidden.dim() == 0 or hidden.shape[:-1] != targets.shape:
+        raise refused(
+            "hidden", f"shape (*tokens, H) with the tokens {tuple(targets.shape)} of targets", hidden.shape
         )
-    if weight.dim() != 2 or weight.shape[1] != hidden.shape[-1] or weight.shape[0] == 0:
-        got = tuple(weight.shape)
-        raise ValueError(f"weight must be (V, H), V > 0, with H = {hidden.shape[-1]} of hidden, got {got}")
+    H = hidden.shape[-1]
+    if weight.dim() != 2 or weight.shape[1] != H or weight.shape[0] == 0:
+        raise refused("weight", f"shape (V, H) with V > 0 and H = {H} of hidden", weight.shape)
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must be (V,) = ({weight.shape[0]},), got {tuple(bias.shape)}")
-    if targets.dtype != torch.int64:
-        raise ValueError(f"targets must be int64, got {targets.dtype}")
+        raise refused("bias", f"shape (V,) = ({weight.shape[0]},)", bias.shape)
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.dtype != hidden.dtype:
-            raise ValueError(f"{name} must have the type of hidden {hidden.dtype}, got {tensor.dtype}")
-    for name, tensor in (("weight", weight), ("bias", bias), ("targets", targets)):
-        if tensor is not None and tensor.device != hidden.device:
-            raise ValueError(f"{name} must be on {hidden.device} like hidden, got {tensor.device}")
-    if not hidden.is_floating_point() or logits_dtype not in (torch.float32, hidden.dtype):
-        raise ValueError(f"logits_dtype must be float32 or that of hidden {hidden.dtype}, got {logits_dtype}")
-
-
-def check_tensors(required: Sequence[str] = ("hidden", "weight", "targets"), **inputs: Any) -> None:
-    """Raises ValueError for an input that is no tensor; None is allowed unless the input is `required`."""
-    for name, x in inputs.items():
-        if not isinstance(x, Tensor) and (x is not None or name in required):
-            raise ValueError(f"{name} must be a tensor, got {type(x).__name__}")
+            raise refused(name, f"the type of hidden {hidden.dtype}", tensor.dtype)
+    if not isinstance(logits_dtype, torch.dtype) or logits_dtype not in (torch.float32, hidden.dtype):
+        raise refused("logits_dtype", f"torch.float32 or that of hidden {hidden.dtype}", logits_dtype)
 
 
 def check_rows(
-    targets: Tensor, mask: Tensor | None, rows: Tensor | None, save_budget: int, chunk_tokens: int | None
+    targets: Tensor,
+    mask: Any,
+    rows: Any,
+    *,
+    save_budget: Any,
+    chunk_tokens: Any,
+    check: bool,
+    **flags: Any,
 ) -> None:
-    """Raises ValueError unless mask, rows and the sizes of chunks can be used with these targets."""
+    """Raises ValueError unless mask, rows, flags and the sizes of chunks can be used with these targets."""
+    check_flags(**flags)
+    check_tensors(REAL, mask=mask)
+    check_tensors(INDEX, rows=rows)
+    check_host_or(targets.device, "targets", mask=mask, rows=rows)
     if mask is not None and rows is not None:
-        raise ValueError("mask or rows may be given, got both")
-    if mask is not None and mask.shape != targets.shape:
-        raise ValueError(
-            f"mask must have the shape of targets {tuple(targets.shape)}, got {tuple(mask.shape)}"
-        )
-    if rows is not None and (rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32)):
-        raise ValueError(f"rows must be integers of shape (M,), got {rows.dtype} of {tuple(rows.shape)}")
-    if save_budget < 0:
-        raise ValueError(f"save_budget must not be negative (bytes), got {save_budget}")
-    if chunk_tokens is not None and chunk_tokens < 1:
-        raise ValueError(f"chunk_tokens must be positive, got {chunk_tokens}")
+        raise ValueError("mask and rows: expected at most one of them, got both")
+    check_tokens(targets.shape, "targets", mask=mask)
+    check_mask("mask", mask, check)
+    if rows is not None:
+        if rows.dim() != 1:
+            raise refused("rows", "shape (M,)", rows.shape)
+        check_rows_hold(rows, targets.numel(), check)
+    check_count("save_budget", save_budget, at_least=0)
+    if chunk_tokens is not None:
+        check_count("chunk_tokens", chunk_tokens, at_least=1)
+
+
+def check_token_bounds(targets: Tensor, cu_seqlens: Any, check: bool) -> None:
+    """Raises ValueError unless cu_seqlens is None, or bounds sequences of targets (N,)."""
+    if cu_seqlens is None:
+        return
+    check_bounds_shape(cu_seqlens)
+    check_devices(targets.device, "targets", cu_seqlens=cu_seqlens)
+    if targets.dim() != 1:
+        raise refused("targets", "shape (N,) with cu_seqlens", targets.shape)
+    check_bounds(cu_seqlens, targets.numel(), check)
 
 
 def flatten_per_token(
-    per_token: Mapping[str, Tensor | None],
+    per_token: Any,
     targets: Tensor,
     mask: Tensor | None,
     cu_seqlens: Tensor | None,
@@ -189,12 +218,14 @@ def flatten_per_token(
     Raises:
         ValueError: an unknown name or a wrong shape; for a user's objective, an input that requires grad.
     """
+    if not isinstance(per_token, Mapping) or not all(isinstance(name, str) for name in per_token):
+        raise refused("per_token", "tensors by name", per_token)
     inputs = {name: x for name, x in per_token.items() if x is not None}
+    if for_policy and (unknown := sorted(set(inputs) - set(TOKEN_INPUTS))):
+        raise ValueError(f"per_token: expected names of {', '.join(TOKEN_INPUTS)}, got {', '.join(unknown)}")
+    check_tensors(REAL, **inputs)
+    check_devices(targets.device, "targets", **inputs)
     if for_policy:
-        if unknown := set(inputs) - set(TOKEN_INPUTS):
-            raise ValueError(
-                f"per_token may hold {', '.join(TOKEN_INPUTS)}, got {', '.join(sorted(unknown))}"
-            )
         # Advantages of sequences need the layout before anything is flattened.
         advantages = inputs.get("advantages")
         if advantages is not None and advantages.shape != targets.shape:
@@ -203,5 +234,7 @@ def flatten_per_token(
     check_tokens(targets.shape, "targets", **inputs)
     # The objective runs in the forward pass of an autograd.Function: a gradient of these would be lost.
     if not for_policy and (learned := [name for name, x in inputs.items() if x.requires_grad]):
-        raise ValueError(f"per_token is not differentiated, got requires_grad in {', '.join(learned)}")
+        raise ValueError(
+            f"per_token: expected no requires_grad (it is not differentiated), got it in {', '.join(learned)}"
+        )
     return {name: x.detach().reshape(-1) for name, x in inputs.items()}

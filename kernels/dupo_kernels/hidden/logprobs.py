@@ -22,7 +22,7 @@ from dupo_kernels._custom_ops import record_op, save, saved, unpack
 from dupo_kernels.hidden.chunk_loop import head_backward, head_forward
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows, scatter_rows
 from dupo_kernels.hidden.head import Gradients, logits_buffer
-from dupo_kernels.hidden.inputs import HeadInputs, check_rows, check_tensors, prepare_head
+from dupo_kernels.hidden.inputs import HeadInputs, check_rows, prepare_head
 from dupo_kernels.logits.rows import RowStatistics
 
 # --- autograd --------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _differentiate(ctx: Any, dlogp: Tensor | None, dentropy: Tensor | None, *_: Any) -> tuple[Any, ...]:
     if ctx.consumed:
         raise RuntimeError(
-            "linear_token_logprobs allows one backward, got a second: the first wrote the gradient over "
+            "linear_token_logprobs: expected one backward, got a second: the first wrote the gradient over "
             "the logits"
         )
     ctx.consumed = True
@@ -136,6 +136,7 @@ def linear_token_logprobs(
     save_budget: int = SAVE_BUDGET,
     chunk_tokens: int | None = None,
     process_group: Any = None,
+    check: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probability of `targets` under the head, and the entropy of each distribution; for any loss.
 
@@ -146,11 +147,12 @@ def linear_token_logprobs(
     Args:
         hidden: (*tokens, H), fp16, bf16, fp32 or fp64.
         weight: (V, H) of the same type; with process_group this rank's part of the vocabulary.
-        targets: tokens, int64. Not checked on the device: outside [0, V) the result is NaN.
+        targets: tokens, int64. Outside [0, V) the result is NaN.
         bias: (V,), or None.
-        temperature: positive; a number, or a tensor that broadcasts to `targets`, not differentiated.
-        logit_scale: positive; multiplies the logits before softcap and temperature.
-        softcap: positive, in units of logits.
+        temperature: positive and finite, as 1 / temperature must be; a number, or a tensor that broadcasts to
+            `targets`, not differentiated.
+        logit_scale: positive and finite; multiplies the logits before softcap and temperature.
+        softcap: positive and finite, in units of logits.
         entropy: also return the entropy.
         mask: tokens; nonzero where a token counts. Other tokens reach no GEMM; their results are 0. Finding
             the tokens that count waits for the device once. Inside torch.compile memory is taken for all N.
@@ -162,21 +164,25 @@ def linear_token_logprobs(
         chunk_tokens: how many of the other tokens have logits at once. None: see docs/loss_head.md.
         process_group: the ranks among which the vocabulary is split, in equal parts by rank; all have
             the same hidden, targets, mask. The result and the gradient of hidden are the same on all.
+        check: also check what tensors on a device hold (temperature, rows, a mask of floats), which waits for
+            the device. Tensors on the CPU are checked always, and no tensor is inside torch.compile.
 
     Returns:
         (logprobs, entropy or None): tokens, fp32 (fp64 for fp64 inputs), nats, differentiable once.
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not match, values out of range, mask and rows both.
+        ValueError: types, shapes, dtypes or devices that do not match, values out of range or not finite,
+            rows out of range or repeated, a mask of NaN, mask and rows both.
         RuntimeError: a second backward.
     """
-    check_tensors(hidden=hidden, weight=weight, targets=targets, bias=bias, mask=mask, rows=rows)
     head = prepare_head(
         hidden, weight, targets, bias,
         temperature=temperature, logit_scale=logit_scale, softcap=softcap, logits_dtype=logits_dtype,
-        process_group=process_group,
+        process_group=process_group, check=check,
     )  # fmt: skip
-    check_rows(targets, mask, rows, save_budget, chunk_tokens)
+    check_rows(
+        targets, mask, rows, save_budget=save_budget, chunk_tokens=chunk_tokens, check=check, entropy=entropy
+    )
     plan = plan_rows(
         head, mask, rows, None, keeps_logits=True, save_budget=save_budget, chunk_tokens=chunk_tokens
     )

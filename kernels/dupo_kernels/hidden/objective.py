@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dupo_kernels._checks import REAL, check_devices, check_host_or, check_mask, check_positive, check_tensors
 from dupo_kernels._custom_ops import record_op, unpack
+from dupo_kernels._messages import refused
 from dupo_kernels.hidden.chunk_loop import run_objective
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
@@ -27,7 +29,7 @@ from dupo_kernels.hidden.head import Gradients
 from dupo_kernels.hidden.inputs import (
     HeadInputs,
     check_rows,
-    check_tensors,
+    check_token_bounds,
     flatten_per_token,
     prepare_head,
 )
@@ -36,6 +38,8 @@ from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjectiv
 from dupo_kernels.tokens.layout import check_tokens
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, EncodedObjective, PolicyObjective
 from dupo_kernels.tokens.statistics import reduce_stats
+
+SCOPES = ("token", "sequence", "batch")
 
 # --- a policy objective: one op, which torch.compile takes as it is --------------------------------
 
@@ -131,6 +135,7 @@ def linear_objective(
     chunk_tokens: int | None = None,
     process_group: Any = None,
     grad_scale: float | None = None,
+    check: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """sum(weights * objective) over the tokens that count, and its gradients, from hidden states.
 
@@ -157,7 +162,10 @@ def linear_objective(
             scopes: the logits that are kept.
         chunk_tokens: tokens whose logits exist at once. None: see docs/loss_head.md.
         grad_scale: fp16 only, where it is required: the factor that a loss scaler will multiply the loss by,
-            taken in before anything is rounded to fp16.
+            taken in before anything is rounded to fp16. Positive and finite.
+        check: also check what tensors on a device hold (temperature, rows, cu_seqlens, masks of floats),
+            which waits for the device. Tensors on the CPU are checked always, and no tensor is inside
+            torch.compile.
 
     Returns:
         (loss, stats). loss: scalar, fp32 (fp64 for fp64 inputs), differentiable once in hidden, weight, bias.
@@ -170,16 +178,16 @@ def linear_objective(
     """
     # Sorting rows by need waits for their number, which a compiler cannot do: all rows get a gradient.
     row_needs_grad = None if torch.compiler.is_compiling() else row_needs_grad
-    tensors = {"mask": mask, "rows": rows, "row_needs_grad": row_needs_grad, "cu_seqlens": cu_seqlens}
-    check_tensors(hidden=hidden, weight=weight, targets=targets, bias=bias, **tensors, **per_token)
-    _check_objective(objective, weights)
     head = prepare_head(
         hidden, weight, targets, bias,
         temperature=temperature, logit_scale=logit_scale, softcap=softcap, logits_dtype=logits_dtype,
-        process_group=process_group,
+        process_group=process_group, check=check,
     )  # fmt: skip
-    check_rows(targets, mask, rows, save_budget, chunk_tokens)
-    check_tokens(targets.shape, "targets", weights=weights, row_needs_grad=row_needs_grad)
+    check_rows(
+        targets, mask, rows, save_budget=save_budget, chunk_tokens=chunk_tokens, check=check, entropy=entropy
+    )
+    check_token_bounds(targets, cu_seqlens, check)
+    _check_objective(objective, targets, weights, row_needs_grad, check)
     for_policy = isinstance(objective, PolicyObjective)
     inputs = flatten_per_token(per_token, targets, mask, cu_seqlens, for_policy=for_policy)
     _check_scale(head, grad_scale)
@@ -205,16 +213,24 @@ def linear_objective(
     return result.loss, dict(zip(names, result.stats.unbind(), strict=True))
 
 
-def _check_objective(objective: Any, weights: Any) -> None:
-    check_tensors(required=("weights",), weights=weights)
+def _check_objective(objective: Any, targets: Tensor, weights: Any, row_needs_grad: Any, check: bool) -> None:
     if not callable(objective):
-        raise ValueError(f"objective must be a policy_objective or a function, got {objective!r}")
+        raise refused("objective", "a policy_objective or a function", objective)
+    if getattr(objective, "scope", "token") not in SCOPES and not isinstance(objective, PolicyObjective):
+        raise refused("scope of the objective", f"one of {', '.join(SCOPES)}", objective.scope)
+    check_tensors(REAL, ("weights",), weights=weights, row_needs_grad=row_needs_grad)
+    check_tokens(targets.shape, "targets", weights=weights, row_needs_grad=row_needs_grad)
+    check_devices(targets.device, "targets", weights=weights)
+    check_host_or(targets.device, "targets", row_needs_grad=row_needs_grad)
+    check_mask("row_needs_grad", row_needs_grad, check)
 
 
 def _check_scale(head: HeadInputs, grad_scale: float | None) -> None:
+    if grad_scale is not None:
+        check_positive("grad_scale", grad_scale)
     # Gradients are made, and rounded to float16, before a loss scaler could act: unscaled they vanish.
-    if head.hidden.dtype == torch.float16 and head.wants_gradient and grad_scale is None:
-        raise ValueError("grad_scale must be given for float16 (the loss scale), got None")
+    elif head.hidden.dtype == torch.float16 and head.wants_gradient:
+        raise ValueError("grad_scale: expected the loss scale for float16, got None")
 
 
 def _scope(objective: Any, inputs: Mapping[str, Any], knows_sequences: bool) -> str:

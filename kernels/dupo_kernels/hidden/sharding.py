@@ -61,7 +61,7 @@ def vocabulary_start(group: str, V: int) -> int:
     sizes: list[Any] = [None] * dist.get_world_size(process_group)
     dist.all_gather_object(sizes, V, group=process_group)
     if len(set(sizes)) > 1:
-        raise ValueError(f"weight must have as many rows on every rank of process_group, got {sizes}")
+        raise ValueError(f"weight: expected as many rows on every rank of process_group, got {sizes}")
     return dist.get_rank(process_group) * V
 
 

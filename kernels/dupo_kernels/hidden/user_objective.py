@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dupo_kernels._messages import refused
 from dupo_kernels.hidden.chunk_loop import Evaluation, run_objective
 from dupo_kernels.hidden.chunks import RowPlan, scatter_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
@@ -139,11 +140,16 @@ class UserObjective(torch.autograd.Function):
 
 def _checked(result: Any, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
-        raise ValueError(f"objective must return (loss, stats), got {type(result).__name__}")
+        raise ValueError(f"objective: expected (loss, stats) as its result, got {type(result).__name__}")
     loss, stats = result
     if not isinstance(loss, Tensor) or loss.shape != weights.shape:
-        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"objective must return a loss for each token {tuple(weights.shape)}, got {got}")
-    if wrong := [name for name, x in stats.items() if not isinstance(x, Tensor)]:
-        raise ValueError(f"stats of an objective must be tensors, got something else for {', '.join(wrong)}")
+        raise refused(
+            "objective", f"a loss for each token {tuple(weights.shape)}", getattr(loss, "shape", loss)
+        )
+    for name, x in stats.items():
+        shapes = zip(x.shape[::-1], weights.shape[::-1], strict=False) if isinstance(x, Tensor) else [(0, 1)]
+        # Sizes are compared from the last one on, as broadcasting does.
+        if any(n not in (1, m) for n, m in shapes) or x.dim() > weights.dim():
+            expected = f"a tensor that broadcasts to the tokens {tuple(weights.shape)}"
+            raise refused(f"stats[{name!r}] of the objective", expected, x)
     return loss, stats

@@ -12,7 +12,11 @@ numbers of each token, dlogp = dloss / dlogp and dentropy = dloss / dH.
 A logit at -inf has p = 0 and the gradient of the formula (0, or dlogp / temperature for the target, as in
 torch). A target at -inf has logp = -inf. A row of nothing but -inf has logp = -inf, H = 0 and no gradient.
 After a softcap, -inf is -softcap. A row whose dlogp and dentropy are 0 gets exact zeros, whatever its logits
-are. A target outside [0, V), such as the label -100, gives NaN.
+are. A target outside [0, V), such as the label -100, gives NaN. A row that holds NaN or +inf has NaN for all
+of its results, and a gradient of NaN where it has one.
+
+The kernels hold z at -1e30. A lower z has p = 0, as everywhere, and the right logp. But a row of nothing but
+lower z counts as a row of nothing but -inf, and where z is above 1e30 the entropy is right or NaN.
 
 Shape letters: N tokens, V vocabulary. Sums are in fp32; in fp64 for fp64 logits.
 """
@@ -22,7 +26,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dupo_kernels._checks import (
+    FLOATING,
+    INT64,
+    NUMBERS,
+    check_devices,
+    check_flags,
+    check_positive,
+    check_tensors,
+    check_values,
+    may_read,
+)
 from dupo_kernels._custom_ops import record_op, save, saved, unpack
+from dupo_kernels._messages import refused
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
 from dupo_kernels.logits.rows import Rows, RowStatistics, new_statistics, sum_dtype
 
@@ -91,7 +107,7 @@ class _InPlace(torch.autograd.Function):
         """dlogits, in the memory of the logits."""
         if ctx.consumed:
             raise RuntimeError(
-                "token_logprobs(inplace_backward=True) allows one backward, got a second: the first wrote "
+                "token_logprobs(inplace_backward=True): expected one backward, got a second: the first wrote "
                 "the gradient over the logits"
             )
         rows, with_entropy, lse, entropy = saved(ctx)
@@ -115,6 +131,7 @@ def token_logprobs(
     softcap: float | None = None,
     entropy: bool = False,
     inplace_backward: bool = False,
+    check: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probability of `targets` under `logits`, and the entropy of each distribution.
 
@@ -124,22 +141,27 @@ def token_logprobs(
     Args:
         logits: (..., V) fp16, bf16, fp32 or fp64. Rows may lie apart; logits that have no view (N, V) with
             stride 1 along V are copied.
-        targets: (...) int64. Not checked on the device: outside [0, V) the result is NaN.
-        temperature: positive; a number, or a tensor that broadcasts to `targets`, not differentiated.
-        softcap: positive, in units of logits; applied before the temperature.
+        targets: (...) int64. Outside [0, V) the result is NaN.
+        temperature: positive and finite, as 1 / temperature must be; a number, or a tensor that broadcasts to
+            `targets`, not differentiated.
+        softcap: positive and finite, in units of logits; applied before the temperature.
         entropy: also return the entropy.
         inplace_backward: write dlogits over the logits, which saves a tensor of their size. The logits are
             consumed: one backward only. No effect inside torch.compile.
+        check: also check what tensors on a device hold (temperature), which waits for the device. Tensors on
+            the CPU are checked always, and no tensor is inside torch.compile.
 
     Returns:
         (logprobs, entropy or None): each (...), fp32 (fp64 for fp64 logits), nats, differentiable.
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not match; temperature or softcap not positive;
-            a temperature that requires grad.
+        ValueError: types, shapes, dtypes or devices that do not match; temperature or softcap not positive
+            or not finite; a temperature that requires grad.
         RuntimeError: a second backward after inplace_backward.
     """
-    _check(logits, targets, temperature, softcap)
+    check_flags(entropy=entropy, inplace_backward=inplace_backward, check=check)
+    _check(logits, targets)
+    check_scaling(logits, targets, temperature, softcap=softcap, check=check)
     N, V = targets.numel(), logits.shape[-1]
     # In place pays only where there will be a backward pass; a compiler plans memory by itself.
     in_place = inplace_backward and logits.requires_grad and torch.is_grad_enabled()
@@ -161,29 +183,55 @@ def token_logprobs(
     return logp, statistics.entropy.view(targets.shape) if entropy else None
 
 
-def _check(logits: Tensor, targets: Tensor, temperature: float | Tensor, softcap: float | None) -> None:
-    shape = tuple(targets.shape)
-    if logits.dim() == 0 or logits.shape[:-1] != targets.shape or logits.shape[-1] == 0:
-        raise ValueError(f"logits must be (..., V), V > 0, targets (...); got {(*logits.shape,)} and {shape}")
-    if not logits.is_floating_point() or targets.dtype != torch.int64:
-        raise ValueError(f"logits must be floating, targets int64; got {logits.dtype} and {targets.dtype}")
-    if logits.device != targets.device:
-        raise ValueError(f"targets must be on {logits.device} like logits, got {targets.device}")
-    check_scaling(targets.shape, temperature, softcap)
+def _check(logits: Tensor, targets: Tensor) -> None:
+    check_tensors(FLOATING, ("logits",), logits=logits)
+    check_tensors(INT64, ("targets",), targets=targets)
+    if logits.dim() == 0 or logits.shape[-1] == 0:
+        raise refused("logits", "shape (..., V) with V > 0", logits.shape)
+    if logits.shape[:-1] != targets.shape:
+        raise refused("targets", f"shape {(*logits.shape[:-1],)} of the rows of logits", targets.shape)
+    check_devices(logits.device, "logits", targets=targets)
 
 
-def check_scaling(tokens: torch.Size, temperature: float | Tensor, softcap: float | None) -> None:
-    """Raises ValueError for a temperature or softcap that cannot be used with `targets` of this shape."""
-    shape = tuple(tokens)
-    if softcap is not None and not softcap > 0:
-        raise ValueError(f"softcap must be None or positive, got {softcap}")
+def check_scaling(
+    like: Tensor,
+    targets: Tensor,
+    temperature: Any,
+    *,
+    softcap: Any = None,
+    logit_scale: Any = 1.0,
+    check: bool = False,
+) -> None:
+    """Raises ValueError for a temperature, softcap or logit_scale that cannot be used.
+
+    Args:
+        like: a tensor of the type and on the device of the logits.
+        targets: tokens, to which a temperature broadcasts.
+        check: also read a temperature that is on a device.
+    """
+    dtype = sum_dtype(like)
+    check_positive("logit_scale", logit_scale, dtype)
+    if softcap is not None:
+        check_positive("softcap", softcap, dtype)
+        # The kernels take the quotient; each number alone may be fine.
+        check_positive("softcap / logit_scale", softcap / logit_scale, dtype)
     if not isinstance(temperature, Tensor):
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        check_positive("temperature", temperature, dtype)
+        check_positive("temperature / logit_scale", temperature / logit_scale, dtype)
         return
+    check_tensors(NUMBERS, temperature=temperature)
     if temperature.requires_grad:
-        raise ValueError("temperature must not require grad (it is not differentiated), got one that does")
-    got = tuple(temperature.shape)
+        raise ValueError(
+            "temperature: expected no requires_grad (it is not differentiated), got a tensor that has it"
+        )
+    shape, got = targets.shape, temperature.shape
     # Sizes are compared from the last one on, as broadcasting does.
     if len(got) > len(shape) or any(t not in (1, n) for t, n in zip(got[::-1], shape[::-1], strict=False)):
-        raise ValueError(f"temperature must broadcast to targets {shape}, got {got}")
+        raise refused("temperature", f"a shape that broadcasts to targets {tuple(shape)}", got)
+    if "meta" in (temperature.device.type, like.device.type):
+        check_devices(like.device, "logits", temperature=temperature)
+    if may_read(temperature, check):
+        tiny, t = torch.finfo(dtype).tiny, temperature.to(dtype)
+        # NaN fails every comparison, so it is not valid.
+        is_valid = (t >= tiny) & (t <= 1 / tiny) & (t / logit_scale >= tiny) & (t / logit_scale <= 1 / tiny)
+        check_values("temperature", "positive values, finite as their inverse is", temperature, is_valid)

@@ -14,10 +14,11 @@ def token_logprobs_ref(
     softcap: float | None = None,
     entropy: bool = False,
     inplace_backward: bool = False,
+    check: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """`token_logprobs` by its definition and autograd, never in place; fp64 logits give the truth.
 
-    Arguments and results are those of `token_logprobs`; inplace_backward has no effect.
+    Arguments and results are those of `token_logprobs`; inplace_backward and check have no effect.
     """
     z = logits.to(sum_dtype(logits))
     if softcap is not None:

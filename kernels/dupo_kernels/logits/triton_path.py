@@ -40,14 +40,20 @@ def _tanh(u):
 
 @jit
 def _scaled(logits, inv_t, softcap, SOFTCAP: tl.constexpr):
-    """(z, tanh(logits / softcap)), z with LOWEST for -inf; NaN stays NaN."""
+    """(z, tanh(logits / softcap)); NaN stays NaN."""
     z = logits.to(tl.float32)
     squashed = z
     if SOFTCAP:
         squashed = _tanh(z * (1.0 / softcap))
         z = squashed * softcap
     z *= inv_t
-    return tl.where(z < LOWEST, LOWEST, z), squashed
+    return z, squashed
+
+
+@jit
+def _floored(z):
+    """z with LOWEST for -inf; NaN stays NaN, which tl.maximum would drop on a GPU."""
+    return tl.where(z < LOWEST, LOWEST, z)
 
 
 @jit(do_not_specialize=["stride_t", "softcap"])
@@ -78,7 +84,7 @@ def _forward(
     for v0 in range(0, V, BLOCK_V):
         v = v0 + tl.arange(0, BLOCK_V)
         z, _ = _scaled(tl.load(row_ptr + v, mask=v < V, other=0.0), inv_t, softcap, SOFTCAP)
-        z = tl.where(v < V, z, LOWEST)
+        z = tl.where(v < V, _floored(z), LOWEST)
         gap = z - peak
         higher = gap > 0
         w = tl.exp2(tl.abs(gap) * -LOG2E)  # rescales the sums where x is the new peak, else is the new term
@@ -91,11 +97,14 @@ def _forward(
     w = tl.exp2(gap * LOG2E)
     row_total = tl.sum(total * w, 0)
     log_sum = tl.log2(row_total) * LN2
-    empty = highest <= LOWEST
+    # NaN is above no peak, so a row of NaN and -inf has the peak of an empty one. But NaN stays in the sum,
+    # which hands it on, unlike tl.max, which drops NaN on a GPU.
+    empty = (highest <= LOWEST) & (row_total > 0.0)
     target = tl.load(targets_ptr + n)
     valid = (target >= 0) & (target < V)
     z_target, _ = _scaled(tl.load(row_ptr + target, mask=valid, other=0.0), inv_t, softcap, SOFTCAP)
-    logp = tl.where(z_target <= LOWEST, -float("inf"), z_target - highest - log_sum)
+    # -inf minus the sum, not -inf itself: NaN in the row must reach a target at -inf.
+    logp = tl.where(empty, -float("inf"), z_target) - highest - log_sum
     tl.store(logp_ptr + n, tl.where(valid, logp, float("nan")))
     tl.store(lse_ptr + n, tl.where(empty, -float("inf"), highest + log_sum))
     tl.store(top_ptr + n, tl.where(empty, 0.0, -log_sum))
@@ -142,7 +151,7 @@ def _backward(
         if NARROWS:  # dlogits of this block lie where logits of it or of earlier ones did: all must be read
             tl.debug_barrier()
         z, squashed = _scaled(logits, inv_t, softcap, SOFTCAP)
-        log_p = z - lse
+        log_p = _floored(z) - lse
         p = tl.exp2(log_p * LOG2E)
         dz = dlogp * (tl.where(v == target, 1.0, 0.0) - p)
         if ENTROPY:

@@ -6,6 +6,8 @@ This module imports no torch, so that a command line can list the choices at onc
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from dupo_kernels._messages import shown
+
 
 class LossType(NamedTuple):
     """How the losses of tokens become the loss of a batch, and whether the ratio is clipped.
@@ -44,5 +46,6 @@ MISMATCH_MODES = ("sequence_mask", "sequence_truncate", "token_mask", "token_tru
 
 def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:
     """Raises ValueError unless `value` is one of `choices`; `argument` is its name in the message."""
-    if value not in choices:
-        raise ValueError(f"{argument} must be one of {', '.join(choices)}, got {value!r}")
+    # A value that cannot be hashed would be a TypeError of the lookup.
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{argument}: expected one of {', '.join(choices)}, got {shown(value)}")

@@ -8,6 +8,8 @@ surrogates.py. The module does not know masks, weights or sequences.
 import torch
 from torch import Tensor
 
+from dupo_kernels._checks import FLOATING, check_devices, check_tensors
+from dupo_kernels._messages import refused
 from dupo_kernels.tokens.choices import check_choice
 from dupo_kernels.tokens.surrogates import MAX_LOG_RATIO
 
@@ -68,9 +70,16 @@ def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, kind: str = "k3") -> Ten
         The estimates, one for each token, nats; differentiable in both inputs.
 
     Raises:
-        ValueError: unknown kind.
+        ValueError: unknown kind; types, devices or shapes that do not go together.
     """
     check_choice("kind", kind, KL_ESTIMATORS)
+    inputs = {"logprobs": logprobs, "ref_logprobs": ref_logprobs}
+    check_tensors(FLOATING, tuple(inputs), **inputs)
+    check_devices(logprobs.device, "logprobs", ref_logprobs=ref_logprobs)
+    shapes = zip(logprobs.shape[::-1], ref_logprobs.shape[::-1], strict=False)
+    if any(n != m and 1 not in (n, m) for n, m in shapes):
+        expected = f"a shape that broadcasts with logprobs {tuple(logprobs.shape)}"
+        raise refused("ref_logprobs", expected, ref_logprobs.shape)
     value = KL_ESTIMATORS[kind](logprobs, ref_logprobs)[0]
     if kind != "k3+":
         return value

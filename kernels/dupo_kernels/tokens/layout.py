@@ -13,6 +13,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dupo_kernels._checks import (
+    REAL,
+    check_bounds,
+    check_bounds_shape,
+    check_count,
+    check_mask,
+    check_tensors,
+)
+from dupo_kernels._messages import refused
+
 
 class Layout(NamedTuple):
     """Which tokens count, and to which sequence each token belongs.
@@ -59,7 +69,9 @@ def padded_layout(mask: Tensor) -> Layout:
     return Layout(active, active.sum(-1, keepdim=True), mask.shape[0] if mask.dim() == 2 else 1)
 
 
-def packed_layout(cu_seqlens: Tensor, num_tokens: int, mask: Tensor | None = None) -> Layout:
+def packed_layout(
+    cu_seqlens: Tensor, num_tokens: int, mask: Tensor | None = None, check: bool = False
+) -> Layout:
     """The layout of N = `num_tokens` packed tokens.
 
     Args:
@@ -67,25 +79,15 @@ def packed_layout(cu_seqlens: Tensor, num_tokens: int, mask: Tensor | None = Non
             sequences do not count.
         num_tokens: N.
         mask: (N,) or None; inside sequences, only tokens with a nonzero mask count.
+        check: wait for bounds on a device.
 
     Raises:
-        ValueError: cu_seqlens of another shape or type; no sequence for N > 0 tokens.
-        RuntimeError: bounds that do not rise from 0 or more to at most N (raised by the device, later).
+        ValueError: cu_seqlens of another shape or type; no sequence for N > 0 tokens; bounds that do not rise
+            from 0 or more to at most N. Without `check`, bounds on a device are asserted there, later.
     """
-    if cu_seqlens.dim() != 1 or cu_seqlens.numel() == 0 or cu_seqlens.is_floating_point():
-        shape = tuple(cu_seqlens.shape)
-        raise ValueError(
-            f"cu_seqlens must be integers of shape (S + 1,), got {cu_seqlens.dtype} of shape {shape}"
-        )
+    check_bounds(cu_seqlens, num_tokens, check)
     sequences = cu_seqlens.numel() - 1
-    if num_tokens and not sequences:
-        raise ValueError(
-            f"cu_seqlens must bound a sequence, as there are {num_tokens} tokens; got one element"
-        )
     bounds = cu_seqlens.long()
-    # An `if` would wait for the device; the assertion fires on the device instead.
-    valid = (bounds[0] >= 0) & (bounds[-1] <= num_tokens) & (bounds.diff() >= 0).all()
-    torch._assert_async(valid, "cu_seqlens must rise, from 0 or more to at most the number of tokens")  # type: ignore
     token = torch.arange(num_tokens, device=cu_seqlens.device)
     owner = torch.searchsorted(bounds, token, right=True) - 1
     active = (owner >= 0) & (owner < sequences)
@@ -99,40 +101,54 @@ def packed_layout(cu_seqlens: Tensor, num_tokens: int, mask: Tensor | None = Non
     return layout._replace(lengths=layout.sum(ones).long())
 
 
-def make_layout(mask: Tensor | None, cu_seqlens: Tensor | None, num_tokens: int | None = None) -> Layout:
+def make_layout(
+    mask: Tensor | None, cu_seqlens: Tensor | None, num_tokens: int | None = None, check: bool = False
+) -> Layout:
     """The layout of a mask, of packed sequences, or of both.
 
     Args:
         mask: (B, T), or (N,) with cu_seqlens. One of mask and cu_seqlens must be there.
         cu_seqlens: (S + 1,) or None, see `packed_layout`.
         num_tokens: N. None: the size of the mask, else cu_seqlens[-1], which waits for the device.
+        check: also read what tensors on a device hold.
     """
+    check_tensors(REAL, mask=mask)
+    check_mask("mask", mask, check)
     if cu_seqlens is None:
-        assert mask is not None
+        if mask is None:
+            raise ValueError("mask and cu_seqlens: expected one of them, got neither")
         return padded_layout(mask)
+    check_bounds_shape(cu_seqlens)
     if mask is not None and mask.dim() != 1:
-        raise ValueError(f"mask must be (N,) with cu_seqlens, got {tuple(mask.shape)}")
-    if num_tokens is None:
-        num_tokens = int(cu_seqlens[-1]) if mask is None else mask.shape[0]
-    return packed_layout(cu_seqlens, num_tokens, mask)
+        raise refused("mask", "shape (N,) with cu_seqlens", mask.shape)
+    if num_tokens is not None:
+        check_count("num_tokens", num_tokens, at_least=0)
+        if mask is not None and mask.shape[0] != num_tokens:
+            raise refused("mask", f"shape {(num_tokens,)}", mask.shape)
+    elif mask is not None:
+        num_tokens = mask.shape[0]
+    else:
+        # A last bound below 0 is refused with the other bounds.
+        num_tokens = max(int(cu_seqlens[-1]), 0)
+    return packed_layout(cu_seqlens, num_tokens, mask, check)
 
 
-def token_layout(tokens: Tensor, name: str, mask: Tensor | None, cu_seqlens: Tensor | None) -> Layout:
+def token_layout(
+    tokens: Tensor, name: str, mask: Tensor | None, cu_seqlens: Tensor | None, check: bool = False
+) -> Layout:
     """The layout of a tensor of tokens, called `name` in errors; without a mask every token counts."""
     if cu_seqlens is not None and tokens.dim() != 1:
-        raise ValueError(f"{name} must be (N,) with cu_seqlens, got {tuple(tokens.shape)}")
+        raise refused(name, "shape (N,) with cu_seqlens", tokens.shape)
     if mask is None and cu_seqlens is None:
         mask = torch.ones_like(tokens, dtype=torch.bool)
-    return make_layout(mask, cu_seqlens, tokens.shape[0] if tokens.dim() == 1 else None)
+    return make_layout(mask, cu_seqlens, tokens.shape[0] if tokens.dim() == 1 else None, check)
 
 
 def check_tokens(shape: torch.Size, name: str, **tensors: Tensor | None) -> None:
     """Raises ValueError unless every tensor that is there has `shape`, which is that of the tensor `name`."""
     for argument, tensor in tensors.items():
         if tensor is not None and tensor.shape != shape:
-            raise ValueError(
-                f"{argument} must have the shape of {name} {tuple(shape)}, got {tuple(tensor.shape)}"
-            )
+            raise refused(argument, f"the shape {tuple(shape)} of {name}", tensor.shape)
 
 
 def in_bounds(tokens: Tensor, cu_seqlens: Tensor | None) -> Tensor:
@@ -161,5 +177,5 @@ def advantages_per_token(advantages: Tensor, layout: Layout) -> Tensor:
         return advantages[layout.owner]
     if layout.owner is None and len(shape) == 2 and got in ((shape[0],), (shape[0], 1)):
         return advantages.reshape(-1, 1).expand(shape)
-    per_sequence = f"({layout.sequences},)"
-    raise ValueError(f"advantages must be per token {tuple(shape)} or per sequence {per_sequence}, got {got}")
+    expected = f"shape {tuple(shape)} (per token) or ({layout.sequences},) (per sequence)"
+    raise refused("advantages", expected, got)

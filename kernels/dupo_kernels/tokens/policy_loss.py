@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels.tokens.layout import advantages_per_token, check_tokens, token_layout
-from dupo_kernels.tokens.policy_objective import PolicyObjective
+from dupo_kernels._checks import check_flags
+from dupo_kernels.tokens.layout import advantages_per_token, token_layout
+from dupo_kernels.tokens.policy_objective import PolicyObjective, check_token_inputs
 from dupo_kernels.tokens.statistics import reduce_stats
-from dupo_kernels.tokens.weights import check_loss_type, layout_weights
+from dupo_kernels.tokens.weights import check_loss_type, check_num_items, layout_weights
 
 
 class _WithGradient(torch.autograd.Function):
@@ -50,6 +51,7 @@ def policy_loss(
     cu_seqlens: Tensor | None = None,
     num_items: Tensor | float | None = None,
     max_completion_length: int | None = None,
+    check: bool = False,
     **options: Any,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """GRPO-style policy loss; names, meanings and defaults are TRL 1.16's.
@@ -65,7 +67,7 @@ def policy_loss(
         sampling_logprobs: tokens, as the engine that sampled reported them; NaN where it did not.
         mask: of the shape of logprobs, nonzero where a token counts. Without it every token counts.
         cu_seqlens: (S + 1,) int32 or int64 bounds of packed sequences; tokens outside them do not count.
-        num_items, max_completion_length: see token_weights.
+        num_items, max_completion_length, check: see token_weights.
         options: loss_type, epsilon, epsilon_high, delta, clip_ratio_c, beta, kl, use_bias_correction_kl,
             entropy_coef, importance_sampling_level and the other fields of `PolicyOptions`.
 
@@ -83,8 +85,8 @@ def policy_loss(
         "frac_high_entropy".
 
     Raises:
-        ValueError: options that `PolicyOptions` refuses; shapes that do not match; an input missing that
-            an option needs; dr_grpo without max_completion_length.
+        ValueError: options that `PolicyOptions` refuses; types, shapes or devices that do not match; an input
+            missing that an option needs; what `token_weights` refuses.
         TypeError: an option that does not exist.
     """
     objective = PolicyObjective(**options)
@@ -94,8 +96,10 @@ def policy_loss(
         "ref_logprobs": ref_logprobs,
         "sampling_logprobs": sampling_logprobs,
     }
-    check_tokens(logprobs.shape, "logprobs", entropy=entropy, mask=mask, **inputs)
-    layout = token_layout(logprobs, "logprobs", mask, cu_seqlens)
+    check_flags(check=check)
+    check_token_inputs(logprobs, advantages, cu_seqlens, entropy=entropy, mask=mask, **inputs)
+    check_num_items(num_items, check)
+    layout = token_layout(logprobs, "logprobs", mask, cu_seqlens, check)
     objective.check_inputs({"advantages": advantages, "entropy": entropy, **inputs}, layout.knows_sequences)
     inputs["advantages"] = advantages_per_token(advantages, layout)
     # The loss of half log-probabilities is a float32 number: a sum over thousands of tokens in bf16 is none.

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dupo_kernels._checks import FLOATING, REAL, check_devices, check_flags, check_tensors
 from dupo_kernels.tokens.choices import LOSS_TYPES
-from dupo_kernels.tokens.layout import Layout, advantages_per_token, make_layout
+from dupo_kernels.tokens.layout import Layout, advantages_per_token, check_tokens, token_layout
 from dupo_kernels.tokens.mismatch import mismatch_weights
 from dupo_kernels.tokens.policy_options import PolicyOptions
 from dupo_kernels.tokens.policy_terms import Terms, terms
@@ -55,26 +56,26 @@ class PolicyObjective(PolicyOptions):
         """Raises ValueError if an option needs an input, or a layout with sequences, that is not there."""
         present = {name for name, value in inputs.items() if value is not None}
         if "advantages" not in present:
-            raise ValueError("advantages must be given, got None")
+            raise ValueError("advantages: expected a tensor, got None")
         if self.beta != 0 and "ref_logprobs" not in present:
-            raise ValueError(f"ref_logprobs must be given for beta={self.beta}, got None")
+            raise ValueError(f"ref_logprobs: expected a tensor for beta={self.beta}, got None")
         if self.entropy_coef != 0 and "entropy" not in present:
-            raise ValueError(f"entropy must be given for entropy_coef={self.entropy_coef}, got None")
+            raise ValueError(f"entropy: expected a tensor for entropy_coef={self.entropy_coef}, got None")
         if self.top_entropy_quantile < 1 and "entropy" not in present:
-            raise ValueError(
-                f"entropy must be given for top_entropy_quantile={self.top_entropy_quantile}, got None"
-            )
+            setting = f"top_entropy_quantile={self.top_entropy_quantile}"
+            raise ValueError(f"entropy: expected a tensor for {setting}, got None")
         if self.off_policy_mask_threshold is not None and not present & {"old_logprobs", "sampling_logprobs"}:
             setting = f"off_policy_mask_threshold={self.off_policy_mask_threshold}"
-            raise ValueError(f"old_logprobs or sampling_logprobs must be given for {setting}, got None")
+            raise ValueError(f"old_logprobs or sampling_logprobs: expected a tensor for {setting}, got None")
         if self.scope(inputs) == "sequence" and not knows_sequences:
             raise ValueError(
-                f"cu_seqlens must be given, or tokens of shape (B, T), for {self}: it has sequences"
+                f"cu_seqlens: expected bounds, or tokens of shape (B, T), for {self}, which has sequences, "
+                "got None"
             )
         mode = self.vllm_importance_sampling_mode
         if self.loss_type == "vespo" and self._corrects_mismatch(inputs) and not mode.startswith("token"):
             raise ValueError(
-                f"vllm_importance_sampling_mode must be a token mode for loss_type='vespo', got {mode!r}"
+                f"vllm_importance_sampling_mode: expected a token mode for loss_type='vespo', got {mode!r}"
             )
 
     def scope(self, inputs: Mapping[str, Any]) -> str:
@@ -147,19 +148,25 @@ class PolicyObjective(PolicyOptions):
         *,
         mask: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
-        **per_token: Tensor,
+        check: bool = False,
+        **per_token: Tensor | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss, stats) of each token, without weights; the loss is differentiable in logprobs and entropy.
 
         Args:
-            logprobs, entropy, mask, cu_seqlens, per_token: see `policy_loss`.
+            logprobs, entropy, mask, cu_seqlens, check, per_token: see `policy_loss`.
+
+        Raises:
+            ValueError: types, shapes or devices that do not match; an input missing that an option needs.
+            TypeError: an input that does not exist.
         """
-        # Without mask and bounds every token counts.
-        if mask is None and cu_seqlens is None:
-            mask = torch.ones_like(logprobs, dtype=torch.bool)
-        layout = make_layout(mask, cu_seqlens, logprobs.shape[0])
-        if per_token.get("advantages") is not None:
-            per_token["advantages"] = advantages_per_token(per_token["advantages"], layout)
+        check_flags(check=check)
+        inputs = {name: x for name, x in per_token.items() if name != "advantages"}
+        advantages = per_token.get("advantages")
+        check_token_inputs(logprobs, advantages, cu_seqlens, entropy=entropy, mask=mask, **inputs)
+        layout = token_layout(logprobs, "logprobs", mask, cu_seqlens, check)
+        if advantages is not None:
+            per_token["advantages"] = advantages_per_token(advantages, layout)
         self.check_inputs({**per_token, "entropy": entropy}, layout.knows_sequences)
         stats = self.terms(logprobs, entropy, 1.0, layout, **per_token).stats
         # The first pass is for the statistics, which autograd must not see.
@@ -214,6 +221,22 @@ class _PerToken(torch.autograd.Function):
         """The derivatives of sum(grad * loss)."""
         terms = ctx.terms(*ctx.saved_tensors, grad)
         return terms.dlogp, terms.dentropy, None, None, None
+
+
+def check_token_inputs(
+    logprobs: Any, advantages: Any, cu_seqlens: Any, *, mask: Any = None, **inputs: Any
+) -> None:
+    """Raises ValueError unless the inputs of a policy loss are tensors of tokens that go together.
+
+    Args:
+        advantages: of the tokens or of the sequences; their shape is not looked at.
+        inputs: entropy, old_logprobs, ref_logprobs and sampling_logprobs, of the shape of logprobs.
+    """
+    check_tensors(FLOATING, ("logprobs",), logprobs=logprobs, **inputs)
+    others = {"advantages": advantages, "mask": mask, "cu_seqlens": cu_seqlens}
+    check_tensors(REAL, **others)
+    check_tokens(logprobs.shape, "logprobs", mask=mask, **inputs)
+    check_devices(logprobs.device, "logprobs", **others, **inputs)
 
 
 policy_objective = PolicyObjective  # the name for those who think of it as a function

@@ -5,12 +5,16 @@ policy_objective.py adds what the options do to tensors. Names, meanings and def
 TRL has the option.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
+from dupo_kernels._messages import is_number, shown
 from dupo_kernels.tokens.choices import KL_KINDS, LOSS_TYPES, MISMATCH_MODES, RATIO_LEVELS
+
+# Losses are summed in float32, which holds up to 2**128: a factor beyond it is infinite on the device, and 0
+# times infinity is NaN. A bound may be infinite, which is none.
+LARGEST = 2.0**127
 
 
 def option(
@@ -79,7 +83,10 @@ class PolicyOptions:
         at_least=1.0,
     )
     beta: float = option(
-        0.0, "Coefficient of the KL penalty towards the reference model; 0 means no penalty.", at_least=0.0
+        0.0,
+        "Coefficient of the KL penalty towards the reference model; 0 means no penalty.",
+        at_least=0.0,
+        at_most=LARGEST,
     )
     kl: str = option(
         "k3",
@@ -96,6 +103,8 @@ class PolicyOptions:
         0.0,
         "Coefficient of the entropy bonus. The bonus is averaged like the policy loss, so splitting a batch "
         "does not change the gradient.",
+        at_least=-LARGEST,
+        at_most=LARGEST,
     )
     importance_sampling_level: str = option(
         "token",
@@ -104,20 +113,40 @@ class PolicyOptions:
         choices=RATIO_LEVELS,
     )
     sapo_temperature_pos: float = option(
-        1.0, "Temperature of sapo's gate for tokens with a positive advantage.", above=0.0
+        1.0,
+        "Temperature of sapo's gate for tokens with a positive advantage.",
+        above=0.0,
+        at_most=LARGEST,
     )
     sapo_temperature_neg: float = option(
-        1.05, "Temperature of sapo's gate for tokens with a negative or zero advantage.", above=0.0
+        1.05,
+        "Temperature of sapo's gate for tokens with a negative or zero advantage.",
+        above=0.0,
+        at_most=LARGEST,
     )
     vespo_k_pos: float = option(
-        2.0, "Exponent of vespo's sequence weight where the advantage is not negative."
+        2.0,
+        "Exponent of vespo's sequence weight where the advantage is not negative.",
+        at_least=-LARGEST,
+        at_most=LARGEST,
     )
     vespo_lambda_pos: float = option(
-        3.0, "Decay of vespo's sequence weight where the advantage is not negative.", above=0.0
+        3.0,
+        "Decay of vespo's sequence weight where the advantage is not negative.",
+        above=0.0,
+        at_most=LARGEST,
     )
-    vespo_k_neg: float = option(3.0, "Exponent of vespo's sequence weight where the advantage is negative.")
+    vespo_k_neg: float = option(
+        3.0,
+        "Exponent of vespo's sequence weight where the advantage is negative.",
+        at_least=-LARGEST,
+        at_most=LARGEST,
+    )
     vespo_lambda_neg: float = option(
-        2.0, "Decay of vespo's sequence weight where the advantage is negative.", above=0.0
+        2.0,
+        "Decay of vespo's sequence weight where the advantage is negative.",
+        above=0.0,
+        at_most=LARGEST,
     )
     vllm_importance_sampling_correction: bool = option(
         True,
@@ -132,7 +161,9 @@ class PolicyOptions:
         choices=MISMATCH_MODES,
     )
     vllm_importance_sampling_clip_max: float | None = option(
-        3.0, "Upper bound of the ratio of training engine to sampling engine; none means no bound."
+        3.0,
+        "Upper bound of the ratio of training engine to sampling engine; none means no bound.",
+        above=0.0,
     )
     vllm_importance_sampling_clip_min: float | None = option(
         None,
@@ -164,42 +195,50 @@ class PolicyOptions:
         if not LOSS_TYPES[self.loss_type].clips_ratio:
             for name in ("delta", "clip_ratio_c"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} must be None {reason}, got {getattr(self, name)}")
+                    raise ValueError(f"{name}: expected None {reason}, got {getattr(self, name)}")
         if self.epsilon_high is not None and self.loss_type in ("sapo", "vespo"):
-            raise ValueError(f"epsilon_high must be None {reason}, got {self.epsilon_high}")
-        # The default 1 + epsilon would be a wrong cap in silence: CISPO's cap is a ratio, not an offset.
-        if self.epsilon_high is None and self.loss_type == "cispo":
+            raise ValueError(f"epsilon_high: expected None {reason}, got {self.epsilon_high}")
+        # The default 1 + epsilon would be a wrong cap in silence: CISPO's cap is a ratio, not an offset. And
+        # under a cap of 0 there is no loss.
+        if self.loss_type == "cispo" and not self.epsilon_high:
             raise ValueError(
-                "epsilon_high must be given for loss_type='cispo' (the cap of the ratio), got None"
+                "epsilon_high: expected a value above 0 for loss_type='cispo' (the cap of the ratio), got "
+                f"{self.epsilon_high}"
             )
         if self.delta is not None and self.clip_ratio_c is not None:
-            raise ValueError("delta and clip_ratio_c bound the same branch: one of them must be None")
+            raise ValueError(
+                "delta and clip_ratio_c: expected one of them to be None, as both bound the same branch, got "
+                f"{self.delta} and {self.clip_ratio_c}"
+            )
         if self.importance_sampling_level == "sequence" and self.loss_type == "vespo":
             raise ValueError(
-                "importance_sampling_level must be 'token' for loss_type='vespo', got 'sequence'"
+                "importance_sampling_level: expected 'token' for loss_type='vespo', got 'sequence'"
             )
         low, high = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
         if low is not None and high is not None and low > high:
             raise ValueError(
-                f"vllm_importance_sampling_clip_min must not exceed clip_max, got {low} > {high}"
+                f"vllm_importance_sampling_clip_min: expected at most clip_max ({high}), got {low}"
             )
 
 
 def _check_value(spec: Field[Any], value: Any) -> None:
-    """Raises ValueError if the value breaks a bound or is no choice of its field."""
-    if value is None:
-        return
+    """Raises ValueError if the value is of another type, breaks a bound, or is no choice of its field."""
     limits = spec.metadata
-    if limits["choices"] and value not in limits["choices"]:
-        raise ValueError(f"{spec.name}: expected one of {', '.join(limits['choices'])}, got {value!r}")
-    if isinstance(spec.default, bool) != isinstance(value, bool):
-        expected = "true or false" if isinstance(spec.default, bool) else "a number"
-        raise ValueError(f"{spec.name}: expected {expected}, got {value!r}")
-    if not limits["choices"] and not isinstance(value, int | float):
-        raise ValueError(f"{spec.name}: expected a number, got {value!r}")
-    # First, because NaN fails no comparison with a bound.
-    if isinstance(value, float) and math.isnan(value):
-        raise ValueError(f"{spec.name}: expected a number, got nan")
+    if value is None and type(None) in get_args(spec.type):
+        return
+    if limits["choices"]:
+        if not isinstance(value, str) or value not in limits["choices"]:
+            raise ValueError(
+                f"{spec.name}: expected one of {', '.join(limits['choices'])}, got {shown(value)}"
+            )
+        return
+    if isinstance(spec.default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{spec.name}: expected true or false, got {shown(value)}")
+        return
+    # NaN, which fails no comparison with a bound, is not equal to itself. An integer may be beyond any float.
+    if not is_number(value) or value != value or (isinstance(value, int) and abs(value) > LARGEST):
+        raise ValueError(f"{spec.name}: expected a number, got {shown(value)}")
     if limits["at_least"] is not None and value < limits["at_least"]:
         raise ValueError(f"{spec.name}: expected at least {limits['at_least']:g}, got {value}")
     if limits["above"] is not None and value <= limits["above"]:

@@ -229,6 +229,8 @@ def _keep_mask(options: PolicyOptions, tokens: _Tokens, layout: Layout) -> tuple
     if options.top_entropy_quantile < 1:
         assert tokens.entropy is not None
         threshold = active_quantile(tokens.entropy, layout.active, 1 - options.top_entropy_quantile)
-        stats["frac_high_entropy"] = (threshold <= tokens.entropy).to(keep_mask.dtype)
+        is_high = (threshold <= tokens.entropy).to(keep_mask.dtype)
+        # NaN is no low entropy: its token must not be left out in silence.
+        stats["frac_high_entropy"] = tokens.entropy.where(tokens.entropy.isnan(), is_high)
         keep_mask = keep_mask * stats["frac_high_entropy"]
     return keep_mask, stats

@@ -68,7 +68,9 @@ def vespo_factor(log_weight, advantage, k_pos, lambda_pos, k_neg, lambda_neg):
     w = exp(log_weight) is the weight of the whole sequence, held in [1e-8, exp(20)]; k and l (lambda) depend
     on the sign of A.
     """
-    log_weight = ops.clamp(log_weight, MIN_LOG_WEIGHT, MAX_LOG_RATIO)
+    # Not clamp: that of Triton takes NaN for the lower bound.
+    log_weight = ops.where(log_weight < MIN_LOG_WEIGHT, MIN_LOG_WEIGHT, log_weight)
+    log_weight = ops.where(log_weight > MAX_LOG_RATIO, MAX_LOG_RATIO, log_weight)
     k = ops.where(advantage >= 0, advantage * 0 + k_pos, k_neg)
     scale = ops.where(advantage >= 0, advantage * 0 + lambda_pos, lambda_neg)
     # One exponential of a sum: w^k alone would underflow for long sequences.

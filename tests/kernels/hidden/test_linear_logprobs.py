@@ -253,7 +253,7 @@ def test_a_second_backward_raises() -> None:
     given = head(torch.float32)
     logp, _ = linear_token_logprobs(given["hidden"].requires_grad_(), given["weight"], given["targets"])
     logp.sum().backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="allows one backward, got a second"):
+    with pytest.raises(RuntimeError, match="expected one backward, got a second"):
         logp.sum().backward()
 
 
@@ -271,23 +271,23 @@ def test_compiles_whole(options: dict[str, Tensor], budget: int) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden": torch.zeros(B, T + 1, H)}, r"hidden must be \(\*tokens, H\)"),
+        ({"hidden": torch.zeros(B, T + 1, H)}, r"hidden: expected shape \(\*tokens, H\)"),
         (
             {"weight": torch.zeros(V, H + 1)},
-            r"weight must be \(V, H\), V > 0, with H = 16 .* got \(101, 17\)",
+            r"weight: expected shape \(V, H\) with V > 0 and H = 16 .* got \(101, 17\)",
         ),
-        ({"weight": torch.zeros(V, H).double()}, "weight must have the type of hidden"),
-        ({"bias": torch.zeros(V + 1)}, r"bias must be \(V,\) = \(101,\), got \(102,\)"),
-        ({"targets": torch.zeros(B, T)}, "targets must be int64, got torch.float32"),
-        ({"mask": torch.ones(B)}, "mask must have the shape of targets"),
-        ({"mask": MASK, "rows": torch.arange(2)}, "mask or rows may be given, got both"),
-        ({"rows": torch.ones(2)}, "rows must be integers"),
-        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
-        ({"logit_scale": -1.0}, "logit_scale must be positive, got -1.0"),
-        ({"softcap": 0.0}, "softcap must be None or positive, got 0.0"),
-        ({"logits_dtype": torch.float16}, "logits_dtype must be float32 or that of hidden"),
-        ({"save_budget": -1}, "save_budget must not be negative"),
-        ({"chunk_tokens": 0}, "chunk_tokens must be positive, got 0"),
+        ({"weight": torch.zeros(V, H).double()}, "weight: expected the type of hidden"),
+        ({"bias": torch.zeros(V + 1)}, r"bias: expected shape \(V,\) = \(101,\), got \(102,\)"),
+        ({"targets": torch.zeros(B, T)}, "targets: expected a dense tensor of int64, got torch.float32"),
+        ({"mask": torch.ones(B)}, r"mask: expected the shape \(3, 7\) of targets"),
+        ({"mask": MASK, "rows": torch.arange(2)}, "mask and rows: expected at most one of them, got both"),
+        ({"rows": torch.ones(2)}, "rows: expected a dense tensor of int64 or int32"),
+        ({"temperature": 0.0}, "temperature: expected a positive number .*, got 0.0"),
+        ({"logit_scale": -1.0}, "logit_scale: expected a positive number .*, got -1.0"),
+        ({"softcap": 0.0}, "softcap: expected a positive number .*, got 0.0"),
+        ({"logits_dtype": torch.float16}, "logits_dtype: expected torch.float32 or that of hidden"),
+        ({"save_budget": -1}, "save_budget: expected an integer of at least 0, got -1"),
+        ({"chunk_tokens": 0}, "chunk_tokens: expected an integer of at least 1, got 0"),
     ],
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
 )

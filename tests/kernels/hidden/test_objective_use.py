@@ -64,7 +64,7 @@ def test_float16_needs_the_loss_scale_and_uses_it(objective: str) -> None:
     given, per_token = head(torch.float16), tokens(torch.float32)
     per_token = per_token if objective == "policy" else {"advantages": per_token["advantages"]}
     weights = weights_of(PolicyObjective()).float() * 1e-6  # dlogits would be 0 in float16
-    with pytest.raises(ValueError, match="grad_scale must be given for float16"):
+    with pytest.raises(ValueError, match="grad_scale: expected the loss scale for float16"):
         both_ways(linear_objective, chosen, given, per_token, weights=weights)
     truth = both_ways(
         linear_objective_ref,
@@ -94,7 +94,7 @@ def test_a_second_backward_raises() -> None:
             weights=torch.ones(B, T, device=DEVICE),
         )  # fmt: skip
         loss.backward(retain_graph=True)
-        with pytest.raises(RuntimeError, match="allows one backward, got a second"):
+        with pytest.raises(RuntimeError, match="expected one backward, got a second"):
             loss.backward()
 
 
@@ -154,13 +154,16 @@ def test_operator_is_registered_correctly(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"per_token": {}}, "advantages must be given, got None"),
-        ({"per_token": {"advantage": torch.ones(B, T)}}, "per_token may hold advantages, .* got advantage"),
-        ({"per_token": {"advantages": torch.ones(T)}}, "advantages must be per token"),
-        ({"weights": torch.ones(B)}, "weights must have the shape of targets"),
-        ({"row_needs_grad": torch.ones(B)}, "row_needs_grad must have the shape of targets"),
-        ({"objective": policy_objective(beta=0.1)}, "ref_logprobs must be given for beta=0.1"),
-        ({"chunk_tokens": 0}, "chunk_tokens must be positive"),
+        ({"per_token": {}}, "advantages: expected a tensor, got None"),
+        (
+            {"per_token": {"advantage": torch.ones(B, T)}},
+            "per_token: expected names of advantages, .* got advantage",
+        ),
+        ({"per_token": {"advantages": torch.ones(T)}}, "advantages: expected shape .* .per token."),
+        ({"weights": torch.ones(B)}, "weights: expected the shape .* of targets"),
+        ({"row_needs_grad": torch.ones(B)}, "row_needs_grad: expected the shape .* of targets"),
+        ({"objective": policy_objective(beta=0.1)}, "ref_logprobs: expected a tensor for beta=0.1"),
+        ({"chunk_tokens": 0}, "chunk_tokens: expected an integer of at least 1"),
     ],
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
 )
@@ -177,6 +180,6 @@ def test_refuses(change: dict[str, Any], message: str) -> None:
 
 def test_a_sequence_objective_on_loose_tokens_is_refused() -> None:
     given = {name: x.cpu() for name, x in head(torch.float32, 5).items()}
-    with pytest.raises(ValueError, match="cu_seqlens must be given, or tokens of shape"):
+    with pytest.raises(ValueError, match="cu_seqlens: expected bounds, or tokens of shape"):
         linear_objective(given["hidden"], given["weight"], given["targets"], OBJECTIVES["gspo"],
                          {"advantages": torch.ones(5)}, weights=torch.ones(5))  # fmt: skip

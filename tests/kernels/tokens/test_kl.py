@@ -68,7 +68,7 @@ def test_kl_estimate_is_differentiable_in_both(kind: str) -> None:
 
 
 def test_kl_estimate_refuses_an_unknown_kind() -> None:
-    with pytest.raises(ValueError, match=r"kind must be one of k1, k2, k3, abs, k3\+, got 'k4'"):
+    with pytest.raises(ValueError, match=r"kind: expected one of k1, k2, k3, abs, k3\+, got 'k4'"):
         kl_estimate(torch.zeros(1), torch.zeros(1), "k4")
 
 

@@ -29,24 +29,27 @@ OPTION_ERRORS: list[tuple[dict[str, Any], str]] = [
     *(
         (
             {"loss_type": loss_type, "epsilon_high": 2.0 if loss_type == "cispo" else None, name: 4.0},
-            f"{name} must be None for loss_type='{loss_type}' .*, got 4.0",
+            f"{name}: expected None for loss_type='{loss_type}' .*, got 4.0",
         )
         for loss_type in ("cispo", "sapo", "vespo")
         for name in ("delta", "clip_ratio_c")
     ),
     (
         {"loss_type": "sapo", "epsilon_high": 0.3},
-        "epsilon_high must be None for loss_type='sapo' .*, got 0.3",
+        "epsilon_high: expected None for loss_type='sapo' .*, got 0.3",
     ),
     (
         {"loss_type": "vespo", "epsilon_high": 0.3},
-        "epsilon_high must be None for loss_type='vespo' .*, got 0.3",
+        "epsilon_high: expected None for loss_type='vespo' .*, got 0.3",
     ),
-    ({"loss_type": "cispo"}, "epsilon_high must be given for loss_type='cispo' .*, got None"),
-    ({"delta": 4.0, "clip_ratio_c": 3.0}, "delta and clip_ratio_c bound the same branch"),
+    ({"loss_type": "cispo"}, "epsilon_high: expected a value above 0 for loss_type='cispo' .*, got None"),
+    (
+        {"delta": 4.0, "clip_ratio_c": 3.0},
+        "delta and clip_ratio_c: expected one of them to be None, .*, got 4.0 and 3.0",
+    ),
     (
         {"loss_type": "vespo", "importance_sampling_level": "sequence"},
-        "importance_sampling_level must be 'token' for loss_type='vespo', got 'sequence'",
+        "importance_sampling_level: expected 'token' for loss_type='vespo', got 'sequence'",
     ),
     ({"epsilon": -0.1}, "epsilon: expected at least 0, got -0.1"),
     ({"epsilon": math.nan}, "epsilon: expected a number, got nan"),
@@ -59,7 +62,7 @@ OPTION_ERRORS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"vllm_importance_sampling_clip_min": 3.5},
-        "vllm_importance_sampling_clip_min must not exceed clip_max, got 3.5 > 3.0",
+        r"vllm_importance_sampling_clip_min: expected at most clip_max \(3.0\), got 3.5",
     ),
     ({"sapo_temperature_pos": 0.0}, "sapo_temperature_pos: expected more than 0, got 0.0"),
     ({"sapo_temperature_neg": -1.0}, "sapo_temperature_neg: expected more than 0, got -1.0"),

@@ -26,6 +26,8 @@ from tests.helpers.triton_objective import (
     objective_kernel,
 )
 
+NAN = float("nan")
+
 
 def torch_copy(logp: Tensor, old: Tensor, ref: Tensor, A: Tensor, delta: float, c: float) -> Tensor:
     log_ratio = logp - old
@@ -53,3 +55,15 @@ def test_triton_copy_equals_torch(extreme: bool, delta: float, c: float) -> None
     truth = torch_copy(*(t.double() for t in inputs), delta, c)
     for got, base, true in zip(out, baseline, truth, strict=True):
         assert_as_accurate(got, base, true, largest_input=true.abs().max().item())
+
+
+@pytest.mark.skipif(not _triton.INTERPRET and not torch.cuda.is_available(), reason="needs Triton to run")
+def test_nan_stays_nan() -> None:
+    """In every value and derivative that depends on the log-probability."""
+    device = "cpu" if _triton.INTERPRET else "cuda"
+    A = torch.tensor(ADVANTAGES, device=device)
+    logp, old = torch.full_like(A, NAN), torch.full_like(A, -1.0)
+    out = torch.empty(OUTPUTS, A.numel(), device=device)
+    objective_kernel[(1,)](logp, old, old, A, out, A.numel(), **SCALARS, BLOCK=16)
+    assert torch.equal(out.isnan(), torch_copy(logp, old, old, A, INF, INF).isnan())
+    assert out.isnan().all()

@@ -74,7 +74,7 @@ def test_packed_with_a_mask_equals_padded(loss_type: str, dtype: torch.dtype) ->
 def test_a_flat_mask_has_no_sequences(loss_type: str) -> None:
     """It is enough where only tokens are counted."""
     if loss_type in BY_SEQUENCE:
-        with pytest.raises(ValueError, match=rf"cu_seqlens must be given, .*'{loss_type}'"):
+        with pytest.raises(ValueError, match=rf"cu_seqlens: expected bounds, .*'{loss_type}'"):
             weights(loss_type, torch.ones(3))
     else:
         assert weights(loss_type, torch.tensor([1, 0, 1])).tolist() == [0.5, 0.0, 0.5]
@@ -116,19 +116,31 @@ def test_never_waits_for_the_device(loss_type: str) -> None:
     [
         (
             {"loss_type": "ppo", "mask": MASK},
-            "loss_type must be one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo, got 'ppo'",
+            "loss_type: expected one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo, got 'ppo'",
         ),
-        ({"loss_type": "grpo"}, "mask or cu_seqlens must be given, got neither"),
+        ({"loss_type": "grpo"}, "mask and cu_seqlens: expected one of them, got neither"),
         (
             {"loss_type": "grpo", "mask": MASK, "cu_seqlens": CU_SEQLENS},
-            r"mask must be \(N,\) .* got \(4, 6\)",
+            r"mask: expected shape \(N,\) .* got \(4, 6\)",
         ),
-        ({"loss_type": "dr_grpo", "mask": MASK}, "max_completion_length must be .*'dr_grpo', got None"),
-        ({"loss_type": "dr_grpo", "mask": MASK, "max_completion_length": 0}, "must be .* got 0"),
-        ({"loss_type": "dapo", "mask": MASK, "num_items": 0}, "num_items must be positive, got 0"),
+        ({"loss_type": "dr_grpo", "mask": MASK}, "max_completion_length: expected .*'dr_grpo', got None"),
+        (
+            {"loss_type": "dr_grpo", "mask": MASK, "max_completion_length": 0},
+            "max_completion_length: expected .* got 0",
+        ),
+        (
+            {"loss_type": "dapo", "mask": MASK, "num_items": 0},
+            "num_items: expected a positive number of .*, got 0",
+        ),
         ({"loss_type": "grpo", "mask": torch.ones(3)}, r"tokens of shape \(B, T\), .*'grpo'.* got .*\(3,\)"),
-        ({"loss_type": "grpo", "cu_seqlens": torch.ones(3)}, r"cu_seqlens must be integers .* torch.float32"),
-        ({"loss_type": "grpo", "cu_seqlens": torch.tensor([4])}, "cu_seqlens must bound a sequence"),
+        (
+            {"loss_type": "grpo", "cu_seqlens": torch.ones(3)},
+            r"cu_seqlens: expected a dense tensor of integers, got torch.float32",
+        ),
+        (
+            {"loss_type": "grpo", "cu_seqlens": torch.tensor([4])},
+            "mask and cu_seqlens|cu_seqlens: expected two bounds or more, .* got",
+        ),
     ],
 )
 def test_refuses(arguments: dict[str, Any], message: str) -> None:
