@@ -59,11 +59,22 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
+def fixed_settings(config: Config) -> dict[str, Any]:
+    """The options that a resumed run shares with its first start, by flat name."""
+    return {name: value for name, value in config.flat().items() if name not in _FREE_ON_RESUME}
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for every option of `fixed_settings` that is not what it was."""
+    # An option that an older dupo did not have had the default of today.
+    started = {name: before.get(name, OPTIONS[name].default) for name in now}
+    return [
+        f"{name} is {show(now[name])}, the run was started with {show(started[name])}"
+        for name in now
+        if now[name] != started[name]
+    ]
+
+
 def resume_differences(old: Config, new: Config) -> list[str]:
     """One line for every option that differs and may not, if `new` is to continue the run of `old`."""
-    before, now = old.flat(), new.flat()
-    return [
-        f"{name} is {show(now[name])}, the run was started with {show(before[name])}"
-        for name in OPTIONS
-        if name not in _FREE_ON_RESUME and now[name] != before[name]
-    ]
+    return changed_settings(fixed_settings(old), fixed_settings(new))

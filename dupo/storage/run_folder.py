@@ -11,7 +11,20 @@ from typing import Any
 
 from dupo.errors import UserError
 from dupo.storage.files import encoded, row_of, write_atomic
-from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY, TIMINGS, WRITTEN_BY, first_line, owner_of
+from dupo.storage.names import (
+    CONFIG,
+    INPUTS,
+    METRICS,
+    SAMPLES,
+    SUMMARY,
+    TIMINGS,
+    WRITTEN_BY,
+    first_line,
+    owner_of,
+)
+
+# What a start leaves that was killed, or failed, before it had done any work.
+_FIRST_FILES = {CONFIG, INPUTS, f"{CONFIG}.tmp", f"{INPUTS}.tmp"}
 
 
 class RunFolder:
@@ -30,7 +43,7 @@ class RunFolder:
                 return
             owner = owner_of(path)
             # Settings alone are left by a start that failed before anything else was written.
-            if owner == program and [file.name for file in path.iterdir()] == [CONFIG]:
+            if owner in (program, None) and {file.name for file in path.iterdir()} <= _FIRST_FILES:
                 return
         except OSError as problem:
             raise UserError(f"output_dir {path} cannot be read: {problem.strerror}") from problem

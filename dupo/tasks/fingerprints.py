@@ -1,0 +1,19 @@
+"""Fingerprints of the data of a task, made by reading or on the spot."""
+
+from collections.abc import Mapping
+
+from dupo.data.fingerprints import duals_fingerprint, problems_fingerprint
+from dupo.tasks.base import Task
+from dupo.tasks.selected_duals import SelectedDuals
+
+
+def task_fingerprints(task: Task) -> Mapping[str, str]:
+    """Name -> fingerprint of the problems of a task, and of the duals that were selected for them."""
+    # A built-in task has no file, but its problems follow from its code and from Python's random numbers.
+    inputs = {
+        "the data set": problems_fingerprint(task.train),
+        "the held-out problems": problems_fingerprint(task.held_out),
+    }
+    if isinstance(task, SelectedDuals):
+        inputs["the selected duals"] = duals_fingerprint(task.duals_by_text)
+    return inputs
