@@ -97,7 +97,7 @@ class PolicyMethod(Method):
     def inputs(self) -> Mapping[str, str]:
         """Fingerprints of problems, duals, model and judge."""
         model = model_fingerprints("model", self.config.model, self.tokenizer, self.shape)
-        return {**task_fingerprints(self.task), **model, **self.judge_inputs}
+        return {**task_fingerprints(self.task, self.problems), **model, **self.judge_inputs}
 
     def seed_for(self, purpose: str, index: int = 0) -> int:
         """The seed of one purpose; see `dupo.seeds`."""

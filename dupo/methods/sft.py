@@ -173,7 +173,7 @@ class SFT(Method):
 
     def inputs(self) -> Mapping[str, str]:
         """Fingerprints of examples and model."""
-        data = self.data_inputs if self.task is None else task_fingerprints(self.task)
+        data = self.data_inputs if self.task is None else task_fingerprints(self.task, [])
         return {**data, **model_fingerprints("model", self.config.model, self.tokenizer, self.shape)}
 
     def load(self) -> None:
