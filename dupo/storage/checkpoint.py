@@ -19,8 +19,9 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from dupo.errors import UserError
-from dupo.storage.files import sync, write_atomic
+from dupo.storage.files import check_room, whole_folder, write_atomic
 from dupo.storage.names import FORMAT, LATEST
+from dupo.storage.tensors import num_bytes, save_tensors
 
 STATE, EMA = "state.pt", "ema.safetensors"
 # Raise this number whenever a key of the state, or the order of a saved tuple, changes its meaning.
@@ -38,23 +39,19 @@ def save(
         tokenizer: has `save_pretrained`.
         ema: the moving average of the weights, if the run keeps one.
         state: tensors and plain values; `load_state` returns them. The key "format" is set here.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written; the checkpoints are as they were.
     """
     folder = run / f"checkpoint-{step}"
-    temporary = run / f"{folder.name}.tmp"
-    # A writer that was killed may have left its temporary folder.
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    if ema is not None:
-        save_model(ema, str(temporary / EMA))
-    torch.save({**state, "format": FORMAT}, temporary / STATE)
-    # Contents reach the disk before the rename, or a power cut could leave a complete name on empty files.
-    for file in [*temporary.rglob("*"), temporary]:
-        sync(file)
-    # A folder cannot be renamed onto another, and a run that stops on an error saves its last step again.
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    sync(run)
+    # Asked before a byte is written: the room that is there may be needed for the rows of the run.
+    check_room(folder, num_bytes(model, ema, state))
+    with whole_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if ema is not None:
+            save_model(ema, str(temporary / EMA))
+        save_tensors({**state, "format": FORMAT}, temporary / STATE)
     write_atomic(run / LATEST, f"{folder.name}\n".encode())
     return folder
 

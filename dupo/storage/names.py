@@ -7,6 +7,7 @@ timings.jsonl    everything that comes from a clock
 summary.json     the final metrics, with the signature
 report.html      curves and sampled exchanges on one page
 teaching.pt      the state of the supervised teaching stage that Ctrl-C stopped; removed when done
+run.lock         who writes into the folder; there while a program runs
 taught_model/    the built-in model after teaching, for a program that does not train
 """
 
@@ -18,6 +19,7 @@ from dupo.errors import UserError
 CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
 TEACHING, TAUGHT = "teaching.pt", "taught_model"
+LOCK = "run.lock"  # see `storage/lock.py`; belongs to no program and is no output of a run
 LATEST = "latest"  # the file that names the newest checkpoint
 
 # What each program writes beside config.yaml, as patterns of file names. --overwrite_output_dir removes
