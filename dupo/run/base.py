@@ -1,7 +1,8 @@
 """What every run does, whether it trains or not: folder, settings, device, threads, signature, display."""
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -19,10 +20,76 @@ from dupo.config.yaml_files import to_yaml
 from dupo.errors import UserError
 from dupo.storage.files import write_atomic
 from dupo.storage.inputs import changed_inputs, inputs_hash, read_inputs, write_inputs
+from dupo.storage.lock import own
 from dupo.storage.names import CONFIG, INPUTS, check_format, first_line, owner_of
 from dupo.storage.run_folder import RunFolder
 from dupo.storage.signature import signature
 from dupo.views.terminal import Display
+
+
+def claim(config: Config) -> bool:
+    """Makes this process the owner of the folder of a run, before anything is read or loaded.
+
+    Returns:
+        Whether the folder holds the run that is to be continued.
+
+    Raises:
+        UserError: the folder holds another run, or a run with other options; or another process owns the
+            folder, or it cannot be written; or the process is one of several that would all write into it.
+            Nothing was changed.
+    """
+    refuse_several_processes(os.environ)
+    folder = Path(str(config.run.output_dir))
+    # Before the lock is made: a folder that is refused gets no file of ours.
+    _continues(config, folder)
+    own(folder)
+    # And under the lock: the owner before may have finished in between.
+    return _continues(config, folder)
+
+
+def refuse_several_processes(environment: Mapping[str, str]) -> None:
+    """Refuses a distributed launch (torchrun, accelerate, mpirun): each process would do the whole run, into
+    one folder.
+
+    Args:
+        environment: the variables of the process.
+
+    Raises:
+        UserError: the process is one of several.
+    """
+    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        if environment.get(name, "1").strip() not in ("", "1"):
+            raise _several(name, environment[name])
+    # Without a size, a rank says that there are others.
+    if environment.get("RANK") and not environment.get("WORLD_SIZE"):
+        raise _several("RANK", environment["RANK"])
+
+
+def _several(name: str, value: str) -> UserError:
+    return UserError(
+        f"expected one process, got a distributed launch ({name}={value}): a run is not sharded, "
+        "start it with python -m"
+    )
+
+
+def _continues(config: Config, folder: Path) -> bool:
+    """Whether the folder holds the run that is to be continued. Touches nothing."""
+    # Only training needs to be asked to resume: its options may differ in ways that matter.
+    options, program = config.run, config.program
+    if program == "train":
+        continues = options.resume_from_checkpoint is not None
+    else:  # a program that does not train continues its own work without being asked
+        continues = owner_of(folder) == program and not options.overwrite_output_dir
+    if not continues:
+        RunFolder.check(folder, options.overwrite_output_dir, program)
+        return False
+    check_format(folder)
+    if differences := resume_differences(read_config(folder / CONFIG, program), config):
+        if program == "train":
+            raise UserError(f"resume_from_checkpoint: {'; '.join(differences)}")
+        hint = "--overwrite_output_dir replaces it"
+        raise UserError(f"output_dir {folder} holds other work ({'; '.join(differences)}): {hint}")
+    return True
 
 
 class Run:
@@ -32,11 +99,11 @@ class Run:
         name: what the run is about, in a few words joined by dashes: the end of a folder that is not named.
 
     Attributes:
-        path: the folder of the run.
+        path: the folder of the run, which this process owns until `close`.
         inputs: fingerprints of what the run reads; `check_inputs` sets them.
 
     Raises:
-        UserError: the folder holds another run, or a run with other options.
+        UserError: the folder holds another run, or a run with other options, or another process owns it.
     """
 
     def __init__(self, config: Config, name: str) -> None:
@@ -48,29 +115,16 @@ class Run:
         self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
         self.inputs: Mapping[str, str] = {}
         # Before anything is loaded: a folder that is refused costs no time.
-        self.continues = self._checked()
+        self.continues = claim(config)
+        self._lock = own(self.path)
+        if not self._lock.is_sure:
+            self.display.warn(f"{self.path} is on a file system without locks: start no second run in it")
         if config.run.num_threads:
             torch.set_num_threads(config.run.num_threads)
 
-    def _checked(self) -> bool:
-        """Whether the folder holds the run that is to be continued. Touches nothing."""
-        # Only training needs to be asked to resume: its options may differ in ways that matter.
-        options = self.config.run
-        resumes = options.resume_from_checkpoint is not None
-        if self.program == "train":
-            continues = resumes
-        else:  # a program that does not train continues its own work without being asked
-            continues = owner_of(self.path) == self.program and not options.overwrite_output_dir
-        if not continues:
-            RunFolder.check(self.path, options.overwrite_output_dir, self.program)
-            return False
-        check_format(self.path)
-        if differences := resume_differences(read_config(self.path / CONFIG, self.program), self.config):
-            if self.program == "train":
-                raise UserError(f"resume_from_checkpoint: {'; '.join(differences)}")
-            hint = "--overwrite_output_dir replaces it"
-            raise UserError(f"output_dir {self.path} holds other work ({'; '.join(differences)}): {hint}")
-        return True
+    def close(self) -> None:
+        """Gives the folder up; nothing more is written into it."""
+        self._lock.release()
 
     def check_inputs(self, inputs: Mapping[str, str]) -> None:
         """Refuses to continue with other contents than the run was started with. Touches nothing.
@@ -116,6 +170,22 @@ class Run:
         # Those that were chosen: an option that a later dupo adds, at its default, changes nothing.
         settings = fixed_settings(self.config).items()
         return {name: repr(value) for name, value in settings if value != OPTIONS[name].default}
+
+    def report_safely(self, write: Callable[[], Path]) -> Path | None:
+        """Writes a page about the run; a page that fails is a warning, because the run itself is done.
+
+        Args:
+            write: writes the page and returns its path.
+
+        Returns:
+            The path; None if the page could not be written.
+        """
+        try:
+            return write()
+        except Exception as problem:
+            reason = problem if isinstance(problem, UserError) else f"{type(problem).__name__}: {problem}"
+            self.display.warn(f"the page of the run could not be written ({reason}); the run is complete")
+            return None
 
     def signature(self, device: torch.device) -> dict[str, str]:
         """What produced the results: versions, revision, device, threads and settings."""

@@ -6,7 +6,6 @@ bytes.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -34,7 +33,7 @@ from dupo.run.interrupt import graceful_interrupt
 from dupo.run.stage import run_stage
 from dupo.seeds import derive
 from dupo.storage.checksums import broken_rows, broken_seal, cut_rows, rows_so_far, seal
-from dupo.storage.files import encoded, read_rows, write_atomic
+from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
 from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
 from dupo.tasks import make_task
@@ -107,7 +106,7 @@ class RowsRun(Run):
         check_lengths(self.task, self.problems, self.tokenizer, shape, lengths_of(self.config))
         rollout = self.config.rollout
         self.sampling = Sampling(rollout.temperature, rollout.max_completion_length)
-        self.interrupted = False
+        self._is_asked = False
         self._engines: dict[str, Engine] = {}
         self.check_inputs(self._inputs(model_fingerprints("model", options, self.tokenizer, shape)))
         # Everything that costs little is checked by now. Where the input is wrong, no folder is left behind.
@@ -190,10 +189,11 @@ class RowsRun(Run):
         """The options of the built-in model after its teaching, which is done once and kept in the folder."""
         folder = self.path / TAUGHT
         taught = replace(options, model_name_or_path=str(folder))
-        # Taught by an earlier start of this run.
+        # Taught by an earlier start of this run, which may have been killed before it removed the state.
         if folder.is_dir():
             if complaint := broken_seal(folder, self.origin):
                 raise UserError(f"{folder}: {complaint}: remove it to teach the model anew")
+            (self.path / TEACHING).unlink(missing_ok=True)
             return taught
         shape = model_config(options, tokenizer)
         model = load_model(options, shape, self.device, self.config.run.seed)
@@ -202,12 +202,11 @@ class RowsRun(Run):
             return options
         self.display.note("teaching the built-in model first: random weights have nothing to say")
         self._run_stage(stage)
-        # Renamed when complete: a folder of that name always holds a whole model.
-        temporary = folder.with_name(f"{folder.name}.tmp")
-        model.save_pretrained(temporary)
-        tokenizer.hf.save_pretrained(temporary)
-        seal(temporary, self.origin)
-        temporary.rename(folder)
+        # Whole or absent: a folder of that name is taken for the taught model.
+        with whole_folder(folder) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.hf.save_pretrained(temporary)
+            seal(temporary, self.origin)
         (self.path / TEACHING).unlink(missing_ok=True)
         return taught
 
@@ -218,8 +217,13 @@ class RowsRun(Run):
         if not is_done:
             raise KeyboardInterrupt
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone."""
+        return self._is_asked or self.display.is_closed
+
     def _interrupt(self) -> None:
-        self.interrupted = True
+        self._is_asked = True
         self.display.warn("stopping after this step; Ctrl-C again stops at once and loses the teaching")
 
     # --- rows ---
@@ -241,22 +245,27 @@ class RowsRun(Run):
 
         Raises:
             UserError: the file holds rows of other problems.
+            StorageError: the disk is full, or the file cannot be written; it holds whole batches.
+            KeyboardInterrupt: the reader of stdout is gone.
         """
         file, total = self.path / name, len(problems)
         rows = self._finished_rows(file, row_type, problems, size)
         if rows:
             self.display.note(f"{file}: {len(rows):,} of {total:,} problems are there")
         bar = self.display.progress(total, len(rows), unit="problem")
-        with bar as progress, file.open("ab") as out:
+        # Made even where there are no problems: a pass without rows is a pass that was made.
+        append(file, b"")
+        with bar as progress:
             for start in range(len(rows), total, size):
                 new_rows = make_rows(start // size, list(problems[start : start + size]))
-                out.write(jsonl(name, new_rows))
+                append(file, jsonl(name, new_rows))
                 # On the disk before they are recorded: a record of lost rows could never be continued.
-                out.flush()
-                os.fsync(out.fileno())
+                sync(file)
                 self._record(file)
                 rows += new_rows
                 progress.update(len(rows), {})
+                if self.interrupted and len(rows) < total:
+                    raise KeyboardInterrupt
         return rows
 
     def _finished_rows(

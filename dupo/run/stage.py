@@ -1,4 +1,4 @@
-"""Runs the stage before a method: resumable, and stopped by Ctrl-C without losing a step."""
+"""Runs the stage before a method: resumable, and asked to stop without losing a step."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,12 +20,12 @@ def run_stage(
     """Runs the stage to its end.
 
     Args:
-        file: the state of a stage that Ctrl-C stopped; read at the start, written on Ctrl-C.
-        interrupted: whether Ctrl-C was pressed.
+        file: the state of a stage that was stopped; read at the start, written when the stage is stopped.
+        interrupted: whether the run was asked to stop.
         origin: settings and inputs of the run; a state of another run is refused.
 
     Returns:
-        False if Ctrl-C stopped the stage; its state is then in `file`.
+        False if the stage was stopped; its state is then in `file`.
 
     Raises:
         UserError: the file is damaged, or of another run.

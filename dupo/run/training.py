@@ -22,8 +22,9 @@ from dupo.run.stage import run_stage
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
-from dupo.storage.files import read_rows
+from dupo.storage.files import check_room, read_rows
 from dupo.storage.names import SAMPLES, TEACHING
+from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
 from dupo.views.run_page import write_report
 
@@ -35,12 +36,11 @@ class TrainingRun(Run):
 
     Attributes:
         step: optimizer steps done.
-        interrupted: whether Ctrl-C was pressed.
     """
 
     def __init__(self, config: Config, method: Method) -> None:
         super().__init__(config, method.name)
-        self.method, self.step, self.interrupted = method, 0, False
+        self.method, self.step, self._is_asked = method, 0, False
         self.record = TrainingRecord(seconds=0.0)
         self.is_loaded = False
         self.last_batch: StepBatch | None = None
@@ -50,6 +50,11 @@ class TrainingRun(Run):
         self.folder = self.open_folder()
         title = f"dupo: {method.name}, seed {config.run.seed}"
         self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone."""
+        return self._is_asked or self.display.is_closed
 
     @property
     def unfinished(self) -> bool:
@@ -78,8 +83,10 @@ class TrainingRun(Run):
         """Loads the method, or the checkpoint that is resumed, and shows the progress."""
         with ExitStack() as closing:
             closing.enter_context(graceful_interrupt(self._interrupt))
-            # Ctrl-C is caught before: loading and teaching take the longest.
+            # Signals are caught before: loading and teaching take the longest.
             self.is_loaded = self._load()
+            if self.unfinished:
+                self._check_room()
             total = self.config.optimizer.max_steps
             bar = self.display.progress(total, self.step, self.method.headline)
             self.progress = closing.enter_context(bar)
@@ -87,7 +94,7 @@ class TrainingRun(Run):
         return self
 
     def _interrupt(self) -> None:
-        self.interrupted = True
+        self._is_asked = True
         self.display.warn("stopping after this step; Ctrl-C again stops at once and loses it")
 
     def _load(self) -> bool:
@@ -114,6 +121,15 @@ class TrainingRun(Run):
             self.save()
             (self.path / TEACHING).unlink(missing_ok=True)
         return True
+
+    def _check_room(self) -> None:
+        """Refuses a disk without room for one checkpoint: the first step is cheaper to lose than the last."""
+        optimizer = self.method.optimizer
+        moments = num_bytes(optimizer.state_dict())
+        # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
+        moments = moments or 2 * num_bytes([group["params"] for group in optimizer.param_groups])
+        size = num_bytes(self.method.model, self.method.ema) + moments
+        check_room(self.path / f"checkpoint-{self.step}", size)
 
     def _run_stage(self) -> bool:
         stage = self.method.make_stage()
@@ -240,8 +256,12 @@ class TrainingRun(Run):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.closing.close()
-        if isinstance(error, FloatingPointError):
-            raise FloatingPointError(self._save_failure(error)) from error
+        try:
+            if isinstance(error, FloatingPointError):
+                raise FloatingPointError(self._save_failure(error)) from error
+        finally:
+            if error is not None:
+                self.close()
 
     def _save_failure(self, error: FloatingPointError) -> str:
         """Saves the batch that broke the run, and the weights as well if they are still finite."""
@@ -273,11 +293,15 @@ class TrainingRun(Run):
         """Writes summary.json and report.html, shows before and after, and a few exchanges.
 
         Returns:
-            What summary.json holds; empty if Ctrl-C ended the run early.
+            What summary.json holds; empty if the run was asked to stop early.
         """
-        if not self.is_loaded or self.step < self.config.optimizer.max_steps:
-            self._finish_early()
-            return {}
+        finished = self.is_loaded and self.step >= self.config.optimizer.max_steps
+        try:
+            return self._finish() if finished else self._finish_early()
+        finally:
+            self.close()
+
+    def _finish(self) -> dict[str, Any]:
         # What the figures were made by, at the end: threads may have been set meanwhile.
         made_by = self.signature(self.method.device)
         self.record.facts["problems"] = self.method.num_held_out
@@ -286,14 +310,15 @@ class TrainingRun(Run):
         for exchange in self._write_held_out(HELD_OUT_AT_END):
             self.display.exchange(*exchange_of(exchange.row(self.step, held_out=True)), exchange.correct)
         show_result(self.display, summary, self.config.reward)
-        report = write_report(self.path)
-        self.display.note(f"{report} shows the curves; {self.path} holds everything else")
+        if report := self.report_safely(lambda: write_report(self.path)):
+            self.display.note(f"{report} shows the curves; {self.path} holds everything else")
         return summary
 
-    def _finish_early(self) -> None:
+    def _finish_early(self) -> dict[str, Any]:
         if self.is_loaded:
             if not self._is_saved():
-                self.save()  # Ctrl-C came before the first step
+                self.save()  # the signal came before the first step
             self.display.note(f"Stopped after step {self.step}; saved.")
         self.display.note(f"Go on with: {resume.command(self.path)}")
-        write_report(self.path)
+        self.report_safely(lambda: write_report(self.path))
+        return {}

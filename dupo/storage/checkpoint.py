@@ -25,8 +25,9 @@ from torch import nn
 
 from dupo.errors import UserError
 from dupo.storage.checksums import broken_sums, write_sums
-from dupo.storage.files import sync, write_atomic
+from dupo.storage.files import check_room, sync, whole_folder, write_atomic
 from dupo.storage.names import CONFIG, FORMAT, INPUTS, LATEST, METRICS, SAMPLES, TIMINGS
+from dupo.storage.tensors import num_bytes, save_tensors
 
 STATE, EMA = "state.pt", "ema.safetensors"
 ROW_FILES = (METRICS, SAMPLES, TIMINGS)
@@ -52,22 +53,22 @@ def save(
         tokenizer: has `save_pretrained`.
         ema: the moving average of the weights, if the run keeps one.
         state: tensors and plain values; `load_state` returns them. The key "format" is set here.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written; the checkpoints are as they were.
     """
     folder = run / f"checkpoint-{step}"
-    temporary = run / f"{folder.name}.tmp"
-    # A writer that was killed may have left its temporary folder.
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    if ema is not None:
-        save_model(ema, str(temporary / EMA))
-    torch.save({**state, "format": FORMAT}, temporary / STATE)
-    write_sums(temporary)
-    # A folder cannot be renamed onto another.
-    if folder.exists():
-        _doom(folder)
-    temporary.rename(folder)
-    sync(run)
+    # Asked before a byte is written: the room that is there may be needed for the rows of the run.
+    check_room(folder, num_bytes(model, ema, state))
+    with whole_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if ema is not None:
+            save_model(ema, str(temporary / EMA))
+        save_tensors({**state, "format": FORMAT}, temporary / STATE)
+        write_sums(temporary)
+        if folder.exists():
+            _doom(folder)
     point_latest(run, step)
     shutil.rmtree(_doomed(folder), ignore_errors=True)
     return folder

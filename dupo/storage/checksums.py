@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dupo.storage.files import encoded, sync, write_atomic
+from dupo.storage.files import encoded, write_atomic
 
 SUMS, MADE_BY = "SHA256SUMS", "made_by.json"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
@@ -28,13 +28,10 @@ def sha256_of(path: Path) -> str:
 
 
 def write_sums(folder: Path) -> None:
-    """Writes SHA256SUMS of all files of a folder, and waits until folder and files are on the disk."""
+    """Writes SHA256SUMS of all files of a folder."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SUMS)
     lines = [f"{sha256_of(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-    # Contents reach the disk before the folder is renamed, or a power cut could leave a name on empty files.
-    for file in [*folder.rglob("*"), folder]:
-        sync(file)
 
 
 def broken_sums(folder: Path, *needed: str) -> str | None:

@@ -8,6 +8,7 @@ timings.jsonl    everything that comes from a clock
 summary.json     the final metrics, with the signature
 report.html      curves and sampled exchanges on one page
 teaching.pt      the state of the supervised teaching stage that Ctrl-C stopped; removed when done
+run.lock         who writes into the folder; there while a program runs
 taught_model/    the built-in model after teaching, for a program that does not train
 rows.json        length and checksum of the rows that a program that does not train has finished
 set-aside-N/     the run as it was before an older checkpoint was resumed, with the newer checkpoints
@@ -23,6 +24,7 @@ CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
 TEACHING, TAUGHT = "teaching.pt", "taught_model"
 INPUTS, FINISHED_ROWS = "inputs.json", "rows.json"
+LOCK = "run.lock"  # see `storage/lock.py`; belongs to no program and is no output of a run
 LATEST = "latest"  # the file that names the newest checkpoint
 
 # What each program writes beside config.yaml, as patterns of file names. --overwrite_output_dir removes

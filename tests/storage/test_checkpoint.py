@@ -142,7 +142,13 @@ def test_latest_names_a_checkpoint_of_the_run_or_is_refused(tmp_path):
     assert checkpoint.latest(tmp_path) is None
     (tmp_path / "checkpoint-2").mkdir()
     assert checkpoint.latest(tmp_path) == tmp_path / "checkpoint-2"  # the first save was killed at its end
-    for content in (b"", b"../run/checkpoint-2", b"checkpoint-mine", b"\xff\xfe", b"checkpoint-2\ncheckpoint-3"):
+    for content in (
+        b"",
+        b"../run/checkpoint-2",
+        b"checkpoint-mine",
+        b"\xff\xfe",
+        b"checkpoint-2\ncheckpoint-3",
+    ):
         (tmp_path / "latest").write_bytes(content)
         with pytest.raises(UserError, match="latest is damaged: expected the name of a checkpoint"):
             checkpoint.latest(tmp_path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dupo.errors import StorageError
 from dupo.storage.files import read_mapping, read_rows, write_atomic
 
 
@@ -15,7 +16,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match="No space"):
         write_atomic(tmp_path / "summary.json", b"new")
     assert (tmp_path / "summary.json").read_bytes() == b"old"
 
