@@ -51,23 +51,23 @@ def choose(run: Path, wanted: str, config: Config, inputs: Mapping[str, str]) ->
         try:
             folder = checkpoint.latest(run)
         except UserError as problem:
-            raise UserError(f"resume_from_checkpoint: {problem}{_offer(run, None, config, inputs)}") from None
+            raise UserError(f"resume_from_checkpoint: {problem}{offer(run, None, config, inputs)}") from None
         if folder is None:
             return None
     else:
         folder = Path(wanted)
         if not (folder / checkpoint.STATE).is_file() or checkpoint.step_of(folder) is None:
             expected = f"a checkpoint folder with a {checkpoint.STATE}"
-            offer = _offer(run, folder, config, inputs)
-            raise UserError(f"resume_from_checkpoint: expected {expected}, got {wanted}{offer}")
+            rest = offer(run, folder, config, inputs)
+            raise UserError(f"resume_from_checkpoint: expected {expected}, got {wanted}{rest}")
         # Rows, and the weights before RL, are those of the run that the checkpoint stands in.
         if folder.resolve().parent != run.resolve():
             raise UserError(f"resume_from_checkpoint: expected a checkpoint of {run}, got {wanted}")
         folder = run / folder.name
     accepted = look(run, folder, config, inputs)
     if isinstance(accepted, str):
-        offer = _offer(run, folder, config, inputs)
-        raise UserError(f"resume_from_checkpoint: {folder} cannot be continued: {accepted}{offer}")
+        rest = offer(run, folder, config, inputs)
+        raise UserError(f"resume_from_checkpoint: {folder} cannot be continued: {accepted}{rest}")
     return accepted
 
 
@@ -116,8 +116,12 @@ def command(run: Path, wanted: str | Path = "latest") -> str:
     return shlex.join(words)
 
 
-def _offer(run: Path, refused: Path | None, config: Config, inputs: Mapping[str, str]) -> str:
-    """Ends a refusal with the newest checkpoint that can be continued, and the command that does so."""
+def offer(run: Path, refused: Path | None, config: Config, inputs: Mapping[str, str]) -> str:
+    """Ends a refusal with the newest checkpoint that can be continued, and the command that does so.
+
+    Args:
+        refused: the checkpoint that cannot.
+    """
     for step in reversed(checkpoint.steps(run)):
         folder = run / f"checkpoint-{step}"
         # The one that was refused may have been named by another path.

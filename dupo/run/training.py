@@ -163,7 +163,10 @@ class TrainingRun(Run):
         # The checksums were right, so another revision wrote the state, or other code than ours.
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
             reason = f"{type(problem).__name__}: {in_one_line(problem)}"
-            raise UserError(f"resume_from_checkpoint: {folder} does not fit this run: {reason}") from problem
+            rest = resume.offer(self.path, folder, self.config, self.inputs)
+            raise UserError(
+                f"resume_from_checkpoint: {folder} does not fit this run ({reason}){rest}"
+            ) from problem
         # Nothing can be refused any more: now the folder may change.
         aside = resume.go_back(self.path, accepted)
         self.keep_settings()

@@ -100,7 +100,7 @@ DAMAGED_CHECKPOINT: dict[str, Damage] = {
     "state of another step": resealed(lambda state: {**state, "step": 2}),
     "state of format 2": resealed(lambda state: {**state, "format": 2}),
     "state of no rows": resealed(lambda state: {**state, "rows": {}}),
-    "state of empty rows": resealed(lambda state: {**state, "rows": dict.fromkeys(state["rows"], {})}),
+    "state of empty rows": resealed(lambda state: {**state, "rows": {name: {} for name in state["rows"]}}),
     "state of other settings": resealed(
         lambda state: {**state, "settings": {**state["settings"], "seed": 1}}
     ),

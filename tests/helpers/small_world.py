@@ -20,9 +20,10 @@ from tests.helpers.worlds import save_tiny
 STEPS, MORE = 4, 6
 PROBLEMS = [("Tom", 3, 4), ("Ann", 5, 9), ("Sue", 7, 2), ("Jim", 8, 6), ("Eva", 1, 12), ("Max", 4, 11)]
 PROBLEMS += [("Leo", 2, 13), ("Ida", 6, 15), ("Kim", 9, 14), ("Ole", 10, 3), ("Pia", 12, 7), ("Uwe", 11, 5)]
-TASK = ["--task", "word_problems", "--dataset", "data.jsonl", "--num_threads", "1", "--eval_size", "2"]
+TASK = ["--task", "word_problems", "--dataset", "data.jsonl", "--num_threads", "1"]
+HELD_OUT = ["--eval_size", "2"]
 # Random rewards at a high rate: weights that stay where they are would hide every fault of a resume.
-TRAIN = [*TASK, "--model_name_or_path", "./model", "--output_dir", "run", "--reward", "random"]
+TRAIN = [*TASK, "--model_name_or_path", "./model", "--output_dir", "run", "--reward", "random", *HELD_OUT]
 TRAIN += ["--dual_model", "ema", "--learning_rate", "1e-3", "--beta", "0.05", "--num_iterations", "2"]
 TRAIN += ["--generation_batch_size", "8", "--num_generations", "4", "--max_completion_length", "6"]
 TRAIN += ["--eval_steps", "2", "--save_steps", "2"]
@@ -50,7 +51,7 @@ def make_inputs(world: Path, model_seed: int = 0) -> Path:
     lines = [{"question": question(n, a, b), "answer": str(a + b)} for n, a, b in PROBLEMS]
     (world / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with inside(world):
-        save_tiny(Path("model"), model_seed, *TASK)
+        save_tiny(Path("model"), model_seed, *TASK, *HELD_OUT)
     return world
 
 
