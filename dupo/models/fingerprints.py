@@ -25,13 +25,11 @@ def model_fingerprints(
         kind: what the model is to the run: "model", "judge".
         shape: what `model_config` gave.
     """
-    before, opening, closing, after = tokenizer.frame
-    frame = json.dumps([before, opening, closing, after])
     return {
         **weights_fingerprint(kind, options, shape),
         f"the tokenizer of the {kind}": _sha256(tokenizer_text(tokenizer)),
         # As rendered: a template that shows the date changes although its file does not.
-        f"the chat frame of the {kind}": _sha256(frame),
+        f"the chat frame of the {kind}": _sha256(json.dumps(tokenizer.frame)),
     }
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from dupo.errors import UserError
 from dupo.methods.base import Stage
-from dupo.models.tokenizers import in_one_line
 from dupo.storage.checkpoint import load_plain, save_plain
 from dupo.views.terminal import Display
 
@@ -52,5 +51,4 @@ def _continue(stage: Stage, file: Path, origin: Mapping[str, str]) -> None:
         stage.load_state(state)
     # The checksum was right, so another revision wrote the state.
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
-        reason = f"{type(problem).__name__}: {in_one_line(problem)}"
-        raise UserError(f"{file} does not fit this run ({reason}): remove it to start anew") from problem
+        raise UserError(f"{file} does not fit this run ({problem!r}): remove it to start anew") from problem

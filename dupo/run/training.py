@@ -11,7 +11,6 @@ from dupo.config.config import Config
 from dupo.config.layers import fixed_settings
 from dupo.errors import UserError
 from dupo.methods.base import Method
-from dupo.models.tokenizers import in_one_line
 from dupo.models.weights import all_finite, load_weights
 from dupo.records import Exchange, StepBatch
 from dupo.run import resume
@@ -162,10 +161,9 @@ class TrainingRun(Run):
             self.step, self.record = accepted.step, TrainingRecord.from_state(state["record"])
         # The checksums were right, so another revision wrote the state, or other code than ours.
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
-            reason = f"{type(problem).__name__}: {in_one_line(problem)}"
             rest = resume.offer(self.path, folder, self.config, self.inputs)
             raise UserError(
-                f"resume_from_checkpoint: {folder} does not fit this run ({reason}){rest}"
+                f"resume_from_checkpoint: {folder} does not fit this run ({problem!r}){rest}"
             ) from problem
         # Nothing can be refused any more: now the folder may change.
         aside = resume.go_back(self.path, accepted)

@@ -70,6 +70,12 @@ def kill_at(number: int, program: Program, folder: Path) -> None:
     assert os.waitstatus_to_exitcode(in_child(watched)) == -signal.SIGKILL
 
 
+def _folder_of(event: str, arguments: tuple[Any, ...]) -> str:
+    """The folder that a path is relative to: rmtree names files by the handle of their folder."""
+    handle = arguments[-1] if event in ("os.remove", "os.rmdir") else -1
+    return os.readlink(f"/proc/self/fd/{handle}") if isinstance(handle, int) and handle >= 0 else ""
+
+
 def _watch(folder: Path, tell: Callable[[str], object]) -> None:
     """Calls `tell` before every change of the folder, from now to the end of the process."""
     inside = str(folder.resolve())
@@ -79,7 +85,7 @@ def _watch(folder: Path, tell: Callable[[str], object]) -> None:
         # Handles are numbers; a hook that fails would look like a failure of the program.
         if not is_change or not isinstance(arguments[0], str | os.PathLike):
             return
-        path = os.path.abspath(os.fspath(arguments[0]))
+        path = os.path.abspath(os.path.join(_folder_of(event, arguments), os.fspath(arguments[0])))
         if path.startswith(inside) and not path.endswith("run.lock"):
             tell(f"{event} {os.path.relpath(path, inside)}")
 

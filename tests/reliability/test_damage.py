@@ -13,6 +13,19 @@ from tests.helpers.small_world import RESUME, contents, copy_of
 NOT_COMPARED = {"timings.jsonl", "summary.json", "report.html"}
 
 
+# The rest takes a minute.
+QUICK = {"state cut", "state a pickle", "state without step", "state without optimizer", "method empty"}
+QUICK |= {"weights a bit", "weights of another run", "average gone", "other weights added", "checksums gone"}
+QUICK |= {"checkpoint of another run", "latest out of the folder", "latest a folder", "last metrics gone"}
+QUICK |= {"metrics gone", "a figure changed", "seed edited", "inputs gone", "data edited", "model a bit"}
+QUICK |= {"chat template added", "last metrics torn", "a removal was killed"}
+
+
+def quick_or_slow(damages):
+    """One test for each damage."""
+    return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in damages]
+
+
 @pytest.fixture
 def world(worlds, tmp_path_factory):
     """A copy of the small world, in which the test works; the other world stands beside."""
@@ -32,7 +45,7 @@ def refused(capfd, world, *options):
     return message
 
 
-@pytest.mark.parametrize("name", DAMAGED_CHECKPOINT)
+@pytest.mark.parametrize("name", quick_or_slow(DAMAGED_CHECKPOINT))
 def test_a_damaged_checkpoint_is_one_line_that_offers_the_older_one(name, world, capfd):
     DAMAGED_CHECKPOINT[name]()
     message = refused(capfd, world)
@@ -41,13 +54,13 @@ def test_a_damaged_checkpoint_is_one_line_that_offers_the_older_one(name, world,
     assert "unpickled" not in message
 
 
-@pytest.mark.parametrize("name", DAMAGED_RUN)
+@pytest.mark.parametrize("name", quick_or_slow(DAMAGED_RUN))
 def test_a_run_that_is_not_what_it_was_is_one_line(name, world, capfd):
     DAMAGED_RUN[name]()
     refused(capfd, world)
 
 
-@pytest.mark.parametrize("name", HARMLESS)
+@pytest.mark.parametrize("name", quick_or_slow(HARMLESS))
 def test_a_harmless_damage_changes_no_byte_of_the_result(name, world, unbroken):
     HARMLESS[name]()
     assert main(RESUME) == 0
@@ -72,3 +85,4 @@ def test_the_checkpoint_that_is_offered_goes_on_to_the_same_bytes(world, unbroke
 
 def test_there_are_fifty_damages():
     assert len({**DAMAGED_CHECKPOINT, **DAMAGED_RUN}) >= 50
+    assert {**DAMAGED_CHECKPOINT, **DAMAGED_RUN, **HARMLESS}.keys() > QUICK
