@@ -20,7 +20,9 @@ pytestmark = pytest.mark.slow
 
 # Pages are made last, from files that are complete: the run has not failed.
 COMPLETE = {"report", "audit page"}
-INSIDE = 'mount -t tmpfs -o size=24m none "$1" && exec "$2" -W ignore -m tests.helpers.full_disk "$1" "$3" "$4"'
+INSIDE = (
+    'mount -t tmpfs -o size=24m none "$1" && exec "$2" -W ignore -m tests.helpers.full_disk "$1" "$3" "$4"'
+)
 READ_ONLY = (
     'mount -t tmpfs none "$1" && mount -o remount,ro "$1" && '
     'exec "$2" -W ignore -m dupo.train --reward random --model_name_or_path "$3" --output_dir "$1/run"'

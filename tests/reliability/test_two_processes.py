@@ -63,7 +63,10 @@ def test_a_second_start_changes_nothing_and_the_first_ends_as_if_alone(held, req
     folder, process, options = held
     program = request.node.callspec.params["held"]
     before = contents(folder)
-    goes_on = [["--overwrite_output_dir"], ["--resume_from_checkpoint", "latest"] if program == "train" else []]
+    goes_on = [
+        ["--overwrite_output_dir"],
+        ["--resume_from_checkpoint", "latest"] if program == "train" else [],
+    ]
     for more in goes_on:
         assert MAIN[program]([*options, "--output_dir", str(folder), *more]) == 2
         assert f"is in use by process {process.pid} on " in capfd.readouterr().err
