@@ -1,8 +1,8 @@
 """Programs on a real disk of a few megabytes that is full from a named point on; see tests/reliability.
 
 `python -m tests.helpers.full_disk DISK MODEL NEVER` prints one line of JSON for every point. It fills the
-disk when a program opens, or makes, the file of the point; takes the ballast away when the program has ended; and
-starts the program again. Runs that were never stopped go to the folder NEVER.
+disk when a program opens, or makes, the file of the point; takes the ballast away when the program has ended;
+and starts the program again. Runs that were never stopped go to the folder NEVER.
 """
 
 import contextlib

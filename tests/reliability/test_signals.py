@@ -21,8 +21,12 @@ SMALL = ["--num_threads", "1", "--generation_batch_size", "16"]
 TRAIN = [*SMALL, "--eval_size", "8", "--eval_steps", "20", "--save_steps", "50", "--reward", "random"]
 TRAIN += ["--max_steps", "40"]
 ROWS = [*SMALL, "--num_problems", "60", "--num_generations", "8"]
-PROGRAMS = {"rerank": (rerank.main, ROWS, "answers.jsonl"), "audit": (audit.main, ROWS, "audit.jsonl"),
-            "select": (select.main, [*SMALL, "--num_problems", "60", "--pool_sizes", "8"], "pass-1.jsonl")}  # fmt: skip
+POOLS = [*SMALL, "--num_problems", "60", "--pool_sizes", "8"]
+PROGRAMS = {
+    "rerank": (rerank.main, ROWS, "answers.jsonl"),
+    "select": (select.main, POOLS, "pass-1.jsonl"),
+    "audit": (audit.main, ROWS, "audit.jsonl"),
+}
 FILES = ["metrics.jsonl", "samples.jsonl", "checkpoint-40/model.safetensors"]
 
 

@@ -63,11 +63,8 @@ def test_a_second_start_changes_nothing_and_the_first_ends_as_if_alone(held, req
     folder, process, options = held
     program = request.node.callspec.params["held"]
     before = contents(folder)
-    goes_on = [
-        ["--overwrite_output_dir"],
-        ["--resume_from_checkpoint", "latest"] if program == "train" else [],
-    ]
-    for more in goes_on:
+    goes_on = ["--resume_from_checkpoint", "latest"] if program == "train" else []
+    for more in (["--overwrite_output_dir"], goes_on):
         assert MAIN[program]([*options, "--output_dir", str(folder), *more]) == 2
         assert f"is in use by process {process.pid} on " in capfd.readouterr().err
     assert contents(folder) == before
@@ -80,7 +77,7 @@ def test_a_second_start_changes_nothing_and_the_first_ends_as_if_alone(held, req
     file = FIRST[program][1]
     assert (folder / file).read_bytes() == (alone / file).read_bytes()
     # What was copied from a run at work goes on in its own folder.
-    assert MAIN[program]([*options, "--output_dir", str(copy), *goes_on[1]]) == 0
+    assert MAIN[program]([*options, "--output_dir", str(copy), *goes_on]) == 0
     assert rows(copy, file) == rows(alone, file)
     assert not list(tmp_path.glob("*/run.lock"))
 

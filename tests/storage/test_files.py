@@ -68,10 +68,10 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoint-2"
     with whole_folder(folder) as temporary:
         (temporary / "old").touch()
-    with pytest.raises(StorageError, match=r"checkpoint-2 could not be written: No space"):
-        with whole_folder(folder) as temporary:
-            (temporary / "new").touch()
-            raise OSError(28, "No space left on device")
+    full = pytest.raises(StorageError, match=r"checkpoint-2 could not be written: No space")
+    with full, whole_folder(folder) as temporary:
+        (temporary / "new").touch()
+        raise OSError(28, "No space left on device")
     assert [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")] == [
         "checkpoint-2", "checkpoint-2/old",
     ]  # fmt: skip
@@ -83,9 +83,9 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_what_a_library_says_of_the_disk_is_told_and_other_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"model could not be written: No space left on device$"):
-        with writing(tmp_path / "model"):
-            raise Exception("Error while serializing: I/O error: No space left on device (os error 28)")
+    full = pytest.raises(StorageError, match=r"model could not be written: No space left on device$")
+    with full, writing(tmp_path / "model"):
+        raise Exception("Error while serializing: I/O error: No space left on device (os error 28)")
     with pytest.raises(ValueError, match="of another kind"), writing(tmp_path):
         raise ValueError("of another kind")
 
