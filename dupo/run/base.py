@@ -99,7 +99,7 @@ class Run:
         name: what the run is about, in a few words joined by dashes: the end of a folder that is not named.
 
     Attributes:
-        path: the folder of the run, which this process owns until `close`.
+        path: the folder of the run. This process owns it until `close`, or until the process ends.
         inputs: fingerprints of what the run reads; `check_inputs` sets them.
 
     Raises:

@@ -17,12 +17,11 @@ from dupo.config.command_line import parse
 from dupo.config.config import Config
 from dupo.errors import StorageError, UserError
 from dupo.run.interrupt import stopped_by_signals
-from dupo.storage.lock import release_all
+from dupo.storage.lock import owned, release_all
+from dupo.storage.names import CONFIG, LATEST
 from dupo.views.plain import error
 from dupo.views.streams import flush_standard_streams, open_standard_streams
 
-GO_ON = {"train": "--output_dir RUN --resume_from_checkpoint latest goes on from what was saved"}
-_GO_ON = "the same command goes on, with its --output_dir and without --overwrite_output_dir"
 # What a disk says, wherever a library writes: its cache and temporary files are told in one line as well.
 _DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
@@ -37,12 +36,11 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
         The exit code, see above.
     """
     open_standard_streams()
-    go_on = GO_ON.get(program, _GO_ON)
     try:
         with stopped_by_signals():
             return 130 if body(parse(sys.argv[1:] if argv is None else argv, program)) == {} else 0
     except StorageError as problem:
-        error(f"{problem}; what was saved before is whole; once that is mended, {go_on}")
+        error(f"{problem}; {_kept(program)}")
         return problem.exit_code
     except UserError as problem:
         error(str(problem))
@@ -53,12 +51,30 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
     except OSError as problem:
         if problem.errno not in _DISK_FAULTS:
             raise
-        place = problem.filename or "a file"
-        error(f"{place}: {os.strerror(problem.errno)}; what was saved before is whole; {go_on}")
+        error(f"{problem.filename or 'a file'}: {os.strerror(problem.errno)}; {_kept(program)}")
         return StorageError.exit_code
     except KeyboardInterrupt:
-        error(f"stopped; {go_on}")
+        error(f"stopped; {_go_on(program)}")
         return 130
     finally:
         release_all()
         flush_standard_streams()
+
+
+def _kept(program: str) -> str:
+    """What is left of a run that the disk stopped, and how to go on."""
+    folders = [folder for folder in owned() if (folder / CONFIG).is_file()]
+    if not folders:
+        return "nothing was started; once that is mended, the same command starts"
+    latest = folders[0] / LATEST
+    saved = f"{latest.read_text().strip()} and the rows before it are" if latest.is_file() else "the rows are"
+    return f"{saved} kept; once that is mended, {_go_on(program)}"
+
+
+def _go_on(program: str) -> str:
+    folder = next((folder for folder in owned() if (folder / CONFIG).is_file()), None)
+    if folder is None:
+        return "nothing was started"
+    if program == "train":
+        return f"python -m dupo.train --output_dir {folder} --resume_from_checkpoint latest goes on"
+    return f"the same command goes on, with its --output_dir {folder}, without --overwrite_output_dir"

@@ -257,12 +257,8 @@ class TrainingRun(Run):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.closing.close()
-        try:
-            if isinstance(error, FloatingPointError):
-                raise FloatingPointError(self._save_failure(error)) from error
-        finally:
-            if error is not None:
-                self.close()
+        if isinstance(error, FloatingPointError):
+            raise FloatingPointError(self._save_failure(error)) from error
 
     def _save_failure(self, error: FloatingPointError) -> str:
         """Saves the batch that broke the run, and the weights as well if they are still finite."""
@@ -297,10 +293,9 @@ class TrainingRun(Run):
             What summary.json holds; empty if the run was asked to stop early.
         """
         finished = self.is_loaded and self.step >= self.config.optimizer.max_steps
-        try:
-            return self._finish() if finished else self._finish_early()
-        finally:
-            self.close()
+        summary = self._finish() if finished else self._finish_early()
+        self.close()
+        return summary
 
     def _finish(self) -> dict[str, Any]:
         # What the figures were made by, at the end: threads may have been set meanwhile.

@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from dupo.errors import UserError
+from dupo.errors import StorageError, UserError
 from dupo.storage.names import LOCK
 
 if sys.platform == "win32":
@@ -34,11 +34,14 @@ class FolderLock:
     """The right to write into one folder; made by `own`.
 
     Attributes:
+        name: the folder as the user named it.
         is_sure: False on a file system that has no locks, where another process would not be noticed.
     """
 
-    def __init__(self, folder: Path, handle: int, is_sure: bool, new_folders: list[Path]) -> None:
-        self.folder, self.is_sure = folder, is_sure
+    def __init__(self, name: Path, handle: int, is_sure: bool, new_folders: list[Path]) -> None:
+        self.name, self.is_sure = name, is_sure
+        # A program may change its working directory while it owns the folder.
+        self.folder = _absolute(name)
         self._handle, self._new_folders, self._pid = handle, new_folders, os.getpid()
 
     def release(self) -> None:
@@ -56,9 +59,8 @@ class FolderLock:
         with suppress(OSError):
             if is_owner and sys.platform == "win32":  # Windows removes no open file
                 (self.folder / LOCK).unlink()
-        for folder in self._new_folders if is_owner else []:
-            with suppress(OSError):  # not empty: a run came of it
-                folder.rmdir()
+        if is_owner:
+            _remove_empty(self._new_folders)
 
 
 def own(folder: Path) -> FolderLock:
@@ -68,17 +70,27 @@ def own(folder: Path) -> FolderLock:
 
     Raises:
         UserError: another process owns the folder, or the folder cannot be written.
+        StorageError: the disk is full.
     """
-    path = Path(os.path.abspath(folder))
+    path = _absolute(folder)
     if path in _OWNED:
         return _OWNED[path]
+    new_folders = [missing for missing in (path, *path.parents) if not missing.exists()]
     try:
-        new_folders = _make(path)
+        path.mkdir(parents=True, exist_ok=True)
         handle, is_sure = _locked_file(folder, path / LOCK)
     except OSError as problem:
-        raise UserError(f"output_dir {folder} cannot be written: {problem.strerror}") from problem
-    lock = _OWNED[path] = FolderLock(path, handle, is_sure, new_folders)
+        _remove_empty(new_folders)
+        is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = StorageError if is_full else UserError
+        raise kind(f"output_dir {folder} cannot be written: {problem.strerror}") from problem
+    lock = _OWNED[path] = FolderLock(folder, handle, is_sure, new_folders)
     return lock
+
+
+def owned() -> list[Path]:
+    """The folders that this process owns, as the user named them."""
+    return [lock.name for lock in _OWNED.values()]
 
 
 def release_all() -> None:
@@ -91,11 +103,15 @@ def release_all() -> None:
 atexit.register(release_all)
 
 
-def _make(folder: Path) -> list[Path]:
-    """Makes a folder and its parents; returns those that are new, the innermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
+def _absolute(folder: Path) -> Path:
+    return Path(os.path.abspath(folder))
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes folders that nothing came into; the innermost stands first."""
+    for folder in folders:
+        with suppress(OSError):  # missing, or not empty
+            folder.rmdir()
 
 
 def _locked_file(folder: Path, file: Path) -> tuple[int, bool]:
@@ -117,7 +133,10 @@ def _locked_file(folder: Path, file: Path) -> tuple[int, bool]:
         except BlockingIOError:
             os.close(handle)
             raise UserError(f"output_dir {folder} is in use by {_owner(file)}: nothing was changed") from None
-        except BaseException:
+        except OSError:
+            # A full disk has no room for the name of the owner. The lock is ours, so its file is as well.
+            with suppress(OSError):
+                file.unlink()
             os.close(handle)
             raise
 

@@ -1,10 +1,17 @@
-"""One small run, made once: every test damages or kills a copy of the run."""
+"""What the tests share: a policy to start from, and one small run that every test damages a copy of."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.small_world import MORE, contents, make_world
+from tests.helpers.worlds import save_tiny
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy with random weights; a run from it needs no teaching."""
+    return save_tiny(tmp_path_factory.mktemp("model") / "untrained")
 
 
 @pytest.fixture(scope="session")
