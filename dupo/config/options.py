@@ -33,7 +33,8 @@ class ModelOptions(Options):
     eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
     dtype: str = option(
         "auto",
-        "dtype of the weights; auto: float32 weights, with bfloat16 autocast on GPUs that support bfloat16",
+        "precision of matrix products; weights that are trained are float32 always, those of other models are "
+        "bfloat16 with bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
         "auto|float32|bfloat16",
     )
     device: str = option(
@@ -213,7 +214,9 @@ class OptimizerOptions(Options):
         "constant|linear|cosine",
     )
     warmup_steps: int = option(0, "optimizer steps in which the learning rate rises from 0", at_least=0)
-    weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0)
+    weight_decay: float = option(
+        0.0, "weight decay of AdamW, of all weights but norms and biases", at_least=0
+    )
     adam_beta1: float = option(0.9, "decay of the mean gradient of AdamW", at_least=0, below=1)
     adam_beta2: float = option(0.999, "decay of the mean squared gradient of AdamW", at_least=0, below=1)
     adam_epsilon: float = option(1e-8, "term added to the denominator of AdamW", above=0)

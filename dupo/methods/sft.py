@@ -186,8 +186,10 @@ class SFT(Method):
         def accumulate_gradient(model):
             return supervised_gradient(model, batch.trajectories, self.compute)
 
-        options = self.config.optimizer
-        return optimizer_step(self.model, self.optimizer, accumulate_gradient, options, step, self.seed)
+        options, seed = self.config.optimizer, self.seed
+        return optimizer_step(
+            self.model, self.optimizer, accumulate_gradient, options, step, seed, dropout=True
+        )
 
     def current_batch(self, step: int) -> StepBatch:
         """The examples of the step that failed."""

@@ -70,9 +70,7 @@ def load_model(
         arguments["trust_remote_code"] = options.trust_remote_code
         model = read_weights(AutoModelForCausalLM, "model_name_or_path", name, **arguments)
     if options.gradient_checkpointing and not frozen:
-        # transformers renamed the method within version 5
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-        enable({"use_reentrant": False})
+        recompute_activations(model)
     with library_call(f"model_name_or_path: {name} does not fit on {device}"):
         model.to(device)  # type: ignore[arg-type]
     if name != BUILT_IN_MODEL:
@@ -80,6 +78,14 @@ def load_model(
     if frozen:
         model.requires_grad_(False)
     return model.eval()
+
+
+def recompute_activations(model: Model) -> None:
+    """Lets the backward pass of a model that learns compute activations again, instead of keeping them."""
+    # transformers renamed the method within version 5.
+    new_name = hasattr(model, "activation_checkpointing_enable")
+    enable = model.activation_checkpointing_enable if new_name else model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def read_weights(model_class: Any, option: str, folder: str, **arguments: Any) -> Model:

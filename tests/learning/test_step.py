@@ -66,6 +66,8 @@ def test_dropout_is_drawn_by_seed_and_step_and_only_while_learning():
     options = world.config.optimizer
     optimizer = make_optimizer(world.model, options)
     for step, seed in ((0, 0), (1, 0), (0, 1), (0, 0)):
-        optimizer_step(world.model, optimizer, accumulate, options, step, seed)
+        optimizer_step(world.model, optimizer, accumulate, options, step, seed, dropout=True)
     assert draws[0] == draws[3] and draws[1] != draws[0] != draws[2]
     assert modes == [True] * 4 and not world.model.training
+    optimizer_step(world.model, optimizer, accumulate, options, 0, 0, dropout=False)
+    assert modes[-1] is False
