@@ -100,8 +100,15 @@ def chat_ids(tokenizer: PromptTokenizer, text: str) -> list[int]:
     return tokenizer.hf.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("template", ACCEPTED)
-@pytest.mark.parametrize("kind", TOKENIZERS)
+# Each template with one kind of tokenizer, and in the slow run with every kind.
+PAIRS = [
+    pytest.param(kind, template, marks=() if i % len(TOKENIZERS) == k else pytest.mark.slow)
+    for i, template in enumerate(ACCEPTED)
+    for k, kind in enumerate(TOKENIZERS)
+]
+
+
+@pytest.mark.parametrize(("kind", "template"), PAIRS)
 def test_templates_of_real_models_give_the_ids_of_the_whole_chat(kind: str, template: str) -> None:
     tokenizer = made(kind, ACCEPTED[template])
     for text in [*MESSAGES, *EDGES]:

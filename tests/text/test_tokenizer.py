@@ -248,7 +248,7 @@ def test_prompts_have_the_ids_of_the_whole_chat(kind, template):
 def test_a_template_whose_words_melt_into_the_text_is_refused():
     hf = KINDS["gpt2"]()
     hf.add_tokens([AddedToken("<u>", rstrip=True), AddedToken("</u>", lstrip=True)])
-    hf.chat_template = "<u> th{{ messages[0].content }}"
+    hf.chat_template = "<u>  th{{ messages[0].content }}"
     samples = ["e", "at"]  # the, that
     with pytest.raises(UserError, match="gives prompts other ids in parts .* 'e' differs"):
         PromptTokenizer(hf, samples)
