@@ -8,6 +8,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 
 from dupo.config.catalogue import REWARDS, TASKS
@@ -44,6 +45,28 @@ class ModelOptions(Options):
         False, "recompute activations in the backward pass: less memory, more time"
     )
     trust_remote_code: bool = option(False, "run the Python code that comes with a model")
+    chat_template_date: str | None = option(
+        None, "date that a chat template shows if it shows one, YYYY-MM-DD; none: the day of the first start"
+    )
+
+    def __post_init__(self) -> None:
+        # Known from the start and kept in config.yaml, so a run that goes on another day has the same prompts.
+        if self.chat_template_date is None:
+            object.__setattr__(self, "chat_template_date", date.today().isoformat())
+        super().__post_init__()
+
+    def check_together(self) -> None:
+        """Checks that the date is one."""
+        try:
+            datetime.strptime(str(self.chat_template_date), "%Y-%m-%d")
+        except ValueError:
+            text = show(self.chat_template_date)
+            raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {text}") from None
+
+    @property
+    def day(self) -> date:
+        """The date that chat templates show."""
+        return datetime.strptime(str(self.chat_template_date), "%Y-%m-%d").date()
 
     def for_model(self, name: str) -> "ModelOptions":
         """The options for another model, which brings its own tokenizer; unchanged for the same name."""

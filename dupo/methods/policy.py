@@ -23,6 +23,7 @@ from dupo.learning.policy_loss import PolicyLoss, objective_of
 from dupo.methods.base import Method, Stage
 from dupo.methods.teaching import TEACHING_NOTE, Teaching
 from dupo.models.load import Model, end_tokens, load_model, model_config
+from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
 from dupo.records import Exchange, Problem, Rollout
@@ -119,6 +120,7 @@ class PolicyMethod(Method):
     def load(self) -> None:
         """Loads the policy and its engine."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        check_saving(self.model, self.tokenizer.hf)
         # Every model and every start: an attention that leaks learns without an error.
         check_packed(self.model, self.compute)
         self.tokenizer.eos_ids |= end_tokens(self.model)

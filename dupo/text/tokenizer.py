@@ -126,6 +126,10 @@ class PromptTokenizer:
         """Size of the vocabulary."""
         return len(self.hf)
 
+    def highest_token(self) -> tuple[str, int]:
+        """The token with the highest id, and this id."""
+        return max(self.hf.get_vocab().items(), key=lambda pair: pair[1])
+
     def has_ids(self, text: str) -> bool:
         """Whether a prompt of this text has any id; looks at single characters first, which is quick."""
         if self.frame.before or self.frame.after:

@@ -1,0 +1,52 @@
+"""What can fail when a checkpoint is written is tried when the model is loaded: a run must not end with it."""
+
+import tempfile
+import warnings
+from typing import Any
+
+from transformers import GenerationConfig
+
+from dupo.errors import UserError
+from dupo.models.library import in_one_line
+from dupo.models.load import Model
+
+
+def check_saving(model: Model, tokenizer: Any) -> None:
+    """Saves everything but the weights into a temporary folder, once.
+
+    Versions of transformers refuse to save generation settings that they load, such as `do_sample: false`
+    beside a temperature. Such settings are replaced by their end, padding and start tokens, with a warning.
+    Sampling here reads no other setting.
+
+    Args:
+        tokenizer: has `save_pretrained`.
+
+    Raises:
+        UserError: the config, the generation settings or the tokenizer cannot be saved.
+    """
+    name = model.config.name_or_path or type(model).__name__
+    with tempfile.TemporaryDirectory(prefix="dupo-") as folder:
+        if (settings := model.generation_config) is not None:
+            try:
+                settings.save_pretrained(folder)
+            except Exception as error:
+                # Any error: what is wrong with the settings depends on the version of the library.
+                warnings.warn(
+                    f"{name}: its generation_config.json cannot be saved and is cut down to its token ids: "
+                    f"{in_one_line(error)}",
+                    stacklevel=2,
+                )
+                model.generation_config = token_settings(settings)
+        for saved in (model.generation_config, model.config, tokenizer):
+            try:
+                if saved is not None:
+                    saved.save_pretrained(folder)
+            except Exception as error:
+                told = f"{type(error).__name__}: {in_one_line(error)}"
+                raise UserError(f"{name}: its {type(saved).__name__} cannot be saved: {told}") from None
+
+
+def token_settings(settings: Any) -> GenerationConfig:
+    """Generation settings with the ids that start, end and pad a text, and nothing else."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(**{name: getattr(settings, name, None) for name in names})
