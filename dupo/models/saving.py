@@ -1,5 +1,6 @@
 """What can fail when a checkpoint is written is tried when the model is loaded: a run must not end with it."""
 
+import errno
 import tempfile
 import warnings
 from typing import Any
@@ -26,24 +27,29 @@ def check_saving(model: Model, tokenizer: Any) -> None:
     """
     name = model.config.name_or_path or type(model).__name__
     with tempfile.TemporaryDirectory(prefix="dupo-") as folder:
-        if (settings := model.generation_config) is not None:
-            try:
-                settings.save_pretrained(folder)
-            except Exception as error:
-                # Any error: what is wrong with the settings depends on the version of the library.
-                warnings.warn(
-                    f"{name}: its generation_config.json cannot be saved and is cut down to its token ids: "
-                    f"{in_one_line(error)}",
-                    stacklevel=2,
-                )
-                model.generation_config = token_settings(settings)
+        settings = model.generation_config
+        if settings is not None and (reason := _refusal(settings, folder)):
+            warnings.warn(
+                f"{name}: its generation_config.json cannot be saved and is cut down to its token ids: {reason}",
+                stacklevel=2,
+            )
+            model.generation_config = token_settings(settings)
         for saved in (model.generation_config, model.config, tokenizer):
-            try:
-                if saved is not None:
-                    saved.save_pretrained(folder)
-            except Exception as error:
-                told = f"{type(error).__name__}: {in_one_line(error)}"
-                raise UserError(f"{name}: its {type(saved).__name__} cannot be saved: {told}") from None
+            if saved is not None and (reason := _refusal(saved, folder)):
+                raise UserError(f"{name}: its {type(saved).__name__} cannot be saved: {reason}")
+
+
+def _refusal(saved: Any, folder: str) -> str | None:
+    """Why something cannot be saved; None if it can."""
+    try:
+        saved.save_pretrained(folder)
+    except Exception as error:
+        # A full disk or a folder that is read-only says nothing about what was saved.
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            return None
+        # Any error else: what is wrong with settings depends on the version of the library.
+        return f"{type(error).__name__}: {in_one_line(error)}"
+    return None
 
 
 def token_settings(settings: Any) -> GenerationConfig:
