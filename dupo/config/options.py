@@ -34,8 +34,8 @@ class ModelOptions(Options):
     eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
     dtype: str = option(
         "auto",
-        "precision of matrix products; weights that are trained are float32 always, those of other models are "
-        "bfloat16 with bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
+        "precision of matrix products; weights that are trained are float32 always, with bfloat16 those of "
+        "other models are bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
         "auto|float32|bfloat16",
     )
     device: str = option(
@@ -50,7 +50,7 @@ class ModelOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        # Known from the start and kept in config.yaml, so a run that goes on another day has the same prompts.
+        # Known from the start and kept in config.yaml: a run that goes on another day has the same prompts.
         if self.chat_template_date is None:
             object.__setattr__(self, "chat_template_date", date.today().isoformat())
         super().__post_init__()

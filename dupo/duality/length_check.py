@@ -43,8 +43,8 @@ def check_lengths(
         shape: the transformers config of the model.
 
     Raises:
-        UserError: the model has no embeddings for some tokens, or a problem has a prompt without ids or leaves
-            no room for a completion.
+        UserError: the model has no embeddings for some tokens, a prompt has no ids, or a problem leaves no
+            room for a completion.
     """
     check_vocabulary(tokenizer, shape)
     positions = most_positions(shape, lengths.token_budget)
@@ -90,7 +90,7 @@ def most_positions(shape: Any, token_budget: int) -> int:
 def check_prompt(
     tokenizer: PromptTokenizer, id: str, kind: str, prompt: Prompt, completion: int, room: int
 ) -> None:
-    """Checks that a prompt has ids, and that it and a completion of `completion` tokens fit into `room` tokens.
+    """Checks that a prompt has ids and, with a completion of `completion` tokens, fits into `room` tokens.
 
     Raises:
         UserError: the prompt is too long, or has no ids; `id` and `kind` name it.

@@ -12,8 +12,8 @@ from dupo.models.load import Model
 def learning_mode(model: Model, *, dropout: bool) -> Iterator[None]:
     """Puts a model into the mode in which it learns, and into eval mode afterwards.
 
-    The log-probs of sampled tokens must be those of the distribution that the tokens were drawn from. Sampling
-    has no dropout, so a policy learns without dropout too.
+    The log-probs of sampled tokens must be those of the distribution that the tokens were drawn from.
+    Sampling has no dropout, so a policy learns without dropout too.
 
     Args:
         dropout: with the dropout of the config of the model. Without it, only modules that recompute

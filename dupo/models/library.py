@@ -13,7 +13,7 @@ import torch
 
 from dupo.errors import UserError
 
-NO_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|cannot allocate", re.IGNORECASE)
+NO_MEMORY = re.compile(r"(can't|cannot) allocate|out of memory|not enough memory", re.IGNORECASE)
 MOST_RECORDS = 10_000  # of the log of one call
 
 

@@ -1,4 +1,4 @@
-"""What can fail when a checkpoint is written is tried when the model is loaded: a run must not end with it."""
+"""What can fail when a checkpoint is written is tried when the model is loaded, before any step is lost."""
 
 import errno
 import tempfile
@@ -10,6 +10,8 @@ from transformers import GenerationConfig
 from dupo.errors import UserError
 from dupo.models.library import in_one_line
 from dupo.models.load import Model
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def check_saving(model: Model, tokenizer: Any) -> None:
@@ -29,10 +31,8 @@ def check_saving(model: Model, tokenizer: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="dupo-") as folder:
         settings = model.generation_config
         if settings is not None and (reason := _refusal(settings, folder)):
-            warnings.warn(
-                f"{name}: its generation_config.json cannot be saved and is cut down to its token ids: {reason}",
-                stacklevel=2,
-            )
+            problem = "its generation_config.json cannot be saved and is cut down to its token ids"
+            warnings.warn(f"{name}: {problem}: {reason}", stacklevel=2)
             model.generation_config = token_settings(settings)
         for saved in (model.generation_config, model.config, tokenizer):
             if saved is not None and (reason := _refusal(saved, folder)):
@@ -45,7 +45,7 @@ def _refusal(saved: Any, folder: str) -> str | None:
         saved.save_pretrained(folder)
     except Exception as error:
         # A full disk or a folder that is read-only says nothing about what was saved.
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             return None
         # Any error else: what is wrong with settings depends on the version of the library.
         return f"{type(error).__name__}: {in_one_line(error)}"

@@ -55,4 +55,3 @@ def check_path(option: str, name: str) -> None:
         raise UserError(
             f"{option}: expected `tiny`, a folder or a Hub name, got {name!r}, which does not exist"
         )
-

@@ -6,7 +6,7 @@ from transformers.trainer_pt_utils import get_parameter_names
 
 from dupo.models.load import Model
 
-# Those of transformers' Trainer.get_decay_parameter_names, whose patterns stand in a method that needs a Trainer.
+# Those of Trainer.get_decay_parameter_names of transformers, a method that needs a whole Trainer.
 NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
 

@@ -1,7 +1,7 @@
 """What a chat template of transformers does to the message of a user.
 
-A prompt is made of ids before the text, the text, and ids after the text, so that texts which share pieces are
-tokenised once. This needs a template that shows the text once and as it is, but for the white space around.
+A prompt is made of ids before the text, the text, and ids after the text, so that texts which share pieces
+are tokenised once. This needs a template that shows the text once and as it is, but for white space around.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ from dupo.errors import UserError
 CONTENT = "\x02content\x03"  # stands for the text of the user while the chat template is rendered
 SHOWN = 60  # characters of a text in an error
 
-# Templates ask for the date by the function strftime_now(format). transformers gives templates plain data only,
-# so the function is defined anew at the top of the template, with the words of one day.
+# Templates ask for the date by the function strftime_now(format). transformers hands templates plain data
+# only, so the function is defined anew at the top of the template, with the words of one day.
 DATED = """{%- macro strftime_now(format) -%}
 {%- set day = namespace(text=format) -%}
 {%- for word, value in words_of_the_day.items() -%}{%- set day.text = day.text | replace(word, value) -%}

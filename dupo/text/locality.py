@@ -62,8 +62,8 @@ class Reader:
     def behind(self) -> "Reader | None":
         """A reader of texts that stand behind other ids; None where their place changes nothing.
 
-        Some tokenizers of the SentencePiece family mark the first word of a whole chat as the start of a word,
-        and the first word behind a special token not.
+        Some tokenizers of the SentencePiece family mark the first word of a whole chat as the start of a
+        word, and the first word behind a special token not.
         """
         if self.core is None:
             return None

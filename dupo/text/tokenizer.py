@@ -20,9 +20,14 @@ from dupo.text.ids import Ids
 from dupo.text.locality import Reader
 
 # User messages that a frame is tested with: words, lines, white space at the edges, other scripts, formulas.
-SAMPLES = ("Hello there.", "5 and 7 more", "x", "\\boxed{7}", "'Tis so", "Is it?", "MiXeD \"quotes\" (a): #1")
+SAMPLES = ("Hello there.", "5 and 7 more", "x", "\\boxed{7}", "'Tis so", "Is it?", 'MiXeD "quotes" (a): #1')
 SAMPLES += (" on both sides ", "\n\nlines around\n", "First line.\nSecond line:\n\n- a point\n\tand a tab")
-SAMPLES += ("<think>\nso\n</think> 12", "사과 세 개와 배 두 개는 모두 몇 개입니까?", "小明有三个苹果。", "Ünïcödé 🙂")
+SAMPLES += (
+    "<think>\nso\n</think> 12",
+    "사과 세 개와 배 두 개는 모두 몇 개입니까?",
+    "小明有三个苹果。",
+    "Ünïcödé 🙂",
+)
 SAMPLES += ("Solve $\\frac{3}{4}x^2 = \\sqrt{2}$, 50% of \\$4 & {{ 7 }} <b>",)
 
 
@@ -145,10 +150,11 @@ class PromptTokenizer:
     def _chat_frame(self, template: ChatTemplate, samples: Sequence[str]) -> Frame:
         """Splits the chat template into what stands before and after the text of a prompt.
 
-        Several frames compete; the first that gives every sample the ids of `apply_chat_template` wins. The
-        joined frame tokenises the words next to the prompt together with the prompt, up to the nearest special
-        token. The separate frame tokenises the template on its own, which is right for a template whose tokens
-        swallow the space beside a prompt. The spared frame is the joined one without its first space.
+        Several frames compete; the first that gives every sample the ids of `apply_chat_template` wins.
+
+            joined      tokenises the words beside the prompt with the prompt, up to a special token
+            separate    tokenises the template alone: right where its tokens swallow the space beside a prompt
+            spared      the joined frame without its first space
 
         Raises:
             UserError: no frame gives every sample those ids.

@@ -188,7 +188,10 @@ def test_what_cannot_be_resumed_is_refused(write: WriteFile, argv: str, message:
 
 def test_the_date_is_that_of_the_first_start(write: WriteFile) -> None:
     today = date.today().isoformat()
-    assert RUN.model.chat_template_date in (today, (date.today() - timedelta(1)).isoformat())  # or at midnight
+    assert RUN.model.chat_template_date in (
+        today,
+        (date.today() - timedelta(1)).isoformat(),
+    )  # or at midnight
     old = RUN.changed(chat_template_date="2024-07-26")
     write(to_yaml(old), "a/config.yaml")
     resumed = parse(["--resume_from_checkpoint", "a/checkpoint-1"])

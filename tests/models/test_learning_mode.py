@@ -1,5 +1,7 @@
 """The mode in which a policy learns: no dropout anywhere, and layers that are really recomputed."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -61,7 +63,7 @@ def test_a_policy_learns_from_the_distribution_that_it_samples(kind: str, recomp
 
 
 def test_the_rates_of_the_config_come_back() -> None:
-    model = model_of("opt")
+    model: Any = model_of("opt")
     recompute_activations(model)
     layer = model.base_model.decoder.layers[0]
     with pytest.raises(ZeroDivisionError), learning_mode(model, dropout=False):

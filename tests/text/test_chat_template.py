@@ -4,7 +4,7 @@ from datetime import date
 from functools import cache
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from dupo.errors import UserError
@@ -22,11 +22,11 @@ ACCEPTED = {
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
     "chatml with a system": "<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\n"
     "{{ messages[0]['content'] }}<|im_end|>\n<|im_start|>assistant\n",
-    "qwen": USER + "{% set content = m.content if m.content is string else '' %}{{ '<|im_start|>user\n' + content"
+    "qwen": USER + "{% set text = m.content if m.content is string else '' %}{{ '<|im_start|>user\n' + text"
     " + '<|im_end|>\n' }}" + END + "<|im_start|>assistant\n<think>\n\n</think>\n\n",
     "llama 2": USER + "{{ bos_token + '[INST] ' + m['content'].strip() + ' [/INST]' }}" + END,
-    "llama 3": "{{ bos_token }}" + USER + "{{ '<|im_start|>user\n\n' + m['content'] | trim + '<|im_end|>' }}" + END,
-    "gemma": "{{ bos_token }}" + USER + "{{ '<|im_start|>user\n' + m['content'] | trim + '<|im_end|>\n' }}" + END
+    "llama 3": "{{ bos_token }}" + USER + "{{ '<|im_start|>user\n\n' + m.content | trim + '<|im_end|>' }}" + END,
+    "gemma": "{{ bos_token }}" + USER + "{{ '<|im_start|>user\n' + m.content | trim + '<|im_end|>\n' }}" + END
     + "{{ '<|im_start|>model\n' }}",
     "mistral": "{{ bos_token }}" + USER + "{{ '[INST] ' + m['content'] + '[/INST]' }}" + END,
     "phi 3": USER + "{{ '<|user|>\n' + m['content'] + '<|end|>\n<|assistant|>\n' }}" + END,
@@ -57,7 +57,16 @@ REFUSED = {
     "endless": ("{{ 'x' * (10 ** 30) }}", "cannot be used: OverflowError"),
     "no number": ("{{ messages[0].content + 1 }}", "cannot be used: TypeError"),
 }  # fmt: skip
-MESSAGES = ["How many?", "5 pears, 7 more", "'Tis", "a\nb\n\nc", "x " * 50, "사과 🙂", "\\frac{1}{2}", "e\u0301"]
+MESSAGES = [
+    "How many?",
+    "5 pears, 7 more",
+    "'Tis",
+    "a\nb\n\nc",
+    "x " * 50,
+    "사과 🙂",
+    "\\frac{1}{2}",
+    "e\u0301",
+]
 EDGES = [" x ", "\n\nIs it?\n", "\t", "", "  a  b  "]
 
 
@@ -70,7 +79,7 @@ def phi() -> PreTrainedTokenizerFast:
 
 
 def first_word() -> PreTrainedTokenizerFast:
-    """A tokenizer that marks the first word of a chat alone as the start of a word, as Llama 2 without legacy."""
+    """A tokenizer that marks the first word of a chat as the start of a word, no other first word."""
     made = KINDS["llama"]().backend_tokenizer.model
     core = Tokenizer(made)
     core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
@@ -97,7 +106,9 @@ def made(tokenizer: str, template: str) -> PromptTokenizer:
 
 def chat_ids(tokenizer: PromptTokenizer, text: str) -> list[int]:
     chat = [{"role": "user", "content": text}]
-    return tokenizer.hf.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)  # type: ignore[return-value]
+    return tokenizer.hf.apply_chat_template(
+        chat, tokenize=True, add_generation_prompt=True, return_dict=False
+    )  # type: ignore[return-value]
 
 
 # Each template with one kind of tokenizer, and in the slow run with every kind.
@@ -133,7 +144,8 @@ def test_trimming_pieces_trims_their_text() -> None:
 
 # --- the date ---
 
-DATED = "Today is {{ strftime_now('%d %b %Y') }} ({{ strftime_now(\"%Y-%m-%d 100%%, %-d\") }}). {{ messages[0].content }}"
+DATED = "Today is {{ strftime_now('%d %b %Y') }} ({{ strftime_now(\"%Y-%m-%d 100%%, %-d\") }}). "
+DATED += "{{ messages[0].content }}"
 
 
 def test_a_date_in_a_template_is_that_of_the_run() -> None:

@@ -250,7 +250,7 @@ def test_a_template_whose_words_melt_into_the_text_is_refused():
     hf.add_tokens([AddedToken("<u>", rstrip=True), AddedToken("</u>", lstrip=True)])
     hf.chat_template = "<u>  th{{ messages[0].content }}"
     samples = ["e", "at"]  # the, that
-    with pytest.raises(UserError, match="gives prompts other ids in parts .* 'e' differs"):
+    with pytest.raises(UserError, match=r"gives prompts other ids in parts .* 'e' differs"):
         PromptTokenizer(hf, samples)
     hf.chat_template = "<u>a{{ messages[0].content }}b</u>"
     assert PromptTokenizer(hf, samples).frame.opening == "a"
