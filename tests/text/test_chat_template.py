@@ -25,7 +25,8 @@ ACCEPTED = {
     "qwen": USER + "{% set text = m.content if m.content is string else '' %}{{ '<|im_start|>user\n' + text"
     " + '<|im_end|>\n' }}" + END + "<|im_start|>assistant\n<think>\n\n</think>\n\n",
     "llama 2": USER + "{{ bos_token + '[INST] ' + m['content'].strip() + ' [/INST]' }}" + END,
-    "llama 3": "{{ bos_token }}" + USER + "{{ '<|im_start|>user\n\n' + m.content | trim + '<|im_end|>' }}" + END,
+    "llama 3": "{{ bos_token }}" + USER
+    + "{{ '<|im_start|>user\n\n' + m.content | trim + '<|im_end|>' }}" + END,
     "gemma": "{{ bos_token }}" + USER + "{{ '<|im_start|>user\n' + m.content | trim + '<|im_end|>\n' }}" + END
     + "{{ '<|im_start|>model\n' }}",
     "mistral": "{{ bos_token }}" + USER + "{{ '[INST] ' + m['content'] + '[/INST]' }}" + END,
