@@ -1,9 +1,12 @@
 """Where models come from: a folder, the Hub, or the built-in shape with random weights. The only door."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
@@ -67,6 +70,7 @@ def load_model(
     else:
         if not frozen and getattr(shape, "quantization_config", None) is not None:
             raise UserError(f"model_name_or_path: {name}: expected weights to train, got quantized weights")
+        _check_generation_config(Path(name))
         arguments["trust_remote_code"] = options.trust_remote_code
         model = read_weights(AutoModelForCausalLM, "model_name_or_path", name, **arguments)
     if options.gradient_checkpointing and not frozen:
@@ -110,8 +114,27 @@ def read_weights(model_class: Any, option: str, folder: str, **arguments: Any) -
 
 
 def end_tokens(model: Model) -> set[int]:
-    """Ids that end a text by the generation settings of the model, which may name more than the tokenizer."""
+    """Ids that end a text by the generation settings of the model, which may name more than the tokenizer.
+
+    Raises:
+        UserError: the settings name something else than token ids.
+    """
     ids = getattr(model.generation_config, "eos_token_id", None)
-    if ids is None:
-        return set()
-    return set(ids) if isinstance(ids, list | tuple) else {int(ids)}
+    listed = list(ids) if isinstance(ids, list | tuple) else [ids] * (ids is not None)
+    # transformers keeps whatever the file says; a word among the ids would fail in the first rollout.
+    if any(type(token_id) is not int for token_id in listed):
+        expected = f"token ids as eos_token_id in {GENERATION_CONFIG_NAME}"
+        raise UserError(f"model_name_or_path: {model.config.name_or_path}: expected {expected}, got {ids!r}")
+    return set(listed)
+
+
+def _check_generation_config(folder: Path) -> None:
+    """Refuses generation settings that are no JSON: transformers makes up others without a word.
+
+    Raises:
+        UserError: names the file. A folder without such a file is fine.
+    """
+    file = folder / GENERATION_CONFIG_NAME
+    if file.is_file():
+        with library_call(f"model_name_or_path: {file} is no JSON"):
+            json.loads(file.read_text(encoding="utf-8"))

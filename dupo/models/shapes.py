@@ -35,7 +35,8 @@ def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) 
             if error.args != (attention.NAME,):
                 raise
             raise UserError(f"{where}: {_kind(shape)} takes no attention but its own") from None
-    if reason := _reason_against(model, shape):
+        reason = _reason_against(model, shape)
+    if reason:
         raise UserError(f"{where}: {type(model).__name__} {reason}")
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from dupo.config.options import ModelOptions
 from dupo.errors import UserError
 from dupo.models.library import library_call
-from dupo.models.load import Model, load_model, model_config
+from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import load_weights
 from tests.helpers.shapes import save_kind, save_shape
@@ -163,6 +163,11 @@ FILES = {
         lambda data: data.replace(b"WordLevel", b"WorldLevel"),
         "no tokenizer could be loaded",
     ),
+    "no JSON for generation": (
+        "generation_config.json",
+        lambda data: data[:20],
+        "generation_config.json is no",
+    ),
     "deep settings": ("tokenizer_config.json", lambda data: b"[" * 10**5, "RecursionError"),
 }
 
@@ -173,6 +178,15 @@ def test_a_broken_file_is_one_line(sound: Path, tmp_path: Path, name: str) -> No
     folder = copied(sound, tmp_path / "model", dict)
     (folder / file).write_bytes(damage((folder / file).read_bytes()))
     assert words in refusal(folder)
+
+
+@pytest.mark.parametrize("ids", ["x", [1, "x"], [1, None], [[1]], 1.5, True])
+def test_end_tokens_that_are_no_ids_are_refused(ids: object) -> None:
+    model = tiny().model
+    assert model.generation_config is not None
+    model.generation_config.eos_token_id = ids
+    with pytest.raises(UserError, match="expected token ids as eos_token_id"):
+        end_tokens(model)
 
 
 def test_a_folder_without_tokenizer_files_is_named(sound: Path, tmp_path: Path) -> None:
