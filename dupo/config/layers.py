@@ -55,7 +55,8 @@ def read_config(path: str | Path, program: str = "train") -> Config:
 def config_hash(config: Config) -> str:
     """12 hex digits, equal for two configs that ask for the same results."""
     # Sorted: the order of the fields in the source must not change the hash of a result.
-    lines = yaml_lines(config, sorted(OPTIONS.keys() - _NO_EFFECT_ON_RESULTS))
+    # The date counts for few models, and would tell equal runs of two days apart.
+    lines = yaml_lines(config, sorted(OPTIONS.keys() - _NO_EFFECT_ON_RESULTS - {"chat_template_date"}))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 

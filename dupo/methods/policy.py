@@ -25,6 +25,7 @@ from dupo.methods.base import Method, Stage
 from dupo.methods.teaching import TEACHING_NOTE, Teaching
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import Model, end_tokens, load_model, model_config
+from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
 from dupo.records import Exchange, Problem, Rollout
@@ -129,6 +130,7 @@ class PolicyMethod(Method):
     def load(self) -> None:
         """Loads the policy and its engine."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        check_saving(self.model, self.tokenizer.hf)
         # Every model and every start: an attention that leaks learns without an error.
         check_packed(self.model, self.compute)
         self.tokenizer.eos_ids |= end_tokens(self.model)

@@ -29,6 +29,7 @@ from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.methods.base import Method
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import end_tokens, load_model, model_config
+from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import StepBatch, Trajectory
 from dupo.tasks import make_task
@@ -145,6 +146,8 @@ class SFT(Method):
         room = min(most_positions(self.shape, token_budget), token_budget)
         encoded = encode_examples(self.tokenizer, examples)
         for example in encoded:
+            if not example.prompt_ids:  # the first token of a completion is predicted from the prompt
+                raise UserError(f"{example.problem}: expected a prompt of tokens, got one of none")
             num_tokens = len(example.prompt_ids) + len(example.completion_ids)
             if num_tokens > room:
                 raise UserError(
@@ -179,6 +182,7 @@ class SFT(Method):
     def load(self) -> None:
         """Loads the weights."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        check_saving(self.model, self.tokenizer.hf)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
@@ -199,8 +203,10 @@ class SFT(Method):
         def accumulate_gradient(model):
             return supervised_gradient(model, batch.trajectories, self.compute)
 
-        options = self.config.optimizer
-        return optimizer_step(self.model, self.optimizer, accumulate_gradient, options, step, self.seed)
+        options, seed = self.config.optimizer, self.seed
+        return optimizer_step(
+            self.model, self.optimizer, accumulate_gradient, options, step, seed, dropout=True
+        )
 
     def current_batch(self, step: int) -> StepBatch:
         """The examples of the step that failed."""
