@@ -5,7 +5,20 @@ from collections.abc import Collection
 
 
 class UserError(Exception):
-    """Something that the user can put right, in one line: what, what was expected, what was got."""
+    """Something that the user can put right, in one line: what, what was expected, what was got.
+
+    Attributes:
+        exit_code: with which a program ends.
+    """
+
+    exit_code = 2
+
+
+class StorageError(UserError):
+    """A file of the run could not be written: disk full, quota, read-only, gone. What was saved is whole."""
+
+    # Nothing that the user typed is wrong: the same command goes on once there is room.
+    exit_code = 1
 
 
 def nearest(word: str, names: Collection[str]) -> str:

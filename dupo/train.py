@@ -12,22 +12,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from dupo.config.catalogue import METHODS, load
-from dupo.config.command_line import parse
 from dupo.config.config import Config
-from dupo.errors import UserError
-from dupo.views.plain import error
+from dupo.run.program import run_program
 
 
 def train(config: Config) -> dict[str, Any]:
-    """Trains as configured; returns what summary.json holds, nothing if Ctrl-C ended the run early.
+    """Trains as configured; returns what summary.json holds, nothing if the run was asked to stop early.
 
     Raises:
-        UserError: the settings, the data or the model cannot be used; nothing was trained.
+        UserError: the settings, the data, the model or the folder cannot be used; nothing was trained.
+        StorageError: the disk is full, or the folder cannot be written any more.
         FloatingPointError: a loss, gradient or logit is not finite; the message names the saved batch.
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
+    from dupo.run.base import claim
     from dupo.run.training import TrainingRun
 
+    if config.run.output_dir is not None:
+        claim(config)  # a folder that is refused does not wait for the data
     method = load(METHODS[config.method].path)(config)
     with TrainingRun(config, method) as run:
         while run.unfinished:
@@ -38,19 +40,9 @@ def train(config: Config) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a step was not finite, 2 unusable options, data or model, 130 Ctrl-C."""
-    try:
-        finished = train(parse(sys.argv[1:] if argv is None else argv))
-    except UserError as problem:
-        error(str(problem))
-        return 2
-    except FloatingPointError as problem:
-        error(str(problem))
-        return 1
-    except KeyboardInterrupt:
-        error("stopped at once; --output_dir RUN --resume_from_checkpoint latest goes on from what was saved")
-        return 130
-    return 0 if finished else 130
+    """Exit codes: 0 done, 1 a step was not finite or the disk is full, 2 unusable options, data, model or
+    folder, 130 asked to stop (Ctrl-C, SIGTERM, SIGHUP, a closed pipe) and saved."""
+    return run_program("train", train, argv)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,19 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
         saved = read_yaml(run / CONFIG)
         kept_options = {name: value for name, value in saved.items() if name not in ONE_START}
         values = kept_options | values | {"output_dir": str(run)}
-    return assemble(values, program)
+    return assemble(_date_of_unfinished_work(values, program) | values, program)
+
+
+def _date_of_unfinished_work(values: Mapping[str, Any], program: str) -> dict[str, Any]:
+    """The date of the run that the same command goes on with, of a program that does not train."""
+    folder = values.get("output_dir")
+    if program == "train" or folder is None or values.get("overwrite_output_dir"):
+        return {}
+    # Its other options are given again; the day of its first start cannot be.
+    if owner_of(Path(folder)) != program:
+        return {}
+    saved = read_yaml(Path(folder) / CONFIG)
+    return {name: saved[name] for name in saved if name == "chat_template_date"}
 
 
 def _resumed_run(values: Mapping[str, Any]) -> Path | None:

@@ -55,15 +55,27 @@ def read_config(path: str | Path, program: str = "train") -> Config:
 def config_hash(config: Config) -> str:
     """12 hex digits, equal for two configs that ask for the same results."""
     # Sorted: the order of the fields in the source must not change the hash of a result.
-    lines = yaml_lines(config, sorted(OPTIONS.keys() - _NO_EFFECT_ON_RESULTS))
+    # The date counts for few models, and would tell equal runs of two days apart.
+    lines = yaml_lines(config, sorted(OPTIONS.keys() - _NO_EFFECT_ON_RESULTS - {"chat_template_date"}))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
+
+
+def fixed_settings(config: Config) -> dict[str, Any]:
+    """The options that a resumed run shares with its first start, by flat name."""
+    return {name: value for name, value in config.flat().items() if name not in _FREE_ON_RESUME}
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for every option of `fixed_settings` that is not what it was."""
+    # An option that an older dupo did not have had the default of today.
+    started = {name: before.get(name, OPTIONS[name].default) for name in now}
+    return [
+        f"{name} is {show(now[name])}, the run was started with {show(started[name])}"
+        for name in now
+        if now[name] != started[name]
+    ]
 
 
 def resume_differences(old: Config, new: Config) -> list[str]:
     """One line for every option that differs and may not, if `new` is to continue the run of `old`."""
-    before, now = old.flat(), new.flat()
-    return [
-        f"{name} is {show(now[name])}, the run was started with {show(before[name])}"
-        for name in OPTIONS
-        if name not in _FREE_ON_RESUME and now[name] != before[name]
-    ]
+    return changed_settings(fixed_settings(old), fixed_settings(new))

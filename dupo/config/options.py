@@ -8,6 +8,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 
 from dupo.config.catalogue import REWARDS, TASKS
@@ -33,7 +34,8 @@ class ModelOptions(Options):
     eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
     dtype: str = option(
         "auto",
-        "dtype of the weights; auto: float32 weights, with bfloat16 autocast on GPUs that support bfloat16",
+        "precision of matrix products; weights that are trained are float32 always, with bfloat16 those of "
+        "other models are bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
         "auto|float32|bfloat16",
     )
     device: str = option(
@@ -43,6 +45,28 @@ class ModelOptions(Options):
         False, "recompute activations in the backward pass: less memory, more time"
     )
     trust_remote_code: bool = option(False, "run the Python code that comes with a model")
+    chat_template_date: str | None = option(
+        None, "date that a chat template shows if it shows one, YYYY-MM-DD; none: the day of the first start"
+    )
+
+    def __post_init__(self) -> None:
+        # Known from the start and kept in config.yaml: a run that goes on another day has the same prompts.
+        if self.chat_template_date is None:
+            object.__setattr__(self, "chat_template_date", date.today().isoformat())
+        super().__post_init__()
+
+    def check_together(self) -> None:
+        """Checks that the date is one."""
+        try:
+            datetime.strptime(str(self.chat_template_date), "%Y-%m-%d")
+        except ValueError:
+            text = show(self.chat_template_date)
+            raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {text}") from None
+
+    @property
+    def day(self) -> date:
+        """The date that chat templates show."""
+        return datetime.strptime(str(self.chat_template_date), "%Y-%m-%d").date()
 
     def for_model(self, name: str) -> "ModelOptions":
         """The options for another model, which brings its own tokenizer; unchanged for the same name."""
@@ -213,7 +237,9 @@ class OptimizerOptions(Options):
         "constant|linear|cosine",
     )
     warmup_steps: int = option(0, "optimizer steps in which the learning rate rises from 0", at_least=0)
-    weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0)
+    weight_decay: float = option(
+        0.0, "weight decay of AdamW, of all weights but norms and biases", at_least=0
+    )
     adam_beta1: float = option(0.9, "decay of the mean gradient of AdamW", at_least=0, below=1)
     adam_beta2: float = option(0.999, "decay of the mean squared gradient of AdamW", at_least=0, below=1)
     adam_epsilon: float = option(1e-8, "term added to the denominator of AdamW", above=0)

@@ -43,7 +43,8 @@ def check_lengths(
         shape: the transformers config of the model.
 
     Raises:
-        UserError: the model has no embeddings for some tokens, or a problem leaves no room for a completion.
+        UserError: the model has no embeddings for some tokens, a prompt has no ids, or a problem leaves no
+            room for a completion.
     """
     check_vocabulary(tokenizer, shape)
     positions = most_positions(shape, lengths.token_budget)
@@ -65,11 +66,16 @@ def check_vocabulary(tokenizer: PromptTokenizer, shape: Any) -> None:
         shape: the transformers config of the model.
 
     Raises:
-        UserError: the tokenizer has more tokens than the model.
+        UserError: the tokenizer has more tokens than the model, or a token with an id beyond them.
     """
     size = shape.get_text_config().vocab_size
     if len(tokenizer) > size:
         raise UserError(f"tokenizer: expected at most the model's {size:,} tokens, got {len(tokenizer):,}")
+    # A vocabulary may have holes, and so an id above its size.
+    token, highest = tokenizer.highest_token()
+    if highest >= size:
+        expected = f"ids below {size:,}, the number of the model's embeddings"
+        raise UserError(f"tokenizer: expected {expected}, got {highest:,} for {token!r}")
 
 
 def most_positions(shape: Any, token_budget: int) -> int:
@@ -84,13 +90,16 @@ def most_positions(shape: Any, token_budget: int) -> int:
 def check_prompt(
     tokenizer: PromptTokenizer, id: str, kind: str, prompt: Prompt, completion: int, room: int
 ) -> None:
-    """Checks that a prompt and a completion of `completion` tokens fit into `room` tokens.
+    """Checks that a prompt has ids and, with a completion of `completion` tokens, fits into `room` tokens.
 
     Raises:
-        UserError: the prompt is too long; `id` and `kind` name it.
+        UserError: the prompt is too long, or has no ids; `id` and `kind` name it.
     """
     frame = tokenizer.frame
     written = "".join([frame.opening, *prompt, frame.closing])
+    # A model predicts the token after another one: after nothing there is nothing to sample from.
+    if not tokenizer.has_ids(written):
+        raise UserError(f"{id}: expected a {kind} of tokens, got one of none: {written[:60]!r}")
     # A token is at least a byte, and NFC makes at most three bytes of one: a short prompt needs no counting.
     if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= room:
         return

@@ -35,10 +35,11 @@ def load_engine(
     Raises:
         UserError: there is no such model, or its weights cannot be loaded.
     """
-    model = load_model(options, model_config(options, tokenizer), device, config.run.seed)
+    shape = model_config(options, tokenizer)
+    model = load_model(options, shape, device, config.run.seed, frozen=True)
     # Chat models end a turn with a token that their tokenizer does not call its end token.
     tokenizer.eos_ids |= end_tokens(model)
-    return make_engine(config, model.requires_grad_(False), tokenizer)
+    return make_engine(config, model, tokenizer)
 
 
 def load_judge_engine(config: Config, device: torch.device) -> Engine:

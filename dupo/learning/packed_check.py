@@ -6,7 +6,7 @@ from torch import Tensor
 from dupo.errors import UserError
 from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import Compute, batch_logprobs
-from dupo.models.devices import autocast
+from dupo.models.devices import autocast, compute_dtype
 from dupo.models.load import Model
 from dupo.records import Trajectory
 from dupo_kernels import token_logprobs
@@ -40,7 +40,8 @@ def check_packed(model: Model, compute: Compute) -> None:
             raise UserError(f"{name} cannot be trained packed: {error}") from None
         single_logprobs = torch.cat([_single_logprobs(model, ids, compute) for ids in sequences])
     difference = (packed_logprobs - single_logprobs).abs().max().item()
-    exact = model.dtype == torch.float32 and model.device.type == "cpu"
+    dtypes = {model.dtype, compute_dtype(model.device, compute.dtype)}
+    exact = dtypes == {torch.float32} and model.device.type == "cpu"
     # bfloat16 logits differ by as much between two correct orders of summation
     allowed = 1e-3 if exact else 0.25
     if not difference <= allowed:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dupo.config.options import OptimizerOptions
 from dupo.learning.optimizer import learning_rate
+from dupo.models.learning_mode import learning_mode
 from dupo.models.load import Model
 from dupo.seeds import derive
 
@@ -21,12 +22,15 @@ def optimizer_step(
     options: OptimizerOptions,
     step: int,
     seed: int,
+    *,
+    dropout: bool,
 ) -> dict[str, float]:
     """One step of AdamW.
 
     Args:
         step: number of the step, from 0; fixes the learning rate.
         seed: seed of the run; fixes dropout, so that a resumed step draws the same.
+        dropout: learn with the dropout of the model; False where log-probs are compared with sampled ones.
 
     Returns:
         `loss`, `grad_norm`, `learning_rate` and the metrics of `accumulate_gradient`, as host floats.
@@ -34,14 +38,15 @@ def optimizer_step(
     Raises:
         FloatingPointError: loss or gradient is not finite; the weights are then unchanged.
     """
-    optimizer.param_groups[0]["lr"] = rate = learning_rate(step, options)
+    rate = learning_rate(step, options)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
     # None and not zero: AdamW skips weights without a gradient.
     optimizer.zero_grad(set_to_none=True)
     # Dropout draws from the global generator, so a resumed step must set it.
     torch.manual_seed(derive(seed, "dropout", step))
-    model.train()
-    loss, metrics = accumulate_gradient(model)
-    model.eval()
+    with learning_mode(model, dropout=dropout):
+        loss, metrics = accumulate_gradient(model)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
     # Checked before the step: a weight that is NaN once stays NaN.
     if not (torch.isfinite(loss) and torch.isfinite(norm)):

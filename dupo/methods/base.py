@@ -14,6 +14,7 @@ import torch
 from dupo.config.config import Config
 from dupo.engines.base import Engine
 from dupo.models.devices import pick_device
+from dupo.models.fingerprints import weights_fingerprint
 from dupo.models.load import Model
 from dupo.records import Exchange, StepBatch
 from dupo.text.tokenizer import PromptTokenizer
@@ -92,6 +93,13 @@ class Method(ABC):
     @abstractmethod
     def describe(self) -> list[tuple[str, str]]:
         """(name, text) rows of the start-up table."""
+
+    def inputs(self) -> Mapping[str, str]:
+        """Name -> fingerprint of everything that is read: a run goes on with the same contents only.
+
+        Called before `load`. A method that reads data, a tokenizer or another model adds these.
+        """
+        return weights_fingerprint("model", self.config.model)
 
     @abstractmethod
     def load(self) -> None:

@@ -103,6 +103,7 @@ class DuPO(PolicyMethod):
             self.config.optimizer,
             step,
             self.seed,
+            dropout=False,  # sampling has none, and the ratio compares with what was sampled
         )
         if self.ema is not None:
             update_average(self.ema, self.model, self.config.duals.ema_decay)

@@ -1,5 +1,6 @@
 """What methods share that train a policy on its own samples: engine, judge, rewards, loss, evaluation."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,9 @@ from dupo.learning.packed_check import check_packed
 from dupo.learning.policy_loss import PolicyLoss, objective_of
 from dupo.methods.base import Method, Stage
 from dupo.methods.teaching import TEACHING_NOTE, Teaching
+from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import Model, end_tokens, load_model, model_config
+from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
 from dupo.records import Exchange, Problem, Rollout
@@ -32,6 +35,7 @@ from dupo.rewards.refusals import refusal_metrics
 from dupo.seeds import derive
 from dupo.tasks import make_task
 from dupo.tasks.base import Task
+from dupo.tasks.fingerprints import task_fingerprints
 
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
 
@@ -68,7 +72,7 @@ class PolicyMethod(Method):
         self.shape = model_config(config.model, self.tokenizer)
         self.asks_duals = config.reward.needs("duals")
         self.has_stage = Teaching.is_needed(config, self.task)
-        self._check_judge()
+        self.judge_inputs = self._check_judge()
         # Before any weight is loaded: the longest problem may be the last of an hour.
         problems = [*self.task.train, *self.task.held_out]
         check_lengths(self.task, problems, self.tokenizer, self.shape, lengths_of(config))
@@ -78,16 +82,23 @@ class PolicyMethod(Method):
         # Options of the loss that do not go together are refused here, before the weights load.
         self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
 
-    def _check_judge(self) -> None:
+    def _check_judge(self) -> Mapping[str, str]:
         """Reads tokenizer and shape of another model that is to answer duals: a wrong name must not wait for
-        the end of teaching."""
+        the end of teaching. Returns the fingerprints of that model."""
         name = self.config.duals.dual_model
-        if self.asks_duals and name not in DUAL_MODELS:
-            options = self.config.model.for_model(name)
-            try:
-                model_config(options, load_tokenizer(options, None))
-            except UserError as problem:
-                raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None
+        if not self.asks_duals or name in DUAL_MODELS:
+            return {}
+        options = self.config.model.for_model(name)
+        try:
+            tokenizer = load_tokenizer(options, None)
+            return model_fingerprints("judge", options, tokenizer, model_config(options, tokenizer))
+        except UserError as problem:
+            raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None
+
+    def inputs(self) -> Mapping[str, str]:
+        """Fingerprints of problems, duals, model and judge."""
+        model = model_fingerprints("model", self.config.model, self.tokenizer, self.shape)
+        return {**task_fingerprints(self.task, self.problems), **model, **self.judge_inputs}
 
     def seed_for(self, purpose: str, index: int = 0) -> int:
         """The seed of one purpose; see `dupo.seeds`."""
@@ -119,6 +130,7 @@ class PolicyMethod(Method):
     def load(self) -> None:
         """Loads the policy and its engine."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        check_saving(self.model, self.tokenizer.hf)
         # Every model and every start: an attention that leaks learns without an error.
         check_packed(self.model, self.compute)
         self.tokenizer.eos_ids |= end_tokens(self.model)

@@ -6,7 +6,7 @@ Prompts have no loss. Examples come from a file with the columns prompt and comp
 a built-in task.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ import torch
 
 from dupo.config.config import Config
 from dupo.data.examples import Example, read_examples
+from dupo.data.fingerprints import texts_fingerprint
 from dupo.duality.length_check import check_vocabulary, most_positions
 from dupo.engines.load import make_engine
 from dupo.errors import UserError
@@ -26,11 +27,14 @@ from dupo.learning.packed_check import check_packed
 from dupo.learning.step import optimizer_step
 from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.methods.base import Method
+from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import end_tokens, load_model, model_config
+from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import StepBatch, Trajectory
 from dupo.tasks import make_task
 from dupo.tasks.base import Lessons, Task
+from dupo.tasks.fingerprints import task_fingerprints
 from dupo.text.tokenizer import PromptTokenizer
 
 BATCH_SIZE = 8  # examples of a step where train_batch_size says nothing
@@ -101,6 +105,7 @@ class SFT(Method):
         super().__init__(config)
         dataset, lessons = config.task.dataset, None
         # A file gives the run its name, because the task says nothing about it.
+        self.data_inputs: Mapping[str, str] = {}
         self.name = f"sft-{Path(dataset).stem if dataset else config.task.task}"
         if dataset is None:
             self.task = task or make_task(config.task, self.seed)
@@ -117,6 +122,10 @@ class SFT(Method):
             self.task = None
             train, held_out = read_examples(dataset, config.task.eval_dataset, config.task.eval_size)
             self.notes = [f"{len(train):,} examples to train on, {len(held_out):,} held out"]
+            self.data_inputs = {
+                "the data set": texts_fingerprint(train),
+                "the held-out examples": texts_fingerprint(held_out),
+            }
         self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
         self.shape = model_config(config.model, self.tokenizer)
         check_vocabulary(self.tokenizer, self.shape)
@@ -137,6 +146,8 @@ class SFT(Method):
         room = min(most_positions(self.shape, token_budget), token_budget)
         encoded = encode_examples(self.tokenizer, examples)
         for example in encoded:
+            if not example.prompt_ids:  # the first token of a completion is predicted from the prompt
+                raise UserError(f"{example.problem}: expected a prompt of tokens, got one of none")
             num_tokens = len(example.prompt_ids) + len(example.completion_ids)
             if num_tokens > room:
                 raise UserError(
@@ -163,9 +174,15 @@ class SFT(Method):
             ),
         ]
 
+    def inputs(self) -> Mapping[str, str]:
+        """Fingerprints of examples and model."""
+        data = self.data_inputs if self.task is None else task_fingerprints(self.task, [])
+        return {**data, **model_fingerprints("model", self.config.model, self.tokenizer, self.shape)}
+
     def load(self) -> None:
         """Loads the weights."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        check_saving(self.model, self.tokenizer.hf)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
@@ -186,8 +203,10 @@ class SFT(Method):
         def accumulate_gradient(model):
             return supervised_gradient(model, batch.trajectories, self.compute)
 
-        options = self.config.optimizer
-        return optimizer_step(self.model, self.optimizer, accumulate_gradient, options, step, self.seed)
+        options, seed = self.config.optimizer, self.seed
+        return optimizer_step(
+            self.model, self.optimizer, accumulate_gradient, options, step, seed, dropout=True
+        )
 
     def current_batch(self, step: int) -> StepBatch:
         """The examples of the step that failed."""

@@ -19,14 +19,23 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def compute_dtype(device: torch.device, dtype: str) -> torch.dtype:
+    """The precision of matrix products under `--dtype`; weights that are trained are float32 always."""
+    if dtype == "auto":  # a CPU computes no faster in bfloat16 unless it has instructions for it
+        mixed = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    else:
+        mixed = dtype == "bfloat16"
+    return torch.bfloat16 if mixed else torch.float32
+
+
 @contextmanager
 def autocast(device: torch.device, dtype: str) -> Iterator[None]:
-    """bfloat16 arithmetic over float32 weights on a GPU that supports bfloat16; elsewhere no change.
+    """bfloat16 arithmetic over float32 weights where `compute_dtype` says so; elsewhere no change.
 
     Args:
-        dtype: `--dtype`; only "auto" mixes precisions.
+        dtype: `--dtype`.
     """
-    # Weights that were asked for in bfloat16 compute in bfloat16 without autocast.
-    mixed = device.type == "cuda" and dtype == "auto" and torch.cuda.is_bf16_supported()
-    with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
+    mixed = compute_dtype(device, dtype) is torch.bfloat16
+    # The cache of cast weights lives as long as the context, so an optimizer step must come after it.
+    with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
         yield

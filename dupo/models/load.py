@@ -1,17 +1,22 @@
-"""Where models come from: a folder, the Hub, or the built-in shape with random weights."""
+"""Where models come from: a folder, the Hub, or the built-in shape with random weights. The only door."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
 from dupo.models import attention
+from dupo.models.library import library_call
+from dupo.models.matching import check_finite, check_match
+from dupo.models.shapes import check_class
 from dupo.models.tiny import tiny_config
-from dupo.models.tokenizers import check_path, in_one_line
+from dupo.models.tokenizers import check_path
 from dupo.text.tokenizer import PromptTokenizer
 
 Model = PreTrainedModel  # the policy, the judge of its duals, the reference
@@ -21,55 +26,115 @@ def model_config(options: ModelOptions, tokenizer: PromptTokenizer) -> Pretraine
     """The shape of the model without its weights: enough to check lengths before any weight is loaded.
 
     Raises:
-        UserError: the folder or the Hub has no model of that name.
+        UserError: the folder or the Hub has no model of that name, or none that can be sampled and trained.
     """
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
         return tiny_config(tokenizer)
     check_path("model_name_or_path", name)
-    try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=options.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model_name_or_path: {name} has no usable model: {in_one_line(error)}") from None
+    with library_call(f"model_name_or_path: {name} has no usable model"):
+        shape = AutoConfig.from_pretrained(name, trust_remote_code=options.trust_remote_code)
+    check_class(shape, name, trust_remote_code=options.trust_remote_code)
+    return shape
 
 
-def load_model(options: ModelOptions, shape: PretrainedConfig, device: torch.device, seed: int) -> Model:
+def load_model(
+    options: ModelOptions,
+    shape: PretrainedConfig,
+    device: torch.device,
+    seed: int,
+    *,
+    frozen: bool = False,
+) -> Model:
     """Loads the model in eval mode (no dropout) on `device`.
 
     Args:
         shape: what `model_config` gave.
         seed: fixes the random weights of the built-in model.
+        frozen: no optimizer changes the model. Its weights need no gradient, and `--dtype bfloat16` may hold
+            them in bfloat16. The weights of any other model are float32, whatever the options say.
 
     Raises:
-        UserError: the weights cannot be loaded.
+        UserError: the weights cannot be loaded, do not match the model, or are not finite.
     """
     attention.register()
     transformers_logging.disable_progress_bar()  # two bars would overwrite each other
     # Random weights come from the global generator.
     torch.manual_seed(seed)
-    # float32 weights unless asked otherwise: at RL's learning rates bfloat16 weights do not move.
-    dtype = torch.bfloat16 if options.dtype == "bfloat16" else torch.float32
+    # An optimizer adds updates of the size of the learning rate, which bfloat16 weights round away.
+    dtype = torch.bfloat16 if frozen and options.dtype == "bfloat16" else torch.float32
     arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME}
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
         model = AutoModelForCausalLM.from_config(shape, **arguments)
     else:
+        if not frozen and getattr(shape, "quantization_config", None) is not None:
+            raise UserError(f"model_name_or_path: {name}: expected weights to train, got quantized weights")
+        _check_generation_config(Path(name))
         arguments["trust_remote_code"] = options.trust_remote_code
-        try:
-            model = AutoModelForCausalLM.from_pretrained(name, **arguments)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"model_name_or_path: {name} could not be loaded: {in_one_line(error)}") from None
-    if options.gradient_checkpointing:
-        # transformers renamed the method within version 5
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-        enable({"use_reentrant": False})
-    model.to(device)  # type: ignore[arg-type]
+        model = read_weights(AutoModelForCausalLM, "model_name_or_path", name, **arguments)
+    if options.gradient_checkpointing and not frozen:
+        recompute_activations(model)
+    with library_call(f"model_name_or_path: {name} does not fit on {device}"):
+        model.to(device)  # type: ignore[arg-type]
+    if name != BUILT_IN_MODEL:
+        check_finite(model, f"model_name_or_path: {name}")
+    if frozen:
+        model.requires_grad_(False)
     return model.eval()
 
 
+def recompute_activations(model: Model) -> None:
+    """Lets the backward pass of a model that learns compute activations again, instead of keeping them."""
+    # transformers renamed the method within version 5.
+    new_name = hasattr(model, "activation_checkpointing_enable")
+    enable = model.activation_checkpointing_enable if new_name else model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def read_weights(model_class: Any, option: str, folder: str, **arguments: Any) -> Model:
+    """Reads a model and checks that the folder had exactly the weights that the model has.
+
+    Args:
+        model_class: a class with `from_pretrained` of transformers.
+        option: what names the folder, for the error.
+        arguments: of `from_pretrained`.
+
+    Raises:
+        UserError: the folder cannot be read, or its weights are not those of the model.
+    """
+    where = f"{option}: {folder}"
+    with library_call(f"{where} could not be loaded"):
+        # Other shapes are told with the missing names, in our line and not in a table of the library.
+        model, report = model_class.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+        )
+        check_match(report, where)
+    return model
+
+
 def end_tokens(model: Model) -> set[int]:
-    """Ids that end a text by the generation settings of the model, which may name more than the tokenizer."""
+    """Ids that end a text by the generation settings of the model, which may name more than the tokenizer.
+
+    Raises:
+        UserError: the settings name something else than token ids.
+    """
     ids = getattr(model.generation_config, "eos_token_id", None)
-    if ids is None:
-        return set()
-    return set(ids) if isinstance(ids, list | tuple) else {int(ids)}
+    listed = list(ids) if isinstance(ids, list | tuple) else [ids] * (ids is not None)
+    # transformers keeps whatever the file says; a word among the ids would fail in the first rollout.
+    if any(type(token_id) is not int for token_id in listed):
+        expected = f"token ids as eos_token_id in {GENERATION_CONFIG_NAME}"
+        raise UserError(f"model_name_or_path: {model.config.name_or_path}: expected {expected}, got {ids!r}")
+    return set(listed)
+
+
+def _check_generation_config(folder: Path) -> None:
+    """Refuses generation settings that are no JSON: transformers makes up others without a word.
+
+    Raises:
+        UserError: names the file. A folder without such a file is fine.
+    """
+    file = folder / GENERATION_CONFIG_NAME
+    if file.is_file():
+        with library_call(f"model_name_or_path: {file} is no JSON"):
+            json.loads(file.read_text(encoding="utf-8"))

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import logging as hub_logging
 from transformers import AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
+from dupo.models.library import library_call
 from dupo.text.builtin_tokenizers import raw_bytes, word_level
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -20,19 +19,18 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
         vocabulary: tokens of the built-in tokenizer; None: one token for each byte.
 
     Raises:
-        UserError: there is no such tokenizer, or it lacks a padding or end token.
+        UserError: there is no such tokenizer, or it reads no text, lacks a padding or end token, or has a
+            chat template that cannot be used.
     """
     name = options.tokenizer_name or options.model_name_or_path
     if name == BUILT_IN_MODEL:
         return PromptTokenizer(word_level(vocabulary) if vocabulary else raw_bytes())
     check_path("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
-    # What the libraries warn of and then raise would be said twice.
-    transformers_logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
-    try:
+    with library_call(f"no tokenizer could be loaded from {name}"):
         hf = AutoTokenizer.from_pretrained(name, trust_remote_code=options.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"no tokenizer could be loaded from {name}: {in_one_line(error)}") from None
+        # Without tokenizer files transformers makes up an empty tokenizer from the type of the model.
+        if not hf.get_vocab().keys() - hf.get_added_vocab().keys():
+            raise UserError(f"the tokenizer of {name} has an empty vocabulary: are its files there?")
     for kind, wanted in (("pad_token", options.pad_token), ("eos_token", options.eos_token)):
         if wanted:
             if wanted not in hf.get_vocab():
@@ -41,7 +39,8 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
         # Without an end token no completion would ever end; without padding no batch could be made.
         if getattr(hf, kind) is None:
             raise UserError(f"the tokenizer of {name} has no {kind}: name one with --{kind} TOKEN")
-    return PromptTokenizer(hf)
+    with library_call(f"the tokenizer of {name} cannot be used"):
+        return PromptTokenizer(hf, day=options.day)
 
 
 def check_path(option: str, name: str) -> None:
@@ -56,8 +55,3 @@ def check_path(option: str, name: str) -> None:
         raise UserError(
             f"{option}: expected `tiny`, a folder or a Hub name, got {name!r}, which does not exist"
         )
-
-
-def in_one_line(error: Exception) -> str:
-    """What a library says is wrong, its first 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

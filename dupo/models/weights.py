@@ -4,9 +4,9 @@ import copy
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
 
-from dupo.models.load import Model
+from dupo.models.load import Model, read_weights
+from dupo.models.matching import check_finite
 
 
 def frozen_copy(model: Model) -> Model:
@@ -29,9 +29,19 @@ def copy_weights(source: Model, target: Model) -> None:
 
 
 def load_weights(model: Model, folder: Path) -> None:
-    """Reads the weights of a checkpoint, bit for bit, into a model of the same shape."""
+    """Reads the weights of a checkpoint, bit for bit, into a model of the same shape.
+
+    Raises:
+        UserError: the folder cannot be read, or its weights are not those of the model or not finite; the
+            model is then as it was.
+    """
+    # The class and the shape of the model that is there: a folder with another shape does not match.
+    saved = read_weights(
+        type(model), "resume_from_checkpoint", str(folder), config=model.config, dtype=model.dtype
+    )
+    check_finite(saved, f"resume_from_checkpoint: {folder}")
     # Copied into the model that is there: optimizer and engine hold references to its weights.
-    copy_weights(AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype), model)
+    copy_weights(saved, model)
 
 
 def all_finite(model: Model) -> bool:

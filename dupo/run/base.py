@@ -1,20 +1,95 @@
 """What every run does, whether it trains or not: folder, settings, device, threads, signature, display."""
 
+import os
 import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 import torch
 
-from dupo.config.config import Config
-from dupo.config.layers import ONE_START, config_hash, read_config, resume_differences
+from dupo.config.config import OPTIONS, Config
+from dupo.config.layers import (
+    ONE_START,
+    config_hash,
+    fixed_settings,
+    read_config,
+    resume_differences,
+)
 from dupo.config.yaml_files import to_yaml
 from dupo.errors import UserError
 from dupo.storage.files import write_atomic
-from dupo.storage.names import CONFIG, check_format, first_line, owner_of
+from dupo.storage.inputs import changed_inputs, inputs_hash, read_inputs, write_inputs
+from dupo.storage.lock import own
+from dupo.storage.names import CONFIG, INPUTS, check_format, first_line, owner_of
 from dupo.storage.run_folder import RunFolder
 from dupo.storage.signature import signature
 from dupo.views.terminal import Display
+
+
+def claim(config: Config) -> bool:
+    """Makes this process the owner of the folder of a run, before anything is read or loaded.
+
+    Returns:
+        Whether the folder holds the run that is to be continued.
+
+    Raises:
+        UserError: the folder holds another run, or a run with other options; or another process owns the
+            folder, or it cannot be written; or the process is one of several that would all write into it.
+            Nothing was changed.
+    """
+    refuse_several_processes(os.environ)
+    folder = Path(str(config.run.output_dir))
+    # Before the lock is made: a folder that is refused gets no file of ours.
+    _continues(config, folder)
+    own(folder)
+    # And under the lock: the owner before may have finished in between.
+    return _continues(config, folder)
+
+
+def refuse_several_processes(environment: Mapping[str, str]) -> None:
+    """Refuses a distributed launch (torchrun, accelerate, mpirun): each process would do the whole run, into
+    one folder.
+
+    Args:
+        environment: the variables of the process.
+
+    Raises:
+        UserError: the process is one of several.
+    """
+    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        if environment.get(name, "1").strip() not in ("", "1"):
+            raise _several(name, environment[name])
+    # Without a size, a rank says that there are others.
+    if environment.get("RANK") and not environment.get("WORLD_SIZE"):
+        raise _several("RANK", environment["RANK"])
+
+
+def _several(name: str, value: str) -> UserError:
+    return UserError(
+        f"expected one process, got a distributed launch ({name}={value}): a run is not sharded, "
+        "start it with python -m"
+    )
+
+
+def _continues(config: Config, folder: Path) -> bool:
+    """Whether the folder holds the run that is to be continued. Touches nothing."""
+    # Only training needs to be asked to resume: its options may differ in ways that matter.
+    options, program = config.run, config.program
+    if program == "train":
+        continues = options.resume_from_checkpoint is not None
+    else:  # a program that does not train continues its own work without being asked
+        continues = owner_of(folder) == program and not options.overwrite_output_dir
+    if not continues:
+        RunFolder.check(folder, options.overwrite_output_dir, program)
+        return False
+    check_format(folder)
+    if differences := resume_differences(read_config(folder / CONFIG, program), config):
+        if program == "train":
+            raise UserError(f"resume_from_checkpoint: {'; '.join(differences)}")
+        hint = "--overwrite_output_dir replaces it"
+        raise UserError(f"output_dir {folder} holds other work ({'; '.join(differences)}): {hint}")
+    return True
 
 
 class Run:
@@ -24,10 +99,11 @@ class Run:
         name: what the run is about, in a few words joined by dashes: the end of a folder that is not named.
 
     Attributes:
-        path: the folder of the run.
+        path: the folder of the run. This process owns it until `close`, or until the process ends.
+        inputs: fingerprints of what the run reads; `check_inputs` sets them.
 
     Raises:
-        UserError: the folder holds another run, or a run with other options.
+        UserError: the folder holds another run, or a run with other options, or another process owns it.
     """
 
     def __init__(self, config: Config, name: str) -> None:
@@ -37,43 +113,79 @@ class Run:
             folder = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
             config = config.changed(output_dir=str(folder))
         self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
+        self.inputs: Mapping[str, str] = {}
         # Before anything is loaded: a folder that is refused costs no time.
-        self.continues = self._checked()
+        self.continues = claim(config)
+        self._lock = own(self.path)
+        if not self._lock.is_sure:
+            self.display.warn(f"{self.path} is on a file system without locks: start no second run in it")
         if config.run.num_threads:
             torch.set_num_threads(config.run.num_threads)
 
-    def _checked(self) -> bool:
-        """Whether the folder holds the run that is to be continued. Touches nothing."""
-        # Only training needs to be asked to resume: its options may differ in ways that matter.
-        options = self.config.run
-        resumes = options.resume_from_checkpoint is not None
-        if self.program == "train":
-            continues = resumes
-        else:  # a program that does not train continues its own work without being asked
-            continues = owner_of(self.path) == self.program and not options.overwrite_output_dir
-        if not continues:
-            RunFolder.check(self.path, options.overwrite_output_dir, self.program)
-            return False
-        check_format(self.path)
-        if differences := resume_differences(read_config(self.path / CONFIG, self.program), self.config):
-            if self.program == "train":
-                raise UserError(f"resume_from_checkpoint: {'; '.join(differences)}")
-            hint = "--overwrite_output_dir replaces it"
-            raise UserError(f"output_dir {self.path} holds other work ({'; '.join(differences)}): {hint}")
-        return True
+    def close(self) -> None:
+        """Gives the folder up; nothing more is written into it."""
+        self._lock.release()
+
+    def check_inputs(self, inputs: Mapping[str, str]) -> None:
+        """Refuses to continue with other contents than the run was started with. Touches nothing.
+
+        Args:
+            inputs: name -> fingerprint of what the run reads.
+
+        Raises:
+            UserError: names the inputs that differ.
+        """
+        # Settings too: config.yaml can be edited, and a row does not tell by which settings it was made.
+        self.inputs = {"the settings": inputs_hash(self._settings()), **inputs}
+        saved = read_inputs(self.path, self.program) if self.continues else None
+        if saved is not None and (changes := changed_inputs(saved, self.inputs)):
+            raise UserError(f"{self.path}: {changes}: put them back, or start anew in another --output_dir")
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What everything that the run keeps for a later start was made from."""
+        return dict(self.inputs)
 
     def open_folder(self) -> RunFolder:
-        """The folder with config.yaml in it; a new one unless the run is continued."""
+        """The folder with config.yaml and inputs.json in it; a new one unless the run is continued."""
+        if self.continues:
+            folder = RunFolder.open(self.path)
+        else:
+            overwrite = self.config.run.overwrite_output_dir
+            folder = RunFolder.create(self.path, self._settings_yaml(), overwrite, self.program)
+        if not (self.path / INPUTS).is_file():
+            write_inputs(self.path, self.inputs)
+        return folder
+
+    def keep_settings(self) -> None:
+        """Writes the settings of this start into config.yaml: options that are free on resume may differ."""
+        write_atomic(self.path / CONFIG, (first_line(self.program) + self._settings_yaml()).encode())
+
+    def _settings_yaml(self) -> str:
         # config.yaml reproduces the run elsewhere, so it names no folder of this machine.
         fresh = {name: None if name != "overwrite_output_dir" else False for name in ONE_START}
-        settings = to_yaml(self.config.changed(**fresh))
-        if self.continues:
-            if (
-                self.program == "train"
-            ):  # options that are free on resume, such as max_steps, may have changed
-                write_atomic(self.path / CONFIG, (first_line(self.program) + settings).encode())
-            return RunFolder.open(self.path)
-        return RunFolder.create(self.path, settings, self.config.run.overwrite_output_dir, self.program)
+        return to_yaml(self.config.changed(**fresh))
+
+    def _settings(self) -> dict[str, str]:
+        # Those that were chosen: an option that a later dupo adds, at its default, changes nothing.
+        settings = fixed_settings(self.config).items()
+        return {name: repr(value) for name, value in settings if value != OPTIONS[name].default}
+
+    def report_safely(self, write: Callable[[], Path]) -> Path | None:
+        """Writes a page about the run; a page that fails is a warning, because the run itself is done.
+
+        Args:
+            write: writes the page and returns its path.
+
+        Returns:
+            The path; None if the page could not be written.
+        """
+        try:
+            return write()
+        except Exception as problem:
+            reason = problem if isinstance(problem, UserError) else f"{type(problem).__name__}: {problem}"
+            self.display.warn(f"the page of the run could not be written ({reason}); the run is complete")
+            return None
 
     def signature(self, device: torch.device) -> dict[str, str]:
         """What produced the results: versions, revision, device, threads and settings."""

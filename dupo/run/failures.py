@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dupo.records import StepBatch, Trajectory
+from dupo.storage.files import write_atomic
 
 
 def write_failure(folder: Path, step: int, batch: StepBatch | None) -> Path:
@@ -20,8 +21,8 @@ def write_failure(folder: Path, step: int, batch: StepBatch | None) -> Path:
         "batch": [_plain(trajectory) for trajectory in trajectories],
     }
     file = folder / f"nonfinite-{step}.json"
-    # Not atomic and not checked for NaN: this file is written because something is not finite.
-    file.write_text(json.dumps(row))
+    # Not checked for NaN: this file is written because something is not finite.
+    write_atomic(file, json.dumps(row).encode())
     return file
 
 

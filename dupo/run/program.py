@@ -1,27 +1,80 @@
-"""The `main` of every program: options in, exit code out."""
+"""The `main` of every program: options in, exit code out.
 
+    0    done
+    1    stopped by the disk (full, not to be written any more), or by numbers that are not finite
+    2    something in what the user gave; or the folder belongs to a program that is running
+    130  asked to stop: Ctrl-C, SIGTERM, SIGHUP, or the reader of stdout is gone
+
+In every case what was saved is whole, and the last line on stderr or stdout says how to go on.
+"""
+
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from dupo.config.command_line import parse
 from dupo.config.config import Config
-from dupo.config.values import UserError
+from dupo.errors import StorageError, UserError
+from dupo.run.interrupt import stopped_by_signals
+from dupo.storage.lock import owned, release_all
+from dupo.storage.names import CONFIG, LATEST
 from dupo.views.plain import error
+from dupo.views.streams import flush_standard_streams, open_standard_streams
 
-GO_ON = "the same command goes on, with its --output_dir and without --overwrite_output_dir"
+# What a disk says, wherever a library writes: its cache and temporary files are told in one line as well.
+_DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
 
 def run_program(program: str, body: Callable[[Config], object], argv: Sequence[str] | None) -> int:
     """Runs `body` with the options of a command line; argv None: those of the process.
 
-    Returns the exit code: 0 done, 2 something in what the user gave, 130 Ctrl-C.
+    Args:
+        body: returns what the run measured; an empty mapping if the run was asked to stop.
+
+    Returns:
+        The exit code, see above.
     """
+    open_standard_streams()
     try:
-        body(parse(sys.argv[1:] if argv is None else argv, program))
+        with stopped_by_signals():
+            return 130 if body(parse(sys.argv[1:] if argv is None else argv, program)) == {} else 0
+    except StorageError as problem:
+        error(f"{problem}; {_kept(program)}")
+        return problem.exit_code
     except UserError as problem:
         error(str(problem))
-        return 2
+        return problem.exit_code
+    except FloatingPointError as problem:
+        error(str(problem))
+        return 1
+    except OSError as problem:
+        if problem.errno not in _DISK_FAULTS:
+            raise
+        error(f"{problem.filename or 'a file'}: {os.strerror(problem.errno)}; {_kept(program)}")
+        return StorageError.exit_code
     except KeyboardInterrupt:
-        error(f"stopped; {GO_ON}")
+        error(f"stopped; {_go_on(program)}")
         return 130
-    return 0
+    finally:
+        release_all()
+        flush_standard_streams()
+
+
+def _kept(program: str) -> str:
+    """What is left of a run that the disk stopped, and how to go on."""
+    folders = [folder for folder in owned() if (folder / CONFIG).is_file()]
+    if not folders:
+        return "nothing was started; once that is mended, the same command starts"
+    latest = folders[0] / LATEST
+    saved = f"{latest.read_text().strip()} and the rows before it are" if latest.is_file() else "the rows are"
+    return f"{saved} kept; once that is mended, {_go_on(program)}"
+
+
+def _go_on(program: str) -> str:
+    folder = next((folder for folder in owned() if (folder / CONFIG).is_file()), None)
+    if folder is None:
+        return "nothing was started"
+    if program == "train":
+        return f"python -m dupo.train --output_dir {folder} --resume_from_checkpoint latest goes on"
+    return f"the same command goes on, with its --output_dir {folder}, without --overwrite_output_dir"

@@ -5,6 +5,7 @@ and its rows are written at once. So a program that was killed continues with th
 bytes.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -15,6 +16,7 @@ import torch
 
 from dupo.config.config import Config
 from dupo.config.options import BUILT_IN_MODEL, DUAL_MODELS, ModelOptions
+from dupo.data.fingerprints import problems_fingerprint
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import check_lengths, lengths_of
 from dupo.duality.reconstruct import Ask
@@ -22,6 +24,7 @@ from dupo.engines.base import Engine, Sampling
 from dupo.errors import UserError
 from dupo.methods.base import Stage
 from dupo.models.devices import pick_device
+from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import Model, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Problem
@@ -29,8 +32,9 @@ from dupo.run.base import Run
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.stage import run_stage
 from dupo.seeds import derive
-from dupo.storage.files import encoded, read_rows, write_atomic
-from dupo.storage.names import SUMMARY, TAUGHT, TEACHING
+from dupo.storage.checksums import broken_rows, broken_seal, cut_rows, rows_so_far, seal
+from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
+from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
 from dupo.tasks import make_task
 from dupo.tasks.base import Task
@@ -102,8 +106,9 @@ class RowsRun(Run):
         check_lengths(self.task, self.problems, self.tokenizer, shape, lengths_of(self.config))
         rollout = self.config.rollout
         self.sampling = Sampling(rollout.temperature, rollout.max_completion_length)
-        self.interrupted = False
+        self._is_asked = False
         self._engines: dict[str, Engine] = {}
+        self.check_inputs(self._inputs(model_fingerprints("model", options, self.tokenizer, shape)))
         # Everything that costs little is checked by now. Where the input is wrong, no folder is left behind.
         self.open_folder()
         self._show_start()
@@ -118,6 +123,16 @@ class RowsRun(Run):
             name, need = ("eval_dataset", "a right answer") if is_apart else ("dataset", "a dual")
             raise UserError(f"{name}: expected problems with {need}, got none: {'; '.join(self.task.notes)}")
         return chosen
+
+    def _inputs(self, model: Mapping[str, str]) -> dict[str, str]:
+        """Fingerprints of the problems and of every model: the judge, and those of all passes, too."""
+        inputs = {"the problems": problems_fingerprint(self.problems), **model}
+        judge, pools = self.config.duals.dual_model, [name for _, name in self.config.selection.pools if name]
+        for name in sorted({*pools, judge} - {*DUAL_MODELS, self.config.model.model_name_or_path}):
+            options = self.config.model.for_model(name)
+            tokenizer = load_tokenizer(options, self.vocabulary)
+            inputs |= model_fingerprints(name, options, tokenizer, model_config(options, tokenizer))
+        return inputs
 
     def _show_start(self) -> None:
         # The folder is named before the work starts: who stops it must know what to continue.
@@ -174,8 +189,11 @@ class RowsRun(Run):
         """The options of the built-in model after its teaching, which is done once and kept in the folder."""
         folder = self.path / TAUGHT
         taught = replace(options, model_name_or_path=str(folder))
-        # Taught by an earlier start of this run.
+        # Taught by an earlier start of this run, which may have been killed before it removed the state.
         if folder.is_dir():
+            if complaint := broken_seal(folder, self.origin):
+                raise UserError(f"{folder}: {complaint}: remove it to teach the model anew")
+            (self.path / TEACHING).unlink(missing_ok=True)
             return taught
         shape = model_config(options, tokenizer)
         model = load_model(options, shape, self.device, self.config.run.seed)
@@ -184,22 +202,28 @@ class RowsRun(Run):
             return options
         self.display.note("teaching the built-in model first: random weights have nothing to say")
         self._run_stage(stage)
-        # Renamed when complete: a folder of that name always holds a whole model.
-        temporary = folder.with_name(f"{folder.name}.tmp")
-        model.save_pretrained(temporary)
-        tokenizer.hf.save_pretrained(temporary)
-        temporary.rename(folder)
+        # Whole or absent: a folder of that name is taken for the taught model.
+        with whole_folder(folder) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.hf.save_pretrained(temporary)
+            seal(temporary, self.origin)
         (self.path / TEACHING).unlink(missing_ok=True)
         return taught
 
     def _run_stage(self, stage: Stage) -> None:
         with graceful_interrupt(self._interrupt):
-            is_done = run_stage(stage, self.path / TEACHING, self.display, lambda: self.interrupted)
+            file = self.path / TEACHING
+            is_done = run_stage(stage, file, self.display, lambda: self.interrupted, self.origin)
         if not is_done:
             raise KeyboardInterrupt
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone."""
+        return self._is_asked or self.display.is_closed
+
     def _interrupt(self) -> None:
-        self.interrupted = True
+        self._is_asked = True
         self.display.warn("stopping after this step; Ctrl-C again stops at once and loses the teaching")
 
     # --- rows ---
@@ -221,42 +245,75 @@ class RowsRun(Run):
 
         Raises:
             UserError: the file holds rows of other problems.
+            StorageError: the disk is full, or the file cannot be written; it holds whole batches.
+            KeyboardInterrupt: the reader of stdout is gone.
         """
         file, total = self.path / name, len(problems)
         rows = self._finished_rows(file, row_type, problems, size)
         if rows:
             self.display.note(f"{file}: {len(rows):,} of {total:,} problems are there")
         bar = self.display.progress(total, len(rows), unit="problem")
-        with bar as progress, file.open("ab") as out:
+        # Made even where there are no problems: a pass without rows is a pass that was made.
+        append(file, b"")
+        with bar as progress:
             for start in range(len(rows), total, size):
                 new_rows = make_rows(start // size, list(problems[start : start + size]))
-                out.write(jsonl(name, new_rows))
-                # The operating system has the batch now, so a killed process loses at most the next one.
-                out.flush()
+                append(file, jsonl(name, new_rows))
+                # On the disk before they are recorded: a record of lost rows could never be continued.
+                sync(file)
+                self._record(file)
                 rows += new_rows
                 progress.update(len(rows), {})
+                if self.interrupted and len(rows) < total:
+                    raise KeyboardInterrupt
         return rows
 
     def _finished_rows(
         self, file: Path, row_type: type[RowT], problems: Sequence[Problem], size: int
     ) -> list[RowT]:
         """The rows of whole batches; cuts the file after them."""
-        saved = read_rows(file)
-        # A batch that a kill cut short is made again, because its draws belong to the batch as a whole.
-        num_whole = len(saved) if len(saved) == len(problems) else len(saved) // size * size
+        anew = "put it back, or start anew in another --output_dir"
+        recorded = self._recorded()
+        if file.name not in recorded:
+            # Recorded as empty before the first row is written, so rows without a record were not made here.
+            if file.exists():
+                raise UserError(f"{self.path / FINISHED_ROWS} says nothing of {file.name}: {anew}")
+            self._record(file)
+            return []
+        if complaint := broken_rows(file, recorded[file.name]):
+            raise UserError(f"{file}: {complaint}: {anew}")
+        # Rows that a kill left unrecorded are made again: a batch draws as a whole.
+        cut_rows(file, recorded[file.name])
+        expected = [(problem.id, problem.text) for problem in problems]
         # Lines of another kind lack the keys of these rows: they count as rows of other problems.
         try:
-            rows = [row_type.from_json(row) for row in saved[:num_whole]]
+            rows = [row_type.from_json(row) for row in read_rows(file)]
+            are_ours = [(row.problem, row.text) for row in rows] == expected[: len(rows)]
         except (KeyError, TypeError):
-            rows = []
-        expected = [(problem.id, problem.text) for problem in problems[:num_whole]]
-        if [(row.problem, row.text) for row in rows] != expected:
+            rows, are_ours = [], False
+        if not are_ours:
             raise UserError(f"{file}: expected the problems of the data set, got others: it has changed")
-        # Compared as bytes: a last line without its break is cut as well.
-        data = jsonl(file.name, rows)
-        if file.is_file() and file.read_bytes() != data:
-            write_atomic(file, data)
         return rows
+
+    def _recorded(self) -> dict[str, dict[str, Any]]:
+        """File of rows -> its length and checksum after the last batch that was finished."""
+        file = self.path / FINISHED_ROWS
+        if not file.exists():
+            return {}
+        try:
+            record = json.loads(file.read_bytes())
+            # Every entry must have both values, or no row could be compared.
+            return {
+                name: {"bytes": int(at["bytes"]), "sha256": str(at["sha256"])} for name, at in record.items()
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise UserError(
+                f"{file} is damaged: put it back, or start anew in another --output_dir"
+            ) from None
+
+    def _record(self, file: Path) -> None:
+        record = self._recorded() | {file.name: rows_so_far(file)}
+        write_atomic(self.path / FINISHED_ROWS, encoded(record, FINISHED_ROWS, indent=2))
 
     def write_summary(self, metrics: Mapping[str, Any], name: str = SUMMARY) -> dict[str, Any]:
         """Writes the metrics with what produced them, and returns both.

@@ -3,21 +3,27 @@
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import torch
+
 from dupo.config.config import Config
+from dupo.config.layers import fixed_settings
+from dupo.errors import UserError
 from dupo.methods.base import Method
 from dupo.models.weights import all_finite, load_weights
 from dupo.records import Exchange, StepBatch
+from dupo.run import resume
 from dupo.run.base import Run
 from dupo.run.failures import write_failure
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.stage import run_stage
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.storage import checkpoint
-from dupo.storage.files import read_rows
+from dupo.storage.checksums import broken_sums
+from dupo.storage.files import check_room, read_rows
 from dupo.storage.names import SAMPLES, TEACHING
+from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
 from dupo.views.run_page import write_report
 
@@ -29,21 +35,25 @@ class TrainingRun(Run):
 
     Attributes:
         step: optimizer steps done.
-        interrupted: whether Ctrl-C was pressed.
     """
 
     def __init__(self, config: Config, method: Method) -> None:
         super().__init__(config, method.name)
-        self.method, self.step, self.interrupted = method, 0, False
+        self.method, self.step, self._is_asked = method, 0, False
         self.record = TrainingRecord(seconds=0.0)
         self.is_loaded = False
         self.last_batch: StepBatch | None = None
-        # Before anything is written: a checkpoint that is not there must leave the run as it was.
-        wanted = config.run.resume_from_checkpoint
-        self.resumed = checkpoint.find(self.path, wanted) if wanted else None
+        # Before anything is written: a run that cannot be continued must be left as it was.
+        self.check_inputs(method.inputs())
+        self.resumed = self._choose(config.run.resume_from_checkpoint)
         self.folder = self.open_folder()
         title = f"dupo: {method.name}, seed {config.run.seed}"
         self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone."""
+        return self._is_asked or self.display.is_closed
 
     @property
     def unfinished(self) -> bool:
@@ -52,12 +62,30 @@ class TrainingRun(Run):
 
     # --- start ---
 
+    def _choose(self, wanted: str | None) -> resume.Accepted | None:
+        """The checkpoint that is resumed, with everything that the run will read of it; touches nothing."""
+        if wanted is None:
+            return None
+        accepted = resume.choose(self.path, wanted, self.config, self.inputs)
+        start = self.path / "checkpoint-0"
+        if accepted is not None and self.method.has_stage and (complaint := broken_sums(start)):
+            raise UserError(
+                f"resume_from_checkpoint: {start}: {complaint}; judge and reference are its weights"
+            )
+        changes = self._signature_changes(accepted)
+        # What `--strict` says of a run that may differ in its last bits.
+        if changes and getattr(self.config.run, "strict", False):
+            raise UserError(f"strict: figures may differ from a run never stopped: {changes}")
+        return accepted
+
     def __enter__(self) -> "TrainingRun":
         """Loads the method, or the checkpoint that is resumed, and shows the progress."""
         with ExitStack() as closing:
             closing.enter_context(graceful_interrupt(self._interrupt))
-            # Ctrl-C is caught before: loading and teaching take the longest.
+            # Signals are caught before: loading and teaching take the longest.
             self.is_loaded = self._load()
+            if self.unfinished:
+                self._check_room()
             total = self.config.optimizer.max_steps
             bar = self.display.progress(total, self.step, self.method.headline)
             self.progress = closing.enter_context(bar)
@@ -65,7 +93,7 @@ class TrainingRun(Run):
         return self
 
     def _interrupt(self) -> None:
-        self.interrupted = True
+        self._is_asked = True
         self.display.warn("stopping after this step; Ctrl-C again stops at once and loses it")
 
     def _load(self) -> bool:
@@ -79,20 +107,33 @@ class TrainingRun(Run):
             method.start()
             self._restore(self.resumed)
             return True
+        if self.continues:
+            self.keep_settings()
         if method.has_stage and not self._run_stage():
             return False
         method.start()
         # Rows of a start that was killed before its first checkpoint would stand twice.
-        self.folder.cut(-1)
+        for name in checkpoint.ROW_FILES:
+            (self.path / name).unlink(missing_ok=True)
         self._measure_before()
         if method.has_stage:
             self.save()
             (self.path / TEACHING).unlink(missing_ok=True)
         return True
 
+    def _check_room(self) -> None:
+        """Refuses a disk without room for one checkpoint: the first step is cheaper to lose than the last."""
+        optimizer = self.method.optimizer
+        moments = num_bytes(optimizer.state_dict())
+        # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
+        moments = moments or 2 * num_bytes([group["params"] for group in optimizer.param_groups])
+        size = num_bytes(self.method.model, self.method.ema) + moments
+        check_room(self.path / f"checkpoint-{self.step}", size)
+
     def _run_stage(self) -> bool:
         stage = self.method.make_stage()
-        is_done = run_stage(stage, self.path / TEACHING, self.display, lambda: self.interrupted)
+        file = self.path / TEACHING
+        is_done = run_stage(stage, file, self.display, lambda: self.interrupted, self.origin)
         if is_done:
             self.record.facts |= stage.facts()
         return is_done
@@ -107,29 +148,42 @@ class TrainingRun(Run):
             self.display.note(f"before training: {name} {value:.3f} on {problems}")
         self._write_held_out(HELD_OUT_AT_START)
 
-    def _restore(self, folder: Path) -> None:
+    def _restore(self, accepted: resume.Accepted) -> None:
         """Continues from a checkpoint as if never stopped."""
-        state = checkpoint.load_state(folder)
-        method = self.method
-        load_weights(method.model, folder)
-        if method.ema is not None:
-            checkpoint.load_ema(folder, method.ema)
-        method.optimizer.load_state_dict(state["optimizer"])
-        method.load_state(state["method"])
-        self.step, self.record = state["step"], TrainingRecord.from_state(state["record"])
-        # Checkpoints first: rows past a checkpoint are cut again, missing rows are not.
-        checkpoint.cut(self.path, self.step)
-        self.folder.cut(self.step)
-        self._compare_signature(state["signature"])
+        folder, method = accepted.folder, self.method
+        try:
+            state = checkpoint.load_state(folder)
+            load_weights(method.model, folder)
+            if method.ema is not None:
+                checkpoint.load_ema(folder, method.ema)
+            method.optimizer.load_state_dict(state["optimizer"])
+            method.load_state(state["method"])
+            self.step, self.record = accepted.step, TrainingRecord.from_state(state["record"])
+        # The checksums were right, so another revision wrote the state, or other code than ours.
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
+            rest = resume.offer(self.path, folder, self.config, self.inputs)
+            raise UserError(
+                f"resume_from_checkpoint: {folder} does not fit this run ({problem!r}){rest}"
+            ) from problem
+        # Nothing can be refused any more: now the folder may change.
+        aside = resume.go_back(self.path, accepted)
+        self.keep_settings()
+        (self.path / TEACHING).unlink(missing_ok=True)  # a kill may have come between checkpoint-0 and this
+        self._prune()
+        if changes := self._signature_changes(accepted):
+            self.display.warn(f"figures may differ in the last bits from a run never stopped: {changes}")
+        if aside is not None:
+            command = resume.command(aside)
+            self.display.note(
+                f"newer checkpoints and all rows are set aside; go on from them with: {command}"
+            )
         self.display.note(f"resumed from {folder} after step {self.step}")
 
-    def _compare_signature(self, saved: dict[str, str]) -> None:
-        now = self.signature(self.method.device)
+    def _signature_changes(self, accepted: resume.Accepted | None) -> str:
+        now, saved = self.signature(self.method.device), accepted.signature if accepted else {}
         # Another revision or option is no surprise on resume; another machine changes the last bits.
-        names = [name for name in saved if name not in ("git", "config") and saved[name] != now[name]]
-        if names:
-            changes = ", ".join(f"{name} {saved[name]} is now {now[name]}" for name in names)
-            self.display.warn(f"figures may differ in the last bits from a run never stopped: {changes}")
+        names = [name for name in saved if name not in ("git", "config") and saved[name] != now.get(name)]
+        return ", ".join(f"{name} {saved[name]} is now {now.get(name)}" for name in names)
 
     # --- steps ---
 
@@ -154,18 +208,38 @@ class TrainingRun(Run):
             self.save()
 
     def save(self) -> None:
-        """Writes a checkpoint from which a resumed run is the same as one never stopped."""
+        """Writes a checkpoint from which a resumed run is the same as one never stopped.
+
+        Raises:
+            FloatingPointError: weights, their average or the optimizer are not finite; nothing is written.
+        """
         method = self.method
+        # Looked at before the checkpoint becomes the newest, and older ones that are sound are deleted.
+        if not self._is_sound():
+            raise FloatingPointError("weights or optimizer")
         state = {
             "step": self.step,
+            "settings": fixed_settings(self.config),
+            "inputs": self.origin,
+            "rows": resume.rows_of(self.path),
             "record": replace(self.record, seconds=self._seconds()).state(),
             "method": method.state(),
             "optimizer": method.optimizer.state_dict(),
             "signature": self.signature(method.device),
         }
         checkpoint.save(self.path, self.step, method.model, method.tokenizer.hf, method.ema, state)
+        self._prune()
+
+    def _prune(self) -> None:
         if self.config.run.save_total_limit:
             checkpoint.prune(self.path, self.config.run.save_total_limit)
+
+    def _is_sound(self) -> bool:
+        """Whether everything that a checkpoint holds is finite."""
+        models = [self.method.model] + ([self.method.ema] if self.method.ema is not None else [])
+        values = [value for state in self.method.optimizer.state.values() for value in state.values()]
+        tensors = [value for value in values if isinstance(value, torch.Tensor)]
+        return all(map(all_finite, models)) and all(bool(torch.isfinite(value).all()) for value in tensors)
 
     def _write_held_out(self, count: int) -> list[Exchange]:
         """Writes held-out exchanges of the model as it is into samples.jsonl, once for each step."""
@@ -189,29 +263,41 @@ class TrainingRun(Run):
     def _save_failure(self, error: FloatingPointError) -> str:
         """Saves the batch that broke the run, and the weights as well if they are still finite."""
         # Weights that are NaN already are of no use in a checkpoint.
-        is_sound = all_finite(self.method.model)
+        is_sound = self._is_sound()
         step = self.step + 1 if is_sound else self.step
         batch = self.method.current_batch(self.step) if is_sound else self.last_batch
         file = write_failure(self.path, step, batch)
-        if is_sound:
+        # A checkpoint of this step is from before its batch, which is drawn again to the same bits.
+        if is_sound and not self._is_saved():
             self.save()
         problems = list(dict.fromkeys(t.problem for t in batch.trajectories))[:3] if batch else []
         named = f" (problems {', '.join(problems)}, ...)" if problems else ""
-        weights = "the weights before it are saved" if is_sound else "it left weights that are not finite"
+        weights = "the weights before it are saved" if is_sound else self._last_sound()
         return (
             f"step {step} is not finite ({error}); its batch{named} is in {file}; {weights}; "
             f"learning_rate is {self.config.optimizer.learning_rate:g}"
         )
 
+    def _is_saved(self) -> bool:
+        return self.step in checkpoint.steps(self.path)
+
+    def _last_sound(self) -> str:
+        saved = checkpoint.steps(self.path)
+        rest = f"checkpoint-{saved[-1]} is from before it" if saved else "no checkpoint is from before it"
+        return f"it left weights that are not finite and not saved; {rest}"
+
     def finish(self) -> dict[str, Any]:
         """Writes summary.json and report.html, shows before and after, and a few exchanges.
 
         Returns:
-            What summary.json holds; empty if Ctrl-C ended the run early.
+            What summary.json holds; empty if the run was asked to stop early.
         """
-        if not self.is_loaded or self.step < self.config.optimizer.max_steps:
-            self._finish_early()
-            return {}
+        finished = self.is_loaded and self.step >= self.config.optimizer.max_steps
+        summary = self._finish() if finished else self._finish_early()
+        self.close()
+        return summary
+
+    def _finish(self) -> dict[str, Any]:
         # What the figures were made by, at the end: threads may have been set meanwhile.
         made_by = self.signature(self.method.device)
         self.record.facts["problems"] = self.method.num_held_out
@@ -220,15 +306,15 @@ class TrainingRun(Run):
         for exchange in self._write_held_out(HELD_OUT_AT_END):
             self.display.exchange(*exchange_of(exchange.row(self.step, held_out=True)), exchange.correct)
         show_result(self.display, summary, self.config.reward)
-        report = write_report(self.path)
-        self.display.note(f"{report} shows the curves; {self.path} holds everything else")
+        if report := self.report_safely(lambda: write_report(self.path)):
+            self.display.note(f"{report} shows the curves; {self.path} holds everything else")
         return summary
 
-    def _finish_early(self) -> None:
+    def _finish_early(self) -> dict[str, Any]:
         if self.is_loaded:
-            if checkpoint.find(self.path, "latest") != self.path / f"checkpoint-{self.step}":
-                self.save()  # Ctrl-C came before the first step
+            if not self._is_saved():
+                self.save()  # the signal came before the first step
             self.display.note(f"Stopped after step {self.step}; saved.")
-        command = f"python -m dupo.train --output_dir {self.path} --resume_from_checkpoint latest"
-        self.display.note(f"Go on with: {command}")
-        write_report(self.path)
+        self.display.note(f"Go on with: {resume.command(self.path)}")
+        self.report_safely(lambda: write_report(self.path))
+        return {}

@@ -1,16 +1,21 @@
 """Checkpoints that a killed run continues from as if the run had never stopped.
 
-    RUN/checkpoint-N/    weights and tokenizer in transformers' format, state.pt, ema.safetensors
+    RUN/checkpoint-N/    weights and tokenizer in transformers' format, state.pt, ema.safetensors, SHA256SUMS
     RUN/checkpoint-0/    the weights before RL, never pruned; written only where teaching made these weights
     RUN/latest           the name of the newest complete checkpoint
+    RUN/set-aside-N/     the run as it was before an older checkpoint was resumed
 
 `save` writes a folder beside its place, syncs it, renames it, and moves `latest` last. So a reader finds the
-old state or the new one, whenever the writer was killed. No pickled code is loaded: weights are safetensors,
-state.pt is read with `weights_only=True`.
+old state or the new one, whenever the writer was killed. What is deleted is renamed first: half a folder
+never bears the name of a checkpoint. No pickled code is loaded: weights are safetensors, state.pt is read
+with `weights_only=True`, after the checksums of all files were compared.
 """
 
+import hashlib
 import io
+import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +24,21 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from dupo.errors import UserError
-from dupo.storage.files import sync, write_atomic
-from dupo.storage.names import FORMAT, LATEST
+from dupo.storage.checksums import broken_sums, write_sums
+from dupo.storage.files import check_room, sync, whole_folder, write_atomic
+from dupo.storage.names import CONFIG, FORMAT, INPUTS, LATEST, METRICS, SAMPLES, TIMINGS
+from dupo.storage.tensors import num_bytes, save_tensors
 
 STATE, EMA = "state.pt", "ema.safetensors"
-# Raise this number whenever a key of the state, or the order of a saved tuple, changes its meaning.
+ROW_FILES = (METRICS, SAMPLES, TIMINGS)
+# What a state holds, and what each value is. Raise FORMAT in names.py whenever one changes its meaning.
+STATE_KEYS: dict[str, type] = {
+    "step": int, "settings": dict, "inputs": dict, "rows": dict,
+    "record": dict, "method": dict, "optimizer": dict, "signature": dict,
+}  # fmt: skip
+_NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
+_LEFTOVER = re.compile(r"checkpoint-[0-9]+\.(tmp|gone)")  # half written, half removed
+_DIGEST = 32  # bytes of a sha256
 
 
 def save(
@@ -38,78 +53,97 @@ def save(
         tokenizer: has `save_pretrained`.
         ema: the moving average of the weights, if the run keeps one.
         state: tensors and plain values; `load_state` returns them. The key "format" is set here.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written; the checkpoints are as they were.
     """
     folder = run / f"checkpoint-{step}"
-    temporary = run / f"{folder.name}.tmp"
-    # A writer that was killed may have left its temporary folder.
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    if ema is not None:
-        save_model(ema, str(temporary / EMA))
-    torch.save({**state, "format": FORMAT}, temporary / STATE)
-    # Contents reach the disk before the rename, or a power cut could leave a complete name on empty files.
-    for file in [*temporary.rglob("*"), temporary]:
-        sync(file)
-    # A folder cannot be renamed onto another, and a run that stops on an error saves its last step again.
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    sync(run)
-    write_atomic(run / LATEST, f"{folder.name}\n".encode())
+    # Asked before a byte is written: the room that is there may be needed for the rows of the run.
+    check_room(folder, num_bytes(model, ema, state))
+    with whole_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if ema is not None:
+            save_model(ema, str(temporary / EMA))
+        save_tensors({**state, "format": FORMAT}, temporary / STATE)
+        write_sums(temporary)
+        if folder.exists():
+            _doom(folder)
+    point_latest(run, step)
+    shutil.rmtree(_doomed(folder), ignore_errors=True)
     return folder
 
 
-def find(run: Path, wanted: str) -> Path | None:
-    """Returns the checkpoint folder that `--resume_from_checkpoint` names.
-
-    Returns None where `latest` was asked for and the run was stopped before its first checkpoint.
-
-    Raises:
-        UserError: the folder is missing, or holds no state.pt.
-    """
-    if wanted != "latest":
-        folder = Path(wanted)
-        if not (folder / STATE).is_file():
-            raise UserError(
-                f"resume_from_checkpoint: expected a checkpoint folder with a {STATE}, got {wanted}"
-            )
-        return folder
-    pointer = run / LATEST
-    if not pointer.is_file():
-        return None
-    folder = run / pointer.read_text().strip()
-    if not (folder / STATE).is_file():
-        raise UserError(f"resume_from_checkpoint: {pointer} names {folder.name}, which is not there")
-    return folder
+def point_latest(run: Path, step: int) -> None:
+    """Makes `latest` name `checkpoint-<step>`, in one step."""
+    write_atomic(run / LATEST, f"checkpoint-{step}\n".encode())
 
 
-def load_state(folder: Path) -> dict[str, Any]:
-    """Reads the state that `save` was given, onto the CPU.
+def step_of(folder: Path) -> int | None:
+    """The step of a folder that bears the name of a checkpoint; None for any other name."""
+    match = _NAME.fullmatch(folder.name)
+    return int(match[1]) if match else None
+
+
+def steps(run: Path) -> list[int]:
+    """The steps that have a checkpoint, in order."""
+    # A user's checkpoint-mine and a killed writer's checkpoint-7.tmp are no steps.
+    names = (step_of(folder) for folder in run.glob("checkpoint-*") if folder.is_dir())
+    return sorted(step for step in names if step is not None)
+
+
+def latest(run: Path) -> Path | None:
+    """The checkpoint that `latest` names; None where the run was stopped before its first checkpoint.
 
     Raises:
-        UserError: the state was written in another format.
+        UserError: `latest` is damaged, or names no checkpoint of this run.
     """
-    state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    pointer, saved = run / LATEST, steps(run)
+    if not pointer.exists() and not pointer.is_symlink():
+        # The first save may have been killed before it wrote `latest`: one checkpoint needs no pointer.
+        if len(saved) > 1:
+            raise UserError(f"{pointer} is gone")
+        return run / f"checkpoint-{saved[0]}" if saved else None
+    try:
+        name = pointer.read_bytes().decode("utf-8", "replace").removesuffix("\n")
+    except OSError as problem:
+        raise UserError(f"{pointer} cannot be read: {problem.strerror}") from None
+    # A name and nothing else: a path would lead out of the run.
+    if step_of(Path(name)) is None or Path(name).name != name:
+        raise UserError(f"{pointer} is damaged: expected the name of a checkpoint, got {name[:40]!r}")
+    if not (run / name).is_dir():
+        raise UserError(f"{pointer} names {name}, which is not there")
+    return run / name
+
+
+def read_checked(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """Compares all files of a checkpoint with their checksums and looks at its state.
+
+    Returns:
+        What the state holds beside tensors, and ""; or None, and what is wrong in a few words.
+    """
+    if complaint := broken_sums(folder, STATE, "config.json"):
+        return None, complaint
+    try:
+        # Mapped, so that tensors stay on the disk: the optimizer may need more memory than there is left.
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as problem:  # torch raises ten kinds for a broken file, most of them undocumented
+        return None, f"{STATE} cannot be read ({type(problem).__name__})"
     # Format 1 had no key for its number.
     number = state.get("format", "1 (or none)") if isinstance(state, dict) else "none"
     if number != FORMAT:
-        raise UserError(
-            f"resume_from_checkpoint: {folder} has checkpoint format {number}, "
-            f"this dupo reads format {FORMAT}: start the run anew"
-        )
-    return state
+        return None, f"it has checkpoint format {number}, this dupo reads format {FORMAT}"
+    wrong = [name for name, kind in STATE_KEYS.items() if type(state.get(name)) is not kind]
+    if wrong:
+        return None, f"{STATE} has no usable {wrong[0]}"
+    if state["step"] != step_of(folder):
+        return None, f"{STATE} is of step {state['step']}"
+    return {name: state[name] for name in STATE_KEYS if name not in ("method", "optimizer")}, ""
 
 
-def save_plain(file: Path, state: dict[str, Any]) -> None:
-    """Writes tensors and plain values into one file, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomic(file, buffer.getvalue())
-
-
-def load_plain(file: Path) -> dict[str, Any]:
-    """Reads what `save_plain` wrote, onto the CPU."""
-    return torch.load(file, map_location="cpu", weights_only=True)
+def load_state(folder: Path) -> dict[str, Any]:
+    """Reads the state that `save` was given, onto the CPU; `read_checked` must have accepted the folder."""
+    return torch.load(folder / STATE, map_location="cpu", weights_only=True)
 
 
 def load_ema(folder: Path, ema: nn.Module) -> None:
@@ -117,24 +151,108 @@ def load_ema(folder: Path, ema: nn.Module) -> None:
     load_model(ema, str(folder / EMA))
 
 
+# --- a single file ---
+
+
+def save_plain(file: Path, origin: Mapping[str, str], state: dict[str, Any]) -> None:
+    """Writes tensors and plain values into one file, whole or not at all.
+
+    Args:
+        origin: settings and inputs of the run that the file belongs to.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "origin": dict(origin), "state": state}, buffer)
+    data = buffer.getvalue()
+    # The checksum is the end of the file itself: two files could not be replaced in one step.
+    write_atomic(file, data + hashlib.sha256(data).digest())
+
+
+def load_plain(file: Path, origin: Mapping[str, str]) -> dict[str, Any]:
+    """Reads what `save_plain` wrote, onto the CPU.
+
+    Raises:
+        UserError: the file is damaged, or belongs to a run of other settings or inputs.
+    """
+    anew = "remove it to start that stage anew"
+    try:
+        data = file.read_bytes()
+    except OSError as problem:
+        raise UserError(f"{file} cannot be read ({problem.strerror}): {anew}") from None
+    data, digest = data[:-_DIGEST], data[-_DIGEST:]
+    if hashlib.sha256(data).digest() != digest:
+        raise UserError(f"{file} is not what was saved (its sha256 differs): {anew}")
+    try:
+        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as problem:  # as in `read_checked`
+        raise UserError(f"{file} cannot be read ({type(problem).__name__}): {anew}") from None
+    if (
+        not isinstance(saved, dict)
+        or saved.get("format") != FORMAT
+        or not isinstance(saved.get("state"), dict)
+    ):
+        raise UserError(f"{file} was written by another dupo: {anew}")
+    if saved.get("origin") != dict(origin):
+        raise UserError(f"{file} is of a run with other settings or other inputs: {anew}")
+    return saved["state"]
+
+
+# --- old and newer checkpoints ---
+
+
 def prune(run: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints; checkpoint-0 stays."""
+    """Deletes all but the newest `keep` checkpoints, and what a kill left; checkpoint-0 stays."""
     # A resumed run, and runs with other rewards, start from the weights in checkpoint-0.
-    for step in _steps(run)[:-keep]:
+    for step in steps(run)[:-keep]:
         if step > 0:
-            shutil.rmtree(run / f"checkpoint-{step}")
+            _doom(run / f"checkpoint-{step}")
+    # Those of a killed call as well: nobody else writes into the folder of a run.
+    for leftover in run.glob("checkpoint-*"):
+        if _LEFTOVER.fullmatch(leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
-def cut(run: Path, step: int) -> None:
-    """Deletes the checkpoints after `step`, from which the run continues, and points `latest` at `step`."""
-    # `latest` first: a kill in between must not leave a pointer to a deleted folder.
-    write_atomic(run / LATEST, f"checkpoint-{step}\n".encode())
-    for later in _steps(run):
-        if later > step:
-            shutil.rmtree(run / f"checkpoint-{later}")
+def _doomed(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.gone")
 
 
-def _steps(run: Path) -> list[int]:
-    names = [folder.name.removeprefix("checkpoint-") for folder in run.glob("checkpoint-*")]
-    # A user's checkpoint-mine and a killed writer's checkpoint-7.tmp are no steps.
-    return sorted(int(name) for name in names if name.isdecimal())
+def _doom(folder: Path) -> None:
+    """Takes the name of a checkpoint away, in one step, before its files are deleted."""
+    shutil.rmtree(_doomed(folder), ignore_errors=True)
+    folder.rename(_doomed(folder))
+
+
+def set_aside(run: Path, step: int) -> Path | None:
+    """Moves the checkpoints after `step` into `set-aside-<n>`, with the run as it was: settings and all rows.
+
+    The folder is that of a run, which can be continued by itself. A call that was killed is completed by the
+    next call.
+
+    Returns:
+        The folder; None where there is no newer checkpoint.
+    """
+    newer = [later for later in steps(run) if later > step]
+    number = 1
+    while (run / f"set-aside-{number}").exists():
+        number += 1
+    folder, temporary = run / f"set-aside-{number}", run / f"set-aside-{number}.tmp"
+    if not newer and not any(steps(temporary)):
+        # Copies of a killed call that had moved nothing.
+        shutil.rmtree(temporary, ignore_errors=True)
+        return None
+    temporary.mkdir(exist_ok=True)
+    # Rows are cut after this call, so even after a killed call those of the run are whole.
+    for name in (CONFIG, INPUTS, *ROW_FILES):
+        if (run / name).is_file():
+            write_atomic(temporary / name, (run / name).read_bytes())
+    # A set-aside run has its own weights before RL.
+    if (run / "checkpoint-0").is_dir() and not (temporary / "checkpoint-0").exists():
+        shutil.copytree(run / "checkpoint-0", temporary / "checkpoint-0.tmp", dirs_exist_ok=True)
+        (temporary / "checkpoint-0.tmp").rename(temporary / "checkpoint-0")
+    # `latest` before the moves: a kill in between must not leave a pointer to a folder that has moved.
+    point_latest(run, step)
+    for later in newer:
+        (run / f"checkpoint-{later}").rename(temporary / f"checkpoint-{later}")
+    point_latest(temporary, steps(temporary)[-1])
+    temporary.rename(folder)
+    sync(run)
+    return folder

@@ -1,12 +1,23 @@
-"""Files that are whole or absent: atomic writes, rows of JSON, and reading what a killed run left behind."""
+"""Files that are whole or absent: atomic writes, rows of JSON, and reading what a killed run left behind.
 
+Every file of a run is written through `write_atomic`, `append` or `whole_folder`. So a full disk is told in
+one place, and leaves neither half a file nor half a row.
+"""
+
+import errno
 import json
 import math
 import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from dupo.errors import StorageError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -14,16 +25,111 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     A reader sees the old file or the new one, never a mixture, even if the writer is killed. The new file
     survives a power cut once this function returns.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written; `path` is as it was.
     """
     # Beside the target, because a rename is one step only within a file system.
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    # The rename itself is an entry of the folder, so the folder must reach the disk as well.
-    sync(path.parent)
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            # Half a file would keep the room that others need.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        # The rename itself is an entry of the folder, so the folder must reach the disk as well.
+        sync(path.parent)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Adds whole rows to the end of a file. The operating system has the rows when this function returns.
+
+    Raises:
+        StorageError: the disk is full, or the file cannot be written; the file is as it was.
+    """
+    with writing(path):
+        size = path.stat().st_size if path.exists() else None
+        try:
+            with path.open("ab") as file:
+                file.write(data)
+        except BaseException:
+            # A full disk takes the first half of a row. Cutting a file needs no room.
+            with suppress(OSError):
+                path.unlink(missing_ok=True) if size is None else os.truncate(path, size)
+            raise
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder to write into, which takes the place of `folder` when the block ends well.
+
+    A reader finds the old folder or the new one, whole, whenever the writer was killed.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written; `folder` is as it was.
+    """
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    with writing(folder):
+        # A writer that was killed may have left its temporary folder, with files that this writer has not.
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()
+            yield temporary
+            # Contents reach the disk before the rename, or a power cut could leave a complete name on
+            # empty files.
+            for file in [*temporary.rglob("*"), temporary]:
+                sync(file)
+            # A folder cannot be renamed onto another.
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync(folder.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a failure of the disk inside the block into one line for the user; other errors pass.
+
+    Raises:
+        StorageError: names `path` and the reason.
+    """
+    try:
+        yield
+    except Exception as problem:
+        reason = _disk_fault(problem)
+        if reason is None or isinstance(problem, StorageError):
+            raise
+        raise StorageError(f"{path} could not be written: {reason}") from problem
+
+
+def check_room(path: Path, num_bytes: int) -> None:
+    """Refuses to write `path` where the disk has less room than that; quotas are not seen here.
+
+    Raises:
+        StorageError: nothing was written.
+    """
+    with writing(path):
+        free = shutil.disk_usage(path.parent).free
+    if free < num_bytes:
+        needed, there = (f"{count / 1e6:,.1f} MB" for count in (num_bytes, free))
+        raise StorageError(f"{path} needs about {needed} of room, the disk has {there}: nothing was written")
+
+
+def _disk_fault(problem: Exception) -> str | None:
+    """What the operating system said of the disk; None for an error of another kind."""
+    if isinstance(problem, OSError):
+        return problem.strerror or os.strerror(problem.errno or errno.EIO)
+    # Libraries in Rust (safetensors, tokenizers) raise classes of their own and end with the number.
+    code = re.search(r"\(os error (\d+)\)", str(problem))
+    return os.strerror(int(code[1])) if code else None
 
 
 def sync(path: Path) -> None:

@@ -1,16 +1,21 @@
 """The names of the files that programs leave in their folders, and which program a folder belongs to.
 
 config.yaml      the settings, complete: they reproduce the run
+inputs.json      fingerprints of what the run reads: data, weights, tokenizer, chat frame
 metrics.jsonl    one row per optimizer step, a pure function of settings, seed and machine
 samples.jsonl    what was asked, answered and reconstructed
 timings.jsonl    everything that comes from a clock
 summary.json     the final metrics, with the signature
 report.html      curves and sampled exchanges on one page
 teaching.pt      the state of the supervised teaching stage that Ctrl-C stopped; removed when done
+run.lock         who writes into the folder; there while a program runs
 taught_model/    the built-in model after teaching, for a program that does not train
+rows.json        length and checksum of the rows that a program that does not train has finished
+set-aside-N/     the run as it was before an older checkpoint was resumed, with the newer checkpoints
 """
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dupo.errors import UserError
@@ -18,19 +23,22 @@ from dupo.errors import UserError
 CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
 TEACHING, TAUGHT = "teaching.pt", "taught_model"
+INPUTS, FINISHED_ROWS = "inputs.json", "rows.json"
+LOCK = "run.lock"  # see `storage/lock.py`; belongs to no program and is no output of a run
 LATEST = "latest"  # the file that names the newest checkpoint
 
 # What each program writes beside config.yaml, as patterns of file names. --overwrite_output_dir removes
 # these and nothing else: a file of the user in the same folder stays.
 WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "train": (METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, TEACHING, LATEST, "checkpoint-[0-9]*",
-              "nonfinite-[0-9]*.json"),
-    "select": (SUMMARY, TEACHING, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl"),
-    "rerank": (SUMMARY, TEACHING, TAUGHT, "answers.jsonl"),
-    "audit": (TEACHING, TAUGHT, "audit.jsonl", "audit.json", "audit.html"),
+              "set-aside-[0-9]*", "nonfinite-[0-9]*.json", INPUTS),
+    "select": (SUMMARY, TEACHING, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl", FINISHED_ROWS, INPUTS),
+    "rerank": (SUMMARY, TEACHING, TAUGHT, "answers.jsonl", FINISHED_ROWS, INPUTS),
+    "audit": (TEACHING, TAUGHT, "audit.jsonl", "audit.json", "audit.html", FINISHED_ROWS, INPUTS),
 }  # fmt: skip
-# Of everything in the folder of a run: options, rows, checkpoints. Format 1 wrote no number.
-FORMAT = 2
+# Of everything in the folder of a run: options, inputs, rows, checkpoints. Format 1 wrote no number; format 2
+# had no fingerprints, no checksums, and one group of weights in the optimizer.
+FORMAT = 3
 _FIRST_LINE = re.compile(r"# python -m dupo\.(\w+)(?:, format (\d+))?\n")
 
 
@@ -51,6 +59,12 @@ def check_format(folder: Path) -> None:
         raise UserError(
             f"{folder} holds a run of format {number}, this dupo continues format {FORMAT}: start anew"
         )
+
+
+def holds_work(folder: Path, program: str) -> bool:
+    """Whether a folder holds anything that the program wrote after config.yaml and inputs.json."""
+    patterns = [pattern for pattern in WRITTEN_BY[program] if pattern != INPUTS]
+    return any(fnmatchcase(entry.name, pattern) for entry in folder.iterdir() for pattern in patterns)
 
 
 def owner_of(folder: Path) -> str | None:

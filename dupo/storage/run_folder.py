@@ -10,8 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from dupo.errors import UserError
-from dupo.storage.files import encoded, row_of, write_atomic
-from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY, TIMINGS, WRITTEN_BY, first_line, owner_of
+from dupo.storage.files import append, encoded, row_of, write_atomic
+from dupo.storage.names import (
+    CONFIG,
+    INPUTS,
+    LOCK,
+    METRICS,
+    SAMPLES,
+    SUMMARY,
+    TIMINGS,
+    WRITTEN_BY,
+    first_line,
+    owner_of,
+)
+
+# What a start leaves that was killed, or failed, before it had done any work.
+_FIRST_FILES = {CONFIG, INPUTS, f"{CONFIG}.tmp", f"{INPUTS}.tmp"}
 
 
 class RunFolder:
@@ -26,11 +40,13 @@ class RunFolder:
         try:
             if path.exists() and not path.is_dir():
                 raise UserError(f"output_dir {path}: expected a folder, got a file")
-            if not path.is_dir() or next(path.iterdir(), None) is None:
+            # The lock is no content: this start has just made it, or a killed one has left it.
+            names = {file.name for file in path.iterdir()} - {LOCK} if path.is_dir() else set()
+            if not names:
                 return
             owner = owner_of(path)
             # Settings alone are left by a start that failed before anything else was written.
-            if owner == program and [file.name for file in path.iterdir()] == [CONFIG]:
+            if (owner == program and names <= _FIRST_FILES) or names == {f"{CONFIG}.tmp"}:
                 return
         except OSError as problem:
             raise UserError(f"output_dir {path} cannot be read: {problem.strerror}") from problem
@@ -90,6 +106,7 @@ class RunFolder:
         Raises:
             KeyError: the row has no `step`.
             ValueError: a number is not finite; nothing is written.
+            StorageError: the disk is full, or the file cannot be written; nothing is written.
         """
         self._append(METRICS, [row])
 
@@ -134,9 +151,7 @@ class RunFolder:
         if not rows:
             return
         # Encode first: a number that is not finite then leaves the file as it was.
-        data = b"".join(encoded(row, f"{name} at step {row['step']}") for row in rows)
-        with (self.path / name).open("ab") as file:
-            file.write(data)
+        append(self.path / name, b"".join(encoded(row, f"{name} at step {row['step']}") for row in rows))
 
 
 def _remove_run(folder: Path, program: str) -> None:

@@ -4,6 +4,7 @@ A tokenizer is *local* if texts may be cut where `dupo.text.assembly` cuts, with
 that prompts share is then tokenised once. `Reader.is_local` decides when a tokenizer is loaded: in doubt, no.
 """
 
+import copy
 import json
 import re
 from collections.abc import Sequence
@@ -56,6 +57,28 @@ class Reader:
                 if token is not None and token != unknown and token.strip(VOCABULARY_WHITE_SPACE):
                     self.spellings[i] = [t.id for character in token for t in model.tokenize(character)]
             self.anchor = self.texts([ANCHOR])[0]
+        self._is_local: bool | None = None
+
+    def behind(self) -> "Reader | None":
+        """A reader of texts that stand behind other ids; None where their place changes nothing.
+
+        Some tokenizers of the SentencePiece family mark the first word of a whole chat as the start of a
+        word, and the first word behind a special token not.
+        """
+        if self.core is None:
+            return None
+        # Steps can only be changed as JSON, and an empty model keeps the vocabulary out of the JSON.
+        description = json.loads(_with_model(self.core, models.BPE()).to_str())
+        marking = [s for s in _steps(description["pre_tokenizer"]) if s.get("prepend_scheme") == "first"]
+        if not marking:
+            return None
+        for step in marking:
+            step["prepend_scheme"] = "never"
+        reader = copy.copy(self)
+        reader._is_local = None
+        reader.core = _with_model(Tokenizer.from_str(json.dumps(description)), self.core.model)
+        reader.anchor = reader.texts([ANCHOR])[0]
+        return reader
 
     def texts(self, texts: Sequence[str], opens_text: Sequence[bool] = ()) -> list[list[int]]:
         """Returns the ids of complete texts. `opens_text` is ignored: a complete text opens itself."""
@@ -88,11 +111,16 @@ class Reader:
         return rows
 
     def is_local(self) -> bool:
-        """Tells whether the ids of any text are the ids of its chunks.
+        """Tells whether the ids of any text are the ids of its chunks; found out once.
 
         True for byte-pair encoding whose other steps are known to be local and whose vocabulary has no word
         across a cut. Every pair of probes must then confirm the reasoning.
         """
+        if self._is_local is None:
+            self._is_local = self._find_out_is_local()
+        return self._is_local
+
+    def _find_out_is_local(self) -> bool:
         if self.core is None or not _is_local_by_design(self.core):
             return False
         pieces, space = [*PROBES, " "], len(PROBES)

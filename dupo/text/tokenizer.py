@@ -5,8 +5,9 @@ inside a prompt stays plain characters. Only the words of the chat template may 
 is written in Python alone has only its own `split_special_tokens`, which may still match added tokens.)
 """
 
-import warnings
 from collections.abc import Sequence
+from datetime import date
+from itertools import product
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
@@ -14,12 +15,20 @@ from transformers import PreTrainedTokenizerFast
 from dupo.errors import UserError
 from dupo.records import Prompt
 from dupo.text.assembler import Assembler, Counts
+from dupo.text.chat_template import TRIMMED, ChatTemplate, Trim
 from dupo.text.ids import Ids
 from dupo.text.locality import Reader
 
-# User messages that a frame is tested with.
-SAMPLES = ("Hello there.", "5 and 7 more", "x", "\\boxed{7}", "'Tis so", "Is it?")
-CONTENT = "\x02content\x03"  # stands for the text of the user while the chat template is rendered
+# User messages that a frame is tested with: words, lines, white space at the edges, other scripts, formulas.
+SAMPLES = ("Hello there.", "5 and 7 more", "x", "\\boxed{7}", "'Tis so", "Is it?", 'MiXeD "quotes" (a): #1')
+SAMPLES += (" on both sides ", "\n\nlines around\n", "First line.\nSecond line:\n\n- a point\n\tand a tab")
+SAMPLES += (
+    "<think>\nso\n</think> 12",
+    "사과 세 개와 배 두 개는 모두 몇 개입니까?",
+    "小明有三个苹果。",
+    "Ünïcödé 🙂",
+)
+SAMPLES += ("Solve $\\frac{3}{4}x^2 = \\sqrt{2}$, 50% of \\$4 & {{ 7 }} <b>",)
 
 
 class Frame(NamedTuple):
@@ -30,12 +39,14 @@ class Frame(NamedTuple):
         opening: text that is tokenised together with the start of the prompt.
         closing: text that is tokenised together with the end of the prompt.
         after: ids after the prompt.
+        trim: white space around the prompt that the chat template leaves out.
     """
 
     before: list[int]
     opening: str
     closing: str
     after: list[int]
+    trim: Trim = Trim(False, False)
 
 
 class PromptTokenizer:
@@ -44,6 +55,7 @@ class PromptTokenizer:
     Args:
         hf: a transformers tokenizer with an end token and a padding token.
         samples: user messages that decide how the chat template is split into ids and text.
+        day: the date in a chat template that shows one; None: today.
 
     Attributes:
         hf: the transformers tokenizer.
@@ -51,21 +63,29 @@ class PromptTokenizer:
         frame: the chat template around each prompt, or only a BOS where the tokenizer adds a BOS.
         pad_id: fills the left of shorter prompts in generation, always masked.
         local: whether prompts are put together from chunks. If not, every prompt is tokenised at once.
+
+    Raises:
+        UserError: the chat template cannot be split, or gives other ids than `apply_chat_template`.
     """
 
-    def __init__(self, hf: PreTrainedTokenizerFast, samples: Sequence[str] = SAMPLES) -> None:
+    def __init__(
+        self, hf: PreTrainedTokenizerFast, samples: Sequence[str] = SAMPLES, day: date | None = None
+    ) -> None:
         self.hf = hf
         self.eos_ids = {int(hf.eos_token_id)}  # type: ignore[arg-type]
         self.pad_id = int(hf.pad_token_id)  # type: ignore[arg-type]
+        self._has_id: dict[str, bool] = {}
         self.frame = Frame([i for i in hf("").input_ids if i == hf.bos_token_id], "", "", [])
-        # Read apart from `hf`, which would match special tokens inside the text.
-        self._reader = reader = Reader(hf)
-        self.local = reader.is_local()
-        tokenize = reader.chunks if self.local else reader.texts
-        self._assembler = Assembler(tokenize, local=self.local)
+        self._read_by(Reader(hf))
         if hf.chat_template is not None:
-            self.frame = self._chat_frame(samples)
-            self._assembler = Assembler(tokenize, local=self.local)  # its counts are of prompts only
+            self.frame = self._chat_frame(ChatTemplate(hf, day), samples)
+            # The counts of an assembler are of prompts only, so the samples leave with theirs.
+            self._read_by(self._reader)
+
+    def _read_by(self, reader: Reader) -> None:
+        # Read apart from `hf`, which would match special tokens inside the text.
+        self._reader, self.local = reader, reader.is_local()
+        self._assembler = Assembler(reader.chunks if self.local else reader.texts, local=self.local)
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Returns the ids of `encode_packed` as one list per prompt."""
@@ -83,7 +103,7 @@ class PromptTokenizer:
         pieces: dict[str, int] = {}
         members, offsets = [], [0]
         for prompt in prompts:
-            inside = (prompt,) if isinstance(prompt, str) else prompt
+            inside = self.frame.trim.pieces((prompt,) if isinstance(prompt, str) else prompt)
             for piece in (self.frame.opening, *inside, self.frame.closing):
                 members.append(pieces.setdefault(piece, len(pieces)))
             offsets.append(len(members))
@@ -111,44 +131,67 @@ class PromptTokenizer:
         """Size of the vocabulary."""
         return len(self.hf)
 
-    def _chat_frame(self, samples: Sequence[str]) -> Frame:
+    def highest_token(self) -> tuple[str, int]:
+        """The token with the highest id, and this id."""
+        return max(self.hf.get_vocab().items(), key=lambda pair: pair[1])
+
+    def has_ids(self, text: str) -> bool:
+        """Whether a prompt of this text has any id; looks at single characters first, which is quick."""
+        if self.frame.before or self.frame.after:
+            return True
+        # A character that has an id by itself never vanishes beside others; white space may.
+        for character in text:
+            if character not in self._has_id:
+                self._has_id[character] = bool(self._reader.texts([character])[0])
+            if self._has_id[character]:
+                return True
+        return bool(self.encode([text])[0])
+
+    def _chat_frame(self, template: ChatTemplate, samples: Sequence[str]) -> Frame:
         """Splits the chat template into what stands before and after the text of a prompt.
 
-        Two frames compete. The joined frame tokenises the words next to the prompt together with the prompt,
-        up to the nearest special token. The separate frame tokenises the template on its own, which is right
-        for a template whose tokens swallow the space beside a prompt. The frame that gives more samples the
-        ids of the whole chat wins, the joined frame in a tie.
+        Several frames compete; the first that gives every sample the ids of `apply_chat_template` wins.
+
+            joined      tokenises the words beside the prompt with the prompt, up to a special token
+            separate    tokenises the template alone: right where its tokens swallow the space beside a prompt
+            spared      the joined frame without its first space
+
+        Raises:
+            UserError: no frame gives every sample those ids.
         """
-        before, after = self._template()
+        before, after, trim = template.parts(samples)
         special = [*self.hf.get_added_vocab(), *self.hf.all_special_tokens]
         start = max((before.rfind(token) + len(token) for token in special if token in before), default=0)
         end = min((after.find(token) for token in special if token in after), default=len(after))
         joined = Frame(
-            self._plain_ids(before[:start]), before[start:], after[:end], self._plain_ids(after[end:])
+            self._plain_ids(before[:start]), before[start:], after[:end], self._plain_ids(after[end:]), trim
         )
-        separate = Frame(self._plain_ids(before), "", "", self._plain_ids(after))
-        expected = [self._plain_ids(before + text + after) for text in samples]
-        # `encode` reads self.frame, so each candidate is put there in turn; __init__ sets the winner.
-        scores = []
-        for self.frame in (joined, separate):
-            pairs = zip(self.encode(samples), expected, strict=True)
-            scores.append(sum(ids == expected_ids for ids, expected_ids in pairs))
-        if max(scores) < len(samples):
-            warnings.warn(
-                "the tokenizer reads its chat template differently in parts: prompts may differ from those "
-                "of apply_chat_template by a token beside the text",
-                stacklevel=2,
-            )
-        return joined if scores[0] >= scores[1] else separate
-
-    def _template(self) -> tuple[str, str]:
-        """Returns what the chat template writes before and after the message of a user."""
-        chat = [{"role": "user", "content": CONTENT}]
-        rendered = str(self.hf.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
-        before, content, after = rendered.partition(CONTENT)
-        if not content:
-            raise UserError("tokenizer: its chat template does not show the user's message")
-        return before, after
+        separate = Frame(self._plain_ids(before), "", "", self._plain_ids(after), trim)
+        # SentencePiece puts the space of a first word itself: the space behind [INST] is then there already.
+        spared = joined._replace(opening=joined.opening.removeprefix(" "))
+        # Texts that hold a special word are left out: here such a word is plain text, and should be.
+        plain = [text for text in samples if not any(token in text for token in special)]
+        expected = [template.ids(text) for text in plain]
+        readers = [self._reader] + [reader for reader in [self._reader.behind()] if reader is not None]
+        # Tokens such as Phi-3's <|user|> swallow white space beside them, which looks like a trim.
+        trims = sorted(TRIMMED, key=lambda other: (other != trim, sum(other)))
+        differing = ""
+        for wider, reader, frame in product(trims, readers, (joined, separate, spared)):
+            if trim.left > wider.left or trim.right > wider.right:
+                continue
+            if reader is not self._reader:
+                self._read_by(reader)
+            self.frame = frame._replace(trim=wider)
+            # `encode` reads self.frame, so each candidate is put there in turn.
+            pairs = zip(plain, self.encode(plain), expected, strict=True)
+            wrong = next((text for text, ids, expected_ids in pairs if ids != expected_ids), None)
+            if wrong is None:
+                return self.frame
+            differing = differing or wrong
+        raise UserError(
+            f"{template.name} gives prompts other ids in parts than as a whole, by apply_chat_template: "
+            f"{differing!r} differs"
+        )
 
     def _plain_ids(self, text: str) -> list[int]:
         return self.hf(text, add_special_tokens=False).input_ids  # type: ignore[return-value]

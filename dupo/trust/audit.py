@@ -70,10 +70,13 @@ def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teac
         RESULT,
     )
     # The page is made from what the files hold, so it shows no more than they do.
-    page = write_page(run.path / PAGE, run.config, summary, [row.to_json() for row in rows])
+    json_rows = [row.to_json() for row in rows]
+    page = run.report_safely(lambda: write_page(run.path / PAGE, run.config, summary, json_rows))
     show(run.display, metrics, config.reward.reward, results)
     run.display.note(f"VERDICT: {decision}")
-    run.display.note(f"{page} shows it with pictures")
+    if page:
+        run.display.note(f"{page} shows it with pictures")
+    run.close()
     return summary
 
 

@@ -163,6 +163,7 @@ def rerank(
     summary = run.write_summary(metrics.to_json())
     show(run.display, metrics)
     run.display.note(f"{run.path / ANSWERS} holds the answers")
+    run.close()
     return summary
 
 

@@ -130,6 +130,7 @@ def select(
     show(run.display, metrics)
     if lines:
         run.display.note(f"use them: python -m dupo.train --selected_duals {run.path} ...")
+    run.close()
     return summary
 
 

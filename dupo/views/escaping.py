@@ -5,7 +5,6 @@ Nothing here reads markup: hostile text is shown character by character.
 
 import html
 import unicodedata
-from typing import IO
 
 _JOINERS = "\u200c\u200d"  # invisible, but Persian and emoji need them, and they cannot reorder text
 _UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -46,7 +45,7 @@ def shortened(text: str, limit: int = _LONGEST) -> str:
     return text if len(text) <= limit else f"{text[:limit]} ... ({len(text) - limit} more characters)"
 
 
-def encodable(text: str, stream: IO[str]) -> str:
+def encodable(text: str, stream: object) -> str:
     """Escapes the characters that the encoding of `stream` lacks, such as Chinese in a cp1252 console."""
     # A stream in memory may have no encoding.
     encoding = getattr(stream, "encoding", None) or "utf-8"

@@ -8,6 +8,7 @@ from typing import IO
 
 from dupo.views.escaping import encodable, one_line, visible
 from dupo.views.progress import Status, StepProgress
+from dupo.views.streams import LogStream
 
 _LINE_EVERY_STEPS, _LINE_EVERY_SECONDS = 10, 30.0
 _MOST_LINES = 500  # of progress, about, however long the run
@@ -15,10 +16,10 @@ _MOST_LINES = 500  # of progress, about, however long the run
 
 def error(text: str) -> None:
     """Prints one plain line on stderr, however long: `error: ...`."""
-    print_line(sys.stderr, f"error: {one_line(text)}")
+    print_line(LogStream(sys.stderr), f"error: {one_line(text)}")
 
 
-def print_line(stream: IO[str], text: str) -> None:
+def print_line(stream: IO[str] | LogStream, text: str) -> None:
     """Writes a line at once; characters that the stream cannot encode become escapes."""
     # Flushed, because a log that is being followed must not lag behind by a buffer.
     stream.write(encodable(text, stream) + "\n")
@@ -33,7 +34,7 @@ class PlainOutput:
         clock: seconds, from any start.
     """
 
-    def __init__(self, stream: IO[str], clock: Callable[[], float]) -> None:
+    def __init__(self, stream: IO[str] | LogStream, clock: Callable[[], float]) -> None:
         self._stream, self._clock = stream, clock
 
     def pairs(self, title: str, rows: Sequence[tuple[str, str]], colour: str) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO
+from typing import IO, cast
 
 from rich import box
 from rich.console import Console
@@ -21,6 +21,7 @@ from rich.text import Text
 from dupo.views.escaping import encodable, one_line, shortened, visible
 from dupo.views.plain import PlainOutput, print_line
 from dupo.views.progress import Status, StepProgress
+from dupo.views.streams import LogStream
 
 _WIDE = 100  # columns from which the bar has room for the rate
 
@@ -40,9 +41,14 @@ class Display:
         width: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        target = sys.stdout if stream is None else stream
+        target = self._stream = LogStream(sys.stdout if stream is None else stream)
         rich = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self._output = RichOutput(target, width, clock) if rich else PlainOutput(target, clock)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the stream was a pipe whose reader is gone: nobody sees how the run goes on."""
+        return self._stream.is_closed
 
     def startup(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Shows what will be done and how much of it, as (name, value) rows."""
@@ -72,7 +78,7 @@ class Display:
 
     def warn(self, text: str) -> None:
         """Prints one plain line on stderr: `warning: ...`."""
-        print_line(sys.stderr, f"warning: {one_line(text)}")
+        print_line(LogStream(sys.stderr), f"warning: {one_line(text)}")
 
     def progress(
         self, total: int, start: int = 0, headline: str | None = None, unit: str = "step"
@@ -97,11 +103,16 @@ class RichOutput:
         clock: seconds, from any start.
     """
 
-    def __init__(self, stream: IO[str], width: int | None, clock: Callable[[], float]) -> None:
+    def __init__(self, stream: LogStream, width: int | None, clock: Callable[[], float]) -> None:
         self._stream, self._clock = stream, clock
         # highlight would colour digits inside model text; markup and emoji would rewrite the text.
         self._console = Console(
-            file=stream, width=width, force_terminal=True, highlight=False, markup=False, emoji=False
+            file=cast("IO[str]", stream),
+            width=width,
+            force_terminal=True,
+            highlight=False,
+            markup=False,
+            emoji=False,
         )
 
     def pairs(self, title: str, rows: Sequence[tuple[str, str]], colour: str) -> None:

@@ -1,5 +1,6 @@
 """Layers of defaults, what makes two configs the same, and the options of a run that is resumed."""
 
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from dupo.config.command_line import parse
 from dupo.config.config import OPTIONS, Config
 from dupo.config.layers import METHOD_DEFAULTS, PROGRAM_DEFAULTS, config_hash, read_config, resume_differences
 from dupo.config.yaml_files import to_yaml
+from dupo.storage.names import first_line
 from tests.helpers.options import KINDS, RUN, WriteFile, refusal, table
 from tests.helpers.project import ROOT
 
@@ -83,6 +85,7 @@ def another(name: str) -> Any:
         "num_generations": 8,
         "top_entropy_quantile": 0.5,
         "clip_ratio_c": 1.5,
+        "chat_template_date": "2001-02-03",
     }
     if name in special:
         return special[name]
@@ -109,7 +112,9 @@ def test_what_changes_results_changes_the_hash_and_may_not_change_on_resume(name
     before = RUN.changed(**BESIDE.get(name, {}))
     changed = before.changed(**{name: "arithmetic" if name == "task" else another(name)})
     assert len(config_hash(changed)) == 12 and int(config_hash(changed), 16) >= 0
-    assert (config_hash(changed) == config_hash(before)) == (name in NO_EFFECT.split())
+    # The date counts for few models: equal runs of two days have one hash, but a run keeps its date.
+    outside_hash = [*NO_EFFECT.split(), "chat_template_date"]
+    assert (config_hash(changed) == config_hash(before)) == (name in outside_hash)
     expected = [] if name in [*NO_EFFECT.split(), "max_steps"] else [name]
     assert [line.split(" is ")[0] for line in resume_differences(before, changed)] == expected
 
@@ -176,3 +181,38 @@ def test_what_cannot_be_resumed_is_refused(write: WriteFile, argv: str, message:
     write(to_yaml(OLD_RUN), "a/config.yaml")
     write("sed: 1\n", "bad/config.yaml")
     assert refusal("--resume_from_checkpoint", *argv.split()) == message
+
+
+# --- the date of chat templates ---
+
+
+def test_the_date_is_that_of_the_first_start(write: WriteFile) -> None:
+    today = date.today().isoformat()
+    assert RUN.model.chat_template_date in (
+        today,
+        (date.today() - timedelta(1)).isoformat(),
+    )  # or at midnight
+    old = RUN.changed(chat_template_date="2024-07-26")
+    write(to_yaml(old), "a/config.yaml")
+    resumed = parse(["--resume_from_checkpoint", "a/checkpoint-1"])
+    assert resumed.model.day == date(2024, 7, 26) and not resume_differences(old, resumed)
+    other = parse(["--resume_from_checkpoint", "a/checkpoint-1", "--chat_template_date", "2024-07-27"])
+    assert resume_differences(old, other) == [
+        "chat_template_date is 2024-07-27, the run was started with 2024-07-26"
+    ]
+
+
+@pytest.mark.parametrize("program", ["rerank", "select", "audit"])
+def test_work_that_goes_on_another_day_keeps_its_date(write: WriteFile, program: str) -> None:
+    old = parse(["--chat_template_date", "2024-07-26"], program)
+    write(first_line(program) + to_yaml(old), "a/config.yaml")
+    assert parse(["--output_dir", "a"], program).model.chat_template_date == "2024-07-26"
+    today = parse([], program).model.chat_template_date
+    for anew in (["--output_dir", "b"], ["--output_dir", "a", "--overwrite_output_dir"]):
+        assert parse(anew, program).model.chat_template_date == today != "2024-07-26"
+
+
+def test_a_date_that_is_none_is_refused() -> None:
+    for text in ("tomorrow", "2024-13-01", "2024-02-30", "26.07.2024"):
+        expected = f"chat_template_date: expected a date, YYYY-MM-DD, got {text}"
+        assert refusal("--chat_template_date", text) == expected

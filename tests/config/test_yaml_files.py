@@ -81,7 +81,7 @@ def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
 # Options whose values depend on those of other options.
 TIED = "num_generations generation_batch_size train_batch_size dual_samples task resume_from_checkpoint "
 TIED += "dataset eval_dataset reward reward_weights dual_model translation_metric pool_sizes pool_models "
-TIED += "gates num_threads "
+TIED += "gates num_threads chat_template_date "
 TIED += "loss_type importance_sampling_level epsilon_high delta clip_ratio_c "
 TIED += "vllm_importance_sampling_clip_min vllm_importance_sampling_clip_max"
 FREE = {

@@ -45,10 +45,12 @@ def step_on(
     """One optimizer step of the policy loss; a new optimizer unless one is handed in."""
     loss, options = loss_of(world), world.config.optimizer
     optimizer = optimizer or make_optimizer(world.model, options)
+
+    def accumulate(model: Any) -> tuple[Tensor, dict[str, float]]:
+        return loss.accumulate_gradient(model, batch)
+
     seed = world.config.run.seed
-    return optimizer_step(
-        world.model, optimizer, lambda model: loss.accumulate_gradient(model, batch), options, step, seed
-    )
+    return optimizer_step(world.model, optimizer, accumulate, options, step, seed, dropout=False)
 
 
 def gradients(

@@ -9,7 +9,8 @@ from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import batch_logprobs
 from dupo.learning.optimizer import make_optimizer
 from dupo.learning.step import optimizer_step
-from tests.helpers.learning import step_on, trajectories
+from tests.helpers.learning import NO_UPDATE, step_on, trajectories
+from tests.helpers.shapes import save_kind
 from tests.helpers.worlds import CPU, tiny
 
 
@@ -66,6 +67,19 @@ def test_dropout_is_drawn_by_seed_and_step_and_only_while_learning():
     options = world.config.optimizer
     optimizer = make_optimizer(world.model, options)
     for step, seed in ((0, 0), (1, 0), (0, 1), (0, 0)):
-        optimizer_step(world.model, optimizer, accumulate, options, step, seed)
+        optimizer_step(world.model, optimizer, accumulate, options, step, seed, dropout=True)
     assert draws[0] == draws[3] and draws[1] != draws[0] != draws[2]
     assert modes == [True] * 4 and not world.model.training
+    optimizer_step(world.model, optimizer, accumulate, options, 0, 0, dropout=False)
+    assert modes[-1] is False
+
+
+@pytest.mark.parametrize("recomputed", ["true", "false"])
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_on_policy_every_ratio_is_one_though_the_model_has_dropout(tmp_path, kind, recomputed):
+    folder = str(save_kind(tmp_path / kind, kind))
+    options = ["--model_name_or_path", folder, "--gradient_checkpointing", recomputed]
+    world = tiny(*options, *NO_UPDATE)
+    metrics = step_on(world, trajectories(world))
+    assert metrics["ratio/max"] == pytest.approx(1, abs=1e-4)
+    assert abs(metrics["approx_kl"]) < 1e-8

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from dupo.config.command_line import parse
 from dupo.config.options import ModelOptions
+from dupo.config.yaml_files import to_yaml
 from dupo.errors import UserError
 from dupo.models.tokenizers import load_tokenizer
+from dupo.storage.names import first_line
 from tests.helpers.options import RUN
 from tests.helpers.tokenizers_made import chatml_bytes
 from tests.helpers.worlds import task_of
@@ -46,3 +49,15 @@ def test_missing_tokens_are_refused_and_can_be_named(tmp_path, missing):
 def test_a_folder_that_is_not_there(name):
     with pytest.raises(UserError, match="does not exist"):
         load_tokenizer(ModelOptions(model_name_or_path=name), None)
+
+
+def test_a_run_that_goes_on_another_day_shows_the_same_prompts(tmp_path):
+    hf = load_tokenizer(ModelOptions(), None).hf
+    hf.chat_template = "It is {{ strftime_now('%d %B %Y') }}. {{ messages[0].content }}"
+    hf.save_pretrained(tmp_path / "tokenizer")
+    options = ["--model_name_or_path", str(tmp_path / "tokenizer"), "--chat_template_date", "2024-07-26"]
+    (tmp_path / "config.yaml").write_text(first_line("train") + to_yaml(parse(options)))
+    resumed = parse(["--resume_from_checkpoint", str(tmp_path / "checkpoint-1")])
+    today, then = (load_tokenizer(o, None) for o in (parse(options[:2]).model, resumed.model))
+    assert then.decode(then.encode(["1 + 1?"])) == ["It is 26 July 2024. 1 + 1?"]
+    assert today.encode(["1 + 1?"]) != then.encode(["1 + 1?"])

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first ends the run after its step and loses nothing, the second ends it at once."""
+"""Ctrl-C, SIGTERM, SIGHUP: the first ends the run after its step and loses nothing; Ctrl-C again ends it."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from dupo.config.command_line import parse
 from dupo.methods import teaching
 from dupo.methods.dupo import DuPO
 from dupo.methods.teaching import Teaching
-from dupo.run.interrupt import graceful_interrupt
+from dupo.run.interrupt import graceful_interrupt, stopped_by_signals
 from tests.helpers.project import ROOT
 from tests.helpers.runs import SMALL, loop, resume, same_files
 from tests.helpers.worlds import rows, summary
@@ -27,6 +27,59 @@ def test_the_first_asks_and_the_second_raises():
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)  # the signal arrives within a few instructions
     assert calls == [True] and signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_asks_once_however_often_it_comes(number):
+    calls, before = [], signal.getsignal(number)
+    with graceful_interrupt(lambda: calls.append(True)):
+        for _ in range(3):
+            signal.raise_signal(number)
+        assert calls == [True]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_outside_of_the_steps_is_like_ctrl_c_and_only_the_first(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), stopped_by_signals():
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            signal.raise_signal(number)  # while the run is ending
+            raise
+    assert signal.getsignal(number) is before
+
+
+def test_a_run_that_is_ending_is_not_asked_again():
+    with stopped_by_signals():
+        with graceful_interrupt(lambda: None):
+            signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
+
+
+def test_an_error_that_a_signal_became_on_its_way_is_still_the_signal():
+    def load_library() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    with pytest.raises(KeyboardInterrupt), stopped_by_signals():
+        load_library()
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopped_by_signals(), graceful_interrupt(lambda: pytest.fail("asked to stop")):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_another_thread_leaves_the_signals_alone():

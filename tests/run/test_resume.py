@@ -88,12 +88,13 @@ def test_resume_refuses_other_settings(taught, capsys):
 
 
 def test_latest_before_the_first_checkpoint_starts_anew(untrained, tmp_path):
-    """A run that was killed before its first checkpoint has settings only, and perhaps rows."""
+    """A run that was killed before its first checkpoint has settings and inputs only, and perhaps rows."""
     options = ["--max_steps", "2", "--reward", "random"]
     never_stopped = start(untrained, tmp_path / "never", *options)
     run = tmp_path / "early"
     run.mkdir()
     shutil.copy(never_stopped / "config.yaml", run)
+    shutil.copy(never_stopped / "inputs.json", run)
     first_row = (never_stopped / "metrics.jsonl").read_text().splitlines(keepends=True)[0]
     (run / "metrics.jsonl").write_text(first_row)
     assert resume(run) == 0
@@ -112,5 +113,5 @@ def test_what_cannot_be_resumed_is_left_as_it_was(untrained, tmp_path, capsys):
     old = config.read_bytes()
     assert main([*options, "latest"]) == 2
     error = capsys.readouterr().err
-    assert "holds a run of format 1, this dupo continues format 2: start anew" in error
+    assert "holds a run of format 1, this dupo continues format 3: start anew" in error
     assert error.count("\n") == 1 and config.read_bytes() == old

@@ -16,7 +16,7 @@ from dupo.storage.files import read_rows
 from dupo.storage.names import check_format
 from dupo.storage.run_folder import RunFolder
 
-HEAD = b"# python -m dupo.train, format 2\n"
+HEAD = b"# python -m dupo.train, format 3\n"
 
 
 def make_run(path: Path) -> RunFolder:
@@ -224,11 +224,11 @@ def test_summary_replaces_the_old_one(tmp_path: Path) -> None:
     assert contents(tmp_path).keys() == {"config.yaml", "summary.json"}
 
 
-@pytest.mark.parametrize("opening", ["", "# python -m dupo.audit\n", "# python -m dupo.train, format 3\n"])
+@pytest.mark.parametrize("opening", ["", "# python -m dupo.audit\n", "# python -m dupo.train, format 2\n"])
 def test_the_run_of_another_format_is_refused(tmp_path, opening):
     (tmp_path / "config.yaml").write_text(opening + "seed: 1\n")
     with pytest.raises(
-        UserError, match=r"holds a run of format [13], this dupo continues format 2: start anew"
+        UserError, match=r"holds a run of format [12], this dupo continues format 3: start anew"
     ):
         check_format(tmp_path)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer
 
+from dupo.errors import UserError
 from dupo.text.tokenizer import PromptTokenizer
 from tests.helpers.tokenizers_made import KINDS, QWEN3, bytewise, chatml_bytes, corpus, gpt2, wrapped
 
@@ -244,12 +245,12 @@ def test_prompts_have_the_ids_of_the_whole_chat(kind, template):
         assert tokenizer.encode([message, (message[:1], message[1:])]) == [chat_ids, chat_ids]
 
 
-def test_a_template_that_cannot_be_joined_is_said_so():
+def test_a_template_whose_words_melt_into_the_text_is_refused():
     hf = KINDS["gpt2"]()
     hf.add_tokens([AddedToken("<u>", rstrip=True), AddedToken("</u>", lstrip=True)])
-    hf.chat_template = "<u> th{{ messages[0].content }}"
+    hf.chat_template = "<u>  th{{ messages[0].content }}"
     samples = ["e", "at"]  # the, that
-    with pytest.warns(UserWarning, match="apply_chat_template"):
-        assert PromptTokenizer(hf, samples).encode(["x"])
+    with pytest.raises(UserError, match=r"gives prompts other ids in parts .* 'e' differs"):
+        PromptTokenizer(hf, samples)
     hf.chat_template = "<u>a{{ messages[0].content }}b</u>"
     assert PromptTokenizer(hf, samples).frame.opening == "a"

@@ -24,6 +24,7 @@ from dupo.tasks.arithmetic import Arithmetic
 from dupo.tasks.word_problems import WordProblems
 from dupo.trust.audit import PAGE, RESULT, ROWS, audit
 from dupo.views.audit_page import roc_curve, write_page
+from tests.helpers.left_rows import leave, whole_batches
 from tests.helpers.pages import HOSTILE, Page
 from tests.helpers.worlds import rows, said, save_tiny
 from tests.trust.fakes import fake, solve, start, write_jsonl
@@ -270,7 +271,7 @@ def test_an_audit_that_was_killed_goes_on_to_the_same_bytes(tmp_path):
         b"".join(lines[:33]) + lines[33][:99],
         data,
     ):
-        (out / ROWS).write_bytes(content)
+        leave(out / ROWS, content, whole_batches(content, 16, 40))
         (out / RESULT).unlink()
         (out / PAGE).unlink()
         assert run(load, out)["metrics"] == metrics

@@ -1,0 +1,73 @@
+"""Where transformers is called on files of a user: whatever goes wrong there is one line for the user.
+
+A broken folder can make the library raise nearly anything: KeyError, ZeroDivisionError, a panic of Rust code.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
+
+import torch
+
+from dupo.errors import UserError
+
+NO_MEMORY = re.compile(r"(can't|cannot) allocate|out of memory|not enough memory", re.IGNORECASE)
+MOST_RECORDS = 10_000  # of the log of one call
+
+
+@contextmanager
+def library_call(subject: str) -> Iterator[None]:
+    """Turns every error inside into one line; what the library logs is shown only if nothing is raised.
+
+    Args:
+        subject: what was being done and with which folder; opens the line.
+
+    Raises:
+        UserError: names the subject, the kind of the error and the first 200 characters of its text.
+    """
+    try:
+        with _warnings_held_back():
+            yield
+    except (UserError, KeyboardInterrupt, SystemExit):
+        raise
+    except (MemoryError, torch.OutOfMemoryError):
+        raise UserError(f"{subject}: not enough memory") from None
+    except BaseException as error:
+        # A panic of Rust code, in the tokenizers library, derives from BaseException alone.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        # torch reports memory of the CPU that it cannot get as a plain RuntimeError.
+        if isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)):
+            raise UserError(f"{subject}: not enough memory ({in_one_line(error)})") from None
+        raise UserError(f"{subject}: {type(error).__name__}: {in_one_line(error)}") from None
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a library says is wrong, its first 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def _warnings_held_back() -> Iterator[None]:
+    """Keeps the log of the libraries until the block ends, and drops it if the block raises.
+
+    What a library warns of before it raises would be said twice. What it warns of otherwise must be seen.
+    """
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    held = MemoryHandler(MOST_RECORDS, flushLevel=logging.CRITICAL + 1)
+    before = [logger.handlers[:] for logger in loggers]
+    for logger in loggers:
+        logger.handlers[:] = [held]
+    try:
+        yield
+    except BaseException:
+        held.buffer.clear()
+        raise
+    finally:
+        for logger, handlers in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
+        for record in held.buffer:
+            logging.getLogger(record.name.partition(".")[0]).handle(record)
+        held.buffer.clear()

@@ -1,0 +1,58 @@
+"""What can fail when a checkpoint is written is tried when the model is loaded, before any step is lost."""
+
+import errno
+import tempfile
+import warnings
+from typing import Any
+
+from transformers import GenerationConfig
+
+from dupo.errors import UserError
+from dupo.models.library import in_one_line
+from dupo.models.load import Model
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+def check_saving(model: Model, tokenizer: Any) -> None:
+    """Saves everything but the weights into a temporary folder, once.
+
+    Versions of transformers refuse to save generation settings that they load, such as `do_sample: false`
+    beside a temperature. Such settings are replaced by their end, padding and start tokens, with a warning.
+    Sampling here reads no other setting.
+
+    Args:
+        tokenizer: has `save_pretrained`.
+
+    Raises:
+        UserError: the config, the generation settings or the tokenizer cannot be saved.
+    """
+    name = model.config.name_or_path or type(model).__name__
+    with tempfile.TemporaryDirectory(prefix="dupo-") as folder:
+        settings = model.generation_config
+        if settings is not None and (reason := _refusal(settings, folder)):
+            problem = "its generation_config.json cannot be saved and is cut down to its token ids"
+            warnings.warn(f"{name}: {problem}: {reason}", stacklevel=2)
+            model.generation_config = token_settings(settings)
+        for saved in (model.generation_config, model.config, tokenizer):
+            if saved is not None and (reason := _refusal(saved, folder)):
+                raise UserError(f"{name}: its {type(saved).__name__} cannot be saved: {reason}")
+
+
+def _refusal(saved: Any, folder: str) -> str | None:
+    """Why something cannot be saved; None if it can."""
+    try:
+        saved.save_pretrained(folder)
+    except Exception as error:
+        # A full disk or a folder that is read-only says nothing about what was saved.
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return None
+        # Any error else: what is wrong with settings depends on the version of the library.
+        return f"{type(error).__name__}: {in_one_line(error)}"
+    return None
+
+
+def token_settings(settings: Any) -> GenerationConfig:
+    """Generation settings with the ids that start, end and pad a text, and nothing else."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(**{name: getattr(settings, name, None) for name in names})

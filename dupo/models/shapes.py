@@ -1,0 +1,67 @@
+"""Whether a class of transformers can be sampled and trained here, found out before any weight is loaded."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from dupo.errors import UserError
+from dupo.models import attention
+from dupo.models.library import library_call
+
+
+def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) -> None:
+    """Builds the model without memory for its weights, and looks at what it is.
+
+    Args:
+        shape: the config of the model.
+        name: its folder or Hub name, for the error.
+
+    Raises:
+        UserError: the class cannot be built, is no causal language model, or computes its attention in a way
+            that the attention of this package would get wrong.
+    """
+    attention.register()
+    where = f"model_name_or_path: {name}"
+    if getattr(shape, "is_encoder_decoder", False):
+        raise UserError(f"{where}: expected a causal language model, got an encoder-decoder, {_kind(shape)}")
+    with library_call(f"{where} has no usable model"), torch.device("meta"):
+        try:
+            model = AutoModelForCausalLM.from_config(
+                shape, attn_implementation=attention.NAME, trust_remote_code=trust_remote_code
+            )
+        except KeyError as error:
+            # Classes with a table of attentions of their own, such as Falcon, know none that is registered.
+            if error.args != (attention.NAME,):
+                raise
+            raise UserError(f"{where}: {_kind(shape)} takes no attention but its own") from None
+        reason = _reason_against(model, shape)
+    if reason:
+        raise UserError(f"{where}: {type(model).__name__} {reason}")
+
+
+def _kind(shape: PretrainedConfig) -> str:
+    """The name of the architecture, as config.json has it."""
+    names: Any = getattr(shape, "architectures", None)
+    return str(names[0]) if isinstance(names, list) and names else str(shape.model_type)
+
+
+def _reason_against(model: PreTrainedModel, shape: PretrainedConfig) -> str | None:
+    """Why a model cannot be used; None if it can."""
+    inner = shape.get_text_config()
+    parts = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    # A picture encoder beside the language model is never called, so its attention does not matter.
+    language_models = [module for module in parts if module is model or module.config is inner]
+    # transformers itself refuses SDPA for these classes, but accepts any name that was registered.
+    if not all(module._supports_sdpa for module in language_models):
+        return "does not support scaled_dot_product_attention, which this package computes attention with"
+    # Encoders such as BERT stand among the causal models, for a setting that makes them decoders.
+    flags = {bool(m.is_causal) for m in model.modules() if hasattr(m, "is_causal")}
+    if flags == {False}:
+        return "is not causal with this config.json: its tokens see what comes after them"
+    if model.get_output_embeddings() is None:
+        return "has no language-model head"
+    # The head is applied apart, to the rows with a loss only, so the model beneath must be reachable.
+    if model.base_model is model:
+        return "does not tell its language-model head from the model beneath, so it cannot be trained here"
+    return None

@@ -1,0 +1,18 @@
+"""Which weights decay: all but those of norms and biases, as in the trainers of transformers and TRL."""
+
+from torch import nn
+from transformers.pytorch_utils import ALL_LAYERNORM_LAYERS
+from transformers.trainer_pt_utils import get_parameter_names
+
+from dupo.models.load import Model
+
+# Those of Trainer.get_decay_parameter_names of transformers, a method that needs a whole Trainer.
+NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+
+
+def decay_groups(model: Model) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters that decay, and those that do not; a shared parameter is in one list, once."""
+    names = set(get_parameter_names(model, ALL_LAYERNORM_LAYERS, NO_DECAY))
+    decaying = [parameter for name, parameter in model.named_parameters() if name in names]
+    others = [parameter for name, parameter in model.named_parameters() if name not in names]
+    return decaying, others

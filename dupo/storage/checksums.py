@@ -1,0 +1,120 @@
+"""Checksums: of the files of a folder, and of a file of rows up to a place.
+
+    SHA256SUMS   a line `<sha256>  <name>` for every file of the folder; `sha256sum -c SHA256SUMS` reads it
+
+A checksum tells what changed since it was written. It is no signature: who changes a file on purpose can
+write the checksum as well.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dupo.storage.files import encoded, write_atomic
+
+SUMS, MADE_BY = "SHA256SUMS", "made_by.json"
+_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+# What transformers would load although no checksum names it.
+_LOADED = {".json", ".safetensors", ".bin", ".pt", ".py"}
+_CHUNK = 1 << 20  # bytes
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file in hex digits, read in pieces: weights may be larger than the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Writes SHA256SUMS of all files of a folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SUMS)
+    lines = [f"{sha256_of(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def broken_sums(folder: Path, *needed: str) -> str | None:
+    """Says what differs from SHA256SUMS, in a few words; None where nothing does.
+
+    Args:
+        needed: names that SHA256SUMS must hold.
+    """
+    try:
+        lines = (folder / SUMS).read_bytes().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return f"it has no {SUMS}"
+    matches = [_LINE.fullmatch(line) for line in lines]
+    if not all(matches):
+        return f"its {SUMS} has a line that is no checksum"
+    sums = {match[2]: match[1] for match in matches if match}
+    present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    for name in sorted(sums.keys() | set(needed)):
+        if name not in present:
+            return f"{name} is gone"
+        if name not in sums:
+            return f"its {SUMS} does not name {name}"
+        if sha256_of(folder / name) != sums[name]:
+            return f"{name} is not what was saved (its sha256 differs)"
+    # A notice of the user in the folder does no harm; another file of weights could be read in place of ours.
+    added = sorted(name for name in present - sums.keys() if Path(name).suffix in _LOADED)
+    return f"{added[0]} was added to it" if added else None
+
+
+# --- a folder that belongs to one run ---
+
+
+def seal(folder: Path, origin: Mapping[str, str]) -> None:
+    """Closes a folder that is complete: writes who made it, and the checksums of all its files.
+
+    Args:
+        origin: settings and inputs of the run.
+    """
+    (folder / MADE_BY).write_bytes(encoded(dict(origin), MADE_BY, indent=2))
+    write_sums(folder)
+
+
+def broken_seal(folder: Path, origin: Mapping[str, str]) -> str | None:
+    """Says why a folder is not the one that `seal` closed with the same `origin`; None where it is."""
+    if complaint := broken_sums(folder, MADE_BY):
+        return complaint
+    if (folder / MADE_BY).read_bytes() != encoded(dict(origin), MADE_BY, indent=2):
+        return "a run with other settings or other inputs made it"
+    return None
+
+
+# --- rows so far ---
+
+
+def rows_so_far(file: Path) -> dict[str, Any]:
+    """Length in bytes and sha256 of a file of rows as it is; a file that is not there counts as empty."""
+    if not file.is_file():
+        return {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+
+
+def broken_rows(file: Path, saved: dict[str, Any]) -> str | None:
+    """Says why a file does not start with the rows that `rows_so_far` saw; None where it does."""
+    digest, rest = hashlib.sha256(), int(saved["bytes"])
+    if rest and not file.is_file():
+        return f"{file.name} is gone"
+    if rest and file.stat().st_size < rest:
+        return f"{file.name} has lost rows"
+    if rest:
+        with file.open("rb") as opened:
+            # What follows belongs to later steps and is cut.
+            while rest and (piece := opened.read(min(rest, _CHUNK))):
+                digest.update(piece)
+                rest -= len(piece)
+    return None if digest.hexdigest() == saved["sha256"] else f"{file.name} has rows that were changed"
+
+
+def cut_rows(file: Path, saved: dict[str, Any]) -> None:
+    """Cuts a file after the rows that `rows_so_far` saw."""
+    if not file.is_file() or file.stat().st_size == saved["bytes"]:
+        return
+    if saved["bytes"] == 0:  # no rows, no file: as in a run that never stopped
+        file.unlink()
+        return
+    with file.open("rb") as opened:
+        write_atomic(file, opened.read(saved["bytes"]))

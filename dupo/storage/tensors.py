@@ -1,0 +1,64 @@
+"""How much room tensors take, and a file of tensors whose failure to be written says why."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+def num_bytes(*values: object) -> int:
+    """Bytes of all tensors in models, and in nested mappings, lists and tuples. Shared tensors count once."""
+    # Tied weights are written once, so they are counted once.
+    tensors = {(tensor.data_ptr(), tensor.nbytes): tensor for tensor in _tensors(values)}
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _tensors(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, nn.Module):
+        return list(value.state_dict().values())
+    items = list(value.values()) if isinstance(value, Mapping) else value
+    return [tensor for item in items for tensor in _tensors(item)] if isinstance(items, list | tuple) else []
+
+
+def save_tensors(state: Mapping[str, Any], file: Path) -> None:
+    """Writes tensors and plain values, as torch.save does.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written; part of the file may be there.
+    """
+    with file.open("wb") as out:
+        writer = _Writer(out)
+        torch.save(dict(state), cast("IO[bytes]", writer))
+        writer.check()
+
+
+class _Writer(io.RawIOBase):
+    """Remembers the first error of a stream. torch.save tells an error of its stream as a broken zip archive,
+    and stumbles over it once more at its end."""
+
+    def __init__(self, stream: io.BufferedWriter) -> None:
+        self._stream = stream
+        self._problem: OSError | None = None
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Writes unless an earlier write failed."""
+        if self._problem is None:
+            try:
+                self._stream.write(data)
+            except OSError as problem:
+                self._problem = problem
+        return len(data)
+
+    def check(self) -> None:
+        """Raises the first error."""
+        if self._problem is not None:
+            raise self._problem

@@ -1,0 +1,136 @@
+"""What a chat template of transformers does to the message of a user.
+
+A prompt is made of ids before the text, the text, and ids after the text, so that texts which share pieces
+are tokenised once. This needs a template that shows the text once and as it is, but for white space around.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerFast
+
+from dupo.errors import UserError
+
+CONTENT = "\x02content\x03"  # stands for the text of the user while the chat template is rendered
+SHOWN = 60  # characters of a text in an error
+
+# Templates ask for the date by the function strftime_now(format). transformers hands templates plain data
+# only, so the function is defined anew at the top of the template, with the words of one day.
+DATED = """{%- macro strftime_now(format) -%}
+{%- set day = namespace(text=format) -%}
+{%- for word, value in words_of_the_day.items() -%}{%- set day.text = day.text | replace(word, value) -%}
+{%- endfor -%}{{ day.text }}
+{%- endmacro -%}
+"""
+DATE_WORDS = "aAbBcCdDeFGgHIjklMmnpRrSTtUuVWwXxYyZz"
+
+
+class Trim(NamedTuple):
+    """Which white space around a text is left out."""
+
+    left: bool
+    right: bool
+
+    def __call__(self, text: str) -> str:
+        """The text without that white space."""
+        return TRIMMED[self](text)
+
+    def pieces(self, pieces: Sequence[str]) -> list[str]:
+        """Pieces of a text, of which the joined text has lost that white space."""
+        inside = list(pieces)
+        for is_wanted, index, strip in ((self.left, 0, str.lstrip), (self.right, -1, str.rstrip)):
+            # A piece that is all white space vanishes, and the next one comes to stand at the edge.
+            while is_wanted and inside and not strip(inside[index]):
+                inside.pop(index)
+            if is_wanted and inside:
+                inside[index] = strip(inside[index])
+        return inside
+
+
+TRIMMED: dict[Trim, Callable[[str], str]] = {
+    Trim(False, False): str,
+    Trim(True, True): str.strip,
+    Trim(True, False): str.lstrip,
+    Trim(False, True): str.rstrip,
+}
+
+
+class ChatTemplate:
+    """The chat template of a tokenizer on one day.
+
+    Args:
+        hf: a transformers tokenizer with a chat template.
+        day: what the template is told where it asks for the date; None: today.
+
+    Raises:
+        UserError: there is no template for plain chats.
+    """
+
+    def __init__(self, hf: PreTrainedTokenizerFast, day: date | None = None) -> None:
+        self.hf, self.name = hf, f"tokenizer {hf.name_or_path}: its chat template"
+        self.arguments: dict[str, Any] = {"add_generation_prompt": True}
+        source = self._asking(hf.get_chat_template)
+        if "strftime_now" in source:
+            words = words_of(day or date.today())
+            self.arguments |= {"chat_template": DATED + source, "words_of_the_day": words}
+
+    def render(self, text: str) -> str:
+        """The whole chat that asks for an answer to `text`.
+
+        Raises:
+            UserError: the template cannot be rendered.
+        """
+        return str(self._chat(text, tokenize=False))
+
+    def ids(self, text: str) -> list[int]:
+        """The token ids that transformers gives the whole chat; special words in the text count as such."""
+        return list(self._chat(text, tokenize=True, return_dict=False))
+
+    def parts(self, samples: Sequence[str]) -> tuple[str, str, Trim]:
+        """What stands before and after a text, and which white space around the text is left out.
+
+        Raises:
+            UserError: says what the template does to the text instead.
+        """
+        rendered = self.render(CONTENT)
+        if (times := rendered.count(CONTENT)) > 1:
+            raise UserError(f"{self.name} shows the user's message {times} times, expected once")
+        before, _, after = rendered.partition(CONTENT)
+        chats = {text: self.render(text) for text in samples}
+        for trim in TRIMMED if times else ():
+            if all(chat == before + trim(text) + after for text, chat in chats.items()):
+                return before, after, trim
+        # The first sample that shows what happens is named.
+        as_it_is = {text: [before + trim(text) + after for trim in TRIMMED] for text in chats}
+        changed = next((text for text in chats if not times or chats[text] not in as_it_is[text]), CONTENT)
+        shown = chats.get(changed, rendered)
+        raise UserError(
+            f"{self.name} changes the user's message, expected the text as it is: "
+            f"{changed[:SHOWN]!r} becomes {_around(shown, before if times else '')!r}"
+        )
+
+    def _chat(self, text: str, **options: Any) -> Any:
+        chat = [{"role": "user", "content": text}]
+        return self._asking(self.hf.apply_chat_template, chat, **options, **self.arguments)
+
+    def _asking(self, ask: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return ask(*arguments, **options)
+        except Exception as error:
+            # A template is a program from elsewhere: it may raise anything, by mistake or by raise_exception.
+            told = " ".join(str(error).split())[:200]
+            raise UserError(f"{self.name} cannot be used: {type(error).__name__}: {told}") from None
+
+
+def words_of(day: date) -> dict[str, str]:
+    """What every directive of strftime stands for on a day, at midnight: `%d` -> 26, `%-d` as well."""
+    directives = [f"%{flag}{letter}" for flag in ("-", "") for letter in DATE_WORDS]
+    words = {directive: day.strftime(directive) for directive in directives}
+    # A system that lacks a directive gives it back: it stays as it is, and must not be looked at twice.
+    return {directive: word for directive, word in words.items() if "%" not in word} | {"%%": "%"}
+
+
+def _around(chat: str, before: str) -> str:
+    """The part of a chat that an error shows: from the text on, or the end, where the text cannot be told."""
+    return chat.removeprefix(before)[:SHOWN] if before else chat[-SHOWN:]

@@ -1,0 +1,116 @@
+"""A model that cannot be used is one line and exit code 2, in every program and for every model of a run."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from dupo import audit, rerank, select, train
+from dupo.duality.length_check import check_prompt, check_vocabulary
+from dupo.errors import UserError
+from dupo.text.tokenizer import PromptTokenizer
+from tests.helpers.runs import SMALL
+from tests.helpers.worlds import save_tiny, tiny
+
+Main = Callable[[Sequence[str]], int]
+FEW = ["--num_threads", "1", "--num_problems", "4"]
+DOORS: dict[str, tuple[Main, list[str]]] = {
+    "train": (train.main, [*SMALL, "--eval_size", "8"]),
+    "sft": (train.main, ["--method", "sft", "--eval_size", "8"]),
+    "rerank": (rerank.main, FEW),
+    "select": (select.main, [*FEW, "--pool_sizes", "2"]),
+    "audit": (audit.main, FEW),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny(tmp_path_factory.mktemp("sound") / "model"))
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder whose weights have other names: transformers loads random numbers for all of them."""
+    folder = save_tiny(tmp_path_factory.mktemp("renamed") / "model")
+    file = folder / "model.safetensors"
+    tensors = {f"_orig_mod.{name}": tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    return str(folder)
+
+
+def refused(capsys: pytest.CaptureFixture[str], main: Main, out: Path, *options: str) -> str:
+    """The last line of a program that ends with exit code 2."""
+    assert main([*options, "--output_dir", str(out)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if line.startswith("error: ")]) == 1
+    assert not any("Traceback" in line for line in lines)
+    return lines[-1]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_model_of_the_run(renamed: str, tmp_path: Path, capsys, door: str) -> None:
+    main, options = DOORS[door]
+    line = refused(capsys, main, tmp_path / "run", *options, "--model_name_or_path", renamed)
+    assert renamed in line and "start with _orig_mod." in line
+
+
+OTHERS = [
+    ("train", "dual_model"),
+    ("rerank", "dual_model"),
+    ("audit", "dual_model"),
+    ("select", "pool_models"),
+]
+
+
+@pytest.mark.parametrize(("door", "option"), OTHERS)
+def test_another_model_of_the_run(sound: str, renamed: str, tmp_path: Path, capsys, door, option) -> None:
+    main, options = DOORS[door]
+    others = ["--model_name_or_path", sound, f"--{option}", renamed]
+    line = refused(capsys, main, tmp_path / "run", *options, *others)
+    assert renamed in line and "start with _orig_mod." in line
+
+
+# --- prompts of no ids ---
+
+
+def deaf(*, known: str = "a", bos: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer that drops every character but the known ones, as byte-pair encoding without <unk> does."""
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", *known])}
+    core = Tokenizer(models.BPE(vocabulary, []))
+    hf = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+    if bos:
+        hf.chat_template = "<eos>{{ messages[0].content }}"
+    return hf
+
+
+def test_a_prompt_without_ids_is_refused_by_name() -> None:
+    tokenizer = PromptTokenizer(deaf())
+    check_prompt(tokenizer, "data.jsonl:3", "prompt", ("bcd", "a"), 1, 100)
+    with pytest.raises(
+        UserError, match=r"data\.jsonl:3: expected a prompt of tokens, got one of none: 'bcd'"
+    ):
+        check_prompt(tokenizer, "data.jsonl:3", "prompt", ("b", "cd"), 1, 100)
+    # What stands around every prompt is enough to sample from.
+    check_prompt(PromptTokenizer(deaf(bos=True)), "data.jsonl:3", "prompt", "bcd", 1, 100)
+
+
+def test_an_example_without_a_prompt_is_refused(tmp_path: Path, capsys) -> None:
+    folder = save_tiny(tmp_path / "model")
+    deaf().save_pretrained(folder)
+    pairs = [{"prompt": "a", "completion": "a"}, {"prompt": "bcd", "completion": "a"}]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    options = ["--method", "sft", "--dataset", str(tmp_path / "pairs.jsonl"), "--eval_size", "0"]
+    line = refused(capsys, train.main, tmp_path / "run", *options, "--model_name_or_path", str(folder))
+    assert "pairs.jsonl" in line and "expected a prompt of tokens, got one of none" in line
+
+
+def test_a_token_beyond_the_embeddings_is_refused() -> None:
+    """A vocabulary with a hole: as many tokens as the model has embeddings, and an id above them."""
+    core = Tokenizer(models.BPE({"<pad>": 0, "<eos>": 1, "a": 29}, []))
+    hf = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+    with pytest.raises(UserError, match=r"expected ids below 20, .* got 29 for 'a'"):
+        check_vocabulary(PromptTokenizer(hf), tiny().model.config)

@@ -1,0 +1,58 @@
+"""Programs in processes of their own, which a test stops, kills or disturbs while they run."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.project import ROOT
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
+PATIENCE = 120  # seconds
+
+# Owns a folder until it is killed; needs neither torch nor a model.
+OWNER = """
+import sys, time
+from pathlib import Path
+from dupo.storage.lock import own
+own(Path(sys.argv[1]))
+print("owned", flush=True)
+time.sleep(600)
+"""
+
+
+def started(program: str, *options: str, **how: Any) -> subprocess.Popen[str]:
+    """Starts `python -m dupo.PROGRAM`, with both outputs in pipes unless `how` says otherwise."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-W", "ignore", "-m", f"dupo.{program}", *options]
+    return subprocess.Popen(command, text=True, env=ENVIRONMENT, **{**pipes, **how})
+
+
+def owner(folder: Path) -> subprocess.Popen[str]:
+    """Starts a process that owns a folder, and waits until it does."""
+    command = [sys.executable, "-c", OWNER, str(folder)]
+    process = subprocess.Popen(command, text=True, env=ENVIRONMENT, stdout=subprocess.PIPE)
+    assert process.stdout and process.stdout.readline() == "owned\n"
+    return process
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Waits until something has happened; fails if the process ends before."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def has_lines(file: Path, count: int = 1) -> Callable[[], bool]:
+    """Whether a file has so many lines."""
+    return lambda: file.is_file() and file.read_bytes().count(b"\n") >= count
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, with its content."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

@@ -1,0 +1,140 @@
+"""A program that is killed anywhere and started again leaves the bytes of one that was never stopped."""
+
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dupo import audit, rerank, select, train
+from dupo.methods import teaching
+from tests.helpers.kills import in_child, kill_at, places
+from tests.helpers.small_world import RESUME, TASK, TRAIN, contents, inside, make_inputs, make_world
+
+CONFIG = Path("run/config.yaml")
+# Of the clock, or checksums of what is of the clock.
+CLOCK = {"timings.jsonl", "summary.json", "report.html", "SHA256SUMS"}
+# One checkpoint is kept, so that every save removes one.
+SHORT = [*TRAIN, "--max_steps", "3", "--save_steps", "1", "--save_total_limit", "1"]
+ROWS = [*TASK, "--model_name_or_path", "./model", "--output_dir", "run", "--generation_batch_size", "8"]
+ROWS += ["--num_generations", "2", "--max_completion_length", "6"]
+TAUGHT = ["--num_threads", "1", "--output_dir", "run", "--generation_batch_size", "8"]
+TAUGHT_TRAIN = [*TAUGHT, "--reward", "random", "--max_steps", "2", "--save_steps", "1", "--eval_steps", "2"]
+TAUGHT_TRAIN += ["--eval_size", "4"]
+TAUGHT_ROWS = [*TAUGHT, "--num_problems", "3", "--num_generations", "2"]
+
+
+def training(argv: list[str]) -> Callable[[], int]:
+    """What a person types to get the run done: the same command until there is a run, then a resume."""
+
+    def start() -> int:
+        resume = ["--output_dir", "run", "--resume_from_checkpoint", "latest"]
+        return train.main(resume if CONFIG.is_file() else argv)
+
+    return lambda: until_done(start)
+
+
+def until_done(start: Callable[[], int]) -> int:
+    """Starts the program again after every Ctrl-C."""
+    while (code := start()) == 130:
+        pass
+    return code
+
+
+def going_back() -> int:
+    """Resumes an older checkpoint of a finished run; after a kill, by the same command."""
+    return train.main([*RESUME[:-2], "--max_steps", "4", "--resume_from_checkpoint", "run/checkpoint-2"])
+
+
+PROGRAMS: dict[str, Callable[[], int]] = {
+    "train": training(SHORT),
+    "going back": going_back,
+    "train, taught": training(TAUGHT_TRAIN),
+    "rerank": lambda: rerank.main(ROWS),
+    "select": lambda: select.main([*ROWS, "--pool_sizes", "3,2"]),
+    "audit": lambda: audit.main(ROWS),
+    "rerank, taught": lambda: until_done(lambda: rerank.main(TAUGHT_ROWS)),
+}
+QUICK = {"train": (3, 20, 45), "rerank": (6,)}
+
+
+@pytest.fixture
+def short_teaching(monkeypatch):
+    """Two steps of teaching, with a Ctrl-C in the first; the model learns little, but its weights move."""
+    step = teaching.Teaching.step
+
+    def stopped(self):
+        note = step(self)
+        if self.steps == 1 and not Path("run/teaching.pt").exists():
+            signal.raise_signal(signal.SIGINT)
+        return note
+
+    monkeypatch.setattr(teaching.Teaching, "step", stopped)
+    for name, value in {"PRIMAL_GOAL": 0.0, "DUAL_GOAL": 0.0, "CHECK_EVERY": 2}.items():
+        monkeypatch.setattr(teaching, name, value)
+
+
+def result(run: Path) -> dict[str, object]:
+    """What must be equal: every file but those of the clock, and what a state holds but the clock."""
+    files = contents(run)
+    kept = {name: data for name, data in files.items() if name.rpartition("/")[2] not in CLOCK}
+    kept = {name: data for name, data in kept.items() if not name.startswith("set-aside")}
+    for name in [name for name in kept if name.endswith("state.pt")]:
+        state = torch.load(run / name, weights_only=True)
+        del state["record"]["seconds"], state["rows"]["timings.jsonl"]
+        kept[name] = plain(state)
+    return kept
+
+
+def plain(value: object) -> object:
+    """The value with bytes in place of tensors: `==` then compares bit for bit."""
+    if isinstance(value, torch.Tensor):
+        return value.numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def start_of(name: str, folder: Path) -> Path:
+    """The folder in which the program is started: going back needs a run that is finished."""
+    return make_world(folder) if name == "going back" else make_inputs(folder)
+
+
+def distinct(named: list[str]) -> list[int]:
+    """The last place of each name: later checkpoints replace and remove, which the first ones do not."""
+    return sorted({re.sub(r"[0-9]+", "N", name): number for number, name in enumerate(named)}.values())
+
+
+def sweep(name: str, folder: Path, chosen: tuple[int, ...] = ()) -> int:
+    """Kills the program at the chosen places, or at every one with a name of its own.
+
+    Returns:
+        The number of places with a name of their own.
+    """
+    program, base = PROGRAMS[name], start_of(name, folder / "base")
+    never_stopped = Path(shutil.copytree(base, folder / "never"))
+    with inside(never_stopped):
+        named = places(program, never_stopped / "run", folder / "places.txt")
+    expected = result(never_stopped / "run")
+    for number in chosen or distinct(named):
+        stopped = Path(shutil.copytree(base, folder / "stopped"))
+        with inside(stopped):
+            kill_at(number, program, stopped / "run")
+            assert in_child(program) == 0, f"{number}: {named[number]}"
+        assert result(stopped / "run") == expected, f"{number}: {named[number]}"
+        shutil.rmtree(stopped)
+    return len(distinct(named))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_kill_at_a_few_places_changes_nothing(name, tmp_path):
+    assert sweep(name, tmp_path, QUICK[name]) > 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_kill_at_every_place_changes_nothing(name, tmp_path, short_teaching):
+    assert sweep(name, tmp_path) > 8
