@@ -70,7 +70,7 @@ def test_no_config_holds_a_float_that_is_not_finite(name: str) -> None:
 
 
 WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
-    (RolloutOptions, {"temperature": -3}, "temperature: expected more than 0, got -3"),
+    (RolloutOptions, {"temperature": -3}, "temperature: expected at least 0.001, got -3"),
     (RolloutOptions, {"num_generations": 1}, "num_generations: expected at least 2, got 1"),
     (RolloutOptions, {"num_generations": 2.0}, "num_generations: expected an integer, got 2.0"),
     (RolloutOptions, {"max_completion_length": True}, "max_completion_length: expected an integer, got True"),
@@ -97,7 +97,7 @@ WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
     (
         SelectOptions,
         {"pool_sizes": "8,1"},
-        "pool_sizes: expected integers of at least 2, comma-separated, got 8,1",
+        "pool_sizes: expected integers of at least 2 and at most 65536, comma-separated, got 8,1",
     ),
 ]
 

@@ -96,6 +96,7 @@ class PolicyOptions:
         0.0,
         "Coefficient of the entropy bonus. The bonus is averaged like the policy loss, so splitting a batch "
         "does not change the gradient.",
+        at_least=0.0,
     )
     importance_sampling_level: str = option(
         "token",
@@ -132,7 +133,9 @@ class PolicyOptions:
         choices=MISMATCH_MODES,
     )
     vllm_importance_sampling_clip_max: float | None = option(
-        3.0, "Upper bound of the ratio of training engine to sampling engine; none means no bound."
+        3.0,
+        "Upper bound of the ratio of training engine to sampling engine; none means no bound.",
+        above=0.0,
     )
     vllm_importance_sampling_clip_min: float | None = option(
         None,
@@ -143,6 +146,7 @@ class PolicyOptions:
         None,
         "Leave out sequences with a negative advantage whose mean log-probability has fallen by more than "
         "this many nats since they were sampled (DeepSeek-V3.2, eq. 9; none: leave out none).",
+        at_least=0.0,
     )
     top_entropy_quantile: float = option(
         1.0,
