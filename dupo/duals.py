@@ -33,22 +33,23 @@ def parser() -> OneLineParser:
     return options
 
 
+def show_duals(argv: Sequence[str]) -> None:
+    """Reads the options and prints the listing; raises UserError for unusable options or data."""
+    values = parser().parse_args(underscored(argv))
+    # The rules of numbers take a while to load: help does not wait for them.
+    from dupo.trust.number_listing import list_numbers
+
+    most = values.duals_per_prompt
+    task = {"task": "word_problems", "dataset": values.dataset, "question_column": values.question_column}
+    if values.show < 0:
+        raise UserError(f"show: expected at least 0, got {values.show}")
+    list_numbers(TaskOptions(**task, duals_per_prompt=most), RunOptions(seed=values.seed).seed, values.show)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 2 unusable options or data."""
     try:
-        values = parser().parse_args(underscored(sys.argv[1:] if argv is None else argv))
-        # The rules of numbers take a while to load: help does not wait for them.
-        from dupo.trust.number_listing import list_numbers
-
-        if values.show < 0:
-            raise UserError(f"show: expected at least 0, got {values.show}")
-        options = TaskOptions(
-            task="word_problems",
-            dataset=values.dataset,
-            question_column=values.question_column,
-            duals_per_prompt=values.duals_per_prompt,
-        )
-        list_numbers(options, RunOptions(seed=values.seed).seed, values.show)
+        show_duals(sys.argv[1:] if argv is None else argv)
     except UserError as problem:
         error(str(problem))
         return 2

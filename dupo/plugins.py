@@ -1,7 +1,7 @@
 """Functions that a user names on the command line by a dotted path, package.module.function.
 
-`load_function` imports one, `call_function` calls it, and `read_numbers` reads what it returned. Whatever goes
-wrong in code of the user is one line that names the function, the error and the line of the user.
+`load_function` imports one, `call_function` calls it, and `read_numbers` reads what it returned. Whatever
+goes wrong in code of the user is one line that names the function, the error and the line of the user.
 
 Modules are looked for where Python looks, and then in the current directory.
 """
@@ -37,8 +37,8 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
             # The module may be younger than what Python remembers of its folder.
             importlib.invalidate_caches()
             function = getattr(importlib.import_module(module), name, None)
-        # Anything can go wrong in a module of the user. One that calls sys.exit must not end the program, with
-        # exit code 0 perhaps; Ctrl-C must.
+        # Anything can go wrong in a module of the user. One that calls sys.exit must not end the program,
+        # with exit code 0 perhaps; Ctrl-C must.
         except (Exception, SystemExit) as error:
             raise UserError(f"{option}: expected a module to import, {module}, got {_said(error)}") from error
     if not callable(function):

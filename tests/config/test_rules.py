@@ -23,8 +23,10 @@ random, shuffled, format_only or package.module.function, got 'gild', did you me
     --reward dual,gold --reward_weights 1 => reward_weights: expected 2 numbers, \
 comma-separated, as reward names 2, got '1'
     --reward dual --reward_weights inf => reward_weights: expected finite numbers, got 'inf'
-    --reward dual --reward_weights 1e39 => reward_weights: expected 0 or sizes from 1e-15 to 1e+15, got '1e39'
-    --reward dual --reward_weights 1e-40 => reward_weights: expected 0 or sizes from 1e-15 to 1e+15, got '1e-40'
+    --reward dual --reward_weights 1e39 => reward_weights: expected 0 or sizes from 1e-15 to 1e+15, \
+got '1e39'
+    --reward dual --reward_weights 1e-40 => reward_weights: expected 0 or sizes from 1e-15 to 1e+15, \
+got '1e-40'
     --learning_rate 1e-3 --weight_decay 1e308 => weight_decay: expected a size of at most 3.4e+38 \
 (float32), got 1e+308
     --learning_rate 1e-3 --weight_decay 1000 => weight_decay: expected less than 1 / learning_rate, 1000, \
