@@ -109,7 +109,7 @@ class TaskOptions(Options):
             raise UserError(f"tgt: expected another language than src, {self.src}, got {self.tgt}")
         if "." not in self.translation_metric and self.translation_metric not in METRICS:
             expected = f"{', '.join(METRICS)} or package.module.function"
-            raise UserError(f"translation_metric: expected {expected}, got {self.translation_metric}")
+            raise UserError(f"translation_metric: expected {expected}, got {show(self.translation_metric)}")
 
 
 @dataclass(frozen=True)

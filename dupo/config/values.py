@@ -25,6 +25,7 @@ _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
 _EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
 # Computing is done in float32: below, a number loses its digits; above, it is infinite.
 FLOAT32_LEAST, FLOAT32_MOST = 1.2e-38, 3.4e38
+LONGEST_TEXT = 10_000  # characters: more is a file in the place of its name
 _LONGEST_SHOWN = 200  # characters of a value in a message
 
 
@@ -102,6 +103,8 @@ def check(spec: Field[Any], value: Any) -> None:
             raise UserError(
                 f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {show(value) or 'none'}"
             )
+        if kind is str and len(value) > LONGEST_TEXT:
+            raise UserError(f"{name}: expected at most {LONGEST_TEXT:,} characters, got {len(value):,}")
         if spec.metadata.get("is_path") and (problem := path_problem(value)):
             raise UserError(f"{name}: expected a path, got {problem}")
         return

@@ -1,0 +1,288 @@
+"""Random command lines and random files at every door: an exit code that is documented, never a traceback.
+
+In this process a door runs up to the place where it would load a model; a share of the cases trains the
+built-in model for one step. Set DUPO_FUZZ_SECONDS for a longer search.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from dupo import audit, duals, report, rerank, select, train
+from dupo.config.catalogue import METHODS, load
+from dupo.config.config import Config
+from dupo.run.training import TrainingRun
+from dupo.trust import audit as audit_body
+from dupo.trust import rerank as rerank_body
+from dupo.trust import select as select_body
+from tests.helpers.hostile import damaged, options
+from tests.helpers.project import RunPython
+
+SECONDS = float(os.environ.get("DUPO_FUZZ_SECONDS", "60"))
+QUICK_EXAMPLES, ROUND = 60, 100
+# Whatever stands before: a run that is over in a second, and leaves the threads of this process alone.
+SMALL = "--num_threads 1 --max_steps 1 --num_generations 2 --generation_batch_size 2 --train_batch_size none "
+SMALL += "--max_completion_length 4 --dual_max_completion_length none --num_iterations 1 --max_concurrent_sequences 4 "
+SMALL += "--eval_size 0 --token_budget 4096 --resume_from_checkpoint none"
+
+QUESTIONS = (
+    b'{"question": "Ann has 5 pens and gets 8 more. How many?", "answer": "5 + 8 = 13\\n#### 13"}\n'
+    b'{"question": "Bob eats 3 of 10 figs. How many are left?", "answer": "\\\\boxed{7}", "level": [1]}\n'
+)
+PAIRS = b'{"prompt": "Say hi.", "completion": "hi"}\n{"prompt": "Say ho.", "completion": " ho\\n"}\n'
+SENTENCES = b'{"en": "Good day.", "de": "Guten Tag."}\n{"en": "Where are you?", "de": "Wo bist du?"}\n'
+KEPT = b'{"text": "Ann has 5 pens and gets 8 more. How many?", "known": "Ann", "unknown": "5", "variable": "V"}\n'
+OPTIONS_FILE = b"# options\nseed: 3\nlearning_rate: 1e-4\npad_token: 'null'\nnum_generations: 2\nbeta: 0.1\n"
+METRICS = (
+    b'{"step": 1, "reward": 0.5, "loss": 0.1, "eval/accuracy": 0.5}\n{"step": 2, "reward": 1, "loss": 0}\n'
+)
+SAMPLES = (
+    b'{"step": 1, "problem": "p", "prompt": "q", "completion": "c", "answer": "4", "reward": 1.0, "correct": '
+    b'true, "advantage": 0.5, "duals": [{"prompt": "d", "completion": "5", "unknown": "5", "distance": 0}]}\n'
+)
+SUMMARY = b'{"eval/accuracy_before": 0.5, "evals": [[0, {"accuracy": 0.5}]], "signature": "s", "task": "arithmetic"}'
+SOUND = {
+    "questions.jsonl": QUESTIONS,
+    "pairs.jsonl": PAIRS,
+    "sentences.jsonl": SENTENCES,
+    "kept.jsonl": KEPT,
+    "options.yaml": OPTIONS_FILE,
+    "run/config.yaml": b"# python -m dupo.train, format 2\n" + OPTIONS_FILE,
+    "run/metrics.jsonl": METRICS,
+    "run/samples.jsonl": SAMPLES,
+    "run/summary.json": SUMMARY,
+    "run/latest": b"checkpoint-2\n",
+}
+WORDS = "--task word_problems --eval_size 0 --num_generations 2 --generation_batch_size 2 --dataset questions.jsonl"
+# Door and words -> the file that is damaged for it, or none.
+BASES: list[tuple[str, str, str]] = [
+    *((door, WORDS, "questions.jsonl") for door in ("train", "select", "rerank", "audit")),
+    ("train", f"{WORDS} --eval_dataset questions.jsonl", "questions.jsonl"),
+    (
+        "audit",
+        "--task word_problems --dataset questions.jsonl --eval_dataset questions.jsonl",
+        "questions.jsonl",
+    ),
+    ("train", f"{WORDS} --selected_duals kept.jsonl", "kept.jsonl"),
+    ("train", "--method sft --eval_size 1 --dataset pairs.jsonl", "pairs.jsonl"),
+    ("train", "--task translation --eval_size 1 --dataset sentences.jsonl", "sentences.jsonl"),
+    ("rerank", "--task translation --dataset sentences.jsonl", "sentences.jsonl"),
+    *(
+        (door, f"{WORDS} --config options.yaml", "options.yaml")
+        for door in ("train", "select", "rerank", "audit")
+    ),
+    ("train", "--output_dir run --resume_from_checkpoint latest", "run/config.yaml"),
+    ("train", f"{WORDS} --output_dir run --overwrite_output_dir", "run/config.yaml"),
+    ("select", f"{WORDS} --output_dir run", "run/config.yaml"),
+    ("duals", "--dataset questions.jsonl", "questions.jsonl"),
+    *(("report", "run", name) for name in SOUND if name.startswith("run/") and "latest" not in name),
+]
+DOORS: dict[str, Any] = {
+    "train": train, "select": select, "rerank": rerank, "audit": audit, "duals": duals, "report": report,
+}  # fmt: skip
+
+
+class Reached(BaseException):
+    """The door came to where a model is loaded: all that it checks before is sound."""
+
+
+def reached(*_: object) -> Any:
+    raise Reached
+
+
+def up_to_the_model(config: Config) -> dict[str, Any]:
+    """In the place of `dupo.train.train`: everything before the weights."""
+    TrainingRun(config, load(METHODS[config.method].path)(config))
+    raise Reached
+
+
+class Case(NamedTuple):
+    """One start of a door.
+
+    Attributes:
+        files: relative path -> content.
+    """
+
+    door: str
+    words: list[str]
+    files: dict[str, bytes]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    door, words, damaged_file = draw(st.sampled_from(BASES))
+    files = dict(SOUND)
+    if damaged_file and draw(st.booleans()):
+        files[damaged_file] = draw(damaged(SOUND[damaged_file]))
+    more = (
+        draw(options({name: name for name in files}))
+        if door in ("train", "select", "rerank", "audit")
+        else []
+    )
+    base = words.split() if draw(st.integers(0, 5)) else []
+    return Case(door, [*base, *more], files)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Doors that stop where a model would be loaded."""
+    bodies: dict[Any, Callable[..., object]] = {
+        select: select_body.select, rerank: rerank_body.rerank, audit: audit_body.audit,
+    }  # fmt: skip
+    monkeypatch.setattr(train, "train", up_to_the_model)
+    for door, body in bodies.items():
+        name = door.__name__.removeprefix("dupo.")
+        monkeypatch.setattr(door, name, stopped_at_the_model(body))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def stopped_at_the_model(body: Callable[..., object]) -> Callable[[Config], object]:
+    return lambda config: body(config, load=reached, teach=lambda *_: None)
+
+
+@contextlib.contextmanager
+def folder_of(case: Case, place: Path) -> Iterator[None]:
+    """A fresh working folder that holds the files of a case."""
+    shutil.rmtree(place, ignore_errors=True)
+    for name, data in case.files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(data)
+    before = os.getcwd()
+    os.chdir(place)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def start(case: Case, place: Path) -> int:
+    """Starts a door in this process, and holds what it says against what is promised."""
+    out, err = io.StringIO(), io.StringIO()
+    with folder_of(case, place), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = DOORS[case.door].main(case.words)
+        except SystemExit as leaving:  # of --help
+            code = leaving.code
+        except Reached:
+            code = 0
+    holds(code, err.getvalue())
+    return code
+
+
+def holds(code: object, err: str) -> None:
+    """The exit code is a documented one, and exit code 2 comes with one line."""
+    assert code in (None, 0, 1, 2, 130), (code, err)
+    assert "Traceback" not in err, err
+    if code == 2:
+        assert err.startswith("error: ") and err.count("\n") == 1, err
+
+
+def for_a_time(seconds: float, round_of: Callable[[int], None]) -> int:
+    """Makes rounds of `ROUND` cases, each of other draws, until the time is over; returns their number."""
+    start, rounds = time.monotonic(), 0
+    first = time.time_ns()  # another search in every run: what is found becomes a plain test
+    while time.monotonic() - start < seconds:
+        round_of(first + rounds)
+        rounds += 1
+    return rounds * ROUND
+
+
+def fuzz(
+    strategy: st.SearchStrategy[Case], check: Callable[[Case], object], number: int, examples: int
+) -> None:
+    """One round."""
+
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=strategy)
+    def one_round(case: Case) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check(case)
+
+    one_round()
+
+
+def test_some_cases(stand_ins: None, tmp_path: Path) -> None:
+    """The quick part: always the same cases."""
+    fuzz(cases(), lambda case: start(case, tmp_path / "case"), number=1, examples=QUICK_EXAMPLES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 600)
+def test_doors_never_end_in_a_traceback(stand_ins: None, tmp_path: Path) -> None:
+    number = for_a_time(
+        SECONDS * 2 / 3, lambda n: fuzz(cases(), lambda case: start(case, tmp_path / "case"), n, ROUND)
+    )
+    print(f"{number} cases")
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> Case:
+    """Runs of one step on one or two problems, with absurd values of whatever keeps them small."""
+    door, words, _ = draw(
+        st.sampled_from([base for base in BASES if base[0] == "train" and "--output" not in base[1]])
+    )
+    more = draw(options({name: name for name in SOUND}, most=3))
+    kept = [word for word in SMALL.split(" --")] if "sft" not in words else ["--num_threads 1", "max_steps 1"]
+    small = " --".join(kept).split()
+    return Case(
+        door, [*words.split(), *more, *small, "--output_dir", "out", "--overwrite_output_dir"], dict(SOUND)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 600)
+def test_runs_of_one_step_never_end_in_a_traceback(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    number = for_a_time(
+        SECONDS / 3, lambda n: fuzz(trainings(), lambda case: start(case, tmp_path / "case"), n, ROUND)
+    )
+    torch.set_num_threads(threads)
+    print(f"{number} runs")
+
+
+# Each of the first lines was found by the fuzz or in the trial of hostile cases.
+COMMANDS: list[tuple[Sequence[str], int]] = [
+    (["--num_threads", "1024"], 0),
+    (["--num_threads", "100000"], 2),
+    (["--temperature", "1e-40"], 2),
+    (["--temperature", "0.001"], 0),
+    (["--reward", "builtins.exit"], 2),
+    (["--reward", "os.path.join"], 2),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "code"), COMMANDS, ids=lambda value: str(value))
+def test_a_process_says_the_same(
+    words: Sequence[str], code: int, tmp_path: Path, run_python: RunPython
+) -> None:
+    case = Case("train", [*WORDS.split(), *words], dict(SOUND))
+    with folder_of(case, tmp_path / "case"):
+        done = run_python(
+            "-m", "dupo.train", *case.words, "--max_steps", "1", "--max_completion_length", "4",
+            cwd=tmp_path / "case",
+        )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert sys.executable and "Traceback" not in done.stderr
