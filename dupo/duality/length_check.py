@@ -10,7 +10,6 @@ from dupo.records import Problem, Prompt
 from dupo.tasks.base import Task
 from dupo.text.tokenizer import PromptTokenizer
 
-
 MOST_UNKNOWN = 0.01  # of the tokens: a rare character is no fault of the data
 
 

@@ -9,8 +9,8 @@ from dupo.errors import UserError
 from dupo.storage.files import read_mapping, read_rows
 from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY
 from dupo.storage.signature import signature_line
-from dupo.views.exchange import ExchangeRow, read_exchange
 from dupo.user_files import is_file, read_file
+from dupo.views.exchange import ExchangeRow, read_exchange
 from dupo.views.lenient import finite, number_or_none, text_or_none
 
 EVAL = "eval/"  # how the names of held-out metrics begin in metrics.jsonl and summary.json

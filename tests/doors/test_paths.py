@@ -1,4 +1,4 @@
-"""Paths that lead to no file: a pipe, a device, a socket, a loop, NUL, 5,000 characters. One line, no wait."""
+"""Paths that lead to no file (a pipe, a device, a loop, NUL, 5,000 characters): one line, no wait."""
 
 import os
 import socket

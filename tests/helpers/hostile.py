@@ -1,11 +1,13 @@
 """Command lines and files as a fuzz makes them: absurd values, valid files with something broken in them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
 from dupo.config.config import OPTIONS
+from dupo.config.values import kind_of
 
 NUMBERS = (
     "0 -0 1 2 3 -1 0.5 1e-40 1e-308 5e-324 1e39 1e308 -1e308 1e999 nan inf -inf 99999999999999996 1_000 0x10"
@@ -104,23 +106,40 @@ VALUES = st.sampled_from(NUMBERS.split()) | TEXTS | st.integers().map(str) | st.
 
 
 @st.composite
-def options(draw: st.DrawFn, files: dict[str, str], most: int = 4) -> list[str]:
-    """Words of a command line: options with absurd values, often of a kind that the option can read.
+def options(draw: st.DrawFn, names: Sequence[str], files: Sequence[str], most: int = 3) -> list[str]:
+    """Words of a command line: options with absurd values, most of a kind that the option can read.
 
     Args:
+        names: options of the program.
         files: names of files that may be values.
     """
     words: list[str] = []
-    values = VALUES | st.sampled_from(sorted(files.values()))
-    for name in draw(st.lists(st.sampled_from([*OPTIONS, "config", "zzz", "no_seed"]), max_size=most)):
-        choices = OPTIONS[name].metadata["choices"] if name in OPTIONS else ()
-        value = draw(values | st.sampled_from(choices) if choices else values)
-        spelling = draw(st.sampled_from(["two words", "equals", "dashes", "bare"]))
-        flag = f"--{name.replace('_', '-') if spelling == 'dashes' else name}"
-        words += (
-            [f"{flag}={value}"] if spelling == "equals" else [flag] if spelling == "bare" else [flag, value]
+    for _ in range(draw(st.integers(0, most))):
+        # Now and then an option of another program, or of none.
+        is_own = draw(st.integers(0, 9))
+        name = draw(
+            st.sampled_from(names) if is_own else st.sampled_from([*OPTIONS, "config", "zzz", "no_seed"])
         )
+        value = draw(VALUES if name not in OPTIONS or not draw(st.integers(0, 9)) else values_of(name, files))
+        spelling = draw(st.integers(0, 20))
+        flag = f"--{name.replace('_', '-') if spelling == 1 else name}"
+        words += [flag] if spelling == 0 else [f"{flag}={value}"] if spelling % 2 else [flag, value]
     return words
+
+
+def values_of(name: str, files: Sequence[str]) -> st.SearchStrategy[str]:
+    """Texts of the kind that an option reads; what they say is absurd."""
+    kind, choices = kind_of(OPTIONS[name])[0], OPTIONS[name].metadata["choices"]
+    if choices:
+        return st.sampled_from(choices)
+    if kind is bool:
+        return st.sampled_from(["true", "false"])
+    numbers = st.sampled_from(NUMBERS.split())
+    if kind is int:
+        return numbers | st.integers(0, 9).map(str) | st.integers().map(str)
+    if kind is float:
+        return numbers | st.floats().map(repr) | st.floats(0, 1).map(repr)
+    return TEXTS | st.sampled_from(files)
 
 
 @st.composite

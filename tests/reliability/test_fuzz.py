@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 
 from dupo import audit, duals, report, rerank, select, train
 from dupo.config.catalogue import METHODS, load
+from dupo.config.command_line import program_named
 from dupo.config.config import Config
 from dupo.run.training import TrainingRun
+from dupo.tasks import generated
 from dupo.trust import audit as audit_body
 from dupo.trust import rerank as rerank_body
 from dupo.trust import select as select_body
@@ -32,10 +34,10 @@ from tests.helpers.project import RunPython
 
 SECONDS = float(os.environ.get("DUPO_FUZZ_SECONDS", "60"))
 QUICK_EXAMPLES, ROUND = 60, 100
-# Whatever stands before: a run that is over in a second, and leaves the threads of this process alone.
-SMALL = "--num_threads 1 --max_steps 1 --num_generations 2 --generation_batch_size 2 --train_batch_size none "
-SMALL += "--max_completion_length 4 --dual_max_completion_length none --num_iterations 1 --max_concurrent_sequences 4 "
-SMALL += "--eval_size 0 --token_budget 4096 --resume_from_checkpoint none"
+# Stands behind whatever was drawn: a run that is over in a second.
+SMALL_SFT = "--num_threads 1 --max_steps 1 --train_batch_size 2 --token_budget 4096 --output_dir out"
+SMALL = f"{SMALL_SFT} --num_generations 2 --generation_batch_size 2 --max_completion_length 4 --eval_size 0 "
+SMALL += "--dual_max_completion_length none --num_iterations 1 --max_concurrent_sequences 4"
 
 QUESTIONS = (
     b'{"question": "Ann has 5 pens and gets 8 more. How many?", "answer": "5 + 8 = 13\\n#### 13"}\n'
@@ -43,7 +45,9 @@ QUESTIONS = (
 )
 PAIRS = b'{"prompt": "Say hi.", "completion": "hi"}\n{"prompt": "Say ho.", "completion": " ho\\n"}\n'
 SENTENCES = b'{"en": "Good day.", "de": "Guten Tag."}\n{"en": "Where are you?", "de": "Wo bist du?"}\n'
-KEPT = b'{"text": "Ann has 5 pens and gets 8 more. How many?", "known": "Ann", "unknown": "5", "variable": "V"}\n'
+KEPT = (
+    b'{"text": "Ann has 5 pens and gets 8 more. How many?", "known": "A", "unknown": "5", "variable": "V"}\n'
+)
 OPTIONS_FILE = b"# options\nseed: 3\nlearning_rate: 1e-4\npad_token: 'null'\nnum_generations: 2\nbeta: 0.1\n"
 METRICS = (
     b'{"step": 1, "reward": 0.5, "loss": 0.1, "eval/accuracy": 0.5}\n{"step": 2, "reward": 1, "loss": 0}\n'
@@ -52,7 +56,7 @@ SAMPLES = (
     b'{"step": 1, "problem": "p", "prompt": "q", "completion": "c", "answer": "4", "reward": 1.0, "correct": '
     b'true, "advantage": 0.5, "duals": [{"prompt": "d", "completion": "5", "unknown": "5", "distance": 0}]}\n'
 )
-SUMMARY = b'{"eval/accuracy_before": 0.5, "evals": [[0, {"accuracy": 0.5}]], "signature": "s", "task": "arithmetic"}'
+SUMMARY = b'{"eval/accuracy_before": 0.5, "evals": [[0, {"accuracy": 0.5}]], "signature": "s", "task": "t"}'
 SOUND = {
     "questions.jsonl": QUESTIONS,
     "pairs.jsonl": PAIRS,
@@ -65,26 +69,26 @@ SOUND = {
     "run/summary.json": SUMMARY,
     "run/latest": b"checkpoint-2\n",
 }
-WORDS = "--task word_problems --eval_size 0 --num_generations 2 --generation_batch_size 2 --dataset questions.jsonl"
-# Door and words -> the file that is damaged for it, or none.
+SMALLEST = "--num_generations 2 --generation_batch_size 2"
+WORDS = "--task word_problems --dataset questions.jsonl"
+TRAIN = f"{WORDS} {SMALLEST} --eval_size 0"
+# Door and words -> the file that is damaged for it.
 BASES: list[tuple[str, str, str]] = [
-    *((door, WORDS, "questions.jsonl") for door in ("train", "select", "rerank", "audit")),
-    ("train", f"{WORDS} --eval_dataset questions.jsonl", "questions.jsonl"),
-    (
-        "audit",
-        "--task word_problems --dataset questions.jsonl --eval_dataset questions.jsonl",
-        "questions.jsonl",
-    ),
-    ("train", f"{WORDS} --selected_duals kept.jsonl", "kept.jsonl"),
+    ("train", TRAIN, "questions.jsonl"),
+    ("select", f"{WORDS} --pool_sizes 2,2", "questions.jsonl"),
+    ("rerank", f"{WORDS} --num_generations 2", "questions.jsonl"),
+    ("audit", f"{WORDS} --num_generations 2", "questions.jsonl"),
+    ("train", f"{TRAIN} --eval_dataset questions.jsonl", "questions.jsonl"),
+    ("audit", f"{WORDS} --eval_dataset questions.jsonl", "questions.jsonl"),
+    ("train", f"{TRAIN} --selected_duals kept.jsonl", "kept.jsonl"),
     ("train", "--method sft --eval_size 1 --dataset pairs.jsonl", "pairs.jsonl"),
-    ("train", "--task translation --eval_size 1 --dataset sentences.jsonl", "sentences.jsonl"),
+    ("train", f"--task translation --eval_size 1 {SMALLEST} --dataset sentences.jsonl", "sentences.jsonl"),
     ("rerank", "--task translation --dataset sentences.jsonl", "sentences.jsonl"),
-    *(
-        (door, f"{WORDS} --config options.yaml", "options.yaml")
-        for door in ("train", "select", "rerank", "audit")
-    ),
+    ("train", SMALLEST, "questions.jsonl"),
+    ("train", f"{TRAIN} --config options.yaml", "options.yaml"),
+    ("rerank", f"{WORDS} --config options.yaml", "options.yaml"),
     ("train", "--output_dir run --resume_from_checkpoint latest", "run/config.yaml"),
-    ("train", f"{WORDS} --output_dir run --overwrite_output_dir", "run/config.yaml"),
+    ("train", f"{TRAIN} --output_dir run --overwrite_output_dir", "run/config.yaml"),
     ("select", f"{WORDS} --output_dir run", "run/config.yaml"),
     ("duals", "--dataset questions.jsonl", "questions.jsonl"),
     *(("report", "run", name) for name in SOUND if name.startswith("run/") and "latest" not in name),
@@ -120,18 +124,21 @@ class Case(NamedTuple):
     files: dict[str, bytes]
 
 
+def options_of(door: str, words: str) -> list[str]:
+    """The options that a door reads beside its first words."""
+    return program_named(door, "sft" if "sft" in words else "dupo").names
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     door, words, damaged_file = draw(st.sampled_from(BASES))
-    files = dict(SOUND)
-    if damaged_file and draw(st.booleans()):
+    files, has_options = dict(SOUND), door not in ("duals", "report")
+    if not has_options or draw(st.booleans()):
         files[damaged_file] = draw(damaged(SOUND[damaged_file]))
-    more = (
-        draw(options({name: name for name in files}))
-        if door in ("train", "select", "rerank", "audit")
-        else []
-    )
-    base = words.split() if draw(st.integers(0, 5)) else []
+    names = options_of(door, words) if has_options else ()
+    more = draw(options(names, sorted(files))) if has_options else []
+    # Now and then without the words that make the rest sound.
+    base = words.split() if not has_options or draw(st.integers(0, 9)) else []
     return Case(door, [*base, *more], files)
 
 
@@ -142,6 +149,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         select: select_body.select, rerank: rerank_body.rerank, audit: audit_body.audit,
     }  # fmt: skip
     monkeypatch.setattr(train, "train", up_to_the_model)
+    monkeypatch.setattr(generated, "TRAIN_SIZE", 20)  # 20,000 problems would take half of the time
     for door, body in bodies.items():
         name = door.__name__.removeprefix("dupo.")
         monkeypatch.setattr(door, name, stopped_at_the_model(body))
@@ -240,15 +248,13 @@ def test_doors_never_end_in_a_traceback(stand_ins: None, tmp_path: Path) -> None
 @st.composite
 def trainings(draw: st.DrawFn) -> Case:
     """Runs of one step on one or two problems, with absurd values of whatever keeps them small."""
-    door, words, _ = draw(
-        st.sampled_from([base for base in BASES if base[0] == "train" and "--output" not in base[1]])
-    )
-    more = draw(options({name: name for name in SOUND}, most=3))
-    kept = [word for word in SMALL.split(" --")] if "sft" not in words else ["--num_threads 1", "max_steps 1"]
-    small = " --".join(kept).split()
-    return Case(
-        door, [*words.split(), *more, *small, "--output_dir", "out", "--overwrite_output_dir"], dict(SOUND)
-    )
+    bases = [
+        words for door, words, _ in BASES if door == "train" and "--output" not in words and "--task" in words
+    ]
+    words = draw(st.sampled_from([*bases, "--method sft --eval_size 1 --dataset pairs.jsonl"]))
+    small = SMALL_SFT if "sft" in words else SMALL
+    more = draw(options(options_of("train", words), sorted(SOUND)))
+    return Case("train", [*words.split(), *more, *small.split()], dict(SOUND))
 
 
 @pytest.mark.slow
@@ -278,7 +284,7 @@ COMMANDS: list[tuple[Sequence[str], int]] = [
 def test_a_process_says_the_same(
     words: Sequence[str], code: int, tmp_path: Path, run_python: RunPython
 ) -> None:
-    case = Case("train", [*WORDS.split(), *words], dict(SOUND))
+    case = Case("train", [*TRAIN.split(), *words], dict(SOUND))
     with folder_of(case, tmp_path / "case"):
         done = run_python(
             "-m", "dupo.train", *case.words, "--max_steps", "1", "--max_completion_length", "4",

@@ -1,4 +1,4 @@
-"""Runs whose files are damaged: `python -m dupo.report` shows what is there, and never ends in a traceback."""
+"""Runs whose files are damaged: `python -m dupo.report` shows what is there, never a traceback."""
 
 import json
 import os
@@ -64,7 +64,7 @@ BYTES: dict[str, tuple[str, bytes]] = {
         lines({"step": 5e-324, "loss": 5e-324}, {"step": 1e-323, "loss": 2e-308}),
     ),
     "metrics: one denormal number": ("metrics.jsonl", lines({"step": 1, "loss": 5e-324})),
-    "metrics: NaN and infinities": ("metrics.jsonl", b'{"step": NaN, "loss": -Infinity}\n{"step": 1, "a": NaN}\n'),
+    "metrics: NaN": ("metrics.jsonl", b'{"step": NaN, "loss": -Infinity}\n{"step": 1, "a": NaN}\n'),
     "metrics: 1e999": ("metrics.jsonl", b'{"step": 1, "loss": 1e999}\n'),
     "metrics: nested deeply": ("metrics.jsonl", b'{"step": 1, "loss": ' + DEEP + b"}\n" + lines(METRICS[0])),
     "metrics: nested without an end": ("metrics.jsonl", DEEPER),
@@ -76,7 +76,7 @@ BYTES: dict[str, tuple[str, bytes]] = {
     "metrics: steps out of order, twice": ("metrics.jsonl", lines(METRICS[1], METRICS[0], METRICS[1])),
     "metrics: 300 names": ("metrics.jsonl", lines({"step": 1, **{f"m{i}": i for i in range(300)}})),
     "metrics: an evaluation without a name": ("metrics.jsonl", lines({"step": 1, "eval/": 1.0})),
-    "samples: nested deeply": ("samples.jsonl", b'{"step": 1, "prompt": ' + DEEP + b', "duals": ' + DEEP + b"}\n"),
+    "samples: nested deeply": ("samples.jsonl", b'{"step": 1, "prompt": %s, "duals": %s}\n' % (DEEP, DEEP)),
     "samples: nested without an end": ("samples.jsonl", DEEPER + b"\n" + lines(SAMPLE)),
     "samples: steps of 1e308": ("samples.jsonl", lines({**SAMPLE, "step": 1e308}, SAMPLE)),
     "samples: a reward of 400 digits": ("samples.jsonl", lines({**SAMPLE, "reward": 10**400})),
@@ -89,12 +89,12 @@ BYTES: dict[str, tuple[str, bytes]] = {
     "summary: torn": ("summary.json", lines(SUMMARY)[:100]),
     "summary: 5,000 digits": ("summary.json", b'{"seconds": ' + b"9" * 5000 + b"}"),
     "summary: a signature of fields": ("summary.json", lines({"signature": {"a": {"b": [1]}, "c": None}})),
-    "summary: a headline that was never measured": ("summary.json", lines({"headline": "x", "steps": "many"})),
+    "summary: a headline never measured": ("summary.json", lines({"headline": "x", "steps": "many"})),
     "config: nested deeply": ("config.yaml", b"a: " + b"[" * 3000),
     "config: nested blocks": ("config.yaml", b"- " * 3000),
     "config: aliases of aliases": ("config.yaml", BOMB + b"task: *u\nmodel_name_or_path: *u\n"),
     "config: an alias of itself": ("config.yaml", b"task: &a [*a]\nseed: *a\n"),
-    "config: odd tags": ("config.yaml", b"seed: !!timestamp x\ntask: !!int ''\nreward: !!python/object:os.x {}\n"),
+    "config: odd tags": ("config.yaml", b"seed: !!timestamp x\ntask: !!int ''\nreward: !!python/object:o.x {}"),
     "config: odd keys": ("config.yaml", b"? [a]\n: 1\n? {b: c}\n: 2\n"),
     "config: odd scalars": ("config.yaml", b"seed: 1:99:99999999999\ntask: 2026-99-99\nmax_steps: .inf\n"),
     "config: control characters": ("config.yaml", b"task: \x01\x1b[31m\n"),
