@@ -103,15 +103,21 @@ def check(spec: Field[Any], value: Any) -> None:
             raise UserError(
                 f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {show(value) or 'none'}"
             )
-        if kind is str and len(value) > LONGEST_TEXT:
-            raise UserError(f"{name}: expected at most {LONGEST_TEXT:,} characters, got {len(value):,}")
-        if spec.metadata.get("is_path") and (problem := path_problem(value)):
-            raise UserError(f"{name}: expected a path, got {problem}")
+        if isinstance(value, str):
+            _check_text(spec, value)
         return
     # bool is a subclass of int, and True steps would be one step.
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {_quoted(value)}")
     _check_bounds(spec, value, kind)
+
+
+def _check_text(spec: Field[Any], text: str) -> None:
+    """Raises UserError for a text that is too long, or a path that no machine has."""
+    if len(text) > LONGEST_TEXT:
+        raise UserError(f"{spec.name}: expected at most {LONGEST_TEXT:,} characters, got {len(text):,}")
+    if spec.metadata.get("is_path") and (problem := path_problem(text)):
+        raise UserError(f"{spec.name}: expected a path, got {problem}")
 
 
 def _check_bounds(spec: Field[Any], value: int | float, kind: type) -> None:

@@ -88,7 +88,7 @@ def check_known(tokenizer: PromptTokenizer, texts: Sequence[tuple[str, str]]) ->
     """
     unknown = tokenizer.hf.unk_token_id
     # Tokenizers of bytes know every text, and most have no unknown token.
-    if unknown is None:
+    if not isinstance(unknown, int):
         return
     ids = tokenizer.encode_completions([text for _, text in texts])
     # The end token is left out: some tokenizers have one token for the end and for what is unknown.

@@ -94,7 +94,7 @@ BYTES: dict[str, tuple[str, bytes]] = {
     "config: nested blocks": ("config.yaml", b"- " * 3000),
     "config: aliases of aliases": ("config.yaml", BOMB + b"task: *u\nmodel_name_or_path: *u\n"),
     "config: an alias of itself": ("config.yaml", b"task: &a [*a]\nseed: *a\n"),
-    "config: odd tags": ("config.yaml", b"seed: !!timestamp x\ntask: !!int ''\nreward: !!python/object:o.x {}"),
+    "config: odd tags": ("config.yaml", b"seed: !!timestamp x\ntask: !!int ''\nreward: !!python/object:o {}"),
     "config: odd keys": ("config.yaml", b"? [a]\n: 1\n? {b: c}\n: 2\n"),
     "config: odd scalars": ("config.yaml", b"seed: 1:99:99999999999\ntask: 2026-99-99\nmax_steps: .inf\n"),
     "config: control characters": ("config.yaml", b"task: \x01\x1b[31m\n"),
