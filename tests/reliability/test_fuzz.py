@@ -29,6 +29,7 @@ from dupo.tasks import generated
 from dupo.trust import audit as audit_body
 from dupo.trust import rerank as rerank_body
 from dupo.trust import select as select_body
+from tests.helpers.engines import FakeEngine
 from tests.helpers.hostile import damaged, options
 from tests.helpers.project import RunPython
 
@@ -93,6 +94,12 @@ BASES: list[tuple[str, str, str]] = [
     ("duals", "--dataset questions.jsonl", "questions.jsonl"),
     *(("report", "run", name) for name in SOUND if name.startswith("run/") and "latest" not in name),
 ]
+# Doors that do not train, and the words that make, and continue, a run in a folder of their name.
+OF_ROWS = {
+    "select": f"{WORDS} --pool_sizes 2,2 --output_dir select",
+    "rerank": f"{WORDS} --num_generations 2 --output_dir rerank",
+    "audit": f"{WORDS} --num_generations 2 --output_dir audit",
+}
 DOORS: dict[str, Any] = {
     "train": train, "select": select, "rerank": rerank, "audit": audit, "duals": duals, "report": report,
 }  # fmt: skip
@@ -102,8 +109,9 @@ class Reached(BaseException):
     """The door came to where a model is loaded: all that it checks before is sound."""
 
 
-def reached(*_: object) -> Any:
-    raise Reached
+def talking_engine(*_: object) -> FakeEngine:
+    """In the place of a model: says one of a few answers."""
+    return FakeEngine(lambda text, k: f"\\boxed{{{(len(text) + k) % 3 + 5}}}")
 
 
 def up_to_the_model(config: Config) -> dict[str, Any]:
@@ -130,11 +138,13 @@ def options_of(door: str, words: str) -> list[str]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    door, words, damaged_file = draw(st.sampled_from(BASES))
-    files, has_options = dict(SOUND), door not in ("duals", "report")
+def cases(draw: st.DrawFn, rows: dict[str, bytes]) -> Case:
+    """Args: rows: files of sound runs of the doors that do not train."""
+    continued = [(name.split("/")[0], f"{OF_ROWS[name.split('/')[0]]}", name) for name in rows]
+    door, words, damaged_file = draw(st.sampled_from(BASES) | st.sampled_from(continued))
+    files, has_options = SOUND | rows, door not in ("duals", "report")
     if not has_options or draw(st.booleans()):
-        files[damaged_file] = draw(damaged(SOUND[damaged_file]))
+        files[damaged_file] = draw(damaged(files[damaged_file]))
     names = options_of(door, words) if has_options else ()
     more = draw(options(names, sorted(files))) if has_options else []
     # Now and then without the words that make the rest sound.
@@ -143,8 +153,19 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @pytest.fixture
+def rows_of_runs(stand_ins: None, tmp_path: Path) -> dict[str, bytes]:
+    """Runs of select, rerank and audit that are done: relative path -> content."""
+    files: dict[str, bytes] = {}
+    for door, words in OF_ROWS.items():
+        assert start(Case(door, words.split(), SOUND), tmp_path / "rows") == 0
+        made = (tmp_path / "rows" / door).iterdir()
+        files |= {f"{door}/{file.name}": file.read_bytes() for file in made if file.is_file()}
+    return files
+
+
+@pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Doors that stop where a model would be loaded."""
+    """Doors without a model: training stops before it, the others get an engine that says anything."""
     bodies: dict[Any, Callable[..., object]] = {
         select: select_body.select, rerank: rerank_body.rerank, audit: audit_body.audit,
     }  # fmt: skip
@@ -152,14 +173,14 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(generated, "TRAIN_SIZE", 20)  # 20,000 problems would take half of the time
     for door, body in bodies.items():
         name = door.__name__.removeprefix("dupo.")
-        monkeypatch.setattr(door, name, stopped_at_the_model(body))
+        monkeypatch.setattr(door, name, with_an_engine(body))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
 
 
-def stopped_at_the_model(body: Callable[..., object]) -> Callable[[Config], object]:
-    return lambda config: body(config, load=reached, teach=lambda *_: None)
+def with_an_engine(body: Callable[..., object]) -> Callable[[Config], object]:
+    return lambda config: body(config, load=talking_engine, teach=lambda *_: None)
 
 
 @contextlib.contextmanager
@@ -231,18 +252,18 @@ def fuzz(
     one_round()
 
 
-def test_some_cases(stand_ins: None, tmp_path: Path) -> None:
+def test_some_cases(rows_of_runs: dict[str, bytes], tmp_path: Path) -> None:
     """The quick part: always the same cases."""
-    fuzz(cases(), lambda case: start(case, tmp_path / "case"), number=1, examples=QUICK_EXAMPLES)
+    fuzz(cases(rows_of_runs), lambda case: start(case, tmp_path / "case"), number=1, examples=QUICK_EXAMPLES)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 600)
-def test_doors_never_end_in_a_traceback(stand_ins: None, tmp_path: Path) -> None:
-    number = for_a_time(
-        SECONDS * 2 / 3, lambda n: fuzz(cases(), lambda case: start(case, tmp_path / "case"), n, ROUND)
-    )
-    print(f"{number} cases")
+def test_doors_never_end_in_a_traceback(rows_of_runs: dict[str, bytes], tmp_path: Path) -> None:
+    def one_round(number: int) -> None:
+        fuzz(cases(rows_of_runs), lambda case: start(case, tmp_path / "case"), number, ROUND)
+
+    print(f"{for_a_time(SECONDS * 2 / 3, one_round)} cases")
 
 
 @st.composite
@@ -251,6 +272,8 @@ def trainings(draw: st.DrawFn) -> Case:
     bases = [
         words for door, words, _ in BASES if door == "train" and "--output" not in words and "--task" in words
     ]
+    # Rewards that differ, or no weight would ever move.
+    bases = [f"{words} --reward random --learning_rate 1e-3" for words in bases if "sft" not in words]
     words = draw(st.sampled_from([*bases, "--method sft --eval_size 1 --dataset pairs.jsonl"]))
     small = SMALL_SFT if "sft" in words else SMALL
     more = draw(options(options_of("train", words), sorted(SOUND)))
@@ -261,9 +284,11 @@ def trainings(draw: st.DrawFn) -> Case:
 @pytest.mark.timeout(SECONDS + 600)
 def test_runs_of_one_step_never_end_in_a_traceback(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
-    number = for_a_time(
-        SECONDS / 3, lambda n: fuzz(trainings(), lambda case: start(case, tmp_path / "case"), n, ROUND)
-    )
+
+    def one_round(number: int) -> None:
+        fuzz(trainings(), lambda case: start(case, tmp_path / "case"), number, ROUND)
+
+    number = for_a_time(SECONDS / 3, one_round)
     torch.set_num_threads(threads)
     print(f"{number} runs")
 

@@ -60,7 +60,7 @@ def greedy(prompts, completions, completion_ids, columns_seen=[], **columns):
     for values in columns.values():
         for value in values:
             if isinstance(value, list):
-                value.append(value.pop(0))
+                value.append("more")
         values.clear()
     assert len(set(columns_seen)) == 1, "the arguments changed from call to call"
     return [1, 2, 3, 4]
