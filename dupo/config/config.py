@@ -64,6 +64,10 @@ class Config:
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         yield from self._memory_rules()
+        # The loss itself knows negative values; as options they are slips: a run that is rewarded for being
+        # sure of itself, or one that leaves out sequences whose probability has risen.
+        for name in ("entropy_coef", "off_policy_mask_threshold"):
+            yield (getattr(self.loss, name) or 0) < 0, name, "at least 0"
         task, entry = self.task.task, TASKS[self.task.task]
         if self.program == "train" and "rollout" in METHODS[self.method].groups:
             # Other programs sample problem by problem, so only training needs whole groups and steps.

@@ -50,8 +50,6 @@ got 'ppo'
     --adam_epsilon 1e-300 => adam_epsilon: expected at least 1e-16, got 1e-300
     --entropy_coef -1 => entropy_coef: expected at least 0, got -1.0
     --off_policy_mask_threshold -1 => off_policy_mask_threshold: expected at least 0, got -1.0
-    --vllm_importance_sampling_clip_max -1 => vllm_importance_sampling_clip_max: expected more than 0, \
-got -1.0
     --num_threads 100000 => num_threads: expected at most 1,024, got 100000
     --num_threads 999999999999999999 => num_threads: expected at most 1,024, got 999999999999999999
     --generation_batch_size 99999999999999996 => generation_batch_size: expected at most 1,048,576, \

@@ -96,7 +96,6 @@ class PolicyOptions:
         0.0,
         "Coefficient of the entropy bonus. The bonus is averaged like the policy loss, so splitting a batch "
         "does not change the gradient.",
-        at_least=0.0,
     )
     importance_sampling_level: str = option(
         "token",
@@ -133,9 +132,7 @@ class PolicyOptions:
         choices=MISMATCH_MODES,
     )
     vllm_importance_sampling_clip_max: float | None = option(
-        3.0,
-        "Upper bound of the ratio of training engine to sampling engine; none means no bound.",
-        above=0.0,
+        3.0, "Upper bound of the ratio of training engine to sampling engine; none means no bound."
     )
     vllm_importance_sampling_clip_min: float | None = option(
         None,
@@ -146,7 +143,6 @@ class PolicyOptions:
         None,
         "Leave out sequences with a negative advantage whose mean log-probability has fallen by more than "
         "this many nats since they were sampled (DeepSeek-V3.2, eq. 9; none: leave out none).",
-        at_least=0.0,
     )
     top_entropy_quantile: float = option(
         1.0,
