@@ -13,43 +13,43 @@ if not __package__:
 import argparse
 from collections.abc import Sequence
 
+from dupo.config.command_line import OneLineParser
 from dupo.config.options import RunOptions, TaskOptions
 from dupo.config.values import underscored
 from dupo.errors import UserError
 from dupo.views.plain import error
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> OneLineParser:
     """The options of the program."""
-    options = argparse.ArgumentParser(
+    options = OneLineParser(
         prog="python -m dupo.duals", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--dataset", required=True, metavar="FILE", help="JSON lines with a question column")
     options.add_argument("--question_column", help="default: found by the usual names, as in training")
     options.add_argument("--show", type=int, default=20, help="problems to show (default 20)")
-    options.add_argument(
-        "--duals_per_prompt", type=int, default=0, help="most duals of each; 0: all (default)"
-    )
+    options.add_argument("--duals_per_prompt", type=int, default=0, help="most of each; 0: all (default)")
     options.add_argument("--seed", type=int, default=0, help="draws problems and names (default 0)")
     return options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 unusable options or data."""
-    values = parser().parse_args(underscored(sys.argv[1:] if argv is None else argv))
+def show_duals(argv: Sequence[str]) -> None:
+    """Reads the options and prints the listing; raises UserError for unusable options or data."""
+    values = parser().parse_args(underscored(argv))
     # The rules of numbers take a while to load: help does not wait for them.
     from dupo.trust.number_listing import list_numbers
 
+    most = values.duals_per_prompt
+    task = {"task": "word_problems", "dataset": values.dataset, "question_column": values.question_column}
+    if values.show < 0:
+        raise UserError(f"show: expected at least 0, got {values.show}")
+    list_numbers(TaskOptions(**task, duals_per_prompt=most), RunOptions(seed=values.seed).seed, values.show)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 2 unusable options or data."""
     try:
-        options = TaskOptions(
-            task="word_problems",
-            dataset=values.dataset,
-            question_column=values.question_column,
-            duals_per_prompt=values.duals_per_prompt,
-        )
-        if values.show < 0:
-            raise UserError(f"show: expected at least 0, got {values.show}")
-        list_numbers(options, RunOptions(seed=values.seed).seed, values.show)
+        show_duals(sys.argv[1:] if argv is None else argv)
     except UserError as problem:
         error(str(problem))
         return 2

@@ -1,13 +1,19 @@
 """Functions that a user names on the command line by a dotted path, package.module.function.
 
+`load_function` imports one, `call_function` calls it, and `read_numbers` reads what it returned. Whatever
+goes wrong in code of the user is one line that names the function, the error and the line of the user.
+
 Modules are looked for where Python looks, and then in the current directory.
 """
 
 import importlib
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from dupo.errors import UserError
@@ -31,13 +37,97 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
             # The module may be younger than what Python remembers of its folder.
             importlib.invalidate_caches()
             function = getattr(importlib.import_module(module), name, None)
-        except Exception as error:  # anything can go wrong in a module of the user
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UserError(f"{option}: expected a module to import, {module}, got {reason}") from error
+        # Anything can go wrong in a module of the user. One that calls sys.exit must not end the program,
+        # with exit code 0 perhaps; Ctrl-C must.
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{option}: expected a module to import, {module}, got {_said(error)}") from error
     if not callable(function):
         actual = "none of that name" if function is None else f"a {type(function).__name__}"
         raise UserError(f"{option}: expected a function {name} in {module}, got {actual}")
     return function
+
+
+def call_function(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Calls a function of the user.
+
+    Args:
+        name: of the function, for the message.
+
+    Raises:
+        UserError: the function fails, or ends the program.
+    """
+    try:
+        return function(*args, **kwargs)
+    except (Exception, SystemExit) as error:
+        # The last line of the user's own file says more than the line of a library that this line called.
+        own = getattr(getattr(function, "__code__", None), "co_filename", None)
+        raise UserError(f"{name} failed: {_said(error)}{_place(error, own)}") from error
+
+
+def read_numbers(
+    name: str, values: object, count: int, noun: str, *, low: float, high: float, or_none: bool = False
+) -> list[float | None]:
+    """Reads the numbers that a function of the user returned: floats, truth values, NumPy or torch scalars.
+
+    Args:
+        name: of the function, for the message.
+        values: what the function returned.
+        count: how many numbers there must be.
+        noun: what a number is for, for the message: "completion".
+        low: the least number.
+        high: the largest number.
+        or_none: None may stand in the place of a number.
+
+    Raises:
+        UserError: another count, or something that is no number between `low` and `high`.
+    """
+    what = f"{name}: expected {count} numbers from {low:g} to {high:g}{' or None' * or_none}, one a {noun}"
+    # The characters of a text and the keys of a mapping would be read as numbers, the wrong ones.
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping | set | frozenset):
+        raise UserError(f"{what}, got {_shown(values)}")
+    # A generator may have no end, and may fail like any code of the user.
+    items = call_function(name, lambda: list(islice(values, count + 1)))
+    if len(items) != count:
+        raise UserError(f"{what}, got {'more' if len(items) > count else len(items)}")
+    return [
+        None if item is None and or_none else _number(item, f"{what}, number {place} is", low, high)
+        for place, item in enumerate(items, start=1)
+    ]
+
+
+def _number(item: Any, message: str, low: float, high: float) -> float:
+    try:
+        # float() would read a text as well: "1e5" is more likely a mistake than a number.
+        value = math.nan if isinstance(item, str | bytes) else float(item)
+    except Exception:  # of an object of the user
+        value = math.nan
+    if not low <= value <= high:  # also refuses NaN
+        raise UserError(f"{message} {_shown(item)}")
+    return value
+
+
+def _said(error: BaseException) -> str:
+    """An error of the user's code on one line."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # an error of the user may fail to say what it is
+        message = ""
+    return f"{type(error).__name__}: {message}"[:300].removesuffix(": ")
+
+
+def _place(error: BaseException, own_file: str | None) -> str:
+    """Where the user's code failed; empty where a function without source was called."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    of_user = [frame for frame in frames if frame.filename == own_file] or frames
+    return f" ({of_user[-1].filename}, line {of_user[-1].lineno})" if of_user else ""
+
+
+def _shown(value: object) -> str:
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dupo.errors import UserError
+from dupo.storage.names import REPORT
 from dupo.views.plain import error
 from dupo.views.run_page import write_report
 
@@ -27,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         print(write_report(Path(words[0])))
+    except OSError as problem:
+        error(f"{words[0]}: expected a folder that {REPORT} can be written into, got {problem.strerror}")
+        return 2
     except UserError as problem:
         error(str(problem))
         return 2

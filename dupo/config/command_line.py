@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import GROUP_OF, OPTIONS, Config
@@ -13,10 +13,19 @@ from dupo.config.values import coerce, kind_of, show, underscored
 from dupo.config.yaml_files import read_yaml
 from dupo.errors import UserError, did_you_mean, nearest
 from dupo.storage.names import CONFIG, owner_of
+from dupo.user_files import is_file
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."
 _TITLES = {"": "method", "loss": "loss (DuPO)", "selection": "trying duals", "rerank": "choosing an answer"}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Raises UserError where argparse would print its usage and end the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError."""
+        raise UserError(message)
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def _resumed_run(values: Mapping[str, Any]) -> Path | None:
     if checkpoint == "latest" and folder is None:
         raise UserError("resume_from_checkpoint: expected --output_dir RUN beside `latest`, got none")
     run = Path(str(folder)) if checkpoint == "latest" else Path(checkpoint).parent
-    if not (run / CONFIG).is_file():
+    if not is_file(run / CONFIG):
         raise UserError(f"resume_from_checkpoint: expected a run to go on with, got no {CONFIG} in {run}")
     if (owner := owner_of(run)) != "train":
         raise UserError(
@@ -175,7 +184,7 @@ def _method_in(argv: Sequence[str]) -> str:
     if known.resume_from_checkpoint:
         is_latest = known.resume_from_checkpoint == "latest"
         run = Path(known.output_dir or ".") if is_latest else Path(known.resume_from_checkpoint).parent
-        files += [run / CONFIG] if (run / CONFIG).is_file() and owner_of(run) == "train" else []
+        files += [run / CONFIG] if is_file(run / CONFIG) and owner_of(run) == "train" else []
     in_files = [method for file in files if (method := read_yaml(file).get("method"))]
     method = known.method or (in_files[0] if in_files else Config.method)
     if method not in METHODS:

@@ -21,6 +21,8 @@ from dupo.config.values import check, option, show
 from dupo.errors import UserError
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
+# 12 GB of ids and log-probs in the engine, and 100 GB in a rollout.
+MOST_TOKENS_AT_ONCE, MOST_TOKENS_OF_ROLLOUT = 2**30, 2**33
 PROGRAMS = ("train", "select", "rerank", "audit")  # the doors that read these options
 
 
@@ -61,6 +63,11 @@ class Config:
 
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
         """(whether it is broken, option, what was expected) of every rule across groups."""
+        yield from self._memory_rules()
+        # The loss itself knows negative values; as options they are slips: a run that is rewarded for being
+        # sure of itself, or one that leaves out sequences whose probability has risen.
+        for name in ("entropy_coef", "off_policy_mask_threshold"):
+            yield (getattr(self.loss, name) or 0) < 0, name, "at least 0"
         task, entry = self.task.task, TASKS[self.task.task]
         if self.program == "train" and "rollout" in METHODS[self.method].groups:
             # Other programs sample problem by problem, so only training needs whole groups and steps.
@@ -81,6 +88,18 @@ class Config:
         none = f"none with --task {task}, which makes its own problems (--task word_problems reads files)"
         for name in ("dataset", "eval_dataset"):
             yield entry.built_in and getattr(self.task, name) is not None, name, none
+
+    def _memory_rules(self) -> Iterator[tuple[bool, str, str]]:
+        """Rules about sizes that no memory holds, whatever the model is."""
+        # The engine fills a table of ids and log-probs, 12 bytes a token, before it samples.
+        longest = max(self.rollout.max_completion_length, self.duals.dual_max_completion_length or 0)
+        most = MOST_TOKENS_AT_ONCE // longest
+        fitting = f"at most {most:,} with completions of {longest:,} tokens, as more would fill the memory"
+        yield self.rollout.max_concurrent_sequences > most, "max_concurrent_sequences", fitting
+        most = MOST_TOKENS_OF_ROLLOUT // self.rollout.max_completion_length
+        length = f"{self.rollout.max_completion_length:,}"
+        fitting = f"at most {most:,} with completions of {length} tokens, as more would fill the memory"
+        yield self.rollout.generation_batch_size > most, "generation_batch_size", fitting
 
     @classmethod
     def of(cls, program: str = "train", **flat: Any) -> Self:

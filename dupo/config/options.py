@@ -9,15 +9,21 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 
 from dupo.config.catalogue import REWARDS, TASKS
 from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, nearest
+from dupo.user_files import NOTHING, kind_of
 
 BUILT_IN_MODEL = "tiny"
 DUAL_MODELS = ("frozen", "policy", "ema")  # or the folder or Hub name of another model
 METRICS = ("bleu", "chrf", "mean")
+# Largest sizes that a run can be meant to have; a slip of the keyboard beyond them would eat all memory.
+MOST_SEQUENCES, MOST_SAMPLES, LONGEST_COMPLETION = 2**20, 2**16, 2**20
+# Logits are divided by the temperature: below, two of them differ by all or nothing, and gradients grow a
+# thousandfold; above, all tokens are alike, and nothing is learnt.
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 100.0
+LARGEST_REWARD = 1e15  # its square, summed over a rollout, stays within float32
 GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
 
 
@@ -28,8 +34,11 @@ class ModelOptions(Options):
     model_name_or_path: str = option(
         BUILT_IN_MODEL,
         "folder or Hub name of a causal language model; tiny: a small Qwen3 shape with random weights",
+        is_path=True,
     )
-    tokenizer_name: str | None = option(None, "folder or Hub name of the tokenizer; none: that of the model")
+    tokenizer_name: str | None = option(
+        None, "folder or Hub name of the tokenizer; none: that of the model", is_path=True
+    )
     pad_token: str | None = option(None, "padding token; none: that of the tokenizer")
     eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
     dtype: str = option(
@@ -83,9 +92,13 @@ class TaskOptions(Options):
 
     task: str = option("arithmetic", "what the model is trained to do", "|".join(TASKS))
     dataset: str | None = option(
-        None, "file of training problems, JSON lines; for translation also a folder of line-parallel files"
+        None,
+        "file of training problems, JSON lines; for translation also a folder of line-parallel files",
+        is_path=True,
     )
-    eval_dataset: str | None = option(None, "file of held-out problems; none: eval_size problems of dataset")
+    eval_dataset: str | None = option(
+        None, "file of held-out problems; none: eval_size problems of dataset", is_path=True
+    )
     question_column: str | None = option(None, "column of the question; none: question, problem or prompt")
     answer_column: str | None = option(
         None, "column of the right answer, read by evaluation and the reward gold; none: answer or solution"
@@ -107,7 +120,7 @@ class TaskOptions(Options):
     )
     duals_per_prompt: int = option(3, "most duals of one problem; 0: all", at_least=0)
     selected_duals: str | None = option(
-        None, "folder of a finished dupo.select: use the duals that it kept, no others"
+        None, "folder of a finished dupo.select: use the duals that it kept, no others", is_path=True
     )
 
     def check_together(self) -> None:
@@ -120,7 +133,7 @@ class TaskOptions(Options):
             raise UserError(f"tgt: expected another language than src, {self.src}, got {self.tgt}")
         if "." not in self.translation_metric and self.translation_metric not in METRICS:
             expected = f"{', '.join(METRICS)} or package.module.function"
-            raise UserError(f"translation_metric: expected {expected}, got {self.translation_metric}")
+            raise UserError(f"translation_metric: expected {expected}, got {show(self.translation_metric)}")
 
 
 @dataclass(frozen=True)
@@ -175,6 +188,10 @@ class RewardOptions(Options):
         for name, weight in self.terms:
             if not math.isfinite(weight):
                 raise UserError(f"reward_weights: expected finite numbers, got {self.reward_weights!r}")
+            # The standard deviation squares rewards, and float32 ends at 3.4e38.
+            if weight and not 1 / LARGEST_REWARD <= abs(weight) <= LARGEST_REWARD:
+                expected = f"0 or sizes from {1 / LARGEST_REWARD:g} to {LARGEST_REWARD:g}"
+                raise UserError(f"reward_weights: expected {expected}, got {self.reward_weights!r}")
             if "." not in name and name not in REWARDS:
                 names = f"{', '.join(REWARDS)} or package.module.function"
                 raise UserError(f"reward: expected any of {names}, got {name!r}{nearest(name, REWARDS)}")
@@ -188,14 +205,25 @@ class DualOptions(Options):
         "frozen",
         "model that answers the duals: the policy before training (frozen), the policy as it is (policy), "
         "the moving average of the policy (ema), or the folder or Hub name of another model",
+        is_path=True,
     )
     ema_decay: float = option(
         0.99, "decay of the moving average of the weights, per optimizer step", at_least=0, below=1
     )
-    dual_samples: int = option(1, "samples of each dual prompt; their rewards are averaged", at_least=1)
-    dual_temperature: float = option(0.0, "sampling temperature of the duals; 0: greedy", at_least=0)
+    dual_samples: int = option(
+        1, "samples of each dual prompt; their rewards are averaged", at_least=1, at_most=MOST_SAMPLES
+    )
+    dual_temperature: float = option(
+        0.0,
+        "sampling temperature of the duals, 0.001 to 100; 0: greedy",
+        at_least=0,
+        at_most=HIGHEST_TEMPERATURE,
+    )
     dual_max_completion_length: int | None = option(
-        None, "most tokens of the answer to a dual; none: max_completion_length", at_least=1
+        None,
+        "most tokens of the answer to a dual; none: max_completion_length",
+        at_least=1,
+        at_most=LONGEST_COMPLETION,
     )
 
     def check_together(self) -> None:
@@ -204,9 +232,12 @@ class DualOptions(Options):
             raise UserError(
                 f"dual_samples: expected 1, as dual_temperature 0 makes all alike, got {self.dual_samples}"
             )
+        if 0 < self.dual_temperature < LOWEST_TEMPERATURE:
+            expected = f"0 or at least {LOWEST_TEMPERATURE:g}"
+            raise UserError(f"dual_temperature: expected {expected}, got {show(self.dual_temperature)}")
         # A Hub name can be anything, so only what looks like a misspelt word is refused.
         hint = nearest(self.dual_model, DUAL_MODELS)
-        if hint and self.dual_model not in DUAL_MODELS and not Path(self.dual_model).exists():
+        if hint and self.dual_model not in DUAL_MODELS and kind_of(self.dual_model) == NOTHING:
             expected = f"{', '.join(DUAL_MODELS)}, a folder or a Hub name ({hint.removeprefix(', ')})"
             raise UserError(f"dual_model: expected {expected}, got {self.dual_model}")
 
@@ -215,13 +246,21 @@ class DualOptions(Options):
 class RolloutOptions(Options):
     """How completions are sampled."""
 
-    num_generations: int = option(8, "completions of each prompt, compared with one another", at_least=2)
-    generation_batch_size: int = option(
-        64, "completions of each rollout, a multiple of num_generations", at_least=1
+    num_generations: int = option(
+        8, "completions of each prompt, compared with one another", at_least=2, at_most=MOST_SAMPLES
     )
-    max_completion_length: int = option(256, "most tokens of a completion", at_least=1)
-    temperature: float = option(1.0, "sampling temperature", above=0)
-    max_concurrent_sequences: int = option(1024, "most sequences that are generated at once", at_least=1)
+    generation_batch_size: int = option(
+        64, "completions of each rollout, a multiple of num_generations", at_least=1, at_most=MOST_SEQUENCES
+    )
+    max_completion_length: int = option(
+        256, "most tokens of a completion", at_least=1, at_most=LONGEST_COMPLETION
+    )
+    temperature: float = option(
+        1.0, "sampling temperature", at_least=LOWEST_TEMPERATURE, at_most=HIGHEST_TEMPERATURE
+    )
+    max_concurrent_sequences: int = option(
+        1024, "most sequences that are generated at once", at_least=1, at_most=MOST_SEQUENCES
+    )
     mask_truncated_completions: bool = option(False, "leave completions without an end token out of the loss")
 
 
@@ -242,24 +281,43 @@ class OptimizerOptions(Options):
     )
     adam_beta1: float = option(0.9, "decay of the mean gradient of AdamW", at_least=0, below=1)
     adam_beta2: float = option(0.999, "decay of the mean squared gradient of AdamW", at_least=0, below=1)
-    adam_epsilon: float = option(1e-8, "term added to the denominator of AdamW", above=0)
+    # The square of a gradient below 1e-23 is 0 in float32. With a smaller term in the denominator, such a
+    # gradient would make a step of any size.
+    adam_epsilon: float = option(1e-8, "term added to the denominator of AdamW", at_least=1e-16, at_most=1)
     max_grad_norm: float = option(
         1.0, "largest norm of the gradient; a longer gradient is scaled down", above=0
     )
     train_batch_size: int | None = option(
-        None, "completions of each optimizer step; none: all of the rollout (dupo), 8 (sft)", at_least=1
+        None,
+        "completions of each optimizer step; none: all of the rollout (dupo), 8 (sft)",
+        at_least=1,
+        at_most=MOST_SEQUENCES,
     )
-    num_iterations: int = option(1, "times that every rollout is trained on", at_least=1)
-    token_budget: int = option(16384, "most tokens of a micro-batch; less needs less memory", at_least=1)
+    num_iterations: int = option(1, "times that every rollout is trained on", at_least=1, at_most=1000)
+    # Packed sequences are found by offsets of 32 bits.
+    token_budget: int = option(
+        16384, "most tokens of a micro-batch; less needs less memory", at_least=1, at_most=2**31 - 1
+    )
+
+    def check_together(self) -> None:
+        """Checks that weight decay shrinks the weights, and does not turn them over."""
+        # AdamW multiplies the weights by 1 - learning_rate x weight_decay at every step.
+        if self.learning_rate * self.weight_decay >= 1:
+            expected = f"less than 1 / learning_rate, {1 / self.learning_rate:g}"
+            raise UserError(f"weight_decay: expected {expected}, got {show(self.weight_decay)}")
 
 
 @dataclass(frozen=True)
 class RunOptions(Options):
     """Where a run writes, what it saves, and its seed."""
 
-    output_dir: str | None = option(None, "folder of the run; none: runs/<date>-<time>-<what is done>")
+    output_dir: str | None = option(
+        None, "folder of the run; none: runs/<date>-<time>-<what is done>", is_path=True
+    )
     overwrite_output_dir: bool = option(False, "replace the run that the folder holds")
-    resume_from_checkpoint: str | None = option(None, "folder of a checkpoint, or `latest` in output_dir")
+    resume_from_checkpoint: str | None = option(
+        None, "folder of a checkpoint, or `latest` in output_dir", is_path=True
+    )
     seed: int = option(0, "seed of weights, problems and samples", at_least=0, at_most=10**18)
     eval_steps: int = option(10, "optimizer steps between evaluations", at_least=1)
     save_steps: int = option(50, "optimizer steps between checkpoints", at_least=1)
@@ -267,7 +325,8 @@ class RunOptions(Options):
     num_completions_to_print: int = option(
         4, "exchanges of each rollout that go into samples.jsonl", at_least=0
     )
-    num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=4096)
+    # Of a number that the system cannot start, OpenMP ends the process with a segmentation fault.
+    num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=1024)
 
 
 @dataclass(frozen=True)
@@ -286,7 +345,9 @@ class SelectOptions(Options):
     solve_threshold: float = option(
         0.5, "least mean of 1 - distance at which an answer solves a dual", at_least=0, at_most=1
     )
-    num_decoys: int = option(2, "wrong answers that each dual is tried with, beside no answer", at_least=0)
+    num_decoys: int = option(
+        2, "wrong answers that each dual is tried with, beside no answer", at_least=0, at_most=1000
+    )
     keep_vacuous: bool = option(True, "keep duals whose pool holds one answer, where the rule says little")
 
     @property
@@ -300,8 +361,8 @@ class SelectOptions(Options):
         """Checks the sizes of the pools and the number of their models."""
         sizes = listed(self.pool_sizes)
         # A pool of one answer cannot tell whether a dual has several solutions.
-        if not all(re.fullmatch("[0-9]{1,9}", size) and int(size) > 1 for size in sizes):
-            expected = "integers of at least 2, comma-separated"
+        if not all(re.fullmatch("[0-9]{1,9}", size) and 2 <= int(size) <= MOST_SAMPLES for size in sizes):
+            expected = f"integers of at least 2 and at most {MOST_SAMPLES}, comma-separated"
             raise UserError(f"pool_sizes: expected {expected}, got {show(self.pool_sizes)}")
         if self.pool_models is not None and len(listed(self.pool_models)) != len(sizes):
             expected = f"{len(sizes)} names, comma-separated, one for each of pool_sizes"
@@ -314,5 +375,8 @@ class RerankOptions(Options):
 
     rank_by: str = option("dual", "dual: recovery; product: recovery x share of the votes", "dual|product")
     vote_samples: int = option(
-        0, "samples of a majority vote to compare with, at its own cost; 0: only num_generations", at_least=0
+        0,
+        "samples of a majority vote to compare with, at its own cost; 0: only num_generations",
+        at_least=0,
+        at_most=MOST_SAMPLES,
     )

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from dupo.errors import UserError, nearest
+from dupo.user_files import path_problem
 
 # Words of YAML and of people; the values themselves are checked afterwards.
 _NONE = {"none", "null", "~", ""}
@@ -22,19 +23,25 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _INT = re.compile(r"[+-]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
 _EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
+# Computing is done in float32: below, a number loses its digits; above, it is infinite.
+FLOAT32_LEAST, FLOAT32_MOST = 1.2e-38, 3.4e38
+LONGEST_TEXT = 10_000  # characters: more is a file in the place of its name
+_LONGEST_SHOWN = 200  # characters of a value in a message
 
 
-def option(default: Any, help: str, choices: str = "", **bounds: float) -> Any:
+def option(default: Any, help: str, choices: str = "", *, is_path: bool = False, **bounds: float) -> Any:
     """A field of a group of options.
 
     Args:
         default: None where the option may be left out.
         help: one line for `--help`; the documentation of the option.
         choices: the values of a text option, separated by `|`; empty: any text.
+        is_path: the text names a file or a folder, perhaps one of the Hub.
         bounds: any of `at_least`, `above`, `at_most`, `below`.
     """
     names = tuple(choices.split("|")) if choices else ()
-    return dataclasses.field(default=default, metadata={"help": help, "choices": names, **bounds})
+    about = {"help": help, "choices": names, "is_path": is_path, **bounds}
+    return dataclasses.field(default=default, metadata=about)
 
 
 class Options:
@@ -87,43 +94,80 @@ def check(spec: Field[Any], value: Any) -> None:
     name, (kind, optional), choices = spec.name, kind_of(spec), spec.metadata["choices"]
     if value is None and optional:
         return
-    if choices and value not in choices:
-        raise UserError(
-            f"{name}: expected one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
-        )
+    # Types first: a value from Python may be anything, and an array cannot be looked up among the choices.
+    if choices and not (isinstance(value, str) and value in choices):
+        hint = nearest(value, choices) if isinstance(value, str) else ""
+        raise UserError(f"{name}: expected one of {', '.join(choices)}, got {_quoted(value)}{hint}")
     if kind is str or kind is bool:
         if not isinstance(value, kind) or value == "":
             raise UserError(
                 f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {show(value) or 'none'}"
             )
+        if isinstance(value, str):
+            _check_text(spec, value)
         return
     # bool is a subclass of int, and True steps would be one step.
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
-        raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {value!r}")
+        raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {_quoted(value)}")
+    _check_bounds(spec, value, kind)
+
+
+def _check_text(spec: Field[Any], text: str) -> None:
+    """Raises UserError for a text that is too long, or a path that no machine has."""
+    if len(text) > LONGEST_TEXT:
+        raise UserError(f"{spec.name}: expected at most {LONGEST_TEXT:,} characters, got {len(text):,}")
+    if spec.metadata.get("is_path") and (problem := path_problem(text)):
+        raise UserError(f"{spec.name}: expected a path, got {problem}")
+
+
+def _check_bounds(spec: Field[Any], value: int | float, kind: type) -> None:
+    """Raises UserError for a number that its option, or float32, cannot hold."""
     unbounded = {"at_least": -math.inf, "above": -math.inf, "at_most": math.inf, "below": math.inf}
     # The loss options, which another package declares, write None for a bound that is absent.
     limits = unbounded | {key: bound for key, bound in spec.metadata.items() if bound is not None}
-    # NaN compares false with every bound, so the check for finite numbers comes first.
+    is_small = kind is float and 0 < abs(value) < FLOAT32_LEAST
+    # NaN compares false with every bound, so the check for finite numbers comes first. An integer is
+    # finite, but may be too long for `isfinite`.
     broken = [
-        (not math.isfinite(value), "a finite number"),
+        (isinstance(value, float) and not math.isfinite(value), "a finite number"),
         (value < limits["at_least"], f"at least {limits['at_least']:g}"),
         (value <= limits["above"], f"more than {limits['above']:g}"),
-        (value > limits["at_most"], f"at most {limits['at_most']:g}"),
+        (value > limits["at_most"], f"at most {limits['at_most']:,.12g}"),
         (value >= limits["below"], f"less than {limits['below']:g}"),
+        (kind is float and abs(value) > FLOAT32_MOST, f"a size of at most {FLOAT32_MOST:g} (float32)"),
+        (is_small, f"0 or a size of at least {FLOAT32_LEAST:g} (float32)"),
     ]
     for is_broken, expected in broken:
         if is_broken:
-            raise UserError(f"{name}: expected {expected}, got {show(value)}")
+            raise UserError(f"{spec.name}: expected {expected}, got {show(value)}")
 
 
 def show(value: Any) -> str:
-    """A value as a person writes it, and as `coerce` reads it: none, true, 1e-6."""
+    """A value as a person writes it, and as `coerce` reads it: none, true, 1e-6. Long values are cut."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     # repr would write 1e-06 and 1000000.0, which nobody types.
     if isinstance(value, float) and value and not 1e-3 <= abs(value) < 1e6 and math.isfinite(value):
-        return f"{Decimal(repr(value)).normalize():e}"
-    return str(value) if str(value).isprintable() else repr(value)
+        return f"{Decimal(repr(float(value))).normalize():e}"
+    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to write out 4,301 digits
+        return f"an integer of {value.bit_length():,} bits"
+    if isinstance(value, str | int | float) and str(value).isprintable():
+        return _shortened(str(value))
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    """A value as Python writes it, on one line."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return show(value) if isinstance(value, int) else repr(value)
+    try:
+        return _shortened(" ".join(repr(value).split()))
+    except Exception:  # an object of the user may fail to show itself
+        return f"a {type(value).__name__}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:100]}... ({len(text):,} characters)"
 
 
 def listed(text: str) -> list[str]:

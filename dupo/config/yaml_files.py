@@ -10,6 +10,7 @@ import yaml
 from dupo.config.config import GROUP_OF, OPTIONS, Config
 from dupo.config.values import coerce, kind_of
 from dupo.errors import UserError, did_you_mean
+from dupo.user_files import read_file
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -60,13 +61,14 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
 
 def _compose(path: str | Path) -> yaml.MappingNode | None:
     """The top node of a YAML file, None if the file is empty."""
+    data = read_file(path)
     try:
         # BaseLoader leaves scalars as texts: YAML's own types would make False of the language code no.
-        root = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        # Only OSError has a strerror.
-        reason = getattr(error, "strerror", "bytes that are not UTF-8")
-        raise UserError(f"{path}: expected a YAML file that can be read, got: {reason}") from None
+        root = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.BaseLoader)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: expected a YAML file in UTF-8, got other bytes") from None
+    except RecursionError:
+        raise UserError(f"{path}: expected lines of `option: value`, got deeply nested YAML") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem, where = getattr(error, "problem", "bad bytes"), f"line {mark.line + 1}: " if mark else ""

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dupo.errors import UserError
+from dupo.user_files import read_file
 
 SURROGATE = re.compile("[\ud800-\udfff]")
+DEEPEST = 100  # levels of a row: what is nested deeper is no data, and too deep to be copied
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write it; json would refuse the line
 
 
@@ -49,17 +51,10 @@ def read_lines(path: str | Path) -> list[str]:
     """Reads the lines of a UTF-8 file without their ends, and without a byte order mark.
 
     Raises:
-        UserError: no such file, a folder, unreadable, empty, or not UTF-8.
+        UserError: as `dupo.user_files.read_file`, or the file is empty or not UTF-8.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path}: expected a file, got a folder")
-    if not path.exists():
-        raise UserError(f"{path}: expected a file, got no such file")
-    try:
-        data = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
-    except OSError as error:
-        raise UserError(f"{path}: expected a readable file, got an error ({error.strerror})") from None
+    data = read_file(path).removeprefix(BYTE_ORDER_MARK)
     if not data.strip():
         raise UserError(f"{path}: expected lines of text, got an empty file")
     # Only "\n" ends a line: str.splitlines would also cut at U+2028 and others, which text may hold.
@@ -95,11 +90,27 @@ def _parse_row(path: Path, number: int, line: str) -> JsonRow:
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: expected valid JSON, got an error ({error.msg})") from None
     except RecursionError:
-        raise UserError(f"{place}: expected valid JSON, got an error (nested too deeply)") from None
+        raise UserError(f"{place}: {_TOO_DEEP}") from None
+    # A line without so many brackets is not that deep, so most lines are not looked at again.
+    if line.count("[") + line.count("{") > DEEPEST and _depth(value) > DEEPEST:
+        raise UserError(f"{place}: {_TOO_DEEP}")
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "a single value"
         raise UserError(f'{place}: expected an object such as {{"question": "..."}}, got {kind}')
     return JsonRow(value, path.name, number)
+
+
+_TOO_DEEP = f"expected valid JSON, got an error (nested too deeply, more than {DEEPEST} levels)"
+
+
+def _depth(value: Any) -> int:
+    """How many levels of lists and objects a JSON value has, at most DEEPEST + 1."""
+    depth, level = 0, [value]
+    # Level by level and not by recursion, which is what a deep value would break.
+    while depth <= DEEPEST and (level := [item for item in level if isinstance(item, dict | list)]):
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
 
 
 def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from dupo.data.files import JsonRow, choose_column, column_names, column_text, read_jsonl, read_lines
 from dupo.errors import UserError
 from dupo.records import Problem
+from dupo.user_files import NOTHING, is_file, is_folder, kind_of, list_folder
 
 
 def read_sentences(dataset: str, src: str, tgt: str) -> list[Problem]:
@@ -21,9 +22,9 @@ def read_sentences(dataset: str, src: str, tgt: str) -> list[Problem]:
         UserError: no data set stands there, or it cannot be read.
     """
     path = Path(dataset)
-    if path.is_dir():
+    if is_folder(path):
         return _read_parallel_files(_only_stem(path, src), src, tgt)
-    if not path.exists() and _file_of(path, src).is_file():
+    if kind_of(path) == NOTHING and is_file(_file_of(path, src)):
         return _read_parallel_files(path, src, tgt)
     return _read_columns(path, src, tgt)
 
@@ -43,7 +44,9 @@ def _read_columns(path: Path, src: str, tgt: str) -> list[Problem]:
 def _read_parallel_files(stem: Path, src: str, tgt: str) -> list[Problem]:
     source_file, target_file = _file_of(stem, src), _file_of(stem, tgt)
     sources = read_lines(source_file)
-    targets = read_lines(target_file) if target_file.is_file() else [""] * len(sources)
+    # Anything but a missing file is read, or refused: a pipe of that name holds no translations.
+    has_targets = kind_of(target_file) != NOTHING
+    targets = read_lines(target_file) if has_targets else [""] * len(sources)
     if len(targets) != len(sources):
         expected = f"as many lines in {source_file.name} as in {target_file.name}"
         raise UserError(f"dataset: expected {expected}, got {len(sources):,} and {len(targets):,}")
@@ -68,7 +71,7 @@ def _file_of(stem: Path, language: str) -> Path:
 def _only_stem(folder: Path, src: str) -> Path:
     """The only path without ending for which folder/<name>.<src> exists."""
     ending = f".{src}"
-    files = sorted(file for file in folder.iterdir() if file.name.endswith(ending) and file.is_file())
+    files = [file for file in list_folder(folder) if file.name.endswith(ending) and is_file(file)]
     if not files:
         raise UserError(f"dataset: expected a file that ends in {ending} in {folder}, got none")
     stem = folder / files[0].name.removesuffix(ending)

@@ -1,6 +1,6 @@
-"""Before any weight is loaded: do the prompts and their completions fit the model?"""
+"""Before any weight is loaded: do the prompts and their completions fit the model and its tokenizer?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,8 @@ from dupo.errors import UserError
 from dupo.records import Problem, Prompt
 from dupo.tasks.base import Task
 from dupo.text.tokenizer import PromptTokenizer
+
+MOST_UNKNOWN = 0.01  # of the tokens: a rare character is no fault of the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,12 @@ def check_lengths(
         shape: the transformers config of the model.
 
     Raises:
-        UserError: the model has no embeddings for some tokens, a prompt has no ids, or a problem leaves no
-            room for a completion.
+        UserError: the model has no embeddings for some tokens, the tokenizer does not know the texts, a prompt
+            has no ids, or a problem leaves no room for a completion.
     """
     check_vocabulary(tokenizer, shape)
+    problems = list(problems)
+    check_known(tokenizer, [(problem.id, task.prompt(problem)) for problem in problems])
     positions = most_positions(shape, lengths.token_budget)
     room = min(positions, lengths.token_budget)
     for problem in problems:
@@ -76,6 +80,31 @@ def check_vocabulary(tokenizer: PromptTokenizer, shape: Any) -> None:
     if highest >= size:
         expected = f"ids below {size:,}, the number of the model's embeddings"
         raise UserError(f"tokenizer: expected {expected}, got {highest:,} for {token!r}")
+
+
+def check_known(tokenizer: PromptTokenizer, texts: Sequence[tuple[str, str]]) -> None:
+    """Checks that the tokenizer knows the texts: a model that reads unknown tokens learns to guess.
+
+    Args:
+        texts: (where a text stands, the text) pairs.
+
+    Raises:
+        UserError: more than `MOST_UNKNOWN` of the tokens are unknown.
+    """
+    unknown = tokenizer.hf.unk_token_id
+    # Tokenizers of bytes know every text, and most have no unknown token.
+    if not isinstance(unknown, int):
+        return
+    ids = tokenizer.encode_completions([text for _, text in texts])
+    # The end token is left out: some tokenizers have one token for the end and for what is unknown.
+    counts = [row[:-1].count(unknown) for row in ids]
+    total = sum(map(len, ids)) - len(ids)
+    if sum(counts) > MOST_UNKNOWN * total:
+        place = next(where for (where, _), count in zip(texts, counts, strict=True) if count)
+        raise UserError(
+            f"tokenizer: expected to know the texts, got {sum(counts):,} unknown tokens of {total:,}, "
+            f"first in {place}: its vocabulary is of another kind of text"
+        )
 
 
 def most_positions(shape: Any, token_budget: int) -> int:

@@ -16,7 +16,7 @@ import torch
 from dupo.config.config import Config
 from dupo.data.examples import Example, read_examples
 from dupo.data.fingerprints import texts_fingerprint
-from dupo.duality.length_check import check_vocabulary, most_positions
+from dupo.duality.length_check import check_known, check_vocabulary, most_positions
 from dupo.engines.load import make_engine
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics
@@ -144,6 +144,7 @@ class SFT(Method):
         # Checked at the start: the longest example may come after hours.
         token_budget = self.config.optimizer.token_budget
         room = min(most_positions(self.shape, token_budget), token_budget)
+        check_known(self.tokenizer, [(e.id, text) for e in examples for text in (e.prompt, e.completion)])
         encoded = encode_examples(self.tokenizer, examples)
         for example in encoded:
             if not example.prompt_ids:  # the first token of a completion is predicted from the prompt

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from dupo.config.catalogue import REWARDS, load
-from dupo.config.options import RewardOptions
+from dupo.config.options import LARGEST_REWARD, RewardOptions
+from dupo.errors import UserError
 from dupo.rewards.base import Reward, RewardInputs
 from dupo.rewards.user import user_reward
 
@@ -43,6 +44,9 @@ def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[T
     Returns:
         rewards_PG, (P, G) fp32 on the CPU, 0 where no reward says anything; and the metrics
         `rewards/<name>/mean` and `/std` of each reward, over the completions that it says something about.
+
+    Raises:
+        UserError: the weights make a sum that is too large for float32 to square.
     """
     # A scalar zero takes the shape of the first reward.
     total_PG, metrics = torch.zeros(()), dict[str, float]()
@@ -53,4 +57,11 @@ def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[T
         if len(said) > 1:  # one value has no standard deviation
             metrics |= {f"rewards/{name}/mean": said.mean().item(), f"rewards/{name}/std": said.std().item()}
         total_PG = total_PG + weight * values_PG.nan_to_num(0.0)
+    # Weights and rewards are bounded alone; their products and sums are seen here only.
+    largest = total_PG.abs().max().item()
+    if not largest <= LARGEST_REWARD:
+        terms = ", ".join(f"{weight:g} x {name}" for name, _, weight in rewards)
+        raise UserError(
+            f"reward_weights: expected sums of at most {LARGEST_REWARD:g}, got {largest:g} ({terms})"
+        )
     return total_PG, metrics

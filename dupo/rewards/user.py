@@ -1,15 +1,13 @@
 """Reward functions of the user, named by a dotted path, with the signature of TRL's reward functions."""
 
-import math
-import traceback
-from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dupo.errors import UserError
-from dupo.plugins import load_function
+from dupo.config.options import LARGEST_REWARD
+from dupo.plugins import call_function, load_function, read_numbers
 from dupo.rewards.base import Reward, RewardInputs
 
 
@@ -19,7 +17,7 @@ def user_reward(path: str) -> Reward:
     The function is called as `f(prompts, completions, completion_ids, **columns)`. It returns one float for
     each completion, None for no opinion. `prompts` and `completions` are texts, `completion_ids` lists of
     ids, and `columns` those of the data set, labels among them, one value for each completion. Numbers of a
-    JSON file are texts ("0.10"), as they stand in the file.
+    JSON file are texts ("0.10"), as they stand in the file. All of it is copied for the function.
 
     Raises:
         UserError: there is no such function; later, the function fails or returns something else.
@@ -29,20 +27,21 @@ def user_reward(path: str) -> Reward:
     def reward(inputs: RewardInputs) -> Tensor:
         rollout = inputs.rollout
         arguments = _arguments(inputs)
+        # Counted before the call: the lists belong to the function, which may change them.
+        num_completions = len(arguments["completions"])
         # Called once for the whole rollout, as TRL does: the function may be a model.
-        values = _called(path, function, arguments)
-        expected = len(arguments["completions"])
-        if len(values) != expected:
-            raise UserError(f"{path}: expected {expected} rewards, one a completion, got {len(values)}")
-        if any(map(math.isinf, values)):
-            raise UserError(f"{path}: expected finite rewards or None, got an infinite one")
-        return torch.tensor(values).view(len(rollout.problems), -1)
+        returned = call_function(path, function, **arguments)
+        # NaN stands for no opinion below, but from a function of the user it is a mistake.
+        low, high = -LARGEST_REWARD, LARGEST_REWARD
+        values = read_numbers(path, returned, num_completions, "completion", low=low, high=high, or_none=True)
+        rewards = [float("nan") if value is None else value for value in values]
+        return torch.tensor(rewards).view(len(rollout.problems), -1)
 
     return reward
 
 
 def _arguments(inputs: RewardInputs) -> dict[str, list[Any]]:
-    """TRL's keyword arguments, one value for each completion."""
+    """TRL's keyword arguments, one value for each completion; copies, which the function may change."""
     rollout = inputs.rollout
     pairs = [
         (problem, completion)
@@ -50,22 +49,11 @@ def _arguments(inputs: RewardInputs) -> dict[str, list[Any]]:
         for completion in group
     ]
     names = dict.fromkeys(name for problem in rollout.problems for name in problem.columns)
-    columns = {name: [problem.columns.get(name) for problem, _ in pairs] for name in names}
+    # A column may hold lists: a function that sorts them in place must not change the data set.
+    columns = {name: [deepcopy(problem.columns.get(name)) for problem, _ in pairs] for name in names}
     # The names of TRL win over columns of the data set that are called the same.
     return columns | {
         "prompts": [inputs.task.prompt(problem) for problem, _ in pairs],
         "completions": [completion.text for _, completion in pairs],
         "completion_ids": [completion.ids.tolist() for _, completion in pairs],
     }
-
-
-def _called(path: str, function: Callable[..., Any], arguments: dict[str, list[Any]]) -> list[float]:
-    """The rewards as floats, NaN for None."""
-    try:
-        return [math.nan if value is None else float(value) for value in function(**arguments)]
-    except Exception as problem:  # anything can go wrong in a function of the user
-        # The last frame is the line of the user that failed, not the one of ours that called it.
-        frame = traceback.extract_tb(problem.__traceback__)[-1]
-        where = f"{frame.filename}, line {frame.lineno}"
-        reason = " ".join(str(problem).split())
-        raise UserError(f"{path} failed: {type(problem).__name__}: {reason} ({where})") from problem

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from dupo.errors import StorageError
+from dupo.user_files import is_file, read_file
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -148,10 +149,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
     Skips every line that is no JSON object: a killed run may have torn its last line.
     """
-    if not path.is_file():
+    if not is_file(path):
         return []
     # Bytes, not text: a torn line may end in the middle of a character.
-    rows = (row_of(line) for line in path.read_bytes().split(b"\n"))
+    rows = (row_of(line) for line in read_file(path).split(b"\n"))
     return [row for row in rows if row is not None]
 
 
@@ -159,19 +160,20 @@ def row_of(line: bytes) -> dict[str, Any] | None:
     """Reads one line of a .jsonl file; returns None if the line is no JSON object."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested deeper than the reader goes
         return None
     return row if isinstance(row, dict) else None
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """Reads a YAML or .json file as a mapping; returns {} if the file is missing or unreadable."""
-    if not path.is_file():
+    if not is_file(path):
         return {}
-    text = path.read_bytes().decode("utf-8", "replace")
+    text = read_file(path).decode("utf-8", "replace")
     try:
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
+        # Scalars of YAML stay texts: the tags and types of YAML fail in more ways than can be listed.
+        value = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=yaml.BaseLoader)
+    except (ValueError, RecursionError, yaml.YAMLError):
         return {}
     return value if isinstance(value, dict) else {}
 

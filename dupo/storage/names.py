@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dupo.errors import UserError
+from dupo.user_files import is_file, read_file
 
 CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
@@ -69,12 +70,11 @@ def holds_work(folder: Path, program: str) -> bool:
 
 def owner_of(folder: Path) -> str | None:
     """Returns the program whose run a folder holds; None if the folder holds no config.yaml."""
-    file = folder / CONFIG
-    if not file.is_file():
+    if not is_file(folder / CONFIG):
         return None
     match = _FIRST_LINE.match(_opening(folder))
     return match[1] if match else "train"
 
 
 def _opening(folder: Path) -> str:
-    return (folder / CONFIG).read_bytes()[:100].decode("utf-8", "replace")
+    return read_file(folder / CONFIG)[:100].decode("utf-8", "replace")

@@ -1,14 +1,13 @@
 """How alike two sentences are: sacrebleu's sentence metrics, or a function of the user."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from dupo.config.options import METRICS
-from dupo.errors import UserError
-from dupo.plugins import load_function
+from dupo.plugins import call_function, load_function, read_numbers
 from dupo.tasks.languages import language_of
 
 # Characters where words are not spaced. sacrebleu downloads none of these tokenizers.
@@ -38,7 +37,16 @@ def make_likeness(metric: str, language: str) -> Likeness:
         UserError: the function of the user cannot be imported.
     """
     if metric not in METRICS:
-        return Likeness(load_function("translation_metric", metric), metric)
+        function = load_function("translation_metric", metric)
+
+        def measure(hypotheses: list[str], references: list[str], sources: list[str]) -> list[float]:
+            # Counted before the call: the lists belong to the function, which may change them.
+            count = len(hypotheses)
+            returned = call_function(metric, function, hypotheses, references, sources)
+            values = read_numbers(metric, returned, count, "back-translation", low=0, high=1)
+            return [value for value in values if value is not None]
+
+        return Likeness(measure, metric)
     metrics = sentence_metrics(metric, language)
 
     def mean(hypotheses: list[str], references: list[str], sources: list[str]) -> list[float]:
@@ -68,25 +76,3 @@ def describe_metric(metric: BLEU | CHRF) -> str:
     # sacrebleu knows all of its settings only after a first score.
     name = metric.sentence_score("a", ["a"]).name
     return f"{name} {metric.get_signature()}"
-
-
-def check_likeness(values: object, count: int, metric: str) -> list[float]:
-    """Returns the values of a metric as floats.
-
-    Args:
-        values: what the function of the metric returned.
-        count: number of sentences.
-        metric: name of the metric, for the message.
-
-    Raises:
-        UserError: not `count` values, or one outside [0, 1].
-    """
-    if not isinstance(values, Iterable):
-        raise UserError(f"{metric}: expected a list of {count} values, got {values!r}")
-    floats = [float(value) for value in values]
-    if len(floats) != count:
-        raise UserError(f"{metric}: expected {count} values, one a back-translation, got {len(floats)}")
-    for value in floats:
-        if not 0 <= value <= 1:  # also refuses NaN
-            raise UserError(f"{metric}: expected values in [0, 1], got {value}")
-    return floats

@@ -7,6 +7,7 @@ from typing import Any
 from dupo.data.files import read_jsonl
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
+from dupo.user_files import is_file, is_folder
 
 KEPT_FILE = "kept.jsonl"  # in the folder of a selection; one dual a line: text, known, unknown, variable
 
@@ -50,8 +51,8 @@ def read_selected_duals(folder: str) -> dict[str, list[Dual]]:
     Raises:
         UserError: no such file, or it is not the file of a selection.
     """
-    path = Path(folder) / KEPT_FILE if Path(folder).is_dir() else Path(folder)
-    if not path.is_file():
+    path = Path(folder) / KEPT_FILE if is_folder(folder) else Path(folder)
+    if not is_file(path):
         raise UserError(f"selected_duals: expected the folder of a finished dupo.select, got no {path}")
     # A selection that kept nothing wrote an empty file, which `read_jsonl` refuses.
     rows = read_jsonl(path) if path.stat().st_size else []
@@ -61,6 +62,10 @@ def read_selected_duals(folder: str) -> dict[str, list[Dual]]:
         if missing:
             actual = f"{path}, which has a line without {missing[0]!r}"
             raise UserError(f"selected_duals: expected {missing[0]!r} in every line, got {actual}")
+        wrong = [name for name in ("text", "known", "unknown", "variable") if not isinstance(row[name], str)]
+        if wrong:
+            actual = f"another value on line {row.line} of {path}"
+            raise UserError(f"selected_duals: expected text in {wrong[0]!r}, got {actual}")
         dual = Dual(row["known"], row["unknown"], row["variable"])
         duals_by_text.setdefault(row["text"], []).append(dual)
     return duals_by_text

@@ -21,7 +21,7 @@ from dupo.data.splits import split_problems
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.languages import LANGUAGES
-from dupo.tasks.likeness import bleu_tokenizer, check_likeness, make_likeness
+from dupo.tasks.likeness import bleu_tokenizer, make_likeness
 from dupo.tasks.translation_gates import Gates, first_line, parse_gates
 
 
@@ -47,8 +47,7 @@ class Translation:
         eval_problems = self._read_eval_sentences(options.eval_dataset)
         self.train, self.held_out = split_problems(self.problems, eval_problems, options.eval_size)
         self._gates = Gates(parse_gates(options.gates), self.src, self.tgt, options.max_length_ratio)
-        self._metric = options.translation_metric
-        self._likeness = make_likeness(self._metric, self.src)
+        self._likeness = make_likeness(options.translation_metric, self.src)
         self._chrf = CHRF(word_order=2)  # word order 2 makes chrF++
         self._bleu = BLEU(tokenize=bleu_tokenizer(self.tgt))
         sentences = f"{len(self.problems):,} sentences read ({self.src} to {self.tgt})"
@@ -108,7 +107,7 @@ class Translation:
         if not readable:  # a metric of the user may not expect an empty batch
             return distances
         values = self._likeness.measure(back_translations, sources, translations)
-        for index, value in zip(readable, check_likeness(values, len(readable), self._metric), strict=True):
+        for index, value in zip(readable, values, strict=True):
             distances[index] = 1 - value
         return distances
 

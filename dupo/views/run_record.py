@@ -9,6 +9,7 @@ from dupo.errors import UserError
 from dupo.storage.files import read_mapping, read_rows
 from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY
 from dupo.storage.signature import signature_line
+from dupo.user_files import is_file, read_file
 from dupo.views.exchange import ExchangeRow, read_exchange
 from dupo.views.lenient import finite, number_or_none, text_or_none
 
@@ -82,7 +83,7 @@ def read_run(folder: Path) -> RunRecord:
         UserError: the folder holds neither settings nor metrics.
     """
     config = folder / CONFIG
-    if not config.is_file() and not (folder / METRICS).is_file():
+    if not is_file(config) and not is_file(folder / METRICS):
         raise UserError(f"{folder} is no run folder: expected {CONFIG} or {METRICS} in it")
     settings, summary = read_mapping(config), read_mapping(folder / SUMMARY)
     steps = _read_steps(folder)
@@ -107,8 +108,9 @@ def read_run(folder: Path) -> RunRecord:
 
 def _title(values: Mapping[str, Any]) -> str:
     """The summary of a run knows what was run; the settings know what was planned."""
-    task, reward = values.get("task") or "run", values.get("reward") or "unknown"
-    return f"{task} · reward {reward} · seed {values.get('seed')}"
+    task = text_or_none(values.get("task")) or "run"
+    reward = text_or_none(values.get("reward")) or "unknown"
+    return f"{task} · reward {reward} · seed {text_or_none(values.get('seed'))}"
 
 
 def _read_steps(folder: Path) -> list[StepRow]:
@@ -169,12 +171,13 @@ def _held_out(
 
 def _signature(value: object) -> str:
     if isinstance(value, dict):
-        return signature_line(value)
-    return str(value or "none recorded: the run did not finish")
+        return signature_line({name: str(text_or_none(field)) for name, field in value.items()})
+    return text_or_none(value) or "none recorded: the run did not finish"
 
 
 def _text(config: Path) -> str:
-    if not config.is_file():
-        return f"{CONFIG} is missing"
-    # As it is, not as parsed: a damaged file is shown rather than hidden.
-    return config.read_bytes().decode("utf-8", "replace")
+    try:
+        # As it is, not as parsed: a damaged file is shown rather than hidden.
+        return read_file(config).decode("utf-8", "replace")
+    except UserError:
+        return f"{CONFIG} is missing or cannot be read"

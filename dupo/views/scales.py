@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dupo.views.lenient import finite
 
 Number = float | int | None
+_LEAST = 1e-290  # a tenth of such a span may have no digits left in a float
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,10 @@ def span(
         return 0.0, 1.0
     low, high = min(numbers), max(numbers)
     # A span below the resolution of the numbers themselves is rounding noise: shown as a constant.
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        margin = (abs(low) * 0.1 or 0.5) if padding else 1.0
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), _LEAST):
+        margin = abs(low) * 0.1 if padding and abs(low) > _LEAST else 0.5 if padding else 1.0
+        # An x axis of one huge number needs more than 1 on either side to have two ends.
+        margin = max(margin, 1e-6 * abs(low))
         return low - margin, high + margin
     return low - padding * (high - low), high + padding * (high - low)
 

@@ -41,7 +41,26 @@ got 'ppo'
     --scale_rewards null => scale_rewards: expected one of group, batch, none, got 'null'
     --num_generations 0 => num_generations: expected at least 2, got 0
     --model_name_or_path= => model_name_or_path: expected some text, got none
-    --temperature 0 => temperature: expected more than 0, got 0.0
+    --temperature 0 => temperature: expected at least 0.001, got 0.0
+    --temperature 1e-40 => temperature: expected at least 0.001, got 1e-40
+    --temperature 1e9 => temperature: expected at most 100, got 1e+9
+    --dual_temperature 1e-9 => dual_temperature: expected 0 or at least 0.001, got 1e-9
+    --learning_rate 1e-40 => learning_rate: expected 0 or a size of at least 1.2e-38 (float32), got 1e-40
+    --reward_lambda 1e39 => reward_lambda: expected a size of at most 3.4e+38 (float32), got 1e+39
+    --adam_epsilon 1e-300 => adam_epsilon: expected at least 1e-16, got 1e-300
+    --entropy_coef -1 => entropy_coef: expected at least 0, got -1.0
+    --off_policy_mask_threshold -1 => off_policy_mask_threshold: expected at least 0, got -1.0
+    --num_threads 100000 => num_threads: expected at most 1,024, got 100000
+    --num_threads 999999999999999999 => num_threads: expected at most 1,024, got 999999999999999999
+    --generation_batch_size 99999999999999996 => generation_batch_size: expected at most 1,048,576, \
+got 99999999999999996
+    --num_generations 999999999999 => num_generations: expected at most 65,536, got 999999999999
+    --max_completion_length 999999999999 => max_completion_length: expected at most 1,048,576, \
+got 999999999999
+    --num_iterations 999999999999 => num_iterations: expected at most 1,000, got 999999999999
+    --train_batch_size 999999999999 => train_batch_size: expected at most 1,048,576, got 999999999999
+    --token_budget 9999999999 => token_budget: expected at most 2,147,483,647, got 9999999999
+    --dual_samples 999999999 --dual_temperature 1 => dual_samples: expected at most 65,536, got 999999999
     --max_grad_norm 0 => max_grad_norm: expected more than 0, got 0.0
     --ema_decay 1 => ema_decay: expected less than 1, got 1.0
     --learning_rate 1e38 => learning_rate: expected at most 1, got 1e+38

@@ -23,6 +23,18 @@ random, shuffled, format_only or package.module.function, got 'gild', did you me
     --reward dual,gold --reward_weights 1 => reward_weights: expected 2 numbers, \
 comma-separated, as reward names 2, got '1'
     --reward dual --reward_weights inf => reward_weights: expected finite numbers, got 'inf'
+    --reward dual --reward_weights 1e39 => reward_weights: expected 0 or sizes from 1e-15 to 1e+15, \
+got '1e39'
+    --reward dual --reward_weights 1e-40 => reward_weights: expected 0 or sizes from 1e-15 to 1e+15, \
+got '1e-40'
+    --learning_rate 1e-3 --weight_decay 1e308 => weight_decay: expected a size of at most 3.4e+38 \
+(float32), got 1e+308
+    --learning_rate 1e-3 --weight_decay 1000 => weight_decay: expected less than 1 / learning_rate, 1000, \
+got 1000.0
+    --max_completion_length 999999 --max_concurrent_sequences 2048 => max_concurrent_sequences: expected at \
+most 1,073 with completions of 999,999 tokens, as more would fill the memory, got 2048
+    --max_completion_length 999999 --generation_batch_size 65536 => generation_batch_size: expected at \
+most 8,589 with completions of 999,999 tokens, as more would fill the memory, got 65536
     --reward dual,dual => reward: expected different names, got 'dual,dual'
     --reward a.f,b.f => reward: expected different names, got 'a.f,b.f'
     --dual_model frozn => dual_model: expected frozen, policy, ema, a folder or a Hub name \

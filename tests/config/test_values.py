@@ -1,9 +1,12 @@
 """One option: what a text stands for, what each option cannot be, and groups that check themselves."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from dupo.config.config import GROUP_OF, GROUPS, OPTIONS, Config
 from dupo.config.options import (
@@ -70,7 +73,7 @@ def test_no_config_holds_a_float_that_is_not_finite(name: str) -> None:
 
 
 WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
-    (RolloutOptions, {"temperature": -3}, "temperature: expected more than 0, got -3"),
+    (RolloutOptions, {"temperature": -3}, "temperature: expected at least 0.001, got -3"),
     (RolloutOptions, {"num_generations": 1}, "num_generations: expected at least 2, got 1"),
     (RolloutOptions, {"num_generations": 2.0}, "num_generations: expected an integer, got 2.0"),
     (RolloutOptions, {"max_completion_length": True}, "max_completion_length: expected an integer, got True"),
@@ -97,7 +100,7 @@ WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
     (
         SelectOptions,
         {"pool_sizes": "8,1"},
-        "pool_sizes: expected integers of at least 2, comma-separated, got 8,1",
+        "pool_sizes: expected integers of at least 2 and at most 65536, comma-separated, got 8,1",
     ),
 ]
 
@@ -146,3 +149,45 @@ def test_every_option_has_one_group_a_type_and_help() -> None:
     for name, spec in OPTIONS.items():
         assert KINDS[name][0] in (int, float, bool, str), name
         assert len(spec.metadata["help"]) > 10 and isinstance(spec.metadata["choices"], tuple), name
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+ODD_VALUES: list[Any] = [
+    *(None, True, 3, -3, 10**400, -(10**5000), 2.5, float("nan"), 1e-320, 1e308, "", "x", "a\nb", "a\0b"),
+    *("x" * 10**5, b"x", [], [1], {}, {"a": 1}, (1, 2), {1}, object(), Unshowable(), Path("x"), int, len),
+    *(
+        np.float64(2.5),
+        np.float32(2.5),
+        np.int64(3),
+        np.array([1, 2]),
+        np.array("x"),
+        torch.tensor([1.0, 2.0]),
+    ),
+]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_any_value_from_python_is_taken_or_refused_in_one_line(name: str) -> None:
+    for value in ODD_VALUES:
+        for build in (Config.of, RUN.changed):
+            try:
+                config = build(**{name: value})
+            except UserError as error:
+                message = str(error)
+                assert "\n" not in message and len(message) < 1000
+            else:
+                assert type(config.flat()[name]) in (int, float, str, bool, type(None), np.float64)
+
+
+NOT_NUMBERS = ["1e-40", "1e-308", "1e39", "-1e39", "1e308", "9" * 300]
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if float in KINDS[name]])
+def test_no_option_holds_a_float_that_float32_cannot_hold(name: str) -> None:
+    for text in NOT_NUMBERS:
+        with pytest.raises(UserError, match=f"^{name}: expected "):
+            coerce(OPTIONS[name], text)

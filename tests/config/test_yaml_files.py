@@ -51,11 +51,22 @@ def test_a_wrong_file_is_refused_by_name(write: WriteFile, text: str, message: s
 
 
 def test_a_file_that_cannot_be_read_is_named(write: WriteFile, tmp_path: Path) -> None:
-    expected = "expected a YAML file that can be read, got:"
-    assert refusal("--config", "no.yaml") == f"no.yaml: {expected} No such file or directory"
-    assert refusal("--config", str(tmp_path)) == f"{tmp_path}: {expected} Is a directory"
-    assert refusal("--config", write(b"src: \xff")) == f"FILE.yaml: {expected} bytes that are not UTF-8"
+    assert refusal("--config", "no.yaml") == "no.yaml: expected a file, got no such file"
+    assert refusal("--config", str(tmp_path)) == f"{tmp_path}: expected a file, got a folder"
+    not_text = "expected a YAML file in UTF-8, got other bytes"
+    assert refusal("--config", write(b"src: \xff")) == f"FILE.yaml: {not_text}"
     assert refusal("--config", write(b"seed: 1\x00")) == "FILE.yaml: expected YAML, got an error: bad bytes"
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 3000, "- " * 3000, "a: " + "{a: " * 3000])
+def test_yaml_that_is_nested_deeply_is_refused(write: WriteFile, text: str) -> None:
+    deep = "FILE.yaml: expected lines of `option: value`, got deeply nested YAML"
+    assert refusal("--config", write(text)) == deep
+
+
+def test_yaml_that_holds_itself_many_times_costs_nothing(write: WriteFile) -> None:
+    levels = "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(30))
+    assert refusal("--config", write(f"a0: &a0 x\n{levels}")).startswith("FILE.yaml: unknown key a0")
 
 
 TRICKY = ["no", "1e-6", "null", "None", "none", "010", "yes", "<<", "@a", "!x", "&a", "a: b", " a ", "a\nb"]
@@ -67,21 +78,22 @@ def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
     limits = OPTIONS[name].metadata
     if kind is float:
         is_share = limits.get("below") == 1 or limits.get("at_most") == 1
-        lowest = max(1e-300, limits.get("at_least") or 0.0)
-        return st.floats(lowest, 0.999 if is_share else min(1e300, limits.get("at_most") or 1e300))
+        lowest = max(1e-37, limits.get("at_least") or 0.0)
+        return st.floats(lowest, 0.999 if is_share else limits.get("at_most") or 1e37)
+    if kind is str and limits["choices"]:
+        return st.sampled_from(limits["choices"])
     if kind is str:
-        return (
-            st.sampled_from(limits["choices"])
-            if limits["choices"]
-            else st.sampled_from(TRICKY) | st.text(min_size=1)
-        )
-    return {bool: st.booleans(), int: st.integers(1, 10**18 - 1), type(None): st.none()}[kind]
+        texts = st.sampled_from(TRICKY) | st.text(min_size=1)
+        return texts.filter(lambda text: "\0" not in text) if limits.get("is_path") else texts
+    most = limits.get("at_most") or 10**18 - 1
+    return {bool: st.booleans(), int: st.integers(1, most), type(None): st.none()}[kind]
 
 
 # Options whose values depend on those of other options.
 TIED = "num_generations generation_batch_size train_batch_size dual_samples task resume_from_checkpoint "
 TIED += "dataset eval_dataset reward reward_weights dual_model translation_metric pool_sizes pool_models "
-TIED += "gates num_threads chat_template_date "
+TIED += "gates num_threads chat_template_date max_completion_length dual_max_completion_length "
+TIED += "max_concurrent_sequences weight_decay dual_temperature "
 TIED += "loss_type importance_sampling_level epsilon_high delta clip_ratio_c "
 TIED += "vllm_importance_sampling_clip_min vllm_importance_sampling_clip_max"
 FREE = {
@@ -92,7 +104,7 @@ FREE = {
 
 
 @given(st.fixed_dictionaries(FREE))
-@example({"learning_rate": 1e-6, "adam_epsilon": 5e-324, "max_grad_norm": 1e22, "beta": 1.0})
+@example({"learning_rate": 1e-6, "adam_epsilon": 1.1e-16, "max_grad_norm": 1e22, "beta": 1.0})
 def test_yaml_gives_the_same_config_back(tmp_path_factory, changes: dict[str, Any]) -> None:
     config = RUN.changed(**changes)
     path = tmp_path_factory.getbasetemp() / "there_and_back.yaml"

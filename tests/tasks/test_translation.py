@@ -258,6 +258,15 @@ def short(hypotheses, references, sources): return []
 def high(hypotheses, references, sources): return [1.5] * len(hypotheses)
 def nan(hypotheses, references, sources): return [float("nan")] * len(hypotheses)
 def one(hypotheses, references, sources): return 0.5
+def none(hypotheses, references, sources): return [None]
+def leaving(hypotheses, references, sources): raise SystemExit(0)
+def failing(hypotheses, references, sources):
+    return {}["x"]
+def greedy(hypotheses, references, sources):
+    values = [len(h) / 10 for h in hypotheses]
+    for texts in (hypotheses, references, sources):
+        texts.clear()
+    return values
 """
 
 
@@ -274,14 +283,19 @@ def test_a_metric_of_the_user_is_called_once_in_order(
     calls = importlib.import_module("metric_of_mine").calls
     assert calls == [(["ab", "abcde"], ["one", "three"], ["eins", "drei"])]
     assert task.distances(duals[:1], ["eins"], [""]) == [None] and len(calls) == 1
+    changing = make(folder, translation_metric="metric_of_mine.greedy")
+    assert changing.distances(duals, ["eins", "zwei", "drei"], [" ab", "<think>", "abcde"]) == distances
     for name, got in (
-        ("short", "expected 1 values, one a back-translation, got 0"),
-        ("high", r"expected values in \[0, 1\], got 1.5"),
-        ("nan", r"expected values in \[0, 1\], got nan"),
-        ("one", "expected a list of 1 values, got 0.5"),
+        ("short", " expected 1 numbers from 0 to 1, one a back-translation, got 0"),
+        ("high", " expected 1 numbers from 0 to 1, .*, number 1 is 1.5"),
+        ("nan", " expected .* number 1 is nan"),
+        ("one", " expected .* got 0.5"),
+        ("none", " expected .* number 1 is None"),
+        ("failing", r" failed: KeyError: 'x' \(.*metric_of_mine.py, line 13\)"),
+        ("leaving", " failed: SystemExit: 0 "),
     ):
         task = make(folder, translation_metric=f"metric_of_mine.{name}")
-        with pytest.raises(UserError, match=f"metric_of_mine.{name}: {got}"):
+        with pytest.raises(UserError, match=f"metric_of_mine.{name}:?{got}"):
             task.distances(duals[:1], ["eins"], ["text"])
 
 

@@ -1,0 +1,93 @@
+"""Functions of the user in a whole run: what they may do, and what becomes of a run in which they fail."""
+
+from pathlib import Path
+
+import pytest
+
+from dupo.train import main
+from tests.helpers.runs import same_files
+from tests.helpers.worlds import save_tiny
+
+HONEST = """
+def score(prompts, completions, completion_ids, **columns):
+    return [len(set(ids)) / 10 + len(level) for ids, level in zip(completion_ids, columns["level"])]
+"""
+GREEDY = """
+def score(prompts, completions, completion_ids, **columns):
+    values = [len(set(ids)) / 10 + len(level) for ids, level in zip(completion_ids, columns["level"])]
+    for ids, level in zip(completion_ids, columns["level"]):
+        ids.sort()
+        ids.pop()
+        level.clear()
+    prompts[:] = completions[:] = columns["level"][:] = ["x"] * len(prompts)
+    return values
+"""
+METRICS = """
+def failing(hypotheses, references, sources):
+    return [1 / 0 for _ in hypotheses]
+def leaving(hypotheses, references, sources):
+    raise SystemExit(0)
+def interrupted(hypotheses, references, sources):
+    raise KeyboardInterrupt
+"""
+QUESTIONS = [
+    f'{{"question": "Ann has {n} pens and gets {n + 3} more. How many?", "level": [["a"], {n}]}}\n'
+    for n in range(5, 9)
+]
+SMALL = "--num_threads 1 --max_steps 2 --num_generations 2 --generation_batch_size 4 --eval_size 0 "
+SMALL += "--max_completion_length 4 --num_completions_to_print 4"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the modules and data of the user."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "honest_reward.py").write_text(HONEST)
+    (tmp_path / "greedy_reward.py").write_text(GREEDY)
+    (tmp_path / "metrics_of_the_door.py").write_text(METRICS)
+    (tmp_path / "questions.jsonl").write_text("".join(QUESTIONS))
+    (tmp_path / "sentences.jsonl").write_text('{"en": "Good day."}\n{"en": "Where are you?"}\n')
+    return tmp_path
+
+
+def test_a_reward_that_changes_its_arguments_trains_like_an_honest_one(folder: Path) -> None:
+    for module in ("honest", "greedy"):
+        words = f"--task word_problems --dataset questions.jsonl --reward {module}_reward.score"
+        # Twice over the same questions: the second time the columns would be empty.
+        words += f" {SMALL} --max_steps 4 --output_dir {module}"
+        assert main(words.split()) == 0
+    same_files(folder / "honest", folder / "greedy", "metrics.jsonl", "samples.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("metric", "code", "words"),
+    [
+        ("os.system", 2, ["os.system failed: TypeError"]),
+        ("metrics_of_the_door.failing", 2, ["ZeroDivisionError: division by zero", "of_the_door.py, line 3"]),
+        ("metrics_of_the_door.leaving", 2, ["SystemExit: 0", "metrics_of_the_door.py, line 5"]),
+        ("metrics_of_the_door.interrupted", 130, ["stopped"]),
+    ],
+)
+def test_a_metric_that_fails_is_one_line(
+    folder: Path, metric: str, code: int, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = f"--task translation --dataset sentences.jsonl --translation_metric {metric} --gates off"
+    assert main([*command.split(), *SMALL.split(), "--max_completion_length", "40"]) == code
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and all(word in lines[0] for word in words)
+
+
+def test_a_tokenizer_of_another_kind_of_text_is_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    save_tiny(folder / "arithmetic_model")
+    words = ["--model_name_or_path", "arithmetic_model", "--eval_size", "0"]
+    asked = "--task word_problems --dataset questions.jsonl"
+    (folder / "pairs.jsonl").write_text('{"prompt": "12+", "completion": "hello"}\n')
+    for command, place in (
+        (asked, "questions.jsonl:1"),
+        ("--method sft --dataset pairs.jsonl", "pairs.jsonl:1"),
+    ):
+        assert main([*command.split(), *words]) == 2
+        err = capfd.readouterr().err
+        assert "tokenizer: expected to know the texts, got " in err and f"first in {place}" in err
