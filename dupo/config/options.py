@@ -242,6 +242,9 @@ class RunOptions(Options):
         4, "exchanges of each rollout that go into samples.jsonl", at_least=0
     )
     num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=4096)
+    strict: bool = option(
+        False, "stop, with all saved, where the first step of a rollout is off policy; else a warning"
+    )
 
 
 @dataclass(frozen=True)

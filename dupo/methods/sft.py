@@ -17,6 +17,7 @@ from dupo.config.config import Config
 from dupo.data.examples import Example, read_examples
 from dupo.duality.length_check import check_vocabulary, most_positions
 from dupo.engines.load import make_engine
+from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics
 from dupo.learning.logprobs import Compute
@@ -168,6 +169,8 @@ class SFT(Method):
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
+        if self.task is not None:  # only the answers to a task are sampled
+            check_sampled(self.model, self.config.model.dtype)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
 
     def start(self) -> None:
