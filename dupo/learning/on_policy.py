@@ -7,6 +7,7 @@ What breaks a trainer in silence shows here first: dropout in the update, anothe
 other weights.
 """
 
+import math
 from collections.abc import Mapping
 
 from dupo.errors import UserError
@@ -30,7 +31,8 @@ def off_policy(metrics: Mapping[str, float], noise: float, temperature: float) -
     Returns:
         A line for the user; None where all is well, or where nothing was learned from.
     """
-    if "approx_kl" not in metrics:
+    # NaN is an error of its own, which the optimizer step tells.
+    if math.isnan(metrics.get("approx_kl", math.nan)):
         return None
     allowed = NOISE_FACTOR * noise + NOISE_FLOOR if noise else RATIO_NOISE
     allowed /= min(1.0, temperature) if temperature else 1.0

@@ -4,8 +4,11 @@ packed   sequences of several lengths in one pack, as learning has them: positio
 own      each sequence in a forward pass of the model alone
 """
 
+from functools import partial
+
 import torch
 
+from dupo.errors import UserError
 from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import Compute, batch_logprobs
 from dupo.models.agreement import Lengths, Scored, check_path, some_ids
@@ -30,20 +33,34 @@ def check_packed(model: Model, compute: Compute) -> float:
     Raises:
         UserError: the model cannot be packed, or packing changes its log-probs.
     """
-    window = window_of(model.config)
+    window, path = window_of(model.config), partial(_packed, compute)
+
+    def check(small_window: int) -> float:
+        return check_path(model, compute.dtype, path, "trained packed", LENGTHS, small_window, window)
+
+    if window is None or compute.token_budget <= window:
+        return check(POSITIONS)
     # A pack may be longer than the window of its sequences, and is then longer in the small model as well.
-    small_window = LONGEST if window is not None and window < compute.token_budget else POSITIONS
+    try:
+        return check(LONGEST)
+    except UserError as error:
+        try:
+            check(POSITIONS)
+        except UserError:
+            raise error from None
+        # Doge keeps the best keys of the whole pack, so that sequences see one another in long packs.
+        raise UserError(f"{error}; with --token_budget {window} they agree") from None
 
-    @torch.no_grad()
-    def packed(checked: Model, dtype: str, lengths: list[int]) -> list[Scored]:
-        sequences = [some_ids(checked, length, k) for k, length in enumerate(lengths)]
-        # One token of prompt: every log-prob that there is belongs to a completion.
-        trajectories = [
-            Trajectory(ids[:1], torch.tensor(ids[1:]), torch.zeros(len(ids) - 1), 0.0) for ids in sequences
-        ]
-        batch = make_batch(trajectories, checked.device)
-        logprobs, _ = batch_logprobs(checked, batch, compute._replace(temperature=1.0, dtype=dtype))
-        parts = logprobs.split([length - 1 for length in lengths])
-        return [Scored(*pair) for pair in zip(sequences, parts, strict=True)]
 
-    return check_path(model, compute.dtype, packed, "trained packed", LENGTHS, small_window, window)
+@torch.no_grad()
+def _packed(compute: Compute, model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
+    """Packs sequences of the given lengths."""
+    sequences = [some_ids(model, length, k) for k, length in enumerate(lengths)]
+    # One token of prompt: every log-prob that there is belongs to a completion.
+    trajectories = [
+        Trajectory(ids[:1], torch.tensor(ids[1:]), torch.zeros(len(ids) - 1), 0.0) for ids in sequences
+    ]
+    batch = make_batch(trajectories, model.device)
+    logprobs, _ = batch_logprobs(model, batch, compute._replace(temperature=1.0, dtype=dtype))
+    parts = logprobs.split([length - 1 for length in lengths])
+    return [Scored(*pair) for pair in zip(sequences, parts, strict=True)]

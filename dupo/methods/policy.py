@@ -51,6 +51,7 @@ class PolicyMethod(Method):
     judge: Judge | None = None
     reference: Model | None = None
     num_rollouts: int = 0
+    noise: float = 0.0
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -36,13 +36,13 @@ SIZES: tuple[tuple[int, str], ...] = (
     ),
     (
         HEAD,
-        "head_dim v_head_dim qk_nope_head_dim kv_channels attention_head_dim global_head_dim q_lora_rank "
+        "head_dim v_head_dim qk_rope_head_dim kv_channels attention_head_dim global_head_dim q_lora_rank "
         "kv_lora_rank linear_key_head_dim linear_value_head_dim mamba_d_head mamba_head_dim mamba_d_state "
         "ssm_state_size state_size hidden_size_per_layer_input",
     ),
     (
         HEAD // 2,
-        "qk_rope_head_dim mamba_n_heads mamba_num_heads num_local_experts num_experts n_routed_experts "
+        "qk_nope_head_dim mamba_n_heads mamba_num_heads num_local_experts num_experts n_routed_experts "
         "moe_num_experts n_expert",
     ),
     (1, "n_group topk_group n_groups mamba_n_groups n_shared_experts num_shared_experts"),
@@ -92,6 +92,9 @@ def _shrink(shape: Any, window: int) -> None:
     if shape is None:
         return
     windows, depth = window_names(shape), _depth(shape)
+    # Latent attention: some configs call the rotary part of a head the head, some the whole.
+    whole = getattr(shape, "qk_head_dim", None)
+    is_whole = whole is not None and getattr(shape, "head_dim", None) == whole
     if depth:
         _choose_layers(shape, depth)
     heads = next((getattr(shape, n) for n in HEAD_COUNTS if type(getattr(shape, n, None)) is int), 0)
@@ -104,6 +107,10 @@ def _shrink(shape: Any, window: int) -> None:
         for name in names.split():
             if type(getattr(shape, name, None)) is int and getattr(shape, name) > 0:
                 setattr(shape, name, size)
+    if whole is not None:
+        shape.qk_head_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim
+    if is_whole:
+        shape.head_dim = shape.qk_head_dim
     for name in windows:
         setattr(shape, name, window)
     _shrink_rope(shape)
