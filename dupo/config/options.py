@@ -327,6 +327,9 @@ class RunOptions(Options):
     )
     # Of a number that the system cannot start, OpenMP ends the process with a segmentation fault.
     num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=1024)
+    strict: bool = option(
+        False, "stop, with all saved, where the first step of a rollout is off policy; else a warning"
+    )
 
 
 @dataclass(frozen=True)

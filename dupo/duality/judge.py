@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from dupo.config.options import DualOptions
+from dupo.duality.length_check import tokens_of_long
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
 from dupo.records import Completion, Prompt
@@ -33,8 +36,26 @@ class Judge:
         return cls(engine, options.dual_samples, Sampling(options.dual_temperature, max_tokens))
 
     def asking(self, seed: int) -> Ask:
-        """A function from dual prompts to samples, with the draws of `seed`."""
-        return lambda prompts: self.engine.sample(prompts, self.samples, self.sampling, seed)
+        """A function from dual prompts to samples, with the draws of `seed`.
+
+        A dual prompt that leaves no room for its answer within the positions of the model is not asked. Each
+        of its samples is a completion without tokens, which no task can read.
+        """
+        return lambda prompts: self._ask(prompts, seed)
+
+    def _ask(self, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
+        # The answer in a dual prompt was sampled, so its length is not known when the run starts.
+        limit, room = self.engine.max_positions, self.sampling.max_tokens
+        if limit is None:
+            return self.engine.sample(prompts, self.samples, self.sampling, seed)
+        fits = [tokens_of_long(self.engine.tokenizer, prompt, room, limit) is None for prompt in prompts]
+        asked = [prompt for prompt, is_fit in zip(prompts, fits, strict=True) if is_fit]
+        samples = iter(self.engine.sample(asked, self.samples, self.sampling, seed))
+        return [next(samples) if is_fit else [_unasked()] * self.samples for is_fit in fits]
+
+
+def _unasked() -> Completion:
+    return Completion(torch.empty(0, dtype=torch.int64), torch.empty(0), "", truncated=True)
 
 
 def cached(ask: Ask) -> Ask:

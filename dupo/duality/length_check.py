@@ -6,6 +6,7 @@ from typing import Any
 
 from dupo.config.config import Config
 from dupo.errors import UserError
+from dupo.models.positions import position_limit, window_of
 from dupo.records import Problem, Prompt
 from dupo.tasks.base import Task
 from dupo.text.tokenizer import PromptTokenizer
@@ -45,8 +46,8 @@ def check_lengths(
         shape: the transformers config of the model.
 
     Raises:
-        UserError: the model has no embeddings for some tokens, the tokenizer does not know the texts, a prompt
-            has no ids, or a problem leaves no room for a completion.
+        UserError: the model has no embeddings for some tokens, the tokenizer does not know the texts, a
+            prompt has no ids, or a problem leaves no room for a completion.
     """
     check_vocabulary(tokenizer, shape)
     problems = list(problems)
@@ -109,11 +110,9 @@ def check_known(tokenizer: PromptTokenizer, texts: Sequence[tuple[str, str]]) ->
 
 def most_positions(shape: Any, token_budget: int) -> int:
     """Most tokens of a sequence that the model can read; `token_budget` where the model names no limit."""
-    # Models of several modalities keep the shape of their language model in an inner config.
-    inner = shape.get_text_config()
-    windowed = getattr(inner, "use_sliding_window", True)  # the packed path has no sliding window
-    window = (getattr(inner, "sliding_window", None) if windowed else None) or token_budget
-    return min(getattr(inner, "max_position_embeddings", None) or window, window)
+    # The packed path has no sliding window, so no sequence may be longer than the window.
+    limits = [limit for limit in (position_limit(shape), window_of(shape)) if limit is not None]
+    return min(limits, default=token_budget)
 
 
 def check_prompt(
@@ -124,17 +123,28 @@ def check_prompt(
     Raises:
         UserError: the prompt is too long, or has no ids; `id` and `kind` name it.
     """
-    frame = tokenizer.frame
-    written = "".join([frame.opening, *prompt, frame.closing])
     # A model predicts the token after another one: after nothing there is nothing to sample from.
-    if not tokenizer.has_ids(written):
-        raise UserError(f"{id}: expected a {kind} of tokens, got one of none: {written[:60]!r}")
-    # A token is at least a byte, and NFC makes at most three bytes of one: a short prompt needs no counting.
-    if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= room:
-        return
-    tokens = len(tokenizer.encode([prompt])[0])
-    if tokens + completion > room:
+    if not tokenizer.has_ids(framed(tokenizer, prompt)):
+        start = framed(tokenizer, prompt)[:60]
+        raise UserError(f"{id}: expected a {kind} of tokens, got one of none: {start!r}")
+    tokens = tokens_of_long(tokenizer, prompt, completion, room)
+    if tokens is not None:
         raise UserError(
             f"{id}: its {kind} of {tokens} tokens and a completion of {completion} need "
             f"{tokens + completion}; the model and token_budget allow {room}"
         )
+
+
+def tokens_of_long(tokenizer: PromptTokenizer, prompt: Prompt, completion: int, room: int) -> int | None:
+    """Tokens of a prompt that does not fit into `room` tokens with its completion; None where it does."""
+    frame, written = tokenizer.frame, framed(tokenizer, prompt)
+    # A token is at least a byte, and NFC makes at most three bytes of one: a short prompt needs no counting.
+    if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= room:
+        return None
+    tokens = len(tokenizer.encode([prompt])[0])
+    return tokens if tokens + completion > room else None
+
+
+def framed(tokenizer: PromptTokenizer, prompt: Prompt) -> str:
+    """The text of a prompt with the words of the chat template that are tokenised together with the prompt."""
+    return "".join([tokenizer.frame.opening, *prompt, tokenizer.frame.closing])

@@ -105,14 +105,12 @@ def dual_metrics(
         dual/prompts: number of dual prompts.
         dual/cache_hit_rate: share of readable answers whose duals another completion had asked already.
         completions/none_rate: share of completions without a readable answer.
+        dual/too_long_rate: share of dual prompts that were too long to be asked; left out where it is 0.
     """
-    distances = [
-        distance
-        for by_answer in reconstructions
-        for rs in by_answer.values()
-        for r in rs
-        for distance in r.distances
-    ]
+    asked = [r for by_answer in reconstructions for rs in by_answer.values() for r in rs]
+    distances = [distance for r in asked for distance in r.distances]
+    # A completion has an end token at least, so no tokens at all means that nothing was asked.
+    num_long = sum(r.tokens == 0 for r in asked)
     completion_rates = []
     # By completion and not by answer: an answer given ten times counts ten times.
     for by_answer, group in zip(reconstructions, answers, strict=True):
@@ -124,7 +122,8 @@ def dual_metrics(
     return {
         "dual/reconstruct_rate": sum(completion_rates) / num_completions,
         "dual/none_rate": sum(distance is None for distance in distances) / max(1, len(distances)),
-        "dual/prompts": float(sum(len(rs) for by_answer in reconstructions for rs in by_answer.values())),
+        "dual/prompts": float(len(asked)),
         "dual/cache_hit_rate": 1 - num_asked / num_readable if num_readable else 0.0,
         "completions/none_rate": 1 - num_readable / num_completions,
+        **({"dual/too_long_rate": num_long / len(asked)} if num_long else {}),
     }

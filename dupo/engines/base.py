@@ -74,6 +74,11 @@ class Engine(Protocol):
         """What the engine can do."""
         ...
 
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens of a prompt and its completion; None: no limit."""
+        ...
+
     def sample(
         self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int
     ) -> list[list[Completion]]:

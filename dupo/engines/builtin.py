@@ -6,6 +6,7 @@ sampled ids and log-probs are what training uses later: nothing is decoded and e
 Shape letters: B rows (prompts x completions), T time, V vocabulary, K measures of a token.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,8 +17,11 @@ from transformers import DynamicCache
 from dupo import text
 from dupo.engines.base import EngineFeatures, Sampling
 from dupo.engines.draws import row_keys, uniform
+from dupo.engines.float32_head import float32_logits
+from dupo.errors import UserError
 from dupo.models.devices import autocast
 from dupo.models.load import Model
+from dupo.models.positions import position_limit
 from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
 from dupo.text.tokenizer import PromptTokenizer
@@ -63,8 +67,13 @@ class BuiltinEngine:
     def sample(
         self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int
     ) -> list[list[Completion]]:
-        """Draws `n` completions of each prompt; see `Engine.sample`."""
+        """Draws `n` completions of each prompt; see `Engine.sample`.
+
+        Raises:
+            UserError: a prompt leaves no room for `max_tokens` within the positions of the model.
+        """
         prompt_ids = self._ids(prompts)
+        self._check_room(prompt_ids, sampling.max_tokens)
         # Keys are made before the prompts are sorted and cut: they must not depend on batches.
         keys = prompt_keys(seed, prompt_ids)
         prompts_at_once = max(1, self.max_concurrent_sequences // n)
@@ -73,13 +82,26 @@ class BuiltinEngine:
         groups: dict[int, list[Completion]] = {}
         for start in range(0, len(prompt_ids), prompts_at_once):
             indices = by_length[start : start + prompts_at_once]
-            with autocast(self.model.device, self.dtype):
+            with autocast(self.model.device, self.dtype), float32_logits(self.model):
                 keys_B = row_keys([keys[i] for i in indices], n, self.model.device)
                 decoding = _Decoding(self, [prompt_ids[i] for i in indices], keys_B, sampling)
                 ids_BT, measures_BKT = decoding.run()
             completions = self._completions(ids_BT, measures_BKT, sampling.max_tokens)
             groups |= {i: completions[k * n : (k + 1) * n] for k, i in enumerate(indices)}
         return [groups[i] for i in range(len(prompt_ids))]
+
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens of a prompt and its completion; None: no limit."""
+        return position_limit(self.model.config)
+
+    def _check_room(self, prompt_ids: list[list[int]], max_tokens: int) -> None:
+        longest, limit = max(map(len, prompt_ids), default=0), self.max_positions
+        if limit is not None and longest + max_tokens > limit:
+            raise UserError(
+                f"a prompt of {longest} tokens and a completion of {max_tokens} need {longest + max_tokens} "
+                f"positions; the model has {limit}"
+            )
 
     def _ids(self, prompts: Sequence[Prompt] | Sequence[list[int]]) -> list[list[int]]:
         if prompts and isinstance(prompts[0], list):
@@ -124,6 +146,7 @@ class _Decoding:
         self.mask_BT = torch.as_tensor(padded.attention_mask, device=self.model.device)
         self.positions_BT = torch.as_tensor(padded.position_ids, device=self.model.device)
         self.cache: Any = DynamicCache(config=self.model.config)
+        self.cache_name = cache_name(self.model)
         logits_BV = self._forward(torch.as_tensor(padded.input_ids, device=self.model.device))
         if n > 1:
             # The prompt was read once; its n completions start from copies of the cache.
@@ -141,9 +164,9 @@ class _Decoding:
             input_ids=ids_BT,
             attention_mask=self.mask_BT,
             position_ids=self.positions_BT,
-            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self.cache_name: self.cache},
         ).logits[:, -1]
 
     def run(self) -> tuple[Tensor, Tensor]:
@@ -206,3 +229,18 @@ class _Decoding:
             certainty = -finite_BV.sum(-1, keepdim=True) / count - count.log()
             measures = torch.cat([measures, entropy, certainty], -1)
         return next_ids, measures
+
+
+def cache_name(model: Model) -> str:
+    """By which name the model takes its cache.
+
+    Raises:
+        ValueError: by none that is known.
+    """
+    # transformers renamed the argument within version 5. A name that is not in the signature would be
+    # swallowed, and every token drawn without its context.
+    names = inspect.signature(model.forward).parameters
+    for name in ("cache", "past_key_values"):
+        if name in names:
+            return name
+    raise ValueError(f"{type(model).__name__} takes no cache by a name that is known")

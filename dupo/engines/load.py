@@ -6,6 +6,7 @@ from dupo.config.config import Config
 from dupo.config.options import ModelOptions
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
+from dupo.engines.sampled_check import check_sampled
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.text.tokenizer import PromptTokenizer
@@ -33,10 +34,12 @@ def load_engine(
         config: of the run; the model of the run may be another one.
 
     Raises:
-        UserError: there is no such model, or its weights cannot be loaded.
+        UserError: there is no such model, its weights cannot be loaded, or it cannot be sampled from.
     """
     shape = model_config(options, tokenizer)
     model = load_model(options, shape, device, config.run.seed, frozen=True)
+    # A judge or a pool that samples as another model would leave no trace but its answers.
+    check_sampled(model, config.model.dtype)
     # Chat models end a turn with a token that their tokenizer does not call its end token.
     tokenizer.eos_ids |= end_tokens(model)
     return make_engine(config, model, tokenizer)

@@ -1,59 +1,66 @@
-"""Refuses a model that packed training would get silently wrong."""
+"""Refuses a model that packed training would get wrong in silence; see `dupo.models.agreement`.
+
+packed   sequences of several lengths in one pack, as learning has them: positions, bounds, attention, head
+own      each sequence in a forward pass of the model alone
+"""
+
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from dupo.errors import UserError
 from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import Compute, batch_logprobs
-from dupo.models.devices import autocast, compute_dtype
+from dupo.models.agreement import Lengths, Scored, check_path, some_ids
 from dupo.models.load import Model
+from dupo.models.positions import window_of
+from dupo.models.shrunk import POSITIONS
 from dupo.records import Trajectory
-from dupo_kernels import token_logprobs
 
-PROMPT_TOKENS = 4
+LONGEST = 48
+# Unlike lengths in no order, so that a wrong bound or position shows; two alike share a bucket of attention.
+LENGTHS = Lengths(small=(9, LONGEST, 2, 13, LONGEST, 31), real=(9, 2, 64, 13, 40), long=(300, 2, 64, 250))
 
 
-def check_packed(model: Model, compute: Compute) -> None:
-    """Checks that two packed sequences have the log-probs of each alone.
+def check_packed(model: Model, compute: Compute) -> float:
+    """Checks that packed sequences have the log-probs of each alone, at temperature 1.
 
-    The log-probs of each alone come from the forward pass of transformers. So the check covers positions,
-    bounds, head and scaling of the packed path.
+    Sequences are as long as the window of the model at most: training never has longer ones.
+
+    Returns:
+        The noise of the model in the precision of the run, root mean square nats; 0 in float32.
 
     Raises:
         UserError: the model cannot be packed, or packing changes its log-probs.
     """
-    name = type(model).__name__
-    vocabulary = int(model.config.get_text_config().vocab_size)
-    # Two different lengths and different ids, so that a wrong bound or position shows.
-    sequences = [torch.tensor([(7 * i + 3 * k) % vocabulary for i in range(9 + 4 * k)]) for k in range(2)]
-    pair = [
-        Trajectory(
-            ids[:PROMPT_TOKENS].tolist(), ids[PROMPT_TOKENS:], torch.zeros(len(ids) - PROMPT_TOKENS), 0.0
-        )
-        for ids in sequences
-    ]
-    with torch.no_grad():
+    window, path = window_of(model.config), partial(_packed, compute)
+
+    def check(small_window: int) -> float:
+        return check_path(model, compute.dtype, path, "trained packed", LENGTHS, small_window, window)
+
+    if window is None or compute.token_budget <= window:
+        return check(POSITIONS)
+    # A pack may be longer than the window of its sequences, and is then longer in the small model as well.
+    try:
+        return check(LONGEST)
+    except UserError as error:
         try:
-            packed_logprobs, _ = batch_logprobs(model, make_batch(pair, model.device), compute)
-        except ValueError as error:  # an attention feature that the packed path lacks
-            raise UserError(f"{name} cannot be trained packed: {error}") from None
-        single_logprobs = torch.cat([_single_logprobs(model, ids, compute) for ids in sequences])
-    difference = (packed_logprobs - single_logprobs).abs().max().item()
-    dtypes = {model.dtype, compute_dtype(model.device, compute.dtype)}
-    exact = dtypes == {torch.float32} and model.device.type == "cpu"
-    # bfloat16 logits differ by as much between two correct orders of summation
-    allowed = 1e-3 if exact else 0.25
-    if not difference <= allowed:
-        raise UserError(
-            f"{name} cannot be trained packed: log-probs of packed sequences differ from "
-            f"single ones by {difference:.2g}, expected at most {allowed}"
-        )
+            check(POSITIONS)
+        except UserError:
+            raise error from None
+        # Doge keeps the best keys of the whole pack, so that sequences see one another in long packs.
+        raise UserError(f"{error}; with --token_budget {window} they agree") from None
 
 
-def _single_logprobs(model: Model, ids: Tensor, compute: Compute) -> Tensor:
-    """Log-probs of the completion of one sequence, by the forward pass of transformers."""
-    ids = ids.to(model.device)
-    with autocast(model.device, compute.dtype):
-        logits_TV = model(input_ids=ids[None], use_cache=False).logits[0, PROMPT_TOKENS - 1 : -1]
-    return token_logprobs(logits_TV, ids[PROMPT_TOKENS:], temperature=compute.temperature)[0]
+@torch.no_grad()
+def _packed(compute: Compute, model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
+    """Packs sequences of the given lengths."""
+    sequences = [some_ids(model, length, k) for k, length in enumerate(lengths)]
+    # One token of prompt: every log-prob that there is belongs to a completion.
+    trajectories = [
+        Trajectory(ids[:1], torch.tensor(ids[1:]), torch.zeros(len(ids) - 1), 0.0) for ids in sequences
+    ]
+    batch = make_batch(trajectories, model.device)
+    logprobs, _ = batch_logprobs(model, batch, compute._replace(temperature=1.0, dtype=dtype))
+    parts = logprobs.split([length - 1 for length in lengths])
+    return [Scored(*pair) for pair in zip(sequences, parts, strict=True)]

@@ -133,6 +133,10 @@ class Method(ABC):
         """The batch of the step that failed, for the report of the failure; None where there is none."""
         return None
 
+    def warnings(self) -> list[str]:
+        """What the user should know of the steps made since the last call, a line each."""
+        return []
+
     def facts(self) -> dict[str, Any]:
         """What summary.json tells beside the metrics, measured before the first step."""
         return {}

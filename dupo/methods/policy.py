@@ -13,6 +13,7 @@ from dupo.duality.length_check import check_lengths, lengths_of
 from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import load_judge_engine, make_engine
+from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_auc
 from dupo.evaluation.samples import exchanges_of, held_out_exchanges
@@ -48,11 +49,13 @@ class PolicyMethod(Method):
         judge: answers the duals; None where no reward needs duals.
         reference: the policy before training; None where nothing needs it.
         num_rollouts: rollouts done; with the seed it fixes every draw, so no generator needs saving.
+        noise: of the model in the precision of the run, root mean square nats; 0 in float32.
     """
 
     judge: Judge | None = None
     reference: Model | None = None
     num_rollouts: int = 0
+    noise: float = 0.0
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -132,7 +135,8 @@ class PolicyMethod(Method):
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
         check_saving(self.model, self.tokenizer.hf)
         # Every model and every start: an attention that leaks learns without an error.
-        check_packed(self.model, self.compute)
+        self.noise = check_packed(self.model, self.compute)
+        check_sampled(self.model, self.config.model.dtype)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
         needs_distributions = self.config.reward.needs("distributions")

@@ -18,6 +18,7 @@ from dupo.data.examples import Example, read_examples
 from dupo.data.fingerprints import texts_fingerprint
 from dupo.duality.length_check import check_known, check_vocabulary, most_positions
 from dupo.engines.load import make_engine
+from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics
 from dupo.learning.logprobs import Compute
@@ -186,6 +187,8 @@ class SFT(Method):
         check_saving(self.model, self.tokenizer.hf)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
+        if self.task is not None:  # only the answers to a task are sampled
+            check_sampled(self.model, self.config.model.dtype)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
 
     def start(self) -> None:

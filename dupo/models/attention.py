@@ -4,8 +4,11 @@ Transformers isolates packed sequences only under conditions that are easy to mi
 `use_cache=False`) and is silently wrong otherwise. Here the bounds travel with the call:
 
     packed      `cu_seq_lens_q` is given: flash-attn if it is installed, else torch's varlen_attn on CUDA,
-                else SDPA over buckets of sequences of similar length
+                else SDPA over buckets of sequences of similar length; SDPA as well where heads of keys and
+                values differ in size, where the model brings a mask of its own, and with dropout
     generation  no bounds: SDPA with the mask and KV cache of the model, as in transformers
+
+What a model hands over is used, known to change nothing (`HARMLESS`), or refused by its name.
 
 Shape letters: T tokens of all sequences, K heads, D head dimension, B sequences of a bucket, S sequences.
 """
@@ -23,35 +26,53 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "dupo_varlen"
+# What layers hand over that changes no result here. Bounds and windows are read below.
+HARMLESS = {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "sliding_window"}
+HARMLESS |= {"position_ids", "cache_position", "use_cache", "cache", "past_key_values", "return_dict"}
+HARMLESS |= {"output_attentions", "output_hidden_states", "output_router_logits", "logits_to_keep"}
+HARMLESS |= {"num_items_in_batch", "deterministic"}
 BUCKET_SLACK = 1.25  # longest over shortest sequence of a bucket: bounds the padding of the SDPA path
 
 
 def packed_attention(
-    q_TKD: Tensor, k_TKD: Tensor, v_TKD: Tensor, cu_seqlens: Tensor, max_seqlen: int, scale: float | None
+    q_TKD: Tensor,
+    k_TKD: Tensor,
+    v_TKD: Tensor,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    scale: float | None,
+    mask_KTT: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Causal attention within each packed sequence.
 
     Args:
-        q_TKD, k_TKD, v_TKD: (T, heads, head_dim); keys and values may have fewer heads (GQA).
+        q_TKD, k_TKD, v_TKD: (T, heads, head_dim); keys and values may have fewer heads (GQA). The heads of
+            values may have another size.
         cu_seqlens: (S + 1,) int32, where each sequence starts and the last one ends.
         max_seqlen: tokens of the longest sequence.
         scale: of the scores; None: 1 / sqrt(head_dim).
+        mask_KTT: (heads or 1, T, T) of the model's own making, bool (true: is seen) or added to the scores;
+            what it says of tokens of two sequences is not read.
+        dropout: probability at which a weight of attention is dropped.
 
     Returns:
-        (T, heads, head_dim), in the dtype of the queries.
+        (T, heads, head_dim of the values), in the dtype of the queries.
     """
     kind = q_TKD.device.type
     if torch.is_autocast_enabled(kind):  # layers such as Qwen3's q_norm hand over float32 beside bfloat16
         q_TKD, k_TKD, v_TKD = (x.to(torch.get_autocast_dtype(kind)) for x in (q_TKD, k_TKD, v_TKD))
     half = q_TKD.dtype in (torch.float16, torch.bfloat16)
-    if q_TKD.is_cuda and half and find_spec("flash_attn"):
+    # The kernels want heads of one size, which latent attention lacks. They know no masks and no dropout.
+    plain = mask_KTT is None and dropout == 0 and q_TKD.shape[-1] == v_TKD.shape[-1]
+    if q_TKD.is_cuda and half and plain and find_spec("flash_attn"):
         from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]
 
         bounds = (cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
         return flash_attn_varlen_func(q_TKD, k_TKD, v_TKD, *bounds, softmax_scale=scale, causal=True)
-    if q_TKD.is_cuda and half and find_spec("torch.nn.attention.varlen"):
+    if q_TKD.is_cuda and half and plain and find_spec("torch.nn.attention.varlen"):
         return torch_varlen(q_TKD, k_TKD, v_TKD, cu_seqlens, max_seqlen, scale)
-    return bucketed_sdpa(q_TKD, k_TKD, v_TKD, cu_seqlens, scale)
+    return bucketed_sdpa(q_TKD, k_TKD, v_TKD, cu_seqlens, scale, mask_KTT, dropout)
 
 
 def torch_varlen(
@@ -80,11 +101,18 @@ def torch_varlen(
 
 
 def bucketed_sdpa(
-    q_TKD: Tensor, k_TKD: Tensor, v_TKD: Tensor, cu_seqlens: Tensor, scale: float | None
+    q_TKD: Tensor,
+    k_TKD: Tensor,
+    v_TKD: Tensor,
+    cu_seqlens: Tensor,
+    scale: float | None,
+    mask_KTT: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """One causal SDPA call for each bucket of sequences of similar length; see `packed_attention`.
 
-    Sequences are padded on the right: a causal row never sees what stands after it, so no mask is needed.
+    Sequences are padded on the right: a causal row never sees what stands after it, so causality is all the
+    mask that padding needs.
     """
     starts, lengths = cu_seqlens[:-1].long(), cu_seqlens.diff().long()
     host_lengths = lengths.tolist()
@@ -102,11 +130,27 @@ def bucketed_sdpa(
             x.index_select(0, index_BT.flatten()).unflatten(0, index_BT.shape).transpose(1, 2)
             for x in (q_TKD, k_TKD, v_TKD)
         )
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=gqa)
+        mask = None if mask_KTT is None else _mask_of_bucket(mask_KTT, index_BT, q.dtype)
+        out = F.scaled_dot_product_attention(
+            q, k, v, mask, dropout, is_causal=mask is None, scale=scale, enable_gqa=gqa
+        )
         keep = valid_BT.flatten().nonzero()[:, 0]
         rows.append(index_BT.flatten()[keep])
         mixed.append(out.transpose(1, 2).flatten(0, 1).index_select(0, keep))
-    return torch.empty_like(q_TKD).index_copy(0, torch.cat(rows), torch.cat(mixed))
+    # The heads of values give the shape: those of queries are longer in latent attention (DeepSeek).
+    out_TKD = q_TKD.new_empty(*q_TKD.shape[:-1], v_TKD.shape[-1])
+    return out_TKD.index_copy(0, torch.cat(rows), torch.cat(mixed))
+
+
+def _mask_of_bucket(mask_KTT: Tensor, index_BT: Tensor, dtype: torch.dtype) -> Tensor:
+    """The blocks (B, heads or 1, T, T) of a mask that belong to the sequences of a bucket, made causal."""
+    blocks = mask_KTT[:, index_BT[:, :, None], index_BT[:, None, :]].transpose(0, 1)
+    causal_TT = torch.ones(
+        index_BT.shape[1], index_BT.shape[1], dtype=torch.bool, device=blocks.device
+    ).tril()
+    if blocks.dtype == torch.bool:
+        return blocks & causal_TT
+    return blocks.to(dtype).masked_fill(~causal_TT, -torch.inf)
 
 
 def buckets(lengths: list[int]) -> list[list[int]]:
@@ -129,21 +173,36 @@ def attention_forward(
     scaling: float | None = None,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """What a transformers layer calls: (B, heads, T, head_dim) in, (B, T, heads, head_dim) out."""
-    cu_seqlens = kwargs.get("cu_seq_lens_q")
+    """What a transformers layer calls: (B, heads, T, head_dim) in, (B, T, heads, head_dim) out.
+
+    Raises:
+        ValueError: the layer hands over something that neither path supports.
+    """
+    cu_seqlens, window = kwargs.get("cu_seq_lens_q"), kwargs.get("sliding_window")
+    _refuse_unknown(kwargs, {"is_causal", "position_bias", "dropout"} if cu_seqlens is None else {"dropout"})
     if cu_seqlens is None:
+        # SDPA has no window: the mask of the model brings the window, or no key may lie beyond it.
+        if isinstance(window, int) and attention_mask is None and window < key.shape[2]:
+            raise ValueError(f"attention without a mask has no sliding window of {window} tokens")
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)  # type: ignore[arg-type]
     assert isinstance(cu_seqlens, Tensor)
     longest = int(kwargs["max_length_q"])  # type: ignore[call-overload]
-    # Nothing is dropped in silence: an attention feature that is missing here is refused.
-    window = kwargs.get("sliding_window")
     if isinstance(window, int) and window < longest:
         raise ValueError(f"packed attention has no sliding window: window {window}, sequence {longest}")
-    for extra in ("softcap", "s_aux"):
-        if kwargs.get(extra) is not None:
-            raise ValueError(f"packed attention does not support {extra}")
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    return packed_attention(q, k, v, cu_seqlens, longest, scaling)[None], None
+    mask_KTT = None if attention_mask is None else attention_mask[0]
+    dropout = float(kwargs.get("dropout") or 0.0)  # type: ignore[arg-type]
+    return packed_attention(q, k, v, cu_seqlens, longest, scaling, mask_KTT, dropout)[None], None
+
+
+def _refuse_unknown(kwargs: dict[str, object], used: set[str]) -> None:
+    """Refuses what a layer hands over and nothing here reads: dropped in silence, it changes the result."""
+    unknown = [name for name, value in kwargs.items() if value is not None and name not in HARMLESS | used]
+    # Packed attention is causal whether a layer says so or not.
+    unknown = [name for name in unknown if name != "is_causal" or kwargs[name] is not True]
+    if unknown:
+        kind = "attention" if kwargs.get("cu_seq_lens_q") is None else "packed attention"
+        raise ValueError(f"{kind} does not support {', '.join(unknown)}")
 
 
 def attention_mask(*args: object, **kwargs: object) -> Tensor | None:

@@ -191,6 +191,8 @@ class TrainingRun(Run):
         """Logs the optimizer step on `batch`; evaluates and saves when it is time to."""
         self.step += 1
         self.last_batch = batch
+        for line in self.method.warnings():
+            self.display.warn(line)
         self.folder.samples([exchange.row(self.step, held_out=False) for exchange in batch.exchanges])
         # No reading of a clock in metrics.jsonl: two equal runs write the same bytes.
         row = {"step": self.step, **metrics}
@@ -257,6 +259,8 @@ class TrainingRun(Run):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.closing.close()
+        if isinstance(error, UserError) and self.is_loaded:
+            self._finish_early()  # nothing is lost of the steps that were made
         if isinstance(error, FloatingPointError):
             raise FloatingPointError(self._save_failure(error)) from error
 

@@ -11,6 +11,7 @@ from dupo.engines.load import load_engine, load_judge_engine
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
 from dupo.models.tokenizers import load_tokenizer
+from dupo.text.tokenizer import Frame
 from dupo.train import main
 from tests.helpers.engines import FakeEngine, RecordingEngine
 from tests.helpers.worlds import CPU, said, save_tiny
@@ -93,6 +94,19 @@ def test_a_judge_asks_as_the_options_say():
     assert (call.n, call.sampling, call.seed) == (2, Sampling(0.7, 9), 4)
     own_length = DualOptions(dual_max_completion_length=3)
     assert Judge.of(engine, own_length, 9).sampling == Sampling(0.0, 3)
+
+
+def test_a_dual_prompt_without_room_for_its_answer_is_not_asked():
+    engine = FakeEngine(lambda prompt, k: prompt)
+    engine.tokenizer.frame = Frame([], "", "", [])
+    engine.max_positions = 10
+    judge = Judge.of(
+        engine, DualOptions(dual_samples=2, dual_temperature=1.0, dual_max_completion_length=4), 99
+    )
+    fits, long, last = judge.asking(5)(["123456", "1234567", "1"])
+    assert [c.text for c in fits + last] == ["123456", "123456", "1", "1"]
+    assert [(c.text, len(c.ids), c.truncated) for c in long] == [("", 0, True)] * 2
+    assert engine.calls[0].prompts == ["123456", "1"]
 
 
 def test_what_was_asked_once_is_remembered():

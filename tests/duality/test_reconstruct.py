@@ -1,6 +1,9 @@
 """The dual task: what is asked, how often, and what the metrics say of the replies."""
 
+import torch
+
 from dupo.duality.reconstruct import dual_metrics, dual_questions, reconstruct
+from dupo.records import Completion
 from dupo.tasks.arithmetic import Arithmetic
 from tests.helpers.options import RUN
 from tests.helpers.rollouts import PROBLEMS, RIGHT, WRONG
@@ -38,6 +41,15 @@ def test_metrics_of_duals():
     assert metrics["dual/reconstruct_rate"] == 0.5
     assert metrics["dual/none_rate"] == 0.25
     assert metrics["completions/none_rate"] == 0.25
+
+
+def test_duals_that_were_too_long_to_be_asked_are_counted():
+    answers, unasked = [[RIGHT]], Completion(torch.empty(0), torch.empty(0), "", True)
+    reconstructions = reconstruct(TASK, PROBLEMS[:1], answers, lambda _: [[unasked], [said("654")]])
+    metrics = dual_metrics(answers, reconstructions)
+    assert (
+        metrics["dual/too_long_rate"] == metrics["dual/none_rate"] == metrics["dual/reconstruct_rate"] == 0.5
+    )
 
 
 def test_samples_stay_with_their_dual_however_many_there_are():

@@ -7,6 +7,7 @@ import torch
 
 from dupo.engines.base import EngineFeatures, Sampling, sample_answers
 from dupo.engines.builtin import BuiltinEngine
+from dupo.errors import UserError
 from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import batch_logprobs
 from dupo.models.load import end_tokens
@@ -184,3 +185,12 @@ def test_sampled_answers_stand_beside_their_problems():
     assert contents(rollout.completions) == contents(alone)
     for problem, completions, answers in zip(problems, rollout.completions, rollout.answers, strict=True):
         assert answers == [task.answer(problem, completion.text) for completion in completions]
+
+
+def test_a_prompt_without_room_for_its_completion_is_refused():
+    engine = tiny().engine
+    engine.model.config.max_position_embeddings = 12
+    ids = [[3] * 8, [3] * 2]
+    assert engine.max_positions == 12 and len(engine.sample(ids, 1, Sampling(1.0, 4), seed=0)) == 2
+    with pytest.raises(UserError, match=r"8 tokens .* completion of 5 need 13 positions; the model has 12"):
+        engine.sample(ids, 1, Sampling(1.0, 5), seed=0)

@@ -37,6 +37,7 @@ class FakeEngine:
     """Says what a function of the text of the prompt and the number of the sample says."""
 
     features = FEATURES
+    max_positions: int | None = None
 
     def __init__(self, reply: Callable[[str, int], str]) -> None:
         self.reply, self.calls = reply, list[Call]()
@@ -68,6 +69,10 @@ class RecordingEngine:
     @property
     def features(self) -> EngineFeatures:
         return self.engine.features
+
+    @property
+    def max_positions(self) -> int | None:
+        return self.engine.max_positions
 
     def sample(self, prompts: Sequence[Any], n: int, sampling: Sampling, seed: int) -> list[list[Completion]]:
         self.calls.append(Call(list(prompts), n, sampling, seed))

@@ -106,11 +106,62 @@ def test_mixed_precision_under_autocast():
     assert (mixed - naive(q, k, v, lengths, 0.3)).abs().max() < 3e-2
 
 
+@pytest.mark.parametrize("kv_heads", [2, 4])
+def test_heads_of_values_may_have_another_size(kv_heads):
+    torch.manual_seed(0)
+    lengths, bounds = [3, 9, 4], torch.tensor([0, 3, 12, 16]).int()
+    q, k, v = torch.randn(16, 4, 12), torch.randn(16, kv_heads, 12), torch.randn(16, kv_heads, 8)
+    mixed = attention.packed_attention(q, k, v, bounds, 9, 0.3)
+    padded = torch.nn.functional.pad(v, (0, 4))  # zeros in the values stay zeros in the result
+    assert mixed.shape == (16, 4, 8)
+    assert (mixed - naive(q, k, padded, lengths, 0.3)[..., :8]).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("kind", ["bool", "added"])
+def test_a_mask_of_the_model_is_used_within_each_sequence(kind):
+    torch.manual_seed(0)
+    bounds, q, k, v = torch.tensor([0, 5, 12]).int(), *(torch.randn(12, 2, 8) for _ in range(3))
+    mask = torch.rand(2, 12, 12) > 0.3 if kind == "bool" else torch.randn(2, 12, 12)
+    if kind == "bool":
+        mask |= torch.eye(12).bool()
+    mixed = bucketed_sdpa(q, k, v, bounds, 0.5, mask)
+    allowed = torch.block_diag(torch.ones(5, 5), torch.ones(7, 7)).tril().bool()
+    added = torch.zeros(2, 12, 12).masked_fill(~mask, -torch.inf) if kind == "bool" else mask
+    scores = torch.einsum("thd,shd->hts", q, k) * 0.5 + added.masked_fill(~allowed, -torch.inf)
+    assert (mixed - torch.einsum("hts,shd->thd", scores.softmax(-1), v)).abs().max() < 2e-6
+
+
+def test_dropout_that_a_layer_asks_for_is_done():
+    bounds, x = torch.tensor([0, 40]).int(), torch.ones(40, 1, 4)
+    assert (bucketed_sdpa(x, x, x, bounds, None, dropout=0.5) != 1).any()
+
+
 @pytest.mark.parametrize(
-    "extra", [{"sliding_window": 4}, {"softcap": 30.0}, {"s_aux": torch.ones(2)}], ids=str
+    "extra",
+    [
+        {"softcap": 30.0},
+        {"s_aux": torch.ones(2)},
+        {"sinks": torch.ones(2)},
+        {"indices": torch.ones(2)},
+        {"a_feature_of_tomorrow": 1},
+        {"sliding_window": 4},
+    ],
+    ids=lambda extra: next(iter(extra)),
 )
-def test_attention_that_the_packed_path_lacks_is_refused(extra):
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_what_would_be_dropped_in_silence_is_refused_by_name(extra, is_packed):
     x = torch.randn(1, 2, 6, 4)
-    bounds = {"cu_seq_lens_q": torch.tensor([0, 6]).int(), "max_length_q": 6}
-    with pytest.raises(ValueError, match="packed attention"):
+    bounds = {"cu_seq_lens_q": torch.tensor([0, 6]).int(), "max_length_q": 6} if is_packed else {}
+    name = next(iter(extra)).replace("_", ".")
+    with pytest.raises(ValueError, match=name):
         attention.attention_forward(torch.nn.Module(), x, x, x, None, **bounds, **extra)
+
+
+def test_what_changes_nothing_is_taken():
+    x = torch.randn(1, 2, 6, 4)
+    none = {"softcap": None, "s_aux": None, "position_ids": x, "use_cache": True, "is_causal": True}
+    plain, _ = attention.attention_forward(torch.nn.Module(), x, x, x, None)
+    taken, _ = attention.attention_forward(torch.nn.Module(), x, x, x, None, **none)
+    bounds = {"cu_seq_lens_q": torch.tensor([0, 6]).int(), "max_length_q": 6}
+    packed, _ = attention.attention_forward(torch.nn.Module(), x, x, x, None, **bounds, **none)
+    assert torch.equal(plain, taken) and torch.allclose(packed, plain, atol=1e-6)

@@ -29,6 +29,8 @@ Answers = Callable[[Sequence[str | None], int, int], list[list[str]]]
 class PlannedEngine:
     """See `dupo.engines.base.Engine`. Primal prompts come as token ids, dual prompts as text."""
 
+    max_positions: int | None = None
+
     def __init__(
         self, tokenizer: PromptTokenizer, golds: Mapping[str, str | None], answers: Answers, ask: Ask
     ) -> None:

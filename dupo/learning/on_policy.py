@@ -1,0 +1,92 @@
+"""Is the first step of a rollout on policy? Sampler and learner are then one model, and every ratio is 1.
+
+    ratio = pi_learner / pi_sampler        1 for every token before the weights move
+    kl    = mean of  ratio - 1 - log ratio         about half the mean square of log ratio
+
+What breaks a trainer in silence shows here first: dropout in the update, another attention, an engine with
+other weights.
+"""
+
+import math
+from collections.abc import Mapping
+
+from dupo.errors import UserError
+
+RATIO_NOISE = 1e-3  # of the largest ratio, and of the root mean square log ratio, in float32
+NOISE_FACTOR, NOISE_FLOOR = 4.0, 0.02  # of the root mean square log ratio in bfloat16, nats
+
+CAUSES = (
+    "dropout, another attention kernel or precision, another temperature, or an engine with other weights"
+)
+
+
+def off_policy(metrics: Mapping[str, float], noise: float, temperature: float) -> str | None:
+    """Says how far sampler and learner are apart, where that is more than noise.
+
+    Args:
+        metrics: of the first optimizer step of a rollout: `ratio/mean`, `ratio/max`, `approx_kl`.
+        noise: of the model in the precision of the run, root mean square nats; 0 in float32.
+        temperature: of the samples, which divides the logits and so multiplies the noise.
+
+    Returns:
+        A line for the user; None where all is well, or where nothing was learned from.
+    """
+    # NaN is an error of its own, which the optimizer step tells.
+    if math.isnan(metrics.get("approx_kl", math.nan)):
+        return None
+    allowed = NOISE_FACTOR * noise + NOISE_FLOOR if noise else RATIO_NOISE
+    allowed /= min(1.0, temperature) if temperature else 1.0
+    # The mean tells of many tokens or of one far off; the largest ratio tells of one in float32 alone, as
+    # bfloat16 has rare tokens that are far off by rounding.
+    is_off = not metrics["approx_kl"] <= allowed**2 / 2
+    is_off = is_off or (not noise and not metrics.get("ratio/max", 1.0) - 1 <= allowed)
+    if not is_off:
+        return None
+    measured = ", ".join(
+        f"{n} {metrics[n]:.4g}" for n in ("ratio/mean", "ratio/max", "approx_kl") if n in metrics
+    )
+    return (
+        f"the first step of a rollout is not on policy: expected ratios of 1, got {measured}; "
+        f"sampler and learner differ: {CAUSES}"
+    )
+
+
+class OnPolicyCheck:
+    """Looks at the first step of each rollout, and says once for a run that it is off policy.
+
+    Args:
+        temperature: of the samples.
+        strict: stop instead of saying so.
+    """
+
+    def __init__(self, temperature: float, *, strict: bool) -> None:
+        self.temperature, self.strict = temperature, strict
+        self._is_first_step, self._is_told = False, False
+        self._warnings: list[str] = []
+
+    def new_rollout(self) -> None:
+        """The next step is the first of a rollout."""
+        self._is_first_step = True
+
+    def check(self, metrics: Mapping[str, float], noise: float) -> None:
+        """Looks at the metrics of a step before the weights move.
+
+        Raises:
+            UserError: the step is off policy, and the run is strict.
+        """
+        # Weights that did not move sampled the batch of the next step as well.
+        is_first = self._is_first_step
+        self._is_first_step = is_first and not metrics
+        line = off_policy(metrics, noise, self.temperature) if is_first else None
+        if line is None:
+            return
+        if self.strict:
+            raise UserError(f"strict: {line}")
+        if not self._is_told:
+            self._warnings.append(f"{line} (--strict stops here)")
+        self._is_told = True
+
+    def take_warnings(self) -> list[str]:
+        """The lines that nobody has taken yet."""
+        lines, self._warnings = self._warnings, []
+        return lines

@@ -1,0 +1,181 @@
+"""A model of the same class with a small shape and random weights: what its code does shows in milliseconds.
+
+Two layers of each kind are chosen, by every list that names a kind for each layer. Widths are cut
+by the names that configs share. A class that cannot be built this way has no small model, and is checked with
+its real weights at more lengths instead.
+"""
+
+import copy
+from typing import Any
+
+import torch
+
+from dupo.models.load import Model
+from dupo.models.own_forward import own_logprobs
+from dupo.models.positions import rope_settings, window_names
+
+VOCABULARY, HEAD, HEADS, HIDDEN = 64, 16, 4, 64
+POSITIONS = 256
+MOST_LAYERS = 16
+SPREAD = 0.2  # standard deviation of the weights: logits then differ by more than a nat
+# Size -> names of what gets it. A name that a config lacks, or that is None or 0 there, is left alone.
+SIZES: tuple[tuple[int, str], ...] = (
+    (VOCABULARY, "vocab_size vocab_size_per_layer_input"),
+    (HIDDEN, "hidden_size n_embd d_model dim n_embed word_embed_proj_dim lru_width dim_model"),
+    (
+        2 * HIDDEN,
+        "intermediate_size ffn_dim n_inner ffn_hidden_size inner_dim shared_intermediate_size dff d_ff "
+        "moe_intermediate_size shared_expert_intermediate_size expert_intermediate_size moe_ffn_dim "
+        "moe_shared_expert_intermediate_size dense_intermediate_size intermediate_size_mlp",
+    ),
+    (HEADS, "num_attention_heads n_head n_heads num_heads linear_num_value_heads"),
+    (
+        HEADS // 2,
+        "linear_num_key_heads num_experts_per_tok num_experts_per_token moe_topk top_k moe_top_k moe_k "
+        "num_experts_per_topk",
+    ),
+    (
+        HEAD,
+        "head_dim v_head_dim qk_rope_head_dim kv_channels attention_head_dim global_head_dim q_lora_rank "
+        "kv_lora_rank linear_key_head_dim linear_value_head_dim mamba_d_head mamba_head_dim mamba_d_state "
+        "ssm_state_size state_size hidden_size_per_layer_input",
+    ),
+    (
+        HEAD // 2,
+        "qk_nope_head_dim mamba_n_heads mamba_num_heads num_local_experts num_experts n_routed_experts "
+        "moe_num_experts n_expert",
+    ),
+    (1, "n_group topk_group n_groups mamba_n_groups n_shared_experts num_shared_experts"),
+    (POSITIONS, "max_position_embeddings n_positions original_max_position_embeddings"),
+)
+HEAD_COUNTS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "multi_query_group_num", "num_global_key_value_heads")
+PERIODS = ("period", "_step", "interval", "pattern", "every_n", "freq")
+
+
+def shrunk(model: Model, window: int) -> Model | None:
+    """A small float32 model on the CPU of the class of `model`, in eval mode, with its attention.
+
+    Args:
+        window: of every layer that has a window.
+
+    Returns:
+        None where the class cannot be built small. The generator of torch is as before.
+    """
+    config = copy.deepcopy(model.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        # Whatever stops a small model from working by itself, the real weights are checked in its place.
+        try:
+            _shrink(config.get_text_config(), window)
+            for name in getattr(config, "sub_configs", {}):
+                _shrink(getattr(config, name), window)
+            small: Any = type(model)._from_config(
+                config, dtype=torch.float32, attn_implementation=model.config._attn_implementation
+            )
+            own_logprobs(small.eval(), [[1, 2, 3]], "float32")
+        except Exception:
+            return None
+        with torch.no_grad():
+            for weight in small.parameters():
+                if weight.is_floating_point():
+                    # Scales stay near 1: they are vectors, and so are biases, which start at 0.
+                    weight.normal_(0, SPREAD) if weight.dim() > 1 else weight.add_(
+                        torch.randn_like(weight), alpha=SPREAD
+                    )
+    return small.requires_grad_(False)
+
+
+def _shrink(shape: Any, window: int) -> None:
+    """Cuts the settings of one language model in place."""
+    if shape is None:
+        return
+    windows, depth = window_names(shape), _depth(shape)
+    # Latent attention: some configs call the rotary part of a head the head, some the whole.
+    whole = getattr(shape, "qk_head_dim", None)
+    is_whole = whole is not None and getattr(shape, "head_dim", None) == whole
+    if depth:
+        _choose_layers(shape, depth)
+    heads = next((getattr(shape, n) for n in HEAD_COUNTS if type(getattr(shape, n, None)) is int), 0)
+    for name in KEY_HEADS:
+        count = getattr(shape, name, None)
+        if type(count) is int:
+            # All heads, one head, or groups: the ratio is what the code depends on.
+            setattr(shape, name, HEADS if count == heads else 1 if count == 1 else HEADS // 2)
+    for size, names in SIZES:
+        for name in names.split():
+            if type(getattr(shape, name, None)) is int and getattr(shape, name) > 0:
+                setattr(shape, name, size)
+    if whole is not None:
+        shape.qk_head_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim
+    if is_whole:
+        shape.head_dim = shape.qk_head_dim
+    for name in windows:
+        setattr(shape, name, window)
+    _shrink_rope(shape)
+    _drop_ids(shape)
+
+
+def _depth(shape: Any) -> int:
+    return next((getattr(shape, n) for n in LAYERS if type(getattr(shape, n, None)) is int), 0)
+
+
+def _choose_layers(shape: Any, depth: int) -> None:
+    """Keeps two layers of each kind, in their order, and whole periods where kinds come in periods."""
+    settings = vars(shape)
+    lists = {n: v for n, v in settings.items() if isinstance(v, list | tuple | str) and len(v) == depth > 1}
+    lists = {n: v for n, v in lists.items() if not isinstance(v, str) or set(v) <= set("M*-E|")}
+    indices = {n: set(v) for n, v in settings.items() if _is_indices(n, v, depth)}
+    kinds = [
+        (*(str(v[i]) for v in lists.values()), *(i in v for v in indices.values())) for i in range(depth)
+    ]
+    chosen = [i for i in range(depth) if kinds[:i].count(kinds[i]) < 2]
+    period = max(
+        (v for n, v in settings.items() if any(p in n for p in PERIODS) and type(v) is int), default=1
+    )
+    dense = getattr(shape, "first_k_dense_replace", None) or 0
+    if dense:  # dense layers come first, experts after them
+        shape.first_k_dense_replace = min(dense, 2)
+    wanted = min(depth, MOST_LAYERS, max(len(chosen), 2 * period, 4 if dense else 2))
+    rest = [i for i in range(depth) if i not in chosen]
+    chosen = sorted([*chosen, *rest[: max(0, wanted - len(chosen))]][: max(wanted, len(chosen))])
+    for name, values in lists.items():
+        picked = [values[i] for i in chosen]
+        setattr(shape, name, "".join(picked) if isinstance(values, str) else picked)  # type: ignore[arg-type]
+    for name, values in indices.items():
+        setattr(shape, name, [new for new, old in enumerate(chosen) if old in values])
+    for name in LAYERS:
+        if type(getattr(shape, name, None)) is int:
+            setattr(shape, name, len(chosen))
+
+
+def _is_indices(name: str, value: object, depth: int) -> bool:
+    """Whether a setting lists numbers of layers."""
+    words = ("layer", "idx", "indices")
+    return (
+        isinstance(value, list | tuple)
+        and any(word in name for word in words)
+        and len(value) != depth
+        and all(type(i) is int and 0 <= i < depth for i in value)
+    )
+
+
+def _shrink_rope(shape: Any) -> None:
+    """Cuts the factors of longrope to the head, and moves the border to the end of the positions."""
+    for rope in rope_settings(shape):
+        if "original_max_position_embeddings" in rope:
+            rope["original_max_position_embeddings"] = POSITIONS
+        rotary = int(
+            (getattr(shape, "qk_rope_head_dim", None) or HEAD) * rope.get("partial_rotary_factor", 1.0)
+        )
+        for name in ("short_factor", "long_factor"):
+            if name in rope:
+                rope[name] = list(rope[name])[: rotary // 2]
+
+
+def _drop_ids(shape: Any) -> None:
+    """Forgets special tokens that the small vocabulary lacks."""
+    for name, value in vars(shape).items():
+        if name.endswith("_token_id") and type(value) is int and value >= VOCABULARY:
+            setattr(shape, name, None if name != "pad_token_id" else 0)
