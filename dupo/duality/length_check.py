@@ -146,5 +146,5 @@ def tokens_of_long(tokenizer: PromptTokenizer, prompt: Prompt, completion: int, 
 
 
 def framed(tokenizer: PromptTokenizer, prompt: Prompt) -> str:
-    """The text of a prompt with the words of the chat template that are tokenised together with the prompt."""
+    """The text of a prompt with the words of the template that are tokenised together with the prompt."""
     return "".join([tokenizer.frame.opening, *prompt, tokenizer.frame.closing])
