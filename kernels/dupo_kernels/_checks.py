@@ -8,6 +8,7 @@ Shape letters: N tokens, M of them that count, S sequences.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from dupo_kernels._messages import is_number, refused, shown
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Of anything counted. The inverse of a product of two such numbers is not yet 0 in float32.
+MOST = 2**62
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -63,7 +66,7 @@ def check_host_or(device: torch.device, like: str, **tensors: Tensor | None) -> 
 def check_flags(**flags: Any) -> None:
     """Raises ValueError for what is neither true nor false."""
     for name, value in flags.items():
-        if not isinstance(value, bool | int):
+        if not isinstance(value, bool | int) or value not in (0, 1):
             raise refused(name, "True or False", value)
 
 
@@ -77,10 +80,10 @@ def check_positive(name: str, value: Any, dtype: torch.dtype = torch.float32) ->
 
 
 def check_count(name: str, value: Any, at_least: int) -> None:
-    """Raises ValueError unless value is an integer, and at least so large."""
-    # Sizes are symbols while torch.export traces.
-    if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < at_least:
-        raise refused(name, f"an integer of at least {at_least}", value)
+    """Raises ValueError unless value is an integer, at least so large, that an int64 holds."""
+    kinds: Any = (Integral, torch.SymInt)  # sizes are symbols while torch.export traces
+    if isinstance(value, bool) or not isinstance(value, kinds) or not at_least <= value <= MOST:
+        raise refused(name, f"an integer from {at_least} to 2**62", value)
 
 
 # --- what tensors hold -----------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from typing import Any, get_args
 from dupo_kernels._messages import is_number, shown
 from dupo_kernels.tokens.choices import KL_KINDS, LOSS_TYPES, MISMATCH_MODES, RATIO_LEVELS
 
-# Losses are summed in float32, which holds up to 2**128: a factor beyond it is infinite on the device, and 0
-# times infinity is NaN. A bound may be infinite, which is none.
+# Of every option. Losses are summed in float32, which holds up to 2**128: a number beyond it is infinite on
+# the device or refused there, and 0 times infinity is NaN.
 LARGEST = 2.0**127
 
 
@@ -63,24 +63,28 @@ class PolicyOptions:
         0.2,
         "Clip the probability ratio from below at 1 - epsilon. cispo, sapo and vespo ignore epsilon.",
         at_least=0.0,
+        at_most=LARGEST,
     )
     epsilon_high: float | None = option(
         None,
         "Clip the probability ratio from above at 1 + epsilon_high (none: epsilon). For cispo, which "
         "requires it, epsilon_high is the largest ratio itself.",
         at_least=0.0,
+        at_most=LARGEST,
     )
     delta: float | None = option(
         None,
         "Largest probability ratio where the clip does not apply, as in INTELLECT-2's two-sided clip "
         "(none: no bound). Only for loss types that clip.",
         at_least=0.0,
+        at_most=LARGEST,
     )
     clip_ratio_c: float | None = option(
         None,
         "Largest loss of a token with a negative advantage, as a multiple of the size of that advantage: "
         "dual-clip PPO (none: no bound). Only for loss types that clip.",
         at_least=1.0,
+        at_most=LARGEST,
     )
     beta: float = option(
         0.0,
@@ -164,16 +168,20 @@ class PolicyOptions:
         3.0,
         "Upper bound of the ratio of training engine to sampling engine; none means no bound.",
         above=0.0,
+        at_most=LARGEST,
     )
     vllm_importance_sampling_clip_min: float | None = option(
         None,
         "Lower bound of the ratio of training engine to sampling engine; none means no bound.",
         at_least=0.0,
+        at_most=LARGEST,
     )
     off_policy_mask_threshold: float | None = option(
         None,
         "Leave out sequences with a negative advantage whose mean log-probability has fallen by more than "
         "this many nats since they were sampled (DeepSeek-V3.2, eq. 9; none: leave out none).",
+        at_least=-LARGEST,
+        at_most=LARGEST,
     )
     top_entropy_quantile: float = option(
         1.0,
@@ -236,14 +244,14 @@ def _check_value(spec: Field[Any], value: Any) -> None:
         if not isinstance(value, bool):
             raise ValueError(f"{spec.name}: expected true or false, got {shown(value)}")
         return
-    # NaN, which fails no comparison with a bound, is not equal to itself. An integer may be beyond any float.
-    if not is_number(value) or value != value or (isinstance(value, int) and abs(value) > LARGEST):
+    # NaN, which fails no comparison with a bound, is not equal to itself.
+    if not is_number(value) or value != value:
         raise ValueError(f"{spec.name}: expected a number, got {shown(value)}")
     if limits["at_least"] is not None and value < limits["at_least"]:
-        raise ValueError(f"{spec.name}: expected at least {limits['at_least']:g}, got {value}")
+        raise ValueError(f"{spec.name}: expected at least {limits['at_least']:g}, got {shown(value)}")
     if limits["above"] is not None and value <= limits["above"]:
-        raise ValueError(f"{spec.name}: expected more than {limits['above']:g}, got {value}")
+        raise ValueError(f"{spec.name}: expected more than {limits['above']:g}, got {shown(value)}")
     if limits["at_most"] is not None and value > limits["at_most"]:
-        raise ValueError(f"{spec.name}: expected at most {limits['at_most']:g}, got {value}")
+        raise ValueError(f"{spec.name}: expected at most {limits['at_most']:g}, got {shown(value)}")
     if limits["below"] is not None and value >= limits["below"]:
-        raise ValueError(f"{spec.name}: expected less than {limits['below']:g}, got {value}")
+        raise ValueError(f"{spec.name}: expected less than {limits['below']:g}, got {shown(value)}")

@@ -17,13 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels._checks import NUMBERS, check_flags, check_tensors, check_values, may_read
+from dupo_kernels._checks import MOST, NUMBERS, check_flags, check_tensors, check_values, may_read
 from dupo_kernels._messages import is_number, refused
 from dupo_kernels.tokens.choices import LOSS_TYPES, check_choice
 from dupo_kernels.tokens.layout import Layout, make_layout
-
-# Of anything counted. The inverse of a product of two such numbers is not yet 0 in float32.
-MOST = 2.0**62
 
 
 def counts_tokens(loss_type: str) -> bool:
@@ -111,7 +108,7 @@ def check_num_items(num_items: Any, check: bool) -> None:
         _check_amount("num_items", num_items)
         return
     check_tensors(NUMBERS, num_items=num_items)
-    if num_items.numel() != 1:
+    if num_items.numel() != 1 or num_items.is_meta:
         raise refused("num_items", "one number", num_items)
     # A tensor is the count of a batch, and a batch may have no tokens.
     if may_read(num_items, check):
