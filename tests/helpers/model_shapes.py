@@ -29,7 +29,7 @@ WINDOW, BORDER = (
 )  # tokens: what a layer with a window sees; where the angles of some rotary embeddings change
 SPREAD = 0.1  # of the noise on every weight: what starts at 0 or 1 (a bias, a sink, a scale) must count
 TOKENIZER = chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>")
-COMPUTE = Compute(temperature=1.0, dtype="auto", token_budget=4096)
+COMPUTE = Compute(temperature=1.0, dtype="auto", token_budget=1024)
 
 GENERAL: dict[str, Any] = {
     "vocab_size": len(TOKENIZER),
@@ -141,9 +141,9 @@ SOUND = shapes(
     starcoder2=NO_WINDOW,
     deepseek_v2={**LATENT, **ONE_DENSE},
     deepseek_v3={**LATENT, **ONE_DENSE},
-    doge={},
+    doge=NO_WINDOW,
     glm4_moe_lite={**LATENT, **ONE_DENSE, "mlp_layer_types": ["dense", "sparse"]},
-    minicpm3=LATENT,
+    minicpm3={**LATENT, "dim_model_base": 32},
     sarvam_mla={**LATENT, **ONE_DENSE},
     youtu=LATENT,
 )
@@ -168,7 +168,6 @@ BOUNDED = shapes(
     ministral3={},
     mistral__window={},
     mixtral__window={},
-    moshi={},
     olmo3=BOTH_KINDS,
     phi3__longrope={
         **NO_WINDOW,
@@ -227,6 +226,7 @@ REFUSED = shapes(
     mamba={"state_size": 4},
     mimo_v2_flash={"v_head_dim": 6},
     minimax={"layer_types": ["linear_attention", "full_attention"], "block_size": 8},
+    moshi={},  # its mask has no window, the cache of transformers drops what lies beyond its window
     mpt={"max_seq_len": 64},
     nemotron_h={
         "layers_block_type": ["mamba", "attention", "moe"],
