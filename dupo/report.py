@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dupo.errors import UserError
-from dupo.storage.names import REPORT
 from dupo.views.plain import error
 from dupo.views.run_page import write_report
 
@@ -17,7 +16,7 @@ USAGE = "usage: python -m dupo.report RUN_FOLDER"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 after one line on stderr."""
+    """Exit codes: 0 done; after one line on stderr 1 (the page cannot be written) or 2."""
     # One argument and no options: argparse would be longer than this door.
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["-h"], ["--help"]):
@@ -28,12 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         print(write_report(Path(words[0])))
-    except OSError as problem:
-        error(f"{words[0]}: expected a folder that {REPORT} can be written into, got {problem.strerror}")
-        return 2
     except UserError as problem:
         error(str(problem))
-        return 2
+        return problem.exit_code
     return 0
 
 
