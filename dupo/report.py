@@ -17,7 +17,7 @@ USAGE = "usage: python -m dupo.report RUN_FOLDER"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done; after one line on stderr: 1 the disk is full, 2 anything else."""
+    """Exit codes: 0 done; after one line on stderr 1 (the page cannot be written) or 2."""
     # One argument and no options: argparse would be longer than this door.
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["-h"], ["--help"]):

@@ -34,7 +34,7 @@ from tests.helpers.hostile import damaged, options
 from tests.helpers.project import RunPython
 
 SECONDS = float(os.environ.get("DUPO_FUZZ_SECONDS", "60"))
-QUICK_EXAMPLES, ROUND = 60, 100
+QUICK_EXAMPLES, ROUND = 25, 100
 # Stands behind whatever was drawn: a run that is over in a second.
 SMALL_SFT = "--num_threads 1 --max_steps 1 --train_batch_size 2 --token_budget 4096 --output_dir out"
 SMALL = f"{SMALL_SFT} --num_generations 2 --generation_batch_size 2 --max_completion_length 4 --eval_size 0 "
@@ -140,13 +140,14 @@ def options_of(door: str, words: str) -> list[str]:
 @st.composite
 def cases(draw: st.DrawFn, rows: dict[str, bytes]) -> Case:
     """Args: rows: files of sound runs of the doors that do not train."""
-    continued = [(name.split("/")[0], f"{OF_ROWS[name.split('/')[0]]}", name) for name in rows]
+    files, has_damage = SOUND | rows, draw(st.booleans())
+    continued = [(name.split("/")[0], OF_ROWS[name.split("/")[0]], name) for name in rows]
     door, words, damaged_file = draw(st.sampled_from(BASES) | st.sampled_from(continued))
-    files, has_options = SOUND | rows, door not in ("duals", "report")
-    if not has_options or draw(st.booleans()):
+    # Another option is other work, which a folder refuses before its rows are read.
+    has_options = door not in ("duals", "report") and not (has_damage and damaged_file in rows)
+    if has_damage or not has_options:
         files[damaged_file] = draw(damaged(files[damaged_file]))
-    names = options_of(door, words) if has_options else ()
-    more = draw(options(names, sorted(files))) if has_options else []
+    more = draw(options(options_of(door, words), sorted(files))) if has_options else []
     # Now and then without the words that make the rest sound.
     base = words.split() if not has_options or draw(st.integers(0, 9)) else []
     return Case(door, [*base, *more], files)

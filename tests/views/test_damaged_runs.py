@@ -166,6 +166,6 @@ def test_what_is_no_file_counts_as_missing(
 
 def test_a_page_that_cannot_be_written_is_one_line(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (run / "report.html").mkdir()
-    assert main([str(run)]) == 2
+    assert main([str(run)]) == 1
     out, err = capfd.readouterr()
-    assert out == "" and err.startswith(f"error: {run}: ") and err.count("\n") == 1
+    assert out == "" and err.startswith(f"error: {run}/report.html ") and err.count("\n") == 1
