@@ -36,7 +36,8 @@ SIZES: tuple[tuple[int, str], ...] = (
     ),
     (
         HEAD,
-        "head_dim v_head_dim qk_rope_head_dim kv_channels attention_head_dim global_head_dim q_lora_rank "
+        "head_dim v_head_dim qk_rope_head_dim rotary_dim "
+        "kv_channels attention_head_dim global_head_dim q_lora_rank "
         "kv_lora_rank linear_key_head_dim linear_value_head_dim mamba_d_head mamba_head_dim mamba_d_state "
         "ssm_state_size state_size hidden_size_per_layer_input",
     ),
@@ -68,9 +69,10 @@ def shrunk(model: Model, window: int) -> Model | None:
         torch.manual_seed(0)
         # Whatever stops a small model from working by itself, the real weights are checked in its place.
         try:
-            _shrink(config.get_text_config(), window)
-            for name in getattr(config, "sub_configs", {}):
-                _shrink(getattr(config, name), window)
+            inner = config.get_text_config()
+            others = [getattr(config, name) for name in getattr(config, "sub_configs", {})]
+            for shape in [inner, *(other for other in others if other is not None and other is not inner)]:
+                _shrink(shape, window)
             small: Any = type(model)._from_config(
                 config, dtype=torch.float32, attn_implementation=model.config._attn_implementation
             )
@@ -88,37 +90,40 @@ def shrunk(model: Model, window: int) -> Model | None:
 
 
 def _shrink(shape: Any, window: int) -> None:
-    """Cuts the settings of one language model in place."""
-    if shape is None:
-        return
-    windows, depth = window_names(shape), _depth(shape)
-    # Latent attention: some configs call the rotary part of a head the head, some the whole.
-    whole = getattr(shape, "qk_head_dim", None)
-    is_whole = whole is not None and getattr(shape, "head_dim", None) == whole
+    """Cuts the settings of one model in place."""
+    numbers, windows = _numbers(shape), window_names(shape)
+    depth = _first(numbers, LAYERS)
     if depth:
         _choose_layers(shape, depth)
-    heads = next((getattr(shape, n) for n in HEAD_COUNTS if type(getattr(shape, n, None)) is int), 0)
+    heads = _first(numbers, HEAD_COUNTS)
     for name in KEY_HEADS:
-        count = getattr(shape, name, None)
-        if type(count) is int:
+        if count := numbers.get(name):
             # All heads, one head, or groups: the ratio is what the code depends on.
             setattr(shape, name, HEADS if count == heads else 1 if count == 1 else HEADS // 2)
     for size, names in SIZES:
         for name in names.split():
-            if type(getattr(shape, name, None)) is int and getattr(shape, name) > 0:
+            if numbers.get(name, 0) > 0:
                 setattr(shape, name, size)
-    if whole is not None:
+    # Latent attention: some configs call the rotary part of a head the head, some the whole.
+    if whole := numbers.get("qk_head_dim"):
         shape.qk_head_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim
-    if is_whole:
-        shape.head_dim = shape.qk_head_dim
+        if numbers.get("head_dim") == whole:
+            shape.head_dim = shape.qk_head_dim
     for name in windows:
         setattr(shape, name, window)
     _shrink_rope(shape)
-    _drop_ids(shape)
+    # Embeddings refuse a padding token that they lack; other tokens beyond the vocabulary never come.
+    if numbers.get("pad_token_id", 0) >= VOCABULARY:
+        shape.pad_token_id = 0
 
 
-def _depth(shape: Any) -> int:
-    return next((getattr(shape, n) for n in LAYERS if type(getattr(shape, n, None)) is int), 0)
+def _numbers(shape: Any) -> dict[str, int]:
+    """The whole numbers that a config holds; what it computes from others follows by itself."""
+    return {name: value for name, value in vars(shape).items() if type(value) is int}
+
+
+def _first(numbers: dict[str, int], names: tuple[str, ...]) -> int:
+    return next((numbers[name] for name in names if name in numbers), 0)
 
 
 def _choose_layers(shape: Any, depth: int) -> None:
@@ -146,7 +151,7 @@ def _choose_layers(shape: Any, depth: int) -> None:
     for name, values in indices.items():
         setattr(shape, name, [new for new, old in enumerate(chosen) if old in values])
     for name in LAYERS:
-        if type(getattr(shape, name, None)) is int:
+        if name in _numbers(shape):
             setattr(shape, name, len(chosen))
 
 
@@ -172,10 +177,3 @@ def _shrink_rope(shape: Any) -> None:
         for name in ("short_factor", "long_factor"):
             if name in rope:
                 rope[name] = list(rope[name])[: rotary // 2]
-
-
-def _drop_ids(shape: Any) -> None:
-    """Forgets special tokens that the small vocabulary lacks."""
-    for name, value in vars(shape).items():
-        if name.endswith("_token_id") and type(value) is int and value >= VOCABULARY:
-            setattr(shape, name, None if name != "pad_token_id" else 0)

@@ -71,7 +71,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "jamba": SMALL | dict(num_hidden_layers=8, num_experts=4, use_mamba_kernels=False),
     "nemotron_h": {n: v for n, v in HEAD.items() if n != "num_hidden_layers"}
     | dict(
-        layers_block_type=["mamba", "attention", "mlp"],
+        layers_block_type=["mamba", "attention", "mamba"],
         mamba_num_heads=8,
         mamba_head_dim=16,
         ssm_state_size=16,
