@@ -103,6 +103,11 @@ def test_other_weights_than_those_of_the_model_are_refused(sound: Path, tmp_path
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
+def test_constants_that_older_versions_saved_are_ignored(sound: Path, tmp_path: Path) -> None:
+    old = {f"model.layers.0.self_attn.{name}": torch.ones(2) for name in ("masked_bias", "rotary.inv_freq")}
+    opened(copied(sound, tmp_path / "model", lambda tensors: tensors | old))
+
+
 def test_the_library_says_nothing_twice_and_tied_weights_are_not_missing(sound: Path, capfd) -> None:
     model = opened(sound)
     assert model.get_parameter("lm_head.weight") is model.get_parameter(EMBEDDING)
