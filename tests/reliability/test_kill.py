@@ -18,7 +18,7 @@ CONFIG = Path("run/config.yaml")
 # Of the clock, or checksums of what is of the clock.
 CLOCK = {"timings.jsonl", "summary.json", "report.html", "SHA256SUMS"}
 # One checkpoint is kept, so that every save removes one.
-SHORT = [*TRAIN, "--max_steps", "3", "--save_steps", "1", "--save_total_limit", "1"]
+SHORT = [*TRAIN, "--max_steps", "2", "--save_steps", "1", "--save_total_limit", "1"]
 ROWS = [*TASK, "--model_name_or_path", "./model", "--output_dir", "run", "--generation_batch_size", "8"]
 ROWS += ["--num_generations", "2", "--max_completion_length", "6"]
 TAUGHT = ["--num_threads", "1", "--output_dir", "run", "--generation_batch_size", "8"]
