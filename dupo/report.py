@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dupo.errors import UserError
-from dupo.views.plain import error
+from dupo.views.plain import error, print_line
 from dupo.views.run_page import write_report
+from dupo.views.streams import LogStream
 
 USAGE = "usage: python -m dupo.report RUN_FOLDER"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 after one line on stderr."""
+    """Exit codes: 0 done; after one line on stderr: 1 the disk is full, 2 anything else."""
     # One argument and no options: argparse would be longer than this door.
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["-h"], ["--help"]):
@@ -26,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         error(USAGE)
         return 2
     try:
-        print(write_report(Path(words[0])))
+        print_line(LogStream(sys.stdout), str(write_report(Path(words[0]))))
     except UserError as problem:
         error(str(problem))
-        return 2
+        return problem.exit_code
     return 0
 
 

@@ -16,12 +16,13 @@ CONTENT = "\x02content\x03"  # stands for the text of the user while the chat te
 SHOWN = 60  # characters of a text in an error
 
 # Templates ask for the date by the function strftime_now(format). transformers hands templates plain data
-# only, so the function is defined anew at the top of the template, with the words of one day.
+# only, so the function is defined anew at the top of the template, with the words of one day. The line end
+# after `endmacro` is left out of the prompt, as after every block of a template of transformers.
 DATED = """{%- macro strftime_now(format) -%}
 {%- set day = namespace(text=format) -%}
 {%- for word, value in words_of_the_day.items() -%}{%- set day.text = day.text | replace(word, value) -%}
 {%- endfor -%}{{ day.text }}
-{%- endmacro -%}
+{%- endmacro %}
 """
 DATE_WORDS = "aAbBcCdDeFGgHIjklMmnpRrSTtUuVWwXxYyZz"
 

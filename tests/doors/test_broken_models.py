@@ -51,7 +51,12 @@ def refused(capsys: pytest.CaptureFixture[str], main: Main, out: Path, *options:
     return lines[-1]
 
 
-@pytest.mark.parametrize("door", DOORS)
+# Two programs at once, the others in the slow run.
+QUICK = ("train", "rerank")
+EVERY = [pytest.param(door, marks=() if door in QUICK else pytest.mark.slow) for door in DOORS]
+
+
+@pytest.mark.parametrize("door", EVERY)
 def test_the_model_of_the_run(renamed: str, tmp_path: Path, capsys, door: str) -> None:
     main, options = DOORS[door]
     line = refused(capsys, main, tmp_path / "run", *options, "--model_name_or_path", renamed)
@@ -59,10 +64,10 @@ def test_the_model_of_the_run(renamed: str, tmp_path: Path, capsys, door: str) -
 
 
 OTHERS = [
-    ("train", "dual_model"),
-    ("rerank", "dual_model"),
-    ("audit", "dual_model"),
-    ("select", "pool_models"),
+    pytest.param("train", "dual_model"),
+    pytest.param("rerank", "dual_model", marks=pytest.mark.slow),
+    pytest.param("audit", "dual_model", marks=pytest.mark.slow),
+    pytest.param("select", "pool_models", marks=pytest.mark.slow),
 ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dupo import audit, rerank, select, train
+from dupo import audit, report, rerank, select, train
 from dupo.config.command_line import parse
 from dupo.errors import StorageError, UserError
 from dupo.run import training
@@ -119,3 +119,12 @@ def test_a_disk_without_room_for_a_checkpoint_is_told_before_the_first_step(untr
     # The weights, and two moments of Adam for each of them.
     ((_, size),) = asked
     assert 2.9 * weights < size < 3.1 * weights and not (run / "metrics.jsonl").exists()
+
+
+def test_a_report_on_a_disk_that_takes_no_file_is_one_line(tmp_path, monkeypatch, capfd):
+    def full(_: Path) -> Path:
+        raise StorageError("report.html could not be written: No space left on device")
+
+    monkeypatch.setattr(report, "write_report", full)
+    assert report.main([str(tmp_path)]) == 1
+    assert capfd.readouterr().err == "error: report.html could not be written: No space left on device\n"
