@@ -104,8 +104,10 @@ def start_of(name: str, folder: Path) -> Path:
 
 
 def distinct(named: list[str]) -> list[int]:
-    """The last place of each name: later checkpoints replace and remove, which the first ones do not."""
-    return sorted({re.sub(r"[0-9]+", "N", name): number for number, name in enumerate(named)}.values())
+    """The last place of each name: later checkpoints replace and remove, which the first ones do not. The
+    files of a temporary folder count as one place: nobody reads the folder before its rename."""
+    short = [re.sub(r"[0-9]+", "N", re.sub(r"(\.tmp|\.gone)/.*", r"\1/*", name)) for name in named]
+    return sorted({name: number for number, name in enumerate(short)}.values())
 
 
 def sweep(name: str, folder: Path, chosen: tuple[int, ...] = ()) -> int:
