@@ -74,6 +74,7 @@ def test_a_harmless_damage_changes_no_byte_of_the_result(name, world, unbroken):
             assert after[file] == data, file
 
 
+@pytest.mark.slow
 def test_the_checkpoint_that_is_offered_goes_on_to_the_same_bytes(world, unbroken, capfd):
     DAMAGED_CHECKPOINT["weights a bit"]()
     words = refused(capfd, world).split()

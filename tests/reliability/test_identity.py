@@ -140,6 +140,7 @@ def test_examples_of_supervised_training_are_compared(inputs, capfd):
     assert "got others of the data set" in message or "got others of the held-out examples" in message
 
 
+@pytest.mark.slow
 def test_another_judge_is_noticed(inputs, capfd):
     shutil.copytree("model", "judge")
     options = [*TRAIN, "--max_steps", "1", "--dual_model", "./judge", "--reward", "dual"]
