@@ -56,6 +56,7 @@ def refusal(capfd, main, argv):
 # --- programs with rows ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", DOORS)
 def test_rows_go_on_with_the_same_problems_and_the_same_model(program, inputs, capfd):
     door, options = DOORS[program], [*ROWS, *(["--pool_sizes", "2"] if program == "select" else [])]
@@ -129,6 +130,7 @@ def test_a_taught_model_that_was_changed_is_not_used(tmp_path):
 # --- training ---
 
 
+@pytest.mark.slow
 def test_examples_of_supervised_training_are_compared(inputs, capfd):
     pairs = Path("pairs.jsonl")
     pairs.write_text("".join(f'{{"prompt": "Say {n}:", "completion": " {n}"}}\n' for n in range(9)))
@@ -188,7 +190,9 @@ def test_a_command_can_be_pasted_into_a_shell():
 # --- what is not finite ---
 
 
-@pytest.mark.parametrize("broken", ["weights", "average", "optimizer"])
+@pytest.mark.parametrize(
+    "broken", ["weights", *(pytest.param(name, marks=pytest.mark.slow) for name in ("average", "optimizer"))]
+)
 def test_what_is_not_finite_is_never_saved_over_what_is(broken, inputs):
     class Breaking(DuPO):
         """Its third step leaves an infinite number behind; no loss shows the number."""
