@@ -6,8 +6,9 @@ than the forward pass of a sequence alone, and must mean the same. There are two
     small   the class with a small shape and random weights, float32: long sequences, windows that are crossed
     real    the weights themselves, short sequences, in the precision of the run
 
-In float32 every log-prob agrees to `TOLERANCE`. In bfloat16 the path may be three times as far from the truth
-as the model is from itself. A model that samples without its context is far beyond that.
+In float32 every log-prob agrees to `TOLERANCE`; of a model with a router, all but one. In bfloat16 the path
+may be three times as far from the truth as the model is from itself. A model that samples without its
+context is far beyond that.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from dupo.models.positions import position_limit
 from dupo.models.shrunk import shrunk
 
 TOLERANCE = 1e-3  # nats: sound models are off by 1e-6 to 2e-5 in float32
+ROUNDING = 1e-5  # nats: never asked to be closer
 # Of the root mean square difference in bfloat16, nats. Sound models have 0.4 to 1.6 times their own noise:
 # experts that are nearly tied go either way, and a few tokens then differ by a nat.
 NOISE_FACTOR, NOISE_FLOOR = 3.0, 0.01
@@ -98,10 +100,10 @@ def _compare(model: Model, dtype: str, path: Path, lengths: Sequence[int], failu
     truths = all_logprobs.split([len(s.ids) - 1 for s in scored])
     truth = torch.cat([t[-len(s.logprobs) :] for t, s in zip(truths, scored, strict=True)])
     difference = torch.cat([s.logprobs.cpu().double() for s in scored]) - truth
-    # Where all log-probs are nearly alike, so are right and wrong ones.
-    scale = min(1.0, truth.std().item())
+    # Where all log-probs are nearly alike, so are right and wrong ones; rounding stays whatever they are.
+    scale = min(1.0, max(truth.std().item(), ROUNDING / TOLERANCE))
     if noise is None:
-        off, allowed = difference.abs().max().item(), TOLERANCE * scale
+        off, allowed = _worst(difference, model), TOLERANCE * scale
     else:
         off, allowed = difference.square().mean().sqrt().item(), NOISE_FACTOR * noise + NOISE_FLOOR * scale
     if not off <= allowed:  # NaN is refused as well
@@ -110,6 +112,15 @@ def _compare(model: Model, dtype: str, path: Path, lengths: Sequence[int], failu
             f"expected at most {allowed:.2g}"
         )
     return noise or 0.0
+
+
+def _worst(difference: Tensor, model: Model) -> float:
+    """The largest difference; of a model with a router the largest but one, NaN if any is NaN."""
+    sizes = difference.abs().sort().values
+    routed = any("expert" in name for name in vars(model.config.get_text_config()))
+    # Two experts with equal scores may change places by a rounding: one token moves, and no sum is wrong.
+    skips_one = routed and len(sizes) > 1 and not sizes.isnan().any()
+    return sizes[-2 if skips_one else -1].item()
 
 
 def reason_of(error: Exception) -> str:

@@ -15,6 +15,7 @@ from dupo.config.command_line import parse
 from dupo.duality.length_check import most_positions
 from dupo.engines.base import Engine
 from dupo.engines.load import make_engine
+from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
 from dupo.learning.logprobs import Compute
 from dupo.learning.packed_check import check_packed
@@ -300,6 +301,7 @@ def open_and_check(folder: Path, longest: int) -> Opened:
         raise UserError(f"sequences of {longest} tokens; the positions and windows of the model allow {room}")
     model = load_model(config.model, shape, CPU, 0)
     check_packed(model, COMPUTE)
+    check_sampled(model, "auto")
     return Opened(model, make_engine(config, model, tokenizer))
 
 
