@@ -241,7 +241,7 @@ def test_hostile_text_stays_text(tmp_path, monkeypatch):
     data[0] |= {"text": HOSTILE, "gold": HOSTILE, "answers": [HOSTILE] * 4, "duals": [dual]}
     report["metrics"] |= {"refused": {HOSTILE: 0.5}, "outcomes": {HOSTILE: 1}}
     report |= {"verdict": HOSTILE, "signature": HOSTILE}
-    config = parse([]).changed(model_name_or_path=HOSTILE[:-1])
+    config = parse([]).changed(model_name_or_path=HOSTILE[:-1].replace("\0", ""))
     write_page(tmp_path / "run" / PAGE, config, report, data)
     page = check_page(tmp_path / "run")
     assert page.text.count("<script>alert(1)</script>") >= 12 and "img" not in page.names()
