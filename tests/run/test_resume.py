@@ -43,17 +43,17 @@ def test_killed_between_two_steps_and_resumed_equals_never_stopped(variant, taug
     assert summary(never_stopped)["evals"] == summary(run)["evals"]
 
 
-def test_teaching_is_not_repeated_on_resume(taught, tmp_path):
+def test_teaching_is_not_repeated_on_resume(hardly_taught, tmp_path):
     class Untaught(DuPO):
         def make_stage(self):
             raise AssertionError("taught again")
 
-    run = Path(shutil.copytree(taught, tmp_path / "taught"))
+    run = Path(shutil.copytree(hardly_taught, tmp_path / "taught"))
     resumed = ["--output_dir", str(run), "--resume_from_checkpoint", "latest", "--max_steps", "14"]
     config = parse(resumed)
-    assert loop(config, Untaught(config))["teaching_steps"] == summary(taught)["teaching_steps"]
+    assert loop(config, Untaught(config))["teaching_steps"] == summary(hardly_taught)["teaching_steps"]
     assert [row["step"] for row in rows(run)] == list(range(1, 15))
-    assert rows(run)[:12] == rows(taught)
+    assert rows(run)[:12] == rows(hardly_taught)
 
 
 @pytest.mark.slow
@@ -80,10 +80,10 @@ def test_other_threads_are_pointed_out_on_resume(untrained, tmp_path, capsys, mo
     assert "threads 1 is now 7" in capsys.readouterr().err
 
 
-def test_resume_refuses_other_settings(taught, capsys):
-    assert resume(taught, "--learning_rate", "1e-5") == 2
+def test_resume_refuses_other_settings(hardly_taught, capsys):
+    assert resume(hardly_taught, "--learning_rate", "1e-5") == 2
     assert "learning_rate is 1e-5, the run was started with 3e-4" in capsys.readouterr().err
-    assert resume(taught, "--method", "sft") == 2
+    assert resume(hardly_taught, "--method", "sft") == 2
     assert "method is sft, the run was started with dupo" in capsys.readouterr().err
 
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from dupo.engines.base import Sampling
 from dupo.models import attention
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.train import main
 from tests.helpers.runs import SMALL, same_files, start
-from tests.helpers.worlds import rows, summary
+from tests.helpers.worlds import rows, summary, tiny
 
 
+@pytest.mark.slow
 def test_the_built_in_run_learns_without_labels(taught):
     result = summary(taught)
     assert 0.4 <= result["eval/accuracy_before"] <= 0.8  # teaching stops at about half right
@@ -21,39 +23,45 @@ def test_the_built_in_run_learns_without_labels(taught):
     assert result["teaching_labels"] == 64 * result["teaching_steps"] > 0
     assert {"eval/accuracy_peak", "eval/problems", "steps", "seconds", "seed", "signature"} <= result.keys()
     assert (result["method"], result["task"], result["reward"]) == ("dupo", "arithmetic", "dual")
-
-
-def test_one_row_per_optimizer_step_with_the_names_people_know(taught):
     metrics = rows(taught)
-    assert [row["step"] for row in metrics] == list(range(1, 13))
-    names = "reward reward_std frac_reward_zero_std loss grad_norm learning_rate entropy num_tokens"
-    names += " dual/reconstruct_rate dual/none_rate dual/cache_hit_rate completions/mean_length"
-    names += " completions/clipped_ratio clip_ratio/low_mean clip_ratio/high_mean"
-    assert all(set(names.split()) <= row.keys() for row in metrics)
-    assert [row["step"] for row in metrics if "eval/accuracy" in row] == [6, 12]
+    assert all(
+        {"dual/reconstruct_rate", "dual/none_rate", "dual/cache_hit_rate"} <= row.keys() for row in metrics
+    )
     assert metrics[-1]["reward"] == pytest.approx(metrics[-1]["dual/reconstruct_rate"])
-
-
-def test_samples_are_readable_exchanges(taught):
     samples = rows(taught, "samples.jsonl")
-    assert {row["step"] for row in samples} == set(range(13))
-    judged = [row for row in samples if row["correct"] is not None]
-    assert {row["correct"] for row in judged} == {True, False}
-    assert [row["step"] for row in judged] == [0, 0, 12, 12, 12]
+    assert {row["correct"] for row in samples} == {True, False, None}
     for row in samples:
-        assert row["prompt"].startswith("#")
         for dual in row["duals"]:
             assert dual["prompt"].startswith("@") and dual["prompt"].endswith(f"{row['answer']}:")
             assert (dual["distance"] == 0) == (dual["completion"] == dual["unknown"])
-    assert "<svg" in (taught / "report.html").read_text()
 
 
-def test_a_checkpoint_is_a_model_folder(taught):
-    folder = taught / (taught / "latest").read_text().strip()
+def test_one_row_per_optimizer_step_with_the_names_people_know(hardly_taught):
+    metrics = rows(hardly_taught)
+    assert [row["step"] for row in metrics] == list(range(1, 13))
+    names = "reward reward_std frac_reward_zero_std loss grad_norm learning_rate entropy num_tokens"
+    names += " completions/mean_length completions/clipped_ratio clip_ratio/low_mean clip_ratio/high_mean"
+    assert all(set(names.split()) <= row.keys() for row in metrics)
+    assert [row["step"] for row in metrics if "eval/accuracy" in row] == [6, 12]
+
+
+def test_samples_are_readable_exchanges(hardly_taught):
+    samples = rows(hardly_taught, "samples.jsonl")
+    assert {row["step"] for row in samples} == set(range(13))
+    judged = [row for row in samples if row["correct"] is not None]
+    assert [row["step"] for row in judged] == [0, 0, 12, 12, 12]
+    assert all(row["prompt"].startswith("#") for row in samples)
+    assert "<svg" in (hardly_taught / "report.html").read_text()
+
+
+def test_a_checkpoint_is_a_model_folder(hardly_taught):
+    folder = hardly_taught / (hardly_taught / "latest").read_text().strip()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(["#321+654="], return_tensors="pt").input_ids
-    text = tokenizer.decode(model.generate(ids, max_new_tokens=5, do_sample=False)[0, ids.shape[1] :])
-    assert text[:4].isdecimal()
+    generated = model.generate(ids, max_new_tokens=5, do_sample=False)[0, ids.shape[1] :]
+    engine = tiny("--model_name_or_path", str(folder)).engine
+    sampled = engine.sample(["#321+654="], 1, Sampling(0.0, 5), seed=0)[0][0].ids
+    assert generated.tolist()[: len(sampled)] == sampled.tolist()
 
 
 class Trap:
@@ -66,11 +74,11 @@ class Trap:
     __hash__ = _caught  # type: ignore[assignment]
 
 
-def test_the_method_never_touches_gold(taught, tmp_path, monkeypatch):
+def test_the_method_never_touches_gold(hardly_taught, tmp_path, monkeypatch):
     """With the labels of all training problems replaced by a trap that goes off at any use, the dual reward
     gives the same metrics, and the gold reward falls into the trap."""
     options = ["--max_steps", "2", "--num_iterations", "1"]
-    honest = start(taught / "checkpoint-0", tmp_path / "honest", *options)
+    honest = start(hardly_taught / "checkpoint-0", tmp_path / "honest", *options)
     make = Arithmetic.__init__
 
     def trapped(self, options, seed):
@@ -78,10 +86,10 @@ def test_the_method_never_touches_gold(taught, tmp_path, monkeypatch):
         self.train = [replace(p, gold=Trap()) for p in self.train]  # type: ignore[arg-type]
 
     monkeypatch.setattr(Arithmetic, "__init__", trapped)
-    blind = start(taught / "checkpoint-0", tmp_path / "blind", *options)
+    blind = start(hardly_taught / "checkpoint-0", tmp_path / "blind", *options)
     same_files(honest, blind, "metrics.jsonl", "samples.jsonl")
     with pytest.raises(AssertionError, match="a training label was read"):
-        start(taught / "checkpoint-0", tmp_path / "gold", *options, "--reward", "gold")
+        start(hardly_taught / "checkpoint-0", tmp_path / "gold", *options, "--reward", "gold")
 
 
 def test_rewards_that_use_no_dual_ask_none(untrained, tmp_path):
