@@ -21,6 +21,16 @@ class StorageError(UserError):
     exit_code = 1
 
 
+def in_one_line(error: BaseException, *, kind: bool = False, limit: int = 200) -> str:
+    """What an error says, in one line of at most `limit` characters; its kind where it says nothing.
+
+    Args:
+        kind: open with the kind of the error, for a message that alone would be a riddle.
+    """
+    name, line = type(error).__name__, " ".join(str(error).split())[:limit]
+    return f"{name}: {line}" if kind and line else line or name
+
+
 def nearest(word: str, names: Collection[str]) -> str:
     """Ends a message about a wrong value with the name that is spelt most like it; empty if none is close."""
     close = difflib.get_close_matches(word.lower(), names, n=1)
