@@ -184,7 +184,7 @@ class SFT(Method):
     def load(self) -> None:
         """Loads the weights."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
-        check_saving(self.model, self.tokenizer.hf)
+        self.to_tell += check_saving(self.model, self.tokenizer.hf)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
         if self.task is not None:  # only the answers to a task are sampled

@@ -101,6 +101,7 @@ class TrainingRun(Run):
         method = self.method
         # The method loads before the checkpoint is read: it checks model and packing on every start.
         method.load()
+        self._warn()
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
                 load_weights(method.model, self.path / "checkpoint-0")
@@ -185,14 +186,18 @@ class TrainingRun(Run):
         names = [name for name in saved if name not in ("git", "config") and saved[name] != now.get(name)]
         return ", ".join(f"{name} {saved[name]} is now {now.get(name)}" for name in names)
 
+    def _warn(self) -> None:
+        """Shows what the method warns of."""
+        for line in self.method.warnings():
+            self.display.warn(line)
+
     # --- steps ---
 
     def after_step(self, batch: StepBatch, metrics: dict[str, float]) -> None:
         """Logs the optimizer step on `batch`; evaluates and saves when it is time to."""
         self.step += 1
         self.last_batch = batch
-        for line in self.method.warnings():
-            self.display.warn(line)
+        self._warn()
         self.folder.samples([exchange.row(self.step, held_out=False) for exchange in batch.exchanges])
         # No reading of a clock in metrics.jsonl: two equal runs write the same bytes.
         row = {"step": self.step, **metrics}
