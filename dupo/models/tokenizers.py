@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
-from dupo.models.library import library_call
+from dupo.models.library_errors import library_call
 from dupo.text.builtin_tokenizers import raw_bytes, word_level
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -25,7 +25,7 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
     name = options.tokenizer_name or options.model_name_or_path
     if name == BUILT_IN_MODEL:
         return PromptTokenizer(word_level(vocabulary) if vocabulary else raw_bytes())
-    check_path("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
+    check_model_name("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
     with library_call(f"no tokenizer could be loaded from {name}"):
         hf = AutoTokenizer.from_pretrained(name, trust_remote_code=options.trust_remote_code)
         # Without tokenizer files transformers makes up an empty tokenizer from the type of the model.
@@ -43,7 +43,7 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
         return PromptTokenizer(hf, day=options.day)
 
 
-def check_path(option: str, name: str) -> None:
+def check_model_name(option: str, name: str) -> None:
     """Refuses a name that can only be a folder and is none; `owner/name` may be on the Hub.
 
     Raises:

@@ -11,7 +11,7 @@ from dupo.config.config import Config
 from dupo.config.layers import fixed_settings
 from dupo.errors import UserError
 from dupo.methods.base import Method
-from dupo.models.weights import all_finite, load_weights
+from dupo.models.weights import all_finite, read_checkpoint_weights
 from dupo.records import Exchange, StepBatch
 from dupo.run import resume
 from dupo.run.base import Run
@@ -104,7 +104,7 @@ class TrainingRun(Run):
         self._warn()
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
-                load_weights(method.model, self.path / "checkpoint-0")
+                read_checkpoint_weights(method.model, self.path / "checkpoint-0")
             method.start()
             self._restore(self.resumed)
             return True
@@ -154,7 +154,7 @@ class TrainingRun(Run):
         folder, method = accepted.folder, self.method
         try:
             state = checkpoint.load_state(folder)
-            load_weights(method.model, folder)
+            read_checkpoint_weights(method.model, folder)
             if method.ema is not None:
                 checkpoint.load_ema(folder, method.ema)
             method.optimizer.load_state_dict(state["optimizer"])

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from dupo.errors import UserError
 from dupo.models import attention
-from dupo.models.library import library_call
+from dupo.models.library_errors import library_call
 
 
 def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) -> None:
