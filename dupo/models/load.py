@@ -120,7 +120,9 @@ def end_tokens(model: Model) -> set[int]:
         UserError: the settings name something else than token ids.
     """
     ids = getattr(model.generation_config, "eos_token_id", None)
-    listed: list[Any] = list(ids) if isinstance(ids, list | tuple) else [ids] * (ids is not None)
+    if ids is None:
+        return set()
+    listed: list[Any] = list(ids) if isinstance(ids, list | tuple) else [ids]
     # transformers keeps whatever the file says; a word among the ids would fail in the first rollout.
     if any(type(token_id) is not int for token_id in listed):
         expected = f"token ids as eos_token_id in {GENERATION_CONFIG_NAME}"
