@@ -139,27 +139,27 @@ def _kinds_of_layers(settings: dict[str, Any], depth: int) -> list[tuple[object,
 def _layers_to_keep(shape: Any, kinds: list[tuple[object, ...]]) -> list[int]:
     """Numbers of the layers that stay, from 0: two of each kind, and the first others up to two periods."""
     depth = len(kinds)
-    kept = [layer for layer in range(depth) if kinds[:layer].count(kinds[layer]) < 2]
+    staying = [layer for layer in range(depth) if kinds[:layer].count(kinds[layer]) < 2]
     periods = [n for name, n in _numbers(shape).items() if any(word in name for word in PERIODS)]
     # Dense layers come first, experts after them: no list tells the two kinds apart.
     fewest = 4 if getattr(shape, "first_k_dense_replace", None) else 2
     wanted = min(depth, MOST_LAYERS, max(2 * max(periods, default=1), fewest))
-    others = [layer for layer in range(depth) if layer not in kept]
-    return sorted(kept + others[: max(0, wanted - len(kept))])
+    others = [layer for layer in range(depth) if layer not in staying]
+    return sorted(staying + others[: max(0, wanted - len(staying))])
 
 
-def _keep(shape: Any, kept: list[int], depth: int) -> None:
+def _keep(shape: Any, staying: list[int], depth: int) -> None:
     """Cuts every setting that tells of layers to the layers that stay."""
     for name, values in _listed_by_layer(vars(shape), depth).items():
-        cut = [values[layer] for layer in kept]
+        cut = [values[layer] for layer in staying]
         if isinstance(values, str):
             cut = "".join(cut)
         setattr(shape, name, cut)
     for name, layers in _lists_of_layers(vars(shape), depth).items():
-        setattr(shape, name, [new for new, old in enumerate(kept) if old in layers])
+        setattr(shape, name, [new for new, old in enumerate(staying) if old in layers])
     for name in LAYERS:
         if name in _numbers(shape):
-            setattr(shape, name, len(kept))
+            setattr(shape, name, len(staying))
     if dense := getattr(shape, "first_k_dense_replace", None):
         shape.first_k_dense_replace = min(dense, 2)
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 from dupo.config.options import ModelOptions
 from dupo.errors import UserError
+from dupo.models.class_check import check_class
 from dupo.models.library_errors import library_call
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
@@ -137,9 +139,10 @@ def test_classes_that_would_be_computed_wrong_are_refused_before_their_weights(t
 
 
 CONFIGS = {
-    "no heads": ({"num_attention_heads": 0}, "ZeroDivisionError"),
-    "fewer than no layers": ({"num_hidden_layers": -1}, "num_hidden_layers"),
-    "a word for a number": ({"vocab_size": "x"}, "vocab_size"),
+    "no heads": ({"num_attention_heads": 0}, "expected num_attention_heads of at least 1"),
+    "no layers": ({"num_hidden_layers": 0, "layer_types": []}, "expected num_hidden_layers of at least 1"),
+    "layers that differ": ({"num_hidden_layers": -1}, "config.json is not usable: Strict"),
+    "a word for a number": ({"vocab_size": "x"}, "config.json is not usable: Strict"),
     "an unknown kind": ({"model_type": "nope"}, "nope"),
     "too large": ({"hidden_size": 10**12}, "not enough memory"),
     "a list of rope": ({"rope_parameters": [1]}, "rope_parameters"),
@@ -156,14 +159,23 @@ def test_a_broken_config_is_one_line(sound: Path, tmp_path: Path, name: str) -> 
     assert words in refusal(folder)
 
 
+def test_a_size_below_one_is_named() -> None:
+    """transformers builds a model without layers from -1 layers, and says that 18 weights are not of it."""
+    shape = AutoConfig.for_model("llama", num_hidden_layers=-1)
+    with pytest.raises(
+        UserError, match=r"m: expected num_hidden_layers of at least 1 in config\.json, got -1"
+    ):
+        check_class(shape, "m", trust_remote_code=False)
+
+
 FILES = {
     "cut weights": (WEIGHTS, lambda data: data[: len(data) // 2], "SafetensorError"),
     "empty weights": (WEIGHTS, lambda data: b"", "SafetensorError"),
-    "config that is no JSON": ("config.json", lambda data: data[:50], "not a valid JSON"),
-    "config that is a list": ("config.json", lambda data: b"[]", "Error"),
+    "config that is no JSON": ("config.json", lambda data: data[:50], "config.json is not usable"),
+    "config that is a list": ("config.json", lambda data: b"[]", "config.json is not usable"),
     "tokenizer of nothing": ("tokenizer.json", lambda data: b"{}", "KeyError: 'added_tokens'"),
     "tokenizer that is a list": ("tokenizer.json", lambda data: b"[]", "TypeError"),
-    "tokenizer that is cut": ("tokenizer.json", lambda data: data[:200], "Error"),
+    "tokenizer that is cut": ("tokenizer.json", lambda data: data[:200], "no tokenizer could be loaded"),
     "tokenizer of another time": (
         "tokenizer.json",
         lambda data: data.replace(b"WordLevel", b"WorldLevel"),
