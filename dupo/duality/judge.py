@@ -45,10 +45,12 @@ class Judge:
 
     def _ask(self, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
         # The answer in a dual prompt was sampled, so its length is not known when the run starts.
-        limit, room = self.engine.max_positions, self.sampling.max_tokens
+        limit, max_tokens = self.engine.max_positions, self.sampling.max_tokens
         if limit is None:
             return self.engine.sample(prompts, self.samples, self.sampling, seed)
-        fits = [tokens_of_long(self.engine.tokenizer, prompt, room, limit) is None for prompt in prompts]
+        fits = [
+            tokens_of_long(self.engine.tokenizer, prompt, max_tokens, limit) is None for prompt in prompts
+        ]
         asked = [prompt for prompt, is_fit in zip(prompts, fits, strict=True) if is_fit]
         samples = iter(self.engine.sample(asked, self.samples, self.sampling, seed))
         return [next(samples) if is_fit else [_unasked()] * self.samples for is_fit in fits]

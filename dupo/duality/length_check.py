@@ -53,9 +53,9 @@ def check_lengths(
     problems = list(problems)
     check_known(tokenizer, [(problem.id, task.prompt(problem)) for problem in problems])
     positions = most_positions(shape, lengths.token_budget)
-    room = min(positions, lengths.token_budget)
+    most_tokens = min(positions, lengths.token_budget)
     for problem in problems:
-        check_prompt(tokenizer, problem.id, "prompt", task.prompt(problem), lengths.completion, room)
+        check_prompt(tokenizer, problem.id, "prompt", task.prompt(problem), lengths.completion, most_tokens)
         if lengths.dual_completion is None:
             continue
         for dual in task.duals(problem):
@@ -116,9 +116,9 @@ def most_positions(shape: Any, token_budget: int) -> int:
 
 
 def check_prompt(
-    tokenizer: PromptTokenizer, id: str, kind: str, prompt: Prompt, completion: int, room: int
+    tokenizer: PromptTokenizer, id: str, kind: str, prompt: Prompt, completion: int, most_tokens: int
 ) -> None:
-    """Checks that a prompt has ids and, with a completion of `completion` tokens, fits into `room` tokens.
+    """Checks that a prompt has ids and, with a completion of `completion` tokens, at most `most_tokens`.
 
     Raises:
         UserError: the prompt is too long, or has no ids; `id` and `kind` name it.
@@ -127,22 +127,24 @@ def check_prompt(
     if not tokenizer.has_ids(framed(tokenizer, prompt)):
         start = framed(tokenizer, prompt)[:60]
         raise UserError(f"{id}: expected a {kind} of tokens, got one of none: {start!r}")
-    tokens = tokens_of_long(tokenizer, prompt, completion, room)
+    tokens = tokens_of_long(tokenizer, prompt, completion, most_tokens)
     if tokens is not None:
         raise UserError(
             f"{id}: its {kind} of {tokens} tokens and a completion of {completion} need "
-            f"{tokens + completion}; the model and token_budget allow {room}"
+            f"{tokens + completion}; the model and token_budget allow {most_tokens}"
         )
 
 
-def tokens_of_long(tokenizer: PromptTokenizer, prompt: Prompt, completion: int, room: int) -> int | None:
-    """Tokens of a prompt that does not fit into `room` tokens with its completion; None where it does."""
+def tokens_of_long(
+    tokenizer: PromptTokenizer, prompt: Prompt, completion: int, most_tokens: int
+) -> int | None:
+    """Tokens of a prompt that has more than `most_tokens` with its completion; None where it has not."""
     frame, written = tokenizer.frame, framed(tokenizer, prompt)
     # A token is at least a byte, and NFC makes at most three bytes of one: a short prompt needs no counting.
-    if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= room:
+    if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= most_tokens:
         return None
     tokens = len(tokenizer.encode([prompt])[0])
-    return tokens if tokens + completion > room else None
+    return tokens if tokens + completion > most_tokens else None
 
 
 def framed(tokenizer: PromptTokenizer, prompt: Prompt) -> str:

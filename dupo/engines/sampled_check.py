@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, cast
 
 from dupo.engines.base import Sampling
 from dupo.engines.builtin import BuiltinEngine
-from dupo.models.agreement import Lengths, Scored, check_path, some_ids
+from dupo.models.agreement import CheckLengths, Scored, check_agreement, random_ids
 from dupo.models.load import Model
 from dupo.models.positions import position_limit, window_of
 from dupo.models.shrunk import POSITIONS
 
 WINDOW = 8  # of the small model: some prompts are longer, some rows grow beyond it
 TOKENS, SAMPLES = 16, 2
-LENGTHS = Lengths(small=(17, 20, 26, 40), real=(18, 37, 64), long=(18, 64, 300))
+LENGTHS = CheckLengths(small=(17, 20, 26, 40), real=(18, 37, 64), long=(18, 64, 300))
 ENDS_ONE_IN = 16  # of the ids end a completion, so that rows leave the batch
 
 
@@ -45,7 +45,7 @@ def check_sampled(model: Model, dtype: str) -> None:
     # A window that no sequence can cross need not be crossed in the small model.
     is_crossed = window is not None and (limit is None or window < limit)
     small_window = WINDOW if is_crossed else POSITIONS
-    check_path(model, dtype, _sampled, "sampled from", LENGTHS, small_window, limit)
+    check_agreement(model, dtype, _sampled, "sampled from", LENGTHS, small_window, limit)
 
 
 def _sampled(model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
@@ -55,7 +55,7 @@ def _sampled(model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
     engine = BuiltinEngine(model, cast(Any, _Ids(ends)), dtype=dtype)
     # A model of few positions still gets a prompt, and a token that the cache is read for.
     num_tokens = min(TOKENS, min(lengths) - 1)
-    prompts = [some_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]
+    prompts = [random_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]
     completions = engine.sample(prompts, SAMPLES, Sampling(1.0, num_tokens), seed=0)
     return [
         Scored(prompt + completion.ids.tolist(), completion.logprobs)

@@ -13,19 +13,20 @@ from collections.abc import Mapping
 from dupo.errors import UserError
 
 RATIO_NOISE = 1e-3  # of the largest ratio, and of the root mean square log ratio, in float32
-NOISE_FACTOR, NOISE_FLOOR = 4.0, 0.02  # of the root mean square log ratio in bfloat16, nats
-
+# Of the root mean square log ratio in bfloat16, nats. Wider than in `dupo.models.agreement`: the noise was
+# measured on random ids, and the tokens of a rollout are others.
+NOISES_ALLOWED, ALWAYS_ALLOWED = 4.0, 0.02
 CAUSES = (
     "dropout, another attention kernel or precision, another temperature, or an engine with other weights"
 )
 
 
-def off_policy(metrics: Mapping[str, float], noise: float, temperature: float) -> str | None:
+def off_policy_message(metrics: Mapping[str, float], noise: float, temperature: float) -> str | None:
     """Says how far sampler and learner are apart, where that is more than noise.
 
     Args:
         metrics: of the first optimizer step of a rollout: `ratio/mean`, `ratio/max`, `approx_kl`.
-        noise: of the model in the precision of the run, root mean square nats; 0 in float32.
+        noise: of the model, nats; see `dupo.models.own_forward.own_noise`. 0 in float32.
         temperature: of the samples, which divides the logits and so multiplies the noise.
 
     Returns:
@@ -34,7 +35,7 @@ def off_policy(metrics: Mapping[str, float], noise: float, temperature: float) -
     # NaN is an error of its own, which the optimizer step tells.
     if math.isnan(metrics.get("approx_kl", math.nan)):
         return None
-    allowed = NOISE_FACTOR * noise + NOISE_FLOOR if noise else RATIO_NOISE
+    allowed = NOISES_ALLOWED * noise + ALWAYS_ALLOWED if noise else RATIO_NOISE
     allowed /= min(1.0, temperature) if temperature else 1.0
     # The mean tells of many tokens or of one far off; the largest ratio tells of one in float32 alone, as
     # bfloat16 has rare tokens that are far off by rounding.
@@ -46,8 +47,8 @@ def off_policy(metrics: Mapping[str, float], noise: float, temperature: float) -
         f"{n} {metrics[n]:.4g}" for n in ("ratio/mean", "ratio/max", "approx_kl") if n in metrics
     )
     return (
-        f"the first step of a rollout is not on policy: expected ratios of 1, got {measured}; "
-        f"sampler and learner differ: {CAUSES}"
+        "the first step of a rollout is not on policy: sampled tokens have other log-probs in learning than "
+        f"in sampling (expected ratios of 1, got {measured}); likely causes: {CAUSES}"
     )
 
 
@@ -57,7 +58,12 @@ class OnPolicyCheck:
     Args:
         temperature: of the samples.
         strict: stop instead of saying so.
+
+    Attributes:
+        noise: of the model, nats; to be set as soon as the model is loaded.
     """
+
+    noise: float = 0.0
 
     def __init__(self, temperature: float, *, strict: bool) -> None:
         self.temperature, self.strict = temperature, strict
@@ -68,16 +74,16 @@ class OnPolicyCheck:
         """The next step is the first of a rollout."""
         self._is_first_step = True
 
-    def check(self, metrics: Mapping[str, float], noise: float) -> None:
-        """Looks at the metrics of a step before the weights move.
+    def check(self, metrics: Mapping[str, float]) -> None:
+        """Looks at the metrics of a step before the weights move: a strict run keeps those that sampled.
 
         Raises:
             UserError: the step is off policy, and the run is strict.
         """
-        # Weights that did not move sampled the batch of the next step as well.
+        # If nothing was learned, the weights did not move: the next step is still the first.
         is_first = self._is_first_step
         self._is_first_step = is_first and not metrics
-        line = off_policy(metrics, noise, self.temperature) if is_first else None
+        line = off_policy_message(metrics, self.noise, self.temperature) if is_first else None
         if line is None:
             return
         if self.strict:

@@ -11,7 +11,7 @@ import torch
 from dupo.errors import UserError
 from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import Compute, batch_logprobs
-from dupo.models.agreement import Lengths, Scored, check_path, some_ids
+from dupo.models.agreement import CheckLengths, Scored, check_agreement, random_ids
 from dupo.models.load import Model
 from dupo.models.positions import window_of
 from dupo.models.shrunk import POSITIONS
@@ -19,7 +19,9 @@ from dupo.records import Trajectory
 
 LONGEST = 48
 # Unlike lengths in no order, so that a wrong bound or position shows; two alike share a bucket of attention.
-LENGTHS = Lengths(small=(9, LONGEST, 2, 13, LONGEST, 31), real=(9, 2, 64, 13, 40), long=(300, 2, 64, 250))
+LENGTHS = CheckLengths(
+    small=(9, LONGEST, 2, 13, LONGEST, 31), real=(9, 2, 64, 13, 40), long=(300, 2, 64, 250)
+)
 
 
 def check_packed(model: Model, compute: Compute) -> float:
@@ -28,15 +30,15 @@ def check_packed(model: Model, compute: Compute) -> float:
     Sequences are as long as the window of the model at most: training never has longer ones.
 
     Returns:
-        The noise of the model in the precision of the run, root mean square nats; 0 in float32.
+        The noise of the model, nats; see `dupo.models.own_forward.own_noise`. 0 in float32.
 
     Raises:
         UserError: the model cannot be packed, or packing changes its log-probs.
     """
-    window, path = window_of(model.config), partial(_packed, compute)
+    window, route = window_of(model.config), partial(_packed, compute)
 
     def check(small_window: int) -> float:
-        return check_path(model, compute.dtype, path, "trained packed", LENGTHS, small_window, window)
+        return check_agreement(model, compute.dtype, route, "trained packed", LENGTHS, small_window, window)
 
     if window is None or compute.token_budget <= window:
         return check(POSITIONS)
@@ -49,13 +51,13 @@ def check_packed(model: Model, compute: Compute) -> float:
         except UserError:
             raise error from None
         # Doge keeps the best keys of the whole pack, so that sequences see one another in long packs.
-        raise UserError(f"{error}; with --token_budget {window} they agree") from None
+        raise UserError(f"{error}, or --token_budget {window}, with which they agree") from None
 
 
 @torch.no_grad()
 def _packed(compute: Compute, model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
     """Packs sequences of the given lengths."""
-    sequences = [some_ids(model, length, k) for k, length in enumerate(lengths)]
+    sequences = [random_ids(model, length, k) for k, length in enumerate(lengths)]
     # One token of prompt: every log-prob that there is belongs to a completion.
     trajectories = [
         Trajectory(ids[:1], torch.tensor(ids[1:]), torch.zeros(len(ids) - 1), 0.0) for ids in sequences

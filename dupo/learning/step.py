@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dupo.config.options import OptimizerOptions
+from dupo.learning.learning_mode import learning_mode
 from dupo.learning.optimizer import learning_rate
-from dupo.models.learning_mode import learning_mode
 from dupo.models.load import Model
 from dupo.seeds import derive
 
@@ -24,6 +24,7 @@ def optimizer_step(
     seed: int,
     *,
     dropout: bool,
+    check_metrics: Callable[[dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
     """One step of AdamW.
 
@@ -31,6 +32,7 @@ def optimizer_step(
         step: number of the step, from 0; fixes the learning rate.
         seed: seed of the run; fixes dropout, so that a resumed step draws the same.
         dropout: learn with the dropout of the model; False where log-probs are compared with sampled ones.
+        check_metrics: gets the metrics of `accumulate_gradient`, and raises to leave the weights as they are.
 
     Returns:
         `loss`, `grad_norm`, `learning_rate` and the metrics of `accumulate_gradient`, as host floats.
@@ -47,6 +49,8 @@ def optimizer_step(
     torch.manual_seed(derive(seed, "dropout", step))
     with learning_mode(model, dropout=dropout):
         loss, metrics = accumulate_gradient(model)
+    if check_metrics is not None:
+        check_metrics(metrics)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
     # Checked before the step: a weight that is NaN once stays NaN.
     if not (torch.isfinite(loss) and torch.isfinite(norm)):

@@ -69,6 +69,7 @@ class Method(ABC):
         has_stage: whether training comes before the method; `make_stage` then gives the stage.
         headline: the held-out metric of the progress line ("accuracy" for eval/accuracy).
         num_held_out: number of held-out problems; 0: nothing is evaluated.
+        to_tell: lines that `warnings` has not given yet.
 
     Raises:
         UserError: the options, the data or the model cannot be used.
@@ -88,6 +89,7 @@ class Method(ABC):
     def __init__(self, config: Config) -> None:
         # The device is chosen here, so that a GPU that is not there is told before data are read.
         self.config, self.seed = config, config.run.seed
+        self.to_tell: list[str] = []
         self.device = pick_device(config.model.device)
 
     @abstractmethod
@@ -134,8 +136,9 @@ class Method(ABC):
         return None
 
     def warnings(self) -> list[str]:
-        """What the user should know of the steps made since the last call, a line each."""
-        return []
+        """What the user should know of what was done since the last call, a line each."""
+        lines, self.to_tell = self.to_tell, []
+        return lines
 
     def facts(self) -> dict[str, Any]:
         """What summary.json tells beside the metrics, measured before the first step."""

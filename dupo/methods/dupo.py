@@ -12,8 +12,6 @@ Shape letters: P problems of a rollout, G completions of each.
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from dupo.config.config import Config
 from dupo.duality.reconstruct import dual_metrics, reconstruct
 from dupo.engines.base import sample_answers
@@ -24,10 +22,8 @@ from dupo.learning.batches import (
     trajectories_to_state,
 )
 from dupo.learning.logprobs import with_reference
-from dupo.learning.on_policy import OnPolicyCheck
 from dupo.learning.step import optimizer_step
 from dupo.methods.policy import PolicyMethod, rollout_metrics
-from dupo.models.load import Model
 from dupo.models.weights import update_average
 from dupo.records import StepBatch
 from dupo.rewards import weighted_sum
@@ -41,14 +37,12 @@ class DuPO(PolicyMethod):
     Attributes:
         pending: batches of the last rollout that have had no optimizer step yet.
         num_tokens: prompt and completion tokens of all rollouts.
-        on_policy: compares sampler and learner at the first step of each rollout.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.pending: list[StepBatch] = []
         self.num_tokens = 0
-        self.on_policy = OnPolicyCheck(self.sampling.temperature, strict=config.run.strict)
 
     def next_batch(self, step: int) -> StepBatch:
         """The next batch of the last rollout, or the first of a new rollout."""
@@ -68,6 +62,7 @@ class DuPO(PolicyMethod):
         rollout = sample_answers(
             self.engine, self.task, problems, options.num_generations, self.sampling, seed
         )
+        self.on_policy.new_rollout()  # the weights that learn from it first are those that sampled it
 
         # dual: (y, known part of x) -> hidden part of x
         ask_judge = self.judge.asking(self.seed_for("dual", index)) if self.judge else None
@@ -92,7 +87,6 @@ class DuPO(PolicyMethod):
 
         # what the run writes: metrics of the rollout with every step, a few exchanges with the first
         self.num_rollouts += 1
-        self.on_policy.new_rollout()
         self.num_tokens += sum(len(t.prompt_ids) + len(t.completion_ids) for t in trajectories)
         metrics = advantage_metrics | (dual_metrics(rollout.answers, reconstructions) if ask_judge else {})
         metrics |= reward_metrics | rollout_metrics(self.task, rollout) | {"num_tokens": self.num_tokens}
@@ -103,21 +97,15 @@ class DuPO(PolicyMethod):
 
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """Clipped policy gradient on the sampled tokens; old_logprobs are those of sampling time."""
-
-        def accumulate_gradient(model: Model) -> tuple[Tensor, dict[str, float]]:
-            loss, statistics = self.loss.accumulate_gradient(model, batch.trajectories)
-            # Before the weights move: a strict run stops with the weights that sampled.
-            self.on_policy.check(statistics, self.noise)
-            return loss, statistics
-
         metrics = optimizer_step(
             self.model,
             self.optimizer,
-            accumulate_gradient,
+            lambda model: self.loss.accumulate_gradient(model, batch.trajectories),
             self.config.optimizer,
             step,
             self.seed,
             dropout=False,  # sampling has none, and the ratio compares with what was sampled
+            check_metrics=self.on_policy.check,
         )
         if self.ema is not None:
             update_average(self.ema, self.model, self.config.duals.ema_decay)
@@ -126,10 +114,6 @@ class DuPO(PolicyMethod):
         self.pending.pop(0)
         # Every row of metrics.jsonl is complete: it repeats the metrics of its rollout.
         return batch.metrics | metrics
-
-    def warnings(self) -> list[str]:
-        """Once for a run: sampler and learner are not one policy."""
-        return self.on_policy.take_warnings()
 
     def current_batch(self, step: int) -> StepBatch | None:
         """The batch whose step is not done."""

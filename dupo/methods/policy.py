@@ -18,6 +18,7 @@ from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_auc
 from dupo.evaluation.samples import exchanges_of, held_out_exchanges
 from dupo.learning.logprobs import Compute
+from dupo.learning.on_policy import OnPolicyCheck
 from dupo.learning.optimizer import make_optimizer
 from dupo.learning.order import EpochOrder
 from dupo.learning.packed_check import check_packed
@@ -49,13 +50,12 @@ class PolicyMethod(Method):
         judge: answers the duals; None where no reward needs duals.
         reference: the policy before training; None where nothing needs it.
         num_rollouts: rollouts done; with the seed it fixes every draw, so no generator needs saving.
-        noise: of the model in the precision of the run, root mean square nats; 0 in float32.
+        on_policy: compares sampler and learner at the first step of each rollout.
     """
 
     judge: Judge | None = None
     reference: Model | None = None
     num_rollouts: int = 0
-    noise: float = 0.0
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -75,19 +75,25 @@ class PolicyMethod(Method):
         self.shape = model_config(config.model, self.tokenizer)
         self.asks_duals = config.reward.needs("duals")
         self.has_stage = Teaching.is_needed(config, self.task)
-        self.judge_inputs = self._check_judge()
+        self.judge_inputs = self._judge_fingerprints()
         # Before any weight is loaded: the longest problem may be the last of an hour.
         problems = [*self.task.train, *self.task.held_out]
         check_lengths(self.task, problems, self.tokenizer, self.shape, lengths_of(config))
         options = config.rollout
         self.sampling = Sampling(options.temperature, options.max_completion_length)
         self.compute = Compute(options.temperature, config.model.dtype, config.optimizer.token_budget)
+        self.on_policy = OnPolicyCheck(options.temperature, strict=config.run.strict)
         # Options of the loss that do not go together are refused here, before the weights load.
         self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
 
-    def _check_judge(self) -> Mapping[str, str]:
-        """Reads tokenizer and shape of another model that is to answer duals: a wrong name must not wait for
-        the end of teaching. Returns the fingerprints of that model."""
+    def _judge_fingerprints(self) -> Mapping[str, str]:
+        """What `inputs` tells of another model that answers the duals; empty where there is none.
+
+        Reads tokenizer and config of another judge now: a wrong name must not wait for the end of teaching.
+
+        Raises:
+            UserError: that model cannot be read.
+        """
         name = self.config.duals.dual_model
         if not self.asks_duals or name in DUAL_MODELS:
             return {}
@@ -133,15 +139,19 @@ class PolicyMethod(Method):
     def load(self) -> None:
         """Loads the policy and its engine."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
-        check_saving(self.model, self.tokenizer.hf)
+        self.to_tell += check_saving(self.model, self.tokenizer.hf)
         # Every model and every start: an attention that leaks learns without an error.
-        self.noise = check_packed(self.model, self.compute)
+        self.on_policy.noise = check_packed(self.model, self.compute)
         check_sampled(self.model, self.config.model.dtype)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
         require(self.engine.features, needed, f"--method {self.config.method}")
+
+    def warnings(self) -> list[str]:
+        """As of any method; and once for a run: sampler and learner are not one policy."""
+        return super().warnings() + self.on_policy.take_warnings()
 
     def make_stage(self) -> Stage:
         """Teaches the built-in model, which has random weights."""

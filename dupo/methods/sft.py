@@ -144,17 +144,17 @@ class SFT(Method):
         """The token ids of the examples, each of which must fit into the model and into a micro-batch."""
         # Checked at the start: the longest example may come after hours.
         token_budget = self.config.optimizer.token_budget
-        room = min(most_positions(self.shape, token_budget), token_budget)
+        most_tokens = min(most_positions(self.shape, token_budget), token_budget)
         check_known(self.tokenizer, [(e.id, text) for e in examples for text in (e.prompt, e.completion)])
         encoded = encode_examples(self.tokenizer, examples)
         for example in encoded:
             if not example.prompt_ids:  # the first token of a completion is predicted from the prompt
                 raise UserError(f"{example.problem}: expected a prompt of tokens, got one of none")
             num_tokens = len(example.prompt_ids) + len(example.completion_ids)
-            if num_tokens > room:
+            if num_tokens > most_tokens:
                 raise UserError(
                     f"{example.problem}: its prompt and completion need {num_tokens} tokens; "
-                    f"the model and token_budget allow {room}"
+                    f"the model and token_budget allow {most_tokens}"
                 )
         return encoded
 
@@ -184,7 +184,7 @@ class SFT(Method):
     def load(self) -> None:
         """Loads the weights."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
-        check_saving(self.model, self.tokenizer.hf)
+        self.to_tell += check_saving(self.model, self.tokenizer.hf)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
         if self.task is not None:  # only the answers to a task are sampled

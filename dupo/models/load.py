@@ -12,11 +12,11 @@ from transformers.utils import logging as transformers_logging
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
 from dupo.models import attention
-from dupo.models.library import library_call
-from dupo.models.matching import check_finite, check_match
-from dupo.models.shapes import check_class
+from dupo.models.class_check import check_class
+from dupo.models.library_errors import library_call
 from dupo.models.tiny import tiny_config
-from dupo.models.tokenizers import check_path
+from dupo.models.tokenizers import check_model_name
+from dupo.models.weight_checks import check_finite, check_match
 from dupo.text.tokenizer import PromptTokenizer
 
 Model = PreTrainedModel  # the policy, the judge of its duals, the reference
@@ -31,7 +31,7 @@ def model_config(options: ModelOptions, tokenizer: PromptTokenizer) -> Pretraine
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
         return tiny_config(tokenizer)
-    check_path("model_name_or_path", name)
+    check_model_name("model_name_or_path", name)
     with library_call(f"model_name_or_path: {name} has no usable model"):
         shape = AutoConfig.from_pretrained(name, trust_remote_code=options.trust_remote_code)
     check_class(shape, name, trust_remote_code=options.trust_remote_code)
@@ -120,7 +120,9 @@ def end_tokens(model: Model) -> set[int]:
         UserError: the settings name something else than token ids.
     """
     ids = getattr(model.generation_config, "eos_token_id", None)
-    listed: list[Any] = list(ids) if isinstance(ids, list | tuple) else [ids] * (ids is not None)
+    if ids is None:
+        return set()
+    listed: list[Any] = list(ids) if isinstance(ids, list | tuple) else [ids]
     # transformers keeps whatever the file says; a word among the ids would fail in the first rollout.
     if any(type(token_id) is not int for token_id in listed):
         expected = f"token ids as eos_token_id in {GENERATION_CONFIG_NAME}"

@@ -13,11 +13,11 @@ from torch import Tensor
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 
-EXACT, OTHER = "eager", "sdpa"  # attention of transformers, by its names
+EAGER, SDPA = "eager", "sdpa"  # attention of transformers, by its names
 
 
 @torch.no_grad()
-def own_logprobs(model: Model, sequences: Sequence[list[int]], dtype: str, attention: str = EXACT) -> Tensor:
+def own_logprobs(model: Model, sequences: Sequence[list[int]], dtype: str, attention: str = EAGER) -> Tensor:
     """Log-probs of every token but the first of each sequence, end to end, fp64 nats on the CPU.
 
     Args:
@@ -54,7 +54,7 @@ def own_noise(model: Model, sequences: Sequence[list[int]], dtype: str) -> tuple
     else:
         # Rounded weights have no exact result: two orders of summation tell how far off each may be.
         truth = own_logprobs(model, sequences, dtype)
-        again = own_logprobs(model, sequences, dtype, OTHER)
+        again = own_logprobs(model, sequences, dtype, SDPA)
     return truth, (truth - again).square().mean().sqrt().item()
 
 

@@ -6,7 +6,8 @@ Everything is read from the transformers config, by names that many models share
 from collections.abc import Iterator
 from typing import Any
 
-# Angles of these kinds depend on the longest sequence of a batch: beyond the border a neighbour changes them.
+# Their angles depend on the longest sequence of the batch. Beyond the border, one long sequence changes all
+# others.
 BORDERED_ROPE = ("longrope", "su", "dynamic")
 NOT_A_WINDOW = ("layer", "pattern", "use_")  # max_window_layers counts layers
 
@@ -34,7 +35,7 @@ def window_of(shape: Any) -> int | None:
 
 
 def position_limit(shape: Any) -> int | None:
-    """Most tokens of a sequence for which the model means the same beside any neighbour; None: no limit.
+    """Longest sequence whose log-probs do not depend on what shares its batch; None: no limit.
 
     That is the number of its positions, or the border of `longrope` and `dynamic` angles where it is less.
     """

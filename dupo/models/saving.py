@@ -2,41 +2,43 @@
 
 import errno
 import tempfile
-import warnings
 from typing import Any
 
 from transformers import GenerationConfig
 
-from dupo.errors import UserError
-from dupo.models.library import in_one_line
+from dupo.errors import UserError, in_one_line
 from dupo.models.load import Model
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
-def check_saving(model: Model, tokenizer: Any) -> None:
+def check_saving(model: Model, tokenizer: Any) -> list[str]:
     """Saves everything but the weights into a temporary folder, once.
 
     Versions of transformers refuse to save generation settings that they load, such as `do_sample: false`
-    beside a temperature. Such settings are replaced by their end, padding and start tokens, with a warning.
+    beside a temperature. Such settings are replaced by their end, padding and start tokens.
     Sampling here reads no other setting.
 
     Args:
         tokenizer: has `save_pretrained`.
 
+    Returns:
+        A warning for the user where settings were replaced; else nothing.
+
     Raises:
         UserError: the config, the generation settings or the tokenizer cannot be saved.
     """
-    name = model.config.name_or_path or type(model).__name__
+    name, lines = model.config.name_or_path or type(model).__name__, list[str]()
     with tempfile.TemporaryDirectory(prefix="dupo-") as folder:
         settings = model.generation_config
         if settings is not None and (reason := _refusal(settings, folder)):
             problem = "its generation_config.json cannot be saved and is cut down to its token ids"
-            warnings.warn(f"{name}: {problem}: {reason}", stacklevel=2)
+            lines.append(f"{name}: {problem}: {reason}")
             model.generation_config = token_settings(settings)
         for saved in (model.generation_config, model.config, tokenizer):
             if saved is not None and (reason := _refusal(saved, folder)):
                 raise UserError(f"{name}: its {type(saved).__name__} cannot be saved: {reason}")
+    return lines
 
 
 def _refusal(saved: Any, folder: str) -> str | None:
@@ -48,7 +50,7 @@ def _refusal(saved: Any, folder: str) -> str | None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             return None
         # Any error else: what is wrong with settings depends on the version of the library.
-        return f"{type(error).__name__}: {in_one_line(error)}"
+        return in_one_line(error, kind=True)
     return None
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import CONFIG_NAME
 
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
-from dupo.models.library import library_call
+from dupo.models.library_errors import library_call
 from dupo.text.builtin_tokenizers import raw_bytes, word_level
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -25,9 +26,13 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
     name = options.tokenizer_name or options.model_name_or_path
     if name == BUILT_IN_MODEL:
         return PromptTokenizer(word_level(vocabulary) if vocabulary else raw_bytes())
-    check_path("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
+    check_model_name("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
     with library_call(f"no tokenizer could be loaded from {name}"):
-        hf = AutoTokenizer.from_pretrained(name, trust_remote_code=options.trust_remote_code)
+        try:
+            hf = AutoTokenizer.from_pretrained(name, trust_remote_code=options.trust_remote_code)
+        except Exception:
+            _check_config(Path(name), trust_remote_code=options.trust_remote_code)
+            raise
         # Without tokenizer files transformers makes up an empty tokenizer from the type of the model.
         if not hf.get_vocab().keys() - hf.get_added_vocab().keys():
             raise UserError(f"the tokenizer of {name} has an empty vocabulary: are its files there?")
@@ -43,7 +48,19 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
         return PromptTokenizer(hf, day=options.day)
 
 
-def check_path(option: str, name: str) -> None:
+def _check_config(folder: Path, *, trust_remote_code: bool) -> None:
+    """Names config.json where that file is at fault: transformers reads the file to choose a tokenizer.
+
+    Raises:
+        UserError: the folder has a config.json that cannot be read.
+    """
+    file = folder / CONFIG_NAME
+    if file.is_file():
+        with library_call(f"{file} is not usable"):
+            AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+
+
+def check_model_name(option: str, name: str) -> None:
     """Refuses a name that can only be a folder and is none; `owner/name` may be on the Hub.
 
     Raises:

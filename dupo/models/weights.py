@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from dupo.models.load import Model, read_weights
-from dupo.models.matching import check_finite
+from dupo.models.weight_checks import check_finite
 
 
 def frozen_copy(model: Model) -> Model:
@@ -28,7 +28,7 @@ def copy_weights(source: Model, target: Model) -> None:
         old.copy_(new)
 
 
-def load_weights(model: Model, folder: Path) -> None:
+def read_checkpoint_weights(model: Model, folder: Path) -> None:
     """Reads the weights of a checkpoint, bit for bit, into a model of the same shape.
 
     Raises:

@@ -11,7 +11,7 @@ from dupo.config.config import Config
 from dupo.config.layers import fixed_settings
 from dupo.errors import UserError
 from dupo.methods.base import Method
-from dupo.models.weights import all_finite, load_weights
+from dupo.models.weights import all_finite, read_checkpoint_weights
 from dupo.records import Exchange, StepBatch
 from dupo.run import resume
 from dupo.run.base import Run
@@ -101,9 +101,10 @@ class TrainingRun(Run):
         method = self.method
         # The method loads before the checkpoint is read: it checks model and packing on every start.
         method.load()
+        self._warn()
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
-                load_weights(method.model, self.path / "checkpoint-0")
+                read_checkpoint_weights(method.model, self.path / "checkpoint-0")
             method.start()
             self._restore(self.resumed)
             return True
@@ -153,7 +154,7 @@ class TrainingRun(Run):
         folder, method = accepted.folder, self.method
         try:
             state = checkpoint.load_state(folder)
-            load_weights(method.model, folder)
+            read_checkpoint_weights(method.model, folder)
             if method.ema is not None:
                 checkpoint.load_ema(folder, method.ema)
             method.optimizer.load_state_dict(state["optimizer"])
@@ -185,14 +186,18 @@ class TrainingRun(Run):
         names = [name for name in saved if name not in ("git", "config") and saved[name] != now.get(name)]
         return ", ".join(f"{name} {saved[name]} is now {now.get(name)}" for name in names)
 
+    def _warn(self) -> None:
+        """Shows what the method warns of."""
+        for line in self.method.warnings():
+            self.display.warn(line)
+
     # --- steps ---
 
     def after_step(self, batch: StepBatch, metrics: dict[str, float]) -> None:
         """Logs the optimizer step on `batch`; evaluates and saves when it is time to."""
         self.step += 1
         self.last_batch = batch
-        for line in self.method.warnings():
-            self.display.warn(line)
+        self._warn()
         self.folder.samples([exchange.row(self.step, held_out=False) for exchange in batch.exchanges])
         # No reading of a clock in metrics.jsonl: two equal runs write the same bytes.
         row = {"step": self.step, **metrics}

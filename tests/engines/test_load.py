@@ -38,7 +38,7 @@ def test_a_program_ends_in_one_line(hybrid: Path, tmp_path: Path, capsys: pytest
     options = ["--num_problems", "2", "--num_threads", "1", "--output_dir", str(tmp_path / "run")]
     assert rerank(["--model_name_or_path", str(hybrid), *options]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: Lfm2ForCausalLM cannot be sampled from")
+    assert error.startswith(f"error: {hybrid}: Lfm2ForCausalLM cannot be sampled from")
     sound = save_tiny(tmp_path / "sound")
     options = [*options, "--overwrite_output_dir", "--model_name_or_path", str(sound)]
     assert rerank([*options, "--dual_model", str(hybrid)]) == 2

@@ -296,9 +296,11 @@ def open_and_check(folder: Path, longest: int) -> Opened:
     config = parse(["--num_threads", "1", "--model_name_or_path", str(folder)])
     tokenizer = load_tokenizer(config.model, None)
     shape = model_config(config.model, tokenizer)
-    room = most_positions(shape, longest)
-    if longest > room:
-        raise UserError(f"sequences of {longest} tokens; the positions and windows of the model allow {room}")
+    most_tokens = most_positions(shape, longest)
+    if longest > most_tokens:
+        raise UserError(
+            f"sequences of {longest} tokens; the positions and windows of the model allow {most_tokens}"
+        )
     model = load_model(config.model, shape, CPU, 0)
     check_packed(model, COMPUTE)
     check_sampled(model, "auto")

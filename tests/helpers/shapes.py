@@ -10,19 +10,19 @@ from dupo.models import attention
 from tests.helpers.worlds import tiny
 
 TOKENS = 20  # those of the built-in arithmetic task
-ROOM = dict(vocab_size=TOKENS, bos_token_id=None, eos_token_id=1, pad_token_id=0)
-SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, **ROOM)
+IDS = dict(vocab_size=TOKENS, bos_token_id=None, eos_token_id=1, pad_token_id=0)
+SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, **IDS)
 KINDS: dict[str, dict[str, Any]] = {
-    "gpt2": dict(n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1, **ROOM),
+    "gpt2": dict(n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1, **IDS),
     "opt": dict(SMALL, ffn_dim=64, word_embed_proj_dim=32, dropout=0.1, attention_dropout=0.1, layerdrop=0.1),
     "biogpt": dict(SMALL, hidden_dropout_prob=0.1, activation_dropout=0.1),
     "llama": dict(SMALL, num_key_value_heads=2),
     "falcon": dict(SMALL),
-    "mpt": dict(d_model=32, n_layers=2, n_heads=4, **ROOM),
-    "bloom": dict(hidden_size=32, n_layer=2, n_head=4, **ROOM),
+    "mpt": dict(d_model=32, n_layers=2, n_heads=4, **IDS),
+    "bloom": dict(hidden_size=32, n_layer=2, n_head=4, **IDS),
     "llama4_text": dict(SMALL, head_dim=8, num_key_value_heads=2, num_local_experts=2),
     "bert": dict(SMALL),
-    "t5": dict(d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4, decoder_start_token_id=0, **ROOM),
+    "t5": dict(d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4, decoder_start_token_id=0, **IDS),
 }
 
 

@@ -71,7 +71,8 @@ def test_a_mask_of_the_models_own_is_kept() -> None:
     """Doge adds learned numbers to its scores; without its mask its packed log-probs are off by nats."""
     doge = model_of_kind("doge")
     check_packed(doge, Compute(1.0, "auto", token_budget=2048))
-    with pytest.raises(UserError, match="with --token_budget 2048 they agree"):  # its best keys of a pack
+    # It keeps the best keys of a pack.
+    with pytest.raises(UserError, match="or --token_budget 2048, with which they agree"):
         check_packed(doge, COMPUTE)
 
 

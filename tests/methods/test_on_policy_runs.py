@@ -9,6 +9,7 @@ import torch
 from dupo.config.command_line import parse
 from dupo.engines.base import Sampling
 from dupo.errors import UserError
+from dupo.methods import policy
 from dupo.methods.dupo import DuPO
 from dupo.records import Completion
 from dupo.train import main
@@ -51,6 +52,15 @@ def test_a_run_warns_once(untrained: Path, tmp_path: Path, capsys: pytest.Captur
     loop(config, ForeignDuPO(config))
     assert capsys.readouterr().err.count("not on policy") == 1
     assert summary(tmp_path / "run")["steps"] == 3
+
+
+def test_a_run_shows_what_loading_warns_of(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(policy, "check_saving", lambda model, hf: ["its settings are cut down"])
+    config = config_of(untrained, tmp_path / "run")
+    loop(config, DuPO(config))
+    assert capsys.readouterr().err.count("warning: its settings are cut down\n") == 1
 
 
 def test_a_sound_run_warns_of_nothing(untrained: Path, tmp_path: Path, capsys: Any) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 from dupo.config.options import ModelOptions
 from dupo.errors import UserError
-from dupo.models.library import library_call
+from dupo.models.class_check import check_class
+from dupo.models.library_errors import library_call
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
-from dupo.models.weights import load_weights
+from dupo.models.weights import read_checkpoint_weights
 from tests.helpers.shapes import save_kind, save_shape
 from tests.helpers.worlds import CPU, save_tiny, tiny
 
@@ -99,7 +101,7 @@ def test_other_weights_than_those_of_the_model_are_refused(sound: Path, tmp_path
     model = tiny().model
     before = [parameter.clone() for parameter in model.parameters()]
     with pytest.raises(UserError, match=r"resume_from_checkpoint: .*expected"):
-        load_weights(model, folder)
+        read_checkpoint_weights(model, folder)
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
@@ -137,9 +139,10 @@ def test_classes_that_would_be_computed_wrong_are_refused_before_their_weights(t
 
 
 CONFIGS = {
-    "no heads": ({"num_attention_heads": 0}, "ZeroDivisionError"),
-    "fewer than no layers": ({"num_hidden_layers": -1}, "num_hidden_layers"),
-    "a word for a number": ({"vocab_size": "x"}, "vocab_size"),
+    "no heads": ({"num_attention_heads": 0}, "expected num_attention_heads of at least 1"),
+    "no layers": ({"num_hidden_layers": 0, "layer_types": []}, "expected num_hidden_layers of at least 1"),
+    "layers that differ": ({"num_hidden_layers": -1}, "config.json is not usable: Strict"),
+    "a word for a number": ({"vocab_size": "x"}, "config.json is not usable: Strict"),
     "an unknown kind": ({"model_type": "nope"}, "nope"),
     "too large": ({"hidden_size": 10**12}, "not enough memory"),
     "a list of rope": ({"rope_parameters": [1]}, "rope_parameters"),
@@ -156,14 +159,23 @@ def test_a_broken_config_is_one_line(sound: Path, tmp_path: Path, name: str) -> 
     assert words in refusal(folder)
 
 
+def test_a_size_below_one_is_named() -> None:
+    """transformers builds a model without layers from -1 layers, and says that 18 weights are not of it."""
+    shape = AutoConfig.for_model("llama", num_hidden_layers=-1)
+    with pytest.raises(
+        UserError, match=r"m: expected num_hidden_layers of at least 1 in config\.json, got -1"
+    ):
+        check_class(shape, "m", trust_remote_code=False)
+
+
 FILES = {
     "cut weights": (WEIGHTS, lambda data: data[: len(data) // 2], "SafetensorError"),
     "empty weights": (WEIGHTS, lambda data: b"", "SafetensorError"),
-    "config that is no JSON": ("config.json", lambda data: data[:50], "not a valid JSON"),
-    "config that is a list": ("config.json", lambda data: b"[]", "Error"),
+    "config that is no JSON": ("config.json", lambda data: data[:50], "config.json is not usable"),
+    "config that is a list": ("config.json", lambda data: b"[]", "config.json is not usable"),
     "tokenizer of nothing": ("tokenizer.json", lambda data: b"{}", "KeyError: 'added_tokens'"),
     "tokenizer that is a list": ("tokenizer.json", lambda data: b"[]", "TypeError"),
-    "tokenizer that is cut": ("tokenizer.json", lambda data: data[:200], "Error"),
+    "tokenizer that is cut": ("tokenizer.json", lambda data: data[:200], "no tokenizer could be loaded"),
     "tokenizer of another time": (
         "tokenizer.json",
         lambda data: data.replace(b"WordLevel", b"WorldLevel"),
@@ -218,7 +230,7 @@ class PanicException(BaseException):
 
 @pytest.mark.parametrize("error", [KeyError("a"), PanicException("index out of\nbounds"), RecursionError()])
 def test_whatever_the_library_raises_is_one_line(error: BaseException) -> None:
-    expected = f"^the folder m: {type(error).__name__}: "
+    expected = f"^the folder m: {type(error).__name__}(: |$)"
     with pytest.raises(UserError, match=expected) as caught, library_call("the folder m"):
         raise error
     assert "\n" not in str(caught.value)

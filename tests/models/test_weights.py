@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from dupo.models.weights import all_finite, copy_weights, frozen_copy, load_weights, update_average
+from dupo.models.weights import all_finite, copy_weights, frozen_copy, read_checkpoint_weights, update_average
 from tests.helpers.worlds import save_tiny, tiny
 
 
@@ -34,7 +34,7 @@ def test_a_frozen_copy_stays_when_the_model_moves():
 
 def test_weights_come_back_from_a_folder(tmp_path):
     folder, model = save_tiny(tmp_path / "saved", 3), tiny("--seed", "4").model
-    load_weights(model, folder)
+    read_checkpoint_weights(model, folder)
     assert same_weights(model, tiny("--seed", "3").model)
 
 

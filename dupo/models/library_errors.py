@@ -11,7 +11,7 @@ from logging.handlers import MemoryHandler
 
 import torch
 
-from dupo.errors import UserError
+from dupo.errors import UserError, in_one_line
 
 NO_MEMORY = re.compile(r"(can't|cannot) allocate|out of memory|not enough memory", re.IGNORECASE)
 MOST_RECORDS = 10_000  # of the log of one call
@@ -41,12 +41,7 @@ def library_call(subject: str) -> Iterator[None]:
         # torch reports memory of the CPU that it cannot get as a plain RuntimeError.
         if isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)):
             raise UserError(f"{subject}: not enough memory ({in_one_line(error)})") from None
-        raise UserError(f"{subject}: {type(error).__name__}: {in_one_line(error)}") from None
-
-
-def in_one_line(error: BaseException) -> str:
-    """What a library says is wrong, its first 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{subject}: {in_one_line(error, kind=True)}") from None
 
 
 @contextmanager

@@ -64,8 +64,12 @@ def check_finite(model: nn.Module, where: str) -> None:
 
 def _counted(names: list[str], what: str) -> str:
     """`4 missing (a, b, c, ...)`; empty for no names."""
-    shown = ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
-    return f"{len(names):,} {what} ({shown})" if names else ""
+    if not names:
+        return ""
+    shown = names[:SHOWN]
+    if len(names) > SHOWN:
+        shown = [*shown, "..."]
+    return f"{len(names):,} {what} ({', '.join(shown)})"
 
 
 def _cause(unexpected: list[str]) -> str:

@@ -7,7 +7,11 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from dupo.errors import UserError
 from dupo.models import attention
-from dupo.models.library import library_call
+from dupo.models.library_errors import library_call
+
+# Settings of a language model that are counts. transformers builds a model without layers from -1 layers.
+COUNTS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+COUNTS += ("head_dim",)
 
 
 def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) -> None:
@@ -18,11 +22,16 @@ def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) 
         name: its folder or Hub name, for the error.
 
     Raises:
-        UserError: the class cannot be built, is no causal language model, or computes its attention in a way
-            that the attention of this package would get wrong.
+        UserError: a size is below 1, the class cannot be built or is no causal language model, or it computes
+            its attention in a way that the attention of this package would get wrong.
     """
     attention.register()
     where = f"model_name_or_path: {name}"
+    inner = shape.get_text_config()
+    for setting in COUNTS:
+        count = getattr(inner, setting, None)
+        if type(count) is int and count < 1:
+            raise UserError(f"{where}: expected {setting} of at least 1 in config.json, got {count}")
     if getattr(shape, "is_encoder_decoder", False):
         raise UserError(f"{where}: expected a causal language model, got an encoder-decoder, {_kind(shape)}")
     with library_call(f"{where} has no usable model"), torch.device("meta"):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from dupo.learning.batches import make_batch
+from dupo.learning.learning_mode import learning_mode
 from dupo.learning.logprobs import Compute, batch_logprobs
-from dupo.models.learning_mode import learning_mode
 from dupo.models.load import recompute_activations
 from dupo.records import Trajectory
 from tests.helpers.shapes import TOKENS, model_of
