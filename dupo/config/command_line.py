@@ -105,23 +105,23 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
     Raises:
         UserError: anything wrong with the options.
     """
-    # The command line wins over its --config, and both over the options of the resumed run.
     values = _command_line(underscored(argv), program)
-    if program == "train" and (run := _resumed_run(values)):
+    # The command line wins over its --config, and both over the options of the run that goes on.
+    return assemble(_saved_options(values, program) | values, program)
+
+
+def _saved_options(values: Mapping[str, Any], program: str) -> dict[str, Any]:
+    """What the run that a command goes on with keeps where the command says nothing; empty for a new run."""
+    if program == "train":
+        run = _resumed_run(values)
+        if run is None:
+            return {}
         saved = read_yaml(run / CONFIG)
-        kept_options = {name: value for name, value in saved.items() if name not in ONE_START}
-        values = kept_options | values | {"output_dir": str(run)}
-    return assemble(_date_of_unfinished_work(values, program) | values, program)
-
-
-def _date_of_unfinished_work(values: Mapping[str, Any], program: str) -> dict[str, Any]:
-    """The date of the run that the same command goes on with, of a program that does not train."""
+        return {name: saved[name] for name in saved if name not in ONE_START} | {"output_dir": str(run)}
     folder = values.get("output_dir")
-    if program == "train" or folder is None or values.get("overwrite_output_dir"):
+    if folder is None or values.get("overwrite_output_dir") or owner_of(Path(folder)) != program:
         return {}
-    # Its other options are given again; the day of its first start cannot be.
-    if owner_of(Path(folder)) != program:
-        return {}
+    # Another program is given its other options again; the day of its first start cannot be.
     saved = read_yaml(Path(folder) / CONFIG)
     return {name: saved[name] for name in saved if name == "chat_template_date"}
 

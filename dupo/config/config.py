@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field
+from datetime import date
 from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
@@ -105,11 +106,16 @@ class Config:
     def of(cls, program: str = "train", **flat: Any) -> Self:
         """Builds the groups from options by their flat names; the others have their own defaults.
 
+        Where no date is given, the date of chat templates is that of today.
+
         Raises:
             UserError: an unknown option, or a value that it cannot have.
         """
+        # Known from the start and kept in config.yaml: a run that goes on another day has the same prompts.
+        if flat.get("chat_template_date") is None:
+            flat["chat_template_date"] = date.today().isoformat()
         # The defaults are valid together, so an error here is always one of the values.
-        return cls(program=program)._with(flat) if flat else cls(program=program)
+        return cls(program=program)._with(flat)
 
     def changed(self, **flat: Any) -> Self:
         """A copy with other values of some options, by their flat names."""

@@ -58,24 +58,21 @@ class ModelOptions(Options):
         None, "date that a chat template shows if it shows one, YYYY-MM-DD; none: the day of the first start"
     )
 
-    def __post_init__(self) -> None:
-        # Known from the start and kept in config.yaml: a run that goes on another day has the same prompts.
-        if self.chat_template_date is None:
-            object.__setattr__(self, "chat_template_date", date.today().isoformat())
-        super().__post_init__()
-
     def check_together(self) -> None:
         """Checks that the date is one."""
-        try:
-            datetime.strptime(str(self.chat_template_date), "%Y-%m-%d")
-        except ValueError:
-            text = show(self.chat_template_date)
-            raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {text}") from None
+        self.day()
 
-    @property
-    def day(self) -> date:
-        """The date that chat templates show."""
-        return datetime.strptime(str(self.chat_template_date), "%Y-%m-%d").date()
+    def day(self) -> date | None:
+        """The date that chat templates show; None: today.
+
+        Raises:
+            UserError: the option is no date.
+        """
+        text = self.chat_template_date
+        try:
+            return None if text is None else datetime.strptime(text, "%Y-%m-%d").date()
+        except ValueError:
+            raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {show(text)}") from None
 
     def for_model(self, name: str) -> "ModelOptions":
         """The options for another model, which brings its own tokenizer; unchanged for the same name."""
