@@ -19,7 +19,7 @@ from dupo.config.options import (
     TaskOptions,
 )
 from dupo.config.values import check, option, show
-from dupo.errors import UserError
+from dupo.errors import UserError, quoted
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
 # 12 GB of ids and log-probs in the engine, and 100 GB in a rollout.
@@ -53,11 +53,11 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.program not in PROGRAMS:
-            raise UserError(f"program: expected one of {', '.join(PROGRAMS)}, got {self.program!r}")
+            raise UserError(f"program: expected one of {', '.join(PROGRAMS)}, got {quoted(self.program)}")
         check(OPTIONS["method"], self.method)
         for name, group in GROUPS.items():
             if not isinstance(getattr(self, name), group):
-                raise UserError(f"{name}: expected {group.__name__}, got {getattr(self, name)!r}")
+                raise UserError(f"{name}: expected {group.__name__}, got {quoted(getattr(self, name))}")
         for broken, name, expected in self._rules():
             if broken:
                 raise UserError(f"{name}: expected {expected}, got {show(self.flat()[name])}")
