@@ -3,8 +3,6 @@
 import difflib
 from collections.abc import Collection
 
-LONGEST_SHOWN = 80  # characters of a value in a message
-
 
 class UserError(Exception):
     """Something that the user can put right, in one line: what, what was expected, what was got.
@@ -21,6 +19,9 @@ class StorageError(UserError):
 
     # Nothing that the user typed is wrong: the same command goes on once there is room.
     exit_code = 1
+
+
+LONGEST_SHOWN = 80  # characters of a value in a message
 
 
 def in_one_line(error: BaseException, *, kind: bool = False, limit: int = 200) -> str:

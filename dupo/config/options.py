@@ -167,8 +167,8 @@ class RewardOptions(Options):
             return list(zip(names, map(float, weights), strict=True))
         except ValueError:
             expected = f"{len(names)} numbers, comma-separated, as reward names {len(names)}"
-            given = quoted(self.reward_weights)
-            raise UserError(f"reward_weights: expected {expected}, got {given}") from None
+            actual = quoted(self.reward_weights)
+            raise UserError(f"reward_weights: expected {expected}, got {actual}") from None
 
     def needs(self, what: str) -> bool:
         """Whether any reward needs "duals", "distributions" or "gold" (see `catalogue.RewardEntry`)."""
@@ -185,14 +185,14 @@ class RewardOptions(Options):
         logged_names = [name.rpartition(".")[2] for name, _ in self.terms]
         if len(set(logged_names)) < len(logged_names):
             raise UserError(f"reward: expected different names, got {quoted(self.reward)}")
-        given = quoted(self.reward_weights)
+        actual = quoted(self.reward_weights)
         for name, weight in self.terms:
             if not math.isfinite(weight):
-                raise UserError(f"reward_weights: expected finite numbers, got {given}")
+                raise UserError(f"reward_weights: expected finite numbers, got {actual}")
             # The standard deviation squares rewards, and float32 ends at 3.4e38.
             if weight and not 1 / LARGEST_REWARD <= abs(weight) <= LARGEST_REWARD:
                 expected = f"0 or sizes from {1 / LARGEST_REWARD:g} to {LARGEST_REWARD:g}"
-                raise UserError(f"reward_weights: expected {expected}, got {given}")
+                raise UserError(f"reward_weights: expected {expected}, got {actual}")
             if "." not in name and name not in REWARDS:
                 names = f"{', '.join(REWARDS)} or package.module.function"
                 hint = nearest(name, REWARDS)

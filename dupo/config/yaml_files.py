@@ -52,10 +52,11 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
     lines: list[str] = []
     for name, value in ((name, config.flat()[name]) for name in names):
         # Double quotes keep the word "none" apart from None, and unprintable characters as they are.
-        quoted = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
+        is_quoted = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
+        style = '"' if is_quoted else None
         # An int in a float option is written as a float, so that other YAML readers see one type.
         typed = {name: None if value is None else option_type(OPTIONS[name])[0](value)}
-        lines.append(yaml.safe_dump(typed, default_style='"' * quoted, allow_unicode=True, width=math.inf))
+        lines.append(yaml.safe_dump(typed, default_style=style, allow_unicode=True, width=math.inf))
     return "".join(lines)
 
 
