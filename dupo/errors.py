@@ -21,14 +21,36 @@ class StorageError(UserError):
     exit_code = 1
 
 
+LONGEST_SHOWN = 80  # characters of a value in a message
+
+
 def in_one_line(error: BaseException, *, kind: bool = False, limit: int = 200) -> str:
     """What an error says, in one line of at most `limit` characters; its kind where it says nothing.
 
     Args:
         kind: open with the kind of the error, for a message that alone would be a riddle.
     """
-    name, line = type(error).__name__, " ".join(str(error).split())[:limit]
+    name = type(error).__name__
+    try:
+        line = " ".join(str(error).split())[:limit]
+    except Exception:  # an error of the user may fail to say what it is
+        line = ""
     return f"{name}: {line}" if kind and line else line or name
+
+
+def quoted(value: object) -> str:
+    """A value in a message as Python writes the value, in one line and cut; its type where it has no text."""
+    if isinstance(value, str) and len(value) > LONGEST_SHOWN:
+        return f"{value[:LONGEST_SHOWN]!r}... ({len(value):,} characters)"
+    try:
+        return cut(" ".join(repr(value).split()))
+    except Exception:  # an object of the user may fail to show itself
+        return f"an object of type {type(value).__name__}"
+
+
+def cut(text: str) -> str:
+    """A text in a message: the start of a long one, and its length."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}... ({len(text):,} characters)"
 
 
 def nearest(word: str, names: Collection[str]) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from dupo.errors import UserError
+from dupo.errors import UserError, cut, in_one_line, quoted
 
 
 def load_function(option: str, path: str) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
     """
     module, _, name = path.rpartition(".")
     if not module or not all(word.isidentifier() for word in path.split(".")):
-        raise UserError(f"{option}: expected package.module.function, got {path!r}")
+        raise UserError(f"{option}: expected package.module.function, got {quoted(path)}")
     with _current_directory_importable():
         try:
             # The module may be younger than what Python remembers of its folder.
@@ -40,10 +40,11 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
         # Anything can go wrong in a module of the user. One that calls sys.exit must not end the program,
         # with exit code 0 perhaps; Ctrl-C must.
         except (Exception, SystemExit) as error:
-            raise UserError(f"{option}: expected a module to import, {module}, got {_said(error)}") from error
+            what = f"{option}: expected a module to import, {cut(module)}"
+            raise UserError(f"{what}, got {in_one_line(error, kind=True)}") from error
     if not callable(function):
         actual = "none of that name" if function is None else f"a {type(function).__name__}"
-        raise UserError(f"{option}: expected a function {name} in {module}, got {actual}")
+        raise UserError(f"{option}: expected a function {cut(name)} in {module}, got {actual}")
     return function
 
 
@@ -61,7 +62,7 @@ def call_function(name: str, function: Callable[..., Any], /, *args: Any, **kwar
     except (Exception, SystemExit) as error:
         # The last line of the user's own file says more than the line of a library that this line called.
         own = getattr(getattr(function, "__code__", None), "co_filename", None)
-        raise UserError(f"{name} failed: {_said(error)}{_place(error, own)}") from error
+        raise UserError(f"{name} failed: {in_one_line(error, kind=True)}{_place(error, own)}") from error
 
 
 def read_numbers(
@@ -81,10 +82,13 @@ def read_numbers(
     Raises:
         UserError: another count, or something that is no number between `low` and `high`.
     """
-    what = f"{name}: expected {count} numbers from {low:g} to {high:g}{' or None' * or_none}, one a {noun}"
+    kinds = f"numbers from {low:g} to {high:g}"
+    if or_none:
+        kinds += " or None"
+    what = f"{name}: expected {count} {kinds}, one a {noun}"
     # The characters of a text and the keys of a mapping would be read as numbers, the wrong ones.
     if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping | set | frozenset):
-        raise UserError(f"{what}, got {_shown(values)}")
+        raise UserError(f"{what}, got {quoted(values)}")
     # A generator may have no end, and may fail like any code of the user.
     items = call_function(name, lambda: list(islice(values, count + 1)))
     if len(items) != count:
@@ -102,17 +106,8 @@ def _number(item: Any, message: str, low: float, high: float) -> float:
     except Exception:  # of an object of the user
         value = math.nan
     if not low <= value <= high:  # also refuses NaN
-        raise UserError(f"{message} {_shown(item)}")
+        raise UserError(f"{message} {quoted(item)}")
     return value
-
-
-def _said(error: BaseException) -> str:
-    """An error of the user's code on one line."""
-    try:
-        message = " ".join(str(error).split())
-    except Exception:  # an error of the user may fail to say what it is
-        message = ""
-    return f"{type(error).__name__}: {message}"[:300].removesuffix(": ")
 
 
 def _place(error: BaseException, own_file: str | None) -> str:
@@ -120,14 +115,6 @@ def _place(error: BaseException, own_file: str | None) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     of_user = [frame for frame in frames if frame.filename == own_file] or frames
     return f" ({of_user[-1].filename}, line {of_user[-1].lineno})" if of_user else ""
-
-
-def _shown(value: object) -> str:
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 @contextmanager

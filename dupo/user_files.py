@@ -9,11 +9,12 @@ import os
 import stat
 from pathlib import Path
 
-from dupo.errors import UserError
+from dupo.errors import UserError, cut
 
 FILE, FOLDER, NOTHING = "a file", "a folder", "no such file"
 # What Linux and macOS hold at most, in bytes; longer texts are no path anywhere.
 LONGEST_PATH, LONGEST_NAME = 4095, 255
+A_PATH = f"a path of at most {LONGEST_PATH:,} bytes, names of at most {LONGEST_NAME}, no NUL"
 _KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: FOLDER,
@@ -37,7 +38,13 @@ def path_problem(text: str) -> str | None:
     return None
 
 
-def kind_of(path: str | Path) -> str:
+def check_is_path(path: str | Path) -> None:
+    """Raises UserError for a text that is no path on any machine; shows the start of the text."""
+    if problem := path_problem(str(path)):
+        raise UserError(f"{cut(str(path))}: expected {A_PATH}, got {problem}")
+
+
+def path_kind(path: str | Path) -> str:
     """What stands at a path, links followed: `FILE`, `FOLDER`, `NOTHING`, or another thing, in words."""
     if problem := path_problem(str(path)):
         return problem
@@ -55,12 +62,12 @@ def kind_of(path: str | Path) -> str:
 
 def is_file(path: str | Path) -> bool:
     """Whether a regular file stands at a path; never raises."""
-    return kind_of(path) == FILE
+    return path_kind(path) == FILE
 
 
 def is_folder(path: str | Path) -> bool:
     """Whether a folder stands at a path; never raises."""
-    return kind_of(path) == FOLDER
+    return path_kind(path) == FOLDER
 
 
 def read_file(path: str | Path) -> bytes:
@@ -69,7 +76,8 @@ def read_file(path: str | Path) -> bytes:
     Raises:
         UserError: no such file, a folder, a pipe, a device, or a file that cannot be read.
     """
-    if (kind := kind_of(path)) != FILE:
+    check_is_path(path)
+    if (kind := path_kind(path)) != FILE:
         raise UserError(f"{path}: expected a file, got {kind}")
     try:
         return Path(path).read_bytes()
@@ -85,7 +93,8 @@ def list_folder(path: str | Path) -> list[Path]:
     Raises:
         UserError: no folder, or one that cannot be read.
     """
-    if (kind := kind_of(path)) != FOLDER:
+    check_is_path(path)
+    if (kind := path_kind(path)) != FOLDER:
         raise UserError(f"{path}: expected a folder, got {kind}")
     try:
         return sorted(Path(path).iterdir())

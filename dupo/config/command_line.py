@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import GROUP_OF, OPTIONS, Config
 from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, assemble
-from dupo.config.values import coerce, kind_of, show, underscored
+from dupo.config.values import coerce, option_type, show, underscored
 from dupo.config.yaml_files import read_yaml
-from dupo.errors import UserError, did_you_mean, nearest
+from dupo.errors import UserError, cut, did_you_mean, nearest, quoted
 from dupo.storage.names import CONFIG, owner_of
 from dupo.user_files import is_file
 
@@ -105,23 +105,23 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
     Raises:
         UserError: anything wrong with the options.
     """
-    # The command line wins over its --config, and both over the options of the resumed run.
     values = _command_line(underscored(argv), program)
-    if program == "train" and (run := _resumed_run(values)):
+    # The command line wins over its --config, and both over the options of the run that goes on.
+    return assemble(_saved_options(values, program) | values, program)
+
+
+def _saved_options(values: Mapping[str, Any], program: str) -> dict[str, Any]:
+    """What the run that a command goes on with keeps where the command says nothing; empty for a new run."""
+    if program == "train":
+        run = _resumed_run(values)
+        if run is None:
+            return {}
         saved = read_yaml(run / CONFIG)
-        kept_options = {name: value for name, value in saved.items() if name not in ONE_START}
-        values = kept_options | values | {"output_dir": str(run)}
-    return assemble(_date_of_unfinished_work(values, program) | values, program)
-
-
-def _date_of_unfinished_work(values: Mapping[str, Any], program: str) -> dict[str, Any]:
-    """The date of the run that the same command goes on with, of a program that does not train."""
+        return {name: saved[name] for name in saved if name not in ONE_START} | {"output_dir": str(run)}
     folder = values.get("output_dir")
-    if program == "train" or folder is None or values.get("overwrite_output_dir"):
+    if folder is None or values.get("overwrite_output_dir") or owner_of(Path(folder)) != program:
         return {}
-    # Its other options are given again; the day of its first start cannot be.
-    if owner_of(Path(folder)) != program:
-        return {}
+    # Another program is given its other options again; the day of its first start cannot be.
     saved = read_yaml(Path(folder) / CONFIG)
     return {name: saved[name] for name in saved if name == "chat_template_date"}
 
@@ -159,7 +159,7 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
         raise UserError(f"{error.argument_name}: expected {expected}") from None
     # The first unknown word is the one to mend; those behind it may be its values.
     if rest and not rest[0].startswith("-"):
-        raise UserError(f"expected options that start with --, got {rest[0]!r}")
+        raise UserError(f"expected options that start with --, got {quoted(rest[0])}")
     if rest:
         raise _unknown(rest[0].partition("=")[0], names, program, method)
     texts = vars(parsed)
@@ -189,7 +189,7 @@ def _method_in(argv: Sequence[str]) -> str:
     method = known.method or (in_files[0] if in_files else Config.method)
     if method not in METHODS:
         raise UserError(
-            f"method: expected one of {', '.join(METHODS)}, got {method!r}{nearest(method, METHODS)}"
+            f"method: expected one of {', '.join(METHODS)}, got {quoted(method)}{nearest(method, METHODS)}"
         )
     return method
 
@@ -208,7 +208,7 @@ def _unknown(flag: str, names: Sequence[str], program: str, method: str) -> User
             if name in program_named("train", other).names
         ]
         return UserError(f"unknown option {flag}: {here} does not have it, only {', '.join(others)}")
-    return UserError(f"unknown option {flag}{did_you_mean(flag.lstrip('-'), ['config', *names], '--')}")
+    return UserError(f"unknown option {cut(flag)}{did_you_mean(flag.lstrip('-'), ['config', *names], '--')}")
 
 
 def _parser(program: str, method: str) -> argparse.ArgumentParser:
@@ -234,7 +234,7 @@ def _parser(program: str, method: str) -> argparse.ArgumentParser:
         if group not in groups:
             groups[group] = parser.add_argument_group(_TITLES.get(group, group))
         # Values stay texts here; `coerce` checks them with the words of a YAML file.
-        kind, _ = kind_of(OPTIONS[name])
+        kind, _ = option_type(OPTIONS[name])
         metavar = "|".join(OPTIONS[name].metadata["choices"]) or _METAVAR[kind]
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
         groups[group].add_argument(f"--{name}", metavar=metavar, help=_help(name, program, method), **flag)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field
+from datetime import date
 from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
@@ -18,7 +19,7 @@ from dupo.config.options import (
     TaskOptions,
 )
 from dupo.config.values import check, option, show
-from dupo.errors import UserError
+from dupo.errors import UserError, quoted
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
 # 12 GB of ids and log-probs in the engine, and 100 GB in a rollout.
@@ -52,11 +53,11 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.program not in PROGRAMS:
-            raise UserError(f"program: expected one of {', '.join(PROGRAMS)}, got {self.program!r}")
+            raise UserError(f"program: expected one of {', '.join(PROGRAMS)}, got {quoted(self.program)}")
         check(OPTIONS["method"], self.method)
         for name, group in GROUPS.items():
             if not isinstance(getattr(self, name), group):
-                raise UserError(f"{name}: expected {group.__name__}, got {getattr(self, name)!r}")
+                raise UserError(f"{name}: expected {group.__name__}, got {quoted(getattr(self, name))}")
         for broken, name, expected in self._rules():
             if broken:
                 raise UserError(f"{name}: expected {expected}, got {show(self.flat()[name])}")
@@ -105,11 +106,16 @@ class Config:
     def of(cls, program: str = "train", **flat: Any) -> Self:
         """Builds the groups from options by their flat names; the others have their own defaults.
 
+        Where no date is given, the date of chat templates is that of today.
+
         Raises:
             UserError: an unknown option, or a value that it cannot have.
         """
+        # Known from the start and kept in config.yaml: a run that goes on another day has the same prompts.
+        if flat.get("chat_template_date") is None:
+            flat["chat_template_date"] = date.today().isoformat()
         # The defaults are valid together, so an error here is always one of the values.
-        return cls(program=program)._with(flat) if flat else cls(program=program)
+        return cls(program=program)._with(flat)
 
     def changed(self, **flat: Any) -> Self:
         """A copy with other values of some options, by their flat names."""

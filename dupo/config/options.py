@@ -12,16 +12,16 @@ from datetime import date, datetime
 
 from dupo.config.catalogue import REWARDS, TASKS
 from dupo.config.values import Options, listed, option, show
-from dupo.errors import UserError, nearest
-from dupo.user_files import NOTHING, kind_of
+from dupo.errors import UserError, nearest, quoted
+from dupo.user_files import NOTHING, path_kind
 
 BUILT_IN_MODEL = "tiny"
 DUAL_MODELS = ("frozen", "policy", "ema")  # or the folder or Hub name of another model
 METRICS = ("bleu", "chrf", "mean")
 # Largest sizes that a run can be meant to have; a slip of the keyboard beyond them would eat all memory.
 MOST_SEQUENCES, MOST_SAMPLES, LONGEST_COMPLETION = 2**20, 2**16, 2**20
-# Logits are divided by the temperature: below, two of them differ by all or nothing, and gradients grow a
-# thousandfold; above, all tokens are alike, and nothing is learnt.
+# Below LOWEST, softmax is a step function and gradients grow a thousandfold. Above HIGHEST, all tokens are
+# equally likely.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 100.0
 LARGEST_REWARD = 1e15  # its square, summed over a rollout, stays within float32
 GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
@@ -43,8 +43,8 @@ class ModelOptions(Options):
     eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
     dtype: str = option(
         "auto",
-        "precision of matrix products; weights that are trained are float32 always, with bfloat16 those of "
-        "other models are bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
+        "precision of matrix products. Trained weights stay float32; bfloat16 also stores the weights of "
+        "other models (a judge) in bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
         "auto|float32|bfloat16",
     )
     device: str = option(
@@ -58,24 +58,21 @@ class ModelOptions(Options):
         None, "date that a chat template shows if it shows one, YYYY-MM-DD; none: the day of the first start"
     )
 
-    def __post_init__(self) -> None:
-        # Known from the start and kept in config.yaml: a run that goes on another day has the same prompts.
-        if self.chat_template_date is None:
-            object.__setattr__(self, "chat_template_date", date.today().isoformat())
-        super().__post_init__()
-
     def check_together(self) -> None:
         """Checks that the date is one."""
-        try:
-            datetime.strptime(str(self.chat_template_date), "%Y-%m-%d")
-        except ValueError:
-            text = show(self.chat_template_date)
-            raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {text}") from None
+        self.day()
 
-    @property
-    def day(self) -> date:
-        """The date that chat templates show."""
-        return datetime.strptime(str(self.chat_template_date), "%Y-%m-%d").date()
+    def day(self) -> date | None:
+        """The date that chat templates show; None: today.
+
+        Raises:
+            UserError: the option is no date.
+        """
+        text = self.chat_template_date
+        try:
+            return None if text is None else datetime.strptime(text, "%Y-%m-%d").date()
+        except ValueError:
+            raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {show(text)}") from None
 
     def for_model(self, name: str) -> "ModelOptions":
         """The options for another model, which brings its own tokenizer; unchanged for the same name."""
@@ -128,9 +125,11 @@ class TaskOptions(Options):
         names = [name.lower() for name in listed(self.gates)]
         unknown = [name for name in names if name not in GATES] if names != ["off"] else []
         if unknown:
-            raise UserError(f"gates: expected off, or any of {', '.join(GATES)}, got {unknown[0]!r}")
+            raise UserError(f"gates: expected off, or any of {', '.join(GATES)}, got {quoted(unknown[0])}")
         if self.task == "translation" and self.src == self.tgt:
-            raise UserError(f"tgt: expected another language than src, {self.src}, got {self.tgt}")
+            raise UserError(
+                f"tgt: expected another language than src, {show(self.src)}, got {show(self.tgt)}"
+            )
         if "." not in self.translation_metric and self.translation_metric not in METRICS:
             expected = f"{', '.join(METRICS)} or package.module.function"
             raise UserError(f"translation_metric: expected {expected}, got {show(self.translation_metric)}")
@@ -168,7 +167,8 @@ class RewardOptions(Options):
             return list(zip(names, map(float, weights), strict=True))
         except ValueError:
             expected = f"{len(names)} numbers, comma-separated, as reward names {len(names)}"
-            raise UserError(f"reward_weights: expected {expected}, got {self.reward_weights!r}") from None
+            actual = quoted(self.reward_weights)
+            raise UserError(f"reward_weights: expected {expected}, got {actual}") from None
 
     def needs(self, what: str) -> bool:
         """Whether any reward needs "duals", "distributions" or "gold" (see `catalogue.RewardEntry`)."""
@@ -184,17 +184,19 @@ class RewardOptions(Options):
         # Rewards are logged by the last part of a path: two of one name would overwrite each other.
         logged_names = [name.rpartition(".")[2] for name, _ in self.terms]
         if len(set(logged_names)) < len(logged_names):
-            raise UserError(f"reward: expected different names, got {self.reward!r}")
+            raise UserError(f"reward: expected different names, got {quoted(self.reward)}")
+        actual = quoted(self.reward_weights)
         for name, weight in self.terms:
             if not math.isfinite(weight):
-                raise UserError(f"reward_weights: expected finite numbers, got {self.reward_weights!r}")
+                raise UserError(f"reward_weights: expected finite numbers, got {actual}")
             # The standard deviation squares rewards, and float32 ends at 3.4e38.
             if weight and not 1 / LARGEST_REWARD <= abs(weight) <= LARGEST_REWARD:
                 expected = f"0 or sizes from {1 / LARGEST_REWARD:g} to {LARGEST_REWARD:g}"
-                raise UserError(f"reward_weights: expected {expected}, got {self.reward_weights!r}")
+                raise UserError(f"reward_weights: expected {expected}, got {actual}")
             if "." not in name and name not in REWARDS:
                 names = f"{', '.join(REWARDS)} or package.module.function"
-                raise UserError(f"reward: expected any of {names}, got {name!r}{nearest(name, REWARDS)}")
+                hint = nearest(name, REWARDS)
+                raise UserError(f"reward: expected any of {names}, got {quoted(name)}{hint}")
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ class DualOptions(Options):
             raise UserError(f"dual_temperature: expected {expected}, got {show(self.dual_temperature)}")
         # A Hub name can be anything, so only what looks like a misspelt word is refused.
         hint = nearest(self.dual_model, DUAL_MODELS)
-        if hint and self.dual_model not in DUAL_MODELS and kind_of(self.dual_model) == NOTHING:
+        if hint and self.dual_model not in DUAL_MODELS and path_kind(self.dual_model) == NOTHING:
             expected = f"{', '.join(DUAL_MODELS)}, a folder or a Hub name ({hint.removeprefix(', ')})"
             raise UserError(f"dual_model: expected {expected}, got {self.dual_model}")
 
@@ -318,7 +320,7 @@ class RunOptions(Options):
     resume_from_checkpoint: str | None = option(
         None, "folder of a checkpoint, or `latest` in output_dir", is_path=True
     )
-    seed: int = option(0, "seed of weights, problems and samples", at_least=0, at_most=10**18)
+    seed: int = option(0, "seed of weights, problems and samples", at_least=0, at_most=10**18 - 1)
     eval_steps: int = option(10, "optimizer steps between evaluations", at_least=1)
     save_steps: int = option(50, "optimizer steps between checkpoints", at_least=1)
     save_total_limit: int = option(2, "number of checkpoints that are kept, the newest ones", at_least=1)
@@ -328,7 +330,9 @@ class RunOptions(Options):
     # Of a number that the system cannot start, OpenMP ends the process with a segmentation fault.
     num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=1024)
     strict: bool = option(
-        False, "stop, with all saved, where the first step of a rollout is off policy; else a warning"
+        False,
+        "stop instead of warning: if the first step of a rollout is off policy, or if a resumed run has "
+        "other versions or another device",
     )
 
 

@@ -13,8 +13,8 @@ from dataclasses import Field
 from decimal import Decimal
 from typing import Any
 
-from dupo.errors import UserError, nearest
-from dupo.user_files import path_problem
+from dupo.errors import UserError, cut, nearest, quoted
+from dupo.user_files import A_PATH, path_problem
 
 # Words of YAML and of people; the values themselves are checked afterwards.
 _NONE = {"none", "null", "~", ""}
@@ -26,7 +26,6 @@ _EXPECTED = {int: "an integer", float: "a number", bool: "true or false"}
 # Computing is done in float32: below, a number loses its digits; above, it is infinite.
 FLOAT32_LEAST, FLOAT32_MOST = 1.2e-38, 3.4e38
 LONGEST_TEXT = 10_000  # characters: more is a file in the place of its name
-_LONGEST_SHOWN = 200  # characters of a value in a message
 
 
 def option(default: Any, help: str, choices: str = "", *, is_path: bool = False, **bounds: float) -> Any:
@@ -60,12 +59,12 @@ class Options:
         """Raises UserError for options of the group that do not go together."""
 
 
-def coerce(spec: Field[Any], text: str, *, quoted: bool = False) -> Any:
-    """The value that a text stands for in a field; `quoted` texts never stand for None."""
-    kind, optional = kind_of(spec)
+def coerce(spec: Field[Any], text: str, *, is_quoted: bool = False) -> Any:
+    """The value that a text stands for in a field; a text `is_quoted` in YAML never stands for None."""
+    kind, optional = option_type(spec)
     bare = text.strip().lower()
     # A quoted "none" is a name: there may be a folder or a column that is called none.
-    if optional and not quoted and bare in _NONE:
+    if optional and not is_quoted and bare in _NONE:
         return None
     if kind is str:
         value: Any = text
@@ -74,12 +73,13 @@ def coerce(spec: Field[Any], text: str, *, quoted: bool = False) -> Any:
     elif (kind is int and _INT.fullmatch(bare)) or (kind is float and _FLOAT.fullmatch(bare)):
         value = kind(bare)
     else:
-        raise UserError(f"{spec.name}: expected {_EXPECTED[kind]}{' or none' * optional}, got {text!r}")
+        expected = f"{_EXPECTED[kind]} or none" if optional else _EXPECTED[kind]
+        raise UserError(f"{spec.name}: expected {expected}, got {quoted(text)}")
     check(spec, value)
     return value
 
 
-def kind_of(spec: Field[Any]) -> tuple[type, bool]:
+def option_type(spec: Field[Any]) -> tuple[type, bool]:
     """The type of an option and whether the option may be None: (int, True) for `int | None`."""
     members = typing.get_args(spec.type)
     return (members[0], True) if members else (typing.cast(type, spec.type), False)
@@ -91,13 +91,13 @@ def check(spec: Field[Any], value: Any) -> None:
     Raises:
         UserError: the option cannot have that value, whatever the other options are.
     """
-    name, (kind, optional), choices = spec.name, kind_of(spec), spec.metadata["choices"]
+    name, (kind, optional), choices = spec.name, option_type(spec), spec.metadata["choices"]
     if value is None and optional:
         return
     # Types first: a value from Python may be anything, and an array cannot be looked up among the choices.
     if choices and not (isinstance(value, str) and value in choices):
         hint = nearest(value, choices) if isinstance(value, str) else ""
-        raise UserError(f"{name}: expected one of {', '.join(choices)}, got {_quoted(value)}{hint}")
+        raise UserError(f"{name}: expected one of {', '.join(choices)}, got {quoted(value)}{hint}")
     if kind is str or kind is bool:
         if not isinstance(value, kind) or value == "":
             raise UserError(
@@ -108,7 +108,7 @@ def check(spec: Field[Any], value: Any) -> None:
         return
     # bool is a subclass of int, and True steps would be one step.
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
-        raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {_quoted(value)}")
+        raise UserError(f"{name}: expected {_EXPECTED[kind]}, got {quoted(value)}")
     _check_bounds(spec, value, kind)
 
 
@@ -117,7 +117,7 @@ def _check_text(spec: Field[Any], text: str) -> None:
     if len(text) > LONGEST_TEXT:
         raise UserError(f"{spec.name}: expected at most {LONGEST_TEXT:,} characters, got {len(text):,}")
     if spec.metadata.get("is_path") and (problem := path_problem(text)):
-        raise UserError(f"{spec.name}: expected a path, got {problem}")
+        raise UserError(f"{spec.name}: expected {A_PATH}, got {problem}")
 
 
 def _check_bounds(spec: Field[Any], value: int | float, kind: type) -> None:
@@ -152,22 +152,8 @@ def show(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to write out 4,301 digits
         return f"an integer of {value.bit_length():,} bits"
     if isinstance(value, str | int | float) and str(value).isprintable():
-        return _shortened(str(value))
-    return _quoted(value)
-
-
-def _quoted(value: Any) -> str:
-    """A value as Python writes it, on one line."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return show(value) if isinstance(value, int) else repr(value)
-    try:
-        return _shortened(" ".join(repr(value).split()))
-    except Exception:  # an object of the user may fail to show itself
-        return f"a {type(value).__name__}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:100]}... ({len(text):,} characters)"
+        return cut(str(value))
+    return quoted(value)
 
 
 def listed(text: str) -> list[str]:

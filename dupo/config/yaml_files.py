@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from dupo.config.config import GROUP_OF, OPTIONS, Config
-from dupo.config.values import coerce, kind_of
-from dupo.errors import UserError, did_you_mean
+from dupo.config.values import coerce, option_type
+from dupo.errors import UserError, cut, did_you_mean
 from dupo.user_files import read_file
 
 
@@ -26,14 +26,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     for key, node in root.value if root else ():
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
         if name not in OPTIONS:
-            raise UserError(f"{path}: unknown key {name}{did_you_mean(name, OPTIONS)}")
+            raise UserError(f"{path}: unknown key {cut(name)}{did_you_mean(name, OPTIONS)}")
         if name in values:
             raise UserError(f"{path}: line {key.start_mark.line + 1}: expected {name} once, got it twice")
         if not isinstance(node, yaml.ScalarNode):
             kind = "list" if isinstance(node, yaml.SequenceNode) else "nested mapping"
             raise UserError(f"{path}: {name}: expected one value, got a {kind}")
         try:
-            values[name] = coerce(OPTIONS[name], node.value, quoted=node.style is not None)
+            values[name] = coerce(OPTIONS[name], node.value, is_quoted=node.style is not None)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     return values
@@ -52,10 +52,11 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
     lines: list[str] = []
     for name, value in ((name, config.flat()[name]) for name in names):
         # Double quotes keep the word "none" apart from None, and unprintable characters as they are.
-        quoted = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
+        is_quoted = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
+        style = '"' if is_quoted else None
         # An int in a float option is written as a float, so that other YAML readers see one type.
-        typed = {name: None if value is None else kind_of(OPTIONS[name])[0](value)}
-        lines.append(yaml.safe_dump(typed, default_style='"' * quoted, allow_unicode=True, width=math.inf))
+        typed = {name: None if value is None else option_type(OPTIONS[name])[0](value)}
+        lines.append(yaml.safe_dump(typed, default_style=style, allow_unicode=True, width=math.inf))
     return "".join(lines)
 
 

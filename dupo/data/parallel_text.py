@@ -5,7 +5,7 @@ from pathlib import Path
 from dupo.data.files import JsonRow, choose_column, column_names, column_text, read_jsonl, read_lines
 from dupo.errors import UserError
 from dupo.records import Problem
-from dupo.user_files import NOTHING, is_file, is_folder, kind_of, list_folder
+from dupo.user_files import NOTHING, is_file, is_folder, list_folder, path_kind
 
 
 def read_sentences(dataset: str, src: str, tgt: str) -> list[Problem]:
@@ -24,7 +24,7 @@ def read_sentences(dataset: str, src: str, tgt: str) -> list[Problem]:
     path = Path(dataset)
     if is_folder(path):
         return _read_parallel_files(_only_stem(path, src), src, tgt)
-    if kind_of(path) == NOTHING and is_file(_file_of(path, src)):
+    if path_kind(path) == NOTHING and is_file(_file_of(path, src)):
         return _read_parallel_files(path, src, tgt)
     return _read_columns(path, src, tgt)
 
@@ -45,7 +45,7 @@ def _read_parallel_files(stem: Path, src: str, tgt: str) -> list[Problem]:
     source_file, target_file = _file_of(stem, src), _file_of(stem, tgt)
     sources = read_lines(source_file)
     # Anything but a missing file is read, or refused: a pipe of that name holds no translations.
-    has_targets = kind_of(target_file) != NOTHING
+    has_targets = path_kind(target_file) != NOTHING
     targets = read_lines(target_file) if has_targets else [""] * len(sources)
     if len(targets) != len(sources):
         expected = f"as many lines in {source_file.name} as in {target_file.name}"

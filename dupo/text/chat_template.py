@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
-from dupo.errors import UserError
+from dupo.errors import UserError, in_one_line
 
 CONTENT = "\x02content\x03"  # stands for the text of the user while the chat template is rendered
 SHOWN = 60  # characters of a text in an error
@@ -33,11 +33,12 @@ class Trim(NamedTuple):
     left: bool
     right: bool
 
-    def __call__(self, text: str) -> str:
+    def strip(self, text: str) -> str:
         """The text without that white space."""
-        return TRIMMED[self](text)
+        text = text.lstrip() if self.left else text
+        return text.rstrip() if self.right else text
 
-    def pieces(self, pieces: Sequence[str]) -> list[str]:
+    def strip_pieces(self, pieces: Sequence[str]) -> list[str]:
         """Pieces of a text, of which the joined text has lost that white space."""
         inside = list(pieces)
         for is_wanted, index, strip in ((self.left, 0, str.lstrip), (self.right, -1, str.rstrip)):
@@ -49,12 +50,8 @@ class Trim(NamedTuple):
         return inside
 
 
-TRIMMED: dict[Trim, Callable[[str], str]] = {
-    Trim(False, False): str,
-    Trim(True, True): str.strip,
-    Trim(True, False): str.lstrip,
-    Trim(False, True): str.rstrip,
-}
+# In the order in which they are tried: most templates leave the text as it is, or strip both sides.
+TRIMS = (Trim(False, False), Trim(True, True), Trim(True, False), Trim(False, True))
 
 
 class ChatTemplate:
@@ -99,12 +96,17 @@ class ChatTemplate:
             raise UserError(f"{self.name} shows the user's message {times} times, expected once")
         before, _, after = rendered.partition(CONTENT)
         chats = {text: self.render(text) for text in samples}
-        for trim in TRIMMED if times else ():
-            if all(chat == before + trim(text) + after for text, chat in chats.items()):
+        # A template that never shows the text has no place for the text: none of the trims fits.
+        trims = TRIMS if times else ()
+        fitting = {
+            text: [trim for trim in trims if chat == before + trim.strip(text) + after]
+            for text, chat in chats.items()
+        }
+        for trim in trims:
+            if all(trim in fitting[text] for text in chats):
                 return before, after, trim
         # The first sample that shows what happens is named.
-        as_it_is = {text: [before + trim(text) + after for trim in TRIMMED] for text in chats}
-        changed = next((text for text in chats if not times or chats[text] not in as_it_is[text]), CONTENT)
+        changed = next((text for text in chats if not fitting[text]), CONTENT)
         shown = chats.get(changed, rendered)
         raise UserError(
             f"{self.name} changes the user's message, expected the text as it is: "
@@ -120,8 +122,7 @@ class ChatTemplate:
             return ask(*arguments, **options)
         except Exception as error:
             # A template is a program from elsewhere: it may raise anything, by mistake or by raise_exception.
-            told = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.name} cannot be used: {type(error).__name__}: {told}") from None
+            raise UserError(f"{self.name} cannot be used: {in_one_line(error, kind=True)}") from None
 
 
 def words_of(day: date) -> dict[str, str]:

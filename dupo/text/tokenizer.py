@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from dupo.errors import UserError
 from dupo.records import Prompt
 from dupo.text.assembler import Assembler, Counts
-from dupo.text.chat_template import TRIMMED, ChatTemplate, Trim
+from dupo.text.chat_template import TRIMS, ChatTemplate, Trim
 from dupo.text.ids import Ids
 from dupo.text.locality import Reader
 
@@ -75,17 +75,12 @@ class PromptTokenizer:
         self.eos_ids = {int(hf.eos_token_id)}  # type: ignore[arg-type]
         self.pad_id = int(hf.pad_token_id)  # type: ignore[arg-type]
         self._has_id: dict[str, bool] = {}
-        self.frame = Frame([i for i in hf("").input_ids if i == hf.bos_token_id], "", "", [])
-        self._read_by(Reader(hf))
-        if hf.chat_template is not None:
-            self.frame = self._chat_frame(ChatTemplate(hf, day), samples)
-            # The counts of an assembler are of prompts only, so the samples leave with theirs.
-            self._read_by(self._reader)
-
-    def _read_by(self, reader: Reader) -> None:
         # Read apart from `hf`, which would match special tokens inside the text.
-        self._reader, self.local = reader, reader.is_local()
-        self._assembler = Assembler(reader.chunks if self.local else reader.texts, local=self.local)
+        reader, frame = Reader(hf), Frame([i for i in hf("").input_ids if i == hf.bos_token_id], "", "", [])
+        if hf.chat_template is not None:
+            reader, frame = _chat_frame(hf, reader, ChatTemplate(hf, day), samples)
+        self._reader, self.frame, self.local = reader, frame, reader.is_local()
+        self._assembler = _assembler(reader)
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Returns the ids of `encode_packed` as one list per prompt."""
@@ -99,16 +94,7 @@ class PromptTokenizer:
         Raises:
             ValueError: a lone surrogate, or more than 2**31 - 1 tokens in all.
         """
-        # Equal pieces share one index, so that each is sent to the core and cut once.
-        pieces: dict[str, int] = {}
-        members, offsets = [], [0]
-        for prompt in prompts:
-            inside = self.frame.trim.pieces((prompt,) if isinstance(prompt, str) else prompt)
-            for piece in (self.frame.opening, *inside, self.frame.closing):
-                members.append(pieces.setdefault(piece, len(pieces)))
-            offsets.append(len(members))
-        frame = {"before": self.frame.before, "after": self.frame.after}
-        return self._assembler(list(pieces), members, offsets, **frame, threads=threads)
+        return _framed_ids(self._assembler, self.frame, prompts, threads)
 
     def encode_completions(self, completions: Sequence[str]) -> list[list[int]]:
         """Returns the token ids of each completion with the end token, for supervised training.
@@ -147,51 +133,72 @@ class PromptTokenizer:
                 return True
         return bool(self.encode([text])[0])
 
-    def _chat_frame(self, template: ChatTemplate, samples: Sequence[str]) -> Frame:
-        """Splits the chat template into what stands before and after the text of a prompt.
 
-        Several frames compete; the first that gives every sample the ids of `apply_chat_template` wins.
+def _assembler(reader: Reader) -> Assembler:
+    is_local = reader.is_local()
+    return Assembler(reader.chunks if is_local else reader.texts, local=is_local)
 
-            joined      tokenises the words beside the prompt with the prompt, up to a special token
-            separate    tokenises the template alone: right where its tokens swallow the space beside a prompt
-            spared      the joined frame without its first space
 
-        Raises:
-            UserError: no frame gives every sample those ids.
-        """
-        before, after, trim = template.parts(samples)
-        special = [*self.hf.get_added_vocab(), *self.hf.all_special_tokens]
-        start = max((before.rfind(token) + len(token) for token in special if token in before), default=0)
-        end = min((after.find(token) for token in special if token in after), default=len(after))
-        joined = Frame(
-            self._plain_ids(before[:start]), before[start:], after[:end], self._plain_ids(after[end:]), trim
-        )
-        separate = Frame(self._plain_ids(before), "", "", self._plain_ids(after), trim)
-        # SentencePiece puts the space of a first word itself: the space behind [INST] is then there already.
-        spared = joined._replace(opening=joined.opening.removeprefix(" "))
-        # Texts that hold a special word are left out: here such a word is plain text, and should be.
-        plain = [text for text in samples if not any(token in text for token in special)]
-        expected = [template.ids(text) for text in plain]
-        readers = [self._reader] + [reader for reader in [self._reader.behind()] if reader is not None]
-        # Tokens such as Phi-3's <|user|> swallow white space beside them, which looks like a trim.
-        trims = sorted(TRIMMED, key=lambda other: (other != trim, sum(other)))
-        differing = ""
-        for wider, reader, frame in product(trims, readers, (joined, separate, spared)):
-            if trim.left > wider.left or trim.right > wider.right:
-                continue
-            if reader is not self._reader:
-                self._read_by(reader)
-            self.frame = frame._replace(trim=wider)
-            # `encode` reads self.frame, so each candidate is put there in turn.
-            pairs = zip(plain, self.encode(plain), expected, strict=True)
-            wrong = next((text for text, ids, expected_ids in pairs if ids != expected_ids), None)
-            if wrong is None:
-                return self.frame
-            differing = differing or wrong
-        raise UserError(
-            f"{template.name} gives prompts other ids in parts than as a whole, by apply_chat_template: "
-            f"{differing!r} differs"
-        )
+def _framed_ids(assembler: Assembler, frame: Frame, prompts: Sequence[Prompt], threads: int = 1) -> Ids:
+    """The token ids of each prompt inside a frame."""
+    # Equal pieces share one index, so that each is sent to the core and cut once.
+    pieces: dict[str, int] = {}
+    members, offsets = [], [0]
+    for prompt in prompts:
+        inside = frame.trim.strip_pieces((prompt,) if isinstance(prompt, str) else prompt)
+        for piece in (frame.opening, *inside, frame.closing):
+            members.append(pieces.setdefault(piece, len(pieces)))
+        offsets.append(len(members))
+    around = {"before": frame.before, "after": frame.after}
+    return assembler(list(pieces), members, offsets, **around, threads=threads)
 
-    def _plain_ids(self, text: str) -> list[int]:
-        return self.hf(text, add_special_tokens=False).input_ids  # type: ignore[return-value]
+
+def _chat_frame(
+    hf: PreTrainedTokenizerFast, reader: Reader, template: ChatTemplate, samples: Sequence[str]
+) -> tuple[Reader, Frame]:
+    """Splits the chat template into what stands before and after the text of a prompt.
+
+    Several frames compete; the first that gives every sample the ids of `apply_chat_template` wins.
+
+        joined      tokenises the words beside the prompt with the prompt, up to a special token
+        separate    tokenises the template alone: right where its tokens swallow the space beside a prompt
+        spared      the joined frame without its first space
+
+    Returns:
+        the frame, and the reader of what stands inside.
+
+    Raises:
+        UserError: no frame gives every sample those ids.
+    """
+    before, after, narrowest = template.parts(samples)
+    special = [*hf.get_added_vocab(), *hf.all_special_tokens]
+    start = max((before.rfind(token) + len(token) for token in special if token in before), default=0)
+    end = min((after.find(token) for token in special if token in after), default=len(after))
+    opening, closing = before[start:], after[:end]
+    joined = Frame(_plain_ids(hf, before[:start]), opening, closing, _plain_ids(hf, after[end:]))
+    separate = Frame(_plain_ids(hf, before), "", "", _plain_ids(hf, after))
+    # SentencePiece puts the space of a first word itself: the space behind [INST] is then there already.
+    spared = joined._replace(opening=opening.removeprefix(" "))
+    # Texts that hold a special word are left out: here such a word is plain text, and should be.
+    plain = [text for text in samples if not any(token in text for token in special)]
+    expected = [template.ids(text) for text in plain]
+    readers = [other for other in (reader, reader.behind()) if other is not None]
+    # Tokens such as Phi-3's <|user|> swallow white space beside them, which looks like a wider trim.
+    wider = [trim for trim in TRIMS if trim.left >= narrowest.left and trim.right >= narrowest.right]
+    trims = sorted(wider, key=sum)
+    differing = ""
+    for trim, inner, shape in product(trims, readers, (joined, separate, spared)):
+        frame = shape._replace(trim=trim)
+        ids = _framed_ids(_assembler(inner), frame, plain).lists()
+        wrong = next((text for text, a, b in zip(plain, ids, expected, strict=True) if a != b), None)
+        if wrong is None:
+            return inner, frame
+        differing = differing or wrong
+    raise UserError(
+        f"{template.name} gives prompts other ids in parts than as a whole, by apply_chat_template: "
+        f"{differing!r} differs"
+    )
+
+
+def _plain_ids(hf: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return hf(text, add_special_tokens=False).input_ids  # type: ignore[return-value]

@@ -9,7 +9,7 @@ from dupo.errors import UserError
 from dupo.storage.files import read_mapping, read_rows
 from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY
 from dupo.storage.signature import signature_line
-from dupo.user_files import is_file, read_file
+from dupo.user_files import check_is_path, is_file, read_file
 from dupo.views.exchange import ExchangeRow, read_exchange
 from dupo.views.lenient import finite, number_or_none, text_or_none
 
@@ -80,8 +80,9 @@ def read_run(folder: Path) -> RunRecord:
     """Reads the files of a run.
 
     Raises:
-        UserError: the folder holds neither settings nor metrics.
+        UserError: no folder can have that name, or the folder holds neither settings nor metrics.
     """
+    check_is_path(folder)
     config = folder / CONFIG
     if not is_file(config) and not is_file(folder / METRICS):
         raise UserError(f"{folder} is no run folder: expected {CONFIG} or {METRICS} in it")

@@ -17,7 +17,7 @@ from torch import Tensor
 from dupo_kernels._messages import is_number, refused, shown
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Of anything counted. The inverse of a product of two such numbers is not yet 0 in float32.
+# Largest count. 1 / (count x count) must stay above 0 in float32.
 MOST = 2**62
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -56,7 +56,7 @@ def check_devices(device: torch.device, like: str, **tensors: Tensor | None) -> 
             raise refused(name, f"a tensor on {device} as {like}", x.device)
 
 
-def check_host_or(device: torch.device, like: str, **tensors: Tensor | None) -> None:
+def check_host_or_device(device: torch.device, like: str, **tensors: Tensor | None) -> None:
     """Raises ValueError for a tensor that is neither on the host nor on the device of the tensor `like`."""
     for name, x in tensors.items():
         if x is not None and x.device.type != "cpu":
@@ -114,7 +114,7 @@ def check_mask(name: str, mask: Tensor | None, check: bool) -> None:
         check_values(name, "zero or nonzero", mask, ~mask.isnan())
 
 
-def check_rows_hold(rows: Tensor, N: int, check: bool) -> None:
+def check_row_indices(rows: Tensor, N: int, check: bool) -> None:
     """Raises ValueError unless rows (M,) are different indices of N tokens."""
     # Known without a look at the values: more rows than tokens repeat one.
     if rows.numel() > N:

@@ -1,7 +1,7 @@
 """How a refusal reads: "NAME: expected E, got G", in one line. Imports no torch, as the options do not.
 
 A value, type, shape or device that cannot be used is a ValueError. A keyword that does not exist is Python's
-own TypeError. Nothing else leaves a public function for the sake of its arguments.
+own TypeError. A public function raises nothing else because of its arguments.
 """
 
 from numbers import Real

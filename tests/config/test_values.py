@@ -19,7 +19,7 @@ from dupo.config.options import (
     TaskOptions,
 )
 from dupo.config.values import coerce
-from dupo.errors import UserError
+from dupo.errors import UserError, cut, in_one_line, quoted
 from tests.helpers.options import KINDS, RUN, reader_of, refusal
 
 MAY_BE_0 = "eval_size duals_per_prompt warmup_steps seed num_completions_to_print num_threads num_problems "
@@ -190,3 +190,29 @@ def test_no_option_holds_a_float_that_float32_cannot_hold(name: str) -> None:
     for text in NOT_NUMBERS:
         with pytest.raises(UserError, match=f"^{name}: expected "):
             coerce(OPTIONS[name], text)
+
+
+# --- values and errors in a message ---
+
+
+class Silent(Exception):
+    """An error of a user that fails to say what it is, and a value that fails to show itself."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+def test_what_cannot_show_itself_is_named_by_its_type() -> None:
+    assert in_one_line(Silent()) == in_one_line(Silent(), kind=True) == "Silent"
+    assert quoted(Silent()) == "an object of type Silent"
+    assert quoted(10**5000) == "an object of type int"
+
+
+def test_a_long_value_is_cut() -> None:
+    assert quoted("x" * 5000) == f"'{'x' * 80}'... (5,000 characters)"
+    assert cut("x" * 5000) == f"{'x' * 80}... (5,000 characters)" and cut("x" * 80) == "x" * 80
+    assert refusal("--seed", "x" * 5000) == f"seed: expected an integer, got {quoted('x' * 5000)}"
+    assert in_one_line(ValueError("a\n b")) == "a b"
+    assert in_one_line(ValueError("x" * 300), kind=True) == "ValueError: " + "x" * 200

@@ -104,6 +104,7 @@ FREE = {
 
 
 @given(st.fixed_dictionaries(FREE))
+@example({"seed": 10**18 - 1})
 @example({"learning_rate": 1e-6, "adam_epsilon": 1.1e-16, "max_grad_norm": 1e22, "beta": 1.0})
 def test_yaml_gives_the_same_config_back(tmp_path_factory, changes: dict[str, Any]) -> None:
     config = RUN.changed(**changes)

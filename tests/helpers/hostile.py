@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from dupo.config.config import OPTIONS
-from dupo.config.values import kind_of
+from dupo.config.values import option_type
 
 NUMBERS = (
     "0 -0 1 2 3 -1 0.5 1e-40 1e-308 5e-324 1e39 1e308 -1e308 1e999 nan inf -inf 99999999999999996 1_000 0x10"
@@ -129,7 +129,7 @@ def options(draw: st.DrawFn, names: Sequence[str], files: Sequence[str], most: i
 
 def values_of(name: str, files: Sequence[str]) -> st.SearchStrategy[str]:
     """Texts of the kind that an option reads; what they say is absurd."""
-    kind, choices = kind_of(OPTIONS[name])[0], OPTIONS[name].metadata["choices"]
+    kind, choices = option_type(OPTIONS[name])[0], OPTIONS[name].metadata["choices"]
     if choices:
         return st.sampled_from(choices)
     if kind is bool:

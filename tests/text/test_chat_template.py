@@ -140,7 +140,7 @@ def test_other_templates_are_refused_in_one_line(name: str) -> None:
 def test_trimming_pieces_trims_their_text() -> None:
     for pieces in ([" a ", " ", "b "], [" ", "\n", " x"], [], [" ", ""], ["a"], ["", " ", "a b", "\t", ""]):
         for trim in (Trim(left, right) for left in (False, True) for right in (False, True)):
-            assert "".join(trim.pieces(pieces)) == trim("".join(pieces))
+            assert "".join(trim.strip_pieces(pieces)) == trim.strip("".join(pieces))
 
 
 # --- the date ---

@@ -25,9 +25,9 @@ from dupo_kernels._checks import (
     check_count,
     check_devices,
     check_flags,
-    check_host_or,
+    check_host_or_device,
     check_mask,
-    check_rows_hold,
+    check_row_indices,
     check_tensors,
 )
 from dupo_kernels._messages import refused
@@ -175,7 +175,7 @@ def check_rows(
     check_flags(**flags)
     check_tensors(REAL, mask=mask)
     check_tensors(INDEX, rows=rows)
-    check_host_or(targets.device, "targets", mask=mask, rows=rows)
+    check_host_or_device(targets.device, "targets", mask=mask, rows=rows)
     if mask is not None and rows is not None:
         raise ValueError("mask and rows: expected at most one of them, got both")
     check_tokens(targets.shape, "targets", mask=mask)
@@ -183,7 +183,7 @@ def check_rows(
     if rows is not None:
         if rows.dim() != 1:
             raise refused("rows", "shape (M,)", rows.shape)
-        check_rows_hold(rows, targets.numel(), check)
+        check_row_indices(rows, targets.numel(), check)
     check_count("save_budget", save_budget, at_least=0)
     if chunk_tokens is not None:
         check_count("chunk_tokens", chunk_tokens, at_least=1)

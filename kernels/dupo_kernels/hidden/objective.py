@@ -19,7 +19,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels._checks import REAL, check_devices, check_host_or, check_mask, check_positive, check_tensors
+from dupo_kernels._checks import (
+    REAL,
+    check_devices,
+    check_host_or_device,
+    check_mask,
+    check_positive,
+    check_tensors,
+)
 from dupo_kernels._custom_ops import record_op, unpack
 from dupo_kernels._messages import refused
 from dupo_kernels.hidden.chunk_loop import run_objective
@@ -221,7 +228,7 @@ def _check_objective(objective: Any, targets: Tensor, weights: Any, row_needs_gr
     check_tensors(REAL, ("weights",), weights=weights, row_needs_grad=row_needs_grad)
     check_tokens(targets.shape, "targets", weights=weights, row_needs_grad=row_needs_grad)
     check_devices(targets.device, "targets", weights=weights)
-    check_host_or(targets.device, "targets", row_needs_grad=row_needs_grad)
+    check_host_or_device(targets.device, "targets", row_needs_grad=row_needs_grad)
     check_mask("row_needs_grad", row_needs_grad, check)
 
 
