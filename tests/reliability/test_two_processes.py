@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dupo import audit, rerank, select, train
+from dupo.storage.names import first_line
 from tests.helpers.processes import contents, has_lines, owner, started, wait_for
 from tests.helpers.worlds import rows
 
@@ -28,7 +29,7 @@ def test_a_folder_that_another_process_owns_is_refused(program, options, tmp_pat
     folder = tmp_path / "run"
     if options:
         folder.mkdir()
-        (folder / "config.yaml").write_text(f"# python -m dupo.{program}, format 2\n")
+        (folder / "config.yaml").write_text(first_line(program))
         (folder / "summary.json").write_text("{}")
     with owner(folder) as first:
         try:
