@@ -25,7 +25,7 @@ from torch import nn
 
 from dupo.errors import UserError
 from dupo.storage.checksums import broken_sums, write_sums
-from dupo.storage.files import check_room, sync, whole_folder, write_atomic
+from dupo.storage.files import check_room, retire, sync, whole_folder, write_atomic
 from dupo.storage.names import CONFIG, FORMAT, INPUTS, LATEST, METRICS, SAMPLES, TIMINGS
 from dupo.storage.tensors import num_bytes, save_tensors
 
@@ -67,10 +67,7 @@ def save(
             save_model(ema, str(temporary / EMA))
         save_tensors({**state, "format": FORMAT}, temporary / STATE)
         write_sums(temporary)
-        if folder.exists():
-            _doom(folder)
     point_latest(run, step)
-    shutil.rmtree(_doomed(folder), ignore_errors=True)
     return folder
 
 
@@ -204,21 +201,11 @@ def prune(run: Path, keep: int) -> None:
     # A resumed run, and runs with other rewards, start from the weights in checkpoint-0.
     for step in steps(run)[:-keep]:
         if step > 0:
-            _doom(run / f"checkpoint-{step}")
+            retire(run / f"checkpoint-{step}")
     # Those of a killed call as well: nobody else writes into the folder of a run.
     for leftover in run.glob("checkpoint-*"):
         if _LEFTOVER.fullmatch(leftover.name):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _doomed(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.gone")
-
-
-def _doom(folder: Path) -> None:
-    """Takes the name of a checkpoint away, in one step, before its files are deleted."""
-    shutil.rmtree(_doomed(folder), ignore_errors=True)
-    folder.rename(_doomed(folder))
 
 
 def set_aside(run: Path, step: int) -> Path | None:

@@ -15,6 +15,7 @@ from dupo.storage.files import (
     write_atomic,
     writing,
 )
+from tests.helpers.kills import kill_at, places
 from tests.helpers.project import RunPython
 
 # No file of the process may grow beyond 1,000 bytes, as on a disk that is full.
@@ -80,6 +81,50 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     with whole_folder(folder) as temporary:
         (temporary / "new").touch()
     assert [file.name for file in tmp_path.rglob("*")] == ["checkpoint-2", "new"]
+
+
+def test_a_kill_at_any_place_leaves_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
+    folder, log = tmp_path / "run/model", tmp_path / "places.txt"
+
+    def write(content: str) -> int:
+        with whole_folder(folder) as temporary:
+            (temporary / "a").write_text(content)
+            (temporary / "b").write_text(content)
+        return 0
+
+    def kept() -> set[str]:
+        """What each file of the name holds; of the retired folder where nothing has the name."""
+        there = folder if folder.exists() else folder.with_name("model.gone")
+        return {(there / name).read_text() for name in "ab"}
+
+    folder.parent.mkdir()
+    write("old")
+    number = len(places(lambda: write("old"), folder.parent, log))
+    assert number > 6
+    for place in range(number):
+        write("old")
+        kill_at(place, lambda: write("new"), folder.parent)
+        assert kept() in ({"old"}, {"new"}), log.read_text().splitlines()[place]
+        write("next")
+        assert kept() == {"next"} and [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = tmp_path / "model", Path.rename
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(StorageError), whole_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert [file.name for file in tmp_path.rglob("*")] == ["model", "old"]
 
 
 def test_what_a_library_says_of_the_disk_is_told_and_other_errors_pass(tmp_path: Path) -> None:
