@@ -129,7 +129,7 @@ def writing(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} could not be written: {reason}") from problem
 
 
-def check_room(path: Path, num_bytes: int) -> None:
+def check_disk_space(path: Path, num_bytes: int) -> None:
     """Refuses to write `path` where the disk has less room than that; quotas are not seen here.
 
     Raises:

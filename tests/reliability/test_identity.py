@@ -16,9 +16,9 @@ from dupo.engines.load import load_engine
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
 from dupo.models.fingerprints import weights_fingerprint
-from dupo.run import resume
 from dupo.run.rows import RowsRun
 from dupo.storage.checkpoint import latest
+from dupo.storage.names import resume_command
 from tests.helpers.damages import METRICS, edit, flip, lines
 from tests.helpers.runs import loop
 from tests.helpers.small_world import RESUME, TASK, TRAIN, contents, copy_of, inside, make_inputs
@@ -65,10 +65,12 @@ def test_rows_go_on_with_the_same_problems_and_the_same_model(program, inputs, c
     assert door(options) == 0 and contents(Path("run")) == finished
     shutil.copytree("model", "first")
     flip(Path("model/model.safetensors"), 0.6)
-    assert "got others of the weights of the model: put them back" in refusal(capfd, door, options)
+    assert "the weights of the model have changed since the run was started: put them back" in refusal(
+        capfd, door, options
+    )
     shutil.copy("first/model.safetensors", "model")
     edit(Path("data.jsonl"), "Tom has", "Ben owns")
-    assert "got others of the problems" in refusal(capfd, door, options)
+    assert "the problems and the weights of the model have changed" in refusal(capfd, door, options)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_examples_of_supervised_training_are_compared(inputs, capfd):
     assert train.main(options) == 0
     edit(pairs, '" 7"', '" 8"')
     message = refusal(capfd, train.main, ["--output_dir", "run", "--resume_from_checkpoint", "latest"])
-    assert "got others of the data set" in message or "got others of the held-out examples" in message
+    assert "the data set has changed" in message or "the held-out examples have changed" in message
 
 
 @pytest.mark.slow
@@ -149,7 +151,7 @@ def test_another_judge_is_noticed(inputs, capfd):
     assert train.main(options) == 0
     flip(Path("judge/model.safetensors"), 0.6)
     message = refusal(capfd, train.main, ["--output_dir", "run", "--resume_from_checkpoint", "latest"])
-    assert "got others of the weights of the judge" in message
+    assert "the weights of the judge have changed" in message
 
 
 def test_the_hub_names_weights_by_their_commit():
@@ -183,7 +185,7 @@ def test_an_older_checkpoint_sets_the_newer_aside_as_a_run_of_its_own(world, unb
 
 
 def test_a_command_can_be_pasted_into_a_shell():
-    command = resume.command(Path("my runs/it's"), Path("my runs/it's/checkpoint-2"))
+    command = resume_command(Path("my runs/it's"), Path("my runs/it's/checkpoint-2"))
     assert shlex.split(command)[-1] == "my runs/it's/checkpoint-2" and "'my runs/" in command
 
 

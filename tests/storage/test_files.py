@@ -8,7 +8,7 @@ import pytest
 from dupo.errors import StorageError
 from dupo.storage.files import (
     append,
-    check_room,
+    check_disk_space,
     read_mapping,
     read_rows,
     whole_folder,
@@ -136,9 +136,9 @@ def test_what_a_library_says_of_the_disk_is_told_and_other_errors_pass(tmp_path:
 
 
 def test_room_is_asked_for_before_a_byte_is_written(tmp_path: Path) -> None:
-    check_room(tmp_path / "checkpoint-1", 1)
+    check_disk_space(tmp_path / "checkpoint-1", 1)
     with pytest.raises(StorageError, match=r"checkpoint-1 needs about 1,000,000,000,000.0 MB of room"):
-        check_room(tmp_path / "checkpoint-1", 10**18)
+        check_disk_space(tmp_path / "checkpoint-1", 10**18)
     assert not list(tmp_path.iterdir())
 
 
