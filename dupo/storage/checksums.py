@@ -16,7 +16,9 @@ from dupo.storage.files import encoded, write_atomic
 
 SUMS, MADE_BY = "SHA256SUMS", "made_by.json"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
-# What transformers would load although no checksum names it.
+# What a library would load of a checkpoint although no checksum names it: weights, settings, and code with
+# whatever it reads. Wider than `_READ` of models/fingerprints.py, which lists what decides the results of a
+# model of the user: in a folder of ours nothing is a stranger's, in a folder of the user a new file is usual.
 _LOADED = {".json", ".safetensors", ".bin", ".pt", ".py"}
 _CHUNK = 1 << 20  # bytes
 

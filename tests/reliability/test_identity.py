@@ -20,6 +20,7 @@ from dupo.run.rows import RowsRun
 from dupo.storage.checkpoint import latest
 from dupo.storage.names import resume_command
 from tests.helpers.damages import METRICS, edit, flip, lines
+from tests.helpers.lessons import Lesson
 from tests.helpers.runs import loop
 from tests.helpers.small_world import RESUME, TASK, TRAIN, contents, copy_of, inside, make_inputs
 
@@ -86,32 +87,18 @@ def test_rows_that_were_changed_are_refused(change, inputs, capfd):
     file = Path("run/answers.jsonl")
     lines(file, lambda rows: [json.dumps(change(json.loads(rows[0]))).encode() + b"\n", *rows[1:]])
     assert "answers.jsonl has" in refusal(capfd, rerank.main, ROWS)
-    Path("run/rows.json").write_text('{"answers.jsonl": {}}')
-    assert "rows.json is damaged" in refusal(capfd, rerank.main, ROWS)
+    for record in ("{}", '{"bytes": 1e999, "sha256": ""}', '{"bytes": -1, "sha256": ""}'):
+        Path("run/rows.json").write_text(f'{{"answers.jsonl": {record}}}')
+        assert "rows.json is damaged" in refusal(capfd, rerank.main, ROWS)
     Path("run/rows.json").unlink()
     assert "rows.json says nothing of answers.jsonl" in refusal(capfd, rerank.main, ROWS)
-
-
-class Lesson:
-    """A stage of no step."""
-
-    name, steps = "lesson", 0
-
-    def step(self):
-        raise AssertionError("it is finished from the start")
-
-    def finished(self):
-        return True
-
-    def finish(self):
-        return "taught"
 
 
 def test_a_taught_model_that_was_changed_is_not_used(tmp_path):
     config = parse(["--num_problems", "4", "--num_threads", "1", "--output_dir", str(tmp_path)], "rerank")
 
     def start():
-        run = RowsRun(config, lambda *_: Lesson(), load_engine)
+        run = RowsRun(config, lambda config, task, model: Lesson(model, 0), load_engine)
         try:
             return run.engine()
         finally:
