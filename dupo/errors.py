@@ -1,7 +1,12 @@
 """What a user can put right: one line, "what: expected this, got that"."""
 
 import difflib
+import errno
 from collections.abc import Collection
+
+# What a disk says that takes no byte more, and what it says for any reason that is no fault of a program.
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FAULTS = DISK_FULL | {errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
 
 class UserError(Exception):

@@ -25,11 +25,10 @@ def train(config: Config) -> dict[str, Any]:
         FloatingPointError: a loss, gradient or logit is not finite; the message names the saved batch.
     """
     # torch and transformers take seconds to import: help and errors in the options do not wait for them
-    from dupo.run.base import claim
+    from dupo.run.base import claim_folder
     from dupo.run.training import TrainingRun
 
-    if config.run.output_dir is not None:
-        claim(config)  # a folder that is refused does not wait for the data
+    claim_folder(config)  # before the data are read
     method = load(METHODS[config.method].path)(config)
     with TrainingRun(config, method) as run:
         while run.unfinished:

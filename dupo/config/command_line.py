@@ -12,7 +12,7 @@ from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, ass
 from dupo.config.values import coerce, option_type, show, underscored
 from dupo.config.yaml_files import read_yaml
 from dupo.errors import UserError, cut, did_you_mean, nearest, quoted
-from dupo.storage.names import CONFIG, owner_of
+from dupo.storage.names import CONFIG, program_of
 from dupo.user_files import is_file
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
@@ -119,7 +119,7 @@ def _saved_options(values: Mapping[str, Any], program: str) -> dict[str, Any]:
         saved = read_yaml(run / CONFIG)
         return {name: saved[name] for name in saved if name not in ONE_START} | {"output_dir": str(run)}
     folder = values.get("output_dir")
-    if folder is None or values.get("overwrite_output_dir") or owner_of(Path(folder)) != program:
+    if folder is None or values.get("overwrite_output_dir") or program_of(Path(folder)) != program:
         return {}
     # Another program is given its other options again; the day of its first start cannot be.
     saved = read_yaml(Path(folder) / CONFIG)
@@ -136,7 +136,7 @@ def _resumed_run(values: Mapping[str, Any]) -> Path | None:
     run = Path(str(folder)) if checkpoint == "latest" else Path(checkpoint).parent
     if not is_file(run / CONFIG):
         raise UserError(f"resume_from_checkpoint: expected a run to go on with, got no {CONFIG} in {run}")
-    if (owner := owner_of(run)) != "train":
+    if (owner := program_of(run)) != "train":
         raise UserError(
             f"resume_from_checkpoint: expected a run of dupo.train, got one of dupo.{owner} in {run}"
         )
@@ -184,7 +184,7 @@ def _method_in(argv: Sequence[str]) -> str:
     if known.resume_from_checkpoint:
         is_latest = known.resume_from_checkpoint == "latest"
         run = Path(known.output_dir or ".") if is_latest else Path(known.resume_from_checkpoint).parent
-        files += [run / CONFIG] if is_file(run / CONFIG) and owner_of(run) == "train" else []
+        files += [run / CONFIG] if is_file(run / CONFIG) and program_of(run) == "train" else []
     in_files = [method for file in files if (method := read_yaml(file).get("method"))]
     method = known.method or (in_files[0] if in_files else Config.method)
     if method not in METHODS:

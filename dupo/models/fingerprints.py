@@ -11,7 +11,8 @@ from transformers import PretrainedConfig
 from dupo.config.options import BUILT_IN_MODEL, ModelOptions
 from dupo.text.tokenizer import PromptTokenizer
 
-# What decides what a model computes: weights, shape, end tokens, and code that comes with the model.
+# What decides what a model computes: weights, shape, end tokens, and code that comes with the model. Not all
+# .json: the tokenizer is compared as it was loaded, and the state of another trainer changes no result.
 _READ = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.py")
 _READ += ("config.json", "generation_config.json")
 

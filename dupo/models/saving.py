@@ -1,15 +1,12 @@
 """What can fail when a checkpoint is written is tried when the model is loaded, before any step is lost."""
 
-import errno
 import tempfile
 from typing import Any
 
 from transformers import GenerationConfig
 
-from dupo.errors import UserError, in_one_line
+from dupo.errors import DISK_FAULTS, UserError, in_one_line
 from dupo.models.load import Model
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def check_saving(model: Model, tokenizer: Any) -> list[str]:
@@ -47,7 +44,7 @@ def _refusal(saved: Any, folder: str) -> str | None:
         saved.save_pretrained(folder)
     except Exception as error:
         # A full disk or a folder that is read-only says nothing about what was saved.
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        if isinstance(error, OSError) and error.errno in DISK_FAULTS:
             return None
         # Any error else: what is wrong with settings depends on the version of the library.
         return in_one_line(error, kind=True)

@@ -17,29 +17,32 @@ from dupo.config.layers import (
     resume_differences,
 )
 from dupo.config.yaml_files import to_yaml
-from dupo.errors import UserError
-from dupo.storage.files import write_atomic
-from dupo.storage.inputs import changed_inputs, inputs_hash, read_inputs, write_inputs
+from dupo.errors import StorageError, UserError, in_one_line
+from dupo.methods.base import Stage
+from dupo.run.stage import run_stage
+from dupo.storage.inputs import SETTINGS, changed_inputs, inputs_hash, read_inputs, write_inputs
 from dupo.storage.lock import own
-from dupo.storage.names import CONFIG, INPUTS, check_format, first_line, owner_of
+from dupo.storage.names import CONFIG, INPUTS, TEACHING, check_format, program_of
 from dupo.storage.run_folder import RunFolder
 from dupo.storage.signature import signature
 from dupo.views.terminal import Display
 
 
-def claim(config: Config) -> bool:
+def claim_folder(config: Config) -> bool:
     """Makes this process the owner of the folder of a run, before anything is read or loaded.
 
     Returns:
-        Whether the folder holds the run that is to be continued.
+        Whether the folder holds the run that is to be continued; False where the options name no folder.
 
     Raises:
         UserError: the folder holds another run, or a run with other options; or another process owns the
             folder, or it cannot be written; or the process is one of several that would all write into it.
             Nothing was changed.
     """
+    if config.run.output_dir is None:
+        return False
     refuse_several_processes(os.environ)
-    folder = Path(str(config.run.output_dir))
+    folder = Path(config.run.output_dir)
     # Before the lock is made: a folder that is refused gets no file of ours.
     _continues(config, folder)
     own(folder)
@@ -79,7 +82,7 @@ def _continues(config: Config, folder: Path) -> bool:
     if program == "train":
         continues = options.resume_from_checkpoint is not None
     else:  # a program that does not train continues its own work without being asked
-        continues = owner_of(folder) == program and not options.overwrite_output_dir
+        continues = program_of(folder) == program and not options.overwrite_output_dir
     if not continues:
         RunFolder.check(folder, options.overwrite_output_dir, program)
         return False
@@ -99,12 +102,15 @@ class Run:
         name: what the run is about, in a few words joined by dashes: the end of a folder that is not named.
 
     Attributes:
+        at_stake: what a second Ctrl-C loses, in words.
         path: the folder of the run. This process owns it until `close`, or until the process ends.
         inputs: fingerprints of what the run reads; `check_inputs` sets them.
 
     Raises:
         UserError: the folder holds another run, or a run with other options, or another process owns it.
     """
+
+    at_stake = "it"
 
     def __init__(self, config: Config, name: str) -> None:
         self.started = time.monotonic()
@@ -113,11 +119,12 @@ class Run:
             folder = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
             config = config.changed(output_dir=str(folder))
         self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
-        self.inputs: Mapping[str, str] = {}
+        self.inputs: dict[str, str] = {}
+        self._is_asked = False
         # Before anything is loaded: a folder that is refused costs no time.
-        self.continues = claim(config)
+        self.continues = claim_folder(config)
         self._lock = own(self.path)
-        if not self._lock.is_sure:
+        if not self._lock.has_lock:
             self.display.warn(f"{self.path} is on a file system without locks: start no second run in it")
         if config.run.num_threads:
             torch.set_num_threads(config.run.num_threads)
@@ -136,15 +143,25 @@ class Run:
             UserError: names the inputs that differ.
         """
         # Settings too: config.yaml can be edited, and a row does not tell by which settings it was made.
-        self.inputs = {"the settings": inputs_hash(self._settings()), **inputs}
+        self.inputs = {SETTINGS: inputs_hash(self._settings()), **inputs}
         saved = read_inputs(self.path, self.program) if self.continues else None
         if saved is not None and (changes := changed_inputs(saved, self.inputs)):
             raise UserError(f"{self.path}: {changes}: put them back, or start anew in another --output_dir")
 
     @property
-    def origin(self) -> dict[str, str]:
-        """What everything that the run keeps for a later start was made from."""
-        return dict(self.inputs)
+    def interrupted(self) -> bool:
+        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone."""
+        return self._is_asked or self.display.is_closed
+
+    def interrupt(self) -> None:
+        """Asks the run to stop after this step."""
+        self._is_asked = True
+        self.display.warn(f"stopping after this step; Ctrl-C again stops at once and loses {self.at_stake}")
+
+    def run_stage(self, stage: Stage) -> bool:
+        """Runs the stage before a method, or goes on with it; see `dupo.run.stage`."""
+        file = self.path / TEACHING
+        return run_stage(stage, file, self.display, lambda: self.interrupted, self.inputs)
 
     def open_folder(self) -> RunFolder:
         """The folder with config.yaml and inputs.json in it; a new one unless the run is continued."""
@@ -159,7 +176,7 @@ class Run:
 
     def keep_settings(self) -> None:
         """Writes the settings of this start into config.yaml: options that are free on resume may differ."""
-        write_atomic(self.path / CONFIG, (first_line(self.program) + self._settings_yaml()).encode())
+        RunFolder.open(self.path).settings(self._settings_yaml(), self.program)
 
     def _settings_yaml(self) -> str:
         # config.yaml reproduces the run elsewhere, so it names no folder of this machine.
@@ -171,11 +188,13 @@ class Run:
         settings = fixed_settings(self.config).items()
         return {name: repr(value) for name, value in settings if value != OPTIONS[name].default}
 
-    def report_safely(self, write: Callable[[], Path]) -> Path | None:
-        """Writes a page about the run; a page that fails is a warning, because the run itself is done.
+    def report_safely(self, page: str, write: Callable[[], Path], again: str) -> Path | None:
+        """Writes a page about the run; a page that fails is a warning, because the run has lost nothing.
 
         Args:
+            page: name of the file.
             write: writes the page and returns its path.
+            again: the command that makes the page.
 
         Returns:
             The path; None if the page could not be written.
@@ -183,8 +202,11 @@ class Run:
         try:
             return write()
         except Exception as problem:
-            reason = problem if isinstance(problem, UserError) else f"{type(problem).__name__}: {problem}"
-            self.display.warn(f"the page of the run could not be written ({reason}); the run is complete")
+            reason = in_one_line(problem, kind=not isinstance(problem, UserError))
+            # A disk that is full says itself which file could not be written.
+            is_told = isinstance(problem, StorageError)
+            told = reason if is_told else f"{page} could not be written ({reason})"
+            self.display.warn(f"{told}; all other files are whole; make the page with: {again}")
             return None
 
     def signature(self, device: torch.device) -> dict[str, str]:

@@ -5,25 +5,23 @@
     2    something in what the user gave; or the folder belongs to a program that is running
     130  asked to stop: Ctrl-C, SIGTERM, SIGHUP, or the reader of stdout is gone
 
-In every case what was saved is whole, and the last line on stderr or stdout says how to go on.
+In every case what was saved is whole. When a run stops early (disk, signal), the last line says how to go on.
 """
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from dupo.config.command_line import parse
 from dupo.config.config import Config
-from dupo.errors import StorageError, UserError
+from dupo.errors import DISK_FAULTS, StorageError, UserError
 from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.lock import owned, release_all
-from dupo.storage.names import CONFIG, LATEST
+from dupo.storage.names import CONFIG, LATEST, resume_command
 from dupo.views.plain import error
 from dupo.views.streams import flush_standard_streams, open_standard_streams
 
-# What a disk says, wherever a library writes: its cache and temporary files are told in one line as well.
-_DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
+_ROOM = "free space or give write permission"
 
 
 def run_program(program: str, body: Callable[[Config], object], argv: Sequence[str] | None) -> int:
@@ -49,7 +47,8 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
         error(str(problem))
         return 1
     except OSError as problem:
-        if problem.errno not in _DISK_FAULTS:
+        # Wherever a library writes: its cache and temporary files are told in one line as well.
+        if problem.errno not in DISK_FAULTS:
             raise
         error(f"{problem.filename or 'a file'}: {os.strerror(problem.errno)}; {_kept(program)}")
         return StorageError.exit_code
@@ -65,10 +64,10 @@ def _kept(program: str) -> str:
     """What is left of a run that the disk stopped, and how to go on."""
     folders = [folder for folder in owned() if (folder / CONFIG).is_file()]
     if not folders:
-        return "nothing was started; once that is mended, the same command starts"
+        return f"nothing was started; {_ROOM}, then run the same command again"
     latest = folders[0] / LATEST
     saved = f"{latest.read_text().strip()} and the rows before it are" if latest.is_file() else "the rows are"
-    return f"{saved} kept; once that is mended, {_go_on(program)}"
+    return f"{saved} kept; {_ROOM}, then {_go_on(program)}"
 
 
 def _go_on(program: str) -> str:
@@ -76,5 +75,5 @@ def _go_on(program: str) -> str:
     if folder is None:
         return "nothing was started"
     if program == "train":
-        return f"python -m dupo.train --output_dir {folder} --resume_from_checkpoint latest goes on"
+        return f"{resume_command(folder)} goes on"
     return f"the same command goes on, with its --output_dir {folder}, without --overwrite_output_dir"

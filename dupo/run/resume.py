@@ -5,7 +5,6 @@ the same inputs, and the rows that the files of the run start with. A checkpoint
 line, which offers the newest other one that is; nothing is taken in its place without being asked.
 """
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +13,8 @@ from dupo.config.config import Config
 from dupo.config.layers import changed_settings, fixed_settings
 from dupo.errors import UserError
 from dupo.storage import checkpoint
-from dupo.storage.checksums import broken_rows, cut_rows, rows_so_far
-from dupo.storage.names import CONFIG
+from dupo.storage.checksums import RowsSoFar, broken_rows, cut_rows, rows_so_far
+from dupo.storage.names import CONFIG, resume_command
 
 
 class Accepted(NamedTuple):
@@ -29,11 +28,11 @@ class Accepted(NamedTuple):
 
     folder: Path
     step: int
-    rows: Mapping[str, dict[str, Any]]
+    rows: Mapping[str, RowsSoFar]
     signature: Mapping[str, str]
 
 
-def choose(run: Path, wanted: str, config: Config, inputs: Mapping[str, str]) -> Accepted | None:
+def choose_checkpoint(run: Path, wanted: str, config: Config, inputs: Mapping[str, str]) -> Accepted | None:
     """The checkpoint that `--resume_from_checkpoint` names. Touches nothing.
 
     Args:
@@ -64,14 +63,14 @@ def choose(run: Path, wanted: str, config: Config, inputs: Mapping[str, str]) ->
         if folder.resolve().parent != run.resolve():
             raise UserError(f"resume_from_checkpoint: expected a checkpoint of {run}, got {wanted}")
         folder = run / folder.name
-    accepted = look(run, folder, config, inputs)
+    accepted = check_checkpoint(run, folder, config, inputs)
     if isinstance(accepted, str):
         rest = offer(run, folder, config, inputs)
         raise UserError(f"resume_from_checkpoint: {folder} cannot be continued: {accepted}{rest}")
     return accepted
 
 
-def look(run: Path, folder: Path, config: Config, inputs: Mapping[str, str]) -> Accepted | str:
+def check_checkpoint(run: Path, folder: Path, config: Config, inputs: Mapping[str, str]) -> Accepted | str:
     """The checkpoint if it is whole and belongs to this run; else what is wrong, in a few words."""
     state, complaint = checkpoint.read_checked(folder)
     if state is None:
@@ -80,11 +79,9 @@ def look(run: Path, folder: Path, config: Config, inputs: Mapping[str, str]) -> 
         return f"it has other settings than {CONFIG}: {'; '.join(differences)}"
     if state["inputs"] != dict(inputs):
         return "it belongs to a run with other data or another model"
-    rows = state["rows"]
-    is_usable = all(
-        isinstance(saved, dict) and saved.keys() == {"bytes", "sha256"} for saved in rows.values()
-    )
-    if rows.keys() != set(checkpoint.ROW_FILES) or not is_usable:
+    try:
+        rows = {name: RowsSoFar.from_json(state["rows"][name]) for name in checkpoint.ROW_FILES}
+    except (KeyError, ValueError):
         return f"{checkpoint.STATE} has no usable rows"
     complaints = (broken_rows(run / name, saved) for name, saved in rows.items())
     if complaint := next(filter(None, complaints), None):
@@ -94,10 +91,10 @@ def look(run: Path, folder: Path, config: Config, inputs: Mapping[str, str]) -> 
 
 def rows_of(run: Path) -> dict[str, dict[str, Any]]:
     """What a checkpoint remembers of the rows that the run has written."""
-    return {name: rows_so_far(run / name) for name in checkpoint.ROW_FILES}
+    return {name: rows_so_far(run / name).to_json() for name in checkpoint.ROW_FILES}
 
 
-def go_back(run: Path, accepted: Accepted) -> Path | None:
+def restore_files(run: Path, accepted: Accepted) -> Path | None:
     """Makes the files of the run those of the checkpoint. Call it last: this is the first change.
 
     Returns:
@@ -110,12 +107,6 @@ def go_back(run: Path, accepted: Accepted) -> Path | None:
     return aside
 
 
-def command(run: Path, wanted: str | Path = "latest") -> str:
-    """The command that goes on with a run, as a shell reads it."""
-    words = ["python", "-m", "dupo.train", "--output_dir", str(run), "--resume_from_checkpoint", str(wanted)]
-    return shlex.join(words)
-
-
 def offer(run: Path, refused: Path | None, config: Config, inputs: Mapping[str, str]) -> str:
     """Ends a refusal with the newest checkpoint that can be continued, and the command that does so.
 
@@ -126,6 +117,6 @@ def offer(run: Path, refused: Path | None, config: Config, inputs: Mapping[str, 
         folder = run / f"checkpoint-{step}"
         # The one that was refused may have been named by another path.
         is_refused = refused is not None and folder.resolve() == refused.resolve()
-        if not is_refused and isinstance(look(run, folder, config, inputs), Accepted):
-            return f"; {folder.name} is sound, go on from it with: {command(run, folder)}"
+        if not is_refused and isinstance(check_checkpoint(run, folder, config, inputs), Accepted):
+            return f"; {folder.name} is sound, go on from it with: {resume_command(run, folder)}"
     return "; no other checkpoint of the run can be continued: start anew"

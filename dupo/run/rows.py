@@ -30,9 +30,8 @@ from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Problem
 from dupo.run.base import Run
 from dupo.run.interrupt import graceful_interrupt
-from dupo.run.stage import run_stage
 from dupo.seeds import derive
-from dupo.storage.checksums import broken_rows, broken_seal, cut_rows, rows_so_far, seal
+from dupo.storage.checksums import RowsSoFar, broken_rows, broken_seal, cut_rows, rows_so_far, seal
 from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
 from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
@@ -89,6 +88,8 @@ class RowsRun(Run):
         UserError: the options, the data or the folder cannot be used; nothing was written.
     """
 
+    at_stake = "the teaching"
+
     def __init__(self, config: Config, teach: Teach, load: LoadEngine, *, needs_duals: bool = False) -> None:
         # Nothing is held out of the data; of another data set, as many problems are held out as are wanted.
         num_held_out = (config.selection.num_problems or ALL_PROBLEMS) if config.task.eval_dataset else 0
@@ -106,11 +107,10 @@ class RowsRun(Run):
         check_lengths(self.task, self.problems, self.tokenizer, shape, lengths_of(self.config))
         rollout = self.config.rollout
         self.sampling = Sampling(rollout.temperature, rollout.max_completion_length)
-        self._is_asked = False
         self._engines: dict[str, Engine] = {}
         self.check_inputs(self._inputs(model_fingerprints("model", options, self.tokenizer, shape)))
         # Everything that costs little is checked by now. Where the input is wrong, no folder is left behind.
-        self.open_folder()
+        self.folder = self.open_folder()
         self._show_start()
 
     def _problems(self, needs_duals: bool) -> list[Problem]:
@@ -176,7 +176,7 @@ class RowsRun(Run):
 
         Args:
             engine: the engine that answers; it is the judge as well unless `dual_model` is another model.
-            purpose: of the draws, see `draw`.
+            purpose: of the draws, see `seed_for`.
             index: number of the batch.
         """
         name = self.config.duals.dual_model
@@ -191,7 +191,7 @@ class RowsRun(Run):
         taught = replace(options, model_name_or_path=str(folder))
         # Taught by an earlier start of this run, which may have been killed before it removed the state.
         if folder.is_dir():
-            if complaint := broken_seal(folder, self.origin):
+            if complaint := broken_seal(folder, self.inputs):
                 raise UserError(f"{folder}: {complaint}: remove it to teach the model anew")
             (self.path / TEACHING).unlink(missing_ok=True)
             return taught
@@ -201,30 +201,17 @@ class RowsRun(Run):
         if stage is None:
             return options
         self.display.note("teaching the built-in model first: random weights have nothing to say")
-        self._run_stage(stage)
+        with graceful_interrupt(self.interrupt):
+            is_done = self.run_stage(stage)
+        if not is_done:
+            raise KeyboardInterrupt
         # Whole or absent: a folder of that name is taken for the taught model.
         with whole_folder(folder) as temporary:
             model.save_pretrained(temporary)
             tokenizer.hf.save_pretrained(temporary)
-            seal(temporary, self.origin)
+            seal(temporary, self.inputs)
         (self.path / TEACHING).unlink(missing_ok=True)
         return taught
-
-    def _run_stage(self, stage: Stage) -> None:
-        with graceful_interrupt(self._interrupt):
-            file = self.path / TEACHING
-            is_done = run_stage(stage, file, self.display, lambda: self.interrupted, self.origin)
-        if not is_done:
-            raise KeyboardInterrupt
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone."""
-        return self._is_asked or self.display.is_closed
-
-    def _interrupt(self) -> None:
-        self._is_asked = True
-        self.display.warn("stopping after this step; Ctrl-C again stops at once and loses the teaching")
 
     # --- rows ---
 
@@ -249,7 +236,7 @@ class RowsRun(Run):
             KeyboardInterrupt: the reader of stdout is gone.
         """
         file, total = self.path / name, len(problems)
-        rows = self._finished_rows(file, row_type, problems, size)
+        rows = self._finished_rows(file, row_type, problems)
         if rows:
             self.display.note(f"{file}: {len(rows):,} of {total:,} problems are there")
         bar = self.display.progress(total, len(rows), unit="problem")
@@ -268,9 +255,7 @@ class RowsRun(Run):
                     raise KeyboardInterrupt
         return rows
 
-    def _finished_rows(
-        self, file: Path, row_type: type[RowT], problems: Sequence[Problem], size: int
-    ) -> list[RowT]:
+    def _finished_rows(self, file: Path, row_type: type[RowT], problems: Sequence[Problem]) -> list[RowT]:
         """The rows of whole batches; cuts the file after them."""
         anew = "put it back, or start anew in another --output_dir"
         recorded = self._recorded()
@@ -295,25 +280,23 @@ class RowsRun(Run):
             raise UserError(f"{file}: expected the problems of the data set, got others: it has changed")
         return rows
 
-    def _recorded(self) -> dict[str, dict[str, Any]]:
-        """File of rows -> its length and checksum after the last batch that was finished."""
+    def _recorded(self) -> dict[str, RowsSoFar]:
+        """File of rows -> what it held after the last batch that was finished."""
         file = self.path / FINISHED_ROWS
         if not file.exists():
             return {}
         try:
             record = json.loads(file.read_bytes())
-            # Every entry must have both values, or no row could be compared.
-            return {
-                name: {"bytes": int(at["bytes"]), "sha256": str(at["sha256"])} for name, at in record.items()
-            }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return {name: RowsSoFar.from_json(value) for name, value in record.items()}
+        except (OSError, ValueError, AttributeError, RecursionError):
             raise UserError(
                 f"{file} is damaged: put it back, or start anew in another --output_dir"
             ) from None
 
     def _record(self, file: Path) -> None:
         record = self._recorded() | {file.name: rows_so_far(file)}
-        write_atomic(self.path / FINISHED_ROWS, encoded(record, FINISHED_ROWS, indent=2))
+        values = {name: rows.to_json() for name, rows in record.items()}
+        write_atomic(self.path / FINISHED_ROWS, encoded(values, FINISHED_ROWS, indent=2))
 
     def write_summary(self, metrics: Mapping[str, Any], name: str = SUMMARY) -> dict[str, Any]:
         """Writes the metrics with what produced them, and returns both.
@@ -323,7 +306,7 @@ class RowsRun(Run):
         """
         # The signature stands last: a person reads the metrics first.
         summary = {**metrics, "signature": signature_line(self.signature(self.device))}
-        write_atomic(self.path / name, encoded(summary, name, indent=2))
+        self.folder.summary(summary, name)
         return summary
 
 

@@ -1,15 +1,17 @@
 """The run around a method that trains: folder, log, checkpoints, resume, Ctrl-C, display. Knows no method."""
 
+import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dupo.config.config import Config
 from dupo.config.layers import fixed_settings
-from dupo.errors import UserError
+from dupo.errors import UserError, in_one_line
 from dupo.methods.base import Method
 from dupo.models.weights import all_finite, read_checkpoint_weights
 from dupo.records import Exchange, StepBatch
@@ -17,12 +19,11 @@ from dupo.run import resume
 from dupo.run.base import Run
 from dupo.run.failures import write_failure
 from dupo.run.interrupt import graceful_interrupt
-from dupo.run.stage import run_stage
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
-from dupo.storage.files import check_room, read_rows
-from dupo.storage.names import SAMPLES, TEACHING
+from dupo.storage.files import check_disk_space, read_rows
+from dupo.storage.names import REPORT, SAMPLES, TEACHING, resume_command
 from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
 from dupo.views.run_page import write_report
@@ -39,21 +40,16 @@ class TrainingRun(Run):
 
     def __init__(self, config: Config, method: Method) -> None:
         super().__init__(config, method.name)
-        self.method, self.step, self._is_asked = method, 0, False
+        self.method, self.step = method, 0
         self.record = TrainingRecord(seconds=0.0)
         self.is_loaded = False
         self.last_batch: StepBatch | None = None
         # Before anything is written: a run that cannot be continued must be left as it was.
         self.check_inputs(method.inputs())
-        self.resumed = self._choose(config.run.resume_from_checkpoint)
+        self.resumed = self._choose_checkpoint(config.run.resume_from_checkpoint)
         self.folder = self.open_folder()
         title = f"dupo: {method.name}, seed {config.run.seed}"
         self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone."""
-        return self._is_asked or self.display.is_closed
 
     @property
     def unfinished(self) -> bool:
@@ -62,39 +58,39 @@ class TrainingRun(Run):
 
     # --- start ---
 
-    def _choose(self, wanted: str | None) -> resume.Accepted | None:
+    def _choose_checkpoint(self, wanted: str | None) -> resume.Accepted | None:
         """The checkpoint that is resumed, with everything that the run will read of it; touches nothing."""
         if wanted is None:
             return None
-        accepted = resume.choose(self.path, wanted, self.config, self.inputs)
+        accepted = resume.choose_checkpoint(self.path, wanted, self.config, self.inputs)
         start = self.path / "checkpoint-0"
         if accepted is not None and self.method.has_stage and (complaint := broken_sums(start)):
             raise UserError(
-                f"resume_from_checkpoint: {start}: {complaint}; judge and reference are its weights"
+                f"resume_from_checkpoint: {start} cannot be used ({complaint}), and judge and reference need "
+                "its weights: put it back, or start anew in another --output_dir"
             )
         changes = self._signature_changes(accepted)
         # What `--strict` says of a run that may differ in its last bits.
-        if changes and getattr(self.config.run, "strict", False):
-            raise UserError(f"strict: figures may differ from a run never stopped: {changes}")
+        if changes and self.config.run.strict:
+            raise UserError(
+                f"strict: figures may differ from a run never stopped: {changes}; "
+                "install what the run was made with, or leave out --strict"
+            )
         return accepted
 
     def __enter__(self) -> "TrainingRun":
         """Loads the method, or the checkpoint that is resumed, and shows the progress."""
         with ExitStack() as closing:
-            closing.enter_context(graceful_interrupt(self._interrupt))
+            closing.enter_context(graceful_interrupt(self.interrupt))
             # Signals are caught before: loading and teaching take the longest.
             self.is_loaded = self._load()
             if self.unfinished:
-                self._check_room()
+                self._check_disk_space()
             total = self.config.optimizer.max_steps
             bar = self.display.progress(total, self.step, self.method.headline)
             self.progress = closing.enter_context(bar)
             self.closing = closing.pop_all()
         return self
-
-    def _interrupt(self) -> None:
-        self._is_asked = True
-        self.display.warn("stopping after this step; Ctrl-C again stops at once and loses it")
 
     def _load(self) -> bool:
         """Weights, stage and first measurements; False if Ctrl-C came before the first step."""
@@ -110,7 +106,7 @@ class TrainingRun(Run):
             return True
         if self.continues:
             self.keep_settings()
-        if method.has_stage and not self._run_stage():
+        if method.has_stage and not self._teach():
             return False
         method.start()
         # Rows of a start that was killed before its first checkpoint would stand twice.
@@ -122,19 +118,18 @@ class TrainingRun(Run):
             (self.path / TEACHING).unlink(missing_ok=True)
         return True
 
-    def _check_room(self) -> None:
+    def _check_disk_space(self) -> None:
         """Refuses a disk without room for one checkpoint: the first step is cheaper to lose than the last."""
         optimizer = self.method.optimizer
         moments = num_bytes(optimizer.state_dict())
         # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
         moments = moments or 2 * num_bytes([group["params"] for group in optimizer.param_groups])
         size = num_bytes(self.method.model, self.method.ema) + moments
-        check_room(self.path / f"checkpoint-{self.step}", size)
+        check_disk_space(self.path / f"checkpoint-{self.step}", size)
 
-    def _run_stage(self) -> bool:
+    def _teach(self) -> bool:
         stage = self.method.make_stage()
-        file = self.path / TEACHING
-        is_done = run_stage(stage, file, self.display, lambda: self.interrupted, self.origin)
+        is_done = self.run_stage(stage)
         if is_done:
             self.record.facts |= stage.facts()
         return is_done
@@ -163,18 +158,19 @@ class TrainingRun(Run):
         # The checksums were right, so another revision wrote the state, or other code than ours.
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
             rest = resume.offer(self.path, folder, self.config, self.inputs)
+            reason = in_one_line(problem, kind=True)
             raise UserError(
-                f"resume_from_checkpoint: {folder} does not fit this run ({problem!r}){rest}"
+                f"resume_from_checkpoint: {folder} does not fit this run ({reason}){rest}"
             ) from problem
         # Nothing can be refused any more: now the folder may change.
-        aside = resume.go_back(self.path, accepted)
+        aside = resume.restore_files(self.path, accepted)
         self.keep_settings()
         (self.path / TEACHING).unlink(missing_ok=True)  # a kill may have come between checkpoint-0 and this
         self._prune()
         if changes := self._signature_changes(accepted):
             self.display.warn(f"figures may differ in the last bits from a run never stopped: {changes}")
         if aside is not None:
-            command = resume.command(aside)
+            command = resume_command(aside)
             self.display.note(
                 f"newer checkpoints and all rows are set aside; go on from them with: {command}"
             )
@@ -223,11 +219,13 @@ class TrainingRun(Run):
         method = self.method
         # Looked at before the checkpoint becomes the newest, and older ones that are sound are deleted.
         if not self._is_sound():
-            raise FloatingPointError("weights or optimizer")
+            raise FloatingPointError(
+                "the weights or the optimizer hold NaN or an infinity: nothing was saved"
+            )
         state = {
             "step": self.step,
             "settings": fixed_settings(self.config),
-            "inputs": self.origin,
+            "inputs": self.inputs,
             "rows": resume.rows_of(self.path),
             "record": replace(self.record, seconds=self._seconds()).state(),
             "method": method.state(),
@@ -284,7 +282,7 @@ class TrainingRun(Run):
         weights = "the weights before it are saved" if is_sound else self._last_sound()
         return (
             f"step {step} is not finite ({error}); its batch{named} is in {file}; {weights}; "
-            f"learning_rate is {self.config.optimizer.learning_rate:g}"
+            f"try a lower --learning_rate than {self.config.optimizer.learning_rate:g}"
         )
 
     def _is_saved(self) -> bool:
@@ -315,7 +313,7 @@ class TrainingRun(Run):
         for exchange in self._write_held_out(HELD_OUT_AT_END):
             self.display.exchange(*exchange_of(exchange.row(self.step, held_out=True)), exchange.correct)
         show_result(self.display, summary, self.config.reward)
-        if report := self.report_safely(lambda: write_report(self.path)):
+        if report := self._write_report():
             self.display.note(f"{report} shows the curves; {self.path} holds everything else")
         return summary
 
@@ -324,6 +322,10 @@ class TrainingRun(Run):
             if not self._is_saved():
                 self.save()  # the signal came before the first step
             self.display.note(f"Stopped after step {self.step}; saved.")
-        self.display.note(f"Go on with: {resume.command(self.path)}")
-        self.report_safely(lambda: write_report(self.path))
+        self.display.note(f"Go on with: {resume_command(self.path)}")
+        self._write_report()
         return {}
+
+    def _write_report(self) -> Path | None:
+        again = shlex.join(["python", "-m", "dupo.report", str(self.path)])
+        return self.report_safely(REPORT, lambda: write_report(self.path), again)

@@ -25,7 +25,7 @@ from torch import nn
 
 from dupo.errors import UserError
 from dupo.storage.checksums import broken_sums, write_sums
-from dupo.storage.files import check_room, sync, whole_folder, write_atomic
+from dupo.storage.files import check_disk_space, retire, sync, whole_folder, write_atomic
 from dupo.storage.names import CONFIG, FORMAT, INPUTS, LATEST, METRICS, SAMPLES, TIMINGS
 from dupo.storage.tensors import num_bytes, save_tensors
 
@@ -59,7 +59,7 @@ def save(
     """
     folder = run / f"checkpoint-{step}"
     # Asked before a byte is written: the room that is there may be needed for the rows of the run.
-    check_room(folder, num_bytes(model, ema, state))
+    check_disk_space(folder, num_bytes(model, ema, state))
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
@@ -67,10 +67,7 @@ def save(
             save_model(ema, str(temporary / EMA))
         save_tensors({**state, "format": FORMAT}, temporary / STATE)
         write_sums(temporary)
-        if folder.exists():
-            _doom(folder)
     point_latest(run, step)
-    shutil.rmtree(_doomed(folder), ignore_errors=True)
     return folder
 
 
@@ -151,29 +148,29 @@ def load_ema(folder: Path, ema: nn.Module) -> None:
     load_model(ema, str(folder / EMA))
 
 
-# --- a single file ---
+# --- the stage before a method ---
 
 
-def save_plain(file: Path, origin: Mapping[str, str], state: dict[str, Any]) -> None:
-    """Writes tensors and plain values into one file, whole or not at all.
+def save_stage(file: Path, inputs: Mapping[str, str], state: dict[str, Any]) -> None:
+    """Writes tensors and plain values of a stage into one file, whole or not at all.
 
     Args:
-        origin: settings and inputs of the run that the file belongs to.
+        inputs: fingerprints of what the run reads that the file belongs to.
     """
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "origin": dict(origin), "state": state}, buffer)
+    torch.save({"format": FORMAT, "inputs": dict(inputs), "state": state}, buffer)
     data = buffer.getvalue()
     # The checksum is the end of the file itself: two files could not be replaced in one step.
     write_atomic(file, data + hashlib.sha256(data).digest())
 
 
-def load_plain(file: Path, origin: Mapping[str, str]) -> dict[str, Any]:
-    """Reads what `save_plain` wrote, onto the CPU.
+def load_stage(file: Path, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """Reads what `save_stage` wrote, onto the CPU.
 
     Raises:
         UserError: the file is damaged, or belongs to a run of other settings or inputs.
     """
-    anew = "remove it to start that stage anew"
+    anew = "remove it to start the teaching anew"
     try:
         data = file.read_bytes()
     except OSError as problem:
@@ -191,7 +188,7 @@ def load_plain(file: Path, origin: Mapping[str, str]) -> dict[str, Any]:
         or not isinstance(saved.get("state"), dict)
     ):
         raise UserError(f"{file} was written by another dupo: {anew}")
-    if saved.get("origin") != dict(origin):
+    if saved.get("inputs") != dict(inputs):
         raise UserError(f"{file} is of a run with other settings or other inputs: {anew}")
     return saved["state"]
 
@@ -204,21 +201,11 @@ def prune(run: Path, keep: int) -> None:
     # A resumed run, and runs with other rewards, start from the weights in checkpoint-0.
     for step in steps(run)[:-keep]:
         if step > 0:
-            _doom(run / f"checkpoint-{step}")
+            retire(run / f"checkpoint-{step}")
     # Those of a killed call as well: nobody else writes into the folder of a run.
     for leftover in run.glob("checkpoint-*"):
         if _LEFTOVER.fullmatch(leftover.name):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _doomed(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.gone")
-
-
-def _doom(folder: Path) -> None:
-    """Takes the name of a checkpoint away, in one step, before its files are deleted."""
-    shutil.rmtree(_doomed(folder), ignore_errors=True)
-    folder.rename(_doomed(folder))
 
 
 def set_aside(run: Path, step: int) -> Path | None:

@@ -10,13 +10,15 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dupo.storage.files import encoded, write_atomic
 
 SUMS, MADE_BY = "SHA256SUMS", "made_by.json"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
-# What transformers would load although no checksum names it.
+# What a library would load of a checkpoint although no checksum names it: weights, settings, and code with
+# whatever it reads. Wider than `_READ` of models/fingerprints.py, which lists what decides the results of a
+# model of the user: in a folder of ours nothing is a stranger's, in a folder of the user a new file is usual.
 _LOADED = {".json", ".safetensors", ".bin", ".pt", ".py"}
 _CHUNK = 1 << 20  # bytes
 
@@ -64,21 +66,21 @@ def broken_sums(folder: Path, *needed: str) -> str | None:
 # --- a folder that belongs to one run ---
 
 
-def seal(folder: Path, origin: Mapping[str, str]) -> None:
+def seal(folder: Path, inputs: Mapping[str, str]) -> None:
     """Closes a folder that is complete: writes who made it, and the checksums of all its files.
 
     Args:
-        origin: settings and inputs of the run.
+        inputs: fingerprints of what the run reads.
     """
-    (folder / MADE_BY).write_bytes(encoded(dict(origin), MADE_BY, indent=2))
+    (folder / MADE_BY).write_bytes(encoded(dict(inputs), MADE_BY, indent=2))
     write_sums(folder)
 
 
-def broken_seal(folder: Path, origin: Mapping[str, str]) -> str | None:
-    """Says why a folder is not the one that `seal` closed with the same `origin`; None where it is."""
+def broken_seal(folder: Path, inputs: Mapping[str, str]) -> str | None:
+    """Says why a folder is not the one that `seal` closed with the same `inputs`; None where it is."""
     if complaint := broken_sums(folder, MADE_BY):
         return complaint
-    if (folder / MADE_BY).read_bytes() != encoded(dict(origin), MADE_BY, indent=2):
+    if (folder / MADE_BY).read_bytes() != encoded(dict(inputs), MADE_BY, indent=2):
         return "a run with other settings or other inputs made it"
     return None
 
@@ -86,16 +88,46 @@ def broken_seal(folder: Path, origin: Mapping[str, str]) -> str | None:
 # --- rows so far ---
 
 
-def rows_so_far(file: Path) -> dict[str, Any]:
+class RowsSoFar(NamedTuple):
+    """How a file of rows starts.
+
+    Attributes:
+        num_bytes: length of these rows.
+        sha256: of these bytes, in hex digits.
+    """
+
+    num_bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """{"bytes": length, "sha256": digits}"""
+        return {"bytes": self.num_bytes, "sha256": self.sha256}
+
+    @classmethod
+    def from_json(cls, value: object) -> "RowsSoFar":
+        """What `to_json` gave.
+
+        Raises:
+            ValueError: the value is of another form.
+        """
+        if isinstance(value, dict) and value.keys() == {"bytes", "sha256"}:
+            rows = cls(value["bytes"], value["sha256"])
+            # A number below 0 would read to the end of the file.
+            if type(rows.num_bytes) is int and rows.num_bytes >= 0 and isinstance(rows.sha256, str):
+                return rows
+        raise ValueError(f"expected a length and a sha256, got {value!r}")
+
+
+def rows_so_far(file: Path) -> RowsSoFar:
     """Length in bytes and sha256 of a file of rows as it is; a file that is not there counts as empty."""
     if not file.is_file():
-        return {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
-    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        return RowsSoFar(0, hashlib.sha256(b"").hexdigest())
+    return RowsSoFar(file.stat().st_size, sha256_of(file))
 
 
-def broken_rows(file: Path, saved: dict[str, Any]) -> str | None:
+def broken_rows(file: Path, saved: RowsSoFar) -> str | None:
     """Says why a file does not start with the rows that `rows_so_far` saw; None where it does."""
-    digest, rest = hashlib.sha256(), int(saved["bytes"])
+    digest, rest = hashlib.sha256(), saved.num_bytes
     if rest and not file.is_file():
         return f"{file.name} is gone"
     if rest and file.stat().st_size < rest:
@@ -106,15 +138,15 @@ def broken_rows(file: Path, saved: dict[str, Any]) -> str | None:
             while rest and (piece := opened.read(min(rest, _CHUNK))):
                 digest.update(piece)
                 rest -= len(piece)
-    return None if digest.hexdigest() == saved["sha256"] else f"{file.name} has rows that were changed"
+    return None if digest.hexdigest() == saved.sha256 else f"{file.name} has rows that were changed"
 
 
-def cut_rows(file: Path, saved: dict[str, Any]) -> None:
+def cut_rows(file: Path, saved: RowsSoFar) -> None:
     """Cuts a file after the rows that `rows_so_far` saw."""
-    if not file.is_file() or file.stat().st_size == saved["bytes"]:
+    if not file.is_file() or file.stat().st_size == saved.num_bytes:
         return
-    if saved["bytes"] == 0:  # no rows, no file: as in a run that never stopped
+    if saved.num_bytes == 0:  # no rows, no file: as in a run that never stopped
         file.unlink()
         return
     with file.open("rb") as opened:
-        write_atomic(file, opened.read(saved["bytes"]))
+        write_atomic(file, opened.read(saved.num_bytes))

@@ -70,7 +70,8 @@ def append(path: Path, data: bytes) -> None:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder to write into, which takes the place of `folder` when the block ends well.
 
-    A reader finds the old folder or the new one, whole, whenever the writer was killed.
+    A reader finds the old folder or the new one, whole, whenever the writer was killed. A writer that was
+    killed between its two renames leaves no folder of that name: the old one is then called `NAME.gone`.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written; `folder` is as it was.
@@ -87,12 +88,29 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             for file in [*temporary.rglob("*"), temporary]:
                 sync(file)
             # A folder cannot be renamed onto another.
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+            retired = retire(folder) if folder.exists() else None
+            try:
+                temporary.rename(folder)
+            except BaseException:
+                if retired is not None:
+                    retired.rename(folder)
+                raise
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync(folder.parent)
+        # Of a writer that was killed as well: the new folder is in its place.
+        shutil.rmtree(_retired(folder), ignore_errors=True)
+
+
+def retire(folder: Path) -> Path:
+    """Takes the name of a folder away, in one step, before its files are deleted; returns its new path."""
+    shutil.rmtree(_retired(folder), ignore_errors=True)
+    return folder.rename(_retired(folder))
+
+
+def _retired(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.gone")
 
 
 @contextmanager
@@ -111,7 +129,7 @@ def writing(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} could not be written: {reason}") from problem
 
 
-def check_room(path: Path, num_bytes: int) -> None:
+def check_disk_space(path: Path, num_bytes: int) -> None:
     """Refuses to write `path` where the disk has less room than that; quotas are not seen here.
 
     Raises:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from dupo.errors import UserError
 from dupo.storage.files import encoded, write_atomic
-from dupo.storage.names import INPUTS, holds_work
+from dupo.storage.names import CONFIG, INPUTS, holds_work
+
+SETTINGS = "the settings"  # the name of their fingerprint
 
 
 def write_inputs(run: Path, inputs: Mapping[str, str]) -> None:
@@ -54,8 +56,11 @@ def changed_inputs(saved: Mapping[str, str], now: Mapping[str, str]) -> str | No
     names = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
     if not names:
         return None
-    what = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-    return f"expected the contents that the run was started with, got others of {what}"
+    # A person knows the settings by their file.
+    words = [CONFIG if name == SETTINGS else name for name in names]
+    what = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+    is_plural = len(words) > 1 or what.partition(" of ")[0].endswith("s")
+    return f"{what} {'have' if is_plural else 'has'} changed since the run was started"
 
 
 def inputs_hash(inputs: Mapping[str, str]) -> str:

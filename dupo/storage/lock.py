@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from dupo.errors import StorageError, UserError
+from dupo.errors import DISK_FULL, StorageError, UserError
 from dupo.storage.names import LOCK
 
 if sys.platform == "win32":
@@ -35,11 +35,11 @@ class FolderLock:
 
     Attributes:
         name: the folder as the user named it.
-        is_sure: False on a file system that has no locks, where another process would not be noticed.
+        has_lock: False on a file system that has no locks, where another process would not be noticed.
     """
 
-    def __init__(self, name: Path, handle: int, is_sure: bool, new_folders: list[Path]) -> None:
-        self.name, self.is_sure = name, is_sure
+    def __init__(self, name: Path, handle: int, has_lock: bool, new_folders: list[Path]) -> None:
+        self.name, self.has_lock = name, has_lock
         # A program may change its working directory while it owns the folder.
         self.folder = _absolute(name)
         self._handle, self._new_folders, self._pid = handle, new_folders, os.getpid()
@@ -78,13 +78,13 @@ def own(folder: Path) -> FolderLock:
     new_folders = [missing for missing in (path, *path.parents) if not missing.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
-        handle, is_sure = _locked_file(folder, path / LOCK)
+        handle, has_lock = _locked_file(folder, path / LOCK)
     except OSError as problem:
         _remove_empty(new_folders)
-        is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = problem.errno in DISK_FULL
         kind = StorageError if is_full else UserError
         raise kind(f"output_dir {folder} cannot be written: {problem.strerror}") from problem
-    lock = _OWNED[path] = FolderLock(folder, handle, is_sure, new_folders)
+    lock = _OWNED[path] = FolderLock(folder, handle, has_lock, new_folders)
     return lock
 
 
@@ -120,7 +120,7 @@ def _locked_file(folder: Path, file: Path) -> tuple[int, bool]:
         # Not cut to nothing when it is opened: the text of another owner must stay.
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            is_sure = _try_lock(handle)
+            has_lock = _try_lock(handle)
             # The owner before may have removed the file between the opening and the locking.
             if not _is_there(file, handle):
                 os.close(handle)
@@ -129,10 +129,13 @@ def _locked_file(folder: Path, file: Path) -> tuple[int, bool]:
             start = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "start": start}
             os.write(handle, json.dumps(owner).encode() + b"\n")
-            return handle, is_sure
+            return handle, has_lock
         except BlockingIOError:
             os.close(handle)
-            raise UserError(f"output_dir {folder} is in use by {_owner(file)}: nothing was changed") from None
+            raise UserError(
+                f"output_dir {folder} is in use by {_owner(file)}: nothing was changed; "
+                "wait until it ends, or give another --output_dir"
+            ) from None
         except OSError:
             # A full disk has no room for the name of the owner. The lock is ours, so its file is as well.
             with suppress(OSError):

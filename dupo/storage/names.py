@@ -15,6 +15,7 @@ set-aside-N/     the run as it was before an older checkpoint was resumed, with 
 """
 
 import re
+import shlex
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -62,13 +63,23 @@ def check_format(folder: Path) -> None:
         )
 
 
+def resume_command(run: Path, wanted: str | Path = "latest") -> str:
+    """The command that goes on with a training run, as a shell reads it.
+
+    Args:
+        wanted: `latest`, or the folder of a checkpoint.
+    """
+    words = ["python", "-m", "dupo.train", "--output_dir", str(run), "--resume_from_checkpoint", str(wanted)]
+    return shlex.join(words)
+
+
 def holds_work(folder: Path, program: str) -> bool:
     """Whether a folder holds anything that the program wrote after config.yaml and inputs.json."""
     patterns = [pattern for pattern in WRITTEN_BY[program] if pattern != INPUTS]
     return any(fnmatchcase(entry.name, pattern) for entry in folder.iterdir() for pattern in patterns)
 
 
-def owner_of(folder: Path) -> str | None:
+def program_of(folder: Path) -> str | None:
     """Returns the program whose run a folder holds; None if the folder holds no config.yaml."""
     if not is_file(folder / CONFIG):
         return None

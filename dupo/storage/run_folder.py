@@ -5,12 +5,13 @@ write the same bytes.
 """
 
 import shutil
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from dupo.errors import UserError
-from dupo.storage.files import append, encoded, row_of, write_atomic
+from dupo.storage.files import append, encoded, write_atomic
 from dupo.storage.names import (
     CONFIG,
     INPUTS,
@@ -21,7 +22,7 @@ from dupo.storage.names import (
     TIMINGS,
     WRITTEN_BY,
     first_line,
-    owner_of,
+    program_of,
 )
 
 # What a start leaves that was killed, or failed, before it had done any work.
@@ -44,7 +45,7 @@ class RunFolder:
             names = {file.name for file in path.iterdir()} - {LOCK} if path.is_dir() else set()
             if not names:
                 return
-            owner = owner_of(path)
+            owner = program_of(path)
             # Settings alone are left by a start that failed before anything else was written.
             if (owner == program and names <= _FIRST_FILES) or names == {f"{CONFIG}.tmp"}:
                 return
@@ -60,7 +61,7 @@ class RunFolder:
         if not overwrite:
             resume = ", --resume_from_checkpoint latest continues it" if program == "train" else ""
             raise UserError(
-                f"output_dir {path} holds another run: --overwrite_output_dir replaces it{resume}"
+                f"output_dir {path} already holds a run: --overwrite_output_dir replaces it{resume}"
             )
 
     @classmethod
@@ -81,14 +82,15 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             _remove_run(path, program)
-            write_atomic(path / CONFIG, (first_line(program) + config_yaml).encode())
+            run = cls(path)
+            run.settings(config_yaml, program)
         except OSError as problem:
             raise UserError(f"output_dir {path} cannot be written: {problem.strerror}") from problem
-        return cls(path)
+        return run
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Opens the folder of a run that continues; `cut` the folder before adding rows.
+        """Opens the folder of a run that continues.
 
         Raises:
             UserError: the folder holds no run.
@@ -96,6 +98,10 @@ class RunFolder:
         if not (path / CONFIG).is_file():
             raise UserError(f"output_dir {path} holds no run to continue (no {CONFIG})")
         return cls(path)
+
+    def settings(self, config_yaml: str, program: str) -> None:
+        """Replaces config.yaml in one step."""
+        write_atomic(self.path / CONFIG, (first_line(program) + config_yaml).encode())
 
     def metrics(self, row: dict[str, Any]) -> None:
         """Appends the metrics of one optimizer step to metrics.jsonl; `row` holds no reading of a clock.
@@ -118,33 +124,13 @@ class RunFolder:
         """Appends the seconds and rates of one step to timings.jsonl; raises as `metrics` does."""
         self._append(TIMINGS, [row])
 
-    def summary(self, metrics: dict[str, Any]) -> None:
-        """Replaces summary.json in one step.
+    def summary(self, metrics: Mapping[str, Any], name: str = SUMMARY) -> None:
+        """Replaces summary.json, or the .json file that `name` says, in one step.
 
         Raises:
             ValueError: a number is not finite; write None for a metric that could not be measured.
         """
-        write_atomic(self.path / SUMMARY, encoded(metrics, SUMMARY, indent=2))
-
-    def cut(self, step: int) -> None:
-        """Removes every row after `step`, and a last line that a kill tore. Other rows keep their bytes.
-
-        Raises:
-            UserError: a line before the last one is unreadable, so another program damaged the file.
-        """
-        for name in (METRICS, SAMPLES, TIMINGS):
-            path = self.path / name
-            if not path.is_file():
-                continue
-            # Lines are kept as bytes: a resumed run must equal a run that never stopped, byte for byte.
-            lines = path.read_bytes().splitlines(keepends=True)
-            remaining = b"".join(
-                line
-                for number, line in enumerate(lines, 1)
-                if _stays(path, line, number, number == len(lines), step)
-            )
-            if remaining != b"".join(lines):
-                write_atomic(path, remaining)
+        write_atomic(self.path / name, encoded(dict(metrics), name, indent=2))
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
         # No rows, no file: a reader takes an empty file for a run that sampled nothing.
@@ -165,14 +151,3 @@ def _remove_run(folder: Path, program: str) -> None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-
-
-def _stays(path: Path, line: bytes, number: int, last: bool, step: int) -> bool:
-    """Whether `cut` keeps a line: rows up to `step` stay, a torn last line goes."""
-    row = row_of(line)
-    # A line without its break may be cut short: {"step": 12} may have been {"step": 123}.
-    if row is not None and isinstance(row.get("step"), int) and line.endswith(b"\n"):
-        return row["step"] <= step
-    if not last:
-        raise UserError(f"{path}:{number}: expected a JSON object with a step, got {line[:40]!r}")
-    return False

@@ -38,8 +38,8 @@ def save_tensors(state: Mapping[str, Any], file: Path) -> None:
 
 
 class _Writer(io.RawIOBase):
-    """Remembers the first error of a stream. torch.save tells an error of its stream as a broken zip archive,
-    and stumbles over it once more at its end."""
+    """Keeps the first error of a stream: torch.save hides a write error behind one of its own about zip
+    archives."""
 
     def __init__(self, stream: io.BufferedWriter) -> None:
         self._stream = stream

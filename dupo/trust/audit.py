@@ -71,7 +71,11 @@ def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teac
     )
     # The page is made from what the files hold, so it shows no more than they do.
     json_rows = [row.to_json() for row in rows]
-    page = run.report_safely(lambda: write_page(run.path / PAGE, run.config, summary, json_rows))
+    page = run.report_safely(
+        PAGE,
+        lambda: write_page(run.path / PAGE, run.config, summary, json_rows),
+        f"the same command, with its --output_dir {run.path}",
+    )
     show(run.display, metrics, config.reward.reward, results)
     run.display.note(f"VERDICT: {decision}")
     if page:

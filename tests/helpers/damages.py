@@ -142,6 +142,12 @@ DAMAGED_CHECKPOINT: dict[str, Damage] = {
         shutil.rmtree(NEWEST),
         NEWEST.symlink_to(Path("../../other/run/checkpoint-4")),
     ),
+    "last metrics gone": lambda: lines(METRICS, lambda rows: rows[:3]),
+    "last metrics changed": lambda: lines(METRICS, lambda rows: [*rows[:3], rows[3].replace(b"4", b"5", 1)]),
+}
+
+# The pointer to the newest checkpoint, which is sound itself.
+DAMAGED_LATEST: dict[str, Damage] = {
     "latest not text": lambda: replace(RUN / "latest", b"\xff\xfe"),
     "latest empty": lambda: replace(RUN / "latest", b""),
     "latest a folder": lambda: as_folder(RUN / "latest"),
@@ -152,8 +158,6 @@ DAMAGED_CHECKPOINT: dict[str, Damage] = {
         (RUN / "latest").unlink(),
         (RUN / "latest").symlink_to("gone"),
     ),
-    "last metrics gone": lambda: lines(METRICS, lambda rows: rows[:3]),
-    "last metrics changed": lambda: lines(METRICS, lambda rows: [*rows[:3], rows[3].replace(b"4", b"5", 1)]),
 }
 
 DAMAGED_RUN: dict[str, Damage] = {

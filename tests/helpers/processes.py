@@ -53,6 +53,6 @@ def has_lines(file: Path, count: int = 1) -> Callable[[], bool]:
     return lambda: file.is_file() and file.read_bytes().count(b"\n") >= count
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, with its content."""
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, the lock too, with its content."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

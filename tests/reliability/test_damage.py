@@ -6,7 +6,7 @@ Never a traceback, never another result in silence; and what is refused is left 
 import pytest
 
 from dupo.train import main
-from tests.helpers.damages import DAMAGED_CHECKPOINT, DAMAGED_RUN, HARMLESS
+from tests.helpers.damages import DAMAGED_CHECKPOINT, DAMAGED_LATEST, DAMAGED_RUN, HARMLESS
 from tests.helpers.small_world import RESUME, contents, copy_of
 
 # Depends on the clock, or is the page of the figures.
@@ -45,13 +45,23 @@ def refused(capfd, world, *options):
     return message
 
 
+def offer(checkpoint):
+    """How a refusal ends that offers a checkpoint."""
+    command = f"python -m dupo.train --output_dir run --resume_from_checkpoint run/{checkpoint}"
+    return f"; {checkpoint} is sound, go on from it with: {command}\n"
+
+
 @pytest.mark.parametrize("name", quick_or_slow(DAMAGED_CHECKPOINT))
 def test_a_damaged_checkpoint_is_one_line_that_offers_the_older_one(name, world, capfd):
     DAMAGED_CHECKPOINT[name]()
     message = refused(capfd, world)
-    assert "go on from it with: python -m dupo.train --output_dir run --resume_from_checkpoint" in message
-    assert "run/checkpoint-2 " in f"{message.strip()} " or "checkpoint-4 is sound" in message
-    assert "unpickled" not in message
+    assert message.endswith(offer("checkpoint-2")) and "unpickled" not in message
+
+
+@pytest.mark.parametrize("name", quick_or_slow(DAMAGED_LATEST))
+def test_a_damaged_pointer_is_one_line_that_offers_the_newest_one(name, world, capfd):
+    DAMAGED_LATEST[name]()
+    assert refused(capfd, world).endswith(offer("checkpoint-4"))
 
 
 @pytest.mark.parametrize("name", quick_or_slow(DAMAGED_RUN))
@@ -85,5 +95,5 @@ def test_the_checkpoint_that_is_offered_goes_on_to_the_same_bytes(world, unbroke
 
 
 def test_there_are_fifty_damages():
-    assert len({**DAMAGED_CHECKPOINT, **DAMAGED_RUN}) >= 50
-    assert {**DAMAGED_CHECKPOINT, **DAMAGED_RUN, **HARMLESS}.keys() > QUICK
+    damages = {**DAMAGED_CHECKPOINT, **DAMAGED_LATEST, **DAMAGED_RUN}
+    assert len(damages) >= 50 and {**damages, **HARMLESS}.keys() > QUICK

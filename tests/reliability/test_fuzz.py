@@ -8,7 +8,6 @@ import contextlib
 import io
 import os
 import shutil
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +21,10 @@ from hypothesis import strategies as st
 
 from dupo import audit, duals, report, rerank, select, train
 from dupo.config.catalogue import METHODS, load
-from dupo.config.command_line import program_named
+from dupo.config.command_line import parse, program_named
 from dupo.config.config import Config
 from dupo.run.training import TrainingRun
+from dupo.storage.names import first_line
 from dupo.tasks import generated
 from dupo.trust import audit as audit_body
 from dupo.trust import rerank as rerank_body
@@ -32,6 +32,8 @@ from dupo.trust import select as select_body
 from tests.helpers.engines import FakeEngine
 from tests.helpers.hostile import damaged, options
 from tests.helpers.project import RunPython
+from tests.helpers.runs import loop
+from tests.helpers.small_world import contents
 
 SECONDS = float(os.environ.get("DUPO_FUZZ_SECONDS", "60"))
 QUICK_EXAMPLES, ROUND = 25, 100
@@ -64,11 +66,10 @@ SOUND = {
     "sentences.jsonl": SENTENCES,
     "kept.jsonl": KEPT,
     "options.yaml": OPTIONS_FILE,
-    "run/config.yaml": b"# python -m dupo.train, format 2\n" + OPTIONS_FILE,
+    "run/config.yaml": first_line("train").encode() + OPTIONS_FILE,
     "run/metrics.jsonl": METRICS,
     "run/samples.jsonl": SAMPLES,
     "run/summary.json": SUMMARY,
-    "run/latest": b"checkpoint-2\n",
 }
 SMALLEST = "--num_generations 2 --generation_batch_size 2"
 WORDS = "--task word_problems --dataset questions.jsonl"
@@ -88,12 +89,14 @@ BASES: list[tuple[str, str, str]] = [
     ("train", SMALLEST, "questions.jsonl"),
     ("train", f"{TRAIN} --config options.yaml", "options.yaml"),
     ("rerank", f"{WORDS} --config options.yaml", "options.yaml"),
-    ("train", "--output_dir run --resume_from_checkpoint latest", "run/config.yaml"),
     ("train", f"{TRAIN} --output_dir run --overwrite_output_dir", "run/config.yaml"),
     ("select", f"{WORDS} --output_dir run", "run/config.yaml"),
     ("duals", "--dataset questions.jsonl", "questions.jsonl"),
-    *(("report", "run", name) for name in SOUND if name.startswith("run/") and "latest" not in name),
+    *(("report", "run", name) for name in SOUND if name.startswith("run/")),
 ]
+# A run that trained for a step, and the words that continue the run.
+TRAINED = f"{TRAIN} --reward random --max_steps 1 --max_completion_length 4 --output_dir train"
+RESUME = "--output_dir train --resume_from_checkpoint latest"
 # Doors that do not train, and the words that make, and continue, a run in a folder of their name.
 OF_ROWS = {
     "select": f"{WORDS} --pool_sizes 2,2 --output_dir select",
@@ -138,13 +141,14 @@ def options_of(door: str, words: str) -> list[str]:
 
 
 @st.composite
-def cases(draw: st.DrawFn, rows: dict[str, bytes]) -> Case:
-    """Args: rows: files of sound runs of the doors that do not train."""
-    files, has_damage = SOUND | rows, draw(st.booleans())
-    continued = [(name.split("/")[0], OF_ROWS[name.split("/")[0]], name) for name in rows]
+def cases(draw: st.DrawFn, runs: dict[str, bytes]) -> Case:
+    """Args: runs: files of sound runs, each in a folder with the name of its door."""
+    files, has_damage = SOUND | runs, draw(st.booleans())
+    words_of = {**OF_ROWS, "train": RESUME}
+    continued = [(name.split("/")[0], words_of[name.split("/")[0]], name) for name in runs]
     door, words, damaged_file = draw(st.sampled_from(BASES) | st.sampled_from(continued))
     # Another option is other work, which a folder refuses before its rows are read.
-    has_options = door not in ("duals", "report") and not (has_damage and damaged_file in rows)
+    has_options = door not in ("duals", "report") and not (has_damage and damaged_file in runs)
     if has_damage or not has_options:
         files[damaged_file] = draw(damaged(files[damaged_file]))
     more = draw(options(options_of(door, words), sorted(files))) if has_options else []
@@ -154,14 +158,21 @@ def cases(draw: st.DrawFn, rows: dict[str, bytes]) -> Case:
 
 
 @pytest.fixture
-def rows_of_runs(stand_ins: None, tmp_path: Path) -> dict[str, bytes]:
-    """Runs of select, rerank and audit that are done: relative path -> content."""
-    files: dict[str, bytes] = {}
+def runs(stand_ins: None, tmp_path: Path) -> dict[str, bytes]:
+    """Runs of every door that makes runs, all of them done: relative path -> content."""
+    place = tmp_path / "runs"
+    with folder_of(Case("train", [], SOUND), place):
+        loop(parse(TRAINED.split()))
+    made = contents(place)
     for door, words in OF_ROWS.items():
-        assert start(Case(door, words.split(), SOUND), tmp_path / "rows") == 0
-        made = (tmp_path / "rows" / door).iterdir()
-        files |= {f"{door}/{file.name}": file.read_bytes() for file in made if file.is_file()}
-    return files
+        assert start(Case(door, words.split(), SOUND), place) == 0
+        made |= contents(place)
+    return {name: data for name, data in made.items() if data is not None and name not in SOUND}
+
+
+def test_the_run_of_the_fuzz_can_be_continued(runs: dict[str, bytes], tmp_path: Path) -> None:
+    """Else no case would come to the checkpoint, or to the rows."""
+    assert start(Case("train", RESUME.split(), SOUND | runs), tmp_path / "case") == 0
 
 
 @pytest.fixture
@@ -253,16 +264,16 @@ def fuzz(
     one_round()
 
 
-def test_some_cases(rows_of_runs: dict[str, bytes], tmp_path: Path) -> None:
+def test_some_cases(runs: dict[str, bytes], tmp_path: Path) -> None:
     """The quick part: always the same cases."""
-    fuzz(cases(rows_of_runs), lambda case: start(case, tmp_path / "case"), number=1, examples=QUICK_EXAMPLES)
+    fuzz(cases(runs), lambda case: start(case, tmp_path / "case"), number=1, examples=QUICK_EXAMPLES)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 600)
-def test_doors_never_end_in_a_traceback(rows_of_runs: dict[str, bytes], tmp_path: Path) -> None:
+def test_doors_never_end_in_a_traceback(runs: dict[str, bytes], tmp_path: Path) -> None:
     def one_round(number: int) -> None:
-        fuzz(cases(rows_of_runs), lambda case: start(case, tmp_path / "case"), number, ROUND)
+        fuzz(cases(runs), lambda case: start(case, tmp_path / "case"), number, ROUND)
 
     print(f"{for_a_time(SECONDS * 2 / 3, one_round)} cases")
 
@@ -317,4 +328,4 @@ def test_a_process_says_the_same(
             cwd=tmp_path / "case",
         )  # fmt: skip
     assert done.returncode == code, done.stderr
-    assert sys.executable and "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr

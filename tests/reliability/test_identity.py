@@ -16,10 +16,11 @@ from dupo.engines.load import load_engine
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
 from dupo.models.fingerprints import weights_fingerprint
-from dupo.run import resume
 from dupo.run.rows import RowsRun
 from dupo.storage.checkpoint import latest
+from dupo.storage.names import resume_command
 from tests.helpers.damages import METRICS, edit, flip, lines
+from tests.helpers.lessons import Lesson
 from tests.helpers.runs import loop
 from tests.helpers.small_world import RESUME, TASK, TRAIN, contents, copy_of, inside, make_inputs
 
@@ -65,10 +66,12 @@ def test_rows_go_on_with_the_same_problems_and_the_same_model(program, inputs, c
     assert door(options) == 0 and contents(Path("run")) == finished
     shutil.copytree("model", "first")
     flip(Path("model/model.safetensors"), 0.6)
-    assert "got others of the weights of the model: put them back" in refusal(capfd, door, options)
+    assert "the weights of the model have changed since the run was started: put them back" in refusal(
+        capfd, door, options
+    )
     shutil.copy("first/model.safetensors", "model")
     edit(Path("data.jsonl"), "Tom has", "Ben owns")
-    assert "got others of the problems" in refusal(capfd, door, options)
+    assert "the problems and the weights of the model have changed" in refusal(capfd, door, options)
 
 
 @pytest.mark.parametrize(
@@ -84,32 +87,18 @@ def test_rows_that_were_changed_are_refused(change, inputs, capfd):
     file = Path("run/answers.jsonl")
     lines(file, lambda rows: [json.dumps(change(json.loads(rows[0]))).encode() + b"\n", *rows[1:]])
     assert "answers.jsonl has" in refusal(capfd, rerank.main, ROWS)
-    Path("run/rows.json").write_text('{"answers.jsonl": {}}')
-    assert "rows.json is damaged" in refusal(capfd, rerank.main, ROWS)
+    for record in ("{}", '{"bytes": 1e999, "sha256": ""}', '{"bytes": -1, "sha256": ""}'):
+        Path("run/rows.json").write_text(f'{{"answers.jsonl": {record}}}')
+        assert "rows.json is damaged" in refusal(capfd, rerank.main, ROWS)
     Path("run/rows.json").unlink()
     assert "rows.json says nothing of answers.jsonl" in refusal(capfd, rerank.main, ROWS)
-
-
-class Lesson:
-    """A stage of no step."""
-
-    name, steps = "lesson", 0
-
-    def step(self):
-        raise AssertionError("it is finished from the start")
-
-    def finished(self):
-        return True
-
-    def finish(self):
-        return "taught"
 
 
 def test_a_taught_model_that_was_changed_is_not_used(tmp_path):
     config = parse(["--num_problems", "4", "--num_threads", "1", "--output_dir", str(tmp_path)], "rerank")
 
     def start():
-        run = RowsRun(config, lambda *_: Lesson(), load_engine)
+        run = RowsRun(config, lambda config, task, model: Lesson(model, 0), load_engine)
         try:
             return run.engine()
         finally:
@@ -139,7 +128,7 @@ def test_examples_of_supervised_training_are_compared(inputs, capfd):
     assert train.main(options) == 0
     edit(pairs, '" 7"', '" 8"')
     message = refusal(capfd, train.main, ["--output_dir", "run", "--resume_from_checkpoint", "latest"])
-    assert "got others of the data set" in message or "got others of the held-out examples" in message
+    assert "the data set has changed" in message or "the held-out examples have changed" in message
 
 
 @pytest.mark.slow
@@ -149,7 +138,7 @@ def test_another_judge_is_noticed(inputs, capfd):
     assert train.main(options) == 0
     flip(Path("judge/model.safetensors"), 0.6)
     message = refusal(capfd, train.main, ["--output_dir", "run", "--resume_from_checkpoint", "latest"])
-    assert "got others of the weights of the judge" in message
+    assert "the weights of the judge have changed" in message
 
 
 def test_the_hub_names_weights_by_their_commit():
@@ -183,7 +172,7 @@ def test_an_older_checkpoint_sets_the_newer_aside_as_a_run_of_its_own(world, unb
 
 
 def test_a_command_can_be_pasted_into_a_shell():
-    command = resume.command(Path("my runs/it's"), Path("my runs/it's/checkpoint-2"))
+    command = resume_command(Path("my runs/it's"), Path("my runs/it's/checkpoint-2"))
     assert shlex.split(command)[-1] == "my runs/it's/checkpoint-2" and "'my runs/" in command
 
 

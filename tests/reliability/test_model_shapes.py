@@ -82,11 +82,8 @@ def verdict(folder: Path, longest: int) -> str:
         assert "\n" not in str(error)
         return f"refused: {error}"
     own = own_model(folder)
-    columns = (
-        [(SHORT, SHORT_PROMPTS)] if longest == WINDOW else [(SHORT, SHORT_PROMPTS), (LONG, LONG_PROMPTS)]
-    )
     wrong = []
-    for sequences, prompts in columns:
+    for sequences, prompts in CASES[longest]:
         packed = packed_differences(opened, own, sequences)
         sampled = sampled_differences(opened, own, prompts)
         # The largest but one: two experts can be tied to the last bit of the router, and one token then

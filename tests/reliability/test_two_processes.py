@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dupo import audit, rerank, select, train
-from tests.helpers.processes import contents, has_lines, owner, started, wait_for
+from dupo.storage.names import first_line
+from tests.helpers.processes import files_of, has_lines, owner, started, wait_for
 from tests.helpers.worlds import rows
 
 SMALL = ["--num_threads", "1", "--generation_batch_size", "16"]
@@ -28,16 +29,16 @@ def test_a_folder_that_another_process_owns_is_refused(program, options, tmp_pat
     folder = tmp_path / "run"
     if options:
         folder.mkdir()
-        (folder / "config.yaml").write_text(f"# python -m dupo.{program}, format 2\n")
+        (folder / "config.yaml").write_text(first_line(program))
         (folder / "summary.json").write_text("{}")
     with owner(folder) as first:
         try:
-            before = contents(folder)
+            before = files_of(folder)
             command = ["--output_dir", str(folder), "--model_name_or_path", str(tmp_path / "none"), *options]
             assert MAIN[program](command) == 2
             out, err = capfd.readouterr()
             assert err.startswith(f"error: output_dir {folder} is in use by process {first.pid} on ")
-            assert err.count("\n") == 1 and out == "" and contents(folder) == before
+            assert err.count("\n") == 1 and out == "" and files_of(folder) == before
         finally:
             first.kill()
 
@@ -62,12 +63,12 @@ def held(request, untrained, tmp_path) -> Iterator[tuple[Path, subprocess.Popen[
 def test_a_second_start_changes_nothing_and_the_first_ends_as_if_alone(held, request, tmp_path, capfd):
     folder, process, options = held
     program = request.node.callspec.params["held"]
-    before = contents(folder)
+    before = files_of(folder)
     goes_on = ["--resume_from_checkpoint", "latest"] if program == "train" else []
     for more in (["--overwrite_output_dir"], goes_on):
         assert MAIN[program]([*options, "--output_dir", str(folder), *more]) == 2
         assert f"is in use by process {process.pid} on " in capfd.readouterr().err
-    assert contents(folder) == before
+    assert files_of(folder) == before
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=300)

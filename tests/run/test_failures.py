@@ -17,7 +17,11 @@ def test_a_step_that_is_not_finite_stops_the_run_and_saves_its_batch(untrained, 
     assert main([*command, "--learning_rate", "1", "--beta", "1e38"]) == 1
     message = capsys.readouterr().err
     steps = len(rows(run))
-    assert "is not finite" in message and "learning_rate is 1" in message and len(message.splitlines()) == 1
+    assert (
+        "is not finite" in message
+        and "try a lower --learning_rate than 1" in message
+        and len(message.splitlines()) == 1
+    )
     assert steps < 200
     (file,) = run.glob("nonfinite-*")
     saved = json.loads(file.read_text())

@@ -58,13 +58,13 @@ def raising(error: BaseException) -> Callable[..., object]:
             StorageError("x could not be written: No space left on device"),
             1,
             "error: x could not be written: No space left on device; nothing was started; "
-            "once that is mended, the same command starts",
+            "free space or give write permission, then run the same command again",
         ),
         (
             OSError(122, "Disk quota exceeded", "/cache/model"),
             1,
             "error: /cache/model: Disk quota exceeded; nothing was started; "
-            "once that is mended, the same command starts",
+            "free space or give write permission, then run the same command again",
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -91,7 +91,7 @@ def test_a_full_disk_says_what_is_kept_and_how_to_go_on(program, end, tmp_path, 
         raise StorageError("disk full")
 
     assert run_program(program, body, []) == 1
-    kept = "checkpoint-7 and the rows before it are kept; once that is mended, "
+    kept = "checkpoint-7 and the rows before it are kept; free space or give write permission, then "
     assert capfd.readouterr().err == f"error: disk full; {kept}{end.format(run=tmp_path)}\n"
 
 
@@ -99,7 +99,10 @@ def test_a_page_that_fails_does_not_fail_a_finished_run(untrained, tmp_path, mon
     monkeypatch.setattr(training, "write_report", raising(ZeroDivisionError("no scale")))
     run = start(untrained, tmp_path / "run", "--max_steps", "1", "--reward", "random")
     err = capfd.readouterr().err
-    assert "warning: the page of the run could not be written (ZeroDivisionError: no scale)" in err
+    told = (
+        "warning: report.html could not be written (ZeroDivisionError: no scale); all other files are whole"
+    )
+    assert f"{told}; make the page with: python -m dupo.report {run}" in " ".join(err.split())
     assert summary(run)["steps"] == 1 and resume(run) == 0
 
 
@@ -110,7 +113,7 @@ def test_a_disk_without_room_for_a_checkpoint_is_told_before_the_first_step(untr
         asked.append((path.name, size))
         raise StorageError("no room")
 
-    monkeypatch.setattr(training, "check_room", no_room)
+    monkeypatch.setattr(training, "check_disk_space", no_room)
     run = tmp_path / "run"
     options = [*SMALL, "--model_name_or_path", str(untrained), "--output_dir", str(run), "--max_steps", "1"]
     with pytest.raises(StorageError):

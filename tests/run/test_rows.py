@@ -12,40 +12,9 @@ from dupo.config.command_line import parse
 from dupo.engines.load import load_engine
 from dupo.run.program import run_program
 from dupo.run.rows import RowsRun
+from tests.helpers.lessons import Lesson
 
 OPTIONS = ["--num_problems", "4", "--num_threads", "1"]
-
-
-class Lesson:
-    """A stage that adds 1 to a weight in each of four steps, and is stopped in its second step."""
-
-    name = "lesson"
-
-    def __init__(self, model: torch.nn.Module, stops: list[int]) -> None:
-        self.model, self.stops, self.steps = model, stops, 0
-
-    def step(self) -> None:
-        self.steps += 1
-        if self.steps in self.stops:
-            self.stops.remove(self.steps)
-            signal.raise_signal(signal.SIGINT)
-
-    def finished(self) -> bool:
-        return self.steps == 4
-
-    def finish(self) -> str:
-        with torch.no_grad():
-            next(self.model.parameters()).fill_(self.steps)
-        return "taught"
-
-    def facts(self) -> dict[str, Any]:
-        return {}
-
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.steps}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
 
 
 def first_weight(engine: Any) -> torch.Tensor:
@@ -57,9 +26,14 @@ def taught(tmp_path):
     """(models that were taught, engine of the run or None if it was stopped) of one start of the program."""
     models, stops = [], [2]
 
+    def stop(step):
+        if step in stops:
+            stops.remove(step)
+            signal.raise_signal(signal.SIGINT)
+
     def teach(config, task, model):
         models.append(config.model.model_name_or_path)
-        return Lesson(model, stops)
+        return Lesson(model, 4, stop)
 
     def start():
         engines = []

@@ -192,12 +192,12 @@ def test_no_pickled_code_is_run(tmp_path, capsys):
 
 def test_a_single_file_belongs_to_one_run_and_shows_its_damage(tmp_path):
     file, origin = tmp_path / "teaching.pt", {"the settings": "a"}
-    checkpoint.save_plain(file, origin, {"weight": torch.ones(3)})
-    assert torch.equal(checkpoint.load_plain(file, origin)["weight"], torch.ones(3))
+    checkpoint.save_stage(file, origin, {"weight": torch.ones(3)})
+    assert torch.equal(checkpoint.load_stage(file, origin)["weight"], torch.ones(3))
     with pytest.raises(UserError, match="is of a run with other settings or other inputs: remove it"):
-        checkpoint.load_plain(file, {"the settings": "b"})
+        checkpoint.load_stage(file, {"the settings": "b"})
     data = file.read_bytes()
     for damaged in (b"", data[:100], data[:-1], bytes([data[0] ^ 1]) + data[1:]):
         file.write_bytes(damaged)
         with pytest.raises(UserError, match="its sha256 differs"):
-            checkpoint.load_plain(file, origin)
+            checkpoint.load_stage(file, origin)

@@ -8,13 +8,14 @@ import pytest
 from dupo.errors import StorageError
 from dupo.storage.files import (
     append,
-    check_room,
+    check_disk_space,
     read_mapping,
     read_rows,
     whole_folder,
     write_atomic,
     writing,
 )
+from tests.helpers.kills import kill_at, places
 from tests.helpers.project import RunPython
 
 # No file of the process may grow beyond 1,000 bytes, as on a disk that is full.
@@ -82,6 +83,50 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.rglob("*")] == ["checkpoint-2", "new"]
 
 
+def test_a_kill_at_any_place_leaves_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
+    folder, log = tmp_path / "run/model", tmp_path / "places.txt"
+
+    def write(content: str) -> int:
+        with whole_folder(folder) as temporary:
+            (temporary / "a").write_text(content)
+            (temporary / "b").write_text(content)
+        return 0
+
+    def kept() -> set[str]:
+        """What each file of the name holds; of the retired folder where nothing has the name."""
+        there = folder if folder.exists() else folder.with_name("model.gone")
+        return {(there / name).read_text() for name in "ab"}
+
+    folder.parent.mkdir()
+    write("old")
+    number = len(places(lambda: write("old"), folder.parent, log))
+    assert number > 6
+    for place in range(number):
+        write("old")
+        kill_at(place, lambda: write("new"), folder.parent)
+        assert kept() in ({"old"}, {"new"}), log.read_text().splitlines()[place]
+        write("next")
+        assert kept() == {"next"} and [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = tmp_path / "model", Path.rename
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(StorageError), whole_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert [file.name for file in tmp_path.rglob("*")] == ["model", "old"]
+
+
 def test_what_a_library_says_of_the_disk_is_told_and_other_errors_pass(tmp_path: Path) -> None:
     full = pytest.raises(StorageError, match=r"model could not be written: No space left on device$")
     with full, writing(tmp_path / "model"):
@@ -91,9 +136,9 @@ def test_what_a_library_says_of_the_disk_is_told_and_other_errors_pass(tmp_path:
 
 
 def test_room_is_asked_for_before_a_byte_is_written(tmp_path: Path) -> None:
-    check_room(tmp_path / "checkpoint-1", 1)
+    check_disk_space(tmp_path / "checkpoint-1", 1)
     with pytest.raises(StorageError, match=r"checkpoint-1 needs about 1,000,000,000,000.0 MB of room"):
-        check_room(tmp_path / "checkpoint-1", 10**18)
+        check_disk_space(tmp_path / "checkpoint-1", 10**18)
     assert not list(tmp_path.iterdir())
 
 

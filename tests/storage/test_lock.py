@@ -10,7 +10,7 @@ import pytest
 from dupo.errors import UserError
 from dupo.storage.lock import own, release_all
 from dupo.storage.names import LOCK
-from tests.helpers.processes import contents, owner
+from tests.helpers.processes import files_of, owner
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +23,13 @@ def test_a_second_process_is_told_who_owns_the_folder_and_changes_nothing(tmp_pa
     folder = tmp_path / "run"
     with owner(folder) as first:
         try:
-            before = contents(folder)
+            before = files_of(folder)
             named = json.loads(before[LOCK])
             with pytest.raises(UserError) as caught:
                 own(folder)
             expected = f"is in use by process {first.pid} on {named['host']}, since {named['start']}"
             assert named["pid"] == first.pid and expected in str(caught.value)
-            assert contents(folder) == before
+            assert files_of(folder) == before
         finally:
             first.kill()
 
@@ -52,7 +52,7 @@ def test_nothing_is_left_of_a_lock_that_is_released(tmp_path: Path) -> None:
     (tmp_path / "run" / "config.yaml").touch()
     lock.release()
     lock.release()  # twice does no harm
-    assert list(contents(tmp_path)) == ["run/config.yaml"]
+    assert list(files_of(tmp_path)) == ["run/config.yaml"]
 
 
 def test_a_process_keeps_its_own_folder_for_its_next_run(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_create_writes_the_settings_and_makes_parents(tmp_path: Path) -> None:
 def test_another_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     make_run(tmp_path / "a").metrics({"step": 1})
     before = contents(tmp_path / "a")
-    with pytest.raises(UserError, match=r"holds another run: --overwrite_output_dir replaces it, --resume"):
+    with pytest.raises(UserError, match=r"already holds a run: --overwrite_output_dir replaces it, --resume"):
         make_run(tmp_path / "a")
     assert contents(tmp_path / "a") == before
 
@@ -94,7 +94,7 @@ def test_check_raises_as_create_and_makes_nothing(tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     RunFolder.check(tmp_path / "a", overwrite=False)  # only settings: a start that failed
     (tmp_path / "a" / "metrics.jsonl").write_text("")
-    with pytest.raises(UserError, match="holds another run"):
+    with pytest.raises(UserError, match="already holds a run"):
         RunFolder.check(tmp_path / "a", overwrite=False)
     RunFolder.check(tmp_path / "a", overwrite=True)
     assert (tmp_path / "a" / "config.yaml").is_file()
@@ -162,52 +162,6 @@ def test_rows_survive_a_kill_right_after_the_call(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a")], env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
     assert read_rows(tmp_path / "a" / "metrics.jsonl") == [{"step": 1}, {"step": 2}]
-
-
-# --- cut ---
-
-
-def test_cut_keeps_bytes_up_to_the_step_in_every_file(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    for step in (1, 2, 3):
-        run.metrics({"step": step, "loss": step / 3})
-        run.samples([{"step": step, "n": n} for n in range(2)])
-        run.timings({"step": step, "seconds": 0.1})
-        if step == 2:
-            kept = contents(tmp_path)
-    for name in ("metrics.jsonl", "samples.jsonl", "timings.jsonl"):
-        with (tmp_path / name).open("ab") as file:
-            file.write(b'{"step": 4, "lo')
-    run.cut(2)
-    assert contents(tmp_path) == kept
-    run.metrics({"step": 3, "loss": 1.0})
-    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3]
-
-
-def test_cut_drops_a_last_line_that_is_complete_but_for_its_end(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    # Cut short, {"step": 12} may read as a row of another step: without its line break it is not trusted.
-    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 2}')
-    run.cut(5)
-    assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"step": 1}\n'
-
-
-def test_cut_to_the_start_and_without_files(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    run.cut(0)
-    run.metrics({"step": 1})
-    run.cut(0)
-    assert contents(tmp_path) == {"config.yaml": HEAD + b"task: arithmetic\n", "metrics.jsonl": b""}
-
-
-def test_cut_reports_damage_in_the_middle_and_changes_nothing(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\nrubbish\n{"step": 3}\n')
-    with pytest.raises(
-        UserError, match=r"metrics.jsonl:2: expected a JSON object with a step, got b'rubbish"
-    ):
-        run.cut(1)
-    assert (tmp_path / "metrics.jsonl").read_bytes().count(b"\n") == 3
 
 
 # --- the summary ---
