@@ -78,21 +78,23 @@ def test_every_end_has_its_exit_code_and_one_line(error, code, line, program, ca
 @pytest.mark.parametrize(
     ("program", "end"),
     [
-        ("train", "python -m dupo.train --output_dir {run} --resume_from_checkpoint latest goes on"),
+        ("train", "python -m dupo.train --output_dir '{run}' --resume_from_checkpoint latest goes on"),
         ("audit", "the same command goes on, with its --output_dir {run}, without --overwrite_output_dir"),
     ],
 )
 def test_a_full_disk_says_what_is_kept_and_how_to_go_on(program, end, tmp_path, capfd):
-    (tmp_path / "config.yaml").touch()
-    (tmp_path / "latest").write_text("checkpoint-7\n")
+    run = tmp_path / "my run"  # a shell must read the command as it stands
+    run.mkdir()
+    (run / "config.yaml").touch()
+    (run / "latest").write_text("checkpoint-7\n")
 
     def body(_: object) -> None:
-        own(tmp_path)
+        own(run)
         raise StorageError("disk full")
 
     assert run_program(program, body, []) == 1
     kept = "checkpoint-7 and the rows before it are kept; free space or give write permission, then "
-    assert capfd.readouterr().err == f"error: disk full; {kept}{end.format(run=tmp_path)}\n"
+    assert capfd.readouterr().err == f"error: disk full; {kept}{end.format(run=run)}\n"
 
 
 def test_a_page_that_fails_does_not_fail_a_finished_run(untrained, tmp_path, monkeypatch, capfd):
