@@ -29,7 +29,8 @@ def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) 
     where = f"model_name_or_path: {name}"
     inner = shape.get_text_config()
     for setting in COUNTS:
-        count = getattr(inner, setting, None)
+        # Not by attribute: a config whose layers differ raises for what differs.
+        count = vars(inner).get(inner.attribute_map.get(setting, setting))
         if type(count) is int and count < 1:
             raise UserError(f"{where}: expected {setting} of at least 1 in config.json, got {count}")
     if getattr(shape, "is_encoder_decoder", False):

@@ -159,6 +159,9 @@ def test_a_broken_config_is_one_line(sound: Path, tmp_path: Path, name: str) -> 
     assert words in refusal(folder)
 
 
+GEMMA_4 = dict(vocab_size=64, hidden_size=32, hidden_size_per_layer_input=8, vocab_size_per_layer_input=64)
+
+
 def test_a_size_below_one_is_named() -> None:
     """transformers builds a model without layers from -1 layers, and says that 18 weights are not of it."""
     shape = AutoConfig.for_model("llama", num_hidden_layers=-1)
@@ -166,6 +169,13 @@ def test_a_size_below_one_is_named() -> None:
         UserError, match=r"m: expected num_hidden_layers of at least 1 in config\.json, got -1"
     ):
         check_class(shape, "m", trust_remote_code=False)
+    with pytest.raises(UserError, match="expected num_hidden_layers of at least 1"):  # by another name
+        check_class(AutoConfig.for_model("gpt2", n_layer=0), "m", trust_remote_code=False)
+
+
+def test_layers_that_differ_in_size_are_no_reason_to_refuse() -> None:
+    """The config of Gemma 4 raises for the size of a head, which differs between layers."""
+    check_class(AutoConfig.for_model("gemma4_text", **GEMMA_4), "m", trust_remote_code=False)
 
 
 FILES = {
