@@ -40,7 +40,7 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
         if getattr(hf, kind) is None:
             raise UserError(f"the tokenizer of {name} has no {kind}: name one with --{kind} TOKEN")
     with library_call(f"the tokenizer of {name} cannot be used"):
-        return PromptTokenizer(hf, day=options.day())
+        return PromptTokenizer(hf, day=options.day)
 
 
 def check_path(option: str, name: str) -> None:
