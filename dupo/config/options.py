@@ -60,19 +60,12 @@ class ModelOptions(Options):
 
     def check_together(self) -> None:
         """Checks that the date is one."""
-        self.day()
+        _date_of(self.chat_template_date)
 
+    @property
     def day(self) -> date | None:
-        """The date that chat templates show; None: today.
-
-        Raises:
-            UserError: the option is no date.
-        """
-        text = self.chat_template_date
-        try:
-            return None if text is None else datetime.strptime(text, "%Y-%m-%d").date()
-        except ValueError:
-            raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {show(text)}") from None
+        """The date that chat templates show; None: today."""
+        return _date_of(self.chat_template_date)
 
     def for_model(self, name: str) -> "ModelOptions":
         """The options for another model, which brings its own tokenizer; unchanged for the same name."""
@@ -81,6 +74,14 @@ class ModelOptions(Options):
         # What was said of the tokenizer was said of the first model.
         fresh = dict(tokenizer_name=None, pad_token=None, eos_token=None)
         return dataclasses.replace(self, model_name_or_path=name, **fresh)
+
+
+def _date_of(text: str | None) -> date | None:
+    """Reads the date of chat templates, or raises UserError."""
+    try:
+        return None if text is None else datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {show(text)}") from None
 
 
 @dataclass(frozen=True)

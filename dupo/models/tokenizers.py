@@ -45,7 +45,7 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
         if getattr(hf, kind) is None:
             raise UserError(f"the tokenizer of {name} has no {kind}: name one with --{kind} TOKEN")
     with library_call(f"the tokenizer of {name} cannot be used"):
-        return PromptTokenizer(hf, day=options.day())
+        return PromptTokenizer(hf, day=options.day)
 
 
 def _check_config(folder: Path, *, trust_remote_code: bool) -> None:

@@ -197,7 +197,7 @@ def test_the_date_is_that_of_the_first_start(write: WriteFile) -> None:
     old = RUN.changed(chat_template_date="2024-07-26")
     write(to_yaml(old), "a/config.yaml")
     resumed = parse(["--resume_from_checkpoint", "a/checkpoint-1"])
-    assert resumed.model.day() == date(2024, 7, 26) and not resume_differences(old, resumed)
+    assert resumed.model.day == date(2024, 7, 26) and not resume_differences(old, resumed)
     other = parse(["--resume_from_checkpoint", "a/checkpoint-1", "--chat_template_date", "2024-07-27"])
     assert resume_differences(old, other) == [
         "chat_template_date is 2024-07-27, the run was started with 2024-07-26"
