@@ -11,6 +11,7 @@ from typing import Any
 
 from dupo.config.catalogue import TASKS
 from dupo.config.config import OPTIONS, Config
+from dupo.config.options import BUILT_IN_MODEL
 from dupo.config.values import show
 from dupo.config.yaml_files import read_yaml, yaml_lines
 
@@ -23,8 +24,11 @@ PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
 
 # Options of one start of a program; a resumed run has its own.
 ONE_START = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint"}
-_NO_EFFECT_ON_RESULTS = ONE_START | {"num_completions_to_print", "save_steps", "save_total_limit"}
+_NO_EFFECT_ON_RESULTS = ONE_START | {"num_completions_to_print", "save_steps", "save_total_limit", "strict"}
 _FREE_ON_RESUME = _NO_EFFECT_ON_RESULTS | {"max_steps"}
+# Where an input stands. A run may move to another machine: its inputs are compared by content (inputs.json).
+_PLACES = {"dataset", "eval_dataset", "selected_duals", "model_name_or_path", "tokenizer_name"}
+A_PLACE = "(a path)"
 
 
 def assemble(values: Mapping[str, Any], program: str = "train") -> Config:
@@ -62,7 +66,11 @@ def config_hash(config: Config) -> str:
 
 def fixed_settings(config: Config) -> dict[str, Any]:
     """The options that a resumed run shares with its first start, by flat name."""
-    return {name: value for name, value in config.flat().items() if name not in _FREE_ON_RESUME}
+    return {
+        name: A_PLACE if name in _PLACES and value not in (None, BUILT_IN_MODEL) else value
+        for name, value in config.flat().items()
+        if name not in _FREE_ON_RESUME
+    }
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -21,13 +21,16 @@ CAUSES = (
 )
 
 
-def off_policy_message(metrics: Mapping[str, float], noise: float, temperature: float) -> str | None:
+def off_policy_message(
+    metrics: Mapping[str, float], noise: float, temperature: float, *, has_experts: bool = False
+) -> str | None:
     """Says how far sampler and learner are apart, where that is more than noise.
 
     Args:
         metrics: of the first optimizer step of a rollout: `ratio/mean`, `ratio/max`, `approx_kl`.
         noise: of the model, nats; see `dupo.models.own_forward.own_noise`. 0 in float32.
         temperature: of the samples, which divides the logits and so multiplies the noise.
+        has_experts: a router chooses among experts; of many tokens a few then go another way by a rounding.
 
     Returns:
         A line for the user; None where all is well, or where nothing was learned from.
@@ -35,12 +38,13 @@ def off_policy_message(metrics: Mapping[str, float], noise: float, temperature: 
     # NaN is an error of its own, which the optimizer step tells.
     if math.isnan(metrics.get("approx_kl", math.nan)):
         return None
-    allowed = NOISES_ALLOWED * noise + ALWAYS_ALLOWED if noise else RATIO_NOISE
+    is_exact = not noise and not has_experts
+    allowed = RATIO_NOISE if is_exact else NOISES_ALLOWED * noise + ALWAYS_ALLOWED
     allowed /= min(1.0, temperature) if temperature else 1.0
     # The mean tells of many tokens or of one far off; the largest ratio tells of one in float32 alone, as
     # bfloat16 has rare tokens that are far off by rounding.
     is_off = not metrics["approx_kl"] <= allowed**2 / 2
-    is_off = is_off or (not noise and not metrics.get("ratio/max", 1.0) - 1 <= allowed)
+    is_off = is_off or (is_exact and not metrics.get("ratio/max", 1.0) - 1 <= allowed)
     if not is_off:
         return None
     measured = ", ".join(
@@ -60,19 +64,21 @@ class OnPolicyCheck:
         strict: stop instead of saying so.
 
     Attributes:
-        noise: of the model, nats; to be set as soon as the model is loaded.
+        noise: of the model, nats; to be set as soon as the model is loaded, as `has_experts` is.
+        is_first_step: whether the next step is the first of a rollout; part of the state of a run.
     """
 
     noise: float = 0.0
+    has_experts: bool = False
 
     def __init__(self, temperature: float, *, strict: bool) -> None:
         self.temperature, self.strict = temperature, strict
-        self._is_first_step, self._is_told = False, False
+        self.is_first_step, self._is_told = False, False
         self._warnings: list[str] = []
 
     def new_rollout(self) -> None:
         """The next step is the first of a rollout."""
-        self._is_first_step = True
+        self.is_first_step = True
 
     def check(self, metrics: Mapping[str, float]) -> None:
         """Looks at the metrics of a step before the weights move: a strict run keeps those that sampled.
@@ -81,16 +87,15 @@ class OnPolicyCheck:
             UserError: the step is off policy, and the run is strict.
         """
         # If nothing was learned, the weights did not move: the next step is still the first.
-        is_first = self._is_first_step
-        self._is_first_step = is_first and not metrics
-        line = off_policy_message(metrics, self.noise, self.temperature) if is_first else None
-        if line is None:
+        if not self.is_first_step:
             return
-        if self.strict:
+        line = off_policy_message(metrics, self.noise, self.temperature, has_experts=self.has_experts)
+        if line is not None and self.strict:  # a resumed run meets the same step again
             raise UserError(f"strict: {line}")
-        if not self._is_told:
+        self.is_first_step = not metrics
+        if line is not None and not self._is_told:
             self._warnings.append(f"{line} (--strict stops here)")
-        self._is_told = True
+            self._is_told = True
 
     def take_warnings(self) -> list[str]:
         """The lines that nobody has taken yet."""

@@ -124,12 +124,14 @@ class DuPO(PolicyMethod):
         return {
             "rollouts": self.num_rollouts,
             "num_tokens": self.num_tokens,
+            "is_first_step": self.on_policy.is_first_step,
             "pending": [(trajectories_to_state(b.trajectories), b.metrics) for b in self.pending],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continues from `state`; the exchanges of the rollout are written already."""
         self.num_rollouts, self.num_tokens = state["rollouts"], state["num_tokens"]
+        self.on_policy.is_first_step = state["is_first_step"]
         self.pending = [
             StepBatch(trajectories_from_state(saved), metrics, []) for saved, metrics in state["pending"]
         ]

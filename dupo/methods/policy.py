@@ -25,6 +25,7 @@ from dupo.learning.packed_check import check_packed
 from dupo.learning.policy_loss import PolicyLoss, objective_of
 from dupo.methods.base import Method, Stage
 from dupo.methods.teaching import TEACHING_NOTE, Teaching
+from dupo.models.agreement import has_experts
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.saving import check_saving
@@ -142,6 +143,7 @@ class PolicyMethod(Method):
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         # Every model and every start: an attention that leaks learns without an error.
         self.on_policy.noise = check_packed(self.model, self.compute)
+        self.on_policy.has_experts = has_experts(self.model)
         check_sampled(self.model, self.config.model.dtype)
         self.tokenizer.eos_ids |= end_tokens(self.model)
         self.engine = make_engine(self.config, self.model, self.tokenizer)

@@ -127,12 +127,16 @@ def _compare(model: Model, dtype: str, route: Route, lengths: Sequence[int], fai
 def _worst(difference: Tensor, model: Model) -> float:
     """The largest difference; of a model with a router the largest but one, NaN if any is NaN."""
     sizes = difference.abs().sort().values
+    # Two experts with equal scores may change places by a rounding: one token moves, and no sum is wrong.
+    skips_one = has_experts(model) and len(sizes) > 1 and not sizes.isnan().any()
+    return sizes[-2 if skips_one else -1].item()
+
+
+def has_experts(model: Model) -> bool:
+    """Whether a router of the model chooses among experts."""
     # By its modules: the config of every model of transformers has a setting about experts.
     names = [f"{name} {type(module).__name__}".lower() for name, module in model.named_modules()]
-    routed = any("expert" in name for name in names)
-    # Two experts with equal scores may change places by a rounding: one token moves, and no sum is wrong.
-    skips_one = routed and len(sizes) > 1 and not sizes.isnan().any()
-    return sizes[-2 if skips_one else -1].item()
+    return any("expert" in name for name in names)
 
 
 def _refusal(failure: str, error: Exception) -> UserError:

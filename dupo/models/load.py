@@ -32,6 +32,8 @@ def model_config(options: ModelOptions, tokenizer: PromptTokenizer) -> Pretraine
     if name == BUILT_IN_MODEL:
         return tiny_config(tokenizer)
     check_model_name("model_name_or_path", name)
+    if (Path(name) / "adapter_config.json").is_file():
+        raise UserError(f"model_name_or_path: {name}: expected a whole model, got an adapter: merge it first")
     with library_call(f"model_name_or_path: {name} has no usable model"):
         shape = AutoConfig.from_pretrained(name, trust_remote_code=options.trust_remote_code)
     check_class(shape, name, trust_remote_code=options.trust_remote_code)

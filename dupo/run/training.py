@@ -178,8 +178,8 @@ class TrainingRun(Run):
 
     def _signature_changes(self, accepted: resume.Accepted | None) -> str:
         now, saved = self.signature(self.method.device), accepted.signature if accepted else {}
-        # Another revision or option is no surprise on resume; another machine changes the last bits.
-        names = [name for name in saved if name not in ("git", "config") and saved[name] != now.get(name)]
+        # Options that are free on resume change their hash; everything else can change what is computed.
+        names = [name for name in saved if name != "config" and saved[name] != now.get(name)]
         return ", ".join(f"{name} {saved[name]} is now {now.get(name)}" for name in names)
 
     def _warn(self) -> None:

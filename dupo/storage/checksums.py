@@ -16,10 +16,12 @@ from dupo.storage.files import encoded, write_atomic
 
 SUMS, MADE_BY = "SHA256SUMS", "made_by.json"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
-# What a library would load of a checkpoint although no checksum names it: weights, settings, and code with
-# whatever it reads. Wider than `_READ` of models/fingerprints.py, which lists what decides the results of a
-# model of the user: in a folder of ours nothing is a stranger's, in a folder of the user a new file is usual.
-_LOADED = {".json", ".safetensors", ".bin", ".pt", ".py"}
+# What a library would load of a checkpoint although no checksum names it: weights, settings, and code. Other
+# files are a user's: programs that evaluate a model write their results beside it.
+_LOADED = re.compile(
+    r".*\.(safetensors|bin|pt|py|jinja)|.*\.index\.json|"
+    r"(config|generation_config|adapter_config|tokenizer.*|added_tokens|special_tokens_map|vocab|chat_template.*)\.json"
+)
 _CHUNK = 1 << 20  # bytes
 
 
@@ -58,9 +60,9 @@ def broken_sums(folder: Path, *needed: str) -> str | None:
             return f"its {SUMS} does not name {name}"
         if sha256_of(folder / name) != sums[name]:
             return f"{name} is not what was saved (its sha256 differs)"
-    # A notice of the user in the folder does no harm; another file of weights could be read in place of ours.
-    added = sorted(name for name in present - sums.keys() if Path(name).suffix in _LOADED)
-    return f"{added[0]} was added to it" if added else None
+    # Another file of weights could be read in place of ours.
+    added = sorted(name for name in present - sums.keys() if _LOADED.fullmatch(Path(name).name))
+    return f"{added[0]} was added to it: remove it" if added else None
 
 
 # --- a folder that belongs to one run ---
