@@ -39,7 +39,9 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
             function = getattr(importlib.import_module(module), name, None)
         # Anything can go wrong in a module of the user. One that calls sys.exit must not end the program,
         # with exit code 0 perhaps; Ctrl-C must.
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             what = f"{option}: expected a module to import, {cut(module)}"
             raise UserError(f"{what}, got {in_one_line(error, kind=True)}") from error
     if not callable(function):
@@ -59,7 +61,9 @@ def call_function(name: str, function: Callable[..., Any], /, *args: Any, **kwar
     """
     try:
         return function(*args, **kwargs)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit and CancelledError of asyncio are no Exception
         # The last line of the user's own file says more than the line of a library that this line called.
         own = getattr(getattr(function, "__code__", None), "co_filename", None)
         raise UserError(f"{name} failed: {in_one_line(error, kind=True)}{_place(error, own)}") from error

@@ -31,7 +31,10 @@ def path_problem(text: str) -> str | None:
     # The C library ends a path at a NUL, so Python refuses such a path with a ValueError.
     if "\0" in text:
         return "a text with a NUL character"
-    path = text.encode("utf-8", "surrogatepass")
+    try:
+        path = text.encode()
+    except UnicodeEncodeError:  # a name in another encoding: no library that saves a model can write there
+        return "a text that is no UTF-8"
     name = max(map(len, path.split(b"/")))
     if len(path) > LONGEST_PATH or name > LONGEST_NAME:
         return f"a path of {len(path):,} bytes with a name of {name:,}"

@@ -1,5 +1,6 @@
 """What can fail when a checkpoint is written is tried when the model is loaded, before any step is lost."""
 
+import re
 import tempfile
 from typing import Any
 
@@ -43,8 +44,11 @@ def _refusal(saved: Any, folder: str) -> str | None:
     try:
         saved.save_pretrained(folder)
     except Exception as error:
-        # A full disk or a folder that is read-only says nothing about what was saved.
-        if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+        # A full disk or a folder that is read-only says nothing about what was saved. Rust tells the number
+        # in the text alone.
+        told = re.search(r"os error (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number in DISK_FAULTS:
             return None
         # Any error else: what is wrong with settings depends on the version of the library.
         return in_one_line(error, kind=True)

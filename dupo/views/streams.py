@@ -34,7 +34,7 @@ class LogStream:
                 self._stream.write(text)
             except BrokenPipeError:
                 self._close()
-            except (OSError, RuntimeError):
+            except (OSError, RuntimeError, ValueError):
                 pass  # a signal handler that writes within a write gets a RuntimeError; its line is lost
         return len(text)
 
@@ -45,7 +45,7 @@ class LogStream:
                 self._stream.flush()
             except BrokenPipeError:
                 self._close()
-            except (OSError, RuntimeError):
+            except (OSError, RuntimeError, ValueError):
                 pass
 
     def isatty(self) -> bool:

@@ -9,14 +9,21 @@ import pytest
 from dupo.config.catalogue import METHODS, TASKS, TEACHING
 from dupo.config.command_line import parse
 from dupo.config.config import OPTIONS, Config
-from dupo.config.layers import METHOD_DEFAULTS, PROGRAM_DEFAULTS, config_hash, read_config, resume_differences
+from dupo.config.layers import (
+    METHOD_DEFAULTS,
+    PROGRAM_DEFAULTS,
+    config_hash,
+    fixed_settings,
+    read_config,
+    resume_differences,
+)
 from dupo.config.yaml_files import to_yaml
 from dupo.storage.names import first_line
 from tests.helpers.options import KINDS, RUN, WriteFile, refusal, table
 from tests.helpers.project import ROOT
 
 FOLDERS = "output_dir overwrite_output_dir resume_from_checkpoint"
-NO_EFFECT = f"{FOLDERS} num_completions_to_print save_steps save_total_limit"
+NO_EFFECT = f"{FOLDERS} num_completions_to_print save_steps save_total_limit strict"
 
 
 def test_later_layers_win_and_the_task_is_found_before_its_defaults(write: WriteFile) -> None:
@@ -218,3 +225,12 @@ def test_a_date_that_is_none_is_refused() -> None:
     for text in ("tomorrow", "2024-13-01", "2024-02-30", "26.07.2024"):
         expected = f"chat_template_date: expected a date, YYYY-MM-DD, got {text}"
         assert refusal("--chat_template_date", text) == expected
+
+
+def test_a_run_goes_on_wherever_its_inputs_stand_and_as_strict_as_it_is_told(write: WriteFile) -> None:
+    old = RUN.changed(dataset="a/wp.jsonl", model_name_or_path="m", tokenizer_name="t", strict=True)
+    moved = old.changed(dataset="/b/wp.jsonl", model_name_or_path="./m", tokenizer_name="u", strict=False)
+    assert not resume_differences(old, moved) and fixed_settings(old) == fixed_settings(moved)
+    other = old.changed(model_name_or_path="tiny")
+    assert resume_differences(old, other) == ["model_name_or_path is tiny, the run was started with (a path)"]
+    assert len(resume_differences(old, old.changed(dataset=None))) == 1

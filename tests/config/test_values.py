@@ -216,3 +216,8 @@ def test_a_long_value_is_cut() -> None:
     assert refusal("--seed", "x" * 5000) == f"seed: expected an integer, got {quoted('x' * 5000)}"
     assert in_one_line(ValueError("a\n b")) == "a b"
     assert in_one_line(ValueError("x" * 300), kind=True) == "ValueError: " + "x" * 200
+
+
+def test_a_path_in_another_encoding_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(UserError, match="output_dir: expected a path .*got a text that is no UTF-8"):
+        Config.of(output_dir="runs/\udc80x")

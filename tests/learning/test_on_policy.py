@@ -40,4 +40,22 @@ def test_the_first_step_of_a_rollout_alone_is_looked_at() -> None:
     check.check({})  # no advantage, so the weights stay, and the next step is on policy as well
     with pytest.raises(UserError, match="strict"):
         check.check(measured(2.0, 0.3))
-    check.check(measured(2.0, 0.3))
+    check.new_rollout()
+    check.check(measured(1.0, 0.0))
+    check.check(measured(2.0, 0.3))  # the weights have moved
+
+
+def test_a_few_tokens_of_a_model_with_experts_may_go_another_way() -> None:
+    one_of_many = measured(1.5, 1e-6)
+    assert off_policy_message(one_of_many, 0.0, 1.0) is not None
+    assert off_policy_message(one_of_many, 0.0, 1.0, has_experts=True) is None
+    assert off_policy_message(measured(1.5, 1e-2), 0.0, 1.0, has_experts=True) is not None
+
+
+def test_a_strict_run_that_goes_on_meets_the_same_step_again() -> None:
+    check = OnPolicyCheck(1.0, strict=True)
+    check.new_rollout()
+    for _ in range(2):
+        with pytest.raises(UserError, match="strict: "):
+            check.check(measured(3.0, 0.5))
+        assert check.is_first_step

@@ -56,12 +56,15 @@ def trials(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def test_a_full_disk_is_one_line_and_loses_nothing(name: str, trials: dict[str, dict[str, Any]]) -> None:
     trial = trials[name]
     assert trial["was_full"], "the point was not met"
-    assert trial["err"].count("\n") == 1 and trial["left"] == []
+    lines = trial["err"].splitlines()
+    assert trial["left"] == []
+    # The page of a run that a full disk has stopped may be a warning of its own.
+    assert all(line.startswith("warning: report.html could not be written") for line in lines[:-1])
     if name in COMPLETE:
         assert trial["code"] == 0 and "all other files are whole; make the page with: " in trial["err"]
     else:
-        assert trial["code"] == 1 and trial["err"].startswith("error: ")
-        told = trial["err"]
+        told = lines[-1]
+        assert trial["code"] == 1 and told.startswith("error: ")
         assert os.strerror(28) in told or "of room, the disk has" in told
         assert "the same command" in told or "--resume_from_checkpoint latest goes on" in told
     assert (trial["again"], trial["other"]) == (0, []), trial["told"]

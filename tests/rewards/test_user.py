@@ -9,7 +9,7 @@ from dupo.rewards import load_rewards, weighted_sum
 from tests.helpers.rollouts import completion, inputs_of
 
 SOURCE = '''
-import itertools, json, sys
+import asyncio, itertools, json, sys
 import numpy as np
 import torch
 
@@ -33,6 +33,7 @@ def short(prompts, completions, completion_ids, **columns):
 def infinite(prompts, completions, completion_ids, **columns):
     return [float("inf")] * 4
 
+def cancelled(**_): raise asyncio.CancelledError
 def digits(**_): return ["1"] * 4
 def huge(**_): return [0, 0, 0, 1e39]
 def endless_digits(**_): return [0, 10**400, 0, 0]
@@ -103,6 +104,7 @@ def test_a_function_that_is_wrong_is_named(rollout):
     for name, words in (
         ("failing", "failed: KeyError: 'no such thing' .*own_rewards_of_a_test.py, line"),
         ("texts", "expected 4 numbers .* or None, one a completion, number 1 is 'good'"),
+        ("cancelled", "failed: CancelledError"),
         ("digits", "number 1 is '1'"),
         ("short", "expected 4 numbers .*, one a completion, got 1"),
         ("endless", "expected 4 numbers .*, one a completion, got more"),
