@@ -58,8 +58,6 @@ def path_kind(path: str | Path) -> str:
             # A link that leads nowhere is there for a person who lists the folder.
             return "a link to nothing" if os.path.islink(path) else NOTHING
         return f"an error ({error.strerror})"
-    except UnicodeEncodeError:  # half a surrogate pair, which no file system can hold
-        return NOTHING
     return _KINDS.get(stat.S_IFMT(mode), "something else")
 
 

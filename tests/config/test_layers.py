@@ -122,7 +122,8 @@ def test_what_changes_results_changes_the_hash_and_may_not_change_on_resume(name
     # The date counts for few models: equal runs of two days have one hash, but a run keeps its date.
     outside_hash = [*NO_EFFECT.split(), "chat_template_date"]
     assert (config_hash(changed) == config_hash(before)) == (name in outside_hash)
-    expected = [] if name in [*NO_EFFECT.split(), "max_steps"] else [name]
+    # Of the places, `dataset` alone leads from a path to another path here.
+    expected = [] if name in [*NO_EFFECT.split(), "max_steps", "dataset"] else [name]
     assert [line.split(" is ")[0] for line in resume_differences(before, changed)] == expected
 
 
@@ -228,9 +229,10 @@ def test_a_date_that_is_none_is_refused() -> None:
 
 
 def test_a_run_goes_on_wherever_its_inputs_stand_and_as_strict_as_it_is_told(write: WriteFile) -> None:
-    old = RUN.changed(dataset="a/wp.jsonl", model_name_or_path="m", tokenizer_name="t", strict=True)
+    old = RUN.changed(
+        task="word_problems", dataset="a/wp.jsonl", model_name_or_path="m", tokenizer_name="t", strict=True
+    )
     moved = old.changed(dataset="/b/wp.jsonl", model_name_or_path="./m", tokenizer_name="u", strict=False)
     assert not resume_differences(old, moved) and fixed_settings(old) == fixed_settings(moved)
     other = old.changed(model_name_or_path="tiny")
     assert resume_differences(old, other) == ["model_name_or_path is tiny, the run was started with (a path)"]
-    assert len(resume_differences(old, old.changed(dataset=None))) == 1

@@ -219,5 +219,5 @@ def test_a_long_value_is_cut() -> None:
 
 
 def test_a_path_in_another_encoding_is_refused_before_anything_is_written() -> None:
-    with pytest.raises(UserError, match="output_dir: expected a path .*got a text that is no UTF-8"):
+    with pytest.raises(UserError, match=r"output_dir: expected a path .*got a text that is no UTF-8"):
         Config.of(output_dir="runs/\udc80x")

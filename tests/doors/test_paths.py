@@ -101,7 +101,7 @@ def test_kinds_are_told_apart(bad_paths: dict[str, str]) -> None:
     assert kinds["NUL"] == "a text with a NUL character"
     assert kinds["5,000 characters"] == "a path of 5,001 bytes with a name of 1"
     assert kinds["long name"] == "a path of 300 bytes with a name of 300"
-    assert path_kind("\ud800") == NOTHING
+    assert path_kind("\ud800") == "a text that is no UTF-8"
 
 
 def test_what_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ def test_what_a_killed_writer_left_gets_no_place_in_the_model(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("program", list(PROGRAMS))
 def test_killed_at_every_touch_of_the_taught_model_and_started_again(program, tmp_path):
     never, stopped = tmp_path / "never", tmp_path / "run"
