@@ -71,7 +71,7 @@ def test_rows_go_on_with_the_same_problems_and_the_same_model(program, inputs, c
     )
     shutil.copy("first/model.safetensors", "model")
     edit(Path("data.jsonl"), "Tom has", "Ben owns")
-    assert "the problems and the weights of the model have changed" in refusal(capfd, door, options)
+    assert refusal(capfd, door, options).startswith("error: run: the problems have changed since")
 
 
 @pytest.mark.parametrize(
