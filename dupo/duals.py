@@ -47,12 +47,12 @@ def show_duals(argv: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 unusable options or data."""
+    """Exit codes: 0 done, 1 stdout cannot be written, 2 unusable options or data."""
     try:
         show_duals(sys.argv[1:] if argv is None else argv)
-    except UserError as problem:
+    except (UserError, OSError) as problem:  # OSError: stdout is full
         error(str(problem))
-        return 2
+        return 2 if isinstance(problem, UserError) else 1
     return 0
 
 

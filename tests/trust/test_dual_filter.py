@@ -1,12 +1,15 @@
 """Which duals are kept: the rule on hand-made trials, and planted faults."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from dupo.config.command_line import parse
+from dupo.errors import UserError
 from dupo.records import Dual, Problem, Rollout
 from dupo.tasks.arithmetic import Arithmetic
+from dupo.tasks.selected_duals import read_selected_duals
 from dupo.trust.dual_filter import (
     AMBIGUOUS,
     DECOY_LEAK,
@@ -152,3 +155,11 @@ def test_a_planted_leak_is_caught_by_the_decoys():
     assert outcomes(task, reader, *rare)[0] == [DECOY_LEAK, UNANSWERABLE]
     assert outcomes(task, reader, ["9750", "1234"]) == [[UNANSWERABLE, UNANSWERABLE]]
     assert outcomes(task, reader, ["9750;321", "1234"], num_decoys=0) == [[KEPT, UNANSWERABLE]]  # why decoys
+
+
+@pytest.mark.parametrize("bad", [{"known": "\ud800"}, {"unknown": ""}, {"text": " "}], ids=str)
+def test_a_kept_dual_that_hides_nothing_is_refused(bad: dict[str, str], tmp_path: Path) -> None:
+    row = {"text": "t", "known": "k", "unknown": "u", "variable": "v"} | bad
+    (tmp_path / "kept.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match="selected_duals: expected text in"):
+        read_selected_duals(str(tmp_path))
