@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import re
 from collections.abc import Collection
 
 # What a disk says that takes no byte more, and what it says for any reason that is no fault of a program.
@@ -24,6 +25,15 @@ class StorageError(UserError):
 
     # Nothing that the user typed is wrong: the same command goes on once there is room.
     exit_code = 1
+
+
+def os_error_number(error: BaseException) -> int | None:
+    """The number that the operating system gave an error; None for an error of another kind."""
+    if isinstance(error, OSError):
+        return error.errno
+    # Libraries in Rust (safetensors, tokenizers) raise classes of their own and end with the number.
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
 
 
 LONGEST_SHOWN = 80  # characters of a value in a message

@@ -1,12 +1,11 @@
 """What can fail when a checkpoint is written is tried when the model is loaded, before any step is lost."""
 
-import re
 import tempfile
 from typing import Any
 
 from transformers import GenerationConfig
 
-from dupo.errors import DISK_FAULTS, UserError, in_one_line
+from dupo.errors import DISK_FAULTS, UserError, in_one_line, os_error_number
 from dupo.models.load import Model
 
 
@@ -44,11 +43,8 @@ def _refusal(saved: Any, folder: str) -> str | None:
     try:
         saved.save_pretrained(folder)
     except Exception as error:
-        # A full disk or a folder that is read-only says nothing about what was saved. Rust tells the number
-        # in the text alone.
-        told = re.search(r"os error (\d+)", str(error))
-        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
-        if number in DISK_FAULTS:
+        # A full disk or a folder that is read-only says nothing about what was saved.
+        if os_error_number(error) in DISK_FAULTS:
             return None
         # Any error else: what is wrong with settings depends on the version of the library.
         return in_one_line(error, kind=True)

@@ -11,6 +11,7 @@ In every case what was saved is whole. When a run stops early (disk, signal), th
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from dupo.config.command_line import parse
 from dupo.config.config import Config
@@ -62,18 +63,23 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
 
 def _kept(program: str) -> str:
     """What is left of a run that the disk stopped, and how to go on."""
-    folders = [folder for folder in owned() if (folder / CONFIG).is_file()]
-    if not folders:
+    folder = _started()
+    if folder is None:
         return f"nothing was started; {_ROOM}, then run the same command again"
-    latest = folders[0] / LATEST
+    latest = folder / LATEST
     saved = f"{latest.read_text().strip()} and the rows before it are" if latest.is_file() else "the rows are"
     return f"{saved} kept; {_ROOM}, then {_go_on(program)}"
 
 
 def _go_on(program: str) -> str:
-    folder = next((folder for folder in owned() if (folder / CONFIG).is_file()), None)
+    folder = _started()
     if folder is None:
         return "nothing was started"
     if program == "train":
         return f"{resume_command(folder)} goes on"
     return f"the same command goes on, with its --output_dir {folder}, without --overwrite_output_dir"
+
+
+def _started() -> Path | None:
+    """The folder of the run that was started; None where none was."""
+    return next((folder for folder in owned() if (folder / CONFIG).is_file()), None)

@@ -8,7 +8,6 @@ import errno
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from dupo.errors import StorageError
+from dupo.errors import StorageError, os_error_number
 from dupo.user_files import is_file, read_file
 
 
@@ -146,9 +145,8 @@ def _disk_fault(problem: Exception) -> str | None:
     """What the operating system said of the disk; None for an error of another kind."""
     if isinstance(problem, OSError):
         return problem.strerror or os.strerror(problem.errno or errno.EIO)
-    # Libraries in Rust (safetensors, tokenizers) raise classes of their own and end with the number.
-    code = re.search(r"\(os error (\d+)\)", str(problem))
-    return os.strerror(int(code[1])) if code else None
+    number = os_error_number(problem)
+    return None if number is None else os.strerror(number)
 
 
 def sync(path: Path) -> None:
