@@ -1,8 +1,9 @@
 """Both directions of a head over all its chunks: for any loss, and for an objective that is known beforehand.
 
 Any loss: `head_forward`, then, when autograd asks, `head_backward`. A known objective: `run_objective` makes
-the gradients in the forward pass; if the derivative of a token depends on that token alone (scope "token"), a
-chunk of logits lives once: logits -> statistics -> objective -> dlogits in their place -> gradients.
+the gradients in the forward pass; if the derivative of a token depends on rows of its chunk alone (on that
+token, or on its sequence where chunks hold whole ones), a chunk of logits lives once:
+logits -> statistics -> objective -> dlogits in their place -> gradients.
 
 Shape letters: M rows (tokens that count), C rows of one chunk, V vocabulary (of this process).
 """
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunks import Chunks
-from dupo_kernels.hidden.gemm import slices
 from dupo_kernels.hidden.head import GradientSums, chunk_forward, logits_buffer, write_logits
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.logits.rows import RowStatistics
@@ -86,17 +86,17 @@ def head_backward(
 
 
 def run_objective(
-    head: HeadInputs, chunks: Chunks, evaluate: Evaluate, *, with_entropy: bool, by_token: bool
+    head: HeadInputs, chunks: Chunks, evaluate: Evaluate, *, with_entropy: bool, by_chunk: bool
 ) -> tuple[Tensor, dict[str, Tensor], GradientSums]:
     """(loss, what each of the M rows reports, gradients) of an objective.
 
     Args:
         head: the inputs of the M rows.
-        evaluate: the objective; if `by_token`, it is called for each chunk, else once for all rows.
+        evaluate: the objective; if `by_chunk`, it is called for each chunk, else once for all rows.
     """
-    if by_token:
+    if by_chunk:
         return _run_by_chunk(head, chunks, evaluate, with_entropy)
-    # The derivative of a token needs the log-probabilities of others: forward through all rows first.
+    # The derivative of a token needs log-probabilities of other chunks: forward through all rows first.
     kept_logits = logits_buffer(head, chunks.num_kept)
     statistics = head_forward(head, chunks, kept_logits, with_entropy)
     loss, dlogp, dentropy, stats = evaluate(statistics, slice(0, chunks.num_rows))
@@ -109,10 +109,11 @@ def run_objective(
 def _run_by_chunk(
     head: HeadInputs, chunks: Chunks, evaluate: Evaluate, with_entropy: bool
 ) -> tuple[Tensor, dict[str, Tensor], GradientSums]:
-    gradients = GradientSums(head, several=chunks.num_with_grad > chunks.chunk_size)
-    scratch = logits_buffer(head, min(chunks.chunk_size, chunks.num_rows))
+    pieces = chunks.once()
+    gradients = GradientSums(head, several=chunks.num_with_grad > (pieces[0].stop if pieces else 0))
+    scratch = logits_buffer(head, max((rows.stop - rows.start for rows in pieces), default=0))
     losses, reports = [], []
-    for rows in slices(0, chunks.num_rows, chunks.chunk_size):
+    for rows in pieces:
         logits_CV = scratch[: rows.stop - rows.start]
         statistics = chunk_forward(head, rows, logits_CV, with_entropy)
         loss, dlogp, dentropy, stats = evaluate(statistics, rows)

@@ -194,7 +194,7 @@ def check_token_bounds(targets: Tensor, cu_seqlens: Any, check: bool) -> None:
     if cu_seqlens is None:
         return
     check_bounds_shape(cu_seqlens)
-    check_devices(targets.device, "targets", cu_seqlens=cu_seqlens)
+    check_host_or_device(targets.device, "targets", cu_seqlens=cu_seqlens)
     if targets.dim() != 1:
         raise refused("targets", "shape (N,) with cu_seqlens", targets.shape)
     check_bounds(cu_seqlens, targets.numel(), check)

@@ -3,7 +3,8 @@
     logits -> logp, entropy -> objective on [chunk] -> dlogits in their place -> dhidden, dweight
 
 6NVH flop and the logits of one chunk for every loss where the derivative of a token depends on that token
-alone (scope "token"). Where it depends on the sequence or the batch, all log-probabilities come first: 6NVH
+alone (scope "token"), and where it depends on its sequence (scope "sequence"), if sequences fit chunks and
+the host knows where they end: then chunks are cut there. Otherwise all log-probabilities come first: 6NVH
 while the logits fit `save_budget`, 8NVH for those that do not, with the same result.
 
 The gradients are made in the forward pass; the backward pass multiplies them by the gradient of the loss
@@ -41,10 +42,12 @@ from dupo_kernels.hidden.inputs import (
     prepare_head,
 )
 from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens
+from dupo_kernels.hidden.sequences import HostBounds, runs_of
 from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjective
 from dupo_kernels.tokens.layout import check_tokens
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, EncodedObjective, PolicyObjective
 from dupo_kernels.tokens.statistics import reduce_stats
+from dupo_kernels.tokens.token_form import scope_as_tokens
 
 SCOPES = ("token", "sequence", "batch")
 
@@ -69,13 +72,16 @@ def _op(
     row_index, chunks = plan.resolve(N)
     # An op takes texts and numbers, so a compiled graph is keyed by the options and not by an object.
     objective = PolicyObjective.decoded(encoded)
-    evaluate = PolicyRows(objective, tokens, row_index)
+    device = head.hidden.device
+    evaluate = PolicyRows(
+        objective, tokens, row_index, None if plan.run_bounds is None else runs_of(plan.run_bounds, device)
+    )
     loss, stats, sums = run_objective(
         head.take(row_index),
         chunks,
         evaluate,
         with_entropy=tokens.with_entropy,
-        by_token=evaluate.layout is None,
+        by_chunk=evaluate.layout is None,
     )
     scalars = reduce_stats(stats, evaluate.active_M, loss.dtype)
     dhidden, dweight, dbias = sums.result(N, row_index)
@@ -152,7 +158,8 @@ def linear_objective(
         objective: what `policy_objective` returns, or any callable (logprobs, entropy or None, **per_token)
             -> (loss, stats) of each token, which autograd differentiates (a graph break in torch.compile).
             The callable sees the tokens of a chunk, (C,), unless its attribute `scope` is "sequence" or
-            "batch": then all tokens at once, of the shape of targets, 0 where a token does not count.
+            "batch": then all tokens at once, of the shape of targets, 0 where a token does not count. With
+            "sequence" and targets (B, T) it may be called for some of the B sequences at a time, (b, T).
         per_token: by name, tensors of the shape of targets. For a policy objective: advantages (also one
             for each sequence) and, as far as they exist, old_logprobs (without them the ratio is 1 and needs
             no pass), ref_logprobs, sampling_logprobs.
@@ -163,10 +170,10 @@ def linear_objective(
             beta 0 and entropy_coef 0. A tensor on the host, without a mask on the device, waits for nothing.
             torch.compile ignores row_needs_grad.
         cu_seqlens: (S + 1,), bounds of packed sequences. Tokens outside them do not count; `rows` would also
-            leave them out of the GEMMs.
+            leave them out of the GEMMs. Bounds on the host let a loss of sequences go chunk by chunk.
         entropy: report the entropy; a policy objective that needs it gets it anyway.
-        save_budget: bytes of logits. Scope "token": all tokens are one chunk if their logits fit. Other
-            scopes: the logits that are kept.
+        save_budget: bytes of logits. Scope "token", and sequences that fit chunks: all tokens are one chunk
+            if their logits fit. Otherwise: the logits that are kept.
         chunk_tokens: tokens whose logits exist at once. None: see docs/loss_head.md.
         grad_scale: fp16 only, where it is required: the factor that a loss scaler will multiply the loss by,
             taken in before anything is rounded to fp16. Positive and finite.
@@ -196,12 +203,16 @@ def linear_objective(
     check_token_bounds(targets, cu_seqlens, check)
     _check_objective(objective, targets, weights, row_needs_grad, check)
     for_policy = isinstance(objective, PolicyObjective)
+    host_bounds = _host_bounds(targets, cu_seqlens, for_policy=for_policy)
+    # Without a wait: the copy is ordered before the kernels that read it.
+    cu_seqlens = None if cu_seqlens is None else cu_seqlens.to(targets.device, non_blocking=True)
     inputs = flatten_per_token(per_token, targets, mask, cu_seqlens, for_policy=for_policy)
     _check_scale(head, grad_scale)
     scope = _scope(objective, inputs, cu_seqlens is not None or targets.dim() == 2)
     plan = plan_rows(
         head, mask, rows, row_needs_grad,
         keeps_logits=scope != "token", save_budget=save_budget, chunk_tokens=chunk_tokens,
+        bounds=host_bounds if scope == "sequence" else None,
     )  # fmt: skip
     # Weights may require grad by accident (a learned mask); the loss is not differentiated in them.
     shape, scale = list(targets.shape), grad_scale or 1.0
@@ -244,6 +255,17 @@ def _scope(objective: Any, inputs: Mapping[str, Any], knows_sequences: bool) -> 
     if not isinstance(objective, PolicyObjective):
         return getattr(objective, "scope", "token")
     objective.check_inputs({**inputs, "entropy": True}, knows_sequences)
-    # With old_logprobs the mismatch weights depend on inputs alone: PolicyRows makes them an input.
-    computed = {"importance_sampling_ratio": True} if "old_logprobs" in inputs else {}
-    return objective.scope({**inputs, **computed})
+    return scope_as_tokens(objective, inputs)
+
+
+def _host_bounds(targets: Tensor, cu_seqlens: Tensor | None, *, for_policy: bool) -> HostBounds | None:
+    # Inside torch.compile no values are read.
+    if torch.compiler.is_compiling():
+        return None
+    if cu_seqlens is None:
+        is_padded = targets.dim() == 2 and targets.numel() > 0
+        return HostBounds(targets.numel(), targets.shape[1], None) if is_padded else None
+    # A user's code is not told the bounds of packed sequences: it may know those of all of them alone.
+    if not for_policy or cu_seqlens.device.type != "cpu":
+        return None
+    return HostBounds(targets.numel(), 0, cu_seqlens)

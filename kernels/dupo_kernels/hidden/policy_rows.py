@@ -1,10 +1,10 @@
 """A policy objective on rows of a head: statistics of some rows in, their losses and derivatives out.
 
-Rows are tokens in another order and without those that do not count. An objective that knows sequences must
-see all tokens in their layout, so its rows are scattered into the layout and its derivatives gathered again.
-The module does not know logits.
+Rows are tokens in another order and without those that do not count. An objective that knows sequences sees
+the whole sequences of a chunk. Where chunks cut sequences, it must see all tokens in their layout: then rows
+are scattered into the layout and derivatives gathered again. The module does not know logits.
 
-Shape letters: N tokens, M rows (tokens that count), S packed sequences.
+Shape letters: N tokens, M rows (tokens that count), C rows of one chunk, S packed sequences.
 """
 
 from typing import NamedTuple
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from dupo_kernels.hidden.chunk_loop import Evaluation
 from dupo_kernels.hidden.chunks import scatter_rows
+from dupo_kernels.hidden.sequences import Runs
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
+from dupo_kernels.tokens.token_form import as_tokens, scope_as_tokens
 
 
 class PolicyTokens(NamedTuple):
@@ -51,30 +53,35 @@ class PolicyRows:
     """A policy objective of one call, to be called with the statistics of some rows.
 
     Attributes:
-        layout: of all tokens, for an objective that knows sequences; None if a token is enough.
+        layout: of all tokens, for an objective that must see them; None if the rows of a chunk are enough.
         active_M: bool, which rows lie within cu_seqlens.
     """
 
-    def __init__(self, objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None) -> None:
-        self.objective, self.tokens, self.row_index = objective, tokens, row_index
+    def __init__(
+        self,
+        objective: PolicyObjective,
+        tokens: PolicyTokens,
+        row_index: Tensor | None,
+        runs: Runs | None = None,
+    ) -> None:
+        self.objective, self.tokens, self.row_index, self.runs = objective, tokens, row_index, runs
         self.layout: Layout | None = None
-        inputs = tokens.inputs()
-        if objective.scope(inputs) != "token":
+        inputs, weights, N = tokens.inputs(), tokens.weights, tokens.weights.numel()
+        if runs is None and objective.scope(inputs) != "token":
             layout = self._token_layout()
-            # Mismatch weights of sequences that depend on inputs alone leave an objective of single tokens.
             inputs = {name: x.view(tokens.shape) for name, x in inputs.items()}
-            inputs = objective.with_mismatch_weights(inputs, layout)
-            if objective.scope(inputs) != "token":
+            weights = weights.view(tokens.shape)
+            if scope_as_tokens(objective, inputs) == "token":
+                self.objective, inputs, weights = as_tokens(objective, inputs, weights, layout)
+            else:
                 self.layout = layout
         # Tokens outside cu_seqlens may be rows (a packed batch with a tail of padding): their loss is 0.
         self.active_M = self._take(in_bounds(tokens.weights, tokens.cu_seqlens))
         if self.layout is None:
-            N = tokens.weights.numel()
-            self.weights = self._take(tokens.weights).where(self.active_M, 0.0)
+            self.weights = self._take(weights.reshape(N)).where(self.active_M, 0.0)
             self.inputs = {name: self._take(x.reshape(N)) for name, x in inputs.items()}
         else:
-            self.weights = tokens.weights.view(tokens.shape).where(self.layout.active, 0.0)
-            self.inputs = inputs
+            self.weights, self.inputs = weights.where(self.layout.active, 0.0), inputs
 
     def __call__(self, statistics: RowStatistics, rows: slice) -> Evaluation:
         """The weighted loss of the rows and its derivatives; with a layout, `rows` must be all rows."""
@@ -82,9 +89,9 @@ class PolicyRows:
         entropy = statistics.entropy if self.tokens.with_entropy else None
         if self.layout is None:
             weights, inputs = self.weights[rows], {name: x[rows] for name, x in self.inputs.items()}
-            layout = Layout(
-                self.active_M[rows], weights, 1
-            )  # lengths are never read: no token has a sequence
+            active = self.active_M[rows]
+            # Without runs lengths are never read: no token has a sequence.
+            layout = Layout(active, weights, 1) if self.runs is None else self.runs.layout(rows, active)
         else:
             weights, inputs, layout = self.weights, self.inputs, self.layout
             logp = self._scatter(logp)
