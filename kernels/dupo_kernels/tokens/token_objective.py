@@ -212,9 +212,7 @@ def _kl(logp, ref_logp, kinds: tl.constexpr):
 def _mismatch_weight(old_logp, token, active, inputs, numbers, kinds: tl.constexpr):
     """(weight of the mismatch between the engines, distance of their log-probabilities); mismatch.py."""
     log_weight = _difference(old_logp, _read(inputs.sampling_logprobs, token, active))
-    log_weight = tl.where(
-        log_weight == log_weight, log_weight, 0.0
-    )  # NaN: the engine gave no log-probability
+    log_weight = tl.where(log_weight == log_weight, log_weight, 0.0)  # NaN: the engine gave no log-probability
     weight = tl.zeros_like(log_weight) + 1.0
     if kinds.mismatch == "known":
         weight = _read(inputs.importance_sampling_ratio, token, active)
@@ -263,7 +261,9 @@ def token_loss(
     # A token acts on its loss through the ratio, and directly: policy_terms.py keeps the two slopes apart,
     # here they are those of one token and simply add up.
     if kinds.surrogate == "sapo":
-        loss, dlogp = _soft(log_ratio, advantage, numbers.sapo_temperature_pos, numbers.sapo_temperature_neg)
+        loss, dlogp = _soft(
+            log_ratio, advantage, numbers.sapo_temperature_pos, numbers.sapo_temperature_neg
+        )
     elif kinds.surrogate == "cispo":
         dlogp = _cispo(log_ratio, advantage, numbers.epsilon_high)
         loss = tl.where(dlogp == 0, 0.0, dlogp * logp)  # infinities.product
