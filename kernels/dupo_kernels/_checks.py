@@ -127,22 +127,34 @@ def check_row_indices(rows: Tensor, N: int, check: bool) -> None:
     check_values("rows", "indices without repeats", torch.arange(N, device=rows.device), ~repeats)
 
 
+RISING = "bounds that rise, from 0 or more to at most the number of tokens"
+
+
 def check_bounds(cu_seqlens: Tensor, num_tokens: int, check: bool) -> None:
     """Raises ValueError unless cu_seqlens (S + 1,) can bound sequences of N = `num_tokens` packed tokens.
 
     Where the values may not be read, they are asserted on their device, later.
     """
+    check_bounds_on_host(cu_seqlens, num_tokens, check)
+    if not may_read(cu_seqlens, check):
+        # An `if` would wait for the device; the assertion fires on the device instead.
+        is_valid = _can_bound(cu_seqlens, num_tokens)
+        torch._assert_async(is_valid, f"cu_seqlens: expected {RISING}")  # type: ignore
+
+
+def check_bounds_on_host(cu_seqlens: Tensor, num_tokens: int, check: bool) -> None:
+    """`check_bounds`, but values that may not be read are left to whoever reads them."""
     check_bounds_shape(cu_seqlens)
     if num_tokens and cu_seqlens.numel() == 1:
         raise refused("cu_seqlens", f"two bounds or more, as there are {num_tokens} tokens", cu_seqlens.shape)
+    if may_read(cu_seqlens, check) and not _can_bound(cu_seqlens, num_tokens):
+        ends = shown(_ends(cu_seqlens.long()))
+        raise ValueError(f"cu_seqlens: expected {RISING} {num_tokens}, got {ends}")
+
+
+def _can_bound(cu_seqlens: Tensor, num_tokens: int) -> Tensor:
     bounds = cu_seqlens.long()
-    is_valid = (bounds[0] >= 0) & (bounds[-1] <= num_tokens) & (bounds.diff() >= 0).all()
-    expected = "bounds that rise, from 0 or more to at most the number of tokens"
-    if not may_read(cu_seqlens, check):
-        # An `if` would wait for the device; the assertion fires on the device instead.
-        torch._assert_async(is_valid, f"cu_seqlens: expected {expected}")  # type: ignore
-    elif not is_valid:
-        raise ValueError(f"cu_seqlens: expected {expected} {num_tokens}, got {shown(_ends(bounds))}")
+    return (bounds[0] >= 0) & (bounds[-1] <= num_tokens) & (bounds.diff() >= 0).all()
 
 
 def check_bounds_shape(cu_seqlens: Any) -> None:
