@@ -63,3 +63,17 @@ def new_statistics(logits: Tensor, N: int, with_entropy: bool) -> RowStatistics:
 def sum_dtype(logits: Tensor) -> torch.dtype:
     """The type in which sums over the vocabulary are taken: fp32, or fp64 for fp64 logits."""
     return torch.promote_types(logits.dtype, torch.float32)
+
+
+def narrowed(logits_NV: Tensor, dtype: torch.dtype) -> Tensor:
+    """Memory for dlogits of `dtype` in that of the logits; the logits themselves in their own type.
+
+    A narrow row is the upper half of its wide row: who writes it from the last column on overwrites only
+    logits of the same or later columns.
+    """
+    if logits_NV.dtype == dtype:
+        return logits_NV
+    N, V = logits_NV.shape
+    stride = logits_NV.stride(0)
+    # Whole rows with their padding: only those can be viewed in another type.
+    return logits_NV.as_strided((N, stride), (stride, 1)).view(dtype)[:, -stride:][:, :V]

@@ -145,10 +145,12 @@ def _backward(
         entropy = tl.load(entropy_ptr + n)
         has_gradient = has_gradient | (dentropy != 0)
     width = tl.where(has_gradient & (lse != -float("inf")), V, 0)  # the other rows are written but not read
-    for v0 in range(0, V, BLOCK_V):
-        v = v0 + tl.arange(0, BLOCK_V)
+    # From the last block on: what was read last may still be in L2.
+    last = (V - 1) // BLOCK_V * BLOCK_V
+    for back in range(0, V, BLOCK_V):
+        v = last - back + tl.arange(0, BLOCK_V)
         logits = tl.load(logits_ptr + n * stride_n + v, mask=v < width, other=0.0)
-        if NARROWS:  # dlogits of this block lie where logits of it or of earlier ones did: all must be read
+        if NARROWS:  # dlogits of this block lie where logits of it or of later ones did: all must be read
             tl.debug_barrier()
         z, squashed = _scaled(logits, inv_t, softcap, SOFTCAP)
         log_p = _floored(z) - lse
@@ -192,7 +194,7 @@ def backward(
         dentropy_ptr=dlogp if dentropy is None else dentropy,
         dlogits_ptr=dlogits,
         stride_dn=dlogits.stride(0),
-        NARROWS=dlogits.dtype != rows.logits.dtype and dlogits.data_ptr() == rows.logits.data_ptr(),
+        NARROWS=dlogits.dtype != rows.logits.dtype,
         ENTROPY=dentropy is not None,
     )
 
