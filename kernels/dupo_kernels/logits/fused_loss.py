@@ -21,6 +21,7 @@ from dupo_kernels.logits.row_maths import (
     end_columns,
     finish,
     fold_body,
+    read_scale,
     read_target,
     scales,
     slope,
@@ -46,7 +47,8 @@ def _write_statistics(statistics, row, logp, entropy, highest, log_sum, empty, s
 
 @jit
 def _row(
-    row, logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
+    row, logits_ptr, targets_ptr, inv_temperature_ptr, inv_temperature_of_all, dlogits_ptr, report_ptr,
+    statistics, inputs, numbers,
     stride_n, stride_dn, stride_t, stride_r, V, softcap,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, SHIFTED: tl.constexpr, ENDED: tl.constexpr,
     NARROWS: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr, LOAD: tl.constexpr,
@@ -54,7 +56,7 @@ def _row(
     start, first_end, body = body_of(row, stride_n, V, SHIFTED, VEC)
     row_ptr = logits_ptr + row * stride_n
     body_ptr = logits_ptr + start
-    inv_temperature = tl.load(inv_temperature_ptr + row * stride_t)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, row, stride_t)
     scale, rate = scales(inv_temperature, softcap, SOFTCAP)
     u_target, target = read_target(row_ptr, tl.load(targets_ptr + row), V, softcap, SOFTCAP)
     peak, total, moment = fold_body(
@@ -121,12 +123,13 @@ def _row(
             tl.store(out_body_ptr + (tile * BLOCK + columns), (columns * 0).to(dlogits_ptr.dtype.element_ty))
 
 
-SIZES = ["stride_n", "stride_dn", "stride_t", "stride_r", "V", "softcap"]
+SIZES = ["inv_temperature_of_all", "stride_n", "stride_dn", "stride_t", "stride_r", "V", "softcap"]
 
 
 @jit(do_not_specialize=SIZES)
 def _looped(
-    logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
+    logits_ptr, targets_ptr, inv_temperature_ptr, inv_temperature_of_all, dlogits_ptr, report_ptr,
+    statistics, inputs, numbers,
     stride_n, stride_dn, stride_t, stride_r, V, softcap,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, SHIFTED: tl.constexpr, ENDED: tl.constexpr,
     NARROWS: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr, LOAD: tl.constexpr,
@@ -134,7 +137,8 @@ def _looped(
     """A program a row; any V."""
     _row(
         tl.program_id(0).to(tl.int64),
-        logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
+        logits_ptr, targets_ptr, inv_temperature_ptr, inv_temperature_of_all, dlogits_ptr, report_ptr,
+        statistics, inputs, numbers,
         stride_n, stride_dn, stride_t, stride_r, V, softcap,
         kinds, SOFTCAP, SHIFTED, ENDED, NARROWS, LANES, STEPS, VEC, LOAD,
     )  # fmt: skip
@@ -163,19 +167,18 @@ def fused_loss(
     if N == 0:  # an empty grid is an error on CUDA
         return
     config = config or choose(V, rows.logits.dtype.itemsize)
-    targets, inv_temperature = rows.targets.contiguous(), rows.inv_temperature.contiguous()
+    targets = rows.targets.contiguous()
     with torch.cuda.device_of(rows.logits):
         _looped[(N,)](
             logits_ptr=rows.logits,
             targets_ptr=targets,
-            inv_temperature_ptr=inv_temperature,
+            **rows.scale_arguments(),
             dlogits_ptr=dlogits,
             report_ptr=report,
             statistics=statistics,
             **objective._asdict(),
             stride_n=rows.logits.stride(0),
             stride_dn=0 if dlogits is None else dlogits.stride(0),
-            stride_t=int(inv_temperature.numel() > 1),
             stride_r=report.stride(0),
             V=V,
             softcap=rows.softcap,
