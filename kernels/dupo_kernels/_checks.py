@@ -79,6 +79,15 @@ def check_positive(name: str, value: Any, dtype: torch.dtype = torch.float32) ->
         raise refused(name, f"a positive number that {words} holds together with its inverse", value)
 
 
+def check_grad_scale(grad_scale: Any, dtype: torch.dtype, wants_gradient: bool) -> None:
+    """Raises ValueError for a grad_scale that cannot be used, or none where gradients are of float16."""
+    if grad_scale is not None:
+        check_positive("grad_scale", grad_scale)
+    # Gradients are made, and rounded to float16, before a loss scaler could act: unscaled they vanish.
+    elif dtype == torch.float16 and wants_gradient:
+        raise ValueError("grad_scale: expected the loss scale for float16, got None")
+
+
 def check_count(name: str, value: Any, at_least: int) -> None:
     """Raises ValueError unless value is an integer, at least so large, that an int64 holds."""
     kinds: Any = (Integral, torch.SymInt)  # sizes are symbols while torch.export traces
