@@ -3,7 +3,7 @@
     logits = hidden weight^T + bias        dhidden = dlogits weight        dweight = dlogits^T hidden
 
 Per row: one forward GEMM, two backward. Rows without a gradient skip the backward GEMMs; masked tokens are no
-rows and skip all three. dlogits overwrite the logits; a bf16 row is written into the first half of its fp32
+rows and skip all three. dlogits overwrite the logits; a bf16 row is written into the upper half of its fp32
 row. The module does not know losses; logits/launch.py turns logits into log-probabilities and dlogits.
 
 Shape letters: N tokens, M rows (tokens that count), C rows of one chunk, V vocabulary (of this process), H
@@ -19,7 +19,7 @@ from dupo_kernels.hidden import sharding
 from dupo_kernels.hidden.gemm import gemm
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
-from dupo_kernels.logits.rows import Rows, RowStatistics
+from dupo_kernels.logits.rows import Rows, RowStatistics, narrowed
 
 ALIGN = 8  # elements between rows of logits: whole 16-byte words in any type
 
@@ -136,13 +136,3 @@ class GradientSums:
         if head.wants_dbias and head.bias is not None:
             dbias = torch.zeros_like(head.bias) if self.dbias_V is None else self.dbias_V
         return Gradients(dhidden, dweight, dbias)
-
-
-def narrowed(logits_CV: Tensor, dtype: torch.dtype) -> Tensor:
-    """The memory of each row of logits as a row of a narrower type; the logits themselves in their type."""
-    if logits_CV.dtype == dtype:
-        return logits_CV
-    C, V = logits_CV.shape
-    stride = logits_CV.stride(0)
-    # Whole rows with their padding: only those can be viewed in another type.
-    return logits_CV.as_strided((C, stride), (stride, 1)).view(dtype)[:, :V]

@@ -50,7 +50,11 @@ def _scaled(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     if rows.softcap:
         squashed = z.div_(rows.softcap).tanh_()
         z = squashed * rows.softcap
-    return z.mul_(rows.inv_temperature[:, None]), squashed
+    return z.mul_(_column(rows.scale)), squashed
+
+
+def _column(scale: Tensor | float) -> Tensor | float:
+    return scale[:, None] if isinstance(scale, Tensor) else scale
 
 
 def _forward_chunk(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor) -> None:
@@ -90,7 +94,7 @@ def _backward_chunk(
         dz.mul_(log_p.mul_(-dentropy[:, None]).sub_(dlogp[:, None]))
     valid = (rows.targets >= 0) & (rows.targets < dz.shape[1])
     dz.scatter_add_(1, rows.targets.where(valid, 0)[:, None], dlogp.where(valid, 0.0)[:, None])
-    dz.mul_(rows.inv_temperature[:, None])
+    dz.mul_(_column(rows.scale))
     if squashed is not None:
         dz.mul_(squashed.square_().neg_().add_(1.0))
     # Rows without a gradient may hold NaN or infinity: exact zeros, not 0 times those.

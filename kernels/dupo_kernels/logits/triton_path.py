@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._triton import jit, tl
+from dupo_kernels.logits.row_maths import read_scale
 from dupo_kernels.logits.rows import FLOOR, Rows
 
 BLOCK_V = 4096  # with 8 warps: no spills on sm_80, 90, 100 (tests); not tuned on a device yet
@@ -56,11 +57,12 @@ def _floored(z):
     return tl.where(z < LOWEST, LOWEST, z)
 
 
-@jit(do_not_specialize=["stride_t", "softcap"])
+@jit(do_not_specialize=["inv_temperature_of_all", "stride_t", "softcap"])
 def _forward(
     logits_ptr,
     targets_ptr,
     inv_temperature_ptr,
+    inv_temperature_of_all,
     logp_ptr,
     entropy_ptr,
     lse_ptr,
@@ -75,7 +77,7 @@ def _forward(
 ):
     n = tl.program_id(0).to(tl.int64)  # n * stride_n overflows int32 beyond 2**31 logits
     row_ptr = logits_ptr + n * stride_n
-    inv_t = tl.load(inv_temperature_ptr + n * stride_t)
+    inv_t = read_scale(inv_temperature_ptr, inv_temperature_of_all, n, stride_t)
     # Each lane has its own peak, sum of exp(gap) and sum of exp(gap) gap, with gap = z - peak: the
     # lanes meet once, after the loop.
     peak = tl.full([BLOCK_V], LOWEST, tl.float32)
@@ -113,11 +115,12 @@ def _forward(
         tl.store(entropy_ptr + n, tl.where(empty, 0.0, log_sum - mean_gap))
 
 
-@jit(do_not_specialize=["stride_t", "softcap"])
+@jit(do_not_specialize=["inv_temperature_of_all", "stride_t", "softcap"])
 def _backward(
     logits_ptr,
     targets_ptr,
     inv_temperature_ptr,
+    inv_temperature_of_all,
     lse_ptr,
     entropy_ptr,
     dlogp_ptr,
@@ -134,7 +137,7 @@ def _backward(
     BLOCK_V: tl.constexpr,
 ):
     n = tl.program_id(0).to(tl.int64)
-    inv_t = tl.load(inv_temperature_ptr + n * stride_t)
+    inv_t = read_scale(inv_temperature_ptr, inv_temperature_of_all, n, stride_t)
     target = tl.load(targets_ptr + n)
     lse = tl.load(lse_ptr + n)
     dlogp = tl.load(dlogp_ptr + n)
@@ -145,10 +148,12 @@ def _backward(
         entropy = tl.load(entropy_ptr + n)
         has_gradient = has_gradient | (dentropy != 0)
     width = tl.where(has_gradient & (lse != -float("inf")), V, 0)  # the other rows are written but not read
-    for v0 in range(0, V, BLOCK_V):
-        v = v0 + tl.arange(0, BLOCK_V)
+    # From the last block on: what was read last may still be in L2.
+    last = (V - 1) // BLOCK_V * BLOCK_V
+    for back in range(0, V, BLOCK_V):
+        v = last - back + tl.arange(0, BLOCK_V)
         logits = tl.load(logits_ptr + n * stride_n + v, mask=v < width, other=0.0)
-        if NARROWS:  # dlogits of this block lie where logits of it or of earlier ones did: all must be read
+        if NARROWS:  # dlogits of this block lie where logits of it or of later ones did: all must be read
             tl.debug_barrier()
         z, squashed = _scaled(logits, inv_t, softcap, SOFTCAP)
         log_p = _floored(z) - lse
@@ -192,7 +197,7 @@ def backward(
         dentropy_ptr=dlogp if dentropy is None else dentropy,
         dlogits_ptr=dlogits,
         stride_dn=dlogits.stride(0),
-        NARROWS=dlogits.dtype != rows.logits.dtype and dlogits.data_ptr() == rows.logits.data_ptr(),
+        NARROWS=dlogits.dtype != rows.logits.dtype,
         ENTROPY=dentropy is not None,
     )
 
@@ -201,14 +206,13 @@ def _launch(kernel: Any, rows: Rows, **arguments: Any) -> None:
     N, V = rows.logits.shape
     if N == 0:  # an empty grid is an error on CUDA
         return
-    targets, inv_temperature = rows.targets.contiguous(), rows.inv_temperature.contiguous()
+    targets = rows.targets.contiguous()
     with torch.cuda.device_of(rows.logits):
         kernel[(N,)](
             logits_ptr=rows.logits,
             targets_ptr=targets,
-            inv_temperature_ptr=inv_temperature,
+            **rows.scale_arguments(),
             stride_n=rows.logits.stride(0),
-            stride_t=int(inv_temperature.numel() > 1),
             V=V,
             softcap=rows.softcap,
             SOFTCAP=rows.softcap != 0,

@@ -1,16 +1,17 @@
 """The loss of a token inside a kernel, for every objective whose derivative depends on that token alone.
 
-    logp, entropy, inputs of the token -> dlogp = d(weight loss) / dlogp, dentropy, and the report of the token
+    logp, entropy, inputs of the token -> dlogp = d(weight loss) / dlogp, dentropy, report of the token
 
-The formulas are those of surrogates.py and kl.py, used as they are through `device`; policy_terms.py is the same
-in torch, and serves every scope. A kernel may hand over one token, as logits/fused_loss.py does, or a block of
-tokens, as triton_path.py does. Log-probabilities are in nats. The module does not know the vocabulary.
+The formulas are those of surrogates.py and kl.py, used as they are through `device`; policy_terms.py is the
+same in torch, and serves every scope. A kernel may hand over one token, as logits/fused_loss.py does, or a
+block of tokens, as triton_path.py does. Log-probabilities are in nats. The module does not know the
+vocabulary.
 
 Shape letters: N tokens of the inputs, M rows that a kernel works on.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -43,15 +44,20 @@ class TokenInputs(NamedTuple):
     never read, so its values may be NaN.
 
     Attributes:
-        weights: (N,), of each token in the loss (`token_weights`).
-        advantages: (N,).
+        weights: (N,), of each token in the loss (`token_weights`); None where the kernel makes them.
+        advantages: (N,), or one for each sequence, see `length` and `cu_seqlens`.
         index: (M,) int64, the token of each row; None where row n is token n and N = M.
         active: (N,) nonzero where a token counts; None where every token counts.
         old_logprobs, ref_logprobs, sampling_logprobs: (N,), see `policy_loss`.
         importance_sampling_ratio: (N,), the mismatch weights where they are known beforehand.
+        cu_seqlens: (S + 1,) bounds of packed sequences, or None. Tokens outside the bounds do not count; the
+            loss of bounds that do not rise from 0 or more to at most N is NaN.
+        sequences: S with cu_seqlens.
+        num_tokens: N with cu_seqlens.
+        length: tokens of a sequence where every sequence has as many (padded).
     """
 
-    weights: Tensor
+    weights: Tensor | None
     advantages: Tensor
     index: Tensor | None = None
     active: Tensor | None = None
@@ -59,12 +65,19 @@ class TokenInputs(NamedTuple):
     ref_logprobs: Tensor | None = None
     sampling_logprobs: Tensor | None = None
     importance_sampling_ratio: Tensor | None = None
+    cu_seqlens: Tensor | None = None
+    sequences: int = 0
+    num_tokens: int = 0
+    length: int = 1
 
     def take(self, rows: slice) -> "TokenInputs":
-        """The inputs of a slice of rows; no copy."""
+        """The inputs of a slice of rows; no copy. Without an index, they must not know sequences."""
         if self.index is not None:
             return self._replace(index=self.index[rows])
-        return TokenInputs(*(None if x is None else x[rows] for x in self))  # type: ignore[arg-type]
+        # A slice counts its tokens from 0, and bounds count from the first token of all.
+        assert self.cu_seqlens is None and self.length == 1
+        named = self._asdict().items()
+        return self._replace(**{name: x[rows] for name, x in named if isinstance(x, Tensor)})
 
 
 class Numbers(NamedTuple):
@@ -98,6 +111,7 @@ class Kinds(NamedTuple):
         corrects_bias: the KL penalty is weighed by the importance ratio.
         has_bonus: entropy_coef is not 0.
         has_entropy: the entropy is read or reported.
+        by_sequence: the advantages are those of sequences.
     """
 
     surrogate: str
@@ -107,6 +121,7 @@ class Kinds(NamedTuple):
     corrects_bias: bool
     has_bonus: bool
     has_entropy: bool
+    by_sequence: bool = False
 
 
 class TokenObjective(NamedTuple):
@@ -122,7 +137,12 @@ class TokenObjective(NamedTuple):
 
 
 def token_objective(
-    options: PolicyOptions, inputs: TokenInputs, *, has_entropy: bool, grad_scale: float = 1.0
+    options: PolicyOptions,
+    inputs: TokenInputs,
+    *,
+    has_entropy: bool,
+    grad_scale: float = 1.0,
+    by_sequence: bool = False,
 ) -> TokenObjective:
     """The objective as the kernels take it; the scope of the objective with these inputs must be "token".
 
@@ -131,6 +151,7 @@ def token_objective(
         inputs: of the tokens.
         has_entropy: report the entropy; an objective with an entropy bonus needs it.
         grad_scale: factor of both derivatives.
+        by_sequence: the advantages are those of sequences: of `length` tokens, or of cu_seqlens.
     """
     high = options.epsilon if options.epsilon_high is None else options.epsilon_high
     numbers = Numbers(
@@ -142,7 +163,7 @@ def token_objective(
         sapo_temperature_neg=float(options.sapo_temperature_neg),
         beta=float(options.beta),
         entropy_coef=float(options.entropy_coef),
-        mismatch_min=-_bound(options.vllm_importance_sampling_clip_min, sign=-1.0),
+        mismatch_min=_bound(options.vllm_importance_sampling_clip_min, -math.inf),
         mismatch_max=_bound(options.vllm_importance_sampling_clip_max),
         grad_scale=float(grad_scale),
     )
@@ -154,12 +175,13 @@ def token_objective(
         corrects_bias=options.use_bias_correction_kl,
         has_bonus=options.entropy_coef != 0,
         has_entropy=has_entropy or options.entropy_coef != 0,
+        by_sequence=by_sequence,
     )
     return TokenObjective(inputs, numbers, kinds)
 
 
-def _bound(value: float | None, sign: float = 1.0) -> float:
-    return math.inf if value is None else sign * value
+def _bound(value: float | None, no_bound: float = math.inf) -> float:
+    return no_bound if value is None else float(value)
 
 
 def _mismatch(options: PolicyOptions, inputs: TokenInputs) -> str:
@@ -172,6 +194,8 @@ def _mismatch(options: PolicyOptions, inputs: TokenInputs) -> str:
 
 # --- inside kernels --------------------------------------------------------------------------------
 
+# Bounds that are compared at once.
+BOUNDS = tl.constexpr(256)
 _ratio = device(surrogates.importance_ratio)
 _clipped, _soft, _cispo = (
     device(surrogate)
@@ -212,7 +236,9 @@ def _kl(logp, ref_logp, kinds: tl.constexpr):
 def _mismatch_weight(old_logp, token, active, inputs, numbers, kinds: tl.constexpr):
     """(weight of the mismatch between the engines, distance of their log-probabilities); mismatch.py."""
     log_weight = _difference(old_logp, _read(inputs.sampling_logprobs, token, active))
-    log_weight = tl.where(log_weight == log_weight, log_weight, 0.0)  # NaN: the engine gave no log-probability
+    log_weight = tl.where(
+        log_weight == log_weight, log_weight, 0.0
+    )  # NaN: the engine gave no log-probability
     weight = tl.zeros_like(log_weight) + 1.0
     if kinds.mismatch == "known":
         weight = _read(inputs.importance_sampling_ratio, token, active)
@@ -224,6 +250,52 @@ def _mismatch_weight(old_logp, token, active, inputs, numbers, kinds: tl.constex
         else:
             weight = tl.minimum(tl.maximum(weight, low), high)
     return weight, tl.abs(log_weight)
+
+
+@jit
+def _search(token, inputs):
+    """(sequence of each token, whether it lies in one, whether the bounds are none) of cu_seqlens.
+
+    With bounds that do not rise, the search ends somewhere: nothing may be read by its result.
+    """
+    sequences, bounds = inputs.sequences, inputs.cu_seqlens
+    falls = tl.zeros([BOUNDS], tl.int32)
+    for start in range(0, sequences, BOUNDS):
+        s = start + tl.arange(0, BOUNDS)
+        low = tl.load(bounds + s, mask=s < sequences, other=0).to(tl.int64)
+        high = tl.load(bounds + s + 1, mask=s < sequences, other=0).to(tl.int64)
+        falls = tl.where(low > high, 1, falls)
+    first, last = tl.load(bounds).to(tl.int64), tl.load(bounds + sequences).to(tl.int64)
+    are_bounds = (tl.max(falls, 0) == 0) & (first >= 0) & (last <= inputs.num_tokens)
+    # The number of bounds at or below the token, by halving: as many steps as S + 1 has binary digits.
+    left = tl.zeros_like(token)
+    right = left + sequences + 1
+    remaining = tl.zeros([], tl.int64) + sequences + 1
+    while remaining > 0:
+        middle = (left + right) // 2
+        bound = tl.load(bounds + middle, mask=left < right, other=0).to(tl.int64)
+        is_above = (left < right) & (bound <= token)
+        left = tl.where(is_above, middle + 1, left)
+        right = tl.where(is_above, right, middle)
+        remaining = remaining // 2
+    # For each token, as the interpreter takes no mask that is combined with a single number.
+    is_broken = tl.where(are_bounds, token != token, token == token)
+    return left - 1, (left > 0) & (left <= sequences), is_broken
+
+
+@jit
+def place(token, within, inputs):
+    """(which tokens count, the sequence of each, which sequences may be read, whether weights are NaN)."""
+    active = within
+    if inputs.active is not None:
+        active = within & (tl.load(inputs.active + token, mask=within, other=0) != 0)
+    if inputs.cu_seqlens is not None:
+        sequence, is_inside, is_broken = _search(token, inputs)
+        # Broken bounds give every token that the mask lets count a weight of NaN: no plausible number.
+        active = active & (is_inside | is_broken)
+        return active, sequence, active & (is_broken == 0), is_broken
+    else:
+        return active, token // inputs.length, active, token != token
 
 
 @jit
@@ -242,11 +314,30 @@ def token_loss(
     token = row
     if inputs.index is not None:
         token = tl.load(inputs.index + row, mask=within, other=0)
-    active = within
-    if inputs.active is not None:
-        active = within & (tl.load(inputs.active + token, mask=within, other=0) != 0)
-    weight = _read(inputs.weights, token, active)
-    advantage = _read(inputs.advantages, token, active)
+    active, sequence, is_readable, is_broken = place(token, within, inputs)
+    weight = tl.where(is_broken, float("nan"), _read(inputs.weights, token, active))
+    advantage = advantage_of(token, sequence, is_readable, inputs, kinds)
+    return weighed_loss(
+        logp, entropy, top, row, token, within, active, weight, advantage,
+        inputs, numbers, kinds, report_ptr, report_stride,
+    )  # fmt: skip
+
+
+@jit
+def advantage_of(token, sequence, is_readable, inputs, kinds: tl.constexpr):
+    """The advantage of each token, or that of its sequence."""
+    if kinds.by_sequence:
+        return _read(inputs.advantages, sequence, is_readable)
+    else:
+        return _read(inputs.advantages, token, is_readable)
+
+
+@jit
+def weighed_loss(
+    logp, entropy, top, row, token, within, active, weight, advantage,
+    inputs, numbers, kinds: tl.constexpr, report_ptr, report_stride,
+):  # fmt: skip
+    """`token_loss` of tokens whose place, weight and advantage are known."""
     is_likeliest = active
     if top is not None:
         is_likeliest = active & (logp == top)
@@ -261,9 +352,7 @@ def token_loss(
     # A token acts on its loss through the ratio, and directly: policy_terms.py keeps the two slopes apart,
     # here they are those of one token and simply add up.
     if kinds.surrogate == "sapo":
-        loss, dlogp = _soft(
-            log_ratio, advantage, numbers.sapo_temperature_pos, numbers.sapo_temperature_neg
-        )
+        loss, dlogp = _soft(log_ratio, advantage, numbers.sapo_temperature_pos, numbers.sapo_temperature_neg)
     elif kinds.surrogate == "cispo":
         dlogp = _cispo(log_ratio, advantage, numbers.epsilon_high)
         loss = tl.where(dlogp == 0, 0.0, dlogp * logp)  # infinities.product
