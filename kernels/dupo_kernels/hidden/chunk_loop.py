@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunks import Chunks
-from dupo_kernels.hidden.head import GradientSums, chunk_forward, logits_buffer, write_logits
+from dupo_kernels.hidden.head import GradientSums, chunk_forward, logits_buffer, logits_rows, write_logits
 from dupo_kernels.hidden.inputs import HeadInputs
-from dupo_kernels.logits.rows import RowStatistics
+from dupo_kernels.logits.fused_loss import fused_loss
+from dupo_kernels.logits.rows import RowStatistics, narrowed
+from dupo_kernels.tokens.token_objective import TokenObjective
+from dupo_kernels.tokens.token_report import new_report
 
 
 class Evaluation(NamedTuple):
@@ -71,7 +74,7 @@ def head_backward(
         statistics: of the M rows, from `head_forward`; lse and entropy are read.
         dlogp, dentropy: (M,); dentropy may be None for zero.
     """
-    gradients, scratch = GradientSums(head, several=len(chunks.backward()) > 1), None
+    gradients, scratch = GradientSums(head, chunks.num_with_grad, several=len(chunks.backward()) > 1), None
     for rows in chunks.backward():
         if rows.stop <= chunks.num_kept:
             logits_CV = kept_logits[rows]
@@ -100,7 +103,7 @@ def run_objective(
     kept_logits = logits_buffer(head, chunks.num_kept)
     statistics = head_forward(head, chunks, kept_logits, with_entropy)
     loss, dlogp, dentropy, stats = evaluate(statistics, slice(0, chunks.num_rows))
-    gradients = GradientSums(head, several=False)
+    gradients = GradientSums(head, 0, several=False)
     if head.wants_gradient:
         gradients = head_backward(head, chunks, kept_logits, statistics, dlogp, dentropy)
     return loss, stats | _agreement(statistics), gradients
@@ -109,11 +112,10 @@ def run_objective(
 def _run_by_chunk(
     head: HeadInputs, chunks: Chunks, evaluate: Evaluate, with_entropy: bool
 ) -> tuple[Tensor, dict[str, Tensor], GradientSums]:
-    pieces = chunks.once()
-    gradients = GradientSums(head, several=chunks.num_with_grad > (pieces[0].stop if pieces else 0))
-    scratch = logits_buffer(head, max((rows.stop - rows.start for rows in pieces), default=0))
+    gradients = GradientSums(head, chunks.num_with_grad, chunks.several)
+    scratch = logits_buffer(head, chunks.longest)
     losses, reports = [], []
-    for rows in pieces:
+    for rows in chunks.once():
         logits_CV = scratch[: rows.stop - rows.start]
         statistics = chunk_forward(head, rows, logits_CV, with_entropy)
         loss, dlogp, dentropy, stats = evaluate(statistics, rows)
@@ -138,9 +140,37 @@ def _run_by_chunk(
     return torch.stack(losses).sum(), stats, gradients
 
 
+def run_fused(head: HeadInputs, chunks: Chunks, objective: TokenObjective) -> tuple[Tensor, GradientSums]:
+    """(report of the M rows, see token_report.py; gradients) of an objective that a kernel computes.
+
+    A chunk is a GEMM, the bias, one launch, and the GEMMs of the gradients.
+
+    Args:
+        head: the inputs of the M rows.
+        objective: its inputs are those of the M rows.
+    """
+    gradients = GradientSums(head, chunks.num_with_grad, chunks.several)
+    scratch = logits_buffer(head, chunks.longest)
+    report = new_report(chunks.num_rows, scratch.device)
+    for rows in chunks.once():
+        logits_CV = scratch[: rows.stop - rows.start]
+        write_logits(head, rows, logits_CV)
+        # Rows that need a gradient stand first: in the last such chunk they are a prefix.
+        border = min(max(chunks.num_with_grad, rows.start), rows.stop) if head.wants_gradient else rows.start
+        if rows.start < border:
+            part, first_CV = slice(rows.start, border), logits_CV[: border - rows.start]
+            dlogits_CV = narrowed(first_CV, head.hidden.dtype)
+            fused_loss(logits_rows(head, part, first_CV), objective.take(part), report[:, part], dlogits_CV)
+            gradients.add_products(dlogits_CV, part)
+        if border < rows.stop:
+            part, rest_CV = slice(border, rows.stop), logits_CV[border - rows.start :]
+            fused_loss(logits_rows(head, part, rest_CV), objective.take(part), report[:, part], None)
+    return report, gradients
+
+
 def _agreement(statistics: RowStatistics) -> dict[str, Tensor]:
     return {"top1_agreement": statistics.logp == statistics.top}
 
 
 def _no_statistics(head: HeadInputs) -> RowStatistics:
-    return RowStatistics(*(head.inv_temperature.new_empty(0) for _ in RowStatistics._fields))
+    return RowStatistics(*(head.hidden.new_empty(0, dtype=head.wide) for _ in RowStatistics._fields))

@@ -44,6 +44,16 @@ class Chunks(NamedTuple):
             return list(slices(0, self.num_rows, self.chunk_size))
         return [slice(start, end) for start, end in zip([0, *self.ends], self.ends, strict=False)]
 
+    @property
+    def longest(self) -> int:
+        """Rows of the longest of `once`."""
+        return max((rows.stop - rows.start for rows in self.once()), default=0)
+
+    @property
+    def several(self) -> bool:
+        """Whether rows with a gradient stand in several of `once`."""
+        return self.num_with_grad > (self.ends[0] if self.ends else self.chunk_size)
+
     def forward(self) -> list[slice]:
         """The chunks of the forward pass: the rows whose logits are kept, then the others."""
         # Kept logits exist all at once anyway, so they are one chunk: one long GEMM is the fastest.

@@ -30,7 +30,8 @@ from dupo_kernels._checks import (
 )
 from dupo_kernels._custom_ops import record_op, unpack
 from dupo_kernels._messages import refused
-from dupo_kernels.hidden.chunk_loop import run_objective
+from dupo_kernels._triton import runs_on_triton
+from dupo_kernels.hidden.chunk_loop import run_fused, run_objective
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
 from dupo_kernels.hidden.head import Gradients
@@ -41,13 +42,14 @@ from dupo_kernels.hidden.inputs import (
     flatten_per_token,
     prepare_head,
 )
-from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens
+from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens, kernel_objective
 from dupo_kernels.hidden.sequences import HostBounds, runs_of
 from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjective
 from dupo_kernels.tokens.layout import check_tokens
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, EncodedObjective, PolicyObjective
 from dupo_kernels.tokens.statistics import reduce_stats
 from dupo_kernels.tokens.token_form import scope_as_tokens
+from dupo_kernels.tokens.token_report import COLUMNS, named_scalars, reduce_report
 
 SCOPES = ("token", "sequence", "batch")
 
@@ -55,7 +57,11 @@ SCOPES = ("token", "sequence", "batch")
 
 
 class _Output(NamedTuple):
-    """What the op returns: loss, stats (K,) in the order of `_stat_names`, and the gradients of the head."""
+    """What the op returns: loss, statistics, and the gradients of the head.
+
+    Attributes:
+        stats: (K,) in the order of `_stat_names`; of a fused objective the scalars of `reduce_report`.
+    """
 
     loss: Tensor
     stats: Tensor
@@ -72,35 +78,40 @@ def _op(
     row_index, chunks = plan.resolve(N)
     # An op takes texts and numbers, so a compiled graph is keyed by the options and not by an object.
     objective = PolicyObjective.decoded(encoded)
-    device = head.hidden.device
-    evaluate = PolicyRows(
-        objective, tokens, row_index, None if plan.run_bounds is None else runs_of(plan.run_bounds, device)
-    )
-    loss, stats, sums = run_objective(
-        head.take(row_index),
-        chunks,
-        evaluate,
-        with_entropy=tokens.with_entropy,
-        by_chunk=evaluate.layout is None,
-    )
-    scalars = reduce_stats(stats, evaluate.active_M, loss.dtype)
+    rows_head = head.take(row_index)
+    if tokens.is_fused:
+        report, sums = run_fused(rows_head, chunks, kernel_objective(objective, tokens, row_index, chunks))
+        loss = report.new_empty(())
+        stats = reduce_report(report, loss)
+    else:
+        runs = None if plan.run_bounds is None else runs_of(plan.run_bounds, head.hidden.device)
+        evaluate = PolicyRows(objective, tokens, row_index, runs)
+        loss, reported, sums = run_objective(
+            rows_head,
+            chunks,
+            evaluate,
+            with_entropy=tokens.with_entropy,
+            by_chunk=evaluate.layout is None,
+        )
+        scalars = reduce_stats(reported, evaluate.active_M, loss.dtype)
+        names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
+        stats = torch.stack([scalars[name] for name in names])
     dhidden, dweight, dbias = sums.result(N, row_index)
     if plan.mask is not None and plan.sums_dweight(N):
         # The compiler expects the sum of several chunks; the mask may have left one chunk.
-        dweight = dweight.to(head.inv_temperature.dtype)
-    names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
-    return loss, torch.stack([scalars[name] for name in names]), dhidden, dweight, dbias
+        dweight = dweight.to(head.wide)
+    return loss, stats, dhidden, dweight, dbias
 
 
 @_op.register_fake
 def _(*values: Any) -> tuple[Tensor, ...]:
     head, plan, encoded, tokens = unpack(values, HeadInputs, RowPlan, EncodedObjective, PolicyTokens)
     names = _stat_names(PolicyObjective.decoded(encoded), tokens.inputs(), tokens.with_entropy)
-    new, wide = head.hidden.new_empty, head.inv_temperature.dtype
+    new, wide = head.hidden.new_empty, head.wide
     dweight_dtype = wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype
     return (
         new((), dtype=wide),
-        new(len(names), dtype=wide),
+        new((COLUMNS, 3) if tokens.is_fused else (len(names),), dtype=wide),
         new(head.hidden.shape if head.wants_dhidden else (0,)),
         new(head.weight.shape if head.wants_dweight else (0,), dtype=dweight_dtype),
         new(head.bias.shape if head.wants_dbias and head.bias is not None else (0,), dtype=wide),
@@ -204,9 +215,7 @@ def linear_objective(
     _check_objective(objective, targets, weights, row_needs_grad, check)
     for_policy = isinstance(objective, PolicyObjective)
     host_bounds = _host_bounds(targets, cu_seqlens, for_policy=for_policy)
-    # Without a wait: the copy is ordered before the kernels that read it.
-    cu_seqlens = None if cu_seqlens is None else cu_seqlens.to(targets.device, non_blocking=True)
-    inputs = flatten_per_token(per_token, targets, mask, cu_seqlens, for_policy=for_policy)
+    inputs = flatten_per_token(per_token, targets, cu_seqlens, for_policy=for_policy)
     _check_scale(head, grad_scale)
     scope = _scope(objective, inputs, cu_seqlens is not None or targets.dim() == 2)
     plan = plan_rows(
@@ -216,7 +225,8 @@ def linear_objective(
     )  # fmt: skip
     # Weights may require grad by accident (a learned mask); the loss is not differentiated in them.
     shape, scale = list(targets.shape), grad_scale or 1.0
-    weights = weights.detach().to(head.inv_temperature.dtype).reshape(-1)
+    weights = weights.detach().to(head.wide).reshape(-1)
+    cu_seqlens = _device_bounds(objective, inputs, plan, targets, cu_seqlens)
     if not isinstance(objective, PolicyObjective):
         call = UserCall(head, plan, objective, weights, inputs, shape, cu_seqlens, entropy, scale)
         loss: Any = UserObjective.apply(head.hidden, head.weight, head.bias, call)
@@ -224,10 +234,14 @@ def linear_objective(
     entropy = entropy or objective.entropy_coef != 0 or objective.top_entropy_quantile < 1
     named = {name: inputs.get(name) for name in TOKEN_INPUTS}
     tokens = PolicyTokens(
-        weights, **named, shape=shape, cu_seqlens=cu_seqlens, with_entropy=entropy, grad_scale=scale
-    )
+        weights, **named, shape=shape, cu_seqlens=cu_seqlens, with_entropy=entropy, grad_scale=scale,
+        # The parts of a vocabulary must meet between the log-probabilities and the objective.
+        is_fused=scope == "token" and not head.group and runs_on_triton(head.hidden),
+    )  # fmt: skip
     result = _Output(*_op(*head, *plan, *objective.encoded(), *tokens))
     names = _stat_names(objective, inputs, entropy)
+    if tokens.is_fused:
+        return result.loss, named_scalars(result.stats, names)
     return result.loss, dict(zip(names, result.stats.unbind(), strict=True))
 
 
@@ -269,3 +283,18 @@ def _host_bounds(targets: Tensor, cu_seqlens: Tensor | None, *, for_policy: bool
     if not for_policy or cu_seqlens.device.type != "cpu":
         return None
     return HostBounds(targets.numel(), 0, cu_seqlens)
+
+
+def _device_bounds(
+    objective: Any, inputs: Mapping[str, Any], plan: RowPlan, targets: Tensor, cu_seqlens: Tensor | None
+) -> Tensor | None:
+    """The bounds on the device, or None where they would say that all tokens count, and nothing else."""
+    if cu_seqlens is None:
+        return None
+    is_known = cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling()
+    ends = cu_seqlens[[0, -1]].tolist() if is_known else []
+    needs_sequences = isinstance(objective, PolicyObjective) and objective.scope(inputs) != "token"
+    if ends == [0, targets.numel()] and (plan.run_bounds is not None or not needs_sequences):
+        return None
+    # Without a wait: the copy is ordered before the kernels that read it.
+    return cu_seqlens.to(targets.device, non_blocking=True)

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunk_loop import Evaluation
-from dupo_kernels.hidden.chunks import scatter_rows
+from dupo_kernels.hidden.chunks import Chunks, scatter_rows
 from dupo_kernels.hidden.sequences import Runs
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
 from dupo_kernels.tokens.token_form import as_tokens, scope_as_tokens
+from dupo_kernels.tokens.token_objective import TokenInputs, TokenObjective, token_objective
 
 
 class PolicyTokens(NamedTuple):
@@ -31,6 +32,8 @@ class PolicyTokens(NamedTuple):
         cu_seqlens: (S + 1,) bounds of packed sequences, or None.
         with_entropy: the objective reads or reports the entropy.
         grad_scale: factor of the derivatives; 1 for none.
+        is_fused: one kernel computes log-probabilities, objective and dlogits; the scope `as_tokens` is
+            "token".
     """
 
     weights: Tensor
@@ -42,11 +45,56 @@ class PolicyTokens(NamedTuple):
     cu_seqlens: Tensor | None
     with_entropy: bool
     grad_scale: float
+    is_fused: bool
 
     def inputs(self) -> dict[str, Tensor]:
         """The per-token inputs that are there, by name."""
         named = {name: getattr(self, name) for name in TOKEN_INPUTS}
         return {name: x for name, x in named.items() if x is not None}
+
+
+def _all_tokens(tokens: PolicyTokens, row_index: Tensor | None) -> Layout:
+    N, device = tokens.weights.numel(), tokens.weights.device
+    active = torch.ones(N, dtype=torch.bool, device=device)
+    if row_index is not None:
+        active = torch.zeros_like(active).index_fill_(0, row_index, True)
+    active = active.view(tokens.shape)
+    return token_layout(active, "targets", active, tokens.cu_seqlens)
+
+
+def _as_tokens(
+    objective: PolicyObjective, tokens: PolicyTokens, layout: Layout
+) -> tuple[PolicyObjective, dict[str, Tensor], Tensor]:
+    """`as_tokens` of a call; inputs and weights are (N,)."""
+    inputs = {name: x.view(tokens.shape) for name, x in tokens.inputs().items()}
+    objective, inputs, weights = as_tokens(objective, inputs, tokens.weights.view(tokens.shape), layout)
+    return objective, {name: x.reshape(-1) for name, x in inputs.items()}, weights.reshape(-1)
+
+
+def kernel_objective(
+    objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None, chunks: Chunks
+) -> TokenObjective:
+    """The objective as kernels take it: they read the token of a row by its index, so nothing is gathered."""
+    inputs, weights = tokens.inputs(), tokens.weights
+    if objective.scope(inputs) != "token":
+        objective, inputs, weights = _as_tokens(objective, tokens, _all_tokens(tokens, row_index))
+    N, cu_seqlens = weights.numel(), tokens.cu_seqlens
+    # The rows of a later chunk begin at 0, but bounds count from the first token.
+    if row_index is None and cu_seqlens is not None and chunks.longest < N:
+        row_index = torch.arange(N, device=weights.device)
+    return token_objective(
+        objective,
+        TokenInputs(
+            weights=weights.contiguous(),
+            index=row_index,
+            cu_seqlens=cu_seqlens,
+            sequences=0 if cu_seqlens is None else cu_seqlens.numel() - 1,
+            num_tokens=N,
+            **{name: x.contiguous() for name, x in inputs.items()},
+        ),
+        has_entropy=tokens.with_entropy,
+        grad_scale=tokens.grad_scale,
+    )
 
 
 class PolicyRows:
@@ -66,22 +114,21 @@ class PolicyRows:
     ) -> None:
         self.objective, self.tokens, self.row_index, self.runs = objective, tokens, row_index, runs
         self.layout: Layout | None = None
-        inputs, weights, N = tokens.inputs(), tokens.weights, tokens.weights.numel()
+        inputs, weights = tokens.inputs(), tokens.weights
         if runs is None and objective.scope(inputs) != "token":
-            layout = self._token_layout()
-            inputs = {name: x.view(tokens.shape) for name, x in inputs.items()}
-            weights = weights.view(tokens.shape)
+            layout = _all_tokens(tokens, row_index)
             if scope_as_tokens(objective, inputs) == "token":
-                self.objective, inputs, weights = as_tokens(objective, inputs, weights, layout)
+                self.objective, inputs, weights = _as_tokens(objective, tokens, layout)
             else:
                 self.layout = layout
         # Tokens outside cu_seqlens may be rows (a packed batch with a tail of padding): their loss is 0.
         self.active_M = self._take(in_bounds(tokens.weights, tokens.cu_seqlens))
         if self.layout is None:
-            self.weights = self._take(weights.reshape(N)).where(self.active_M, 0.0)
-            self.inputs = {name: self._take(x.reshape(N)) for name, x in inputs.items()}
+            self.weights = self._take(weights).where(self.active_M, 0.0)
+            self.inputs = {name: self._take(x) for name, x in inputs.items()}
         else:
-            self.weights, self.inputs = weights.where(self.layout.active, 0.0), inputs
+            self.weights = weights.view(tokens.shape).where(self.layout.active, 0.0)
+            self.inputs = {name: x.view(tokens.shape) for name, x in inputs.items()}
 
     def __call__(self, statistics: RowStatistics, rows: slice) -> Evaluation:
         """The weighted loss of the rows and its derivatives; with a layout, `rows` must be all rows."""
@@ -109,14 +156,6 @@ class PolicyRows:
             dlogp = dlogp * grad_scale
             dentropy = None if dentropy is None else dentropy * grad_scale
         return Evaluation((terms.loss * weights).sum(), dlogp, dentropy, stats)
-
-    def _token_layout(self) -> Layout:
-        N, device = self.tokens.weights.numel(), self.tokens.weights.device
-        active = torch.ones(N, dtype=torch.bool, device=device)
-        if self.row_index is not None:
-            active = torch.zeros_like(active).index_fill_(0, self.row_index, True)
-        active = active.view(self.tokens.shape)
-        return token_layout(active, "targets", active, self.tokens.cu_seqlens)
 
     def _take(self, values_N: Tensor) -> Tensor:
         return values_N if self.row_index is None else values_N[self.row_index]
