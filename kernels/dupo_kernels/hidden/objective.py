@@ -80,7 +80,7 @@ def _op(
     objective = PolicyObjective.decoded(encoded)
     rows_head = head.take(row_index)
     if tokens.is_fused:
-        report, sums = run_fused(rows_head, chunks, kernel_objective(objective, tokens, row_index, chunks))
+        report, sums = run_fused(rows_head, chunks, kernel_objective(objective, tokens, row_index))
         loss = report.new_empty(())
         stats = reduce_report(report, loss)
     else:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunk_loop import Evaluation
-from dupo_kernels.hidden.chunks import Chunks, scatter_rows
+from dupo_kernels.hidden.chunks import scatter_rows
 from dupo_kernels.hidden.sequences import Runs
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
@@ -72,15 +72,15 @@ def _as_tokens(
 
 
 def kernel_objective(
-    objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None, chunks: Chunks
+    objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None
 ) -> TokenObjective:
     """The objective as kernels take it: they read the token of a row by its index, so nothing is gathered."""
     inputs, weights = tokens.inputs(), tokens.weights
     if objective.scope(inputs) != "token":
         objective, inputs, weights = _as_tokens(objective, tokens, _all_tokens(tokens, row_index))
     N, cu_seqlens = weights.numel(), tokens.cu_seqlens
-    # The rows of a later chunk begin at 0, but bounds count from the first token.
-    if row_index is None and cu_seqlens is not None and chunks.longest < N:
+    # The rows of a chunk begin at 0, but bounds count from the first token.
+    if row_index is None and cu_seqlens is not None:
         row_index = torch.arange(N, device=weights.device)
     return token_objective(
         objective,
