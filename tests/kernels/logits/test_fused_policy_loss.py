@@ -10,17 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dupo_kernels import fused_policy_loss, policy_loss, token_logprobs, token_logprobs_ref, token_weights
+from dupo_kernels import fused_policy_loss, policy_loss, token_logprobs_ref, token_weights
 from dupo_kernels._triton import INTERPRET
 from tests.helpers.numerics import DEVICE
 from tests.helpers.policy_cases import (
     CASES,
-    CU_SEQLENS,
-    LENGTHS,
-    LOSS_TYPES,
     MASK,
     MAX_LENGTH,
-    OPTIONS,
     B,
     T,
     batch,
@@ -38,18 +34,26 @@ every_case = pytest.mark.parametrize(("loss_type", "name"), SAMPLE if INTERPRET 
 on_device = MASK.to(DEVICE)
 
 
-def case(loss_type: str, name: str, dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], dict[str, Any]]:
+def case(
+    loss_type: str, name: str, dtype: torch.dtype = torch.float32
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """(tensors, options): logits (B, T, V), and per-token inputs near their log-probabilities."""
     tokens, generator = batch(name), torch.Generator().manual_seed(5)
     logits = (2 * torch.randn(B, T, V, generator=generator)).to(dtype)
     targets = torch.randint(V, (B, T), generator=generator)
     logp, _ = token_logprobs_ref(logits.double(), targets, temperature=0.8)
-    tensors: dict[str, Any] = {"logits": logits, "targets": targets, "advantages": tokens["advantages"].float()}
+    tensors: dict[str, Any] = {
+        "logits": logits,
+        "targets": targets,
+        "advantages": tokens["advantages"].float(),
+    }
     for key in PER_TOKEN:
         if key in tokens:
             tensors[key] = (logp + tokens[key] - tokens["logprobs"]).float()
     options = options_of(loss_type, name)
-    tensors["weights"] = token_weights(loss_type, MASK, max_completion_length=options.pop("max_completion_length"))
+    tensors["weights"] = token_weights(
+        loss_type, MASK, max_completion_length=options.pop("max_completion_length")
+    )
     return {key: x.to(DEVICE) for key, x in tensors.items()}, options | {"temperature": 0.8}
 
 
