@@ -204,6 +204,7 @@ def token_losses(
             BY_LENGTH=weighing.by_length,
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return result._replace(scalars=reduce_report(report, result.loss))
 
@@ -227,6 +228,7 @@ def _counts(inputs: TokenInputs, N: int) -> Tensor:
             N=N,
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return counts
 
@@ -258,5 +260,6 @@ def token_gradients(
             N=N,
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return logp_grad, entropy_grad
