@@ -4,7 +4,6 @@ In process on the torch path (on a GPU: the kernel), and by test_interpreted.py 
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,14 +27,15 @@ on_device = ACTIVE.to(DEVICE)
 Record = dict[str, Any]
 
 
-def every_case() -> Iterator[Any]:
-    """With the kernels a case takes a second: the first of each option is tried always, the others are slow."""
-    tried = set[str]()
+def every_case() -> list[Any]:
+    """With the kernels a case takes a second: a few are tried always. With torch all options are."""
+    tried, cases = set[str](), []
     for loss_type, name in CASES:
         is_quick = not INTERPRET and (name not in tried or loss_type == "dapo")
         is_quick |= INTERPRET and (loss_type, name) in QUICK
         tried.add(name)
-        yield pytest.param(loss_type, name, marks=[] if is_quick else [pytest.mark.slow])
+        cases.append(pytest.param(loss_type, name, marks=[] if is_quick else [pytest.mark.slow]))
+    return cases
 
 
 QUICK = [("dapo", "kl-k3"), ("grpo", "dual-clip"), ("cispo", "entropy"), ("sapo", "token_truncate")]
@@ -60,7 +60,7 @@ def case(loss_type: str, name: str, dtype: torch.dtype = torch.float32) -> tuple
 
 
 def two_steps(tensors: Record, scale: float = 1.0, **options: Any) -> list[Any]:
-    """[loss, dlogits, statistics] of the definition and policy_loss, which makes its own weights; in float64."""
+    """[loss, dlogits, statistics] of the definition and policy_loss, with weights of its own; in float64."""
     t = {key: x.double() if x.is_floating_point() else x for key, x in tensors.items()}
     logits, targets = t.pop("logits").requires_grad_(), t.pop("targets")
     del t["weights"]
@@ -278,7 +278,7 @@ REFUSED = [
     ({"weights": torch.ones(2)}, r"weights: expected the shape \(3, 5\) of targets, got \(2,\)"),
     ({"advantages": torch.ones(4)}, r"advantages: expected shape \(3, 5\) \(per token\) or \(3,\)"),
     ({"temperature": 0.0}, "temperature: expected a positive number"),
-    ({"beta": 0.1}, "ref_logprobs: expected a tensor for beta=0.1, got None"),
+    ({"beta": 0.1, "ref_logprobs": None}, "ref_logprobs: expected a tensor for beta=0.1, got None"),
     ({"cu_seqlens": BOUNDS}, r"targets: expected shape \(N,\) with cu_seqlens, got \(3, 5\)"),
     ({"inplace": "yes"}, "inplace: expected True or False, got 'yes'"),
     ({"grad_scale": -1.0}, "grad_scale: expected a positive number"),

@@ -5,7 +5,6 @@ by test_interpreted.py.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -90,7 +89,7 @@ def assert_same(found: list[Any], truth: list[Any], rtol: float = 2e-6, atol: fl
         )
 
 
-def every_case_in_every_layout() -> Iterator[Any]:
+def every_case_in_every_layout() -> list[Any]:
     """Loss types that count sequences where there are some; all but the first of each eight are slow."""
     combinations = [
         (loss_type, name, layout)
@@ -98,8 +97,11 @@ def every_case_in_every_layout() -> Iterator[Any]:
         for layout, (_, _, knows_sequences) in LAYOUTS.items()
         if knows_sequences or loss_type not in BY_SEQUENCE
     ]
-    for place, combination in enumerate(combinations):
-        yield pytest.param(*combination, marks=[pytest.mark.slow] if place % 8 else [])
+    slow = pytest.mark.slow
+    return [
+        pytest.param(*combination, marks=[slow] if place % 8 else [])
+        for place, combination in enumerate(combinations)
+    ]
 
 
 @pytest.mark.parametrize(("loss_type", "name", "layout"), every_case_in_every_layout())
