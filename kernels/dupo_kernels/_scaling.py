@@ -74,5 +74,6 @@ def scaled(gradient: Tensor, upstream: Tensor, divisor: float, dtype: torch.dtyp
             IN_PLACE=in_place,
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return out

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels._custom_ops import record_op, save, saved, unpack
+from dupo_kernels._custom_ops import record_op, unpack
 from dupo_kernels._triton import runs_on_triton
 from dupo_kernels.tokens.choices import LOSS_TYPES
 from dupo_kernels.tokens.layout import advantages_by_sequence
@@ -81,28 +81,33 @@ def _(*values: Any) -> tuple[Tensor, ...]:
 @record_op("dupo_kernels::policy_loss_backward")
 def _backward_op(
     upstream: Tensor,
-    losses: TokenLosses,
+    dlogp: Tensor,
+    dentropy: Tensor,
     logp_dtype: torch.dtype,
     entropy_dtype: torch.dtype,
     wants_dlogp: bool,
     wants_dentropy: bool,
 ) -> tuple[Tensor, Tensor]:
-    gradients = token_gradients(
-        upstream, losses, logp_dtype if wants_dlogp else None, entropy_dtype if wants_dentropy else None
-    )
+    dtypes = logp_dtype if wants_dlogp else None, entropy_dtype if wants_dentropy else None
+    gradients = token_gradients(upstream, dlogp, dentropy, *dtypes)
     # An op returns tensors alone.
-    dlogp, dentropy = (upstream.new_empty(0) if x is None else x for x in gradients)
-    return dlogp, dentropy
+    logp_grad, entropy_grad = (upstream.new_empty(0) if x is None else x for x in gradients)
+    return logp_grad, entropy_grad
 
 
 @_backward_op.register_fake
-def _(*values: Any) -> tuple[Tensor, Tensor]:
-    upstream, losses, *dtypes, wants_dlogp, wants_dentropy = unpack(
-        values, Tensor, TokenLosses, torch.dtype, torch.dtype, bool, bool
-    )
-    N, new = losses.dlogp.numel(), upstream.new_empty
-    dlogp = new(N, dtype=dtypes[0]) if wants_dlogp else new(0)
-    return dlogp, new(N, dtype=dtypes[1]) if wants_dentropy else new(0)
+def _(
+    upstream: Tensor,
+    dlogp: Tensor,
+    dentropy: Tensor,
+    logp_dtype: torch.dtype,
+    entropy_dtype: torch.dtype,
+    wants_dlogp: bool,
+    wants_dentropy: bool,
+) -> tuple[Tensor, Tensor]:
+    N, new = dlogp.numel(), upstream.new_empty
+    logp_grad = new(N, dtype=logp_dtype) if wants_dlogp else new(0)
+    return logp_grad, new(N, dtype=entropy_dtype) if wants_dentropy else new(0)
 
 
 def _refuse(*_: Any) -> None:
@@ -118,7 +123,8 @@ _backward_op.register_autograd(_refuse)
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     (tokens,) = unpack(inputs, TokenTensors)
     losses = TokenLosses(*output)
-    save(ctx, losses)
+    # Not the loss, which its user may change in place.
+    ctx.save_for_backward(losses.dlogp, losses.dentropy)
     entropy = tokens.logprobs if tokens.entropy is None else tokens.entropy
     ctx.dtypes = tokens.logprobs.dtype, entropy.dtype
     ctx.wanted = tokens.logprobs.requires_grad, tokens.entropy is not None and tokens.entropy.requires_grad
@@ -130,8 +136,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     gradients: list[Tensor | None] = [None, None]
     if upstream is not None:
-        (losses,) = saved(ctx)
-        computed = _backward_op(upstream, *losses, *ctx.dtypes, *ctx.wanted)
+        computed = _backward_op(upstream, *ctx.saved_tensors, *ctx.dtypes, *ctx.wanted)
         pairs = zip(computed, ctx.wanted, strict=True)
         gradients = [gradient.view(ctx.shape) if is_wanted else None for gradient, is_wanted in pairs]
     return *gradients, *([None] * (ctx.num_inputs - 2))

@@ -108,6 +108,7 @@ def reduce_report(report: Tensor, loss: Tensor | None = None) -> Tensor:
             M=report.shape[1],
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return scalars
 

@@ -204,6 +204,7 @@ def token_losses(
             BY_LENGTH=weighing.by_length,
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return result._replace(scalars=reduce_report(report, result.loss))
 
@@ -227,13 +228,15 @@ def _counts(inputs: TokenInputs, N: int) -> Tensor:
             N=N,
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return counts
 
 
 def token_gradients(
     upstream: Tensor,
-    losses: TokenLosses,
+    dlogp: Tensor,
+    dentropy: Tensor,
     logp_dtype: torch.dtype | None,
     entropy_dtype: torch.dtype | None,
 ) -> tuple[Tensor | None, Tensor | None]:
@@ -241,21 +244,22 @@ def token_gradients(
 
     Args:
         upstream: (), the gradient of the loss.
-        losses: of the forward pass.
+        dlogp, dentropy: see `TokenLosses`.
         logp_dtype, entropy_dtype: of the gradients.
     """
-    N, new = losses.dlogp.numel(), losses.dlogp.new_empty
+    N, new = dlogp.numel(), dlogp.new_empty
     logp_grad = None if logp_dtype is None else new(N, dtype=logp_dtype)
     entropy_grad = None if entropy_dtype is None else new(N, dtype=entropy_dtype)
     with torch.cuda.device_of(upstream):
         _gradients[(-(-N // BLOCK),)](
             upstream_ptr=upstream,
-            dlogp_ptr=losses.dlogp,
-            dentropy_ptr=losses.dentropy if losses.dentropy.numel() else None,
+            dlogp_ptr=dlogp,
+            dentropy_ptr=dentropy if dentropy.numel() else None,
             logp_grad_ptr=logp_grad,
             entropy_grad_ptr=entropy_grad,
             N=N,
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return logp_grad, entropy_grad
