@@ -24,7 +24,7 @@ KERNELS = [
     "kernels/test_nan.py",
     "kernels/test_hostile_values.py",
 ]
-LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use"]
+LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use", "fused_chunks"]
 LINEAR = [f"kernels/hidden/test_{name}.py" for name in LINEAR]
 SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
 SAMPLE = [

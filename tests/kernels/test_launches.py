@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 import dupo_kernels
-from dupo_kernels import _checks, _triton, fused_policy_loss, policy_loss
+from dupo_kernels import (
+    PolicyObjective,
+    _checks,
+    _triton,
+    fused_policy_loss,
+    linear_objective,
+    policy_loss,
+)
 from tests.helpers.numerics import CustomOpsOpened
 
 pytestmark = pytest.mark.skipif(
@@ -156,6 +163,46 @@ def test_fused_policy_loss_launches_two_kernels_and_a_look_at_the_gradient(
         assert launches == {"triton _looped": 1, "triton _reduce": 1}
         loss.backward(UPSTREAM)
     assert launches == {"triton _looped": 1, "triton _reduce": 1, "triton _scale": 1}
+
+
+# --- linear_objective ------------------------------------------------------------------------------
+
+ROWS = MASK.flatten().nonzero()[:, 0]
+WHICH: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "padded": ((B, T), {}),
+    "advantages-of-sequences": ((B, T), {"advantages": torch.ones(B)}),
+    "rows": ((B, T), {"rows": ROWS}),
+    "packed": ((N,), {"cu_seqlens": BOUNDS}),
+    "packed-with-a-tail": ((N,), {"cu_seqlens": BOUNDS.clamp(max=N - 1)}),
+}
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 4])
+@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("bias", [False, True])
+def test_linear_objective_launches_six_kernels_a_chunk(
+    bias: bool, which: str, chunks: int, launches: Counter[str]
+) -> None:
+    """At most, and eight a call beyond its chunks. A bias is added, and its gradient summed and added."""
+    shape, told = WHICH[which]
+    names = ("advantages", "old_logprobs", "ref_logprobs", "sampling_logprobs")
+    per_token = {name: told.get(name, torch.ones(shape)) for name in names}
+    options = {name: x for name, x in told.items() if name not in names}
+    options |= {"bias": torch.zeros(V, requires_grad=True)} if bias else {}
+    objective = PolicyObjective(beta=0.1, entropy_coef=0.1, vllm_importance_sampling_mode="token_mask")
+    hidden, weight = torch.zeros(*shape, 8, requires_grad=True), torch.zeros(V, 8, requires_grad=True)
+    targets, weights = torch.zeros(shape, dtype=torch.int64), torch.ones(shape)
+    with Count(launches):
+        loss, stats = linear_objective(
+            hidden, weight, targets, objective, per_token,
+            weights=weights, save_budget=0, chunk_tokens=N // chunks, softcap=30.0, **options,
+        )  # fmt: skip
+        loss.backward(UPSTREAM)
+    assert launches["triton _looped"] == chunks
+    assert launches["triton _reduce"] == 1
+    # The first sum of a bias's gradient is not added to anything.
+    assert launches.total() <= (7 * chunks - 1 if bias else 4 * chunks) + 8, launches
+    assert stats.keys() >= {"kl", "tokens", "top1_agreement"}
 
 
 # --- the count itself ------------------------------------------------------------------------------

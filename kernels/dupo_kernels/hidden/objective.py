@@ -231,7 +231,7 @@ def linear_objective(
         call = UserCall(head, plan, objective, weights, inputs, shape, cu_seqlens, entropy, scale)
         loss: Any = UserObjective.apply(head.hidden, head.weight, head.bias, call)
         return loss, call.stats
-    entropy = entropy or objective.entropy_coef != 0 or objective.top_entropy_quantile < 1
+    entropy = entropy or objective.needs_entropy
     named = {name: inputs.get(name) for name in TOKEN_INPUTS}
     tokens = PolicyTokens(
         weights, **named, shape=shape, cu_seqlens=cu_seqlens, with_entropy=entropy, grad_scale=scale,
@@ -292,7 +292,7 @@ def _device_bounds(
     if cu_seqlens is None:
         return None
     is_known = cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling()
-    ends = cu_seqlens[[0, -1]].tolist() if is_known else []
+    ends = cu_seqlens.tolist()[:: max(cu_seqlens.numel() - 1, 1)] if is_known else []
     needs_sequences = isinstance(objective, PolicyObjective) and objective.scope(inputs) != "token"
     if ends == [0, targets.numel()] and (plan.run_bounds is not None or not needs_sequences):
         return None

@@ -34,20 +34,24 @@ def peak_bytes(
     wanted: tuple[bool, bool] = (True, True),
     save_budget: int = SAVE_BUDGET,
     chunk_tokens: int | None = None,
+    length: int = 1,
 ) -> tuple[int, int]:
     """(peak of the forward pass, peak of both), in bytes beyond the inputs, vectors of N or V apart.
 
     Args:
-        op: "logprobs"; "token" or "sequence", of linear_objective.
+        op: "logprobs"; "token", "sequence" or "batch", of linear_objective.
         element, logits: bytes of an element of hidden and weight; of the logits.
         M: tokens that count, where there is a mask or rows.
         wanted: gradients of hidden and of weight.
+        length: tokens of each sequence; those of a loss of sequences fit the chunks.
     """
     rows, row = N if M is None else M, -(-V // ALIGN) * ALIGN * logits
-    keeps = any(wanted) and op != "token"
+    keeps = any(wanted) and op in ("logprobs", "batch")
     sizes = V, H, logits, save_budget, chunk_tokens
     kept = choose_num_kept(rows, *sizes) if keeps else 0
     step = choose_chunk_size(rows - kept, *sizes)
+    # Chunks end where sequences end.
+    step = step // length * length if op == "sequence" and step < rows else step
     chunk, chunks = min(step, rows - kept) * row, (kept > 0) + -(-(rows - kept) // step)
     sums = max(element, 4) if chunks > 1 else element
     gathered, scattered = (0, 0) if M is None else (M * H * element, wanted[0] * N * H * element)
@@ -161,7 +165,11 @@ CASES = [(dtypes, "everything") for dtypes in ("bf16 fp32", "fp32 fp32", "bf16 b
 CASES += [("bf16 fp32", which) for which in (*GRADIENTS, "mask")]
 QUICK = CASES[0], ("bf16 fp32", "no-grad")
 CASES = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
-OBJECTIVES = {"token": PolicyObjective(), "sequence": PolicyObjective(importance_sampling_level="sequence")}
+OBJECTIVES = {
+    "token": PolicyObjective(),
+    "sequence": PolicyObjective(importance_sampling_level="sequence"),
+    "batch": PolicyObjective(top_entropy_quantile=0.5),
+}
 
 
 def call_of(op: str, leaves: tuple[Tensor, Tensor], both: bool, **options: Any) -> Callable[[], None]:
@@ -185,7 +193,7 @@ def call_of(op: str, leaves: tuple[Tensor, Tensor], both: bool, **options: Any) 
 
 @pytest.mark.parametrize(("dtypes", "which"), CASES)
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("op", ["logprobs", "token", "sequence"])
+@pytest.mark.parametrize("op", ["logprobs", *OBJECTIVES])
 def test_the_peak_is_the_formula(
     op: str, budget: str, dtypes: str, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +209,7 @@ def test_the_peak_is_the_formula(
     if which == "mask":
         options["rows"] = torch.arange(M)
     sizes = {"element": dtype.itemsize, "logits": logits_dtype.itemsize, "wanted": wanted, **BUDGETS[budget]}
+    sizes["length"] = N // 4
     expected = peak_bytes(op, N, V, H, M=M if which == "mask" else None, **sizes)
     with torch.set_grad_enabled(which != "no-grad"):
         for leaf, want in zip(leaves, wanted, strict=True):
