@@ -13,11 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dupo_kernels._copies import to_device
 from dupo_kernels.hidden.gemm import slices
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.hidden.sequences import HostBounds, cut_at_ends, run_bounds
 
 SAVE_BUDGET = 4 << 30  # bytes of logits
+ROUNDED_ROWS = 1024  # from which on buffers of logits come in few sizes
 CHUNK_TOKENS = 8192  # near which a GEMM of 4096 x 150,000 costs per row what a longer one does
 
 
@@ -149,8 +151,7 @@ def plan_rows(
             num_kept = choose_num_kept(num_with_grad, *sizes)
         chunk_size = choose_chunk_size(M - num_kept, *sizes)
     if row_index is not None:
-        # From the host to the device without a wait: the copy is ordered before the kernels that read it.
-        row_index = row_index.to(head.hidden.device, torch.int64, non_blocking=True)
+        row_index = to_device(row_index.to(torch.int64), head.hidden.device)
     uncut = torch.tensor(runs) if ends else None
     return RowPlan(row_index, late_mask, num_with_grad, num_kept, chunk_size, ends, uncut)
 
@@ -181,7 +182,7 @@ def find_rows(
     num_with_grad = with_grad.numel()
     if rows is None:
         return order, num_with_grad
-    return rows.to(torch.int64)[order.to(rows.device, non_blocking=True)], num_with_grad
+    return rows.to(torch.int64)[to_device(order, rows.device)], num_with_grad
 
 
 def choose_chunk_size(
@@ -197,6 +198,20 @@ def choose_chunk_size(
     # Chunks of equal size near CHUNK_TOKENS, in multiples of 128 (a tile of a GEMM): no short last one.
     chunks = -(-num_rows // CHUNK_TOKENS)
     return -(-num_rows // (chunks * 128)) * 128
+
+
+def choose_buffer_rows(num_rows: int) -> int:
+    """Rows of memory for the logits of `num_rows` rows; the size may be a symbol of torch.compile.
+
+    From ROUNDED_ROWS on, sizes are multiples of an eighth of the power of two below, or of ROUNDED_ROWS if
+    that is less. The memory is at most an eighth larger, and batches of varying length ask for few sizes. An
+    allocator that is asked for other gigabytes in each step cuts up its blocks until none fits.
+    """
+    # The compiler plans shapes and strides alone, which do not depend on the memory behind the last row.
+    if not isinstance(num_rows, int) or num_rows < ROUNDED_ROWS:
+        return num_rows
+    step = min(ROUNDED_ROWS, 1 << (num_rows.bit_length() - 4))
+    return -(-num_rows // step) * step
 
 
 def choose_num_kept(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden import sharding
+from dupo_kernels.hidden.chunks import choose_buffer_rows
 from dupo_kernels.hidden.gemm import gemm
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
@@ -29,7 +30,8 @@ def logits_buffer(head: HeadInputs, num_rows: int) -> Tensor:
     """Memory for logits (num_rows, V), not filled; rows start at multiples of ALIGN elements."""
     # GEMMs and vector loads want aligned rows, which an odd V such as 50,257 would not give.
     V = head.weight.shape[0]
-    return head.hidden.new_empty(num_rows, -(-V // ALIGN) * ALIGN, dtype=head.logits_dtype)[:, :V]
+    shape = choose_buffer_rows(num_rows), -(-V // ALIGN) * ALIGN
+    return head.hidden.new_empty(shape, dtype=head.logits_dtype)[:num_rows, :V]
 
 
 def write_logits(head: HeadInputs, rows: slice, logits_CV: Tensor) -> None:
@@ -112,7 +114,8 @@ class GradientSums:
                 dtype = head.wide if head.group else head.hidden.dtype
                 H = head.hidden.shape[1]
                 self.dhidden_GH = head.hidden.new_empty(self.num_with_grad, H, dtype=dtype)
-            gemm(dlogits_CV, head.weight, self.dhidden_GH[rows])
+            # Sums over the vocabulary: of a few rows they are cut into parts.
+            gemm(dlogits_CV, head.weight, self.dhidden_GH[rows], long_sums=True)
         if head.wants_dweight:
             self._add_dweight(dlogits_CV.t(), head.hidden[rows])
         if head.wants_dbias:

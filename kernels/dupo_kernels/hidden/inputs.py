@@ -30,6 +30,7 @@ from dupo_kernels._checks import (
     check_row_indices,
     check_tensors,
 )
+from dupo_kernels._copies import to_device
 from dupo_kernels._messages import refused
 from dupo_kernels.hidden import sharding
 from dupo_kernels.logits.logprobs import check_scaling
@@ -253,5 +254,5 @@ def _of_tokens(advantages: Tensor, targets: Tensor, cu_seqlens: Tensor | None) -
     """The advantages of sequences, for each of their tokens."""
     if cu_seqlens is None:
         return advantages.reshape(-1, 1).expand(targets.shape)
-    owner = packed_layout(cu_seqlens.to(targets.device, non_blocking=True), targets.numel()).owner
+    owner = packed_layout(to_device(cu_seqlens, targets.device), targets.numel()).owner
     return advantages[owner]

@@ -28,6 +28,7 @@ from dupo_kernels._checks import (
     check_positive,
     check_tensors,
 )
+from dupo_kernels._copies import to_device
 from dupo_kernels._custom_ops import record_op, unpack
 from dupo_kernels._messages import refused
 from dupo_kernels._triton import runs_on_triton
@@ -296,5 +297,4 @@ def _device_bounds(
     needs_sequences = isinstance(objective, PolicyObjective) and objective.scope(inputs) != "token"
     if ends == [0, targets.numel()] and (plan.run_bounds is not None or not needs_sequences):
         return None
-    # Without a wait: the copy is ordered before the kernels that read it.
-    return cu_seqlens.to(targets.device, non_blocking=True)
+    return to_device(cu_seqlens, targets.device)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dupo_kernels._copies import to_device
 from dupo_kernels.tokens.layout import Layout
 
 
@@ -117,7 +118,7 @@ class Runs(NamedTuple):
 
 def runs_of(bounds: Tensor, device: torch.device) -> Runs:
     """The runs with these R + 1 bounds, which are on the host."""
-    offsets = bounds.to(device, non_blocking=True)
+    offsets = to_device(bounds, device)
     lengths, M = offsets.diff(), int(bounds.tolist()[-1])
     owner = torch.repeat_interleave(lengths, output_size=M)
     return Runs(bounds.tolist(), offsets, owner, lengths[owner])
