@@ -32,6 +32,7 @@ def test_batches_are_packed_as_described():
     assert batch.loss_rows.tolist() == [2, 3, 5]
     assert batch.targets.tolist() == [8, 9, 4]
     assert batch.completion_cu_seqlens.tolist() == [0, 2, 3]
+    assert batch.completion_cu_seqlens.device.type == "cpu"
     assert batch.advantages.tolist() == [1, 1, -2]
     assert batch.old_logprobs.tolist() == pytest.approx([-0.1, -0.2, -0.3])
     assert batch.max_seqlen == 5 and batch.ref_logprobs is None
@@ -42,7 +43,7 @@ def test_batches_for_cuda_are_copied_from_pinned_memory():
     rows = [trajectory([5, 6, 7], [8, 9], [-0.1, -0.2], 1.0), trajectory([3], [4], [-0.3], -2.0)]
     with CudaCopies() as cuda:
         batch = make_batch(rows, torch.device("cuda"))
-    assert cuda.copies == [(True, True)] * 8
+    assert cuda.copies == [(True, True)] * 7
     assert batch.loss_rows.tolist() == [2, 3, 5]
     with CudaCopies() as cpu:
         make_batch(rows, CPU)
