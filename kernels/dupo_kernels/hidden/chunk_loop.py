@@ -155,17 +155,21 @@ def run_fused(head: HeadInputs, chunks: Chunks, objective: TokenObjective) -> tu
     for rows in chunks.once():
         logits_CV = scratch[: rows.stop - rows.start]
         write_logits(head, rows, logits_CV)
-        # Rows that need a gradient stand first: in the last such chunk they are a prefix.
-        border = min(max(chunks.num_with_grad, rows.start), rows.stop) if head.wants_gradient else rows.start
-        if rows.start < border:
-            part, first_CV = slice(rows.start, border), logits_CV[: border - rows.start]
-            dlogits_CV = narrowed(first_CV, head.hidden.dtype)
-            fused_loss(logits_rows(head, part, first_CV), objective.take(part), report[:, part], dlogits_CV)
-            gradients.add_products(dlogits_CV, part)
-        if border < rows.stop:
-            part, rest_CV = slice(border, rows.stop), logits_CV[border - rows.start :]
-            fused_loss(logits_rows(head, part, rest_CV), objective.take(part), report[:, part], None)
+        for span, has_gradient in _by_need(rows, chunks.num_with_grad if head.wants_gradient else 0):
+            span_logits = logits_CV[span.start - rows.start : span.stop - rows.start]
+            dlogits = narrowed(span_logits, head.hidden.dtype) if has_gradient else None
+            kernel_rows = logits_rows(head, span, span_logits)
+            fused_loss(kernel_rows, objective.take(span), report[:, span], dlogits)
+            if dlogits is not None:
+                gradients.add_products(dlogits, span)
     return report, gradients
+
+
+def _by_need(rows: slice, num_with_grad: int) -> list[tuple[slice, bool]]:
+    """The rows with a gradient and those without, as far as there are any; those with a gradient stand first."""
+    border = min(max(num_with_grad, rows.start), rows.stop)
+    spans = (slice(rows.start, border), True), (slice(border, rows.stop), False)
+    return [(span, has_gradient) for span, has_gradient in spans if span.start < span.stop]
 
 
 def _agreement(statistics: RowStatistics) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from dupo_kernels._checks import (
     check_devices,
     check_host_or_device,
     check_mask,
-    check_positive,
+    check_grad_scale,
     check_tensors,
 )
 from dupo_kernels._copies import to_device
@@ -215,14 +215,13 @@ def linear_objective(
     check_token_bounds(targets, cu_seqlens, check)
     _check_objective(objective, targets, weights, row_needs_grad, check)
     for_policy = isinstance(objective, PolicyObjective)
-    host_bounds = _host_bounds(targets, cu_seqlens, for_policy=for_policy)
     inputs = flatten_per_token(per_token, targets, cu_seqlens, for_policy=for_policy)
-    _check_scale(head, grad_scale)
+    check_grad_scale(grad_scale, head.hidden.dtype, head.wants_gradient)
     scope = _scope(objective, inputs, cu_seqlens is not None or targets.dim() == 2)
     plan = plan_rows(
         head, mask, rows, row_needs_grad,
         keeps_logits=scope != "token", save_budget=save_budget, chunk_tokens=chunk_tokens,
-        bounds=host_bounds if scope == "sequence" else None,
+        bounds=_host_bounds(targets, cu_seqlens, for_policy=for_policy) if scope == "sequence" else None,
     )  # fmt: skip
     # Weights may require grad by accident (a learned mask); the loss is not differentiated in them.
     shape, scale = list(targets.shape), grad_scale or 1.0
@@ -232,15 +231,20 @@ def linear_objective(
         call = UserCall(head, plan, objective, weights, inputs, shape, cu_seqlens, entropy, scale)
         loss: Any = UserObjective.apply(head.hidden, head.weight, head.bias, call)
         return loss, call.stats
-    entropy = entropy or objective.needs_entropy
-    named = {name: inputs.get(name) for name in TOKEN_INPUTS}
     tokens = PolicyTokens(
-        weights, **named, shape=shape, cu_seqlens=cu_seqlens, with_entropy=entropy, grad_scale=scale,
+        weights, **{name: inputs.get(name) for name in TOKEN_INPUTS}, shape=shape, cu_seqlens=cu_seqlens,
+        with_entropy=entropy or objective.needs_entropy, grad_scale=scale,
         # The parts of a vocabulary must meet between the log-probabilities and the objective.
         is_fused=scope == "token" and not head.group and runs_on_triton(head.hidden),
     )  # fmt: skip
+    return _policy_loss(head, plan, objective, tokens)
+
+
+def _policy_loss(
+    head: HeadInputs, plan: RowPlan, objective: PolicyObjective, tokens: PolicyTokens
+) -> tuple[Tensor, dict[str, Tensor]]:
     result = _Output(*_op(*head, *plan, *objective.encoded(), *tokens))
-    names = _stat_names(objective, inputs, entropy)
+    names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
     if tokens.is_fused:
         return result.loss, named_scalars(result.stats, names)
     return result.loss, dict(zip(names, result.stats.unbind(), strict=True))
@@ -256,14 +260,6 @@ def _check_objective(objective: Any, targets: Tensor, weights: Any, row_needs_gr
     check_devices(targets.device, "targets", weights=weights)
     check_host_or_device(targets.device, "targets", row_needs_grad=row_needs_grad)
     check_mask("row_needs_grad", row_needs_grad, check)
-
-
-def _check_scale(head: HeadInputs, grad_scale: float | None) -> None:
-    if grad_scale is not None:
-        check_positive("grad_scale", grad_scale)
-    # Gradients are made, and rounded to float16, before a loss scaler could act: unscaled they vanish.
-    elif head.hidden.dtype == torch.float16 and head.wants_gradient:
-        raise ValueError("grad_scale: expected the loss scale for float16, got None")
 
 
 def _scope(objective: Any, inputs: Mapping[str, Any], knows_sequences: bool) -> str:

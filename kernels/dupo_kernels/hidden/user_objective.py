@@ -109,7 +109,8 @@ class UserRows:
             token = None if self.row_index is None else self.row_index[rows]
             active_C = self.active_M[rows]
             return _View(active_C.shape, active_C, None, rows if token is None else token)
-        if self.runs is None:
+        # Where one chunk holds all rows, the code sees what it would see without chunks.
+        if self.runs is None or rows.stop - rows.start == self.active_M.numel():
             return _View(self.call.shape, self.active_N, self.row_index, slice(None))
         T = self.call.shape[1]
         token = torch.arange(rows.start, rows.stop, device=self.active_M.device)

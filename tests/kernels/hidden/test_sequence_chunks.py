@@ -165,6 +165,15 @@ def test_a_function_sees_whole_sequences() -> None:
     expected = marks.where(MASK.to(DEVICE), 0)
     assert torch.equal(torch.cat(seen), expected[[0, 2]])
     assert [len(x) for x in seen] == [1, 1]
+    # Where one chunk holds all, nothing is left out.
+    both_ways(
+        linear_objective,
+        objective,
+        head(torch.float32),
+        {"advantages": marks},
+        **options | {"chunk_tokens": N},
+    )
+    assert torch.equal(seen[2], expected)
 
 
 @settings(deadline=None)
