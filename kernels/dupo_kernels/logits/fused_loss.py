@@ -15,11 +15,11 @@ from torch import Tensor
 from dupo_kernels._triton import jit, tl
 from dupo_kernels.logits.launch_table import Config, can_serve, choose, held_tiles, num_programs, tiles
 from dupo_kernels.logits.row_maths import (
-    LN2,
     LOWEST,
     body_of,
     finish,
     fold_body,
+    of_sums,
     read_ends,
     read_target,
     scales,
@@ -175,12 +175,15 @@ def _held(
     scale, rate = scales(inv_temperature, softcap, SOFTCAP)
     u_target, target = read_target(row_ptr, tl.load(targets_ptr + row), V, softcap, SOFTCAP)
     first = _read_tile(row_ptr, V, softcap, SOFTCAP, 0, FIRST)
-    highest = tl.max(first, 0)
     if SECOND:
         second = _read_tile(row_ptr, V, softcap, SOFTCAP, FIRST, SECOND)
-        highest = tl.maximum(highest, tl.max(second, 0))
     if THIRD:
         third = _read_tile(row_ptr, V, softcap, SOFTCAP, FIRST + SECOND, THIRD)
+    # The target and all tiles are on their way before the first sum waits for one of them.
+    highest = tl.max(first, 0)
+    if SECOND:
+        highest = tl.maximum(highest, tl.max(second, 0))
+    if THIRD:
         highest = tl.maximum(highest, tl.max(third, 0))
     total, moment = _sums_of_tile(first, highest, rate, ENTROPY)
     if SECOND:
@@ -189,11 +192,7 @@ def _held(
     if THIRD:
         total_3, moment_3 = _sums_of_tile(third, highest, rate, ENTROPY)
         total, moment = total + total_3, moment + moment_3
-    log_sum = tl.log2(total) * LN2
-    empty = (highest <= LOWEST) & (total > 0.0)
-    entropy = 0.0
-    if ENTROPY:
-        entropy = tl.where(empty, 0.0, log_sum - moment / total * scale)
+    log_sum, entropy, empty = of_sums(highest, total, moment, scale, ENTROPY)
     dlogp, dentropy, has_gradient = _loss_of_row(
         row, u_target, target, highest, log_sum, entropy, empty, scale, report_ptr, stride_r, statistics,
         inputs, numbers, kinds,
@@ -243,7 +242,7 @@ def fused_loss(
         config = choose(rows, dlogits)
     targets, inv_temperature = rows.targets.contiguous(), rows.inv_temperature.contiguous()
     if config.variant == "held":
-        kernel, variant = _held, held_tiles(V, config)
+        kernel, variant = _held, held_tiles(rows.logits, dlogits, config)
     else:
         kernel, variant = _looped, tiles(rows.logits, dlogits, config)
         variant["NARROWS"] = dlogits is not None and dlogits.dtype != rows.logits.dtype

@@ -14,7 +14,7 @@ from torch import Tensor
 from dupo_kernels.logits.rows import Rows
 
 WORD = 16  # bytes, the widest access
-SHARED_WORDS = 16  # a length that Triton knows to be a multiple of this is masked word by word
+WHOLE = 16  # Triton compiles apart what divides by it, and masks such rows in whole words
 
 
 class Config(NamedTuple):
@@ -80,8 +80,7 @@ def can_serve(config: Config, logits: Tensor, dlogits: Tensor | None) -> bool:
     if config.variant != "held":
         return True
     strides = [rows.stride(0) for rows in (logits, dlogits) if rows is not None]
-    # Without ends, in whole words.
-    return all(length % SHARED_WORDS == 0 for length in (logits.shape[1], *strides))
+    return all(length % WHOLE == 0 for length in (logits.shape[1], *strides))
 
 
 def tiles(logits: Tensor, dlogits: Tensor | None, config: Config) -> dict[str, Any]:
@@ -104,11 +103,12 @@ def tiles(logits: Tensor, dlogits: Tensor | None, config: Config) -> dict[str, A
     }
 
 
-def held_tiles(V: int, config: Config) -> dict[str, int]:
-    """Up to three tiles, each a power of two, that hold a row of V with little waste."""
-    least = 32 * config.warps * config.ctas
-    sizes = []
-    left = V
+def held_tiles(logits: Tensor, dlogits: Tensor | None, config: Config) -> dict[str, int]:
+    """Up to three tiles, each a power of two, that hold a row with little waste."""
+    out = logits if dlogits is None else dlogits
+    least = 32 * config.warps * config.ctas * WORD // out.dtype.itemsize  # a word a thread
+    sizes: list[int] = []
+    left = logits.shape[1]
     while left > 0 and len(sizes) < 2:
         size = max(least, 1 << (left.bit_length() - 1))
         sizes.append(size)
@@ -118,7 +118,8 @@ def held_tiles(V: int, config: Config) -> dict[str, int]:
     # Two tiles of one size are one tile.
     while len(sizes) > 1 and sizes[-1] == sizes[-2]:
         sizes[-2:] = [2 * sizes[-1]]
-    return dict(zip(("FIRST", "SECOND", "THIRD"), [*sizes, 0, 0], strict=False))
+    first, second, third = (*sizes, 0, 0)[:3]
+    return {"FIRST": first, "SECOND": second, "THIRD": third}
 
 
 def num_programs(N: int, config: Config, device: torch.device) -> int:

@@ -119,14 +119,14 @@ def fold(u, peak, total, moment, rate, ENTROPY: tl.constexpr):
 
     The maximum drops NaN on a GPU; the sums keep it.
     """
-    highest = tl.maximum(peak, tl.max(tl.max(u, 2), 0))
+    highest = tl.maximum(peak, tl.max(tl.max(u, 0), 1))
     drop = peak - highest
     shrink = tl.exp2(drop * rate)
     gap = u - highest[None, :, None]
     e = tl.exp2(gap * rate)
     if ENTROPY:
-        moment = (moment + total * drop) * shrink + tl.sum(tl.sum(e * gap, 2), 0)
-    total = total * shrink + tl.sum(tl.sum(e, 2), 0)
+        moment = (moment + total * drop) * shrink + tl.sum(tl.sum(e * gap, 0), 1)
+    total = total * shrink + tl.sum(tl.sum(e, 0), 1)
     return highest, total, moment
 
 
@@ -179,12 +179,20 @@ def finish(peak, total, moment, ends, rate, ENTROPY: tl.constexpr):
         row_total += tl.sum(end_weight, 0)
         if ENTROPY:
             entropy += tl.sum(end_weight * end_gap, 0)
-    log_sum = tl.log2(row_total) * LN2
-    # NaN is above no peak, so a row of NaN and -inf has the peak of an empty one. But its sum is NaN.
-    empty = (highest <= LOWEST) & (row_total > 0.0)
-    if ENTROPY:
-        entropy = tl.where(empty, 0.0, log_sum - entropy / row_total * (rate * LN2))
+    log_sum, entropy, empty = of_sums(highest, row_total, entropy, rate * LN2, ENTROPY)
     return highest, log_sum, entropy, empty
+
+
+@jit
+def of_sums(highest, total, moment, scale, ENTROPY: tl.constexpr):
+    """(log_sum, entropy, whether nothing is above -inf) of a row from its sums."""
+    log_sum = tl.log2(total) * LN2
+    # NaN is above no peak, so a row of NaN and -inf has the peak of an empty one. But its sum is NaN.
+    empty = (highest <= LOWEST) & (total > 0.0)
+    entropy = 0.0
+    if ENTROPY:
+        entropy = tl.where(empty, 0.0, log_sum - moment / total * scale)
+    return log_sum, entropy, empty
 
 
 @jit
