@@ -14,7 +14,8 @@ from dupo_kernels._triton import runs_on_triton
 from dupo_kernels.tokens.choices import LOSS_TYPES
 from dupo_kernels.tokens.layout import advantages_by_sequence
 from dupo_kernels.tokens.policy_objective import EncodedObjective, PolicyObjective
-from dupo_kernels.tokens.token_objective import TokenInputs, token_objective
+from dupo_kernels.tokens.token_inputs import TokenInputs
+from dupo_kernels.tokens.token_objective import token_objective
 from dupo_kernels.tokens.token_report import COLUMNS, named_scalars
 from dupo_kernels.tokens.triton_path import PIECE, TokenLosses, Weighing, token_gradients, token_losses
 

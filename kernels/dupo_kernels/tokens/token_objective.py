@@ -13,12 +13,11 @@ Shape letters: N tokens of the inputs, M rows that a kernel works on.
 import math
 from typing import NamedTuple
 
-from torch import Tensor
-
 from dupo_kernels._triton import device, jit, tl
 from dupo_kernels.tokens import kl, surrogates
 from dupo_kernels.tokens.choices import LOSS_TYPES
 from dupo_kernels.tokens.policy_options import PolicyOptions
+from dupo_kernels.tokens.token_inputs import TokenInputs, advantage_of, place, read
 from dupo_kernels.tokens.token_report import (
     ACTIVE,
     APPROX_KL,
@@ -35,49 +34,6 @@ from dupo_kernels.tokens.token_report import (
     TOP1,
     write,
 )
-
-
-class TokenInputs(NamedTuple):
-    """What a kernel reads of each token, beside its log-probability; None for what is not there.
-
-    Every tensor is contiguous and of any real type; kernels compute in float32. A token that is not active is
-    never read, so its values may be NaN.
-
-    Attributes:
-        weights: (N,), of each token in the loss (`token_weights`); None where the kernel makes them.
-        advantages: (N,), or one for each sequence, see `length` and `cu_seqlens`.
-        index: (M,) int64, the token of each row; None where row n is token n and N = M.
-        active: (N,) nonzero where a token counts; None where every token counts.
-        old_logprobs, ref_logprobs, sampling_logprobs: (N,), see `policy_loss`.
-        importance_sampling_ratio: (N,), the mismatch weights where they are known beforehand.
-        cu_seqlens: (S + 1,) bounds of packed sequences, or None. Tokens outside the bounds do not count; the
-            loss of bounds that do not rise from 0 or more to at most N is NaN.
-        sequences: S with cu_seqlens.
-        num_tokens: N with cu_seqlens.
-        length: tokens of a sequence where every sequence has as many (padded).
-    """
-
-    weights: Tensor | None
-    advantages: Tensor
-    index: Tensor | None = None
-    active: Tensor | None = None
-    old_logprobs: Tensor | None = None
-    ref_logprobs: Tensor | None = None
-    sampling_logprobs: Tensor | None = None
-    importance_sampling_ratio: Tensor | None = None
-    cu_seqlens: Tensor | None = None
-    sequences: int = 0
-    num_tokens: int = 0
-    length: int = 1
-
-    def take(self, rows: slice) -> "TokenInputs":
-        """The inputs of a slice of rows; no copy. Without an index, they must not know sequences."""
-        if self.index is not None:
-            return self._replace(index=self.index[rows])
-        # A slice counts its tokens from 0, and bounds count from the first token of all.
-        assert self.cu_seqlens is None and self.length == 1
-        named = self._asdict().items()
-        return self._replace(**{name: x[rows] for name, x in named if isinstance(x, Tensor)})
 
 
 class Numbers(NamedTuple):
@@ -194,8 +150,6 @@ def _mismatch(options: PolicyOptions, inputs: TokenInputs) -> str:
 
 # --- inside kernels --------------------------------------------------------------------------------
 
-# Bounds that are compared at once.
-BOUNDS = tl.constexpr(256)
 _ratio = device(surrogates.importance_ratio)
 _clipped, _soft, _cispo = (
     device(surrogate)
@@ -210,12 +164,6 @@ _k1, _k2, _k3, _abs, _k3_plus = (
 def _difference(left, right):
     """infinities.difference: 0 where both are equal, also for two -inf."""
     return tl.where(left == right, 0.0, left - right)
-
-
-@jit
-def _read(pointer, token, active):
-    """The values of the active tokens, 0 for the others, which are not read."""
-    return tl.load(pointer + token, mask=active, other=0).to(tl.float32)
 
 
 @jit
@@ -235,13 +183,13 @@ def _kl(logp, ref_logp, kinds: tl.constexpr):
 @jit
 def _mismatch_weight(old_logp, token, active, inputs, numbers, kinds: tl.constexpr):
     """(weight of the mismatch between the engines, distance of their log-probabilities); mismatch.py."""
-    log_weight = _difference(old_logp, _read(inputs.sampling_logprobs, token, active))
+    log_weight = _difference(old_logp, read(inputs.sampling_logprobs, token, active))
     log_weight = tl.where(
         log_weight == log_weight, log_weight, 0.0
     )  # NaN: the engine gave no log-probability
     weight = tl.zeros_like(log_weight) + 1.0
     if kinds.mismatch == "known":
-        weight = _read(inputs.importance_sampling_ratio, token, active)
+        weight = read(inputs.importance_sampling_ratio, token, active)
     elif kinds.mismatch != "none":
         weight, _ = _ratio(log_weight)
         low, high = numbers.mismatch_min, numbers.mismatch_max
@@ -250,52 +198,6 @@ def _mismatch_weight(old_logp, token, active, inputs, numbers, kinds: tl.constex
         else:
             weight = tl.minimum(tl.maximum(weight, low), high)
     return weight, tl.abs(log_weight)
-
-
-@jit
-def _search(token, inputs):
-    """(sequence of each token, whether it lies in one, whether the bounds are none) of cu_seqlens.
-
-    With bounds that do not rise, the search ends somewhere: nothing may be read by its result.
-    """
-    sequences, bounds = inputs.sequences, inputs.cu_seqlens
-    falls = tl.zeros([BOUNDS], tl.int32)
-    for start in range(0, sequences, BOUNDS):
-        s = start + tl.arange(0, BOUNDS)
-        low = tl.load(bounds + s, mask=s < sequences, other=0).to(tl.int64)
-        high = tl.load(bounds + s + 1, mask=s < sequences, other=0).to(tl.int64)
-        falls = tl.where(low > high, 1, falls)
-    first, last = tl.load(bounds).to(tl.int64), tl.load(bounds + sequences).to(tl.int64)
-    are_bounds = (tl.max(falls, 0) == 0) & (first >= 0) & (last <= inputs.num_tokens)
-    # The number of bounds at or below the token, by halving: as many steps as S + 1 has binary digits.
-    left = tl.zeros_like(token)
-    right = left + sequences + 1
-    remaining = tl.zeros([], tl.int64) + sequences + 1
-    while remaining > 0:
-        middle = (left + right) // 2
-        bound = tl.load(bounds + middle, mask=left < right, other=0).to(tl.int64)
-        is_above = (left < right) & (bound <= token)
-        left = tl.where(is_above, middle + 1, left)
-        right = tl.where(is_above, right, middle)
-        remaining = remaining // 2
-    # For each token, as the interpreter takes no mask that is combined with a single number.
-    is_broken = tl.where(are_bounds, token != token, token == token)
-    return left - 1, (left > 0) & (left <= sequences), is_broken
-
-
-@jit
-def place(token, within, inputs):
-    """(which tokens count, the sequence of each, which sequences may be read, whether weights are NaN)."""
-    active = within
-    if inputs.active is not None:
-        active = within & (tl.load(inputs.active + token, mask=within, other=0) != 0)
-    if inputs.cu_seqlens is not None:
-        sequence, is_inside, is_broken = _search(token, inputs)
-        # Broken bounds give every token that the mask lets count a weight of NaN: no plausible number.
-        active = active & (is_inside | is_broken)
-        return active, sequence, active & (is_broken == 0), is_broken
-    else:
-        return active, token // inputs.length, active, token != token
 
 
 @jit
@@ -315,21 +217,12 @@ def token_loss(
     if inputs.index is not None:
         token = tl.load(inputs.index + row, mask=within, other=0)
     active, sequence, is_readable, is_broken = place(token, within, inputs)
-    weight = tl.where(is_broken, float("nan"), _read(inputs.weights, token, active))
+    weight = tl.where(is_broken, float("nan"), read(inputs.weights, token, active))
     advantage = advantage_of(token, sequence, is_readable, inputs, kinds)
     return weighed_loss(
         logp, entropy, top, row, token, within, active, weight, advantage,
         inputs, numbers, kinds, report_ptr, report_stride,
     )  # fmt: skip
-
-
-@jit
-def advantage_of(token, sequence, is_readable, inputs, kinds: tl.constexpr):
-    """The advantage of each token, or that of its sequence."""
-    if kinds.by_sequence:
-        return _read(inputs.advantages, sequence, is_readable)
-    else:
-        return _read(inputs.advantages, token, is_readable)
 
 
 @jit
@@ -344,7 +237,7 @@ def weighed_loss(
     logp = tl.where(active, logp, 0.0)
     old_logp = logp
     if inputs.old_logprobs is not None:
-        old_logp = _read(inputs.old_logprobs, token, active)
+        old_logp = read(inputs.old_logprobs, token, active)
     log_ratio = _difference(logp, old_logp)
     ratio, dratio = _ratio(log_ratio)
     report = report_ptr + row
@@ -377,7 +270,7 @@ def weighed_loss(
         if kinds.mismatch != "none":
             loss, dlogp = loss * mismatch, dlogp * mismatch
     if inputs.ref_logprobs is not None:
-        estimate, destimate = _kl(logp, _read(inputs.ref_logprobs, token, active), kinds)
+        estimate, destimate = _kl(logp, read(inputs.ref_logprobs, token, active), kinds)
         write(report, KL, report_stride, estimate, within)
         if kinds.has_penalty:
             if kinds.corrects_bias:

@@ -17,13 +17,8 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._triton import jit, tl
-from dupo_kernels.tokens.token_objective import (
-    TokenInputs,
-    TokenObjective,
-    advantage_of,
-    place,
-    weighed_loss,
-)
+from dupo_kernels.tokens.token_inputs import TokenInputs, advantage_of, place
+from dupo_kernels.tokens.token_objective import TokenObjective, weighed_loss
 from dupo_kernels.tokens.token_report import new_report, reduce_report
 
 BLOCK = 1024
