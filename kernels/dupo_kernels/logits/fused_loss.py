@@ -1,8 +1,8 @@
 """The policy loss of rows of logits in one launch, both directions: for losses of a token alone.
 
-    logits --(read)--> logp, entropy --token_objective.py--> dlogp, dentropy, report --(read again)--> dlogits
+    logits --(read)--> logp, entropy --token_loss.py--> dlogp, dentropy, report --(read again)--> dlogits
 
-The formulas stand in row_maths.py and token_objective.py; launch_table.py chooses among three variants. The
+The formulas stand in row_maths.py and token_loss.py; launch_table.py chooses among three variants. The
 second walk goes downwards, so it begins with what is still in L2. A row without a gradient is written as
 zeros and not read again. A held row is read once.
 
@@ -30,7 +30,8 @@ from dupo_kernels.logits.row_maths import (
     write_gradient,
 )
 from dupo_kernels.logits.rows import Rows, RowStatistics
-from dupo_kernels.tokens.token_objective import TokenObjective, token_loss
+from dupo_kernels.tokens.token_loss import token_loss
+from dupo_kernels.tokens.token_objective import TokenObjective
 
 NOT_SPECIALIZED = ["stride_n", "stride_dn", "stride_t", "stride_r", "V", "N", "softcap"]
 # Read or written by the token: their alignment must compile nothing anew.

@@ -17,7 +17,8 @@ from dupo_kernels.tokens.policy_objective import EncodedObjective, PolicyObjecti
 from dupo_kernels.tokens.token_inputs import TokenInputs
 from dupo_kernels.tokens.token_objective import token_objective
 from dupo_kernels.tokens.token_report import COLUMNS, named_scalars
-from dupo_kernels.tokens.triton_path import PIECE, TokenLosses, Weighing, token_gradients, token_losses
+from dupo_kernels.tokens.token_weights import PIECE, Weighing
+from dupo_kernels.tokens.triton_path import TokenLosses, token_gradients, token_losses
 
 
 class TokenTensors(NamedTuple):

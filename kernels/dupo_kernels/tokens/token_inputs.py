@@ -1,7 +1,6 @@
 """What kernels read of each token beside its log-probability, and where its sequence lies.
 
-Bounds of sequences are searched inside the kernel, so that advantages of sequences and tokens outside the
-bounds cost no launch. The module does not know losses.
+Bounds are searched inside the kernel: advantages of sequences cost no launch. Losses are unknown here.
 
 Shape letters: N tokens, M rows that a kernel works on, S sequences.
 """
@@ -31,8 +30,7 @@ class TokenInputs(NamedTuple):
         importance_sampling_ratio: (N,), the mismatch weights where they are known beforehand.
         cu_seqlens: (S + 1,) bounds of packed sequences, or None. Tokens outside the bounds do not count; the
             loss of bounds that do not rise from 0 or more to at most N is NaN.
-        sequences: S with cu_seqlens.
-        num_tokens: N with cu_seqlens.
+        sequences, num_tokens: S and N with cu_seqlens.
         length: tokens of a sequence where every sequence has as many (padded).
     """
 
@@ -64,16 +62,14 @@ class TokenInputs(NamedTuple):
 
 @jit
 def read(pointer, token, active):
-    """The values of the active tokens, 0 for the others, which are not read."""
+    """The values of the active tokens; 0 for the others."""
     return tl.load(pointer + token, mask=active, other=0).to(tl.float32)
 
 
 @jit
 def _search(token, inputs):
-    """(sequence of each token, whether it lies in one, whether the bounds are none) of cu_seqlens.
-
-    With bounds that do not rise, the search ends somewhere: nothing may be read by its result.
-    """
+    """(sequence of each token, whether it lies in one, whether the bounds are none) of cu_seqlens."""
+    # With bounds that do not rise, the search ends somewhere: nothing may be read by its result.
     sequences, bounds = inputs.sequences, inputs.cu_seqlens
     falls = tl.zeros([BOUNDS], tl.int32)
     for start in range(0, sequences, BOUNDS):
