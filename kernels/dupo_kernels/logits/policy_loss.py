@@ -63,6 +63,7 @@ def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor |
         )
     ctx.consumed = True
     (dlogits,) = ctx.saved_tensors
+    # None: the loss has no part in what is differentiated.
     if upstream is not None:
         dlogits = scaled(dlogits, upstream, ctx.grad_scale, dlogits.dtype)
     return dlogits if upstream is not None else None, *([None] * (ctx.num_inputs - 1))
@@ -160,6 +161,7 @@ def fused_policy_loss(
     check_flags(entropy=entropy, inplace=inplace, check=check)
     check_logits(logits, targets)
     check_scaling(logits, targets, temperature, softcap=softcap, check=check)
+    # Tokens of any other shape are loose: no row of theirs is a sequence.
     shape = targets.shape if targets.dim() == 2 or cu_seqlens is not None else (targets.numel(),)
     _check_tokens(targets, advantages, cu_seqlens, weights=weights, mask=mask, **inputs)
     check_layout(targets, "targets", mask, cu_seqlens, check)
@@ -171,6 +173,7 @@ def fused_policy_loss(
     check_grad_scale(grad_scale, logits.dtype, wants_gradient)
     if advantages.shape == targets.shape:
         advantages = advantages.reshape(shape)
+    # A compiler plans memory by itself.
     in_place = inplace and wants_gradient and not torch.compiler.is_compiling()
     rows = prepare_rows(logits, targets, temperature, softcap, to_be_written=in_place)
     constant = {"weights": weights, "mask": mask, **inputs}

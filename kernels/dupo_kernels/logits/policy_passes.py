@@ -97,12 +97,14 @@ def _in_one_launch(
         by_sequence=advantages_by_sequence(tokens.advantages, shape, sequences),
     )
     report = new_report(rows.targets.numel(), rows.logits.device)
+    # In memory of its own, as a user may write to a loss.
     loss = report.new_empty(())
     fused_loss(rows, kernel_objective._replace(inputs=_flat(inputs)), report, dlogits)
     return loss, reduce_report(report, loss)
 
 
 def _flat(inputs: TokenInputs) -> TokenInputs:
+    # Kernels count tokens from 0 on; what lies together is not copied.
     tensors = {name: x for name, x in inputs._asdict().items() if isinstance(x, Tensor)}
     return inputs._replace(**{name: x.reshape(-1).contiguous() for name, x in tensors.items()})
 
@@ -111,6 +113,7 @@ def _mismatch_weights(tokens: LossTokens, objective: PolicyObjective) -> Tensor 
     inputs = tokens.inputs()
     if objective.scope(inputs) == "token":
         return None
+    # A few small launches, for a mode of TRL that is its default; the logits are still walked by one kernel.
     views = {name: x.view(tokens.shape) for name, x in inputs.items() if name != "advantages"}
     return objective.with_mismatch_weights(views, tokens.layout())["importance_sampling_ratio"]
 
@@ -121,6 +124,7 @@ def _by_logprobs(
     statistics, layout = logprobs_forward(rows, tokens.with_entropy), tokens.layout()
     logp, dtype = statistics.logp.view(tokens.shape), statistics.logp.dtype
     entropy = statistics.entropy.view(tokens.shape) if tokens.with_entropy else None
+    # Weights of tokens that do not count may be NaN, and 0 times NaN is NaN.
     weights = tokens.weights.to(dtype).view(tokens.shape).where(layout.active, 0.0)
     inputs = tokens.inputs()
     advantages = advantages_per_token(inputs.pop("advantages"), layout)
@@ -131,6 +135,7 @@ def _by_logprobs(
     if dlogits is not None:
         # Without a coefficient the entropy has no gradient, and the kernel need not read it.
         dentropy = terms.dentropy if objective.entropy_coef else None
+        # As in the kernel, the loss scale is in before dlogits are rounded.
         logprobs_backward(
             rows,
             statistics.lse,

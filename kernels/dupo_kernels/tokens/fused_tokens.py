@@ -169,6 +169,7 @@ def fused_tokens(
     shape, cu_seqlens = tokens.logprobs.shape, tokens.cu_seqlens
     is_padded, N = len(shape) == 2, tokens.logprobs.numel()
     sequences = shape[0] if is_padded else 0 if cu_seqlens is None else cu_seqlens.numel() - 1
+    # Loose tokens are counted in pieces, each a program, and their sum is the number of all.
     place = _Place(
         sequences=sequences,
         length=shape[1] if is_padded else PIECE,
@@ -177,6 +178,7 @@ def fused_tokens(
         ),
     )
     kind = LOSS_TYPES[objective.loss_type]
+    # Factors that the host knows are multiplied here, once, and not by every token.
     divisor, counts_items = 1.0, False
     if kind.divisor == "max_completion_length":
         divisor *= max_completion_length or 1

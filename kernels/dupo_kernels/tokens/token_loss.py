@@ -109,6 +109,7 @@ def weighed_loss(
     inputs, numbers, kinds: tl.constexpr, report_ptr, report_stride,
 ):  # fmt: skip
     """`token_loss` of tokens whose place, weight and advantage are known."""
+    # Before logp is cleaned: a masked token is nobody's likeliest.
     is_likeliest = active
     if top is not None:
         is_likeliest = active & (logp == top)

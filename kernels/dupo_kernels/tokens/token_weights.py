@@ -40,6 +40,7 @@ def _count(active_ptr, bounds_ptr, counts_ptr, length, N, BLOCK: tl.constexpr):
         start, stop = tl.load(bounds_ptr + s).to(tl.int64), tl.load(bounds_ptr + s + 1).to(tl.int64)
     else:
         start, stop = s * length, s * length + length
+    # Broken bounds are found by `place`; here they must not lead out of the mask.
     start, stop = tl.maximum(start, 0), tl.minimum(stop, N)
     count = tl.zeros([BLOCK], tl.int32)
     for first in range(start, stop, BLOCK):
@@ -51,6 +52,7 @@ def _count(active_ptr, bounds_ptr, counts_ptr, length, N, BLOCK: tl.constexpr):
 
 @jit
 def _total(counts_ptr, num_counts, BLOCK: tl.constexpr):
+    # Each program adds all counts again: fewer bytes than a launch costs time.
     total = tl.zeros([BLOCK], tl.int64)
     for first in range(0, num_counts, BLOCK):
         s = first + tl.arange(0, BLOCK)
@@ -67,7 +69,8 @@ def weights_of(
     product = tl.zeros([BLOCK], tl.float32) + divisor
     if num_items_ptr is not None:
         items = tl.load(num_items_ptr).to(tl.float32)
-        product *= tl.where(items < 1.0, 1.0, items)  # not maximum, which may drop NaN
+        # Not maximum, which drops NaN on a GPU.
+        product *= tl.where(items < 1.0, 1.0, items)
     if COUNTS_ITEMS:
         if counts_ptr is not None:
             total = _total(counts_ptr, num_counts, BLOCK)
@@ -79,10 +82,10 @@ def weights_of(
         if counts_ptr is not None:
             length = tl.load(counts_ptr + sequence, mask=is_readable, other=1).to(tl.int64)
         else:
+            # Without a mask the bounds are the lengths, and nothing was counted.
             after = tl.load(inputs.cu_seqlens + sequence + 1, mask=is_readable, other=1)
-            length = after.to(tl.int64) - tl.load(inputs.cu_seqlens + sequence, mask=is_readable, other=0).to(
-                tl.int64
-            )
+            before = tl.load(inputs.cu_seqlens + sequence, mask=is_readable, other=0)
+            length = after.to(tl.int64) - before.to(tl.int64)
         product *= tl.maximum(length, 1).to(tl.float32)
     return tl.where(is_broken, float("nan"), tl.where(active, 1.0 / product, 0.0))
 
@@ -92,6 +95,7 @@ def count_tokens(inputs: TokenInputs, N: int, weighing: Weighing) -> Tensor | No
     active = inputs.active
     if active is None or not (weighing.counts_items or weighing.by_length):
         return None
+    # Padded and loose tokens are pieces of one length, so both need no bounds.
     num_counts = -(-N // inputs.length) if inputs.cu_seqlens is None else inputs.sequences
     counts = active.new_empty(num_counts, dtype=torch.int32)
     with torch.cuda.device_of(active):

@@ -60,6 +60,7 @@ def _losses(
         divisor, num_items_ptr, COUNTS_ITEMS, BY_LENGTH, BLOCK,
     )  # fmt: skip
     advantage = advantage_of(token, sequence, is_readable, inputs, kinds)
+    # What masked tokens hold is not read, so it cannot enter.
     logp = tl.load(logp_ptr + token, mask=active, other=0).to(tl.float32)
     entropy = tl.zeros_like(logp)
     if kinds.has_entropy:
@@ -85,6 +86,7 @@ def _gradients(
         gradient = upstream * tl.load(dlogp_ptr + token, mask=within, other=0.0)
         tl.store(logp_grad_ptr + token, gradient.to(logp_grad_ptr.dtype.element_ty), mask=within)
     if entropy_grad_ptr is not None:
+        # Without a bonus the gradient is zero times upstream, which is NaN where upstream is.
         gradient = tl.zeros([BLOCK], tl.float32) * upstream
         if dentropy_ptr is not None:
             gradient = upstream * tl.load(dentropy_ptr + token, mask=within, other=0.0)
@@ -106,6 +108,7 @@ def token_losses(
     """
     N, inputs, kinds = logprobs.numel(), objective.inputs, objective.kinds
     report = new_report(N, logprobs.device)
+    # Each result has memory of its own: an op may not return views of one buffer, and users write to a loss.
     new = report.new_empty
     result = TokenLosses(new(()), new(0), new(N), new(N if kinds.has_bonus else 0))
     counts = count_tokens(inputs, N, weighing)
