@@ -50,7 +50,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.save_for_backward(dlogits)
     ctx.grad_scale, ctx.num_inputs, ctx.consumed = tokens.grad_scale, len(inputs), False
     ctx.mark_non_differentiable(scalars, dlogits)
-    ctx.set_materialize_grads(False)  # else backward starts with zeros as large as the logits
+    ctx.set_materialize_grads(False)  # zeros for dlogits would be as large as the logits
 
 
 def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
