@@ -68,6 +68,14 @@ def check(text: str, change: str, test: str) -> Fault:
     return Fault(text, change, f"kernels/test_checks.py::test_{test}")
 
 
+def token(text: str, change: str, test: str) -> Fault:
+    return Fault(text, change, f"kernels/tokens/test_fused_tokens.py::{test}", interpreted=True)
+
+
+def fused(text: str, change: str, test: str) -> Fault:
+    return Fault(text, change, f"kernels/logits/test_fused_policy_loss.py::test_{test}", interpreted=True)
+
+
 SUM = "total = tl.where(higher, total * w + 1.0, total + w)"
 LONG_ROW = "test_matches_the_definition[32000-flat-fp32]"
 SHORT_ROW = "test_matches_the_definition[7-flat-fp32]"
@@ -163,6 +171,47 @@ FAULTS = {
         "log_p.clamp_(min=FLOOR).add_(",
         "log_p.add_(",
         "kernels/logits/test_token_logprobs.py::test_minus_inf_is_no_probability",
+    ),
+    # the kernels of tokens, and the loss from logits
+    "masked tokens are counted": token(
+        "count += tl.where(active, 1, 0)",
+        "count += tl.where(token < stop, 1, 0)",
+        "test_many_tokens_without_sequences",
+    ),
+    "bounds that fall are bounds": token(
+        "falls = tl.where(low > high, 1, falls)",
+        "falls = tl.where(low > high, 0, falls)",
+        "test_bounds_that_are_none_give_no_number[fall-dapo-False]",
+    ),
+    "the mismatch weighs the loss and not its derivative": token(
+        "loss, dlogp = loss * mismatch, dlogp * mismatch",
+        "loss, dlogp = loss * mismatch, dlogp",
+        "test_half_inputs_are_summed_in_float32[dtype0]",
+    ),
+    "tokens outside the bounds count": fused(
+        "active = active & (is_inside | is_broken)",
+        "active = active & (is_broken == is_broken)",
+        "packed_and_with_advantages_of_sequences[grpo-kl-k3]",
+    ),
+    "a maximum drops NaN": fused(
+        "is_nan, total_of_rows, tl.where(rows > 0, tl.max",
+        "is_nan, 1.0, tl.where(rows > 0, tl.max",
+        "nan_is_seen",
+    ),
+    "a gradient is scaled where it need not be": fused(
+        "tl.where(upstream == divisor, 0, blocks)",
+        "tl.where(upstream != divisor, 0, blocks)",
+        "in_place_writes_the_same_over_the_logits[dtype0-plain]",
+    ),
+    "the kernel knows no loss scale": fused(
+        "grad_scale=tokens.grad_scale,\n        by_sequence",
+        "grad_scale=1.0,\n        by_sequence",
+        "float16_needs_the_loss_scale_and_uses_it",
+    ),
+    "inputs are converted before the kernel": Fault(
+        "None if x is None else x.reshape(-1).contiguous()",
+        "None if x is None else x.reshape(-1).float()",
+        "kernels/test_launches.py::test_policy_loss_launches_four_kernels[grpo-padded-dtype1]",
     ),
     # the objectives
     "the log-ratio is not held": Fault(

@@ -21,15 +21,15 @@ from dupo_kernels.logits.rows import FLOOR
 LOWEST = tl.constexpr(FLOOR)  # differences of it, and their products with counts, stay finite
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
-# tanh(u) / u = 1 + c1 u^2 + ... on |u| < 0.55, within 2e-8.
-TANH_BELOW = tl.constexpr(0.55)
+TANH_BELOW = tl.constexpr(0.6)  # from there on the exponential form loses no more than it has
 
 
 @jit
 def tanh(u):
-    """A polynomial near 0, where the exponential form cancels; one division. Within 3e-7, relative."""
+    """A minimax polynomial near 0, where the exponential form cancels. Within 3e-7, relative."""
     u2 = u * u
-    series = -0.33332768 + u2 * (0.13315297 + u2 * (-0.0523025580 + u2 * 0.0157394409))
+    high = -0.053783830 + u2 * (0.020795971 + u2 * -0.0058951583)
+    series = -0.33333299 + u2 * (0.13331924 + u2 * high)
     near = u + u * (u2 * series)
     far = 1.0 - 2.0 / (1.0 + tl.exp2(tl.abs(u) * (2.0 * LOG2E)))
     return tl.where(tl.abs(u) < TANH_BELOW, near, tl.where(u < 0, -far, far))
@@ -111,6 +111,14 @@ def end_columns(first_end, body, V, VEC: tl.constexpr):
     return column, (column < V) & ((place >= VEC) | (place < first_end))
 
 
+@jit
+def read_ends(row_ptr, first_end, body, V, softcap, SOFTCAP: tl.constexpr, VEC: tl.constexpr):
+    """u of both ends (2 VEC,), LOWEST where they do not exist."""
+    column, exists = end_columns(first_end, body, V, VEC)
+    u = unit(tl.load(row_ptr + column, mask=exists, other=0.0), softcap, SOFTCAP)
+    return tl.where(exists, u, LOWEST)
+
+
 # --- sums of a row ---------------------------------------------------------------------------------
 
 
@@ -120,14 +128,14 @@ def fold(u, peak, total, moment, rate, ENTROPY: tl.constexpr):
 
     The maximum drops NaN on a GPU; the sums keep it.
     """
-    highest = tl.maximum(peak, tl.max(tl.max(u, 2), 0))
+    highest = tl.maximum(peak, tl.max(tl.max(u, 0), 1))
     drop = peak - highest
     shrink = tl.exp2(drop * rate)
     gap = u - highest[None, :, None]
     e = tl.exp2(gap * rate)
     if ENTROPY:
-        moment = (moment + total * drop) * shrink + tl.sum(tl.sum(e * gap, 2), 0)
-    total = total * shrink + tl.sum(tl.sum(e, 2), 0)
+        moment = (moment + total * drop) * shrink + tl.sum(tl.sum(e * gap, 0), 1)
+    total = total * shrink + tl.sum(tl.sum(e, 0), 1)
     return highest, total, moment
 
 
@@ -180,12 +188,20 @@ def finish(peak, total, moment, ends, rate, ENTROPY: tl.constexpr):
         row_total += tl.sum(end_weight, 0)
         if ENTROPY:
             entropy += tl.sum(end_weight * end_gap, 0)
-    log_sum = tl.log2(row_total) * LN2
-    # NaN is above no peak, so a row of NaN and -inf has the peak of an empty one. But its sum is NaN.
-    empty = (highest <= LOWEST) & (row_total > 0.0)
-    if ENTROPY:
-        entropy = tl.where(empty, 0.0, log_sum - entropy / row_total * (rate * LN2))
+    log_sum, entropy, empty = of_sums(highest, row_total, entropy, rate * LN2, ENTROPY)
     return highest, log_sum, entropy, empty
+
+
+@jit
+def of_sums(highest, total, moment, scale, ENTROPY: tl.constexpr):
+    """(log_sum, entropy, whether nothing is above -inf) of a row from its sums."""
+    log_sum = tl.log2(total) * LN2
+    # NaN is above no peak, so a row of NaN and -inf has the peak of an empty one. But its sum is NaN.
+    empty = (highest <= LOWEST) & (total > 0.0)
+    entropy = 0.0
+    if ENTROPY:
+        entropy = tl.where(empty, 0.0, log_sum - moment / total * scale)
+    return log_sum, entropy, empty
 
 
 @jit
@@ -221,3 +237,60 @@ def slope(
     if SOFTCAP:
         dz *= 1.0 - u * u
     return dz
+
+
+@jit
+def write_gradient(
+    row, logits_ptr, dlogits_ptr, ends, stride_n, stride_dn, V, softcap, target, highest, log_sum, entropy,
+    dlogp, dentropy, has_gradient, inv_temperature, scale,
+    BONUS: tl.constexpr, SOFTCAP: tl.constexpr, SHIFTED: tl.constexpr, ENDED: tl.constexpr,
+    NARROWS: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
+):  # fmt: skip
+    """Writes dlogits of a row, from its last tile to its first; zeros, without a read, where it has none.
+
+    log_p = scale (u - highest) - log_sum. What was read last may still be in L2. Narrow rows lie in the upper
+    half of the wide ones, so each tile is written where logits of it or of later columns lay.
+
+    Args:
+        ends: u of both ends, read before by all threads.
+        target: int32, -1 for none.
+    """
+    start, first_end, body = body_of(row, stride_n, V, SHIFTED, VEC)
+    body_ptr = logits_ptr + start
+    out_ptr = dlogits_ptr + start_of_body(row, stride_dn, SHIFTED, VEC)
+    dtype = dlogits_ptr.dtype.element_ty
+    if ENDED:
+        end, end_exists = end_columns(first_end, body, V, VEC)
+        end_log_p = (ends - highest) * scale - log_sum
+        dend = slope(
+            ends, end_log_p, end == target, entropy, dlogp, dentropy, inv_temperature, SOFTCAP, BONUS
+        )
+        dend = tl.where(has_gradient, dend, 0.0).to(dtype)
+        tl.store(dlogits_ptr + row * stride_dn + end, dend, mask=end_exists)
+    columns, words = tile_columns(LANES, STEPS, VEC)
+    BLOCK: tl.constexpr = LANES * STEPS * VEC
+    target = target - first_end  # in the body
+    whole = body // BLOCK * BLOCK
+    for first in range(whole, body, BLOCK):
+        within = tl.broadcast_to(first + words < tl.where(has_gradient, body, 0), STEPS, LANES, VEC)
+        logits = tl.load(body_ptr + (first + columns), mask=within, other=0.0)
+        if NARROWS:  # other threads hold what this tile overwrites
+            tl.debug_barrier()
+        u = unit(logits, softcap, SOFTCAP)
+        log_p = (u - highest) * scale - log_sum
+        is_target = first + columns == target
+        dz = slope(u, log_p, is_target, entropy, dlogp, dentropy, inv_temperature, SOFTCAP, BONUS)
+        exists = tl.broadcast_to(first + words < body, STEPS, LANES, VEC)
+        tl.store(out_ptr + (first + columns), tl.where(has_gradient, dz, 0.0).to(dtype), mask=exists)
+    for back in range(0, tl.where(has_gradient, whole, 0), BLOCK):
+        first = whole - BLOCK - back
+        logits = tl.load(body_ptr + (first + columns), eviction_policy="evict_first")
+        if NARROWS:
+            tl.debug_barrier()
+        u = unit(logits, softcap, SOFTCAP)
+        log_p = (u - highest) * scale - log_sum
+        is_target = first + columns == target
+        dz = slope(u, log_p, is_target, entropy, dlogp, dentropy, inv_temperature, SOFTCAP, BONUS)
+        tl.store(out_ptr + (first + columns), dz.to(dtype))
+    for first in range(0, tl.where(has_gradient, 0, whole), BLOCK):
+        tl.store(out_ptr + (first + columns), tl.zeros([STEPS, LANES, VEC], dtype))

@@ -14,9 +14,11 @@ from dupo_kernels._triton import runs_on_triton
 from dupo_kernels.tokens.choices import LOSS_TYPES
 from dupo_kernels.tokens.layout import advantages_by_sequence
 from dupo_kernels.tokens.policy_objective import EncodedObjective, PolicyObjective
-from dupo_kernels.tokens.token_objective import TokenInputs, token_objective
+from dupo_kernels.tokens.token_inputs import TokenInputs
+from dupo_kernels.tokens.token_objective import token_objective
 from dupo_kernels.tokens.token_report import COLUMNS, named_scalars
-from dupo_kernels.tokens.triton_path import PIECE, TokenLosses, Weighing, token_gradients, token_losses
+from dupo_kernels.tokens.token_weights import PIECE, Weighing
+from dupo_kernels.tokens.triton_path import TokenLosses, token_gradients, token_losses
 
 
 class TokenTensors(NamedTuple):
@@ -167,6 +169,7 @@ def fused_tokens(
     shape, cu_seqlens = tokens.logprobs.shape, tokens.cu_seqlens
     is_padded, N = len(shape) == 2, tokens.logprobs.numel()
     sequences = shape[0] if is_padded else 0 if cu_seqlens is None else cu_seqlens.numel() - 1
+    # Loose tokens are counted in pieces, each a program, and their sum is the number of all.
     place = _Place(
         sequences=sequences,
         length=shape[1] if is_padded else PIECE,
@@ -175,6 +178,7 @@ def fused_tokens(
         ),
     )
     kind = LOSS_TYPES[objective.loss_type]
+    # Factors that the host knows are multiplied here, once, and not by every token.
     divisor, counts_items = 1.0, False
     if kind.divisor == "max_completion_length":
         divisor *= max_completion_length or 1

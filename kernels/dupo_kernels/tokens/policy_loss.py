@@ -116,6 +116,7 @@ def policy_loss(
     check_token_inputs(logprobs, advantages, cu_seqlens, entropy=entropy, mask=mask, **inputs)
     check_num_items(num_items, check)
     check_layout(logprobs, "logprobs", mask, cu_seqlens, check)
+    # Both paths refuse the same, so all of it is looked at before a path is chosen.
     knows_sequences = cu_seqlens is not None or logprobs.dim() == 2
     objective.check_inputs({"advantages": advantages, "entropy": entropy, **inputs}, knows_sequences)
     advantages_by_sequence(advantages, logprobs.shape, None if cu_seqlens is None else cu_seqlens.numel() - 1)

@@ -1,8 +1,7 @@
 """What kernels report of each token, and its reduction to scalars in one launch.
 
-A report is (COLUMNS, M) float32: a column of token_objective.py for each quantity, a place for each row. A
-kernel writes the columns that its objective has; nobody asks for the others. statistics.py is the same in
-torch.
+A report is (COLUMNS, M) float32. A kernel writes the columns that its objective has; nobody asks for the
+others. statistics.py is the same in torch.
 
 Shape letters: M rows.
 """
@@ -41,6 +40,7 @@ SOURCES = {
     "sampling/importance_sampling_ratio": "mismatch",
     "sampling/sampling_logp_difference": "difference",
     "top1_agreement": "top1",
+    "tokens": "active",
 }
 
 
@@ -91,12 +91,8 @@ def new_report(M: int, device: torch.device) -> Tensor:
 def reduce_report(report: Tensor, loss: Tensor | None = None) -> Tensor:
     """(COLUMNS, 3) float32 of a report: mean over the active rows, maximum, minimum. One launch.
 
-    Of the loss, which is weighed, and of the column of active rows the first is the sum. Columns that no
-    kernel wrote hold anything.
-
-    Args:
-        report: (COLUMNS, M).
-        loss: (), float32, written: the sum of the losses once more, in memory of its own.
+    Of the loss and of active rows the first is the sum. Columns that no kernel wrote hold anything. `loss`,
+    (), float32, is written: the sum of the losses once more, in memory of its own.
     """
     scalars = report.new_empty(COLUMNS, 3)
     with torch.cuda.device_of(report):
@@ -115,12 +111,8 @@ def reduce_report(report: Tensor, loss: Tensor | None = None) -> Tensor:
 
 def named_scalars(scalars: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
     """The statistics of `stat_names`, "top1_agreement" and "tokens", as views of `scalars`."""
-    kinds = ("mean", "max", "min")
-    named = {}
+    kinds, named = ("mean", "max", "min"), {}
     for name in names:
-        if name == "tokens":
-            named[name] = scalars[COLUMN_NAMES.index("active"), 0]
-            continue
         base, _, kind = name.rpartition("/")
         source = SOURCES[base if kind in kinds else name]
         named[name] = scalars[COLUMN_NAMES.index(source), kinds.index(kind) if kind in kinds else 0]

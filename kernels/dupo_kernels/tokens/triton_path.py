@@ -5,10 +5,10 @@
     report -> loss and statistics                                    token_report.py
     upstream gradient, dlogp, dentropy -> gradients                  _gradients
 
-The loss of a token is that of token_objective.py; weights are those of weights.py. Scope "token" alone. The
+The loss of a token is that of token_loss.py; weights are those of token_weights.py. Scope "token" alone. The
 host reads nothing that a device holds.
 
-Shape letters: N tokens, S sequences. Loose tokens, which have no sequences, are counted in pieces of PIECE.
+Shape letters: N tokens.
 """
 
 from typing import NamedTuple
@@ -17,34 +17,14 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._triton import jit, tl
-from dupo_kernels.tokens.token_objective import (
-    TokenInputs,
-    TokenObjective,
-    advantage_of,
-    place,
-    weighed_loss,
-)
+from dupo_kernels.tokens.token_inputs import advantage_of, place
+from dupo_kernels.tokens.token_loss import weighed_loss
+from dupo_kernels.tokens.token_objective import TokenObjective
 from dupo_kernels.tokens.token_report import new_report, reduce_report
+from dupo_kernels.tokens.token_weights import Weighing, count_tokens, weights_of
 
 BLOCK = 1024
 NUM_WARPS = 4
-PIECE = 8192
-
-
-class Weighing(NamedTuple):
-    """What the weight of a token is made of: 1 / (divisor * num_items * length).
-
-    Attributes:
-        divisor: every factor that the host knows.
-        num_items: one number on the device, at least 1 is assumed; None where it is counted, or in `divisor`.
-        counts_items: the active tokens are counted.
-        by_length: the length of the sequence, in active tokens, is a factor.
-    """
-
-    divisor: float
-    num_items: Tensor | None
-    counts_items: bool
-    by_length: bool
 
 
 class TokenLosses(NamedTuple):
@@ -65,61 +45,6 @@ class TokenLosses(NamedTuple):
 # --- kernels ---------------------------------------------------------------------------------------
 
 
-@jit(do_not_specialize=["N"])
-def _count(active_ptr, bounds_ptr, counts_ptr, length, N, BLOCK: tl.constexpr):
-    """A program a sequence: its active tokens. Bounds are held to the tokens, whatever they are."""
-    s = tl.program_id(0).to(tl.int64)
-    if bounds_ptr is not None:
-        start, stop = tl.load(bounds_ptr + s).to(tl.int64), tl.load(bounds_ptr + s + 1).to(tl.int64)
-    else:
-        start, stop = s * length, s * length + length
-    start, stop = tl.maximum(start, 0), tl.minimum(stop, N)
-    count = tl.zeros([BLOCK], tl.int32)
-    for first in range(start, stop, BLOCK):
-        token = first + tl.arange(0, BLOCK)
-        active = tl.load(active_ptr + token, mask=token < stop, other=0) != 0
-        count += tl.where(active, 1, 0)
-    tl.store(counts_ptr + s, tl.sum(count, 0))
-
-
-@jit
-def _total(counts_ptr, num_counts, BLOCK: tl.constexpr):
-    total = tl.zeros([BLOCK], tl.int64)
-    for first in range(0, num_counts, BLOCK):
-        s = first + tl.arange(0, BLOCK)
-        total += tl.load(counts_ptr + s, mask=s < num_counts, other=0).to(tl.int64)
-    return tl.sum(total, 0)
-
-
-@jit
-def _weights(
-    active, sequence, is_readable, is_broken, inputs, counts_ptr, num_counts,
-    divisor, num_items_ptr, COUNTS_ITEMS: tl.constexpr, BY_LENGTH: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """weights.py: 1 over the product of all factors, each of them at least 1."""
-    product = tl.zeros([BLOCK], tl.float32) + divisor
-    if num_items_ptr is not None:
-        items = tl.load(num_items_ptr).to(tl.float32)
-        product *= tl.where(items < 1.0, 1.0, items)  # not maximum, which may drop NaN
-    if COUNTS_ITEMS:
-        if counts_ptr is not None:
-            total = _total(counts_ptr, num_counts, BLOCK)
-        else:
-            last, first = tl.load(inputs.cu_seqlens + inputs.sequences), tl.load(inputs.cu_seqlens)
-            total = last.to(tl.int64) - first.to(tl.int64)
-        product *= tl.maximum(total, 1).to(tl.float32)
-    if BY_LENGTH:
-        if counts_ptr is not None:
-            length = tl.load(counts_ptr + sequence, mask=is_readable, other=1).to(tl.int64)
-        else:
-            after = tl.load(inputs.cu_seqlens + sequence + 1, mask=is_readable, other=1)
-            length = after.to(tl.int64) - tl.load(inputs.cu_seqlens + sequence, mask=is_readable, other=0).to(
-                tl.int64
-            )
-        product *= tl.maximum(length, 1).to(tl.float32)
-    return tl.where(is_broken, float("nan"), tl.where(active, 1.0 / product, 0.0))
-
-
 @jit(do_not_specialize=["N", "report_stride", "num_counts"])
 def _losses(
     logp_ptr, entropy_ptr, dlogp_ptr, dentropy_ptr, report_ptr, report_stride, N,
@@ -130,11 +55,12 @@ def _losses(
     token = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     within = token < N
     active, sequence, is_readable, is_broken = place(token, within, inputs)
-    weight = _weights(
+    weight = weights_of(
         active, sequence, is_readable, is_broken, inputs, counts_ptr, num_counts,
         divisor, num_items_ptr, COUNTS_ITEMS, BY_LENGTH, BLOCK,
     )  # fmt: skip
     advantage = advantage_of(token, sequence, is_readable, inputs, kinds)
+    # What masked tokens hold is not read, so it cannot enter.
     logp = tl.load(logp_ptr + token, mask=active, other=0).to(tl.float32)
     entropy = tl.zeros_like(logp)
     if kinds.has_entropy:
@@ -160,6 +86,7 @@ def _gradients(
         gradient = upstream * tl.load(dlogp_ptr + token, mask=within, other=0.0)
         tl.store(logp_grad_ptr + token, gradient.to(logp_grad_ptr.dtype.element_ty), mask=within)
     if entropy_grad_ptr is not None:
+        # Without a bonus the gradient is zero times upstream, which is NaN where upstream is.
         gradient = tl.zeros([BLOCK], tl.float32) * upstream
         if dentropy_ptr is not None:
             gradient = upstream * tl.load(dentropy_ptr + token, mask=within, other=0.0)
@@ -181,9 +108,10 @@ def token_losses(
     """
     N, inputs, kinds = logprobs.numel(), objective.inputs, objective.kinds
     report = new_report(N, logprobs.device)
+    # Each result has memory of its own: an op may not return views of one buffer, and users write to a loss.
     new = report.new_empty
     result = TokenLosses(new(()), new(0), new(N), new(N if kinds.has_bonus else 0))
-    counts = _counts(inputs, N) if _needs_counts(inputs, weighing) else None
+    counts = count_tokens(inputs, N, weighing)
     with torch.cuda.device_of(logprobs):
         _losses[(-(-N // BLOCK),)](
             logp_ptr=logprobs,
@@ -207,30 +135,6 @@ def token_losses(
             enable_fp_fusion=True,
         )
     return result._replace(scalars=reduce_report(report, result.loss))
-
-
-def _needs_counts(inputs: TokenInputs, weighing: Weighing) -> bool:
-    # Without a mask the bounds say all; where nothing is counted, nobody asks.
-    return inputs.active is not None and (weighing.counts_items or weighing.by_length)
-
-
-def _counts(inputs: TokenInputs, N: int) -> Tensor:
-    active = inputs.active
-    assert active is not None
-    num_counts = -(-N // inputs.length) if inputs.cu_seqlens is None else inputs.sequences
-    counts = active.new_empty(num_counts, dtype=torch.int32)
-    with torch.cuda.device_of(active):
-        _count[(num_counts,)](
-            active_ptr=active,
-            bounds_ptr=inputs.cu_seqlens,
-            counts_ptr=counts,
-            length=inputs.length,
-            N=N,
-            BLOCK=BLOCK,
-            num_warps=NUM_WARPS,
-            enable_fp_fusion=True,
-        )
-    return counts
 
 
 def token_gradients(

@@ -19,8 +19,7 @@ from dupo_kernels import _triton, token_logprobs
 from dupo_kernels.logits import torch_path, triton_path
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
 from dupo_kernels.logits.rows import Rows
-from dupo_kernels.logits.triton_path import BLOCK_V
-from tests.helpers.logits_cases import both_ways, draw, upstream
+from tests.helpers.logits_cases import TILE, both_ways, draw, upstream
 from tests.helpers.numerics import DEVICE
 
 interpreted = pytest.mark.skipif(not _triton.INTERPRET, reason="counted under Triton's interpreter")
@@ -85,7 +84,7 @@ def excess(
 @interpreted
 @pytest.mark.parametrize("entropy", [False, True])
 @pytest.mark.parametrize("dtypes", TYPES, ids=str)
-@pytest.mark.parametrize("V", [7, BLOCK_V, 2 * BLOCK_V + 5])
+@pytest.mark.parametrize("V", [7, TILE, 2 * TILE + 5])
 def test_logits_are_read_once_each_way(
     V: int, dtypes: tuple[torch.dtype, torch.dtype], entropy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +95,7 @@ def test_logits_are_read_once_each_way(
 
 @interpreted
 def test_calls_of_the_public_function_move_as_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, targets = draw(N, BLOCK_V + 1)
+    logits, targets = draw(N, TILE + 1)
     traffic = Traffic(monkeypatch)
     both_ways(token_logprobs, logits, targets)
     loaded, stored = traffic.take()

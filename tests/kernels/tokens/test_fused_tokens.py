@@ -15,7 +15,7 @@ from dupo_kernels import policy_loss
 from dupo_kernels._triton import INTERPRET
 from dupo_kernels.tokens import fused_tokens
 from dupo_kernels.tokens.policy_objective import PolicyObjective
-from dupo_kernels.tokens.triton_path import PIECE
+from dupo_kernels.tokens.token_weights import PIECE
 from tests.helpers.numerics import DEVICE
 from tests.helpers.policy_cases import (
     BY_SEQUENCE,
