@@ -166,7 +166,7 @@ def run_fused(head: HeadInputs, chunks: Chunks, objective: TokenObjective) -> tu
 
 
 def _by_need(rows: slice, num_with_grad: int) -> list[tuple[slice, bool]]:
-    """The rows with a gradient and those without, as far as there are any; those with a gradient stand first."""
+    """The rows with a gradient, which stand first, and those without; as far as there are any."""
     border = min(max(num_with_grad, rows.start), rows.stop)
     spans = (slice(rows.start, border), True), (slice(border, rows.stop), False)
     return [(span, has_gradient) for span, has_gradient in spans if span.start < span.stop]

@@ -23,9 +23,9 @@ from torch import Tensor
 from dupo_kernels._checks import (
     REAL,
     check_devices,
+    check_grad_scale,
     check_host_or_device,
     check_mask,
-    check_grad_scale,
     check_tensors,
 )
 from dupo_kernels._copies import to_device
