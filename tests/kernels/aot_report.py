@@ -29,9 +29,10 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from dupo_kernels import PolicyObjective
+from dupo_kernels._triton import VERSION
 from dupo_kernels.logits import fused_loss as fused
 from dupo_kernels.logits import triton_path as kernels
-from dupo_kernels.logits.launch_table import Config
+from dupo_kernels.logits.launch_table import SUMS_OVER_CLUSTERS, Config
 from dupo_kernels.logits.rows import Rows, RowStatistics, narrowed, new_statistics
 from dupo_kernels.tokens import token_report
 from dupo_kernels.tokens.token_inputs import TokenInputs
@@ -202,7 +203,7 @@ LOOPED: list[tuple[Layout, torch.dtype, torch.dtype | None, float, PolicyObjecti
     (PADDED, FP32, BF16, 0.0, DAPO),
 ]
 OTHERS = [
-    (32_000, BF16, EVERYTHING, Config("persistent", warps=16, registers=80)),
+    (32_000, BF16, EVERYTHING, Config("persistent", warps=16)),
     (151_936, FP32, DAPO, Config("persistent", warps=32)),
     (32_000, BF16, EVERYTHING, Config("held", warps=16, ctas=4)),
     (128_256, BF16, EVERYTHING, Config("held", warps=16, ctas=8)),
@@ -301,7 +302,7 @@ def trace(ptx: str, parameters: list[str]) -> dict[str, Any]:
 
     products: for each stride, the widths in bits of its products with the program's number.
     tiles: (instruction, strides in its address) of the loads and stores of which each thread has its own.
-    order: of these and the barriers, as `ld`, `bar` and `st`.
+    order: of these, all others of logits and dlogits, and the barriers, as `ld`, `bar` and `st`.
     """
     lines = [
         (opcode, [re.findall(r"%\w+(?:\.x)?|_param_\d+", operand) for operand in _operands(rest)])
@@ -317,8 +318,9 @@ def trace(ptx: str, parameters: list[str]) -> dict[str, Any]:
             read = [set().union(*(sources[name] for name in names)) for names in others]
             if opcode.startswith(("ld.global", "st.global")):
                 address = read[0] if opcode.startswith("ld") else set().union(*(sources[n] for n in first))
-                if last and "thread" in address:
+                if last and address & {"thread", "logits_ptr", "dlogits_ptr"}:
                     order.append(opcode[:2])
+                if last and "thread" in address:
                     tiles.append((opcode, sorted(name for name in address if name.startswith("program "))))
                 continue
             if last and opcode.startswith("bar."):
@@ -349,7 +351,7 @@ def report(architecture: int, part: str = "") -> dict[str, Any]:
         name
         for name, launch in launches().items()
         if (launch.quick if part == "quick" else part in name)
-        and (architecture in CLUSTERS or not launch.clusters)
+        and (not launch.clusters or (architecture in CLUSTERS and VERSION >= SUMS_OVER_CLUSTERS))
     ]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("fork")) as pool:
         return dict(zip(chosen, pool.map(_built, chosen, [architecture] * len(chosen)), strict=True))

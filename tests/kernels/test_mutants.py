@@ -11,7 +11,9 @@ from typing import NamedTuple
 import pytest
 
 from dupo_kernels import _triton
+from tests.helpers.fault import Fault
 from tests.helpers.project import ROOT, RunPython
+from tests.kernels.logits import faults as kernel_faults
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,29 +41,11 @@ for folder, tests in json.loads(sys.argv[1]).items():
 """
 
 
-class Fault(NamedTuple):
-    """`text`, which occurs once in the package, becomes `change`; `test` (FILE::NAME) fails."""
-
-    text: str
-    change: str
-    test: str
-    interpreted: bool = False
-
-
 class Run(NamedTuple):
     """Of pytest in one copy."""
 
     code: int
     output: str
-
-
-def kernel(text: str, change: str, test: str) -> Fault:
-    return Fault(text, change, f"kernels/logits/test_token_logprobs.py::{test}", interpreted=True)
-
-
-def nan(text: str, change: str, broken: str) -> Fault:
-    test = f"kernels/test_nan.py::test_a_row_of_logits[{broken}-None-7-fp32]"
-    return Fault(text, change, test, interpreted=True)
 
 
 def check(text: str, change: str, test: str) -> Fault:
@@ -76,11 +60,7 @@ def fused(text: str, change: str, test: str) -> Fault:
     return Fault(text, change, f"kernels/logits/test_fused_policy_loss.py::test_{test}", interpreted=True)
 
 
-SUM = "total = tl.where(higher, total * w + 1.0, total + w)"
-LONG_ROW = "test_matches_the_definition[32000-flat-fp32]"
-SHORT_ROW = "test_matches_the_definition[7-flat-fp32]"
 FORMULA = "kernels/tokens/test_policy_loss.py::test_equals_the_formula"
-ALIGNED = "90-V=32000/32000"
 LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
 COST, USE = "kernels/hidden/test_objective_cost.py", "kernels/hidden/test_objective_use.py"
 PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
@@ -94,52 +74,8 @@ READS, HOST = "(check or on_host(tensor))", "tensors_on_the_host_are_read"
 PRODUCT = "gemm(head.hidden[rows], head.weight.t(), logits_CV)\n    "
 
 FAULTS = {
-    # the kernels
-    "the running sum is not rescaled": kernel(SUM, SUM.replace("total * w", "total"), LONG_ROW),
-    "the running moment is not rescaled": kernel(
-        "(moment - total * gap) * w,", "moment - total * gap,", LONG_ROW
-    ),
-    "a sum in bf16": kernel(SUM, f"{SUM}.to(tl.bfloat16).to(tl.float32)", LONG_ROW),
-    "a sum over the lanes in fp16": kernel(
-        "tl.sum(total * w, 0)", "tl.sum((total * w).to(tl.float16), 0).to(tl.float32)", LONG_ROW
-    ),
-    "the last token is left out": kernel(
-        "z = tl.where(v < V, _floored(z)", "z = tl.where(v < V - 1, _floored(z)", SHORT_ROW
-    ),
-    "the last token has no gradient": kernel(
-        "tl.where(v < width, dz, 0.0)", "tl.where(v < width - 1, dz, 0.0)", SHORT_ROW
-    ),
-    "lse without the peak": kernel('-float("inf"), highest + log_sum)', '-float("inf"), log_sum)', SHORT_ROW),
-    "the temperature twice": kernel(
-        "    z *= inv_t\n", "    z *= inv_t * inv_t\n", "test_softcap_comes_before_temperature[0.7-None]"
-    ),
-    "no derivative of the softcap": kernel(
-        "dz *= 1.0 - squashed * squashed", "dz *= 1.0", "test_softcap_comes_before_temperature[1.0-5.0]"
-    ),
-    "no gradient of the target": kernel("tl.where(v == target, 1.0, 0.0) - p", "0.0 - p", SHORT_ROW),
-    "the wrong sign of the entropy's gradient": kernel(
-        "dz -= dentropy * p * (log_p + entropy)",
-        "dz += dentropy * p * (log_p + entropy)",
-        "test_identities_of_the_gradient",
-    ),
-    "top is the largest logit": kernel(
-        "tl.where(empty, 0.0, -log_sum)",
-        "tl.where(empty, 0.0, highest)",
-        "test_top_is_the_log_probability_of_the_likeliest",
-    ),
-    "rows without a gradient are not told apart": kernel(
-        "has_gradient = dlogp != 0\n    dentropy,",
-        "has_gradient = dlogp == dlogp\n    dentropy,",
-        "test_rows_without_upstream_gradient_get_exact_zeros",
-    ),
+    **kernel_faults.FAULTS,
     # NaN
-    "a row of NaN is a row of nothing": nan(" & (row_total > 0.0)", "", "all_nan"),
-    "a target at -inf sees no NaN": nan(
-        'tl.where(empty, -float("inf"), z_target) - highest - log_sum',
-        'tl.where(z_target <= LOWEST, -float("inf"), z_target - highest - log_sum)',
-        "target_at_minus_inf",
-    ),
-    "the floor drops NaN": nan("tl.where(z < LOWEST, LOWEST, z)", "tl.maximum(z, LOWEST)", "one_nan"),
     "a token without an entropy is left out": Fault(
         "tokens.entropy.where(tokens.entropy.isnan(), is_high)",
         "is_high",
@@ -154,17 +90,6 @@ FAULTS = {
     "a mask of NaN counts": check("~mask.isnan())", "mask.isnan() | True)", f"{HOST}[a mask of NaN0]"),
     "a device is waited for unasked": check(READS, "True", "tensors_on_a_device_are_not_read_unasked"),
     "a device is never waited for": check(READS, "on_host(tensor)", "tensors_on_a_device_are_read_if_asked"),
-    # what only the compiler shows
-    "rows are counted in 32 bits": Fault(
-        "tl.program_id(0).to(tl.int64)\n",
-        "tl.program_id(0)\n",
-        f"kernels/test_aot.py::test_rows_start_at_64_bit_offsets[{ALIGNED}]",
-    ),
-    "narrow dlogits wait for nobody": Fault(
-        "tl.debug_barrier()",
-        "pass",
-        f"kernels/test_aot.py::test_narrow_dlogits_wait_until_all_threads_have_read[{ALIGNED}]",
-    ),
     # the torch path
     "-inf times a probability of 0": Fault(
         "log_p.clamp_(min=FLOOR).add_(",

@@ -1,7 +1,7 @@
 """A second opinion: TRL, Liger-Kernel and verl compute the same, or a check says where they do not and why.
 
-The checks are in peer_<name>.py; in those of peer_<name>_triton.py the kernels run interpreted. A peer is found
-by an environment variable, which names the folder that .ci/peers made for it. It never enters our own
+The checks are in peer_<name>.py; in those of peer_<name>_triton.py the kernels run interpreted. A peer is
+found by an environment variable, which names the folder that .ci/peers made for it. It never enters our own
 environment: each runs in a process of its own.
 """
 

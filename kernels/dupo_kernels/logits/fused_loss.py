@@ -19,6 +19,7 @@ from dupo_kernels.logits.row_maths import (
     body_of,
     finish,
     fold_body,
+    normalizers,
     of_sums,
     read_ends,
     read_scale,
@@ -45,10 +46,10 @@ def _loss_of_row(
 ):  # fmt: skip
     """(dlogp, dentropy, whether the row has a gradient) of a row; writes its report and its statistics."""
     logp = target_logp(u_target, target, highest, log_sum, empty, scale)
-    top = tl.where(empty, 0.0, -log_sum)
+    lse, top = normalizers(highest, log_sum, empty, scale)
     if statistics is not None:
         tl.store(statistics.logp + row, logp)
-        tl.store(statistics.lse + row, tl.where(empty, -float("inf"), highest * scale + log_sum))
+        tl.store(statistics.lse + row, lse)
         tl.store(statistics.top + row, top)
         if kinds.has_entropy:
             tl.store(statistics.entropy + row, entropy)

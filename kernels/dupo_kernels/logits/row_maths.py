@@ -220,6 +220,12 @@ def target_logp(u, target, highest, log_sum, empty, scale):
     return tl.where(target >= 0, logp, float("nan"))
 
 
+@jit
+def normalizers(highest, log_sum, empty, scale):
+    """(lse, log-probability of the likeliest token) of a row."""
+    return tl.where(empty, -float("inf"), highest * scale + log_sum), tl.where(empty, 0.0, -log_sum)
+
+
 # --- the gradient of a row -------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from dupo_kernels.logits.row_maths import (
     body_of,
     finish,
     fold_body,
+    normalizers,
     read_ends,
     read_scale,
     read_target,
@@ -71,8 +72,9 @@ def _forward(
         ends = read_ends(row_ptr, first_end, body, V, softcap, SOFTCAP, VEC)
     highest, log_sum, entropy, empty = finish(peak, total, moment, ends, rate, ENTROPY)
     tl.store(logp_ptr + n, target_logp(u_target, target, highest, log_sum, empty, scale))
-    tl.store(lse_ptr + n, tl.where(empty, -float("inf"), highest * scale + log_sum))
-    tl.store(top_ptr + n, tl.where(empty, 0.0, -log_sum))
+    lse, top = normalizers(highest, log_sum, empty, scale)
+    tl.store(lse_ptr + n, lse)
+    tl.store(top_ptr + n, top)
     if ENTROPY:
         tl.store(entropy_ptr + n, entropy)
 
