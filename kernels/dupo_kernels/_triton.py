@@ -26,10 +26,12 @@ if HAS_TRITON:
     jit, tl = triton.jit, triton.language
     # Read once, like Triton does: a kernel stays what it was decorated as.
     INTERPRET = bool(knobs.runtime.interpret)
+    VERSION = tuple(int(number) for number in triton.__version__.split(".")[:2])
 else:
     # `constexpr` alone is evaluated when a kernel file is imported: in annotations and module constants.
     jit, tl = (lambda *_, **__: lambda fn: fn), types.SimpleNamespace(constexpr=float)
     INTERPRET, backends = False, {}
+    VERSION = (0, 0)
 
 
 def runs_on_triton(tensor: Tensor) -> bool:

@@ -29,9 +29,10 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from dupo_kernels import PolicyObjective
+from dupo_kernels._triton import VERSION
 from dupo_kernels.logits import fused_loss as fused
 from dupo_kernels.logits import triton_path as kernels
-from dupo_kernels.logits.launch_table import Config
+from dupo_kernels.logits.launch_table import SUMS_OVER_CLUSTERS, Config
 from dupo_kernels.logits.rows import Rows, RowStatistics, narrowed, new_statistics
 from dupo_kernels.tokens import token_report
 from dupo_kernels.tokens.token_inputs import TokenInputs
@@ -350,7 +351,7 @@ def report(architecture: int, part: str = "") -> dict[str, Any]:
         name
         for name, launch in launches().items()
         if (launch.quick if part == "quick" else part in name)
-        and (architecture in CLUSTERS or not launch.clusters)
+        and (not launch.clusters or (architecture in CLUSTERS and VERSION >= SUMS_OVER_CLUSTERS))
     ]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("fork")) as pool:
         return dict(zip(chosen, pool.map(_built, chosen, [architecture] * len(chosen)), strict=True))

@@ -20,6 +20,8 @@ KERNELS = [
     "kernels/tokens/test_surrogates.py",
     "kernels/tokens/test_kl.py",
     "kernels/tokens/test_triton_copies.py",
+    "kernels/tokens/test_fused_tokens.py",
+    "kernels/logits/test_fused_policy_loss.py",
     "kernels/logits/test_traffic.py",
     "kernels/test_nan.py",
     "kernels/test_hostile_values.py",

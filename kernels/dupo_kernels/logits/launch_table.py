@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dupo_kernels._triton import VERSION
 from dupo_kernels.logits.rows import Rows
 
 WORD = 16  # bytes, the widest access
 WHOLE = 16  # Triton compiles apart what divides by it, and masks such rows in whole words
+
+
+SUMS_OVER_CLUSTERS = (3, 9)  # the compiler of Triton 3.6 fails on them; those between are not tried
 
 
 class Config(NamedTuple):
@@ -76,9 +80,11 @@ def choose(rows: Rows, dlogits: Tensor | None) -> Config:
 
 
 def can_serve(config: Config, logits: Tensor, dlogits: Tensor | None) -> bool:
-    """Whether the variant serves rows of this length that lie in memory like these."""
+    """Whether this Triton compiles the variant, and it serves rows that lie in memory like these."""
     if config.variant != "held":
         return True
+    if VERSION < SUMS_OVER_CLUSTERS:
+        return False
     strides = [rows.stride(0) for rows in (logits, dlogits) if rows is not None]
     return all(length % WHOLE == 0 for length in (logits.shape[1], *strides))
 
