@@ -102,7 +102,8 @@ class GradientSums:
                 # Parts of a vocabulary are summed over processes: round once, after that sum.
                 wide = torch.promote_types(head.hidden.dtype, torch.float32)
                 self.dhidden_MH = torch.zeros_like(head.hidden, dtype=wide if head.group else None)
-            gemm(dlogits_CV, head.weight, self.dhidden_MH[rows])
+            # Sums over the vocabulary: of a few rows they are cut into parts.
+            gemm(dlogits_CV, head.weight, self.dhidden_MH[rows], long_sums=True)
         if head.wants_dweight:
             self._add_dweight(dlogits_CV.t(), head.hidden[rows])
         if head.wants_dbias:
