@@ -64,7 +64,9 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
     ref_logprobs = [t.ref_logprobs for t in trajectories if t.ref_logprobs is not None]
 
     def put(values: object, dtype: torch.dtype) -> Tensor:
-        return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
+        tensor = torch.as_tensor(values, dtype=dtype)
+        # The host would wait for a copy from memory that is not pinned.
+        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
     return Batch(
         input_ids=put(packed.input_ids, torch.int64),

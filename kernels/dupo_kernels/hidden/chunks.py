@@ -16,6 +16,7 @@ from dupo_kernels.hidden.gemm import slices
 from dupo_kernels.hidden.inputs import HeadInputs
 
 SAVE_BUDGET = 4 << 30  # bytes of logits
+ROUNDED_ROWS = 1024  # from which on buffers of logits come in few sizes
 CHUNK_TOKENS = 8192  # near which a GEMM of 4096 x 150,000 costs per row what a longer one does
 
 
@@ -123,8 +124,7 @@ def find_rows(
         if rows is None and mask is None:
             return None, N
         row_index = rows if rows is not None else mask.flatten().nonzero()[:, 0]  # type: ignore[union-attr]
-        # From the host to the device without a wait: the copy is ordered before the kernels that read it.
-        return row_index.to(device, torch.int64, non_blocking=True), row_index.numel()
+        return _put(row_index, device), row_index.numel()
     # 1: with a gradient, 0: without, 2: does not count
     rank = (row_needs_grad.flatten() != 0).to(torch.uint8)
     if rows is not None:
@@ -134,9 +134,18 @@ def find_rows(
     # On the host, where nonzero() waits for nothing: the only wait is this copy, if there is one.
     rank = rank.cpu()
     with_grad, without_grad = (rank == 1).nonzero()[:, 0], (rank == 0).nonzero()[:, 0]
-    order = torch.cat([with_grad, without_grad]).to(device, non_blocking=True)
+    order = _put(torch.cat([with_grad, without_grad]), device)
     num_with_grad = with_grad.numel()
-    return order if rows is None else rows.to(device, torch.int64)[order], num_with_grad
+    return order if rows is None else _put(rows, device)[order], num_with_grad
+
+
+def _put(index: Tensor, device: torch.device) -> Tensor:
+    # From the host to the device without a wait: the copy is ordered before the kernels that read it. CUDA
+    # waits for copies of more than 64 KB all the same, unless their memory is pinned.
+    index = index.to(torch.int64)
+    if device.type == "cuda" and index.device.type == "cpu":
+        index = index.pin_memory()
+    return index.to(device, non_blocking=True)
 
 
 def choose_chunk_size(
@@ -152,6 +161,20 @@ def choose_chunk_size(
     # Chunks of equal size near CHUNK_TOKENS, in multiples of 128 (a tile of a GEMM): no short last one.
     chunks = -(-num_rows // CHUNK_TOKENS)
     return -(-num_rows // (chunks * 128)) * 128
+
+
+def choose_buffer_rows(num_rows: int) -> int:
+    """Rows of memory for the logits of `num_rows` rows; the size may be a symbol of torch.compile.
+
+    From ROUNDED_ROWS on, sizes are multiples of an eighth of the power of two below, or of ROUNDED_ROWS if
+    that is less. The memory is at most an eighth larger, and batches of varying length ask for few sizes. An
+    allocator that is asked for other gigabytes in each step cuts up its blocks until none fits.
+    """
+    # The compiler plans shapes and strides alone, which do not depend on the memory behind the last row.
+    if not isinstance(num_rows, int) or num_rows < ROUNDED_ROWS:
+        return num_rows
+    step = min(ROUNDED_ROWS, 1 << (num_rows.bit_length() - 4))
+    return -(-num_rows // step) * step
 
 
 def choose_num_kept(

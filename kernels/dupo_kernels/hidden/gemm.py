@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 TILE = 1 << 20  # elements of a cast tile: 4 MiB, which a cache holds
+WIDE = 1 << 25  # elements that exist in float32 before they are cast: 128 MiB
 
 
 def gemm(left: Tensor, right: Tensor, out: Tensor, *, add: bool = False, long_sums: bool = False) -> Tensor:
@@ -40,10 +41,17 @@ def gemm(left: Tensor, right: Tensor, out: Tensor, *, add: bool = False, long_su
             mixed: Any = {"out_dtype": out.dtype, "out": out}
             return torch.addmm(out, left, right, **mixed) if add else torch.mm(left, right, **mixed)
         if is_half and long_sums and not add and writes_float32(device_type):
-            # cuBLAS adds the parts of a cut sum in the type of the result, and rounds each addition.
-            wide: Any = {"out_dtype": torch.float32}
-            return out.copy_(torch.mm(left, right, **wide))
+            return _gemm_rounded_last(left, right, out)
         return torch.addmm(out, left, right, out=out) if add else torch.mm(left, right, out=out)
+
+
+def _gemm_rounded_last(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    # cuBLAS adds the parts of a cut sum in the type of the result, and rounds each addition: so the result is
+    # float32 first. A slice of rows is long enough for a product of full speed.
+    wide: Any = {"out_dtype": torch.float32}
+    for rows in slices(0, out.shape[0], max(1, WIDE // max(1, out.shape[1]))):
+        out[rows] = torch.mm(left[rows], right, **wide)
+    return out
 
 
 def _gemm_in_tiles(left: Tensor, right: Tensor, out: Tensor, add: bool) -> Tensor:

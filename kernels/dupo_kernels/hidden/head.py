@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden import sharding
+from dupo_kernels.hidden.chunks import choose_buffer_rows
 from dupo_kernels.hidden.gemm import gemm
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
@@ -28,7 +29,8 @@ def logits_buffer(head: HeadInputs, num_rows: int) -> Tensor:
     """Memory for logits (num_rows, V), not filled; rows start at multiples of ALIGN elements."""
     # GEMMs and vector loads want aligned rows, which an odd V such as 50,257 would not give.
     V = head.weight.shape[0]
-    return head.hidden.new_empty(num_rows, -(-V // ALIGN) * ALIGN, dtype=head.logits_dtype)[:, :V]
+    shape = choose_buffer_rows(num_rows), -(-V // ALIGN) * ALIGN
+    return head.hidden.new_empty(shape, dtype=head.logits_dtype)[:num_rows, :V]
 
 
 def write_logits(head: HeadInputs, rows: slice, logits_CV: Tensor) -> None:

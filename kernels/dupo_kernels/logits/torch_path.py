@@ -1,8 +1,8 @@
 """The torch path of launch.py, for CPUs and for float64: the closed forms of logprobs.py on chunks of rows.
 
 A chunk has a few temporaries of its size (C, V). SCRATCH_BYTES bounds them for every N, but a chunk has at
-least one row. No pass over a chunk is a masked_fill or a where: those cost on a CPU what an exponential costs,
-ten times a product.
+least one row. No pass over a chunk is a masked_fill or a where: those cost on a CPU what an exponential
+costs, ten times a product.
 
 Shape letters: N rows, C rows of a chunk, V vocabulary.
 """
@@ -108,8 +108,8 @@ def _backward_chunk(
         dz.mul_(scratch[1].square_().neg_().add_(1.0))
     if dz is not dlogits:
         dlogits.copy_(dz)
-    # Rows without a gradient may hold NaN or infinity: exact zeros, not 0 times those. A row of bits is kept by
-    # ones (-1) and cleared by zeros.
+    # Rows without a gradient may hold NaN or infinity: exact zeros, not 0 times those. Bits are kept by ones,
+    # which are -1, and cleared by zeros.
     has_gradient &= lse != -torch.inf
     bits = BITS[dlogits.dtype.itemsize]
     dlogits.view(bits).bitwise_and_(-has_gradient[:, None].to(bits))
