@@ -57,7 +57,7 @@ def test_halves_meet_in_float32_unless_the_cpu_multiplies_them(
 ) -> None:
     """Logits always do. The errors are those that docs/loss_head.md promises for bf16, both ways."""
     monkeypatch.setattr(gemm_module, "multiplies_halves", lambda device_type, dtype: is_capable)
-    given = head(dtype, 128, V=2000, H=256)
+    given = head(dtype, 128, V=1000, H=128)
     truth = gradients(op, {n: x.double() if n != "targets" else x for n, x in given.items()}, reference=True)
     with Products() as products:
         found = gradients(op, given, **chunks)
@@ -81,13 +81,13 @@ def test_logits_are_no_half_product_on_any_cpu(monkeypatch: pytest.MonkeyPatch) 
     assert {(operands, result) for _, operands, result in products.seen} == {(torch.float32, torch.float32)}
 
 
-SHAPES = [(7, 5, 9), (1, 40, 3), (40, 1, 3), (3, 0, 4), (0, 3, 4), (6, 100, 2), (33, 31, 37)]
+SHAPES = [(7, 5, 9), (1, 40, 3), (40, 1, 3), (3, 0, 4), (0, 3, 4), (6, 100, 2), (17, 16, 18)]
 
 
 @pytest.mark.parametrize("layout", ["rows", "columns", "narrowed"])
 @pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize("out_dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("tile", [1, 60, 1 << 20])
+@pytest.mark.parametrize("tile", [60, 1 << 20])
 def test_tiles_make_the_product(
     tile: int, out_dtype: torch.dtype, add: bool, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
