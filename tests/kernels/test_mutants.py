@@ -76,6 +76,7 @@ ALIGNED = "90-V=32000/32000"
 LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
 COST, USE = "kernels/hidden/test_objective_cost.py", "kernels/hidden/test_objective_use.py"
 PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
+GEMM, DEVICES = "kernels/hidden/test_gemm.py", "kernels/hidden/test_devices.py"
 CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
 NEEDS = f"{COST}::test_rows_without_a_gradient_get_the_first_product_alone"
 NEEDS_OF_ROWS = f"{COST}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
@@ -270,9 +271,39 @@ FAULTS = {
         f"{WRITE}{PRODUCT}if head.bias is not None:", f"{WRITE}{PRODUCT}if False:", CHUNKED
     ),
     "a product of halves is rounded to half": Fault(
-        "tile = wide @ right[:, j].to(out.dtype)",
-        "tile = (left[i] @ right[:, j]).to(out.dtype)",
+        "torch.mm(wide_left, wide_right, out=total)",
+        "total.copy_(left[rows, terms] @ right[terms, columns])",
         f"{LINEAR}::test_keeps_the_promise_for_bf16[fp32-logits-whole]",
+    ),
+    "a CPU multiplies halves that it has no instructions for": Fault(
+        "(is_half and not multiplies_halves(device_type, dtype))",
+        "False",
+        f"{GEMM}::test_halves_meet_in_float32_unless_the_cpu_multiplies_them[objective-whole-torch.bfloat16-emulated]",
+    ),
+    "every CPU with AVX512 has instructions for bf16": Fault(
+        '(not is_x86 or any(_cpu_has(f"{unit}_{name}") for unit in ("avx512", "amx")))',
+        "True",
+        f"{GEMM}::test_a_cpu_multiplies_halves_if_onednn_and_the_cpu_say_so[bf16]",
+    ),
+    "tiles forget the sum before": Fault(
+        "if add or terms.start:",
+        "if add:",
+        f"{GEMM}::test_tiles_make_the_product[60-torch.float32-False-rows]",
+    ),
+    "dhidden on CUDA is a sum of parts in bf16": Fault(
+        "self.dhidden_MH[rows], long_sums=True)",
+        "self.dhidden_MH[rows])",
+        f"{GEMM}::test_dhidden_is_rounded_once_where_sums_are_cut[objective]",
+    ),
+    "a buffer for each length": Fault(
+        "shape = choose_buffer_rows(num_rows),",
+        "shape = num_rows,",
+        "kernels/hidden/test_memory.py::test_a_buffer_has_the_size_of_its_class[token]",
+    ),
+    "rows come from memory that is not pinned": Fault(
+        "index = index.pin_memory()",
+        "pass",
+        f"{DEVICES}::test_rows_of_the_host_are_pinned[all-dtype0]",
     ),
     "a softcap of scaled logits": Fault(
         "(softcap or 0.0) / logit_scale",
