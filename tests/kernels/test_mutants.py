@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from dupo_kernels import _triton
+from tests.helpers.faults import DEVICE_FAULTS, Fault
 from tests.helpers.project import ROOT, RunPython
 
 pytestmark = [
@@ -37,15 +38,6 @@ for folder, tests in json.loads(sys.argv[1]).items():
     with open(f"{folder}/code", "w") as file:
         file.write(str(code))
 """
-
-
-class Fault(NamedTuple):
-    """`text`, which occurs once in the package, becomes `change`; `test` (FILE::NAME) fails."""
-
-    text: str
-    change: str
-    test: str
-    interpreted: bool = False
 
 
 class Run(NamedTuple):
@@ -76,7 +68,6 @@ ALIGNED = "90-V=32000/32000"
 LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
 COST, USE = "kernels/hidden/test_objective_cost.py", "kernels/hidden/test_objective_use.py"
 PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
-GEMM, DEVICES = "kernels/hidden/test_gemm.py", "kernels/hidden/test_devices.py"
 CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
 NEEDS = f"{COST}::test_rows_without_a_gradient_get_the_first_product_alone"
 NEEDS_OF_ROWS = f"{COST}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
@@ -86,7 +77,7 @@ RECOMPUTED = "min(chunks.chunk_size, chunks.num_with_grad - chunks.num_kept)\n"
 READS, HOST = "(check or on_host(tensor))", "tensors_on_the_host_are_read"
 PRODUCT = "gemm(head.hidden[rows], head.weight.t(), logits_CV)\n    "
 
-FAULTS = {
+FAULTS = DEVICE_FAULTS | {
     # the kernels
     "the running sum is not rescaled": kernel(SUM, SUM.replace("total * w", "total"), LONG_ROW),
     "the running moment is not rescaled": kernel(
@@ -274,36 +265,6 @@ FAULTS = {
         "torch.mm(wide_left, wide_right, out=total)",
         "total.copy_(left[rows, terms] @ right[terms, columns])",
         f"{LINEAR}::test_keeps_the_promise_for_bf16[fp32-logits-whole]",
-    ),
-    "a CPU multiplies halves that it has no instructions for": Fault(
-        "(is_half and not multiplies_halves(device_type, dtype))",
-        "False",
-        f"{GEMM}::test_halves_meet_in_float32_unless_the_cpu_multiplies_them[objective-whole-torch.bfloat16-emulated]",
-    ),
-    "every CPU with AVX512 has instructions for bf16": Fault(
-        '(not is_x86 or any(_cpu_has(f"{unit}_{name}") for unit in ("avx512", "amx")))',
-        "True",
-        f"{GEMM}::test_a_cpu_multiplies_halves_if_onednn_and_the_cpu_say_so[bf16]",
-    ),
-    "tiles forget the sum before": Fault(
-        "if add or terms.start:",
-        "if add:",
-        f"{GEMM}::test_tiles_make_the_product[60-torch.float32-False-rows]",
-    ),
-    "dhidden on CUDA is a sum of parts in bf16": Fault(
-        "self.dhidden_MH[rows], long_sums=True)",
-        "self.dhidden_MH[rows])",
-        f"{GEMM}::test_dhidden_is_rounded_once_where_sums_are_cut[objective]",
-    ),
-    "a buffer for each length": Fault(
-        "shape = choose_buffer_rows(num_rows),",
-        "shape = num_rows,",
-        "kernels/hidden/test_memory.py::test_a_buffer_has_the_size_of_its_class[token]",
-    ),
-    "rows come from memory that is not pinned": Fault(
-        "index = index.pin_memory()",
-        "pass",
-        f"{DEVICES}::test_rows_of_the_host_are_pinned[all-dtype0]",
     ),
     "a softcap of scaled logits": Fault(
         "(softcap or 0.0) / logit_scale",
