@@ -13,6 +13,7 @@ import pytest
 from dupo_kernels import _triton
 from tests.helpers.fault import Fault
 from tests.helpers.project import ROOT, RunPython
+from tests.kernels.hidden import faults as hidden_faults
 from tests.kernels.logits import faults as kernel_faults
 
 pytestmark = [
@@ -61,21 +62,11 @@ def fused(text: str, change: str, test: str) -> Fault:
 
 
 FORMULA = "kernels/tokens/test_policy_loss.py::test_equals_the_formula"
-LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
-COST, USE = "kernels/hidden/test_objective_cost.py", "kernels/hidden/test_objective_use.py"
-PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
-GEMM, DEVICES = "kernels/hidden/test_gemm.py", "kernels/hidden/test_devices.py"
-CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
-NEEDS = f"{COST}::test_rows_without_a_gradient_get_the_first_product_alone"
-NEEDS_OF_ROWS = f"{COST}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
-HALF = f"{USE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
-WRITE = '"""Writes the logits of the rows, before softcap and temperature."""\n    '
-RECOMPUTED = "min(chunks.chunk_size, chunks.num_with_grad - chunks.num_kept)\n"
 READS, HOST = "(check or on_host(tensor))", "tensors_on_the_host_are_read"
-PRODUCT = "gemm(head.hidden[rows], head.weight.t(), logits_CV)\n    "
 
 FAULTS = {
     **kernel_faults.FAULTS,
+    **hidden_faults.FAULTS,
     # NaN
     "a token without an entropy is left out": Fault(
         "tokens.entropy.where(tokens.entropy.isnan(), is_high)",
@@ -181,129 +172,6 @@ FAULTS = {
         "torch.promote_types(logprobs.dtype, torch.float32)  # half inputs",
         "logprobs.dtype  # half inputs",
         "kernels/tokens/test_policy_loss.py::test_lower_precisions_follow",
-    ),
-    # which rows, in what pieces
-    "a masked row reaches a product": Fault(
-        "mask.flatten().nonzero()[:, 0]", "torch.arange(N)", f"{LINEAR}::test_masked_rows_reach_no_product"
-    ),
-    "masked rows that need no gradient count": Fault(
-        "torch.where(mask.flatten().to(rank.device) != 0, rank, 2)",
-        "torch.where(mask.flatten().to(rank.device) != 0, rank, 0)",
-        NEEDS,
-    ),
-    "rows that need a gradient stand last": Fault(
-        "torch.cat([with_grad, without_grad])", "torch.cat([without_grad, with_grad])", NEEDS
-    ),
-    "what needs a gradient is looked up by place in the list": Fault(
-        "rank = rank[rows.to(rank.device)]", "rank = rank[: rows.numel()]", NEEDS_OF_ROWS
-    ),
-    "the order of rows is not that of the tokens": Fault(
-        "rows.to(device, torch.int64)[order], num_with_grad", "order, num_with_grad", NEEDS_OF_ROWS
-    ),
-    "rows without a gradient get one in their chunk": Fault(
-        "slice(0, min(rows.stop, chunks.num_with_grad) - rows.start)",
-        "slice(0, rows.stop - rows.start)",
-        NEEDS,
-    ),
-    "rows are sorted": Fault(
-        "return values_M.new_zeros(N).index_copy_(0, row_index, values_M)",
-        "return values_M.new_zeros(N).index_copy_(0, row_index.sort().values, values_M)",
-        f"{LINEAR}::test_rows_and_mask_say_the_same",
-    ),
-    "kept logits are consumed twice": Fault(
-        "*slices(self.num_kept, self.num_with_grad, self.chunk_size)",
-        "*slices(0, self.num_with_grad, self.chunk_size)",
-        CHUNKED,
-    ),
-    "pieces are larger than they may be": Fault(
-        "chunks = -(-num_rows // CHUNK_TOKENS)",
-        "chunks = num_rows // CHUNK_TOKENS",
-        "kernels/hidden/test_memory.py::test_rows_that_have_logits_at_once",
-    ),
-    "the budget counts elements": Fault(
-        "return min(num_rows, save_budget // (V * itemsize))",
-        "return min(num_rows, save_budget // V)",
-        "kernels/hidden/test_memory.py::test_rows_whose_logits_are_kept",
-    ),
-    "logits are kept without a gradient": Fault(
-        "if keeps_logits and head.wants_gradient else 0", "if keeps_logits else 0", PEAK
-    ),
-    "each chunk has logits of its own": Fault(
-        f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows) if scratch is None else scratch",
-        f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows)",
-        PEAK,
-    ),
-    "backward starts with zeros": Fault("ctx.set_materialize_grads(False)  # else", "pass  # else", PEAK),
-    # the products
-    "dweight is that of the last chunk": Fault("self.dweight_VH, add=True)", "self.dweight_VH)", CHUNKED),
-    "dweight is summed in bf16": Fault(
-        "wide if self.several else hidden_CH.dtype",
-        "hidden_CH.dtype",
-        f"{LINEAR}::test_gradients_of_many_chunks_are_rounded_once",
-    ),
-    "a row has no bias": Fault(
-        f"{WRITE}{PRODUCT}if head.bias is not None:", f"{WRITE}{PRODUCT}if False:", CHUNKED
-    ),
-    "a product of halves is rounded to half": Fault(
-        "torch.mm(wide_left, wide_right, out=total)",
-        "total.copy_(left[rows, terms] @ right[terms, columns])",
-        f"{LINEAR}::test_keeps_the_promise_for_bf16[fp32-logits-whole]",
-    ),
-    "a CPU multiplies halves that it has no instructions for": Fault(
-        "(is_half and not multiplies_halves(device_type, dtype))",
-        "False",
-        f"{GEMM}::test_halves_meet_in_float32_unless_the_cpu_multiplies_them[objective-whole-torch.bfloat16-emulated]",
-    ),
-    "every CPU with AVX512 has instructions for bf16": Fault(
-        '(not is_x86 or any(_cpu_has(f"{unit}_{name}") for unit in ("avx512", "amx")))',
-        "True",
-        f"{GEMM}::test_a_cpu_multiplies_halves_if_onednn_and_the_cpu_say_so[bf16]",
-    ),
-    "tiles forget the sum before": Fault(
-        "if add or terms.start:",
-        "if add:",
-        f"{GEMM}::test_tiles_make_the_product[60-torch.float32-False-rows]",
-    ),
-    "dhidden on CUDA is a sum of parts in bf16": Fault(
-        "self.dhidden_MH[rows], long_sums=True)",
-        "self.dhidden_MH[rows])",
-        f"{GEMM}::test_dhidden_is_rounded_once_where_sums_are_cut[objective]",
-    ),
-    "a buffer for each length": Fault(
-        "shape = choose_buffer_rows(num_rows),",
-        "shape = num_rows,",
-        "kernels/hidden/test_memory.py::test_a_buffer_has_the_size_of_its_class[token]",
-    ),
-    "rows come from memory that is not pinned": Fault(
-        "index = index.pin_memory()",
-        "pass",
-        f"{DEVICES}::test_rows_of_the_host_are_pinned[all-dtype0]",
-    ),
-    "a softcap of scaled logits": Fault(
-        "(softcap or 0.0) / logit_scale",
-        "softcap or 0.0",
-        f"{LINEAR}::test_matches_the_definition_whatever_the_chunks[softcap-{{}}]",
-    ),
-    # how it is used
-    "a second backward of log-probabilities": Fault(
-        "    ctx.consumed = True\n    head,", "    head,", f"{LINEAR}::test_a_second_backward_raises"
-    ),
-    "a second backward of an objective": Fault(
-        "    ctx.consumed = True\n    # The loss", "    # The loss", f"{USE}::test_a_second_backward_raises"
-    ),
-    "the loss scale is not taken in": Fault("dlogp = dlogp * grad_scale", "dlogp = dlogp", HALF),
-    "the entropy knows no loss scale": Fault(
-        "None if dentropy is None else dentropy * grad_scale", "dentropy", HALF
-    ),
-    "top1 counts all": Fault(
-        '{"top1_agreement": statistics.logp == statistics.top}',
-        '{"top1_agreement": statistics.logp <= statistics.top}',
-        f"{OBJECTIVE}::test_top1_agreement_counts_the_likeliest_targets",
-    ),
-    "the compiler takes sums for bf16": Fault(
-        "wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype",
-        "head.hidden.dtype",
-        f"{USE}::test_operator_is_registered_correctly",
     ),
     # sequences, masks and KL
     "the mismatch weight multiplies the KL": Fault(

@@ -130,6 +130,7 @@ class GradientSums:
             return
         wide = torch.promote_types(hidden_CH.dtype, torch.float32)
         dtype = wide if self.several else hidden_CH.dtype  # bf16 sums would drift
+        # A single product in bf16 is safe: (V, H) fills a GPU, so no library cuts its sums over C tokens.
         memory = hidden_CH.new_empty(dlogits_VC.shape[0], hidden_CH.shape[1], dtype=dtype)
         self.dweight_VH = gemm(dlogits_VC, hidden_CH, memory)
 
