@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dupo_kernels.hidden.chunk_loop import Evaluation
 from dupo_kernels.hidden.chunks import scatter_rows
-from dupo_kernels.hidden.sequences import Runs
+from dupo_kernels.hidden.runs import Runs
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
