@@ -19,7 +19,8 @@ from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
 from dupo_kernels.tokens.token_form import as_tokens, scope_as_tokens
-from dupo_kernels.tokens.token_objective import TokenInputs, TokenObjective, token_objective
+from dupo_kernels.tokens.token_inputs import TokenInputs
+from dupo_kernels.tokens.token_objective import TokenObjective, token_objective
 
 
 class PolicyTokens(NamedTuple):
