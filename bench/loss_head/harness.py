@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -79,6 +80,7 @@ class Timer:
         seconds: timing of one comparison goes on for so long after MIN_TURNS turns.
         end: time.monotonic() after which no variant is begun.
         wall: also take the wall clock over WALL_RUNS runs back to back.
+        folder: where a step may leave files of its own; None: nowhere.
         skipped: variant -> why it is not tried.
         on_variant: gets the name of each variant before the variant runs.
     """
@@ -87,6 +89,7 @@ class Timer:
     seconds: float = 0.0
     end: float = float("inf")
     wall: bool = False
+    folder: Path | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     on_variant: Callable[[str], None] = lambda _: None
 
@@ -202,14 +205,15 @@ class Timer:
         """Seconds a run by the host's clock, over WALL_RUNS runs that nothing separates."""
         # Inputs are restored once: a run over what the last one left takes as long.
         call.prepare()
-        self._wait()
+        self.wait()
         start = time.perf_counter()
         for _ in range(WALL_RUNS):
             call.run()
-        self._wait()
+        self.wait()
         return (time.perf_counter() - start) / WALL_RUNS
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Waits until the device has done all that was queued."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 

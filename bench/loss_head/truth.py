@@ -59,9 +59,7 @@ def logits_sums(inputs: LogitsInputs) -> Sums:
     return _softmax_sums(inputs, logits_NV.shape[1], lambda rows: logits_NV[rows].double())
 
 
-def _softmax_sums(
-    inputs: HeadInputs | LogitsInputs, V: int, logits_of: Callable[[Tensor], Tensor]
-) -> Sums:
+def _softmax_sums(inputs: HeadInputs | LogitsInputs, V: int, logits_of: Callable[[Tensor], Tensor]) -> Sums:
     slices = []
     # All logits in float64 would need 10 GB at the first GPU shape.
     tokens = torch.arange(inputs.targets.numel(), device=inputs.targets.device)
@@ -72,9 +70,7 @@ def _softmax_sums(
     return Sums(*map(torch.cat, zip(*slices, strict=True)))
 
 
-def objective_slopes(
-    inputs: HeadInputs | LogitsInputs, sums: Sums, objective: PolicyObjective
-) -> LossSlopes:
+def objective_slopes(inputs: HeadInputs | LogitsInputs, sums: Sums, objective: PolicyObjective) -> LossSlopes:
     """The derivatives of the policy loss by its definition, by autograd in float64."""
     # The loss is a function of two numbers a token; autograd needs no logits here. Sequences are rows.
     shape = -1, inputs.sequence_length
@@ -132,9 +128,7 @@ def head_errors(head: HeadInputs, sums: Sums, slopes: LossSlopes) -> ErrorsOf:
     return errors
 
 
-def logits_errors(
-    inputs: LogitsInputs, entropy: bool, loss_slopes: LossSlopes | None = None
-) -> ErrorsOf:
+def logits_errors(inputs: LogitsInputs, entropy: bool, loss_slopes: LossSlopes | None = None) -> ErrorsOf:
     """Errors of the logits path: of logp, absolute, and of dlogits, relative.
 
     Args:

@@ -130,9 +130,9 @@ def our_loss(head: HeadInputs, objective: PolicyObjective, **options: Any) -> Lo
     targets = head.targets.view(shape)
 
     def loss(hidden: Tensor, weight: Tensor) -> Tensor:
-        return linear_objective(
-            hidden.view(*targets.shape, -1), weight, targets, objective, read, **options
-        )[0]
+        return linear_objective(hidden.view(*targets.shape, -1), weight, targets, objective, read, **options)[
+            0
+        ]
 
     return loss
 
