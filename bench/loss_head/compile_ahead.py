@@ -1,8 +1,8 @@
 """Compiles what the sweep will launch, on all cores and without a GPU, into Triton's cache on disk.
 
 A launcher runs on meta tensors against a driver that only names its GPU; what it would launch is compiled as
-on that GPU, and the sweep finds it in the cache. TRITON_CACHE_DIR says where the cache is: it may be filled on
-another machine that has the same Triton, and carried.
+on that GPU, and the sweep finds it in the cache. TRITON_CACHE_DIR says where the cache is: another machine of
+the same Triton may fill it, and it may be carried.
 """
 
 import os

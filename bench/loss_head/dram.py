@@ -1,4 +1,4 @@
-"""How many bytes five launches of the kernels move, by the hardware's count (ncu), beside the least there are.
+"""How many bytes five launches of the kernels move, as ncu counts them, beside the least that there are.
 
     python -m bench.loss_head.dram N V        launches the five, for ncu to look at
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from bench.loss_head.compile_ahead import CompileAhead
 from bench.loss_head.dram import DramBytes
 from bench.loss_head.harness import Timer
-from bench.loss_head.inputs import Setting
+from bench.loss_head.inputs import ORDINARY, Setting
 from bench.loss_head.machine import Sustained
 from bench.loss_head.measurement import Fact, Measurement, Shape
 from bench.loss_head.smoke import CHECKS, Check, Tests
@@ -88,7 +88,7 @@ def _second(sizes: Sizes) -> list[AnyStep]:
     settings = [
         (LONG, Setting(level="sequence")),
         (GEMMA, Setting(softcap=30.0)),
-        (ODD, Setting()),
+        (ODD, ORDINARY),
         (MASKED, Setting(active=0.5)),
     ]
     steps += [
@@ -96,7 +96,7 @@ def _second(sizes: Sizes) -> list[AnyStep]:
         for shape, setting in settings
     ]
     steps += [Step("fused_policy_loss", sizes(LARGE), "float32", ("torch",))]
-    for shape, setting in ((GEMMA, Setting(softcap=30.0)), (ODD, Setting())):
+    for shape, setting in ((GEMMA, Setting(softcap=30.0)), (ODD, ORDINARY)):
         steps += [Step("fused_policy_loss", sizes(shape), peers=("torch",), setting=setting)]
         steps += [Step("token_logprobs", sizes(shape), peers=("torch",), entropy=both, setting=setting)]
     # Peers last: their compilers take longer than everything else, and may not take the time of our figures.

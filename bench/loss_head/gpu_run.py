@@ -2,8 +2,8 @@
 
     bench/gpu_run.sh [--tiny] OUT PART
 
-gpu_parts.py has the steps. Results are written as they come: to OUT/part<PART>.json, and as tables to stdout. A
-worker process measures. Where a variant takes the worker down or hangs, the next worker goes on without that
+gpu_parts.py has the steps. Results are written as they come: to OUT/part<PART>.json, and as tables to stdout.
+A worker process measures. Where a variant takes the worker down or hangs, the next worker goes on without the
 variant. Without a GPU (--tiny alone), steps that need a kernel run in a worker under Triton's interpreter.
 """
 

@@ -4,7 +4,8 @@ Variants run in turn (A, B, C, A, B, C, ...), so that a change of clocks or othe
 every variant. On a GPU a turn is one untimed run, which fills the allocator, and two timed runs. Before each
 timed run the last-level cache is overwritten. A GPU time is the time between two events on the device; a head
 start of the host hides the cost of launching, which the wall clock over runs back to back shows. On a CPU the
-time is wall time. A variant that fails (absent, out of memory, unsupported) becomes a measurement that says why.
+time is wall time. A variant that fails (absent, out of memory, unsupported) becomes a measurement that says
+why.
 """
 
 import contextlib
@@ -129,7 +130,7 @@ class Timer:
         return list(measurements.values())
 
     def _build(self, build: Callable[[], Call], measurement: Measurement) -> Call:
-        """The call of a variant. On a GPU it has run once: that run compiles, which takes memory of its own."""
+        """The call of a variant. On a GPU it has run once: that run compiles, which takes its own memory."""
         start = time.monotonic()
         call = build()
         if self.device.type == "cuda":

@@ -39,6 +39,9 @@ class Setting(NamedTuple):
         return [*words, f"{self.active:.0%} of the tokens"] if self.active < 1 else words
 
 
+ORDINARY = Setting()
+
+
 @dataclass(frozen=True)
 class HeadInputs:
     """Inputs of a linear head.
@@ -120,7 +123,7 @@ def squashed(logits: Tensor, softcap: float) -> Tensor:
 
 
 def make_head(
-    shape: Shape, dtype: torch.dtype, device: torch.device, setting: Setting = Setting()
+    shape: Shape, dtype: torch.dtype, device: torch.device, setting: Setting = ORDINARY
 ) -> HeadInputs:
     """Draws the inputs of a linear head from seed 0."""
     N, V, H = shape
@@ -165,7 +168,7 @@ def sequence_length(N: int) -> int:
 
 
 def make_logits(
-    shape: Shape, dtype: torch.dtype, device: torch.device, setting: Setting = Setting()
+    shape: Shape, dtype: torch.dtype, device: torch.device, setting: Setting = ORDINARY
 ) -> LogitsInputs:
     """Draws the inputs of the logits path from seed 0."""
     N, V, _ = shape

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bench.loss_head.harness import Result
 from bench.loss_head.inputs import LogitsInputs, per_token
-from dupo_kernels import policy_objective
+from dupo_kernels import PolicyObjective, policy_objective
 from dupo_kernels.logits import triton_path
 from dupo_kernels.logits.fused_loss import fused_loss
 from dupo_kernels.logits.launch_table import Config
@@ -27,11 +28,13 @@ class Launch(NamedTuple):
     Attributes:
         run: launches the kernel with a configuration; None: with that of the table.
         restore: puts back what the kernel wrote over.
+        result: what the kernel writes, to compare with the truth.
         least_bytes: of logits and dlogits, each read or written once.
     """
 
     run: Callable[[Config | None], None]
     restore: Callable[[], None]
+    result: Result
     least_bytes: int
 
 
@@ -52,10 +55,10 @@ def launch(kernel: str, inputs: LogitsInputs, entropy: bool, narrow: bool = Fals
         if kernel != "forward":
             logits_NV.copy_(source_NV)
 
+    moved = logits_NV.nbytes + dlogits_NV.nbytes
+    gradient = Result(None, (dlogits_NV,))
     if kernel == "fused":
-        return Launch(
-            _fused(rows, inputs, entropy, dlogits_NV), restore, logits_NV.nbytes + dlogits_NV.nbytes
-        )
+        return Launch(_fused(rows, inputs, entropy, dlogits_NV), restore, gradient, moved)
     H = statistics.entropy if entropy else None
     if kernel == "forward":
 
@@ -68,7 +71,7 @@ def launch(kernel: str, inputs: LogitsInputs, entropy: bool, narrow: bool = Fals
             finally:
                 triton_path.CONFIG = present
 
-        return Launch(forward, restore, logits_NV.nbytes)
+        return Launch(forward, restore, Result(statistics.logp), logits_NV.nbytes)
     # The backward pass reads what a forward pass says of the rows.
     triton_path.forward(rows, statistics.logp, statistics.entropy, statistics.lse, statistics.top)
     dlogp, dentropy = inputs.slopes
@@ -77,13 +80,18 @@ def launch(kernel: str, inputs: LogitsInputs, entropy: bool, narrow: bool = Fals
         slopes = dlogp, dentropy if entropy else None
         triton_path.backward(rows, statistics.lse, statistics.entropy, *slopes, dlogits_NV)
 
-    return Launch(backward, restore, logits_NV.nbytes + dlogits_NV.nbytes)
+    return Launch(backward, restore, gradient, moved)
+
+
+def fused_objective(entropy: bool) -> PolicyObjective:
+    """The objective of the fused kernel: clipped ratio, KL penalty and, if asked, entropy bonus."""
+    return policy_objective("dapo", beta=0.05, entropy_coef=0.01 if entropy else 0.0)
 
 
 def _fused(
     rows: Rows, inputs: LogitsInputs, entropy: bool, dlogits_NV: Tensor
 ) -> Callable[[Config | None], None]:
-    objective = policy_objective("dapo", beta=0.05, entropy_coef=0.01 if entropy else 0.0)
+    objective = fused_objective(entropy)
     of_tokens = TokenInputs(inputs.weights, **per_token(inputs, objective))
     prepared = token_objective(objective, of_tokens, has_entropy=True)
     report = new_report(len(dlogits_NV), dlogits_NV.device)

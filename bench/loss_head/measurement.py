@@ -1,4 +1,4 @@
-"""What was measured of one variant of one operation, what else a step says, and how a result file holds both."""
+"""What was measured of one variant of one operation, what else a step says, and how a file holds both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,7 +11,7 @@ class Case(NamedTuple):
     """Which operation, on which inputs.
 
     Attributes:
-        op: linear_objective, linear_token_logprobs, token_logprobs, fused_policy_loss, policy_loss, gemm or sweep.
+        op: linear_objective, linear_token_logprobs, token_logprobs, fused_policy_loss, gemm or sweep.
         setting: the options of the operation in words.
         passes: "forward" or "forward+backward".
         dtype: of the inputs, without "torch.".

@@ -2,8 +2,9 @@
 
     DUPO_PEER_TRL, DUPO_PEER_LIGER, DUPO_PEER_VERL, DUPO_PEER_CCE, DUPO_PEER_QUACK
 
-Each names a folder that holds an unpacked wheel. No peer is a dependency; `.ci/peers` fetches them. A function below raises where its library cannot work here;
-the measurement of the library then says why. What the functions return: see variants.py.
+Each names a folder that holds an unpacked wheel. No peer is a dependency; `.ci/peers` fetches them. Where its
+library cannot work, a function below raises, and the measurement of the library says why. What the functions
+return: see variants.py.
 """
 
 import importlib

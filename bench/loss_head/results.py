@@ -1,4 +1,4 @@
-"""The result file of the loss head (signature, measurements, facts, steps that were left out), and its tables."""
+"""The result file of the loss head (signature, measurements, facts, what was left out), and its tables."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """Does the head work on this device at all: the tests that matter there, and what no CPU can show.
 
-A GPU runs other products (cuBLAS writes float32 from halves), other memory (an allocator that splits blocks) and
-queues that the host must not wait for. Each check below asserts its own point and returns its figures.
+A GPU has other products (cuBLAS writes float32 from halves), other memory (an allocator that splits blocks)
+and queues that the host must not wait for. Each check below asserts its own point and returns its figures.
 """
 
 import contextlib

@@ -10,7 +10,7 @@ import torch
 
 from bench.loss_head import comparisons, inputs, truth
 from bench.loss_head.harness import Comparison, Timer, reason
-from bench.loss_head.inputs import Setting
+from bench.loss_head.inputs import ORDINARY, Setting
 from bench.loss_head.measurement import Measurement, Shape
 from dupo_kernels import PolicyObjective, policy_objective
 
@@ -42,8 +42,8 @@ class Step:
     peers: Collection[str] = LIBRARIES
     entropy: Sequence[bool] = (False, True)
     backward: Sequence[bool] = (True, False)
-    setting: Setting = Setting()
-    # Of a step that runs Triton's interpreter where there is no GPU; see Work in gpu_run.py.
+    setting: Setting = ORDINARY
+    # Of a step that runs Triton's interpreter where there is no GPU; see gpu_run.py.
     interpreted = False
 
     @property

@@ -1,11 +1,13 @@
-"""Which configuration of the kernels is fastest on this device: the rows of dupo_kernels/logits/launch_table.py.
+"""Which configuration of the kernels is fastest on this device: rows for dupo_kernels/logits/launch_table.py.
 
-Each candidate is handed to the launcher that everybody uses. The fastest at each vocabulary, type and architecture
-goes to launch_table.json in the folder of the run, with the share of a copy that it reached beside the share of
-the present choice, and to launch_table.txt as the lines of TABLE.
+Each candidate is handed to the launcher that everybody uses, and its result compared with float64. The best
+of those that are right goes to launch_table.json in the folder of the run, for each vocabulary, type and
+architecture, with the share of a copy that it reached beside that of the present choice; launch_table.txt has
+the same as lines of TABLE.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,9 +16,9 @@ from typing import Any
 
 import torch
 
-from bench.loss_head import comparisons, inputs, variants
-from bench.loss_head.harness import Call, Comparison, Timer
-from bench.loss_head.launches import Launch, launch
+from bench.loss_head import comparisons, inputs, truth, variants
+from bench.loss_head.harness import Call, Comparison, Result, Timer
+from bench.loss_head.launches import Launch, fused_objective, launch
 from bench.loss_head.measurement import Measurement, Shape
 from bench.result_files import write
 from dupo_kernels._triton import INTERPRET
@@ -81,7 +83,7 @@ class Sweep:
         logits = inputs.make_logits(self.shape, dtype, timer.device)
         chosen = launch(self.kernel, logits, entropy=True, narrow=dtype == torch.float32)
         case = comparisons.case_of("sweep", self.kernel, self.kernel != "forward", self.shape, dtype)
-        comparison = Comparison(case, chosen.least_bytes, "GB/s", COPY)
+        comparison = Comparison(case, chosen.least_bytes, "GB/s", COPY, self._errors(logits))
         copied = partial(variants.bare_copy, logits, False) if self.kernel == "forward" else None
         comparison.add(COPY, variants.without_result, copied or partial(_copy_of, chosen, logits))
         # A launcher answers a configuration that cannot serve these rows with the one of the table.
@@ -100,12 +102,22 @@ class Sweep:
             by_name = {name_of(config): config for config in configs}
             add_to_table(timer.folder / TABLE, self._row(measurements, by_name, timer.device))
 
+    def _errors(self, logits: inputs.LogitsInputs) -> truth.ErrorsOf:
+        if self.kernel == "forward":
+            return truth.logits_errors(logits, entropy=True)
+        slopes = truth.objective_slopes(logits, truth.logits_sums(logits), fused_objective(entropy=True))
+        return truth.logits_errors(logits, True, slopes)
+
     def _row(
         self, measurements: list[Measurement], by_name: dict[str, Config], device: torch.device
     ) -> dict[str, Any]:
         """The row of the table; without a config where nothing was measured."""
-        timed = [m for m in measurements if m.seconds is not None and m.variant in by_name]
         present = next((m for m in measurements if m.variant == PRESENT), None)
+        timed = [
+            m
+            for m in measurements
+            if m.seconds is not None and m.variant in by_name and present and _is_as_right(m, present)
+        ]
         row = {
             "kernel": self.kernel,
             "architecture": architecture(device),
@@ -153,8 +165,19 @@ def lines_of_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([f"# {measured[0]['measured_on']}", *lines, ""]) if measured else ""
 
 
+def _is_as_right(m: Measurement, present: Measurement) -> bool:
+    """Whether the error is at most twice that of the present choice; NaN is not."""
+    return bool(present.errors) and all(
+        m.errors.get(name, math.nan) <= 2 * error for name, error in present.errors.items()
+    )
+
+
 def _call(chosen: Launch, config: Config | None) -> Call:
-    return Call(variants.without_result(lambda: chosen.run(config)).run, chosen.restore)
+    def run() -> Result:
+        chosen.run(config)
+        return chosen.result
+
+    return Call(run, chosen.restore)
 
 
 def _copy_of(chosen: Launch, logits: inputs.LogitsInputs) -> Callable[[], None]:

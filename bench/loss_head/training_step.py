@@ -1,7 +1,7 @@
 """One training step of a head, traced: how many launches, and how much of the time the device works.
 
-A step as a trainer takes it: hidden states from a layer below, the loss, the gradients, AdamW. The trace lies in
-the folder of the run (chrome://tracing, Perfetto).
+A step as a trainer takes it: hidden states from a layer below, the loss, the gradients, AdamW. The trace lies
+in the folder of the run (chrome://tracing, Perfetto).
 """
 
 import time
@@ -77,7 +77,7 @@ class TracedStep:
 
 def _step(head: inputs.HeadInputs, loss: variants.Loss) -> Callable[[], None]:
     """A training step on copies of the inputs: a linear layer below the head, the loss, AdamW."""
-    N, V, H = head.shape
+    H = head.shape[2]
     below = torch.nn.Linear(H, H, bias=False, device=head.targets.device, dtype=head.leaves[0].dtype)
     weight_VH = torch.nn.Parameter(head.plain[1].clone())
     optimizer = torch.optim.AdamW([*below.parameters(), weight_VH], lr=1e-5)

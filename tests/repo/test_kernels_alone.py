@@ -1,4 +1,4 @@
-"""`pip install ./kernels`: the wheel holds dupo_kernels and nothing else, and works beside torch and triton alone."""
+"""`pip install ./kernels`: the wheel holds dupo_kernels and nothing else, and needs only torch and triton."""
 
 import importlib.metadata
 import json
