@@ -14,9 +14,6 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
-from triton.backends.compiler import GPUTarget
-from triton.runtime import driver
-from triton.runtime.jit import JITFunction
 
 from bench.loss_head.harness import Timer, reason
 from bench.loss_head.inputs import LogitsInputs, Setting
@@ -80,7 +77,7 @@ class CompileAhead:
 class NamedGpu:
     """A driver that says which GPU it is for and can do nothing on it; the names are Triton's."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: Any) -> None:
         self.target = target
 
     def get_current_device(self) -> int:
@@ -93,7 +90,7 @@ class NamedGpu:
 
     def get_current_target(self) -> Any:
         """What is compiled for."""
-        return GPUTarget("cuda", self.target, 32)
+        return self.target
 
     def get_active_torch_device(self) -> torch.device:
         """Where tensors without contents are."""
@@ -102,7 +99,12 @@ class NamedGpu:
 
 def compile_launch(kernel: str, V: int, dtype: str, config: Config, target: int) -> None:
     """Compiles what the launcher of the kernel would launch; to be called in a process of its own."""
-    driver.set_active(NamedGpu(target))
+    # Only here: the parts of a run are listed on machines without Triton too.
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime import driver
+    from triton.runtime.jit import JITFunction
+
+    driver.set_active(NamedGpu(GPUTarget("cuda", target, 32)))
     launched = JITFunction.run
 
     def compiled(self: Any, *arguments: Any, grid: Any, warmup: bool, **named: Any) -> Any:

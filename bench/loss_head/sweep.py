@@ -21,7 +21,6 @@ from bench.loss_head.harness import Call, Comparison, Result, Timer
 from bench.loss_head.launches import Launch, fused_objective, launch
 from bench.loss_head.measurement import Measurement, Shape
 from bench.result_files import write
-from dupo_kernels._triton import INTERPRET
 from dupo_kernels.logits.launch_table import Config, can_serve
 
 TABLE, LINES = "launch_table.json", "launch_table.txt"
@@ -118,12 +117,13 @@ class Sweep:
             for m in measurements
             if m.seconds is not None and m.variant in by_name and present and _is_as_right(m, present)
         ]
+        on_gpu = device.type == "cuda"
         row = {
             "kernel": self.kernel,
             "architecture": architecture(device),
             "V": self.shape[1],
             "itemsize": getattr(torch, self.dtype).itemsize,
-            "measured_on": "interpreter, not a GPU" if INTERPRET else torch.cuda.get_device_name(device),
+            "measured_on": torch.cuda.get_device_name(device) if on_gpu else "interpreter, not a GPU",
             "present_share": present.share if present else None,
         }
         if timed:

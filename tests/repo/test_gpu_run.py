@@ -1,4 +1,4 @@
-"""bench/gpu_run.sh: its parts run to the end at tiny shapes, lose nothing when killed, and choose right"""
+"""bench/gpu_run.sh: its parts run to the end at tiny shapes, lose nothing when killed, and choose right."""
 
 import json
 import math
@@ -14,7 +14,7 @@ import torch
 
 from bench.loss_head import dram, gpu_run, machine, smoke, sweep
 from bench.loss_head.gpu_parts import parts
-from bench.loss_head.harness import Timer
+from bench.loss_head.harness import Result, Timer
 from bench.loss_head.launches import Launch
 from bench.loss_head.measurement import Fact, Measurement
 from bench.loss_head.results import Results
@@ -206,8 +206,9 @@ def test_tests_that_fail_or_hang_are_told(tmp_path: Path) -> None:
         ((fact,),) = smoke.Tests(str(tmp_path / f"test_{name}.py"), seconds).run(Timer(CPU))
         return fact
 
-    assert told("good", 60) == Fact(told("good", 60).name, "tests", {"passed": 1})
-    assert told("bad", 60).values == {"failed": 1} and "assert 0" in (told("bad", 60).reason or "")
+    good, bad = told("good", 60), told("bad", 60)
+    assert good.values == {"passed": 1} and good.reason is None
+    assert bad.values == {"failed": 1} and "assert 0" in (bad.reason or "")
     assert told("slow", 1).reason == "took longer than 1 s"
 
 
@@ -218,19 +219,15 @@ def test_fastest_right_configuration_is_chosen(tmp_path: Path, monkeypatch: pyte
 
     class FakeTimer(Timer):
         def measure(self, comparison: Any) -> list[Measurement]:
+            errors = {t: {"dlogits": 0.5 if t == 1.0 else 1e-3} for t in seconds.values()}
             return [
-                Measurement(
-                    comparison.case,
-                    name,
-                    seconds=t,
-                    times_floor=t,
-                    errors={"dlogits": 0.5 if t == 1 else 1e-3},
-                )
+                Measurement(comparison.case, name, seconds=t, times_floor=t, errors=errors[t])
                 for name, t in seconds.items()
             ]
 
     monkeypatch.setattr(sweep, "candidates", lambda *_: configs)
-    monkeypatch.setattr(sweep, "launch", lambda *_, **__: Launch(lambda _: None, lambda: None, None, 8))  # type: ignore[arg-type]
+    nothing = Launch(lambda _: None, lambda: None, Result(), 8)
+    monkeypatch.setattr(sweep, "launch", lambda *_, **__: nothing)
     for V in (64, 128):
         list(sweep.Sweep("fused", (4, V, 0), "bfloat16").run(FakeTimer(CPU, folder=tmp_path)))
     rows = json.loads((tmp_path / sweep.TABLE).read_text())["rows"]
