@@ -112,10 +112,10 @@ class DramBytes:
         except subprocess.TimeoutExpired:
             yield [Fact(self.name, "bytes", reason=f"ncu took longer than {self.seconds:.0f} s")]
             return
-        rows = parse(done.stdout)
+        rows = [row for row in parse(done.stdout) if {"read", "written"} <= row.keys()]
         if len(rows) != len(LOOKS):
             text = (done.stdout + done.stderr)[-500:]
-            reason = f"ncu: expected {len(LOOKS)} launches, got {len(rows)}: {text}"
+            reason = f"ncu: expected bytes of {len(LOOKS)} launches, got {len(rows)}: {text}"
             yield [Fact(self.name, "bytes", reason=reason)]
             return
         yield [self._fact(look, self._least(look), values) for look, values in zip(LOOKS, rows, strict=True)]
@@ -146,7 +146,8 @@ def parse(text: str) -> list[dict[str, float]]:
         {
             name: float(row[metric].replace(",", "")) * UNITS.get(units[metric], 1.0)
             for metric, name in METRICS.items()
-            if row.get(metric)
+            # "n/a" where the device does not count it
+            if row.get(metric, "n")[:1].isdigit()
         }
         for row in values
     ]

@@ -19,8 +19,9 @@ from bench.loss_head import comparisons, inputs, variants
 from bench.loss_head.harness import Timer, reason
 from bench.loss_head.measurement import Fact, Measurement, Shape
 
-# Newer drivers say clocks_event_reasons for clocks_throttle_reasons and still take the older name.
-QUERY = ["clocks.sm", "clocks.mem", "power.draw", "temperature.gpu", "clocks_throttle_reasons.active"]
+QUERY = ["clocks.sm", "clocks.mem", "power.draw", "temperature.gpu"]
+# What newer drivers call the reasons, and what older ones do.
+HELD_BACK = ["clocks_event_reasons.active", "clocks_throttle_reasons.active"]
 FIELDS = ["sm_mhz", "memory_mhz", "watts", "celsius", "held_back"]
 # Bits of the last field (NVML); 0x1, an idle GPU, is no reason.
 REASONS = {
@@ -49,10 +50,13 @@ def clocks(device: torch.device) -> dict[str, Any]:
     program = shutil.which("nvidia-smi")
     if program is None:
         raise LookupError("nvidia-smi: not found on PATH")
-    index = torch.cuda.current_device()
-    command = [program, f"--id={index}", f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=QUERY_SECONDS)
-    return parse_clocks(done.stdout)
+    options = [f"--id={torch.cuda.current_device()}", "--format=csv,noheader,nounits"]
+    for name in HELD_BACK:
+        command = [program, *options, f"--query-gpu={','.join([*QUERY, name])}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS)
+        if done.returncode == 0:
+            return parse_clocks(done.stdout)
+    raise LookupError(f"nvidia-smi: {(done.stdout + done.stderr).strip()}")
 
 
 def parse_clocks(line: str) -> dict[str, Any]:

@@ -176,12 +176,12 @@ def test_bytes_of_ncu() -> None:
 "ID","Kernel Name","dram__bytes_read.sum","dram__bytes_write.sum","gpu__time_duration.sum"
 "","","Mbyte","byte","us"
 "0","_forward","1,024.5","512","3.25"
-"1","_looped","2","0","1"
+"1","_looped","2","0","n/a"
 ==PROF== Disconnected
 """
     assert dram.parse(text) == [
         {"read": 1024.5e6, "written": 512.0, "nanoseconds": 3250.0},
-        {"read": 2e6, "written": 0.0, "nanoseconds": 1000.0},
+        {"read": 2e6, "written": 0.0},
     ]
     assert dram.parse("==ERROR== no permission") == []
 
