@@ -74,6 +74,8 @@ def test_rehearsal_of_a_part(part: int, tmp_path: Path) -> None:
 
 def test_parts_measure_what_was_asked_for() -> None:
     by_part = parts(tiny=False)
+    files = [step.file for steps in by_part.values() for step in steps if isinstance(step, smoke.Tests)]
+    assert files and all((ROOT / "tests" / file).is_file() for file in files), files
     assert by_part.keys() == parts(tiny=True).keys() == {1, 2, 3}
     for steps in [*by_part.values(), *parts(tiny=True).values()]:
         # The supervisor and the result file know a step by its name.
