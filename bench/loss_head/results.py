@@ -13,6 +13,7 @@ from bench.loss_head import peers
 from bench.loss_head.measurement import Fact, Measurement
 from bench.result_files import signature, write
 from dupo import __version__
+from dupo_kernels.hidden.gemm import multiplies_halves
 
 COLUMNS = ("variant", "ms (quartiles)", "wall ms", "rate", "x floor (share)", "peak extra, MiB", "error")
 
@@ -43,7 +44,10 @@ class Results:
             made_by |= {"cuda": torch.version.cuda, "memory_bytes": memory}
         else:
             # In the file itself, so that nobody takes the times for those of the kernels.
-            made_by["note"] = "times of the torch path on a CPU; figures of the kernels need a GPU"
+            made_by["instructions"] = instructions()
+            made_by["note"] = (
+                f"times of the torch path on a CPU ({instructions()}); figures of the kernels need a GPU"
+            )
         return cls(made_by)
 
     @classmethod
@@ -66,6 +70,14 @@ class Results:
         self.measurements += other.measurements
         self.left_out += other.left_out
         self.facts += other.facts
+
+
+def instructions() -> str:
+    """What the times of a CPU depend on: its vectors, and whether it multiplies halves by itself."""
+    halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    has = {name: "with" if multiplies_halves("cpu", dtype) else "without" for name, dtype in halves.items()}
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return ", ".join([vectors, *(f"{word} {name} instructions" for name, word in has.items())])
 
 
 def tables(measurements: Iterable[Measurement]) -> str:
