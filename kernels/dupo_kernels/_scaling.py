@@ -55,6 +55,12 @@ def scaled(gradient: Tensor, upstream: Tensor, divisor: float, dtype: torch.dtyp
     if not (runs_on_triton(gradient) and type(gradient) in (Tensor, torch.nn.Parameter)):
         factor = upstream / divisor
         return gradient.mul_(factor) if in_place else (gradient * factor).to(dtype)
+    return scale_by_kernel(gradient, upstream, divisor, dtype)
+
+
+def scale_by_kernel(gradient: Tensor, upstream: Tensor, divisor: float, dtype: torch.dtype) -> Tensor:
+    """`scaled` where kernels run."""
+    in_place = gradient.dtype == dtype
     out = gradient if in_place else torch.empty_like(gradient, dtype=dtype)
     # Rows that follow each other are one row.
     whole = gradient.is_contiguous()

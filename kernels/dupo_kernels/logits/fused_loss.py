@@ -67,7 +67,7 @@ def _walk_twice(
     row, logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
     stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
-    ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr, LOAD: tl.constexpr,
+    ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
     start, first_end, body = body_of(row, stride_n, V, SHIFTED, VEC)
     row_ptr = logits_ptr + row * stride_n
@@ -76,7 +76,7 @@ def _walk_twice(
     u_target, target = read_target(row_ptr, tl.load(targets_ptr + row), V, softcap, SOFTCAP)
     peak, total, moment = fold_body(
         logits_ptr + start, body, softcap, rate,
-        SOFTCAP, kinds.has_entropy, LANES, STEPS * VEC // LOAD, LOAD,
+        SOFTCAP, kinds.has_entropy, LANES, STEPS, VEC,
     )  # fmt: skip
     ends = None
     if ENDED:
@@ -101,14 +101,14 @@ def _looped(
     logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
     stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
-    ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr, LOAD: tl.constexpr,
+    ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
     """A program a row; any V."""
     _walk_twice(
         tl.program_id(0).to(tl.int64),
         logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
         stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
-        kinds, SOFTCAP, NARROWS, SHIFTED, ENDED, LANES, STEPS, VEC, LOAD,
+        kinds, SOFTCAP, NARROWS, SHIFTED, ENDED, LANES, STEPS, VEC,
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def _persistent(
     logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
     stride_n, stride_dn, stride_t, stride_r, V, N, softcap, inv_temperature_of_all,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
-    ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr, LOAD: tl.constexpr,
+    ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
     """As many programs as fit: so few rows are between their two reads that these find them in L2."""
     first = tl.program_id(0).to(tl.int64)
@@ -126,7 +126,7 @@ def _persistent(
             first + step,
             logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs,
             numbers, stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
-            kinds, SOFTCAP, NARROWS, SHIFTED, ENDED, LANES, STEPS, VEC, LOAD,
+            kinds, SOFTCAP, NARROWS, SHIFTED, ENDED, LANES, STEPS, VEC,
         )  # fmt: skip
 
 

@@ -93,19 +93,19 @@ def tiles(logits: Tensor, dlogits: Tensor | None, config: Config) -> dict[str, A
     """How rows (N, V) lie in memory, and the tiles that this allows: arguments of the kernels that loop."""
     out = logits if dlogits is None else dlogits
     narrows = out.dtype != logits.dtype
-    load, vec = WORD // logits.dtype.itemsize, WORD // out.dtype.itemsize
-    steps = max(1, config.steps * load // vec)
+    # A thread has words of dlogits, in whose type there are more logits in one. Loads take the same share.
+    vec = WORD // out.dtype.itemsize
+    steps = max(1, config.steps * out.dtype.itemsize // logits.dtype.itemsize)
     shifted = logits.stride(0) % vec != 0
     # Both rows must reach a whole word at the same column, and narrow rows are written from the end.
     if (out.stride(0) - logits.stride(0)) % vec or (shifted and narrows):
-        load, vec, steps, shifted = 1, 1, config.steps * load, False
+        vec, steps, shifted = 1, steps * vec, False
     return {
         "SHIFTED": shifted,
         "ENDED": shifted or logits.shape[1] % vec != 0,
         "LANES": 32 * config.warps,
         "STEPS": steps,
         "VEC": vec,
-        "LOAD": load,
     }
 
 

@@ -9,8 +9,8 @@ Temperature and softcap are factors of differences: so one multiplication by `ra
 base 2, which is what the hardware has. Where one logit stands out, its difference is near 0 and exact; a
 factor rounded into each logit beforehand would cost |z| units in the last place.
 
-A row has a body of whole 16-byte words, and two ends of fewer than VEC logits. The body is walked in tiles
-(STEPS, LANES, VEC), a lane is a thread: nothing crosses threads before the last tile.
+A row has a body of whole 16-byte words, and two ends of fewer than VEC logits. The body is walked in tiles of
+STEPS x LANES x VEC logits; a lane is a thread, which loads STEPS words of VEC logits.
 
 Shape letters: N rows, V vocabulary.
 """
@@ -96,11 +96,11 @@ def body_of(row, stride, V, SHIFTED: tl.constexpr, VEC: tl.constexpr):
 
 
 @jit
-def tile_columns(LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr):
-    """(columns of a tile (STEPS, LANES, VEC), the first column of each word (STEPS, LANES, 1))."""
-    steps, lanes, vec = tl.arange(0, STEPS), tl.arange(0, LANES), tl.arange(0, VEC)
-    words = steps[:, None, None] * (LANES * VEC) + lanes[None, :, None] * VEC
-    return words + vec[None, None, :], words
+def tile_columns(BLOCK: tl.constexpr, VEC: tl.constexpr):
+    """(columns of a tile (BLOCK,), the first column of the word of each)."""
+    columns = tl.arange(0, BLOCK)
+    # The mask of a word is that of all its logits: so its access stays whole.
+    return columns, columns // VEC * VEC
 
 
 @jit
@@ -123,11 +123,16 @@ def read_ends(row_ptr, first_end, body, V, softcap, SOFTCAP: tl.constexpr, VEC: 
 
 
 @jit
-def fold(u, peak, total, moment, rate, ENTROPY: tl.constexpr):
+def fold(
+    u, peak, total, moment, rate,
+    ENTROPY: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
+):  # fmt: skip
     """Folds a tile into the sums of each lane (LANES,): rescaled once a tile, not once an element.
 
     The maximum drops NaN on a GPU; the sums keep it.
     """
+    # This is where the logits of a thread lie in a tile, so nothing moves between threads.
+    u = tl.reshape(u, [STEPS, LANES, VEC])
     highest = tl.maximum(peak, tl.max(tl.max(u, 0), 1))
     drop = peak - highest
     shrink = tl.exp2(drop * rate)
@@ -145,8 +150,8 @@ def fold_body(
     SOFTCAP: tl.constexpr, ENTROPY: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
     """(peak, total, moment) of each lane, (LANES,), over the body of a row."""
-    columns, words = tile_columns(LANES, STEPS, VEC)
     BLOCK: tl.constexpr = LANES * STEPS * VEC
+    columns, words = tile_columns(BLOCK, VEC)
     whole = body // BLOCK * BLOCK  # tiles without an edge need no mask
     peak = tl.full([LANES], LOWEST, tl.float32)
     total = tl.zeros([LANES], tl.float32)
@@ -155,13 +160,12 @@ def fold_body(
         # What was read last is read again first: keep it in L2.
         logits = tl.load(body_ptr + (start + columns), eviction_policy="evict_last")
         u = unit(logits, softcap, SOFTCAP)
-        peak, total, moment = fold(u, peak, total, moment, rate, ENTROPY)
+        peak, total, moment = fold(u, peak, total, moment, rate, ENTROPY, LANES, STEPS, VEC)
     for start in range(whole, body, BLOCK):
-        # The mask of a word is that of all its logits: the words stay whole.
-        within = tl.broadcast_to(start + words < body, STEPS, LANES, VEC)
+        within = start + words < body
         logits = tl.load(body_ptr + (start + columns), mask=within, other=0.0, eviction_policy="evict_last")
         u = tl.where(within, unit(logits, softcap, SOFTCAP), LOWEST)
-        peak, total, moment = fold(u, peak, total, moment, rate, ENTROPY)
+        peak, total, moment = fold(u, peak, total, moment, rate, ENTROPY, LANES, STEPS, VEC)
     return peak, total, moment
 
 
@@ -273,12 +277,12 @@ def write_gradient(
         )
         dend = tl.where(has_gradient, dend, 0.0).to(dtype)
         tl.store(dlogits_ptr + row * stride_dn + end, dend, mask=end_exists)
-    columns, words = tile_columns(LANES, STEPS, VEC)
     BLOCK: tl.constexpr = LANES * STEPS * VEC
+    columns, words = tile_columns(BLOCK, VEC)
     target = target - first_end  # in the body
     whole = body // BLOCK * BLOCK
     for first in range(whole, body, BLOCK):
-        within = tl.broadcast_to(first + words < tl.where(has_gradient, body, 0), STEPS, LANES, VEC)
+        within = first + words < tl.where(has_gradient, body, 0)
         logits = tl.load(body_ptr + (first + columns), mask=within, other=0.0)
         if NARROWS:  # other threads hold what this tile overwrites
             tl.debug_barrier()
@@ -286,7 +290,7 @@ def write_gradient(
         log_p = (u - highest) * scale - log_sum
         is_target = first + columns == target
         dz = slope(u, log_p, is_target, entropy, dlogp, dentropy, inv_temperature, SOFTCAP, BONUS)
-        exists = tl.broadcast_to(first + words < body, STEPS, LANES, VEC)
+        exists = first + words < body
         tl.store(out_ptr + (first + columns), tl.where(has_gradient, dz, 0.0).to(dtype), mask=exists)
     for back in range(0, tl.where(has_gradient, whole, 0), BLOCK):
         first = whole - BLOCK - back
@@ -299,4 +303,4 @@ def write_gradient(
         dz = slope(u, log_p, is_target, entropy, dlogp, dentropy, inv_temperature, SOFTCAP, BONUS)
         tl.store(out_ptr + (first + columns), dz.to(dtype))
     for first in range(0, tl.where(has_gradient, 0, whole), BLOCK):
-        tl.store(out_ptr + (first + columns), tl.zeros([STEPS, LANES, VEC], dtype))
+        tl.store(out_ptr + (first + columns), tl.zeros([BLOCK], dtype))

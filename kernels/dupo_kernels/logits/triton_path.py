@@ -56,7 +56,6 @@ def _forward(
     LANES: tl.constexpr,
     STEPS: tl.constexpr,
     VEC: tl.constexpr,
-    LOAD: tl.constexpr,
 ):
     n = tl.program_id(0).to(tl.int64)  # n * stride_n overflows int32 beyond 2**31 logits
     row_ptr = logits_ptr + n * stride_n
@@ -65,7 +64,7 @@ def _forward(
     scale, rate = scales(inv_temperature, softcap, SOFTCAP)
     u_target, target = read_target(row_ptr, tl.load(targets_ptr + n), V, softcap, SOFTCAP)
     peak, total, moment = fold_body(
-        logits_ptr + start, body, softcap, rate, SOFTCAP, ENTROPY, LANES, STEPS * VEC // LOAD, LOAD
+        logits_ptr + start, body, softcap, rate, SOFTCAP, ENTROPY, LANES, STEPS, VEC
     )
     ends = None
     if ENDED:
@@ -152,8 +151,6 @@ def backward(
     """Writes dlogits (N, V) from dlogp and dentropy, each (N,); lse and entropy are those of `forward`."""
     dlogp = dlogp.contiguous()
     dentropy = None if dentropy is None else dentropy.contiguous()
-    lies = tiles(rows.logits, dlogits, CONFIG)
-    del lies["LOAD"]
     _launch(
         _backward,
         rows,
@@ -166,7 +163,7 @@ def backward(
         stride_dn=dlogits.stride(0),
         NARROWS=dlogits.dtype != rows.logits.dtype,
         ENTROPY=dentropy is not None,
-        **lies,
+        **tiles(rows.logits, dlogits, CONFIG),
     )
 
 

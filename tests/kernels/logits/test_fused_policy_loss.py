@@ -10,8 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from dupo_kernels import fused_policy_loss, policy_loss, token_logprobs_ref, token_weights
+from dupo_kernels import (
+    PolicyObjective,
+    fused_policy_loss,
+    policy_loss,
+    token_logprobs_ref,
+    token_weights,
+)
 from dupo_kernels._triton import INTERPRET
+from dupo_kernels.logits.rows import Rows
 from tests.helpers.numerics import DEVICE
 from tests.helpers.policy_cases import CASES, MASK, MAX_LENGTH, batch, options_of
 
@@ -271,6 +278,18 @@ def test_compiles_without_a_break(name: str) -> None:
     loss, stats = torch.compile(compute, fullgraph=True, backend="aot_eager")(leaf)
     found = [loss.detach(), torch.autograd.grad(loss, leaf)[0], stats]
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
+def test_operator_is_registered_correctly() -> None:
+    tensors, _ = case("dapo", "plain")
+    tensors = {key: x.reshape(B * T, -1).squeeze(-1) for key, x in tensors.items()}
+    rows = Rows(tensors["logits"].requires_grad_(), tensors["targets"], None, 0.0)
+    old, advantages = tensors["old_logprobs"], tensors["advantages"].view(B, T)
+    inputs = (tensors["weights"], advantages, None, old, None, None, None)
+    arguments = (*rows, *inputs, [B, T], True, True, 1.0, *PolicyObjective("dapo").encoded())
+    op = torch.ops.dupo_kernels.fused_policy_loss.default
+    torch.library.opcheck(op, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
 @slow_with_kernels
