@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -117,22 +117,27 @@ def work(
 
         on_variant("")
         started = time.monotonic()
-        add([clock_fact(step.name, device, "before")], i)
         timer = Timer(device, TIMING_SECONDS, end, True, path.parent, skipped.get(step.name, {}), on_variant)
-        try:
-            for outcomes in step.run(timer):
-                add(outcomes, i)
-        # Whatever it is, it belongs to this step: the others must still run.
-        except Exception as error:
-            add([Fact(step.name, "failed", reason=reason(error))], i)
-            # Raises if the device was taken along; the next worker then begins anew.
-            timer.wait()
-        add([clock_fact(step.name, device, "after")], i)
+        for outcomes in _outcomes(step, timer):
+            add(outcomes, i)
         results.left_out = [s.name for s in steps[i + 1 :]]
         print(f"{time.monotonic() - started:6.1f} s  {step.name}\n", flush=True)
     faulthandler.cancel_dump_traceback_later()
     results.write(path)
     now.unlink(missing_ok=True)
+
+
+def _outcomes(step: AnyStep, timer: Timer) -> Iterator[Sequence[Measurement | Fact]]:
+    """What a step says, between the clocks before and after it."""
+    yield [clock_fact(step.name, timer.device, "before")]
+    try:
+        yield from step.run(timer)
+    # Whatever it is, it belongs to this step: the others must still run.
+    except Exception as error:
+        yield [Fact(step.name, "failed", reason=reason(error))]
+        # Raises if the device was taken along; the next worker then begins anew.
+        timer.wait()
+    yield [clock_fact(step.name, timer.device, "after")]
 
 
 def parse() -> argparse.Namespace:
