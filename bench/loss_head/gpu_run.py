@@ -14,13 +14,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from bench.loss_head.gpu_parts import AnyStep, parts
-from bench.loss_head.harness import Timer
+from bench.loss_head.harness import Timer, reason
 from bench.loss_head.machine import clock_fact
 from bench.loss_head.measurement import Fact, Measurement
 from bench.loss_head.results import Results, tables
@@ -61,10 +61,14 @@ def supervise(path: Path, command: list[str], steps: Sequence[AnyStep], end: flo
         now = path.with_suffix(".now")
         first, variant = json.loads(now.read_text()) if now.is_file() else (first, "")
         of_step = skipped.setdefault(steps[first].name, {})
+        died = f"took its process down, or hung for {HANG_SECONDS:.0f} s"
         # No variant: making the inputs ended the worker. A variant again: skipping it did not help.
         if not variant or variant in of_step:
+            results = Results.read(path)
+            results.facts.append(Fact(steps[first].name, "failed", reason=died, step=first))
+            results.write(path)
             first += 1
-        of_step[variant] = f"took its process down, or hung for {HANG_SECONDS:.0f} s"
+        of_step[variant] = died
 
 
 def work(
@@ -113,16 +117,27 @@ def work(
 
         on_variant("")
         started = time.monotonic()
-        add([clock_fact(step.name, device, "before")], i)
         timer = Timer(device, TIMING_SECONDS, end, True, path.parent, skipped.get(step.name, {}), on_variant)
-        for outcomes in step.run(timer):
+        for outcomes in _outcomes(step, timer):
             add(outcomes, i)
-        add([clock_fact(step.name, device, "after")], i)
         results.left_out = [s.name for s in steps[i + 1 :]]
         print(f"{time.monotonic() - started:6.1f} s  {step.name}\n", flush=True)
     faulthandler.cancel_dump_traceback_later()
     results.write(path)
     now.unlink(missing_ok=True)
+
+
+def _outcomes(step: AnyStep, timer: Timer) -> Iterator[Sequence[Measurement | Fact]]:
+    """What a step says, between the clocks before and after it."""
+    yield [clock_fact(step.name, timer.device, "before")]
+    try:
+        yield from step.run(timer)
+    # Whatever it is, it belongs to this step: the others must still run.
+    except Exception as error:
+        yield [Fact(step.name, "failed", reason=reason(error))]
+        # Raises if the device was taken along; the next worker then begins anew.
+        timer.wait()
+    yield [clock_fact(step.name, timer.device, "after")]
 
 
 def parse() -> argparse.Namespace:

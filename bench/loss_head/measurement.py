@@ -116,7 +116,8 @@ class Fact:
 
     Attributes:
         name: of the step.
-        kind: what the values are about: clocks, smoke, launches, bytes, trace, sustained.
+        kind: what the values are about: clocks before and after, compile, check, tests, bytes, trace,
+            sustained; or failed.
         values: by name; what JSON can hold.
         reason: why the step could not say it.
         step: number of the step of the GPU run.

@@ -14,10 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import dupo_kernels
 from bench.loss_head.harness import Call, Result
 from bench.loss_head.inputs import HeadInputs, LogitsInputs, per_token, squashed
-from dupo_kernels import PolicyObjective, linear_objective, linear_token_logprobs, policy_loss, token_logprobs
+from dupo_kernels import (
+    PolicyObjective,
+    fused_policy_loss,
+    linear_objective,
+    linear_token_logprobs,
+    policy_loss,
+    token_logprobs,
+)
 
 Function = Callable[..., tuple[Tensor, Tensor | None]]
 Loss = Callable[..., Tensor]
@@ -151,13 +157,11 @@ def our_logits(inputs: LogitsInputs, **options: Any) -> Function:
 
 def our_fused_loss(inputs: LogitsInputs, objective: PolicyObjective, **options: Any) -> Loss:
     """`fused_policy_loss`: logits to loss and dlogits in one launch."""
-    function = getattr(dupo_kernels, "fused_policy_loss", None)
-    if function is None:
-        raise LookupError("dupo_kernels has no fused_policy_loss")
     read = per_token(inputs, objective)
     advantages = read.pop("advantages")
     options = read | _changed(objective) | {"softcap": inputs.setting.softcap or None} | options
-    return lambda logits: function(logits, inputs.targets, advantages, weights=inputs.weights, **options)[0]
+    options |= {"weights": inputs.weights}
+    return lambda logits: fused_policy_loss(logits, inputs.targets, advantages, **options)[0]
 
 
 def our_two_kernels(inputs: LogitsInputs, objective: PolicyObjective, **options: Any) -> Loss:

@@ -127,6 +127,30 @@ def test_goes_on_after_a_variant_that_kills(tmp_path: Path) -> None:
     assert second["first"] == 1 and list(second["skipped"][steps[1].name]) == ["bad"]
 
 
+def test_a_step_that_fails_or_kills_is_told(tmp_path: Path) -> None:
+    class Failing:
+        name, interpreted = "failing", False
+
+        def run(self, timer: Timer) -> Any:
+            raise LookupError("not here")
+
+    path = tmp_path / "result.json"
+    Results.begin("test", CPU).write(path)
+    gpu_run.work(path, [Failing(), Failing()], CPU, first=0, last=2, skipped={}, seconds=math.inf)
+    told = [fact for fact in Results.read(path).facts if fact.kind == "failed"]
+    assert [(fact.step, fact.reason) for fact in told] == [
+        (0, "LookupError: not here"),
+        (1, "LookupError: not here"),
+    ]
+
+    Results.begin("test", CPU).write(path)
+    path.with_suffix(".now").write_text('[0, ""]')
+    command = [sys.executable, "-c", "import sys; sys.exit(9)"]
+    gpu_run.supervise(path, command, [Failing()], time.monotonic() + 60, on_gpu=True)
+    (fact,) = Results.read(path).facts
+    assert (fact.name, fact.step) == ("failing", 0) and "took its process down" in (fact.reason or "")
+
+
 def test_interprets_without_a_gpu_what_needs_a_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
