@@ -21,6 +21,7 @@ KERNELS = [
     "kernels/tokens/test_kl.py",
     "kernels/tokens/test_triton_copies.py",
     "kernels/logits/test_traffic.py",
+    "kernels/logits/test_fused_loss.py",
     "kernels/test_nan.py",
     "kernels/test_hostile_values.py",
 ]
