@@ -35,7 +35,8 @@ from dupo_kernels.logits import triton_path as kernels
 from dupo_kernels.logits.launch_table import SUMS_OVER_CLUSTERS, Config
 from dupo_kernels.logits.rows import Rows, RowStatistics, narrowed, new_statistics
 from dupo_kernels.tokens import token_report
-from dupo_kernels.tokens.token_objective import TokenInputs, token_objective
+from dupo_kernels.tokens.token_inputs import TokenInputs
+from dupo_kernels.tokens.token_objective import token_objective
 from tests.helpers import triton_objective
 from tests.helpers.machine_code import loops
 

@@ -13,6 +13,7 @@ import pytest
 from dupo_kernels import _triton
 from tests.helpers.fault import Fault
 from tests.helpers.project import ROOT, RunPython
+from tests.kernels.hidden import faults as hidden_faults
 from tests.kernels.logits import faults as kernel_faults
 
 pytestmark = [
@@ -52,21 +53,20 @@ def check(text: str, change: str, test: str) -> Fault:
     return Fault(text, change, f"kernels/test_checks.py::test_{test}")
 
 
+def token(text: str, change: str, test: str) -> Fault:
+    return Fault(text, change, f"kernels/tokens/test_fused_tokens.py::{test}", interpreted=True)
+
+
+def fused(text: str, change: str, test: str) -> Fault:
+    return Fault(text, change, f"kernels/logits/test_fused_policy_loss.py::test_{test}", interpreted=True)
+
+
 FORMULA = "kernels/tokens/test_policy_loss.py::test_equals_the_formula"
-LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
-COST, USE = "kernels/hidden/test_objective_cost.py", "kernels/hidden/test_objective_use.py"
-PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
-CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
-NEEDS = f"{COST}::test_rows_without_a_gradient_get_the_first_product_alone"
-NEEDS_OF_ROWS = f"{COST}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
-HALF = f"{USE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
-WRITE = '"""Writes the logits of the rows, before softcap and temperature."""\n    '
-RECOMPUTED = "min(chunks.chunk_size, chunks.num_with_grad - chunks.num_kept)\n"
 READS, HOST = "(check or on_host(tensor))", "tensors_on_the_host_are_read"
-PRODUCT = "gemm(head.hidden[rows], head.weight.t(), logits_CV)\n    "
 
 FAULTS = {
     **kernel_faults.FAULTS,
+    **hidden_faults.FAULTS,
     # NaN
     "a token without an entropy is left out": Fault(
         "tokens.entropy.where(tokens.entropy.isnan(), is_high)",
@@ -87,6 +87,47 @@ FAULTS = {
         "log_p.clamp_(min=FLOOR).add_(",
         "log_p.add_(",
         "kernels/logits/test_token_logprobs.py::test_minus_inf_is_no_probability",
+    ),
+    # the kernels of tokens, and the loss from logits
+    "masked tokens are counted": token(
+        "count += tl.where(active, 1, 0)",
+        "count += tl.where(token < stop, 1, 0)",
+        "test_many_tokens_without_sequences",
+    ),
+    "bounds that fall are bounds": token(
+        "falls = tl.where(low > high, 1, falls)",
+        "falls = tl.where(low > high, 0, falls)",
+        "test_bounds_that_are_none_give_no_number[fall-dapo-False]",
+    ),
+    "the mismatch weighs the loss and not its derivative": token(
+        "loss, dlogp = loss * mismatch, dlogp * mismatch",
+        "loss, dlogp = loss * mismatch, dlogp",
+        "test_half_inputs_are_summed_in_float32[dtype0]",
+    ),
+    "tokens outside the bounds count": fused(
+        "active = active & (is_inside | is_broken)",
+        "active = active & (is_broken == is_broken)",
+        "packed_and_with_advantages_of_sequences[grpo-kl-k3]",
+    ),
+    "a maximum drops NaN": fused(
+        "is_nan, total_of_rows, tl.where(rows > 0, tl.max",
+        "is_nan, 1.0, tl.where(rows > 0, tl.max",
+        "nan_is_seen",
+    ),
+    "a gradient is scaled where it need not be": fused(
+        "tl.where(upstream == divisor, 0, blocks)",
+        "tl.where(upstream != divisor, 0, blocks)",
+        "in_place_writes_the_same_over_the_logits[dtype0-plain]",
+    ),
+    "the kernel knows no loss scale": fused(
+        "grad_scale=tokens.grad_scale,\n        by_sequence",
+        "grad_scale=1.0,\n        by_sequence",
+        "float16_needs_the_loss_scale_and_uses_it",
+    ),
+    "inputs are converted before the kernel": Fault(
+        "None if x is None else x.reshape(-1).contiguous()",
+        "None if x is None else x.reshape(-1).float()",
+        "kernels/test_launches.py::test_policy_loss_launches_four_kernels[grpo-padded-dtype1]",
     ),
     # the objectives
     "the log-ratio is not held": Fault(
@@ -131,99 +172,6 @@ FAULTS = {
         "torch.promote_types(logprobs.dtype, torch.float32)  # half inputs",
         "logprobs.dtype  # half inputs",
         "kernels/tokens/test_policy_loss.py::test_lower_precisions_follow",
-    ),
-    # which rows, in what pieces
-    "a masked row reaches a product": Fault(
-        "mask.flatten().nonzero()[:, 0]", "torch.arange(N)", f"{LINEAR}::test_masked_rows_reach_no_product"
-    ),
-    "masked rows that need no gradient count": Fault(
-        "torch.where(mask.flatten().to(rank.device) != 0, rank, 2)",
-        "torch.where(mask.flatten().to(rank.device) != 0, rank, 0)",
-        NEEDS,
-    ),
-    "rows that need a gradient stand last": Fault(
-        "torch.cat([with_grad, without_grad])", "torch.cat([without_grad, with_grad])", NEEDS
-    ),
-    "what needs a gradient is looked up by place in the list": Fault(
-        "rank = rank[rows.to(rank.device)]", "rank = rank[: rows.numel()]", NEEDS_OF_ROWS
-    ),
-    "the order of rows is not that of the tokens": Fault(
-        "rows.to(device, torch.int64)[order], num_with_grad", "order, num_with_grad", NEEDS_OF_ROWS
-    ),
-    "rows without a gradient get one in their chunk": Fault(
-        "slice(0, min(rows.stop, chunks.num_with_grad) - rows.start)",
-        "slice(0, rows.stop - rows.start)",
-        NEEDS,
-    ),
-    "rows are sorted": Fault(
-        "return values_M.new_zeros(N).index_copy_(0, row_index, values_M)",
-        "return values_M.new_zeros(N).index_copy_(0, row_index.sort().values, values_M)",
-        f"{LINEAR}::test_rows_and_mask_say_the_same",
-    ),
-    "kept logits are consumed twice": Fault(
-        "*slices(self.num_kept, self.num_with_grad, self.chunk_size)",
-        "*slices(0, self.num_with_grad, self.chunk_size)",
-        CHUNKED,
-    ),
-    "pieces are larger than they may be": Fault(
-        "chunks = -(-num_rows // CHUNK_TOKENS)",
-        "chunks = num_rows // CHUNK_TOKENS",
-        "kernels/hidden/test_memory.py::test_rows_that_have_logits_at_once",
-    ),
-    "the budget counts elements": Fault(
-        "return min(num_rows, save_budget // (V * itemsize))",
-        "return min(num_rows, save_budget // V)",
-        "kernels/hidden/test_memory.py::test_rows_whose_logits_are_kept",
-    ),
-    "logits are kept without a gradient": Fault(
-        "if keeps_logits and head.wants_gradient else 0", "if keeps_logits else 0", PEAK
-    ),
-    "each chunk has logits of its own": Fault(
-        f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows) if scratch is None else scratch",
-        f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows)",
-        PEAK,
-    ),
-    "backward starts with zeros": Fault("ctx.set_materialize_grads(False)  # else", "pass  # else", PEAK),
-    # the products
-    "dweight is that of the last chunk": Fault("self.dweight_VH, add=True)", "self.dweight_VH)", CHUNKED),
-    "dweight is summed in bf16": Fault(
-        "wide if self.several else hidden_CH.dtype",
-        "hidden_CH.dtype",
-        f"{LINEAR}::test_gradients_of_many_chunks_are_rounded_once",
-    ),
-    "a row has no bias": Fault(
-        f"{WRITE}{PRODUCT}if head.bias is not None:", f"{WRITE}{PRODUCT}if False:", CHUNKED
-    ),
-    "a product of halves is rounded to half": Fault(
-        "tile = wide @ right[:, j].to(out.dtype)",
-        "tile = (left[i] @ right[:, j]).to(out.dtype)",
-        f"{LINEAR}::test_keeps_the_promise_for_bf16[fp32-logits-whole]",
-    ),
-    "a softcap of scaled logits": Fault(
-        "(softcap or 0.0) / logit_scale",
-        "softcap or 0.0",
-        f"{LINEAR}::test_matches_the_definition_whatever_the_chunks[softcap-{{}}]",
-    ),
-    # how it is used
-    "a second backward of log-probabilities": Fault(
-        "    ctx.consumed = True\n    head,", "    head,", f"{LINEAR}::test_a_second_backward_raises"
-    ),
-    "a second backward of an objective": Fault(
-        "    ctx.consumed = True\n    # The loss", "    # The loss", f"{USE}::test_a_second_backward_raises"
-    ),
-    "the loss scale is not taken in": Fault("dlogp = dlogp * grad_scale", "dlogp = dlogp", HALF),
-    "the entropy knows no loss scale": Fault(
-        "None if dentropy is None else dentropy * grad_scale", "dentropy", HALF
-    ),
-    "top1 counts all": Fault(
-        '{"top1_agreement": statistics.logp == statistics.top}',
-        '{"top1_agreement": statistics.logp <= statistics.top}',
-        f"{OBJECTIVE}::test_top1_agreement_counts_the_likeliest_targets",
-    ),
-    "the compiler takes sums for bf16": Fault(
-        "wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype",
-        "head.hidden.dtype",
-        f"{USE}::test_operator_is_registered_correctly",
     ),
     # sequences, masks and KL
     "the mismatch weight multiplies the KL": Fault(

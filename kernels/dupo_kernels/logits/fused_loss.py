@@ -1,8 +1,8 @@
 """The policy loss of rows of logits in one launch, both directions: for losses of a token alone.
 
-    logits --(read)--> logp, entropy --token_objective.py--> dlogp, dentropy, report --(read again)--> dlogits
+    logits --(read)--> logp, entropy --token_loss.py--> dlogp, dentropy, report --(read again)--> dlogits
 
-The formulas stand in row_maths.py and token_objective.py; launch_table.py chooses among three variants. The
+The formulas stand in row_maths.py and token_loss.py; launch_table.py chooses among three variants. The
 second walk goes downwards, so it begins with what is still in L2. A row without a gradient is written as
 zeros and not read again. A held row is read once.
 
@@ -22,6 +22,7 @@ from dupo_kernels.logits.row_maths import (
     normalizers,
     of_sums,
     read_ends,
+    read_scale,
     read_target,
     scales,
     slope,
@@ -30,7 +31,8 @@ from dupo_kernels.logits.row_maths import (
     write_gradient,
 )
 from dupo_kernels.logits.rows import Rows, RowStatistics
-from dupo_kernels.tokens.token_objective import TokenObjective, token_loss
+from dupo_kernels.tokens.token_loss import token_loss
+from dupo_kernels.tokens.token_objective import TokenObjective
 
 NOT_SPECIALIZED = ["stride_n", "stride_dn", "stride_t", "stride_r", "V", "N", "softcap"]
 # Read or written by the token: their alignment must compile nothing anew.
@@ -63,13 +65,13 @@ def _loss_of_row(
 @jit
 def _walk_twice(
     row, logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
-    stride_n, stride_dn, stride_t, stride_r, V, softcap,
+    stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
     ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
     start, first_end, body = body_of(row, stride_n, V, SHIFTED, VEC)
     row_ptr = logits_ptr + row * stride_n
-    inv_temperature = tl.load(inv_temperature_ptr + row * stride_t)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, row, stride_t)
     scale, rate = scales(inv_temperature, softcap, SOFTCAP)
     u_target, target = read_target(row_ptr, tl.load(targets_ptr + row), V, softcap, SOFTCAP)
     peak, total, moment = fold_body(
@@ -97,7 +99,7 @@ def _walk_twice(
 @jit(do_not_specialize=NOT_SPECIALIZED, do_not_specialize_on_alignment=UNALIGNED)
 def _looped(
     logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
-    stride_n, stride_dn, stride_t, stride_r, V, softcap,
+    stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
     ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
@@ -105,7 +107,7 @@ def _looped(
     _walk_twice(
         tl.program_id(0).to(tl.int64),
         logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
-        stride_n, stride_dn, stride_t, stride_r, V, softcap,
+        stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
         kinds, SOFTCAP, NARROWS, SHIFTED, ENDED, LANES, STEPS, VEC,
     )  # fmt: skip
 
@@ -113,7 +115,7 @@ def _looped(
 @jit(do_not_specialize=NOT_SPECIALIZED, do_not_specialize_on_alignment=UNALIGNED)
 def _persistent(
     logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
-    stride_n, stride_dn, stride_t, stride_r, V, N, softcap,
+    stride_n, stride_dn, stride_t, stride_r, V, N, softcap, inv_temperature_of_all,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
     ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
@@ -123,7 +125,7 @@ def _persistent(
         _walk_twice(
             first + step,
             logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs,
-            numbers, stride_n, stride_dn, stride_t, stride_r, V, softcap,
+            numbers, stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
             kinds, SOFTCAP, NARROWS, SHIFTED, ENDED, LANES, STEPS, VEC,
         )  # fmt: skip
 
@@ -161,7 +163,7 @@ def _write_tile(
 @jit(do_not_specialize=["stride_t", "stride_r", "softcap"], do_not_specialize_on_alignment=UNALIGNED)
 def _held(
     logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
-    stride_n, stride_dn, stride_t, stride_r, V, softcap,
+    stride_n, stride_dn, stride_t, stride_r, V, softcap, inv_temperature_of_all,
     kinds: tl.constexpr, SOFTCAP: tl.constexpr,
     FIRST: tl.constexpr, SECOND: tl.constexpr, THIRD: tl.constexpr,
 ):  # fmt: skip
@@ -172,7 +174,7 @@ def _held(
     ENTROPY: tl.constexpr = kinds.has_entropy
     row = tl.program_id(0).to(tl.int64)
     row_ptr = logits_ptr + row * stride_n
-    inv_temperature = tl.load(inv_temperature_ptr + row * stride_t)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, row, stride_t)
     scale, rate = scales(inv_temperature, softcap, SOFTCAP)
     u_target, target = read_target(row_ptr, tl.load(targets_ptr + row), V, softcap, SOFTCAP)
     first = _read_tile(row_ptr, V, softcap, SOFTCAP, 0, FIRST)
@@ -241,7 +243,7 @@ def fused_loss(
         return
     if config is None or not can_serve(config, rows.logits, dlogits):
         config = choose(rows, dlogits)
-    targets, inv_temperature = rows.targets.contiguous(), rows.inv_temperature.contiguous()
+    targets = rows.targets.contiguous()
     if config.variant == "held":
         kernel, variant = _held, held_tiles(rows.logits, dlogits, config)
     else:
@@ -253,14 +255,13 @@ def fused_loss(
         kernel[(num_programs(N, config, rows.logits.device),)](
             logits_ptr=rows.logits,
             targets_ptr=targets,
-            inv_temperature_ptr=inv_temperature,
+            **rows.scale_arguments(),
             dlogits_ptr=dlogits,
             report_ptr=report,
             statistics=statistics,
             **objective._asdict(),
             stride_n=rows.logits.stride(0),
             stride_dn=0 if dlogits is None else dlogits.stride(0),
-            stride_t=int(inv_temperature.numel() > 1),
             stride_r=report.stride(0),
             V=V,
             softcap=rows.softcap,

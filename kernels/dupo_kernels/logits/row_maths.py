@@ -54,6 +54,15 @@ def unit(logits, softcap, SOFTCAP: tl.constexpr):
 
 
 @jit
+def read_scale(inv_temperature_ptr, inv_temperature_of_all, row, stride):
+    """1 / temperature of a row; see `Rows`."""
+    if inv_temperature_ptr is not None:
+        return tl.load(inv_temperature_ptr + row * stride)
+    else:
+        return tl.zeros([], tl.float32) + inv_temperature_of_all
+
+
+@jit
 def scales(inv_temperature, softcap, SOFTCAP: tl.constexpr):
     """(scale, rate) of a row."""
     scale = inv_temperature

@@ -22,6 +22,7 @@ from dupo_kernels.logits.row_maths import (
     fold_body,
     normalizers,
     read_ends,
+    read_scale,
     read_target,
     scales,
     target_logp,
@@ -39,6 +40,7 @@ def _forward(
     logits_ptr,
     targets_ptr,
     inv_temperature_ptr,
+    inv_temperature_of_all,
     logp_ptr,
     entropy_ptr,
     lse_ptr,
@@ -58,7 +60,8 @@ def _forward(
     n = tl.program_id(0).to(tl.int64)  # n * stride_n overflows int32 beyond 2**31 logits
     row_ptr = logits_ptr + n * stride_n
     start, first_end, body = body_of(n, stride_n, V, SHIFTED, VEC)
-    scale, rate = scales(tl.load(inv_temperature_ptr + n * stride_t), softcap, SOFTCAP)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, n, stride_t)
+    scale, rate = scales(inv_temperature, softcap, SOFTCAP)
     u_target, target = read_target(row_ptr, tl.load(targets_ptr + n), V, softcap, SOFTCAP)
     peak, total, moment = fold_body(
         logits_ptr + start, body, softcap, rate, SOFTCAP, ENTROPY, LANES, STEPS, VEC
@@ -80,6 +83,7 @@ def _backward(
     logits_ptr,
     targets_ptr,
     inv_temperature_ptr,
+    inv_temperature_of_all,
     lse_ptr,
     entropy_ptr,
     dlogp_ptr,
@@ -100,7 +104,7 @@ def _backward(
     VEC: tl.constexpr,
 ):
     n = tl.program_id(0).to(tl.int64)
-    inv_temperature = tl.load(inv_temperature_ptr + n * stride_t)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, n, stride_t)
     scale, _ = scales(inv_temperature, softcap, SOFTCAP)
     target = tl.load(targets_ptr + n)
     target = tl.where((target >= 0) & (target < V), target, -1).to(tl.int32)
@@ -167,14 +171,13 @@ def _launch(kernel: Any, rows: Rows, **arguments: Any) -> None:
     N, V = rows.logits.shape
     if N == 0:  # an empty grid is an error on CUDA
         return
-    targets, inv_temperature = rows.targets.contiguous(), rows.inv_temperature.contiguous()
+    targets = rows.targets.contiguous()
     with torch.cuda.device_of(rows.logits):
         kernel[(N,)](
             logits_ptr=rows.logits,
             targets_ptr=targets,
-            inv_temperature_ptr=inv_temperature,
+            **rows.scale_arguments(),
             stride_n=rows.logits.stride(0),
-            stride_t=int(inv_temperature.numel() > 1),
             V=V,
             softcap=rows.softcap,
             SOFTCAP=rows.softcap != 0,

@@ -326,7 +326,7 @@ def test_compiles_without_graph_breaks() -> None:
 @pytest.mark.skipif(_triton.INTERPRET, reason="the same with and without kernels")
 def test_operator_is_registered_correctly() -> None:
     logits, targets = draw(3, 8)
-    arguments = (logits.requires_grad_(), targets, torch.ones(1, device=DEVICE), 0.0, True)
+    arguments = (logits.requires_grad_(), targets, torch.ones(1, device=DEVICE), 0.0, 1.0, True)
     torch.library.opcheck(torch.ops.dupo_kernels.token_logprobs.default, arguments)
 
 
