@@ -60,8 +60,8 @@ def committed() -> dict[str, dict[str, list[Any]]]:
     return table[triton.__version__]
 
 
-# On sm_100 Triton 3.9 keeps three numbers of a row in memory where half logits meet every option at 64 registers;
-# free to choose it takes 72. Triton 3.6 does not.
+# On sm_100 Triton 3.9 keeps three numbers of a row in memory where half logits meet every option: at the
+# bound of 64 registers, while it would take 72. Triton 3.6 does not.
 KNOWN_SPILLS = {"_looped bf16->bf16 everything": 12, "_looped fp16->fp16 everything": 12}
 
 
