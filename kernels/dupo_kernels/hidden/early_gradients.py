@@ -41,8 +41,8 @@ def scaled_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
             "linear_objective: expected one backward, got a second: the gradient is scaled in place"
         )
     ctx.consumed = True
-    # The loss scale of float16 went into the gradients before they were rounded; `grad` brings it once more. A
-    # float32 sum is cast in the same pass.
+    # The loss scale of float16 went into the gradients before they were rounded; `grad` brings it once more.
+    # A float32 sum is cast in the same pass.
     gradients = [
         scaled(gradient, grad, ctx.grad_scale, ctx.dtype) if is_wanted else None
         for gradient, is_wanted in zip(ctx.saved_tensors, ctx.wanted, strict=True)
