@@ -15,8 +15,9 @@ After a softcap, -inf is -softcap. A row whose dlogp and dentropy are 0 gets exa
 are. A target outside [0, V), such as the label -100, gives NaN. A row that holds NaN or +inf has NaN for all
 of its results, and a gradient of NaN where it has one.
 
-The kernels hold z at -1e30. A lower z has p = 0, as everywhere, and the right logp. But a row of nothing but
-lower z counts as a row of nothing but -inf, and where z is above 1e30 the entropy is right or NaN.
+The kernels hold logits at -1e30. A lower logit has p = 0, as everywhere, and the right logp. But a row of
+nothing but lower logits counts as a row of nothing but -inf, and where one is above 1e30 the entropy is right
+or NaN. A temperature above 1e27, or 1e27 times the softcap, gives logits at -inf a share.
 
 Shape letters: N tokens, V vocabulary. Sums are in fp32; in fp64 for fp64 logits.
 """

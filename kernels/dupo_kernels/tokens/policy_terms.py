@@ -153,11 +153,14 @@ def _with_kl(options: PolicyOptions, tokens: _Tokens, loss: _Loss) -> _Loss:
     stats = loss.stats | {"kl": kl}
     if not options.beta:
         return loss._replace(stats=stats)
+    if not options.use_bias_correction_kl:
+        # Nothing may be multiplied by the slope of a ratio that is not there: 0 times an infinite KL is NaN.
+        return loss._replace(
+            value=loss.value + options.beta * kl, logp_slope=loss.logp_slope + options.beta * dkl, stats=stats
+        )
     # Off-policy samples estimate the KL of the policy that sampled; times the ratio they estimate that of the
     # policy in training (DeepSeek-V3.2). The product rule gives a slope through each factor.
-    ratio, dratio = 1.0, 0.0
-    if options.use_bias_correction_kl:
-        ratio, dratio = importance_ratio(tokens.level_log_ratio)
+    ratio, dratio = importance_ratio(tokens.level_log_ratio)
     return _Loss(
         value=loss.value + options.beta * ratio * kl,
         ratio_slope=loss.ratio_slope + options.beta * dratio * kl,

@@ -239,6 +239,16 @@ def test_impossible_both_now_and_then(A: float) -> None:
         torch.testing.assert_close(torch.autograd.grad(loss, logprobs)[0], torch.full((2,), -A / 2))
 
 
+@pytest.mark.parametrize(("kl", "slope"), [("k1", 1.0), ("abs", -1.0), ("k2", -torch.inf), ("k3", 0.0)])
+def test_an_infinite_kl_has_the_slope_of_its_estimator(kl: str, slope: float) -> None:
+    """Without the correction no ratio is multiplied by it, and 0 times infinity is NaN."""
+    logprobs, others = torch.tensor([-torch.inf, -1.0], requires_grad=True), torch.tensor([-1.0, -1.0])
+    options = {"beta": 0.5, "kl": kl, "use_bias_correction_kl": False}
+    loss, _ = policy_loss(logprobs, torch.zeros(2), ref_logprobs=others, **options)
+    gradient = torch.autograd.grad(loss, logprobs)[0]
+    assert gradient[0].item() == pytest.approx(0.25 * slope)
+
+
 def test_unscored_tokens_have_weight_one() -> None:
     """NaN of the sampling engine; a token that it held impossible counts as far as the bound lets it."""
     old = torch.tensor([[-1.0, -1.0, -1.0]])
