@@ -36,9 +36,9 @@ from dupo_kernels.tokens.token_loss import token_loss
 from dupo_kernels.tokens.token_objective import TokenObjective
 
 NOT_SPECIALIZED = ["stride_n", "stride_dn", "stride_t", "stride_r", "V", "N", "softcap"]
-# Read or written by the token: their alignment must compile nothing anew. Of a record it does, whatever is
-# asked: Triton 3.6 and 3.9 specialize each tensor (at 16 bytes or not) and each integer (1, divisible by 16 or
-# neither) in `statistics` and `inputs`.
+# Read or written by the token: their alignment must compile nothing anew. Records cannot be named here, as
+# Triton 3.6 and 3.9 always specialize their tensors (at 16 bytes or not) and integers (1, divisible by 16,
+# others).
 UNALIGNED = ["targets_ptr", "inv_temperature_ptr", "report_ptr"]
 
 
