@@ -17,7 +17,7 @@ of its results, and a gradient of NaN where it has one.
 
 The kernels hold logits at -1e30. A lower logit has p = 0, as everywhere, and the right logp. But a row of
 nothing but lower logits counts as a row of nothing but -inf, and where one is above 1e30 the entropy is right
-or NaN. A temperature above 1e27, or 1e27 times the softcap, gives logits at -inf a share.
+or NaN. Above a temperature of 1e27, or of 1e27 times the softcap, -inf has a share of the sum.
 
 Shape letters: N tokens, V vocabulary. Sums are in fp32; in fp64 for fp64 logits.
 """
