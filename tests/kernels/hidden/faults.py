@@ -186,11 +186,6 @@ FAULTS = {
         f"{FUSED}::test_without_gradients_no_row_is_written",
         interpreted=True,
     ),
-    "a factor of 1 is divided by": Fault(
-        "grad if ctx.grad_scale == 1 else grad / ctx.grad_scale",
-        "grad / ctx.grad_scale",
-        "kernels/test_launches.py::test_linear_objective_launches_six_kernels_a_chunk[True-rows-1]",
-    ),
     "the definition forgets the bonus": Fault(
         "entropy = entropy or objective.needs_entropy\n",
         "pass\n",
