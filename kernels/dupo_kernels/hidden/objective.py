@@ -44,7 +44,7 @@ from dupo_kernels.hidden.inputs import (
     prepare_head,
 )
 from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens, kernel_objective
-from dupo_kernels.hidden.runs import runs_of
+from dupo_kernels.hidden.segments import segments_of
 from dupo_kernels.hidden.sequences import HostBounds
 from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjective
 from dupo_kernels.tokens.layout import check_tokens
@@ -87,8 +87,9 @@ def _op(
         loss = report.new_empty(())
         stats = reduce_report(report, loss)
     else:
-        runs = None if plan.run_bounds is None else runs_of(plan.run_bounds, head.hidden.device)
-        evaluate = PolicyRows(objective, tokens, row_index, runs)
+        bounds, device = plan.segment_bounds, head.hidden.device
+        segments = None if bounds is None else segments_of(bounds, device)
+        evaluate = PolicyRows(objective, tokens, row_index, segments)
         loss, reported, sums = run_objective(
             head.take(row_index),
             chunks,
@@ -293,6 +294,6 @@ def _device_bounds(
     is_known = cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling()
     ends = cu_seqlens.tolist()[:: max(cu_seqlens.numel() - 1, 1)] if is_known else []
     needs_sequences = isinstance(objective, PolicyObjective) and objective.scope(inputs) != "token"
-    if ends == [0, targets.numel()] and (plan.run_bounds is not None or not needs_sequences):
+    if ends == [0, targets.numel()] and (plan.segment_bounds is not None or not needs_sequences):
         return None
     return to_device(cu_seqlens, targets.device)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dupo_kernels.hidden.chunk_loop import Evaluation
 from dupo_kernels.hidden.chunks import scatter_rows
-from dupo_kernels.hidden.runs import Runs
+from dupo_kernels.hidden.segments import Segments
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
@@ -111,12 +111,12 @@ class PolicyRows:
         objective: PolicyObjective,
         tokens: PolicyTokens,
         row_index: Tensor | None,
-        runs: Runs | None = None,
+        segments: Segments | None = None,
     ) -> None:
-        self.objective, self.tokens, self.row_index, self.runs = objective, tokens, row_index, runs
+        self.objective, self.tokens, self.row_index, self.segments = objective, tokens, row_index, segments
         self.layout: Layout | None = None
         inputs, weights = tokens.inputs(), tokens.weights
-        if runs is None and objective.scope(inputs) != "token":
+        if segments is None and objective.scope(inputs) != "token":
             layout = _all_tokens(tokens, row_index)
             if scope_as_tokens(objective, inputs) == "token":
                 self.objective, inputs, weights = _as_tokens(objective, tokens, layout)
@@ -138,8 +138,10 @@ class PolicyRows:
         if self.layout is None:
             weights, inputs = self.weights[rows], {name: x[rows] for name, x in self.inputs.items()}
             active = self.active_M[rows]
-            # Without runs lengths are never read: no token has a sequence.
-            layout = Layout(active, weights, 1) if self.runs is None else self.runs.layout(rows, active)
+            # Of scope "token": no token has a sequence, so the lengths, here the weights, are never read.
+            layout = Layout(active, weights, 1)
+            if self.segments is not None:
+                layout = self.segments.layout(rows, active)
         else:
             weights, inputs, layout = self.weights, self.inputs, self.layout
             logp = self._scatter(logp)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunks import scatter_rows
-from dupo_kernels.hidden.runs import Runs
+from dupo_kernels.hidden.segments import Segments
 
 
 class View(NamedTuple):
@@ -43,22 +43,24 @@ class View(NamedTuple):
         return values if self.place is None else values[self.place]
 
 
-def view_of_sequences(runs: Runs, rows: slice, row_index: Tensor | None, active_M: Tensor, T: int) -> View:
+def view_of_sequences(
+    segments: Segments, rows: slice, row_index: Tensor | None, active_M: Tensor, T: int
+) -> View:
     """The view (b, T) of the sequences of a chunk, whatever the order of the rows.
 
     Args:
-        runs: of all rows; those of the chunk are whole.
+        segments: of all rows; those of the chunk are whole.
         rows: of the chunk.
         row_index: (M,) the token of each row; None for all N in order.
         active_M: bool, which rows count.
     """
     tokens_of_all = torch.arange(active_M.numel(), device=active_M.device) if row_index is None else row_index
     token = tokens_of_all[rows]
-    which = runs.which(rows)
-    # The first row of a run tells its sequence; a row knows its place by the place of its token.
-    first = runs.offsets[which.start : which.stop] - rows.start
+    which = segments.which(rows)
+    # The first row of a segment tells its sequence; a row knows its place by the place of its token.
+    first = segments.offsets[which.start : which.stop] - rows.start
     sequence_b = token[first] // T
-    place_C = (runs.owner[rows] - which.start) * T + token % T
+    place_C = (segments.owner[rows] - which.start) * T + token % T
     columns = torch.arange(T, device=token.device)
     shown = (sequence_b[:, None] * T + columns).flatten()
     active = scatter_rows(active_M[rows], shown.numel(), place_C)
