@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._triton import jit, tl
-from dupo_kernels.tokens.token_inputs import advantage_of, place
+from dupo_kernels.tokens.token_inputs import advantage_of, locate
 from dupo_kernels.tokens.token_loss import weighed_loss
 from dupo_kernels.tokens.token_objective import TokenObjective
 from dupo_kernels.tokens.token_report import new_report, reduce_report
@@ -54,7 +54,7 @@ def _losses(
     """A program a block of tokens."""
     token = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     within = token < N
-    active, sequence, is_readable, is_broken = place(token, within, inputs)
+    active, sequence, is_readable, is_broken = locate(token, within, inputs)
     weight = weights_of(
         active, sequence, is_readable, is_broken, inputs, counts_ptr, num_counts,
         divisor, num_items_ptr, COUNTS_ITEMS, BY_LENGTH, BLOCK,
