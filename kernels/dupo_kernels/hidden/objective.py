@@ -48,7 +48,12 @@ from dupo_kernels.hidden.segments import segments_of
 from dupo_kernels.hidden.sequences import HostBounds
 from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjective
 from dupo_kernels.tokens.layout import check_tokens
-from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, EncodedObjective, PolicyObjective
+from dupo_kernels.tokens.policy_objective import (
+    TOKEN_INPUTS,
+    EncodedObjective,
+    PolicyObjective,
+    head_stat_names,
+)
 from dupo_kernels.tokens.statistics import reduce_stats
 from dupo_kernels.tokens.token_form import scope_as_tokens
 from dupo_kernels.tokens.token_report import COLUMNS, named_scalars, reduce_report
@@ -62,7 +67,7 @@ class _Output(NamedTuple):
     """What the op returns: loss, statistics, and the gradients of the head.
 
     Attributes:
-        stats: (K,) in the order of `_stat_names`; of a fused objective the scalars of `reduce_report`.
+        stats: (K,) in the order of `head_stat_names`; of a fused objective the scalars of `reduce_report`.
     """
 
     loss: Tensor
@@ -98,7 +103,7 @@ def _op(
             by_chunk=evaluate.layout is None,
         )
         scalars = reduce_stats(reported, evaluate.active_M, loss.dtype)
-        names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
+        names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
         stats = torch.stack([scalars[name] for name in names])
     dhidden, dweight, dbias = sums.result(N, row_index)
     if plan.mask is not None and plan.sums_dweight(N):
@@ -110,7 +115,7 @@ def _op(
 @_op.register_fake
 def _(*values: Any) -> tuple[Tensor, ...]:
     head, plan, encoded, tokens = unpack(values, HeadInputs, RowPlan, EncodedObjective, PolicyTokens)
-    names = _stat_names(PolicyObjective.decoded(encoded), tokens.inputs(), tokens.with_entropy)
+    names = head_stat_names(PolicyObjective.decoded(encoded), tokens.inputs(), tokens.with_entropy)
     new, wide = head.hidden.new_empty, head.wide
     dweight_dtype = wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype
     return (
@@ -120,10 +125,6 @@ def _(*values: Any) -> tuple[Tensor, ...]:
         new(head.weight.shape if head.wants_dweight else (0,), dtype=dweight_dtype),
         new(head.bias.shape if head.wants_dbias and head.bias is not None else (0,), dtype=wide),
     )
-
-
-def _stat_names(objective: PolicyObjective, inputs: Mapping[str, Any], with_entropy: bool) -> list[str]:
-    return [*objective.stat_names(inputs, with_entropy), "top1_agreement", "tokens"]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -247,7 +248,7 @@ def _policy_loss(
     head: HeadInputs, plan: RowPlan, objective: PolicyObjective, tokens: PolicyTokens
 ) -> tuple[Tensor, dict[str, Tensor]]:
     result = _Output(*_run(*head, *plan, *objective.encoded(), *tokens))
-    names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
+    names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
     if tokens.is_fused:
         return result.loss, named_scalars(result.stats, names)
     return result.loss, dict(zip(names, result.stats.unbind(), strict=True))

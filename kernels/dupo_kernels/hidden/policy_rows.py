@@ -17,7 +17,7 @@ from dupo_kernels.hidden.chunks import scatter_rows
 from dupo_kernels.hidden.segments import Segments
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
-from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
+from dupo_kernels.tokens.policy_objective import PolicyObjective, inputs_of
 from dupo_kernels.tokens.token_form import as_tokens, scope_as_tokens
 from dupo_kernels.tokens.token_inputs import TokenInputs
 from dupo_kernels.tokens.token_objective import TokenObjective, token_objective
@@ -50,8 +50,7 @@ class PolicyTokens(NamedTuple):
 
     def inputs(self) -> dict[str, Tensor]:
         """The per-token inputs that are there, by name."""
-        named = {name: getattr(self, name) for name in TOKEN_INPUTS}
-        return {name: x for name, x in named.items() if x is not None}
+        return inputs_of(self)
 
 
 def _all_tokens(tokens: PolicyTokens, row_index: Tensor | None) -> Layout:

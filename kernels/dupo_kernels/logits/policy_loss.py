@@ -16,12 +16,12 @@ from torch import Tensor
 
 from dupo_kernels._checks import REAL, check_devices, check_flags, check_grad_scale, check_tensors
 from dupo_kernels._custom_ops import differentiable, record_op, unpack
-from dupo_kernels._scaling import scaled
+from dupo_kernels._scaling import claim_gradients, scaled
 from dupo_kernels.logits.logprobs import check_logits, check_scaling, prepare_rows
-from dupo_kernels.logits.policy_passes import LossTokens, loss_and_gradient, stat_names
+from dupo_kernels.logits.policy_passes import LossTokens, loss_and_gradient
 from dupo_kernels.logits.rows import Rows, sum_dtype
 from dupo_kernels.tokens.layout import advantages_by_sequence, check_layout, check_tokens
-from dupo_kernels.tokens.policy_objective import EncodedObjective, PolicyObjective
+from dupo_kernels.tokens.policy_objective import EncodedObjective, PolicyObjective, head_stat_names
 from dupo_kernels.tokens.token_report import COLUMNS, named_scalars
 
 # --- autograd --------------------------------------------------------------------------------------
@@ -40,7 +40,10 @@ def _(*values: Any) -> tuple[Tensor, ...]:
     rows, tokens, encoded = unpack(values, Rows, LossTokens, EncodedObjective)
     objective, new, wide = PolicyObjective.decoded(encoded), rows.logits.new_empty, sum_dtype(rows.logits)
     is_fused = tokens.is_fused(objective, rows.logits)
-    scalars = new((COLUMNS, 3) if is_fused else len(stat_names(objective, tokens)), dtype=wide)
+    scalars = new(
+        (COLUMNS, 3) if is_fused else len(head_stat_names(objective, tokens.inputs(), tokens.with_entropy)),
+        dtype=wide,
+    )
     return new((), dtype=wide), scalars, new(rows.logits.shape if tokens.wants_gradient else (0,))
 
 
@@ -54,14 +57,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    # Grad mode in a backward pass means create_graph=True; the compiler traces this code in any mode.
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        raise RuntimeError("fused_policy_loss: expected to be differentiated once, got create_graph=True")
-    if ctx.consumed:
-        raise RuntimeError(
-            "fused_policy_loss: expected one backward, got a second: the gradient is scaled in place"
-        )
-    ctx.consumed = True
+    claim_gradients(ctx, "fused_policy_loss")
     (dlogits,) = ctx.saved_tensors
     # None: the loss has no part in what is differentiated.
     if upstream is not None:
@@ -182,14 +178,14 @@ def fused_policy_loss(
         advantages=advantages.detach(),
         cu_seqlens=cu_seqlens,
         shape=list(shape),
-        with_entropy=entropy or objective.entropy_coef != 0 or objective.top_entropy_quantile < 1,
+        with_entropy=entropy or objective.needs_entropy,
         wants_gradient=wants_gradient,
         grad_scale=grad_scale or 1.0,
         **flat,  # type: ignore[arg-type]
     )
     op: Any = _InPlace.apply if in_place else _run
     loss, scalars, *_ = op(*rows, *tokens, *objective.encoded())
-    names = stat_names(objective, tokens)
+    names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
     if tokens.is_fused(objective, rows.logits):
         return loss, named_scalars(scalars, names)
     return loss, dict(zip(names, scalars.unbind(), strict=True))

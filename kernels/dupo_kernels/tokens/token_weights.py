@@ -25,7 +25,7 @@ class Weighing(NamedTuple):
 
     Attributes:
         divisor: the product of the factors that the host knows.
-        num_items: one number on the device, taken as at least 1; None if counted here or in `divisor`.
+        num_items: one number on the device, taken as at least 1; None: counted, or in `divisor`.
         counts_items: the number of all active tokens is a factor.
         by_length: the number of active tokens of the sequence is a factor.
     """

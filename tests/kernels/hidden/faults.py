@@ -125,7 +125,9 @@ FAULTS = {
         "    ctx.consumed = True\n    head,", "    head,", f"{LINEAR}::test_a_second_backward_raises"
     ),
     "a second backward of an objective": Fault(
-        "    ctx.consumed = True\n    # The loss", "    # The loss", f"{USE}::test_a_second_backward_raises"
+        'is scaled in place")\n    ctx.consumed = True\n',
+        'is scaled in place")\n',
+        f"{USE}::test_a_second_backward_raises",
     ),
     "the loss scale is not taken in": Fault("dlogp = dlogp * grad_scale", "dlogp = dlogp", HALF),
     "the entropy knows no loss scale": Fault(
