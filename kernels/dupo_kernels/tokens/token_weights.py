@@ -1,8 +1,7 @@
-"""The weights of tokens inside a kernel: the formula of weights.py, with one launch for all counts.
+"""The weights of tokens inside a kernel: weight = 1 / (divisor * num_items * length of the sequence).
 
-    weight = 1 / (divisor * num_items * length of the sequence), each factor where the loss type has it
-
-Loose tokens, which have no sequences, are counted in pieces of PIECE tokens, each in the place of a sequence.
+The formula is that of weights.py, with one launch for all counts. A loss type has some of the factors. Loose
+tokens, which have no sequences, are counted in pieces of PIECE tokens, each in the place of a sequence.
 
 Shape letters: N tokens, S sequences.
 """
