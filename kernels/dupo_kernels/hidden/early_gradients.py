@@ -33,7 +33,7 @@ def save_gradients(
 def scaled_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
     """The gradients of all inputs, for the upstream gradient `grad` of the loss (a scalar)."""
     claim_gradients(ctx, "linear_objective")
-    # The loss scale of float16 went into the gradients before they were rounded; `grad` brings it once more.
+    # The loss scale of float16 went into the gradients before they were rounded. `grad` has it too: divide.
     # A float32 sum is cast in the same pass.
     gradients = [
         scaled(gradient, grad, ctx.grad_scale, ctx.dtype) if is_wanted else None

@@ -188,9 +188,9 @@ def linear_objective(
         cu_seqlens: (S + 1,), bounds of packed sequences. Tokens outside them do not count; `rows` would also
             leave them out of the GEMMs. Bounds on the host let a loss of sequences go chunk by chunk.
         entropy: report the entropy; a policy objective that needs it gets it anyway.
-        save_budget: bytes of logits. Scope "token", and sequences that fit chunks: all tokens are one chunk
-            if their logits fit. Otherwise: the logits that are kept.
-        chunk_tokens: tokens whose logits exist at once. None: see docs/loss_head.md.
+        save_budget: bytes of logits. With scope "token", or sequences that fit chunks, all tokens are one
+            chunk if their logits fit the budget. Otherwise the budget is for the logits that are kept.
+        chunk_tokens: the number of tokens whose logits exist at once. None: docs/loss_head.md says how many.
         grad_scale: fp16 only, where it is required: the factor that a loss scaler will multiply the loss by,
             taken in before anything is rounded to fp16. Positive and finite.
         check: also check what tensors on a device hold (temperature, rows, cu_seqlens, masks of floats),
@@ -280,7 +280,7 @@ def _host_bounds(targets: Tensor, cu_seqlens: Tensor | None, *, for_policy: bool
     if cu_seqlens is None:
         is_padded = targets.dim() == 2 and targets.numel() > 0
         return HostBounds(targets.numel(), targets.shape[1], None) if is_padded else None
-    # A user's code is not told the bounds of packed sequences: it may know those of all of them alone.
+    # A user's code does not get cu_seqlens. If it knows bounds of its own, they are those of all tokens.
     if not for_policy or cu_seqlens.device.type != "cpu":
         return None
     return HostBounds(targets.numel(), 0, cu_seqlens)
@@ -289,7 +289,10 @@ def _host_bounds(targets: Tensor, cu_seqlens: Tensor | None, *, for_policy: bool
 def _device_bounds(
     objective: Any, inputs: Mapping[str, Any], plan: RowPlan, targets: Tensor, cu_seqlens: Tensor | None
 ) -> Tensor | None:
-    """The bounds on the device, or None where they would say that all tokens count, and nothing else."""
+    """The bounds on the device; None where nothing needs them.
+
+    That is so if the bounds cover all tokens, and sequences are known otherwise or do not matter.
+    """
     if cu_seqlens is None:
         return None
     is_known = cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling()

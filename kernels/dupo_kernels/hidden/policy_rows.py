@@ -33,8 +33,8 @@ class PolicyTokens(NamedTuple):
         cu_seqlens: (S + 1,) bounds of packed sequences, or None.
         with_entropy: the objective reads or reports the entropy.
         grad_scale: factor of the derivatives; 1 for none.
-        is_fused: one kernel computes log-probabilities, objective and dlogits; the scope `as_tokens` is
-            "token".
+        is_fused: one kernel computes log-probabilities, objective and dlogits; `scope_as_tokens` of the
+            objective is "token".
     """
 
     weights: Tensor
@@ -74,7 +74,11 @@ def _as_tokens(
 def kernel_objective(
     objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None
 ) -> TokenObjective:
-    """The objective as kernels take it: they read the token of a row by its index, so nothing is gathered."""
+    """The objective of M rows as kernels take it.
+
+    A kernel finds the token of a row in row_index, (M,) int64, so no input of tokens is gathered. None: row n
+    is token n.
+    """
     inputs, weights = tokens.inputs(), tokens.weights
     if objective.scope(inputs) != "token":
         objective, inputs, weights = _as_tokens(objective, tokens, _all_tokens(tokens, row_index))
@@ -101,8 +105,8 @@ class PolicyRows:
     """A policy objective of one call, to be called with the statistics of some rows.
 
     Attributes:
-        layout: of all tokens, for an objective that must see them; None if the rows of a chunk are enough.
-        active_M: bool, which rows lie within cu_seqlens.
+        layout: of all tokens, if the objective must see all of them; None if the rows of a chunk are enough.
+        active_M: (M,) bool, which rows lie within cu_seqlens.
     """
 
     def __init__(

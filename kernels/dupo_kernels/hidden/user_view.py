@@ -18,10 +18,10 @@ class View(NamedTuple):
     """What a user's code sees of a chunk.
 
     Attributes:
-        shape: of the tensors that the code gets.
-        active: bool, flat, which of their elements count.
-        place: (C,) where the rows stand in them; None for all, in order.
-        tokens: which of the N tokens they are.
+        shape: (C,), (b, T) or the shape of all tokens; of every tensor that the code gets.
+        active: bool, flat: which elements of such a tensor count.
+        place: (C,) int64, the element of each row; None where row n is element n.
+        tokens: the number of the token at each element, among all N.
     """
 
     shape: Any
@@ -39,7 +39,7 @@ class View(NamedTuple):
         return values_N[self.tokens].where(self.active, 0).view(self.shape)
 
     def to_rows(self, values: Tensor) -> Tensor:
-        """What the code says of each token, flat, for the rows."""
+        """What the code returned for each element, flat, taken at the rows: (C,)."""
         return values if self.place is None else values[self.place]
 
 
@@ -49,8 +49,8 @@ def view_of_sequences(
     """The view (b, T) of the sequences of a chunk, whatever the order of the rows.
 
     Args:
-        segments: of all rows; those of the chunk are whole.
-        rows: of the chunk.
+        segments: of all M rows.
+        rows: of the chunk, whole segments.
         row_index: (M,) the token of each row; None for all N in order.
         active_M: bool, which rows count.
     """
