@@ -43,7 +43,7 @@ def _chunks(logits: Tensor, temporaries: int, dtype: torch.dtype) -> Iterator[tu
     """The rows of each chunk, and memory for its temporaries, (temporaries, C, V)."""
     N, V = logits.shape
     step = max(1, min(N, SCRATCH_BYTES // (temporaries * V * dtype.itemsize)))
-    # All chunks share it: new memory is new pages of the system, which cost more than a pass over them.
+    # All chunks share this memory: new memory is new pages of the system, which cost more than a pass over them.
     scratch = logits.new_empty(temporaries, step, V, dtype=dtype)
     for start in range(0, N, step):
         chunk = slice(start, min(start + step, N))
@@ -92,14 +92,9 @@ def _forward_chunk(
 
 
 def _backward_chunk(
-    rows: Rows,
-    scratch: Tensor,
-    lse: Tensor,
-    entropy: Tensor,
-    dlogp: Tensor,
-    dentropy: Tensor | None,
-    dlogits: Tensor,
-) -> None:
+    rows: Rows, scratch: Tensor, lse: Tensor, entropy: Tensor,
+    dlogp: Tensor, dentropy: Tensor | None, dlogits: Tensor,
+) -> None:  # fmt: skip
     # Where dlogits have the type of the sums they are their own temporary; they may be the logits as well.
     dz = dlogits if dlogits.dtype == scratch.dtype else scratch[0]
     log_p = _scaled(rows, dz, scratch[1]).sub_(lse[:, None])
