@@ -43,7 +43,7 @@ def _chunks(logits: Tensor, temporaries: int, dtype: torch.dtype) -> Iterator[tu
     """The rows of each chunk, and memory for its temporaries, (temporaries, C, V)."""
     N, V = logits.shape
     step = max(1, min(N, SCRATCH_BYTES // (temporaries * V * dtype.itemsize)))
-    # All chunks share this memory: new memory is new pages of the system, which cost more than a pass over them.
+    # All chunks share this memory: new pages of the system cost more than a pass over a chunk.
     scratch = logits.new_empty(temporaries, step, V, dtype=dtype)
     for start in range(0, N, step):
         chunk = slice(start, min(start + step, N))
