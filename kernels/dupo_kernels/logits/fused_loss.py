@@ -45,7 +45,7 @@ from dupo_kernels.tokens.token_loss import token_loss
 from dupo_kernels.tokens.token_objective import TokenObjective
 
 NOT_SPECIALIZED = ["stride_n", "stride_dn", "stride_t", "stride_r", "V", "N", "softcap"]
-# Read or written by the token: their alignment must compile nothing anew.
+# Slices of rows start anywhere in these tensors: another alignment must not compile a kernel anew.
 UNALIGNED = ["targets_ptr", "inv_temperature_ptr", "report_ptr", "statistics", "inputs"]
 
 

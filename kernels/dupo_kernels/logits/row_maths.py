@@ -18,10 +18,10 @@ Shape letters: N rows, V vocabulary.
 """
 
 from dupo_kernels._triton import jit, tl
-from dupo_kernels.logits.rows import FLOOR
+from dupo_kernels.logits import rows
 
-LOWEST = tl.constexpr(FLOOR)  # finite, and so are its differences and their products with counts
-LOG2E = tl.constexpr(1.4426950408889634)
+LOWEST = tl.constexpr(rows.FLOOR)  # finite, and so are its differences and their products with counts
+LOG2E = tl.constexpr(rows.LOG2E)
 LN2 = tl.constexpr(0.6931471805599453)
 TANH_BELOW = tl.constexpr(0.6)  # above, the exponential form is as exact as the polynomial
 

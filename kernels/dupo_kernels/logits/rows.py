@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 FLOOR = -1e30  # stands for -inf where -inf times a probability of 0 would give NaN
+LOG2E = 1.4426950408889634  # log2(e): exp(x) = exp2(x LOG2E)
 
 
 class Rows(NamedTuple):

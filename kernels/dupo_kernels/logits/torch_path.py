@@ -12,10 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dupo_kernels.logits.rows import FLOOR, Rows
+from dupo_kernels.logits.rows import FLOOR, LOG2E, Rows
 
 SCRATCH_BYTES = 8 << 20  # 4 to 16 MiB are equally fast on two cores; 1 and 32 are slower
-LOG2E = 1.4426950408889634
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers of the size of a float
 
 
