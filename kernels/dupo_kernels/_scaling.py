@@ -5,6 +5,8 @@ scaler brings the factor that was taken in already. So a kernel looks at it firs
 read or written. The host cannot look without waiting.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,20 @@ def scaled(gradient: Tensor, upstream: Tensor, divisor: float, dtype: torch.dtyp
         out = gradient if in_place else torch.empty_like(gradient, dtype=dtype)
         return torch.mul(gradient, factor, out=out)
     return scale_by_kernel(gradient, upstream, divisor, dtype)
+
+
+def claim_gradients(ctx: Any, name: str) -> None:
+    """Marks the gradients that `ctx` saved as scaled, for the backward pass of the function `name`.
+
+    Raises:
+        RuntimeError: the gradients were scaled before, or the backward pass is to be differentiated.
+    """
+    # Grad mode in a backward pass means create_graph=True; the compiler traces this code in any mode.
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError(f"{name}: expected to be differentiated once, got create_graph=True")
+    if ctx.consumed:
+        raise RuntimeError(f"{name}: expected one backward, got a second: the gradient is scaled in place")
+    ctx.consumed = True
 
 
 def scale_by_kernel(gradient: Tensor, upstream: Tensor, divisor: float, dtype: torch.dtype) -> Tensor:

@@ -114,13 +114,13 @@ def _run_by_chunk(
 ) -> tuple[Tensor, dict[str, Tensor], GradientSums]:
     gradients = GradientSums(head, chunks.num_with_grad, chunks.several)
     scratch = logits_buffer(head, chunks.longest)
-    losses, reports = [], []
+    losses, stats_of_chunks = [], []
     for rows in chunks.once():
         logits_CV = scratch[: rows.stop - rows.start]
         statistics = chunk_forward(head, rows, logits_CV, with_entropy)
         loss, dlogp, dentropy, stats = evaluate(statistics, rows)
         losses.append(loss)
-        reports.append(stats | _agreement(statistics))
+        stats_of_chunks.append(stats | _agreement(statistics))
         # The logits are still there: dlogits take their place, and nothing is recomputed.
         if head.wants_gradient and rows.start < chunks.num_with_grad:
             # Rows that need a gradient stand first: in the last such chunk they are a prefix.
@@ -136,19 +136,22 @@ def _run_by_chunk(
     if not losses:
         loss, _, _, stats = evaluate(_no_statistics(head), slice(0, chunks.num_rows))
         return loss, stats | {"top1_agreement": loss.new_empty(0)}, gradients
-    stats = {name: torch.cat([report[name] for report in reports]) for name in reports[0]}
+    stats = {name: torch.cat([chunk[name] for chunk in stats_of_chunks]) for name in stats_of_chunks[0]}
     return torch.stack(losses).sum(), stats, gradients
 
 
 def run_fused(head: HeadInputs, chunks: Chunks, objective: TokenObjective) -> tuple[Tensor, GradientSums]:
-    """(report of the M rows, see token_report.py; gradients) of an objective that a kernel computes.
+    """(report, gradients) of an objective that a kernel computes.
 
     A chunk is a GEMM, the bias, one launch, and the GEMMs of the gradients.
 
     Args:
-        head: hidden states of the M rows; targets and temperatures of them too, unless the objective has an
-            index: then of all tokens.
-        objective: its inputs are those of the M rows.
+        head: hidden states of the M rows. Targets and temperatures are also of the rows, or of all N tokens
+            where objective.inputs has an index.
+        objective: of scope "token"; its inputs belong to the M rows.
+
+    Returns:
+        report: (COLUMNS, M) float32, see token_report.py.
     """
     gradients = GradientSums(head, chunks.num_with_grad, chunks.several)
     scratch = logits_buffer(head, chunks.longest)
@@ -167,7 +170,7 @@ def run_fused(head: HeadInputs, chunks: Chunks, objective: TokenObjective) -> tu
 
 
 def _by_need(rows: slice, num_with_grad: int) -> list[tuple[slice, bool]]:
-    """The rows with a gradient, which stand first, and those without; as far as there are any."""
+    """(span, whether its rows have a gradient): the rows cut in two at num_with_grad; no span is empty."""
     border = min(max(num_with_grad, rows.start), rows.stop)
     spans = (slice(rows.start, border), True), (slice(border, rows.stop), False)
     return [(span, has_gradient) for span, has_gradient in spans if span.start < span.stop]

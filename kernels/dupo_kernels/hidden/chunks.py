@@ -16,7 +16,7 @@ from torch import Tensor
 from dupo_kernels._copies import to_device
 from dupo_kernels.hidden.gemm import slices
 from dupo_kernels.hidden.inputs import HeadInputs
-from dupo_kernels.hidden.sequences import HostBounds, cut_at_ends, run_bounds
+from dupo_kernels.hidden.sequences import HostBounds, cut_at_ends, segment_bounds
 
 SAVE_BUDGET = 4 << 30  # bytes of logits
 ROUNDED_ROWS = 1024  # from which on buffers of logits come in few sizes
@@ -76,7 +76,7 @@ class RowPlan(NamedTuple):
         mask: (N,) nonzero where a token counts; only inside torch.compile, which cannot wait for M.
         num_with_grad, num_kept, chunk_size: see `Chunks`; of a mask, the values for M = N.
         chunk_ends: see `Chunks`.
-        run_bounds: (R + 1,) int64 on the host, the runs of sequences.py that chunk_ends do not cut; None
+        segment_bounds: (R + 1,) int64 on the host: the segments that chunk_ends do not cut; None
             where chunks may be cut anywhere.
     """
 
@@ -86,7 +86,7 @@ class RowPlan(NamedTuple):
     num_kept: int
     chunk_size: int
     chunk_ends: list[int]
-    run_bounds: Tensor | None
+    segment_bounds: Tensor | None
 
     def resolve(self, N: int) -> tuple[Tensor | None, Chunks]:
         """(row_index, chunks) of N tokens; waits for the device if there is a mask."""
@@ -139,12 +139,12 @@ def plan_rows(
     sizes = V, H, itemsize, save_budget, chunk_tokens
     chunk_size = choose_chunk_size(M, *sizes)
     ends: list[int] = []
-    runs = None
+    segments = None
     if bounds is not None and M > 0 and (row_index is None or row_index.device.type == "cpu"):
-        runs = run_bounds(bounds, row_index, chunk_size)
+        segments = segment_bounds(bounds, row_index, chunk_size)
         # A long sequence may have as many rows as the longest of equal chunks.
         largest = chunk_size if chunk_tokens is not None else max(chunk_size, CHUNK_TOKENS)
-        ends = [] if runs is None else cut_at_ends(runs, chunk_size, largest)
+        ends = [] if segments is None else cut_at_ends(segments, chunk_size, largest)
     num_kept = 0
     if not ends:
         if keeps_logits and head.wants_gradient:
@@ -152,7 +152,7 @@ def plan_rows(
         chunk_size = choose_chunk_size(M - num_kept, *sizes)
     if row_index is not None:
         row_index = to_device(row_index.to(torch.int64), head.hidden.device)
-    uncut = torch.tensor(runs) if ends else None
+    uncut = torch.tensor(segments) if ends else None
     return RowPlan(row_index, late_mask, num_with_grad, num_kept, chunk_size, ends, uncut)
 
 

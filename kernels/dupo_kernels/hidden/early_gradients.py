@@ -6,10 +6,9 @@ multiplies by it. So the logits of a chunk exist once, and nothing is recomputed
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from dupo_kernels._scaling import scaled
+from dupo_kernels._scaling import claim_gradients, scaled
 from dupo_kernels.hidden.head import Gradients
 from dupo_kernels.hidden.inputs import HeadInputs
 
@@ -33,15 +32,8 @@ def save_gradients(
 
 def scaled_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
     """The gradients of all inputs, for the upstream gradient `grad` of the loss (a scalar)."""
-    # Grad mode in a backward pass means create_graph=True; the compiler traces this code in any mode.
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        raise RuntimeError("linear_objective: expected to be differentiated once, got create_graph=True")
-    if ctx.consumed:
-        raise RuntimeError(
-            "linear_objective: expected one backward, got a second: the gradient is scaled in place"
-        )
-    ctx.consumed = True
-    # The loss scale of float16 went into the gradients before they were rounded; `grad` brings it once more.
+    claim_gradients(ctx, "linear_objective")
+    # The loss scale of float16 went into the gradients before they were rounded. `grad` has it too: divide.
     # A float32 sum is cast in the same pass.
     gradients = [
         scaled(gradient, grad, ctx.grad_scale, ctx.dtype) if is_wanted else None

@@ -49,14 +49,18 @@ def chunk_forward(head: HeadInputs, rows: slice, logits_CV: Tensor, with_entropy
 
 
 def fused_rows(head: HeadInputs, rows: slice, logits_CV: Tensor, by_index: bool) -> Rows:
-    """`logits_rows`; `by_index`: the kernel reads targets and temperatures of the tokens of `head` itself."""
+    """The rows of a chunk as `fused_loss` reads them.
+
+    `by_index`: targets and temperatures stay those of all N tokens, where the kernel looks each row up. Else
+    they are those of the rows, as in `logits_rows`.
+    """
     if not by_index:
         return logits_rows(head, rows, logits_CV)
     return Rows(logits_CV, head.targets, head.inv_temperature, head.softcap, head.inv_temperature_of_all)
 
 
 def logits_rows(head: HeadInputs, rows: slice, logits_CV: Tensor) -> Rows:
-    """The logits of the rows with what turns them into log-probabilities."""
+    """The logits of the rows, (C, V), with the targets, temperatures and softcap of the rows."""
     of_rows = None if head.inv_temperature is None else head.inv_temperature[rows]
     return Rows(logits_CV, head.targets[rows], of_rows, head.softcap, head.inv_temperature_of_all)
 

@@ -46,9 +46,10 @@ class HeadInputs(NamedTuple):
         hidden: (N, H); (M, H) after `take`.
         weight: (V, H). bias: (V,) or None. Both of the type of hidden.
         targets: (N,) int64; after `take` (M,), in the numbering of this process's vocabulary.
-        inv_temperature: (N,), in the type of the sums, or None where a number is for all; logit_scale is part
-            of it.
-        inv_temperature_of_all: that number, which costs no launch; read where inv_temperature is None.
+        inv_temperature: (N,), logit_scale / temperature of each token in the type of the sums; None where
+            all tokens have the same.
+        inv_temperature_of_all: logit_scale / temperature where inv_temperature is None: a number costs no
+            launch.
         softcap: in units of hidden weight^T, before logit_scale; 0 means none.
         logits_dtype: of hidden, or float32 above a half type.
         dhidden_dtype: of hidden, or float32 above a half type where the backward pass of autograd casts.

@@ -44,11 +44,16 @@ from dupo_kernels.hidden.inputs import (
     prepare_head,
 )
 from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens, kernel_objective
-from dupo_kernels.hidden.runs import runs_of
+from dupo_kernels.hidden.segments import segments_of
 from dupo_kernels.hidden.sequences import HostBounds
 from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjective
 from dupo_kernels.tokens.layout import check_tokens
-from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, EncodedObjective, PolicyObjective
+from dupo_kernels.tokens.policy_objective import (
+    TOKEN_INPUTS,
+    EncodedObjective,
+    PolicyObjective,
+    head_stat_names,
+)
 from dupo_kernels.tokens.statistics import reduce_stats
 from dupo_kernels.tokens.token_form import scope_as_tokens
 from dupo_kernels.tokens.token_report import COLUMNS, named_scalars, reduce_report
@@ -62,7 +67,7 @@ class _Output(NamedTuple):
     """What the op returns: loss, statistics, and the gradients of the head.
 
     Attributes:
-        stats: (K,) in the order of `_stat_names`; of a fused objective the scalars of `reduce_report`.
+        stats: (K,) in the order of `head_stat_names`; of a fused objective the scalars of `reduce_report`.
     """
 
     loss: Tensor
@@ -87,8 +92,9 @@ def _op(
         loss = report.new_empty(())
         stats = reduce_report(report, loss)
     else:
-        runs = None if plan.run_bounds is None else runs_of(plan.run_bounds, head.hidden.device)
-        evaluate = PolicyRows(objective, tokens, row_index, runs)
+        bounds, device = plan.segment_bounds, head.hidden.device
+        segments = None if bounds is None else segments_of(bounds, device)
+        evaluate = PolicyRows(objective, tokens, row_index, segments)
         loss, reported, sums = run_objective(
             head.take(row_index),
             chunks,
@@ -97,7 +103,7 @@ def _op(
             by_chunk=evaluate.layout is None,
         )
         scalars = reduce_stats(reported, evaluate.active_M, loss.dtype)
-        names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
+        names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
         stats = torch.stack([scalars[name] for name in names])
     dhidden, dweight, dbias = sums.result(N, row_index)
     if plan.mask is not None and plan.sums_dweight(N):
@@ -109,7 +115,7 @@ def _op(
 @_op.register_fake
 def _(*values: Any) -> tuple[Tensor, ...]:
     head, plan, encoded, tokens = unpack(values, HeadInputs, RowPlan, EncodedObjective, PolicyTokens)
-    names = _stat_names(PolicyObjective.decoded(encoded), tokens.inputs(), tokens.with_entropy)
+    names = head_stat_names(PolicyObjective.decoded(encoded), tokens.inputs(), tokens.with_entropy)
     new, wide = head.hidden.new_empty, head.wide
     dweight_dtype = wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype
     return (
@@ -119,10 +125,6 @@ def _(*values: Any) -> tuple[Tensor, ...]:
         new(head.weight.shape if head.wants_dweight else (0,), dtype=dweight_dtype),
         new(head.bias.shape if head.wants_dbias and head.bias is not None else (0,), dtype=wide),
     )
-
-
-def _stat_names(objective: PolicyObjective, inputs: Mapping[str, Any], with_entropy: bool) -> list[str]:
-    return [*objective.stat_names(inputs, with_entropy), "top1_agreement", "tokens"]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -186,9 +188,9 @@ def linear_objective(
         cu_seqlens: (S + 1,), bounds of packed sequences. Tokens outside them do not count; `rows` would also
             leave them out of the GEMMs. Bounds on the host let a loss of sequences go chunk by chunk.
         entropy: report the entropy; a policy objective that needs it gets it anyway.
-        save_budget: bytes of logits. Scope "token", and sequences that fit chunks: all tokens are one chunk
-            if their logits fit. Otherwise: the logits that are kept.
-        chunk_tokens: tokens whose logits exist at once. None: see docs/loss_head.md.
+        save_budget: bytes of logits. With scope "token", or sequences that fit chunks, all tokens are one
+            chunk if their logits fit the budget. Otherwise the budget is for the logits that are kept.
+        chunk_tokens: the number of tokens whose logits exist at once. None: docs/loss_head.md says how many.
         grad_scale: fp16 only, where it is required: the factor that a loss scaler will multiply the loss by,
             taken in before anything is rounded to fp16. Positive and finite.
         check: also check what tensors on a device hold (temperature, rows, cu_seqlens, masks of floats),
@@ -246,7 +248,7 @@ def _policy_loss(
     head: HeadInputs, plan: RowPlan, objective: PolicyObjective, tokens: PolicyTokens
 ) -> tuple[Tensor, dict[str, Tensor]]:
     result = _Output(*_run(*head, *plan, *objective.encoded(), *tokens))
-    names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
+    names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
     if tokens.is_fused:
         return result.loss, named_scalars(result.stats, names)
     return result.loss, dict(zip(names, result.stats.unbind(), strict=True))
@@ -278,7 +280,7 @@ def _host_bounds(targets: Tensor, cu_seqlens: Tensor | None, *, for_policy: bool
     if cu_seqlens is None:
         is_padded = targets.dim() == 2 and targets.numel() > 0
         return HostBounds(targets.numel(), targets.shape[1], None) if is_padded else None
-    # A user's code is not told the bounds of packed sequences: it may know those of all of them alone.
+    # A user's code does not get cu_seqlens. If it knows bounds of its own, they are those of all tokens.
     if not for_policy or cu_seqlens.device.type != "cpu":
         return None
     return HostBounds(targets.numel(), 0, cu_seqlens)
@@ -287,12 +289,15 @@ def _host_bounds(targets: Tensor, cu_seqlens: Tensor | None, *, for_policy: bool
 def _device_bounds(
     objective: Any, inputs: Mapping[str, Any], plan: RowPlan, targets: Tensor, cu_seqlens: Tensor | None
 ) -> Tensor | None:
-    """The bounds on the device, or None where they would say that all tokens count, and nothing else."""
+    """The bounds on the device; None where nothing needs them.
+
+    That is so if the bounds cover all tokens, and sequences are known otherwise or do not matter.
+    """
     if cu_seqlens is None:
         return None
     is_known = cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling()
     ends = cu_seqlens.tolist()[:: max(cu_seqlens.numel() - 1, 1)] if is_known else []
     needs_sequences = isinstance(objective, PolicyObjective) and objective.scope(inputs) != "token"
-    if ends == [0, targets.numel()] and (plan.run_bounds is not None or not needs_sequences):
+    if ends == [0, targets.numel()] and (plan.segment_bounds is not None or not needs_sequences):
         return None
     return to_device(cu_seqlens, targets.device)

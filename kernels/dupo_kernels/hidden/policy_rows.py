@@ -14,10 +14,10 @@ from torch import Tensor
 
 from dupo_kernels.hidden.chunk_loop import Evaluation
 from dupo_kernels.hidden.chunks import scatter_rows
-from dupo_kernels.hidden.runs import Runs
+from dupo_kernels.hidden.segments import Segments
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
-from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
+from dupo_kernels.tokens.policy_objective import PolicyObjective, inputs_of
 from dupo_kernels.tokens.token_form import as_tokens, scope_as_tokens
 from dupo_kernels.tokens.token_inputs import TokenInputs
 from dupo_kernels.tokens.token_objective import TokenObjective, token_objective
@@ -33,8 +33,8 @@ class PolicyTokens(NamedTuple):
         cu_seqlens: (S + 1,) bounds of packed sequences, or None.
         with_entropy: the objective reads or reports the entropy.
         grad_scale: factor of the derivatives; 1 for none.
-        is_fused: one kernel computes log-probabilities, objective and dlogits; the scope `as_tokens` is
-            "token".
+        is_fused: one kernel computes log-probabilities, objective and dlogits; `scope_as_tokens` of the
+            objective is "token".
     """
 
     weights: Tensor
@@ -50,8 +50,7 @@ class PolicyTokens(NamedTuple):
 
     def inputs(self) -> dict[str, Tensor]:
         """The per-token inputs that are there, by name."""
-        named = {name: getattr(self, name) for name in TOKEN_INPUTS}
-        return {name: x for name, x in named.items() if x is not None}
+        return inputs_of(self)
 
 
 def _all_tokens(tokens: PolicyTokens, row_index: Tensor | None) -> Layout:
@@ -75,7 +74,11 @@ def _as_tokens(
 def kernel_objective(
     objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None
 ) -> TokenObjective:
-    """The objective as kernels take it: they read the token of a row by its index, so nothing is gathered."""
+    """The objective of M rows as kernels take it.
+
+    A kernel finds the token of a row in row_index, (M,) int64, so no input of tokens is gathered. None: row n
+    is token n.
+    """
     inputs, weights = tokens.inputs(), tokens.weights
     if objective.scope(inputs) != "token":
         objective, inputs, weights = _as_tokens(objective, tokens, _all_tokens(tokens, row_index))
@@ -102,8 +105,8 @@ class PolicyRows:
     """A policy objective of one call, to be called with the statistics of some rows.
 
     Attributes:
-        layout: of all tokens, for an objective that must see them; None if the rows of a chunk are enough.
-        active_M: bool, which rows lie within cu_seqlens.
+        layout: of all tokens, if the objective must see all of them; None if the rows of a chunk are enough.
+        active_M: (M,) bool, which rows lie within cu_seqlens.
     """
 
     def __init__(
@@ -111,12 +114,12 @@ class PolicyRows:
         objective: PolicyObjective,
         tokens: PolicyTokens,
         row_index: Tensor | None,
-        runs: Runs | None = None,
+        segments: Segments | None = None,
     ) -> None:
-        self.objective, self.tokens, self.row_index, self.runs = objective, tokens, row_index, runs
+        self.objective, self.tokens, self.row_index, self.segments = objective, tokens, row_index, segments
         self.layout: Layout | None = None
         inputs, weights = tokens.inputs(), tokens.weights
-        if runs is None and objective.scope(inputs) != "token":
+        if segments is None and objective.scope(inputs) != "token":
             layout = _all_tokens(tokens, row_index)
             if scope_as_tokens(objective, inputs) == "token":
                 self.objective, inputs, weights = _as_tokens(objective, tokens, layout)
@@ -138,8 +141,10 @@ class PolicyRows:
         if self.layout is None:
             weights, inputs = self.weights[rows], {name: x[rows] for name, x in self.inputs.items()}
             active = self.active_M[rows]
-            # Without runs lengths are never read: no token has a sequence.
-            layout = Layout(active, weights, 1) if self.runs is None else self.runs.layout(rows, active)
+            # Of scope "token": no token has a sequence, so the lengths, here the weights, are never read.
+            layout = Layout(active, weights, 1)
+            if self.segments is not None:
+                layout = self.segments.layout(rows, active)
         else:
             weights, inputs, layout = self.weights, self.inputs, self.layout
             logp = self._scatter(logp)

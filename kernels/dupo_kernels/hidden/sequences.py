@@ -1,11 +1,11 @@
 """Chunks that end where sequences end, so that a loss of sequences needs the logits of one chunk alone.
 
-A run is a sequence as rows show it: neighbours among the rows that belong to one sequence. Tokens outside all
-sequences are runs too, which do not count. The host must know where runs end, or nothing can be cut without a
-wait for the device. The module does not know losses.
+A segment is a stretch of neighbouring rows that belong to one sequence. Tokens outside all sequences are
+segments too, which do not count. Nothing is cut unless the host knows where segments end: asking the device
+would wait for it. The module does not know losses. segments.py has the segments on the device.
 
 Shape letters: N tokens, M rows (tokens that count), B padded sequences, T their length, S packed sequences, R
-runs.
+segments.
 """
 
 from itertools import accumulate, pairwise
@@ -42,13 +42,13 @@ class HostBounds(NamedTuple):
         return owner.where(owner < bounds.numel() - 1, -1)
 
 
-def run_bounds(bounds: HostBounds, row_index: Tensor | None, limit: int) -> list[int] | None:
-    """The R + 1 bounds of the runs within the rows; None if the rows of a sequence are no neighbours.
+def segment_bounds(bounds: HostBounds, row_index: Tensor | None, limit: int) -> list[int] | None:
+    """The R + 1 bounds of the segments within the rows; None if the rows of a sequence are no neighbours.
 
     Args:
         bounds: of the sequences.
         row_index: (M,) on the host; None for all N in order.
-        limit: the largest number of rows of a run outside all sequences, which may be cut anywhere.
+        limit: the largest number of rows of a segment outside all sequences, which may be cut anywhere.
     """
     owners, counts = torch.unique_consecutive(bounds.owners(row_index), return_counts=True)
     sequences = [owner for owner in owners.tolist() if owner >= 0]
@@ -56,25 +56,29 @@ def run_bounds(bounds: HostBounds, row_index: Tensor | None, limit: int) -> list
         return None
     lengths = []
     for owner, count in zip(owners.tolist(), counts.tolist(), strict=True):
+        # A sequence is one segment, whatever its length; other tokens may be cut into several.
         step = count if owner >= 0 else limit
         lengths += [min(step, count - done) for done in range(0, count, step)]
     return [0, *accumulate(lengths)]
 
 
 def cut_at_ends(bounds: list[int], size: int, largest: int) -> list[int]:
-    """The ends of chunks that are made of whole runs; none if a run has more than `largest` rows.
+    """The ends of chunks that are made of whole segments; none if a segment has more than `largest` rows.
 
     Args:
-        bounds: R + 1, of the runs.
-        size: rows of a chunk at most, or as many as the longest run has.
+        bounds: R + 1 bounds of the R > 0 segments.
+        size: the most rows of a chunk, unless the longest segment has more.
+        largest: the most rows that a chunk may ever have.
     """
     longest = max(end - start for start, end in pairwise(bounds))
     if longest > largest:
         return []
-    ends, start, limit = list[int](), 0, max(size, longest)
-    # Greedy: a run that does not fit any more begins the next chunk.
-    for end, following in zip(bounds[1:], [*bounds[2:], None], strict=True):
-        if following is None or following - start > limit:
+    limit = max(size, longest)
+    ends: list[int] = []
+    start = 0
+    # Greedy: a segment that does not fit any more begins the next chunk.
+    for end, following in pairwise(bounds[1:]):
+        if following - start > limit:
             ends.append(end)
             start = end
-    return ends
+    return [*ends, bounds[-1]]

@@ -21,7 +21,7 @@ from dupo_kernels.hidden.chunk_loop import Evaluation, run_objective
 from dupo_kernels.hidden.chunks import RowPlan, scatter_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
 from dupo_kernels.hidden.inputs import HeadInputs
-from dupo_kernels.hidden.runs import Runs, runs_of
+from dupo_kernels.hidden.segments import Segments, segments_of
 from dupo_kernels.hidden.user_view import View, view_of_sequences
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import in_bounds
@@ -61,8 +61,8 @@ class UserCall:
 class UserRows:
     """A user's objective, to be called with the statistics of some rows."""
 
-    def __init__(self, call: UserCall, row_index: Tensor | None, runs: Runs | None = None) -> None:
-        self.call, self.row_index, self.runs = call, row_index, runs
+    def __init__(self, call: UserCall, row_index: Tensor | None, segments: Segments | None = None) -> None:
+        self.call, self.row_index, self.segments = call, row_index, segments
         self.by_token = getattr(call.objective, "scope", "token") == "token"
         active_N = in_bounds(call.weights, call.cu_seqlens)
         self.active_M = self._take(active_N)
@@ -73,7 +73,7 @@ class UserRows:
     @property
     def by_chunk(self) -> bool:
         """Whether the rows of a chunk are enough."""
-        return self.by_token or self.runs is not None
+        return self.by_token or self.segments is not None
 
     def __call__(self, statistics: RowStatistics, rows: slice) -> Evaluation:
         """The weighted loss of the rows and its derivatives, by autograd."""
@@ -111,9 +111,9 @@ class UserRows:
             active_C = self.active_M[rows]
             return View(active_C.shape, active_C, None, rows if token is None else token)
         # Where one chunk holds all rows, the code sees what it would see without chunks.
-        if self.runs is None or rows.stop - rows.start == self.active_M.numel():
+        if self.segments is None or rows.stop - rows.start == self.active_M.numel():
             return View(self.call.shape, self.active_N, self.row_index, slice(None))
-        return view_of_sequences(self.runs, rows, self.row_index, self.active_M, self.call.shape[1])
+        return view_of_sequences(self.segments, rows, self.row_index, self.active_M, self.call.shape[1])
 
 
 class UserObjective(torch.autograd.Function):
@@ -125,8 +125,8 @@ class UserObjective(torch.autograd.Function):
         head = call.head._replace(hidden=hidden, weight=weight, bias=bias)
         N = head.targets.numel()
         row_index, chunks = call.plan.resolve(N)
-        bounds, device = call.plan.run_bounds, hidden.device
-        evaluate = UserRows(call, row_index, None if bounds is None else runs_of(bounds, device))
+        bounds, device = call.plan.segment_bounds, hidden.device
+        evaluate = UserRows(call, row_index, None if bounds is None else segments_of(bounds, device))
         loss, stats, gradients = run_objective(
             head.take(row_index),
             chunks,

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunks import scatter_rows
-from dupo_kernels.hidden.runs import Runs
+from dupo_kernels.hidden.segments import Segments
 
 
 class View(NamedTuple):
     """What a user's code sees of a chunk.
 
     Attributes:
-        shape: of the tensors that the code gets.
-        active: bool, flat, which of their elements count.
-        place: (C,) where the rows stand in them; None for all, in order.
-        tokens: which of the N tokens they are.
+        shape: (C,), (b, T) or the shape of all tokens; of every tensor that the code gets.
+        active: bool, flat: which elements of such a tensor count.
+        place: (C,) int64, the element of each row; None where row n is element n.
+        tokens: the number of the token at each element, among all N.
     """
 
     shape: Any
@@ -39,26 +39,28 @@ class View(NamedTuple):
         return values_N[self.tokens].where(self.active, 0).view(self.shape)
 
     def to_rows(self, values: Tensor) -> Tensor:
-        """What the code says of each token, flat, for the rows."""
+        """What the code returned for each element, flat, taken at the rows: (C,)."""
         return values if self.place is None else values[self.place]
 
 
-def view_of_sequences(runs: Runs, rows: slice, row_index: Tensor | None, active_M: Tensor, T: int) -> View:
+def view_of_sequences(
+    segments: Segments, rows: slice, row_index: Tensor | None, active_M: Tensor, T: int
+) -> View:
     """The view (b, T) of the sequences of a chunk, whatever the order of the rows.
 
     Args:
-        runs: of all rows; those of the chunk are whole.
-        rows: of the chunk.
+        segments: of all M rows.
+        rows: of the chunk, whole segments.
         row_index: (M,) the token of each row; None for all N in order.
         active_M: bool, which rows count.
     """
     tokens_of_all = torch.arange(active_M.numel(), device=active_M.device) if row_index is None else row_index
     token = tokens_of_all[rows]
-    which = runs.which(rows)
-    # The first row of a run tells its sequence; a row knows its place by the place of its token.
-    first = runs.offsets[which.start : which.stop] - rows.start
+    which = segments.which(rows)
+    # The first row of a segment tells its sequence; a row knows its place by the place of its token.
+    first = segments.offsets[which.start : which.stop] - rows.start
     sequence_b = token[first] // T
-    place_C = (runs.owner[rows] - which.start) * T + token % T
+    place_C = (segments.owner[rows] - which.start) * T + token % T
     columns = torch.arange(T, device=token.device)
     shown = (sequence_b[:, None] * T + columns).flatten()
     active = scatter_rows(active_M[rows], shown.numel(), place_C)

@@ -1,10 +1,21 @@
 """The policy loss of rows of logits in one launch, both directions: for losses of a token alone.
 
-    logits --(read)--> logp, entropy --token_loss.py--> dlogp, dentropy, report --(read again)--> dlogits
+    logits --(first walk)--> logp, entropy --> loss, dlogp, dentropy, report --(second walk)--> dlogits
 
-The formulas stand in row_maths.py and token_loss.py; launch_table.py chooses among three variants. The
-second walk goes downwards, so it begins with what is still in L2. A row without a gradient is written as
-zeros and not read again. A held row is read once.
+A row is a token; its loss must depend on no other row. The formulas of a row stand in row_maths.py, those of
+the loss in tokens/token_loss.py. Three kernels do the same, and launch_table.py chooses among them:
+
+    _looped      a program a row, which reads the row in two walks; serves any V
+    _persistent  the same walks, by as many programs as fit the device
+    _held        a cluster of programs a row, which keeps the row in registers and reads it once
+
+The second walk goes downwards, so it begins with what is still in L2. A row without a gradient is written as
+zeros and not read again.
+
+All three take the same arguments. logits_ptr, dlogits_ptr: (N, V) with stride_n and stride_dn elements from
+row to row. targets_ptr, inv_temperature_ptr: by token (`token_of`). report_ptr: (COLUMNS, N) with stride_r
+elements from column to column. statistics: a `RowStatistics`, or None. inputs, numbers, kinds: the fields of
+a `TokenObjective`. NARROWS: dlogits are of a narrower type than logits, in their memory.
 
 Shape letters: N rows, V vocabulary.
 """
@@ -16,29 +27,27 @@ from dupo_kernels._triton import jit, tl
 from dupo_kernels.logits.launch_table import Config, can_serve, choose, held_tiles, num_programs, tiles
 from dupo_kernels.logits.row_maths import (
     LOWEST,
-    body_of,
-    finish,
-    fold_body,
+    combine_lanes,
+    log_sum_of,
     normalizers,
-    of_sums,
-    read_ends,
     read_scale,
     read_target,
     scales,
     slope,
+    squash,
     target_logp,
-    unit,
-    write_gradient,
 )
+from dupo_kernels.logits.row_memory import body_of, read_ends
+from dupo_kernels.logits.row_walks import fold_body, write_gradient
 from dupo_kernels.logits.rows import Rows, RowStatistics
 from dupo_kernels.tokens.token_inputs import token_of
 from dupo_kernels.tokens.token_loss import token_loss
 from dupo_kernels.tokens.token_objective import TokenObjective
 
 NOT_SPECIALIZED = ["stride_n", "stride_dn", "stride_t", "stride_r", "V", "N", "softcap"]
-# Read or written by the token: their alignment must compile nothing anew. Records cannot be named here, as
-# Triton 3.6 and 3.9 always specialize their tensors (at 16 bytes or not) and integers (1, divisible by 16,
-# others).
+# Slices of rows start anywhere in these tensors: another alignment must not compile a kernel anew. Records cannot
+# be named here: Triton 3.6 and 3.9 always specialize their tensors (at 16 bytes or not) and integers (1,
+# divisible by 16, others), so a run meets two or three variants of a kernel in its first steps.
 UNALIGNED = ["targets_ptr", "inv_temperature_ptr", "report_ptr"]
 
 
@@ -47,7 +56,13 @@ def _loss_of_row(
     row, u_target, target, highest, log_sum, entropy, empty, scale, report_ptr, stride_r, statistics, inputs,
     numbers, kinds: tl.constexpr,
 ):  # fmt: skip
-    """(dlogp, dentropy, whether the row has a gradient) of a row; writes its report and its statistics."""
+    """(dlogp, dentropy, whether the row has a gradient) of a row; writes its report and its statistics.
+
+    Args:
+        row: int64, the number of the row.
+        u_target, target: what `read_target` returns.
+        highest, log_sum, entropy, empty: what `combine_lanes` returns.
+    """
     logp = target_logp(u_target, target, highest, log_sum, empty, scale)
     lse, top = normalizers(highest, log_sum, empty, scale)
     if statistics is not None:
@@ -56,6 +71,7 @@ def _loss_of_row(
         tl.store(statistics.top + row, top)
         if kinds.has_entropy:
             tl.store(statistics.entropy + row, entropy)
+    # Every row exists: row >= 0 is the mask of a load or a store that needs none.
     dlogp, dentropy = token_loss(
         logp, entropy, top, row, row >= 0, inputs, numbers, kinds, report_ptr, stride_r
     )
@@ -72,6 +88,7 @@ def _walk_twice(
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
     ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
+    """One row of `_looped` or `_persistent`: sums, loss, and, unless dlogits_ptr is None, dlogits."""
     start, first_end, body = body_of(row, stride_n, V, SHIFTED, VEC)
     row_ptr = logits_ptr + row * stride_n
     token = token_of(row, row >= 0, inputs)
@@ -85,7 +102,7 @@ def _walk_twice(
     ends = None
     if ENDED:
         ends = read_ends(row_ptr, first_end, body, V, softcap, SOFTCAP, VEC)
-    highest, log_sum, entropy, empty = finish(peak, total, moment, ends, rate, kinds.has_entropy)
+    highest, log_sum, entropy, empty = combine_lanes(peak, total, moment, ends, rate, kinds.has_entropy)
     dlogp, dentropy, has_gradient = _loss_of_row(
         row, u_target, target, highest, log_sum, entropy, empty, scale, report_ptr, stride_r, statistics,
         inputs, numbers, kinds,
@@ -107,7 +124,7 @@ def _looped(
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
     ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
-    """A program a row; any V."""
+    """A program a row."""
     _walk_twice(
         tl.program_id(0).to(tl.int64),
         logits_ptr, targets_ptr, inv_temperature_ptr, dlogits_ptr, report_ptr, statistics, inputs, numbers,
@@ -123,7 +140,7 @@ def _persistent(
     kinds: tl.constexpr, SOFTCAP: tl.constexpr, NARROWS: tl.constexpr, SHIFTED: tl.constexpr,
     ENDED: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
-    """As many programs as fit: so few rows are between their two reads that these find them in L2."""
+    """As many programs as fit: so few rows are between their walks that the second walk reads from L2."""
     first = tl.program_id(0).to(tl.int64)
     for step in range(0, N - tl.program_id(0), tl.num_programs(0)):
         _walk_twice(
@@ -136,14 +153,15 @@ def _persistent(
 
 @jit
 def _read_tile(row_ptr, V, softcap, SOFTCAP: tl.constexpr, FIRST: tl.constexpr, SIZE: tl.constexpr):
-    """u of the tile (SIZE,) that starts at column FIRST, LOWEST beyond the row."""
+    """u of the tile that starts at column FIRST, (SIZE,); LOWEST beyond the row."""
     column = FIRST + tl.arange(0, SIZE)
-    u = unit(tl.load(row_ptr + column, mask=column < V, other=0.0), softcap, SOFTCAP)
+    u = squash(tl.load(row_ptr + column, mask=column < V, other=0.0), softcap, SOFTCAP)
     return tl.where(column < V, u, LOWEST)
 
 
 @jit
 def _sums_of_tile(u, highest, rate, ENTROPY: tl.constexpr):
+    """(total, moment) of row_maths.py over a tile u, (SIZE,)."""
     gap = u - highest
     weight = tl.exp2(gap * rate)
     moment = 0.0
@@ -157,6 +175,7 @@ def _write_tile(
     out_ptr, u, target, V, highest, log_sum, entropy, dlogp, dentropy, has_gradient, inv_temperature, scale,
     BONUS: tl.constexpr, SOFTCAP: tl.constexpr, FIRST: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
+    """Writes dlogits of a tile u, (SIZE,), that starts at column FIRST; zeros without a gradient."""
     column = FIRST + tl.arange(0, SIZE)
     log_p = (u - highest) * scale - log_sum
     dz = slope(u, log_p, column == target, entropy, dlogp, dentropy, inv_temperature, SOFTCAP, BONUS)
@@ -171,9 +190,10 @@ def _held(
     kinds: tl.constexpr, SOFTCAP: tl.constexpr,
     FIRST: tl.constexpr, SECOND: tl.constexpr, THIRD: tl.constexpr,
 ):  # fmt: skip
-    """A cluster of programs a row, which stays in their registers as three tiles.
+    """A cluster of programs a row. The row stays in registers as up to three tiles of the given sizes.
 
-    The sums over the cluster are its barriers: nothing is written before all of the row is read.
+    A sum over the cluster waits for all its programs. So nothing is written before all of the row is read,
+    and dlogits may take the place of the logits.
     """
     ENTROPY: tl.constexpr = kinds.has_entropy
     row = tl.program_id(0).to(tl.int64)
@@ -200,7 +220,7 @@ def _held(
     if THIRD:
         total_3, moment_3 = _sums_of_tile(third, highest, rate, ENTROPY)
         total, moment = total + total_3, moment + moment_3
-    log_sum, entropy, empty = of_sums(highest, total, moment, scale, ENTROPY)
+    log_sum, entropy, empty = log_sum_of(highest, total, moment, scale, ENTROPY)
     dlogp, dentropy, has_gradient = _loss_of_row(
         row, u_target, target, highest, log_sum, entropy, empty, scale, report_ptr, stride_r, statistics,
         inputs, numbers, kinds,
@@ -235,14 +255,15 @@ def fused_loss(
     """Writes the report of each row, dlogits and, where asked, the statistics. One launch.
 
     Args:
-        rows: (N, V), fp16, bf16 or fp32. Where the objective has an index, targets and temperatures are those
-            of its tokens.
-        objective: its inputs are those of these rows.
-        report: (COLUMNS, N), a report of token_report.py or a slice of its rows; written.
-        dlogits: (N, V) in the type of the logits or a narrower one, written; may be their memory, or what
-            `narrowed` makes of it. None: no row has a gradient.
-        statistics: (N,) each, written; entropy where the objective has it.
-        config: how rows are walked; by default, and where it cannot serve them, as launch_table.py says.
+        rows: logits (N, V), fp16, bf16 or fp32. Targets and temperatures are (N,). If objective.inputs has
+            an index, they are those of all tokens instead, and the index says which token a row is.
+        objective: of scope "token"; its inputs belong to these N rows.
+        report: (COLUMNS, N) float32, see token_report.py; written. Columns may be any distance apart.
+        dlogits: (N, V) in the type of the logits or a narrower type, written. May be the logits themselves,
+            or what `narrowed` makes of them. None: no row has a gradient.
+        statistics: (N,) float32 each, written; the entropy only if kinds.has_entropy.
+        config: how rows are walked. None, or a configuration that cannot serve these rows: launch_table.py
+            chooses.
     """
     N, V = rows.logits.shape
     if N == 0:  # an empty grid is an error on CUDA
@@ -251,12 +272,12 @@ def fused_loss(
         config = choose(rows, dlogits)
     targets = rows.targets.contiguous()
     if config.variant == "held":
-        kernel, variant = _held, held_tiles(rows.logits, dlogits, config)
+        kernel, shape = _held, held_tiles(rows.logits, dlogits, config)
     else:
-        kernel, variant = _looped, tiles(rows.logits, dlogits, config)
-        variant["NARROWS"] = dlogits is not None and dlogits.dtype != rows.logits.dtype
+        kernel, shape = _looped, tiles(rows.logits, dlogits, config)
+        shape["NARROWS"] = dlogits is not None and dlogits.dtype != rows.logits.dtype
         if config.variant == "persistent":
-            kernel, variant = _persistent, variant | {"N": N}
+            kernel, shape = _persistent, shape | {"N": N}
     with torch.cuda.device_of(rows.logits):
         kernel[(num_programs(N, config, rows.logits.device),)](
             logits_ptr=rows.logits,
@@ -273,5 +294,5 @@ def fused_loss(
             softcap=rows.softcap,
             SOFTCAP=rows.softcap != 0,
             **config.options(),
-            **variant,
+            **shape,
         )

@@ -1,7 +1,8 @@
 """Which variant of the kernels serves which rows, in which tiles, and with how many threads.
 
-Nothing here was measured on a GPU yet: the looped kernel serves everything, with what the compiler says is
-best (registers, loads in flight). A sweep hands its own Config to a launcher, and adds rows to TABLE.
+TABLE is empty: nothing was measured on a GPU yet. Until then the looped kernel serves every row, with what
+the compiler says is best (registers, loads in flight). A sweep (bench/loss_head/sweep.py) hands a Config of
+its own to a launcher, and prints rows for TABLE.
 
 Shape letters: N rows, V vocabulary.
 """
@@ -15,23 +16,22 @@ from dupo_kernels._triton import VERSION
 from dupo_kernels.logits.rows import Rows
 
 WORD = 16  # bytes, the widest access
-WHOLE = 16  # Triton compiles apart what divides by it, and masks such rows in whole words
-
-
-SUMS_OVER_CLUSTERS = (3, 9)  # the compiler of Triton 3.6 fails on them; those between are not tried
+WHOLE = 16  # Triton specializes sizes and strides that are multiples of 16: their masks keep words whole
+# The first Triton known to compile a sum over a cluster of programs. 3.6 fails; 3.7 and 3.8 were not tried.
+SUMS_OVER_CLUSTERS = (3, 9)
 
 
 class Config(NamedTuple):
     """How rows are walked.
 
     Attributes:
-        variant: "looped" (a program a row, two reads), "persistent" (the same, but a program serves many
-            rows), or "held" (the row stays in the registers of a cluster, one read).
-        warps: of a program.
-        steps: 16-byte words that a thread has in flight; looped and persistent.
-        programs: on each multiprocessor; persistent.
-        ctas: of the cluster, 4, 8 or 16; held, from Hopper on.
-        registers: the most that a thread may have; None lets the compiler choose.
+        variant: "looped" (a program a row, two reads), "persistent" (two reads, a program serves many rows),
+            or "held" (the row stays in the registers of a cluster, one read).
+        warps: warps of a program.
+        steps: looped and persistent: 16-byte words that a thread has in flight.
+        programs: persistent: programs on each multiprocessor.
+        ctas: held: programs of a cluster, 4, 8 or 16; from Hopper on.
+        registers: the most registers of a thread; None lets the compiler choose.
     """
 
     variant: str = "looped"
@@ -42,7 +42,7 @@ class Config(NamedTuple):
     registers: int | None = None
 
     def options(self) -> dict[str, Any]:
-        """What Triton's compiler is told."""
+        """The options of Triton's compiler, as arguments of a launch."""
         options: dict[str, Any] = {"num_warps": self.warps, "enable_fp_fusion": True}
         if self.ctas > 1:
             options["num_ctas"] = self.ctas
@@ -52,7 +52,10 @@ class Config(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A row of the table: from a V on, for logits of `itemsize` bytes on an architecture (90: Hopper)."""
+    """A row of the table, for logits of `itemsize` bytes with V >= from_V on an architecture (90: Hopper).
+
+    The last row that fits is taken.
+    """
 
     architecture: int
     itemsize: int
@@ -60,14 +63,14 @@ class Entry(NamedTuple):
     config: Config
 
 
-TABLE: tuple[Entry, ...] = ()  # none was measured
+TABLE: tuple[Entry, ...] = ()
 
 
 def choose(rows: Rows, dlogits: Tensor | None) -> Config:
     """The configuration of the fused kernel for these rows."""
     logits = rows.logits
-    # Four programs of 8 warps on a multiprocessor, or three: the compiler alone would sometimes take more.
-    # With more than 16 logits in flight a thread would have to keep numbers of its row in memory.
+    # 64 registers a thread let a multiprocessor hold four programs of 8 warps, 80 let it hold three. The
+    # compiler alone would sometimes take more. With more than 16 logits in flight a thread would spill.
     chosen = Config(steps=logits.dtype.itemsize, registers=80 if rows.softcap else 64)
     architecture = 0
     if logits.is_cuda and TABLE:
@@ -81,24 +84,30 @@ def choose(rows: Rows, dlogits: Tensor | None) -> Config:
 
 
 def can_serve(config: Config, logits: Tensor, dlogits: Tensor | None) -> bool:
-    """Whether this Triton compiles the variant, and it serves rows that lie in memory like these."""
+    """Whether this Triton compiles the variant, and the variant serves rows that lie in memory like these."""
     if config.variant != "held":
         return True
     if VERSION < SUMS_OVER_CLUSTERS:
         return False
-    strides = [rows.stride(0) for rows in (logits, dlogits) if rows is not None]
+    strides = [tensor.stride(0) for tensor in (logits, dlogits) if tensor is not None]
     return all(length % WHOLE == 0 for length in (logits.shape[1], *strides))
 
 
 def tiles(logits: Tensor, dlogits: Tensor | None, config: Config) -> dict[str, Any]:
-    """How rows (N, V) lie in memory, and the tiles that this allows: arguments of the kernels that loop."""
+    """How rows (N, V) lie in memory, and the tiles that this allows: arguments of the kernels that loop.
+
+    Returns:
+        VEC: logits of a word. STEPS: words of a thread in a tile. LANES: threads of a program. SHIFTED: a row
+        may start within a word. ENDED: a row may have logits outside its body (row_memory.py).
+    """
     out = logits if dlogits is None else dlogits
     narrows = out.dtype != logits.dtype
-    # A thread has words of dlogits, in whose type there are more logits in one. Loads take the same share.
+    # A word is one of dlogits: a narrower type has more logits in 16 bytes. So a thread has fewer words.
     vec = WORD // out.dtype.itemsize
     steps = max(1, config.steps * out.dtype.itemsize // logits.dtype.itemsize)
     shifted = logits.stride(0) % vec != 0
-    # Both rows must reach a whole word at the same column, and narrow rows are written from the end.
+    # Words of logits and of dlogits must start at the same columns, and narrow rows do not start where wide
+    # rows do. Where the words do not meet, every logit is a word.
     if (out.stride(0) - logits.stride(0)) % vec or (shifted and narrows):
         vec, steps, shifted = 1, steps * vec, False
     return {
@@ -111,7 +120,7 @@ def tiles(logits: Tensor, dlogits: Tensor | None, config: Config) -> dict[str, A
 
 
 def held_tiles(logits: Tensor, dlogits: Tensor | None, config: Config) -> dict[str, int]:
-    """Up to three tiles, each a power of two, that hold a row with little waste."""
+    """FIRST, SECOND, THIRD: up to three tiles that hold a row with little waste; powers of 2, or 0."""
     out = logits if dlogits is None else dlogits
     least = 32 * config.warps * config.ctas * WORD // out.dtype.itemsize  # a word a thread
     sizes: list[int] = []
@@ -122,7 +131,7 @@ def held_tiles(logits: Tensor, dlogits: Tensor | None, config: Config) -> dict[s
         left -= size
     if left > 0:
         sizes.append(max(least, 1 << (left - 1).bit_length()))
-    # Two tiles of one size are one tile.
+    # Two tiles of the same size are one tile of twice the size.
     while len(sizes) > 1 and sizes[-1] == sizes[-2]:
         sizes[-2:] = [2 * sizes[-1]]
     first, second, third = (*sizes, 0, 0)[:3]

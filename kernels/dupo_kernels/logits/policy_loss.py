@@ -16,12 +16,12 @@ from torch import Tensor
 
 from dupo_kernels._checks import REAL, check_devices, check_flags, check_grad_scale, check_tensors
 from dupo_kernels._custom_ops import differentiable, record_op, unpack
-from dupo_kernels._scaling import scaled
+from dupo_kernels._scaling import claim_gradients, scaled
 from dupo_kernels.logits.logprobs import check_logits, check_scaling, prepare_rows
-from dupo_kernels.logits.policy_passes import LossTokens, loss_and_gradient, stat_names
+from dupo_kernels.logits.policy_passes import LossTokens, loss_and_gradient
 from dupo_kernels.logits.rows import Rows, sum_dtype
 from dupo_kernels.tokens.layout import advantages_by_sequence, check_layout, check_tokens
-from dupo_kernels.tokens.policy_objective import EncodedObjective, PolicyObjective
+from dupo_kernels.tokens.policy_objective import EncodedObjective, PolicyObjective, head_stat_names
 from dupo_kernels.tokens.token_report import COLUMNS, named_scalars
 
 # --- autograd --------------------------------------------------------------------------------------
@@ -39,8 +39,9 @@ def _op(rows: Rows, tokens: LossTokens, encoded: EncodedObjective) -> tuple[Tens
 def _(*values: Any) -> tuple[Tensor, ...]:
     rows, tokens, encoded = unpack(values, Rows, LossTokens, EncodedObjective)
     objective, new, wide = PolicyObjective.decoded(encoded), rows.logits.new_empty, sum_dtype(rows.logits)
+    names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
     is_fused = tokens.is_fused(objective, rows.logits)
-    scalars = new((COLUMNS, 3) if is_fused else len(stat_names(objective, tokens)), dtype=wide)
+    scalars = new((COLUMNS, 3) if is_fused else len(names), dtype=wide)
     return new((), dtype=wide), scalars, new(rows.logits.shape if tokens.wants_gradient else (0,))
 
 
@@ -54,14 +55,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    # Grad mode in a backward pass means create_graph=True; the compiler traces this code in any mode.
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        raise RuntimeError("fused_policy_loss: expected to be differentiated once, got create_graph=True")
-    if ctx.consumed:
-        raise RuntimeError(
-            "fused_policy_loss: expected one backward, got a second: the gradient is scaled in place"
-        )
-    ctx.consumed = True
+    claim_gradients(ctx, "fused_policy_loss")
     (dlogits,) = ctx.saved_tensors
     # None: the loss has no part in what is differentiated.
     if upstream is not None:
@@ -122,20 +116,21 @@ def fused_policy_loss(
     log-probabilities, entropies, ratios, KL and the clipped loss, and writes dlogits; a second reduces the
     statistics. Losses of sequences and of batches (GSPO, VESPO, off-policy mask, top-entropy) take more
     launches; CPUs and float64 go through torch. The result is the same. Names, meanings and defaults are TRL
-    1.16's.
+    1.16's. The definition is `policy_loss_ref` of what `token_logprobs_ref` returns.
 
     Args:
-        logits, targets, temperature, softcap: see `token_logprobs`; logits (..., V), targets (...), below
-            "tokens".
+        logits: (..., V), see `token_logprobs`, also for targets, temperature and softcap.
+        targets: (...) int64; "tokens" below is a tensor of this shape.
         advantages: tokens, or one for each sequence: (B,) or (B, 1) with targets (B, T); (S,) packed.
-        weights: tokens: `token_weights` of the loss type; not differentiated.
+        weights: tokens, what `token_weights` returns for the loss type of `options`; not differentiated. They
+            alone decide what is averaged.
         mask: tokens, nonzero where a token counts. Without it every token counts. What the logits of other
             tokens hold, NaN too, changes nothing, and their gradient is 0.
         cu_seqlens: (S + 1,) bounds of packed sequences (N,), see `policy_loss`; tokens outside do not count.
         old_logprobs, ref_logprobs, sampling_logprobs: tokens, nats, see `policy_loss`.
         entropy: report the entropy; an objective that needs it gets it anyway.
-        inplace: the logits are consumed: dlogits take their place in the forward pass, which saves a tensor
-            of their size. No effect without a gradient and inside torch.compile.
+        inplace: dlogits take the place of the logits in the forward pass, which saves a tensor of their size;
+            the logits are consumed. inplace has no effect without a gradient, nor inside torch.compile.
         grad_scale: the factor that a loss scaler will multiply the loss by, taken in before anything is
             rounded. Required for fp16. Positive and finite.
         check: also check what tensors on a device hold, which waits for the device.
@@ -182,14 +177,14 @@ def fused_policy_loss(
         advantages=advantages.detach(),
         cu_seqlens=cu_seqlens,
         shape=list(shape),
-        with_entropy=entropy or objective.entropy_coef != 0 or objective.top_entropy_quantile < 1,
+        with_entropy=entropy or objective.needs_entropy,
         wants_gradient=wants_gradient,
         grad_scale=grad_scale or 1.0,
         **flat,  # type: ignore[arg-type]
     )
     op: Any = _InPlace.apply if in_place else _run
     loss, scalars, *_ = op(*rows, *tokens, *objective.encoded())
-    names = stat_names(objective, tokens)
+    names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
     if tokens.is_fused(objective, rows.logits):
         return loss, named_scalars(scalars, names)
     return loss, dict(zip(names, scalars.unbind(), strict=True))

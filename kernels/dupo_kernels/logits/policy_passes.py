@@ -17,7 +17,7 @@ from dupo_kernels.logits.fused_loss import fused_loss
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
 from dupo_kernels.logits.rows import Rows
 from dupo_kernels.tokens.layout import Layout, advantages_by_sequence, advantages_per_token, token_layout
-from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
+from dupo_kernels.tokens.policy_objective import PolicyObjective, head_stat_names, inputs_of
 from dupo_kernels.tokens.statistics import reduce_stats
 from dupo_kernels.tokens.token_inputs import TokenInputs
 from dupo_kernels.tokens.token_objective import token_objective
@@ -47,8 +47,7 @@ class LossTokens(NamedTuple):
 
     def inputs(self) -> dict[str, Tensor]:
         """The inputs of the objective that are there, by name."""
-        named = {name: getattr(self, name) for name in TOKEN_INPUTS}
-        return {name: x for name, x in named.items() if x is not None}
+        return inputs_of(self)
 
     def layout(self) -> Layout:
         """Which tokens count, and their sequences."""
@@ -69,7 +68,18 @@ class LossTokens(NamedTuple):
 def loss_and_gradient(
     rows: Rows, tokens: LossTokens, objective: PolicyObjective, dlogits: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """(loss, statistics); writes dlogits, which may be the memory of the logits."""
+    """(loss (), statistics) of N rows; writes dlogits.
+
+    Args:
+        rows: logits (N, V).
+        tokens: of the N rows.
+        objective: the policy loss.
+        dlogits: (N, V), may be the logits themselves; None where no gradient is wanted.
+
+    Returns:
+        The statistics are (COLUMNS, 3), see `reduce_report`, if one kernel serves the tokens (`is_fused`);
+        else (K,), in the order of `head_stat_names`.
+    """
     way = _in_one_launch if tokens.is_fused(objective, rows.logits) else _by_logprobs
     return way(rows, tokens, objective, dlogits)
 
@@ -91,20 +101,20 @@ def _in_one_launch(
     )
     kernel_objective = token_objective(
         objective,
-        inputs,
+        _flat(inputs),
         has_entropy=tokens.with_entropy,
         grad_scale=tokens.grad_scale,
         by_sequence=advantages_by_sequence(tokens.advantages, shape, sequences),
     )
     report = new_report(rows.targets.numel(), rows.logits.device)
-    # In memory of its own, as a user may write to a loss.
+    # The loss has memory of its own, as a user may write to a loss.
     loss = report.new_empty(())
-    fused_loss(rows, kernel_objective._replace(inputs=_flat(inputs)), report, dlogits)
+    fused_loss(rows, kernel_objective, report, dlogits)
     return loss, reduce_report(report, loss)
 
 
 def _flat(inputs: TokenInputs) -> TokenInputs:
-    # Kernels count tokens from 0 on; what lies together is not copied.
+    # Kernels address tokens by their number; a contiguous tensor is not copied.
     tensors = {name: x for name, x in inputs._asdict().items() if isinstance(x, Tensor)}
     return inputs._replace(**{name: x.reshape(-1).contiguous() for name, x in tensors.items()})
 
@@ -144,10 +154,5 @@ def _by_logprobs(
             None if dentropy is None else dentropy.flatten() * tokens.grad_scale,
             dlogits,
         )
-    names = stat_names(objective, tokens)
+    names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
     return (terms.loss * weights).sum(), torch.stack([scalars[name] for name in names])
-
-
-def stat_names(objective: PolicyObjective, tokens: LossTokens) -> list[str]:
-    """The names of the statistics, in their order."""
-    return [*objective.stat_names(tokens.inputs(), tokens.with_entropy), "top1_agreement", "tokens"]

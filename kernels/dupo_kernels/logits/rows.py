@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 FLOOR = -1e30  # stands for -inf where -inf times a probability of 0 would give NaN
+LOG2E = 1.4426950408889634  # log2(e): exp(x) = exp2(x LOG2E)
 
 
 class Rows(NamedTuple):
@@ -17,9 +18,10 @@ class Rows(NamedTuple):
     Attributes:
         logits: (N, V) fp16, bf16, fp32 or fp64, contiguous along V.
         targets: (N,) int64.
-        inv_temperature: (N,), or (1,) for all rows, in the type of the sums; None where a number is for all.
+        inv_temperature: (N,), or (1,) for all rows, 1 / temperature in the type of the sums; None where
+            inv_temperature_of_all serves all rows.
         softcap: in units of logits; 0 means none.
-        inv_temperature_of_all: that number, which costs no launch; read where inv_temperature is None.
+        inv_temperature_of_all: 1 / temperature where inv_temperature is None: a number costs no launch.
     """
 
     logits: Tensor

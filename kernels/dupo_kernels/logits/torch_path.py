@@ -12,10 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dupo_kernels.logits.rows import FLOOR, Rows
+from dupo_kernels.logits.rows import FLOOR, LOG2E, Rows
 
 SCRATCH_BYTES = 8 << 20  # 4 to 16 MiB are equally fast on two cores; 1 and 32 are slower
-LOG2E = 1.4426950408889634
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers of the size of a float
 
 
@@ -43,7 +42,7 @@ def _chunks(logits: Tensor, temporaries: int, dtype: torch.dtype) -> Iterator[tu
     """The rows of each chunk, and memory for its temporaries, (temporaries, C, V)."""
     N, V = logits.shape
     step = max(1, min(N, SCRATCH_BYTES // (temporaries * V * dtype.itemsize)))
-    # All chunks share it: new memory is new pages of the system, which cost more than a pass over them.
+    # All chunks share this memory: new pages of the system cost more than a pass over a chunk.
     scratch = logits.new_empty(temporaries, step, V, dtype=dtype)
     for start in range(0, N, step):
         chunk = slice(start, min(start + step, N))
@@ -92,14 +91,9 @@ def _forward_chunk(
 
 
 def _backward_chunk(
-    rows: Rows,
-    scratch: Tensor,
-    lse: Tensor,
-    entropy: Tensor,
-    dlogp: Tensor,
-    dentropy: Tensor | None,
-    dlogits: Tensor,
-) -> None:
+    rows: Rows, scratch: Tensor, lse: Tensor, entropy: Tensor,
+    dlogp: Tensor, dentropy: Tensor | None, dlogits: Tensor,
+) -> None:  # fmt: skip
     # Where dlogits have the type of the sums they are their own temporary; they may be the logits as well.
     dz = dlogits if dlogits.dtype == scratch.dtype else scratch[0]
     log_p = _scaled(rows, dz, scratch[1]).sub_(lse[:, None])

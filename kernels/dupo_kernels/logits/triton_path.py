@@ -1,10 +1,10 @@
-"""The kernels of launch.py: one program per token; logits are read once each way.
+"""The kernels of launch.py: one program a row; logits are read once each way.
 
     forward:  logits (N, V), targets, inv_temperature -> logp, lse, top, entropy (if asked), (N,) each
     backward: the same inputs, lse, entropy, dlogp, dentropy -> dlogits (N, V)
 
-The formulas stand in logprobs.py, and in row_maths.py as device functions. Losses are unknown here; where the
-loss is that of a token alone, fused_loss.py does all of this in one launch.
+logprobs.py has the formulas; row_maths.py has them as device functions. Losses are unknown here: where the
+loss of a token depends on that token alone, fused_loss.py does all of this in one launch.
 
 Shape letters: N rows, V vocabulary.
 """
@@ -17,20 +17,18 @@ from torch import Tensor
 from dupo_kernels._triton import jit, tl
 from dupo_kernels.logits.launch_table import Config, tiles
 from dupo_kernels.logits.row_maths import (
-    body_of,
-    finish,
-    fold_body,
+    combine_lanes,
     normalizers,
-    read_ends,
     read_scale,
     read_target,
     scales,
     target_logp,
-    write_gradient,
 )
+from dupo_kernels.logits.row_memory import body_of, read_ends
+from dupo_kernels.logits.row_walks import fold_body, write_gradient
 from dupo_kernels.logits.rows import Rows
 
-# Of every V and type: no spills on any architecture (tests); not tuned on a device yet.
+# For every V and type: no spills on any architecture (tests/kernels/test_aot.py); not tuned on a device yet.
 CONFIG = Config()
 NOT_SPECIALIZED = ["stride_n", "stride_dn", "stride_t", "V", "softcap"]
 
@@ -69,7 +67,7 @@ def _forward(
     ends = None
     if ENDED:
         ends = read_ends(row_ptr, first_end, body, V, softcap, SOFTCAP, VEC)
-    highest, log_sum, entropy, empty = finish(peak, total, moment, ends, rate, ENTROPY)
+    highest, log_sum, entropy, empty = combine_lanes(peak, total, moment, ends, rate, ENTROPY)
     tl.store(logp_ptr + n, target_logp(u_target, target, highest, log_sum, empty, scale))
     lse, top = normalizers(highest, log_sum, empty, scale)
     tl.store(lse_ptr + n, lse)

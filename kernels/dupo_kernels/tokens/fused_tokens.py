@@ -35,11 +35,20 @@ class TokenTensors(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the sequences are, and whether the advantages are those of sequences; see `TokenInputs`."""
+    """Where the sequences are, and whether each has an advantage; see `TokenInputs` and `Kinds`."""
 
     sequences: int
     length: int
     by_sequence: bool
+
+
+class _Wanted(NamedTuple):
+    """The gradients that the backward pass makes, and their types."""
+
+    logp_dtype: torch.dtype
+    entropy_dtype: torch.dtype
+    wants_dlogp: bool
+    wants_dentropy: bool
 
 
 # --- ops -------------------------------------------------------------------------------------------
@@ -81,35 +90,21 @@ def _(*values: Any) -> tuple[Tensor, ...]:
 
 
 @record_op("dupo_kernels::policy_loss_backward")
-def _backward_op(
-    upstream: Tensor,
-    dlogp: Tensor,
-    dentropy: Tensor,
-    logp_dtype: torch.dtype,
-    entropy_dtype: torch.dtype,
-    wants_dlogp: bool,
-    wants_dentropy: bool,
-) -> tuple[Tensor, Tensor]:
-    dtypes = logp_dtype if wants_dlogp else None, entropy_dtype if wants_dentropy else None
-    gradients = token_gradients(upstream, dlogp, dentropy, *dtypes)
+def _backward_op(upstream: Tensor, dlogp: Tensor, dentropy: Tensor, wanted: _Wanted) -> tuple[Tensor, Tensor]:
+    logp_dtype = wanted.logp_dtype if wanted.wants_dlogp else None
+    entropy_dtype = wanted.entropy_dtype if wanted.wants_dentropy else None
+    gradients = token_gradients(upstream, dlogp, dentropy, logp_dtype, entropy_dtype)
     # An op returns tensors alone.
     logp_grad, entropy_grad = (upstream.new_empty(0) if x is None else x for x in gradients)
     return logp_grad, entropy_grad
 
 
 @_backward_op.register_fake
-def _(
-    upstream: Tensor,
-    dlogp: Tensor,
-    dentropy: Tensor,
-    logp_dtype: torch.dtype,
-    entropy_dtype: torch.dtype,
-    wants_dlogp: bool,
-    wants_dentropy: bool,
-) -> tuple[Tensor, Tensor]:
+def _(*values: Any) -> tuple[Tensor, Tensor]:
+    upstream, dlogp, _, wanted = unpack(values, Tensor, Tensor, Tensor, _Wanted)
     N, new = dlogp.numel(), upstream.new_empty
-    logp_grad = new(N, dtype=logp_dtype) if wants_dlogp else new(0)
-    return logp_grad, new(N, dtype=entropy_dtype) if wants_dentropy else new(0)
+    logp_grad = new(N, dtype=wanted.logp_dtype) if wanted.wants_dlogp else new(0)
+    return logp_grad, new(N, dtype=wanted.entropy_dtype) if wanted.wants_dentropy else new(0)
 
 
 def _refuse(*_: Any) -> None:
@@ -128,20 +123,25 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     # Not the loss, which its user may change in place.
     ctx.save_for_backward(losses.dlogp, losses.dentropy)
     entropy = tokens.logprobs if tokens.entropy is None else tokens.entropy
-    ctx.dtypes = tokens.logprobs.dtype, entropy.dtype
-    ctx.wanted = tokens.logprobs.requires_grad, tokens.entropy is not None and tokens.entropy.requires_grad
+    ctx.wanted = _Wanted(
+        tokens.logprobs.dtype,
+        entropy.dtype,
+        wants_dlogp=tokens.logprobs.requires_grad,
+        wants_dentropy=tokens.entropy is not None and tokens.entropy.requires_grad,
+    )
     ctx.shape, ctx.num_inputs = tokens.logprobs.shape, len(inputs)
     ctx.mark_non_differentiable(losses.scalars, losses.dlogp, losses.dentropy)
     ctx.set_materialize_grads(False)  # outputs without a gradient would cost a launch each
 
 
 def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    gradients: list[Tensor | None] = [None, None]
+    dlogp, dentropy = None, None
     if upstream is not None:
-        computed = _backward_op(upstream, *ctx.saved_tensors, *ctx.dtypes, *ctx.wanted)
-        pairs = zip(computed, ctx.wanted, strict=True)
-        gradients = [gradient.view(ctx.shape) if is_wanted else None for gradient, is_wanted in pairs]
-    return *gradients, *([None] * (ctx.num_inputs - 2))
+        wanted: _Wanted = ctx.wanted
+        logp_grad, entropy_grad = _backward_op(upstream, *ctx.saved_tensors, *wanted)
+        dlogp = logp_grad.view(ctx.shape) if wanted.wants_dlogp else None
+        dentropy = entropy_grad.view(ctx.shape) if wanted.wants_dentropy else None
+    return dlogp, dentropy, *([None] * (ctx.num_inputs - 2))
 
 
 _run = differentiable(_op, _save, _differentiate)
@@ -167,43 +167,51 @@ def fused_tokens(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(loss, stats) of `policy_loss`, whose checks must have passed."""
     shape, cu_seqlens = tokens.logprobs.shape, tokens.cu_seqlens
-    is_padded, N = len(shape) == 2, tokens.logprobs.numel()
-    sequences = shape[0] if is_padded else 0 if cu_seqlens is None else cu_seqlens.numel() - 1
-    # Loose tokens are counted in pieces, each a program, and their sum is the number of all.
+    packed = None if cu_seqlens is None else cu_seqlens.numel() - 1
+    is_padded = len(shape) == 2
     place = _Place(
-        sequences=sequences,
+        sequences=shape[0] if is_padded else packed or 0,
+        # Loose tokens are counted in pieces, each by a program, and all pieces are summed.
         length=shape[1] if is_padded else PIECE,
-        by_sequence=advantages_by_sequence(
-            tokens.advantages, shape, None if cu_seqlens is None else sequences
-        ),
+        by_sequence=advantages_by_sequence(tokens.advantages, shape, packed),
     )
-    kind = LOSS_TYPES[objective.loss_type]
-    # Factors that the host knows are multiplied here, once, and not by every token.
-    divisor, counts_items = 1.0, False
-    if kind.divisor == "max_completion_length":
-        divisor *= max_completion_length or 1
-    # What the host knows needs no kernel: without a mask, padded sequences are as long as their row.
-    knows_lengths = is_padded and tokens.mask is None
-    if kind.divisor == "length" and knows_lengths:
-        divisor *= shape[1]
-    if isinstance(num_items, Tensor):
-        num_items = num_items.detach().reshape(()).to(tokens.logprobs.device)
-    elif num_items is not None:
-        divisor *= max(num_items, 1)
-    elif not kind.counts_tokens:
-        divisor *= max(sequences, 1)
-    elif tokens.mask is None and cu_seqlens is None:
-        divisor *= N
-    else:
-        counts_items = True
-    weighing = Weighing(
-        divisor=float(divisor),
-        num_items=num_items if isinstance(num_items, Tensor) else None,
-        counts_items=counts_items,
-        by_length=kind.divisor == "length" and not knows_lengths,
-    )
+    weighing = _weighing(objective, tokens, place, num_items, max_completion_length)
     constant = [None if x is None else x.detach() for x in tokens[2:]]
     loss, scalars, *_ = _run(*tokens[:2], *constant, *place, *weighing, *objective.encoded())
     inputs = {name: x for name, x in tokens._asdict().items() if x is not None}
     names = ["tokens", *objective.stat_names(inputs, tokens.entropy is not None)]
     return loss, named_scalars(scalars, names)
+
+
+def _weighing(
+    objective: PolicyObjective,
+    tokens: TokenTensors,
+    place: _Place,
+    num_items: Tensor | float | None,
+    max_completion_length: int | None,
+) -> Weighing:
+    """What makes the weights of weights.py; factors that the host knows are multiplied once, here."""
+    loss_type, shape = LOSS_TYPES[objective.loss_type], tokens.logprobs.shape
+    # Without a mask, padded sequences are as long as their row.
+    knows_lengths = len(shape) == 2 and tokens.mask is None
+    divisor, counts_items = 1.0, False
+    if loss_type.divisor == "max_completion_length":
+        divisor *= max_completion_length or 1
+    if loss_type.divisor == "length" and knows_lengths:
+        divisor *= shape[1]
+    if isinstance(num_items, Tensor):
+        num_items = num_items.detach().reshape(()).to(tokens.logprobs.device)
+    elif num_items is not None:
+        divisor *= max(num_items, 1)
+    elif not loss_type.counts_tokens:
+        divisor *= max(place.sequences, 1)
+    elif tokens.mask is None and tokens.cu_seqlens is None:
+        divisor *= tokens.logprobs.numel()
+    else:
+        counts_items = True
+    return Weighing(
+        divisor=float(divisor),
+        num_items=num_items if isinstance(num_items, Tensor) else None,
+        counts_items=counts_items,
+        by_length=loss_type.divisor == "length" and not knows_lengths,
+    )

@@ -36,7 +36,7 @@ from dupo_kernels.tokens.weights import (
 
 
 class _WithGradient(torch.autograd.Function):
-    """`loss` as it is, with derivatives that were computed along with it; those are not differentiated."""
+    """`loss` unchanged, with derivatives that were computed beside it and are not differentiated again."""
 
     @staticmethod
     def forward(ctx, logprobs, entropy, loss, dlogp, dentropy):

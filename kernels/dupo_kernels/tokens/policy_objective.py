@@ -202,6 +202,17 @@ class PolicyObjective(PolicyOptions):
         return f"PolicyObjective({', '.join(changed)})"
 
 
+def inputs_of(tokens: Any) -> dict[str, Tensor]:
+    """The inputs of an objective that a record of tokens has, by name."""
+    named = {name: getattr(tokens, name) for name in TOKEN_INPUTS}
+    return {name: x for name, x in named.items() if x is not None}
+
+
+def head_stat_names(objective: PolicyObjective, inputs: Mapping[str, Any], entropy: bool) -> list[str]:
+    """The names of the statistics of a head, in their order: a head also knows the likeliest token."""
+    return [*objective.stat_names(inputs, entropy), "top1_agreement", "tokens"]
+
+
 # A run has a few objectives, and asks for one in every call.
 @lru_cache(maxsize=64)
 def _decoded(choices: str, numbers: tuple[float, ...]) -> PolicyObjective:

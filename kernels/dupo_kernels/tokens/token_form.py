@@ -33,8 +33,8 @@ def as_tokens(
 ) -> tuple[PolicyObjective, dict[str, Tensor], Tensor]:
     """(objective, inputs, weights) with the same loss and derivatives, of scope `scope_as_tokens`.
 
-    The losses of single tokens may be others, their sum is the same. NaN as an advantage spoils all tokens of
-    its sequence; NaN as a log-probability its token and the sum.
+    The losses of single tokens may differ; their sum is the same. An advantage of NaN makes all tokens of its
+    sequence NaN; a log-probability of NaN makes its own token and the sum NaN.
 
     Args:
         objective: of the policy loss.
@@ -47,7 +47,7 @@ def as_tokens(
     # cispo's factor is a constant of the token, whatever the level of its ratio.
     if token_level is objective or not LOSS_TYPES[objective.loss_type].clips_ratio:
         return token_level, inputs, weights
-    # Each token moves the ratio of its sequence by 1 / length, and all tokens hear of it.
+    # A token moves the ratio of its sequence by 1 / length, and so the loss of every token of the sequence.
     slope = layout.mean(inputs["advantages"].to(weights.dtype) * weights).expand(weights.shape)
     weights = torch.where(weights.abs() < SMALLEST_WEIGHT, SMALLEST_WEIGHT, weights)
     return token_level, inputs | {"advantages": slope / weights}, weights

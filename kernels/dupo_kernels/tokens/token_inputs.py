@@ -1,6 +1,7 @@
-"""What kernels read of each token beside its log-probability, and where its sequence lies.
+"""What kernels read of each token beside its log-probability, and the sequence that holds the token.
 
-Bounds are searched inside the kernel: advantages of sequences cost no launch. Losses are unknown here.
+A kernel finds the sequence of a token by a search in cu_seqlens: so advantages of sequences cost no launch of
+their own. Losses are unknown here.
 
 Shape letters: N tokens, M rows that a kernel works on, S sequences.
 """
@@ -11,27 +12,27 @@ from torch import Tensor
 
 from dupo_kernels._triton import jit, tl
 
-# Bounds that are compared at once.
-BOUNDS = tl.constexpr(256)
+BOUNDS_AT_ONCE = tl.constexpr(256)  # bounds that one step of the check of cu_seqlens compares
 
 
 class TokenInputs(NamedTuple):
-    """What a kernel reads of each token, beside its log-probability; None for what is not there.
+    """What a kernel reads of each token, beside its log-probability; None for an input that is not there.
 
-    Every tensor is contiguous and of any real type; kernels compute in float32. A token that is not active is
-    never read, so its values may be NaN.
+    Every tensor is contiguous and of any real type; kernels compute in float32. The values of a token that is
+    not active are never read, so they may be NaN. Without cu_seqlens, sequences are stretches of `length`
+    tokens.
 
     Attributes:
-        weights: (N,), of each token in the loss (`token_weights`); None where the kernel makes them.
-        advantages: (N,), or one for each sequence, see `length` and `cu_seqlens`.
+        weights: (N,), of each token in the loss (`token_weights`); None where the kernel makes the weights.
+        advantages: (N,), or (S,) where `Kinds.by_sequence` says that each sequence has one.
         index: (M,) int64, the token of each row; None where row n is token n and N = M.
         active: (N,) nonzero where a token counts; None where every token counts.
         old_logprobs, ref_logprobs, sampling_logprobs: (N,), see `policy_loss`.
-        importance_sampling_ratio: (N,), the mismatch weights where they are known beforehand.
-        cu_seqlens: (S + 1,) bounds of packed sequences, or None. Tokens outside the bounds do not count; the
-            loss of bounds that do not rise from 0 or more to at most N is NaN.
-        sequences, num_tokens: S and N with cu_seqlens.
-        length: tokens of a sequence where every sequence has as many (padded).
+        importance_sampling_ratio: (N,), the mismatch weights, if they are known before the kernel runs.
+        cu_seqlens: (S + 1,) bounds of packed sequences, or None. Tokens outside the bounds do not count. If
+            the bounds do not rise from 0 or more to at most N, the loss is NaN.
+        sequences, num_tokens: S and N; read with cu_seqlens.
+        length: T, the tokens of each padded sequence; read without cu_seqlens.
     """
 
     weights: Tensor | None
@@ -48,7 +49,7 @@ class TokenInputs(NamedTuple):
     length: int = 1
 
     def take(self, rows: slice) -> "TokenInputs":
-        """The inputs of a slice of rows; no copy. Without an index, they must not know sequences."""
+        """The inputs of a slice of rows; no copy. Inputs without an index must not have sequences."""
         if self.index is not None:
             return self._replace(index=self.index[rows])
         # A slice counts its tokens from 0, and bounds count from the first token of all.
@@ -62,7 +63,7 @@ class TokenInputs(NamedTuple):
 
 @jit
 def token_of(row, within, inputs):
-    """The token of each row that exists."""
+    """The token of each row; 0 for a row that is not `within`."""
     if inputs.index is not None:
         return tl.load(inputs.index + row, mask=within, other=0)
     else:
@@ -71,18 +72,21 @@ def token_of(row, within, inputs):
 
 @jit
 def read(pointer, token, active):
-    """The values of the active tokens; 0 for the others."""
+    """The values of the active tokens as float32; 0 for the others."""
     return tl.load(pointer + token, mask=active, other=0).to(tl.float32)
 
 
 @jit
-def _search(token, inputs):
-    """(sequence of each token, whether it lies in one, whether the bounds are none) of cu_seqlens."""
-    # With bounds that do not rise, the search ends somewhere: nothing may be read by its result.
+def _find_sequence(token, inputs):
+    """(the sequence of each token, whether the token lies in a sequence, whether the bounds are broken).
+
+    Broken bounds are those that do not rise from 0 or more to at most N.
+    """
+    # In broken bounds the search ends anywhere: nothing may be read by its result.
     sequences, bounds = inputs.sequences, inputs.cu_seqlens
-    falls = tl.zeros([BOUNDS], tl.int32)
-    for start in range(0, sequences, BOUNDS):
-        s = start + tl.arange(0, BOUNDS)
+    falls = tl.zeros([BOUNDS_AT_ONCE], tl.int32)
+    for start in range(0, sequences, BOUNDS_AT_ONCE):
+        s = start + tl.arange(0, BOUNDS_AT_ONCE)
         low = tl.load(bounds + s, mask=s < sequences, other=0).to(tl.int64)
         high = tl.load(bounds + s + 1, mask=s < sequences, other=0).to(tl.int64)
         falls = tl.where(low > high, 1, falls)
@@ -105,13 +109,23 @@ def _search(token, inputs):
 
 
 @jit
-def place(token, within, inputs):
-    """(which tokens count, the sequence of each, which sequences may be read, whether weights are NaN)."""
+def locate(token, within, inputs):
+    """(active, sequence, is_readable, is_broken), one value for each token.
+
+    Args:
+        token: int64.
+        within: whether the token exists.
+
+    Returns:
+        active: whether the token counts. sequence: int64, the number of its sequence. is_readable: whether
+        values may be read at that number. is_broken: whether cu_seqlens is broken; then the weight of the
+        token must be NaN.
+    """
     active = within
     if inputs.active is not None:
         active = within & (tl.load(inputs.active + token, mask=within, other=0) != 0)
     if inputs.cu_seqlens is not None:
-        sequence, is_inside, is_broken = _search(token, inputs)
+        sequence, is_inside, is_broken = _find_sequence(token, inputs)
         # Broken bounds give every token that the mask lets count a weight of NaN: no plausible number.
         active = active & (is_inside | is_broken)
         return active, sequence, active & (is_broken == 0), is_broken
@@ -121,7 +135,7 @@ def place(token, within, inputs):
 
 @jit
 def advantage_of(token, sequence, is_readable, inputs, kinds: tl.constexpr):
-    """The advantage of each token, or that of its sequence."""
+    """The advantage of each token, from the token or from its sequence; 0 where not is_readable."""
     if kinds.by_sequence:
         return read(inputs.advantages, sequence, is_readable)
     else:

@@ -2,15 +2,18 @@
 
     logp, entropy, inputs of the token -> dlogp = d(weight loss) / dlogp, dentropy, report of the token
 
-The formulas are those of surrogates.py and kl.py, used as they are through `device`; policy_terms.py is the
-same in torch, and serves every scope. A kernel may hand over one token, as logits/fused_loss.py does, or a
-block of tokens, as triton_path.py does. Log-probabilities are in nats. The module does not know the
+Surrogates and KL estimators are the functions of surrogates.py and kl.py, called through `device`. How they
+meet weights, masks and statistics is written twice: here, and for every scope in torch in policy_terms.py. A
+change of one is a change of both (tests/kernels/logits/test_fused_loss.py compares them).
+
+A kernel may hand over one token, as logits/fused_loss.py does, or a block of tokens, as triton_path.py does:
+so a value "of each token" is a number or a block. Log-probabilities are in nats. The module does not know the
 vocabulary.
 """
 
 from dupo_kernels._triton import device, jit, tl
 from dupo_kernels.tokens import kl, surrogates
-from dupo_kernels.tokens.token_inputs import advantage_of, place, read, token_of
+from dupo_kernels.tokens.token_inputs import advantage_of, locate, read, token_of
 from dupo_kernels.tokens.token_report import (
     ACTIVE,
     APPROX_KL,
@@ -40,12 +43,13 @@ _k1, _k2, _k3, _abs, _k3_plus = (
 
 @jit
 def _difference(left, right):
-    """infinities.difference: 0 where both are equal, also for two -inf."""
+    """`difference` of infinities.py: left - right; 0 where both are equal, also for two -inf."""
     return tl.where(left == right, 0.0, left - right)
 
 
 @jit
 def _kl(logp, ref_logp, kinds: tl.constexpr):
+    """(KL estimate, its derivative with respect to logp) by the estimator of the objective."""
     if kinds.kl == "k1":
         return _k1(logp, ref_logp)
     elif kinds.kl == "k2":
@@ -60,11 +64,10 @@ def _kl(logp, ref_logp, kinds: tl.constexpr):
 
 @jit
 def _mismatch_weight(old_logp, token, active, inputs, numbers, kinds: tl.constexpr):
-    """(weight of the mismatch between the engines, distance of their log-probabilities); mismatch.py."""
+    """(weight for the mismatch of the engines, distance of their log-probabilities), as in mismatch.py."""
     log_weight = _difference(old_logp, read(inputs.sampling_logprobs, token, active))
-    log_weight = tl.where(
-        log_weight == log_weight, log_weight, 0.0
-    )  # NaN: the engine gave no log-probability
+    # NaN: the engine that sampled gave no log-probability.
+    log_weight = tl.where(log_weight == log_weight, log_weight, 0.0)
     weight = tl.zeros_like(log_weight) + 1.0
     if kinds.mismatch == "known":
         weight = read(inputs.importance_sampling_ratio, token, active)
@@ -82,17 +85,18 @@ def _mismatch_weight(old_logp, token, active, inputs, numbers, kinds: tl.constex
 def token_loss(
     logp, entropy, top, row, within, inputs, numbers, kinds: tl.constexpr, report_ptr, report_stride
 ):
-    """(dlogp, dentropy) of each token, times weight and grad_scale; 0 where it does not count.
+    """(dlogp, dentropy) of each token, times weight and grad_scale; 0 where the token does not count.
 
     Args:
-        logp, entropy: float32, nats; entropy is read where kinds.has_entropy.
-        top: log-probability of the likeliest token, or None where it is unknown.
-        row: int64, where the report goes, and the token, unless inputs.index names another.
-        within: which rows exist.
-        report_ptr, report_stride: a report of token_report.py and the distance of its columns.
+        logp, entropy: float32, nats, of each token; entropy is read only if kinds.has_entropy.
+        top: log-probability of the likeliest token; None if the caller does not know it.
+        row: int64, the place of the token in the report, and the token, unless inputs.index names another.
+        within: whether the row exists.
+        inputs, numbers, kinds: the fields of a `TokenObjective`.
+        report_ptr, report_stride: a report of token_report.py, written; elements from column to column.
     """
     token = token_of(row, within, inputs)
-    active, sequence, is_readable, is_broken = place(token, within, inputs)
+    active, sequence, is_readable, is_broken = locate(token, within, inputs)
     weight = tl.where(is_broken, float("nan"), read(inputs.weights, token, active))
     advantage = advantage_of(token, sequence, is_readable, inputs, kinds)
     return weighed_loss(
@@ -106,7 +110,12 @@ def weighed_loss(
     logp, entropy, top, row, token, within, active, weight, advantage,
     inputs, numbers, kinds: tl.constexpr, report_ptr, report_stride,
 ):  # fmt: skip
-    """`token_loss` of tokens whose place, weight and advantage are known."""
+    """`token_loss` of tokens whose mask, weight and advantage are known.
+
+    Args:
+        token, active: what `token_of` and `locate` return.
+        weight, advantage: float32, of each token.
+    """
     # Before logp is cleaned: a masked token is nobody's likeliest.
     is_likeliest = active
     if top is not None:

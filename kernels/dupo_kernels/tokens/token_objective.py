@@ -1,6 +1,6 @@
-"""An objective as the kernels of token_loss.py take it: what is read, numbers, and what is compiled.
+"""An objective as the kernels of token_loss.py take it: inputs, numbers, and what they are compiled for.
 
-Its scope must be "token". The module does not know the vocabulary.
+The scope of the objective must be "token". The module does not know the vocabulary.
 """
 
 import math
@@ -12,7 +12,7 @@ from dupo_kernels.tokens.token_inputs import TokenInputs
 
 
 class Numbers(NamedTuple):
-    """The numbers of an objective, which compile no kernel anew. None is infinity here: it bounds nothing."""
+    """The numbers of an objective, which compile no kernel anew. A bound that is None is infinite here."""
 
     epsilon: float
     epsilon_high: float
@@ -28,17 +28,17 @@ class Numbers(NamedTuple):
 
 
 class Kinds(NamedTuple):
-    """What a kernel is compiled for; a run has one or two of these.
+    """What a kernel is compiled for; a training run has one or two values of Kinds.
 
     Attributes:
-        surrogate: "clipped", "cispo" or "sapo".
+        surrogate: "clipped", "cispo" or "sapo": the branches of `weighed_loss` in token_loss.py.
         kl: a key of KL_ESTIMATORS.
-        mismatch: of the two engines: "none", "mask", "truncate", or "known" where the weights are an input.
+        mismatch: rule of the mismatch weights: "none", "mask", "truncate", or "known" if they are an input.
         has_penalty: beta is not 0.
         corrects_bias: the KL penalty is weighed by the importance ratio.
         has_bonus: entropy_coef is not 0.
         has_entropy: the entropy is read or reported.
-        by_sequence: the advantages are those of sequences.
+        by_sequence: there is an advantage for each sequence, not for each token.
     """
 
     surrogate: str
@@ -74,12 +74,13 @@ def token_objective(
     """The objective as the kernels take it.
 
     Args:
-        options: of the policy loss.
-        inputs: of the tokens.
-        has_entropy: report the entropy; an objective with an entropy bonus needs it.
-        grad_scale: factor of both derivatives.
-        by_sequence: the advantages are those of sequences: of `length` tokens, or of cu_seqlens.
+        options, inputs: of the policy loss, and of its tokens.
+        has_entropy: the entropy is reported; an entropy bonus reads it in any case.
+        grad_scale: factor of dlogp and of dentropy.
+        by_sequence: there is an advantage for each sequence, not for each token.
     """
+    surrogate = "clipped" if LOSS_TYPES[options.loss_type].clips_ratio else options.loss_type
+    assert surrogate in ("clipped", "cispo", "sapo"), surrogate  # else the kernel would take it for clipped
     high = options.epsilon if options.epsilon_high is None else options.epsilon_high
     numbers = Numbers(
         epsilon=float(options.epsilon),
@@ -95,7 +96,7 @@ def token_objective(
         grad_scale=float(grad_scale),
     )
     kinds = Kinds(
-        surrogate="clipped" if LOSS_TYPES[options.loss_type].clips_ratio else options.loss_type,
+        surrogate=surrogate,
         kl=options.kl,
         mismatch=_mismatch(options, inputs),
         has_penalty=options.beta != 0,

@@ -1,7 +1,17 @@
 """What kernels report of each token, and its reduction to scalars in one launch.
 
-A report is (COLUMNS, M) float32. A kernel writes the columns that its objective has; nobody asks for the
-others. statistics.py is the same in torch.
+A report is (COLUMNS, M) float32: a column is one quantity of every row, and a row is a token. Columns lie one
+after the other in memory. A kernel writes the columns that its objective has, and `named_scalars` reads those
+alone. statistics.py is the same in torch.
+
+    loss                        the weighted loss
+    ratio                       importance ratio, held at exp(20)
+    low, high, region, bound    1 where the ratio was clipped below, above, on either side, beyond its bound
+    approx_kl, kl               k3 against old_logprobs; the estimator of the objective against ref_logprobs
+    entropy                     nats
+    mismatch, difference        weight for the mismatch of the engines; distance of their log-probabilities
+    top1                        1 where the target is the likeliest token
+    active                      1 where the token counts
 
 Shape letters: M rows.
 """
@@ -26,8 +36,9 @@ BLOCK = 4096
 NUM_WARPS = 8
 LOWEST = tl.constexpr(-float("inf"))
 
-# Statistic -> the column that it reduces. Names in /max and /min are extremes, all others are means.
-SOURCES = {
+REDUCTIONS = ("mean", "max", "min")  # in the order of `reduce_report`
+# Statistic, without the name of its reduction -> the column that is reduced.
+COLUMN_OF_STATISTIC = {
     "ratio": "ratio",
     "clip_ratio/low": "low",
     "clip_ratio/high": "high",
@@ -46,14 +57,17 @@ SOURCES = {
 
 @jit
 def write(report, column: tl.constexpr, stride, value, within):
-    """Writes one column of the rows that exist."""
+    """Writes the values of the rows that exist into one column; `report` points at the rows in column 0."""
     # Columns of 2**28 rows lie farther apart than 32 bits count.
     tl.store(report + tl.full((), column, tl.int64) * stride, value.to(tl.float32), mask=within)
 
 
 @jit(do_not_specialize=["stride", "M"])
 def _reduce(report_ptr, scalars_ptr, loss_ptr, stride, M, BLOCK: tl.constexpr):
-    """A program a column: the mean over the active rows (of the loss the sum), the maximum, the minimum."""
+    """Mean, maximum and minimum of each column over the active rows; a program a column.
+
+    The columns "loss" and "active" have their sum in place of the mean.
+    """
     column = tl.program_id(0).to(tl.int64)
     active_ptr = report_ptr + tl.full((), ACTIVE, tl.int64) * stride
     total = tl.zeros([BLOCK], tl.float32)
@@ -89,10 +103,14 @@ def new_report(M: int, device: torch.device) -> Tensor:
 
 
 def reduce_report(report: Tensor, loss: Tensor | None = None) -> Tensor:
-    """(COLUMNS, 3) float32 of a report: mean over the active rows, maximum, minimum. One launch.
+    """(COLUMNS, 3) float32: mean, maximum and minimum of each column over the active rows. One launch.
 
-    Of the loss and of active rows the first is the sum. Columns that no kernel wrote hold anything. `loss`,
-    (), float32, is written: the sum of the losses once more, in memory of its own.
+    The columns "loss" and "active" have their sum in place of the mean. Columns that no kernel wrote give
+    meaningless numbers.
+
+    Args:
+        report: (COLUMNS, M) float32, rows next to each other.
+        loss: () float32 or None; the sum of the losses is also written here, in memory of its own.
     """
     scalars = report.new_empty(COLUMNS, 3)
     with torch.cuda.device_of(report):
@@ -110,10 +128,15 @@ def reduce_report(report: Tensor, loss: Tensor | None = None) -> Tensor:
 
 
 def named_scalars(scalars: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-    """The statistics of `stat_names`, "top1_agreement" and "tokens", as views of `scalars`."""
-    kinds, named = ("mean", "max", "min"), {}
+    """The statistics with these names, as views of `scalars`: what `reduce_report` returned.
+
+    A name in /mean, /max or /min says the reduction; every other name is a mean.
+    """
+    named = {}
     for name in names:
-        base, _, kind = name.rpartition("/")
-        source = SOURCES[base if kind in kinds else name]
-        named[name] = scalars[COLUMN_NAMES.index(source), kinds.index(kind) if kind in kinds else 0]
+        statistic, _, reduction = name.rpartition("/")
+        if reduction not in REDUCTIONS:
+            statistic, reduction = name, "mean"
+        column = COLUMN_NAMES.index(COLUMN_OF_STATISTIC[statistic])
+        named[name] = scalars[column, REDUCTIONS.index(reduction)]
     return named

@@ -1,6 +1,9 @@
-"""The weights of tokens inside a kernel: weights.py for those who may launch no kernel for a sum.
+"""The weights of tokens inside a kernel: weight = 1 / (divisor * num_items * length of the sequence).
 
-Shape letters: N tokens, S sequences. Loose tokens, which have no sequences, are counted in pieces of PIECE.
+The formula is that of weights.py, with one launch for all counts. A loss type has some of the factors. Loose
+tokens, which have no sequences, are counted in pieces of PIECE tokens, each in the place of a sequence.
+
+Shape letters: N tokens, S sequences.
 """
 
 from typing import NamedTuple
@@ -13,17 +16,17 @@ from dupo_kernels.tokens.token_inputs import TokenInputs
 
 BLOCK = 1024
 NUM_WARPS = 4
-PIECE = 8192
+PIECE = 8192  # tokens that one program counts, where there are no sequences
 
 
 class Weighing(NamedTuple):
-    """What the weight of a token is made of: 1 / (divisor * num_items * length).
+    """The factors that divide the weight of a token; all but `divisor` are known on the device alone.
 
     Attributes:
-        divisor: every factor that the host knows.
-        num_items: one number on the device, at least 1 is assumed; None where it is counted, or in `divisor`.
-        counts_items: the active tokens are counted.
-        by_length: the length of the sequence, in active tokens, is a factor.
+        divisor: the product of the factors that the host knows.
+        num_items: one number on the device, taken as at least 1; None: counted, or in `divisor`.
+        counts_items: the number of all active tokens is a factor.
+        by_length: the number of active tokens of the sequence is a factor.
     """
 
     divisor: float
@@ -34,13 +37,13 @@ class Weighing(NamedTuple):
 
 @jit(do_not_specialize=["N"])
 def _count(active_ptr, bounds_ptr, counts_ptr, length, N, BLOCK: tl.constexpr):
-    """A program a sequence: its active tokens. Bounds are held to the tokens, whatever they are."""
+    """Writes counts (S,) int32, the active tokens of each sequence; a program a sequence."""
     s = tl.program_id(0).to(tl.int64)
     if bounds_ptr is not None:
         start, stop = tl.load(bounds_ptr + s).to(tl.int64), tl.load(bounds_ptr + s + 1).to(tl.int64)
     else:
         start, stop = s * length, s * length + length
-    # Broken bounds are found by `place`; here they must not lead out of the mask.
+    # `locate` reports broken bounds; here they must only not lead out of the mask.
     start, stop = tl.maximum(start, 0), tl.minimum(stop, N)
     count = tl.zeros([BLOCK], tl.int32)
     for first in range(start, stop, BLOCK):
@@ -52,7 +55,8 @@ def _count(active_ptr, bounds_ptr, counts_ptr, length, N, BLOCK: tl.constexpr):
 
 @jit
 def _total(counts_ptr, num_counts, BLOCK: tl.constexpr):
-    # Each program adds all counts again: fewer bytes than a launch costs time.
+    """The sum of all counts, int64."""
+    # Each program adds all counts again, which takes less time than a launch.
     total = tl.zeros([BLOCK], tl.int64)
     for first in range(0, num_counts, BLOCK):
         s = first + tl.arange(0, BLOCK)
@@ -65,7 +69,10 @@ def weights_of(
     active, sequence, is_readable, is_broken, inputs, counts_ptr, num_counts,
     divisor, num_items_ptr, COUNTS_ITEMS: tl.constexpr, BY_LENGTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """weights.py: 1 over the product of all factors, each of them at least 1."""
+    """The weight of each token, (BLOCK,); 0 where the token is not active, NaN where bounds are broken.
+
+    The arguments are what `locate` and `count_tokens` return, and the fields of a `Weighing`.
+    """
     product = tl.zeros([BLOCK], tl.float32) + divisor
     if num_items_ptr is not None:
         items = tl.load(num_items_ptr).to(tl.float32)
@@ -91,11 +98,12 @@ def weights_of(
 
 
 def count_tokens(inputs: TokenInputs, N: int, weighing: Weighing) -> Tensor | None:
-    """The active tokens of each sequence, one launch; None where no weight asks, or bounds say it all."""
+    """The active tokens of each sequence, (S,) int32, in one launch; None where no weight reads a count."""
     active = inputs.active
+    # Without a mask the bounds say how long the sequences are.
     if active is None or not (weighing.counts_items or weighing.by_length):
         return None
-    # Padded and loose tokens are pieces of one length, so both need no bounds.
+    # Padded sequences and the pieces of loose tokens have one length, so they need no bounds.
     num_counts = -(-N // inputs.length) if inputs.cu_seqlens is None else inputs.sequences
     counts = active.new_empty(num_counts, dtype=torch.int32)
     with torch.cuda.device_of(active):

@@ -1,7 +1,7 @@
-"""policy_loss in four launches: lengths, losses, their sums, and the backward pass.
+"""policy_loss in four launches: lengths, losses, sums, and the backward pass.
 
-    mask, bounds -> active tokens of each sequence                   _count, only where a weight needs them
-    log-probabilities, inputs -> dlogp, dentropy, the report         _losses, which makes the weights
+    mask, bounds -> active tokens of each sequence                   _count, only where a weight needs it
+    log-probabilities, inputs -> dlogp, dentropy, the report         _losses, which also makes the weights
     report -> loss and statistics                                    token_report.py
     upstream gradient, dlogp, dentropy -> gradients                  _gradients
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._triton import jit, tl
-from dupo_kernels.tokens.token_inputs import advantage_of, place
+from dupo_kernels.tokens.token_inputs import advantage_of, locate
 from dupo_kernels.tokens.token_loss import weighed_loss
 from dupo_kernels.tokens.token_objective import TokenObjective
 from dupo_kernels.tokens.token_report import new_report, reduce_report
@@ -51,16 +51,16 @@ def _losses(
     counts_ptr, num_counts, divisor, num_items_ptr, inputs, numbers, kinds: tl.constexpr,
     COUNTS_ITEMS: tl.constexpr, BY_LENGTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A program a block of tokens."""
+    """Writes dlogp, dentropy and the report of N tokens; a program a block of tokens."""
     token = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     within = token < N
-    active, sequence, is_readable, is_broken = place(token, within, inputs)
+    active, sequence, is_readable, is_broken = locate(token, within, inputs)
     weight = weights_of(
         active, sequence, is_readable, is_broken, inputs, counts_ptr, num_counts,
         divisor, num_items_ptr, COUNTS_ITEMS, BY_LENGTH, BLOCK,
     )  # fmt: skip
     advantage = advantage_of(token, sequence, is_readable, inputs, kinds)
-    # What masked tokens hold is not read, so it cannot enter.
+    # The values of masked tokens are not read: they may be NaN.
     logp = tl.load(logp_ptr + token, mask=active, other=0).to(tl.float32)
     entropy = tl.zeros_like(logp)
     if kinds.has_entropy:

@@ -112,9 +112,8 @@ def check_num_items(num_items: Any, check: bool) -> None:
         raise refused("num_items", "one number", num_items)
     # A tensor is the count of a batch, and a batch may have no tokens.
     if may_read(num_items, check):
-        items = (
-            num_items.float()
-        )  # in half precision the largest number is infinity, and infinity is at most that
+        # In half precision MOST would be infinity, and infinity is at most that.
+        items = num_items.float()
         is_valid = (items >= 0) & (items <= MOST)
         check_values("num_items", "a number from 0 to 2**62", num_items, is_valid)
 

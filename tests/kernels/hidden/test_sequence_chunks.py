@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dupo_kernels import PolicyObjective, linear_objective, linear_objective_ref, policy_loss, token_weights
-from dupo_kernels.hidden.sequences import HostBounds, cut_at_ends, run_bounds
+from dupo_kernels.hidden.sequences import HostBounds, cut_at_ends, segment_bounds
 from dupo_kernels.tokens.token_form import scope_as_tokens
 from tests.helpers.linear_head import MASK, B, H, N, T, V, head
 from tests.helpers.numerics import DEVICE, INTERPRET, GemmRows, relative_error
@@ -190,16 +190,16 @@ def test_chunks_are_made_of_whole_runs(lengths: list[int], size: int, largest: i
     starts = [0, *ends[:-1]]
     for start, end, following in zip(starts, ends, [*ends[1:], None], strict=True):
         assert 0 < end - start <= limit
-        # Greedy: no chunk could have taken the first run of the next one.
+        # Greedy: no chunk could have taken the first segment of the next one.
         if following is not None:
             assert bounds[bounds.index(end) + 1] - start > limit
 
 
 def test_tokens_outside_all_sequences_are_cut_anywhere() -> None:
     bounds = HostBounds(30, 0, torch.tensor([10, 14, 20]))
-    assert run_bounds(bounds, None, 8) == [0, 8, 10, 14, 20, 28, 30]
-    assert run_bounds(bounds, torch.tensor([15, 16, 11, 12]), 8) == [0, 2, 4]
-    assert run_bounds(bounds, torch.tensor([15, 11, 16]), 8) is None
+    assert segment_bounds(bounds, None, 8) == [0, 8, 10, 14, 20, 28, 30]
+    assert segment_bounds(bounds, torch.tensor([15, 16, 11, 12]), 8) == [0, 2, 4]
+    assert segment_bounds(bounds, torch.tensor([15, 11, 16]), 8) is None
 
 
 @pytest.mark.skipif(INTERPRET, reason="minutes, and the same with and without kernels")
