@@ -7,6 +7,8 @@ from torch import Tensor
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device; the copy is ordered before the kernels that read it."""
     # CUDA makes the host wait for copies of more than 64 KB all the same, unless their memory is pinned.
-    if device.type == "cuda" and tensor.device.type == "cpu":
+    # A compiler cannot trace pinning: its fake tensors know no such memory.
+    crosses = device.type == "cuda" and tensor.device.type == "cpu"
+    if crosses and not torch.compiler.is_compiling():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -178,5 +178,7 @@ class GradientSums:
         if head.wants_dweight:
             dweight = torch.zeros_like(head.weight) if self.dweight_VH is None else self.dweight_VH
         if head.wants_dbias and head.bias is not None:
-            dbias = torch.zeros_like(head.bias) if self.dbias_V is None else self.dbias_V
+            dbias = self.dbias_V
+            if dbias is None:
+                dbias = torch.zeros_like(head.bias, dtype=head.wide)
         return Gradients(dhidden, dweight, dbias)

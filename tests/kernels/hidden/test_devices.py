@@ -70,6 +70,14 @@ def test_rows_of_a_cpu_are_not_pinned() -> None:
     assert not cuda.pinned
 
 
+def test_a_compiler_pins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its fake tensors know no pinned memory: a call with rows or bounds on the host would not compile."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    with CudaCopies() as cuda:
+        to_device(torch.arange(3), torch.device("cuda"))
+    assert not cuda.pinned and len(cuda.copies) == 1
+
+
 # --- CUDA graphs -----------------------------------------------------------------------------------
 
 

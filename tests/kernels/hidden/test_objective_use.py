@@ -134,7 +134,7 @@ def test_a_function_keeps_its_mask_under_the_compiler() -> None:
 
 
 @pytest.mark.parametrize("chunks", [*CHUNKS, {"chunk_tokens": 12, "save_budget": 0}], ids=str)
-@pytest.mark.parametrize("by", ["rows", "mask"])
+@pytest.mark.parametrize("by", ["rows", "mask", "empty mask"])
 @pytest.mark.parametrize("name", ["dapo", "gspo"])
 def test_operator_is_registered_correctly(
     name: str, by: str, chunks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -146,9 +146,10 @@ def test_operator_is_registered_correctly(
     monkeypatch.setattr(
         objective_module, "_run", lambda *arguments: calls.append(arguments) or run(*arguments)
     )
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: by == "mask")
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: by != "rows")
     given, per_token = head(torch.bfloat16), tokens(torch.float32)
-    options = {"weights": weights_of(PolicyObjective()).float(), "mask": MASK.to(DEVICE), **chunks}
+    mask = (MASK & (by != "empty mask")).to(DEVICE)
+    options = {"weights": weights_of(PolicyObjective()).float(), "mask": mask, **chunks}
     both_ways(linear_objective, OBJECTIVES[name], given, per_token, **options)
     monkeypatch.undo()
     torch.library.opcheck(op, calls[0], test_utils=("test_schema", "test_faketensor"))
