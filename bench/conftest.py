@@ -1,9 +1,13 @@
 """Benchmarks run with `pytest --benchmark-only` alone: a plain `pytest` is for the tests."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Before torch is imported: its profiler, which counts memory on a CPU, tells stderr of every start and stop.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 HERE = Path(__file__).parent
 MEASUREMENTS = pytest.StashKey[list[Any]]()

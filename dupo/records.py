@@ -210,7 +210,7 @@ class Batch:
         max_seqlen: tokens of the longest sequence.
         loss_rows: (M,) int64, rows of the packed input whose next token was sampled.
         targets: (M,) int64, the sampled tokens.
-        completion_cu_seqlens: (S + 1,) int32, the same bounds within the M sampled tokens.
+        completion_cu_seqlens: (S + 1,) int32, the same bounds within the M sampled tokens; on the host.
         old_logprobs: (M,) fp32, log-probs at sampling time, nats.
         advantages: (M,) fp32.
         ref_logprobs: (M,) fp32 log-probs of the reference model, or None where beta is 0.

@@ -16,6 +16,8 @@ from tests.helpers.project import ROOT, RunPython
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Or torch's profiler tells stderr of every start and stop.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 settings.register_profile("dupo", deadline=None, derandomize=True)
 settings.load_profile("dupo")

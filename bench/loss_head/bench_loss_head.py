@@ -5,10 +5,9 @@
 
 A test times all variants of one operation at one shape in turn; pytest-benchmark's own time is that of the
 whole test. peers.py says where other libraries are looked for. On a CPU these are times of the torch path at
-small shapes. The kernels need a GPU, where gpu_suite.py takes minutes.
+small shapes. The kernels need a GPU, where `bench/gpu_run.sh` measures the rest in three parts.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,12 +16,10 @@ import torch
 from bench.loss_head.harness import Timer
 from bench.loss_head.measurement import Measurement
 from bench.loss_head.results import tables
-from bench.loss_head.steps import LIBRARIES, Step, cpu_steps, gpu_steps
+from bench.loss_head.steps import Step, cpu_steps, gpu_steps
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-# Within pytest there is time for torch.compile in every step.
-GPU_STEPS = [replace(s, peers=(*LIBRARIES, "compile")) for s in gpu_steps() if s.peers == LIBRARIES]
-STEPS = GPU_STEPS if DEVICE.type == "cuda" else cpu_steps()
+STEPS = gpu_steps() if DEVICE.type == "cuda" else cpu_steps()
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)

@@ -11,7 +11,7 @@ import torch
 
 from bench.loss_head import peers, variants
 from bench.loss_head.harness import Call, Comparison
-from bench.loss_head.inputs import HeadInputs, LogitsInputs
+from bench.loss_head.inputs import HeadInputs, LogitsInputs, Setting
 from bench.loss_head.measurement import Case, Shape
 from bench.loss_head.truth import ErrorsOf
 from dupo_kernels import PolicyObjective, policy_objective
@@ -31,7 +31,7 @@ def token_logprobs(
     """From logits: a copy of as many bytes is the floor."""
     (logits_NV,) = inputs.leaves
     N, V = logits_NV.shape
-    setting, floor = "entropy" if entropy else "logp", "copy of the same bytes"
+    setting, floor = _words("entropy" if entropy else "logp", inputs.setting), "copy of the same bytes"
     case = case_of("token_logprobs", setting, backward, (N, V, 0), logits_NV.dtype)
     # One read of the logits; backward one more read and one write of the gradient.
     moved = logits_NV.numel() * logits_NV.element_size() * (3 if backward else 1)
@@ -51,6 +51,36 @@ def token_logprobs(
     return comparison
 
 
+def fused(
+    inputs: LogitsInputs, objective: PolicyObjective, libraries: Collection[str], errors: ErrorsOf
+) -> Comparison:
+    """From logits to the loss and its gradient: a copy, one read and one write, is the floor."""
+    (logits_NV,) = inputs.leaves
+    floor = "copy, one read and one write"
+    setting = _words(_loss_words(objective), inputs.setting)
+    case = case_of("fused_policy_loss", setting, True, (*logits_NV.shape, 0), logits_NV.dtype)
+    moved = 2 * logits_NV.numel() * logits_NV.element_size()
+    comparison = Comparison(case, moved, "GB/s", floor, errors)
+    call = partial(variants.loss_call, inputs=inputs, backward=True)
+    overwriting = partial(call, overwrites=True)
+    comparison.add(floor, variants.without_result, variants.one_copy, inputs)
+    # One launch on a GPU; what one launch replaces is the last of ours.
+    comparison.add("ours", call, variants.our_fused_loss, inputs, objective)
+    comparison.add("ours, in place", overwriting, variants.our_fused_loss, inputs, objective, inplace=True)
+    two_kernels = partial(variants.our_two_kernels, inputs, objective, inplace_backward=True)
+    comparison.add("ours, token_logprobs and policy_loss", overwriting, two_kernels)
+    entropy = objective.entropy_coef != 0
+
+    def scored(make: Build) -> Build:
+        return lambda: variants.loss_of(make(inputs, entropy), inputs, objective)
+
+    _add_torch(comparison, libraries, call, scored(variants.eager_logits))
+    for key, name, make in peers.LOGITS:
+        if key in libraries:
+            comparison.add(name, call, scored(make))
+    return comparison
+
+
 def linear(
     head: HeadInputs,
     objective: PolicyObjective | None,
@@ -63,6 +93,9 @@ def linear(
     comparison, call, ours = _linear(head, objective, entropy, backward, errors)
     dtype = head.leaves[0].dtype
     comparison.add("ours", call, ours)
+    if head.rows is not None:
+        # A mask on the device instead of a list of rows on the host: the host waits for their number.
+        comparison.add("ours, mask", call, ours, rows=None, mask=head.weights != 0)
     if dtype != torch.float32:
         # Half the bytes of logits, at the precision that docs/loss_head.md states.
         comparison.add("ours, half logits", call, ours, logits_dtype=dtype)
@@ -78,7 +111,8 @@ def linear(
 
     _add_torch(comparison, libraries, call, partial(scored(variants.eager_head), head, entropy))
     for key, name, make in peers.HEADS:
-        if key in libraries:
+        # No head of another library has a softcap in common with the others.
+        if key in libraries and not head.setting.softcap:
             comparison.add(name, call, scored(make), head.targets, entropy)
     if objective is not None and "liger" in libraries:
         comparison.add("Liger chunked GRPO", call, peers.liger_loss, head, objective)
@@ -116,25 +150,26 @@ def gemms(head: HeadInputs) -> Comparison:
     """Each product alone: what a float32 result, a float32 sum and strided rows cost."""
     hidden_NH, weight_VH = head.plain
     N, V, H = head.shape
-    to_float32: dict[str, Any] = {"out_dtype": torch.float32}
+    mm, wide = variants.product, partial(variants.product, out_dtype=torch.float32)
     float32_NV = torch.empty(N, V, dtype=torch.float32, device=hidden_NH.device)
     # As dlogits lie in float32 logits: a row of half precision fills the first half of its float32 row.
     strided_NV = float32_NV.view(hidden_NH.dtype)[:, :V]
     dense_NV = strided_NV.copy_(hidden_NH @ weight_VH.t()).contiguous()
     total_VH = torch.zeros_like(weight_VH, dtype=torch.float32)
-    mm, addmm = torch.mm, partial(torch.addmm, total_VH, out=total_VH, **to_float32)
+    summed = partial(wide, total=total_VH)
     case = case_of("gemm", "one product", False, head.shape, hidden_NH.dtype)
     comparison = Comparison(case, 2 * N * V * H, "TFLOP/s", "logits")
     for name, product in {
         "logits": partial(mm, hidden_NH, weight_VH.t()),
-        "logits, float32": partial(mm, hidden_NH, weight_VH.t(), **to_float32),
+        "logits, float32": partial(wide, hidden_NH, weight_VH.t()),
         "dhidden": partial(mm, dense_NV, weight_VH),
+        "dhidden, float32": partial(wide, dense_NV, weight_VH),
         "dhidden, rows apart": partial(mm, strided_NV, weight_VH),
         "dweight": partial(mm, dense_NV.t(), hidden_NH),
         "dweight, rows apart": partial(mm, strided_NV.t(), hidden_NH),
-        "dweight, float32": partial(mm, dense_NV.t(), hidden_NH, **to_float32),
-        "dweight, float32 sum": partial(addmm, dense_NV.t(), hidden_NH),
-        "dweight, float32 sum, rows apart": partial(addmm, strided_NV.t(), hidden_NH),
+        "dweight, float32": partial(wide, dense_NV.t(), hidden_NH),
+        "dweight, float32 sum": partial(summed, dense_NV.t(), hidden_NH),
+        "dweight, float32 sum, rows apart": partial(summed, strided_NV.t(), hidden_NH),
     }.items():
         comparison.add(name, variants.without_result, partial, product)
     return comparison
@@ -149,21 +184,22 @@ def _linear(
     """A comparison with its floor, what makes calls, and what makes the variant of dupo_kernels."""
     (N, V, H), dtype = head.shape, head.leaves[0].dtype
     if objective is None:
-        op, setting = "linear_token_logprobs", "entropy" if entropy else "logp"
+        op, setting = "linear_token_logprobs", _words("entropy" if entropy else "logp", head.setting)
         call: Build = partial(variants.call, inputs=head, backward=backward)
         ours = partial(variants.our_head, head, entropy=entropy)
     else:
-        op, setting = "linear_objective", f"dapo, entropy_coef={objective.entropy_coef:g}"
-        call = partial(variants.loss_call, head=head, backward=backward)
+        op, setting = "linear_objective", _words(_loss_words(objective), head.setting)
+        call = partial(variants.loss_call, inputs=head, backward=backward)
         ours = partial(variants.our_loss, head, objective)
     floor = "three bare GEMMs" if backward else "one bare GEMM"
-    # A multiplication and an addition count as two operations.
-    flop = 2 * N * V * H * (3 if backward else 1)
+    # A multiplication and an addition count as two operations; a token that does not count needs none.
+    rows = N if head.rows is None else head.rows.numel()
+    flop = 2 * rows * V * H * (3 if backward else 1)
     case = case_of(op, setting, backward, head.shape, dtype)
     comparison = Comparison(case, flop, "TFLOP/s", floor, errors)
     bare = partial(variants.bare_gemms, head, backward)
     comparison.add(floor, variants.without_result, bare)
-    # A CPU has no product of bf16 into float32.
+    # A CPU has no product of bf16 into float32: it would time the casts.
     if dtype != torch.float32 and head.targets.is_cuda:
         name = f"{floor}, float32 logits"
         comparison.add(name, variants.without_result, bare, out_dtype=torch.float32)
@@ -175,6 +211,16 @@ def _add_torch(comparison: Comparison, libraries: Collection[str], call: Build, 
         comparison.add("eager torch", call, make)
     if "compile" in libraries:
         comparison.add("torch.compile", call, lambda: variants.compiled(make()))
+
+
+def _loss_words(objective: PolicyObjective) -> str:
+    level = "gspo, " if objective.importance_sampling_level == "sequence" else ""
+    beta = f", beta={objective.beta:g}" if objective.beta else ""
+    return f"{level}{objective.loss_type}, entropy_coef={objective.entropy_coef:g}{beta}"
+
+
+def _words(first: str, setting: Setting) -> str:
+    return ", ".join([first, *setting.words])
 
 
 def _short(value: int) -> str:

@@ -3,8 +3,9 @@
 Variants run in turn (A, B, C, A, B, C, ...), so that a change of clocks or other work on the device meets
 every variant. On a GPU a turn is one untimed run, which fills the allocator, and two timed runs. Before each
 timed run the last-level cache is overwritten. A GPU time is the time between two events on the device; a head
-start of the host hides the cost of launching. On a CPU the time is wall time. A variant that fails (absent,
-out of memory, unsupported) becomes a measurement that says why.
+start of the host hides the cost of launching, which the wall clock over runs back to back shows. On a CPU the
+time is wall time. A variant that fails (absent, out of memory, unsupported) becomes a measurement that says
+why.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.loss_head.measurement import Case, Measurement
 
 MIN_TURNS, MAX_TURNS = 3, 10
+WALL_RUNS = 10
 HEAD_START_CYCLES = 2_000_000  # of the GPU's clock, about a millisecond
 
 
@@ -77,6 +80,8 @@ class Timer:
     Attributes:
         seconds: timing of one comparison goes on for so long after MIN_TURNS turns.
         end: time.monotonic() after which no variant is begun.
+        wall: also take the wall clock over WALL_RUNS runs back to back.
+        folder: where a step may leave files of its own; None: nowhere.
         skipped: variant -> why it is not tried.
         on_variant: gets the name of each variant before the variant runs.
     """
@@ -84,6 +89,8 @@ class Timer:
     device: torch.device
     seconds: float = 0.0
     end: float = float("inf")
+    wall: bool = False
+    folder: Path | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     on_variant: Callable[[str], None] = lambda _: None
 
@@ -107,12 +114,12 @@ class Timer:
             # Told before the variant is built: building compiles kernels, which can fail as well.
             self.on_variant(name)
             try:
-                call = build()
-                self._measure_memory(call, comparison, measurement)
-                calls[name] = call
+                calls[name] = self._build(build, measurement)
+                self._measure_memory(calls[name], comparison, measurement)
             # A peer may raise anything; its failure must not end the comparison.
             except Exception as error:
                 measurement.reason = reason(error)
+                calls.pop(name, None)
             self._release()
         # Timed only after every variant has run once, so that no compilation disturbs the others.
         self._time_in_turns(calls, comparison, measurements)
@@ -122,6 +129,17 @@ class Timer:
                 measurement.times_floor = measurement.seconds / floor
         return list(measurements.values())
 
+    def _build(self, build: Callable[[], Call], measurement: Measurement) -> Call:
+        """The call of a variant. On a GPU it has run once: that run compiles, which takes its own memory."""
+        start = time.monotonic()
+        call = build()
+        if self.device.type == "cuda":
+            call.prepare()
+            call.run()
+            torch.cuda.synchronize()
+        measurement.build_seconds = time.monotonic() - start
+        return call
+
     def _measure_memory(self, call: Call, comparison: Comparison, measurement: Measurement) -> None:
         """Fills in errors and peak memory."""
         call.prepare()
@@ -129,8 +147,6 @@ class Timer:
             result, measurement.peak_bytes = peak_extra(call.run, self.device)
             measurement.errors = comparison.errors(result)
             return
-        call.run()  # the first run compiles, which takes memory of its own
-        call.prepare()
         measurement.peak_bytes = peak = peak_extra(call.run, self.device)[1]
         call.prepare()
         # Free memory is filled with NaN: a result that the run forgets to write then shows as an error.
@@ -157,6 +173,9 @@ class Timer:
         for name, seconds in times.items():
             if len(seconds) >= 2 and not measurements[name].reason:
                 fill_in_times(measurements[name], seconds, comparison.work)
+                if self.wall:
+                    self.on_variant(name)
+                    measurements[name].wall_seconds = self._back_to_back(calls[name])
 
     def _turn(self, call: Call) -> list[float]:
         """Seconds of one turn."""
@@ -182,6 +201,22 @@ class Timer:
             end_event.synchronize()
             seconds.append(start_event.elapsed_time(end_event) / 1e3)
         return seconds
+
+    def _back_to_back(self, call: Call) -> float:
+        """Seconds a run by the host's clock, over WALL_RUNS runs that nothing separates."""
+        # Inputs are restored once: a run over what the last one left takes as long.
+        call.prepare()
+        self.wait()
+        start = time.perf_counter()
+        for _ in range(WALL_RUNS):
+            call.run()
+        self.wait()
+        return (time.perf_counter() - start) / WALL_RUNS
+
+    def wait(self) -> None:
+        """Waits until the device has done all that was queued."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
 
     def _release(self) -> None:
         """Frees what a finished or failed variant held. Raises if the variant took the device with it."""

@@ -1,4 +1,4 @@
-"""What was measured of one variant of one operation, and how a result file holds it."""
+"""What was measured of one variant of one operation, what else a step says, and how a file holds both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,7 +11,7 @@ class Case(NamedTuple):
     """Which operation, on which inputs.
 
     Attributes:
-        op: linear_objective, linear_token_logprobs, token_logprobs or gemm.
+        op: linear_objective, linear_token_logprobs, token_logprobs, fused_policy_loss, gemm or sweep.
         setting: the options of the operation in words.
         passes: "forward" or "forward+backward".
         dtype: of the inputs, without "torch.".
@@ -51,6 +51,8 @@ class Measurement:
         runs: number of timed runs.
         rate: the least work of the operation, per second.
         times_floor: seconds as a multiple of those of the floor.
+        wall_seconds: of a run on the host's clock, runs back to back; what the host needs to launch counts.
+        build_seconds: of making the variant and its first run, compilation included; in no other figure.
         peak_bytes: memory at the peak beyond the memory before.
         errors: against float64, by what was compared.
         step: number of the step of the GPU suite.
@@ -66,6 +68,8 @@ class Measurement:
     runs: int | None = None
     rate: float | None = None
     times_floor: float | None = None
+    wall_seconds: float | None = None
+    build_seconds: float | None = None
     peak_bytes: int | None = None
     errors: dict[str, float] = field(default_factory=dict)
     step: int | None = None
@@ -79,6 +83,11 @@ class Measurement:
     def is_floor(self) -> bool:
         """Whether the variant is what nothing can beat: products or a copy and nothing else."""
         return "bare" in self.variant or "copy" in self.variant
+
+    @property
+    def share(self) -> float | None:
+        """The rate as a share of the floor's, which was measured in the same run."""
+        return 1 / self.times_floor if self.times_floor else None
 
     @property
     def error_text(self) -> str:
@@ -99,3 +108,33 @@ class Measurement:
         case = Case(row["op"], row["setting"], row["pass"], tuple(row["shape"]), row["dtype"])
         names = {spec.name for spec in fields(cls)} - {"case"}
         return cls(case, **{name: value for name, value in row.items() if name in names})
+
+
+@dataclass
+class Fact:
+    """What a step says that is no time of a variant.
+
+    Attributes:
+        name: of the step.
+        kind: what the values are about: clocks before and after, compile, check, tests, bytes, trace,
+            sustained; or failed.
+        values: by name; what JSON can hold.
+        reason: why the step could not say it.
+        step: number of the step of the GPU run.
+    """
+
+    name: str
+    kind: str
+    values: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    step: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The fact in a line."""
+        values = ", ".join(f"{name} {_short(value)}" for name, value in self.values.items())
+        return f"{self.kind} ({self.name}): {self.reason or values}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

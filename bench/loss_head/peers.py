@@ -1,9 +1,10 @@
 """The same operations by other libraries, from where they are installed or unpacked.
 
-    DUPO_PEER_TRL, DUPO_PEER_LIGER, DUPO_PEER_CCE, DUPO_PEER_QUACK     folders that hold an unpacked wheel
+    DUPO_PEER_TRL, DUPO_PEER_LIGER, DUPO_PEER_VERL, DUPO_PEER_CCE, DUPO_PEER_QUACK
 
-No peer is a dependency; `.ci/peers` fetches two. A function below raises where its library cannot work here;
-the measurement of the library then says why. What the functions return: see variants.py.
+Each names a folder that holds an unpacked wheel. No peer is a dependency; `.ci/peers` fetches them. Where its
+library cannot work, a function below raises, and the measurement of the library says why. What the functions
+return: see variants.py.
 """
 
 import importlib
@@ -26,10 +27,13 @@ from dupo_kernels import PolicyObjective
 VARIABLES = {
     "trl": "DUPO_PEER_TRL",
     "liger_kernel": "DUPO_PEER_LIGER",
+    "verl": "DUPO_PEER_VERL",
     "cut_cross_entropy": "DUPO_PEER_CCE",
     "quack": "DUPO_PEER_QUACK",
 }
 TRL_VOCABULARY_CHUNK = 32_768  # what its trainers use
+VERL_PACKAGES = ["verl", "verl.plugin", "verl.utils", "verl.utils.kernel", "verl.utils.experimental"]
+VERL_CHUNK = 512  # tokens, its default
 
 
 # --- finding them ----------------------------------------------------------------------------------
@@ -90,6 +94,17 @@ def trl_kernels(module: str) -> ModuleType:
     return kernels
 
 
+def verl_module(name: str) -> ModuleType:
+    """Imports a module of verl, whose packages import a cluster's libraries that the module does not need."""
+    top = folder("verl")
+    for package in VERL_PACKAGES:
+        if package not in sys.modules:
+            stand_in = sys.modules[package] = ModuleType(package)
+            # A package without its __init__: only its path, so that its modules are found.
+            stand_in.__path__ = [str(top.parent.joinpath(*package.split(".")))]
+    return importlib.import_module(name)
+
+
 def needs_gpu(x: Tensor) -> None:
     """Raises NotImplementedError where `x` is on the CPU and Triton does not interpret."""
     if not x.is_cuda and not os.environ.get("TRITON_INTERPRET"):
@@ -125,6 +140,29 @@ def liger_head(targets: Tensor, entropy: bool) -> Function:
     return head
 
 
+def verl_head(targets: Tensor, entropy: bool) -> Function:
+    """verl's Triton kernel, which multiplies and sums at once. It always computes the entropy."""
+    needs_gpu(targets)
+    function = verl_module("verl.utils.kernel.linear_cross_entropy").linear_cross_entropy
+
+    def head(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        logp, entropy_N = function(hidden, weight, targets, 1.0, "none")
+        return logp, entropy_N if entropy else None
+
+    return head
+
+
+def verl_torch_head(targets: Tensor, entropy: bool) -> Function:
+    """verl's head in torch, by chunks of tokens. It always computes the entropy."""
+    function = verl_module("verl.utils.experimental.torch_functional").FusedLinearForPPOFunction
+
+    def head(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        logp, entropy_N = function.apply(hidden, weight, targets, 1.0, VERL_CHUNK)
+        return logp, entropy_N if entropy else None
+
+    return head
+
+
 def cce_head(targets: Tensor, entropy: bool) -> Function:
     """Cut cross-entropy from hidden states, per token."""
     needs_gpu(targets)
@@ -146,6 +184,8 @@ def torch_head(targets: Tensor, entropy: bool) -> Function:
 HEADS: list[tuple[str, str, Callable[[Tensor, bool], Function]]] = [
     ("trl", "TRL ChunkedLogProbFunction", trl_head),
     ("liger", "Liger scaled cross-entropy", liger_head),
+    ("verl", "verl linear_cross_entropy", verl_head),
+    ("verl", "verl FusedLinearForPPO", verl_torch_head),
     ("cce", "cut_cross_entropy", cce_head),
     ("torch", "torch linear_cross_entropy", torch_head),
 ]
@@ -158,6 +198,8 @@ def liger_loss(head: HeadInputs, objective: PolicyObjective) -> Loss:
     """Liger's chunked GRPO, on sequences of equal length."""
     if objective.entropy_coef:
         raise NotImplementedError("has no entropy bonus")
+    if head.setting.softcap:
+        raise NotImplementedError("has no softcap")
     loss = load("liger_kernel", ".chunked_loss.grpo_loss").LigerFusedLinearGRPOLoss(
         beta=0.0,
         # On a CPU its compiler would take longer than the measurement.
@@ -167,11 +209,12 @@ def liger_loss(head: HeadInputs, objective: PolicyObjective) -> Loss:
         epsilon_low=objective.epsilon,
         epsilon_high=objective.epsilon if objective.epsilon_high is None else objective.epsilon_high,
         loss_type=objective.loss_type,
+        importance_sampling_level=objective.importance_sampling_level,
     )
     # Liger wants padded sequences; equal lengths need no padding.
     shape = -1, head.sequence_length
     ids, old = head.targets.view(shape), head.old_logprobs.view(shape)
-    mask = torch.ones_like(old)
+    mask = (head.weights != 0).to(old).view(shape)
     advantages = head.advantages.view(shape)[:, 0].contiguous()
     return lambda hidden, weight: loss(
         hidden.view(*ids.shape, -1), weight, ids, mask, advantages, old_per_token_logps=old

@@ -3,8 +3,8 @@
     python -m bench.loss_head.report bench/results/loss_head_....json            prints markdown
     python -m bench.loss_head.report bench/results/loss_head_....json --write    and publishes
 
-What is published: docs/loss_head.svg, and the tables between the markers of docs/loss_head.md; README.md gets
-the first table.
+Several files are told as one: the parts of bench/gpu_run.sh. What is published: docs/loss_head.svg, and the
+tables between the markers of docs/loss_head.md; README.md gets the first table.
 """
 
 import argparse
@@ -44,9 +44,11 @@ class Selection(NamedTuple):
 
 BOTH = "forward+backward"
 OBJECTIVE = Selection("linear_objective", "dapo, entropy_coef=0", BOTH)
+FUSED = Selection("fused_policy_loss", "dapo, entropy_coef=0.01, beta=0.05", BOTH)
 LOGPROBS_FORWARD = Selection("token_logprobs", "entropy", "forward")
 TABLES = [
     OBJECTIVE,
+    FUSED,
     Selection("linear_token_logprobs", "entropy", BOTH),
     LOGPROBS_FORWARD,
     Selection("token_logprobs", "entropy", BOTH),
@@ -54,7 +56,7 @@ TABLES = [
     Selection("linear_token_logprobs", "memory", BOTH),
     Selection("gemm", "one product", "forward"),
 ]
-NUM_PICTURED = 4  # the first tables are drawn as well
+NUM_PICTURED = 5  # the first tables are drawn as well
 
 
 class Goal(NamedTuple):
@@ -111,7 +113,7 @@ def goals(results: Results) -> list[Goal]:
     return goals
 
 
-def publish(results: Results, path: Path, root: Path) -> None:
+def publish(results: Results, paths: Sequence[Path], root: Path) -> None:
     """Writes docs/loss_head.svg, and between the markers of docs/loss_head.md and README.md."""
     groups = [selection.of(results) for selection in TABLES[:NUM_PICTURED]]
     (root / "docs" / "loss_head.svg").write_text(svg(groups, results.signature), encoding="utf-8")
@@ -119,7 +121,8 @@ def publish(results: Results, path: Path, root: Path) -> None:
         text = (root / name).read_text(encoding="utf-8")
         before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
         up = "../" * name.count("/")
-        source = f"All of it: [bench/results/{path.name}]({up}bench/results/{path.name})."
+        links = [f"[bench/results/{path.name}]({up}bench/results/{path.name})" for path in paths]
+        source = f"All of it: {', '.join(links)}."
         section = "\n\n".join([MARKERS[0], markdown(results, selections), source, MARKERS[1]])
         (root / name).write_text(before + section + after, encoding="utf-8")
 
@@ -160,13 +163,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=Path)
+    parser.add_argument("files", type=Path, nargs="+", metavar="file")
     parser.add_argument("--write", action="store_true", help="write docs/loss_head.* and README.md")
     options = parser.parse_args()
-    results = Results.read(options.file)
+    results = Results.read(options.files[0])
+    for path in options.files[1:]:
+        results.add(Results.read(path))
     print(markdown(results))
     if options.write:
-        publish(results, options.file, ROOT)
+        publish(results, options.files, ROOT)
 
 
 if __name__ == "__main__":

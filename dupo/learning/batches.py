@@ -64,7 +64,9 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
     ref_logprobs = [t.ref_logprobs for t in trajectories if t.ref_logprobs is not None]
 
     def put(values: object, dtype: torch.dtype) -> Tensor:
-        return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
+        tensor = torch.as_tensor(values, dtype=dtype)
+        # The host would wait for a copy from memory that is not pinned.
+        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
     return Batch(
         input_ids=put(packed.input_ids, torch.int64),
@@ -74,7 +76,8 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
         # Row r of the hidden states predicts token r + 1.
         loss_rows=put(np.flatnonzero(packed.loss_mask) - 1, torch.int64),
         targets=put(completions.ids, torch.int64),
-        completion_cu_seqlens=put(completions.cu_seqlens, torch.int32),
+        # The loss cuts its chunks where the host knows that completions end.
+        completion_cu_seqlens=torch.as_tensor(completions.cu_seqlens, dtype=torch.int32),
         old_logprobs=put(torch.cat([t.logprobs for t in trajectories]), torch.float32),
         advantages=put(advantages, torch.float32),
         ref_logprobs=put(torch.cat(ref_logprobs), torch.float32) if ref_logprobs else None,

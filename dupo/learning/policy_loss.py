@@ -101,7 +101,7 @@ class PolicyLoss:
         # The weights hold the normaliser of the whole step, so the losses of micro-batches just add up.
         weights = token_weights(
             self.objective.loss_type,
-            cu_seqlens=batch.completion_cu_seqlens,
+            cu_seqlens=batch.completion_cu_seqlens.to(batch.targets.device, non_blocking=True),
             num_items=num_items,
             max_completion_length=self.max_completion_length,
             num_tokens=len(batch.targets),

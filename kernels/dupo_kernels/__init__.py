@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dupo_kernels.hidden.objective import linear_objective
     from dupo_kernels.hidden.reference import linear_objective_ref, linear_token_logprobs_ref
     from dupo_kernels.logits.logprobs import token_logprobs
+    from dupo_kernels.logits.policy_loss import fused_policy_loss
     from dupo_kernels.logits.reference import token_logprobs_ref
     from dupo_kernels.tokens.kl import kl_estimate
     from dupo_kernels.tokens.policy_loss import policy_loss
@@ -24,6 +25,7 @@ __all__ = [
     "PolicyObjective",
     "PolicyOptions",
     "counts_tokens",
+    "fused_policy_loss",
     "kl_estimate",
     "linear_objective",
     "linear_objective_ref",
@@ -41,6 +43,7 @@ _MODULES = {
     "PolicyObjective": "tokens.policy_objective",
     "PolicyOptions": "tokens.policy_options",
     "counts_tokens": "tokens.weights",
+    "fused_policy_loss": "logits.policy_loss",
     "kl_estimate": "tokens.kl",
     "linear_objective": "hidden.objective",
     "linear_objective_ref": "hidden.reference",

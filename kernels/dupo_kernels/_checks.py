@@ -79,6 +79,15 @@ def check_positive(name: str, value: Any, dtype: torch.dtype = torch.float32) ->
         raise refused(name, f"a positive number that {words} holds together with its inverse", value)
 
 
+def check_grad_scale(grad_scale: Any, dtype: torch.dtype, wants_gradient: bool) -> None:
+    """Raises ValueError for a grad_scale that cannot be used, or none where gradients are of float16."""
+    if grad_scale is not None:
+        check_positive("grad_scale", grad_scale)
+    # Gradients are made, and rounded to float16, before a loss scaler could act: unscaled they vanish.
+    elif dtype == torch.float16 and wants_gradient:
+        raise ValueError("grad_scale: expected the loss scale for float16, got None")
+
+
 def check_count(name: str, value: Any, at_least: int) -> None:
     """Raises ValueError unless value is an integer, at least so large, that an int64 holds."""
     kinds: Any = (Integral, torch.SymInt)  # sizes are symbols while torch.export traces
@@ -127,22 +136,34 @@ def check_row_indices(rows: Tensor, N: int, check: bool) -> None:
     check_values("rows", "indices without repeats", torch.arange(N, device=rows.device), ~repeats)
 
 
+RISING = "bounds that rise, from 0 or more to at most the number of tokens"
+
+
 def check_bounds(cu_seqlens: Tensor, num_tokens: int, check: bool) -> None:
     """Raises ValueError unless cu_seqlens (S + 1,) can bound sequences of N = `num_tokens` packed tokens.
 
     Where the values may not be read, they are asserted on their device, later.
     """
+    check_bounds_on_host(cu_seqlens, num_tokens, check)
+    if not may_read(cu_seqlens, check):
+        # An `if` would wait for the device; the assertion fires on the device instead.
+        is_valid = _can_bound(cu_seqlens, num_tokens)
+        torch._assert_async(is_valid, f"cu_seqlens: expected {RISING}")  # type: ignore
+
+
+def check_bounds_on_host(cu_seqlens: Tensor, num_tokens: int, check: bool) -> None:
+    """`check_bounds`, but values that may not be read are left to whoever reads them."""
     check_bounds_shape(cu_seqlens)
     if num_tokens and cu_seqlens.numel() == 1:
         raise refused("cu_seqlens", f"two bounds or more, as there are {num_tokens} tokens", cu_seqlens.shape)
+    if may_read(cu_seqlens, check) and not _can_bound(cu_seqlens, num_tokens):
+        ends = shown(_ends(cu_seqlens.long()))
+        raise ValueError(f"cu_seqlens: expected {RISING} {num_tokens}, got {ends}")
+
+
+def _can_bound(cu_seqlens: Tensor, num_tokens: int) -> Tensor:
     bounds = cu_seqlens.long()
-    is_valid = (bounds[0] >= 0) & (bounds[-1] <= num_tokens) & (bounds.diff() >= 0).all()
-    expected = "bounds that rise, from 0 or more to at most the number of tokens"
-    if not may_read(cu_seqlens, check):
-        # An `if` would wait for the device; the assertion fires on the device instead.
-        torch._assert_async(is_valid, f"cu_seqlens: expected {expected}")  # type: ignore
-    elif not is_valid:
-        raise ValueError(f"cu_seqlens: expected {expected} {num_tokens}, got {shown(_ends(bounds))}")
+    return (bounds[0] >= 0) & (bounds[-1] <= num_tokens) & (bounds.diff() >= 0).all()
 
 
 def check_bounds_shape(cu_seqlens: Any) -> None:

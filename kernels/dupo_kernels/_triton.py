@@ -6,9 +6,11 @@ Triton (macOS, Windows); there `HAS_TRITON` is False, no kernel is ever launched
 
 import types
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import Tensor
 
 HAS_TRITON = find_spec("triton") is not None
@@ -19,19 +21,29 @@ if HAS_TRITON:
     import triton
     import triton.language
     from triton import knobs
+    from triton.backends import backends
 
     jit, tl = triton.jit, triton.language
     # Read once, like Triton does: a kernel stays what it was decorated as.
     INTERPRET = bool(knobs.runtime.interpret)
+    VERSION = tuple(int(number) for number in triton.__version__.split(".")[:2])
 else:
     # `constexpr` alone is evaluated when a kernel file is imported: in annotations and module constants.
     jit, tl = (lambda *_, **__: lambda fn: fn), types.SimpleNamespace(constexpr=float)
-    INTERPRET = False
+    INTERPRET, backends = False, {}
+    VERSION = (0, 0)
 
 
 def runs_on_triton(tensor: Tensor) -> bool:
-    """Whether the kernels serve this tensor: on a GPU, or anywhere under TRITON_INTERPRET; not float64."""
-    return HAS_TRITON and (tensor.is_cuda or INTERPRET) and tensor.dtype.itemsize <= 4
+    """Whether the kernels serve this tensor: where Triton compiles or is interpreted, and not float64."""
+    return tensor.dtype.itemsize <= 4 and (INTERPRET or has_backend(tensor.device.type))
+
+
+@cache
+def has_backend(device_type: str) -> bool:
+    """Whether the Triton at hand compiles for devices of this type: CUDA, ROCm ("cuda" to torch) or XPU."""
+    cuda = "amd" if torch.version.hip else "nvidia"
+    return {"cuda": cuda, "xpu": "intel"}.get(device_type) in backends
 
 
 def device(fn: Callable[..., Any]) -> Any:

@@ -6,7 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dupo_kernels.logits.launch_table import WORD, Config
 from tests.helpers.numerics import DEVICE
+
+# Logits of two bytes in one tile of the kernels that walk; of four bytes, two tiles.
+TILE = 32 * Config().warps * Config().steps * WORD // 2
 
 
 class Result(NamedTuple):

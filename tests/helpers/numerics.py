@@ -74,7 +74,26 @@ class GemmRows:
         return gemm(left, right, *arguments, **options)
 
 
-class NoSync(TorchDispatchMode):
+class CustomOpsOpened(TorchDispatchMode):
+    """Sees every operator of torch, also within our own ops and those that are made of others."""
+
+    def see(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Called with each operator that is made of no others."""
+        raise NotImplementedError
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        with self:  # a mode does not see into an op of ours, nor, there, into one made of others
+            if func.namespace == "dupo_kernels":
+                return OPDEFS[func._schema.name]._init_fn(*args, **kwargs)
+            result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        self.see(func.overloadpacket.__name__, args, kwargs)
+        return func(*args, **kwargs)
+
+
+class NoSync(CustomOpsOpened):
     """Refuses, also on a CPU, what makes the host wait for a device; so often it may be `allowed`.
 
     Tensors on the CPU stand for those on a device: what they hold is not checked.
@@ -96,14 +115,7 @@ class NoSync(TorchDispatchMode):
         super().__exit__(*reason)
         self.patches.pop().undo()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, kwargs = func.overloadpacket.__name__, kwargs or {}
-        with self:  # a mode does not see into an op of ours, nor, there, into one made of others
-            if func.namespace == "dupo_kernels":
-                return OPDEFS[func._schema.name]._init_fn(*args, **kwargs)
-            result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
+    def see(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if (
             name in self.ASKS
             or (name.startswith("index") and self._by_mask(args[1]))
@@ -112,7 +124,6 @@ class NoSync(TorchDispatchMode):
         ):
             self.allowed -= 1
             assert self.allowed >= 0, f"{name} waits for the device"
-        return func(*args, **kwargs)
 
     @staticmethod
     def _by_mask(index: Any) -> bool:

@@ -20,11 +20,13 @@ KERNELS = [
     "kernels/tokens/test_surrogates.py",
     "kernels/tokens/test_kl.py",
     "kernels/tokens/test_triton_copies.py",
+    "kernels/tokens/test_fused_tokens.py",
+    "kernels/logits/test_fused_policy_loss.py",
     "kernels/logits/test_traffic.py",
     "kernels/test_nan.py",
     "kernels/test_hostile_values.py",
 ]
-LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use"]
+LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use", "fused_chunks"]
 LINEAR = [f"kernels/hidden/test_{name}.py" for name in LINEAR]
 SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
 SAMPLE = [

@@ -11,7 +11,10 @@ from typing import NamedTuple
 import pytest
 
 from dupo_kernels import _triton
+from tests.helpers.fault import Fault
 from tests.helpers.project import ROOT, RunPython
+from tests.kernels.hidden import faults as hidden_faults
+from tests.kernels.logits import faults as kernel_faults
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,15 +42,6 @@ for folder, tests in json.loads(sys.argv[1]).items():
 """
 
 
-class Fault(NamedTuple):
-    """`text`, which occurs once in the package, becomes `change`; `test` (FILE::NAME) fails."""
-
-    text: str
-    change: str
-    test: str
-    interpreted: bool = False
-
-
 class Run(NamedTuple):
     """Of pytest in one copy."""
 
@@ -55,83 +49,25 @@ class Run(NamedTuple):
     output: str
 
 
-def kernel(text: str, change: str, test: str) -> Fault:
-    return Fault(text, change, f"kernels/logits/test_token_logprobs.py::{test}", interpreted=True)
-
-
-def nan(text: str, change: str, broken: str) -> Fault:
-    test = f"kernels/test_nan.py::test_a_row_of_logits[{broken}-None-7-fp32]"
-    return Fault(text, change, test, interpreted=True)
-
-
 def check(text: str, change: str, test: str) -> Fault:
     return Fault(text, change, f"kernels/test_checks.py::test_{test}")
 
 
-SUM = "total = tl.where(higher, total * w + 1.0, total + w)"
-LONG_ROW = "test_matches_the_definition[32000-flat-fp32]"
-SHORT_ROW = "test_matches_the_definition[7-flat-fp32]"
+def token(text: str, change: str, test: str) -> Fault:
+    return Fault(text, change, f"kernels/tokens/test_fused_tokens.py::{test}", interpreted=True)
+
+
+def fused(text: str, change: str, test: str) -> Fault:
+    return Fault(text, change, f"kernels/logits/test_fused_policy_loss.py::test_{test}", interpreted=True)
+
+
 FORMULA = "kernels/tokens/test_policy_loss.py::test_equals_the_formula"
-ALIGNED = "90-V=32000/32000"
-LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
-COST, USE = "kernels/hidden/test_objective_cost.py", "kernels/hidden/test_objective_use.py"
-PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
-CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
-NEEDS = f"{COST}::test_rows_without_a_gradient_get_the_first_product_alone"
-NEEDS_OF_ROWS = f"{COST}::test_rows_without_a_gradient_are_those_of_the_tokens_not_of_the_list"
-HALF = f"{USE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
-WRITE = '"""Writes the logits of the rows, before softcap and temperature."""\n    '
-RECOMPUTED = "min(chunks.chunk_size, chunks.num_with_grad - chunks.num_kept)\n"
 READS, HOST = "(check or on_host(tensor))", "tensors_on_the_host_are_read"
-PRODUCT = "gemm(head.hidden[rows], head.weight.t(), logits_CV)\n    "
 
 FAULTS = {
-    # the kernels
-    "the running sum is not rescaled": kernel(SUM, SUM.replace("total * w", "total"), LONG_ROW),
-    "the running moment is not rescaled": kernel(
-        "(moment - total * gap) * w,", "moment - total * gap,", LONG_ROW
-    ),
-    "a sum in bf16": kernel(SUM, f"{SUM}.to(tl.bfloat16).to(tl.float32)", LONG_ROW),
-    "a sum over the lanes in fp16": kernel(
-        "tl.sum(total * w, 0)", "tl.sum((total * w).to(tl.float16), 0).to(tl.float32)", LONG_ROW
-    ),
-    "the last token is left out": kernel(
-        "z = tl.where(v < V, _floored(z)", "z = tl.where(v < V - 1, _floored(z)", SHORT_ROW
-    ),
-    "the last token has no gradient": kernel(
-        "tl.where(v < width, dz, 0.0)", "tl.where(v < width - 1, dz, 0.0)", SHORT_ROW
-    ),
-    "lse without the peak": kernel('-float("inf"), highest + log_sum)', '-float("inf"), log_sum)', SHORT_ROW),
-    "the temperature twice": kernel(
-        "    z *= inv_t\n", "    z *= inv_t * inv_t\n", "test_softcap_comes_before_temperature[0.7-None]"
-    ),
-    "no derivative of the softcap": kernel(
-        "dz *= 1.0 - squashed * squashed", "dz *= 1.0", "test_softcap_comes_before_temperature[1.0-5.0]"
-    ),
-    "no gradient of the target": kernel("tl.where(v == target, 1.0, 0.0) - p", "0.0 - p", SHORT_ROW),
-    "the wrong sign of the entropy's gradient": kernel(
-        "dz -= dentropy * p * (log_p + entropy)",
-        "dz += dentropy * p * (log_p + entropy)",
-        "test_identities_of_the_gradient",
-    ),
-    "top is the largest logit": kernel(
-        "tl.where(empty, 0.0, -log_sum)",
-        "tl.where(empty, 0.0, highest)",
-        "test_top_is_the_log_probability_of_the_likeliest",
-    ),
-    "rows without a gradient are not told apart": kernel(
-        "has_gradient = dlogp != 0\n    dentropy,",
-        "has_gradient = dlogp == dlogp\n    dentropy,",
-        "test_rows_without_upstream_gradient_get_exact_zeros",
-    ),
+    **kernel_faults.FAULTS,
+    **hidden_faults.FAULTS,
     # NaN
-    "a row of NaN is a row of nothing": nan(" & (row_total > 0.0)", "", "all_nan"),
-    "a target at -inf sees no NaN": nan(
-        'tl.where(empty, -float("inf"), z_target) - highest - log_sum',
-        'tl.where(z_target <= LOWEST, -float("inf"), z_target - highest - log_sum)',
-        "target_at_minus_inf",
-    ),
-    "the floor drops NaN": nan("tl.where(z < LOWEST, LOWEST, z)", "tl.maximum(z, LOWEST)", "one_nan"),
     "a token without an entropy is left out": Fault(
         "tokens.entropy.where(tokens.entropy.isnan(), is_high)",
         "is_high",
@@ -146,22 +82,52 @@ FAULTS = {
     "a mask of NaN counts": check("~mask.isnan())", "mask.isnan() | True)", f"{HOST}[a mask of NaN0]"),
     "a device is waited for unasked": check(READS, "True", "tensors_on_a_device_are_not_read_unasked"),
     "a device is never waited for": check(READS, "on_host(tensor)", "tensors_on_a_device_are_read_if_asked"),
-    # what only the compiler shows
-    "rows are counted in 32 bits": Fault(
-        "tl.program_id(0).to(tl.int64)\n",
-        "tl.program_id(0)\n",
-        f"kernels/test_aot.py::test_rows_start_at_64_bit_offsets[{ALIGNED}]",
-    ),
-    "narrow dlogits wait for nobody": Fault(
-        "tl.debug_barrier()",
-        "pass",
-        f"kernels/test_aot.py::test_narrow_dlogits_wait_until_all_threads_have_read[{ALIGNED}]",
-    ),
     # the torch path
     "-inf times a probability of 0": Fault(
         "log_p.clamp_(min=FLOOR).add_(",
         "log_p.add_(",
         "kernels/logits/test_token_logprobs.py::test_minus_inf_is_no_probability",
+    ),
+    # the kernels of tokens, and the loss from logits
+    "masked tokens are counted": token(
+        "count += tl.where(active, 1, 0)",
+        "count += tl.where(token < stop, 1, 0)",
+        "test_many_tokens_without_sequences",
+    ),
+    "bounds that fall are bounds": token(
+        "falls = tl.where(low > high, 1, falls)",
+        "falls = tl.where(low > high, 0, falls)",
+        "test_bounds_that_are_none_give_no_number[fall-dapo-False]",
+    ),
+    "the mismatch weighs the loss and not its derivative": token(
+        "loss, dlogp = loss * mismatch, dlogp * mismatch",
+        "loss, dlogp = loss * mismatch, dlogp",
+        "test_half_inputs_are_summed_in_float32[dtype0]",
+    ),
+    "tokens outside the bounds count": fused(
+        "active = active & (is_inside | is_broken)",
+        "active = active & (is_broken == is_broken)",
+        "packed_and_with_advantages_of_sequences[grpo-kl-k3]",
+    ),
+    "a maximum drops NaN": fused(
+        "is_nan, total_of_rows, tl.where(rows > 0, tl.max",
+        "is_nan, 1.0, tl.where(rows > 0, tl.max",
+        "nan_is_seen",
+    ),
+    "a gradient is scaled where it need not be": fused(
+        "tl.where(upstream == divisor, 0, blocks)",
+        "tl.where(upstream != divisor, 0, blocks)",
+        "in_place_writes_the_same_over_the_logits[dtype0-plain]",
+    ),
+    "the kernel knows no loss scale": fused(
+        "grad_scale=tokens.grad_scale,\n        by_sequence",
+        "grad_scale=1.0,\n        by_sequence",
+        "float16_needs_the_loss_scale_and_uses_it",
+    ),
+    "inputs are converted before the kernel": Fault(
+        "None if x is None else x.reshape(-1).contiguous()",
+        "None if x is None else x.reshape(-1).float()",
+        "kernels/test_launches.py::test_policy_loss_launches_four_kernels[grpo-padded-dtype1]",
     ),
     # the objectives
     "the log-ratio is not held": Fault(
@@ -206,99 +172,6 @@ FAULTS = {
         "torch.promote_types(logprobs.dtype, torch.float32)  # half inputs",
         "logprobs.dtype  # half inputs",
         "kernels/tokens/test_policy_loss.py::test_lower_precisions_follow",
-    ),
-    # which rows, in what pieces
-    "a masked row reaches a product": Fault(
-        "mask.flatten().nonzero()[:, 0]", "torch.arange(N)", f"{LINEAR}::test_masked_rows_reach_no_product"
-    ),
-    "masked rows that need no gradient count": Fault(
-        "torch.where(mask.flatten().to(rank.device) != 0, rank, 2)",
-        "torch.where(mask.flatten().to(rank.device) != 0, rank, 0)",
-        NEEDS,
-    ),
-    "rows that need a gradient stand last": Fault(
-        "torch.cat([with_grad, without_grad])", "torch.cat([without_grad, with_grad])", NEEDS
-    ),
-    "what needs a gradient is looked up by place in the list": Fault(
-        "rank = rank[rows.to(rank.device)]", "rank = rank[: rows.numel()]", NEEDS_OF_ROWS
-    ),
-    "the order of rows is not that of the tokens": Fault(
-        "rows.to(device, torch.int64)[order], num_with_grad", "order, num_with_grad", NEEDS_OF_ROWS
-    ),
-    "rows without a gradient get one in their chunk": Fault(
-        "slice(0, min(rows.stop, chunks.num_with_grad) - rows.start)",
-        "slice(0, rows.stop - rows.start)",
-        NEEDS,
-    ),
-    "rows are sorted": Fault(
-        "return values_M.new_zeros(N).index_copy_(0, row_index, values_M)",
-        "return values_M.new_zeros(N).index_copy_(0, row_index.sort().values, values_M)",
-        f"{LINEAR}::test_rows_and_mask_say_the_same",
-    ),
-    "kept logits are consumed twice": Fault(
-        "*slices(self.num_kept, self.num_with_grad, self.chunk_size)",
-        "*slices(0, self.num_with_grad, self.chunk_size)",
-        CHUNKED,
-    ),
-    "pieces are larger than they may be": Fault(
-        "chunks = -(-num_rows // CHUNK_TOKENS)",
-        "chunks = num_rows // CHUNK_TOKENS",
-        "kernels/hidden/test_memory.py::test_rows_that_have_logits_at_once",
-    ),
-    "the budget counts elements": Fault(
-        "return min(num_rows, save_budget // (V * itemsize))",
-        "return min(num_rows, save_budget // V)",
-        "kernels/hidden/test_memory.py::test_rows_whose_logits_are_kept",
-    ),
-    "logits are kept without a gradient": Fault(
-        "if keeps_logits and head.wants_gradient else 0", "if keeps_logits else 0", PEAK
-    ),
-    "each chunk has logits of its own": Fault(
-        f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows) if scratch is None else scratch",
-        f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows)",
-        PEAK,
-    ),
-    "backward starts with zeros": Fault("ctx.set_materialize_grads(False)  # else", "pass  # else", PEAK),
-    # the products
-    "dweight is that of the last chunk": Fault("self.dweight_VH, add=True)", "self.dweight_VH)", CHUNKED),
-    "dweight is summed in bf16": Fault(
-        "wide if self.several else hidden_CH.dtype",
-        "hidden_CH.dtype",
-        f"{LINEAR}::test_gradients_of_many_chunks_are_rounded_once",
-    ),
-    "a row has no bias": Fault(
-        f"{WRITE}{PRODUCT}if head.bias is not None:", f"{WRITE}{PRODUCT}if False:", CHUNKED
-    ),
-    "a product of halves is rounded to half": Fault(
-        "tile = wide @ right[:, j].to(out.dtype)",
-        "tile = (left[i] @ right[:, j]).to(out.dtype)",
-        f"{LINEAR}::test_keeps_the_promise_for_bf16[fp32-logits-whole]",
-    ),
-    "a softcap of scaled logits": Fault(
-        "(softcap or 0.0) / logit_scale",
-        "softcap or 0.0",
-        f"{LINEAR}::test_matches_the_definition_whatever_the_chunks[softcap-{{}}]",
-    ),
-    # how it is used
-    "a second backward of log-probabilities": Fault(
-        "    ctx.consumed = True\n    head,", "    head,", f"{LINEAR}::test_a_second_backward_raises"
-    ),
-    "a second backward of an objective": Fault(
-        "    ctx.consumed = True\n    # The loss", "    # The loss", f"{USE}::test_a_second_backward_raises"
-    ),
-    "the loss scale is not taken in": Fault("dlogp = dlogp * grad_scale", "dlogp = dlogp", HALF),
-    "the entropy knows no loss scale": Fault(
-        "None if dentropy is None else dentropy * grad_scale", "dentropy", HALF
-    ),
-    "top1 counts all": Fault(
-        '{"top1_agreement": statistics.logp == statistics.top}',
-        '{"top1_agreement": statistics.logp <= statistics.top}',
-        f"{OBJECTIVE}::test_top1_agreement_counts_the_likeliest_targets",
-    ),
-    "the compiler takes sums for bf16": Fault(
-        "wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype",
-        "head.hidden.dtype",
-        f"{USE}::test_operator_is_registered_correctly",
     ),
     # sequences, masks and KL
     "the mismatch weight multiplies the KL": Fault(

@@ -21,9 +21,8 @@ from dupo_kernels import (
     token_logprobs_ref,
 )
 from dupo_kernels._triton import HAS_TRITON
-from dupo_kernels.logits.triton_path import BLOCK_V
 from tests.helpers.linear_head import head
-from tests.helpers.logits_cases import both_ways, draw
+from tests.helpers.logits_cases import TILE, both_ways, draw
 from tests.helpers.numerics import DEVICE, INTERPRET
 
 INF, NAN = math.inf, math.nan
@@ -59,7 +58,7 @@ Break = Callable[[Tensor], None]
 
 
 @of_dtypes
-@pytest.mark.parametrize("vocabulary", [7, BLOCK_V + 9])
+@pytest.mark.parametrize("vocabulary", [7, TILE + 9])
 @pytest.mark.parametrize("softcap", [None, 8.0])
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
 def test_a_row_of_logits(broken: Break, softcap: float | None, vocabulary: int, dtype: str) -> None:
@@ -182,7 +181,7 @@ def test_a_token_without_an_entropy_is_not_left_out_in_silence() -> None:
 @pytest.mark.parametrize("value", [-1e38, torch.finfo(torch.float32).min])
 def test_a_target_far_below_has_its_log_probability(value: float) -> None:
     """Masks often are the lowest number of float32 instead of -inf."""
-    logits, targets = draw(4, BLOCK_V + 9)
+    logits, targets = draw(4, TILE + 9)
     logits[0, targets[0]] = value
     logits[1, 3] = value
     logits[2] = value
@@ -194,10 +193,10 @@ def test_a_target_far_below_has_its_log_probability(value: float) -> None:
 
 
 def test_logits_far_above_are_right_or_nan() -> None:
-    logits, targets = draw(3, 3 * BLOCK_V)
-    logits[0, 2 * BLOCK_V + 5] = 1e38
+    logits, targets = draw(3, 3 * TILE)
+    logits[0, 2 * TILE + 5] = 1e38
     logits[1, :] = 0.0
-    logits[1, 2 * BLOCK_V + 5], logits[1, targets[1]] = 1e38, -1e38
+    logits[1, 2 * TILE + 5], logits[1, targets[1]] = 1e38, -1e38
     logp, entropy = token_logprobs(logits, targets, entropy=True)
     truth, true_entropy = token_logprobs_ref(logits.double(), targets, entropy=True)
     assert entropy is not None and true_entropy is not None

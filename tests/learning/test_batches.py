@@ -14,6 +14,7 @@ from dupo.learning.batches import (
     trajectories_to_state,
 )
 from dupo.records import Completion, Problem, Rollout, Trajectory
+from tests.helpers.cuda_copies import CudaCopies
 from tests.helpers.learning import trajectories
 from tests.helpers.worlds import CPU, tiny
 
@@ -31,9 +32,22 @@ def test_batches_are_packed_as_described():
     assert batch.loss_rows.tolist() == [2, 3, 5]
     assert batch.targets.tolist() == [8, 9, 4]
     assert batch.completion_cu_seqlens.tolist() == [0, 2, 3]
+    assert batch.completion_cu_seqlens.device.type == "cpu"
     assert batch.advantages.tolist() == [1, 1, -2]
     assert batch.old_logprobs.tolist() == pytest.approx([-0.1, -0.2, -0.3])
     assert batch.max_seqlen == 5 and batch.ref_logprobs is None
+
+
+def test_batches_for_cuda_are_copied_from_pinned_memory():
+    """Else the host would wait for each copy of more than 64 KB."""
+    rows = [trajectory([5, 6, 7], [8, 9], [-0.1, -0.2], 1.0), trajectory([3], [4], [-0.3], -2.0)]
+    with CudaCopies() as cuda:
+        batch = make_batch(rows, torch.device("cuda"))
+    assert cuda.copies == [(True, True)] * 7
+    assert batch.loss_rows.tolist() == [2, 3, 5]
+    with CudaCopies() as cpu:
+        make_batch(rows, CPU)
+    assert not cpu.pinned
 
 
 def test_micro_batches_hold_every_trajectory_once_within_the_budget():

@@ -1,4 +1,5 @@
-"""Our losses and heads beside a peer: `python -m tests.peers.peer_checks trl` (or liger, liger_triton, verl).
+"""Our losses and heads beside a peer: `python -m tests.peers.peer_checks trl` (or liger, verl, and
+each with _triton).
 
 Runs in a process of its own, see test_peers.py; the checks are in peer_<name>.py, which import their peer
 only when they run. Prints the outcome of each check; the exit status is the number of those that failed.
@@ -154,7 +155,7 @@ class Unused(MetaPathFinder, Loader):
 def run_checks(peer: str) -> int:
     import transformers  # noqa: F401  (looks at what is installed)
 
-    sys.meta_path.append(Unused(UNUSED.get(peer, set())))
+    sys.meta_path.append(Unused(UNUSED.get(peer.removesuffix("_triton"), set())))
     checks: Checks = importlib.import_module(f"tests.peers.peer_{peer}").CHECKS
     failed = 0
     for name, check in checks.items():

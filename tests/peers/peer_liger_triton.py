@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels import policy_loss, token_logprobs
+from dupo_kernels import fused_policy_loss, policy_loss, token_logprobs, token_weights
 from tests.helpers.policy_cases import CAP, LOW, MASK, OPTIONS, B, T, options_of
 from tests.peers.peer_checks import (
     PER_SEQUENCE,
@@ -53,6 +53,31 @@ def both(loss_type: str, name: str) -> tuple[list[Tensor], list[Tensor]]:
     )
     theirs = differentiated(loss, logits)
     return mine, [theirs[0], theirs[1][:, :T].reshape(B * T, -1)]
+
+
+def fused(loss_type: str, name: str) -> list[Tensor]:
+    """[loss, dlogits] of our one kernel, in float32."""
+    t, (h, W, ids) = on_logits(name)
+    options = options_of(loss_type, name)
+    weights = token_weights(loss_type, MASK, max_completion_length=options.pop("max_completion_length"))
+    z = (h @ W.t()).detach().float().requires_grad_()
+    del t["logprobs"], t["entropy"]
+    loss, _ = fused_policy_loss(
+        z.view(B, T, -1),
+        ids.view(B, T),
+        mask=MASK,
+        weights=weights,
+        temperature=TEMPERATURE,
+        **{key: x.float() for key, x in t.items()} | options,
+    )
+    return differentiated(loss, z)
+
+
+def check_fused(loss_type: str) -> None:
+    """A few options, as each takes seconds: both kernels, from the same logits."""
+    for name in {"sapo": ("temperatures",), "dapo": ("kl-k3", "token_truncate")}.get(loss_type, ("plain",)):
+        _, theirs = both(loss_type, name)
+        assert_close(fused(loss_type, name), theirs, SINGLE, name)
 
 
 def check_losses(loss_type: str) -> None:
@@ -102,5 +127,6 @@ def check_impossible_logits() -> None:
 
 
 CHECKS: Checks = {f"loss-{name}": partial(check_losses, name) for name in AGREE}
+CHECKS |= {f"fused-{name}": partial(check_fused, name) for name in AGREE}
 CHECKS |= {"luspo": check_luspo, "delta-inside-the-clip": check_delta_inside_the_clip}
 CHECKS |= {"impossible-logits": check_impossible_logits}

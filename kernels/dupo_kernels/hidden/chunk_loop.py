@@ -1,8 +1,9 @@
 """Both directions of a head over all its chunks: for any loss, and for an objective that is known beforehand.
 
 Any loss: `head_forward`, then, when autograd asks, `head_backward`. A known objective: `run_objective` makes
-the gradients in the forward pass; if the derivative of a token depends on that token alone (scope "token"), a
-chunk of logits lives once: logits -> statistics -> objective -> dlogits in their place -> gradients.
+the gradients in the forward pass; if the derivative of a token depends on rows of its chunk alone (on that
+token, or on its sequence where chunks hold whole ones), a chunk of logits lives once:
+logits -> statistics -> objective -> dlogits in their place -> gradients.
 
 Shape letters: M rows (tokens that count), C rows of one chunk, V vocabulary (of this process).
 """
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunks import Chunks
-from dupo_kernels.hidden.gemm import slices
-from dupo_kernels.hidden.head import GradientSums, chunk_forward, logits_buffer, write_logits
+from dupo_kernels.hidden.head import GradientSums, chunk_forward, logits_buffer, logits_rows, write_logits
 from dupo_kernels.hidden.inputs import HeadInputs
-from dupo_kernels.logits.rows import RowStatistics
+from dupo_kernels.logits.fused_loss import fused_loss
+from dupo_kernels.logits.rows import RowStatistics, narrowed
+from dupo_kernels.tokens.token_objective import TokenObjective
+from dupo_kernels.tokens.token_report import new_report
 
 
 class Evaluation(NamedTuple):
@@ -71,7 +74,7 @@ def head_backward(
         statistics: of the M rows, from `head_forward`; lse and entropy are read.
         dlogp, dentropy: (M,); dentropy may be None for zero.
     """
-    gradients, scratch = GradientSums(head, several=len(chunks.backward()) > 1), None
+    gradients, scratch = GradientSums(head, chunks.num_with_grad, several=len(chunks.backward()) > 1), None
     for rows in chunks.backward():
         if rows.stop <= chunks.num_kept:
             logits_CV = kept_logits[rows]
@@ -86,21 +89,21 @@ def head_backward(
 
 
 def run_objective(
-    head: HeadInputs, chunks: Chunks, evaluate: Evaluate, *, with_entropy: bool, by_token: bool
+    head: HeadInputs, chunks: Chunks, evaluate: Evaluate, *, with_entropy: bool, by_chunk: bool
 ) -> tuple[Tensor, dict[str, Tensor], GradientSums]:
     """(loss, what each of the M rows reports, gradients) of an objective.
 
     Args:
         head: the inputs of the M rows.
-        evaluate: the objective; if `by_token`, it is called for each chunk, else once for all rows.
+        evaluate: the objective; if `by_chunk`, it is called for each chunk, else once for all rows.
     """
-    if by_token:
+    if by_chunk:
         return _run_by_chunk(head, chunks, evaluate, with_entropy)
-    # The derivative of a token needs the log-probabilities of others: forward through all rows first.
+    # The derivative of a token needs log-probabilities of other chunks: forward through all rows first.
     kept_logits = logits_buffer(head, chunks.num_kept)
     statistics = head_forward(head, chunks, kept_logits, with_entropy)
     loss, dlogp, dentropy, stats = evaluate(statistics, slice(0, chunks.num_rows))
-    gradients = GradientSums(head, several=False)
+    gradients = GradientSums(head, 0, several=False)
     if head.wants_gradient:
         gradients = head_backward(head, chunks, kept_logits, statistics, dlogp, dentropy)
     return loss, stats | _agreement(statistics), gradients
@@ -109,10 +112,10 @@ def run_objective(
 def _run_by_chunk(
     head: HeadInputs, chunks: Chunks, evaluate: Evaluate, with_entropy: bool
 ) -> tuple[Tensor, dict[str, Tensor], GradientSums]:
-    gradients = GradientSums(head, several=chunks.num_with_grad > chunks.chunk_size)
-    scratch = logits_buffer(head, min(chunks.chunk_size, chunks.num_rows))
+    gradients = GradientSums(head, chunks.num_with_grad, chunks.several)
+    scratch = logits_buffer(head, chunks.longest)
     losses, reports = [], []
-    for rows in slices(0, chunks.num_rows, chunks.chunk_size):
+    for rows in chunks.once():
         logits_CV = scratch[: rows.stop - rows.start]
         statistics = chunk_forward(head, rows, logits_CV, with_entropy)
         loss, dlogp, dentropy, stats = evaluate(statistics, rows)
@@ -137,9 +140,41 @@ def _run_by_chunk(
     return torch.stack(losses).sum(), stats, gradients
 
 
+def run_fused(head: HeadInputs, chunks: Chunks, objective: TokenObjective) -> tuple[Tensor, GradientSums]:
+    """(report of the M rows, see token_report.py; gradients) of an objective that a kernel computes.
+
+    A chunk is a GEMM, the bias, one launch, and the GEMMs of the gradients.
+
+    Args:
+        head: the inputs of the M rows.
+        objective: its inputs are those of the M rows.
+    """
+    gradients = GradientSums(head, chunks.num_with_grad, chunks.several)
+    scratch = logits_buffer(head, chunks.longest)
+    report = new_report(chunks.num_rows, scratch.device)
+    for rows in chunks.once():
+        logits_CV = scratch[: rows.stop - rows.start]
+        write_logits(head, rows, logits_CV)
+        for span, has_gradient in _by_need(rows, chunks.num_with_grad if head.wants_gradient else 0):
+            span_logits = logits_CV[span.start - rows.start : span.stop - rows.start]
+            dlogits = narrowed(span_logits, head.hidden.dtype) if has_gradient else None
+            kernel_rows = logits_rows(head, span, span_logits)
+            fused_loss(kernel_rows, objective.take(span), report[:, span], dlogits)
+            if dlogits is not None:
+                gradients.add_products(dlogits, span)
+    return report, gradients
+
+
+def _by_need(rows: slice, num_with_grad: int) -> list[tuple[slice, bool]]:
+    """The rows with a gradient, which stand first, and those without; as far as there are any."""
+    border = min(max(num_with_grad, rows.start), rows.stop)
+    spans = (slice(rows.start, border), True), (slice(border, rows.stop), False)
+    return [(span, has_gradient) for span, has_gradient in spans if span.start < span.stop]
+
+
 def _agreement(statistics: RowStatistics) -> dict[str, Tensor]:
     return {"top1_agreement": statistics.logp == statistics.top}
 
 
 def _no_statistics(head: HeadInputs) -> RowStatistics:
-    return RowStatistics(*(head.inv_temperature.new_empty(0) for _ in RowStatistics._fields))
+    return RowStatistics(*(head.hidden.new_empty(0, dtype=head.wide) for _ in RowStatistics._fields))

@@ -41,7 +41,7 @@ def scaled_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
         )
     ctx.consumed = True
     # The loss scale of float16 went into the gradients before they were rounded; `grad` brings it once more.
-    factor = grad / ctx.grad_scale
+    factor = grad if ctx.grad_scale == 1 else grad / ctx.grad_scale
     gradients = [
         _scaled(gradient, factor, ctx.dtype) if is_wanted else None
         for gradient, is_wanted in zip(ctx.saved_tensors, ctx.wanted, strict=True)

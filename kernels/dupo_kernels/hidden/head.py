@@ -3,23 +3,25 @@
     logits = hidden weight^T + bias        dhidden = dlogits weight        dweight = dlogits^T hidden
 
 Per row: one forward GEMM, two backward. Rows without a gradient skip the backward GEMMs; masked tokens are no
-rows and skip all three. dlogits overwrite the logits; a bf16 row is written into the first half of its fp32
+rows and skip all three. dlogits overwrite the logits; a bf16 row is written into the upper half of its fp32
 row. The module does not know losses; logits/launch.py turns logits into log-probabilities and dlogits.
 
-Shape letters: N tokens, M rows (tokens that count), C rows of one chunk, V vocabulary (of this process), H
-hidden.
+Shape letters: N tokens, M rows (tokens that count), G of them with a gradient, C rows of one chunk, V
+vocabulary (of this process), H hidden.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dupo_kernels.hidden import sharding
+from dupo_kernels.hidden.chunks import choose_buffer_rows
 from dupo_kernels.hidden.gemm import gemm
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
-from dupo_kernels.logits.rows import Rows, RowStatistics
+from dupo_kernels.logits.rows import Rows, RowStatistics, narrowed
 
 ALIGN = 8  # elements between rows of logits: whole 16-byte words in any type
 
@@ -28,7 +30,8 @@ def logits_buffer(head: HeadInputs, num_rows: int) -> Tensor:
     """Memory for logits (num_rows, V), not filled; rows start at multiples of ALIGN elements."""
     # GEMMs and vector loads want aligned rows, which an odd V such as 50,257 would not give.
     V = head.weight.shape[0]
-    return head.hidden.new_empty(num_rows, -(-V // ALIGN) * ALIGN, dtype=head.logits_dtype)[:, :V]
+    shape = choose_buffer_rows(num_rows), -(-V // ALIGN) * ALIGN
+    return head.hidden.new_empty(shape, dtype=head.logits_dtype)[:num_rows, :V]
 
 
 def write_logits(head: HeadInputs, rows: slice, logits_CV: Tensor) -> None:
@@ -41,14 +44,14 @@ def write_logits(head: HeadInputs, rows: slice, logits_CV: Tensor) -> None:
 def chunk_forward(head: HeadInputs, rows: slice, logits_CV: Tensor, with_entropy: bool) -> RowStatistics:
     """Writes the logits of the rows and returns their statistics, (C,) each, over the whole vocabulary."""
     write_logits(head, rows, logits_CV)
-    statistics = logprobs_forward(_logits_rows(head, rows, logits_CV), with_entropy)
+    statistics = logprobs_forward(logits_rows(head, rows, logits_CV), with_entropy)
     return sharding.combine(statistics, head.group) if head.group else statistics
 
 
-def _logits_rows(head: HeadInputs, rows: slice, logits_CV: Tensor) -> Rows:
-    shared = head.inv_temperature.numel() == 1
-    inv_temperature = head.inv_temperature if shared else head.inv_temperature[rows]
-    return Rows(logits_CV, head.targets[rows], inv_temperature, head.softcap)
+def logits_rows(head: HeadInputs, rows: slice, logits_CV: Tensor) -> Rows:
+    """The logits of the rows with what turns them into log-probabilities."""
+    of_rows = None if head.inv_temperature is None else head.inv_temperature[rows]
+    return Rows(logits_CV, head.targets[rows], of_rows, head.softcap, head.inv_temperature_of_all)
 
 
 class Gradients(NamedTuple):
@@ -68,13 +71,14 @@ class GradientSums:
 
     Args:
         head: the inputs of M rows.
+        num_with_grad: G, the first rows, which get a gradient.
         several: dweight comes from several chunks, so its sum must be float32.
     """
 
-    def __init__(self, head: HeadInputs, several: bool) -> None:
+    def __init__(self, head: HeadInputs, num_with_grad: int, several: bool) -> None:
         self.head = head
-        self.several = several
-        self.dhidden_MH: Tensor | None = None
+        self.num_with_grad, self.several = num_with_grad, several
+        self.dhidden_GH: Tensor | None = None
         self.dweight_VH: Tensor | None = None
         self.dbias_V: Tensor | None = None
 
@@ -95,14 +99,23 @@ class GradientSums:
         # The kernel reads a block of logits before it writes dlogits over it, so no second (C, V) exists.
         head = self.head
         dlogits_CV = narrowed(logits_CV, head.hidden.dtype)
-        logits_rows = _logits_rows(head, rows, logits_CV)
-        logprobs_backward(logits_rows, statistics.lse, statistics.entropy, dlogp, dentropy, dlogits_CV)
+        logprobs_backward(
+            logits_rows(head, rows, logits_CV),
+            statistics.lse, statistics.entropy, dlogp, dentropy, dlogits_CV,
+        )  # fmt: skip
+        self.add_products(dlogits_CV, rows)
+
+    def add_products(self, dlogits_CV: Tensor, rows: slice) -> None:
+        """Adds to the gradients what dlogits of the rows give; all rows have a gradient."""
+        head = self.head
         if head.wants_dhidden:
-            if self.dhidden_MH is None:
+            if self.dhidden_GH is None:
                 # Parts of a vocabulary are summed over processes: round once, after that sum.
-                wide = torch.promote_types(head.hidden.dtype, torch.float32)
-                self.dhidden_MH = torch.zeros_like(head.hidden, dtype=wide if head.group else None)
-            gemm(dlogits_CV, head.weight, self.dhidden_MH[rows])
+                dtype = head.wide if head.group else head.hidden.dtype
+                H = head.hidden.shape[1]
+                self.dhidden_GH = head.hidden.new_empty(self.num_with_grad, H, dtype=dtype)
+            # Sums over the vocabulary: of a few rows they are cut into parts.
+            gemm(dlogits_CV, head.weight, self.dhidden_GH[rows], long_sums=True)
         if head.wants_dweight:
             self._add_dweight(dlogits_CV.t(), head.hidden[rows])
         if head.wants_dbias:
@@ -117,6 +130,7 @@ class GradientSums:
             return
         wide = torch.promote_types(hidden_CH.dtype, torch.float32)
         dtype = wide if self.several else hidden_CH.dtype  # bf16 sums would drift
+        # A single product in bf16 is safe: (V, H) fills a GPU, so no library cuts its sums over C tokens.
         memory = hidden_CH.new_empty(dlogits_VC.shape[0], hidden_CH.shape[1], dtype=dtype)
         self.dweight_VH = gemm(dlogits_VC, hidden_CH, memory)
 
@@ -126,23 +140,16 @@ class GradientSums:
         # Ops return tensors, never None; and a batch without rows has gradients of zeros.
         dhidden, dweight, dbias = (head.hidden.new_empty(0) for _ in range(3))
         if head.wants_dhidden:
-            dhidden = torch.zeros_like(head.hidden) if self.dhidden_MH is None else self.dhidden_MH
-            if head.group:
+            zeros = partial(head.hidden.new_zeros, N, head.hidden.shape[1])
+            dhidden = self.dhidden_GH
+            if head.group and dhidden is not None:
                 dhidden = sharding.summed(dhidden, head.group).to(head.hidden.dtype)
-            if row_index is not None:
-                dhidden = dhidden.new_zeros(N, dhidden.shape[1]).index_copy_(0, row_index, dhidden)
+            if dhidden is None:
+                dhidden = zeros()
+            elif row_index is not None:
+                dhidden = zeros().index_copy_(0, row_index[: self.num_with_grad], dhidden)
         if head.wants_dweight:
             dweight = torch.zeros_like(head.weight) if self.dweight_VH is None else self.dweight_VH
         if head.wants_dbias and head.bias is not None:
             dbias = torch.zeros_like(head.bias) if self.dbias_V is None else self.dbias_V
         return Gradients(dhidden, dweight, dbias)
-
-
-def narrowed(logits_CV: Tensor, dtype: torch.dtype) -> Tensor:
-    """The memory of each row of logits as a row of a narrower type; the logits themselves in their type."""
-    if logits_CV.dtype == dtype:
-        return logits_CV
-    C, V = logits_CV.shape
-    stride = logits_CV.stride(0)
-    # Whole rows with their padding: only those can be viewed in another type.
-    return logits_CV.as_strided((C, stride), (stride, 1)).view(dtype)[:, :V]

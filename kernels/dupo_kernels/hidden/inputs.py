@@ -20,7 +20,7 @@ from dupo_kernels._checks import (
     INDEX,
     INT64,
     REAL,
-    check_bounds,
+    check_bounds_on_host,
     check_bounds_shape,
     check_count,
     check_devices,
@@ -30,10 +30,11 @@ from dupo_kernels._checks import (
     check_row_indices,
     check_tensors,
 )
+from dupo_kernels._copies import to_device
 from dupo_kernels._messages import refused
 from dupo_kernels.hidden import sharding
 from dupo_kernels.logits.logprobs import check_scaling
-from dupo_kernels.tokens.layout import advantages_per_token, check_tokens, token_layout
+from dupo_kernels.tokens.layout import advantages_by_sequence, check_tokens, packed_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS
 
 
@@ -44,7 +45,9 @@ class HeadInputs(NamedTuple):
         hidden: (N, H); (M, H) after `take`.
         weight: (V, H). bias: (V,) or None. Both of the type of hidden.
         targets: (N,) int64; after `take` (M,), in the numbering of this process's vocabulary.
-        inv_temperature: (N,) or (1,), in the type of the sums; logit_scale is part of it.
+        inv_temperature: (N,), in the type of the sums, or None where a number is for all; logit_scale is part
+            of it.
+        inv_temperature_of_all: that number, which costs no launch; read where inv_temperature is None.
         softcap: in units of hidden weight^T, before logit_scale; 0 means none.
         logits_dtype: of hidden, or float32 above a half type.
         group: name of the process group that shares the vocabulary; "" means none.
@@ -55,13 +58,19 @@ class HeadInputs(NamedTuple):
     weight: Tensor
     bias: Tensor | None
     targets: Tensor
-    inv_temperature: Tensor
+    inv_temperature: Tensor | None
+    inv_temperature_of_all: float
     softcap: float
     logits_dtype: torch.dtype
     group: str
     wants_dhidden: bool
     wants_dweight: bool
     wants_dbias: bool
+
+    @property
+    def wide(self) -> torch.dtype:
+        """The type of sums, losses and statistics."""
+        return torch.promote_types(self.hidden.dtype, torch.float32)
 
     @property
     def wants_gradient(self) -> bool:
@@ -76,11 +85,11 @@ class HeadInputs(NamedTuple):
             targets = targets - sharding.vocabulary_start(self.group, self.weight.shape[0])
         if row_index is None:
             return self._replace(targets=targets)
-        shared = self.inv_temperature.numel() == 1
+        of_tokens = self.inv_temperature
         return self._replace(
             hidden=self.hidden[row_index],
             targets=targets[row_index],
-            inv_temperature=self.inv_temperature if shared else self.inv_temperature[row_index],
+            inv_temperature=None if of_tokens is None else of_tokens[row_index],
         )
 
 
@@ -121,11 +130,12 @@ def prepare_head(
     N = targets.numel()
     wide = torch.promote_types(hidden.dtype, torch.float32)
     # c tanh(s z / c) = s c' tanh(z / c') with c' = c / s: a scale before the softcap c is one after c'.
+    inv_temperature, of_all = None, 1.0
     if isinstance(temperature, Tensor):
         inv_temperature = logit_scale * temperature.to(hidden.device, wide).reciprocal()
         inv_temperature = inv_temperature.expand(targets.shape).reshape(N)
     else:
-        inv_temperature = torch.full((1,), logit_scale / temperature, dtype=wide, device=hidden.device)
+        of_all = float(logit_scale / temperature)
     grad_enabled = torch.is_grad_enabled()  # inside an autograd.Function grad mode is always off
     return HeadInputs(
         hidden=hidden.reshape(N, hidden.shape[-1]),
@@ -133,6 +143,7 @@ def prepare_head(
         bias=bias,
         targets=targets.reshape(N),
         inv_temperature=inv_temperature,
+        inv_temperature_of_all=of_all,
         softcap=(softcap or 0.0) / logit_scale,
         logits_dtype=wide if hidden.dtype.itemsize >= 4 else logits_dtype,
         group="" if process_group is None else process_group.group_name,
@@ -194,16 +205,16 @@ def check_token_bounds(targets: Tensor, cu_seqlens: Any, check: bool) -> None:
     if cu_seqlens is None:
         return
     check_bounds_shape(cu_seqlens)
-    check_devices(targets.device, "targets", cu_seqlens=cu_seqlens)
+    check_host_or_device(targets.device, "targets", cu_seqlens=cu_seqlens)
     if targets.dim() != 1:
         raise refused("targets", "shape (N,) with cu_seqlens", targets.shape)
-    check_bounds(cu_seqlens, targets.numel(), check)
+    # Whoever reads bounds on a device asserts them there.
+    check_bounds_on_host(cu_seqlens, targets.numel(), check)
 
 
 def flatten_per_token(
     per_token: Any,
     targets: Tensor,
-    mask: Tensor | None,
     cu_seqlens: Tensor | None,
     *,
     for_policy: bool,
@@ -212,7 +223,7 @@ def flatten_per_token(
 
     Args:
         per_token: by name; tokens each, for a policy objective also advantages of sequences.
-        targets, mask, cu_seqlens: see `linear_objective`.
+        targets, cu_seqlens: see `linear_objective`; cu_seqlens may be on the host.
         for_policy: the objective is a `PolicyObjective`, which knows its inputs by name.
 
     Raises:
@@ -227,10 +238,9 @@ def flatten_per_token(
     check_devices(targets.device, "targets", **inputs)
     if for_policy:
         # Advantages of sequences need the layout before anything is flattened.
-        advantages = inputs.get("advantages")
-        if advantages is not None and advantages.shape != targets.shape:
-            layout = token_layout(targets, "targets", mask, cu_seqlens)
-            inputs["advantages"] = advantages_per_token(advantages, layout)
+        advantages, S = inputs.get("advantages"), None if cu_seqlens is None else cu_seqlens.numel() - 1
+        if advantages is not None and advantages_by_sequence(advantages, targets.shape, S):
+            inputs["advantages"] = _of_tokens(advantages, targets, cu_seqlens)
     check_tokens(targets.shape, "targets", **inputs)
     # The objective runs in the forward pass of an autograd.Function: a gradient of these would be lost.
     if not for_policy and (learned := [name for name, x in inputs.items() if x.requires_grad]):
@@ -238,3 +248,11 @@ def flatten_per_token(
             f"per_token: expected no requires_grad (it is not differentiated), got it in {', '.join(learned)}"
         )
     return {name: x.detach().reshape(-1) for name, x in inputs.items()}
+
+
+def _of_tokens(advantages: Tensor, targets: Tensor, cu_seqlens: Tensor | None) -> Tensor:
+    """The advantages of sequences, for each of their tokens."""
+    if cu_seqlens is None:
+        return advantages.reshape(-1, 1).expand(targets.shape)
+    owner = packed_layout(to_device(cu_seqlens, targets.device), targets.numel()).owner
+    return advantages[owner]

@@ -13,6 +13,7 @@ device mask. The same inputs give the same bits; another chunking changes them b
 Shape letters: N tokens, M of them that count, V vocabulary, H hidden. "Tokens" is (N,) or (B, T).
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def _op(head: HeadInputs, plan: RowPlan, with_entropy: bool) -> tuple[Tensor, Te
 @_op.register_fake
 def _(*values: Any) -> tuple[Tensor, ...]:
     head, plan, with_entropy = unpack(values, HeadInputs, RowPlan, bool)
-    new, N = head.inv_temperature.new_empty, head.targets.shape[0]
+    new, N = partial(head.hidden.new_empty, dtype=head.wide), head.targets.shape[0]
     return new(N), new(N if with_entropy else 0), new(N), logits_buffer(head, plan.num_kept)
 
 

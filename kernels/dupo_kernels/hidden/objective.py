@@ -3,7 +3,8 @@
     logits -> logp, entropy -> objective on [chunk] -> dlogits in their place -> dhidden, dweight
 
 6NVH flop and the logits of one chunk for every loss where the derivative of a token depends on that token
-alone (scope "token"). Where it depends on the sequence or the batch, all log-probabilities come first: 6NVH
+alone (scope "token"), and where it depends on its sequence (scope "sequence"), if sequences fit chunks and
+the host knows where they end: then chunks are cut there. Otherwise all log-probabilities come first: 6NVH
 while the logits fit `save_budget`, 8NVH for those that do not, with the same result.
 
 The gradients are made in the forward pass; the backward pass multiplies them by the gradient of the loss
@@ -22,14 +23,16 @@ from torch import Tensor
 from dupo_kernels._checks import (
     REAL,
     check_devices,
+    check_grad_scale,
     check_host_or_device,
     check_mask,
-    check_positive,
     check_tensors,
 )
+from dupo_kernels._copies import to_device
 from dupo_kernels._custom_ops import record_op, unpack
 from dupo_kernels._messages import refused
-from dupo_kernels.hidden.chunk_loop import run_objective
+from dupo_kernels._triton import runs_on_triton
+from dupo_kernels.hidden.chunk_loop import run_fused, run_objective
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
 from dupo_kernels.hidden.head import Gradients
@@ -40,11 +43,14 @@ from dupo_kernels.hidden.inputs import (
     flatten_per_token,
     prepare_head,
 )
-from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens
+from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens, kernel_objective
+from dupo_kernels.hidden.sequences import HostBounds, runs_of
 from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjective
 from dupo_kernels.tokens.layout import check_tokens
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, EncodedObjective, PolicyObjective
 from dupo_kernels.tokens.statistics import reduce_stats
+from dupo_kernels.tokens.token_form import scope_as_tokens
+from dupo_kernels.tokens.token_report import COLUMNS, named_scalars, reduce_report
 
 SCOPES = ("token", "sequence", "batch")
 
@@ -52,7 +58,11 @@ SCOPES = ("token", "sequence", "batch")
 
 
 class _Output(NamedTuple):
-    """What the op returns: loss, stats (K,) in the order of `_stat_names`, and the gradients of the head."""
+    """What the op returns: loss, statistics, and the gradients of the head.
+
+    Attributes:
+        stats: (K,) in the order of `_stat_names`; of a fused objective the scalars of `reduce_report`.
+    """
 
     loss: Tensor
     stats: Tensor
@@ -69,32 +79,40 @@ def _op(
     row_index, chunks = plan.resolve(N)
     # An op takes texts and numbers, so a compiled graph is keyed by the options and not by an object.
     objective = PolicyObjective.decoded(encoded)
-    evaluate = PolicyRows(objective, tokens, row_index)
-    loss, stats, sums = run_objective(
-        head.take(row_index),
-        chunks,
-        evaluate,
-        with_entropy=tokens.with_entropy,
-        by_token=evaluate.layout is None,
-    )
-    scalars = reduce_stats(stats, evaluate.active_M, loss.dtype)
+    rows_head = head.take(row_index)
+    if tokens.is_fused:
+        report, sums = run_fused(rows_head, chunks, kernel_objective(objective, tokens, row_index))
+        loss = report.new_empty(())
+        stats = reduce_report(report, loss)
+    else:
+        runs = None if plan.run_bounds is None else runs_of(plan.run_bounds, head.hidden.device)
+        evaluate = PolicyRows(objective, tokens, row_index, runs)
+        loss, reported, sums = run_objective(
+            rows_head,
+            chunks,
+            evaluate,
+            with_entropy=tokens.with_entropy,
+            by_chunk=evaluate.layout is None,
+        )
+        scalars = reduce_stats(reported, evaluate.active_M, loss.dtype)
+        names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
+        stats = torch.stack([scalars[name] for name in names])
     dhidden, dweight, dbias = sums.result(N, row_index)
     if plan.mask is not None and plan.sums_dweight(N):
         # The compiler expects the sum of several chunks; the mask may have left one chunk.
-        dweight = dweight.to(head.inv_temperature.dtype)
-    names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
-    return loss, torch.stack([scalars[name] for name in names]), dhidden, dweight, dbias
+        dweight = dweight.to(head.wide)
+    return loss, stats, dhidden, dweight, dbias
 
 
 @_op.register_fake
 def _(*values: Any) -> tuple[Tensor, ...]:
     head, plan, encoded, tokens = unpack(values, HeadInputs, RowPlan, EncodedObjective, PolicyTokens)
     names = _stat_names(PolicyObjective.decoded(encoded), tokens.inputs(), tokens.with_entropy)
-    new, wide = head.hidden.new_empty, head.inv_temperature.dtype
+    new, wide = head.hidden.new_empty, head.wide
     dweight_dtype = wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype
     return (
         new((), dtype=wide),
-        new(len(names), dtype=wide),
+        new((COLUMNS, 3) if tokens.is_fused else (len(names),), dtype=wide),
         new(head.hidden.shape if head.wants_dhidden else (0,)),
         new(head.weight.shape if head.wants_dweight else (0,), dtype=dweight_dtype),
         new(head.bias.shape if head.wants_dbias and head.bias is not None else (0,), dtype=wide),
@@ -152,7 +170,8 @@ def linear_objective(
         objective: what `policy_objective` returns, or any callable (logprobs, entropy or None, **per_token)
             -> (loss, stats) of each token, which autograd differentiates (a graph break in torch.compile).
             The callable sees the tokens of a chunk, (C,), unless its attribute `scope` is "sequence" or
-            "batch": then all tokens at once, of the shape of targets, 0 where a token does not count.
+            "batch": then all tokens at once, of the shape of targets, 0 where a token does not count. With
+            "sequence" and targets (B, T) it may be called for some of the B sequences at a time, (b, T).
         per_token: by name, tensors of the shape of targets. For a policy objective: advantages (also one
             for each sequence) and, as far as they exist, old_logprobs (without them the ratio is 1 and needs
             no pass), ref_logprobs, sampling_logprobs.
@@ -163,10 +182,10 @@ def linear_objective(
             beta 0 and entropy_coef 0. A tensor on the host, without a mask on the device, waits for nothing.
             torch.compile ignores row_needs_grad.
         cu_seqlens: (S + 1,), bounds of packed sequences. Tokens outside them do not count; `rows` would also
-            leave them out of the GEMMs.
+            leave them out of the GEMMs. Bounds on the host let a loss of sequences go chunk by chunk.
         entropy: report the entropy; a policy objective that needs it gets it anyway.
-        save_budget: bytes of logits. Scope "token": all tokens are one chunk if their logits fit. Other
-            scopes: the logits that are kept.
+        save_budget: bytes of logits. Scope "token", and sequences that fit chunks: all tokens are one chunk
+            if their logits fit. Otherwise: the logits that are kept.
         chunk_tokens: tokens whose logits exist at once. None: see docs/loss_head.md.
         grad_scale: fp16 only, where it is required: the factor that a loss scaler will multiply the loss by,
             taken in before anything is rounded to fp16. Positive and finite.
@@ -196,27 +215,38 @@ def linear_objective(
     check_token_bounds(targets, cu_seqlens, check)
     _check_objective(objective, targets, weights, row_needs_grad, check)
     for_policy = isinstance(objective, PolicyObjective)
-    inputs = flatten_per_token(per_token, targets, mask, cu_seqlens, for_policy=for_policy)
-    _check_scale(head, grad_scale)
+    inputs = flatten_per_token(per_token, targets, cu_seqlens, for_policy=for_policy)
+    check_grad_scale(grad_scale, head.hidden.dtype, head.wants_gradient)
     scope = _scope(objective, inputs, cu_seqlens is not None or targets.dim() == 2)
     plan = plan_rows(
         head, mask, rows, row_needs_grad,
         keeps_logits=scope != "token", save_budget=save_budget, chunk_tokens=chunk_tokens,
+        bounds=_host_bounds(targets, cu_seqlens, for_policy=for_policy) if scope == "sequence" else None,
     )  # fmt: skip
     # Weights may require grad by accident (a learned mask); the loss is not differentiated in them.
     shape, scale = list(targets.shape), grad_scale or 1.0
-    weights = weights.detach().to(head.inv_temperature.dtype).reshape(-1)
+    weights = weights.detach().to(head.wide).reshape(-1)
+    cu_seqlens = _device_bounds(objective, inputs, plan, targets, cu_seqlens)
     if not isinstance(objective, PolicyObjective):
         call = UserCall(head, plan, objective, weights, inputs, shape, cu_seqlens, entropy, scale)
         loss: Any = UserObjective.apply(head.hidden, head.weight, head.bias, call)
         return loss, call.stats
-    entropy = entropy or objective.entropy_coef != 0 or objective.top_entropy_quantile < 1
-    named = {name: inputs.get(name) for name in TOKEN_INPUTS}
     tokens = PolicyTokens(
-        weights, **named, shape=shape, cu_seqlens=cu_seqlens, with_entropy=entropy, grad_scale=scale
-    )
+        weights, **{name: inputs.get(name) for name in TOKEN_INPUTS}, shape=shape, cu_seqlens=cu_seqlens,
+        with_entropy=entropy or objective.needs_entropy, grad_scale=scale,
+        # The parts of a vocabulary must meet between the log-probabilities and the objective.
+        is_fused=scope == "token" and not head.group and runs_on_triton(head.hidden),
+    )  # fmt: skip
+    return _policy_loss(head, plan, objective, tokens)
+
+
+def _policy_loss(
+    head: HeadInputs, plan: RowPlan, objective: PolicyObjective, tokens: PolicyTokens
+) -> tuple[Tensor, dict[str, Tensor]]:
     result = _Output(*_op(*head, *plan, *objective.encoded(), *tokens))
-    names = _stat_names(objective, inputs, entropy)
+    names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
+    if tokens.is_fused:
+        return result.loss, named_scalars(result.stats, names)
     return result.loss, dict(zip(names, result.stats.unbind(), strict=True))
 
 
@@ -232,18 +262,35 @@ def _check_objective(objective: Any, targets: Tensor, weights: Any, row_needs_gr
     check_mask("row_needs_grad", row_needs_grad, check)
 
 
-def _check_scale(head: HeadInputs, grad_scale: float | None) -> None:
-    if grad_scale is not None:
-        check_positive("grad_scale", grad_scale)
-    # Gradients are made, and rounded to float16, before a loss scaler could act: unscaled they vanish.
-    elif head.hidden.dtype == torch.float16 and head.wants_gradient:
-        raise ValueError("grad_scale: expected the loss scale for float16, got None")
-
-
 def _scope(objective: Any, inputs: Mapping[str, Any], knows_sequences: bool) -> str:
     if not isinstance(objective, PolicyObjective):
         return getattr(objective, "scope", "token")
     objective.check_inputs({**inputs, "entropy": True}, knows_sequences)
-    # With old_logprobs the mismatch weights depend on inputs alone: PolicyRows makes them an input.
-    computed = {"importance_sampling_ratio": True} if "old_logprobs" in inputs else {}
-    return objective.scope({**inputs, **computed})
+    return scope_as_tokens(objective, inputs)
+
+
+def _host_bounds(targets: Tensor, cu_seqlens: Tensor | None, *, for_policy: bool) -> HostBounds | None:
+    # Inside torch.compile no values are read.
+    if torch.compiler.is_compiling():
+        return None
+    if cu_seqlens is None:
+        is_padded = targets.dim() == 2 and targets.numel() > 0
+        return HostBounds(targets.numel(), targets.shape[1], None) if is_padded else None
+    # A user's code is not told the bounds of packed sequences: it may know those of all of them alone.
+    if not for_policy or cu_seqlens.device.type != "cpu":
+        return None
+    return HostBounds(targets.numel(), 0, cu_seqlens)
+
+
+def _device_bounds(
+    objective: Any, inputs: Mapping[str, Any], plan: RowPlan, targets: Tensor, cu_seqlens: Tensor | None
+) -> Tensor | None:
+    """The bounds on the device, or None where they would say that all tokens count, and nothing else."""
+    if cu_seqlens is None:
+        return None
+    is_known = cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling()
+    ends = cu_seqlens.tolist()[:: max(cu_seqlens.numel() - 1, 1)] if is_known else []
+    needs_sequences = isinstance(objective, PolicyObjective) and objective.scope(inputs) != "token"
+    if ends == [0, targets.numel()] and (plan.run_bounds is not None or not needs_sequences):
+        return None
+    return to_device(cu_seqlens, targets.device)

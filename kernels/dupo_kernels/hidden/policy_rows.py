@@ -1,10 +1,10 @@
 """A policy objective on rows of a head: statistics of some rows in, their losses and derivatives out.
 
-Rows are tokens in another order and without those that do not count. An objective that knows sequences must
-see all tokens in their layout, so its rows are scattered into the layout and its derivatives gathered again.
-The module does not know logits.
+Rows are tokens in another order and without those that do not count. An objective that knows sequences sees
+the whole sequences of a chunk. Where chunks cut sequences, it must see all tokens in their layout: then rows
+are scattered into the layout and derivatives gathered again. The module does not know logits.
 
-Shape letters: N tokens, M rows (tokens that count), S packed sequences.
+Shape letters: N tokens, M rows (tokens that count), C rows of one chunk, S packed sequences.
 """
 
 from typing import NamedTuple
@@ -14,9 +14,12 @@ from torch import Tensor
 
 from dupo_kernels.hidden.chunk_loop import Evaluation
 from dupo_kernels.hidden.chunks import scatter_rows
+from dupo_kernels.hidden.sequences import Runs
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
+from dupo_kernels.tokens.token_form import as_tokens, scope_as_tokens
+from dupo_kernels.tokens.token_objective import TokenInputs, TokenObjective, token_objective
 
 
 class PolicyTokens(NamedTuple):
@@ -29,6 +32,8 @@ class PolicyTokens(NamedTuple):
         cu_seqlens: (S + 1,) bounds of packed sequences, or None.
         with_entropy: the objective reads or reports the entropy.
         grad_scale: factor of the derivatives; 1 for none.
+        is_fused: one kernel computes log-probabilities, objective and dlogits; the scope `as_tokens` is
+            "token".
     """
 
     weights: Tensor
@@ -40,6 +45,7 @@ class PolicyTokens(NamedTuple):
     cu_seqlens: Tensor | None
     with_entropy: bool
     grad_scale: float
+    is_fused: bool
 
     def inputs(self) -> dict[str, Tensor]:
         """The per-token inputs that are there, by name."""
@@ -47,34 +53,82 @@ class PolicyTokens(NamedTuple):
         return {name: x for name, x in named.items() if x is not None}
 
 
+def _all_tokens(tokens: PolicyTokens, row_index: Tensor | None) -> Layout:
+    N, device = tokens.weights.numel(), tokens.weights.device
+    active = torch.ones(N, dtype=torch.bool, device=device)
+    if row_index is not None:
+        active = torch.zeros_like(active).index_fill_(0, row_index, True)
+    active = active.view(tokens.shape)
+    return token_layout(active, "targets", active, tokens.cu_seqlens)
+
+
+def _as_tokens(
+    objective: PolicyObjective, tokens: PolicyTokens, layout: Layout
+) -> tuple[PolicyObjective, dict[str, Tensor], Tensor]:
+    """`as_tokens` of a call; inputs and weights are (N,)."""
+    inputs = {name: x.view(tokens.shape) for name, x in tokens.inputs().items()}
+    objective, inputs, weights = as_tokens(objective, inputs, tokens.weights.view(tokens.shape), layout)
+    return objective, {name: x.reshape(-1) for name, x in inputs.items()}, weights.reshape(-1)
+
+
+def kernel_objective(
+    objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None
+) -> TokenObjective:
+    """The objective as kernels take it: they read the token of a row by its index, so nothing is gathered."""
+    inputs, weights = tokens.inputs(), tokens.weights
+    if objective.scope(inputs) != "token":
+        objective, inputs, weights = _as_tokens(objective, tokens, _all_tokens(tokens, row_index))
+    N, cu_seqlens = weights.numel(), tokens.cu_seqlens
+    # The rows of a chunk begin at 0, but bounds count from the first token.
+    if row_index is None and cu_seqlens is not None:
+        row_index = torch.arange(N, device=weights.device)
+    return token_objective(
+        objective,
+        TokenInputs(
+            weights=weights.contiguous(),
+            index=row_index,
+            cu_seqlens=cu_seqlens,
+            sequences=0 if cu_seqlens is None else cu_seqlens.numel() - 1,
+            num_tokens=N,
+            **{name: x.contiguous() for name, x in inputs.items()},
+        ),
+        has_entropy=tokens.with_entropy,
+        grad_scale=tokens.grad_scale,
+    )
+
+
 class PolicyRows:
     """A policy objective of one call, to be called with the statistics of some rows.
 
     Attributes:
-        layout: of all tokens, for an objective that knows sequences; None if a token is enough.
+        layout: of all tokens, for an objective that must see them; None if the rows of a chunk are enough.
         active_M: bool, which rows lie within cu_seqlens.
     """
 
-    def __init__(self, objective: PolicyObjective, tokens: PolicyTokens, row_index: Tensor | None) -> None:
-        self.objective, self.tokens, self.row_index = objective, tokens, row_index
+    def __init__(
+        self,
+        objective: PolicyObjective,
+        tokens: PolicyTokens,
+        row_index: Tensor | None,
+        runs: Runs | None = None,
+    ) -> None:
+        self.objective, self.tokens, self.row_index, self.runs = objective, tokens, row_index, runs
         self.layout: Layout | None = None
-        inputs = tokens.inputs()
-        if objective.scope(inputs) != "token":
-            layout = self._token_layout()
-            # Mismatch weights of sequences that depend on inputs alone leave an objective of single tokens.
-            inputs = {name: x.view(tokens.shape) for name, x in inputs.items()}
-            inputs = objective.with_mismatch_weights(inputs, layout)
-            if objective.scope(inputs) != "token":
+        inputs, weights = tokens.inputs(), tokens.weights
+        if runs is None and objective.scope(inputs) != "token":
+            layout = _all_tokens(tokens, row_index)
+            if scope_as_tokens(objective, inputs) == "token":
+                self.objective, inputs, weights = _as_tokens(objective, tokens, layout)
+            else:
                 self.layout = layout
         # Tokens outside cu_seqlens may be rows (a packed batch with a tail of padding): their loss is 0.
         self.active_M = self._take(in_bounds(tokens.weights, tokens.cu_seqlens))
         if self.layout is None:
-            N = tokens.weights.numel()
-            self.weights = self._take(tokens.weights).where(self.active_M, 0.0)
-            self.inputs = {name: self._take(x.reshape(N)) for name, x in inputs.items()}
+            self.weights = self._take(weights).where(self.active_M, 0.0)
+            self.inputs = {name: self._take(x) for name, x in inputs.items()}
         else:
-            self.weights = tokens.weights.view(tokens.shape).where(self.layout.active, 0.0)
-            self.inputs = inputs
+            self.weights = weights.view(tokens.shape).where(self.layout.active, 0.0)
+            self.inputs = {name: x.view(tokens.shape) for name, x in inputs.items()}
 
     def __call__(self, statistics: RowStatistics, rows: slice) -> Evaluation:
         """The weighted loss of the rows and its derivatives; with a layout, `rows` must be all rows."""
@@ -82,9 +136,9 @@ class PolicyRows:
         entropy = statistics.entropy if self.tokens.with_entropy else None
         if self.layout is None:
             weights, inputs = self.weights[rows], {name: x[rows] for name, x in self.inputs.items()}
-            layout = Layout(
-                self.active_M[rows], weights, 1
-            )  # lengths are never read: no token has a sequence
+            active = self.active_M[rows]
+            # Without runs lengths are never read: no token has a sequence.
+            layout = Layout(active, weights, 1) if self.runs is None else self.runs.layout(rows, active)
         else:
             weights, inputs, layout = self.weights, self.inputs, self.layout
             logp = self._scatter(logp)
@@ -102,14 +156,6 @@ class PolicyRows:
             dlogp = dlogp * grad_scale
             dentropy = None if dentropy is None else dentropy * grad_scale
         return Evaluation((terms.loss * weights).sum(), dlogp, dentropy, stats)
-
-    def _token_layout(self) -> Layout:
-        N, device = self.tokens.weights.numel(), self.tokens.weights.device
-        active = torch.ones(N, dtype=torch.bool, device=device)
-        if self.row_index is not None:
-            active = torch.zeros_like(active).index_fill_(0, self.row_index, True)
-        active = active.view(self.tokens.shape)
-        return token_layout(active, "targets", active, self.tokens.cu_seqlens)
 
     def _take(self, values_N: Tensor) -> Tensor:
         return values_N if self.row_index is None else values_N[self.row_index]

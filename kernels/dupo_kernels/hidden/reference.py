@@ -66,6 +66,8 @@ def linear_objective_ref(
     """
     if rows is not None:
         mask = torch.zeros_like(weights).flatten().index_fill(0, rows.long(), 1).view(weights.shape)
+    if isinstance(objective, PolicyObjective):
+        entropy = entropy or objective.needs_entropy
     logp, H = linear_token_logprobs_ref(hidden, weight, targets, mask=mask, entropy=entropy, **head)
     if isinstance(objective, PolicyObjective):
         layout = token_layout(targets, "targets", mask, cu_seqlens)

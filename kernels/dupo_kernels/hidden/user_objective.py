@@ -1,15 +1,17 @@
 """An objective that is a user's code: autograd differentiates it on tokens, the head does the rest.
 
 The code sees log-probabilities and entropies as leaves, never logits. With scope "token" it sees the tokens
-of one chunk, otherwise all tokens at once in their layout. A callable cannot be an argument of a custom op,
-so torch.compile breaks its graph here.
+of one chunk; with scope "sequence" and padded tokens the sequences of one chunk, if sequences fit chunks;
+otherwise all tokens at once in their layout. A callable cannot be an argument of a custom op, so
+torch.compile breaks its graph here.
 
-Shape letters: N tokens, M rows (tokens that count), C rows of one chunk.
+Shape letters: N tokens, M rows (tokens that count), C rows of one chunk, B padded sequences, b of them in one
+chunk, T their length.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from dupo_kernels.hidden.chunk_loop import Evaluation, run_objective
 from dupo_kernels.hidden.chunks import RowPlan, scatter_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
 from dupo_kernels.hidden.inputs import HeadInputs
+from dupo_kernels.hidden.sequences import Runs, runs_of
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import in_bounds
 from dupo_kernels.tokens.statistics import reduce_stats
@@ -57,14 +60,19 @@ class UserCall:
 class UserRows:
     """A user's objective, to be called with the statistics of some rows."""
 
-    def __init__(self, call: UserCall, row_index: Tensor | None) -> None:
-        self.call, self.row_index = call, row_index
+    def __init__(self, call: UserCall, row_index: Tensor | None, runs: Runs | None = None) -> None:
+        self.call, self.row_index, self.runs = call, row_index, runs
         self.by_token = getattr(call.objective, "scope", "token") == "token"
         active_N = in_bounds(call.weights, call.cu_seqlens)
         self.active_M = self._take(active_N)
         self.active_N = active_N
         if row_index is not None:
             self.active_N = scatter_rows(self.active_M, call.weights.numel(), row_index)
+
+    @property
+    def by_chunk(self) -> bool:
+        """Whether the rows of a chunk are enough."""
+        return self.by_token or self.runs is not None
 
     def __call__(self, statistics: RowStatistics, rows: slice) -> Evaluation:
         """The weighted loss of the rows and its derivatives, by autograd."""
@@ -73,10 +81,11 @@ class UserRows:
         leaves = [statistics.logp.clone().requires_grad_()]
         if call.with_entropy:
             leaves.append(statistics.entropy.clone().requires_grad_())
+        view = self._view(rows)
         with torch.enable_grad():
-            shown = [self._from_rows(x, rows) for x in leaves]
-            weights = self._from_tokens(call.weights, rows)
-            per_token = {name: self._from_tokens(x, rows) for name, x in call.per_token.items()}
+            shown = [view.from_rows(x) for x in leaves]
+            weights = view.from_tokens(call.weights)
+            per_token = {name: view.from_tokens(x) for name, x in call.per_token.items()}
             result = call.objective(shown[0], shown[1] if call.with_entropy else None, **per_token)
             loss, stats = _checked(result, weights)
             # A weight of 0 times an infinite loss must not spoil the sum.
@@ -88,25 +97,62 @@ class UserRows:
         dlogp, dentropy = (None if x is None else x * call.grad_scale for x in (*slopes, None)[:2])
         dlogp = torch.zeros_like(leaves[0]) if dlogp is None else dlogp
         flat = {name: x.detach().expand(weights.shape).flatten() for name, x in stats.items()}
-        if not self.by_token:
-            flat = {name: self._take(x) for name, x in flat.items()}
+        flat = {name: view.to_rows(x) for name, x in flat.items()}
         return Evaluation(total.detach(), dlogp, dentropy, flat)
 
     def _take(self, values_N: Tensor) -> Tensor:
         return values_N if self.row_index is None else values_N[self.row_index]
 
-    # Tokens that do not count are 0 for the objective: they may hold NaN.
-
-    def _from_rows(self, values_C: Tensor, rows: slice) -> Tensor:
+    def _view(self, rows: slice) -> "_View":
+        """Where the code finds the tokens of a chunk; those that do not count are 0: they may hold NaN."""
         if self.by_token:
-            return values_C.where(self.active_M[rows], 0)
-        values_N = scatter_rows(values_C, self.active_N.numel(), self.row_index)
-        return values_N.where(self.active_N, 0).view(self.call.shape)
+            token = None if self.row_index is None else self.row_index[rows]
+            active_C = self.active_M[rows]
+            return _View(active_C.shape, active_C, None, rows if token is None else token)
+        # Where one chunk holds all rows, the code sees what it would see without chunks.
+        if self.runs is None or rows.stop - rows.start == self.active_M.numel():
+            return _View(self.call.shape, self.active_N, self.row_index, slice(None))
+        T = self.call.shape[1]
+        token = torch.arange(rows.start, rows.stop, device=self.active_M.device)
+        token = token if self.row_index is None else self.row_index[rows]
+        runs = self.runs.which(rows)
+        # The first row of a run tells its sequence; a row knows its place by the place of its token.
+        first = self.runs.offsets[runs.start : runs.stop] - rows.start
+        sequence_b = token[first] // T
+        place_C = (self.runs.owner[rows] - runs.start) * T + token % T
+        columns = torch.arange(T, device=token.device)
+        shown = (sequence_b[:, None] * T + columns).flatten()
+        active = scatter_rows(self.active_M[rows], shown.numel(), place_C)
+        return _View([runs.stop - runs.start, T], active, place_C, shown)
 
-    def _from_tokens(self, values_N: Tensor, rows: slice) -> Tensor:
-        if self.by_token:
-            return self._take(values_N)[rows].where(self.active_M[rows], 0)
-        return values_N.where(self.active_N, 0).view(self.call.shape)
+
+class _View(NamedTuple):
+    """What a user's code sees of a chunk.
+
+    Attributes:
+        shape: of the tensors that the code gets.
+        active: bool, flat, which of their elements count.
+        place: (C,) where the rows stand in them; None for all, in order.
+        tokens: which of the N tokens they are.
+    """
+
+    shape: Any
+    active: Tensor
+    place: Tensor | None
+    tokens: Tensor | slice
+
+    def from_rows(self, values_C: Tensor) -> Tensor:
+        """Values of the rows as the code sees them."""
+        values = scatter_rows(values_C, self.active.numel(), self.place)
+        return values.where(self.active, 0).view(self.shape)
+
+    def from_tokens(self, values_N: Tensor) -> Tensor:
+        """Values of all tokens as the code sees them."""
+        return values_N[self.tokens].where(self.active, 0).view(self.shape)
+
+    def to_rows(self, values: Tensor) -> Tensor:
+        """What the code says of each token, flat, for the rows."""
+        return values if self.place is None else values[self.place]
 
 
 class UserObjective(torch.autograd.Function):
@@ -118,13 +164,14 @@ class UserObjective(torch.autograd.Function):
         head = call.head._replace(hidden=hidden, weight=weight, bias=bias)
         N = head.targets.numel()
         row_index, chunks = call.plan.resolve(N)
-        evaluate = UserRows(call, row_index)
+        bounds, device = call.plan.run_bounds, hidden.device
+        evaluate = UserRows(call, row_index, None if bounds is None else runs_of(bounds, device))
         loss, stats, gradients = run_objective(
             head.take(row_index),
             chunks,
             evaluate,
             with_entropy=call.with_entropy,
-            by_token=evaluate.by_token,
+            by_chunk=evaluate.by_chunk,
         )
         call.stats.update(reduce_stats(stats, evaluate.active_M, loss.dtype))
         results = gradients.result(N, row_index)

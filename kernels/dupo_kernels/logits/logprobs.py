@@ -82,7 +82,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _differentiate(ctx: Any, dlogp: Tensor | None, dentropy: Tensor | None, *_: Any) -> tuple[Any, ...]:
     rows, with_entropy, lse, entropy = saved(ctx)
     dlogits = _backward_op(*rows, lse, entropy, dlogp, dentropy if with_entropy else None)
-    return dlogits, None, None, None, None
+    return dlogits, *([None] * len(Rows._fields))
 
 
 _op.register_autograd(_differentiate, setup_context=_save)
@@ -93,9 +93,9 @@ class _InPlace(torch.autograd.Function):
 
     # No custom op: the result of an op may not share memory with its inputs.
     @staticmethod
-    def forward(ctx, logits, targets, inv_temperature, softcap, with_entropy):
+    def forward(ctx, *inputs):
         """The statistics of each row."""
-        rows = Rows(logits, targets, inv_temperature, softcap)
+        rows, with_entropy = unpack(inputs, Rows, bool)
         statistics = tuple(logprobs_forward(rows, with_entropy))
         _save(ctx, (*rows, with_entropy), statistics)
         ctx.consumed = False
@@ -117,7 +117,7 @@ class _InPlace(torch.autograd.Function):
         logprobs_backward(rows, lse, entropy, dlogp, dentropy if with_entropy else None, dlogits)
         # Autograd does not see a kernel write: others who saved these logits must fail, not go wrong.
         torch.autograd.graph.increment_version(dlogits)
-        return dlogits, None, None, None, None
+        return dlogits, *([None] * len(Rows._fields))
 
 
 # --- public function -------------------------------------------------------------------------------
@@ -160,30 +160,47 @@ def token_logprobs(
         RuntimeError: a second backward after inplace_backward.
     """
     check_flags(entropy=entropy, inplace_backward=inplace_backward, check=check)
-    _check(logits, targets)
+    check_logits(logits, targets)
     check_scaling(logits, targets, temperature, softcap=softcap, check=check)
-    N, V = targets.numel(), logits.shape[-1]
     # In place pays only where there will be a backward pass; a compiler plans memory by itself.
     in_place = inplace_backward and logits.requires_grad and torch.is_grad_enabled()
     in_place = in_place and not torch.compiler.is_compiling()
-    logits_NV = logits.reshape(N, V)
-    # Rows that overlap in memory (an expanded tensor) cannot hold a gradient each.
-    overlaps = N > 1 and logits_NV.stride(0) < V
-    if logits_NV.stride(1) != 1 or (in_place and overlaps):
-        logits_NV = logits_NV.contiguous()
-    new = {"dtype": sum_dtype(logits), "device": logits.device}
-    if isinstance(temperature, Tensor):
-        inv_temperature = temperature.to(**new).reciprocal().expand(targets.shape).reshape(N)
-    else:
-        inv_temperature = torch.full((1,), 1.0 / temperature, **new)
-    rows = Rows(logits_NV, targets.reshape(N), inv_temperature, float(softcap or 0.0))
+    rows = prepare_rows(logits, targets, temperature, softcap, to_be_written=in_place)
     op: Any = _InPlace.apply if in_place else _op
     statistics = RowStatistics(*op(*rows, entropy))
     logp = statistics.logp.view(targets.shape)
     return logp, statistics.entropy.view(targets.shape) if entropy else None
 
 
-def _check(logits: Tensor, targets: Tensor) -> None:
+def prepare_rows(
+    logits: Tensor,
+    targets: Tensor,
+    temperature: float | Tensor,
+    softcap: float | None,
+    *,
+    to_be_written: bool,
+) -> Rows:
+    """The rows of logits (..., V); the logits are copied where they have no view that the kernels take.
+
+    Args:
+        logits, targets, temperature, softcap: see `token_logprobs`, which checks them.
+        to_be_written: each row needs memory of its own.
+    """
+    N, V = targets.numel(), logits.shape[-1]
+    logits_NV = logits.reshape(N, V)
+    # Rows that overlap in memory (an expanded tensor) cannot hold a gradient each.
+    overlaps = N > 1 and logits_NV.stride(0) < V
+    if logits_NV.stride(1) != 1 or (to_be_written and overlaps):
+        logits_NV = logits_NV.contiguous()
+    rows = Rows(logits_NV, targets.reshape(N), None, float(softcap or 0.0))
+    if not isinstance(temperature, Tensor):
+        return rows._replace(inv_temperature_of_all=1.0 / temperature)
+    inv_temperature = temperature.to(logits.device, sum_dtype(logits)).reciprocal()
+    return rows._replace(inv_temperature=inv_temperature.expand(targets.shape).reshape(N))
+
+
+def check_logits(logits: Any, targets: Any) -> None:
+    """Raises ValueError unless these are logits (..., V) and the targets of their rows."""
     check_tensors(FLOATING, ("logits",), logits=logits)
     check_tensors(INT64, ("targets",), targets=targets)
     if logits.dim() == 0 or logits.shape[-1] == 0:

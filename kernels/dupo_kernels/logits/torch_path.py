@@ -1,7 +1,8 @@
 """The torch path of launch.py, for CPUs and for float64: the closed forms of logprobs.py on chunks of rows.
 
 A chunk has a few temporaries of its size (C, V). SCRATCH_BYTES bounds them for every N, but a chunk has at
-least one row.
+least one row. No pass over a chunk is a masked_fill or a where: those cost on a CPU what an exponential
+costs, ten times a product.
 
 Shape letters: N rows, C rows of a chunk, V vocabulary.
 """
@@ -13,48 +14,56 @@ from torch import Tensor
 
 from dupo_kernels.logits.rows import FLOOR, Rows
 
-SCRATCH_BYTES = 16 << 20  # 8 to 32 MiB are equally fast on two cores; 64 is slower
+SCRATCH_BYTES = 8 << 20  # 4 to 16 MiB are equally fast on two cores; 1 and 32 are slower
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers of the size of a float
 
 
 def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor) -> None:
     """Writes logp, lse, the log-prob of the likeliest token and (unless None) entropy, each (N,)."""
-    for chunk in _chunks(rows.logits, temporaries=2):
+    for chunk, scratch in _chunks(rows.logits, 2, lse.dtype):
         entropy_C = None if entropy is None else entropy[chunk]
-        _forward_chunk(rows.take(chunk), logp[chunk], entropy_C, lse[chunk], top[chunk])
+        _forward_chunk(rows.take(chunk), scratch, logp[chunk], entropy_C, lse[chunk], top[chunk])
 
 
 def backward(
     rows: Rows, lse: Tensor, entropy: Tensor, dlogp: Tensor, dentropy: Tensor | None, dlogits: Tensor
 ) -> None:
     """Writes dlogits (N, V) from dlogp and dentropy, each (N,); lse and entropy are those of `forward`."""
-    for chunk in _chunks(rows.logits, temporaries=3):
-        dentropy_C = None if dentropy is None else dentropy[chunk]
+    for chunk, scratch in _chunks(rows.logits, 3, lse.dtype):
+        # 1 / temperature enters by numbers of rows, and costs no pass.
+        dlogp_C = dlogp[chunk] * rows.take(chunk).scale
+        dentropy_C = None if dentropy is None else dentropy[chunk] * rows.take(chunk).scale
         _backward_chunk(
-            rows.take(chunk), lse[chunk], entropy[chunk], dlogp[chunk], dentropy_C, dlogits[chunk]
+            rows.take(chunk), scratch, lse[chunk], entropy[chunk], dlogp_C, dentropy_C, dlogits[chunk]
         )
 
 
-def _chunks(logits: Tensor, temporaries: int) -> Iterator[slice]:
+def _chunks(logits: Tensor, temporaries: int, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of each chunk, and memory for its temporaries, (temporaries, C, V)."""
     N, V = logits.shape
-    # Temporaries are of the type of the sums, at least four bytes wide.
-    row_bytes = temporaries * V * max(4, logits.dtype.itemsize)
-    step = max(1, SCRATCH_BYTES // row_bytes)
-    return (slice(n, min(n + step, N)) for n in range(0, N, step))
+    step = max(1, min(N, SCRATCH_BYTES // (temporaries * V * dtype.itemsize)))
+    # All chunks share it: new memory is new pages of the system, which cost more than a pass over them.
+    scratch = logits.new_empty(temporaries, step, V, dtype=dtype)
+    for start in range(0, N, step):
+        chunk = slice(start, min(start + step, N))
+        yield chunk, scratch[:, : chunk.stop - start]
 
 
-def _scaled(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """(z, tanh(logits / softcap) or None), both new tensors (C, V)."""
-    # copy, also where the type is right: all that follows is in place, and the logits are not ours
-    z = rows.logits.to(dtype, copy=True)
-    squashed = None
-    if rows.softcap:
-        squashed = z.div_(rows.softcap).tanh_()
-        z = squashed * rows.softcap
-    return z.mul_(rows.inv_temperature[:, None]), squashed
+def _scaled(rows: Rows, z: Tensor, squashed: Tensor) -> Tensor:
+    """z (C, V), written; with a softcap `squashed` (C, V) becomes tanh(logits / softcap)."""
+    scale = rows.scale
+    # A number would leave the product of half logits in their own type: a column widens it.
+    column = scale[:, None] if isinstance(scale, Tensor) else z.new_full((1, 1), scale)
+    if not rows.softcap:
+        return torch.mul(rows.logits, column, out=z)
+    squashed.copy_(rows.logits).div_(rows.softcap).tanh_()
+    return torch.mul(squashed, rows.softcap, out=z).mul_(column)
 
 
-def _forward_chunk(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor) -> None:
-    gap, _ = _scaled(rows, lse.dtype)
+def _forward_chunk(
+    rows: Rows, scratch: Tensor, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor
+) -> None:
+    gap = _scaled(rows, scratch[0], scratch[1])
     peak = gap.amax(1)
     empty = peak == -torch.inf
     # -inf minus -inf would be NaN: a row of nothing but -inf has its peak at 0.
@@ -62,7 +71,8 @@ def _forward_chunk(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor
     gap.sub_(peak[:, None])
     valid = (rows.targets >= 0) & (rows.targets < gap.shape[1])
     target_gap = gap.gather(1, rows.targets.where(valid, 0)[:, None])[:, 0]
-    exp_gap = gap.exp()
+    # Without an entropy nobody reads the gaps again.
+    exp_gap = gap.exp_() if entropy is None else torch.exp(gap, out=scratch[1])
     total = exp_gap.sum(1)
     log_sum = total.log()
     logp.copy_((target_gap - log_sum).masked_fill_(empty, -torch.inf).masked_fill_(~valid, torch.nan))
@@ -75,24 +85,33 @@ def _forward_chunk(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor
 
 
 def _backward_chunk(
-    rows: Rows, lse: Tensor, entropy: Tensor, dlogp: Tensor, dentropy: Tensor | None, dlogits: Tensor
+    rows: Rows,
+    scratch: Tensor,
+    lse: Tensor,
+    entropy: Tensor,
+    dlogp: Tensor,
+    dentropy: Tensor | None,
+    dlogits: Tensor,
 ) -> None:
-    log_p, squashed = _scaled(rows, lse.dtype)
-    log_p.sub_(lse[:, None])
-    dz = log_p.exp()
+    # Where dlogits have the type of the sums they are their own temporary; they may be the logits as well.
+    dz = dlogits if dlogits.dtype == scratch.dtype else scratch[0]
+    log_p = _scaled(rows, dz, scratch[1]).sub_(lse[:, None])
     has_gradient = dlogp != 0
-    # In place, over p and log p: a chunk may hold no more than three temporaries.
     if dentropy is None:
-        dz.mul_(-dlogp[:, None])
+        log_p.exp_().mul_(-dlogp[:, None])
     else:
         has_gradient |= dentropy != 0
+        p = torch.exp(log_p, out=scratch[2])
         log_p.clamp_(min=FLOOR).add_(entropy[:, None])
-        dz.mul_(log_p.mul_(-dentropy[:, None]).sub_(dlogp[:, None]))
+        log_p.mul_(-dentropy[:, None]).sub_(dlogp[:, None]).mul_(p)
     valid = (rows.targets >= 0) & (rows.targets < dz.shape[1])
     dz.scatter_add_(1, rows.targets.where(valid, 0)[:, None], dlogp.where(valid, 0.0)[:, None])
-    dz.mul_(rows.inv_temperature[:, None])
-    if squashed is not None:
-        dz.mul_(squashed.square_().neg_().add_(1.0))
-    # Rows without a gradient may hold NaN or infinity: exact zeros, not 0 times those.
+    if rows.softcap:
+        dz.mul_(scratch[1].square_().neg_().add_(1.0))
+    if dz is not dlogits:
+        dlogits.copy_(dz)
+    # Rows without a gradient may hold NaN or infinity: exact zeros, not 0 times those. Bits are kept by ones,
+    # which are -1, and cleared by zeros.
     has_gradient &= lse != -torch.inf
-    dlogits.copy_(dz.masked_fill_(~has_gradient[:, None], 0.0))
+    bits = BITS[dlogits.dtype.itemsize]
+    dlogits.view(bits).bitwise_and_(-has_gradient[:, None].to(bits))

@@ -3,11 +3,8 @@
     forward:  logits (N, V), targets, inv_temperature -> logp, lse, top, entropy (if asked), (N,) each
     backward: the same inputs, lse, entropy, dlogp, dentropy -> dlogits (N, V)
 
-The formulas stand in logprobs.py. Losses are unknown here.
-
-Exponentials are in base 2, which is what the hardware has. Differences are taken before the change
-of base: where one logit stands out they are near 0, and a factor rounded into each logit beforehand
-would cost |z| units in the last place.
+The formulas stand in logprobs.py, and in row_maths.py as device functions. Losses are unknown here; where the
+loss is that of a token alone, fused_loss.py does all of this in one launch.
 
 Shape letters: N rows, V vocabulary.
 """
@@ -18,49 +15,32 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._triton import jit, tl
-from dupo_kernels.logits.rows import FLOOR, Rows
+from dupo_kernels.logits.launch_table import Config, tiles
+from dupo_kernels.logits.row_maths import (
+    body_of,
+    finish,
+    fold_body,
+    normalizers,
+    read_ends,
+    read_scale,
+    read_target,
+    scales,
+    target_logp,
+    write_gradient,
+)
+from dupo_kernels.logits.rows import Rows
 
-BLOCK_V = 4096  # with 8 warps: no spills on sm_80, 90, 100 (tests); not tuned on a device yet
-NUM_WARPS = 8
-LOWEST = tl.constexpr(FLOOR)  # differences of it, and their products with counts, stay finite
-LOG2E = tl.constexpr(1.4426950408889634)
-LN2 = tl.constexpr(0.6931471805599453)
-
-
-@jit
-def _tanh(u):
-    """A continued fraction near 0, where the exponential form cancels. Within 4e-7, relative."""
-    u2 = u * u
-    upper = 135135.0 + u2 * (17325.0 + u2 * (378.0 + u2))
-    lower = 135135.0 + u2 * (62370.0 + u2 * (3150.0 + u2 * 28.0))
-    t = tl.exp2(tl.abs(u) * (-2.0 * LOG2E))
-    exponential = (1.0 - t) / (1.0 + t)
-    return tl.where(tl.abs(u) < 1.0, u * upper / lower, tl.where(u < 0, -exponential, exponential))
-
-
-@jit
-def _scaled(logits, inv_t, softcap, SOFTCAP: tl.constexpr):
-    """(z, tanh(logits / softcap)); NaN stays NaN."""
-    z = logits.to(tl.float32)
-    squashed = z
-    if SOFTCAP:
-        squashed = _tanh(z * (1.0 / softcap))
-        z = squashed * softcap
-    z *= inv_t
-    return z, squashed
+# Of every V and type: no spills on any architecture (tests); not tuned on a device yet.
+CONFIG = Config()
+NOT_SPECIALIZED = ["stride_n", "stride_dn", "stride_t", "V", "softcap"]
 
 
-@jit
-def _floored(z):
-    """z with LOWEST for -inf; NaN stays NaN, which tl.maximum would drop on a GPU."""
-    return tl.where(z < LOWEST, LOWEST, z)
-
-
-@jit(do_not_specialize=["stride_t", "softcap"])
+@jit(do_not_specialize=NOT_SPECIALIZED)
 def _forward(
     logits_ptr,
     targets_ptr,
     inv_temperature_ptr,
+    inv_temperature_of_all,
     logp_ptr,
     entropy_ptr,
     lse_ptr,
@@ -71,53 +51,39 @@ def _forward(
     softcap,
     SOFTCAP: tl.constexpr,
     ENTROPY: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    SHIFTED: tl.constexpr,
+    ENDED: tl.constexpr,
+    LANES: tl.constexpr,
+    STEPS: tl.constexpr,
+    VEC: tl.constexpr,
 ):
     n = tl.program_id(0).to(tl.int64)  # n * stride_n overflows int32 beyond 2**31 logits
     row_ptr = logits_ptr + n * stride_n
-    inv_t = tl.load(inv_temperature_ptr + n * stride_t)
-    # Each lane has its own peak, sum of exp(gap) and sum of exp(gap) gap, with gap = z - peak: the
-    # lanes meet once, after the loop.
-    peak = tl.full([BLOCK_V], LOWEST, tl.float32)
-    total = tl.zeros([BLOCK_V], tl.float32)
-    moment = tl.zeros([BLOCK_V], tl.float32)
-    for v0 in range(0, V, BLOCK_V):
-        v = v0 + tl.arange(0, BLOCK_V)
-        z, _ = _scaled(tl.load(row_ptr + v, mask=v < V, other=0.0), inv_t, softcap, SOFTCAP)
-        z = tl.where(v < V, _floored(z), LOWEST)
-        gap = z - peak
-        higher = gap > 0
-        w = tl.exp2(tl.abs(gap) * -LOG2E)  # rescales the sums where x is the new peak, else is the new term
-        if ENTROPY:
-            moment = tl.where(higher, (moment - total * gap) * w, moment + w * gap)
-        total = tl.where(higher, total * w + 1.0, total + w)
-        peak = tl.where(higher, z, peak)
-    highest = tl.max(peak, 0)
-    gap = peak - highest
-    w = tl.exp2(gap * LOG2E)
-    row_total = tl.sum(total * w, 0)
-    log_sum = tl.log2(row_total) * LN2
-    # NaN is above no peak, so a row of NaN and -inf has the peak of an empty one. But NaN stays in the sum,
-    # which hands it on, unlike tl.max, which drops NaN on a GPU.
-    empty = (highest <= LOWEST) & (row_total > 0.0)
-    target = tl.load(targets_ptr + n)
-    valid = (target >= 0) & (target < V)
-    z_target, _ = _scaled(tl.load(row_ptr + target, mask=valid, other=0.0), inv_t, softcap, SOFTCAP)
-    # -inf minus the sum, not -inf itself: NaN in the row must reach a target at -inf.
-    logp = tl.where(empty, -float("inf"), z_target) - highest - log_sum
-    tl.store(logp_ptr + n, tl.where(valid, logp, float("nan")))
-    tl.store(lse_ptr + n, tl.where(empty, -float("inf"), highest + log_sum))
-    tl.store(top_ptr + n, tl.where(empty, 0.0, -log_sum))
+    start, first_end, body = body_of(n, stride_n, V, SHIFTED, VEC)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, n, stride_t)
+    scale, rate = scales(inv_temperature, softcap, SOFTCAP)
+    u_target, target = read_target(row_ptr, tl.load(targets_ptr + n), V, softcap, SOFTCAP)
+    peak, total, moment = fold_body(
+        logits_ptr + start, body, softcap, rate, SOFTCAP, ENTROPY, LANES, STEPS, VEC
+    )
+    ends = None
+    if ENDED:
+        ends = read_ends(row_ptr, first_end, body, V, softcap, SOFTCAP, VEC)
+    highest, log_sum, entropy, empty = finish(peak, total, moment, ends, rate, ENTROPY)
+    tl.store(logp_ptr + n, target_logp(u_target, target, highest, log_sum, empty, scale))
+    lse, top = normalizers(highest, log_sum, empty, scale)
+    tl.store(lse_ptr + n, lse)
+    tl.store(top_ptr + n, top)
     if ENTROPY:
-        mean_gap = tl.sum((moment + total * gap) * w, 0) / row_total
-        tl.store(entropy_ptr + n, tl.where(empty, 0.0, log_sum - mean_gap))
+        tl.store(entropy_ptr + n, entropy)
 
 
-@jit(do_not_specialize=["stride_t", "softcap"])
+@jit(do_not_specialize=NOT_SPECIALIZED)
 def _backward(
     logits_ptr,
     targets_ptr,
     inv_temperature_ptr,
+    inv_temperature_of_all,
     lse_ptr,
     entropy_ptr,
     dlogp_ptr,
@@ -131,11 +97,17 @@ def _backward(
     SOFTCAP: tl.constexpr,
     ENTROPY: tl.constexpr,
     NARROWS: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    SHIFTED: tl.constexpr,
+    ENDED: tl.constexpr,
+    LANES: tl.constexpr,
+    STEPS: tl.constexpr,
+    VEC: tl.constexpr,
 ):
     n = tl.program_id(0).to(tl.int64)
-    inv_t = tl.load(inv_temperature_ptr + n * stride_t)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, n, stride_t)
+    scale, _ = scales(inv_temperature, softcap, SOFTCAP)
     target = tl.load(targets_ptr + n)
+    target = tl.where((target >= 0) & (target < V), target, -1).to(tl.int32)
     lse = tl.load(lse_ptr + n)
     dlogp = tl.load(dlogp_ptr + n)
     has_gradient = dlogp != 0
@@ -144,23 +116,19 @@ def _backward(
         dentropy = tl.load(dentropy_ptr + n)
         entropy = tl.load(entropy_ptr + n)
         has_gradient = has_gradient | (dentropy != 0)
-    width = tl.where(has_gradient & (lse != -float("inf")), V, 0)  # the other rows are written but not read
-    for v0 in range(0, V, BLOCK_V):
-        v = v0 + tl.arange(0, BLOCK_V)
-        logits = tl.load(logits_ptr + n * stride_n + v, mask=v < width, other=0.0)
-        if NARROWS:  # dlogits of this block lie where logits of it or of earlier ones did: all must be read
+    has_gradient = has_gradient & (lse != -float("inf"))  # the other rows are written but not read
+    ends = None
+    if ENDED:
+        _, first_end, body = body_of(n, stride_n, V, SHIFTED, VEC)
+        readable = tl.where(has_gradient, V, 0)
+        ends = read_ends(logits_ptr + n * stride_n, first_end, body, readable, softcap, SOFTCAP, VEC)
+        if NARROWS:
             tl.debug_barrier()
-        z, squashed = _scaled(logits, inv_t, softcap, SOFTCAP)
-        log_p = _floored(z) - lse
-        p = tl.exp2(log_p * LOG2E)
-        dz = dlogp * (tl.where(v == target, 1.0, 0.0) - p)
-        if ENTROPY:
-            dz -= dentropy * p * (log_p + entropy)
-        dz *= inv_t
-        if SOFTCAP:
-            dz *= 1.0 - squashed * squashed
-        dz = tl.where(v < width, dz, 0.0)
-        tl.store(dlogits_ptr + n * stride_dn + v, dz.to(dlogits_ptr.dtype.element_ty), mask=v < V)
+    write_gradient(
+        n, logits_ptr, dlogits_ptr, ends, stride_n, stride_dn, V, softcap, target, 0.0, lse, entropy,
+        dlogp, dentropy, has_gradient, inv_temperature, scale,
+        ENTROPY, SOFTCAP, SHIFTED, ENDED, NARROWS, LANES, STEPS, VEC,
+    )  # fmt: skip
 
 
 def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor) -> None:
@@ -173,6 +141,7 @@ def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: 
         lse_ptr=lse,
         top_ptr=top,
         ENTROPY=entropy is not None,
+        **tiles(rows.logits, None, CONFIG),
     )
 
 
@@ -192,8 +161,9 @@ def backward(
         dentropy_ptr=dlogp if dentropy is None else dentropy,
         dlogits_ptr=dlogits,
         stride_dn=dlogits.stride(0),
-        NARROWS=dlogits.dtype != rows.logits.dtype and dlogits.data_ptr() == rows.logits.data_ptr(),
+        NARROWS=dlogits.dtype != rows.logits.dtype,
         ENTROPY=dentropy is not None,
+        **tiles(rows.logits, dlogits, CONFIG),
     )
 
 
@@ -201,19 +171,16 @@ def _launch(kernel: Any, rows: Rows, **arguments: Any) -> None:
     N, V = rows.logits.shape
     if N == 0:  # an empty grid is an error on CUDA
         return
-    targets, inv_temperature = rows.targets.contiguous(), rows.inv_temperature.contiguous()
+    targets = rows.targets.contiguous()
     with torch.cuda.device_of(rows.logits):
         kernel[(N,)](
             logits_ptr=rows.logits,
             targets_ptr=targets,
-            inv_temperature_ptr=inv_temperature,
+            **rows.scale_arguments(),
             stride_n=rows.logits.stride(0),
-            stride_t=int(inv_temperature.numel() > 1),
             V=V,
             softcap=rows.softcap,
             SOFTCAP=rows.softcap != 0,
-            BLOCK_V=BLOCK_V,
-            num_warps=NUM_WARPS,
-            enable_fp_fusion=True,
+            **CONFIG.options(),
             **arguments,
         )

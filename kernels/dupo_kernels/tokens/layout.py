@@ -16,6 +16,7 @@ from torch import Tensor
 from dupo_kernels._checks import (
     REAL,
     check_bounds,
+    check_bounds_on_host,
     check_bounds_shape,
     check_count,
     check_mask,
@@ -137,11 +138,26 @@ def token_layout(
     tokens: Tensor, name: str, mask: Tensor | None, cu_seqlens: Tensor | None, check: bool = False
 ) -> Layout:
     """The layout of a tensor of tokens, called `name` in errors; without a mask every token counts."""
-    if cu_seqlens is not None and tokens.dim() != 1:
-        raise refused(name, "shape (N,) with cu_seqlens", tokens.shape)
+    _check_packed(tokens, name, cu_seqlens)
     if mask is None and cu_seqlens is None:
         mask = torch.ones_like(tokens, dtype=torch.bool)
     return make_layout(mask, cu_seqlens, tokens.shape[0] if tokens.dim() == 1 else None, check)
+
+
+def check_layout(
+    tokens: Tensor, name: str, mask: Tensor | None, cu_seqlens: Tensor | None, check: bool = False
+) -> None:
+    """What `token_layout` refuses, and nothing else: bounds on a device are not asserted without `check`."""
+    _check_packed(tokens, name, cu_seqlens)
+    check_tensors(REAL, mask=mask)
+    check_mask("mask", mask, check)
+    if cu_seqlens is not None:
+        check_bounds_on_host(cu_seqlens, tokens.shape[0], check)
+
+
+def _check_packed(tokens: Tensor, name: str, cu_seqlens: Tensor | None) -> None:
+    if cu_seqlens is not None and tokens.dim() != 1:
+        raise refused(name, "shape (N,) with cu_seqlens", tokens.shape)
 
 
 def check_tokens(shape: torch.Size, name: str, **tensors: Tensor | None) -> None:
@@ -169,13 +185,30 @@ def advantages_per_token(advantages: Tensor, layout: Layout) -> Tensor:
     Raises:
         ValueError: any other shape.
     """
-    # Shapes per token win: with as many sequences as tokens the two cannot be told apart.
-    shape, got = layout.active.shape, tuple(advantages.shape)
-    if got == tuple(shape):
+    shape, is_packed = layout.active.shape, layout.owner is not None
+    if not advantages_by_sequence(advantages, shape, layout.sequences if is_packed else None):
         return advantages
-    if layout.owner is not None and got == (layout.sequences,):
-        return advantages[layout.owner]
-    if layout.owner is None and len(shape) == 2 and got in ((shape[0],), (shape[0], 1)):
-        return advantages.reshape(-1, 1).expand(shape)
-    expected = f"shape {tuple(shape)} (per token) or ({layout.sequences},) (per sequence)"
-    raise refused("advantages", expected, got)
+    return advantages[layout.owner] if is_packed else advantages.reshape(-1, 1).expand(shape)
+
+
+def advantages_by_sequence(advantages: Tensor, tokens: torch.Size, sequences: int | None) -> bool:
+    """Whether advantages are those of sequences and not of tokens; nothing is read.
+
+    Args:
+        tokens: the shape of the tokens.
+        sequences: S of packed sequences; None without cu_seqlens.
+
+    Raises:
+        ValueError: the shape is neither.
+    """
+    # Shapes per token win: with as many sequences as tokens the two cannot be told apart.
+    shape, got = tuple(tokens), tuple(advantages.shape)
+    if got == shape:
+        return False
+    if sequences is not None and got == (sequences,):
+        return True
+    if sequences is None and len(shape) == 2 and got in ((shape[0],), (shape[0], 1)):
+        return True
+    if sequences is None:
+        sequences = shape[0] if len(shape) == 2 else 1
+    raise refused("advantages", f"shape {shape} (per token) or ({sequences},) (per sequence)", got)

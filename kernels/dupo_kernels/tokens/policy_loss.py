@@ -5,6 +5,9 @@
 The derivatives come in closed form and reach autograd through one function on [tokens]. What masked tokens
 hold (-inf, NaN) never enters. Nothing here waits for the device, and the vocabulary is unknown.
 
+Where the derivative of a token depends on that token alone (scope "token"), Triton kernels serve CUDA
+tensors: four launches, forward and backward (triton_path.py). torch serves all others, with the same result.
+
 Shape letters: B padded sequences, T their length, S packed sequences, N packed tokens. "Tokens"
 below is (B, T) or (N,).
 """
@@ -15,10 +18,21 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._checks import check_flags
-from dupo_kernels.tokens.layout import advantages_per_token, token_layout
+from dupo_kernels.tokens.fused_tokens import TokenTensors, fused_tokens, serves
+from dupo_kernels.tokens.layout import (
+    advantages_by_sequence,
+    advantages_per_token,
+    check_layout,
+    token_layout,
+)
 from dupo_kernels.tokens.policy_objective import PolicyObjective, check_token_inputs
 from dupo_kernels.tokens.statistics import reduce_stats
-from dupo_kernels.tokens.weights import check_loss_type, check_num_items, layout_weights
+from dupo_kernels.tokens.weights import (
+    check_loss_type,
+    check_num_items,
+    check_sequences_known,
+    layout_weights,
+)
 
 
 class _WithGradient(torch.autograd.Function):
@@ -67,6 +81,8 @@ def policy_loss(
         sampling_logprobs: tokens, as the engine that sampled reported them; NaN where it did not.
         mask: of the shape of logprobs, nonzero where a token counts. Without it every token counts.
         cu_seqlens: (S + 1,) int32 or int64 bounds of packed sequences; tokens outside them do not count.
+            Without `check`, bounds on a device that do not rise, or go beyond N, fail there: by an assertion,
+            or where the kernels serve, by a loss and gradients of NaN.
         num_items, max_completion_length, check: see token_weights.
         options: loss_type, epsilon, epsilon_high, delta, clip_ratio_c, beta, kl, use_bias_correction_kl,
             entropy_coef, importance_sampling_level and the other fields of `PolicyOptions`.
@@ -99,13 +115,31 @@ def policy_loss(
     check_flags(check=check)
     check_token_inputs(logprobs, advantages, cu_seqlens, entropy=entropy, mask=mask, **inputs)
     check_num_items(num_items, check)
-    layout = token_layout(logprobs, "logprobs", mask, cu_seqlens, check)
-    objective.check_inputs({"advantages": advantages, "entropy": entropy, **inputs}, layout.knows_sequences)
-    inputs["advantages"] = advantages_per_token(advantages, layout)
+    check_layout(logprobs, "logprobs", mask, cu_seqlens, check)
+    # Both paths refuse the same, so all of it is looked at before a path is chosen.
+    knows_sequences = cu_seqlens is not None or logprobs.dim() == 2
+    objective.check_inputs({"advantages": advantages, "entropy": entropy, **inputs}, knows_sequences)
+    advantages_by_sequence(advantages, logprobs.shape, None if cu_seqlens is None else cu_seqlens.numel() - 1)
+    check_sequences_known(objective.loss_type, logprobs.shape, knows_sequences)
+    tokens = TokenTensors(logprobs, entropy, advantages, mask, **inputs, cu_seqlens=cu_seqlens)
+    compute = fused_tokens if serves(objective, tokens) else _by_torch
+    return compute(objective, tokens, num_items, max_completion_length)
+
+
+def _by_torch(
+    objective: PolicyObjective,
+    tokens: TokenTensors,
+    num_items: Tensor | float | None,
+    max_completion_length: int | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    logprobs, entropy, advantages, mask, *others, cu_seqlens = tokens
+    layout = token_layout(logprobs, "logprobs", mask, cu_seqlens)
+    advantages = advantages_per_token(advantages, layout)
     # The loss of half log-probabilities is a float32 number: a sum over thousands of tokens in bf16 is none.
     dtype = torch.promote_types(logprobs.dtype, torch.float32)
     weights = layout_weights(layout, objective.loss_type, num_items, max_completion_length, dtype)
-    terms = objective.terms(logprobs, entropy, weights, layout, **inputs)
+    inputs = dict(zip(("old_logprobs", "ref_logprobs", "sampling_logprobs"), others, strict=True))
+    terms = objective.terms(logprobs, entropy, weights, layout, advantages=advantages, **inputs)
     # The derivatives in `terms` carry the weights already.
     total = (terms.loss * weights).sum()
     loss: Any = _WithGradient.apply(logprobs, entropy, total, terms.dlogp, terms.dentropy)

@@ -78,6 +78,11 @@ class PolicyObjective(PolicyOptions):
                 f"vllm_importance_sampling_mode: expected a token mode for loss_type='vespo', got {mode!r}"
             )
 
+    @property
+    def needs_entropy(self) -> bool:
+        """Whether the loss itself reads the entropy."""
+        return self.entropy_coef != 0 or self.top_entropy_quantile < 1
+
     def scope(self, inputs: Mapping[str, Any]) -> str:
         """What the derivative of a token depends on: that "token" alone, its "sequence", or the "batch"."""
         if self.top_entropy_quantile < 1:

@@ -1,7 +1,7 @@
 """What kernels report of each token, and its reduction to scalars in one launch.
 
-A report is (COLUMNS, M) float32: a column of token_objective.py for each quantity, a place for each row. A
-kernel writes the columns that its objective has; the others are never read. statistics.py is the same in torch.
+A report is (COLUMNS, M) float32. A kernel writes the columns that its objective has; nobody asks for the
+others. statistics.py is the same in torch.
 
 Shape letters: M rows.
 """
@@ -40,27 +40,30 @@ SOURCES = {
     "sampling/importance_sampling_ratio": "mismatch",
     "sampling/sampling_logp_difference": "difference",
     "top1_agreement": "top1",
+    "tokens": "active",
 }
 
 
 @jit
 def write(report, column: tl.constexpr, stride, value, within):
     """Writes one column of the rows that exist."""
-    tl.store(report + column * stride, value.to(tl.float32), mask=within)
+    # Columns of 2**28 rows lie farther apart than 32 bits count.
+    tl.store(report + tl.full((), column, tl.int64) * stride, value.to(tl.float32), mask=within)
 
 
-@jit(do_not_specialize=["M"])
-def _reduce(report_ptr, scalars_ptr, stride, M, BLOCK: tl.constexpr):
+@jit(do_not_specialize=["stride", "M"])
+def _reduce(report_ptr, scalars_ptr, loss_ptr, stride, M, BLOCK: tl.constexpr):
     """A program a column: the mean over the active rows (of the loss the sum), the maximum, the minimum."""
-    column = tl.program_id(0)
+    column = tl.program_id(0).to(tl.int64)
+    active_ptr = report_ptr + tl.full((), ACTIVE, tl.int64) * stride
     total = tl.zeros([BLOCK], tl.float32)
     count = tl.zeros([BLOCK], tl.float32)
     largest = tl.full([BLOCK], LOWEST, tl.float32)
     smallest = tl.full([BLOCK], -LOWEST, tl.float32)
     for start in range(0, M, BLOCK):
         row = start + tl.arange(0, BLOCK)
-        active = tl.load(report_ptr + ACTIVE * stride + row, mask=row < M, other=0.0) != 0
-        value = tl.load(report_ptr + column.to(tl.int64) * stride + row, mask=active, other=0.0)
+        active = tl.load(active_ptr + row, mask=row < M, other=0.0) != 0
+        value = tl.load(report_ptr + column * stride + row, mask=active, other=0.0)
         total += value
         count += tl.where(active, 1.0, 0.0)
         largest = tl.where(active & (value > largest), value, largest)
@@ -73,6 +76,8 @@ def _reduce(report_ptr, scalars_ptr, stride, M, BLOCK: tl.constexpr):
     is_nan = total_of_rows != total_of_rows
     highest = tl.where(is_nan, total_of_rows, tl.where(rows > 0, tl.max(largest, 0), 0.0))
     lowest = tl.where(is_nan, total_of_rows, tl.where(rows > 0, tl.min(smallest, 0), 0.0))
+    if loss_ptr is not None:
+        tl.store(loss_ptr, mean, mask=column == LOSS)
     tl.store(scalars_ptr + column * 3, mean)
     tl.store(scalars_ptr + column * 3 + 1, highest)
     tl.store(scalars_ptr + column * 3 + 2, lowest)
@@ -83,32 +88,31 @@ def new_report(M: int, device: torch.device) -> Tensor:
     return torch.empty(COLUMNS, M, dtype=torch.float32, device=device)
 
 
-def reduce_report(report: Tensor) -> Tensor:
+def reduce_report(report: Tensor, loss: Tensor | None = None) -> Tensor:
     """(COLUMNS, 3) float32 of a report: mean over the active rows, maximum, minimum. One launch.
 
-    Of the loss, which is weighed, and of the column of active rows the first is the sum.
+    Of the loss and of active rows the first is the sum. Columns that no kernel wrote hold anything. `loss`,
+    (), float32, is written: the sum of the losses once more, in memory of its own.
     """
     scalars = report.new_empty(COLUMNS, 3)
     with torch.cuda.device_of(report):
         _reduce[(COLUMNS,)](
             report_ptr=report,
             scalars_ptr=scalars,
+            loss_ptr=loss,
             stride=report.stride(0),
             M=report.shape[1],
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            enable_fp_fusion=True,
         )
     return scalars
 
 
 def named_scalars(scalars: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-    """The statistics of `PolicyObjective.stat_names`, "top1_agreement" and "tokens", as views of `scalars`."""
-    kinds = ("mean", "max", "min")
-    named = {}
+    """The statistics of `stat_names`, "top1_agreement" and "tokens", as views of `scalars`."""
+    kinds, named = ("mean", "max", "min"), {}
     for name in names:
-        if name == "tokens":
-            named[name] = scalars[COLUMN_NAMES.index("active"), 0]
-            continue
         base, _, kind = name.rpartition("/")
         source = SOURCES[base if kind in kinds else name]
         named[name] = scalars[COLUMN_NAMES.index(source), kinds.index(kind) if kind in kinds else 0]

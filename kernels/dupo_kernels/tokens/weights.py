@@ -132,11 +132,7 @@ def layout_weights(
         ValueError: tokens without sequences where sequences are counted.
     """
     by_token = counts_tokens(loss_type)
-    if not by_token and not layout.knows_sequences:
-        raise ValueError(
-            f"cu_seqlens: expected bounds, or tokens of shape (B, T), for loss_type={loss_type!r}, which "
-            f"counts sequences, got tokens of shape {tuple(layout.active.shape)}"
-        )
+    check_sequences_known(loss_type, layout.active.shape, layout.knows_sequences)
     counted = layout.active.sum() if by_token else layout.sequences
     items = counted if num_items is None else num_items
     # A batch without active tokens has weight 0 everywhere, not 0 / 0.
@@ -146,6 +142,15 @@ def layout_weights(
     else:
         items = max(items, 1)
     return layout.active.to(dtype) / (_divisor(layout, loss_type, max_completion_length) * items)
+
+
+def check_sequences_known(loss_type: str, tokens: torch.Size, knows_sequences: bool) -> None:
+    """Raises ValueError for tokens (their shape) without sequences where sequences are counted."""
+    if not counts_tokens(loss_type) and not knows_sequences:
+        raise ValueError(
+            f"cu_seqlens: expected bounds, or tokens of shape (B, T), for loss_type={loss_type!r}, which "
+            f"counts sequences, got tokens of shape {tuple(tokens)}"
+        )
 
 
 def _divisor(layout: Layout, loss_type: str, max_completion_length: int | None) -> Tensor | int:

@@ -19,7 +19,6 @@ from dupo_kernels import (
     token_logprobs_ref,
     token_weights,
 )
-from dupo_kernels.hidden import gemm
 from tests.helpers.linear_head import B, H, T, V, head
 from tests.helpers.numerics import DEVICE, INTERPRET, relative_error
 
@@ -85,15 +84,6 @@ def test_weights_and_targets_of_an_objective_may_lie_anyhow() -> None:
         found, loss_and_gradients(linear_objective_ref, given, *call, **options), strict=True
     ):
         assert relative_error(got, want) < 1e-5
-
-
-def test_products_of_two_types_are_the_same_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    left, right = torch.randn(7, 5).bfloat16(), torch.randn(5, 9).bfloat16()
-    monkeypatch.setattr(gemm, "TILE_BYTES", 2 * 5 * 4)  # two rows or columns
-    expected = left.float() @ right.float()
-    found = gemm._gemm_in_tiles(left, right, torch.empty(7, 9), add=False)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(gemm._gemm_in_tiles(left, right, found.clone(), add=True), 2 * expected)
 
 
 # --- which tokens count ----------------------------------------------------------------------------

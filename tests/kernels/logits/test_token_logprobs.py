@@ -11,9 +11,9 @@ from torch import Tensor
 from dupo_kernels import _triton, token_logprobs, token_logprobs_ref
 from dupo_kernels.logits import triton_path
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
+from dupo_kernels.logits.launch_table import Config
 from dupo_kernels.logits.rows import Rows
-from dupo_kernels.logits.triton_path import BLOCK_V
-from tests.helpers.logits_cases import Result, both_ways, draw, upstream
+from tests.helpers.logits_cases import TILE, Result, both_ways, draw, upstream
 from tests.helpers.numerics import DEVICE, assert_as_accurate
 
 INF, NAN = float("inf"), float("nan")
@@ -65,14 +65,14 @@ def test_any_number_of_rows(N: int, V: int) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("softcap", "temperature"), [(0.0, 1.0), (20.0, 0.7)])
 def test_top_is_the_log_probability_of_the_likeliest(softcap: float, temperature: float, dtype: str) -> None:
-    logits, targets = draw(6, BLOCK_V + 17, scale=4.0, dtype=DTYPES[dtype])
+    logits, targets = draw(6, TILE + 17, scale=4.0, dtype=DTYPES[dtype])
     logits[1, ::3] = -INF
-    logits[2, :BLOCK_V] = -INF
-    logits[3, 5] = logits[3, BLOCK_V + 5] = 18.0  # a tie
+    logits[2, :TILE] = -INF
+    logits[3, 5] = logits[3, TILE + 5] = 18.0  # a tie
     logits[4, 7] = 60.0  # all the others underflow
     likeliest = logits.argmax(-1)
     targets[:] = torch.where(torch.arange(6, device=DEVICE) % 2 == 0, likeliest, likeliest - 1)
-    targets[3] = BLOCK_V + 5
+    targets[3] = TILE + 5
     rows = Rows(logits, targets, torch.full((1,), 1 / temperature, device=DEVICE), softcap)
     found = logprobs_forward(rows, with_entropy=False)
     truth, baseline = (
@@ -90,7 +90,7 @@ def test_top_is_the_log_probability_of_the_likeliest(softcap: float, temperature
 @pytest.mark.parametrize("softcap", [None, 5.0, 30.0])
 @pytest.mark.parametrize("temperature", [1.0, 0.7, "tensor", "broadcast"])
 def test_softcap_comes_before_temperature(softcap: float | None, temperature: float | str) -> None:
-    logits, targets = draw(2, 3, BLOCK_V + 17, scale=6.0)
+    logits, targets = draw(2, 3, TILE + 17, scale=6.0)
     per_token = {
         "tensor": torch.tensor([[0.5, 1.0, 2.0], [0.7, 1.3, 0.9]], device=DEVICE),
         "broadcast": torch.tensor([[0.5], [2.0]], device=DEVICE),
@@ -102,11 +102,11 @@ def test_softcap_comes_before_temperature(softcap: float | None, temperature: fl
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("softcap", [None, 10.0])
 def test_minus_inf_is_no_probability(softcap: float | None, dtype: str) -> None:
-    logits, targets = draw(6, 2 * BLOCK_V + 5, dtype=DTYPES[dtype])
+    logits, targets = draw(6, 2 * TILE + 5, dtype=DTYPES[dtype])
     logits[0, ::3] = -INF
     targets[0] = 1
-    logits[1, : BLOCK_V + 10] = -INF  # the whole first block
-    targets[1] = BLOCK_V + 10
+    logits[1, : TILE + 10] = -INF  # the whole first block
+    targets[1] = TILE + 10
     logits[2, targets[2]] = -INF
     logits[3] = -INF
     logits[4] = -INF
@@ -117,7 +117,7 @@ def test_minus_inf_is_no_probability(softcap: float | None, dtype: str) -> None:
         assert got.entropy[3:5].tolist() == [0.0, 0.0]
         assert got.dlogits.isfinite().all()
         assert not got.dlogits[3].any()
-        assert not got.dlogits[1, : BLOCK_V + 10].any()
+        assert not got.dlogits[1, : TILE + 10].any()
 
 
 def test_nan_and_unknown_targets_are_loud() -> None:
@@ -213,7 +213,7 @@ def test_rows_may_lie_apart(layout: str, inplace: bool) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_inplace_backward_is_the_same_gradient_in_the_same_memory(dtype: str) -> None:
-    logits, targets = draw(5, BLOCK_V + 3, scale=3.0, dtype=DTYPES[dtype])
+    logits, targets = draw(5, TILE + 3, scale=3.0, dtype=DTYPES[dtype])
     expected = both_ways(token_logprobs, logits, targets).dlogits
     buffer = logits.clone().requires_grad_()
     non_leaf = buffer * 1.0
@@ -266,7 +266,9 @@ def test_bits_do_not_depend_on_the_rows_beside() -> None:
     "N", [pytest.param(65_600, marks=pytest.mark.slow) if _triton.INTERPRET else 131_072]
 )
 def test_more_rows_than_a_second_grid_axis_holds(N: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_path, "BLOCK_V", 2)  # still minutes under the interpreter
+    monkeypatch.setattr(
+        triton_path, "CONFIG", Config(warps=1, steps=1)
+    )  # still minutes under the interpreter
     logits, targets = draw(N, 2)
     logp, _ = token_logprobs(logits, targets)
     torch.testing.assert_close(logp, token_logprobs_ref(logits, targets)[0], rtol=1e-6, atol=1e-6)
@@ -324,7 +326,7 @@ def test_compiles_without_graph_breaks() -> None:
 @pytest.mark.skipif(_triton.INTERPRET, reason="the same with and without kernels")
 def test_operator_is_registered_correctly() -> None:
     logits, targets = draw(3, 8)
-    arguments = (logits.requires_grad_(), targets, torch.ones(1, device=DEVICE), 0.0, True)
+    arguments = (logits.requires_grad_(), targets, torch.ones(1, device=DEVICE), 0.0, 1.0, True)
     torch.library.opcheck(torch.ops.dupo_kernels.token_logprobs.default, arguments)
 
 
