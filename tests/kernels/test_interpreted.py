@@ -26,14 +26,24 @@ KERNELS = [
     "kernels/test_nan.py",
     "kernels/test_hostile_values.py",
 ]
-LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use", "fused_chunks"]
+LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use", "fused_chunks", "corners"]
 LINEAR = [f"kernels/hidden/test_{name}.py" for name in LINEAR]
 SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
-SAMPLE = [
-    "kernels/hidden/test_corners.py",
-    *(f"kernels/hidden/test_linear_logprobs.py::{name}" for name in SAMPLE),
+SAMPLE = [f"linear_logprobs.py::{name}" for name in SAMPLE]
+SAMPLE += [
+    f"linear_objective.py::test_matches_the_definition[{case}]"
+    for case in ("everything-chunks", "cispo-whole", "gspo-some-kept", "top-entropy-chunks")
 ]
-SAMPLE += ["kernels/hidden/test_linear_objective.py::test_matches_the_definition"]
+SAMPLE += [
+    f"corners.py::test_{name}"
+    for name in (
+        "targets_and_temperatures_may_lie_anyhow[every other-strided]",
+        "tokens_outside_the_bounds_do_not_count",
+        "row_needs_grad_may_be_of_any_type[bool]",
+        "weights_and_targets_of_an_objective_may_lie_anyhow",
+    )
+]
+SAMPLE = [f"kernels/hidden/test_{name}" for name in SAMPLE]
 
 
 @needs_triton

@@ -44,7 +44,8 @@ from dupo_kernels.hidden.inputs import (
     prepare_head,
 )
 from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens, kernel_objective
-from dupo_kernels.hidden.sequences import HostBounds, runs_of
+from dupo_kernels.hidden.runs import runs_of
+from dupo_kernels.hidden.sequences import HostBounds
 from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjective
 from dupo_kernels.tokens.layout import check_tokens
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, EncodedObjective, PolicyObjective

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from dupo_kernels.hidden.chunk_loop import Evaluation
 from dupo_kernels.hidden.chunks import scatter_rows
-from dupo_kernels.hidden.sequences import Runs
+from dupo_kernels.hidden.runs import Runs
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import Layout, in_bounds, token_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS, PolicyObjective
 from dupo_kernels.tokens.token_form import as_tokens, scope_as_tokens
-from dupo_kernels.tokens.token_objective import TokenInputs, TokenObjective, token_objective
+from dupo_kernels.tokens.token_inputs import TokenInputs
+from dupo_kernels.tokens.token_objective import TokenObjective, token_objective
 
 
 class PolicyTokens(NamedTuple):

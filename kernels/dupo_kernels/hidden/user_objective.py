@@ -11,7 +11,7 @@ chunk, T their length.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ from dupo_kernels.hidden.chunk_loop import Evaluation, run_objective
 from dupo_kernels.hidden.chunks import RowPlan, scatter_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
 from dupo_kernels.hidden.inputs import HeadInputs
-from dupo_kernels.hidden.sequences import Runs, runs_of
+from dupo_kernels.hidden.runs import Runs, runs_of
+from dupo_kernels.hidden.user_view import View, view_of_sequences
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.tokens.layout import in_bounds
 from dupo_kernels.tokens.statistics import reduce_stats
@@ -103,56 +104,16 @@ class UserRows:
     def _take(self, values_N: Tensor) -> Tensor:
         return values_N if self.row_index is None else values_N[self.row_index]
 
-    def _view(self, rows: slice) -> "_View":
+    def _view(self, rows: slice) -> View:
         """Where the code finds the tokens of a chunk; those that do not count are 0: they may hold NaN."""
         if self.by_token:
             token = None if self.row_index is None else self.row_index[rows]
             active_C = self.active_M[rows]
-            return _View(active_C.shape, active_C, None, rows if token is None else token)
+            return View(active_C.shape, active_C, None, rows if token is None else token)
         # Where one chunk holds all rows, the code sees what it would see without chunks.
         if self.runs is None or rows.stop - rows.start == self.active_M.numel():
-            return _View(self.call.shape, self.active_N, self.row_index, slice(None))
-        T = self.call.shape[1]
-        token = torch.arange(rows.start, rows.stop, device=self.active_M.device)
-        token = token if self.row_index is None else self.row_index[rows]
-        runs = self.runs.which(rows)
-        # The first row of a run tells its sequence; a row knows its place by the place of its token.
-        first = self.runs.offsets[runs.start : runs.stop] - rows.start
-        sequence_b = token[first] // T
-        place_C = (self.runs.owner[rows] - runs.start) * T + token % T
-        columns = torch.arange(T, device=token.device)
-        shown = (sequence_b[:, None] * T + columns).flatten()
-        active = scatter_rows(self.active_M[rows], shown.numel(), place_C)
-        return _View([runs.stop - runs.start, T], active, place_C, shown)
-
-
-class _View(NamedTuple):
-    """What a user's code sees of a chunk.
-
-    Attributes:
-        shape: of the tensors that the code gets.
-        active: bool, flat, which of their elements count.
-        place: (C,) where the rows stand in them; None for all, in order.
-        tokens: which of the N tokens they are.
-    """
-
-    shape: Any
-    active: Tensor
-    place: Tensor | None
-    tokens: Tensor | slice
-
-    def from_rows(self, values_C: Tensor) -> Tensor:
-        """Values of the rows as the code sees them."""
-        values = scatter_rows(values_C, self.active.numel(), self.place)
-        return values.where(self.active, 0).view(self.shape)
-
-    def from_tokens(self, values_N: Tensor) -> Tensor:
-        """Values of all tokens as the code sees them."""
-        return values_N[self.tokens].where(self.active, 0).view(self.shape)
-
-    def to_rows(self, values: Tensor) -> Tensor:
-        """What the code says of each token, flat, for the rows."""
-        return values if self.place is None else values[self.place]
+            return View(self.call.shape, self.active_N, self.row_index, slice(None))
+        return view_of_sequences(self.runs, rows, self.row_index, self.active_M, self.call.shape[1])
 
 
 class UserObjective(torch.autograd.Function):

@@ -149,7 +149,7 @@ FAULTS = {
     ),
     "a function is shown other sequences": Fault(
         "sequence_b = token[first] // T",
-        "sequence_b = self.runs.owner[rows][first]",
+        "sequence_b = runs.owner[rows][first]",
         f"{SEQUENCES}::test_a_function_sees_whole_sequences",
     ),
     "tokens of a sequence are weighed apart": Fault(

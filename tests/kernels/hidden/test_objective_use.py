@@ -133,7 +133,6 @@ def test_a_function_keeps_its_mask_under_the_compiler() -> None:
         assert relative_error(one, other) < 1e-6
 
 
-@pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
 @pytest.mark.parametrize("chunks", [*CHUNKS, {"chunk_tokens": 12, "save_budget": 0}], ids=str)
 @pytest.mark.parametrize("by", ["rows", "mask"])
 @pytest.mark.parametrize("name", ["dapo", "gspo"])
@@ -141,6 +140,8 @@ def test_operator_is_registered_correctly(
     name: str, by: str, chunks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A compiler knows sizes and types of the results beforehand, also where a mask leaves fewer chunks."""
+    if INTERPRET and (name != "dapo" or not chunks):
+        pytest.skip("the same with and without kernels")
     calls, op = [], objective_module._op
     monkeypatch.setattr(objective_module, "_op", lambda *arguments: calls.append(arguments) or op(*arguments))
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: by == "mask")
