@@ -17,6 +17,7 @@ HAS_TRITON = find_spec("triton") is not None
 
 jit: Any
 tl: Any
+VERSION: tuple[int, ...]
 if HAS_TRITON:
     import triton
     import triton.language

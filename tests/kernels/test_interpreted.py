@@ -23,6 +23,7 @@ KERNELS = [
     "kernels/tokens/test_fused_tokens.py",
     "kernels/logits/test_fused_policy_loss.py",
     "kernels/logits/test_traffic.py",
+    "kernels/logits/test_fused_loss.py",
     "kernels/test_nan.py",
     "kernels/test_hostile_values.py",
 ]
