@@ -53,8 +53,9 @@ def scaled(gradient: Tensor, upstream: Tensor, divisor: float, dtype: torch.dtyp
     in_place = gradient.dtype == dtype
     # A fake tensor is no memory that a kernel could read.
     if not (runs_on_triton(gradient) and type(gradient) in (Tensor, torch.nn.Parameter)):
-        factor = upstream / divisor
-        return gradient.mul_(factor) if in_place else (gradient * factor).to(dtype)
+        factor = upstream if divisor == 1 else upstream / divisor
+        out = gradient if in_place else torch.empty_like(gradient, dtype=dtype)
+        return torch.mul(gradient, factor, out=out)
     return scale_by_kernel(gradient, upstream, divisor, dtype)
 
 

@@ -64,7 +64,7 @@ class Launch(NamedTuple):
 
     Attributes:
         quick: compiled by every run of the tests.
-        per_thread: logits of a tile that a thread has; 0 where the kernel has no tiles.
+        tiles: the instructions of its loops are counted, for each logit of a tile that a thread has.
     """
 
     module: ModuleType
@@ -72,7 +72,7 @@ class Launch(NamedTuple):
     start: Callable[[], None]
     quick: bool = False
     clusters: bool = False
-    per_thread: int = 0
+    tiles: bool = False
 
 
 # --- what is launched ------------------------------------------------------------------------------
@@ -144,10 +144,8 @@ def launches() -> dict[str, Launch]:
 
     def add(module: ModuleType, kernel: str, words: str, layout: Layout, start: Any, quick: set[str]) -> None:
         name = f"{kernel} {words} V={layout[0]}/{layout[1]}"
-        narrow, tile = words.split()[0], 0
-        if kernel in ("_forward", "_backward", "_looped"):
-            tile = Config().steps * (4 if narrow.startswith("fp32") else 8)
-        chosen[name] = Launch(module, kernel, start, name in quick, kernel == "_held", tile)
+        has_tiles = kernel in ("_forward", "_backward", "_looped")
+        chosen[name] = Launch(module, kernel, start, name in quick, kernel == "_held", has_tiles)
 
     for layout, (softcap, entropy), dtype in _cases(FLOATS):
         words = f"{TYPES[dtype]}{' softcap' * (softcap > 0)}{' entropy' * entropy}"
@@ -252,9 +250,14 @@ class _Compiler:
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
         self.compiled: list[Any] = []
+        self.per_thread = 0
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        return lambda **arguments: self.compiled.append(self.kernel.warmup(grid=grid, **arguments))
+        def launch(**arguments: Any) -> None:
+            self.per_thread = arguments.get("STEPS", 0) * arguments.get("VEC", 0)
+            self.compiled.append(self.kernel.warmup(grid=grid, **arguments))
+
+        return launch
 
 
 def build(launch: Launch, architecture: int) -> dict[str, Any]:
@@ -279,7 +282,7 @@ def build(launch: Launch, architecture: int) -> dict[str, Any]:
         "shared": compiled.metadata.shared,
         "spilled": sum(int(n) for n in re.findall(r"(\d+) bytes spill (?:stores|loads)", log.getvalue())),
         "threads": 32 * compiled.metadata.num_warps,
-        "per_thread": launch.per_thread,
+        "per_thread": compiler.per_thread if launch.tiles else 0,
         "extremes": len(
             re.findall(r"^\s*(?:@!?%p\d+ )?(?:max|min)\.(?!NaN)\S*f32\s", compiled.asm["ptx"], re.M)
         ),

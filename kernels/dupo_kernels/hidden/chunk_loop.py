@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunks import Chunks
-from dupo_kernels.hidden.head import GradientSums, chunk_forward, logits_buffer, logits_rows, write_logits
+from dupo_kernels.hidden.head import GradientSums, chunk_forward, fused_rows, logits_buffer, write_logits
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.logits.fused_loss import fused_loss
 from dupo_kernels.logits.rows import RowStatistics, narrowed
@@ -146,7 +146,8 @@ def run_fused(head: HeadInputs, chunks: Chunks, objective: TokenObjective) -> tu
     A chunk is a GEMM, the bias, one launch, and the GEMMs of the gradients.
 
     Args:
-        head: the inputs of the M rows.
+        head: hidden states of the M rows; targets and temperatures of them too, unless the objective has an
+            index: then of all tokens.
         objective: its inputs are those of the M rows.
     """
     gradients = GradientSums(head, chunks.num_with_grad, chunks.several)
@@ -158,7 +159,7 @@ def run_fused(head: HeadInputs, chunks: Chunks, objective: TokenObjective) -> tu
         for span, has_gradient in _by_need(rows, chunks.num_with_grad if head.wants_gradient else 0):
             span_logits = logits_CV[span.start - rows.start : span.stop - rows.start]
             dlogits = narrowed(span_logits, head.hidden.dtype) if has_gradient else None
-            kernel_rows = logits_rows(head, span, span_logits)
+            kernel_rows = fused_rows(head, span, span_logits, objective.inputs.index is not None)
             fused_loss(kernel_rows, objective.take(span), report[:, span], dlogits)
             if dlogits is not None:
                 gradients.add_products(dlogits, span)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dupo_kernels._scaling import scaled
 from dupo_kernels.hidden.head import Gradients
 from dupo_kernels.hidden.inputs import HeadInputs
 
@@ -41,19 +42,9 @@ def scaled_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
         )
     ctx.consumed = True
     # The loss scale of float16 went into the gradients before they were rounded; `grad` brings it once more.
-    factor = grad if ctx.grad_scale == 1 else grad / ctx.grad_scale
+    # A float32 sum is cast in the same pass.
     gradients = [
-        _scaled(gradient, factor, ctx.dtype) if is_wanted else None
+        scaled(gradient, grad, ctx.grad_scale, ctx.dtype) if is_wanted else None
         for gradient, is_wanted in zip(ctx.saved_tensors, ctx.wanted, strict=True)
     ]
     return *gradients, *([None] * (ctx.num_inputs - 3))
-
-
-def _scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
-    # A compiler plans memory by itself, and a write to a saved tensor would stand in its way.
-    if torch.compiler.is_compiling():
-        return (gradient * factor).to(dtype)
-    # A gradient is as large as the weight: scale it in its own memory, or in one pass from a float32 sum.
-    if gradient.dtype == dtype:
-        return gradient.mul_(factor)
-    return torch.mul(gradient, factor, out=torch.empty_like(gradient, dtype=dtype))

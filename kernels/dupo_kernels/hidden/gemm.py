@@ -54,6 +54,15 @@ def _gemm_rounded_last(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
     return out
 
 
+def sum_dtype_of(result: Tensor) -> torch.dtype:
+    """The type in which sums of products are best kept until one cast at the end; `result` has their shape.
+
+    Where that is float32, a product needs no cast of its own: a launch less for each.
+    """
+    keeps_float32 = result.numel() <= WIDE and writes_float32(result.device.type)
+    return torch.promote_types(result.dtype, torch.float32) if keeps_float32 else result.dtype
+
+
 def _gemm_in_tiles(left: Tensor, right: Tensor, out: Tensor, add: bool) -> Tensor:
     (C, K), R = left.shape, right.shape[1]
     c, k, r = _tile_sizes(C, K, R)

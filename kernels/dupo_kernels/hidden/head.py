@@ -48,6 +48,13 @@ def chunk_forward(head: HeadInputs, rows: slice, logits_CV: Tensor, with_entropy
     return sharding.combine(statistics, head.group) if head.group else statistics
 
 
+def fused_rows(head: HeadInputs, rows: slice, logits_CV: Tensor, by_index: bool) -> Rows:
+    """`logits_rows`; `by_index`: the kernel reads targets and temperatures of the tokens of `head` itself."""
+    if not by_index:
+        return logits_rows(head, rows, logits_CV)
+    return Rows(logits_CV, head.targets, head.inv_temperature, head.softcap, head.inv_temperature_of_all)
+
+
 def logits_rows(head: HeadInputs, rows: slice, logits_CV: Tensor) -> Rows:
     """The logits of the rows with what turns them into log-probabilities."""
     of_rows = None if head.inv_temperature is None else head.inv_temperature[rows]
@@ -58,7 +65,8 @@ class Gradients(NamedTuple):
     """The gradients of a head; a gradient that is not wanted has shape (0,).
 
     Attributes:
-        dhidden: (N, H). dweight: (V, H). dbias: (V,). Sums over several chunks are float32.
+        dhidden: (N, H), of type `HeadInputs.dhidden_dtype`.
+        dweight: (V, H). dbias: (V,). Sums over several chunks are float32.
     """
 
     dhidden: Tensor
@@ -81,6 +89,7 @@ class GradientSums:
         self.dhidden_GH: Tensor | None = None
         self.dweight_VH: Tensor | None = None
         self.dbias_V: Tensor | None = None
+        self.ones_C: Tensor | None = None
 
     def add_chunk(
         self,
@@ -110,18 +119,31 @@ class GradientSums:
         head = self.head
         if head.wants_dhidden:
             if self.dhidden_GH is None:
-                # Parts of a vocabulary are summed over processes: round once, after that sum.
-                dtype = head.wide if head.group else head.hidden.dtype
-                H = head.hidden.shape[1]
-                self.dhidden_GH = head.hidden.new_empty(self.num_with_grad, H, dtype=dtype)
+                self.dhidden_GH = self._new_dhidden()
             # Sums over the vocabulary: of a few rows they are cut into parts.
             gemm(dlogits_CV, head.weight, self.dhidden_GH[rows], long_sums=True)
         if head.wants_dweight:
             self._add_dweight(dlogits_CV.t(), head.hidden[rows])
         if head.wants_dbias:
-            # V numbers cost nothing, so dbias is summed in float32 also for a single chunk.
-            dbias_V = dlogits_CV.sum(0, dtype=torch.promote_types(dlogits_CV.dtype, torch.float32))
-            self.dbias_V = dbias_V if self.dbias_V is None else self.dbias_V.add_(dbias_V)
+            self._add_dbias(dlogits_CV)
+
+    def _new_dhidden(self) -> Tensor:
+        head = self.head
+        # Parts of a vocabulary are summed over processes: round once, after that sum.
+        dtype = head.wide if head.group else head.dhidden_dtype
+        return head.hidden.new_empty(self.num_with_grad, head.hidden.shape[1], dtype=dtype)
+
+    def _add_dbias(self, dlogits_CV: Tensor) -> None:
+        # A product with ones adds into the sum itself, in one launch. V numbers cost nothing, so dbias is
+        # summed in float32 also for a single chunk.
+        C, V = dlogits_CV.shape
+        add = self.dbias_V is not None
+        if self.dbias_V is None:
+            self.dbias_V = dlogits_CV.new_empty(V, dtype=self.head.wide)
+        # Chunks that end where sequences end may grow.
+        if self.ones_C is None or self.ones_C.numel() < C:
+            self.ones_C = dlogits_CV.new_ones(C)
+        gemm(self.ones_C[None, :C], dlogits_CV, self.dbias_V[None], add=add)
 
     def _add_dweight(self, dlogits_VC: Tensor, hidden_CH: Tensor) -> None:
         # The GEMM adds into the sum itself; a separate product would be another (V, H).
@@ -140,10 +162,11 @@ class GradientSums:
         # Ops return tensors, never None; and a batch without rows has gradients of zeros.
         dhidden, dweight, dbias = (head.hidden.new_empty(0) for _ in range(3))
         if head.wants_dhidden:
-            zeros = partial(head.hidden.new_zeros, N, head.hidden.shape[1])
-            dhidden = self.dhidden_GH
+            zeros = partial(head.hidden.new_zeros, N, head.hidden.shape[1], dtype=head.dhidden_dtype)
+            # Freed where its rows have found their tokens.
+            dhidden, self.dhidden_GH = self.dhidden_GH, None
             if head.group and dhidden is not None:
-                dhidden = sharding.summed(dhidden, head.group).to(head.hidden.dtype)
+                dhidden = sharding.summed(dhidden, head.group).to(head.dhidden_dtype)
             if dhidden is None:
                 dhidden = zeros()
             elif row_index is not None:

@@ -33,6 +33,7 @@ from dupo_kernels._checks import (
 from dupo_kernels._copies import to_device
 from dupo_kernels._messages import refused
 from dupo_kernels.hidden import sharding
+from dupo_kernels.hidden.gemm import sum_dtype_of
 from dupo_kernels.logits.logprobs import check_scaling
 from dupo_kernels.tokens.layout import advantages_by_sequence, check_tokens, packed_layout
 from dupo_kernels.tokens.policy_objective import TOKEN_INPUTS
@@ -50,6 +51,7 @@ class HeadInputs(NamedTuple):
         inv_temperature_of_all: that number, which costs no launch; read where inv_temperature is None.
         softcap: in units of hidden weight^T, before logit_scale; 0 means none.
         logits_dtype: of hidden, or float32 above a half type.
+        dhidden_dtype: of hidden, or float32 above a half type where the backward pass of autograd casts.
         group: name of the process group that shares the vocabulary; "" means none.
         wants_dhidden, wants_dweight, wants_dbias: which gradients the backward pass needs.
     """
@@ -62,6 +64,7 @@ class HeadInputs(NamedTuple):
     inv_temperature_of_all: float
     softcap: float
     logits_dtype: torch.dtype
+    dhidden_dtype: torch.dtype
     group: str
     wants_dhidden: bool
     wants_dweight: bool
@@ -76,6 +79,10 @@ class HeadInputs(NamedTuple):
     def wants_gradient(self) -> bool:
         """Whether any of the three gradients is needed."""
         return self.wants_dhidden or self.wants_dweight or self.wants_dbias
+
+    def take_hidden(self, row_index: Tensor | None) -> "HeadInputs":
+        """Hidden states of the rows in `row_index` (M,), gathered; all else stays that of the N tokens."""
+        return self if row_index is None else self._replace(hidden=self.hidden[row_index])
 
     def take(self, row_index: Tensor | None) -> "HeadInputs":
         """The inputs of the rows in `row_index` (M,), gathered; None means all rows."""
@@ -146,6 +153,7 @@ def prepare_head(
         inv_temperature_of_all=of_all,
         softcap=(softcap or 0.0) / logit_scale,
         logits_dtype=wide if hidden.dtype.itemsize >= 4 else logits_dtype,
+        dhidden_dtype=sum_dtype_of(hidden),
         group="" if process_group is None else process_group.group_name,
         wants_dhidden=grad_enabled and hidden.requires_grad,
         wants_dweight=grad_enabled and weight.requires_grad,

@@ -80,8 +80,9 @@ def _op(
     row_index, chunks = plan.resolve(N)
     # An op takes texts and numbers, so a compiled graph is keyed by the options and not by an object.
     objective = PolicyObjective.decoded(encoded)
-    rows_head = head.take(row_index)
     if tokens.is_fused:
+        # The kernel finds what it reads of a row by its index: nothing but hidden states is gathered.
+        rows_head = head.take_hidden(row_index)
         report, sums = run_fused(rows_head, chunks, kernel_objective(objective, tokens, row_index))
         loss = report.new_empty(())
         stats = reduce_report(report, loss)
@@ -89,7 +90,7 @@ def _op(
         runs = None if plan.run_bounds is None else runs_of(plan.run_bounds, head.hidden.device)
         evaluate = PolicyRows(objective, tokens, row_index, runs)
         loss, reported, sums = run_objective(
-            rows_head,
+            head.take(row_index),
             chunks,
             evaluate,
             with_entropy=tokens.with_entropy,
@@ -114,7 +115,7 @@ def _(*values: Any) -> tuple[Tensor, ...]:
     return (
         new((), dtype=wide),
         new((COLUMNS, 3) if tokens.is_fused else (len(names),), dtype=wide),
-        new(head.hidden.shape if head.wants_dhidden else (0,)),
+        new(head.hidden.shape if head.wants_dhidden else (0,), dtype=head.dhidden_dtype),
         new(head.weight.shape if head.wants_dweight else (0,), dtype=dweight_dtype),
         new(head.bias.shape if head.wants_dbias and head.bias is not None else (0,), dtype=wide),
     )

@@ -31,6 +31,7 @@ from dupo_kernels.logits.row_maths import (
     write_gradient,
 )
 from dupo_kernels.logits.rows import Rows, RowStatistics
+from dupo_kernels.tokens.token_inputs import token_of
 from dupo_kernels.tokens.token_loss import token_loss
 from dupo_kernels.tokens.token_objective import TokenObjective
 
@@ -71,9 +72,10 @@ def _walk_twice(
 ):  # fmt: skip
     start, first_end, body = body_of(row, stride_n, V, SHIFTED, VEC)
     row_ptr = logits_ptr + row * stride_n
-    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, row, stride_t)
+    token = token_of(row, row >= 0, inputs)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, token, stride_t)
     scale, rate = scales(inv_temperature, softcap, SOFTCAP)
-    u_target, target = read_target(row_ptr, tl.load(targets_ptr + row), V, softcap, SOFTCAP)
+    u_target, target = read_target(row_ptr, tl.load(targets_ptr + token), V, softcap, SOFTCAP)
     peak, total, moment = fold_body(
         logits_ptr + start, body, softcap, rate,
         SOFTCAP, kinds.has_entropy, LANES, STEPS, VEC,
@@ -174,9 +176,10 @@ def _held(
     ENTROPY: tl.constexpr = kinds.has_entropy
     row = tl.program_id(0).to(tl.int64)
     row_ptr = logits_ptr + row * stride_n
-    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, row, stride_t)
+    token = token_of(row, row >= 0, inputs)
+    inv_temperature = read_scale(inv_temperature_ptr, inv_temperature_of_all, token, stride_t)
     scale, rate = scales(inv_temperature, softcap, SOFTCAP)
-    u_target, target = read_target(row_ptr, tl.load(targets_ptr + row), V, softcap, SOFTCAP)
+    u_target, target = read_target(row_ptr, tl.load(targets_ptr + token), V, softcap, SOFTCAP)
     first = _read_tile(row_ptr, V, softcap, SOFTCAP, 0, FIRST)
     if SECOND:
         second = _read_tile(row_ptr, V, softcap, SOFTCAP, FIRST, SECOND)
@@ -230,7 +233,8 @@ def fused_loss(
     """Writes the report of each row, dlogits and, where asked, the statistics. One launch.
 
     Args:
-        rows: (N, V), fp16, bf16 or fp32.
+        rows: (N, V), fp16, bf16 or fp32. Where the objective has an index, targets and temperatures are those
+            of its tokens.
         objective: its inputs are those of these rows.
         report: (COLUMNS, N), a report of token_report.py or a slice of its rows; written.
         dlogits: (N, V) in the type of the logits or a narrower one, written; may be their memory, or what

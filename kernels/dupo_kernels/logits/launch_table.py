@@ -67,7 +67,8 @@ def choose(rows: Rows, dlogits: Tensor | None) -> Config:
     """The configuration of the fused kernel for these rows."""
     logits = rows.logits
     # Four programs of 8 warps on a multiprocessor, or three: the compiler alone would sometimes take more.
-    chosen = Config(registers=80 if rows.softcap else 64)
+    # With more than 16 logits in flight a thread would have to keep numbers of its row in memory.
+    chosen = Config(steps=logits.dtype.itemsize, registers=80 if rows.softcap else 64)
     architecture = 0
     if logits.is_cuda and TABLE:
         major, minor = torch.cuda.get_device_capability(logits.device)

@@ -61,6 +61,15 @@ class TokenInputs(NamedTuple):
 
 
 @jit
+def token_of(row, within, inputs):
+    """The token of each row that exists."""
+    if inputs.index is not None:
+        return tl.load(inputs.index + row, mask=within, other=0)
+    else:
+        return row
+
+
+@jit
 def read(pointer, token, active):
     """The values of the active tokens; 0 for the others."""
     return tl.load(pointer + token, mask=active, other=0).to(tl.float32)

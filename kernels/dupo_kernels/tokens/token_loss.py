@@ -10,7 +10,7 @@ vocabulary.
 
 from dupo_kernels._triton import device, jit, tl
 from dupo_kernels.tokens import kl, surrogates
-from dupo_kernels.tokens.token_inputs import advantage_of, place, read
+from dupo_kernels.tokens.token_inputs import advantage_of, place, read, token_of
 from dupo_kernels.tokens.token_report import (
     ACTIVE,
     APPROX_KL,
@@ -91,9 +91,7 @@ def token_loss(
         within: which rows exist.
         report_ptr, report_stride: a report of token_report.py and the distance of its columns.
     """
-    token = row
-    if inputs.index is not None:
-        token = tl.load(inputs.index + row, mask=within, other=0)
+    token = token_of(row, within, inputs)
     active, sequence, is_readable, is_broken = place(token, within, inputs)
     weight = tl.where(is_broken, float("nan"), read(inputs.weights, token, active))
     advantage = advantage_of(token, sequence, is_readable, inputs, kinds)

@@ -61,11 +61,16 @@ def peak_bytes(
     kept_logits, chunk = buffer_rows(kept) * row, buffer_rows(chunk_rows) * row
     chunks = (kept > 0) + -(-(rows - kept) // step)
     sums = max(element, 4) if chunks > 1 else element
-    gathered, scattered = (0, 0) if M is None else (M * H * element, wanted[0] * N * H * element)
-    dhidden, dweight = wanted[0] * rows * H * element, wanted[1] * V * H * sums
+    # In half types dhidden is float32 first: all of it until the end, or of a chunk where it is large.
+    half = wanted[0] and element < 4
+    is_small = half and N * H <= 1 << 25
+    of_dhidden = wanted[0] * H * (4 if is_small else element)
+    gathered, scattered = (0, 0) if M is None else (M * H * element, N * of_dhidden)
+    dhidden, dweight = rows * of_dhidden, wanted[1] * V * H * sums
     cast = wanted[1] * V * H * element if sums > element else 0
-    # Of a chunk, dhidden in float32 until it is cast; dweight comes after the dhidden of the first chunk.
-    wide, most = (wanted[0] * H * 4 if element < 4 else 0), (1 << 25) // H
+    cast += N * H * element if is_small else 0
+    wide, most = (H * 4 if half and not is_small else 0), (1 << 25) // H
+    # dweight comes after the dhidden of the first chunk.
     products = (
         max(wide * min(kept, most), dweight) if kept else chunk + max(wide * min(chunk_rows, most), dweight)
     )
@@ -73,9 +78,11 @@ def peak_bytes(
         later = chunk_rows if kept else min(step, rows - step)
         products = max(products, chunk + dweight + wide * min(later, most))
     while_it_runs = kept_logits + gathered + dhidden
+    results = dhidden + scattered + dweight
     if op == "logprobs":
-        return kept_logits + chunk + gathered, while_it_runs + max(products, dweight + scattered + cast)
-    forward = max(while_it_runs + products, gathered + dhidden + dweight + scattered)
+        after = max(results, (scattered or dhidden) + dweight + cast)
+        return kept_logits + chunk + gathered, max(while_it_runs + products, kept_logits + gathered + after)
+    forward = max(while_it_runs + products, gathered + results)
     return forward, max(forward, (scattered or dhidden) + dweight + cast)
 
 
