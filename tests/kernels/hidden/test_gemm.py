@@ -169,18 +169,21 @@ def test_products_that_write_float32_are_found_by_their_kernels() -> None:
 # --- the calls that a GPU gets ---------------------------------------------------------------------
 
 
-def test_sums_of_halves_are_written_in_float32() -> None:
-    """Three forms that torch has since 2.10; the fourth product, dweight of a single chunk, stays in bf16."""
+def test_sums_of_halves_are_written_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three forms that torch has since 2.10; dweight of a single chunk stays in bf16."""
     given = head(torch.bfloat16, 100, V=120, H=16)
-    with CudaProducts() as products:
-        gradients("objective", given)
     half, wide = torch.bfloat16, torch.float32
-    single = [("mm.dtype_out", half, wide), ("mm.dtype", half, wide), ("mm.out", half, half)]
-    assert products.seen == single
-    with CudaProducts() as products:
-        gradients("objective", given, chunk_tokens=50)
-    first = [*single[:2], ("mm.dtype_out", half, wide)]
-    assert products.seen == [*first, *first[:2], FLOAT32_SUM]
+    # dhidden is kept in float32 where it is small, else cast chunk by chunk.
+    for is_small, dhidden in ((True, "mm.dtype_out"), (False, "mm.dtype")):
+        monkeypatch.setattr(gemm_module, "WIDE", 100 * 16 - (not is_small))
+        with CudaProducts() as products:
+            gradients("objective", given)
+        single = [("mm.dtype_out", half, wide), (dhidden, half, wide), ("mm.out", half, half)]
+        assert products.seen == single
+        with CudaProducts() as products:
+            gradients("objective", given, chunk_tokens=50)
+        first = [*single[:2], ("mm.dtype_out", half, wide)]
+        assert products.seen == [*first, *first[:2], FLOAT32_SUM]
 
 
 def test_torch_29_refuses_the_sum_of_chunks() -> None:
