@@ -173,13 +173,13 @@ def test_sums_of_halves_are_written_in_float32(monkeypatch: pytest.MonkeyPatch) 
     """Three forms that torch has since 2.10; dweight of a single chunk stays in bf16."""
     given = head(torch.bfloat16, 100, V=120, H=16)
     half, wide = torch.bfloat16, torch.float32
-    # dhidden is kept in float32 where it is small, else cast chunk by chunk.
-    for is_small, dhidden in ((True, "mm.dtype_out"), (False, "mm.dtype")):
-        monkeypatch.setattr(gemm_module, "WIDE", 100 * 16 - (not is_small))
+    # dhidden (100, 16) is kept in float32 where it is small, else cast a slice of rows at a time.
+    for most, dhidden, slices in ((1600, "mm.dtype_out", 1), (1599, "mm.dtype", 2)):
+        monkeypatch.setattr(gemm_module, "WIDE", most)
         with CudaProducts() as products:
             gradients("objective", given)
         single = [("mm.dtype_out", half, wide), (dhidden, half, wide), ("mm.out", half, half)]
-        assert products.seen == single
+        assert products.seen == [single[0], *[single[1]] * slices, single[2]]
         with CudaProducts() as products:
             gradients("objective", given, chunk_tokens=50)
         first = [*single[:2], ("mm.dtype_out", half, wide)]
