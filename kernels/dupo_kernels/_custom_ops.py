@@ -43,9 +43,46 @@ def record_op(name: str, mutates_args: Sequence[str] = ()) -> Callable[[Callable
             return_annotation=signature.return_annotation,
         )
         flat.__module__ = compute.__module__
-        return torch.library.custom_op(name, flat, mutates_args=mutates_args)
+        op: Any = torch.library.custom_op(name, flat, mutates_args=mutates_args)
+        op.flat = flat
+        return op
 
     return register
+
+
+def differentiable(op: Any, save: Callable[..., None], backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A `record_op` with its derivative, as a function of the flat list.
+
+    Args:
+        op: what `record_op` returns; its autograd is registered here.
+        save: (ctx, inputs, output), as `setup_context` of an autograd.Function.
+        backward: (ctx, *gradients of the outputs) -> a gradient or None for each input.
+    """
+    op.register_autograd(backward, setup_context=save)
+
+    class Direct(torch.autograd.Function):
+        """The same functions without an op between."""
+
+        @staticmethod
+        def forward(ctx, *values):
+            """The outputs of the op; keeps what the backward pass reads."""
+            output = op.flat(*values)
+            save(ctx, values, output)
+            return output
+
+    # Not in the class, where a type checker would hold it to the arguments of its base.
+    Direct.backward = staticmethod(backward)
+    Direct.__name__ = op._name.replace("::", "_")
+
+    def run(*values: Any) -> Any:
+        # An op of 30 arguments costs the host half a millisecond: torch copies its schema for each of them.
+        # Compilers, modes that look at operators, and tensors that are not what they seem need the op.
+        is_plain = all(type(v) in (Tensor, torch.nn.Parameter) for v in values if isinstance(v, Tensor))
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or not is_plain:
+            return op(*values)
+        return Direct.apply(*values)
+
+    return run
 
 
 def unpack(values: Sequence[Any], *kinds: Any) -> list[Any]:

@@ -6,7 +6,6 @@ Triton (macOS, Windows); there `HAS_TRITON` is False, no kernel is ever launched
 
 import types
 from collections.abc import Callable
-from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,7 +39,6 @@ def runs_on_triton(tensor: Tensor) -> bool:
     return tensor.dtype.itemsize <= 4 and (INTERPRET or has_backend(tensor.device.type))
 
 
-@cache
 def has_backend(device_type: str) -> bool:
     """Whether the Triton at hand compiles for devices of this type: CUDA, ROCm ("cuda" to torch) or XPU."""
     cuda = "amd" if torch.version.hip else "nvidia"

@@ -66,6 +66,9 @@ class GemmRows:
         self, left: Tensor, right: Tensor, *arguments: Any, gemm: Any = head_module.gemm, **options: Any
     ) -> Tensor:
         V, H = self.V, self.H
+        # The gradient of the bias is a product of one row with a chunk of dlogits.
+        if left.shape[0] == 1 and right.shape[1] == V and right.stride(1) == 1:
+            return gemm(left, right, *arguments, **options)
         if tuple(left.shape[:1] + right.shape[1:]) == (V, H):
             kind, rows = "dweight", left.shape[1]
         else:

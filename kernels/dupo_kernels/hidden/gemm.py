@@ -59,8 +59,10 @@ def sum_dtype_of(result: Tensor) -> torch.dtype:
 
     Where that is float32, a product needs no cast of its own: a launch less for each.
     """
-    keeps_float32 = result.numel() <= WIDE and writes_float32(result.device.type)
-    return torch.promote_types(result.dtype, torch.float32) if keeps_float32 else result.dtype
+    # A compiled graph serves every size, so its types must not depend on one.
+    if torch.compiler.is_compiling() or result.numel() > WIDE or not writes_float32(result.device.type):
+        return result.dtype
+    return torch.promote_types(result.dtype, torch.float32)
 
 
 def _gemm_in_tiles(left: Tensor, right: Tensor, out: Tensor, add: bool) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels._custom_ops import record_op, save, saved, unpack
+from dupo_kernels._custom_ops import differentiable, record_op, save, saved, unpack
 from dupo_kernels.hidden.chunk_loop import head_backward, head_forward
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows, scatter_rows
 from dupo_kernels.hidden.head import Gradients, logits_buffer
@@ -115,7 +115,7 @@ def _differentiate(ctx: Any, dlogp: Tensor | None, dentropy: Tensor | None, *_: 
     )
 
 
-_op.register_autograd(_differentiate, setup_context=_save)
+_run = differentiable(_op, _save, _differentiate)
 
 
 # --- public function -------------------------------------------------------------------------------
@@ -187,5 +187,5 @@ def linear_token_logprobs(
     plan = plan_rows(
         head, mask, rows, None, keeps_logits=True, save_budget=save_budget, chunk_tokens=chunk_tokens
     )
-    logp_N, entropy_N, *_ = _op(*head, *plan, entropy)
+    logp_N, entropy_N, *_ = _run(*head, *plan, entropy)
     return logp_N.view(targets.shape), entropy_N.view(targets.shape) if entropy else None

@@ -29,7 +29,7 @@ from dupo_kernels._checks import (
     check_tensors,
 )
 from dupo_kernels._copies import to_device
-from dupo_kernels._custom_ops import record_op, unpack
+from dupo_kernels._custom_ops import differentiable, record_op, unpack
 from dupo_kernels._messages import refused
 from dupo_kernels._triton import runs_on_triton
 from dupo_kernels.hidden.chunk_loop import run_fused, run_objective
@@ -134,7 +134,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.set_materialize_grads(False)  # else backward starts with zeros as large as the gradients
 
 
-_op.register_autograd(scaled_gradients, setup_context=_save)
+_run = differentiable(_op, _save, scaled_gradients)
 
 
 # --- public function -------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def linear_objective(
 def _policy_loss(
     head: HeadInputs, plan: RowPlan, objective: PolicyObjective, tokens: PolicyTokens
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    result = _Output(*_op(*head, *plan, *objective.encoded(), *tokens))
+    result = _Output(*_run(*head, *plan, *objective.encoded(), *tokens))
     names = _stat_names(objective, tokens.inputs(), tokens.with_entropy)
     if tokens.is_fused:
         return result.loss, named_scalars(result.stats, names)

@@ -37,7 +37,7 @@ from dupo_kernels._checks import (
     check_values,
     may_read,
 )
-from dupo_kernels._custom_ops import record_op, save, saved, unpack
+from dupo_kernels._custom_ops import differentiable, record_op, save, saved, unpack
 from dupo_kernels._messages import refused
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
 from dupo_kernels.logits.rows import Rows, RowStatistics, new_statistics, sum_dtype
@@ -85,7 +85,7 @@ def _differentiate(ctx: Any, dlogp: Tensor | None, dentropy: Tensor | None, *_: 
     return dlogits, *([None] * len(Rows._fields))
 
 
-_op.register_autograd(_differentiate, setup_context=_save)
+_run = differentiable(_op, _save, _differentiate)
 
 
 class _InPlace(torch.autograd.Function):
@@ -166,7 +166,7 @@ def token_logprobs(
     in_place = inplace_backward and logits.requires_grad and torch.is_grad_enabled()
     in_place = in_place and not torch.compiler.is_compiling()
     rows = prepare_rows(logits, targets, temperature, softcap, to_be_written=in_place)
-    op: Any = _InPlace.apply if in_place else _op
+    op: Any = _InPlace.apply if in_place else _run
     statistics = RowStatistics(*op(*rows, entropy))
     logp = statistics.logp.view(targets.shape)
     return logp, statistics.entropy.view(targets.shape) if entropy else None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels._checks import REAL, check_devices, check_flags, check_grad_scale, check_tensors
-from dupo_kernels._custom_ops import record_op, unpack
+from dupo_kernels._custom_ops import differentiable, record_op, unpack
 from dupo_kernels._scaling import scaled
 from dupo_kernels.logits.logprobs import check_logits, check_scaling, prepare_rows
 from dupo_kernels.logits.policy_passes import LossTokens, loss_and_gradient, stat_names
@@ -69,7 +69,7 @@ def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor |
     return dlogits if upstream is not None else None, *([None] * (ctx.num_inputs - 1))
 
 
-_op.register_autograd(_differentiate, setup_context=_save)
+_run = differentiable(_op, _save, _differentiate)
 
 
 class _InPlace(torch.autograd.Function):
@@ -187,7 +187,7 @@ def fused_policy_loss(
         grad_scale=grad_scale or 1.0,
         **flat,  # type: ignore[arg-type]
     )
-    op: Any = _InPlace.apply if in_place else _op
+    op: Any = _InPlace.apply if in_place else _run
     loss, scalars, *_ = op(*rows, *tokens, *objective.encoded())
     names = stat_names(objective, tokens)
     if tokens.is_fused(objective, rows.logits):

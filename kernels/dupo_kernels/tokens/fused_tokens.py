@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dupo_kernels._custom_ops import record_op, unpack
+from dupo_kernels._custom_ops import differentiable, record_op, unpack
 from dupo_kernels._triton import runs_on_triton
 from dupo_kernels.tokens.choices import LOSS_TYPES
 from dupo_kernels.tokens.layout import advantages_by_sequence
@@ -144,7 +144,7 @@ def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor |
     return *gradients, *([None] * (ctx.num_inputs - 2))
 
 
-_op.register_autograd(_differentiate, setup_context=_save)
+_run = differentiable(_op, _save, _differentiate)
 
 
 # --- for policy_loss.py ----------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def fused_tokens(
         by_length=kind.divisor == "length" and not knows_lengths,
     )
     constant = [None if x is None else x.detach() for x in tokens[2:]]
-    loss, scalars, *_ = _op(*tokens[:2], *constant, *place, *weighing, *objective.encoded())
+    loss, scalars, *_ = _run(*tokens[:2], *constant, *place, *weighing, *objective.encoded())
     inputs = {name: x for name, x in tokens._asdict().items() if x is not None}
     names = ["tokens", *objective.stat_names(inputs, tokens.entropy is not None)]
     return loss, named_scalars(scalars, names)

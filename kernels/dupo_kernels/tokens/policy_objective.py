@@ -10,6 +10,7 @@ derivatives. Tokens are (B, T) padded or (N,) packed; the module does not know t
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -190,13 +191,7 @@ class PolicyObjective(PolicyOptions):
     @staticmethod
     def decoded(encoded: EncodedObjective) -> "PolicyObjective":
         """The objective that `encoded` came from."""
-        values: dict[str, Any] = dict(zip(CHOICES, encoded.choices.split(), strict=True))
-        for name, number in zip(NUMBERS, encoded.numbers, strict=True):
-            values[name] = None if math.isnan(number) else number
-        # A custom op takes floats alone.
-        flags = [spec.name for spec in fields(PolicyOptions) if isinstance(spec.default, bool)]
-        values |= {name: bool(values[name]) for name in flags}
-        return PolicyObjective(**values)
+        return _decoded(encoded.choices, tuple(encoded.numbers))
 
     def __str__(self) -> str:
         changed = [
@@ -205,6 +200,18 @@ class PolicyObjective(PolicyOptions):
             if getattr(self, spec.name) != spec.default
         ]
         return f"PolicyObjective({', '.join(changed)})"
+
+
+# A run has a few objectives, and asks for one in every call.
+@lru_cache(maxsize=64)
+def _decoded(choices: str, numbers: tuple[float, ...]) -> PolicyObjective:
+    values: dict[str, Any] = dict(zip(CHOICES, choices.split(), strict=True))
+    for name, number in zip(NUMBERS, numbers, strict=True):
+        values[name] = None if math.isnan(number) else number
+    # A custom op takes floats alone.
+    flags = [spec.name for spec in fields(PolicyOptions) if isinstance(spec.default, bool)]
+    values |= {name: bool(values[name]) for name in flags}
+    return PolicyObjective(**values)
 
 
 class _PerToken(torch.autograd.Function):

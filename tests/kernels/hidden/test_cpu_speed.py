@@ -51,11 +51,12 @@ def both_passes(
 
 def eager(
     hidden: Tensor, weight: Tensor, targets: Tensor, objective: Any, inputs: Any, *, weights: Tensor, **_: Any
-) -> tuple[Tensor, Any]:
-    """What the head replaces."""
+) -> tuple[Tensor, None]:
+    """What the head replaces, in as few operators as a user would write, and without statistics."""
     logp = (hidden @ weight.t()).log_softmax(-1).gather(1, targets[:, None])[:, 0]
-    losses, stats = objective(logp, None, **inputs)
-    return (losses * weights).sum(), stats
+    ratio, advantages = (logp - inputs["old_logprobs"]).exp(), inputs["advantages"]
+    clipped = ratio.clamp(1 - objective.epsilon, 1 + objective.epsilon)
+    return (-torch.minimum(ratio * advantages, clipped * advantages) * weights).sum(), None
 
 
 def assert_at_most(times: float, ours: Callable[[], None], other: Callable[[], None]) -> None:

@@ -142,8 +142,10 @@ def test_operator_is_registered_correctly(
     """A compiler knows sizes and types of the results beforehand, also where a mask leaves fewer chunks."""
     if INTERPRET and (name != "dapo" or not chunks):
         pytest.skip("the same with and without kernels")
-    calls, op = [], objective_module._op
-    monkeypatch.setattr(objective_module, "_op", lambda *arguments: calls.append(arguments) or op(*arguments))
+    calls, op, run = [], objective_module._op, objective_module._run
+    monkeypatch.setattr(
+        objective_module, "_run", lambda *arguments: calls.append(arguments) or run(*arguments)
+    )
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: by == "mask")
     given, per_token = head(torch.bfloat16), tokens(torch.float32)
     options = {"weights": weights_of(PolicyObjective()).float(), "mask": MASK.to(DEVICE), **chunks}
