@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from bench import default_run
-from bench.loss_head import report
+from bench.loss_head import estimates, report
 from bench.loss_head.harness import Call, Comparison, Result, Timer
 from bench.loss_head.inputs import Setting
 from bench.loss_head.measurement import Case, Measurement
 from bench.loss_head.picture import svg
 from bench.loss_head.results import Results
 from bench.loss_head.steps import LIBRARIES, Step, gpu_steps
+from tests.helpers.project import ROOT
 
 SHAPE = (32, 256, 32)
 CPU = torch.device("cpu")
@@ -165,3 +166,20 @@ def test_default_run_compares_medians() -> None:
     new = [default_run.Measured(seconds, 2.0, 150, 0.5) for seconds in (3.0, 3.0, 1.0)]
     ratio = default_run.compare(old, new)["ratio"]
     assert ratio == {"wall_seconds": 1.5, "cpu_seconds": 2.0, "peak_bytes": 1.5}
+
+
+# --- estimates -------------------------------------------------------------------------------------
+
+
+def test_the_page_has_the_estimates_of_today() -> None:
+    page = (ROOT / "docs/loss_head.md").read_text()
+    assert estimates.publish(page) == page, "python -m bench.loss_head.estimates --write"
+    assert f"{estimates.SMALL_LAUNCHES} launches" in (ROOT / "docs/one_launch.svg").read_text()
+
+
+def test_an_estimate_is_its_formula() -> None:
+    """4 x 3 x 2 tokens, words and features; one read of 4 bytes, one write of 2."""
+    held = estimates.PATHS[-1]
+    products, total = estimates.seconds(4, 3, 2, held)
+    assert products == pytest.approx(6 * 24 / 790e12)
+    assert total - products == pytest.approx((4 + 2) * 12 / 4.3e12 + 2.5e-6)
