@@ -45,9 +45,9 @@ from dupo_kernels.tokens.token_loss import token_loss
 from dupo_kernels.tokens.token_objective import TokenObjective
 
 NOT_SPECIALIZED = ["stride_n", "stride_dn", "stride_t", "stride_r", "V", "N", "softcap"]
-# Slices of rows start anywhere in these tensors: another alignment must not compile a kernel anew. Records cannot
-# be named here: Triton 3.6 and 3.9 always specialize their tensors (at 16 bytes or not) and integers (1,
-# divisible by 16, others), so a run meets two or three variants of a kernel in its first steps.
+# Slices of rows start anywhere in these tensors: another alignment must not compile a kernel anew. Records
+# cannot be named here: Triton 3.6 and 3.9 always specialize their tensors (at 16 bytes or not) and integers
+# (1, divisible by 16, others), so a run meets two or three variants of a kernel in its first steps.
 UNALIGNED = ["targets_ptr", "inv_temperature_ptr", "report_ptr"]
 
 
