@@ -369,3 +369,11 @@ def test_refuses(change: dict[str, Any], message: str) -> None:
     arguments = {"logits": torch.zeros(2, 5), "targets": torch.zeros(2, dtype=torch.long)} | change
     with pytest.raises(ValueError, match=message):
         token_logprobs(**arguments)
+
+
+@pytest.mark.skipif(_triton.INTERPRET, reason="the same with and without kernels")
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_under_vmap() -> None:
+    logits, targets = draw(3, 4, 9)
+    found = torch.func.vmap(lambda z, y: token_logprobs(z, y)[0])(logits, targets)
+    torch.testing.assert_close(found, token_logprobs(logits, targets)[0])
