@@ -78,9 +78,11 @@ def differentiable(op: Any, save: Callable[..., None], backward: Callable[..., A
         # An op of 30 arguments costs the host half a millisecond: torch copies its schema for each of them.
         # Compilers, modes that look at operators, transforms of functions (vmap), and tensors that are not
         # what they seem need the op.
+        if torch.compiler.is_compiling():
+            return op(*values)
         is_plain = all(type(v) in (Tensor, torch.nn.Parameter) for v in values if isinstance(v, Tensor))
         is_watched = torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
-        if torch.compiler.is_compiling() or is_watched or not is_plain:
+        if is_watched or not is_plain:
             return op(*values)
         return Direct.apply(*values)
 

@@ -155,7 +155,9 @@ def test_rows_start_at_64_bit_offsets(report: Report) -> None:
         products = {stride: set(widths) for stride, widths in found["products"].items()}
         if "50257/50257" in name:  # how far the first word of a row is from its start, the lowest bits alone
             products["stride_n"] -= {32}
-        expected = ["stride_n", "stride_t"] if reads_only else ["stride_dn", "stride_n", "stride_t"]
+        expected = ["stride_n"] if reads_only else ["stride_dn", "stride_n"]
+        # With an index, a temperature is that of the token of the program.
+        expected += [] if "everything" in name else ["stride_t"]
         assert products == {stride: {64} for stride in expected}, name
         kinds = {instruction[:2] for instruction, _ in found["tiles"]}
         assert kinds == ({"ld"} if reads_only else {"ld", "st"}), name

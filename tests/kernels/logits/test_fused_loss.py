@@ -288,10 +288,8 @@ def test_rows_may_be_some_of_the_tokens_and_the_report_a_slice() -> None:
     case = make_case(96, FP32)
     chosen = torch.tensor([6, 0, 4], device=DEVICE)
     inputs = inputs_of(case)
-    shuffled = case.rows._replace(
-        logits=case.rows.logits[chosen].clone(), targets=case.rows.targets[chosen],
-        inv_temperature=case.rows.inv_temperature[chosen],
-    )  # fmt: skip
+    # Targets and temperatures are those of all tokens, too.
+    shuffled = case.rows._replace(logits=case.rows.logits[chosen].clone())
     objective = token_objective(case.objective, inputs._replace(index=chosen), has_entropy=False)
     report = torch.full_like(new_report(5, chosen.device), NAN)
     dlogits = torch.empty_like(shuffled.logits)
