@@ -16,15 +16,17 @@ HIDE_TRITON = "import sys; sys.modules['triton'] = None\n"
 
 # One process, as starting one takes seconds. Of the linear head a sample: the rest of it is the same code.
 KERNELS = [
-    "kernels/logits/test_token_logprobs.py",
-    "kernels/tokens/test_surrogates.py",
-    "kernels/tokens/test_kl.py",
     "kernels/tokens/test_triton_copies.py",
     "kernels/tokens/test_fused_tokens.py",
-    "kernels/logits/test_fused_policy_loss.py",
-    "kernels/logits/test_traffic.py",
     "kernels/logits/test_fused_loss.py",
     "kernels/test_nan.py::test_a_row_of_logits",
+]
+CALLS = [
+    "kernels/logits/test_token_logprobs.py",
+    "kernels/logits/test_fused_policy_loss.py",
+    "kernels/logits/test_traffic.py",
+    "kernels/tokens/test_surrogates.py",
+    "kernels/tokens/test_kl.py",
 ]
 HEADS = ["kernels/test_nan.py", "kernels/test_hostile_values.py"]
 LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use", "fused_chunks", "corners"]
@@ -51,9 +53,10 @@ SAMPLE = [f"kernels/hidden/test_{name}" for name in SAMPLE]
 @pytest.mark.parametrize(
     ("tests", "marked", "at_least"),
     [
-        pytest.param([*KERNELS, *SAMPLE], "not slow", 320, id="kernels"),
-        pytest.param([*LINEAR, *HEADS], "not slow", 200, id="linear", marks=pytest.mark.slow),
-        pytest.param([*KERNELS, *LINEAR], "slow", 6, id="large", marks=pytest.mark.slow),
+        pytest.param([*KERNELS, *SAMPLE], "not slow", 150, id="kernels"),
+        pytest.param([*CALLS, *HEADS], "not slow", 250, id="calls", marks=pytest.mark.slow),
+        pytest.param(LINEAR, "not slow", 150, id="linear", marks=pytest.mark.slow),
+        pytest.param([*KERNELS, *CALLS, *LINEAR], "slow", 6, id="large", marks=pytest.mark.slow),
     ],
 )
 def test_the_same_tests_pass_under_the_interpreter(

@@ -223,7 +223,17 @@ def test_float64_stays_so_under_autocast() -> None:
 
 
 @pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
-@pytest.mark.parametrize("more", [{}, {"chunk_tokens": 4}, {"mask": True}, {"row_needs_grad": True}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"mask": True},
+        *(
+            pytest.param(more, marks=pytest.mark.slow)
+            for more in ({}, {"chunk_tokens": 4}, {"row_needs_grad": True})
+        ),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("objective", [PolicyObjective(), GSPO], ids=["token", "sequence"])
 def test_lengths_share_a_graph(objective: PolicyObjective, more: dict[str, Any]) -> None:
     from torch._dynamo.testing import CompileCounter

@@ -259,7 +259,9 @@ def test_a_second_backward_raises() -> None:
 
 @pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
 @pytest.mark.parametrize("options", [{}, {"mask": MASK}, {"rows": MASK.flatten().nonzero()[:, 0]}], ids=str)
-@pytest.mark.parametrize("budget", [1 << 30, 0], ids=["kept", "recomputed"])
+@pytest.mark.parametrize(
+    "budget", [1 << 30, pytest.param(0, marks=pytest.mark.slow)], ids=["kept", "recomputed"]
+)
 def test_compiles_whole(options: dict[str, Tensor], budget: int) -> None:
     given, options = head(torch.float32), {n: x.to(DEVICE) for n, x in options.items()}
     compiled = torch.compile(linear_token_logprobs, fullgraph=True, backend="aot_eager")
