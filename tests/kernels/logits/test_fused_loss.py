@@ -241,7 +241,12 @@ QUICK_ROWS = [
 
 @pytest.mark.parametrize(
     ("variant", "layout", "types", "softcap"),
-    [pytest.param(*row, marks=[] if row in QUICK_ROWS else slow) for row in EVERY_ROW],
+    [
+        pytest.param(
+            *row, marks=[] if row in QUICK_ROWS else [slow] if place % 4 == 0 else [slow, pytest.mark.full]
+        )
+        for place, row in enumerate(EVERY_ROW)
+    ],
     ids=str,
 )
 def test_rows_of_any_length_and_place(

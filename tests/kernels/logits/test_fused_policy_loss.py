@@ -47,7 +47,9 @@ def every_case() -> list[Any]:
         is_quick = not INTERPRET and (name not in tried or loss_type == "dapo")
         is_quick |= INTERPRET and (loss_type, name) in QUICK
         tried.add(name)
-        cases.append(pytest.param(loss_type, name, marks=[] if is_quick else [pytest.mark.slow]))
+        marks = [] if is_quick else [pytest.mark.slow]
+        marks += [pytest.mark.full] if marks and INTERPRET and len(cases) % 4 else []
+        cases.append(pytest.param(loss_type, name, marks=marks))
     return cases
 
 

@@ -97,9 +97,9 @@ def every_case_in_every_layout() -> list[Any]:
         for layout, (_, _, knows_sequences) in LAYOUTS.items()
         if knows_sequences or loss_type not in BY_SEQUENCE
     ]
-    slow = pytest.mark.slow
+    slow, full = pytest.mark.slow, pytest.mark.full
     return [
-        pytest.param(*combination, marks=[slow] if place % 16 else [])
+        pytest.param(*combination, marks=[slow, full] if place % 4 else [slow] if place % 16 else [])
         for place, combination in enumerate(combinations)
     ]
 
