@@ -103,7 +103,7 @@ FAULTS = {
     "dhidden on CUDA is a sum of parts in bf16": Fault(
         "self.dhidden_GH[rows], long_sums=True)",
         "self.dhidden_GH[rows])",
-        f"{GEMM}::test_dhidden_is_rounded_once_where_sums_are_cut[objective]",
+        f"{GEMM}::test_dhidden_is_rounded_once_where_sums_are_cut[cast-by-chunk-objective]",
     ),
     "a buffer for each length": Fault(
         "shape = choose_buffer_rows(num_rows),",

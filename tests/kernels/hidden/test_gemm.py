@@ -196,8 +196,12 @@ def test_torch_29_refuses_the_sum_of_chunks() -> None:
 
 
 @pytest.mark.parametrize("op", ["objective", "logprobs"])
-def test_dhidden_is_rounded_once_where_sums_are_cut(op: str) -> None:
+@pytest.mark.parametrize("most", [128 * 64, 128 * 64 - 1], ids=["kept", "cast-by-chunk"])
+def test_dhidden_is_rounded_once_where_sums_are_cut(
+    most: int, op: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a GPU the sums over V are cut into parts: added in bf16 they would break the promise of 2.5e-3."""
+    monkeypatch.setattr(gemm_module, "WIDE", most)
     given = head(torch.bfloat16, 128, V=4000, H=64)
     truth = gradients(op, {n: x.double() if n != "targets" else x for n, x in given.items()}, reference=True)
     with CudaProducts() as products:

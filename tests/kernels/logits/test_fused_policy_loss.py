@@ -48,7 +48,7 @@ def every_case() -> list[Any]:
         is_quick |= INTERPRET and (loss_type, name) in QUICK
         tried.add(name)
         marks = [] if is_quick else [pytest.mark.slow]
-        marks += [pytest.mark.full] if marks and INTERPRET and len(cases) % 4 else []
+        marks += [pytest.mark.full] if marks and INTERPRET and len(cases) % 8 else []
         cases.append(pytest.param(loss_type, name, marks=marks))
     return cases
 

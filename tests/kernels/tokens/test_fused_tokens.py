@@ -99,7 +99,7 @@ def every_case_in_every_layout() -> list[Any]:
     ]
     slow, full = pytest.mark.slow, pytest.mark.full
     return [
-        pytest.param(*combination, marks=[slow, full] if place % 4 else [slow] if place % 16 else [])
+        pytest.param(*combination, marks=[slow, full] if place % 8 else [slow] if place % 16 else [])
         for place, combination in enumerate(combinations)
     ]
 
