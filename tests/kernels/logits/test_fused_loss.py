@@ -243,7 +243,7 @@ QUICK_ROWS = [
     ("variant", "layout", "types", "softcap"),
     [
         pytest.param(
-            *row, marks=[] if row in QUICK_ROWS else [slow] if place % 4 == 0 else [slow, pytest.mark.full]
+            *row, marks=[] if row in QUICK_ROWS else [slow] if place % 8 == 0 else [slow, pytest.mark.full]
         )
         for place, row in enumerate(EVERY_ROW)
     ],
