@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 import torch
 import triton
 from triton import knobs
-from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from dupo_kernels import PolicyObjective
@@ -39,6 +38,7 @@ from dupo_kernels.tokens.token_inputs import TokenInputs
 from dupo_kernels.tokens.token_objective import token_objective
 from tests.helpers import triton_objective
 from tests.helpers.machine_code import loops
+from tests.helpers.named_gpu import NamedGpu
 
 TABLE = Path(__file__).with_name("aot_table.json")
 ARCHITECTURES = (80, 90, 100, 120)
@@ -225,25 +225,6 @@ QUICK = {
 # --- what becomes of it ----------------------------------------------------------------------------
 
 
-class _Driver:
-    """Names a GPU, and has none."""
-
-    def __init__(self, architecture: int) -> None:
-        self.architecture = architecture
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: Any = None) -> int:
-        return 0
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", self.architecture, 32)
-
-    def get_active_torch_device(self) -> torch.device:
-        return torch.device("cpu")
-
-
 class _Compiler:
     """In a kernel's place: compiles what would be launched."""
 
@@ -266,7 +247,7 @@ def build(launch: Launch, architecture: int) -> dict[str, Any]:
     extremes: how many instructions take the larger or the smaller of two floats, and a number before NaN.
     loops: of the machine code, as machine_code.py reads them; None without a disassembler.
     """
-    driver.set_active(_Driver(architecture))
+    driver.set_active(NamedGpu(architecture))
     knobs.compilation.always_compile = knobs.nvidia.dump_ptxas_log = True
     kernel = getattr(launch.module, launch.kernel)
     compiler = _Compiler(kernel)

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from triton import knobs
-from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from dupo_kernels import PolicyObjective, _scaling
@@ -22,29 +21,11 @@ from dupo_kernels.tokens import token_report, token_weights, triton_path
 from dupo_kernels.tokens.token_inputs import TokenInputs
 from dupo_kernels.tokens.token_objective import token_objective
 from dupo_kernels.tokens.token_weights import PIECE, Weighing
+from tests.helpers.named_gpu import NamedGpu
 
 N, S = 4096, 7
 KERNELS = {token_weights: ["_count"], triton_path: ["_losses", "_gradients"], token_report: ["_reduce"]}
 KERNELS |= {_scaling: ["_scale"]}
-
-
-class Driver:
-    """Names a GPU, and has none."""
-
-    def __init__(self, architecture: int) -> None:
-        self.architecture = architecture
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: Any = None) -> int:
-        return 0
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", self.architecture, 32)
-
-    def get_active_torch_device(self) -> torch.device:
-        return torch.device("cpu")
 
 
 class Compiler:
@@ -99,7 +80,7 @@ def launch_all() -> None:
 def main(architecture: int) -> None:
     """Prints the spills of all kernels."""
     # One GPU a process: what was compiled for one is taken for another.
-    driver.set_active(Driver(architecture))  # type: ignore[arg-type]
+    driver.set_active(NamedGpu(architecture))  # type: ignore[arg-type]
     knobs.compilation.always_compile = knobs.nvidia.dump_ptxas_log = True
     spilled: Counter[str] = Counter()
     for module, names in KERNELS.items():
