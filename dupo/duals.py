@@ -14,7 +14,8 @@ import argparse
 from collections.abc import Sequence
 
 from dupo.config.command_line import OneLineParser
-from dupo.config.options import RunOptions, TaskOptions
+from dupo.config.options import RunOptions
+from dupo.config.task_options import TaskOptions
 from dupo.config.values import underscored
 from dupo.errors import UserError
 from dupo.views.plain import error
@@ -22,9 +23,8 @@ from dupo.views.plain import error
 
 def parser() -> OneLineParser:
     """The options of the program."""
-    options = OneLineParser(
-        prog="python -m dupo.duals", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    options = OneLineParser(prog="python -m dupo.duals", description=__doc__, formatter_class=layout)
     options.add_argument("--dataset", required=True, metavar="FILE", help="JSON lines with a question column")
     options.add_argument("--question_column", help="default: found by the usual names, as in training")
     options.add_argument("--show", type=int, default=20, help="problems to show (default 20)")
@@ -39,11 +39,11 @@ def show_duals(argv: Sequence[str]) -> None:
     # The rules of numbers take a while to load: help does not wait for them.
     from dupo.trust.number_listing import list_numbers
 
-    most = values.duals_per_prompt
     task = {"task": "word_problems", "dataset": values.dataset, "question_column": values.question_column}
     if values.show < 0:
         raise UserError(f"show: expected at least 0, got {values.show}")
-    list_numbers(TaskOptions(**task, duals_per_prompt=most), RunOptions(seed=values.seed).seed, values.show)
+    options = TaskOptions(**task, duals_per_prompt=values.duals_per_prompt)
+    list_numbers(options, RunOptions(seed=values.seed).seed, values.show)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

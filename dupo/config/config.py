@@ -7,17 +7,17 @@ from datetime import date
 from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
+from dupo.config.model_options import ModelOptions
 from dupo.config.options import (
     DualOptions,
-    ModelOptions,
     OptimizerOptions,
     RerankOptions,
     RewardOptions,
     RolloutOptions,
     RunOptions,
     SelectOptions,
-    TaskOptions,
 )
+from dupo.config.task_options import TaskOptions
 from dupo.config.values import check, option, show
 from dupo.errors import UserError, quoted
 from dupo_kernels.tokens.policy_options import PolicyOptions

@@ -11,7 +11,7 @@ from typing import Any
 
 from dupo.config.catalogue import TASKS
 from dupo.config.config import OPTIONS, Config
-from dupo.config.options import BUILT_IN_MODEL
+from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.values import show
 from dupo.config.yaml_files import read_yaml, yaml_lines
 

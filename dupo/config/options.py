@@ -1,139 +1,25 @@
-"""The groups of options. `config.py` puts them together.
+"""The groups of options, but for those of model and task. `config.py` puts all groups together.
 
 Names, meanings and defaults are TRL's where TRL has the option. A function gets the group that it reads. On
 the command line and in YAML files every option stands by its flat name. The help texts are the documentation.
 """
 
-import dataclasses
 import math
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
 
-from dupo.config.catalogue import REWARDS, TASKS
+from dupo.config.catalogue import REWARDS
 from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, nearest, quoted
 from dupo.user_files import NOTHING, path_kind
 
-BUILT_IN_MODEL = "tiny"
 DUAL_MODELS = ("frozen", "policy", "ema")  # or the folder or Hub name of another model
-METRICS = ("bleu", "chrf", "mean")
 # Largest sizes that a run can be meant to have; a slip of the keyboard beyond them would eat all memory.
 MOST_SEQUENCES, MOST_SAMPLES, LONGEST_COMPLETION = 2**20, 2**16, 2**20
 # Below LOWEST, softmax is a step function and gradients grow a thousandfold. Above HIGHEST, all tokens are
 # equally likely.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 100.0
 LARGEST_REWARD = 1e15  # its square, summed over a rollout, stays within float32
-GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
-
-
-@dataclass(frozen=True)
-class ModelOptions(Options):
-    """Which model, which tokenizer, where and in which precision."""
-
-    model_name_or_path: str = option(
-        BUILT_IN_MODEL,
-        "folder or Hub name of a causal language model; tiny: a small Qwen3 shape with random weights",
-        is_path=True,
-    )
-    tokenizer_name: str | None = option(
-        None, "folder or Hub name of the tokenizer; none: that of the model", is_path=True
-    )
-    pad_token: str | None = option(None, "padding token; none: that of the tokenizer")
-    eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
-    dtype: str = option(
-        "auto",
-        "precision of matrix products. Trained weights stay float32; bfloat16 also stores the weights of "
-        "other models (a judge) in bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
-        "auto|float32|bfloat16",
-    )
-    device: str = option(
-        "auto", "device of the model; auto: the GPU if there is one, else the CPU", "auto|cpu|cuda"
-    )
-    gradient_checkpointing: bool = option(
-        False, "recompute activations in the backward pass: less memory, more time"
-    )
-    trust_remote_code: bool = option(False, "run the Python code that comes with a model")
-    chat_template_date: str | None = option(
-        None, "date that a chat template shows if it shows one, YYYY-MM-DD; none: the day of the first start"
-    )
-
-    def check_together(self) -> None:
-        """Checks that the date is one."""
-        _date_of(self.chat_template_date)
-
-    @property
-    def day(self) -> date | None:
-        """The date that chat templates show; None: today."""
-        return _date_of(self.chat_template_date)
-
-    def for_model(self, name: str) -> "ModelOptions":
-        """The options for another model, which brings its own tokenizer; unchanged for the same name."""
-        if name == self.model_name_or_path:
-            return self
-        # What was said of the tokenizer was said of the first model.
-        fresh = dict(tokenizer_name=None, pad_token=None, eos_token=None)
-        return dataclasses.replace(self, model_name_or_path=name, **fresh)
-
-
-def _date_of(text: str | None) -> date | None:
-    """Reads the date of chat templates, or raises UserError."""
-    try:
-        return None if text is None else datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError:
-        raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {show(text)}") from None
-
-
-@dataclass(frozen=True)
-class TaskOptions(Options):
-    """What the model is asked, where the problems come from, and which duals they have."""
-
-    task: str = option("arithmetic", "what the model is trained to do", "|".join(TASKS))
-    dataset: str | None = option(
-        None,
-        "file of training problems, JSON lines; for translation also a folder of line-parallel files",
-        is_path=True,
-    )
-    eval_dataset: str | None = option(
-        None, "file of held-out problems; none: eval_size problems of dataset", is_path=True
-    )
-    question_column: str | None = option(None, "column of the question; none: question, problem or prompt")
-    answer_column: str | None = option(
-        None, "column of the right answer, read by evaluation and the reward gold; none: answer or solution"
-    )
-    src: str = option("en", "code of the language translated from")
-    tgt: str = option("de", "code of the language translated into")
-    eval_size: int = option(64, "number of held-out problems, never trained on; 0: no evaluation", at_least=0)
-    translation_metric: str = option(
-        "bleu",
-        "compares back-translation and source: bleu, chrf, mean of both, or your package.module.function",
-    )
-    gates: str = option(
-        "language,copy,length,lines",
-        "checks that a translation must pass to be an answer, any of: language (the target language), copy "
-        "(no copy of the source), length (within max_length_ratio), lines (one line); off: no check",
-    )
-    max_length_ratio: float = option(
-        3.0, "largest ratio of the lengths of a translation and its source", at_least=1
-    )
-    duals_per_prompt: int = option(3, "most duals of one problem; 0: all", at_least=0)
-    selected_duals: str | None = option(
-        None, "folder of a finished dupo.select: use the duals that it kept, no others", is_path=True
-    )
-
-    def check_together(self) -> None:
-        """Checks the languages, the metric and the gates."""
-        names = [name.lower() for name in listed(self.gates)]
-        unknown = [name for name in names if name not in GATES] if names != ["off"] else []
-        if unknown:
-            raise UserError(f"gates: expected off, or any of {', '.join(GATES)}, got {quoted(unknown[0])}")
-        if self.task == "translation" and self.src == self.tgt:
-            raise UserError(
-                f"tgt: expected another language than src, {show(self.src)}, got {show(self.tgt)}"
-            )
-        if "." not in self.translation_metric and self.translation_metric not in METRICS:
-            expected = f"{', '.join(METRICS)} or package.module.function"
-            raise UserError(f"translation_metric: expected {expected}, got {show(self.translation_metric)}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import torch
 
 from dupo.config.config import Config
-from dupo.config.options import ModelOptions
+from dupo.config.model_options import ModelOptions
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.sampled_check import check_sampled

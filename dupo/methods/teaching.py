@@ -11,7 +11,8 @@ from typing import Any
 
 from dupo.config.catalogue import TEACHING
 from dupo.config.config import Config
-from dupo.config.options import BUILT_IN_MODEL, OptimizerOptions
+from dupo.config.model_options import BUILT_IN_MODEL
+from dupo.config.options import OptimizerOptions
 from dupo.duality.judge import Judge
 from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Sampling

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
-from dupo.config.options import BUILT_IN_MODEL, ModelOptions
+from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.text.tokenizer import PromptTokenizer
 
 # What decides what a model computes: weights, shape, end tokens, and code that comes with the model. Not all

@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import CONFIG_NAME
 
-from dupo.config.options import BUILT_IN_MODEL, ModelOptions
+from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
 from dupo.models.library_errors import library_call
 from dupo.text.builtin_tokenizers import raw_bytes, word_level

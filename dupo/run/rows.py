@@ -15,7 +15,8 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 
 from dupo.config.config import Config
-from dupo.config.options import BUILT_IN_MODEL, DUAL_MODELS, ModelOptions
+from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
+from dupo.config.options import DUAL_MODELS
 from dupo.data.fingerprints import problems_fingerprint
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import check_lengths, lengths_of

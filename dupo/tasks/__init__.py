@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from dupo.config.catalogue import TASKS, load
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.errors import UserError
 from dupo.records import Dual
 from dupo.tasks.base import Task

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.records import Dual, Problem
 from dupo.tasks.base import Lessons
 from dupo.tasks.exact_match import accuracy, exact_match

@@ -19,7 +19,7 @@ from functools import partial
 
 from sacrebleu.metrics.bleu import BLEU
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.records import Dual, Problem
 from dupo.tasks.base import Lessons
 from dupo.tasks.conlang_grammar import (

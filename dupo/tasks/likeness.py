@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from dupo.config.options import METRICS
+from dupo.config.task_options import METRICS
 from dupo.plugins import call_function, load_function, read_numbers
 from dupo.tasks.languages import language_of
 

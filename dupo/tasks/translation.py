@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.data.parallel_text import read_sentences
 from dupo.data.splits import split_problems
 from dupo.errors import UserError

@@ -18,7 +18,7 @@ dev (26 languages beside English, 997 sentences, every direction), which should 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dupo.config.options import GATES
+from dupo.config.task_options import GATES
 from dupo.config.values import listed
 from dupo.errors import UserError
 from dupo.tasks.copy_check import copy_limits, is_copy

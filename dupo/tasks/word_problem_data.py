@@ -1,6 +1,6 @@
 """Word problems from JSON-lines files, with the right answers that their solutions state."""
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.data.files import choose_column, column_names, column_text, read_jsonl
 from dupo.records import Problem
 from dupo.tasks.answer_numbers import last_number, parse_number

@@ -10,7 +10,7 @@ behind a fresh name, and the dual sees the final answer only, never how the answ
 
 from collections.abc import Sequence
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.data.splits import split_problems
 from dupo.records import Dual, Problem
 from dupo.tasks.exact_match import accuracy, exact_match

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problem_data import read_problems
 from dupo.tasks.word_problem_duals import hidden_number_duals, text_around_answer

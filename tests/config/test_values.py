@@ -9,15 +9,9 @@ import pytest
 import torch
 
 from dupo.config.config import GROUP_OF, GROUPS, OPTIONS, Config
-from dupo.config.options import (
-    DualOptions,
-    ModelOptions,
-    OptimizerOptions,
-    RewardOptions,
-    RolloutOptions,
-    SelectOptions,
-    TaskOptions,
-)
+from dupo.config.model_options import ModelOptions
+from dupo.config.options import DualOptions, OptimizerOptions, RewardOptions, RolloutOptions, SelectOptions
+from dupo.config.task_options import TaskOptions
 from dupo.config.values import coerce
 from dupo.errors import UserError, cut, in_one_line, quoted
 from tests.helpers.options import KINDS, RUN, reader_of, refusal

@@ -57,7 +57,6 @@ SAMPLE = [f"kernels/hidden/test_{name}" for name in SAMPLE]
         pytest.param([*CALLS, *HEADS], "not slow", 250, id="calls", marks=pytest.mark.slow),
         pytest.param(LINEAR, "not slow", 150, id="linear", marks=pytest.mark.slow),
         pytest.param(KERNELS, "slow and not full", 150, id="large-kernels", marks=pytest.mark.slow),
-        pytest.param([CALLS[0], *LINEAR], "slow and not full", 6, id="large-heads", marks=pytest.mark.slow),
     ],
 )
 def test_the_same_tests_pass_under_the_interpreter(

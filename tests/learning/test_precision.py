@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dupo.config.options import ModelOptions, OptimizerOptions
+from dupo.config.model_options import ModelOptions
+from dupo.config.options import OptimizerOptions
 from dupo.errors import UserError
 from dupo.learning.optimizer import make_optimizer
 from dupo.models.devices import autocast, compute_dtype

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
-from dupo.config.options import ModelOptions
+from dupo.config.model_options import ModelOptions
 from dupo.errors import UserError
 from dupo.models.class_check import check_class
 from dupo.models.library_errors import library_call

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dupo.config.command_line import parse
-from dupo.config.options import ModelOptions
+from dupo.config.model_options import ModelOptions
 from dupo.config.yaml_files import to_yaml
 from dupo.errors import UserError
 from dupo.models.tokenizers import load_tokenizer

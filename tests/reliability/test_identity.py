@@ -11,7 +11,7 @@ import torch
 
 from dupo import audit, rerank, select, train
 from dupo.config.command_line import parse
-from dupo.config.options import ModelOptions
+from dupo.config.model_options import ModelOptions
 from dupo.engines.load import load_engine
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO

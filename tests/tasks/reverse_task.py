@@ -6,7 +6,7 @@ dual     @321:   ->  123
 
 from collections.abc import Sequence
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.records import Dual, Problem
 
 

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.errors import UserError
 from dupo.records import Problem
 from dupo.tasks.arithmetic import Arithmetic, lesson_examples, random_problems, read_question

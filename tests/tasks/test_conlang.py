@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from dupo.config.options import RewardOptions, TaskOptions
+from dupo.config.options import RewardOptions
+from dupo.config.task_options import TaskOptions
 from dupo.duality.reconstruct import reconstruct
 from dupo.errors import UserError
 from dupo.methods.teaching import Teaching

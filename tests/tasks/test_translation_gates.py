@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from dupo.config.options import TaskOptions
+from dupo.config.task_options import TaskOptions
 from dupo.errors import UserError
 from dupo.tasks import language_detection
 from dupo.tasks.translation_gates import GATES, Gates, parse_gates

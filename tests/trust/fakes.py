@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dupo.config.config import Config
-from dupo.config.options import ModelOptions
+from dupo.config.model_options import ModelOptions
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, EngineFeatures, Sampling
 from dupo.engines.load import load_engine

@@ -1,0 +1,67 @@
+"""Options of the model and of its tokenizer."""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from dupo.config.values import Options, option, show
+from dupo.errors import UserError
+
+BUILT_IN_MODEL = "tiny"
+
+
+@dataclass(frozen=True)
+class ModelOptions(Options):
+    """Which model, which tokenizer, where and in which precision."""
+
+    model_name_or_path: str = option(
+        BUILT_IN_MODEL,
+        "folder or Hub name of a causal language model; tiny: a small Qwen3 shape with random weights",
+        is_path=True,
+    )
+    tokenizer_name: str | None = option(
+        None, "folder or Hub name of the tokenizer; none: that of the model", is_path=True
+    )
+    pad_token: str | None = option(None, "padding token; none: that of the tokenizer")
+    eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
+    dtype: str = option(
+        "auto",
+        "precision of matrix products. Trained weights stay float32; bfloat16 also stores the weights of "
+        "other models (a judge) in bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
+        "auto|float32|bfloat16",
+    )
+    device: str = option(
+        "auto", "device of the model; auto: the GPU if there is one, else the CPU", "auto|cpu|cuda"
+    )
+    gradient_checkpointing: bool = option(
+        False, "recompute activations in the backward pass: less memory, more time"
+    )
+    trust_remote_code: bool = option(False, "run the Python code that comes with a model")
+    chat_template_date: str | None = option(
+        None, "date that a chat template shows if it shows one, YYYY-MM-DD; none: the day of the first start"
+    )
+
+    def check_together(self) -> None:
+        """Checks that the date is one."""
+        _date_of(self.chat_template_date)
+
+    @property
+    def day(self) -> date | None:
+        """The date that chat templates show; None: today."""
+        return _date_of(self.chat_template_date)
+
+    def for_model(self, name: str) -> "ModelOptions":
+        """The options for another model, which brings its own tokenizer; unchanged for the same name."""
+        if name == self.model_name_or_path:
+            return self
+        # What was said of the tokenizer was said of the first model.
+        fresh = dict(tokenizer_name=None, pad_token=None, eos_token=None)
+        return dataclasses.replace(self, model_name_or_path=name, **fresh)
+
+
+def _date_of(text: str | None) -> date | None:
+    """Reads the date of chat templates, or raises UserError."""
+    try:
+        return None if text is None else datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise UserError(f"chat_template_date: expected a date, YYYY-MM-DD, got {show(text)}") from None

@@ -1,0 +1,62 @@
+"""Options of the task: its data, its duals, and what counts as an answer."""
+
+from dataclasses import dataclass
+
+from dupo.config.catalogue import TASKS
+from dupo.config.values import Options, listed, option, show
+from dupo.errors import UserError, quoted
+
+METRICS = ("bleu", "chrf", "mean")
+GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
+
+
+@dataclass(frozen=True)
+class TaskOptions(Options):
+    """What the model is asked, where the problems come from, and which duals they have."""
+
+    task: str = option("arithmetic", "what the model is trained to do", "|".join(TASKS))
+    dataset: str | None = option(
+        None,
+        "file of training problems, JSON lines; for translation also a folder of line-parallel files",
+        is_path=True,
+    )
+    eval_dataset: str | None = option(
+        None, "file of held-out problems; none: eval_size problems of dataset", is_path=True
+    )
+    question_column: str | None = option(None, "column of the question; none: question, problem or prompt")
+    answer_column: str | None = option(
+        None, "column of the right answer, read by evaluation and the reward gold; none: answer or solution"
+    )
+    src: str = option("en", "code of the language translated from")
+    tgt: str = option("de", "code of the language translated into")
+    eval_size: int = option(64, "number of held-out problems, never trained on; 0: no evaluation", at_least=0)
+    translation_metric: str = option(
+        "bleu",
+        "compares back-translation and source: bleu, chrf, mean of both, or your package.module.function",
+    )
+    gates: str = option(
+        "language,copy,length,lines",
+        "checks that a translation must pass to be an answer, any of: language (the target language), copy "
+        "(no copy of the source), length (within max_length_ratio), lines (one line); off: no check",
+    )
+    max_length_ratio: float = option(
+        3.0, "largest ratio of the lengths of a translation and its source", at_least=1
+    )
+    duals_per_prompt: int = option(3, "most duals of one problem; 0: all", at_least=0)
+    selected_duals: str | None = option(
+        None, "folder of a finished dupo.select: use the duals that it kept, no others", is_path=True
+    )
+
+    def check_together(self) -> None:
+        """Checks the languages, the metric and the gates."""
+        names = [name.lower() for name in listed(self.gates)]
+        unknown = [name for name in names if name not in GATES] if names != ["off"] else []
+        if unknown:
+            raise UserError(f"gates: expected off, or any of {', '.join(GATES)}, got {quoted(unknown[0])}")
+        if self.task == "translation" and self.src == self.tgt:
+            raise UserError(
+                f"tgt: expected another language than src, {show(self.src)}, got {show(self.tgt)}"
+            )
+        if "." not in self.translation_metric and self.translation_metric not in METRICS:
+            expected = f"{', '.join(METRICS)} or package.module.function"
+            raise UserError(f"translation_metric: expected {expected}, got {show(self.translation_metric)}")
