@@ -177,6 +177,7 @@ class Exchange:
         prompt: the primal prompt, as the model reads it.
         reward: mean over the duals; None where there is none.
         correct: whether the answer is right; None where gold is unknown or says no such thing.
+        score: quality of the answer against gold, in [0, 1]; None where gold is unknown.
     """
 
     problem: str
@@ -188,6 +189,7 @@ class Exchange:
     duals: list[DualExchange]
     advantage: float | None = None
     gold: str | None = None
+    score: float | None = None
 
     def row(self, step: int, *, held_out: bool) -> dict[str, Any]:
         """The JSON object of samples.jsonl; `held_out`: the problem is one of evaluation."""
@@ -196,7 +198,7 @@ class Exchange:
         # A held-out exchange has no advantage, and one of training never shows gold.
         if held_out:
             return {name: row[name] for name in row if name != "advantage"} | {"held_out": True}
-        return {name: row[name] for name in row if name != "gold"}
+        return {name: row[name] for name in row if name not in ("gold", "score")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,10 +55,10 @@ def held_out_exchanges(
     if not problems:
         return []
     rollout = sample_answers(engine, task, problems, 1, Sampling(0.0, max_tokens), seed=0)
-    is_right = [
-        task.score(problem, answers[0]) >= 0.5
-        for problem, answers in zip(problems, rollout.answers, strict=True)
+    scores = [
+        task.score(problem, answers[0]) for problem, answers in zip(problems, rollout.answers, strict=True)
     ]
+    is_right = [score >= 0.5 for score in scores]
     # A stable sort by False < True: the first is wrong if any is, the last right if any is.
     wrong_first = sorted(range(len(problems)), key=lambda i: is_right[i])
     # One from the wrong end, the others from the right end: both kinds are shown where both happen.
@@ -68,6 +68,6 @@ def held_out_exchanges(
     # A translation is better or worse, not right or wrong.
     is_judged = task.headline == "accuracy"
     return [
-        replace(exchange, correct=is_right[i] if is_judged else None, gold=problems[i].gold)
+        replace(exchange, correct=is_right[i] if is_judged else None, gold=problems[i].gold, score=scores[i])
         for exchange, i in zip(exchanges_of(chosen, duals, engine, options), indices, strict=True)
     ]

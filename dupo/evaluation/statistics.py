@@ -1,26 +1,51 @@
 """How well rewards follow quality."""
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
+
+
+class PairOrder(NamedTuple):
+    """Pairs of samples of different quality, and in how many of the pairs the reward agrees.
+
+    Attributes:
+        wins: pairs whose better sample has the higher reward; a tie of the reward counts half.
+        pairs: number of pairs.
+    """
+
+    wins: float
+    pairs: int
+
+    @property
+    def share(self) -> float | None:
+        """Share of the pairs in which the reward agrees; None without a pair: there is nothing to order."""
+        return self.wins / self.pairs if self.pairs else None
 
 
 def concordance(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> float | None:
     """Chance that of two samples of different quality the better sample has the higher reward.
 
-    Ties of the reward count half. For quality in {0, 1} this is the area under the ROC curve (AUC).
+    For quality in {0, 1} this is the area under the ROC curve (AUC). Arguments as of `pair_order`.
+
+    Returns:
+        A number in [0, 1]; None where all samples are equally good.
+    """
+    return pair_order(rewards, quality).share
+
+
+def pair_order(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> PairOrder:
+    """Counts the pairs of different quality, and those that the reward orders right.
 
     Args:
         rewards: (n,) numbers.
         quality: (n,) numbers.
-
-    Returns:
-        A number in [0, 1]; None where all samples are equally good.
     """
     rewards, quality = np.asarray(rewards, float), np.asarray(quality, float)
     # Sorted by quality, so that `worse` below is every sample before the current value.
     order = np.argsort(quality, kind="stable")
     rewards, quality = rewards[order], quality[order]
-    wins = pairs = 0.0
+    wins, pairs = 0.0, 0
     for value in np.unique(quality)[1:]:
         worse, same = np.sort(rewards[quality < value]), rewards[quality == value]
         # A tie counts half: it is between the two insertion points.
@@ -28,5 +53,4 @@ def concordance(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> float | None:
         not_above = np.searchsorted(worse, same, "right")
         wins += float((below + not_above).sum()) / 2
         pairs += len(worse) * len(same)
-    # Without a pair of different quality there is nothing to order.
-    return wins / pairs if pairs else None
+    return PairOrder(wins, pairs)

@@ -25,7 +25,7 @@ from dupo.rewards import WeightedReward, load_rewards, weighted_sum
 from dupo.rewards.base import RewardInputs
 from dupo.run.rows import LoadEngine, RowsRun, Teach
 from dupo.tasks.base import Task
-from dupo.trust.audit_checks import Check, checks, verdict
+from dupo.trust.audit_checks import Check, checks, counted, verdict
 from dupo.trust.audit_metrics import AuditMetrics, audit_metrics
 from dupo.trust.dual_filter import Trial, try_duals
 from dupo.trust.rows import AuditRow, TrialRow
@@ -76,7 +76,7 @@ def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teac
         lambda: write_page(run.path / PAGE, run.config, summary, json_rows),
         f"the same command, with its --output_dir {run.path}",
     )
-    show(run.display, metrics, config.reward.reward, results)
+    show(run.display, metrics, config.reward.reward, results, run.task.headline)
     run.display.note(f"VERDICT: {decision}")
     if page:
         run.display.note(f"{page} shows it with pictures")
@@ -136,6 +136,7 @@ def audit_row(
         answers=answers,
         # A task that names no reason could not read the completion.
         refused=Counter(task.refusal(problem, text) or "unreadable" for text in unread),
+        truncated=sum(completion.truncated for completion in rollout.completions[place]),
         rewards=rewards,
         quality=None if problem.gold is None else [task.score(problem, answer) for answer in answers],
         duals=duals,
@@ -143,24 +144,54 @@ def audit_row(
     )
 
 
-def show(display: Display, metrics: AuditMetrics, reward: str, results: Sequence[Check]) -> None:
-    """Shows the checks, what the right answers tell, and why completions had no answer."""
-    rows = [[c.name, f"{c.value:.2f}", c.needed, "ok" if c.passed else "NO"] for c in results]
+def show(
+    display: Display, metrics: AuditMetrics, reward: str, results: Sequence[Check], quality: str
+) -> None:
+    """Shows the checks, what the right answers tell, and why completions had no answer.
+
+    Args:
+        quality: name of what `Task.score` measures.
+    """
+    words = {True: "ok", False: "NO", None: "none"}
+    rows = [[c.name, c.measured, c.of, c.needed, words[c.passed]] for c in results]
     title = f"{metrics.problems:,} problems, {metrics.completions:,} completions, reward {reward}"
-    display.table(title, ["what training needs", "measured", "needed", ""], rows)
+    display.table(title, ["what training needs", "measured", "of", "needed", ""], rows)
     # Without gold, nothing may look as if the reward had been compared with anything.
     if metrics.with_gold:
-        gold = metrics.gold
-        facts = [f"accuracy {gold.accuracy:.3f}"]
-        if gold.reward_auc is not None:
-            facts.append(f"reward AUC {gold.reward_auc:.3f}")
-        if gold.signal is not None:
-            facts.append(f"{gold.signal:.0%} of the signal of gold rewards")
-        display.note(f"on {metrics.with_gold:,} problems with a right answer: {', '.join(facts)}")
+        show_gold(display, metrics, quality)
     else:
         display.note(
             "no right answers: whether the reward follows quality was not measured; a few dozen would do"
         )
     if metrics.refused:
         reasons = ", ".join(f"{reason} {share:.1%}" for reason, share in metrics.refused.items())
-        display.note(f"completions without an answer: {reasons}")
+        display.note(f"without an answer, of {counted(metrics.completions, 'completion')}: {reasons}")
+
+
+def show_gold(display: Display, metrics: AuditMetrics, quality: str) -> None:
+    """Shows how the reward compares with quality, among readable answers first.
+
+    Args:
+        quality: name of what `Task.score` measures.
+    """
+    gold = metrics.gold
+    kinds = (
+        ("readable answers", gold.readable),
+        ("all completions, refused ones as worthless", gold.overall),
+    )
+    rows = [
+        [
+            name,
+            "none" if kind.within is None else f"{kind.within.mean:.2f}",
+            counted(kind.within_pairs, "pair"),
+            "none" if kind.reward_auc is None else f"{kind.reward_auc:.3f}",
+            counted(kind.reward_auc_pairs, "pair"),
+        ]
+        for name, kind in kinds
+    ]
+    header = ["better answers have higher rewards", "within problems", "of", "AUC over all", "of"]
+    display.table(f"{counted(metrics.with_gold, 'problem')} with a right answer", header, rows)
+    signal = "none" if gold.signal is None else f"{gold.signal:.0%}"
+    display.note(
+        f"mean {quality} of all completions {gold.accuracy:.3f} of 1; of the signal of gold rewards {signal}"
+    )

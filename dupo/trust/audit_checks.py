@@ -7,13 +7,17 @@ from typing import Any, NamedTuple
 from dupo.trust.audit_metrics import AuditMetrics
 
 # Every advice says first what is wrong, then what to try.
+TRUNCATED = (
+    "completions are cut at the limit: raise --max_completion_length; "
+    "a model that never ends needs another prompt or more training"
+)
 CANNOT_ANSWER = (
     "the dual cannot answer: another --dual_model, more --dual_max_completion_length, easier problems"
 )
 LEAKS = "duals are solved without the answer: run dupo.select and train on --selected_duals"
-UNREADABLE = "answers cannot be read or do not pass the gates: longer completions, another prompt or model"
+UNREADABLE = "answers cannot be read or do not pass the gates: another prompt or model"
 DISAGREES = "the reward does not tell better from worse answers: another --dual_model, metric or --reward"
-TOO_FEW = "too few problems with right answers to tell the reward from chance: more of them"
+TOO_FEW = "too few problems with readable answers of different quality to tell the reward from chance"
 ALL_EQUAL = (
     "answers to one problem all get the same reward: more --num_generations, or problems of another level"
 )
@@ -24,16 +28,18 @@ class Thresholds:
     """The bounds of the checks. All are ours: the paper names none.
 
     Attributes:
+        truncated: largest share of completions that are cut at the limit of their length.
         dual_on_gold: least recovery from right answers; below, verdicts of the dual are noise.
         beyond_decoys: least share of solved duals beyond that of controls, which stands in without gold.
         leaks: largest share of duals that a control solves.
         readable: least share of completions with an answer.
-        agreement: least agreement within problems. 0.65 is a rank correlation of 0.3, below which a
-            back-translation reward was seen to do harm.
+        agreement: least agreement within problems, among readable answers. 0.65 is a rank correlation of 0.3,
+            below which a back-translation reward was seen to do harm.
         chance: agreement of a reward that knows nothing, which the interval has to leave out.
         differing: least share of groups whose rewards differ.
     """
 
+    truncated: float = 0.2
     dual_on_gold: float = 0.3
     beyond_decoys: float = 0.05
     leaks: float = 0.1
@@ -48,21 +54,30 @@ class Check(NamedTuple):
 
     Attributes:
         name: what was measured.
-        value: the measurement.
+        value: the measurement; None where there was nothing to measure.
+        of: how many of what were measured, "48 pairs".
         bound: the least value that passes, or the largest: see `at_least`.
         advice: what is wrong, and what to do, where the check fails.
     """
 
     name: str
-    value: float
+    value: float | None
+    of: str
     bound: float
     at_least: bool
     advice: str
 
     @property
-    def passed(self) -> bool:
-        """Whether the condition is met."""
+    def passed(self) -> bool | None:
+        """Whether the condition is met; None where there was nothing to measure."""
+        if self.value is None:
+            return None
         return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+    @property
+    def measured(self) -> str:
+        """The measurement in words."""
+        return "none" if self.value is None else f"{self.value:.2f}"
 
     @property
     def needed(self) -> str:
@@ -80,40 +95,77 @@ def checks(metrics: AuditMetrics, thresholds: Thresholds | None = None) -> list[
 
 
 def _checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
-    gold = metrics.gold
+    # What was cut has no end to read or to judge: every later check would blame something else for it.
+    completions = counted(metrics.completions, "completion")
+    name = "completions cut at the limit"
+    yield Check(name, metrics.truncated, completions, bounds.truncated, False, TRUNCATED)
+    name = "completions with an answer"
+    yield Check(name, metrics.readable, completions, bounds.readable, True, UNREADABLE)
+    yield from _dual_checks(metrics, bounds)
+    if metrics.with_gold:
+        yield from _agreement_checks(metrics, bounds)
+    # Last, because this check may fail for a reward that is right: on problems that are too easy or too hard.
+    groups = counted(metrics.problems, "group")
+    name = "groups whose rewards differ"
+    yield Check(name, metrics.rewards.differing, groups, bounds.differing, True, ALL_EQUAL)
+
+
+def _dual_checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
+    """Nothing where the reward asks no duals."""
+    gold, leaks = metrics.gold, metrics.leaks
     # A dual that fails with the right answer fails with all: no later check would say anything then.
     if gold.dual_on_gold is not None:
-        name = "dual accuracy on right answers"
-        yield Check(name, gold.dual_on_gold, bounds.dual_on_gold, True, CANNOT_ANSWER)
+        name, duals = "dual accuracy on right answers", counted(gold.duals_on_gold, "dual")
+        yield Check(name, gold.dual_on_gold, duals, bounds.dual_on_gold, True, CANNOT_ANSWER)
     # Without gold, sampled answers must at least do better than controls, which hold no right answer.
     elif metrics.beyond_decoys is not None:
-        name = "duals solved by samples, less those by controls"
-        yield Check(name, metrics.beyond_decoys, bounds.beyond_decoys, True, CANNOT_ANSWER)
+        name, duals = (
+            "duals solved by samples, less those by controls",
+            counted(metrics.answered_duals, "dual"),
+        )
+        yield Check(name, metrics.beyond_decoys, duals, bounds.beyond_decoys, True, CANNOT_ANSWER)
     # Next the opposite fault: duals that are solved whatever the answer is.
-    if metrics.leaks.no_answer is not None:
-        yield Check("duals solved with no answer", metrics.leaks.no_answer, bounds.leaks, False, LEAKS)
-    if metrics.leaks.decoy is not None:
-        yield Check("duals solved with a decoy", metrics.leaks.decoy, bounds.leaks, False, LEAKS)
-    yield Check("completions with an answer", metrics.readable, bounds.readable, True, UNREADABLE)
-    # Within problems, because advantages compare answers to one problem only.
-    if gold.agreement is not None:
-        name = "within-problem agreement with gold"
-        yield Check(name, gold.agreement.mean, bounds.agreement, True, DISAGREES)
-        name = "low end of its 95% interval"
-        yield Check(name, gold.agreement.low, bounds.chance, True, TOO_FEW)
-    # Last, because this check may fail for a reward that is right: on problems that are too easy or too hard.
-    differing = metrics.rewards.differing
-    yield Check("groups whose rewards differ", differing, bounds.differing, True, ALL_EQUAL)
+    if leaks.no_answer is not None:
+        name, duals = "duals solved with no answer", counted(leaks.duals, "dual")
+        yield Check(name, leaks.no_answer, duals, bounds.leaks, False, LEAKS)
+    if leaks.decoy is not None:
+        name, duals = "duals solved with a decoy", counted(leaks.with_decoy, "dual")
+        yield Check(name, leaks.decoy, duals, bounds.leaks, False, LEAKS)
+
+
+def _agreement_checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
+    """Within problems, because advantages compare answers to one problem only."""
+    agreement = metrics.gold.readable
+    pairs, problems = counted(agreement.within_pairs, "pair"), counted(agreement.problems, "problem")
+    mean = agreement.within.mean if agreement.within else None
+    name = "within-problem agreement with gold, readable answers"
+    yield Check(name, mean, pairs, bounds.agreement, True, DISAGREES)
+    # Problems are drawn anew for the interval: a single one gives itself, and says nothing of others.
+    low = agreement.within.low if agreement.within and agreement.problems > 1 else None
+    yield Check("low end of its 95% interval", low, problems, bounds.chance, True, TOO_FEW)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: "1 dual", "1,200 pairs"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def verdict(results: Sequence[Check], with_gold: bool) -> str:
-    """`train`, or what to put right first, with the threshold that decided.
+    """`train`, or what to put right first, with the threshold that decided; or what nobody could measure.
 
     Args:
         with_gold: right answers took part in the checks.
     """
     # One cause at a time: what fails later often fails because of what failed first.
-    failed = next((check for check in results if not check.passed), None)
+    failed = next((check for check in results if check.passed is False), None)
     if failed is not None:
-        return f"fix this first: {failed.advice} ({failed.name} {failed.value:.2f}, {failed.needed} needed)"
-    return "train" if with_gold else "train, as far as can be told without right answers"
+        measured = f"{failed.name} {failed.measured} of {failed.of}"
+        return f"fix this first: {failed.advice} ({measured}, {failed.needed} needed)"
+    if not with_gold:
+        return "train, as far as can be told without right answers"
+    unmeasured = next((check for check in results if check.passed is None), None)
+    if unmeasured is None:
+        return "train"
+    return (
+        f"train, as far as can be told: {unmeasured.name} was measured on {unmeasured.of}, which is too few"
+    )

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dupo.evaluation.intervals import Estimate, bootstrap
-from dupo.evaluation.statistics import concordance
 from dupo.rewards.advantages import group_advantages
+from dupo.trust.agreement import Agreement, Judged, agreement_of
 from dupo.trust.dual_filter import LeakRates, leak_rates
 from dupo.trust.rows import AuditRow
 
@@ -44,28 +43,30 @@ class GoldMetrics:
 
     Attributes:
         accuracy: mean quality of all completions.
-        reward_auc: chance that of two completions the better one has the higher reward.
         reward_accuracy: share of completions with reward and quality on the same side of 0.5.
-        agreement: `reward_auc` within a problem, mean over problems with its 95 % interval.
         best_of_n: mean quality of the answers with the highest reward of their group.
         dual_on_gold: mean recovery from right answers.
+        duals_on_gold: number of duals that were tried with a right answer.
         dual_on_wrong: mean recovery from sampled wrong answers.
         signal: push of the policy gradient towards quality, as a share of what gold rewards would give.
+        overall: agreement of reward and quality over all completions.
+        readable: the same among completions with an answer.
     """
 
     accuracy: float | None = None
-    reward_auc: float | None = None
     reward_accuracy: float | None = None
-    agreement: Estimate | None = None
     best_of_n: float | None = None
     dual_on_gold: float | None = None
+    duals_on_gold: int = 0
     dual_on_wrong: float | None = None
     signal: float | None = None
+    overall: Agreement = field(default_factory=Agreement)
+    readable: Agreement = field(default_factory=Agreement)
 
     def to_json(self) -> dict[str, Any]:
-        """The metrics as audit.json holds them."""
-        # `asdict` leaves the interval a tuple, whose numbers would have no names.
-        return asdict(self) | {"agreement": self.agreement._asdict() if self.agreement else None}
+        """The metrics as audit.json holds them, all side by side."""
+        own = {name: value for name, value in asdict(self).items() if name not in ("overall", "readable")}
+        return own | self.overall.to_json() | self.readable.to_json("readable_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,12 @@ class AuditMetrics:
         problems: number of problems.
         with_gold: number of problems with a right answer.
         completions: number of completions.
+        truncated: share of completions that were cut at the limit of their length.
         readable: share of completions with an answer.
         refused: reason -> share of the completions that have no answer for that reason.
         without_dual: share of problems without a dual.
         duals_per_problem: mean number of duals.
+        answered_duals: number of duals that an answer was put through.
         dual_readable: mean share of dual samples that could be read.
         solvable: share of duals that any answer of the pool solves.
         leaks: shares of duals that a control solves.
@@ -90,10 +93,12 @@ class AuditMetrics:
     problems: int
     with_gold: int
     completions: int
+    truncated: float
     readable: float
     refused: dict[str, float]
     without_dual: float
     duals_per_problem: float
+    answered_duals: int
     dual_readable: float | None
     solvable: float | None
     leaks: LeakRates
@@ -108,10 +113,12 @@ class AuditMetrics:
             "problems": self.problems,
             "with_gold": self.with_gold,
             "completions": self.completions,
+            "truncated": self.truncated,
             "readable": self.readable,
             "refused": self.refused,
             "without_dual": self.without_dual,
             "duals_per_problem": self.duals_per_problem,
+            "answered_duals": self.answered_duals,
             "dual_readable": self.dual_readable,
             "solvable": self.solvable,
             **self.leaks.to_json(),
@@ -126,6 +133,7 @@ def audit_metrics(rows: Sequence[AuditRow], threshold: float, scale_rewards: str
     """Measures without the right answers, and with them where there are any.
 
     Args:
+        rows: one or more.
         threshold: least similarity at which an answer solves a dual.
         scale_rewards: how rewards become advantages, see `group_advantages`.
     """
@@ -142,11 +150,13 @@ def audit_metrics(rows: Sequence[AuditRow], threshold: float, scale_rewards: str
         problems=len(rows),
         with_gold=sum(row.quality is not None for row in rows),
         completions=len(answers),
+        truncated=sum(row.truncated for row in rows) / len(answers),
         readable=share(answer is not None for answer in answers),
         refused={reason: count / len(answers) for reason, count in refused.most_common()},
         without_dual=share(not row.duals for row in rows),
-        duals_per_problem=len(duals) / max(1, len(rows)),
-        dual_readable=fmean(1 - trial.unread for trial in answered) if answered else None,
+        duals_per_problem=len(duals) / len(rows),
+        answered_duals=len(answered),
+        dual_readable=_mean(1 - trial.unread for trial in answered if trial.unread is not None),
         solvable=share(max(t.solved.values()) >= threshold for t in answered) if answered else None,
         leaks=leak_rates(trials, threshold),
         beyond_decoys=solved_beyond_decoys(rows, threshold) if answered else None,
@@ -157,9 +167,15 @@ def audit_metrics(rows: Sequence[AuditRow], threshold: float, scale_rewards: str
 
 
 def share(conditions: Iterable[bool]) -> float:
-    """Share of the conditions that hold; 0 without any condition."""
+    """Share of the conditions that hold; of one condition at least."""
     values = list(conditions)
-    return sum(values) / max(1, len(values))
+    return sum(values) / len(values)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    """The mean; None without any value."""
+    numbers = list(values)
+    return fmean(numbers) if numbers else None
 
 
 def solved_beyond_decoys(rows: Sequence[AuditRow], threshold: float) -> float:
@@ -202,26 +218,30 @@ def gold_metrics(rows: Sequence[AuditRow], scale_rewards: str) -> GoldMetrics:
     rewards_PG = np.array([row.rewards for row in rows], float)
     quality_PG = np.array([row.quality for row in rows], float)
     groups = list(zip(rewards_PG, quality_PG, strict=True))
-    # A problem whose answers are all equally good has no order to agree with.
-    concordances = [concordance(rewards_G, quality_G) for rewards_G, quality_G in groups]
-    agreements = [agreement for agreement in concordances if agreement is not None]
     # Where several answers share the highest reward, any of them might be chosen.
     best_P = [quality_G[rewards_G == rewards_G.max()].mean() for rewards_G, quality_G in groups]
     # The right answer was put through the duals whether it was sampled or not.
     on_gold = [d.trial.gold for row in rows for d in row.duals if d.trial.gold is not None]
-    on_wrong = _recovery_from_wrong(rows)
     # What gold rewards would give in the same groups is the most that any reward can.
     gold_push = _push_to_quality(quality_PG, quality_PG, scale_rewards)
     return GoldMetrics(
         accuracy=float(quality_PG.mean()),
-        reward_auc=concordance(rewards_PG.ravel(), quality_PG.ravel()),
         reward_accuracy=float(((rewards_PG >= 0.5) == (quality_PG >= 0.5)).mean()),
-        agreement=bootstrap(agreements) if agreements else None,
         best_of_n=float(np.mean(best_P)),
-        dual_on_gold=fmean(on_gold) if on_gold else None,
-        dual_on_wrong=fmean(on_wrong) if on_wrong else None,
+        dual_on_gold=_mean(on_gold),
+        duals_on_gold=len(on_gold),
+        dual_on_wrong=_mean(_recovery_from_wrong(rows)),
         signal=_push_to_quality(rewards_PG, quality_PG, scale_rewards) / gold_push if gold_push else None,
+        overall=agreement_of([Judged(row.rewards, row.quality or ()) for row in rows]),
+        readable=agreement_of([_readable(row) for row in rows]),
     )
+
+
+def _readable(row: AuditRow) -> Judged:
+    """Rewards and qualities of the completions that have an answer."""
+    triples = zip(row.answers, row.rewards, row.quality or (), strict=True)
+    pairs = [(reward, quality) for answer, reward, quality in triples if answer is not None]
+    return Judged([reward for reward, _ in pairs], [quality for _, quality in pairs])
 
 
 def _recovery_from_wrong(rows: Sequence[AuditRow]) -> list[float]:

@@ -40,7 +40,7 @@ class Trial:
         solved: different answer of the pool -> similarity over the dual samples.
         no_answer: similarity with no answer.
         decoys: decoy -> similarity.
-        unread: share of the dual samples of the pool that could not be read.
+        unread: share of the dual samples of the pool that could not be read; None where no answer was tried.
         gold: similarity with the right answer; None where the right answer is unknown or was not tried.
     """
 
@@ -48,7 +48,7 @@ class Trial:
     solved: Mapping[str, float]
     no_answer: float
     decoys: Mapping[str, float]
-    unread: float = 0.0
+    unread: float | None = None
     gold: float | None = None
 
     def outcome(self, threshold: float, one_answer: bool, keep_vacuous: bool = True) -> str:
@@ -181,7 +181,7 @@ def trials_of(
                 {answer: reconstruction.similarity for answer, reconstruction in pool.items()},
                 by_answer[NO_ANSWER][index].similarity,
                 {decoy: reconstruction.similarity for decoy, reconstruction in decoys.items()},
-                unread=sum(distance is None for distance in distances) / max(1, len(distances)),
+                unread=fmean(distance is None for distance in distances) if distances else None,
                 gold=None if tried.gold is None else by_answer[tried.gold][index].similarity,
             )
         )
@@ -194,14 +194,18 @@ class LeakRates(NamedTuple):
     Attributes:
         no_answer: share that is solved with no answer; None where no dual was tried.
         decoy: share that is solved with a decoy, of the duals that were tried with one; None without any.
+        duals: number of tried duals.
+        with_decoy: number of duals that were tried with a decoy.
     """
 
     no_answer: float | None
     decoy: float | None
+    duals: int
+    with_decoy: int
 
     def to_json(self) -> dict[str, float | None]:
         """As the .json files hold it."""
-        return {"leak/no_answer": self.no_answer, "leak/decoy": self.decoy}
+        return {f"leak/{name}": value for name, value in self._asdict().items()}
 
 
 def leak_rates(trials: Sequence[Trial], threshold: float) -> LeakRates:
@@ -215,4 +219,6 @@ def leak_rates(trials: Sequence[Trial], threshold: float) -> LeakRates:
     return LeakRates(
         no_answer=fmean(trial.no_answer >= threshold for trial in trials) if trials else None,
         decoy=fmean(similarity >= threshold for similarity in best_decoys) if best_decoys else None,
+        duals=len(trials),
+        with_decoy=len(best_decoys),
     )

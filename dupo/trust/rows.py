@@ -90,6 +90,7 @@ class AuditRow:
         gold: the right answer; None where it is unknown.
         answers: one for each completion; None where none could be read.
         refused: reason -> how many completions have no answer for that reason.
+        truncated: how many completions were cut at the limit of their length.
         rewards: one for each completion.
         quality: score in [0, 1] of each answer against gold; None without gold.
         duals: one for each dual of the problem; empty where the reward asks no duals.
@@ -101,6 +102,7 @@ class AuditRow:
     gold: str | None
     answers: Sequence[str | None]
     refused: Mapping[str, int]
+    truncated: int
     rewards: Sequence[float]
     quality: Sequence[float] | None
     duals: Sequence[TrialRow]
@@ -114,6 +116,7 @@ class AuditRow:
             "gold": self.gold,
             "answers": list(self.answers),
             "refused": dict(self.refused),
+            "truncated": self.truncated,
             "rewards": list(self.rewards),
             "quality": None if self.quality is None else list(self.quality),
             "duals": [dual.to_json() for dual in self.duals],

@@ -212,11 +212,14 @@ def show(display: Display, metrics: SelectMetrics) -> None:
         counts = [p.outcomes.get(outcome, 0) for p in passes]
         if any(counts):
             # A pass with no problem left has no dual to take a share of.
-            shares = [count / max(1, p.duals) for count, p in zip(counts, passes, strict=True)]
-            cells = [f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True)]
+            cells = [
+                f"{count:,} ({count / p.duals:.1%})" if p.duals else "none"
+                for count, p in zip(counts, passes, strict=True)
+            ]
             rows.append([outcome, *cells])
-    rows.append(["leak rate, no answer", *(_percent(p.leaks.no_answer) for p in passes)])
-    rows.append(["leak rate, decoys", *(_percent(p.leaks.decoy) for p in passes)])
+    leaks = [p.leaks for p in passes]
+    rows.append(["leak rate, no answer", *(_percent(rates.no_answer, rates.duals) for rates in leaks)])
+    rows.append(["leak rate, decoys", *(_percent(rates.decoy, rates.with_decoy) for rates in leaks)])
     display.table(f"{metrics.problems:,} problems, no label read", header, rows)
     display.note(f"kept: {metrics.kept_duals:,} duals of {metrics.kept_problems:,} problems")
     # An empty selection is a result, not an error: the model may be too weak for the data.
@@ -224,5 +227,5 @@ def show(display: Display, metrics: SelectMetrics) -> None:
         display.note("nothing can be trusted: is the model able to answer? `python -m dupo.audit` says more")
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+def _percent(share: float | None, count: int) -> str:
+    return "none" if share is None else f"{share:.1%} of {count:,}"

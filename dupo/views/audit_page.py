@@ -15,6 +15,7 @@ from dupo.views.audit_record import (
     AuditedProblem,
     AuditRecord,
     Check,
+    Order,
     read_audit,
     read_problem,
 )
@@ -54,18 +55,20 @@ def write_page(
     title = f"audit · {config.task.task} · reward {reward} · {model}"
     # The verdict is "train" or a sentence that says what to fix.
     style = "right" if audit.verdict.startswith("train") else "wrong"
-    header = ["check", "measured", "needed", "", "if not"]
+    header = ["check", "measured", "of", "needed", "", "if not"]
     blocks: list[Block] = [
         Heading(title, f"Verdict: {audit.verdict}", style),
         MetricRow(_metrics(audit)),
         Section("What training needs", [Table(header, [_check(check) for check in audit.checks])]),
-        Section("Pictures", [ChartGrid(_charts(problems))]),
     ]
+    if audit.with_gold:
+        blocks.append(Section("Do better answers have higher rewards?", [_order_table(audit)]))
+    blocks.append(Section("Pictures, of readable answers", [ChartGrid(_charts(problems))]))
     if audit.refusals:
-        table = _share_table("reason", audit.refusals)
+        table = _share_table("reason", audit.refusals, f"{audit.completions:,} completions")
         blocks.append(Section("Why completions had no answer", [table]))
     if audit.dual_outcomes:
-        table = _share_table("outcome", audit.dual_outcomes)
+        table = _share_table("outcome", audit.dual_outcomes, f"{audit.duals:,} duals")
         blocks.append(Section("How the duals fared", [table]))
     examples = [_example(problem) for problem in _chosen(problems)]
     blocks += [
@@ -81,26 +84,57 @@ def write_page(
 
 
 def _metrics(audit: AuditRecord) -> list[Metric]:
-    values = (
-        (audit.reward_auc, "reward AUC", "{:.3f}"),
-        (audit.agreement, "within-problem agreement", "{:.2f}"),
-        (audit.signal, "signal, as a share of gold's", "{:.0%}"),
-        (audit.dual_on_gold, "dual accuracy on right answers", "{:.0%}"),
-        (audit.dual_on_wrong, "and on wrong ones", "{:.0%}"),
-        (audit.readable, "completions with an answer", "{:.0%}"),
-        (audit.differing, "groups whose rewards differ", "{:.0%}"),
-    )
-    return [Metric(form.format(value), name) for value, name, form in values if value is not None]
+    completions, order = f"{audit.completions:,} completions", audit.readable_order
+    values = [
+        (audit.truncated, f"cut at the limit, of {completions}", "{:.0%}"),
+        (audit.readable, f"with an answer, of {completions}", "{:.0%}"),
+        (audit.differing, f"of {audit.problems:,} groups have rewards that differ", "{:.0%}"),
+    ]
+    if audit.with_gold:
+        pairs = f"{order.agreement_pairs:,} pairs of readable answers"
+        values.append((order.agreement, f"agreement within problems, {pairs}", "{:.2f}"))
+        values.append((audit.signal, f"of gold's signal, {audit.with_gold:,} problems", "{:.0%}"))
+    if audit.duals_on_gold:
+        values.append(
+            (audit.dual_on_gold, f"of {audit.duals_on_gold:,} duals solved by right answers", "{:.0%}")
+        )
+        values.append((audit.dual_on_wrong, "and by wrong ones", "{:.0%}"))
+    return [Metric(_written(value, form), name) for value, name, form in values]
+
+
+def _written(value: float | None, form: str) -> str:
+    """A figure; "none" where there was nothing to measure."""
+    return "none" if value is None else form.format(value)
 
 
 def _check(check: Check) -> list[str]:
-    word = '<span class="right">ok</span>' if check.passed else '<span class="wrong">no</span>'
+    words = {True: '<span class="right">ok</span>', False: '<span class="wrong">no</span>', None: "none"}
     needed = f"{'at least' if check.at_least else 'at most'} {check.bound:.2f}"
-    return [safe(check.name), f"{check.value:.2f}", needed, word, safe(check.advice)]
+    measured = _written(check.value, "{:.2f}")
+    return [safe(check.name), measured, safe(check.of), needed, words[check.passed], safe(check.advice)]
 
 
-def _share_table(name: str, shares: Mapping[str, float]) -> Table:
-    return Table([name, "share"], [[safe(key), f"{share:.1%}"] for key, share in shares.items()])
+def _order_table(audit: AuditRecord) -> Table:
+    """Readable answers first: each pair with a refused completion agrees by construction."""
+
+    def row(name: str, order: Order) -> list[str]:
+        return [
+            name,
+            _written(order.agreement, "{:.2f}"),
+            f"{order.agreement_pairs:,} pairs",
+            _written(order.reward_auc, "{:.3f}"),
+            f"{order.reward_auc_pairs:,} pairs",
+        ]
+
+    rows = [
+        row("readable answers", audit.readable_order),
+        row("all completions, refused ones as worthless", audit.overall_order),
+    ]
+    return Table(["among", "agreement within problems", "of", "reward AUC", "of"], rows)
+
+
+def _share_table(name: str, shares: Mapping[str, float], total: str) -> Table:
+    return Table([name, f"share of {total}"], [[safe(key), f"{share:.1%}"] for key, share in shares.items()])
 
 
 # --- pictures ---
@@ -108,15 +142,27 @@ def _share_table(name: str, shares: Mapping[str, float]) -> Table:
 
 def _charts(problems: Sequence[AuditedProblem]) -> list[Chart]:
     """Rewards of right and wrong answers, how the reward separates them, and how much groups differ."""
-    rewards = np.concatenate([problem.rewards for problem in problems])
-    qualities = [problem.qualities for problem in problems if problem.qualities is not None]
-    if qualities:
-        judged = np.concatenate([p.rewards for p in problems if p.qualities is not None])
+    # A refused completion is worthless and has no reward: it would make any reward look as if it knew.
+    judged = np.array(
+        [
+            (reward, quality)
+            for problem in problems
+            for answer, reward, quality in zip(
+                problem.answers,
+                problem.rewards,
+                problem.qualities or (),
+                strict=problem.qualities is not None,
+            )
+            if answer is not None
+        ]
+    )
+    if len(judged):
         # Qualities lie in [0, 1]; from one half on, an answer counts as right.
-        is_right = np.concatenate(qualities) >= 0.5
-        charts = _separation_charts(judged[is_right], judged[~is_right])
+        is_right = judged[:, 1] >= 0.5
+        charts = _separation_charts(judged[is_right, 0], judged[~is_right, 0])
     else:
-        charts = [_distribution("Rewards", "reward", [_cumulative("all", rewards)])]
+        rewards = np.concatenate([problem.rewards for problem in problems])
+        charts = [_distribution("Rewards of all completions", "reward", [_cumulative("all", rewards)])]
     # Groups of equal rewards have no advantage: a curve that jumps at 0 shows a reward that teaches little.
     deviations = [float(np.std(problem.rewards, ddof=1)) for problem in problems]
     steps = [_cumulative("problems", deviations)]

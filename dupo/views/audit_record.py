@@ -10,17 +10,37 @@ class Check:
     """One condition of training, measured.
 
     Attributes:
-        value: what was measured.
+        value: what was measured; None: there was nothing to measure.
+        of: how many of what were measured.
         bound: the least value that passes, or the most: see `at_least`.
+        passed: whether the value passes; None where there is none.
         advice: what to do if the check fails.
     """
 
     name: str
-    value: float
+    value: float | None
+    of: str
     bound: float
     at_least: bool
-    passed: bool
+    passed: bool | None
     advice: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """How often the better of two completions has the higher reward.
+
+    Attributes:
+        reward_auc: over all pairs of different quality, in [0, 1].
+        reward_auc_pairs: number of those pairs.
+        agreement: mean over problems of the same within a problem.
+        agreement_pairs: number of pairs within problems.
+    """
+
+    reward_auc: float | None
+    reward_auc_pairs: int
+    agreement: float | None
+    agreement_pairs: int
 
 
 @dataclass(frozen=True)
@@ -29,29 +49,41 @@ class AuditRecord:
 
     Attributes:
         verdict: begins with "train" where the reward is one to train on.
-        reward_auc: how well the reward tells right from wrong, in [0, 1].
-        agreement: mean agreement of reward and quality within a problem.
+        problems: number of problems.
+        with_gold: number of problems with a right answer.
+        completions: number of completions.
+        readable_order: of reward and quality, among completions with an answer.
+        overall_order: the same over all completions; refused ones count as worthless.
         signal: share of the signal that gold rewards would give.
         dual_on_gold: share of duals that are solved from the right answer.
+        duals_on_gold: number of duals that were tried with it.
         dual_on_wrong: share of duals that are solved from a wrong answer.
+        truncated: share of completions that were cut at the limit.
         readable: share of completions with an answer.
         differing: share of problems whose completions get different rewards.
         refusals: reason -> share of the completions that have no answer for that reason.
         dual_outcomes: outcome -> share of the duals.
+        duals: number of duals.
     """
 
     verdict: str
     checks: Sequence[Check]
     signature: str
-    reward_auc: float | None
-    agreement: float | None
+    problems: int
+    with_gold: int
+    completions: int
+    readable_order: Order
+    overall_order: Order
     signal: float | None
     dual_on_gold: float | None
+    duals_on_gold: int
     dual_on_wrong: float | None
-    readable: float | None
-    differing: float | None
+    truncated: float
+    readable: float
+    differing: float
     refusals: Mapping[str, float]
     dual_outcomes: Mapping[str, float]
+    duals: int
 
 
 @dataclass(frozen=True)
@@ -91,17 +123,32 @@ def read_audit(summary: Mapping[str, Any]) -> AuditRecord:
         verdict=summary["verdict"],
         checks=[_read_check(row) for row in summary["checks"]],
         signature=summary["signature"],
-        reward_auc=metrics["reward_auc"],
-        # The interval of the agreement has a check of its own; the card shows the mean.
-        agreement=(metrics["agreement"] or {}).get("mean"),
+        problems=metrics["problems"],
+        with_gold=metrics["with_gold"],
+        completions=metrics["completions"],
+        readable_order=_read_order(metrics, "readable_"),
+        overall_order=_read_order(metrics, ""),
         signal=metrics["signal"],
         dual_on_gold=metrics["dual_on_gold"],
+        duals_on_gold=metrics["duals_on_gold"],
         dual_on_wrong=metrics["dual_on_wrong"],
+        truncated=metrics["truncated"],
         readable=metrics["readable"],
         differing=metrics["differing"],
         refusals=metrics["refused"],
         # audit.json counts duals; a reader compares shares.
         dual_outcomes={name: count / total for name, count in outcomes.items()},
+        duals=total,
+    )
+
+
+def _read_order(metrics: Mapping[str, Any], prefix: str) -> Order:
+    return Order(
+        reward_auc=metrics[f"{prefix}reward_auc"],
+        reward_auc_pairs=metrics[f"{prefix}reward_auc_pairs"],
+        # The interval of the agreement has a check of its own; the table shows the mean.
+        agreement=(metrics[f"{prefix}agreement"] or {}).get("mean"),
+        agreement_pairs=metrics[f"{prefix}agreement_pairs"],
     )
 
 
@@ -109,6 +156,7 @@ def _read_check(row: Mapping[str, Any]) -> Check:
     return Check(
         name=row["name"],
         value=row["value"],
+        of=row["of"],
         bound=row["bound"],
         at_least=row["at_least"],
         passed=row["passed"],

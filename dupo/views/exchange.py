@@ -33,7 +33,8 @@ class ExchangeRow:
         step: number of the first optimizer step on the rollout; of a held-out exchange, steps done.
         answer: read from the completion; None: no answer could be read.
         gold: the right answer, where the task knows one.
-        correct: whether the answer is right; None: unknown.
+        correct: whether the answer is right; None: unknown, or not to be said.
+        score: quality of the answer against gold, in [0, 1]; None: unknown.
         advantage: of the completion; None in an evaluation.
     """
 
@@ -44,6 +45,7 @@ class ExchangeRow:
     answer: str | None
     gold: str | None
     correct: bool | None
+    score: float | None
     reward: float | None
     advantage: float | None
     duals: tuple[DualExchangeRow, ...]
@@ -62,6 +64,7 @@ def read_exchange(row: Mapping[str, Any]) -> ExchangeRow:
         answer=text_or_none(row.get("answer")),
         gold=text_or_none(row.get("gold")),
         correct=correct if isinstance(correct, bool) else None,
+        score=number_or_none(row.get("score")),
         reward=number_or_none(row.get("reward")),
         advantage=number_or_none(row.get("advantage")),
         duals=tuple(_read_dual(dual) for dual in mappings(row.get("duals"))),
@@ -78,17 +81,23 @@ def _read_dual(row: Mapping[str, Any]) -> DualExchangeRow:
     )
 
 
-def correctness(correct: bool | None) -> str:
-    """Says in words whether an answer is right."""
-    return "gold unknown" if correct is None else "right" if correct else "wrong"
+def judgement(exchange: ExchangeRow) -> str:
+    """Says in words how good the answer is: right or wrong, or its score where it is neither."""
+    if exchange.correct is not None:
+        return "right" if exchange.correct else "wrong"
+    if exchange.score is not None:
+        return f"score {exchange.score:.2f} of 1"
+    return "gold unknown" if exchange.gold is None else "not judged"
 
 
 def exchange_of(row: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
     """Returns title and lines of one row of samples.jsonl, as `Display.exchange` takes them."""
     exchange = read_exchange(row)
-    judged = correctness(exchange.correct)
-    # Gold stands beside the answer, so a reader sees at once why an answer was judged wrong.
-    remark = judged if exchange.gold is None else f"{judged}; gold: {exchange.gold}"
+    judged = judgement(exchange)
+    # Gold stands beside the answer, so a reader sees at once why an answer was judged wrong. Where answers
+    # are better or worse, gold is one good answer of many.
+    kind = "reference" if exchange.correct is None else "gold"
+    remark = judged if exchange.gold is None else f"{judged}; {kind}: {exchange.gold}"
     answer = "none could be read" if exchange.answer is None else f"{exchange.answer} ({remark})"
     lines = [("problem", exchange.prompt), ("completion", exchange.completion), ("answer", answer)]
     for dual in exchange.duals:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dupo.storage.files import write_atomic
 from dupo.storage.names import REPORT
 from dupo.views.escaping import safe
-from dupo.views.exchange import DualExchangeRow, ExchangeRow, correctness
+from dupo.views.exchange import DualExchangeRow, ExchangeRow, judgement
 from dupo.views.html import (
     Block,
     Chart,
@@ -201,11 +201,12 @@ def _cells(exchange: ExchangeRow) -> list[str]:
 
 
 def _judgement(exchange: ExchangeRow) -> str:
-    word = correctness(exchange.correct)
+    style = {True: "right", False: "wrong", None: ""}[exchange.correct]
     advantage = (
         "" if exchange.advantage is None else f"<br><small>advantage {_value('', exchange.advantage)}</small>"
     )
-    return f'<span class="{word}">{word}</span><br>reward {_value("", exchange.reward)}{advantage}'
+    word = f'<span class="{style}">{judgement(exchange)}</span>'
+    return f"{word}<br>reward {_value('', exchange.reward)}{advantage}"
 
 
 def _duals(duals: Sequence[DualExchangeRow]) -> str:

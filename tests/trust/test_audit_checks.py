@@ -8,21 +8,22 @@ import pytest
 
 from dupo.evaluation.intervals import Estimate
 from dupo.records import Dual
+from dupo.trust.agreement import Agreement
 from dupo.trust.audit_checks import Thresholds, checks, verdict
 from dupo.trust.audit_metrics import AuditMetrics, GoldMetrics, RewardMetrics, audit_metrics
 from dupo.trust.dual_filter import LeakRates, Trial
 from dupo.trust.rows import AuditRow, TrialRow
 
 
-def dual(solved=None, no_answer=0.0, decoys=None, gold=None, unread=0.0, outcome="kept") -> TrialRow:
+def dual(solved=None, no_answer=0.0, decoys=None, gold=None, unread=None, outcome="kept") -> TrialRow:
     return TrialRow(outcome, Trial(Dual("@?", "1", "?"), solved or {}, no_answer, decoys or {}, unread, gold))
 
 
-def row(rewards, quality=None, answers=None, duals=(), refused=None) -> AuditRow:
+def row(rewards, quality=None, answers=None, duals=(), refused=None, truncated=0) -> AuditRow:
     answers = list("abcd"[: len(rewards)]) if answers is None else answers
     refused = refused or {"unreadable": answers.count(None)}
     refused = {reason: count for reason, count in refused.items() if count}
-    return AuditRow("id", "text", None, answers, refused, rewards, quality, list(duals), "")
+    return AuditRow("id", "text", None, answers, refused, truncated, rewards, quality, list(duals), "")
 
 
 MIXED = row([1.0, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0])
@@ -36,10 +37,13 @@ def test_reward_against_quality():
     assert (metrics.problems, metrics.with_gold, metrics.completions) == (3, 3, 12)
     assert metrics.gold.accuracy == pytest.approx(4 / 12)
     # 4 right (rewards 1, 1, 1, 0) x 8 wrong (0.5, seven 0): 24 wins of the 1s, 7 halves of the 0
-    assert metrics.gold.reward_auc == pytest.approx((24 + 3.5) / 32)
+    overall = metrics.gold.overall
+    assert overall.reward_auc == pytest.approx((24 + 3.5) / 32) and overall.reward_auc_pairs == 32
     # within MIXED 2 wins and a tie of 4 pairs, within CLEAR all; WRONG has no pair and says nothing
-    assert metrics.gold.agreement.mean == pytest.approx((2.5 / 4 + 1) / 2)
-    assert metrics.gold.agreement.low == 0.625 and metrics.gold.agreement.high == 1
+    assert overall.within.mean == pytest.approx((2.5 / 4 + 1) / 2)
+    assert overall.within.low == 0.625 and overall.within.high == 1
+    assert (overall.within_pairs, overall.problems) == (4 + 4, 2)
+    assert metrics.gold.readable == overall  # every completion has an answer
     assert metrics.gold.reward_accuracy == pytest.approx((2 + 4 + 4) / 12)
     assert metrics.gold.best_of_n == pytest.approx((1 + 1 + 0) / 3)
     tied = row([1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0])
@@ -76,10 +80,10 @@ def test_a_tenth_of_ten_groups_is_a_tenth():
 def test_duals_of_right_and_of_wrong_answers():
     asked = [
         dual({"9": 1.0, "8": 0.25}, gold=1.0, unread=0.5),
-        dual({"9": 0.5, "8": 0.0}, gold=0.5, outcome="no answer solves it"),
+        dual({"9": 0.5, "8": 0.0}, gold=0.5, unread=0.0, outcome="no answer solves it"),
     ]
     metrics = audit_metrics([row([0.75, 0.1, 0.1, 0.0], [1.0, 0, 0, 0], ["9", "8", "8", None], asked)], 0.6)
-    assert metrics.gold.dual_on_gold == pytest.approx(0.75)
+    assert metrics.gold.dual_on_gold == pytest.approx(0.75) and metrics.gold.duals_on_gold == 2
     # the wrong answer counts once, however often given
     assert metrics.gold.dual_on_wrong == pytest.approx(0.125)
     assert metrics.solvable == 0.5  # 0.5 is below this threshold
@@ -101,6 +105,7 @@ def test_leaks_are_shares_of_the_duals():
     metrics = audit_metrics([row([1.0, 1.0], duals=tried)], 0.5)
     assert metrics.leaks.no_answer == 0.25
     assert metrics.leaks.decoy == 0.5  # of the two that were tried with decoys
+    assert (metrics.leaks.duals, metrics.leaks.with_decoy) == (4, 2)
     assert metrics.solvable == 1  # the dual that no answer was put through is not counted
 
 
@@ -119,10 +124,11 @@ def test_without_right_answers_what_needs_them_is_none_and_not_checked():
     assert {values[name] for name in needs.split()} == {None} and metrics.with_gold == 0
     results = checks(metrics)
     assert [check.name for check in results] == [
+        "completions cut at the limit",
+        "completions with an answer",
         "duals solved by samples, less those by controls",
         "duals solved with no answer",
         "duals solved with a decoy",
-        "completions with an answer",
         "groups whose rewards differ",
     ]
     assert verdict(results, with_gold=False) == "train, as far as can be told without right answers"
@@ -138,7 +144,70 @@ def test_what_was_not_tried_decides_nothing():
     assert verdict(checks(metrics), with_gold=True).startswith("fix this first: answers cannot be read")
     metrics = audit_metrics([row([1.0, 0.0])], 0.5)  # no problem has a dual
     assert (metrics.leaks.no_answer, metrics.leaks.decoy) == (None, None)
-    assert len(checks(metrics)) == 2
+    assert len(checks(metrics)) == 3
+
+
+# --- among readable answers ---
+
+# One completion is refused: reward and quality 0. Of the others the worse answers have the higher rewards.
+BLIND = row([0.1, 0.2, 0.3, 0.0], [0.9, 0.6, 0.3, 0.0], ["a", "b", "c", None])
+
+
+def test_a_refused_completion_agrees_with_any_reward_and_does_not_decide():
+    metrics = audit_metrics([BLIND] * 8, 0.5)
+    overall, readable = metrics.gold.overall, metrics.gold.readable
+    # 3 pairs with the refused completion agree, the 3 pairs of answers do not
+    assert (overall.within.mean, overall.within_pairs, overall.problems) == (0.5, 48, 8)
+    assert (readable.within.mean, readable.within_pairs, readable.reward_auc) == (0, 24, 0)
+    # two refused of five: a reward that is wrong on every pair of answers seems to follow quality
+    flattered = row([0.2, 0.3, 0, 0, 0], [0.9, 0.6, 0, 0, 0], ["a", "b", None, None, None])
+    metrics = audit_metrics([flattered] * 8, 0.5)
+    assert metrics.gold.overall.within.mean == pytest.approx(6 / 7) and metrics.gold.readable.within.mean == 0
+    decision = verdict(checks(metrics), with_gold=True)
+    assert decision.startswith("fix this first: the reward does not tell better from worse")
+    assert "readable answers 0.00 of 8 pairs, at least 0.65 needed" in decision
+
+
+def test_a_figure_that_was_drawn_from_nothing_is_none():
+    """Each wrong completion is refused, so that no two readable answers differ in quality."""
+    metrics = audit_metrics(
+        [row([1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], ["a", "a", None, None])] * 4, 0.5
+    )
+    assert metrics.gold.overall.reward_auc == 1 and metrics.gold.readable == Agreement()
+    results = {check.name: check for check in checks(metrics)}
+    agreement = results["within-problem agreement with gold, readable answers"]
+    assert (agreement.value, agreement.measured, agreement.of) == (None, "none", "0 pairs")
+    assert agreement.passed is None and agreement.to_json()["passed"] is None
+    assert verdict(list(results.values()), with_gold=True) == (
+        "train, as far as can be told: within-problem agreement with gold, readable answers was measured "
+        "on 0 pairs, which is too few"
+    )
+    # an interval over one problem is that problem
+    results = checks(audit_metrics([CLEAR], 0.5))
+    assert [check.name for check in results if check.passed is None] == ["low end of its 95% interval"]
+    assert "measured on 1 problem, which is too few" in verdict(results, with_gold=True)
+    with pytest.raises(ZeroDivisionError):
+        audit_metrics([], 0.5)
+
+
+def test_completions_that_were_cut_are_the_first_advice():
+    """Whatever else fails: nothing could be read, and the duals were asked nothing."""
+    cut = row([0.0] * 4, [0.0] * 4, [None] * 4, [dual(gold=0.0)], truncated=3)
+    metrics = audit_metrics([cut, CLEAR], 0.5)
+    assert metrics.truncated == 3 / 8
+    results = checks(metrics)
+    assert results[0].name == "completions cut at the limit" and results[0].of == "8 completions"
+    decision = verdict(results, with_gold=True)
+    assert decision.startswith(
+        "fix this first: completions are cut at the limit: raise --max_completion_length"
+    )
+    assert decision.endswith("(completions cut at the limit 0.38 of 8 completions, at most 0.20 needed)")
+
+
+def test_a_dual_is_not_blamed_where_no_completion_can_be_read():
+    silent = row([0.0] * 4, [0.0] * 4, [None] * 4, [dual(gold=0.0)])
+    decision = verdict(checks(audit_metrics([silent], 0.5)), with_gold=True)
+    assert decision.startswith("fix this first: answers cannot be read")
 
 
 # --- the verdict ---
@@ -152,34 +221,39 @@ def measured(
     beyond_decoys: float | None = BOUNDS.beyond_decoys,
     no_answer: float = BOUNDS.leaks,
     decoy: float = BOUNDS.leaks,
+    truncated: float = BOUNDS.truncated,
     readable: float = BOUNDS.readable,
-    agreement: Estimate | None = AGREEMENT,
+    agreement: Estimate = AGREEMENT,
     differing: float = BOUNDS.differing,
 ) -> AuditMetrics:
     """Metrics that just pass every check, unless told otherwise."""
     return replace(
         audit_metrics([CLEAR], 0.5),
+        truncated=truncated,
         readable=readable,
-        leaks=LeakRates(no_answer, decoy),
+        leaks=LeakRates(no_answer, decoy, 20, 10),
         beyond_decoys=beyond_decoys,
         rewards=RewardMetrics(0.5, 0.5, 1 - differing, differing, all_zero=0.0),
-        gold=GoldMetrics(agreement=agreement, dual_on_gold=dual_on_gold),
+        gold=GoldMetrics(
+            dual_on_gold=dual_on_gold, duals_on_gold=20, readable=Agreement(0.7, 90, agreement, 48, 14)
+        ),
     )
 
 
 # in the order in which they decide: what is broken, and what is said of it
 BROKEN = [
-    ({"dual_on_gold": 0.29}, "the dual cannot answer", "dual accuracy on right answers 0.29, at least 0.30"),
-    ({"no_answer": 0.11}, "duals are solved without", "with no answer 0.11, at most 0.10"),
-    ({"decoy": 0.2}, "duals are solved without", "with a decoy 0.20, at most 0.10"),
-    ({"readable": 0.05}, "answers cannot be read", "with an answer 0.05, at least 0.10"),
+    ({"truncated": 0.3}, "completions are cut at the limit", "limit 0.30 of 4 completions, at most 0.20"),
+    ({"readable": 0.05}, "answers cannot be read", "with an answer 0.05 of 4 completions, at least 0.10"),
+    ({"dual_on_gold": 0.29}, "the dual cannot answer", "right answers 0.29 of 20 duals, at least 0.30"),
+    ({"no_answer": 0.11}, "duals are solved without", "with no answer 0.11 of 20 duals, at most 0.10"),
+    ({"decoy": 0.2}, "duals are solved without", "with a decoy 0.20 of 10 duals, at most 0.10"),
     (
         {"agreement": Estimate(0.6, 0.55, 0.7)},
         "the reward does not tell",
-        "agreement with gold 0.60, at least 0.65",
+        "readable answers 0.60 of 48 pairs, at least 0.65",
     ),
-    ({"agreement": Estimate(0.7, 0.45, 0.8)}, "too few problems with right", "0.45, at least 0.50"),
-    ({"differing": 0.05}, "all get the same reward", "rewards differ 0.05, at least 0.10"),
+    ({"agreement": Estimate(0.7, 0.45, 0.8)}, "too few problems", "0.45 of 14 problems, at least 0.50"),
+    ({"differing": 0.05}, "all get the same reward", "rewards differ 0.05 of 1 group, at least 0.10"),
 ]
 
 
@@ -205,11 +279,11 @@ def test_other_thresholds_decide_otherwise():
 
 
 def test_without_right_answers_samples_must_solve_more_than_chance_does():
-    blind = {"dual_on_gold": None, "agreement": None}
+    blind = {"dual_on_gold": None}
     assert verdict(checks(measured(**blind)), with_gold=False).startswith("train")
     decision = verdict(checks(measured(**blind, beyond_decoys=0.04)), with_gold=False)
     assert "the dual cannot answer" in decision
-    assert "less those by controls 0.04, at least 0.05" in decision
+    assert "less those by controls 0.04 of 0 duals, at least 0.05" in decision
     # two of three samples solve it, one of two controls does
     tried = dual({"9": 1.0, "8": 0.0}, no_answer=1.0, decoys={"7": 0.0})
     metrics = audit_metrics([row([1.0, 1.0, 0.0, 0.0], answers=["9", "9", "8", None], duals=[tried])], 0.5)
@@ -223,8 +297,9 @@ def test_without_right_answers_samples_must_solve_more_than_chance_does():
 def test_a_reward_without_duals_is_not_asked_for_them():
     metrics = audit_metrics([CLEAR, MIXED], 0.5)
     names = [
+        "completions cut at the limit",
         "completions with an answer",
-        "within-problem agreement with gold",
+        "within-problem agreement with gold, readable answers",
         "low end of its 95% interval",
         "groups whose rewards differ",
     ]
@@ -234,10 +309,11 @@ def test_a_reward_without_duals_is_not_asked_for_them():
 
 def test_rows_and_metrics_go_into_json_and_rows_come_back():
     tried = [dual({"9": 1.0}, decoys={"7": 0.25}, gold=0.5, unread=0.1), dual({}, outcome="dropped")]
-    for written in (row([1.0, 0.25], [1.0, 0.0], ["9", None], tried), row([0.5])):
+    for written in (row([1.0, 0.25], [1.0, 0.0], ["9", None], tried, truncated=1), row([0.5])):
         assert AuditRow.from_json(json.loads(json.dumps(written.to_json()))) == written
     assert "gold" not in tried[1].to_json() and tried[0].to_json()["gold"] == 0.5
     metrics = audit_metrics(ROWS, 0.5)
     values = json.loads(json.dumps(metrics.to_json()))
     assert (values["leak/no_answer"], values["reward"]) == (None, metrics.rewards.reward)
-    assert values["agreement"]["low"] == 0.625 and len(values) == 26
+    assert values["agreement"]["low"] == values["readable_agreement"]["low"] == 0.625
+    assert values["readable_agreement_pairs"] == values["agreement_pairs"] == 8 and len(values) == 39
