@@ -101,9 +101,10 @@ def dual_metrics(
 
     Returns:
         dual/reconstruct_rate: mean of 1 - d over all completions; an unreadable answer or dual counts 0.
-        dual/none_rate: share of dual samples that could not be read.
+        dual/none_rate: share of dual samples that could not be read; left out where there are none.
         dual/prompts: number of dual prompts.
-        dual/cache_hit_rate: share of readable answers whose duals another completion had asked already.
+        dual/cache_hit_rate: share of readable answers whose duals another completion had asked already; left
+            out where no answer could be read.
         completions/none_rate: share of completions without a readable answer.
         dual/too_long_rate: share of dual prompts that were too long to be asked; left out where it is 0.
     """
@@ -121,9 +122,9 @@ def dual_metrics(
     num_asked = sum(map(len, reconstructions))
     return {
         "dual/reconstruct_rate": sum(completion_rates) / num_completions,
-        "dual/none_rate": sum(distance is None for distance in distances) / max(1, len(distances)),
         "dual/prompts": float(len(asked)),
-        "dual/cache_hit_rate": 1 - num_asked / num_readable if num_readable else 0.0,
         "completions/none_rate": 1 - num_readable / num_completions,
+        **({"dual/none_rate": sum(d is None for d in distances) / len(distances)} if distances else {}),
+        **({"dual/cache_hit_rate": 1 - num_asked / num_readable} if num_readable else {}),
         **({"dual/too_long_rate": num_long / len(asked)} if num_long else {}),
     }

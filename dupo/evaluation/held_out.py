@@ -1,12 +1,12 @@
 """Held-out evaluation. Only this room reads gold answers after training has started (and `--reward gold`)."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from dupo.engines.base import Engine, Sampling, sample_answers
-from dupo.evaluation.statistics import concordance
+from dupo.evaluation.statistics import PairOrder, pair_order
 from dupo.records import Problem, Rollout
 from dupo.tasks.base import Task
 
@@ -26,7 +26,28 @@ def held_out_metrics(
     return task.evaluate(problems, [answers[0] for answers in rollout.answers])
 
 
-def reward_auc(
+class RewardOrder(NamedTuple):
+    """How well a reward tells better samples from worse ones; the AUC is the `share` of the pairs.
+
+    Attributes:
+        readable: pairs of samples that both have an answer.
+        overall: pairs of all samples; one without an answer has the lowest quality, and most often reward.
+    """
+
+    readable: PairOrder = PairOrder(0, 0)
+    overall: PairOrder = PairOrder(0, 0)
+
+    def facts(self) -> dict[str, float | None]:
+        """The figures as summary.json holds them."""
+        return {
+            "reward_auc": self.overall.share,
+            "reward_auc_pairs": self.overall.pairs,
+            "readable_reward_auc": self.readable.share,
+            "readable_reward_auc_pairs": self.readable.pairs,
+        }
+
+
+def reward_order(
     engine: Engine,
     task: Task,
     problems: Sequence[Problem],
@@ -34,21 +55,27 @@ def reward_auc(
     n: int,
     sampling: Sampling,
     seed: int,
-) -> float | None:
-    """How well a reward tells right answers from wrong ones: `concordance` over `n` samples of each problem.
+) -> RewardOrder:
+    """How well a reward tells right answers from wrong ones, by `n` samples of each problem.
 
     Args:
         reward: rollout -> rewards_PG.
 
     Returns:
-        A number in [0, 1]; None without problems, or where all samples are equally good.
+        The pairs of samples of different quality; none without problems, or where all are equally good.
     """
     if not problems:
-        return None
+        return RewardOrder()
     rollout = sample_answers(engine, task, problems, n, sampling, seed)
+    rewards = reward(rollout).flatten().tolist()
+    answers = [answer for group in rollout.answers for answer in group]
     quality = [
         task.score(problem, answer)
-        for problem, answers in zip(problems, rollout.answers, strict=True)
-        for answer in answers
+        for problem, group in zip(problems, rollout.answers, strict=True)
+        for answer in group
     ]
-    return concordance(reward(rollout).flatten().numpy(), np.array(quality))
+    readable = [index for index, answer in enumerate(answers) if answer is not None]
+    return RewardOrder(
+        readable=pair_order([rewards[i] for i in readable], [quality[i] for i in readable]),
+        overall=pair_order(rewards, quality),
+    )

@@ -15,7 +15,7 @@ from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import load_judge_engine, make_engine
 from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
-from dupo.evaluation.held_out import held_out_metrics, reward_auc
+from dupo.evaluation.held_out import held_out_metrics, reward_order
 from dupo.evaluation.samples import exchanges_of, held_out_exchanges
 from dupo.learning.logprobs import Compute
 from dupo.learning.on_policy import OnPolicyCheck
@@ -201,8 +201,8 @@ class PolicyMethod(Method):
         n, seed = self.config.rollout.num_generations, self.seed_for("auc")
         # A problem without duals has no reward to judge.
         problems = [problem for problem in self.task.held_out if self.task.duals(problem)][:AUC_PROBLEMS]
-        auc = reward_auc(self.engine, self.task, problems, self.reward, n, self.sampling, seed)
-        return {"task": self.config.task.task, "reward": self.config.reward.reward, "reward_auc": auc}
+        order = reward_order(self.engine, self.task, problems, self.reward, n, self.sampling, seed)
+        return {"task": self.config.task.task, "reward": self.config.reward.reward, **order.facts()}
 
     def first_exchanges(
         self, rollout: Rollout, reconstructions: Reconstructions, rewards_PG: Tensor, advantages_PG: Tensor

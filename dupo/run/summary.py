@@ -76,14 +76,20 @@ def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOpti
     if rows:
         title = f"{summary['eval/problems']:,} held-out problems, {summary['seconds']:.0f} s in all"
         display.table(title, ["", "before", "after", "change", "peak"], rows)
-    if summary.get("reward_auc") is not None:
-        display.note(
-            f"how well the reward told right from wrong before training: AUC {summary['reward_auc']:.3f}"
-        )
+    if "readable_reward_auc" in summary:
+        answers = _auc(summary, "readable_", "pairs of readable answers")
+        samples = _auc(summary, "", "pairs of all samples")
+        display.note(f"how well the reward told right from wrong before training: AUC {answers}; {samples}")
     if summary.get("teaching_labels"):
         lessons, dev = summary["teaching_labels"], summary["teaching_dev_labels"]
         teaching = f"{lessons:,} examples in teaching and {dev} to stop it"
         display.note(f"labels used: {teaching}, {labels_in_training(reward)}")
+
+
+def _auc(summary: Mapping[str, Any], prefix: str, pairs: str) -> str:
+    """A figure with the number of its pairs; "none" where no two samples differ in quality."""
+    auc = summary[f"{prefix}reward_auc"]
+    return f"{'none' if auc is None else f'{auc:.3f}'} of {summary[f'{prefix}reward_auc_pairs']:,} {pairs}"
 
 
 def labels_in_training(reward: RewardOptions) -> str:

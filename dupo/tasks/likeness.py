@@ -71,6 +71,16 @@ def bleu_tokenizer(language: str) -> str:
     return BLEU_TOKENIZERS.get(language_of(language), "13a")
 
 
+def bleu_name(language: str) -> str:
+    """Returns the name of the metric: "bleu", or with its tokenizer, "bleu_char", where that is not 13a.
+
+    Papers split Japanese and Korean into words (ja-mecab, ko-mecab): a figure of characters is higher, and
+    not to be compared with theirs.
+    """
+    tokenizer = bleu_tokenizer(language)
+    return "bleu" if tokenizer == "13a" else f"bleu_{tokenizer}"
+
+
 def describe_metric(metric: BLEU | CHRF) -> str:
     """Returns name, settings and version, as sacrebleu writes them."""
     # sacrebleu knows all of its settings only after a first score.

@@ -21,7 +21,7 @@ from dupo.data.splits import split_problems
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.languages import LANGUAGES
-from dupo.tasks.likeness import bleu_tokenizer, make_likeness
+from dupo.tasks.likeness import bleu_name, bleu_tokenizer, make_likeness
 from dupo.tasks.translation_gates import Gates, first_line, parse_gates
 
 
@@ -49,7 +49,7 @@ class Translation:
         self._gates = Gates(parse_gates(options.gates), self.src, self.tgt, options.max_length_ratio)
         self._likeness = make_likeness(options.translation_metric, self.src)
         self._chrf = CHRF(word_order=2)  # word order 2 makes chrF++
-        self._bleu = BLEU(tokenize=bleu_tokenizer(self.tgt))
+        self._bleu, self._bleu_name = BLEU(tokenize=bleu_tokenizer(self.tgt)), bleu_name(self.tgt)
         sentences = f"{len(self.problems):,} sentences read ({self.src} to {self.tgt})"
         self.notes = [
             f"{sentences}; {len(self.held_out):,} held out",
@@ -118,7 +118,7 @@ class Translation:
         return min(1.0, self._chrf.sentence_score(answer, [problem.gold]).score / 100)
 
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
-        """chrF++ and BLEU of the corpus, 0 to 100; no answer counts as an empty one."""
+        """chrF++ and BLEU of the corpus, 0 to 100, by `likeness.bleu_name`; no answer is an empty one."""
         references = [[problem.gold or "" for problem in problems]]
         # A refused completion counts as an empty translation, so that gates cannot raise the score.
         outputs = [answer or "" for answer in answers]
@@ -126,7 +126,9 @@ class Translation:
             raise ValueError(f"answers: expected {len(problems)} answers, one a problem, got {len(outputs)}")
         return {
             "chrf": self._chrf.corpus_score(outputs, references).score,
-            "bleu": min(100.0, self._bleu.corpus_score(outputs, references).score),  # rounding goes above 100
+            self._bleu_name: min(
+                100.0, self._bleu.corpus_score(outputs, references).score
+            ),  # rounding goes above 100
         }
 
 

@@ -192,6 +192,5 @@ def show_gold(display: Display, metrics: AuditMetrics, quality: str) -> None:
     header = ["better answers have higher rewards", "within problems", "of", "AUC over all", "of"]
     display.table(f"{counted(metrics.with_gold, 'problem')} with a right answer", header, rows)
     signal = "none" if gold.signal is None else f"{gold.signal:.0%}"
-    display.note(
-        f"mean {quality} of all completions {gold.accuracy:.3f} of 1; of the signal of gold rewards {signal}"
-    )
+    mean = f"mean {quality} of their completions {gold.accuracy:.3f}"
+    display.note(f"{mean}; signal of the reward, as a share of gold's: {signal}")

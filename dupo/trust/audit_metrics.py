@@ -159,7 +159,7 @@ def audit_metrics(rows: Sequence[AuditRow], threshold: float, scale_rewards: str
         dual_readable=_mean(1 - trial.unread for trial in answered if trial.unread is not None),
         solvable=share(max(t.solved.values()) >= threshold for t in answered) if answered else None,
         leaks=leak_rates(trials, threshold),
-        beyond_decoys=solved_beyond_decoys(rows, threshold) if answered else None,
+        beyond_decoys=solved_beyond_decoys(rows, threshold),
         outcomes=dict(Counter(dual.outcome for dual in duals)),
         rewards=reward_metrics(rows),
         gold=gold_metrics([row for row in rows if row.quality is not None], scale_rewards),
@@ -178,10 +178,11 @@ def _mean(values: Iterable[float]) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def solved_beyond_decoys(rows: Sequence[AuditRow], threshold: float) -> float:
+def solved_beyond_decoys(rows: Sequence[AuditRow], threshold: float) -> float | None:
     """How much more often a sampled answer solves a dual than no answer or a decoy does.
 
     The difference is 0 for a model that guesses the hidden part, however many answers the pool has.
+    None where no answer was put through a dual.
     """
     # Answers count as often as they were sampled, as they do in the reward.
     by_samples, by_controls = list[float](), list[float]()
@@ -193,6 +194,8 @@ def solved_beyond_decoys(rows: Sequence[AuditRow], threshold: float) -> float:
                 if answer is not None and answer in trial.solved
             ]
             by_controls += [trial.no_answer, *trial.decoys.values()]
+    if not by_samples:
+        return None
     return share(s >= threshold for s in by_samples) - share(s >= threshold for s in by_controls)
 
 

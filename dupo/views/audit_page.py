@@ -85,7 +85,7 @@ def write_page(
 
 def _metrics(audit: AuditRecord) -> list[Metric]:
     completions, order = f"{audit.completions:,} completions", audit.readable_order
-    values = [
+    values: list[tuple[float | None, str, str]] = [
         (audit.truncated, f"cut at the limit, of {completions}", "{:.0%}"),
         (audit.readable, f"with an answer, of {completions}", "{:.0%}"),
         (audit.differing, f"of {audit.problems:,} groups have rewards that differ", "{:.0%}"),

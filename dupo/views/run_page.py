@@ -88,8 +88,10 @@ def _metrics(run: RunRecord) -> list[Metric]:
         problems = "" if held_out.problems is None else f", {held_out.problems} problems"
         name = f"held-out {held_out.name}, before → after{problems}"
         metrics += [Metric(change, name, main=True), Metric(_value(held_out.name, held_out.peak), "peak")]
-    if run.reward_auc is not None:
-        metrics.append(Metric(f"{run.reward_auc:.3f}", "reward AUC"))
+    # Each pair with a sample that has no answer agrees with any reward: the figure without them comes first.
+    for auc, among in ((run.readable_reward_auc, "readable answers"), (run.reward_auc, "all samples")):
+        if auc is not None:
+            metrics.append(Metric(f"{auc:.3f}", f"reward AUC, {among}"))
     if run.steps:
         metrics.append(Metric(_value("", run.steps[-1].metrics.get("reward")), "reward, last step"))
     if run.seconds is not None:

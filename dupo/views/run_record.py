@@ -57,6 +57,7 @@ class RunRecord:
         evaluations: held-out metric -> step -> value.
         exchanges: rows of samples.jsonl that have a step.
         reward_auc: how well the reward told right from wrong before training, in [0, 1].
+        readable_reward_auc: the same among samples with an answer.
         seconds: of the whole run.
         settings: config.yaml as it is.
     """
@@ -71,6 +72,7 @@ class RunRecord:
     held_out: HeldOut | None
     exchanges: Sequence[ExchangeRow]
     reward_auc: float | None
+    readable_reward_auc: float | None
     seconds: float | None
     signature: str
     settings: str
@@ -101,6 +103,7 @@ def read_run(folder: Path) -> RunRecord:
         held_out=_held_out(steps, summary, evaluations),
         exchanges=[exchange for exchange in exchanges if exchange.step is not None],
         reward_auc=number_or_none(summary.get("reward_auc")),
+        readable_reward_auc=number_or_none(summary.get("readable_reward_auc")),
         seconds=number_or_none(summary.get("seconds")),
         signature=_signature(summary.get("signature")),
         settings=_text(config),

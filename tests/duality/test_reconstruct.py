@@ -91,5 +91,5 @@ def test_nothing_readable_asks_nothing():
     reconstructions = reconstruct(TASK, PROBLEMS[:1], answers, solver)
     assert reconstructions == [{}]
     metrics = dual_metrics(answers, reconstructions)
-    assert metrics["dual/reconstruct_rate"] == metrics["dual/none_rate"] == metrics["dual/prompts"] == 0
-    assert metrics["completions/none_rate"] == 1 and metrics["dual/cache_hit_rate"] == 0
+    # The shares of dual samples and of readable answers would be shares of nothing.
+    assert metrics == {"dual/reconstruct_rate": 0, "dual/prompts": 0, "completions/none_rate": 1}

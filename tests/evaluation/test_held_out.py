@@ -5,7 +5,7 @@ import torch
 from dupo.config.options import RewardOptions
 from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Sampling
-from dupo.evaluation.held_out import held_out_metrics, reward_auc
+from dupo.evaluation.held_out import held_out_metrics, reward_order
 from dupo.evaluation.samples import exchanges_of, held_out_exchanges
 from tests.helpers.engines import FakeEngine
 from tests.helpers.options import RUN
@@ -16,23 +16,33 @@ TASK = task_of(RUN.changed(eval_size=40))
 GOLD = {problem.text: problem.gold or "" for problem in TASK.held_out}
 
 
-def test_reward_auc_is_of_samples_at_the_training_temperature_for_held_out_problems():
-    engine = FakeEngine(lambda prompt, k: GOLD[prompt] if k < 2 else "wrong")  # half of the answers are right
+def test_a_reward_is_judged_by_samples_at_the_training_temperature_for_held_out_problems():
+    # Half of the answers are right, a quarter wrong, a quarter cannot be read.
+    engine = FakeEngine(lambda prompt, k: (GOLD[prompt], GOLD[prompt], "0000", "wrong")[k])
     judged, sampling = [], Sampling(0.7, 6)
 
     def reward(rollout):
         judged.extend(rollout.problems)
-        return torch.tensor([[1.0, 1.0, 0.0, 1.0]] * len(rollout.problems))
+        return torch.tensor([[1.0, 1.0, 1.0, 0.0]] * len(rollout.problems))
 
-    # each wrong answer ties or loses
-    assert reward_auc(engine, TASK, TASK.held_out[:16], reward, 4, sampling, 9) == 0.75
+    order = reward_order(engine, TASK, TASK.held_out[:16], reward, 4, sampling, 9)
+    # A wrong answer that can be read ties with each right one; one that cannot loses to each.
+    assert (order.overall.share, order.overall.pairs) == (0.75, 32 * 32)
+    assert (order.readable.share, order.readable.pairs) == (0.5, 32 * 16)
+    assert order.facts() == {
+        "reward_auc": 0.75,
+        "reward_auc_pairs": 1024,
+        "readable_reward_auc": 0.5,
+        "readable_reward_auc_pairs": 512,
+    }
     assert [(len(call.prompts), call.n, call.sampling, call.seed) for call in engine.calls] == [
         (16, 4, sampling, 9)
     ]
     assert judged == list(TASK.held_out[:16])
-    assert reward_auc(engine, TASK, [], reward, 4, sampling, 9) is None
+    assert set(reward_order(engine, TASK, [], reward, 4, sampling, 9).facts().values()) == {None, 0}
     always_right = FakeEngine(lambda prompt, k: GOLD[prompt])
-    assert reward_auc(always_right, TASK, TASK.held_out[:3], reward, 4, sampling, 9) is None
+    order = reward_order(always_right, TASK, TASK.held_out[:3], reward, 4, sampling, 9)
+    assert (order.overall.share, order.readable.share) == (None, None)
 
 
 def test_held_out_metrics_are_of_greedy_answers():
@@ -53,6 +63,7 @@ def test_held_out_exchanges_show_right_and_wrong_answers():
         assert len(exchange.duals) == 2
     without_judge = held_out_exchanges(engine, None, TASK, RewardOptions(), 6, 3)
     assert all(exchange.duals == [] and exchange.reward is None for exchange in without_judge)
+    assert all(exchange.score == exchange.correct for exchange in exchanges)
     row = exchanges[0].row(7, held_out=True)
     assert (row["step"], row["held_out"], "advantage" in row, "gold" in row) == (7, True, False, True)
 
@@ -67,4 +78,4 @@ def test_an_exchange_shows_the_first_completion_and_its_duals():
     assert all(dual.distance == 1 and dual.prompt.endswith(f"{WRONG}:") for dual in first.duals)
     assert (second.answer, second.reward, second.duals) == (None, None, [])
     row = first.row(3, held_out=False)
-    assert "gold" not in row and "held_out" not in row and row["advantage"] is None
+    assert not {"gold", "score", "held_out"} & row.keys() and row["advantage"] is None

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dupo.evaluation.statistics import concordance
+from dupo.evaluation.statistics import concordance, pair_order
 
 
 def test_concordance_is_the_area_under_the_curve():
@@ -11,6 +11,7 @@ def test_concordance_is_the_area_under_the_curve():
     assert concordance([0.1, 0.9], [1, 0]) == 0
     assert concordance([0.5, 0.5], [1, 0]) == 0.5
     assert concordance([1, 1], [1, 1]) is None
+    assert pair_order([1, 1, 0], [1, 0.5, 0.5]) == (1.5, 2) and pair_order([], []) == (0, 0)
     rng = torch.Generator().manual_seed(0)
     rewards, quality = (torch.rand(60, generator=rng).round(decimals=1) for _ in range(2))
     pairs = [(i, j) for i in range(60) for j in range(60) if quality[i] > quality[j]]

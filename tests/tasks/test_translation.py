@@ -235,6 +235,12 @@ def test_score_and_evaluation_use_the_references(folder: Path) -> None:
     assert task.headline in metrics and 30 < metrics["chrf"] < 90
     assert task.evaluate(problems, [de for _, de in PAIRS]) == {"chrf": 100.0, "bleu": 100.0}
     assert task.evaluate(problems, [None] * 8) == {"chrf": 0.0, "bleu": 0.0}
+    (folder / "x.ja").write_text("猫が好きです。\n行きましょう。\n", encoding="utf-8")
+    (folder / "x.en").write_text("I like cats.\nLet us go.\n", encoding="utf-8")
+    into_japanese = make(folder / "x", src="en", tgt="ja", eval_size=1)
+    # A figure of characters is no paper's, and bears another name.
+    problem = Problem("0", "I like cats.", "猫が好きです。")
+    assert into_japanese.evaluate([problem], ["猫が好きです。"]) == {"chrf": 100.0, "bleu_char": 100.0}
     truth = sacrebleu.sentence_chrf(answers[6] or "", [PAIRS[6][1]], word_order=2).score / 100
     assert task.score(problems[6], answers[6]) == pytest.approx(truth)
     assert [task.score(problems[0], answer) for answer in (PAIRS[0][1], None, "?")] == [1.0, 0.0, 0.0]

@@ -122,7 +122,7 @@ def knowing(when: Callable[[str], bool]) -> Ask:
 def test_a_dual_that_is_solved_with_no_answer_is_a_leak(tmp_path):
     report = run(fake(knowing(lambda answer: answer == "")), tmp_path / "run")
     assert report["verdict"].startswith("fix this first: duals are solved without the answer")
-    assert "duals solved with no answer 1.00, at most 0.10 needed" in report["verdict"]
+    assert "duals solved with no answer 1.00 of 80 duals, at most 0.10 needed" in report["verdict"]
     assert report["metrics"]["outcomes"] == {"solved without an answer": 80}
     assert report["metrics"]["leak/decoy"] == 0
 
@@ -297,7 +297,9 @@ def test_other_settings_are_refused_in_one_line(tmp_path, capfd):
 def test_random_weights_are_found_out(tmp_path):
     model = ["--model_name_or_path", str(save_tiny(tmp_path / "untrained"))]
     report = run(load_engine, tmp_path / "run", *model)
-    assert report["verdict"].startswith("fix this first: the dual cannot answer")
+    # Random weights seldom write an end token: what is cut comes first, and the dual is not blamed.
+    assert report["verdict"].startswith("fix this first: completions are cut at the limit")
+    assert report["metrics"]["truncated"] > 0.5 and report["checks"][0]["passed"] is False
     assert report["metrics"]["accuracy"] < 0.05 and report["metrics"]["dual_on_gold"] < 0.05
     again = run(load_engine, tmp_path / "again", *model)
     assert again["metrics"] == report["metrics"]

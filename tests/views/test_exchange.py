@@ -14,9 +14,20 @@ from tests.helpers.streams import SAMPLE, Stream
     [
         ({"correct": False}, "step 7 · train.jsonl:17 · wrong", "42 (wrong)"),
         ({"correct": None}, "step 7 · train.jsonl:17 · gold unknown", "42 (gold unknown)"),
+        ({"gold": "41", "correct": False}, "step 7 · train.jsonl:17 · wrong", "42 (wrong; gold: 41)"),
+        (
+            {"gold": "Ja.", "correct": None, "score": 0.534},
+            "step 7 · train.jsonl:17 · score 0.53 of 1",
+            "42 (score 0.53 of 1; reference: Ja.)",
+        ),
+        (
+            {"gold": "Ja.", "correct": None},
+            "step 7 · train.jsonl:17 · not judged",
+            "42 (not judged; reference: Ja.)",
+        ),
         ({"answer": None, "correct": False}, "step 7 · train.jsonl:17 · wrong", "none could be read"),
     ],
-    ids=["wrong", "unknown", "unreadable"],
+    ids=["wrong", "unknown", "wrong beside gold", "graded", "graded by another version", "unreadable"],
 )
 def test_exchange_says_what_is_known(changes: dict[str, Any], title: str, answer: str) -> None:
     told, lines = exchange_of({**SAMPLE, **changes})
