@@ -27,22 +27,22 @@ def held_out_metrics(
 
 
 class RewardOrder(NamedTuple):
-    """How well a reward tells better samples from worse ones; the AUC is the `share` of the pairs.
+    """How well a reward tells better samples from worse ones; the pairs have the AUC.
 
     Attributes:
         readable: pairs of samples that both have an answer.
         overall: pairs of all samples; one without an answer has the lowest quality, and most often reward.
     """
 
-    readable: PairOrder = PairOrder(0, 0)
-    overall: PairOrder = PairOrder(0, 0)
+    readable: PairOrder = PairOrder()
+    overall: PairOrder = PairOrder()
 
     def facts(self) -> dict[str, float | None]:
         """The figures as summary.json holds them."""
         return {
-            "reward_auc": self.overall.share,
+            "reward_auc": self.overall.auc,
             "reward_auc_pairs": self.overall.pairs,
-            "readable_reward_auc": self.readable.share,
+            "readable_reward_auc": self.readable.auc,
             "readable_reward_auc_pairs": self.readable.pairs,
         }
 

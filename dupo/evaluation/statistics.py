@@ -12,15 +12,22 @@ class PairOrder(NamedTuple):
     Attributes:
         wins: pairs whose better sample has the higher reward; a tie of the reward counts half.
         pairs: number of pairs.
+        ties: number of pairs whose rewards are equal.
     """
 
-    wins: float
-    pairs: int
+    wins: float = 0.0
+    pairs: int = 0
+    ties: int = 0
 
     @property
     def share(self) -> float | None:
         """Share of the pairs in which the reward agrees; None without a pair: there is nothing to order."""
         return self.wins / self.pairs if self.pairs else None
+
+    @property
+    def auc(self) -> float | None:
+        """`share`; None where all pairs are ties as well: a half would be the figure of no comparison."""
+        return None if self.ties == self.pairs else self.share
 
 
 def concordance(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> float | None:
@@ -45,7 +52,7 @@ def pair_order(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> PairOrder:
     # Sorted by quality, so that `worse` below is every sample before the current value.
     order = np.argsort(quality, kind="stable")
     rewards, quality = rewards[order], quality[order]
-    wins, pairs = 0.0, 0
+    wins, pairs, ties = 0.0, 0, 0
     for value in np.unique(quality)[1:]:
         worse, same = np.sort(rewards[quality < value]), rewards[quality == value]
         # A tie counts half: it is between the two insertion points.
@@ -53,4 +60,5 @@ def pair_order(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> PairOrder:
         not_above = np.searchsorted(worse, same, "right")
         wins += float((below + not_above).sum()) / 2
         pairs += len(worse) * len(same)
-    return PairOrder(wins, pairs)
+        ties += int((not_above - below).sum())
+    return PairOrder(wins, pairs, ties)

@@ -22,10 +22,10 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well rewards follow quality, by pairs of completions of different quality; None without a pair.
+    """How well rewards follow quality, by pairs of different quality; None where no pair is ordered.
 
     Attributes:
-        reward_auc: chance that of two completions the better one has the higher reward.
+        reward_auc: chance that of two completions the better one has the higher reward; a tie counts half.
         reward_auc_pairs: number of pairs, of all problems together.
         within: `reward_auc` within a problem, mean over problems with its 95 % interval.
         within_pairs: number of pairs within problems.
@@ -56,9 +56,9 @@ def agreement_of(groups: Sequence[Judged]) -> Agreement:
     orders = [pair_order(group.rewards, group.quality) for group in groups]
     shares = [order.share for order in orders if order.share is not None]
     return Agreement(
-        over_all.share,
+        over_all.auc,
         over_all.pairs,
-        bootstrap(shares) if shares else None,
+        bootstrap(shares) if any(order.ties < order.pairs for order in orders) else None,
         sum(order.pairs for order in orders),
         len(shares),
     )

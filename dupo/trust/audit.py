@@ -25,11 +25,12 @@ from dupo.rewards import WeightedReward, load_rewards, weighted_sum
 from dupo.rewards.base import RewardInputs
 from dupo.run.rows import LoadEngine, RowsRun, Teach
 from dupo.tasks.base import Task
-from dupo.trust.audit_checks import Check, checks, counted, verdict
+from dupo.trust.audit_checks import Check, checks, verdict
 from dupo.trust.audit_metrics import AuditMetrics, audit_metrics
 from dupo.trust.dual_filter import Trial, try_duals
 from dupo.trust.rows import AuditRow, TrialRow
 from dupo.views.audit_page import write_page
+from dupo.views.counts import counted
 from dupo.views.terminal import Display
 
 ROWS, RESULT, PAGE = "audit.jsonl", "audit.json", "audit.html"

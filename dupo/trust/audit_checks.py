@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from dupo.trust.audit_metrics import AuditMetrics
+from dupo.views.counts import counted
 
 # Every advice says first what is wrong, then what to try.
 TRUNCATED = (
@@ -54,10 +55,11 @@ class Check(NamedTuple):
 
     Attributes:
         name: what was measured.
-        value: the measurement; None where there was nothing to measure.
+        value: the measurement; None where nothing was told apart.
         of: how many of what were measured, "48 pairs".
         bound: the least value that passes, or the largest: see `at_least`.
         advice: what is wrong, and what to do, where the check fails.
+        needs_value: fails without a value, because there was something to measure.
     """
 
     name: str
@@ -66,12 +68,13 @@ class Check(NamedTuple):
     bound: float
     at_least: bool
     advice: str
+    needs_value: bool = False
 
     @property
     def passed(self) -> bool | None:
         """Whether the condition is met; None where there was nothing to measure."""
         if self.value is None:
-            return None
+            return False if self.needs_value else None
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
     @property
@@ -138,16 +141,14 @@ def _agreement_checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Che
     agreement = metrics.gold.readable
     pairs, problems = counted(agreement.within_pairs, "pair"), counted(agreement.problems, "problem")
     mean = agreement.within.mean if agreement.within else None
+    # Pairs that no reward orders speak against the reward; that there is no pair does not.
+    is_tied = mean is None and agreement.within_pairs > 0
+    pairs += ", all tied" if is_tied else ""
     name = "within-problem agreement with gold, readable answers"
-    yield Check(name, mean, pairs, bounds.agreement, True, DISAGREES)
+    yield Check(name, mean, pairs, bounds.agreement, True, DISAGREES, needs_value=is_tied)
     # Problems are drawn anew for the interval: a single one gives itself, and says nothing of others.
     low = agreement.within.low if agreement.within and agreement.problems > 1 else None
     yield Check("low end of its 95% interval", low, problems, bounds.chance, True, TOO_FEW)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things in words: "1 dual", "1,200 pairs"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def verdict(results: Sequence[Check], with_gold: bool) -> str:

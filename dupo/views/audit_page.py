@@ -19,6 +19,7 @@ from dupo.views.audit_record import (
     read_audit,
     read_problem,
 )
+from dupo.views.counts import counted
 from dupo.views.escaping import safe
 from dupo.views.html import (
     Block,
@@ -65,10 +66,10 @@ def write_page(
         blocks.append(Section("Do better answers have higher rewards?", [_order_table(audit)]))
     blocks.append(Section("Pictures, of readable answers", [ChartGrid(_charts(problems))]))
     if audit.refusals:
-        table = _share_table("reason", audit.refusals, f"{audit.completions:,} completions")
+        table = _share_table("reason", audit.refusals, counted(audit.completions, "completion"))
         blocks.append(Section("Why completions had no answer", [table]))
     if audit.dual_outcomes:
-        table = _share_table("outcome", audit.dual_outcomes, f"{audit.duals:,} duals")
+        table = _share_table("outcome", audit.dual_outcomes, counted(audit.duals, "dual"))
         blocks.append(Section("How the duals fared", [table]))
     examples = [_example(problem) for problem in _chosen(problems)]
     blocks += [
@@ -84,21 +85,25 @@ def write_page(
 
 
 def _metrics(audit: AuditRecord) -> list[Metric]:
-    completions, order = f"{audit.completions:,} completions", audit.readable_order
+    completions, order = counted(audit.completions, "completion"), audit.readable_order
     values: list[tuple[float | None, str, str]] = [
         (audit.truncated, f"cut at the limit, of {completions}", "{:.0%}"),
         (audit.readable, f"with an answer, of {completions}", "{:.0%}"),
-        (audit.differing, f"of {audit.problems:,} groups have rewards that differ", "{:.0%}"),
+        (audit.differing, f"of {counted(audit.problems, 'group')}, with rewards that differ", "{:.0%}"),
     ]
     if audit.with_gold:
-        pairs = f"{order.agreement_pairs:,} pairs of readable answers"
+        pairs = f"{counted(order.agreement_pairs, 'pair')} of readable answers"
         values.append((order.agreement, f"agreement within problems, {pairs}", "{:.2f}"))
-        values.append((audit.signal, f"of gold's signal, {audit.with_gold:,} problems", "{:.0%}"))
+        values.append((audit.signal, f"of gold's signal, {counted(audit.with_gold, 'problem')}", "{:.0%}"))
     if audit.duals_on_gold:
         values.append(
-            (audit.dual_on_gold, f"of {audit.duals_on_gold:,} duals solved by right answers", "{:.0%}")
+            (
+                audit.dual_on_gold,
+                f"of {counted(audit.duals_on_gold, 'dual')}, recovered from right answers",
+                "{:.0%}",
+            )
         )
-        values.append((audit.dual_on_wrong, "and by wrong ones", "{:.0%}"))
+        values.append((audit.dual_on_wrong, "and from wrong ones", "{:.0%}"))
     return [Metric(_written(value, form), name) for value, name, form in values]
 
 
@@ -121,9 +126,9 @@ def _order_table(audit: AuditRecord) -> Table:
         return [
             name,
             _written(order.agreement, "{:.2f}"),
-            f"{order.agreement_pairs:,} pairs",
+            counted(order.agreement_pairs, "pair"),
             _written(order.reward_auc, "{:.3f}"),
-            f"{order.reward_auc_pairs:,} pairs",
+            counted(order.reward_auc_pairs, "pair"),
         ]
 
     rows = [

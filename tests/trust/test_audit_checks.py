@@ -182,6 +182,16 @@ def test_a_figure_that_was_drawn_from_nothing_is_none():
         "train, as far as can be told: within-problem agreement with gold, readable answers was measured "
         "on 0 pairs, which is too few"
     )
+    # a reward that never differs orders no pair, and is no reward to train on
+    metrics = audit_metrics([row([0.0] * 4, [0.9, 0.6, 0.3, 0.0])] * 4, 0.5)
+    assert metrics.gold.readable == Agreement(None, 96, None, 24, 4)
+    decision = verdict(checks(metrics), with_gold=True)
+    assert (
+        "does not tell better from worse" in decision and "none of 24 pairs, all tied, at least" in decision
+    )
+    # of problems with pairs, one whose rewards are all equal still counts as a half
+    metrics = audit_metrics([row([0.0, 0.0], [0.9, 0.6]), row([1.0, 0.0], [0.9, 0.6])], 0.5)
+    assert metrics.gold.readable.within.mean == 0.75
     # an interval over one problem is that problem
     results = checks(audit_metrics([CLEAR], 0.5))
     assert [check.name for check in results if check.passed is None] == ["low end of its 95% interval"]
