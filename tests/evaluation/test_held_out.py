@@ -23,16 +23,16 @@ def test_a_reward_is_judged_by_samples_at_the_training_temperature_for_held_out_
 
     def reward(rollout):
         judged.extend(rollout.problems)
-        return torch.tensor([[1.0, 1.0, 1.0, 0.0]] * len(rollout.problems))
+        return torch.tensor([[1.0, 0.5, 0.5, 0.0]] * len(rollout.problems))
 
     order = reward_order(engine, TASK, TASK.held_out[:16], reward, 4, sampling, 9)
-    # A wrong answer that can be read ties with each right one; one that cannot loses to each.
-    assert (order.overall.share, order.overall.pairs) == (0.75, 32 * 32)
-    assert (order.readable.share, order.readable.pairs) == (0.5, 32 * 16)
+    # A wrong answer that can be read ties with half of the right ones; one that cannot loses to each.
+    assert (order.overall.share, order.overall.pairs) == (0.875, 32 * 32)
+    assert (order.readable.share, order.readable.pairs) == (0.75, 32 * 16)
     assert order.facts() == {
-        "reward_auc": 0.75,
+        "reward_auc": 0.875,
         "reward_auc_pairs": 1024,
-        "readable_reward_auc": 0.5,
+        "readable_reward_auc": 0.75,
         "readable_reward_auc_pairs": 512,
     }
     assert [(len(call.prompts), call.n, call.sampling, call.seed) for call in engine.calls] == [
