@@ -260,19 +260,30 @@ def show(display: Display, metrics: RerankMetrics) -> None:
         cells = [method.method, f"{method.tokens_per_problem:,.1f}", f"{method.tokens:,}"]
         # Shown in points, as papers do.
         if method.score is not None:
-            mean, low, high = (100 * share for share in method.score)
-            cells += [f"{mean:.1f}", f"{low:.1f} to {high:.1f}"]
+            cells += [f"{100 * method.score.mean:.1f}", interval(method.score, metrics.with_gold, "")]
         rows.append(cells)
     header = ["method", "tokens a problem", "generated tokens"]
     if metrics.with_gold:
         header += [f"score of {metrics.with_gold:,}", "95% interval"]
     display.table(f"{metrics.problems:,} problems", header, rows)
     for name, difference in metrics.dual_minus.items():
-        mean, low, high = (100 * share for share in difference)
-        display.note(f"dual rerank minus {name}: {mean:+.1f} points ({low:+.1f} to {high:+.1f})")
+        within = interval(difference, metrics.with_gold, "+")
+        display.note(f"dual rerank minus {name}: {100 * difference.mean:+.1f} points ({within})")
     changed = metrics.other_than_majority
     display.note(f"the dual chose another answer than the majority for {changed:,} problems")
     if metrics.without_dual:
         display.note(f"{metrics.without_dual:,} problems have no dual: the majority answers those")
     if metrics.unanswered:
         display.note(f"{metrics.unanswered:,} problems have no answer: no sample could be read")
+
+
+def interval(estimate: Estimate, count: int, sign: str) -> str:
+    """The interval in points; none of one problem, which says nothing of others.
+
+    Args:
+        count: number of problems.
+        sign: "+" where a sign stands before every number.
+    """
+    if count < 2:
+        return "no interval"
+    return f"{100 * estimate.low:{sign}.1f} to {100 * estimate.high:{sign}.1f}"

@@ -90,6 +90,8 @@ def test_a_perfect_dual_is_one_to_train_on(tmp_path, capfd):
     assert "VERDICT: train\n" in "".join(capfd.readouterr())
     text = check_page(tmp_path / "run").text
     assert "Verdict: train" in text and "Rewards of wrong answers and right answers" in text
+    pairs = metrics["readable_agreement_pairs"]
+    assert f"{pairs} pairs of readable answers" in text and "160 completions" in text
 
 
 @pytest.mark.parametrize("right", [0.4, 0.0], ids=["partly right", "all wrong"])
@@ -104,6 +106,8 @@ def test_answers_that_are_all_wrong_leave_nothing_to_learn_from(tmp_path):
     report = run(fake(solve, right=0.0, read=1.0), tmp_path / "run")
     assert "all get the same reward" in report["verdict"]
     assert report["metrics"]["dual_on_gold"] == 1 and report["metrics"]["agreement"] is None
+    text = check_page(tmp_path / "run").text
+    assert "none" in text and "0 pairs of readable answers" in text and "0.500" not in text
 
 
 def test_answers_that_cannot_be_read_are_named(tmp_path):

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from dupo.config.layers import read_config
+from dupo.evaluation.intervals import Estimate
 from dupo.run.program import run_program
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.tasks.word_problems import WordProblems
 from dupo.trust.audit import audit
-from dupo.trust.rerank import ANSWERS, rerank
+from dupo.trust.rerank import ANSWERS, interval, rerank
 from tests.helpers.left_rows import leave, whole_batches
 from tests.helpers.worlds import rows, said, save_tiny, summary
 from tests.trust.fakes import fake, solve, start, untaught, watched, write_jsonl
@@ -307,3 +308,9 @@ def test_the_folder_is_named_before_the_work_starts(tmp_path, monkeypatch, capfd
     (out,) = (tmp_path / "runs").iterdir()
     assert f"runs/{out.name} (the same command with this --output_dir goes on" in shown
     assert "stopped; the same command goes on, with its --output_dir" in shown
+
+
+def test_one_problem_has_no_interval():
+    estimate = Estimate(0.5, 0.25, 0.75)
+    assert interval(estimate, 2, "") == "25.0 to 75.0" and interval(estimate, 2, "+") == "+25.0 to +75.0"
+    assert interval(estimate, 1, "") == "no interval"
