@@ -28,6 +28,11 @@ REASONS = (
     "pronoun",
     "reference",
     "idiom",
+    "enumeration",
+    "example",
+    "divisor",
+    "definition",
+    "form",
     "repeated",
 )
 
