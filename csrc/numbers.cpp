@@ -48,7 +48,11 @@ Hidden hide(Text text, const std::vector<Number>& numbers, Text name, std::vecto
         const Number& number = numbers[index];
         append_utf8(hidden.known, text.substr(at, number.start - at));
         hidden.known += hidden.variable;
-        if (number.role == Role::multiple && needs_times(text, number)) hidden.known += " times";
+        if (number.role == Role::multiple && needs_times(text, number)) {
+            hidden.known += " times";
+        } else if (number.end < text.size() && is_letter(text[number.end])) {
+            hidden.known += " ";  // the 2 of 2x: a name and a letter would read as one name
+        }
         at = number.end;
     }
     append_utf8(hidden.known, text.substr(at));
@@ -65,6 +69,9 @@ std::vector<Number> find_numbers(Text text) {
     find_words(text, areas, dollars, numbers);
     std::sort(numbers.begin(), numbers.end(),
               [](const Number& a, const Number& b) { return a.start < b.start; });
+
+    skip_by_phrases(text, numbers);
+    skip_by_lists(text, numbers);
 
     std::map<Key, std::size_t> free;
     std::set<Key> readable;  // what stays readable: hiding an equal number would be pointless

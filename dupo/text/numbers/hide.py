@@ -3,13 +3,14 @@
 import re
 from fractions import Fraction
 
-from dupo.text.numbers.base import END, LOWER, Hidden, Number
+from dupo.text.numbers.base import END, LETTER, LOWER, Hidden, Number
 from dupo.text.numbers.find import find_numbers
 from dupo.text.numbers.words import MULTIPLES, WORDS_AFTER_HALF
 
 NAME_LETTERS = "bcdfghjkmnpqrstvwxz"  # no vowels: a name never reads as a word; no l, which looks like 1
 WORD_ENDINGS = frozenset({"hs", "cr", "pn"})  # VHS, VCR and VPN are words
 BEFORE_NOUN = re.compile(rf" (?:{'|'.join(sorted(WORDS_AFTER_HALF - {'of'}))}){END}", re.A | re.I)
+LETTER_AFTER = re.compile(LETTER)
 MASK64 = 2**64 - 1
 
 
@@ -37,7 +38,10 @@ def hide_numbers(text: str, seed: int, most: int) -> list[Hidden]:
 def stand_in(text: str, number: Number, variable: str) -> str:
     """Returns what is written for a hidden number: "half as many" becomes "Vqk times as many"."""
     needs_times = number.surface.lower() in MULTIPLES or BEFORE_NOUN.match(text, number.end)
-    return f"{variable} times" if number.role == "multiple" and needs_times else variable
+    if number.role == "multiple" and needs_times:
+        return f"{variable} times"
+    # The 2 of 2x: a name and a letter would read as one name.
+    return f"{variable} " if LETTER_AFTER.match(text, number.end) else variable
 
 
 def split_mix(x: int) -> int:

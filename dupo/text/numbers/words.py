@@ -49,7 +49,7 @@ DETERMINERS = _words_of(
 )
 REFERRING = _words_of("the these those all both other any either")
 AFTER_PRONOUN = _words_of(
-    "of and or another day morning night evening afternoon side that who which is was are were has had will"
+    "of and or another day morning night evening afternoon weekend summer winter spring autumn fall side that who which is was are were has had will"
     " would can could did does in on at to for from with by as but because if when where while than every"
     " each after before so then he she it they we i you this these those the a an"
 )
@@ -224,7 +224,9 @@ class _Words:
             words_before = {self.previous(k), self.previous(k - 1), self.previous(k - 2)}
             alone = hyphen or not after or after in AFTER_PRONOUN
             return "pronoun" if alone or words_before & DETERMINERS else None
-        return "reference" if previous in REFERRING else None
+        # "the other four hundred people": nobody counts to a hundred to point back.
+        large = previous == "other" and phrase.value >= 100
+        return "reference" if previous in REFERRING and not large else None
 
 
 def has_number_words(text: str) -> bool:
