@@ -72,6 +72,7 @@ std::vector<Number> find_numbers(Text text) {
 
     skip_by_phrases(text, numbers);
     skip_by_lists(text, numbers);
+    skip_by_products(text, numbers);
 
     std::map<Key, std::size_t> free;
     std::set<Key> readable;  // what stays readable: hiding an equal number would be pointless

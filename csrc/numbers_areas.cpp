@@ -131,17 +131,27 @@ bool ends_sentence(Text text, std::size_t at) {
            Forward{next}.literal("\\)");
 }
 
+// Whether the sentence after the mark goes on with an example.
+bool example_goes_on(Forward f) {
+    if (!f.one_of(U".!?")) return false;
+    while (f.space() || f.one_of(U"$") || f.literal("\\)")) {
+    }
+    return f.word({"Similarly", "Likewise", "Also", "Here", "Its", "Since", "But", "Thus"}, false);
+}
+
 // The end of a worked example: of the sentence or of the parenthesis. 0 if none starts at `at`.
 std::size_t example_end(Text text, std::size_t at) {
     if (at > 0 && is_wordlike(text[at - 1])) return 0;
     Forward f{text.substr(at)};
-    if (!f.word({"for example", "for instance", "e.g.", "such as", "an example of", "one such"}, true))
+    if (!f.word({"for example", "for instance", "e.g.", "such as", "as an example", "an example of",
+                 "an example is", "one example", "one such"},
+                true))
         return 0;
     int depth = 0;
     for (std::size_t end = text.size() - f.text.size(); end < text.size(); ++end) {
         if (text[end] == U'(') ++depth;
         if (text[end] == U')' && --depth < 0) return end;
-        if (ends_sentence(text, end)) return end;
+        if (ends_sentence(text, end) && !example_goes_on({text.substr(end)})) return end;
     }
     return text.size();
 }

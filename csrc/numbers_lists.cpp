@@ -15,6 +15,7 @@ using std::string_view;
 
 constexpr std::size_t longest_gap = 40;  // characters between two members
 constexpr string_view dots[] = {"ldots", "cdots", "dots", "dotsc", "dotsb"};
+constexpr string_view times[] = {"times"};
 constexpr string_view operators[] = {"cdot", "times"};
 // "the digits 1, 3 and 7": words before a list whose members are names, not quantities.
 constexpr string_view numbered[] = {"numbered", "labeled", "labelled", "marked", "digits", "rows", "columns"};
@@ -97,6 +98,12 @@ std::vector<Gap> gaps_of(Text text, const std::vector<Number>& numbers, std::siz
     return gaps;
 }
 
+// Whether the number says how many numbers are listed after it.
+bool counts(const Number& number, const Number& first, std::size_t members) {
+    return first.start - number.end <= longest_gap && is_member(number) &&
+           number.numerator == static_cast<std::int64_t>(members);
+}
+
 bool precedes_dots(Text after) {
     Forward f{after};
     blanks(f);
@@ -139,7 +146,9 @@ void skip_members(Text text, std::vector<Number>& numbers, std::size_t first, st
             if (numbers[k].skip == Reason::none) numbers[k].skip = reason;
         }
     };
-    if (numbers[first].skip == Reason::divisor) return skip(last, Reason::divisor);
+    // What is said of a whole list: "divisible by 3 and 5".
+    const Reason shared = numbers[first].skip;
+    if (shared == Reason::divisor || shared == Reason::example) return skip(last, shared);
     const bool open_end = precedes_dots(text.substr(numbers[last].end));
     if (open_end || std::any_of(gaps.begin(), gaps.end(), [](const Gap& gap) { return gap.dots; })) {
         // {1, 2, ..., 40}: no other member tells the 40.
@@ -150,11 +159,62 @@ void skip_members(Text text, std::vector<Number>& numbers, std::size_t first, st
     if (listed && enumerates(text, numbers, first, last)) skip(last, Reason::enumeration);
 }
 
+// A longer number is no side, and three sides fit 64 bits.
+bool is_side(const Number& number) {
+    return is_member(number) && number.numerator > 1 && number.numerator <= 1000000;
+}
+
+// "by" or a times sign.
+bool is_times(Text between) {
+    if (between.size() > longest_gap) return false;
+    Forward f{between};
+    blanks(f);
+    if (!f.literal("by") && !f.one_of(U"x×") && !command(f, times)) return false;
+    blanks(f);
+    return f.text.empty();
+}
+
+// Whether two numbers are sides of one grid or box: "5 by 7".
+bool are_sides(Text text, const Number& a, const Number& b) {
+    return is_side(a) && is_side(b) && is_times(text.substr(a.end, b.start - a.end));
+}
+
+// Skips the sides first to last and their product, where it stands close by.
+void skip_product(std::vector<Number>& numbers, std::size_t first, std::size_t last) {
+    std::int64_t product = 1;
+    for (std::size_t k = first; k <= last; ++k) product *= numbers[k].numerator;
+    const auto skip = [](Number& number) {
+        if (number.skip == Reason::none) number.skip = Reason::definition;
+    };
+    bool stands = false;
+    const std::size_t end = std::min(last + 4, numbers.size());
+    for (std::size_t j = first - std::min<std::size_t>(first, 2); j < end; ++j) {
+        if ((j >= first && j <= last) || !is_member(numbers[j]) || numbers[j].numerator != product) continue;
+        skip(numbers[j]);
+        stands = true;
+    }
+    for (std::size_t k = first; stands && k <= last; ++k) skip(numbers[k]);
+}
+
 }  // namespace
+
+void skip_by_products(Text text, std::vector<Number>& numbers) {
+    for (std::size_t first = 0; first < numbers.size();) {
+        std::size_t last = first;
+        while (last + 1 < numbers.size() && are_sides(text, numbers[last], numbers[last + 1])) ++last;
+        if (last - first == 1 || last - first == 2) skip_product(numbers, first, last);
+        first = last + 1;
+    }
+}
 
 void skip_by_lists(Text text, std::vector<Number>& numbers) {
     for (std::size_t first = 0; first < numbers.size();) {
         const std::vector<Gap> gaps = gaps_of(text, numbers, first);
+        // "the four numbers 2, 5, 8 and 12": the list tells how many.
+        if (gaps.size() > 1 && first > 0 && counts(numbers[first - 1], numbers[first], gaps.size() + 1) &&
+            numbers[first - 1].skip == Reason::none) {
+            numbers[first - 1].skip = Reason::definition;
+        }
         skip_members(text, numbers, first, first + gaps.size(), gaps);
         first += gaps.size() + 1;
     }

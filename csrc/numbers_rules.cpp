@@ -14,14 +14,18 @@ namespace {
 using std::string_view;
 
 constexpr string_view labels[] = {
-    "problem",  "question", "example",  "figure",   "table",  "chapter", "section", "part",
-    "equation", "theorem",  "lemma",    "step",     "case",   "room",    "gate",    "apartment",
-    "suite",    "locker",   "grade",    "district", "level",  "route",   "highway", "interstate",
-    "flight",   "channel",  "platform", "option",   "choice", "version", "page",    "phase",
-    "round",    "stage",    "zone",     "ward",     "house",  "lane",
+    "problem", "question", "example", "figure", "table",   "chapter",    "section",   "part",    "equation",
+    "theorem", "lemma",    "step",    "case",   "room",    "gate",       "apartment", "suite",   "locker",
+    "grade",   "district", "level",   "route",  "highway", "interstate", "flight",    "channel", "platform",
+    "option",  "choice",   "version", "page",   "phase",   "round",      "stage",     "zone",    "ward",
+    "house",   "lane",     "model",   "pier",   "sector",
 };
 constexpr string_view owners[] = {
-    "a", "an", "the", "this", "that", "his", "her", "my", "their", "our", "your",
+    "a",    "an",  "the",   "this", "that", "his", "her",   "my",    "their", "our",
+    "your", "two", "three", "four", "five", "six", "seven", "eight", "nine",  "ten",
+};
+constexpr string_view machine_verbs[] = {
+    "is", "was", "costs", "weighs", "makes", "runs", "uses", "sells", "produces", "prints", "cleans", "holds",
 };
 constexpr string_view family[] = {
     "Mom",     "Mum",     "Mother",      "Dad",         "Father", "Uncle",  "Aunt",
@@ -111,7 +115,7 @@ bool follows_word(Backward b) {
 }
 
 // "the Widgeteer 3000", "an iPhone 12", "near Area 51".
-bool follows_product(Backward b) {
+bool follows_product(Backward b, Forward f) {
     if (!b.space()) return false;
     const Text word = b.run(is_wordlike);
     std::size_t capitals = 0;
@@ -123,10 +127,13 @@ bool follows_product(Backward b) {
     const bool starts_low = word[0] >= U'a';
     if (starts_low) return true;
     if (capitals > 1) return word[1] >= U'a';
+    if (f.space() && f.word(machine_verbs, false)) return true;
     b.text.remove_suffix(word.size());
     if (!b.space()) return false;
     if (same(word, "Area", false) && b.last() >= U'a' && b.last() <= U'z') return true;
-    return b.word(owners, true) && !is_among(word, family, false);
+    const std::size_t digits = b.run(is_digit).size();
+    const bool counted = digits >= 1 && digits <= 3 && b.run(is_wordlike).size() == digits;
+    return (counted || b.word(owners, true)) && !is_among(word, family, false);
 }
 
 // --- after a number ---
@@ -264,7 +271,7 @@ Reason reason_around(Text text, std::size_t start, std::size_t end, const std::v
         in_decimal_comma(text, start, end)) {
         return Reason::part_of_longer;
     }
-    if (follows_product(b)) return Reason::name;
+    if (follows_product(b, f)) return Reason::name;
     Backward refers = b;
     const bool apart = refers.space();
     if (apart && refers.word({"these", "those"}, true)) return Reason::reference;

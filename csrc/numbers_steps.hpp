@@ -68,6 +68,8 @@ void skip_by_phrases(Text text, std::vector<Number>& numbers);
 
 // Gives members of enumerations and of lists of divisors their reason.
 void skip_by_lists(Text text, std::vector<Number>& numbers);
+// Skips the numbers of "a 5 by 5 grid of 25 squares": two of them tell the third.
+void skip_by_products(Text text, std::vector<Number>& numbers);
 
 // --- numbers_rules.cpp ---
 // `before` and `after` are the text before and after a number.

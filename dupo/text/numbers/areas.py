@@ -47,9 +47,13 @@ BRACKET_RULES = [
 
 # What a sentence shows as an example, to the end of the sentence or of the parenthesis.
 EXAMPLE = re.compile(
-    rf"{START}(?:for example|for instance|e\.g\.|such as|an example of|one such){END}", re.A | re.I
+    rf"{START}(?:for example|for instance|e\.g\.|such as|as an example|an example of|an example is|one example"
+    rf"|one such){END}",
+    re.A | re.I,
 )
 SENTENCE_MARK = re.compile(rf"[()]|(?<!\.)[.!?](?=\$|\\\)|\Z|{SPACE})|\n{SPACE}*\n")
+# The next sentence goes on with the example.
+GOES_ON = re.compile(rf"[.!?](?:{SPACE}|\$|\\\))*(?:Similarly|Likewise|Also|Here|Its|Since|But|Thus){END}")
 
 DOLLAR = re.compile(r"(?<!\\)\$")
 ONE_SPACE = re.compile(SPACE)
@@ -84,7 +88,7 @@ def example_areas(text: str) -> list[Area]:
         end, depth = len(text), 0
         for mark in SENTENCE_MARK.finditer(text, cue.end()):
             depth += {"(": 1, ")": -1}.get(mark[0], 0)
-            if depth < 0 or mark[0] not in "()":
+            if depth < 0 or (mark[0] not in "()" and not GOES_ON.match(text, mark.start())):
                 end = mark.start()
                 break
         areas.append(Area(cue.start(), end, "example"))

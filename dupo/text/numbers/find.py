@@ -6,7 +6,7 @@ from collections import Counter
 from dupo.text.numbers.areas import find_areas, formula_dollars
 from dupo.text.numbers.base import Number
 from dupo.text.numbers.digits import find_digits
-from dupo.text.numbers.lists import skip_by_lists
+from dupo.text.numbers.lists import skip_by_lists, skip_by_products
 from dupo.text.numbers.phrases import skip_by_phrases
 from dupo.text.numbers.rules import YEAR
 from dupo.text.numbers.words import find_words
@@ -22,7 +22,7 @@ def find_numbers(text: str) -> list[Number]:
     """Finds the numbers of a text from left to right. `Number.skip` says why a number may not be hidden."""
     areas, dollars = find_areas(text), formula_dollars(text)
     numbers = sorted([*find_digits(text, areas, dollars), *find_words(text, areas, dollars)])
-    numbers = skip_by_lists(text, skip_by_phrases(text, numbers))
+    numbers = skip_by_products(text, skip_by_lists(text, skip_by_phrases(text, numbers)))
     free = Counter((n.value, n.role) for n in numbers if n.skip is None)
     readable = {(n.value, n.role) for n in numbers if n.skip in READABLE}
     # Several ones are seldom the same quantity: "1 cup and 1 spoon".

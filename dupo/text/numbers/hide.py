@@ -9,7 +9,7 @@ from dupo.text.numbers.words import MULTIPLES, WORDS_AFTER_HALF
 
 NAME_LETTERS = "bcdfghjkmnpqrstvwxz"  # no vowels: a name never reads as a word; no l, which looks like 1
 WORD_ENDINGS = frozenset({"hs", "cr", "pn"})  # VHS, VCR and VPN are words
-BEFORE_NOUN = re.compile(rf" (?:{'|'.join(sorted(WORDS_AFTER_HALF - {'of'}))}){END}", re.A | re.I)
+BEFORE_NOUN = re.compile(rf" (?:{'|'.join(sorted(WORDS_AFTER_HALF - {'of', 'off'}))}){END}", re.A | re.I)
 LETTER_AFTER = re.compile(LETTER)
 MASK64 = 2**64 - 1
 

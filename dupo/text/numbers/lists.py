@@ -5,6 +5,7 @@ Twin of csrc/numbers_lists.cpp.
 
 import re
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 from dupo.text.numbers.base import END, SPACE, Number
@@ -21,9 +22,11 @@ GAP = re.compile(
     rf"(?:(?P<dots>{DOTS}){BLANKS}(?:{COMMA}|{OPERATOR})?{BLANKS})?"
     rf"(?:(?P<word>and|or|nor){END}{BLANKS})?-?"
 )
+TIMES = re.compile(rf"{BLANKS}(?:by|x|×|\\times(?![A-Za-z])){BLANKS}")
 DOTS_AFTER = re.compile(rf"{BLANKS}(?:{COMMA}|{OPERATOR})?{BLANKS}(?:{DOTS})")
 OPEN_BRACE = re.compile(rf"\{{{BLANKS}-?\Z")
 CLOSE_BRACE = re.compile(rf"{BLANKS}\\?\}}")
+SHARED = frozenset({"divisor", "example"})  # what is said of a whole list: "divisible by 3 and 5"
 # "the digits 1, 3 and 7": words before a list whose members are names, not quantities.
 NUMBERED = frozenset({"numbered", "labeled", "labelled", "marked", "digits", "rows", "columns"})
 COUNTED = frozenset({"numbers", "integers"})  # "the numbers 2, 4, 6, 8": names where the steps are equal
@@ -43,11 +46,38 @@ def skip_by_lists(text: str, numbers: Sequence[Number]) -> list[Number]:
     while first < len(result):
         gaps = _gaps(text, result, first)
         last = first + len(gaps)
+        # "the four numbers 2, 5, 8 and 12": the list tells how many.
+        if last - first > 1 and first > 0 and _counts(result[first - 1 : last + 1]):
+            result[first - 1] = result[first - 1]._replace(skip=result[first - 1].skip or "definition")
         for k, reason in enumerate(_reasons(text, result[first : last + 1], gaps), first):
             if reason and result[k].skip is None:
                 result[k] = result[k]._replace(skip=reason)
         first = last + 1
     return result
+
+
+def skip_by_products(text: str, numbers: Sequence[Number]) -> list[Number]:
+    """Skips the numbers of "a 5 by 5 grid of 25 squares": two of them tell the third."""
+    result, first = list(numbers), 0
+    while first < len(result):
+        last = first
+        while last + 1 < len(result) and _are_sides(text, *result[last : last + 2]):
+            last += 1
+        product = prod(n.value for n in result[first : last + 1])
+        around = [*range(max(0, first - 2), first), *range(last + 1, min(last + 4, len(result)))]
+        areas = [j for j in around if _is_member(result[j]) and result[j].value == product]
+        if 0 < last - first < 3 and areas:
+            for j in [*range(first, last + 1), *areas]:
+                result[j] = result[j]._replace(skip=result[j].skip or "definition")
+        first = last + 1
+    return result
+
+
+def _are_sides(text: str, a: Number, b: Number) -> bool:
+    """Tells whether two numbers are sides of one grid or box: "5 by 7"."""
+    # A longer number is no side, and three sides fit 64 bits.
+    in_range = all(_is_member(n) and 1 < n.value <= 10**6 for n in (a, b))
+    return in_range and b.start - a.end <= LONGEST_GAP and bool(TIMES.fullmatch(text, a.end, b.start))
 
 
 def _gaps(text: str, numbers: Sequence[Number], first: int) -> list[Gap]:
@@ -72,14 +102,20 @@ def _gap(text: str, start: int, end: int) -> Gap | None:
     return Gap(kinds[0], kinds[2], kinds[3]) if any(kinds) else None
 
 
+def _counts(numbers: Sequence[Number]) -> bool:
+    """Tells whether the first number says how many numbers are listed after it."""
+    close = numbers[1].start - numbers[0].end <= LONGEST_GAP
+    return close and numbers[0].role == "count" and numbers[0].value == len(numbers) - 1
+
+
 def _is_member(number: Number) -> bool:
     return number.value.denominator == 1 and number.role == "count"
 
 
 def _reasons(text: str, members: Sequence[Number], gaps: Sequence[Gap]) -> list[str | None]:
     """Returns a reason or None for each member of a list."""
-    if len(members) > 1 and members[0].skip == "divisor":
-        return ["divisor"] * len(members)
+    if len(members) > 1 and members[0].skip in SHARED:
+        return [members[0].skip] * len(members)
     open_end = len(members) > 1 and DOTS_AFTER.match(text, members[-1].end) is not None
     if open_end or any(gap.dots for gap in gaps):
         # {1, 2, ..., 40}: no other member tells the 40.

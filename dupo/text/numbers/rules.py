@@ -19,7 +19,7 @@ MONTHS = (
 LABELS = (
     "problem|question|example|figure|table|chapter|section|part|equation|theorem|lemma|step|case"
     "|room|gate|apartment|suite|locker|grade|district|level|route|highway|interstate|flight|channel|platform"
-    "|option|choice|version|page|phase|round|stage|zone|ward|house|lane"
+    "|option|choice|version|page|phase|round|stage|zone|ward|house|lane|model|pier|sector"
 )
 SHORT_LABELS = "fig|eq|apt|no"
 BOUND = r"(?:[<>≤≥⩽⩾≦≧]=?|\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt)(?![A-Za-z]))"
@@ -33,12 +33,15 @@ YEAR = "(?:1[5-9][0-9][0-9]|20[0-9][0-9])"
 # 20230428
 COMPACT_DATE = re.compile(rf"{YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 # "the Widgeteer 3000", "an iPhone 12", "near Area 51"
-OWNERS = "an?|the|this|that|his|her|my|their|our|your"
+OWNERS = (
+    "an?|the|this|that|his|her|my|their|our|your|two|three|four|five|six|seven|eight|nine|ten|[0-9]{1,3}"
+)
 FAMILY = "Mom|Mum|Mother|Dad|Father|Uncle|Aunt|Grandma|Grandpa|Grandmother|Grandfather|Friend|Sister|Brother"
 PRODUCT = (
     rf"(?:{START}(?i:{OWNERS}){SPACE}(?!(?:{FAMILY}){SPACE})[A-Z][a-z]+"
     rf"|{START}[a-z]+[A-Z][A-Za-z]*|{START}[A-Z][a-z]+[A-Z][A-Za-z]*|[a-z]{SPACE}Area){SPACE}"
 )
+MACHINE_VERBS = "is|was|costs|weighs|makes|runs|uses|sells|produces|prints|cleans|holds"
 # 2x and 117i in a formula; outside only where the letter goes on as a formula: 2x + 9 = 15
 COEFFICIENT_IN_FORMULA = re.compile("[A-Za-z]{1,2}(?![A-Za-z0-9])")
 COEFFICIENT = re.compile(rf"[abcnpqrtuvwxyz]{SPACE}*[-+=<>≤≥^]")
@@ -102,6 +105,7 @@ RULES = [
         rf"(?:(?<=,[0-9])|(?<=,[0-9][0-9]))(?![0-9,{LIST_AFTER}])",
     ),
     _rule("name", PRODUCT),
+    _rule("name", rf"{START}[A-Z][a-z]+{SPACE}", rf"{SPACE}(?:{MACHINE_VERBS}){END}"),
     _rule("reference", rf"{START}(?:these|those|other){SPACE}", any_case=True),
 ]
 # Rules for a number that looks like a year. Most phrases with a year stand in phrase_table.py.
