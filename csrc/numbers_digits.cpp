@@ -89,24 +89,13 @@ class Reader {
         }
         return true;
     }
-    // Reads {3}{4} or 34, after \frac.
+    // Reads {3}{4}, 34, 3{4} or {3}4, after \frac.
     bool operands(Decimal& numerator, Decimal& denominator) {
         Reader next = *this;
         next.eat(" ");
-        Reader open = next;
-        if (open.argument(numerator)) {
-            open.eat(" ");
-            if (open.argument(denominator)) {
-                *this = open;
-                return true;
-            }
-        }
-        numerator = denominator = {};
-        if (!is_digit(next.peek())) return false;
-        next.take(1, numerator);
+        if (!next.operand(numerator)) return false;
         next.eat(" ");
-        if (!is_digit(next.peek())) return false;
-        next.take(1, denominator);
+        if (!next.operand(denominator)) return false;
         *this = next;
         return true;
     }
@@ -124,6 +113,14 @@ class Reader {
         }
     }
     bool separator() { return eat(",\\!") || eat(",") || eat("{,}"); }
+    bool operand(Decimal& into) {
+        into = {};
+        if (is_digit(peek())) {
+            take(1, into);
+            return true;
+        }
+        return argument(into);
+    }
     bool argument(Decimal& into) {
         if (!eat("{")) return false;
         eat(" ");

@@ -1,5 +1,6 @@
 """Texts that numbers are searched in, and what must hold for every hidden number."""
 
+import re
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
@@ -68,8 +69,10 @@ def check_hidden(problem: str, hidden: Sequence[Hidden]) -> None:
     assert len({h.variable for h in hidden}) == len(hidden)
     for h in hidden:
         assert put_back(h, problem) == problem
-        assert h.variable[0] == "V" and len(h.variable) >= 3 and set(h.variable[1:]) <= set(NAME_LETTERS)
+        assert h.variable[0] in "VWZQ" and len(h.variable) >= 3 and set(h.variable[1:]) <= set(NAME_LETTERS)
         assert h.variable.lower() not in problem.lower()
         assert h.known.count(h.variable) == len(h.numbers)
-        assert len({(n.value, n.role) for n in h.numbers}) == 1
+        assert len({(n.value, n.role, n.quantity) for n in h.numbers}) == 1
+        assert h.numbers[0].quantity == h.numbers[0].start
+        assert not re.search(rf"[A-Za-z0-9]{h.variable}|{h.variable}[A-Za-z0-9]", h.known)
         assert parse_number(h.numbers[0].surface) == h.numbers[0].value

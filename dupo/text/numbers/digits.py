@@ -11,8 +11,8 @@ from dupo.text.numbers.rules import reason_around, role_of
 INT = r"(?>[0-9]{1,3}(?:(?:,|\{,\}|,\\!)[0-9]{3})+(?![0-9])|[0-9]+)"
 DECIMAL = rf"(?>{INT}(?:\.[0-9]+)?|(?<!{WORDLIKE})(?<!\.)\.[0-9]+)"
 FRAC = (
-    rf"\\[dtc]?frac ?(?:\{{ ?(?P<up>-?{DECIMAL}) ?\}} ?\{{ ?(?P<down>-?{DECIMAL}) ?\}}"
-    r"|(?P<up1>[0-9]) ?(?P<down1>[0-9]))"
+    rf"\\[dtc]?frac ?(?:\{{ ?(?P<up>-?{DECIMAL}) ?\}}|(?P<up1>[0-9]))"
+    rf" ?(?:\{{ ?(?P<down>-?{DECIMAL}) ?\}}|(?P<down1>[0-9]))"
 )
 # A fraction, mixed or not, before a plain number: 2 1/2 is one number.
 NUMBER = re.compile(
