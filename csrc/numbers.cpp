@@ -105,6 +105,10 @@ std::vector<Number> find_numbers(Text text) {
     std::sort(numbers.begin(), numbers.end(),
               [](const Number& a, const Number& b) { return a.start < b.start; });
 
+    skip_by_phrases(text, numbers);
+    skip_by_lists(text, numbers);
+    skip_by_products(text, numbers);
+
     std::set<std::pair<std::int64_t, std::int64_t>> years;
     for (const Number& number : numbers) {
         if (number.skip == Reason::date) years.insert({number.numerator, number.denominator});

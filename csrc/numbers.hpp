@@ -34,6 +34,11 @@ enum class Reason : std::uint8_t {
     pronoun,
     reference,
     idiom,
+    enumeration,
+    example,
+    divisor,
+    definition,
+    form,
     repeated,
     none,
 };

@@ -252,7 +252,7 @@ void find_digits(Text text, const std::vector<Area>& areas, const std::vector<st
         Number number{at, match->end, 0, 1, Role::count, Reason::none};
         if (evaluate(*match, number)) {
             number.skip = scanner.reason_at(at);
-            if (number.skip == Reason::none) number.skip = reason_around(text, at, match->end);
+            if (number.skip == Reason::none) number.skip = reason_around(text, at, match->end, dollars);
             number.role = role_of(text, number, dollars);
             numbers.push_back(number);
         }

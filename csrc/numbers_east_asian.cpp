@@ -199,7 +199,7 @@ void add_east_asian(Text text, const std::vector<Area>& areas, const std::vector
                       reading.denominator, Role::count, scanner.reason_at(candidate->start)};
         if (number.skip == Reason::none) number.skip = candidate->skip;
         if (number.skip == Reason::none && is_digit(text[number.start])) {
-            number.skip = reason_around(text, number.start, number.end);
+            number.skip = reason_around(text, number.start, number.end, dollars);
         }
         number.role = candidate->role ? *candidate->role : role_of(text, number, dollars);
         read_context(text, number);

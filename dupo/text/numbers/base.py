@@ -29,6 +29,11 @@ REASONS = (
     "pronoun",
     "reference",
     "idiom",
+    "enumeration",
+    "example",
+    "divisor",
+    "definition",
+    "form",
     "repeated",
 )
 

@@ -24,13 +24,13 @@ NUMBER = re.compile(
 
 def find_digits(text: str, areas: Sequence[Area], dollars: frozenset[int]) -> Iterator[Number]:
     """Yields the numbers in digits from left to right. dollars: `formula_dollars` of the text."""
-    scanner = AreaScanner(areas)
+    scanner, in_order = AreaScanner(areas), sorted(dollars)
     for match in NUMBER.finditer(text):
         value = number_value(match)
         if value is None:
             continue
         start, end = match.span()
-        skip = scanner.reason_at(start) or reason_around(text, start, end)
+        skip = scanner.reason_at(start) or reason_around(text, start, end, in_order)
         yield Number(start, end, match[0], value, role_of(text, start, end, value, dollars), skip)
 
 

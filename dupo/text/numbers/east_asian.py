@@ -57,6 +57,7 @@ def find_east_asian(
 ) -> Iterator[Number]:
     """Yields what Korean, Chinese and Japanese text has beside plain digits, from left to right."""
     scanner, at, next_digits = AreaScanner(areas), 0, 0
+    places = sorted(dollars)
     while at < len(text):
         while next_digits < len(digits) and digits[next_digits].end <= at:
             next_digits += 1
@@ -69,7 +70,7 @@ def find_east_asian(
             at = _next_place(text, at)
             continue
         start, end, value, role, skip = candidate
-        around = reason_around(text, start, end) if _is_digit(text[start]) else None
+        around = reason_around(text, start, end, places) if _is_digit(text[start]) else None
         skip = scanner.reason_at(start) or skip or around
         role = role or role_of(text, start, end, value, dollars)
         yield context_of(text, Number(start, end, text[start:end], value, role, skip))

@@ -10,7 +10,7 @@ from dupo.text.numbers.words import MULTIPLES, WORDS_AFTER_HALF
 NAME_LETTERS = "bcdfghjkmnpqrstvwxz"  # no vowels: a name never reads as a word; no l, which looks like 1
 WORD_ENDINGS = frozenset({"hs", "cr", "pn", "ww", "zz", "tr"})  # VHS, VCR, VPN and QTR are words
 FIRST_LETTERS = "VWZQ"  # of names, in the order of choice
-BEFORE_NOUN = re.compile(rf" (?:{'|'.join(sorted(WORDS_AFTER_HALF - {'of'}))}){END}", re.A | re.I)
+BEFORE_NOUN = re.compile(rf" (?:{'|'.join(sorted(WORDS_AFTER_HALF - {'of', 'off'}))}){END}", re.A | re.I)
 ONE_WORDLIKE = re.compile(WORDLIKE)
 # A letter that stands alone is a variable, and so are capitals side by side in a formula: $PV = nRT$.
 SINGLE_LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
