@@ -98,8 +98,10 @@ def number_in_east_asian(text: str) -> Fraction | None:
     for reading in (_half(text, 0), _share(text, 0), read_native(text, 0), read_scaled(text, 0)):
         if reading is None:
             continue
-        rest = text[reading.end :].removeprefix(" ")
-        if all(is_hangul(c) or (is_han(c) and not is_numeral(c)) for c in rest):
+        rest = text[reading.end :]
+        # 일요일, Sunday, is no number.
+        stands_alone = rest == "" or rest.startswith((" ", *HAN_COUNTERS, *NATIVE_COUNTERS, *SINO_COUNTERS))
+        if stands_alone and all(is_hangul(c) or (is_han(c) and not is_numeral(c)) for c in rest.strip(" ")):
             return reading.value
     return None
 
