@@ -97,7 +97,6 @@ constexpr Count units[] = {
     {U"millimeters|mm", U"10", U"centimeter|cm"},
     {U"quarts", U"4", U"gallon|gallons"},
     {U"cups", U"16", U"gallon|gallons"},
-    {U"eggs|items|donuts|roses", U"12", U"dozen"},
     {U"letter|letters", U"26", U"alphabet"},
 };
 
@@ -189,7 +188,7 @@ constexpr Phrase rows[] = {
     {Reason::bound, U"at or above|below", U"", U"", U""},
     {Reason::none, U"AMOUNT as many|much|few|little as", U"", U"", U""},
     {Reason::bound, U"as many|much|few|little|low|high as", U"", U"", U""},
-    {Reason::bound, U"OLDER under|over|below|above", U"", U"", U""},
+    {Reason::bound, U"OLDER|COPULA under|over|below|above", U"", U"", U""},
     {Reason::bound, U"in excess of", U"", U"", U""},
     {Reason::bound, U"not to exceed", U"", U"", U""},
     {Reason::bound, U"many of the first", U"positive|natural|whole|odd|even|prime|INTEGER", U"", U""},
@@ -247,6 +246,9 @@ constexpr Phrase rows[] = {
     {Reason::definition, U"deck of", U"", U"52", U""},
     {Reason::definition, U"by|x|×|times", U"", U"8", U"CHESS"},
     {Reason::definition, U"dozen (", U"", U"12", U""},
+    {Reason::definition, U"dozen HAS", U"", U"12", U""},
+    {Reason::definition, U"", U"W PLACE a? dozen", U"12", U""},
+    {Reason::definition, U"12 W PLACE", U"", U"12", U""},
     {Reason::definition, U"decade (", U"", U"10", U""},
     {Reason::definition, U"century (", U"", U"100", U""},
     {Reason::definition, U"by|x|×|times", U"", U"3", U"tic"},

@@ -85,7 +85,6 @@ UNITS = [
     ("millimeters|mm", "10", "centimeter|cm"),
     ("quarts", "4", "gallon|gallons"),
     ("cups", "16", "gallon|gallons"),
-    ("eggs|items|donuts|roses", "12", "dozen"),
     ("letter|letters", "26", "alphabet"),
 ]
 
@@ -178,7 +177,7 @@ PHRASES = [
     Phrase("bound", "at or above|below"),
     Phrase("", "AMOUNT as many|much|few|little as"),
     Phrase("bound", "as many|much|few|little|low|high as"),
-    Phrase("bound", "OLDER under|over|below|above"),
+    Phrase("bound", "OLDER|COPULA under|over|below|above"),
     Phrase("bound", "in excess of"),
     Phrase("bound", "not to exceed"),
     Phrase("bound", "many of the first", "positive|natural|whole|odd|even|prime|INTEGER"),
@@ -240,6 +239,9 @@ PHRASES = [
     Phrase("definition", "deck of", "", "52"),
     Phrase("definition", "by|x|×|times", "", "8", "CHESS"),
     Phrase("definition", "dozen (", "", "12"),
+    Phrase("definition", "dozen HAS", "", "12"),
+    Phrase("definition", "", "W PLACE a? dozen", "12"),
+    Phrase("definition", "12 W PLACE", "", "12"),
     Phrase("definition", "decade (", "", "10"),
     Phrase("definition", "century (", "", "100"),
     Phrase("definition", "by|x|×|times", "", "3", "tic"),
