@@ -58,10 +58,11 @@ class Reader {
     }
     void skip(std::size_t count) { at_ += count; }
 
-    // Reads 12 or 1,234,567.
+    // Reads 12, 1,234,567 or, after a currency sign, 250 000.
     bool whole(Decimal& into) {
         const std::size_t run = digits_ahead();
         if (run == 0) return false;
+        if (run <= 3 && at_ > 0 && is_one_of(text_[at_ - 1], U"$£€¥₹") && spaced(run, into)) return true;
         take(run, into);
         if (run > 3) return true;
         for (Reader next = *this; next.separator() && next.digits_ahead() >= 3;) {
@@ -111,6 +112,24 @@ class Reader {
         for (std::size_t k = 0; k < count; ++k, ++at_, ++into.digits) {
             if (into.digits < max_digits) into.value = into.value * 10 + (text_[at_] - U'0');
         }
+    }
+    // Reads 1 250 000 or 250 000, which starts with a group of `run` digits.
+    bool spaced(std::size_t run, Decimal& into) {
+        Reader next = *this;
+        next.take(run, into);
+        std::size_t groups = 0;
+        bool zeros = false;
+        for (Reader ahead = next; ahead.eat(" ") && ahead.digits_ahead() == 3; ++groups) {
+            zeros = groups == 0 && Reader(ahead).eat("000");
+            ahead.take(3, into);
+            next = ahead;
+        }
+        if (groups > 1 || zeros) {
+            *this = next;
+            return true;
+        }
+        into = {};
+        return false;
     }
     bool separator() { return eat(",\\!") || eat(",") || eat("{,}"); }
     bool operand(Decimal& into) {

@@ -8,7 +8,9 @@ from dupo.text.numbers.base import MAX_DIGITS, WORDLIKE, Area, AreaScanner, Numb
 from dupo.text.numbers.rules import reason_around, role_of
 
 # Atomic groups (?>...): a number is read as far as it goes, and never again from its middle.
-INT = r"(?>[0-9]{1,3}(?:(?:,|\{,\}|,\\!)[0-9]{3})+(?![0-9])|[0-9]+)"
+# After a currency sign, blanks may stand in a number: $250 000.
+SPACED = r"(?<=[$£€¥₹])[0-9]{1,3}(?:(?: [0-9]{3}){2,}| 000)(?![0-9])"
+INT = rf"(?>{SPACED}|[0-9]{{1,3}}(?:(?:,|\{{,\}}|,\\!)[0-9]{{3}})+(?![0-9])|[0-9]+)"
 DECIMAL = rf"(?>{INT}(?:\.[0-9]+)?|(?<!{WORDLIKE})(?<!\.)\.[0-9]+)"
 FRAC = (
     rf"\\[dtc]?frac ?(?:\{{ ?(?P<up>-?{DECIMAL}) ?\}}|(?P<up1>[0-9]))"
