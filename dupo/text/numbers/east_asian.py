@@ -95,6 +95,8 @@ def number_in_east_asian(text: str) -> Fraction | None:
     """
     if not EAST_ASIAN.search(text):
         return None
+    if text == "半":  # what is hidden of 半小时
+        return Fraction(1, 2)
     for reading in (_half(text, 0), _share(text, 0), read_native(text, 0), read_scaled(text, 0)):
         if reading is None:
             continue
