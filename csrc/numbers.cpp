@@ -100,6 +100,7 @@ std::vector<Number> find_numbers(Text text) {
     const std::vector<std::size_t> dollars = formula_dollars(text);
     std::vector<Number> numbers;
     find_digits(text, areas, dollars, numbers);
+    add_east_asian(text, areas, dollars, numbers);
     find_words(text, areas, dollars, numbers);
     std::sort(numbers.begin(), numbers.end(),
               [](const Number& a, const Number& b) { return a.start < b.start; });

@@ -248,6 +248,16 @@ bool evaluate(const Match& match, Number& number) {
 
 }  // namespace
 
+void read_decimal(Text text, std::size_t& at, std::int64_t& value, int& places, int& digits) {
+    Reader reader(text, at);
+    Decimal decimal;
+    reader.decimal(decimal);
+    at = reader.at();
+    value = static_cast<std::int64_t>(decimal.value);
+    places = decimal.places;
+    digits = decimal.digits;
+}
+
 void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
                  std::vector<Number>& numbers) {
     AreaScanner scanner(areas);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "numbers_cursor.hpp"
+#include "numbers_east_asian.hpp"
 
 namespace dupo {
 namespace {
@@ -170,6 +171,19 @@ std::size_t unit_words(const Words& words, Role role) {
     return words.size() > 1 && words[0] == U"per" && words[1] == U"cent" ? 2 : 0;
 }
 
+// What a number of East Asian text counts: 사과 before 5개 with the counter, 个苹 behind 5.
+std::u32string counted(Text text, std::size_t start, std::size_t end) {
+    if (char_at(text, end) == U' ') ++end;
+    if (is_hangul(char_at(text, end))) {
+        const std::size_t last = start > 0 && text[start - 1] == U' ' ? start - 1 : start;
+        std::size_t first = last;
+        while (first > 0 && is_hangul(text[first - 1])) --first;
+        return std::u32string(text.substr(first, last - first)) + text[end];
+    }
+    if (!is_han(char_at(text, end))) return {};
+    return std::u32string(text.substr(end, is_han(char_at(text, end + 1)) ? 2 : 1));
+}
+
 bool ends_phrase(Text word) { return has(stops, word) || word == U"of"; }
 
 // The stem of the noun behind "of".
@@ -207,6 +221,7 @@ Mention mention_of(Text text, const Number& number, std::size_t end) {
     }
     std::size_t last = k;
     while (last < words.size() && last - k < most_nouns && !ends_phrase(words[last])) ++last;
+    if (words.empty()) mention.noun = counted(text, number.start, end);
     if (last == k) return mention;
     // The noun is the first word that looks like a plural: "5 red pens hold".
     std::size_t head = k;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "numbers.hpp"
@@ -47,6 +48,16 @@ class AreaScanner {
 // Appends the numbers in digits from left to right. dollars: formula_dollars of the text.
 void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
                  std::vector<Number>& numbers);
+
+// Reads 12, 1,234.5 at a digit and moves `at` past the number: value / 10^places. `digits` counts the digits
+// as written.
+void read_decimal(Text text, std::size_t& at, std::int64_t& value, int& places, int& digits);
+
+// --- numbers_east_asian.cpp ---
+
+// Adds what Korean, Chinese and Japanese text has beside plain digits. numbers: those in plain digits.
+void add_east_asian(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
+                    std::vector<Number>& numbers);
 
 // --- numbers_quantities.cpp ---
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from dupo.text.numbers.areas import find_areas, formula_dollars
 from dupo.text.numbers.base import Number
 from dupo.text.numbers.digits import find_digits
+from dupo.text.numbers.east_asian import with_east_asian
 from dupo.text.numbers.lists import skip_by_lists, skip_by_products
 from dupo.text.numbers.phrases import skip_by_phrases
 from dupo.text.numbers.quantities import READABLE, layout_of, same_quantities
@@ -19,7 +20,8 @@ JOINS_EQUAL = frozenset({None, "reference"})
 def find_numbers(text: str) -> list[Number]:
     """Finds the numbers of a text from left to right. `Number.skip` says why a number may not be hidden."""
     areas, dollars = find_areas(text), formula_dollars(text)
-    numbers = sorted([*find_digits(text, areas, dollars), *find_words(text, areas, dollars)])
+    digits = with_east_asian(text, list(find_digits(text, areas, dollars)), areas, dollars)
+    numbers = sorted([*digits, *find_words(text, areas, dollars)])
     numbers = skip_by_products(text, skip_by_lists(text, skip_by_phrases(text, numbers)))
     years = {n.value for n in numbers if n.skip == "date"}
     equal: dict[tuple[Fraction, str], list[int]] = {}

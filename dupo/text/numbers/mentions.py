@@ -6,6 +6,7 @@ Twin of csrc/numbers_mentions.cpp.
 from typing import NamedTuple
 
 from dupo.text.numbers.base import LOWER, Number, is_letter, is_space
+from dupo.text.numbers.east_asian_values import char_at, is_han, is_hangul
 
 MOST_WORDS = 8  # words behind a number that are read
 MOST_NOUNS = 4  # words among which the noun stands: "5 large red wooden shelves"
@@ -50,6 +51,7 @@ IRREGULAR = {
     "teeth": "tooth",
     "geese": "goose",
 }
+NOTHING_ELSE = (frozenset[str](), "", "", "")
 UNCHANGED = _words_of("sheep fish deer dice")
 
 
@@ -102,6 +104,8 @@ def mention_of(text: str, number: Number, end: int) -> Mention:
     behind = k + head + 1
     next_word = words[behind] if nouns and behind < len(words) else ""
     complement = _complement(words, behind + 1) if next_word == "of" else ""
+    if not words:
+        return Mention(_counted(text, number.start, end), *NOTHING_ELSE, before, is_other, is_definite)
     if behind == 1 and text[end : end + 1] == "-" and next_word not in STOPS:
         complement = stem(next_word)
     return Mention(
@@ -114,6 +118,19 @@ def mention_of(text: str, number: Number, end: int) -> Mention:
         is_other=is_other,
         is_definite=is_definite,
     )
+
+
+def _counted(text: str, start: int, end: int) -> str:
+    """Returns what a number of East Asian text counts: 사과 before 5개 with the counter, 个苹 behind 5."""
+    end += char_at(text, end) == " "
+    if is_hangul(char_at(text, end)):
+        last = start - (char_at(text, start - 1) == " ")
+        first = last
+        while is_hangul(char_at(text, first - 1)):
+            first -= 1
+        return text[first:last] + text[end]
+    behind = text[end : end + 2]
+    return behind[: is_han(behind[:1]) + (is_han(behind[:1]) and is_han(behind[1:]))]
 
 
 def is_plural(word: str) -> bool:
