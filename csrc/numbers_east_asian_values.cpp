@@ -70,7 +70,9 @@ bool is_scale(Text text, std::size_t at, const std::optional<Coefficient>& numbe
     const bool in_digits = number && number->digits > 0;
     if (c == U'千') return after != U'克' && !(after == U'米' && in_digits);
     if (c == U'조') {
-        if (after == U' ') after = char_at(text, at + 2);
+        const std::size_t next = after == U' ' ? at + 2 : at + 1;
+        if (next >= text.size()) return true;
+        after = text[next];
         return after == U'원' || after == U'달' || is_digit(after);
     }
     return c != U'十' || !in_digits;

@@ -56,7 +56,8 @@ def find_east_asian(
     text: str, digits: Sequence[Number], areas: Sequence[Area], dollars: frozenset[int]
 ) -> Iterator[Number]:
     """Yields what Korean, Chinese and Japanese text has beside plain digits, from left to right."""
-    scanner, at, next_digits, in_order = AreaScanner(areas), 0, 0, sorted(dollars)
+    scanner, at, next_digits = AreaScanner(areas), 0, 0
+    places = sorted(dollars)
     while at < len(text):
         while next_digits < len(digits) and digits[next_digits].end <= at:
             next_digits += 1
@@ -69,7 +70,7 @@ def find_east_asian(
             at = _next_place(text, at)
             continue
         start, end, value, role, skip = candidate
-        around = reason_around(text, start, end, in_order) if _is_digit(text[start]) else None
+        around = reason_around(text, start, end, places) if _is_digit(text[start]) else None
         skip = scanner.reason_at(start) or skip or around
         role = role or role_of(text, start, end, value, dollars)
         yield context_of(text, Number(start, end, text[start:end], value, role, skip))
@@ -94,11 +95,15 @@ def number_in_east_asian(text: str) -> Fraction | None:
     """
     if not EAST_ASIAN.search(text):
         return None
+    if text == "半":  # what is hidden of 半小时
+        return Fraction(1, 2)
     for reading in (_half(text, 0), _share(text, 0), read_native(text, 0), read_scaled(text, 0)):
         if reading is None:
             continue
-        rest = text[reading.end :].removeprefix(" ")
-        if all(is_hangul(c) or (is_han(c) and not is_numeral(c)) for c in rest):
+        rest = text[reading.end :]
+        # 일요일, Sunday, is no number.
+        stands_alone = rest == "" or rest.startswith((" ", *HAN_COUNTERS, *NATIVE_COUNTERS, *SINO_COUNTERS))
+        if stands_alone and all(is_hangul(c) or (is_han(c) and not is_numeral(c)) for c in rest.strip(" ")):
             return reading.value
     return None
 

@@ -142,7 +142,7 @@ def _is_scale(text: str, at: int, number: _Coefficient | None) -> bool:
         return after != "克" and not (after == "米" and number is not None and number.digits > 0)
     if char == "조":
         after = char_at(text, at + 2) if after == " " else after
-        return after in ("원", "달") or "0" <= after <= "9"
+        return after in ("", "원", "달") or "0" <= after <= "9"
     # 만 and 억 alone are words of other kinds: 만 is also "only".
     return char != "十" or number is None or number.digits == 0
 

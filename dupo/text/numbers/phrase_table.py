@@ -227,7 +227,12 @@ PHRASES = [
     Phrase("definition", "sqrt|√ (?", ")?", "1"),
     Phrase("definition", "i ^ {? 2 }? =", "", "1"),
     Phrase("definition", "leading coefficient is|of|=|equal? to?", "", "1"),
-    Phrase("definition", "pi|π is|be|as|=|≈|to|\\ approx|be?", "", "3 3.14 3.1416 3.14159 3.142 \\frac{22}{7} 22/7"),
+    Phrase(
+        "definition",
+        "pi|π is|be|as|=|≈|to|\\ approx|be?",
+        "",
+        "3 3.14 3.1416 3.14159 3.142 \\frac{22}{7} 22/7",
+    ),
     Phrase("definition", "", "for|as \\? pi|π", "3 3.14 3.1416 3.14159 3.142 \\frac{22}{7} 22/7"),
     Phrase("definition", "", "DEGREE", "360"),
     Phrase("definition", "", "60 90", "30"),

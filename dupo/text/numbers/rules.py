@@ -33,9 +33,7 @@ YEAR = "(?:1[5-9][0-9][0-9]|20[0-9][0-9])"
 # 20230428
 COMPACT_DATE = re.compile(rf"{YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 # "the Widgeteer 3000", "an iPhone 12", "near Area 51"
-OWNERS = (
-    "an?|the|this|that|his|her|my|their|our|your|two|three|four|five|six|seven|eight|nine|ten|[0-9]{1,3}"
-)
+OWNERS = "an?|the|this|that|his|her|my|their|our|your|two|three|four|five|six|seven|eight|nine|ten|[0-9]{1,3}"
 FAMILY = "Mom|Mum|Mother|Dad|Father|Uncle|Aunt|Grandma|Grandpa|Grandmother|Grandfather|Friend|Sister|Brother"
 PRODUCT = (
     rf"(?:{START}(?i:{OWNERS}){SPACE}(?!(?:{FAMILY}){SPACE})[A-Z][a-z]+"
