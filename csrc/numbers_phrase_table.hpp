@@ -46,7 +46,8 @@ constexpr Class classes[] = {
     {U"INTEGER",
      U"integer|integers|number|numbers|prime|primes|digit|digits|value|values|term|terms|"
      U"multiple|multiples|divisor|divisors|factor|factors|squares|cubes|powers|palindrome|"
-     U"palindromes|fraction|fractions|root|roots|solution|solutions|numbered|labeled|labelled"},
+     U"palindromes|fraction|fractions|root|roots|solution|solutions|faces|numbered|labeled|"
+     U"labelled"},
     {U"OLDER",
      U"people|children|kids|anyone|everyone|those|adults|items|aged|age|ages|orders|bills|"
      U"purchases"},
@@ -244,6 +245,7 @@ constexpr Phrase rows[] = {
     {Reason::definition, U"45", U"90", U"45", U""},
     {Reason::definition, U"45 45", U"", U"90", U""},
     {Reason::definition, U"deck of", U"", U"52", U""},
+    {Reason::definition, U"", U"in|of|per A? suit|suits", U"13", U""},
     {Reason::definition, U"by|x|×|times", U"", U"8", U"CHESS"},
     {Reason::definition, U"dozen (", U"", U"12", U""},
     {Reason::definition, U"dozen HAS", U"", U"12", U""},

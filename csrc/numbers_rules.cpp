@@ -24,9 +24,8 @@ constexpr string_view owners[] = {
     "a",    "an",  "the",   "this", "that", "his", "her",   "my",    "their", "our",
     "your", "two", "three", "four", "five", "six", "seven", "eight", "nine",  "ten",
 };
-constexpr string_view machine_verbs[] = {
-    "is", "was", "costs", "weighs", "makes", "runs", "uses", "sells", "produces", "prints", "cleans", "holds",
-};
+constexpr string_view machine_verbs[] = {"costs", "weighs", "sells", "produces", "prints", "cleans"};
+constexpr string_view brands[] = {"Boeing", "Airbus", "Apollo", "Windows", "Xbox", "Nokia"};
 constexpr string_view family[] = {
     "Mom",     "Mum",     "Mother",      "Dad",         "Father", "Uncle",  "Aunt",
     "Grandma", "Grandpa", "Grandmother", "Grandfather", "Friend", "Sister", "Brother",
@@ -83,9 +82,22 @@ bool follows_named_label(Backward b) {
     b.one_of(U"#");
     b.space();
     if (b.one_of(U".")) return b.word(short_labels, true);
-    if (!b.word({"size"}, true)) return b.word(labels, true);
-    // "a group of size 18" is a quantity
-    return !b.space() || !b.literal("of", true);
+    return b.word(labels, true);
+}
+
+// "a group of size 18" is a quantity.
+bool follows_size(Backward b) {
+    b.one_of(U"(");
+    b.space();
+    b.one_of(U"#");
+    b.space();
+    return b.word({"size"}, true) && (!b.space() || !b.literal("of", true));
+}
+
+bool precedes_unit(Forward f) {
+    return f.space() && f.word({"square", "cubic", "acres", "gigabytes", "gb", "mb", "inches", "feet",
+                                "meters", "metres", "cm", "by"},
+                               true);
 }
 
 // "grades ", "grades 4, 5 and ".
@@ -127,7 +139,7 @@ bool follows_product(Backward b, Forward f) {
     const bool starts_low = word[0] >= U'a';
     if (starts_low) return true;
     if (capitals > 1) return word[1] >= U'a';
-    if (f.space() && f.word(machine_verbs, false)) return true;
+    if (is_among(word, brands, false) || (f.space() && f.word(machine_verbs, false))) return true;
     b.text.remove_suffix(word.size());
     if (!b.space()) return false;
     if (same(word, "Area", false) && b.last() >= U'a' && b.last() <= U'z') return true;
@@ -232,7 +244,7 @@ bool follows_label(Text text) {
     b.one_of(U"(");
     if (is_one_of(b.last(), U"#第")) return true;
     if (b.space() && is_one_of(b.last(), U"#第")) return true;
-    if (follows_named_label({text}) || follows_labels({text})) return true;
+    if (follows_named_label({text}) || follows_labels({text}) || follows_size({text})) return true;
     b = {text};
     for (const string_view unit : {" day ", " week ", " month ", " year "}) {
         Backward next = b;
@@ -254,18 +266,19 @@ Reason reason_around(Text text, std::size_t start, std::size_t end, const std::v
     if (follows_subscript(b)) return Reason::subscript;
     if (follows_power(b) || precedes_power(f)) return Reason::power;
     if (follows_bound(b) || precedes_bound(f)) return Reason::bound;
-    if (follows_label(b.text) || is_one_of(f.first(), U"号號")) return Reason::label;
+    const bool measured = follows_size(b) && precedes_unit(f);
+    if ((follows_label(b.text) && !measured) || is_one_of(f.first(), U"号號")) return Reason::label;
     if (is_day(b.text, f.text)) return Reason::date;
     for (const string_view ending : {"st", "nd", "rd", "ths", "th", "rds"}) {
         if (Forward{f}.word({ending}, false)) return Reason::ordinal;
     }
     if (precedes_time(f.text) && !is_length_of_time(b.text)) return Reason::time;
     if (follows_function(b.text)) return Reason::argument;
-    if (follows_word(b) || f.first() == U'_') return Reason::word;
-    if (is_letter(f.first())) {
-        const auto before = std::upper_bound(dollars.begin(), dollars.end(), start) - dollars.begin();
-        if (!precedes_factor(f, before % 2 == 1)) return Reason::word;
-    }
+    const auto before = std::upper_bound(dollars.begin(), dollars.end(), start) - dollars.begin();
+    const bool in_formula = before % 2 == 1;
+    // x-3 is a difference in a formula; COVID-19 is a word.
+    if (follows_word(b) && !(in_formula && b.last() == U'-')) return Reason::word;
+    if (f.first() == U'_' || (is_letter(f.first()) && !precedes_factor(f, in_formula))) return Reason::word;
     Backward point = b;
     if ((point.one_of(U"./'’′") && is_digit(point.last())) || precedes_part(f) ||
         in_decimal_comma(text, start, end)) {

@@ -50,15 +50,15 @@ constexpr string_view determiners[] = {
 };
 constexpr string_view referring[] = {"the", "these", "those", "all", "both", "other", "any", "either"};
 constexpr string_view after_pronoun[] = {
-    "monday",    "tuesday", "wednesday", "thursday", "friday",  "saturday", "sunday",  "season", "holiday",
-    "semester",  "of",      "and",       "or",       "another", "day",      "morning", "night",  "evening",
-    "afternoon", "side",    "weekend",   "summer",   "winter",  "spring",   "autumn",  "fall",   "that",
-    "who",       "which",   "is",        "was",      "are",     "were",     "has",     "had",    "will",
-    "would",     "can",     "could",     "did",      "does",    "in",       "on",      "at",     "to",
-    "for",       "from",    "with",      "by",       "as",      "but",      "because", "if",     "when",
-    "where",     "while",   "than",      "every",    "each",    "after",    "before",  "so",     "then",
-    "he",        "she",     "it",        "they",     "we",      "i",        "you",     "this",   "these",
-    "those",     "the",     "a",         "an",
+    "time",    "monday",    "tuesday", "wednesday", "thursday", "friday",  "saturday", "sunday",  "season",
+    "holiday", "semester",  "of",      "and",       "or",       "another", "day",      "morning", "night",
+    "evening", "afternoon", "side",    "weekend",   "summer",   "winter",  "spring",   "autumn",  "fall",
+    "that",    "who",       "which",   "is",        "was",      "are",     "were",     "has",     "had",
+    "will",    "would",     "can",     "could",     "did",      "does",    "in",       "on",      "at",
+    "to",      "for",       "from",    "with",      "by",       "as",      "but",      "because", "if",
+    "when",    "where",     "while",   "than",      "every",    "each",    "after",    "before",  "so",
+    "then",    "he",        "she",     "it",        "they",     "we",      "i",        "you",     "this",
+    "these",   "those",     "the",     "a",         "an",
 };
 constexpr string_view words_after_half[] = {
     "as",  "of",  "off",   "price", "the",  "that", "this", "what", "his",

@@ -16,7 +16,7 @@ MARKED = [
     "greater than or equal to 9{bound}, a maximum of 15{bound}",
     "primes between 10{bound} and 30{bound}, from 1{bound} to 100{bound}",
     "integers from 12{bound} through 40{bound}, from 2{bound} to 9{bound}, inclusive",
-    "cards numbered 1{bound} to 50{bound}",
+    "cards numbered 1{bound} to 50{bound}, a die with faces 1{bound} to 6{bound}",
     "[[5]] more than [[12]], [[3]] inches shorter than [[7]] feet",
     "[[3]] less than [[twice]] as many, has [[5]] fewer than [[9]]",
     "it rang up to $[[150]], the difference between [[45]] and [[18]]",
@@ -63,7 +63,7 @@ MARKED = [
     "Numbers like 12{example} and 21{example} are twins.",
     # names, telephone numbers and words
     "the Widgeteer 3000{name}, an iPhone 12{name}, near Area 51{name}, gave Tom [[12]] pens",
-    "Zephyr 700{name} costs $[[30]]",
+    "Zephyr 700{name} costs $[[30]], a Boeing 747{name}, When [[247]] is divided",
     "call 555{label}-123{label}-4567{label}",
     "phone 555{label}-1234{label}",
     "one{pronoun} weekend, one{pronoun} year later, [[one]] hour",
@@ -72,7 +72,8 @@ MARKED = [
     # what may be hidden although a word or a sign stands beside it
     r"Solve $[[2]]x+[[9]]=[[15]]$ and [[5]]y - [[8]] = [[27]], [[36]]π and $[[117]]i$",
     "a [[5]]-[[12]]-[[13]] triangle, but on 4{date}-7{date}-21{date}",
-    "groups of size [[18]], shoe size 9{label}",
+    "groups of size [[18]], shoe size 9{label}, a tile has size [[30]] square inches",
+    r"$[[5]]x-[[2]]y=[[16]]$ and $x-[[7]]$ but A-8{word}",
     "the other [[400]] children, the other 4{reference} cats",
     "open from [[1]] to [[4]] PM, from 8{time} am to 4{time} pm",
     "$[[250 000]] and $[[1 250 000]]",

@@ -15,7 +15,11 @@ LISTS = [
     ),
     ("in {} 5 we", "step case room gate apartment suite locker grade district level route highway", "label"),
     ("in {} 5 we", "interstate flight channel platform option choice version page phase round", "label"),
-    ("in {} 5 we", "stage zone ward house lane size model pier sector athlete contestant runner fig. eq. apt. no.", "label"),
+    (
+        "in {} 5 we",
+        "stage zone ward house lane size model pier sector athlete contestant runner fig. eq. apt. no.",
+        "label",
+    ),
     ("on {} 5 we", "January February March April May June July August September October", "date"),
     ("on {} 5 we", "November December Jan Feb Mar Apr Jun Jul Aug Sept Sep Oct Nov Dec", "date"),
     ("{} 1999 we", "in since until till by during year before after", "date"),

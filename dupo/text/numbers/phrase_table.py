@@ -41,7 +41,7 @@ CLASSES = {
     "|later|earlier",
     "INTEGER": "integer|integers|number|numbers|prime|primes|digit|digits|value|values|term|terms|multiple"
     "|multiples|divisor|divisors|factor|factors|squares|cubes|powers|palindrome|palindromes|fraction"
-    "|fractions|root|roots|solution|solutions|numbered|labeled|labelled",
+    "|fractions|root|roots|solution|solutions|faces|numbered|labeled|labelled",
     "OLDER": "people|children|kids|anyone|everyone|those|adults|items|aged|age|ages|orders|bills|purchases",
     "COPULA": "is|are|was|were|be|being|not|no|and|or|if|that|which|strictly|either",
     "PAIR": "difference|ratio|sum|distance|gap|split|divided|shared|equally|evenly|choose|chooses|choosing",
@@ -242,6 +242,7 @@ PHRASES = [
     Phrase("definition", "45", "90", "45"),
     Phrase("definition", "45 45", "", "90"),
     Phrase("definition", "deck of", "", "52"),
+    Phrase("definition", "", "in|of|per A? suit|suits", "13"),
     Phrase("definition", "by|x|×|times", "", "8", "CHESS"),
     Phrase("definition", "dozen (", "", "12"),
     Phrase("definition", "dozen HAS", "", "12"),

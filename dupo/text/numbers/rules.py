@@ -35,11 +35,12 @@ COMPACT_DATE = re.compile(rf"{YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 # "the Widgeteer 3000", "an iPhone 12", "near Area 51"
 OWNERS = "an?|the|this|that|his|her|my|their|our|your|two|three|four|five|six|seven|eight|nine|ten|[0-9]{1,3}"
 FAMILY = "Mom|Mum|Mother|Dad|Father|Uncle|Aunt|Grandma|Grandpa|Grandmother|Grandfather|Friend|Sister|Brother"
+BRANDS = "Boeing|Airbus|Apollo|Windows|Xbox|Nokia"
 PRODUCT = (
     rf"(?:{START}(?i:{OWNERS}){SPACE}(?!(?:{FAMILY}){SPACE})[A-Z][a-z]+"
-    rf"|{START}[a-z]+[A-Z][A-Za-z]*|{START}[A-Z][a-z]+[A-Z][A-Za-z]*|[a-z]{SPACE}Area){SPACE}"
+    rf"|{START}[a-z]+[A-Z][A-Za-z]*|{START}[A-Z][a-z]+[A-Z][A-Za-z]*|{START}(?:{BRANDS})|[a-z]{SPACE}Area){SPACE}"
 )
-MACHINE_VERBS = "is|was|costs|weighs|makes|runs|uses|sells|produces|prints|cleans|holds"
+MACHINE_VERBS = "costs|weighs|sells|produces|prints|cleans"
 # 2x and 117i in a formula; outside only where the letter goes on as a formula: 2x + 9 = 15
 COEFFICIENT_IN_FORMULA = re.compile("[A-Za-z]{1,2}(?![A-Za-z0-9])")
 COEFFICIENT = re.compile(rf"[abcnpqrtuvwxyz]{SPACE}*[-+=<>≤≥^]")
@@ -80,8 +81,14 @@ RULES = [
     _rule("label", rf"(?:#|第){SPACE}?\(?"),
     _rule(
         "label",
-        rf"{START}(?:(?:{LABELS}|(?<!of{SPACE})size)|(?:{SHORT_LABELS})\.){SPACE}?#?{SPACE}?\(?"
+        rf"{START}(?:(?:{LABELS})|(?:{SHORT_LABELS})\.){SPACE}?#?{SPACE}?\(?"
         rf"|{START}(?:{LABELS}|size)s{SPACE}(?:[0-9]{{1,3}}(?:,|,?{SPACE}(?:and|or|to|through)){SPACE})*",
+        any_case=True,
+    ),
+    _rule(
+        "label",
+        rf"{START}(?<!of{SPACE})size{SPACE}?#?{SPACE}?\(?",
+        rf"(?!{SPACE}(?:square|cubic|acres|gigabytes|GB|MB|inches|feet|meters|metres|cm|by){END})",
         any_case=True,
     ),
     _rule("label", rf"{START}(?:on|by|of|from|for|to|in|after) (?:day|week|month|year) ", any_case=True),
@@ -165,7 +172,10 @@ def _is_quantity(text: str, start: int, end: int, rule: Rule, in_formula: bool) 
     context = text_before(text, start)
     if rule.reason == "time":
         return LENGTH_BEFORE.search(context) is not None
-    if rule.reason == "word" and rule.before is None:
+    # x-3 is a difference in a formula; COVID-19 is a word.
+    if rule.reason == "word" and rule.before is not None:
+        return in_formula and context.endswith("-")
+    if rule.reason == "word":
         pattern = COEFFICIENT_IN_FORMULA if in_formula else COEFFICIENT
         return pattern.match(text, end) is not None or text.startswith("π", end)
     # Nobody counts to a hundred to point back.
