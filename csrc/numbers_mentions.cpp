@@ -20,14 +20,19 @@ constexpr std::size_t most_words = 8;  // words behind a number that are read
 constexpr std::size_t most_nouns = 4;  // words among which the noun stands: "5 large red wooden shelves"
 
 constexpr string_view stops[] = {
-    "a",       "about",  "after",  "also",  "among",   "an",      "and",   "are",   "as",    "at",    "be",
-    "because", "been",   "before", "being", "between", "but",     "by",    "can",   "could", "did",   "do",
-    "does",    "down",   "during", "each",  "every",   "for",     "from",  "had",   "has",   "have",  "he",
-    "here",    "how",    "i",      "if",    "in",      "into",    "is",    "it",    "may",   "might", "must",
-    "nor",     "not",    "off",    "on",    "only",    "onto",    "or",    "out",   "over",  "per",   "shall",
-    "she",     "should", "since",  "so",    "than",    "that",    "then",  "there", "they",  "this",  "to",
-    "under",   "until",  "up",     "was",   "we",      "were",    "what",  "when",  "where", "which", "while",
-    "who",     "whom",   "whose",  "will",  "with",    "without", "would", "you",
+    "a",     "about", "after",   "also",    "among",    "an",    "and",     "are",    "as",    "at",
+    "ate",   "be",    "because", "been",    "before",   "being", "between", "bought", "but",   "buy",
+    "buys",  "by",    "can",     "contain", "contains", "cost",  "costs",   "could",  "did",   "do",
+    "does",  "down",  "during",  "each",    "earn",     "earns", "eat",     "eats",   "every", "for",
+    "from",  "gave",  "get",     "gets",    "give",     "gives", "go",      "goes",   "got",   "had",
+    "has",   "have",  "he",      "here",    "hold",     "holds", "how",     "i",      "if",    "in",
+    "into",  "is",    "it",      "made",    "make",     "makes", "may",     "might",  "must",  "need",
+    "needs", "nor",   "not",     "off",     "on",       "only",  "onto",    "or",     "out",   "over",
+    "per",   "sell",  "sells",   "shall",   "share",    "she",   "should",  "since",  "so",    "sold",
+    "take",  "takes", "than",    "that",    "then",     "there", "they",    "this",   "to",    "took",
+    "under", "until", "up",      "was",     "we",       "weigh", "weighs",  "went",   "were",  "what",
+    "when",  "where", "which",   "while",   "who",      "whom",  "whose",   "will",   "with",  "without",
+    "would", "you",
 };
 constexpr string_view fillers[] = {
     "different", "her", "his",   "its",   "my",    "of",    "our",   "same",
@@ -37,7 +42,7 @@ constexpr string_view others[] = {
     "additional", "another", "extra", "fewer", "less", "more", "next", "other", "others", "remaining",
 };
 constexpr string_view pronouns[] = {
-    "them", "these", "those", "us", "which", "whom", "you",
+    "them", "us", "which", "whom", "you",
 };
 constexpr string_view definite[] = {
     "all", "both", "her", "his", "its", "my", "our", "same", "the", "their", "these", "those", "your",
@@ -213,11 +218,13 @@ Mention mention_of(Text text, const Number& number, std::size_t end) {
         mention.is_other = mention.is_other || has(comparing, words[i]);
     }
     mention.is_definite = has(definite, mention.before[1]);
-    for (; k < words.size(); ++k) {
-        const bool is_pronoun = has(pronouns, words[k]);
-        if (!is_pronoun && !has(fillers, words[k]) && !has(others, words[k])) break;
+    for (; k < words.size() && (has(fillers, words[k]) || has(others, words[k])); ++k) {
         mention.is_other = mention.is_other || has(others, words[k]);
-        mention.is_definite = mention.is_definite || (is_pronoun && k > 0 && words[k - 1] == U"of");
+    }
+    // "the three of them get": no noun
+    if (k > 0 && k < words.size() && words[k - 1] == U"of" && has(pronouns, words[k])) {
+        mention.is_definite = true;
+        return mention;
     }
     std::size_t last = k;
     while (last < words.size() && last - k < most_nouns && !ends_phrase(words[last])) ++last;

@@ -21,13 +21,15 @@ STOPS = _words_of(
     "and or but nor that which who whom whose is are was were be been being has had have can could will would"
     " shall should may might must did does do for in on at to from with by into onto out off up down over"
     " under about than if when where while because as after before so then each every per a an it he she"
+    " get gets got give gives gave take takes took make makes made need needs cost costs sell sells sold buy"
+    " buys bought eat eats ate go goes went hold holds contain contains earn earns share weigh weighs"
     " they we you i this there here how what only not also during until since between among without"
 )
 # Words between a number and its noun that say nothing of the noun.
 FILLERS = _words_of("of the these those her his their its my your our different such total same whole")
 # "5 more pens" are other pens.
 OTHERS = _words_of("more less fewer additional extra other others another next remaining")
-PRONOUNS = _words_of("them us you these those which whom")
+PRONOUNS = _words_of("them us you which whom")
 DEFINITE = _words_of("the these those all both same her his their its my your our")
 CURRENCIES = _words_of("dollar dollars cent cents euro euros")
 # Behind a unit: "4 inches wide" and "4 inches long" are two quantities.
@@ -91,13 +93,16 @@ def mention_of(text: str, number: Number, end: int) -> Mention:
     # "5 kilos of flour more than"
     is_other = before[-1] in OTHERS or any(word in COMPARING for word in words[:5])
     is_definite = before[-1] in DEFINITE
-    while k < len(words) and words[k] in (FILLERS | OTHERS | PRONOUNS):
+    while k < len(words) and words[k] in FILLERS | OTHERS:
         is_other |= words[k] in OTHERS
-        is_definite |= words[k] in PRONOUNS and k > 0 and words[k - 1] == "of"
         k += 1
+    # "the three of them get": no noun
+    of_pronoun = k > 0 and words[k - 1 : k] == ["of"] and k < len(words) and words[k] in PRONOUNS
+    is_definite |= of_pronoun
     last = k
     while last < len(words) and last - k < MOST_NOUNS and words[last] not in STOPS | {"of"}:
         last += 1
+    last = k if of_pronoun else last
     nouns = words[k:last]
     # The noun is the first word that looks like a plural: "5 red pens hold".
     head = next((i for i, word in enumerate(nouns) if is_plural(word)), 0)

@@ -143,35 +143,37 @@ def _antecedent(groups: list[list[Place]]) -> list[Place] | None:
 def _relation(text: str, a: Place, b: Place) -> bool | None:
     """Tells whether two equal numbers are one quantity; None: nobody can tell."""
     a, b = (a, b) if a.number.start < b.number.start else (b, a)
-    one, two = a.mention, b.mention
+    first, second = a.mention, b.mention
     if a.number.role == "multiple":
         return False
     if a.formula or b.formula:
         return _same_phrase(text, a, b) or None
-    said_alike = all(one.before) and one.before == two.before and one.before[1] not in STOPS
-    if one.is_other or two.is_other:
+    said_alike = all(first.before) and first.before == second.before and first.before[1] not in STOPS
+    if first.is_other or second.is_other:
         # "the remaining 5 pens ... the remaining 5 pens"
-        return said_alike and one.before[0] in DEFINITE and _same_noun(one, two)
-    if one.noun and two.noun:
+        return said_alike and first.before[0] in DEFINITE and _same_noun(first, second)
+    if first.noun and second.noun:
         # The question takes up what the problem says: "How long do 5 pens last?"
         is_asked = b.is_last and a.sentence < b.sentence
         is_readable = a.number.skip in READABLE or b.number.skip in READABLE
-        return _same_noun(one, two) and (two.is_definite or said_alike or is_asked or is_readable)
-    if one.noun or two.noun:
+        return _same_noun(first, second) and (second.is_definite or said_alike or is_asked or is_readable)
+    if first.noun or second.noun:
         return None
     return said_alike or a.number.value >= BY_CHANCE or None
 
 
-def _same_noun(one: Mention, two: Mention) -> bool:
+def _same_noun(first: Mention, second: Mention) -> bool:
     """Tells whether two numbers count the same noun in the same sense."""
     # Lights are stoplights.
-    alike = bool(one.noun and two.noun) and (one.noun.endswith(two.noun) or two.noun.endswith(one.noun))
+    alike = bool(first.noun and second.noun) and (
+        first.noun.endswith(second.noun) or second.noun.endswith(first.noun)
+    )
     # "10 feet by 10 feet"
-    if not alike or one.rate != two.rate or "by" in (one.before[1], two.before[1]):
+    if not alike or first.rate != second.rate or "by" in (first.before[1], second.before[1]):
         return False
-    if one.modifiers and two.modifiers and not one.modifiers & two.modifiers:
+    if first.modifiers and second.modifiers and not first.modifiers & second.modifiers:
         return False
-    pairs = ((one.complement, two.complement), (one.dimension, two.dimension))
+    pairs = ((first.complement, second.complement), (first.dimension, second.dimension))
     return not any(left and right and left != right for left, right in pairs)
 
 
@@ -187,11 +189,11 @@ def _same_phrase(text: str, a: Place, b: Place) -> bool:
     return left is not None and right is not None and left + right >= SAME_AROUND
 
 
-def _common(one: str, two: str) -> int | None:
+def _common(first: str, second: str) -> int | None:
     """Counts equal characters, blanks aside; None where the two differ before `SAME_SIDE` characters."""
-    one, two = (_without_blanks(side) for side in (one, two))
+    first, second = _without_blanks(first), _without_blanks(second)
     equal = 0
-    for left, right in zip(one, two, strict=False):
+    for left, right in zip(first, second, strict=False):
         if left != right:
             return equal if equal >= SAME_SIDE else None
         equal += 1
