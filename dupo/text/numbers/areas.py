@@ -15,7 +15,7 @@ AREAS = [
     ("date", re.compile(rf"{START}[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}{END}")),
     ("date", re.compile(rf"{START}([0-9]{{1,2}})([/.-])([0-9]{{1,2}})\2([0-9]{{4}}|[0-9]{{2}}){END}")),
     # A telephone number: 555-123-4567, (555) 123-4567
-    ("label", re.compile(rf"(?:(?<![0-9-])[0-9]{{3}}-|\([0-9]{{3}}\) ?)[0-9]{{3}}-[0-9]{{4}}(?![0-9-])")),
+    ("label", re.compile(r"(?:(?<![0-9-])[0-9]{3}-|\([0-9]{3}\) ?)[0-9]{3}-[0-9]{4}(?![0-9-])")),
     ("time", re.compile(r"(?<![0-9:])[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?![0-9:])")),
     ("code", re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.S)),
     ("code", re.compile(rf"https?://(?:(?!{SPACE})[\s\S])+")),
@@ -47,8 +47,8 @@ BRACKET_RULES = [
 
 # What a sentence shows as an example, to the end of the sentence or of the parenthesis.
 EXAMPLE = re.compile(
-    rf"{START}(?:for example|for instance|e\.g\.|such as|as an example|an example of|an example is|one example"
-    rf"|one such){END}",
+    rf"{START}(?:for example|for instance|e\.g\.|such as|as an example|an example of|an example is"
+    rf"|one example|one such){END}",
     re.A | re.I,
 )
 SENTENCE_MARK = re.compile(rf"[()]|(?<!\.)[.!?](?=\$|\\\)|\Z|{SPACE})|\n{SPACE}*\n")

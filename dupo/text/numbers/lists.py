@@ -5,6 +5,7 @@ Twin of csrc/numbers_lists.cpp.
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
@@ -127,7 +128,7 @@ def _reasons(text: str, members: Sequence[Number], gaps: Sequence[Gap]) -> list[
 
 def _enumerates(text: str, members: Sequence[Number]) -> bool:
     start, end = members[0].start, members[-1].end
-    steps = {b.value - a.value for a, b in zip(members[:-1], members[1:], strict=True)}
+    steps = {b.value - a.value for a, b in pairwise(members)}
     if steps == {1} and (members[0].value <= 1 or len(members) > 4):
         return True
     context = text[max(0, start - NEARBY) : start]

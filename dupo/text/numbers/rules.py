@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from dupo.text.numbers.areas import LATEX_FUNCTIONS, SUBSCRIPT
-from dupo.text.numbers.base import END, GROUP_SPACE, LETTER, LOWER, SPACE, START, WORDLIKE, text_before
+from dupo.text.numbers.base import END, GROUP_SPACE, LETTER, LOWER, SPACE, START, text_before
 
 MONTHS = (
     "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -155,13 +155,15 @@ def reason_around(text: str, start: int, end: int, dollars: Sequence[int]) -> st
     if COMPACT_DATE.fullmatch(surface):
         return "date"
     # A year-like number is a quantity unless its surroundings say otherwise: 2000 people.
+    in_formula = bisect(dollars, start) % 2 == 1
     rules = [*RULES, *YEAR_RULES] if re.fullmatch(YEAR, surface) else RULES
     for rule in rules:
-        if (rule.before is None or rule.before.search(context)) and (
-            rule.after is None or rule.after.match(text, end)
+        if (
+            (rule.before is None or rule.before.search(context))
+            and (rule.after is None or rule.after.match(text, end))
+            and not _is_quantity(text, start, end, rule, in_formula)
         ):
-            if not _is_quantity(text, start, end, rule, bisect(dollars, start) % 2 == 1):
-                return rule.reason
+            return rule.reason
     starts_group = len(surface) <= 3 and surface.isdigit() and GROUP_AFTER.match(text, end)
     in_group = len(surface) == 3 and surface.isdigit() and GROUP_BEFORE.search(context)
     return "part of a longer number" if starts_group or in_group else None

@@ -49,10 +49,11 @@ DETERMINERS = _words_of(
 )
 REFERRING = _words_of("the these those all both other any either")
 AFTER_PRONOUN = _words_of(
-    "monday tuesday wednesday thursday friday saturday sunday weekend summer winter spring autumn fall season"
-    " holiday semester of and or another day morning night evening afternoon time side that who which is was are were has had will"
-    " would can could did does in on at to for from with by as but because if when where while than every"
-    " each after before so then he she it they we i you this these those the a an"
+    "monday tuesday wednesday thursday friday saturday sunday weekend summer winter spring autumn fall"
+    " season holiday semester of and or another day morning night evening afternoon time side that who"
+    " which is was are were has had will would can could did does in on at to for from with by as but"
+    " because if when where while than every each after before so then he she it they we i you this"
+    " these those the a an"
 )
 # "half of it", "half off", but not "the second half of it".
 WORDS_AFTER_HALF = _words_of("as of off price the that this what his her its their my your our an a")
