@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from dupo.text.numbers.digits import NUMBER, number_value
+from dupo.text.numbers.east_asian import number_in_east_asian
 from dupo.text.numbers.words import has_number_words, number_in_words
 
 MAX_DIGITS = 100  # of one number of an answer
@@ -79,6 +80,9 @@ def parse_number(text: str) -> Fraction | None:
     text = clean_markup(text)
     if len(text) > MAX_ANSWER:
         return None
+    east_asian = number_in_east_asian(text)
+    if east_asian is not None:
+        return east_asian
     matches = list(ANSWER_NUMBER.finditer(text))
     if not matches:
         return number_in_words(text)
