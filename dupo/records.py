@@ -16,6 +16,17 @@ if TYPE_CHECKING:  # records are read where torch is not imported: help, views
 Prompt = str | tuple[str, ...]  # a text, or the pieces that make it
 
 
+class Message(NamedTuple):
+    """One message of a chat that stands before a prompt.
+
+    Attributes:
+        role: who says it, as chat templates name the roles: system, user, assistant.
+    """
+
+    role: str
+    content: str
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One input x of the primal task.
@@ -27,12 +38,14 @@ class Problem:
             loop sees unless a reward reads labels (`--reward gold`). A reward function of the user gets
             `columns`, which may hold the label.
         columns: all that the data set says of the problem, for reward functions of the user's own.
+        system: the system message that the data set puts before the primal prompt; None where it has none.
     """
 
     id: str
     text: str
     gold: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    system: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

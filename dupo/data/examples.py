@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from dupo.data.files import choose_column, column_text, read_jsonl
 from dupo.data.splits import split_problems
-from dupo.records import Problem
+from dupo.records import Message, Problem
 
 PROMPT_COLUMN, COMPLETION_COLUMN = "prompt", "completion"
 
@@ -16,13 +16,15 @@ class Example(NamedTuple):
     Attributes:
         id: file name and line.
         # TRL's names of the columns, and no others: a guess could train on the wrong text.
-        prompt: text of the user message.
+        prompt: text of the last message of the user.
         completion: the text to learn.
+        history: the messages before the prompt: a system message, earlier turns.
     """
 
     id: str
     prompt: str
     completion: str
+    history: tuple[Message, ...] = ()
 
 
 def read_examples(

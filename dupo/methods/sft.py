@@ -81,6 +81,8 @@ class LessonExamples:
 
 def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> list[Trajectory]:
     """Token ids of each example: the prompt in its chat template, the completion with an end token."""
+    if example := next((example for example in examples if example.history), None):
+        raise UserError(f"{example.id}: expected one message before the completion, got several")
     prompts = tokenizer.encode([example.prompt for example in examples])
     completions = tokenizer.encode_completions([example.completion for example in examples])
     # Slices of two tensors: a small tensor for each example would take longer than its tokens.

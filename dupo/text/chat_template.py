@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerFast
 
 from dupo.errors import UserError, in_one_line
+from dupo.records import Message
 
 CONTENT = "\x02content\x03"  # stands for the text of the user while the chat template is rendered
 SHOWN = 60  # characters of a text in an error
@@ -113,8 +114,9 @@ class ChatTemplate:
             f"{changed[:SHOWN]!r} becomes {_around(shown, before if times else '')!r}"
         )
 
-    def _chat(self, text: str, **options: Any) -> Any:
-        chat = [{"role": "user", "content": text}]
+    def _chat(self, text: str, history: Sequence[Message] = (), **options: Any) -> Any:
+        messages = [*history, Message("user", text)]
+        chat = [{"role": message.role, "content": message.content} for message in messages]
         return self._asking(self.hf.apply_chat_template, chat, **options, **self.arguments)
 
     def _asking(self, ask: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
