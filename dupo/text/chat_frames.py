@@ -69,10 +69,10 @@ class ChatFrames:
         hf: a transformers tokenizer; without a chat template there is one frame, a BOS where it adds one.
         samples: user messages that a frame is tested with.
         day: the date in a chat template that shows one; None: today.
-        arguments: keyword arguments for the chat template.
+        arguments: variables for the chat template; nothing reads them where there is none.
 
     Raises:
-        UserError: there are arguments and no template.
+        UserError: the template is for no plain chats.
     """
 
     def __init__(
@@ -88,8 +88,6 @@ class ChatFrames:
         if hf.chat_template is not None:
             self.template = ChatTemplate(hf, day, arguments)
             readers += [other for other in [readers[0].behind()] if other is not None]
-        elif arguments:
-            raise UserError(_NO_TEMPLATE.format(hf.name_or_path, "arguments for a chat template"))
         self.readers = readers
         self.assemblers = [_assembler(reader) for reader in readers]
         # Apart from those in use, whose counts tell of prompts alone.
@@ -114,8 +112,10 @@ class ChatFrames:
         if self.template is not None:
             return self._cut(self.template, history)
         if history:
-            what = f"a chat with a message of the {history[0].role}"
-            raise UserError(_NO_TEMPLATE.format(self.hf.name_or_path, what))
+            name = self.hf.name_or_path or "of the built-in model"
+            raise UserError(
+                f"the tokenizer {name} has no chat template for a message of the {history[0].role}"
+            )
         return Frame([i for i in self.hf("").input_ids if i == self.hf.bos_token_id], "", "", []), 0
 
     def _cut(self, template: ChatTemplate, messages: tuple[Message, ...]) -> tuple[Frame, int]:
@@ -177,9 +177,6 @@ class ChatFrames:
 
     def _ids(self, text: str) -> list[int]:
         return self.hf(text, add_special_tokens=False).input_ids  # type: ignore[return-value]
-
-
-_NO_TEMPLATE = "tokenizer {}: expected a chat template, as there is {}, got none"
 
 
 def _joined(before: str, opening: str, closing: str, after: str) -> tuple[str, str, str, str]:

@@ -5,7 +5,7 @@ inside a prompt stays plain characters. Only the words of the chat template may 
 is written in Python alone has only its own `split_special_tokens`, which may still match added tokens.)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -16,7 +16,9 @@ from dupo.records import ChatPrompt, Message, Prompt
 from dupo.text.assembler import Counts
 from dupo.text.chat_frames import SAMPLES, ChatFrames, Frame, framed_ids, pieces_of
 from dupo.text.ids import Ids
+from dupo.text.template_variables import unread_variables
 
+SET_HERE = ("messages", "add_generation_prompt")  # variables of chat templates that are no one's choice
 SYSTEM = "system"  # the role of a message that says how to answer
 
 
@@ -73,6 +75,14 @@ class PromptTokenizer:
             # A template that takes no chat at all is not the fault of the system message.
             self.frames.of(())
             raise UserError(f"system_prompt: expected none, as {problem}") from None
+
+    def unread_arguments(self, names: Collection[str]) -> list[str]:
+        """The variables that the chat template never reads, or may not be told; all where there is none."""
+        template = self.frames.template
+        if template is None:
+            return list(names)
+        unread = unread_variables(template.source, names)
+        return [name for name in names if name in unread or name in SET_HERE]
 
     def frame_of(self, prompt: Prompt) -> Frame:
         """The frame of a prompt.
