@@ -30,7 +30,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         if name in values:
             raise UserError(f"{path}: line {key.start_mark.line + 1}: expected {name} once, got it twice")
         if isinstance(node, yaml.MappingNode) and OPTIONS[name].metadata.get("is_json"):
-            values[name] = json_text(OPTIONS[name], _typed(node))
+            values[name] = _json_of(path, name, node)
             continue
         if not isinstance(node, yaml.ScalarNode):
             kind = "list" if isinstance(node, yaml.SequenceNode) else "nested mapping"
@@ -61,6 +61,15 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
         typed = {name: None if value is None else option_type(OPTIONS[name])[0](value)}
         lines.append(yaml.safe_dump(typed, default_style=style, allow_unicode=True, width=math.inf))
     return "".join(lines)
+
+
+def _json_of(path: str | Path, name: str, node: yaml.MappingNode) -> str:
+    """A mapping of YAML as the JSON text of an option."""
+    try:
+        return json_text(OPTIONS[name], _typed(node))
+    except (UserError, ValueError, RecursionError, yaml.YAMLError) as error:
+        problem = str(error) if isinstance(error, UserError) else f"{name}: expected values that JSON has"
+        raise UserError(f"{path}: {problem}") from None
 
 
 def _typed(node: yaml.Node) -> Any:
