@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:  # records are read where torch is not imported: help, views
     from torch import Tensor
 
-Prompt = str | tuple[str, ...]  # a text, or the pieces that make it
-
 
 class Message(NamedTuple):
     """One message of a chat that stands before a prompt.
@@ -25,6 +23,22 @@ class Message(NamedTuple):
 
     role: str
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A prompt that comes with the messages before it.
+
+    Attributes:
+        pieces: the pieces that make the text of the last message of the user.
+        history: the messages before; never empty.
+    """
+
+    pieces: tuple[str, ...]
+    history: tuple[Message, ...]
+
+
+Prompt = str | tuple[str, ...] | ChatPrompt  # a text, the pieces that make it, or those with a history
 
 
 @dataclass(frozen=True, slots=True)

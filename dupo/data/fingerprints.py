@@ -9,7 +9,10 @@ from dupo.records import Dual, Problem
 
 def problems_fingerprint(problems: Iterable[Problem]) -> str:
     """The sha256 of ids, texts, right answers, columns and system messages, in their order, in hex digits."""
-    return _sha256([p.id, p.text, p.gold, dict(p.columns), p.system] for p in problems)
+    # Problems without a system message have the fingerprint that an older dupo gave them.
+    return _sha256(
+        [p.id, p.text, p.gold, dict(p.columns), *([] if p.system is None else [p.system])] for p in problems
+    )
 
 
 def texts_fingerprint(texts: Iterable[Sequence[object]]) -> str:

@@ -96,7 +96,7 @@ class PolicyMethod(Method):
             return {}
         options = self.config.model.for_model(name)
         try:
-            tokenizer = load_tokenizer(options, None)
+            tokenizer = load_tokenizer(options, None, is_judge=True)
             return model_fingerprints("judge", options, tokenizer, model_config(options, tokenizer))
         except UserError as problem:
             raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None

@@ -33,7 +33,7 @@ from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import end_tokens, load_model, model_config
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
-from dupo.records import StepBatch, Trajectory
+from dupo.records import ChatPrompt, Prompt, StepBatch, Trajectory
 from dupo.tasks.base import Lessons, Task
 from dupo.tasks.fingerprints import task_fingerprints
 from dupo.text.tokenizer import PromptTokenizer
@@ -81,9 +81,7 @@ class LessonExamples:
 
 def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> list[Trajectory]:
     """Token ids of each example: the prompt in its chat template, the completion with an end token."""
-    if example := next((example for example in examples if example.history), None):
-        raise UserError(f"{example.id}: expected one message before the completion, got several")
-    prompts = tokenizer.encode([example.prompt for example in examples])
+    prompts = tokenizer.encode([_prompt_of(example) for example in examples])
     completions = tokenizer.encode_completions([example.completion for example in examples])
     # Slices of two tensors: a small tensor for each example would take longer than its tokens.
     lengths = [len(ids) for ids in completions]
@@ -95,6 +93,10 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
             examples, prompts, ids_M.split(lengths), torch.zeros(len(ids_M)).split(lengths), strict=True
         )
     ]
+
+
+def _prompt_of(example: Example) -> Prompt:
+    return ChatPrompt((example.prompt,), example.history) if example.history else example.prompt
 
 
 class SFT(Method):

@@ -117,7 +117,7 @@ class RowsRun(Run):
         judge, pools = self.config.duals.dual_model, [name for _, name in self.config.selection.pools if name]
         for name in sorted({*pools, judge} - {*DUAL_MODELS, self.config.model.model_name_or_path}):
             options = self.config.model.for_model(name)
-            tokenizer = load_tokenizer(options, self.vocabulary)
+            tokenizer = load_tokenizer(options, self.vocabulary, is_judge=True)
             inputs |= model_fingerprints(name, options, tokenizer, model_config(options, tokenizer))
         return inputs
 
@@ -150,7 +150,9 @@ class RowsRun(Run):
         if options.model_name_or_path not in self._engines:
             # Another model brings its own tokenizer; that of the main model was loaded for the checks.
             is_main = options is self.config.model
-            tokenizer = self.tokenizer if is_main else load_tokenizer(options, self.vocabulary)
+            tokenizer = self.tokenizer
+            if not is_main:
+                tokenizer = load_tokenizer(options, self.vocabulary, is_judge=True)
             source = options
             if options.model_name_or_path == BUILT_IN_MODEL:
                 source = self._taught(options, tokenizer)
