@@ -62,7 +62,7 @@ def chat_of(row: Row, name: str, messages: Sequence[Message]) -> Chat:
         raise RowError(row, f"one answer of the assistant after the last question in {name!r}", roles)
     question = messages[last].content
     if not question.strip():
-        raise RowError(row, f"text in {name!r}", "a blank question")
+        raise RowError(row, f"text in {name!r}", "none")
     return Chat(tuple(messages[:last]), question, after[0].content if after else None)
 
 
