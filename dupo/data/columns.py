@@ -50,7 +50,8 @@ class LeftOut:
     def notes(self) -> list[str]:
         """One line for every reason, for the start-up table."""
         return [
-            f"{self.what}: {len(errors):,}, expected {expected} (first: {errors[0].place}, got {errors[0].got})"
+            f"{self.what}: {len(errors):,}, expected {expected} "
+            f"(first: {errors[0].place}, got {errors[0].got})"
             for expected, errors in self._errors.items()
         ]
 

@@ -119,7 +119,7 @@ def data_files(folder: Path) -> list[Path]:
     return [
         path
         for path, below in inner
-        if not any(part.startswith(".") for part in below.parts)
+        if not any(word.startswith(".") for word in below.parts)
         and path.name.lower() not in _NO_DATA
         and is_file(path)
     ]
@@ -180,7 +180,7 @@ def _configs_of_names(folder: Path, files: list[Path]) -> dict[str, Splits]:
     configs: dict[str, Splits] = {}
     for file in files:
         parents = file.relative_to(folder).parts[:-1]
-        config = next((part for part in parents if part != "data" and part.lower() not in _WORDS), DEFAULT)
+        config = next((word for word in parents if word != "data" and word.lower() not in _WORDS), DEFAULT)
         split = split_of(file.name) or next((_WORDS[p.lower()] for p in parents if p.lower() in _WORDS), "")
         configs.setdefault(config, {}).setdefault(split, []).append(file)
     for splits in configs.values():

@@ -129,7 +129,8 @@ def test_an_answer_that_cannot_be_read_keeps_its_problem(tmp_path: Path) -> None
     )
     assert [p.gold for p in problems] == [None, "3"]
     assert notes == [
-        'answers not read: 1, expected text or a number in \'answer\' (first: a.jsonl, line 1, got ["5", "7"])'
+        "answers not read: 1, expected text or a number in 'answer' "
+        '(first: a.jsonl, line 1, got ["5", "7"])'
     ]
 
 
