@@ -49,13 +49,15 @@ def _rows(path: Path, data: bytes, file_name: str, *, is_parquet: bool) -> list[
             table = pa.ipc.open_file(source).read_all()
         else:
             table = pa.ipc.open_stream(source).read_all()
+        # Values of a damaged file are looked at only after this: they would end the process.
+        table.validate(full=True)
         # A float of 32 bits would show the digits of 64: 0.1 as 0.10000000149011612.
         for index, field in enumerate(table.schema):
             if pa.types.is_float32(field.type) or pa.types.is_float16(field.type):
                 table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
         values = table.to_pylist()
     # The library has classes of its own, which are those of Python as well, and tells bad text by another.
-    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, SystemError, MemoryError) as error:
         kind = "parquet" if is_parquet else "Arrow"
         reason = in_one_line(error, kind=True)
         raise UserError(f"{path}: expected a whole {kind} file, got an error ({reason})") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dupo.config.values import listed
-from dupo.data.contents import as_text
+from dupo.data.contents import as_text, shown_names
 from dupo.data.rows import Row
 from dupo.errors import UserError
 
@@ -123,7 +123,7 @@ def _has(rows: Sequence[Mapping[str, Any]], names: Sequence[str], name: str) -> 
 
 
 def _no_column(path: str | Path, names: Sequence[str], expected: str, option: str) -> UserError:
-    actual = ", ".join(names) or "no column"
+    actual = shown_names(names) or "no column"
     return UserError(f"{option}: expected a column {expected} in {Path(path).name}, got {actual}")
 
 

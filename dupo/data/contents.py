@@ -8,12 +8,14 @@ import codecs
 import gzip
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from dupo.data.rows import place_of
 from dupo.errors import UserError, in_one_line
 from dupo.user_files import read_file
 
+LONGEST_NAME, MOST_NAMES = 40, 20  # characters of a name, and names, in a message
 GZIP = b"\x1f\x8b"
 # First bytes -> what the file is, and what to do. No format that is read starts with any of these.
 _STARTS: tuple[tuple[bytes, str, str], ...] = (
@@ -102,6 +104,12 @@ def _decode(path: Path, number: int, line: bytes) -> str:
     except UnicodeDecodeError as error:
         got = f"expected UTF-8, got an invalid byte at {error.start + 1}"
         raise UserError(f"{place_of(path.name, number)}: {got}: {_AS_UTF_8}") from None
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Names in a message: in one line, long ones cut, the first of very many."""
+    cut = [" ".join(name.split())[:LONGEST_NAME] for name in names[:MOST_NAMES]]
+    return ", ".join(cut) + (f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else "")
 
 
 def as_text(value: object) -> str:

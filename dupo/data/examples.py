@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dupo.data.chats import CHAT_COLUMNS, messages_at
 from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_columns
+from dupo.data.contents import shown_names
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
 from dupo.data.splits import split_problems
@@ -75,7 +76,9 @@ def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
     chat = usual_columns(rows, CHAT_COLUMNS)
     if not pair and not chat:
         expected = f"columns {PROMPT_COLUMN} and {COMPLETION_COLUMN}, or messages, in {path}"
-        raise UserError(f"{option}: expected {expected}, got {', '.join(column_names(rows)) or 'no column'}")
+        raise UserError(
+            f"{option}: expected {expected}, got {shown_names(column_names(rows)) or 'no column'}"
+        )
     problems, left_out = [], LeftOut()
     for row in rows:
         try:

@@ -81,9 +81,10 @@ def read_file_rows(path: str | Path, file_name: str | None = None) -> list[Row]:
     kind = _FORMATS.get(ending)
     refuse_other_kinds(path, data, kind or "rows of data")
     lines = decode_lines(path, data)
-    # A blank line before the first row is no row of any format.
-    first = next(index for index, line in enumerate(lines) if line.strip())
-    kind = kind or _kind_of_json(path, lines[first])
+    first = next((line for line in lines if line.strip()), None)
+    if first is None:  # blanks of other kinds than those of ASCII
+        raise UserError(f"{path}: expected rows of data, got an empty file")
+    kind = kind or _kind_of_json(path, first)
     rows = _READERS[kind](path, lines)
     if not rows:
         raise UserError(f"{path}: expected rows of data, got none")

@@ -6,7 +6,7 @@ from typing import Any
 
 from dupo.data.contents import mismatch
 from dupo.data.rows import Row, place_of
-from dupo.errors import UserError
+from dupo.errors import UserError, quoted
 
 DEEPEST = 100  # levels of a row: what is nested deeper is no data, and too deep to be copied
 _TOO_DEEP = f"nested too deeply, more than {DEEPEST} levels"
@@ -62,7 +62,7 @@ def _only_row(path: Path, value: dict[str, Any]) -> Row:
         raise mismatch(
             path,
             "a list of rows",
-            f"one object with the rows in {around[0]!r}",
+            f"one object with the rows in {quoted(around[0])}",
             f"take them out with: jq -c '.[\"{around[0]}\"][]' {path.name} > rows.jsonl",
         )
     if len({len(value[key]) for key in lists}) == 1 and len(lists) == len(value) and not chats:
