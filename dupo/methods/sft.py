@@ -2,8 +2,8 @@
 
     L = - mean over completion tokens of  log p(token | prompt, tokens before)
 
-Prompts have no loss. Examples come from a data set with the columns prompt and completion, or messages; or from
-the lessons of a built-in task.
+Prompts have no loss. Examples come from a data set with the columns prompt and completion, or messages; else
+from the lessons of a built-in task.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
