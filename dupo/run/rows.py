@@ -48,8 +48,6 @@ LoadEngine = Callable[[Config, ModelOptions, PromptTokenizer, torch.device], Eng
 Teach = Callable[[Config, Task, Model], Stage | None]
 
 _Parts = tuple[ModelOptions, PromptTokenizer, Any]  # of a model whose weights are not loaded; its config
-    ModelOptions, PromptTokenizer, Any
-]  # with the config, of a model, before its weights are loaded
 
 
 class ProblemRow(Protocol):
