@@ -88,12 +88,15 @@ class FittingTask:
         self.notes += [*self._left_out.notes(len(self.task.train)), *self._cut.notes(len(self.task.train))]
         self._left_out = Tally("held-out problems left out")
         # A held-out problem is never cut: its right answer is that of the whole problem.
-        self.held_out = list(self.fitting(self.task.held_out, needs_duals=False, may_cut=False))
+        held_out = self.fitting(self.task.held_out, needs_duals=False, may_cut=False, what="held-out problem")
+        self.held_out = list(held_out)
         rest = f", metrics are those of the other {len(self.held_out):,}"
         self.notes += [note + rest for note in self._left_out.notes(len(self.task.held_out))]
         self.notes += self._duals_left_out.notes()
 
-    def fitting(self, problems: Iterable[Problem], *, needs_duals: bool, may_cut: bool) -> Iterator[Problem]:
+    def fitting(
+        self, problems: Iterable[Problem], *, needs_duals: bool, may_cut: bool, what: str = "problem"
+    ) -> Iterator[Problem]:
         """The problems that fit, where `may_cut` also those that fit after a cut.
 
         Raises:
@@ -120,7 +123,7 @@ class FittingTask:
             is_any = True
             yield problem
         if first and not is_any:
-            raise UserError(f"{first}; no other problem fits")
+            raise UserError(f"{first}; no other {what} fits")
 
     def left_out_notes(self, num_left: int) -> list[str]:
         """What `fitting` left out beside `num_left` problems, for the start-up table."""
