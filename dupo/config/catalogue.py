@@ -89,6 +89,7 @@ METHODS: dict[str, MethodEntry] = {
             "dataset",
             "eval_dataset",
             "eval_size",
+            "overlong",
             "gates",
             "max_completion_length",
             "max_concurrent_sequences",

@@ -57,6 +57,13 @@ class TaskOptions(Options):
         3.0, "largest ratio of the lengths of a translation and its source", at_least=1
     )
     duals_per_prompt: int = option(3, "most duals of one problem; 0: all", at_least=0)
+    overlong: str = option(
+        "drop",
+        "what becomes of a problem or example that is too long for the model beside its completion, or for "
+        "token_budget: drop: left out and counted; truncate_left: words at the start of its text are left "
+        "out until it fits, in training alone, and its duals hide what is left; error: the program ends",
+        "drop|error|truncate_left",
+    )
     selected_duals: str | None = option(
         None, "folder of a finished dupo.select: use the duals that it kept, no others", is_path=True
     )

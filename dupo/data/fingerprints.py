@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from dupo.data.examples import Example
 from dupo.records import Dual, Problem
 
 
@@ -15,9 +16,10 @@ def problems_fingerprint(problems: Iterable[Problem]) -> str:
     )
 
 
-def texts_fingerprint(texts: Iterable[Sequence[object]]) -> str:
-    """The sha256 of tuples of texts, such as examples with their history, in their order, in hex digits."""
-    return _sha256(list(row) for row in texts)
+def examples_fingerprint(examples: Iterable[Example]) -> str:
+    """The sha256 of ids, prompts, completions and earlier messages, in their order, in hex digits."""
+    # Examples without earlier messages have the fingerprint that an older dupo gave them.
+    return _sha256(list(example if example.history else example[:3]) for example in examples)
 
 
 def duals_fingerprint(duals_by_text: Mapping[str, Sequence[Dual]]) -> str:

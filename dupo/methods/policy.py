@@ -9,7 +9,8 @@ from torch import Tensor
 from dupo.config.config import Config
 from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import check_lengths, lengths_of
+from dupo.duality.length_check import Room, check_vocabulary, lengths_of
+from dupo.duality.overlong import fit_task
 from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import load_judge_engine, make_engine
@@ -62,20 +63,21 @@ class PolicyMethod(Method):
         super().__init__(config, data)
         self.name = f"{config.task.task}-{config.reward.reward}"
         self.reward_functions = load_rewards(config.reward)
-        self.task = data or read_task(config)
+        task = data or read_task(config)
+        lessons = task.lessons
+        self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
+        self.shape = model_config(config.model, self.tokenizer)
+        check_vocabulary(self.tokenizer, self.shape)
+        self.asks_duals = config.reward.needs("duals")
+        # Before any weight is loaded: the longest problem may be the last of an hour.
+        rooms = [Room.of(self.tokenizer, self.shape, lengths_of(config))]
+        self.task = fit_task(task, rooms, config.task.overlong, needs_duals=self.asks_duals)
         self.problems = training_problems(self.task, config.reward)
         # Problems, not completions, are visited once per epoch.
         self.order = EpochOrder(self.seed, len(self.problems))
         self.headline, self.num_held_out = self.task.headline, len(self.task.held_out)
-        lessons = self.task.lessons
-        self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
-        self.shape = model_config(config.model, self.tokenizer)
-        self.asks_duals = config.reward.needs("duals")
         self.has_stage = Teaching.is_needed(config, self.task)
         self.judge_inputs = self._judge_fingerprints()
-        # Before any weight is loaded: the longest problem may be the last of an hour.
-        problems = [*self.task.train, *self.task.held_out]
-        check_lengths(self.task, problems, self.tokenizer, self.shape, lengths_of(config))
         options = config.rollout
         self.sampling = Sampling(options.temperature, options.max_completion_length)
         self.compute = Compute(options.temperature, config.model.dtype, config.optimizer.token_budget)

@@ -1,6 +1,7 @@
 """The problems of a program that does not train, read and checked before torch is imported."""
 
-from itertools import islice
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from dupo.config.config import Config
@@ -17,12 +18,15 @@ class RunProblems(NamedTuple):
 
     Attributes:
         config: the options of the run, as its folder keeps them.
-        problems: those of eval_dataset if there is one, else the first of the data set.
+        usable: the problems of eval_dataset if there is one, else of the data set; not all of them may fit the
+            model, and they can be read once.
+        needs_duals: problems without a dual are left out, as in training.
     """
 
     config: Config
     task: Task
-    problems: list[Problem]
+    usable: Iterator[Problem]
+    needs_duals: bool
 
 
 def read_run_problems(config: Config) -> RunProblems:
@@ -38,18 +42,19 @@ def read_run_problems(config: Config) -> RunProblems:
     num_held_out = (config.selection.num_problems or ALL_PROBLEMS) if config.task.eval_dataset else 0
     config = config.changed(eval_size=num_held_out)
     task = make_task(config.task, config.run.seed)
-    return RunProblems(config, task, _problems(config, task))
-
-
-def _problems(config: Config, task: Task) -> list[Problem]:
     # Without a dual there is nothing to select, and no reward to audit; an answer can still be chosen.
     asks_duals = {"select": True, "audit": config.reward.needs("duals")}
-    needs_duals, is_apart = asks_duals.get(config.program, False), config.task.eval_dataset is not None
+    needs_duals = asks_duals.get(config.program, False)
+    return RunProblems(config, task, _usable(config, task, needs_duals), needs_duals)
+
+
+def _usable(config: Config, task: Task, needs_duals: bool) -> Iterator[Problem]:
+    is_apart = config.task.eval_dataset is not None
     problems = task.held_out if is_apart else task.problems
     usable = (problem for problem in problems if not needs_duals or task.duals(problem))
-    # Finding duals takes time, so no more problems are looked at than are wanted.
-    chosen = list(islice(usable, config.selection.num_problems or None))
-    if not chosen:
+    # Finding duals takes time, so the other problems wait until they are wanted.
+    first = next(usable, None)
+    if first is None:
         name, need = ("eval_dataset", "a right answer") if is_apart else ("dataset", "a dual")
         raise UserError(f"{name}: expected problems with {need}, got none: {'; '.join(task.notes)}")
-    return chosen
+    return chain([first], usable)

@@ -8,8 +8,9 @@ bytes.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import torch
 
@@ -18,7 +19,8 @@ from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import DUAL_MODELS
 from dupo.data.fingerprints import problems_fingerprint
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import check_lengths, lengths_of
+from dupo.duality.length_check import Room, check_vocabulary, lengths_of
+from dupo.duality.overlong import FittingTask, check_texts
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
 from dupo.errors import UserError
@@ -43,6 +45,8 @@ from dupo.text.tokenizer import PromptTokenizer
 LoadEngine = Callable[[Config, ModelOptions, PromptTokenizer, torch.device], Engine]
 # (config, task, model that gets the result) -> the teaching; None where the model needs none.
 Teach = Callable[[Config, Task, Model], Stage | None]
+
+_Parts = tuple[ModelOptions, PromptTokenizer, Any]  # of a model whose weights are not loaded; its config
 
 
 class ProblemRow(Protocol):
@@ -96,30 +100,55 @@ class RowsRun(Run):
         super().__init__(data.config, f"{config.program}-{config.task.task}")
         self.teach, self.load = teach, load
         options = self.config.model
-        self.task, self.problems = data.task, data.problems
+        self.task = data.task
         self.device = pick_device(options.device)
         lessons = self.task.lessons
         self.vocabulary = lessons.vocabulary if lessons else None
         self.tokenizer = load_tokenizer(options, self.vocabulary)
         shape = model_config(options, self.tokenizer)
-        check_lengths(self.task, self.problems, self.tokenizer, shape, lengths_of(self.config))
+        check_vocabulary(self.tokenizer, shape)
+        others = self._other_models()
+        self.task, self.problems = self._fitting(data, shape, others)
         rollout = self.config.rollout
         self.sampling = Sampling(rollout.temperature, rollout.max_completion_length)
         self._engines: dict[str, Engine] = {}
-        self.check_inputs(self._inputs(model_fingerprints("model", options, self.tokenizer, shape)))
+        inputs = {"the problems": problems_fingerprint(self.problems)}
+        inputs |= model_fingerprints("model", options, self.tokenizer, shape)
+        for name, parts in others.items():
+            inputs |= model_fingerprints(name, *parts)
+        self.check_inputs(inputs)
         # Everything that costs little is checked by now. Where the input is wrong, no folder is left behind.
         self.folder = self.open_folder()
         self._show_start()
 
-    def _inputs(self, model: Mapping[str, str]) -> dict[str, str]:
-        """Fingerprints of the problems and of every model: the judge, and those of all passes, too."""
-        inputs = {"the problems": problems_fingerprint(self.problems), **model}
-        judge, pools = self.config.duals.dual_model, [name for _, name in self.config.selection.pools if name]
-        for name in sorted({*pools, judge} - {*DUAL_MODELS, self.config.model.model_name_or_path}):
+    def _other_models(self) -> dict[str, _Parts]:
+        """Name -> options, tokenizer and config of the judge and of the models of all passes."""
+        models: dict[str, _Parts] = {}
+        pools = {name for _, name in self.config.selection.pools if name}
+        own = {*DUAL_MODELS, self.config.model.model_name_or_path}
+        for name in sorted({*pools, self.config.duals.dual_model} - own):
             options = self.config.model.for_model(name)
             tokenizer = load_tokenizer(options, self.vocabulary, is_judge=True)
-            inputs |= model_fingerprints(name, options, tokenizer, model_config(options, tokenizer))
-        return inputs
+            models[name] = options, tokenizer, model_config(options, tokenizer)
+        return models
+
+    def _fitting(
+        self, data: RunProblems, shape: Any, others: Mapping[str, _Parts]
+    ) -> tuple[Task, list[Problem]]:
+        """The task with the duals that fit, and the problems that fit every model that answers problems."""
+        lengths = lengths_of(self.config)
+        rooms = [Room.of(self.tokenizer, shape, lengths)]
+        # A judge that has no room for a dual prompt does not answer it.
+        pools = {name for _, name in self.config.selection.pools}
+        rooms += [Room.of(parts[1], parts[2], lengths) for name, parts in others.items() if name in pools]
+        task = FittingTask(self.task, rooms, self.config.task.overlong)
+        fitting = task.fitting(data.usable, needs_duals=data.needs_duals, may_cut=False)
+        problems = list(islice(fitting, self.config.selection.num_problems or None))
+        for room in rooms:
+            check_texts(self.task, problems, room)
+        task.notes += task.left_out_notes(len(problems))
+        # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
+        return cast(Task, task), problems
 
     def _show_start(self) -> None:
         # The folder is named before the work starts: who stops it must know what to continue.
