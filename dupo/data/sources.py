@@ -8,6 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from dupo.data.columns import column_names
+from dupo.data.contents import shown_names
 from dupo.data.files import format_ending, read_file_rows
 from dupo.data.folders import choose_split, configs_of, configs_of_cache, files_of_folder
 from dupo.data.rows import Row
@@ -52,7 +54,16 @@ def _rows_of_files(folder: Path, files: list[Path]) -> list[Row]:
     names = [file.relative_to(folder).as_posix() if file.parent != folder else file.name for file in files]
     if len({file.name for file in files}) == len(files):
         names = [file.name for file in files]
-    return [row for file, name in zip(files, names, strict=True) for row in read_file_rows(file, name)]
+    rows = [read_file_rows(file, name) for file, name in zip(files, names, strict=True)]
+    # Files that share no column are no one data set: a folder of all kinds of files was named.
+    columns = [set(column_names(rows_of_file)) for rows_of_file in rows]
+    for name, names_of_file in zip(names, columns, strict=True):
+        if not columns[0] & names_of_file:
+            raise UserError(
+                f"{folder}: expected files with the same columns, got {shown_names(sorted(columns[0]))} in "
+                f"{names[0]} and {shown_names(sorted(names_of_file))} in {name}: name one of the files"
+            )
+    return [row for rows_of_file in rows for row in rows_of_file]
 
 
 def hub_snapshot(name: str) -> Path | None:

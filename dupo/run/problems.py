@@ -18,8 +18,8 @@ class RunProblems(NamedTuple):
 
     Attributes:
         config: the options of the run, as its folder keeps them.
-        usable: the problems of eval_dataset if there is one, else of the data set; not all of them may fit the
-            model, and they can be read once.
+        usable: the problems of eval_dataset if there is one, else of the data set; not all may fit the model,
+            and they can be read once.
         needs_duals: problems without a dual are left out, as in training.
     """
 

@@ -97,6 +97,11 @@ def test_a_folder_without_data_and_one_of_two_formats_are_refused(tmp_path: Path
     put(tmp_path / "set/train.jsonl", "x")
     (tmp_path / "set/train.csv").write_text("question\nx\n")
     assert "expected files of one format" in refusal(tmp_path / "set")
+    put(tmp_path / "mixed/a.jsonl", "x")
+    (tmp_path / "mixed/b.jsonl").write_text('{"en": "a", "de": "b"}\n')
+    assert "expected files with the same columns, got question in a.jsonl and de, en in b.jsonl" in refusal(
+        tmp_path / "mixed"
+    )
     (tmp_path / "empty").mkdir()
     assert "expected files that end in one of .jsonl" in refusal(tmp_path / "empty")
     assert "nowhere.jsonl: expected a file, got no such file" in refusal(tmp_path / "nowhere.jsonl")
