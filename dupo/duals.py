@@ -25,7 +25,7 @@ def parser() -> OneLineParser:
     """The options of the program."""
     layout = argparse.RawDescriptionHelpFormatter
     options = OneLineParser(prog="python -m dupo.duals", description=__doc__, formatter_class=layout)
-    options.add_argument("--dataset", required=True, metavar="FILE", help="JSON lines with a question column")
+    options.add_argument("--dataset", required=True, metavar="DATA", help="as in training")
     options.add_argument("--question_column", help="default: found by the usual names, as in training")
     options.add_argument("--show", type=int, default=20, help="problems to show (default 20)")
     options.add_argument("--duals_per_prompt", type=int, default=0, help="most of each; 0: all (default)")

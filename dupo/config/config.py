@@ -18,7 +18,7 @@ from dupo.config.options import (
     SelectOptions,
 )
 from dupo.config.task_options import TaskOptions
-from dupo.config.values import check, option, show
+from dupo.config.values import check, json_text, option, show
 from dupo.errors import UserError, quoted
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
@@ -82,13 +82,28 @@ class Config:
             yield not entry.built_in and self.task.dataset is None, "dataset", pairs
             alone = self.task.dataset is None and self.task.eval_dataset is not None
             yield alone, "eval_dataset", "none without --dataset"
+            whole = f"drop or error with --task {task}, whose problems are never cut"
+            is_cut = self.task.overlong == "truncate_left"
+            yield is_cut and self.task.dataset is None, "overlong", whole
             return  # a file of completions needs no task
+        yield from self._overlong_rules()
         # A data set beside a built-in task would be ignored without a word.
         needed = f"--dataset PATH, which --task {task} needs"
         yield not entry.built_in and self.task.dataset is None, "dataset", needed
         none = f"none with --task {task}, which makes its own problems (--task word_problems reads files)"
         for name in ("dataset", "eval_dataset"):
             yield entry.built_in and getattr(self.task, name) is not None, name, none
+
+    def _overlong_rules(self) -> Iterator[tuple[bool, str, str]]:
+        """Rules about problems that are cut: nothing may read what belongs to the whole problem."""
+        is_cut, whole = self.task.overlong == "truncate_left", "drop or error with"
+        others = f"drop or error in dupo.{self.program}, whose results are those of whole problems"
+        yield is_cut and self.program != "train", "overlong", others
+        task = self.task.task
+        own = f"{whole} --task {task}, whose problems are never cut"
+        yield is_cut and TASKS[task].built_in, "overlong", own
+        gold = f"{whole} the reward gold, as right answers are those of whole problems"
+        yield is_cut and self.reward.needs("gold"), "overlong", gold
 
     def _memory_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about sizes that no memory holds, whatever the model is."""
@@ -126,6 +141,9 @@ class Config:
         for name, value in flat.items():
             if name not in OPTIONS:
                 raise UserError(f"unknown option {name}")
+            # A mapping is how Python and YAML write what the command line writes as JSON.
+            if OPTIONS[name].metadata.get("is_json") and isinstance(value, Mapping):
+                value = json_text(OPTIONS[name], value)
             check(OPTIONS[name], value)
             groups.setdefault(GROUP_OF[name], {})[name] = value
         # `method` stands in no group.

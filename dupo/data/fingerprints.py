@@ -4,17 +4,22 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from dupo.data.examples import Example
 from dupo.records import Dual, Problem
 
 
 def problems_fingerprint(problems: Iterable[Problem]) -> str:
-    """The sha256 of ids, texts, right answers and columns, in their order, in hex digits."""
-    return _sha256([p.id, p.text, p.gold, dict(p.columns)] for p in problems)
+    """The sha256 of ids, texts, right answers, columns and system messages, in their order, in hex digits."""
+    # Problems without a system message have the fingerprint that an older dupo gave them.
+    return _sha256(
+        [p.id, p.text, p.gold, dict(p.columns), *([] if p.system is None else [p.system])] for p in problems
+    )
 
 
-def texts_fingerprint(texts: Iterable[Sequence[str]]) -> str:
-    """The sha256 of tuples of texts, in their order, in hex digits."""
-    return _sha256(list(row) for row in texts)
+def examples_fingerprint(examples: Iterable[Example]) -> str:
+    """The sha256 of ids, prompts, completions and earlier messages, in their order, in hex digits."""
+    # Examples without earlier messages have the fingerprint that an older dupo gave them.
+    return _sha256(list(example if example.history else example[:3]) for example in examples)
 
 
 def duals_fingerprint(duals_by_text: Mapping[str, Sequence[Dual]]) -> str:

@@ -1,14 +1,13 @@
 """Before any weight is loaded: do the prompts and their completions fit the model and its tokenizer?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.models.positions import position_limit, window_of
-from dupo.records import Problem, Prompt
-from dupo.tasks.base import Task
+from dupo.records import Prompt
 from dupo.text.tokenizer import PromptTokenizer
 
 MOST_UNKNOWN = 0.01  # of the tokens: a rare character is no fault of the data
@@ -37,31 +36,81 @@ def lengths_of(config: Config) -> Lengths:
     return Lengths(completion, dual if asks_duals else None, config.optimizer.token_budget)
 
 
-def check_lengths(
-    task: Task, problems: Iterable[Problem], tokenizer: PromptTokenizer, shape: Any, lengths: Lengths
-) -> None:
-    """Checks the size of the tokenizer, and the length of every prompt and dual prompt.
+class TooLong(NamedTuple):
+    """A prompt that leaves no room for its completion.
 
-    Args:
-        shape: the transformers config of the model.
-
-    Raises:
-        UserError: the model has no embeddings for some tokens, the tokenizer does not know the texts, a
-            prompt has no ids, or a problem leaves no room for a completion.
+    Attributes:
+        kind: "prompt" or "dual prompt".
+        tokens: of the prompt.
+        completion: most tokens of the completion.
+        most_tokens: of both together.
     """
-    check_vocabulary(tokenizer, shape)
-    problems = list(problems)
-    check_known(tokenizer, [(problem.id, task.prompt(problem)) for problem in problems])
-    positions = most_positions(shape, lengths.token_budget)
-    most_tokens = min(positions, lengths.token_budget)
-    for problem in problems:
-        check_prompt(tokenizer, problem.id, "prompt", task.prompt(problem), lengths.completion, most_tokens)
-        if lengths.dual_completion is None:
-            continue
-        for dual in task.duals(problem):
-            # The answer is not known yet; a short one stands in for it.
-            prompt = task.dual_prompt(problem, dual, "0")
-            check_prompt(tokenizer, problem.id, "dual prompt", prompt, lengths.dual_completion, positions)
+
+    kind: str
+    tokens: int
+    completion: int
+    most_tokens: int
+
+    def __str__(self) -> str:
+        together = f"{self.kind} of {self.tokens:,} tokens and a completion of {self.completion:,}"
+        return f"{together}; {self.most_tokens:,} fit"
+
+    def complaint(self, id: str) -> str:
+        """What an error says of the problem or example `id`."""
+        return (
+            f"{id}: its {self.kind} of {self.tokens} tokens and a completion of {self.completion} need "
+            f"{self.tokens + self.completion}; the model and token_budget allow {self.most_tokens}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How long prompts may be, by one tokenizer and one model.
+
+    Attributes:
+        positions: most tokens of a sequence that the model reads.
+    """
+
+    tokenizer: PromptTokenizer
+    lengths: Lengths
+    positions: int
+
+    @classmethod
+    def of(cls, tokenizer: PromptTokenizer, shape: Any, lengths: Lengths) -> Self:
+        """The room that a model leaves.
+
+        Args:
+            shape: the transformers config of the model.
+        """
+        return cls(tokenizer, lengths, most_positions(shape, lengths.token_budget))
+
+    def prompt(self, id: str, prompt: Prompt) -> TooLong | None:
+        """What is too long about a primal prompt; None where it fits.
+
+        Raises:
+            UserError: the prompt has no ids, or its chat template does not take it; `id` names it.
+        """
+        most_tokens = min(self.positions, self.lengths.token_budget)
+        return self._too_long(id, "prompt", prompt, self.lengths.completion, most_tokens)
+
+    def dual_prompt(self, id: str, prompt: Prompt) -> TooLong | None:
+        """The same for a dual prompt, which is in no micro-batch."""
+        assert self.lengths.dual_completion is not None
+        return self._too_long(id, "dual prompt", prompt, self.lengths.dual_completion, self.positions)
+
+    def _too_long(
+        self, id: str, kind: str, prompt: Prompt, completion: int, most_tokens: int
+    ) -> TooLong | None:
+        try:
+            has_ids = self.tokenizer.has_ids(prompt)
+        except UserError as problem:
+            raise UserError(f"{id}: {problem}") from None
+        # A model predicts the token after another one: after nothing there is nothing to sample from.
+        if not has_ids:
+            start = self.tokenizer.framed(prompt)[:60]
+            raise UserError(f"{id}: expected a {kind} of tokens, got one of none: {start!r}")
+        tokens = tokens_of_long(self.tokenizer, prompt, completion, most_tokens)
+        return None if tokens is None else TooLong(kind, tokens, completion, most_tokens)
 
 
 def check_vocabulary(tokenizer: PromptTokenizer, shape: Any) -> None:
@@ -115,38 +164,12 @@ def most_positions(shape: Any, token_budget: int) -> int:
     return min(limits, default=token_budget)
 
 
-def check_prompt(
-    tokenizer: PromptTokenizer, id: str, kind: str, prompt: Prompt, completion: int, most_tokens: int
-) -> None:
-    """Checks that a prompt has ids and, with a completion of `completion` tokens, at most `most_tokens`.
-
-    Raises:
-        UserError: the prompt is too long, or has no ids; `id` and `kind` name it.
-    """
-    # A model predicts the token after another one: after nothing there is nothing to sample from.
-    if not tokenizer.has_ids(framed(tokenizer, prompt)):
-        start = framed(tokenizer, prompt)[:60]
-        raise UserError(f"{id}: expected a {kind} of tokens, got one of none: {start!r}")
-    tokens = tokens_of_long(tokenizer, prompt, completion, most_tokens)
-    if tokens is not None:
-        raise UserError(
-            f"{id}: its {kind} of {tokens} tokens and a completion of {completion} need "
-            f"{tokens + completion}; the model and token_budget allow {most_tokens}"
-        )
-
-
 def tokens_of_long(
     tokenizer: PromptTokenizer, prompt: Prompt, completion: int, most_tokens: int
 ) -> int | None:
     """Tokens of a prompt that has more than `most_tokens` with its completion; None where it has not."""
-    frame, written = tokenizer.frame, framed(tokenizer, prompt)
-    # A token is at least a byte, and NFC makes at most three bytes of one: a short prompt needs no counting.
-    if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= most_tokens:
+    # Most prompts are so short that they need no counting.
+    if tokenizer.most_tokens(prompt) + completion <= most_tokens:
         return None
     tokens = len(tokenizer.encode([prompt])[0])
     return tokens if tokens + completion > most_tokens else None
-
-
-def framed(tokenizer: PromptTokenizer, prompt: Prompt) -> str:
-    """The text of a prompt with the words of the template that are tokenised together with the prompt."""
-    return "".join([tokenizer.frame.opening, *prompt, tokenizer.frame.closing])

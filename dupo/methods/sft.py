@@ -2,8 +2,8 @@
 
     L = - mean over completion tokens of  log p(token | prompt, tokens before)
 
-Prompts have no loss. Examples come from a file with the columns prompt and completion, or from the lessons of
-a built-in task.
+Prompts have no loss. Examples come from a data set with the columns prompt and completion, or messages; else
+from the lessons of a built-in task.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from dupo.config.config import Config
-from dupo.data.examples import Example, read_examples
-from dupo.data.fingerprints import texts_fingerprint
+from dupo.data.examples import Example, Examples
+from dupo.data.fingerprints import examples_fingerprint
 from dupo.duality.length_check import check_known, check_vocabulary, most_positions
 from dupo.engines.load import make_engine
 from dupo.engines.sampled_check import check_sampled
@@ -28,12 +26,13 @@ from dupo.learning.packed_check import check_packed
 from dupo.learning.step import optimizer_step
 from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.methods.base import Method
+from dupo.methods.data import read_pairs
+from dupo.methods.examples import encode_examples, fitting_examples
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import end_tokens, load_model, model_config
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import StepBatch, Trajectory
-from dupo.tasks import make_task
 from dupo.tasks.base import Lessons, Task
 from dupo.tasks.fingerprints import task_fingerprints
 from dupo.text.tokenizer import PromptTokenizer
@@ -42,7 +41,7 @@ BATCH_SIZE = 8  # examples of a step where train_batch_size says nothing
 DUAL_SHARE = 0.9  # of the lessons: the judge must be better than the policy, or its verdicts are noise
 
 
-class Examples(Protocol):
+class ExampleSource(Protocol):
     """Where examples come from; what `take` gives depends on the place alone."""
 
     def take(self, start: int, count: int) -> list[Trajectory]:
@@ -57,7 +56,7 @@ class ListedExamples:
         self.examples, self.order = examples, EpochOrder(seed, len(examples))
 
     def take(self, start: int, count: int) -> list[Trajectory]:
-        """See `Examples`."""
+        """See `ExampleSource`."""
         return self.order.take(self.examples, start, count)
 
 
@@ -70,7 +69,7 @@ class LessonExamples:
         self._next = -1
 
     def take(self, start: int, count: int) -> list[Trajectory]:
-        """See `Examples`. Asking in order costs nothing; any other place starts the stream again."""
+        """See `ExampleSource`. Asking in order costs nothing; any other place starts the stream again."""
         # A resumed run asks for a later place once, and in order from then on.
         if start != self._next:
             self._stream = islice(self.lessons.examples(self.seed, DUAL_SHARE), start, None)
@@ -79,84 +78,71 @@ class LessonExamples:
         return encode_examples(self.tokenizer, [Example("lesson", *pair) for pair in pairs])
 
 
-def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> list[Trajectory]:
-    """Token ids of each example: the prompt in its chat template, the completion with an end token."""
-    prompts = tokenizer.encode([example.prompt for example in examples])
-    completions = tokenizer.encode_completions([example.completion for example in examples])
-    # Slices of two tensors: a small tensor for each example would take longer than its tokens.
-    lengths = [len(ids) for ids in completions]
-    ids_M = torch.tensor([i for ids in completions for i in ids], dtype=torch.int64)
-    # Advantage and sampled log-probs are not read by the supervised loss.
-    return [
-        Trajectory(prompt, ids, logprobs, 0.0, problem=example.id)
-        for example, prompt, ids, logprobs in zip(
-            examples, prompts, ids_M.split(lengths), torch.zeros(len(ids_M)).split(lengths), strict=True
-        )
-    ]
-
-
 class SFT(Method):
     """Supervised fine-tuning on prompt/completion pairs; see `dupo.methods.base.Method`.
 
     Args:
-        task: the task whose lessons are the examples, where it is made already.
+        data: the examples, or the task whose lessons are the examples.
     """
 
-    def __init__(self, config: Config, task: Task | None = None) -> None:
-        super().__init__(config)
-        dataset, lessons = config.task.dataset, None
+    def __init__(self, config: Config, data: Examples | Task | None = None) -> None:
+        super().__init__(config, data)
+        data = data or read_pairs(config)
+        dataset = config.task.dataset
         # A file gives the run its name, because the task says nothing about it.
+        # A config and a split may stand behind the name of a data set.
+        self.name = f"sft-{Path(dataset.split(':')[0]).stem if dataset else config.task.task}"
         self.data_inputs: Mapping[str, str] = {}
-        self.name = f"sft-{Path(dataset).stem if dataset else config.task.task}"
-        if dataset is None:
-            self.task = task or make_task(config.task, self.seed)
-            lessons = self.task.lessons
-            if lessons is None:
-                raise UserError(
-                    "dataset: expected --dataset FILE with columns prompt and completion, got none"
-                )
-            # The lessons are a stream; the held-out problems of the task serve as held-out examples.
-            held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
-            self.notes, self.headline = self.task.notes, self.task.headline
+        self.task = None
+        if isinstance(data, Examples):
+            self._use_examples(data)
         else:
-            # A file of pairs is all there is: no task asks, reads answers or evaluates them.
-            self.task = None
-            train, held_out = read_examples(dataset, config.task.eval_dataset, config.task.eval_size)
-            self.notes = [f"{len(train):,} examples to train on, {len(held_out):,} held out"]
-            self.data_inputs = {
-                "the data set": texts_fingerprint(train),
-                "the held-out examples": texts_fingerprint(held_out),
-            }
-        self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
-        self.shape = model_config(config.model, self.tokenizer)
-        check_vocabulary(self.tokenizer, self.shape)
-        self.held_out, self.num_held_out = self._encoded(held_out), len(held_out)
-        self.examples: Examples = (
-            LessonExamples(lessons, self.tokenizer, self.seed)
-            if lessons
-            else ListedExamples(self._encoded(train), self.seed)
-        )
+            self._use_lessons(data)
+        self.num_held_out = len(self.held_out)
         self.batch_size = config.optimizer.train_batch_size or BATCH_SIZE
         # No temperature: supervised training raises the probabilities of the model as it is.
         self.compute = Compute(1.0, config.model.dtype, config.optimizer.token_budget)
 
-    def _encoded(self, examples: Sequence[Example]) -> list[Trajectory]:
-        """The token ids of the examples, each of which must fit into the model and into a micro-batch."""
+    def _use_lessons(self, task: Task) -> None:
+        """Takes examples from the lessons of a built-in task, and its held-out problems as held-out ones."""
+        if task.lessons is None:
+            raise UserError("dataset: expected --dataset FILE with columns prompt and completion, got none")
+        self.task, self.headline = task, task.headline
+        self._load_tokenizer(task.lessons.vocabulary)
+        held_out = [Example(p.id, task.prompt(p), p.gold or "") for p in task.held_out]
+        _, self.held_out, notes = self._fitting(held_out, "held-out examples")
+        self.notes = [*task.notes, *notes]
+        self.examples: ExampleSource = LessonExamples(task.lessons, self.tokenizer, self.seed)
+
+    def _use_examples(self, data: Examples) -> None:
+        """Takes the examples of a data set."""
+        self._load_tokenizer(None)
+        train, encoded, notes = self._fitting(data.train, "examples")
+        held_out, self.held_out, notes_held_out = self._fitting(data.held_out, "held-out examples")
+        numbers = f"{len(train):,} examples to train on, {len(held_out):,} held out"
+        self.notes = [numbers, *data.notes, *notes, *notes_held_out]
+        self.examples = ListedExamples(encoded, self.seed)
+        self.data_inputs = {
+            "the data set": examples_fingerprint(train),
+            "the held-out examples": examples_fingerprint(held_out),
+        }
+
+    def _load_tokenizer(self, vocabulary: Sequence[str] | None) -> None:
+        self.tokenizer = load_tokenizer(self.config.model, vocabulary)
+        self.shape = model_config(self.config.model, self.tokenizer)
+        check_vocabulary(self.tokenizer, self.shape)
+
+    def _fitting(
+        self, examples: Sequence[Example], what: str
+    ) -> tuple[list[Example], list[Trajectory], list[str]]:
+        """The examples that fit into the model and into a micro-batch; see `fitting_examples`."""
         # Checked at the start: the longest example may come after hours.
+        texts = [(e.id, text) for e in examples for text in (e.prompt, e.completion)]
+        texts += [(e.id, message.content) for e in examples for message in e.history]
+        check_known(self.tokenizer, texts)
         token_budget = self.config.optimizer.token_budget
         most_tokens = min(most_positions(self.shape, token_budget), token_budget)
-        check_known(self.tokenizer, [(e.id, text) for e in examples for text in (e.prompt, e.completion)])
-        encoded = encode_examples(self.tokenizer, examples)
-        for example in encoded:
-            if not example.prompt_ids:  # the first token of a completion is predicted from the prompt
-                raise UserError(f"{example.problem}: expected a prompt of tokens, got one of none")
-            num_tokens = len(example.prompt_ids) + len(example.completion_ids)
-            if num_tokens > most_tokens:
-                raise UserError(
-                    f"{example.problem}: its prompt and completion need {num_tokens} tokens; "
-                    f"the model and token_budget allow {most_tokens}"
-                )
-        return encoded
+        return fitting_examples(self.tokenizer, examples, most_tokens, self.config.task.overlong, what)
 
     def describe(self) -> list[tuple[str, str]]:
         """Rows of the start-up table."""

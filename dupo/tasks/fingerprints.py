@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from dupo.data.fingerprints import duals_fingerprint, problems_fingerprint
-from dupo.records import Problem
+from dupo.records import Dual, Problem
 from dupo.tasks.base import Task
-from dupo.tasks.selected_duals import SelectedDuals
 
 
 def task_fingerprints(task: Task, train: Sequence[Problem]) -> Mapping[str, str]:
@@ -19,6 +18,8 @@ def task_fingerprints(task: Task, train: Sequence[Problem]) -> Mapping[str, str]
         "the data set": problems_fingerprint(train),
         "the held-out problems": problems_fingerprint(task.held_out),
     }
-    if isinstance(task, SelectedDuals):
-        inputs["the selected duals"] = duals_fingerprint(task.duals_by_text)
+    # A task may be wrapped in another one, which passes on what it does not have.
+    duals_by_text: Mapping[str, Sequence[Dual]] | None = getattr(task, "duals_by_text", None)
+    if duals_by_text is not None:
+        inputs["the selected duals"] = duals_fingerprint(duals_by_text)
     return inputs

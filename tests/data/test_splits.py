@@ -53,6 +53,23 @@ def test_something_must_be_left_to_train_on() -> None:
         split_problems(numbered(8), numbered(9), 9)
 
 
+@pytest.mark.parametrize(
+    ("with_answer", "without", "size"), [(30, 0, 3), (30, 1000, 3), (9, 0, 0), (639, 0, 63), (5000, 0, 64)]
+)
+def test_a_tenth_of_those_with_an_answer_is_held_out_by_default(with_answer, without, size) -> None:
+    problems = numbered(with_answer) + [Problem(f"g:{k}", f"other {k}") for k in range(without)]
+    copies = problems + [Problem(f"h:{k}", f"text {k}", str(k)) for k in range(with_answer)]
+    for several in (problems, copies):
+        train, held_out = split_problems(several, None, None)
+        assert len(held_out) == size and len({p.text for p in train}) == with_answer + without - size
+
+
+def test_a_data_set_for_evaluation_is_no_tenth_of_anything() -> None:
+    other = [Problem(f"e:{k}", f"held {k}", "1") for k in range(100)]
+    assert len(split_problems(numbered(30), other[:40], None).held_out) == 40
+    assert len(split_problems(numbered(30), other, None).held_out) == 64
+
+
 def test_a_data_set_for_evaluation_keeps_its_texts_out_of_train() -> None:
     train, held_out = split_problems(numbered(30), numbered(5), 3)
     assert len(held_out) == 3

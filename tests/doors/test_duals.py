@@ -83,8 +83,8 @@ def test_marks_take_nothing_away(question):
     [
         (None, "nothing.jsonl"),
         (
-            '{"text": "7 apples"}\n',
-            "question_column: expected a column question or problem or prompt in nothing.jsonl, got text",
+            '{"text": "7 apples", "id": 1}\n',
+            "question_column: expected a column question or problem or prompt in nothing.jsonl, got text, id",
         ),
     ],
 )

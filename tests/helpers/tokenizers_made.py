@@ -96,6 +96,20 @@ def chatml_bytes(**tokens: str) -> PreTrainedTokenizerFast:
     return hf
 
 
+# What chat models do with more than a message: every role is named, what an answer thought before </think> is
+# dropped from earlier turns, and `enable_thinking` off puts an empty thought before the answer.
+THINKING = """{%- set open, close = '<|im_start|>', '<|im_end|>' %}
+{%- for message in messages %}
+{{- open + message.role + '\n' }}
+{%- if message.role == 'assistant' %}{{- (message.content.split('</think>') | last).lstrip('\n') }}
+{%- else %}{{- message.content }}{% endif %}
+{{- close + '\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- open + 'assistant\n' }}
+{%- if enable_thinking is defined and not enable_thinking %}{{- '<think>\n\n</think>\n\n' }}{% endif %}
+{%- endif %}"""
+
+
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 

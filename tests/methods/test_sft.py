@@ -59,7 +59,7 @@ def test_it_learns_the_completions_of_a_file(pairs, tmp_path, capsys):
 def test_the_loss_before_training_is_that_of_the_held_out_examples(pairs, tmp_path):
     config = parse(command(pairs, "--max_steps", "1", "--output_dir", str(tmp_path / "run")))
     method = SFT(config)
-    train, held_out = read_examples(str(pairs), None, 10)
+    train, held_out, _ = read_examples(str(pairs), None, 10)
     assert (
         len(train) == 80
         and len(held_out) == 10
@@ -92,19 +92,19 @@ REFUSED = {
     "no prompt column": (
         [{"question": "x", "completion": "y"}],
         [],
-        "expected a column 'prompt' in pairs.jsonl",
+        "expected columns prompt and completion, or messages, in",
     ),
     "no completion column": (
         [{"prompt": "x", "text": "y"}],
         [],
-        "expected a column 'completion' in pairs.jsonl",
+        "pairs.jsonl, got prompt, text",
     ),
     "empty completion": (
         [{"prompt": "x", "completion": " "}],
         [],
         "pairs.jsonl, line 1: expected text in 'completion'",
     ),
-    "no line": ([], [], "pairs.jsonl: expected lines of text, got an empty file"),
+    "no line": ([], [], "pairs.jsonl: expected rows of data, got an empty file"),
     "a pair longer than the model reads": (
         [*PAIRS[:20], {"prompt": "Count.", "completion": "1 " * 2100}],
         [],

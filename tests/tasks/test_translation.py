@@ -78,8 +78,25 @@ def test_json_lines(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     assert gold_by_text(make(path)) == dict(PAIRS)
     assert [p.gold for p in make(path, tgt="fr").train] == [None] * 8
-    with pytest.raises(UserError, match=r"src: expected a column 'it' in pairs\.jsonl, got en, de"):
+    with pytest.raises(
+        UserError, match=r"src: expected a column it or translation\.it in pairs\.jsonl, got en, de"
+    ):
         make(path, src="it")
+
+
+def test_the_layout_of_hugging_face_and_files_of_sentences(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"id": k, "translation": {"en": en, "de": de}} for k, (en, de) in enumerate(PAIRS)]
+    path.write_text("\n".join(map(json.dumps, [*rows, {"translation": {"en": None}}])), encoding="utf-8")
+    task = make(path)
+    assert gold_by_text(task) == dict(PAIRS)
+    assert task.notes[-1].startswith(
+        "rows left out: 1, expected text in 'translation.en' (first: pairs.jsonl"
+    )
+    for end in ("txt", "en"):  # sentences without references
+        file = tmp_path / f"alone.{end}"
+        file.write_text("\n".join(en for en, _ in PAIRS), encoding="utf-8")
+        assert gold_by_text(make(file)) == dict.fromkeys((en for en, _ in PAIRS))
 
 
 def test_a_data_set_for_evaluation(folder: Path, tmp_path: Path) -> None:

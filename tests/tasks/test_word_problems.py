@@ -101,9 +101,9 @@ def test_a_data_set_for_evaluation(make: Make, write) -> None:
 
 REFUSED = [
     (
-        [{"text": "5"}],
+        [{"text": "5", "id": "1"}],
         {},
-        r"question_column: expected a column question or problem or prompt in train\.jsonl, got text",
+        r"expected a column question or problem or prompt in train\.jsonl, got text, id: .*--question_column",
     ),
     (
         questions(3),
@@ -116,7 +116,7 @@ REFUSED = [
         "answer_column: expected a column 'a' in .*, got question, answer",
     ),
     (questions(3), {"eval_size": 3}, "eval_size: expected less than"),
-    ([*questions(3), {"answer": "4"}], {}, "train.jsonl, line 4: expected text in 'question', got none"),
+    ([{"question": " ", "answer": "4"}], {}, "train.jsonl, line 1: expected text in 'question', got none"),
     (questions(3), {"dataset": None}, "dataset: expected --dataset PATH, which --task word_problems needs"),
     (questions(3), {"dataset": "nowhere.jsonl"}, "nowhere.jsonl: expected a file, got no such file"),
 ]
@@ -129,10 +129,20 @@ def test_what_cannot_be_used_is_refused(make: Make, rows, options, message: str)
     assert "\n" not in str(refusal.value)
 
 
+def test_thirty_problems_train_without_options_and_a_row_without_text_is_left_out(write) -> None:
+    task = word_problems(dataset=write([*questions(30), {"question": None, "answer": "7"}]))
+    assert (len(task.train), len(task.held_out)) == (27, 3)
+    assert task.notes == [
+        "30 problems read; 30 with a number to mask; 3 held out",
+        "rows left out: 1, expected text in 'question' (first: train.jsonl, line 31, got none)",
+    ]
+
+
 def test_evaluation_data_without_answers_is_refused(make: Make, write) -> None:
     other = write([{"question": "9 pens"}], "test.jsonl")
     with pytest.raises(
-        UserError, match=r"answer_column: expected a column answer or solution in test\.jsonl, got question"
+        UserError,
+        match=r"answer_column: expected a column answer or solution .* in test\.jsonl, got question",
     ):
         make(questions(4), eval_dataset=other)
 

@@ -1,0 +1,40 @@
+"""What is wrong with options or data is told before torch is imported, which takes many seconds."""
+
+import json
+from pathlib import Path
+
+from tests.helpers.project import RunPython
+
+# Opens doors one after the other in one process; prints what was imported by then, and the folders of runs.
+OPEN_DOORS = """
+import importlib, json, os, sys
+for door, *words in json.loads(sys.argv[1]):
+    code = importlib.import_module(f"dupo.{door}").main(words)
+    print(code, sorted({"torch", "transformers"} & sys.modules.keys()), os.path.exists("run"))
+"""
+WORDS = ["--task", "word_problems", "--dataset", "data.jsonl", "--output_dir", "run"]
+# (command line, a word of its error)
+REFUSED = [
+    (["train", *WORDS, "--question_column", "q"], "question_column"),
+    (["audit", *WORDS, "--answer_column", "q"], "answer_column"),
+    (["select", *WORDS, "--selected_duals", "nowhere"], "selected_duals"),
+    (["rerank", *WORDS, "--eval_dataset", "nowhere.csv"], "nowhere.csv"),
+    (["audit", *WORDS, "--eval_dataset", "data.jsonl"], "answer_column"),
+    (["train", *WORDS, "--reward", "gold"], "gold needs the answer"),
+    (["train", "--task", "word_problems", "--dataset", "plain.txt"], "0 with a number to mask"),
+    (["select", "--task", "word_problems", "--dataset", "plain.txt"], "0 with a number to mask"),
+    (["train", "--method", "sft", "--dataset", "data.jsonl"], "prompt and completion"),
+    (["train", "--task", "translation", "--dataset", "data.jsonl"], "src: expected a column"),
+    (["train", "--task", "word_problems", "--dataset", "nowhere.jsonl", "--output_dir", "thesis"], "thesis"),
+]
+
+
+def test_wrong_data_are_told_before_torch_is_imported(tmp_path: Path, run_python: RunPython) -> None:
+    (tmp_path / "data.jsonl").write_text(json.dumps({"question": "Ann has 5 pens and buys 7. How many?"}))
+    (tmp_path / "plain.txt").write_text("No number here?\n")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.txt").write_text("")
+    done = run_python("-c", OPEN_DOORS, json.dumps([words for words, _ in REFUSED]), cwd=tmp_path)
+    assert done.stdout.splitlines() == ["2 [] False"] * len(REFUSED), done.stderr
+    for line, (_, word) in zip(done.stderr.splitlines(), REFUSED, strict=True):
+        assert line.startswith("error: ") and word in line, line
