@@ -165,7 +165,7 @@ def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
         fitting_examples(tokenizer, examples, most, "error", "examples")
     with pytest.raises(UserError, match="no other of the 2 examples fits"):
         fitting_examples(tokenizer, examples[:2], 5, "truncate_left", "examples")
-    with pytest.raises(UserError, match="a:9: the tokenizer .* has no chat template"):
+    with pytest.raises(UserError, match=r"a:9: the tokenizer .* has no chat template"):
         encode_examples(tiny().tokenizer, [examples[0], Example("a:9", "1", "1", turns)])
 
 
