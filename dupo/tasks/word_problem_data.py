@@ -3,12 +3,10 @@
 from dupo.config.task_options import TaskOptions
 from dupo.data.files import choose_column, column_names, column_text, read_jsonl
 from dupo.records import Problem
-from dupo.tasks.answer_numbers import last_number, parse_number
-from dupo.tasks.final_answer import final_answer, last_boxed, normalise
+from dupo.tasks.final_answer import gold_answer
 
 QUESTION_COLUMNS = ("question", "problem", "prompt")
 ANSWER_COLUMNS = ("answer", "solution")
-LONGEST_SHORT_ANSWER = 4  # words; a gold answer of more words is a sentence that ends on its number
 
 
 def read_problems(path: str, options: TaskOptions, *, answers_needed: bool) -> list[Problem]:
@@ -31,15 +29,3 @@ def read_problems(path: str, options: TaskOptions, *, answers_needed: bool) -> l
         gold = gold_answer(solution) if solution is not None else None
         problems.append(Problem(row.id, text, gold, row))
     return problems
-
-
-def gold_answer(solution: str) -> str | None:
-    """Returns the final answer that a data set states, normalised; None if there is none.
-
-    That is the answer after ####, or in \\boxed{}, or a whole short text, or the last number of a long text.
-    """
-    if "####" in solution or last_boxed(solution) is not None:
-        return final_answer(solution)
-    if parse_number(solution) is None and len(solution.split()) > LONGEST_SHORT_ANSWER:
-        return last_number(solution)
-    return normalise(solution)

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.word_problem_data import gold_answer
+from dupo.tasks.final_answer import gold_answer
 from dupo.tasks.word_problem_duals import DUAL_TEMPLATES, without_unknown
 from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
