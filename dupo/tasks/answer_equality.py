@@ -1,6 +1,6 @@
 """Whether two normalised answers mean the same: kinds first, then elements, then the value of a formula.
 
-    number       12, 1/3, 50%             equal exactly; 50% is 0.5, and also a 50 that was asked for in percent
+    number       12, 1/3, 50%             equal exactly; 50% is 0.5, and a 50 asked for in percent
     expression   2\\sqrt{3}, x^2 + 1       equal where math-verify shows it (`math_equality`)
     tuple, interval, matrix               the same brackets, and equal elements in order
     set, list    {1, 2}; 1, 2             equal elements in any order
@@ -25,7 +25,7 @@ BASED = re.compile(r"[0-9]_")  # 4210_5 is no 4210
 RELATION = re.compile(r"=|<|>|\\(?:le|ge|ne|in|equiv|approx)(?![A-Za-z])")
 MATRIX = re.compile(r"(\\begin\{[a-zA-Z]*\})(.*)(\\end\{[a-zA-Z]*\})")
 LIST_WORDS = re.compile(r", (?:and|or) | (?:and|or) |(?<=[^A-Za-z])(?:and|or)(?=[^a-z])")
-ASSIGNED = re.compile(r"([A-Za-z])=")
+ASSIGNED = re.compile(r"\A([A-Za-z])=")
 PLUS_MINUS = re.compile(r"(.*)\\pm ?(.*)")
 CONSTANTS = {"e", "i"}
 
@@ -67,7 +67,7 @@ def same_form(first: str, second: str, judge: Judge) -> bool:
 
 
 def kind_of(form: str) -> str:
-    """Returns number, expression, brackets (a tuple or interval), set, list, union, matrix, relation or words."""
+    """Returns number, expression, brackets (tuple or interval), set, list, union, matrix, relation or words."""
     return "number" if _value(form) is not None else _kind(form)
 
 
@@ -78,14 +78,18 @@ def _kind(form: str) -> str:
     letters = COMMAND.sub(" ", form)
     if len(split_elements(form)) > 1 or r"\pm" in form or LIST_WORDS.search(form):
         named = [word for word in re.findall(r"[^\W\d_]+", LIST_WORDS.sub(" ", letters)) if is_word(word)]
-        return "words" if named else "list"
+        # "p or q" is no list of values, and not "p and q".
+        of_letters = LIST_WORDS.search(form) and any(
+            re.fullmatch("[A-Za-z]", x) for x in _members(form, "list")
+        )
+        return "words" if named or of_letters else "list"
     if any(is_word(word) for word in re.findall(r"[^\W\d_]+", letters)) or re.search("[%:]", form):
         return "words" if _value(form) is None else "expression"
     if r"\cup" in form:
         return "union"
     if form.startswith(r"\{") and form.endswith(r"\}"):
         return "set"
-    if form[0] in "([" and form[-1] in ")]" and len(split_elements(form[1:-1])) > 1:
+    if form[0] in "([" and form[-1] in ")]" and (len(split_elements(form[1:-1])) > 1 or form[0] == "["):
         return "brackets"
     return "relation" if RELATION.search(form) else "expression"
 

@@ -5,8 +5,8 @@ r"""One spelling for each formula: braces, blanks, brackets, sets and matrices o
     \{3, 1, 2\}       \{1, 2, 3\}          (3,148)           (3, 148)
     2 \cdot \pi       2\pi                 (C)               C
 
-A form is one walk over the tokens of a text (`_Writer`), each of them written as soon as it is known. Nothing is
-computed here but plain numbers that stand alone between commas.
+A form is one walk over the tokens of a text (`_Writer`). Nothing is computed here but plain numbers that
+stand alone between commas.
 """
 
 import re
@@ -98,7 +98,7 @@ def write_form(text: str) -> str:
     if (
         quotient
         and not quotient[2].isdigit()
-        and not any(is_word(word) for word in re.findall(r"(?<!\\)\b[a-z]+", form))
+        and not any(is_word(word) for word in re.findall(r"(?<!\\)\b[a-z]{2,}", form))
     ):
         return f"{quotient[1]}\\frac{{{quotient[2]}}}{{{quotient[3]}}}"
     return form.casefold() if is_word(form) else form
@@ -106,7 +106,11 @@ def write_form(text: str) -> str:
 
 def is_word(text: str) -> bool:
     """Says whether letters are a word of a language rather than a product of variables."""
-    return text.isalpha() and (len(text) > 2 or text.lower() in KEPT_WORDS or not text.isascii())
+    return (
+        text.isalpha()
+        and len(text) > 1
+        and (len(text) > 2 or text.lower() in KEPT_WORDS or not text.isascii())
+    )
 
 
 class _Writer:
@@ -140,7 +144,9 @@ class _Writer:
         elif token == r"\sqrt" and self._next() == "[":
             pieces.append(rf"\sqrt[{self._group(depth)[1:-1]}]{{{self._argument(depth)}}}")
         elif token in ARGUMENTS:
-            arguments = [self._argument(depth, token != r"\frac") for _ in range(ARGUMENTS[token])]
+            arguments = [
+                self._argument(depth, token not in (r"\frac", r"\binom")) for _ in range(ARGUMENTS[token])
+            ]
             if token == r"\frac" and not any(pieces) and re.fullmatch("-[^-+]+", arguments[0]):
                 pieces.append("-")
                 arguments[0] = arguments[0][1:]
@@ -160,7 +166,7 @@ class _Writer:
         return self.tokens[self.place] if self.place < len(self.tokens) else ""
 
     def _argument(self, depth: int, whole_number: bool = True) -> str:
-        """Reads the argument of a command: a group, or one token, of which a letter or digit may be enough."""
+        """Reads the argument of a command: a group, or one token or its first letter or digit."""
         token = self._next()
         if depth >= MAX_DEPTH or not token or token in ("}", *CLOSING, ",", "&", r"\\"):
             return ""

@@ -23,6 +23,7 @@ ANSWER_NUMBER = re.compile(NUMBER.pattern + r"(?P<power>[eE][+-]?[0-9]{1,2}(?![\
 TEN_TO_THE = re.compile(
     r"(?<=[0-9]) ?(?:\\times|\\cdot|\*) ?10 ?\^ ?(?:\{ ?([+-]?[0-9]{1,2}) ?\}|([0-9](?![0-9])))"
 )
+REPEATING = re.compile(r"(-?)([0-9]*)\.([0-9]*)\\overline ?\{ ?([0-9]+) ?\}")  # 0.1\overline{6} is 1/6
 PLAIN_INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0")
 
 SCALE_VALUES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
@@ -74,6 +75,11 @@ def stated_value(text: str) -> Fraction | None:
         return Fraction(int(text))
     if len(text) > MAX_ANSWER:
         return None
+    repeating = REPEATING.fullmatch(text)
+    if repeating:
+        sign, whole, digits, period = repeating.groups()
+        last = Fraction(int(period), 10 ** len(period) - 1) / 10 ** len(digits)
+        return (Fraction(f"{whole or 0}.{digits or 0}") + last) * (-1 if sign else 1)
     text = LEADING_MINUS.sub("-", TEN_TO_THE.sub(r"e\1\2", UNIT_POWER.sub(r"\1", text)), count=1)
     matches = list(ANSWER_NUMBER.finditer(text))
     if not matches:
@@ -107,6 +113,8 @@ def is_percentage(text: str) -> bool:
 
 def number_of(text: str) -> Fraction | None:
     """Returns the value of a text that is a number and nothing else: no word, no unit."""
+    if PLAIN_INTEGER.fullmatch(text):
+        return Fraction(int(text))
     sign = text[:1] if text.startswith(("-", "+")) else ""
     match = ANSWER_NUMBER.fullmatch(text.removeprefix(sign).strip())
     value = _value(match) if match else None
@@ -141,7 +149,8 @@ def right_side(text: str) -> str:
 
 def last_number(text: str) -> str | None:
     """Returns the last number of a text, normalised, with its sign and the scale word after the number."""
-    text = to_ascii(text)
+    # The 3 of "5 cm^3" is no answer.
+    text = UNIT_POWER.sub(r"\1", to_ascii(text))
     for match in reversed(list(ANSWER_NUMBER.finditer(text))):
         value = _value(match)
         if value is not None:

@@ -1,9 +1,8 @@
-"""The text of an answer without its markup: one sign for each meaning, nothing that only changes the looks."""
+"""The text of an answer without its markup: one sign for each meaning, nothing for the looks."""
 
 import re
 import unicodedata
 from fractions import Fraction
-from functools import partial
 
 MAX_RAW = 2000  # characters; a longer text, blanks aside, explains instead of answering
 
@@ -53,32 +52,29 @@ TEXT_COMMANDS = (
     r"|underline)"
 )
 TEXT = re.compile(rf"{TEXT_COMMANDS} ?\{{([^{{}}]*)\}}")
-# Applied in this order: markup to what it stands for, then marks that no value needs to nothing. Two
-# backslashes break a line of a matrix: what follows them is no command.
-_LINE_BREAK = r"(?P<line_break>\\\\)"
-REPLACEMENTS = [
-    (re.compile(r"(?<=[0-9])(?:,\\!|\{,\})(?=[0-9]{3})"), ""),
+# Two backslashes break a line of a matrix, "\\[2pt]" too: what follows them is no command.
+MARKS = re.compile(
+    r"(?P<line_break>\\\\(?: ?\[[0-9.]+[a-z]{2}\])?)"
+    r"|\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\.?"
+    r"|\\(?:displaystyle|textstyle|limits|qquad|quad)(?![A-Za-z])"
+    r"|\\[()\[\],!;:> ]|(?:\bUS)?\\?[$£€¥₹₩¢]|~|\*\*"
+)
+# Applied in this order: markup to what it stands for.
+LATEX = [
+    (re.compile(r"(?<=[0-9])(?:,\\!|\{,\}|\\[,! ])(?=[0-9]{3})"), ""),
     (re.compile(r",\\!|\{,\}"), ","),
-    (re.compile(r"\b([ap])\. ?m\b", re.I), r"\1m"),
-    (re.compile(r"(?<=[0-9])(?:\\[,! ]|[\u00a0\u2009\u202f])(?=[0-9]{3})"), ""),
     (re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-z])) ?(?:[CF](?![A-Za-z]))?|\\degrees?(?![a-z])"), " "),
-    (
-        re.compile(
-            rf"{_LINE_BREAK}(?: ?\[[0-9.]+[a-z]{{2}}\])?|\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\.?"
-        ),
-        " ",
-    ),
-    (re.compile(rf"{_LINE_BREAK}|\\(?:displaystyle|textstyle|limits|qquad|quad)(?![A-Za-z])"), " "),
-    (re.compile(rf"{_LINE_BREAK}|\\[()\[\],!;:> ]|\\?[$£€¥₹₩¢]|~|\*\*"), " "),
-    (re.compile(r"\\[dtc]frac"), r"\\frac"),
-    (re.compile(r"\\%"), "%"),
-    (re.compile(r"\\begin ?\{[bB]?matrix\}"), r"\\begin{pmatrix}"),
-    (re.compile(r"\\end ?\{[bB]?matrix\}"), r"\\end{pmatrix}"),
+    (re.compile(r"\\(?=%)|(?<=\\)[dtc](?=frac|binom)"), ""),
+]
+MATRICES = [
+    (re.compile(r"(?<=\{)[bB]?(?=matrix\})"), "p"),
     (
         re.compile(r"[(\[] *\\begin ?\{array\} ?\{[^{}]*\}(.*?)\\end ?\{array\} *[)\]]"),
         r"\\begin{pmatrix}\1\\end{pmatrix}",
     ),
 ]
+CLOCK_HALF = re.compile(r"\b([ap])\. ?m\b", re.I)
+EXCLAMATION = re.compile(r"(?<=[A-Za-z][a-z])!\Z")
 TEXT_LEVELS = 3  # of \textbf{\text{...}}
 
 
@@ -90,18 +86,21 @@ def plain_text(text: str) -> str | None:
     text = " ".join(to_ascii(text).split())
     if len(text) > MAX_RAW:
         return None
-    for _ in range(TEXT_LEVELS):
-        text = TEXT.sub(r" \1 ", text)
-    for pattern, replacement in REPLACEMENTS:
-        replace = partial(_replaced, replacement) if "line_break" in pattern.groupindex else replacement
-        text = pattern.sub(replace, text)
+    if "\\" in text or "{,}" in text:
+        for _ in range(TEXT_LEVELS):
+            text = TEXT.sub(r" \1 ", text)
+        for pattern, replacement in LATEX:
+            text = pattern.sub(replacement, text)
+    text = CLOCK_HALF.sub(r"\1m", MARKS.sub(_plain_mark, text))
+    for pattern, replacement in MATRICES if r"\begin" in text else ():
+        text = pattern.sub(replacement, text)
     text = " ".join(text.split())
     # "Yes!" loses its mark, "3!" does not.
-    return re.sub(r"(?<=[A-Za-z][a-z])!\Z", "", text).rstrip(".,;: ").strip("`").strip()
+    return EXCLAMATION.sub("", text).rstrip(".,;: ").strip("`").strip()
 
 
-def _replaced(replacement: str, match: re.Match[str]) -> str:
-    return r" \\ " if match["line_break"] else replacement
+def _plain_mark(match: re.Match[str]) -> str:
+    return r" \\ " if match["line_break"] else " "
 
 
 def to_ascii(text: str) -> str:

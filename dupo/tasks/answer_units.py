@@ -3,7 +3,7 @@
 "27 apples" and "5 cm" are 27 and 5. "7 tenths", "double 6" and "at least 5" are other values, and "12 xyz" is
 none that can be told. So words are accepted by lists and by shape, and never because they are words:
 
-    before the number   words that introduce an answer, or a whole sentence that ends on the number with its noun
+    before the number   words that introduce an answer, or a sentence that ends on the number with its noun
     after the number    a unit, a plural noun with at most two words before the noun, or a remark ("in total")
     anywhere            no word that changes a value: parts, multiples, negations, bounds, operators
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 # Words of one or two letters that may stand beside a number; any other such word may be a variable.
 _SHORT = (
-    "a an the is are of in on at by to he she it so we per for was has had be as his her am pm km cm mm dm"
+    "a an the is are of in on at by to he she it so we per for was has had be as his her am pm us km cm mm dm"
     " nm kg mg lb oz ft yd mi hr ms ml dl kl gb mb tb kb hz m g s h l sq cu rs"
 )
 SHORT_WORDS = frozenset(_SHORT.split())
@@ -28,7 +28,7 @@ _UNITS = (
     " week month year decade century centuries dollar cent euro rupee yen yuan won peso franc ruble penny"
     " pence pennies dime nickel watt volt ampere joule newton hertz pascal calorie point people person"
     " persons children men women teeth geese mice sheep fish deer cattle dice oxen fruit staff furniture"
-    " stunden euros kilometers"
+    " ads cds dvds tvs pcs pts"
 )
 # Counters are glued to the number: 12개, 5명, 7円.
 _COUNTERS = (
@@ -46,7 +46,7 @@ POWER_UNITS = (
 UNIT_POWER = re.compile(rf"(?<=[ 0-9}}])({POWER_UNITS}) ?(?:\^ ?(?:[23]|\{{ ?[23] ?\}}))(?![\w^])")
 TRAILING_UNIT = re.compile(
     r"(?<=[0-9A-Za-z}) ]) (?:(?:square|cubic) )?"
-    r"(?:km|cm|mm|kg|ft|units?|inch(?:es)?|feet|foot|yards?|miles?|(?:kilo|centi|milli)?met(?:er|re)s?|degrees?"
+    r"(?:in(?= ?\^)|km|cm|mm|kg|ft|units?|inch(?:es)?|feet|foot|yards?|miles?|(?:kilo|centi|milli)?met(?:er|re)s?|degrees?"
     r"|dollars?|cents?|hours?|minutes?|seconds?|days?|years?|liters?|gallons?|pounds?|grams?|radians?)"
     r"(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?(?:(?:/| per ) ?(?:h|hr|s|sec|hour|second|minute|day))?\Z",
     re.I,
@@ -78,7 +78,7 @@ _CHANGERS = (
     " neither nor squared cubed factorial power root mod modulo base reciprocal inverse opposite conjugate"
     " divided multiplied or infinity infinite infinitely imaginary choose repeating recurring binary octal"
     " hexadecimal hex mil mln bln bn grand lakh lakhs crore crores sin cos tan cot sec log ln sqrt exp abs"
-    " max gcd lcm than pi zillion multiple multiples maximum minimum upto isn doesn didn cannot wrong"
+    " max gcd lcm than pi zillion multiple multiples maximum minimum upto mille basis isn doesn didn cannot wrong"
     " false unknown"
 )
 # "sec" is a unit after a number and a function before a variable; the list of units comes first.
@@ -90,15 +90,15 @@ _PARTS = (
 )
 PART = re.compile(rf"(?:{'|'.join(_PARTS.split())})ths?|\w+fold")
 CHANGING_PHRASE = re.compile(
-    r"\bat (?:least|most)\b|\b(?:square|cube)s? (?:root )?of\b|\bout of\b|\bup to\b|\band (?:more|above|up|below)\b"
-    r"|\b(?:all|anything|nothing) but\b|\bshort of\b"
+    r"\bat (?:least|most)\b|\b(?:square|cube)s? (?:root )?of\b|\bout of\b|\bup to\b"
+    r"|\band (?:more|above|up|below)\b|\b(?:all|anything|nothing) but\b|\bshort of\b"
 )
 # Bounds before a number, and plain prepositions after one: "over 5 apples", "5 hours over the weekend".
 BOUND_BEFORE = re.compile(
     r"\b(?:over|under|above|below|beyond|exceed(?:s|ing)|between|through|past|within)\b"
 )
 LETTERS = re.compile(r"[^\W\d_]+")
-PLURAL = re.compile(r"[a-zà-ÿ]{2,}(?<![suiy])s")
+PLURAL = re.compile(r"[a-zà-ÿ]{3,}(?<![suiy])s")
 MOST_MODIFIERS = 2  # words between a number and its noun: "5 small red apples"
 
 

@@ -1,7 +1,7 @@
 """The final answer of a completion, the gold answer of a data set, and whether the two mean the same.
 
-Answers are normalised: equal strings are equal answers, for votes and for the cache of rewards. Beside the gold
-answer two different strings may still be equal: \\sqrt{12} and 2\\sqrt{3}.
+Answers are normalised: equal strings are equal answers, for votes and for the cache of rewards. Beside the
+gold answer two different strings may still be equal: \\sqrt{12} and 2\\sqrt{3}.
 """
 
 import re
@@ -33,7 +33,7 @@ WORD = re.compile(r"[^\W\d_]{2,}")
 
 @lru_cache(maxsize=2**14)  # the same few answers come again and again
 def normalise(text: str) -> str | None:
-    """Returns an answer as the string of all answers that mean the same; None if nothing is left, or far too much.
+    """Returns an answer as the string of all equal answers; None if nothing is left, or far too much.
 
     A number is written in one way, without its unit; a percentage keeps its sign. A formula is written in the
     LaTeX of `answer_forms`. Words lose their capitals.
@@ -122,7 +122,7 @@ def gold_answer(solution: str) -> str | None:
 
 
 def is_prose(text: str) -> bool:
-    """Says whether a text is a sentence around its answer: words, and no formula, however many blanks it has."""
+    """Says whether a text is a sentence around its answer: words, and not only a formula with blanks."""
     words = WORD.findall(LATEX_COMMAND.sub(" ", text))
     return len(text.split()) > MOST_WORDS and len(words) >= MOST_WORDS and parse_number(text) is None
 

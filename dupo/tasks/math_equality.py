@@ -1,8 +1,8 @@
 """Equality of two formulas by math-verify (the extra `math`), in processes that can be killed.
 
 A formula of a model can be hostile: 9^{9^{9^{9}}} never ends. So each pair has a deadline, and a process that
-misses the deadline is killed; the pair then counts as different. No process is started before the first formula
-that needs one, and none outlives this one.
+misses the deadline is killed; the pair then counts as different. No process is started before the first
+formula that needs one, and none outlives this one.
 """
 
 import atexit
@@ -39,7 +39,7 @@ def is_installed() -> bool:
 
 @lru_cache(maxsize=2**14)  # the same few answers come again and again
 def equal_formulas(first: str, second: str) -> bool:
-    """Says whether math-verify shows that two formulas are equal; False without math-verify, or past the deadline.
+    """Says whether math-verify shows in time that two formulas are equal; False without math-verify.
 
     Args:
         first, second: expressions or relations as `answer_forms` writes them.

@@ -1,7 +1,7 @@
-"""A process that asks math-verify whether two formulas are equal: lines of JSON in, one character a pair out.
+"""A process that asks math-verify whether two formulas are equal: lines of JSON in, one byte a pair out.
 
-The process is started by `math_equality`. It ends with its standard input, and an alarm ends it where a formula
-takes too long for that: no parent is needed to stop it.
+The process is started by `math_equality`. It ends with its standard input, and an alarm ends the
+process where a formula takes too long for that: no parent is needed to stop it.
 """
 
 import json
@@ -40,13 +40,13 @@ def are_equal(first: str, second: str) -> bool:
             f"${text}$",
             extraction_config=[LatexExtractionConfig()],
             fallback_mode="no_fallback",
-            parsing_timeout=None,
+            parsing_timeout=0,
         )
         for text in (first, second)
     ]
     if not all(formulas):
         return False
-    equal = verify(*formulas, float_rounding=DIGITS, numeric_precision=2 * DIGITS, timeout_seconds=None)
+    equal = verify(*formulas, float_rounding=DIGITS, numeric_precision=2 * DIGITS, timeout_seconds=0)
     return bool(equal)
 
 

@@ -15,7 +15,14 @@ from tests.helpers.source import File, project_files
 
 DOORS = {f"dupo/{name}.py" for name in ("train", "duals", "select", "rerank", "audit", "report")}
 # Imported where they are used: packages that are not always there, and modules that not every torch has.
-OPTIONAL = {"flash_attn", "torch.nn.attention.varlen", "torch.distributed.tensor", "py3langid", "triton"}
+OPTIONAL = {
+    "flash_attn",
+    "torch.nn.attention.varlen",
+    "torch.distributed.tensor",
+    "py3langid",
+    "math_verify",
+    "triton",
+}
 VAGUE = {"found", "made", "given", "kept", "part", "one", "each", "some"}
 MEDIAN_LINES, DOOR_LINES, COMMENTS = 120, 60, (0.05, 0.10)
 

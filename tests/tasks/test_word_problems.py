@@ -150,6 +150,11 @@ def test_evaluation_data_without_answers_is_refused(make: Make, write) -> None:
         (r"x^2 + 1", "x^2+1"),
         ("She has 3 of 5 so in all there are 15.", "15"),
         ("It is because she said so.", None),
+        ("x^3 - 2x + 1", "x^3-2x+1"),
+        ("y = 2x + 3", "2x+3"),
+        (r"(-\infty, 2) \cup (3, \infty)", r"(-\infty, 2)\cup(3, \infty)"),
+        (r"\begin{pmatrix} 4 \\ 5 \\ 6 \end{pmatrix}", r"\begin{pmatrix}4 \\ 5 \\ 6\end{pmatrix}"),
+        (r"$a = 3 \text{ or } a = -3 \text{ or } a = 0$", "a=3 or a=-3 or a=0"),
     ],
 )
 def test_gold_is_read_from_solutions(solution: str, gold: str | None) -> None:
