@@ -235,6 +235,8 @@ class _Writer:
 def _tokens(text: str) -> list[str]:
     tokens, depth = list[str](), 0
     for token in map(_plain_token, TOKEN.findall(text)):
+        if token[0] == "." and len(token) > 1 and not (tokens and tokens[-1][-1].isalnum()):
+            token = f"0{token}"  # .5 is 0.5, but 1.2.5 is no number
         depth += (token in OPENING) - (token in CLOSING)
         if len(token) > 1 and "," in token:
             # Inside brackets a comma separates: (3,148) is a pair.
@@ -250,7 +252,7 @@ def _plain_token(token: str) -> str:
     if token in FUNCTIONS or token in GREEK:
         return f"\\{token}"
     if "." in token and token[-1].isdigit():
-        return f"{token[: token.index('.')] or 0}{token[token.index('.') :].rstrip('0').rstrip('.')}"
+        return token.rstrip("0").rstrip(".") or "0"
     return SYNONYMS.get(token, token)
 
 
@@ -308,8 +310,9 @@ def _needs_blank(text: str, piece: str, blank: bool) -> bool:
         return False
     if re.search(r"\\[A-Za-z]+\Z", text) and piece[0].isalpha():
         return True
+    if text[-1].isdigit() and piece[0].isdigit():  # R^2 2 is not R^{22}
+        return True
     if not blank or not (text[-1].isalnum() and piece[0].isalnum()):
         return False
     last = re.search(r"[^\W_]+\Z", text)
-    digits = text[-1].isdigit() and piece[0].isdigit()
-    return digits or is_word(piece) or bool(last and is_word(last[0]))
+    return is_word(piece) or bool(last and is_word(last[0]))

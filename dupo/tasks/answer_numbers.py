@@ -24,6 +24,7 @@ TEN_TO_THE = re.compile(
     r"(?<=[0-9]) ?(?:\\times|\\cdot|\*) ?10 ?\^ ?(?:\{ ?([+-]?[0-9]{1,2}) ?\}|([0-9](?![0-9])))"
 )
 REPEATING = re.compile(r"(-?)([0-9]*)\.([0-9]*)\\overline ?\{ ?([0-9]+) ?\}")  # 0.1\overline{6} is 1/6
+OF_FORMULAS = re.compile(r"\\(?!frac|times|cdot|overline)|[_|<>=&]")  # no number has these
 PLAIN_INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0")
 
 SCALE_VALUES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
@@ -73,7 +74,7 @@ def stated_value(text: str) -> Fraction | None:
     """`parse_number` of a text that has no markup any more, and is no equation."""
     if PLAIN_INTEGER.fullmatch(text):
         return Fraction(int(text))
-    if len(text) > MAX_ANSWER:
+    if len(text) > MAX_ANSWER or OF_FORMULAS.search(text):
         return None
     repeating = REPEATING.fullmatch(text)
     if repeating:

@@ -26,6 +26,7 @@ from dupo.tasks.math_equality import equal_formulas
 
 # \boxed{ and \fboxed{, an escaped character (which opens and closes nothing), or a brace.
 BRACE = re.compile(r"(?P<box>\\f?boxed ?\{)|\\.|[{}]")
+MOST_ROUNDS = 6  # a text that is no formula may change in every round: such a text is no answer
 MOST_WORDS = 4  # a gold answer of more is a sentence that ends on its number
 LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"[^\W\d_]{2,}")
@@ -38,17 +39,23 @@ def normalise(text: str) -> str | None:
     A number is written in one way, without its unit; a percentage keeps its sign. A formula is written in the
     LaTeX of `answer_forms`. Words lose their capitals.
     """
-    if PLAIN_INTEGER.fullmatch(text):
-        return text
-    plain = plain_text(text)
-    if not plain:
-        return None
-    plain = right_side(plain)
-    value = stated_value(plain)
-    if value is not None:
-        return format_number(value) + "%" * is_percentage(plain)
-    form = write_form(TRAILING_UNIT.sub("", plain))
-    return form if 0 < len(form) <= MAX_ANSWER else None
+    for _ in range(MOST_ROUNDS):
+        if PLAIN_INTEGER.fullmatch(text):
+            return text
+        plain = plain_text(text)
+        if not plain:
+            return None
+        plain = right_side(plain)
+        value = stated_value(plain)
+        if value is not None:
+            return format_number(value) + "%" * is_percentage(plain)
+        form = write_form(TRAILING_UNIT.sub("", plain))
+        if not 0 < len(form) <= MAX_ANSWER:
+            return None
+        if form == text:
+            return form
+        text = form
+    return None
 
 
 def without_thinking(text: str) -> str:
