@@ -67,7 +67,7 @@ def same_form(first: str, second: str, judge: Judge) -> bool:
 
 
 def kind_of(form: str) -> str:
-    """Returns number, expression, brackets (tuple or interval), set, list, union, matrix, relation or words."""
+    """Returns number, expression, relation, brackets (tuple, interval), set, list, union, matrix or words."""
     return "number" if _value(form) is not None else _kind(form)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 # Words of one or two letters that may stand beside a number; any other such word may be a variable.
 _SHORT = (
-    "a an the is are of in on at by to he she it so we per for was has had be as his her am pm us km cm mm dm"
-    " nm kg mg lb oz ft yd mi hr ms ml dl kl gb mb tb kb hz m g s h l sq cu rs"
+    "a an the is are of in on at by to he she it so we per for was has had be as his her am pm us km cm mm"
+    " dm nm kg mg lb oz ft yd mi hr ms ml dl kl gb mb tb kb hz m g s h l sq cu rs"
 )
 SHORT_WORDS = frozenset(_SHORT.split())
 _GLUED = "km cm mm kg mg lb lbs oz ft hr hrs min mins secs ml mph am pm th st nd rd"
@@ -46,8 +46,9 @@ POWER_UNITS = (
 UNIT_POWER = re.compile(rf"(?<=[ 0-9}}])({POWER_UNITS}) ?(?:\^ ?(?:[23]|\{{ ?[23] ?\}}))(?![\w^])")
 TRAILING_UNIT = re.compile(
     r"(?<=[0-9A-Za-z}) ]) (?:(?:square|cubic) )?"
-    r"(?:in(?= ?\^)|km|cm|mm|kg|ft|units?|inch(?:es)?|feet|foot|yards?|miles?|(?:kilo|centi|milli)?met(?:er|re)s?|degrees?"
-    r"|dollars?|cents?|hours?|minutes?|seconds?|days?|years?|liters?|gallons?|pounds?|grams?|radians?)"
+    r"(?:in(?= ?\^)|km|cm|mm|kg|ft|units?|inch(?:es)?|feet|foot|yards?|miles?"
+    r"|(?:kilo|centi|milli)?met(?:er|re)s?|degrees?|dollars?|cents?|hours?|minutes?|seconds?|days?|years?|liters?|gallons?|pounds?|grams?"
+    r"|radians?)"
     r"(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?(?:(?:/| per ) ?(?:h|hr|s|sec|hour|second|minute|day))?\Z",
     re.I,
 )
@@ -78,8 +79,8 @@ _CHANGERS = (
     " neither nor squared cubed factorial power root mod modulo base reciprocal inverse opposite conjugate"
     " divided multiplied or infinity infinite infinitely imaginary choose repeating recurring binary octal"
     " hexadecimal hex mil mln bln bn grand lakh lakhs crore crores sin cos tan cot sec log ln sqrt exp abs"
-    " max gcd lcm than pi zillion multiple multiples maximum minimum upto mille basis isn doesn didn cannot wrong"
-    " false unknown"
+    " max gcd lcm than pi zillion multiple multiples maximum minimum upto mille basis isn doesn didn"
+    " cannot wrong false unknown"
 )
 # "sec" is a unit after a number and a function before a variable; the list of units comes first.
 CHANGERS = frozenset(_CHANGERS.split()) - UNITS

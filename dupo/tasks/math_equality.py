@@ -64,43 +64,39 @@ class Pool:
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds
         self.owner = os.getpid()
-        self.late = 0
+        self.warned = False
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
         self._places = threading.Semaphore(MOST_PROCESSES)
+        self._close_at_exit = lru_cache(lambda: atexit.register(self.close))
 
     def ask(self, first: str, second: str) -> bool:
         """Says whether two formulas are equal; False where no answer came in time."""
         with self._places:
-            worker = self._idle.pop() if self._idle else self._start()
+            self._close_at_exit()
+            worker = self._idle.pop() if self._idle else Worker()
+            self._all.add(worker)
             reply = worker.ask(first, second, self.seconds)
             if reply:
                 self._idle.append(worker)
                 return reply == EQUAL
             self._all.discard(worker)
             worker.stop()
-        self.late += 1
-        if self.late == 1:
+        if not self.warned:
+            self.warned = True
+            pair = f"{first[:40]} and {second[:40]}"
             warnings.warn(
-                f"a formula took math-verify more than {self.seconds:g} s and counts as wrong: "
-                f"{first[:40]} against {second[:40]}. Others are not shown.",
+                f"math-verify gave no answer within {self.seconds:g} s: {pair} count as different, and so do"
+                " other such formulas, without a warning",
                 stacklevel=2,
             )
         return False
 
     def close(self) -> None:
-        """Kills the processes of this pool."""
-        if os.getpid() == self.owner:
-            while self._all:
-                self._all.pop().stop()
-            self._idle.clear()
-
-    def _start(self) -> "Worker":
-        if not self._all:
-            atexit.register(self.close)
-        worker = Worker()
-        self._all.add(worker)
-        return worker
+        """Kills the processes of this pool; a process that was forked has none."""
+        while self._all and os.getpid() == self.owner:
+            self._all.pop().stop()
+        self._idle.clear()
 
 
 class Worker:
@@ -122,9 +118,11 @@ class Worker:
         """Returns the reply of the process; empty where there is none in time."""
         if not self.is_ready:
             self.is_ready = self._reply(START_SECONDS) == READY
-        if not self.is_ready or self.process.stdin is None:
-            return b""
+            if not self.is_ready:
+                return b""
+        assert self.process.stdin is not None
         try:
+            # The alarm is later than the deadline: it serves where nobody waits any more.
             self.process.stdin.write(json.dumps([first, second, 2 * seconds]).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
@@ -134,10 +132,7 @@ class Worker:
     def stop(self) -> None:
         """Kills the process and waits for its end."""
         self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self.process.communicate()
 
     def _reply(self, seconds: float) -> bytes:
         assert self.process.stdout is not None

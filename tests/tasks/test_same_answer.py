@@ -1,4 +1,4 @@
-"""Which answers mean the same: pairs written by hand, of equal and of different meaning, and laws of equality."""
+"""Which answers mean the same: pairs by hand, of equal and of different meaning, and laws of equality."""
 
 import pytest
 
