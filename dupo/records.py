@@ -13,7 +13,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:  # records are read where torch is not imported: help, views
     from torch import Tensor
 
-Prompt = str | tuple[str, ...]  # a text, or the pieces that make it
+
+class Message(NamedTuple):
+    """One message of a chat that stands before a prompt.
+
+    Attributes:
+        role: who says it, as chat templates name the roles: system, user, assistant.
+    """
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A prompt that comes with the messages before it.
+
+    Attributes:
+        pieces: the pieces that make the text of the last message of the user.
+        history: the messages before; never empty.
+    """
+
+    pieces: tuple[str, ...]
+    history: tuple[Message, ...]
+
+
+Prompt = str | tuple[str, ...] | ChatPrompt  # a text, the pieces that make it, or those with a history
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +52,14 @@ class Problem:
             loop sees unless a reward reads labels (`--reward gold`). A reward function of the user gets
             `columns`, which may hold the label.
         columns: all that the data set says of the problem, for reward functions of the user's own.
+        system: the system message that the data set puts before the primal prompt; None where it has none.
     """
 
     id: str
     text: str
     gold: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    system: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

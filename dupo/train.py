@@ -13,6 +13,7 @@ from typing import Any
 
 from dupo.config.catalogue import METHODS, load
 from dupo.config.config import Config
+from dupo.run.claim import claim_folder
 from dupo.run.program import run_program
 
 
@@ -24,12 +25,13 @@ def train(config: Config) -> dict[str, Any]:
         StorageError: the disk is full, or the folder cannot be written any more.
         FloatingPointError: a loss, gradient or logit is not finite; the message names the saved batch.
     """
-    # torch and transformers take seconds to import: help and errors in the options do not wait for them
-    from dupo.run.base import claim_folder
+    entry = METHODS[config.method]
+    claim_folder(config)
+    data = load(entry.data)(config)
+    # torch and transformers take seconds to import: a wrong option or column is told before
     from dupo.run.training import TrainingRun
 
-    claim_folder(config)  # before the data are read
-    method = load(METHODS[config.method].path)(config)
+    method = load(entry.path)(config, data)
     with TrainingRun(config, method) as run:
         while run.unfinished:
             batch = method.next_batch(run.step)  # sample and reward, or read examples

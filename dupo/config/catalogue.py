@@ -29,6 +29,7 @@ class MethodEntry(NamedTuple):
 
     Attributes:
         path: the class, a `dupo.methods.base.Method`.
+        data: the function that reads and checks the data, without torch; its result is handed to the class.
         description: first lines of `python -m dupo.train --method NAME --help`.
         groups: the groups of options that the method reads, all of each.
         options: single options of other groups that the method reads.
@@ -36,6 +37,7 @@ class MethodEntry(NamedTuple):
     """
 
     path: str
+    data: str
     description: str
     groups: tuple[str, ...]
     options: tuple[str, ...] = ()
@@ -73,11 +75,13 @@ class RewardEntry(NamedTuple):
 METHODS: dict[str, MethodEntry] = {
     "dupo": MethodEntry(
         "dupo.methods.dupo.DuPO",
+        "dupo.methods.data.read_task",
         "Trains a language model with DuPO: on its own consistency, without labels.",
         ("model", "task", "reward", "duals", "rollout", "optimizer", "loss", "run"),
     ),
     "sft": MethodEntry(
         "dupo.methods.sft.SFT",
+        "dupo.methods.data.read_pairs",
         "Trains a language model on given completions: supervised fine-tuning on prompt/completion pairs.",
         ("model", "optimizer", "run"),
         (

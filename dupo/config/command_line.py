@@ -236,6 +236,7 @@ def _parser(program: str, method: str) -> argparse.ArgumentParser:
         # Values stay texts here; `coerce` checks them with the words of a YAML file.
         kind, _ = option_type(OPTIONS[name])
         metavar = "|".join(OPTIONS[name].metadata["choices"]) or _METAVAR[kind]
+        metavar = "JSON" if OPTIONS[name].metadata.get("is_json") else metavar
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
         groups[group].add_argument(f"--{name}", metavar=metavar, help=_help(name, program, method), **flag)
         if kind is bool:

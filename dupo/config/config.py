@@ -18,7 +18,7 @@ from dupo.config.options import (
     SelectOptions,
 )
 from dupo.config.task_options import TaskOptions
-from dupo.config.values import check, option, show
+from dupo.config.values import check, json_text, option, show
 from dupo.errors import UserError, quoted
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
@@ -126,6 +126,9 @@ class Config:
         for name, value in flat.items():
             if name not in OPTIONS:
                 raise UserError(f"unknown option {name}")
+            # A mapping is how Python and YAML write what the command line writes as JSON.
+            if OPTIONS[name].metadata.get("is_json") and isinstance(value, Mapping):
+                value = json_text(OPTIONS[name], value)
             check(OPTIONS[name], value)
             groups.setdefault(GROUP_OF[name], {})[name] = value
         # `method` stands in no group.

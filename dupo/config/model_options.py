@@ -1,8 +1,10 @@
 """Options of the model and of its tokenizer."""
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from dupo.config.values import Options, option, show
 from dupo.errors import UserError
@@ -37,6 +39,18 @@ class ModelOptions(Options):
         False, "recompute activations in the backward pass: less memory, more time"
     )
     trust_remote_code: bool = option(False, "run the Python code that comes with a model")
+    system_prompt: str | None = option(
+        None,
+        "system message of every prompt whose data bring none, such as `Put your final answer within "
+        "\\boxed{}.`; dual prompts have it too, and never that of the data, which is meant for the question. "
+        "Needs a chat template; none: no message",
+    )
+    chat_template_kwargs: str | None = option(
+        None,
+        'variables for the chat template, a JSON object: {"enable_thinking": false} turns the thinking of '
+        "Qwen3 off; a template of another model (a judge) gets them as well",
+        is_json=True,
+    )
     chat_template_date: str | None = option(
         None, "date that a chat template shows if it shows one, YYYY-MM-DD; none: the day of the first start"
     )
@@ -44,6 +58,11 @@ class ModelOptions(Options):
     def check_together(self) -> None:
         """Checks that the date is one."""
         _date_of(self.chat_template_date)
+
+    @property
+    def template_arguments(self) -> dict[str, Any]:
+        """The variables for the chat template."""
+        return json.loads(self.chat_template_kwargs or "{}")
 
     @property
     def day(self) -> date | None:

@@ -17,19 +17,33 @@ class TaskOptions(Options):
     task: str = option("arithmetic", "what the model is trained to do", "|".join(TASKS))
     dataset: str | None = option(
         None,
-        "file of training problems, JSON lines; for translation also a folder of line-parallel files",
+        "training problems: a file (.jsonl, .json, .csv, .tsv, .parquet, .txt of one problem a line; also "
+        "with .gz), a folder of such files or of save_to_disk, or the Hub name of a data set in the local "
+        "cache; a config and a split may follow (FOLDER:SPLIT, NAME:CONFIG:SPLIT; none: train); for "
+        "translation also line-parallel files",
         is_path=True,
     )
     eval_dataset: str | None = option(
-        None, "file of held-out problems; none: eval_size problems of dataset", is_path=True
+        None, "held-out problems, as dataset; none: eval_size problems of dataset", is_path=True
     )
-    question_column: str | None = option(None, "column of the question; none: question, problem or prompt")
+    question_column: str | None = option(
+        None,
+        "column of the question, text or a list of messages; several (Body,Question) are joined by line "
+        "ends; a.b is column b inside a; none: question, problem, prompt, messages and other usual names",
+    )
     answer_column: str | None = option(
-        None, "column of the right answer, read by evaluation and the reward gold; none: answer or solution"
+        None,
+        "column of the right answer, read by evaluation and the reward gold; none: answer, solution and "
+        "other usual names",
     )
     src: str = option("en", "code of the language translated from")
     tgt: str = option("de", "code of the language translated into")
-    eval_size: int = option(64, "number of held-out problems, never trained on; 0: no evaluation", at_least=0)
+    eval_size: int | None = option(
+        None,
+        "number of held-out problems, never trained on; 0: no evaluation; none: a tenth of those with a "
+        "right answer, at most 64; of eval_dataset 64",
+        at_least=0,
+    )
     translation_metric: str = option(
         "bleu",
         "compares back-translation and source: bleu, chrf, mean of both, or your package.module.function",

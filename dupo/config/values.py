@@ -5,10 +5,11 @@ command line, YAML files, the constructor) checks by this metadata alone.
 """
 
 import dataclasses
+import json
 import math
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field
 from decimal import Decimal
 from typing import Any
@@ -28,7 +29,15 @@ FLOAT32_LEAST, FLOAT32_MOST = 1.2e-38, 3.4e38
 LONGEST_TEXT = 10_000  # characters: more is a file in the place of its name
 
 
-def option(default: Any, help: str, choices: str = "", *, is_path: bool = False, **bounds: float) -> Any:
+def option(
+    default: Any,
+    help: str,
+    choices: str = "",
+    *,
+    is_path: bool = False,
+    is_json: bool = False,
+    **bounds: float,
+) -> Any:
     """A field of a group of options.
 
     Args:
@@ -36,10 +45,11 @@ def option(default: Any, help: str, choices: str = "", *, is_path: bool = False,
         help: one line for `--help`; the documentation of the option.
         choices: the values of a text option, separated by `|`; empty: any text.
         is_path: the text names a file or a folder, perhaps one of the Hub.
+        is_json: the text is a JSON object.
         bounds: any of `at_least`, `above`, `at_most`, `below`.
     """
     names = tuple(choices.split("|")) if choices else ()
-    about = {"help": help, "choices": names, "is_path": is_path, **bounds}
+    about = {"help": help, "choices": names, "is_path": is_path, "is_json": is_json, **bounds}
     return dataclasses.field(default=default, metadata=about)
 
 
@@ -67,7 +77,7 @@ def coerce(spec: Field[Any], text: str, *, is_quoted: bool = False) -> Any:
     if optional and not is_quoted and bare in _NONE:
         return None
     if kind is str:
-        value: Any = text
+        value: Any = json_text(spec, text) if spec.metadata.get("is_json") else text
     elif kind is bool and bare in _TRUE + _FALSE:
         value = bare in _TRUE
     elif (kind is int and _INT.fullmatch(bare)) or (kind is float and _FLOAT.fullmatch(bare)):
@@ -77,6 +87,22 @@ def coerce(spec: Field[Any], text: str, *, is_quoted: bool = False) -> Any:
         raise UserError(f"{spec.name}: expected {expected}, got {quoted(text)}")
     check(spec, value)
     return value
+
+
+def json_text(spec: Field[Any], value: Any) -> str:
+    """A JSON object, or the text of one, as the one text that stands for it in the option.
+
+    Raises:
+        UserError: it is no JSON object.
+    """
+    try:
+        content = json.loads(value) if isinstance(value, str) else dict(value)
+        if isinstance(content, Mapping):
+            return json.dumps(content, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    expected = 'a JSON object such as {"enable_thinking": false}'
+    raise UserError(f"{spec.name}: expected {expected}, got {show(value)}")
 
 
 def option_type(spec: Field[Any]) -> tuple[type, bool]:
@@ -118,6 +144,8 @@ def _check_text(spec: Field[Any], text: str) -> None:
         raise UserError(f"{spec.name}: expected at most {LONGEST_TEXT:,} characters, got {len(text):,}")
     if spec.metadata.get("is_path") and (problem := path_problem(text)):
         raise UserError(f"{spec.name}: expected {A_PATH}, got {problem}")
+    if spec.metadata.get("is_json"):
+        json_text(spec, text)
 
 
 def _check_bounds(spec: Field[Any], value: int | float, kind: type) -> None:

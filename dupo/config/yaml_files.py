@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from dupo.config.config import GROUP_OF, OPTIONS, Config
-from dupo.config.values import coerce, option_type
+from dupo.config.values import coerce, json_text, option_type
 from dupo.errors import UserError, cut, did_you_mean
 from dupo.user_files import read_file
 
@@ -29,6 +29,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             raise UserError(f"{path}: unknown key {cut(name)}{did_you_mean(name, OPTIONS)}")
         if name in values:
             raise UserError(f"{path}: line {key.start_mark.line + 1}: expected {name} once, got it twice")
+        if isinstance(node, yaml.MappingNode) and OPTIONS[name].metadata.get("is_json"):
+            values[name] = _json_of(path, name, node)
+            continue
         if not isinstance(node, yaml.ScalarNode):
             kind = "list" if isinstance(node, yaml.SequenceNode) else "nested mapping"
             raise UserError(f"{path}: {name}: expected one value, got a {kind}")
@@ -58,6 +61,28 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
         typed = {name: None if value is None else option_type(OPTIONS[name])[0](value)}
         lines.append(yaml.safe_dump(typed, default_style=style, allow_unicode=True, width=math.inf))
     return "".join(lines)
+
+
+def _json_of(path: str | Path, name: str, node: yaml.MappingNode) -> str:
+    """A mapping of YAML as the JSON text of an option."""
+    try:
+        return json_text(OPTIONS[name], _typed(node))
+    except (UserError, ValueError, RecursionError, yaml.YAMLError) as error:
+        problem = str(error) if isinstance(error, UserError) else f"{name}: expected values that JSON has"
+        raise UserError(f"{path}: {problem}") from None
+
+
+def _typed(node: yaml.Node) -> Any:
+    """The value of a node with the types of YAML: false is a truth value, 1 a number, "1" a text."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _typed(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_typed(item) for item in node.value]
+    assert isinstance(node, yaml.ScalarNode)
+    loader, is_plain = yaml.SafeLoader(""), node.style is None
+    # BaseLoader calls every scalar a text.
+    tag = loader.resolve(yaml.ScalarNode, node.value, (is_plain, not is_plain))
+    return loader.construct_object(yaml.ScalarNode(tag, node.value))
 
 
 def _compose(path: str | Path) -> yaml.MappingNode | None:

@@ -1,12 +1,21 @@
-"""Prompt/completion pairs for supervised training, from a JSON-lines file."""
+"""Pairs of prompt and completion for supervised training, by TRL's names of columns.
+
+prompt, completion   both text, or both lists of messages
+messages             the last message, of the assistant, is the completion; all before it are the prompt
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dupo.data.files import choose_column, column_text, read_jsonl
+from dupo.data.chats import CHAT_COLUMNS, messages_at
+from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_columns
+from dupo.data.rows import Row
+from dupo.data.sources import read_rows
 from dupo.data.splits import split_problems
-from dupo.records import Problem
+from dupo.errors import UserError
+from dupo.records import Message, Problem
 
+# TRL's names, and no others: a guess could train on the wrong text.
 PROMPT_COLUMN, COMPLETION_COLUMN = "prompt", "completion"
 
 
@@ -15,46 +24,110 @@ class Example(NamedTuple):
 
     Attributes:
         id: file name and line.
-        # TRL's names of the columns, and no others: a guess could train on the wrong text.
-        prompt: text of the user message.
+        prompt: text of the last message of the user.
         completion: the text to learn.
+        history: the messages before the prompt: a system message, earlier turns.
     """
 
     id: str
     prompt: str
     completion: str
+    history: tuple[Message, ...] = ()
 
 
-def read_examples(
-    dataset: str, eval_dataset: str | None, eval_size: int
-) -> tuple[list[Example], list[Example]]:
-    """Reads (train, held-out) examples.
+class Examples(NamedTuple):
+    """The pairs of a run.
+
+    Attributes:
+        train: to learn from.
+        held_out: to measure with; no prompt stands in both.
+        notes: what was left out and why, for the start-up table.
+    """
+
+    train: list[Example]
+    held_out: list[Example]
+    notes: list[str]
+
+
+def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None) -> Examples:
+    """Reads examples and splits them.
 
     Args:
-        dataset: JSON-lines file with the columns prompt and completion.
-        eval_dataset: file of the held-out examples; None: they come from `dataset`.
-        eval_size: number of examples to hold out, chosen by a hash of the prompt.
+        dataset: what `read_rows` reads.
+        eval_dataset: the same, of the held-out examples; None: they come from `dataset`.
+        eval_size: number of examples to hold out, chosen by a hash of the prompt; None: see `split_problems`.
 
     Raises:
         UserError: a file cannot be read, lacks a column, or nothing is left to train on.
     """
-    eval_problems = _read_pairs(eval_dataset) if eval_dataset is not None else None
-    split = split_problems(_read_pairs(dataset), eval_problems, eval_size)
-    return _examples(split.train), _examples(split.held_out)
+    eval_problems, notes = None, list[str]()
+    if eval_dataset is not None:
+        eval_problems, notes = _read_pairs(eval_dataset, "eval_dataset")
+    problems, own_notes = _read_pairs(dataset, "dataset")
+    split = split_problems(problems, eval_problems, eval_size)
+    return Examples(_examples(split.train), _examples(split.held_out), own_notes + notes)
 
 
-def _read_pairs(path: str) -> list[Problem]:
+def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
     """Reads pairs as problems whose gold answer is the completion, because the split works on problems."""
-    rows = read_jsonl(path)
-    prompt_column = choose_column(rows, path, PROMPT_COLUMN, (), "dataset")
-    completion_column = choose_column(rows, path, COMPLETION_COLUMN, (), "dataset")
+    rows = read_rows(path, option)
+    pair = usual_columns(rows, [f"{PROMPT_COLUMN},{COMPLETION_COLUMN}"])
+    chat = usual_columns(rows, CHAT_COLUMNS)
+    if not pair and not chat:
+        expected = f"columns {PROMPT_COLUMN} and {COMPLETION_COLUMN}, or messages, in {path}"
+        raise UserError(f"{option}: expected {expected}, got {', '.join(column_names(rows)) or 'no column'}")
+    problems, left_out = [], LeftOut()
     for row in rows:
-        # A pair without a completion is refused: an empty one would teach the model to say nothing.
-        column_text(row, prompt_column, required=True)
-        column_text(row, completion_column, required=True)
-    # The texts as they stand in the file: an indent or a last line break is part of what is learnt.
-    return [Problem(row.id, row[prompt_column], row[completion_column]) for row in rows]
+        try:
+            example = _pair(row, *pair) if pair else _last_turn(row, chat[0], _messages(row, chat[0]))
+        except RowError as error:
+            left_out.add(error)
+            continue
+        # The history belongs to the prompt: two chats that end in "Why?" are different prompts.
+        text = "\n".join([*(message.content for message in example.history), example.prompt])
+        problems.append(Problem(row.id, text, example.completion, {"example": example}))
+    left_out.check_rest(problems)
+    return problems, left_out.notes()
+
+
+def _pair(row: Row, prompt_column: str, completion_column: str) -> Example:
+    prompt, completion = messages_at(row, prompt_column), messages_at(row, completion_column)
+    if prompt is None and completion is None:
+        # The texts as they stand in the file: an indent or a last line break is part of what is learnt.
+        text = raw_text(row, prompt_column, row.get(prompt_column))
+        learnt = raw_text(row, completion_column, row.get(completion_column))
+        return _with_text(row, Example(row.id, text, learnt), prompt_column, completion_column)
+    if prompt is None:
+        prompt = [Message("user", raw_text(row, prompt_column, row.get(prompt_column)))]
+    if completion is None:
+        completion = [Message("assistant", raw_text(row, completion_column, row.get(completion_column)))]
+    return _last_turn(row, completion_column, [*prompt, *completion])
+
+
+def _messages(row: Row, name: str) -> list[Message]:
+    messages = messages_at(row, name)
+    if messages is None:
+        raise RowError(row, f"a list of messages in {name!r}", "none")
+    return messages
+
+
+def _last_turn(row: Row, name: str, messages: Sequence[Message]) -> Example:
+    roles = [message.role for message in messages]
+    if roles[-2:] != ["user", "assistant"]:
+        got = ", ".join(roles[-2:])
+        raise RowError(row, f"a message of the user and then one of the assistant last in {name!r}", got)
+    *history, prompt, completion = messages
+    example = Example(row.id, prompt.content, completion.content, tuple(history))
+    return _with_text(row, example, name, name)
+
+
+def _with_text(row: Row, example: Example, prompt_column: str, completion_column: str) -> Example:
+    """The example, if both of its texts are there: an empty completion would teach to say nothing."""
+    for name, text in ((prompt_column, example.prompt), (completion_column, example.completion)):
+        if not text.strip():
+            raise RowError(row, f"text in {name!r}", "none")
+    return example
 
 
 def _examples(problems: Sequence[Problem]) -> list[Example]:
-    return [Example(problem.id, problem.text, problem.gold or "") for problem in problems]
+    return [problem.columns["example"] for problem in problems]

@@ -8,12 +8,15 @@ from dupo.records import Dual, Problem
 
 
 def problems_fingerprint(problems: Iterable[Problem]) -> str:
-    """The sha256 of ids, texts, right answers and columns, in their order, in hex digits."""
-    return _sha256([p.id, p.text, p.gold, dict(p.columns)] for p in problems)
+    """The sha256 of ids, texts, right answers, columns and system messages, in their order, in hex digits."""
+    # Problems without a system message have the fingerprint that an older dupo gave them.
+    return _sha256(
+        [p.id, p.text, p.gold, dict(p.columns), *([] if p.system is None else [p.system])] for p in problems
+    )
 
 
-def texts_fingerprint(texts: Iterable[Sequence[str]]) -> str:
-    """The sha256 of tuples of texts, in their order, in hex digits."""
+def texts_fingerprint(texts: Iterable[Sequence[object]]) -> str:
+    """The sha256 of tuples of texts, such as examples with their history, in their order, in hex digits."""
     return _sha256(list(row) for row in texts)
 
 

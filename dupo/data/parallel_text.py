@@ -1,44 +1,66 @@
-"""Sentences with their translations: line-parallel files, or two columns of a JSON-lines file."""
+"""Sentences with their translations: line-parallel files, or two columns of a data set."""
 
 from pathlib import Path
 
-from dupo.data.files import JsonRow, choose_column, column_names, column_text, read_jsonl, read_lines
+from dupo.data.columns import LeftOut, RowError, choose_columns, column_text, usual_columns
+from dupo.data.files import ONLY_TEXT, read_lines
+from dupo.data.folders import data_files
+from dupo.data.rows import Row
+from dupo.data.sources import read_rows
 from dupo.errors import UserError
 from dupo.records import Problem
 from dupo.user_files import NOTHING, is_file, is_folder, list_folder, path_kind
 
 
-def read_sentences(dataset: str, src: str, tgt: str) -> list[Problem]:
+def read_sentences(
+    dataset: str, src: str, tgt: str, option: str = "dataset"
+) -> tuple[list[Problem], list[str]]:
     """Reads sentences of `src`, with translations into `tgt` as gold where the data set has translations.
 
     Args:
         dataset: a folder with <name>.<src> and, if there are references, <name>.<tgt>, line by line; or such
-            a path without the ending, folder/name; or a JSON-lines file with a column `src` and perhaps one
-            `tgt`.
+            a path with or without the ending, folder/name; or what `read_rows` reads, with a column `src` and
+            perhaps a column `tgt`, by themselves or inside a column `translation`.
         src: code of the source language.
         tgt: code of the target language.
+        option: that names the data set, for messages.
+
+    Returns:
+        The sentences, and a line for the user on each kind of rows that were left out.
 
     Raises:
         UserError: no data set stands there, or it cannot be read.
     """
     path = Path(dataset)
-    if is_folder(path):
-        return _read_parallel_files(_only_stem(path, src), src, tgt)
+    if is_folder(path) and _stems(path, src):
+        return _read_parallel_files(_only_stem(path, src), src, tgt), []
     if path_kind(path) == NOTHING and is_file(_file_of(path, src)):
-        return _read_parallel_files(path, src, tgt)
-    return _read_columns(path, src, tgt)
+        return _read_parallel_files(path, src, tgt), []
+    if is_file(path) and path.suffix == f".{src}":
+        return _read_parallel_files(path.with_suffix(""), src, tgt), []
+    if is_folder(path) and not data_files(path):
+        raise UserError(
+            f"{option}: expected a file that ends in .{src} in {dataset}, or one of rows, got none"
+        )
+    return _read_columns(dataset, src, tgt, option)
 
 
-def _read_columns(path: Path, src: str, tgt: str) -> list[Problem]:
-    rows = read_jsonl(path)
-    source_column = choose_column(rows, path, src, (), "src")
-    has_translations = tgt in column_names(rows)
-    problems = []
+def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[Problem], list[str]]:
+    rows = read_rows(dataset, option)
+    # A file of sentences alone has one column without a name of its own.
+    alone = [ONLY_TEXT] if all(list(row) == [ONLY_TEXT] for row in rows) else []
+    (source,) = choose_columns(rows, dataset, None, [src, f"translation.{src}", *alone], "src")
+    target = usual_columns(rows, [tgt, f"translation.{tgt}"])
+    problems, left_out = [], LeftOut()
     for row in rows:
-        text = column_text(row, source_column, required=True) or ""
-        gold = column_text(row, tgt, required=False) if has_translations else None
-        problems.append(_problem(row.id, text, gold, row))
-    return problems
+        try:
+            text = column_text(row, source, required=True) or ""
+            gold = column_text(row, target[0], required=False) if target else None
+            problems.append(_problem(row.id, text, gold, row))
+        except RowError as error:
+            left_out.add(error)
+    left_out.check_rest(problems)
+    return problems, left_out.notes()
 
 
 def _read_parallel_files(stem: Path, src: str, tgt: str) -> list[Problem]:
@@ -58,7 +80,7 @@ def _read_parallel_files(stem: Path, src: str, tgt: str) -> list[Problem]:
     ]
 
 
-def _problem(id: str, text: str, gold: str | None, row: JsonRow | None = None) -> Problem:
+def _problem(id: str, text: str, gold: str | None, row: Row | None = None) -> Problem:
     # An answer has one line, so a source of several lines could never be recovered.
     one_line = " ".join((gold or "").split())
     return Problem(id, " ".join(text.split()), one_line or None, row or {})
@@ -68,15 +90,17 @@ def _file_of(stem: Path, language: str) -> Path:
     return stem.parent / f"{stem.name}.{language}"
 
 
-def _only_stem(folder: Path, src: str) -> Path:
-    """The only path without ending for which folder/<name>.<src> exists."""
+def _stems(folder: Path, src: str) -> list[Path]:
     ending = f".{src}"
     files = [file for file in list_folder(folder) if file.name.endswith(ending) and is_file(file)]
-    if not files:
-        raise UserError(f"dataset: expected a file that ends in {ending} in {folder}, got none")
-    stem = folder / files[0].name.removesuffix(ending)
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        expected = f"one file that ends in {ending} in {folder}, or a name such as {stem}"
+    return [folder / file.name.removesuffix(ending) for file in files]
+
+
+def _only_stem(folder: Path, src: str) -> Path:
+    """The only path without ending for which folder/<name>.<src> exists."""
+    stems = _stems(folder, src)
+    if len(stems) > 1:
+        names = ", ".join(f"{stem.name}.{src}" for stem in stems)
+        expected = f"one file that ends in .{src} in {folder}, or a name such as {stems[0]}"
         raise UserError(f"dataset: expected {expected}, got {names}")
-    return stem
+    return stems[0]

@@ -11,6 +11,7 @@ from dupo.errors import UserError
 from dupo.records import Problem
 
 SPLIT_KEY = "dupo held-out split"
+MOST_HELD_OUT = 64  # problems, where eval_size says nothing
 
 
 class Split(NamedTuple):
@@ -46,8 +47,16 @@ def without_texts_of(problems: Iterable[Problem], excluded: Collection[Problem])
     return [problem for problem in problems if problem.text not in texts]
 
 
-def split_by_hash(problems: Sequence[Problem], eval_size: int) -> Split:
+def default_eval_size(problems: Sequence[Problem]) -> int:
+    """A tenth of the different problems that have a gold answer, at most `MOST_HELD_OUT`."""
+    return min(MOST_HELD_OUT, len({p.text for p in problems if p.gold is not None}) // 10)
+
+
+def split_by_hash(problems: Sequence[Problem], eval_size: int | None) -> Split:
     """Holds out `eval_size` problems with a gold answer, chosen by a hash of their text.
+
+    Args:
+        eval_size: None: `default_eval_size`.
 
     Copies of one text all land on the same side. Train keeps the order of the file. Without gold answers
     nothing is held out.
@@ -55,6 +64,7 @@ def split_by_hash(problems: Sequence[Problem], eval_size: int) -> Split:
     Raises:
         UserError: nothing would be left to train on.
     """
+    eval_size = default_eval_size(problems) if eval_size is None else eval_size
     held_out = first_by_hash(problems, eval_size)
     train = without_texts_of(problems, held_out)
     if not train:
@@ -65,12 +75,14 @@ def split_by_hash(problems: Sequence[Problem], eval_size: int) -> Split:
 
 
 def split_problems(
-    problems: Sequence[Problem], eval_problems: Sequence[Problem] | None, eval_size: int
+    problems: Sequence[Problem], eval_problems: Sequence[Problem] | None, eval_size: int | None
 ) -> Split:
     """Splits off the held-out problems, or takes them from a data set of their own.
 
     Args:
         eval_problems: the data set of the held-out problems; None: `problems`.
+        eval_size: number of held-out problems; None: of a data set of their own at most `MOST_HELD_OUT`, else
+            `default_eval_size`.
 
     Raises:
         UserError: nothing would be left to train on.
@@ -78,7 +90,7 @@ def split_problems(
     if eval_problems is None:
         return split_by_hash(problems, eval_size)
     # A held-out text may also stand in the training file, as in many public data sets.
-    held_out = first_by_hash(eval_problems, eval_size)
+    held_out = first_by_hash(eval_problems, MOST_HELD_OUT if eval_size is None else eval_size)
     train = without_texts_of(problems, held_out)
     if not train:
         raise UserError("eval_dataset: expected to leave problems of dataset to train on, got every problem")

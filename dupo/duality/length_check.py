@@ -124,8 +124,8 @@ def check_prompt(
         UserError: the prompt is too long, or has no ids; `id` and `kind` name it.
     """
     # A model predicts the token after another one: after nothing there is nothing to sample from.
-    if not tokenizer.has_ids(framed(tokenizer, prompt)):
-        start = framed(tokenizer, prompt)[:60]
+    if not tokenizer.has_ids(prompt):
+        start = tokenizer.framed(prompt)[:60]
         raise UserError(f"{id}: expected a {kind} of tokens, got one of none: {start!r}")
     tokens = tokens_of_long(tokenizer, prompt, completion, most_tokens)
     if tokens is not None:
@@ -139,14 +139,8 @@ def tokens_of_long(
     tokenizer: PromptTokenizer, prompt: Prompt, completion: int, most_tokens: int
 ) -> int | None:
     """Tokens of a prompt that has more than `most_tokens` with its completion; None where it has not."""
-    frame, written = tokenizer.frame, framed(tokenizer, prompt)
-    # A token is at least a byte, and NFC makes at most three bytes of one: a short prompt needs no counting.
-    if len(frame.before) + len(frame.after) + 3 * len(written.encode()) + 1 + completion <= most_tokens:
+    # Most prompts are so short that they need no counting.
+    if tokenizer.most_tokens(prompt) + completion <= most_tokens:
         return None
     tokens = len(tokenizer.encode([prompt])[0])
     return tokens if tokens + completion > most_tokens else None
-
-
-def framed(tokenizer: PromptTokenizer, prompt: Prompt) -> str:
-    """The text of a prompt with the words of the template that are tokenised together with the prompt."""
-    return "".join([tokenizer.frame.opening, *prompt, tokenizer.frame.closing])

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from dupo.errors import UserError
 from dupo.models.load import Model
 from dupo.records import Completion, Problem, Prompt, Rollout
-from dupo.tasks.base import Task
+from dupo.tasks.base import Task, primal_prompt
 from dupo.text.tokenizer import PromptTokenizer
 
 
@@ -107,7 +107,7 @@ def sample_answers(
 ) -> Rollout:
     """The primal task: samples `n` answers to each problem and reads them."""
     # The ids are kept: training uses the very ids that were sampled from.
-    prompt_ids = engine.tokenizer.encode([task.prompt(problem) for problem in problems])
+    prompt_ids = engine.tokenizer.encode([primal_prompt(task, problem) for problem in problems])
     completions = engine.sample(prompt_ids, n, sampling, seed)
     answers = [
         [task.answer(problem, completion.text) for completion in group]

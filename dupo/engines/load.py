@@ -49,4 +49,4 @@ def load_judge_engine(config: Config, device: torch.device) -> Engine:
     """The engine of the model that `dual_model` names by its folder or Hub name."""
     # Another model brings its own tokenizer, so dual prompts are encoded anew for it.
     options = config.model.for_model(config.duals.dual_model)
-    return load_engine(config, options, load_tokenizer(options, None), device)
+    return load_engine(config, options, load_tokenizer(options, None, is_judge=True), device)

@@ -59,8 +59,12 @@ class Stage(Protocol):
 class Method(ABC):
     """One way to train.
 
-    The constructor reads and checks options and data; it loads no weights. Then come, in this order: `load`,
+    The constructor checks options and data; it loads no weights. Then come, in this order: `load`,
     the stage if there is one, `start`, and for every step `next_batch` and `update`.
+
+    Args:
+        config: every option of the run.
+        data: what the function `data` of the entry in `METHODS` gave; None: the method calls the function.
 
     Attributes:
         model: the policy, which the optimizer changes.
@@ -86,8 +90,8 @@ class Method(ABC):
     headline: str = "loss"
     num_held_out: int = 0
 
-    def __init__(self, config: Config) -> None:
-        # The device is chosen here, so that a GPU that is not there is told before data are read.
+    def __init__(self, config: Config, data: Any = None) -> None:
+        # The device is chosen here, so that a GPU that is not there is told before weights are read.
         self.config, self.seed = config, config.run.seed
         self.to_tell: list[str] = []
         self.device = pick_device(config.model.device)

@@ -29,6 +29,7 @@ from dupo.records import StepBatch
 from dupo.rewards import weighted_sum
 from dupo.rewards.advantages import group_advantages
 from dupo.rewards.base import RewardInputs
+from dupo.tasks.base import Task
 
 
 class DuPO(PolicyMethod):
@@ -39,8 +40,8 @@ class DuPO(PolicyMethod):
         num_tokens: prompt and completion tokens of all rollouts.
     """
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: Config, data: Task | None = None) -> None:
+        super().__init__(config, data)
         self.pending: list[StepBatch] = []
         self.num_tokens = 0
 

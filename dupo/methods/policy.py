@@ -24,6 +24,7 @@ from dupo.learning.order import EpochOrder
 from dupo.learning.packed_check import check_packed
 from dupo.learning.policy_loss import PolicyLoss, objective_of
 from dupo.methods.base import Method, Stage
+from dupo.methods.data import check_labels, read_task
 from dupo.methods.teaching import TEACHING_NOTE, Teaching
 from dupo.models.agreement import has_experts
 from dupo.models.fingerprints import model_fingerprints
@@ -36,7 +37,6 @@ from dupo.rewards import load_rewards, weighted_sum
 from dupo.rewards.base import RewardInputs
 from dupo.rewards.refusals import refusal_metrics
 from dupo.seeds import derive
-from dupo.tasks import make_task
 from dupo.tasks.base import Task
 from dupo.tasks.fingerprints import task_fingerprints
 
@@ -58,15 +58,11 @@ class PolicyMethod(Method):
     reference: Model | None = None
     num_rollouts: int = 0
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: Config, data: Task | None = None) -> None:
+        super().__init__(config, data)
         self.name = f"{config.task.task}-{config.reward.reward}"
-        # A reward function of the user that is not there is told before data are read.
         self.reward_functions = load_rewards(config.reward)
-        self.task = make_task(config.task, self.seed)
-        if not self.task.train:
-            reasons = "; ".join(self.task.notes)
-            raise UserError(f"dataset: expected problems to train on, got none: {reasons}")
+        self.task = data or read_task(config)
         self.problems = training_problems(self.task, config.reward)
         # Problems, not completions, are visited once per epoch.
         self.order = EpochOrder(self.seed, len(self.problems))
@@ -100,7 +96,7 @@ class PolicyMethod(Method):
             return {}
         options = self.config.model.for_model(name)
         try:
-            tokenizer = load_tokenizer(options, None)
+            tokenizer = load_tokenizer(options, None, is_judge=True)
             return model_fingerprints("judge", options, tokenizer, model_config(options, tokenizer))
         except UserError as problem:
             raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None
@@ -233,9 +229,8 @@ def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
         UserError: `gold` is asked for and a problem has no right answer.
     """
     # The columns of a data set may hold the label, so they are dropped like the label.
+    check_labels(task, options)
     keeps_gold, keeps_columns = options.needs("gold"), options.has_user_function
-    if keeps_gold and (missing := next((p.id for p in task.train if p.gold is None), None)):
-        raise UserError(f"reward: gold needs the answer of every training problem, {missing} has none")
     return [
         replace(p, gold=p.gold if keeps_gold else None, columns=p.columns if keeps_columns else {})
         for p in task.train

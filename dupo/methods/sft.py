@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from dupo.config.config import Config
-from dupo.data.examples import Example, read_examples
+from dupo.data.examples import Example, Examples
 from dupo.data.fingerprints import texts_fingerprint
 from dupo.duality.length_check import check_known, check_vocabulary, most_positions
 from dupo.engines.load import make_engine
@@ -28,12 +28,12 @@ from dupo.learning.packed_check import check_packed
 from dupo.learning.step import optimizer_step
 from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.methods.base import Method
+from dupo.methods.data import read_pairs
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import end_tokens, load_model, model_config
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
-from dupo.records import StepBatch, Trajectory
-from dupo.tasks import make_task
+from dupo.records import ChatPrompt, Prompt, StepBatch, Trajectory
 from dupo.tasks.base import Lessons, Task
 from dupo.tasks.fingerprints import task_fingerprints
 from dupo.text.tokenizer import PromptTokenizer
@@ -42,7 +42,7 @@ BATCH_SIZE = 8  # examples of a step where train_batch_size says nothing
 DUAL_SHARE = 0.9  # of the lessons: the judge must be better than the policy, or its verdicts are noise
 
 
-class Examples(Protocol):
+class ExampleSource(Protocol):
     """Where examples come from; what `take` gives depends on the place alone."""
 
     def take(self, start: int, count: int) -> list[Trajectory]:
@@ -57,7 +57,7 @@ class ListedExamples:
         self.examples, self.order = examples, EpochOrder(seed, len(examples))
 
     def take(self, start: int, count: int) -> list[Trajectory]:
-        """See `Examples`."""
+        """See `ExampleSource`."""
         return self.order.take(self.examples, start, count)
 
 
@@ -70,7 +70,7 @@ class LessonExamples:
         self._next = -1
 
     def take(self, start: int, count: int) -> list[Trajectory]:
-        """See `Examples`. Asking in order costs nothing; any other place starts the stream again."""
+        """See `ExampleSource`. Asking in order costs nothing; any other place starts the stream again."""
         # A resumed run asks for a later place once, and in order from then on.
         if start != self._next:
             self._stream = islice(self.lessons.examples(self.seed, DUAL_SHARE), start, None)
@@ -81,7 +81,7 @@ class LessonExamples:
 
 def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> list[Trajectory]:
     """Token ids of each example: the prompt in its chat template, the completion with an end token."""
-    prompts = tokenizer.encode([example.prompt for example in examples])
+    prompts = tokenizer.encode([_prompt_of(example) for example in examples])
     completions = tokenizer.encode_completions([example.completion for example in examples])
     # Slices of two tensors: a small tensor for each example would take longer than its tokens.
     lengths = [len(ids) for ids in completions]
@@ -95,21 +95,27 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
     ]
 
 
+def _prompt_of(example: Example) -> Prompt:
+    return ChatPrompt((example.prompt,), example.history) if example.history else example.prompt
+
+
 class SFT(Method):
     """Supervised fine-tuning on prompt/completion pairs; see `dupo.methods.base.Method`.
 
     Args:
-        task: the task whose lessons are the examples, where it is made already.
+        data: the examples, or the task whose lessons are the examples.
     """
 
-    def __init__(self, config: Config, task: Task | None = None) -> None:
-        super().__init__(config)
+    def __init__(self, config: Config, data: Examples | Task | None = None) -> None:
+        super().__init__(config, data)
+        data = data or read_pairs(config)
         dataset, lessons = config.task.dataset, None
         # A file gives the run its name, because the task says nothing about it.
         self.data_inputs: Mapping[str, str] = {}
-        self.name = f"sft-{Path(dataset).stem if dataset else config.task.task}"
-        if dataset is None:
-            self.task = task or make_task(config.task, self.seed)
+        # A config and a split may stand behind the name of a data set.
+        self.name = f"sft-{Path(dataset.split(':')[0]).stem if dataset else config.task.task}"
+        if not isinstance(data, Examples):
+            self.task = data
             lessons = self.task.lessons
             if lessons is None:
                 raise UserError(
@@ -119,10 +125,9 @@ class SFT(Method):
             held_out = [Example(p.id, self.task.prompt(p), p.gold or "") for p in self.task.held_out]
             self.notes, self.headline = self.task.notes, self.task.headline
         else:
-            # A file of pairs is all there is: no task asks, reads answers or evaluates them.
             self.task = None
-            train, held_out = read_examples(dataset, config.task.eval_dataset, config.task.eval_size)
-            self.notes = [f"{len(train):,} examples to train on, {len(held_out):,} held out"]
+            train, held_out, left_out = data
+            self.notes = [f"{len(train):,} examples to train on, {len(held_out):,} held out", *left_out]
             self.data_inputs = {
                 "the data set": texts_fingerprint(train),
                 "the held-out examples": texts_fingerprint(held_out),
@@ -131,7 +136,7 @@ class SFT(Method):
         self.shape = model_config(config.model, self.tokenizer)
         check_vocabulary(self.tokenizer, self.shape)
         self.held_out, self.num_held_out = self._encoded(held_out), len(held_out)
-        self.examples: Examples = (
+        self.examples: ExampleSource = (
             LessonExamples(lessons, self.tokenizer, self.seed)
             if lessons
             else ListedExamples(self._encoded(train), self.seed)

@@ -30,7 +30,7 @@ def model_fingerprints(
         **weights_fingerprint(kind, options, shape),
         f"the tokenizer of the {kind}": _sha256(tokenizer_text(tokenizer)),
         # As rendered: a template that shows the date changes although its file does not.
-        f"the chat frame of the {kind}": _sha256(json.dumps(tokenizer.frame)),
+        f"the chat frame of the {kind}": _sha256(json.dumps(_chat_frame(tokenizer))),
     }
 
 
@@ -56,6 +56,14 @@ def tokenizer_text(tokenizer: PromptTokenizer) -> str:
     rules = core.to_str() if core is not None else json.dumps(sorted(hf.get_vocab().items()))
     special = [hf.pad_token, hf.eos_token, hf.bos_token, hf.unk_token, sorted(hf.get_added_vocab().items())]
     return json.dumps([rules, special])
+
+
+def _chat_frame(tokenizer: PromptTokenizer) -> object:
+    """The frame around most prompts; with the template where prompts come with messages before them."""
+    template = tokenizer.frames.template
+    if not tokenizer.has_histories or template is None:
+        return tokenizer.frame
+    return [tokenizer.frame, template.source, template.arguments]
 
 
 def _files_fingerprint(folder: Path) -> str:

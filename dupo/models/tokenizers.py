@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import CONFIG_NAME
@@ -13,11 +14,14 @@ from dupo.text.builtin_tokenizers import raw_bytes, word_level
 from dupo.text.tokenizer import PromptTokenizer
 
 
-def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> PromptTokenizer:
+def load_tokenizer(
+    options: ModelOptions, vocabulary: Sequence[str] | None, *, is_judge: bool = False
+) -> PromptTokenizer:
     """The tokenizer that `tokenizer_name`, or else the folder of the model, names.
 
     Args:
         vocabulary: tokens of the built-in tokenizer; None: one token for each byte.
+        is_judge: of another model than that of the run, whose chat template may leave variables unread.
 
     Raises:
         UserError: there is no such tokenizer, or it reads no text, lacks a padding or end token, or has a
@@ -25,7 +29,7 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
     """
     name = options.tokenizer_name or options.model_name_or_path
     if name == BUILT_IN_MODEL:
-        return PromptTokenizer(word_level(vocabulary) if vocabulary else raw_bytes())
+        return _prompt_tokenizer(word_level(vocabulary) if vocabulary else raw_bytes(), options, is_judge)
     check_model_name("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
     with library_call(f"no tokenizer could be loaded from {name}"):
         try:
@@ -45,7 +49,24 @@ def load_tokenizer(options: ModelOptions, vocabulary: Sequence[str] | None) -> P
         if getattr(hf, kind) is None:
             raise UserError(f"the tokenizer of {name} has no {kind}: name one with --{kind} TOKEN")
     with library_call(f"the tokenizer of {name} cannot be used"):
-        return PromptTokenizer(hf, day=options.day)
+        return _prompt_tokenizer(hf, options, is_judge)
+
+
+def _prompt_tokenizer(hf: Any, options: ModelOptions, is_judge: bool) -> PromptTokenizer:
+    """The tokenizer with the system message and the variables of the options.
+
+    Raises:
+        UserError: the chat template takes no system message, or never reads a variable.
+    """
+    arguments = options.template_arguments
+    tokenizer = PromptTokenizer(hf, day=options.day, system_prompt=options.system_prompt, arguments=arguments)
+    if unread := [] if is_judge else tokenizer.unread_arguments(arguments):
+        name = f"the tokenizer {hf.name_or_path or 'of the built-in model'}"
+        expected = f"variables that the chat template of {name} reads"
+        if tokenizer.frames.template is None:
+            expected = f"none, as {name} has no chat template"
+        raise UserError(f"chat_template_kwargs: expected {expected}, got {', '.join(unread)}")
+    return tokenizer
 
 
 def _check_config(folder: Path, *, trust_remote_code: bool) -> None:

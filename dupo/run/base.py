@@ -1,6 +1,5 @@
 """What every run does, whether it trains or not: folder, settings, device, threads, signature, display."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -9,90 +8,18 @@ from pathlib import Path
 import torch
 
 from dupo.config.config import OPTIONS, Config
-from dupo.config.layers import (
-    ONE_START,
-    config_hash,
-    fixed_settings,
-    read_config,
-    resume_differences,
-)
+from dupo.config.layers import ONE_START, config_hash, fixed_settings
 from dupo.config.yaml_files import to_yaml
 from dupo.errors import StorageError, UserError, in_one_line
 from dupo.methods.base import Stage
+from dupo.run.claim import claim_folder
 from dupo.run.stage import run_stage
 from dupo.storage.inputs import SETTINGS, changed_inputs, inputs_hash, read_inputs, write_inputs
 from dupo.storage.lock import own
-from dupo.storage.names import CONFIG, INPUTS, TEACHING, check_format, program_of
+from dupo.storage.names import INPUTS, TEACHING
 from dupo.storage.run_folder import RunFolder
 from dupo.storage.signature import signature
 from dupo.views.terminal import Display
-
-
-def claim_folder(config: Config) -> bool:
-    """Makes this process the owner of the folder of a run, before anything is read or loaded.
-
-    Returns:
-        Whether the folder holds the run that is to be continued; False where the options name no folder.
-
-    Raises:
-        UserError: the folder holds another run, or a run with other options; or another process owns the
-            folder, or it cannot be written; or the process is one of several that would all write into it.
-            Nothing was changed.
-    """
-    if config.run.output_dir is None:
-        return False
-    refuse_several_processes(os.environ)
-    folder = Path(config.run.output_dir)
-    # Before the lock is made: a folder that is refused gets no file of ours.
-    _continues(config, folder)
-    own(folder)
-    # And under the lock: the owner before may have finished in between.
-    return _continues(config, folder)
-
-
-def refuse_several_processes(environment: Mapping[str, str]) -> None:
-    """Refuses a distributed launch (torchrun, accelerate, mpirun): each process would do the whole run, into
-    one folder.
-
-    Args:
-        environment: the variables of the process.
-
-    Raises:
-        UserError: the process is one of several.
-    """
-    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"):
-        if environment.get(name, "1").strip() not in ("", "1"):
-            raise _several(name, environment[name])
-    # Without a size, a rank says that there are others.
-    if environment.get("RANK") and not environment.get("WORLD_SIZE"):
-        raise _several("RANK", environment["RANK"])
-
-
-def _several(name: str, value: str) -> UserError:
-    return UserError(
-        f"expected one process, got a distributed launch ({name}={value}): a run is not sharded, "
-        "start it with python -m"
-    )
-
-
-def _continues(config: Config, folder: Path) -> bool:
-    """Whether the folder holds the run that is to be continued. Touches nothing."""
-    # Only training needs to be asked to resume: its options may differ in ways that matter.
-    options, program = config.run, config.program
-    if program == "train":
-        continues = options.resume_from_checkpoint is not None
-    else:  # a program that does not train continues its own work without being asked
-        continues = program_of(folder) == program and not options.overwrite_output_dir
-    if not continues:
-        RunFolder.check(folder, options.overwrite_output_dir, program)
-        return False
-    check_format(folder)
-    if differences := resume_differences(read_config(folder / CONFIG, program), config):
-        if program == "train":
-            raise UserError(f"resume_from_checkpoint: {'; '.join(differences)}")
-        hint = "--overwrite_output_dir replaces it"
-        raise UserError(f"output_dir {folder} holds other work ({'; '.join(differences)}): {hint}")
-    return True
 
 
 class Run:

@@ -8,7 +8,6 @@ bytes.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -31,16 +30,15 @@ from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Problem
 from dupo.run.base import Run
 from dupo.run.interrupt import graceful_interrupt
+from dupo.run.problems import RunProblems, read_run_problems
 from dupo.seeds import derive
 from dupo.storage.checksums import RowsSoFar, broken_rows, broken_seal, cut_rows, rows_so_far, seal
 from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
 from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
-from dupo.tasks import make_task
 from dupo.tasks.base import Task
 from dupo.text.tokenizer import PromptTokenizer
 
-ALL_PROBLEMS = 10**9  # more than any data set has
 # (config of the run, the model to load, tokenizer, device) -> engine; see `dupo.engines.load.load_engine`.
 LoadEngine = Callable[[Config, ModelOptions, PromptTokenizer, torch.device], Engine]
 # (config, task, model that gets the result) -> the teaching; None where the model needs none.
@@ -79,7 +77,7 @@ class RowsRun(Run):
     Args:
         teach: makes the stage that teaches the built-in model.
         load: makes the engine of a model.
-        needs_duals: leave out problems without a dual, as training does.
+        data: what `read_run_problems` gave for the config; None: read here.
 
     Attributes:
         problems: the problems of the run: those of eval_dataset if there is one, else the first of the data.
@@ -91,15 +89,14 @@ class RowsRun(Run):
 
     at_stake = "the teaching"
 
-    def __init__(self, config: Config, teach: Teach, load: LoadEngine, *, needs_duals: bool = False) -> None:
-        # Nothing is held out of the data; of another data set, as many problems are held out as are wanted.
-        num_held_out = (config.selection.num_problems or ALL_PROBLEMS) if config.task.eval_dataset else 0
-        name = f"{config.program}-{config.task.task}"
-        super().__init__(config.changed(eval_size=num_held_out), name)
+    def __init__(
+        self, config: Config, teach: Teach, load: LoadEngine, data: RunProblems | None = None
+    ) -> None:
+        data = data or read_run_problems(config)
+        super().__init__(data.config, f"{config.program}-{config.task.task}")
         self.teach, self.load = teach, load
         options = self.config.model
-        self.task = make_task(self.config.task, self.config.run.seed)
-        self.problems = self._problems(needs_duals)
+        self.task, self.problems = data.task, data.problems
         self.device = pick_device(options.device)
         lessons = self.task.lessons
         self.vocabulary = lessons.vocabulary if lessons else None
@@ -114,24 +111,13 @@ class RowsRun(Run):
         self.folder = self.open_folder()
         self._show_start()
 
-    def _problems(self, needs_duals: bool) -> list[Problem]:
-        is_apart = self.config.task.eval_dataset is not None
-        problems = self.task.held_out if is_apart else self.task.problems
-        usable = (problem for problem in problems if not needs_duals or self.task.duals(problem))
-        # Finding duals takes time, so no more problems are looked at than are wanted.
-        chosen = list(islice(usable, self.config.selection.num_problems or None))
-        if not chosen:
-            name, need = ("eval_dataset", "a right answer") if is_apart else ("dataset", "a dual")
-            raise UserError(f"{name}: expected problems with {need}, got none: {'; '.join(self.task.notes)}")
-        return chosen
-
     def _inputs(self, model: Mapping[str, str]) -> dict[str, str]:
         """Fingerprints of the problems and of every model: the judge, and those of all passes, too."""
         inputs = {"the problems": problems_fingerprint(self.problems), **model}
         judge, pools = self.config.duals.dual_model, [name for _, name in self.config.selection.pools if name]
         for name in sorted({*pools, judge} - {*DUAL_MODELS, self.config.model.model_name_or_path}):
             options = self.config.model.for_model(name)
-            tokenizer = load_tokenizer(options, self.vocabulary)
+            tokenizer = load_tokenizer(options, self.vocabulary, is_judge=True)
             inputs |= model_fingerprints(name, options, tokenizer, model_config(options, tokenizer))
         return inputs
 
@@ -164,7 +150,9 @@ class RowsRun(Run):
         if options.model_name_or_path not in self._engines:
             # Another model brings its own tokenizer; that of the main model was loaded for the checks.
             is_main = options is self.config.model
-            tokenizer = self.tokenizer if is_main else load_tokenizer(options, self.vocabulary)
+            tokenizer = self.tokenizer
+            if not is_main:
+                tokenizer = load_tokenizer(options, self.vocabulary, is_judge=True)
             source = options
             if options.model_name_or_path == BUILT_IN_MODEL:
                 source = self._taught(options, tokenizer)

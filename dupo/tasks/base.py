@@ -7,7 +7,7 @@ To add a task, write `dupo/tasks/<name>.py` with a class that has the members of
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from dupo.records import Dual, Problem
+from dupo.records import ChatPrompt, Dual, Message, Problem, Prompt
 
 
 class Lessons(NamedTuple):
@@ -102,3 +102,10 @@ class Task(Protocol):
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
         """Named metrics over a held-out set, `headline` among them: {"accuracy": 0.5}."""
         ...
+
+
+def primal_prompt(task: Task, problem: Problem) -> Prompt:
+    """What asks for the answer, behind the system message that the data set gives the problem."""
+    text = task.prompt(problem)
+    # A dual is another question, so the message stands before the primal prompt alone.
+    return text if problem.system is None else ChatPrompt((text,), (Message("system", problem.system),))

@@ -9,7 +9,7 @@ dev        1 of 10   labelled, tell when the teaching is over
 import zlib
 from collections.abc import Callable, Iterator
 
-from dupo.data.splits import Split
+from dupo.data.splits import MOST_HELD_OUT, Split
 from dupo.errors import UserError
 from dupo.records import Problem
 
@@ -44,12 +44,16 @@ def distinct(problems: Iterator[Problem], count: int) -> list[Problem]:
     return list(by_text.values())
 
 
-def generate_split(random_problems: RandomProblems, eval_size: int, seed: int) -> Split:
+def generate_split(random_problems: RandomProblems, eval_size: int | None, seed: int) -> Split:
     """Makes the problems of a run: those of training follow the seed, the held-out ones are always the same.
+
+    Args:
+        eval_size: number of held-out problems; None: `MOST_HELD_OUT`.
 
     Raises:
         UserError: more held-out problems are asked for than the set surely has.
     """
+    eval_size = MOST_HELD_OUT if eval_size is None else eval_size
     if eval_size > MAX_HELD_OUT:
         raise UserError(f"eval_size: expected at most {MAX_HELD_OUT:,}, got {eval_size:,}")
     train = distinct(random_problems("train", seed), TRAIN_SIZE)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dupo.data.files import SURROGATE, read_jsonl
+from dupo.data.columns import SURROGATE
+from dupo.data.files import read_jsonl
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.user_files import is_file, is_folder
@@ -64,13 +65,13 @@ def read_selected_duals(folder: str) -> dict[str, list[Dual]]:
             raise UserError(f"selected_duals: expected {missing[0]!r} in every line, got {actual}")
         wrong = [name for name in ("text", "known", "unknown", "variable") if not isinstance(row[name], str)]
         if wrong:
-            actual = f"another value on line {row.line} of {path}"
+            actual = f"another value on line {row.number} of {path}"
             raise UserError(f"selected_duals: expected text in {wrong[0]!r}, got {actual}")
         # No tokenizer takes half a surrogate pair, and nothing can be recovered where nothing is hidden.
         broken = [name for name in ("text", "known", "unknown", "variable") if SURROGATE.search(row[name])]
         broken += [name for name in ("text", "unknown") if not row[name].strip()]
         if broken:
-            actual = f"none, or half a surrogate pair, on line {row.line} of {path}"
+            actual = f"none, or half a surrogate pair, on line {row.number} of {path}"
             raise UserError(f"selected_duals: expected text in {broken[0]!r}, got {actual}")
         dual = Dual(row["known"], row["unknown"], row["variable"])
         duals_by_text.setdefault(row["text"], []).append(dual)

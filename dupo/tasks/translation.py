@@ -43,8 +43,8 @@ class Translation:
     def __init__(self, options: TaskOptions, seed: int) -> None:
         self.src, self.tgt = options.src, options.tgt
         assert options.dataset is not None  # held by `Config`
-        self.problems = read_sentences(options.dataset, self.src, self.tgt)
-        eval_problems = self._read_eval_sentences(options.eval_dataset)
+        self.problems, left_out = read_sentences(options.dataset, self.src, self.tgt)
+        eval_problems, notes = self._read_eval_sentences(options.eval_dataset)
         self.train, self.held_out = split_problems(self.problems, eval_problems, options.eval_size)
         self._gates = Gates(parse_gates(options.gates), self.src, self.tgt, options.max_length_ratio)
         self._likeness = make_likeness(options.translation_metric, self.src)
@@ -55,19 +55,21 @@ class Translation:
             f"{sentences}; {len(self.held_out):,} held out",
             f"likeness of a back-translation: {self._likeness.description}",
             self._gates.note(),
+            *left_out,
+            *notes,
         ]
-        if not self.held_out and options.eval_size:
+        if not self.held_out and options.eval_size != 0:
             self.notes.append("no held-out sentence with a reference translation: no metric can be given")
 
-    def _read_eval_sentences(self, eval_dataset: str | None) -> list[Problem] | None:
+    def _read_eval_sentences(self, eval_dataset: str | None) -> tuple[list[Problem] | None, list[str]]:
         if not eval_dataset:
-            return None
-        problems = read_sentences(eval_dataset, self.src, self.tgt)
+            return None, []
+        problems, left_out = read_sentences(eval_dataset, self.src, self.tgt, "eval_dataset")
         # Without references no problem could be held out, and the run would go on without any evaluation.
         if all(problem.gold is None for problem in problems):
             expected = f"translations into {self.tgt!r} in {eval_dataset}"
             raise UserError(f"eval_dataset: expected {expected}, got none")
-        return problems
+        return problems, left_out
 
     def prompt(self, problem: Problem) -> str:
         """Asks for the sentence in `tgt`."""

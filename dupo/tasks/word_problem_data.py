@@ -1,31 +1,132 @@
-"""Word problems from JSON-lines files, with the right answers that their solutions state."""
+"""Word problems from the rows of a data set, with the right answers that their solutions state."""
+
+from collections.abc import Sequence
 
 from dupo.config.task_options import TaskOptions
-from dupo.data.files import choose_column, column_names, column_text, read_jsonl
+from dupo.data.chats import CHAT_COLUMNS
+from dupo.data.columns import LeftOut, RowError, choose_columns, column_names, column_text, usual_columns
+from dupo.data.files import ONLY_TEXT
+from dupo.data.questions import question_of
+from dupo.data.rows import Row
+from dupo.data.sources import read_rows
+from dupo.errors import UserError
 from dupo.records import Problem
-from dupo.tasks.final_answer import gold_answer
+from dupo.tasks.final_answer import gold_answer, last_boxed, same_answer
 
-QUESTION_COLUMNS = ("question", "problem", "prompt")
-ANSWER_COLUMNS = ("answer", "solution")
+# The names of public data sets, the first that a file has; several joined by a comma are read together.
+QUESTION_COLUMNS = (
+    "body,question",  # SVAMP, ASDiv: the numbers stand in the body
+    "question",
+    "problem",
+    "prompt",
+    "instruction,input",  # Alpaca
+    "instruction",
+    "query",
+    "input",
+    "질문",
+    "문제",
+    *CHAT_COLUMNS,
+)
+ANSWER_COLUMNS = (
+    "answer",
+    "solution",
+    "final_answer",
+    "final_ans",
+    "expected_answer",
+    "ground_truth",
+    "reward_model.ground_truth",
+    "output_answer",
+    "output",
+    "response",
+    "정답",
+    "답",
+    "풀이",
+)
+# Columns that hold the choices of a question. Without them the question is another, and its answer a letter.
+CHOICES = ("choices", "options", "A,B,C,D")
+WORKED = "solution"  # beside an answer: how it is reached, with the answer in a box at the end
 
 
-def read_problems(path: str, options: TaskOptions, *, answers_needed: bool) -> list[Problem]:
-    """Reads the problems of a JSON-lines file; gold answers are extracted and normalised where there are any.
+def read_problems(
+    dataset: str, options: TaskOptions, *, answers_needed: bool
+) -> tuple[list[Problem], list[str]]:
+    """Reads the problems of a data set; gold answers are extracted and normalised where there are any.
+
+    Args:
+        answers_needed: the data set is that of evaluation.
+
+    Returns:
+        The problems, and a line for the user on each kind of rows that were left out.
 
     Raises:
-        UserError: the file, or a column that is named or needed, is missing or cannot be read.
+        UserError: the data set, or a column that is named or needed, is missing or cannot be read.
     """
-    rows = read_jsonl(path)
-    question_column = choose_column(rows, path, options.question_column, QUESTION_COLUMNS, "question_column")
-    has_answers = bool(set(ANSWER_COLUMNS) & set(column_names(rows)))
-    # Training reads no answer, so a file without answers is fine unless somebody asks for them.
-    answer_column = None
-    if answers_needed or options.answer_column is not None or has_answers:
-        answer_column = choose_column(rows, path, options.answer_column, ANSWER_COLUMNS, "answer_column")
-    problems = []
+    option = "eval_dataset" if answers_needed else "dataset"
+    rows = read_rows(dataset, option)
+    # A file of problems alone has one column without a name of its own.
+    alone = [ONLY_TEXT] if all(list(row) == [ONLY_TEXT] for row in rows) else []
+    usual = [*QUESTION_COLUMNS, *alone]
+    columns = choose_columns(rows, dataset, options.question_column, usual, "question_column")
+    if options.question_column is None:
+        _refuse_choices(rows, columns)
+    answer_columns = usual_columns(rows, ANSWER_COLUMNS)
+    if options.answer_column is not None:
+        answer_columns = choose_columns(rows, dataset, options.answer_column, (), "answer_column")
+    disagreements = 0
+    left_out, unread, problems = LeftOut(), LeftOut("answers not read"), list[Problem]()
     for row in rows:
-        text = column_text(row, question_column, required=True) or ""
-        solution = column_text(row, answer_column, required=False) if answer_column is not None else None
+        try:
+            question = question_of(row, columns)
+        except RowError as error:
+            left_out.add(error)
+            continue
+        try:
+            solution = _solution(row, answer_columns) if answer_columns else question.answer
+        except RowError as error:  # a problem without an answer can still be trained on
+            unread.add(error)
+            solution = None
         gold = gold_answer(solution) if solution is not None else None
-        problems.append(Problem(row.id, text, gold, row))
-    return problems
+        boxed = _boxed_answer(row) if options.answer_column is None else None
+        if boxed is not None and gold is not None and not same_answer(gold, boxed):
+            disagreements += 1
+            gold = boxed
+        problems.append(Problem(row.id, question.text, gold, row, question.system))
+    left_out.check_rest(problems)
+    # Training reads no answer, so a data set without answers is fine unless somebody asks for them.
+    if answers_needed and not answer_columns and all(problem.gold is None for problem in problems):
+        choose_columns(rows, dataset, None, ANSWER_COLUMNS, "answer_column")
+    notes = left_out.notes() + unread.notes()
+    if disagreements:
+        notes.append(
+            f"{disagreements:,} answers are not those in the box of their {WORKED}: the box is taken"
+        )
+    return problems, notes
+
+
+def _boxed_answer(row: Row) -> str | None:
+    """The answer in the box of a solution, None where the row has no such box."""
+    solution = row.get(WORKED)
+    return gold_answer(solution) if isinstance(solution, str) and last_boxed(solution) is not None else None
+
+
+def _solution(row: Row, columns: Sequence[str]) -> str | None:
+    texts = [column_text(row, name, required=False) for name in columns]
+    return "\n".join(text for text in texts if text) or None
+
+
+def _refuse_choices(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Raises UserError where the choices of multiple-choice questions would not be read."""
+    names = column_names(rows)
+    for group in CHOICES:
+        choices = group.split(",")
+        if all(name in names for name in choices):
+            joined = ",".join([*columns, *choices])
+            how = (
+                f"join them with --question_column {joined}"
+                if len(choices) > 1
+                else "write them into the text"
+            )
+            raise UserError(
+                f"question_column: expected questions with their choices, got these in {', '.join(choices)} "
+                f"beside {', '.join(columns)}: {how}, or name {columns[0]} to leave them out"
+            )

@@ -1,4 +1,4 @@
-"""Questions with numbers in them, from a JSON-lines file: hide one number, find it again from the answer.
+"""Questions with numbers in them, from a data set: hide one number, find it again from the answer.
 
     primal   Natalia sold clips to 48 friends in April and half as many in May. How many in all?   -> 72
     dual     Natalia sold clips to Vqk friends in April and half as many in May. How many in all?
@@ -46,10 +46,11 @@ class WordProblems:
     def __init__(self, options: TaskOptions, seed: int) -> None:
         assert options.dataset is not None  # held by `Config`
         self.seed, self.duals_per_prompt = seed, options.duals_per_prompt
-        self.problems = read_problems(options.dataset, options, answers_needed=False)
+        self.problems, left_out = read_problems(options.dataset, options, answers_needed=False)
         eval_problems = None
         if options.eval_dataset:
-            eval_problems = read_problems(options.eval_dataset, options, answers_needed=True)
+            eval_problems, notes = read_problems(options.eval_dataset, options, answers_needed=True)
+            left_out += notes
         # A problem without a number has no dual, and so no reward. It can still be held out.
         maskable = texts_with_number_to_hide(self.problems)
         train, self.held_out = split_problems(self.problems, eval_problems, options.eval_size)
@@ -57,10 +58,11 @@ class WordProblems:
         num_maskable = sum(problem.text in maskable for problem in self.problems)
         self.notes = [
             f"{len(self.problems):,} problems read; {num_maskable:,} with a number to mask; "
-            f"{len(self.held_out):,} held out"
+            f"{len(self.held_out):,} held out",
+            *left_out,
         ]
         self.notes += formulas_note([*self.train, *self.held_out])
-        if not self.held_out and options.eval_size:
+        if not self.held_out and options.eval_size != 0:
             self.notes.append("no held-out problem with a known answer: accuracy cannot be given")
 
     def prompt(self, problem: Problem) -> str:

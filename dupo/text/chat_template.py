@@ -4,13 +4,14 @@ A prompt is made of ids before the text, the text, and ids after the text, so th
 are tokenised once. This needs a template that shows the text once and as it is, but for white space around.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
 from dupo.errors import UserError, in_one_line
+from dupo.records import Message
 
 CONTENT = "\x02content\x03"  # stands for the text of the user while the chat template is rendered
 SHOWN = 60  # characters of a text in an error
@@ -60,42 +61,65 @@ class ChatTemplate:
     Args:
         hf: a transformers tokenizer with a chat template.
         day: what the template is told where it asks for the date; None: today.
+        arguments: further variables of the template, `chat_template_kwargs`.
+
+    Attributes:
+        source: the text of the template.
 
     Raises:
         UserError: there is no template for plain chats.
     """
 
-    def __init__(self, hf: PreTrainedTokenizerFast, day: date | None = None) -> None:
+    def __init__(
+        self, hf: PreTrainedTokenizerFast, day: date | None = None, arguments: Mapping[str, Any] = {}
+    ) -> None:
         self.hf, self.name = hf, f"tokenizer {hf.name_or_path}: its chat template"
-        self.arguments: dict[str, Any] = {"add_generation_prompt": True}
-        source = self._asking(hf.get_chat_template)
-        if "strftime_now" in source:
+        self.arguments: dict[str, Any] = {**arguments, "add_generation_prompt": True}
+        self.source: str = self._asking(hf.get_chat_template)
+        if "strftime_now" in self.source:
             words = words_of(day or date.today())
-            self.arguments |= {"chat_template": DATED + source, "words_of_the_day": words}
+            self.arguments |= {"chat_template": DATED + self.source, "words_of_the_day": words}
+        self._shown_roles: set[tuple[str, ...]] = set()
 
-    def render(self, text: str) -> str:
-        """The whole chat that asks for an answer to `text`.
+    def render(self, text: str, history: Sequence[Message] = ()) -> str:
+        """The whole chat that asks for an answer to `text` behind the messages of `history`.
 
         Raises:
             UserError: the template cannot be rendered.
         """
-        return str(self._chat(text, tokenize=False))
+        return str(self._chat(text, history, tokenize=False))
 
-    def ids(self, text: str) -> list[int]:
+    def ids(self, text: str, history: Sequence[Message] = ()) -> list[int]:
         """The token ids that transformers gives the whole chat; special words in the text count as such."""
-        return list(self._chat(text, tokenize=True, return_dict=False))
+        return list(self._chat(text, history, tokenize=True, return_dict=False))
 
-    def parts(self, samples: Sequence[str]) -> tuple[str, str, Trim]:
+    def check_shown(self, history: Sequence[Message]) -> None:
+        """Checks that the template shows every message before the text.
+
+        Raises:
+            UserError: it leaves a message out.
+        """
+        roles = tuple(message.role for message in history)
+        if roles in self._shown_roles:
+            return
+        marked = [Message(role, f"\x02message {k}\x03") for k, role in enumerate(roles)]
+        chat = self.render(CONTENT, marked)
+        for message in marked:
+            if message.content not in chat:
+                raise UserError(f"{self.name} leaves out the message of the {message.role}")
+        self._shown_roles.add(roles)
+
+    def parts(self, samples: Sequence[str], history: Sequence[Message] = ()) -> tuple[str, str, Trim]:
         """What stands before and after a text, and which white space around the text is left out.
 
         Raises:
             UserError: says what the template does to the text instead.
         """
-        rendered = self.render(CONTENT)
+        rendered = self.render(CONTENT, history)
         if (times := rendered.count(CONTENT)) > 1:
             raise UserError(f"{self.name} shows the user's message {times} times, expected once")
         before, _, after = rendered.partition(CONTENT)
-        chats = {text: self.render(text) for text in samples}
+        chats = {text: self.render(text, history) for text in samples}
         # A template that never shows the text has no place for the text: none of the trims fits.
         trims = TRIMS if times else ()
         fitting = {
@@ -113,8 +137,9 @@ class ChatTemplate:
             f"{changed[:SHOWN]!r} becomes {_around(shown, before if times else '')!r}"
         )
 
-    def _chat(self, text: str, **options: Any) -> Any:
-        chat = [{"role": "user", "content": text}]
+    def _chat(self, text: str, history: Sequence[Message], **options: Any) -> Any:
+        messages = [*history, Message("user", text)]
+        chat = [{"role": message.role, "content": message.content} for message in messages]
         return self._asking(self.hf.apply_chat_template, chat, **options, **self.arguments)
 
     def _asking(self, ask: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

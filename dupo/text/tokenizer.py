@@ -5,48 +5,21 @@ inside a prompt stays plain characters. Only the words of the chat template may 
 is written in Python alone has only its own `split_special_tokens`, which may still match added tokens.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from itertools import product
-from typing import NamedTuple
+from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
 from dupo.errors import UserError
-from dupo.records import Prompt
-from dupo.text.assembler import Assembler, Counts
-from dupo.text.chat_template import TRIMS, ChatTemplate, Trim
+from dupo.records import ChatPrompt, Message, Prompt
+from dupo.text.assembler import Counts
+from dupo.text.chat_frames import SAMPLES, ChatFrames, Frame, framed_ids, pieces_of
 from dupo.text.ids import Ids
-from dupo.text.locality import Reader
+from dupo.text.template_variables import unread_variables
 
-# User messages that a frame is tested with: words, lines, white space at the edges, other scripts, formulas.
-SAMPLES = ("Hello there.", "5 and 7 more", "x", "\\boxed{7}", "'Tis so", "Is it?", 'MiXeD "quotes" (a): #1')
-SAMPLES += (" on both sides ", "\n\nlines around\n", "First line.\nSecond line:\n\n- a point\n\tand a tab")
-SAMPLES += (
-    "<think>\nso\n</think> 12",
-    "사과 세 개와 배 두 개는 모두 몇 개입니까?",
-    "小明有三个苹果。",
-    "Ünïcödé 🙂",
-)
-SAMPLES += ("Solve $\\frac{3}{4}x^2 = \\sqrt{2}$, 50% of \\$4 & {{ 7 }} <b>",)
-
-
-class Frame(NamedTuple):
-    """What stands around the text of every prompt.
-
-    Attributes:
-        before: ids before the prompt.
-        opening: text that is tokenised together with the start of the prompt.
-        closing: text that is tokenised together with the end of the prompt.
-        after: ids after the prompt.
-        trim: white space around the prompt that the chat template leaves out.
-    """
-
-    before: list[int]
-    opening: str
-    closing: str
-    after: list[int]
-    trim: Trim = Trim(False, False)
+SET_HERE = ("messages", "add_generation_prompt")  # variables of chat templates that are no one's choice
+SYSTEM = "system"  # the role of a message that says how to answer
 
 
 class PromptTokenizer:
@@ -56,31 +29,76 @@ class PromptTokenizer:
         hf: a transformers tokenizer with an end token and a padding token.
         samples: user messages that decide how the chat template is split into ids and text.
         day: the date in a chat template that shows one; None: today.
+        system_prompt: the system message of every prompt that brings none; None: no message.
+        arguments: further variables of the chat template, such as `enable_thinking`.
 
     Attributes:
         hf: the transformers tokenizer.
         eos_ids: ids that end a completion.
-        frame: the chat template around each prompt, or only a BOS where the tokenizer adds a BOS.
+        frame: the chat template around a prompt without a history of its own, or only a BOS where the
+            tokenizer has no template and adds a BOS.
         pad_id: fills the left of shorter prompts in generation, always masked.
         local: whether prompts are put together from chunks. If not, every prompt is tokenised at once.
+        has_histories: whether a prompt came with a history of its own.
 
     Raises:
-        UserError: the chat template cannot be split, or gives other ids than `apply_chat_template`.
+        UserError: the chat template cannot be split, gives other ids than `apply_chat_template`, takes no
+            system message, or is not there though it is needed.
     """
 
     def __init__(
-        self, hf: PreTrainedTokenizerFast, samples: Sequence[str] = SAMPLES, day: date | None = None
+        self,
+        hf: PreTrainedTokenizerFast,
+        samples: Sequence[str] = SAMPLES,
+        day: date | None = None,
+        system_prompt: str | None = None,
+        arguments: Mapping[str, Any] = {},
     ) -> None:
         self.hf = hf
         self.eos_ids = {int(hf.eos_token_id)}  # type: ignore[arg-type]
         self.pad_id = int(hf.pad_token_id)  # type: ignore[arg-type]
         self._has_id: dict[str, bool] = {}
+        self.frames = ChatFrames(hf, samples, day, arguments)
+        self._start = () if system_prompt is None else (Message(SYSTEM, system_prompt),)
+        self.has_histories = False
+        self.frame, reader = self._first_frame()
         # Read apart from `hf`, which would match special tokens inside the text.
-        reader, frame = Reader(hf), Frame([i for i in hf("").input_ids if i == hf.bos_token_id], "", "", [])
-        if hf.chat_template is not None:
-            reader, frame = _chat_frame(hf, reader, ChatTemplate(hf, day), samples)
-        self._reader, self.frame, self.local = reader, frame, reader.is_local()
-        self._assembler = _assembler(reader)
+        self._reader, self._assembler = self.frames.readers[reader], self.frames.assemblers[reader]
+        self.local = self._reader.is_local()
+
+    def _first_frame(self) -> tuple[Frame, int]:
+        try:
+            return self.frames.of(self._start)
+        except UserError as problem:
+            if not self._start:
+                raise
+            # A template that takes no chat at all is not the fault of the system message.
+            self.frames.of(())
+            raise UserError(f"system_prompt: expected none, as {problem}") from None
+
+    def unread_arguments(self, names: Collection[str]) -> list[str]:
+        """The variables that the chat template never reads, or may not be told; all where there is none."""
+        template = self.frames.template
+        if template is None:
+            return list(names)
+        unread = unread_variables(template.source, names)
+        return [name for name in names if name in unread or name in SET_HERE]
+
+    def frame_of(self, prompt: Prompt) -> Frame:
+        """The frame of a prompt.
+
+        Raises:
+            UserError: the chat template does not take its history.
+        """
+        return self.frames.of(self._history(prompt))[0] if isinstance(prompt, ChatPrompt) else self.frame
+
+    def _history(self, prompt: Prompt) -> tuple[Message, ...]:
+        """The messages before a prompt; `system_prompt` stands where they hold no system message."""
+        if not isinstance(prompt, ChatPrompt):
+            return self._start
+        self.has_histories = True
+        brings_system = any(message.role == SYSTEM for message in prompt.history)
+        return prompt.history if brings_system else self._start + prompt.history
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Returns the ids of `encode_packed` as one list per prompt."""
@@ -93,8 +111,21 @@ class PromptTokenizer:
 
         Raises:
             ValueError: a lone surrogate, or more than 2**31 - 1 tokens in all.
+            UserError: the chat template does not take the history of a prompt.
         """
-        return _framed_ids(self._assembler, self.frame, prompts, threads)
+        places: dict[tuple[Message, ...], list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            places.setdefault(self._history(prompt), []).append(place)
+        if places.keys() <= {self._start}:
+            return framed_ids(self._assembler, self.frame, prompts, threads)
+        rows: list[list[int]] = [[] for _ in prompts]
+        for history, indices in places.items():
+            frame, reader = self.frames.of(history)
+            assembler = self.frames.assemblers[reader]
+            ids = framed_ids(assembler, frame, [prompts[i] for i in indices], threads).lists()
+            for i, row in zip(indices, ids, strict=True):
+                rows[i] = row
+        return Ids.of(rows)
 
     def encode_completions(self, completions: Sequence[str]) -> list[list[int]]:
         """Returns the token ids of each completion with the end token, for supervised training.
@@ -121,84 +152,26 @@ class PromptTokenizer:
         """The token with the highest id, and this id."""
         return max(self.hf.get_vocab().items(), key=lambda pair: pair[1])
 
-    def has_ids(self, text: str) -> bool:
-        """Whether a prompt of this text has any id; looks at single characters first, which is quick."""
-        if self.frame.before or self.frame.after:
+    def framed(self, prompt: Prompt) -> str:
+        """The text of a prompt with the words of the template that are tokenised together with the text."""
+        frame = self.frame_of(prompt)
+        return "".join([frame.opening, *pieces_of(prompt), frame.closing])
+
+    def most_tokens(self, prompt: Prompt) -> int:
+        """At least as many tokens as a prompt has, without counting them."""
+        frame = self.frame_of(prompt)
+        # A token is at least a byte, and NFC makes at most three bytes of one.
+        return len(frame.before) + len(frame.after) + 3 * len(self.framed(prompt).encode()) + 1
+
+    def has_ids(self, prompt: Prompt) -> bool:
+        """Whether a prompt has any id; looks at single characters first, which is quick."""
+        frame = self.frame_of(prompt)
+        if frame.before or frame.after:
             return True
         # A character that has an id by itself never vanishes beside others; white space may.
-        for character in text:
+        for character in self.framed(prompt):
             if character not in self._has_id:
                 self._has_id[character] = bool(self._reader.texts([character])[0])
             if self._has_id[character]:
                 return True
-        return bool(self.encode([text])[0])
-
-
-def _assembler(reader: Reader) -> Assembler:
-    is_local = reader.is_local()
-    return Assembler(reader.chunks if is_local else reader.texts, local=is_local)
-
-
-def _framed_ids(assembler: Assembler, frame: Frame, prompts: Sequence[Prompt], threads: int = 1) -> Ids:
-    """The token ids of each prompt inside a frame."""
-    # Equal pieces share one index, so that each is sent to the core and cut once.
-    pieces: dict[str, int] = {}
-    members, offsets = [], [0]
-    for prompt in prompts:
-        inside = frame.trim.strip_pieces((prompt,) if isinstance(prompt, str) else prompt)
-        for piece in (frame.opening, *inside, frame.closing):
-            members.append(pieces.setdefault(piece, len(pieces)))
-        offsets.append(len(members))
-    around = {"before": frame.before, "after": frame.after}
-    return assembler(list(pieces), members, offsets, **around, threads=threads)
-
-
-def _chat_frame(
-    hf: PreTrainedTokenizerFast, reader: Reader, template: ChatTemplate, samples: Sequence[str]
-) -> tuple[Reader, Frame]:
-    """Splits the chat template into what stands before and after the text of a prompt.
-
-    Several frames compete; the first that gives every sample the ids of `apply_chat_template` wins.
-
-        joined      tokenises the words beside the prompt with the prompt, up to a special token
-        separate    tokenises the template alone: right where its tokens swallow the space beside a prompt
-        spared      the joined frame without its first space
-
-    Returns:
-        the frame, and the reader of what stands inside.
-
-    Raises:
-        UserError: no frame gives every sample those ids.
-    """
-    before, after, narrowest = template.parts(samples)
-    special = [*hf.get_added_vocab(), *hf.all_special_tokens]
-    start = max((before.rfind(token) + len(token) for token in special if token in before), default=0)
-    end = min((after.find(token) for token in special if token in after), default=len(after))
-    opening, closing = before[start:], after[:end]
-    joined = Frame(_plain_ids(hf, before[:start]), opening, closing, _plain_ids(hf, after[end:]))
-    separate = Frame(_plain_ids(hf, before), "", "", _plain_ids(hf, after))
-    # SentencePiece puts the space of a first word itself: the space behind [INST] is then there already.
-    spared = joined._replace(opening=opening.removeprefix(" "))
-    # Texts that hold a special word are left out: here such a word is plain text, and should be.
-    plain = [text for text in samples if not any(token in text for token in special)]
-    expected = [template.ids(text) for text in plain]
-    readers = [other for other in (reader, reader.behind()) if other is not None]
-    # Tokens such as Phi-3's <|user|> swallow white space beside them, which looks like a wider trim.
-    wider = [trim for trim in TRIMS if trim.left >= narrowest.left and trim.right >= narrowest.right]
-    trims = sorted(wider, key=sum)
-    differing = ""
-    for trim, inner, shape in product(trims, readers, (joined, separate, spared)):
-        frame = shape._replace(trim=trim)
-        ids = _framed_ids(_assembler(inner), frame, plain).lists()
-        wrong = next((text for text, a, b in zip(plain, ids, expected, strict=True) if a != b), None)
-        if wrong is None:
-            return inner, frame
-        differing = differing or wrong
-    raise UserError(
-        f"{template.name} gives prompts other ids in parts than as a whole, by apply_chat_template: "
-        f"{differing!r} differs"
-    )
-
-
-def _plain_ids(hf: PreTrainedTokenizerFast, text: str) -> list[int]:
-    return hf(text, add_special_tokens=False).input_ids  # type: ignore[return-value]
+        return bool(self.encode([prompt])[0])

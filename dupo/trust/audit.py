@@ -23,6 +23,7 @@ from dupo.methods.teaching import teaching_stage
 from dupo.records import Problem, Rollout
 from dupo.rewards import WeightedReward, load_rewards, weighted_sum
 from dupo.rewards.base import RewardInputs
+from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
 from dupo.tasks.base import Task
 from dupo.trust.audit_checks import Check, checks, verdict
@@ -35,10 +36,17 @@ from dupo.views.terminal import Display
 ROWS, RESULT, PAGE = "audit.jsonl", "audit.json", "audit.html"
 
 
-def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teaching_stage) -> dict[str, Any]:
+def audit(
+    config: Config,
+    data: RunProblems | None = None,
+    *,
+    load: LoadEngine = load_engine,
+    teach: Teach = teaching_stage,
+) -> dict[str, Any]:
     """Measures, and continues where an earlier run stopped.
 
     Args:
+        data: what `read_run_problems` gave for the config; None: read here.
         load: makes the engine of a model.
         teach: makes the stage that teaches the built-in model.
 
@@ -50,7 +58,7 @@ def audit(config: Config, *, load: LoadEngine = load_engine, teach: Teach = teac
     """
     # A reward function that does not exist is refused before anything is loaded.
     rewards = load_rewards(config.reward)
-    run = RowsRun(config, teach, load, needs_duals=config.reward.needs("duals"))
+    run = RowsRun(config, teach, load, data)
     run.engine()  # loaded, or taught, before the clock of the progress starts
     options = run.config.rollout
     # Decoys come from the other problems of a batch, so a batch has two problems at least.

@@ -33,7 +33,7 @@ def list_numbers(options: TaskOptions, seed: int, num_shown: int) -> None:
         UserError: the file cannot be read.
     """
     assert options.dataset is not None
-    problems = read_problems(options.dataset, options, answers_needed=False)
+    problems, notes = read_problems(options.dataset, options, answers_needed=False)
     numbers = find_numbers([problem.text for problem in problems])
     # Highlighting would colour every number, and the marks are about some of them only.
     console = Console(highlight=False)
@@ -47,6 +47,8 @@ def list_numbers(options: TaskOptions, seed: int, num_shown: int) -> None:
         show_prompt(console, example, seed)
     console.print(count_table(problems, numbers))
     console.print(count_line(numbers, options.duals_per_prompt))
+    for note in notes:
+        console.print(visible(note), soft_wrap=True)
 
 
 def marked(text: str, numbers: Sequence[Number]) -> Text:

@@ -21,6 +21,7 @@ from dupo.errors import UserError
 from dupo.evaluation.intervals import Estimate
 from dupo.methods.teaching import teaching_stage
 from dupo.records import Completion, Problem, Reconstruction
+from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
 from dupo.tasks.base import Task
 from dupo.trust.answer_choice import (
@@ -126,11 +127,16 @@ class SampledProblem:
 
 
 def rerank(
-    config: Config, *, load: LoadEngine = load_engine, teach: Teach = teaching_stage
+    config: Config,
+    data: RunProblems | None = None,
+    *,
+    load: LoadEngine = load_engine,
+    teach: Teach = teaching_stage,
 ) -> dict[str, Any]:
     """Answers every problem, and continues where an earlier run stopped.
 
     Args:
+        data: what `read_run_problems` gave for the config; None: read here.
         load: makes the engine of a model.
         teach: makes the stage that teaches the built-in model.
 
@@ -145,7 +151,7 @@ def rerank(
     if 0 < vote_samples <= n:
         expected = f"0 or more than num_generations, {n}"
         raise UserError(f"vote_samples: expected {expected}, got {vote_samples}")
-    run = RowsRun(config, teach, load)
+    run = RowsRun(config, teach, load, data)
     run.engine()  # loaded, or taught, before the clock of the progress starts
     # A batch holds about generation_batch_size completions, those of the larger vote included.
     batch_size = max(1, config.rollout.generation_batch_size // max(n, vote_samples))

@@ -18,6 +18,7 @@ from dupo.engines.base import sample_answers
 from dupo.engines.load import load_engine
 from dupo.methods.teaching import teaching_stage
 from dupo.records import Dual, Problem
+from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
 from dupo.storage.files import encoded, write_atomic
 from dupo.tasks import with_duals
@@ -94,11 +95,16 @@ class SelectMetrics:
 
 
 def select(
-    config: Config, *, load: LoadEngine = load_engine, teach: Teach = teaching_stage
+    config: Config,
+    data: RunProblems | None = None,
+    *,
+    load: LoadEngine = load_engine,
+    teach: Teach = teaching_stage,
 ) -> dict[str, Any]:
     """Runs all passes, and continues where an earlier run stopped.
 
     Args:
+        data: what `read_run_problems` gave for the config; None: read here.
         load: makes the engine of a model.
         teach: makes the stage that teaches the built-in model.
 
@@ -108,8 +114,7 @@ def select(
     Raises:
         UserError: the options, the data or a model cannot be used.
     """
-    # The problems of dataset are those that will be trained on; a selection has no use for others.
-    run = RowsRun(config.changed(eval_dataset=None), teach, load, needs_duals=True)
+    run = RowsRun(config, teach, load, data)
     # A text that comes again has the same duals, which would be kept twice.
     problems, task = without_repeats(run.problems), run.task
     passes, trusted = list[PassMetrics](), dict[str, list[Dual]]()

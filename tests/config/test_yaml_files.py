@@ -1,5 +1,6 @@
 """Options in YAML files: taken as written, there and back, and refused by file and name."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
 # Options whose values depend on those of other options.
 TIED = "num_generations generation_batch_size train_batch_size dual_samples task resume_from_checkpoint "
 TIED += "dataset eval_dataset reward reward_weights dual_model translation_metric pool_sizes pool_models "
-TIED += "gates num_threads chat_template_date max_completion_length dual_max_completion_length "
+TIED += "gates num_threads chat_template_date chat_template_kwargs "
+TIED += "max_completion_length dual_max_completion_length "
 TIED += "max_concurrent_sequences weight_decay dual_temperature "
 TIED += "loss_type importance_sampling_level epsilon_high delta clip_ratio_c "
 TIED += "vllm_importance_sampling_clip_min vllm_importance_sampling_clip_max"
@@ -112,6 +114,29 @@ def test_yaml_gives_the_same_config_back(tmp_path_factory, changes: dict[str, An
     path.write_text(to_yaml(config), encoding="utf-8")
     assert parse(["--config", str(path)]) == config == read_config(path)
     assert yaml.safe_load(to_yaml(config)) == config.flat()  # other readers see the same values
+
+
+JSON = '{"enable_thinking": false, "texts": ["no", "1", "é"], "numbers": [1, 2.5, null]}'
+MAPPINGS = [
+    "chat_template_kwargs: " + JSON,
+    "chat_template_kwargs:\n  enable_thinking: no\n  texts: ['no', \"1\", é]\n  numbers: [1, 2.5, ~]\n",
+    "chat_template_kwargs: '" + JSON + "'",
+]
+
+
+@pytest.mark.parametrize("text", MAPPINGS)
+def test_a_mapping_in_yaml_is_json_on_the_command_line(write: WriteFile, text: str) -> None:
+    config = parse(["--config", write(text)])
+    assert config == parse(["--chat_template_kwargs", JSON.replace(": ", ":")])
+    assert config == RUN.changed(chat_template_kwargs=json.loads(JSON))
+    assert parse(["--config", write(to_yaml(config))]) == config
+    assert config.model.template_arguments == json.loads(JSON)
+
+
+@pytest.mark.parametrize("text", ["&a {x: *a}", "{x: 2024-02-03}", "{x: 2024-13-03}", "[1]", "x"])
+def test_a_mapping_that_json_does_not_have_is_refused(write: WriteFile, text: str) -> None:
+    message = refusal("--config", write(f"chat_template_kwargs: {text}"))
+    assert message.startswith("FILE.yaml: chat_template_kwargs: expected ")
 
 
 @pytest.mark.parametrize("text", TRICKY)

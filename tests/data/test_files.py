@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dupo.data.files import choose_column, column_names, column_text, read_jsonl, read_lines
+from dupo.data.columns import choose_columns, column_names, column_text
+from dupo.data.files import read_jsonl, read_lines
 from dupo.errors import UserError
 
 
@@ -23,14 +24,14 @@ def test_rows_know_their_line_and_keep_numbers_as_written(write) -> None:
     path = write('\ufeff{"a": 0.10, "b": 12345678901234567890}\r\n\n  \n{"a": "x\u2028y\u0085z"}\n')
     rows = read_jsonl(path)
     assert rows == [{"a": "0.10", "b": "12345678901234567890"}, {"a": "x\u2028y\u0085z"}]
-    assert [row.line for row in rows] == [1, 4]
+    assert [row.number for row in rows] == [1, 4]
     assert [row.id for row in rows] == ["data.jsonl:1", "data.jsonl:4"]
     assert column_names(rows) == ["a", "b"]
 
 
 BROKEN = [
-    ("", "expected lines of text, got an empty file"),
-    (" \n\n", "expected lines of text, got an empty file"),
+    ("", "expected rows of data, got an empty file"),
+    (" \n\n", "expected rows of data, got an empty file"),
     (
         '{"a": 1}\n{"a": 1 "b": 2}',
         "data.jsonl, line 2: expected valid JSON, got an error (Expecting ',' delimiter)",
@@ -60,15 +61,16 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def test_column_is_found_or_refused_with_what_is_there() -> None:
     rows = [{"id": "1", "problem": "p"}, {"question": "q"}]
-    assert choose_column(rows, "d/x.jsonl", None, ("question", "problem"), "question_column") == "question"
-    assert choose_column(rows, "d/x.jsonl", "id", ("question",), "question_column") == "id"
+    usual = ("question", "problem")
+    assert choose_columns(rows, "d/x.jsonl", None, usual, "question_column") == ("question",)
+    assert choose_columns(rows, "d/x.jsonl", "id", ("question",), "question_column") == ("id",)
     with pytest.raises(UserError) as refusal:
-        choose_column(rows, "d/x.jsonl", "text", ("question",), "question_column")
+        choose_columns(rows, "d/x.jsonl", "text", ("question",), "question_column")
     assert str(refusal.value) == (
         "question_column: expected a column 'text' in x.jsonl, got id, problem, question"
     )
     with pytest.raises(UserError, match=r"expected a column answer or solution in x\.jsonl, got id, problem"):
-        choose_column(rows, "x.jsonl", None, ("answer", "solution"), "answer_column")
+        choose_columns(rows, "x.jsonl", None, ("answer", "solution"), "answer_column")
 
 
 def test_text_of_a_column(write) -> None:

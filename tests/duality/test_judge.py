@@ -11,7 +11,6 @@ from dupo.engines.load import load_engine, load_judge_engine
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
 from dupo.models.tokenizers import load_tokenizer
-from dupo.text.tokenizer import Frame
 from dupo.train import main
 from tests.helpers.engines import FakeEngine, RecordingEngine
 from tests.helpers.worlds import CPU, said, save_tiny
@@ -98,7 +97,6 @@ def test_a_judge_asks_as_the_options_say():
 
 def test_a_dual_prompt_without_room_for_its_answer_is_not_asked():
     engine = FakeEngine(lambda prompt, k: prompt)
-    engine.tokenizer.frame = Frame([], "", "", [])
     engine.max_positions = 10
     judge = Judge.of(
         engine, DualOptions(dual_samples=2, dual_temperature=1.0, dual_max_completion_length=4), 99

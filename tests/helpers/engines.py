@@ -29,6 +29,9 @@ class FakeTokenizer:
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return [[ord(character) for character in "".join(prompt)] for prompt in prompts]
 
+    def most_tokens(self, prompt: Prompt) -> int:
+        return len(self.encode([prompt])[0])
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         return ["".join(map(chr, row)) for row in ids]
 

@@ -1,0 +1,77 @@
+"""Rows of parquet files and Arrow files, by pyarrow (extra `[data]`)."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dupo.data.contents import mismatch
+from dupo.data.rows import Row
+from dupo.errors import UserError, in_one_line
+from dupo.user_files import read_file
+
+MAGIC = b"PAR1"
+
+
+def rows_of_parquet(path: Path, file_name: str) -> list[Row]:
+    """The rows of a parquet file. Numbers become text, with the digits that their type holds.
+
+    Args:
+        file_name: of the rows, in their ids.
+
+    Raises:
+        UserError: pyarrow is not installed, or the file is damaged or of another kind.
+    """
+    data = read_file(path)
+    # Said before anything about the extra: no extra reads another kind of file.
+    if not data.startswith(MAGIC):
+        from_text = "give the file the ending of its format (.jsonl, .csv), or write it again as parquet"
+        raise mismatch(path, "a parquet file", "something else", from_text)
+    return _rows(path, data, file_name, is_parquet=True)
+
+
+def rows_of_arrow(path: Path, file_name: str) -> list[Row]:
+    """The rows of an Arrow file or stream, such as `save_to_disk` of `datasets` writes; as above."""
+    return _rows(path, read_file(path), file_name, is_parquet=False)
+
+
+def _rows(path: Path, data: bytes, file_name: str, *, is_parquet: bool) -> list[Row]:
+    if find_spec("pyarrow") is None:
+        advice = "pip install 'dupo[data]', or write the rows as JSON lines"
+        raise UserError(f"{path}: expected pyarrow, which reads such files, got none: {advice}")
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    source = pa.BufferReader(data)
+    try:
+        if is_parquet:
+            table = parquet.read_table(source)
+        elif data.startswith(b"ARROW1"):
+            table = pa.ipc.open_file(source).read_all()
+        else:
+            table = pa.ipc.open_stream(source).read_all()
+        # A float of 32 bits would show the digits of 64: 0.1 as 0.10000000149011612.
+        for index, field in enumerate(table.schema):
+            if pa.types.is_float32(field.type) or pa.types.is_float16(field.type):
+                table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
+        values = table.to_pylist()
+    # The library has classes of its own, which are those of Python as well, and tells bad text by another.
+    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
+        kind = "parquet" if is_parquet else "Arrow"
+        reason = in_one_line(error, kind=True)
+        raise UserError(f"{path}: expected a whole {kind} file, got an error ({reason})") from None
+    if not values:
+        raise UserError(f"{path}: expected rows, got none")
+    rows = enumerate(values, start=1)
+    return [Row({k: _plain(v) for k, v in row.items()}, file_name, number, "row") for number, row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: texts, truth values, lists and objects; numbers and dates become text."""
+    if value is None or isinstance(value, str | bool | bytes):
+        return value
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    # pandas writes a missing number as NaN.
+    return None if value != value else str(value)

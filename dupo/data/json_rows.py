@@ -1,0 +1,122 @@
+"""Rows of JSON: one object a line, or one list of objects."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dupo.data.contents import mismatch
+from dupo.data.rows import Row, place_of
+from dupo.errors import UserError
+
+DEEPEST = 100  # levels of a row: what is nested deeper is no data, and too deep to be copied
+_TOO_DEEP = f"nested too deeply, more than {DEEPEST} levels"
+_EXAMPLE = '{"question": "..."}'
+
+
+def rows_of_lines(path: Path, lines: list[str]) -> list[Row]:
+    """The objects of JSON lines. Blank lines are skipped.
+
+    Raises:
+        UserError: names the line that is not a JSON object.
+    """
+    if lines[0].lstrip().startswith("["):
+        _refuse_list(path, lines)
+    return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def rows_of_document(path: Path, lines: list[str]) -> list[Row]:
+    """The objects of a list in one JSON document; a file of JSON lines is read as such.
+
+    Raises:
+        UserError: the file holds neither.
+    """
+    text = "\n".join(lines)
+    # Many data sets call their JSON lines x.json: a whole object stands in the first line of those.
+    first = next(line for line in lines if line.strip())
+    if text.lstrip().startswith("{") and _parsed(first)[0] is not None and first.strip() != text.strip():
+        return rows_of_lines(path, lines)
+    value, error = _parsed(text)
+    if error and text.lstrip().startswith("{") and first.strip() != "{":
+        return rows_of_lines(path, lines)  # which names the line
+    if error:
+        raise UserError(f"{path}: expected a JSON list of objects or JSON lines, got an error ({error})")
+    if isinstance(value, dict):
+        return [_only_row(path, value)]
+    if not isinstance(value, list) or not value:
+        kind = "an empty list" if isinstance(value, list) else "a single value"
+        raise UserError(f"{path}: expected a list of objects such as [{_EXAMPLE}, ...], got {kind}")
+    rows = []
+    for number, item in enumerate(value, start=1):
+        if not isinstance(item, dict):
+            raise UserError(f"{place_of(path.name, number, 'item')}: {_no_object(item)}")
+        rows.append(Row(item, path.name, number, "item"))
+    return rows
+
+
+def _only_row(path: Path, value: dict[str, Any]) -> Row:
+    """The only row of a document; one object around all rows is refused, with the way to take them out."""
+    lists = [key for key, inner in value.items() if isinstance(inner, list) and inner]
+    tables = [key for key in lists if all(isinstance(item, dict) for item in value[key])]
+    chats = [key for key in tables if all("role" in item or "from" in item for item in value[key])]
+    if around := [key for key in tables if key not in chats]:
+        raise mismatch(
+            path,
+            "a list of rows",
+            f"one object with the rows in {around[0]!r}",
+            f"take them out with: jq -c '.[\"{around[0]}\"][]' {path.name} > rows.jsonl",
+        )
+    if len({len(value[key]) for key in lists}) == 1 and len(lists) == len(value) and not chats:
+        advice = "write them row by row, with pandas: df.to_json(FILE, orient='records', lines=True)"
+        raise mismatch(path, "a list of rows", "one object of columns", advice)
+    if value and all(isinstance(inner, dict) for inner in value.values()) and len(value) > 1:
+        advice = f"take the rows out with: jq -c '.[]' {path.name} > rows.jsonl"
+        raise mismatch(path, "a list of rows", "one object with a row under each key", advice)
+    return Row(value, path.name, 1, "item")
+
+
+def _refuse_list(path: Path, lines: list[str]) -> None:
+    """Raises UserError for JSON lines that are one JSON list."""
+    value, error = _parsed("\n".join(lines))
+    if not error and isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        advice = f"let its name end in .json, or convert it with: jq -c '.[]' {path.name} > rows.jsonl"
+        raise mismatch(path, "JSON lines, one object a line", "one JSON list", advice)
+
+
+def _row(path: Path, number: int, line: str) -> Row:
+    value, error = _parsed(line)
+    if error:
+        hint = ""
+        if number == 1 and line.strip() in ("{", "["):
+            hint = "; a document over several lines needs a name that ends in .json"
+        raise UserError(f"{place_of(path.name, number)}: expected valid JSON, got an error ({error}){hint}")
+    if not isinstance(value, dict):
+        raise UserError(f"{place_of(path.name, number)}: {_no_object(value)}")
+    return Row(value, path.name, number)
+
+
+def _no_object(value: object) -> str:
+    return f"expected an object such as {_EXAMPLE}, got {'a list' if isinstance(value, list) else 'a value'}"
+
+
+def _parsed(text: str) -> tuple[Any, str]:
+    """A JSON value whose numbers are still text, and what is wrong with it; empty where nothing is."""
+    try:
+        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except json.JSONDecodeError as error:
+        return None, error.msg
+    except RecursionError:
+        return None, _TOO_DEEP
+    # A text without so many brackets is not that deep, so most are not looked at again.
+    if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
+        return None, _TOO_DEEP
+    return value, ""
+
+
+def _depth(value: Any) -> int:
+    """How many levels of lists and objects a JSON value has, at most DEEPEST + 1."""
+    depth, level = 0, [value]
+    # Level by level and not by recursion, which is what a deep value would break.
+    while depth <= DEEPEST and (level := [item for item in level if isinstance(item, dict | list)]):
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth

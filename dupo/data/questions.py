@@ -1,0 +1,42 @@
+"""The question of a row: the text of one column, of several, or the last question of a chat."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dupo.data.chats import chat_of, messages_at
+from dupo.data.columns import RowError, column_text
+from dupo.data.rows import Row
+
+
+class Question(NamedTuple):
+    """What a row asks.
+
+    Attributes:
+        system: the system message before the question; None where there is none.
+        answer: what the assistant answers in the chat; None where there is no chat, or no answer.
+    """
+
+    text: str
+    system: str | None = None
+    answer: str | None = None
+
+
+def question_of(row: Row, columns: Sequence[str]) -> Question:
+    """Reads the question of a row; several columns are joined by line ends, blank ones left out.
+
+    Raises:
+        RowError: no text, or a chat in which the question depends on earlier turns.
+    """
+    if len(columns) == 1 and (messages := messages_at(row, columns[0])):
+        chat = chat_of(row, columns[0], messages)
+        # A dual of the last question alone could not be solved: what it speaks of stands in earlier turns.
+        if turns := [message for message in chat.history if message.role != "system"]:
+            roles = ", ".join(message.role for message in turns)
+            raise RowError(row, f"no turn before the question in {columns[0]!r}", roles)
+        system = "\n\n".join(message.content for message in chat.history).strip()
+        text, answer = (t.replace("\r\n", "\n").strip() for t in (chat.question, chat.answer or ""))
+        return Question(text, system or None, answer or None)
+    # The first column may not be blank: a question without its story is another question.
+    column_text(row, columns[0], required=True)
+    texts = [column_text(row, name, required=False) for name in columns]
+    return Question("\n".join(text for text in texts if text))

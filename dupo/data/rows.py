@@ -1,0 +1,35 @@
+"""Rows: what every reader of this room gives, whatever the format of the file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Row(dict[str, Any]):
+    """One row of a data set: column -> value.
+
+    Numbers stay the text that the file has ("0.10"), because a binary float would change them.
+
+    Attributes:
+        file_name: name of the file, without its folder.
+        number: of the line where the row starts, or of the row where the file has no lines; from 1.
+        unit: what is counted: line, row, or item of a list.
+    """
+
+    def __init__(self, values: Mapping[str, Any], file_name: str, number: int, unit: str = "line") -> None:
+        super().__init__(values)
+        self.file_name, self.number, self.unit = file_name, number, unit
+
+    @property
+    def id(self) -> str:
+        """A name of the row that is unique in its file: "train.jsonl:17"."""
+        return f"{self.file_name}:{self.number}"
+
+    @property
+    def place(self) -> str:
+        """Where the row stands, as error messages say it."""
+        return place_of(self.file_name, self.number, self.unit)
+
+
+def place_of(file_name: str, number: int, unit: str = "line") -> str:
+    """Names a line, or another unit, of a file in an error message."""
+    return f"{file_name}, {unit} {number}"

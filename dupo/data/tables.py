@@ -1,0 +1,101 @@
+"""Rows of tables in text: CSV with commas, semicolons or tabs, and TSV."""
+
+import csv
+import io
+import re
+import sys
+from pathlib import Path
+
+from dupo.data.contents import mismatch
+from dupo.data.rows import Row, place_of
+from dupo.errors import UserError
+
+DELIMITERS = (",", ";", "\t")  # the first wins where two cut the first line into as many columns
+_QUOTED = re.compile(r'"[^"]*("|$)')
+_NAMES = {"\t": "a tab", ";": "a semicolon", ",": "a comma"}
+# JSON in a cell starts with {" as well, but a header does not.
+_JSON_START = re.compile(r'\s*(\[\s*\{|\{\s*"\w+"\s*:)')
+
+
+def rows_of_table(path: Path, lines: list[str], delimiter: str | None = None) -> list[Row]:
+    """The rows of a table whose first row names the columns. Rows without any text are skipped.
+
+    Args:
+        lines: without their ends.
+        delimiter: between two cells; None: as the first row has it.
+
+    Raises:
+        UserError: names the line where a cell does not end, or where a row has too many or too few cells.
+    """
+    skipped = next(index for index, line in enumerate(lines) if line.strip())
+    if _JSON_START.match(lines[skipped]):
+        raise mismatch(path, "a table with a header", "JSON", "let its name end in .jsonl (or .json, a list)")
+    # Excel writes, and reads, this line in front of a table.
+    if told := re.fullmatch(r"sep=(.)", lines[skipped]):
+        delimiter, skipped = told[1], skipped + 1
+    delimiter = delimiter or _delimiter_of(lines[skipped] if skipped < len(lines) else "")
+    records = _records(path, lines[skipped:], delimiter, skipped)
+    if not records:
+        raise UserError(f"{path}: expected a header and rows, got an empty table")
+    (_, header), *body = records
+    names = [name.strip() for name in header]
+    _check_header(path, names, delimiter)
+    rows = []
+    for line, cells in body:
+        if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
+            raise _uneven(path, line, len(names), len(cells), delimiter)
+        if len(cells) < len(names):
+            raise _uneven(path, line, len(names), len(cells), delimiter)
+        # A column without a name has no use: spreadsheets write empty ones at the right.
+        pairs = zip(names, cells, strict=False)
+        rows.append(Row({name: cell for name, cell in pairs if name}, path.name, line))
+    if not rows:
+        raise UserError(f"{path}: expected rows below the header {', '.join(names)}, got none")
+    return rows
+
+
+def _records(path: Path, lines: list[str], delimiter: str, skipped: int) -> list[tuple[int, list[str]]]:
+    """(line where it starts, cells) of every row that has text."""
+    # Line ends inside quotes are those of the text, "\n" whatever the system was that wrote the file.
+    text = io.StringIO("\n".join(lines), newline="")
+    # The limit belongs to the whole process, so it is put back.
+    old_limit = csv.field_size_limit(sys.maxsize)
+    records, start = [], 0
+    try:
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                records.append((skipped + start + 1, cells))
+            start = reader.line_num
+    except csv.Error as error:
+        place = place_of(path.name, skipped + start + 1)
+        hint = 'double a " inside a cell, and put the cell between two "'
+        raise UserError(f"{place}: expected cells of a table, got an error ({error}): {hint}") from None
+    finally:
+        csv.field_size_limit(old_limit)
+    return records
+
+
+def _delimiter_of(header: str) -> str:
+    bare = _QUOTED.sub("", header)
+    return max(DELIMITERS, key=lambda delimiter: bare.count(delimiter))
+
+
+def _check_header(path: Path, names: list[str], delimiter: str) -> None:
+    """Raises UserError for a header that names no column, or one of them twice."""
+    if twice := next((name for place, name in enumerate(names) if name and name in names[:place]), None):
+        raise UserError(f"{path}: expected different names of columns, got {twice!r} twice")
+    if not any(names):
+        raise UserError(f"{path}: expected the names of the columns in the first row, got none")
+    if len(names) == 1 and len(names[0].split()) > 4:
+        expected = (
+            f"the names of the columns in the first row, {_NAMES.get(delimiter, delimiter)} between two"
+        )
+        raise mismatch(path, expected, "text", "let its name end in .txt (one problem a line)")
+
+
+def _uneven(path: Path, line: int, expected: int, actual: int, delimiter: str) -> UserError:
+    between = _NAMES.get(delimiter, repr(delimiter))
+    advice = f'put a cell that holds {between} or a line end between two "'
+    cells = f"expected {expected} cells as in the header, got {actual}"
+    return UserError(f"{place_of(path.name, line)}: {cells}: {advice}")

@@ -1,0 +1,42 @@
+"""What the methods read, checked whole before torch is imported: a wrong column must not wait for torch."""
+
+from dupo.config.config import Config
+from dupo.config.options import RewardOptions
+from dupo.data.examples import Examples, read_examples
+from dupo.errors import UserError
+from dupo.tasks import make_task
+from dupo.tasks.base import Task
+
+
+def read_task(config: Config) -> Task:
+    """The task, with problems to train on and all the labels that the rewards read.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    task = make_task(config.task, config.run.seed)
+    if not task.train:
+        reasons = "; ".join(task.notes)
+        raise UserError(f"dataset: expected problems to train on, got none: {reasons}")
+    check_labels(task, config.reward)
+    return task
+
+
+def check_labels(task: Task, options: RewardOptions) -> None:
+    """Raises UserError where the reward `gold` is asked for and a training problem has no right answer."""
+    missing = [problem.id for problem in task.train if problem.gold is None]
+    if options.needs("gold") and missing:
+        raise UserError(f"reward: gold needs the answer of every training problem, {missing[0]} has none")
+
+
+def read_pairs(config: Config) -> Examples | Task:
+    """The examples of `dataset`; without one the built-in task, whose lessons are the examples.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    options = config.task
+    if options.dataset is None:
+        return make_task(options, config.run.seed)
+    # A file of pairs is all there is: no task asks, reads answers or evaluates them.
+    return read_examples(options.dataset, options.eval_dataset, options.eval_size)

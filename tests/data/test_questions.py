@@ -1,0 +1,147 @@
+"""Questions as public data sets write them: columns, several columns, chats."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dupo.config.task_options import TaskOptions
+from dupo.errors import UserError
+from dupo.records import Problem
+from dupo.tasks.word_problem_data import read_problems
+
+USER, SYSTEM = {"role": "user", "content": "2 and 3?"}, {"role": "system", "content": "Be brief."}
+ANSWER = {"role": "assistant", "content": r"It is \boxed{5}."}
+
+
+def read(folder: Path, *rows: Any, **options: Any) -> tuple[list[Problem], list[str]]:
+    file = folder / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_problems(str(file), TaskOptions(task="word_problems", **options), answers_needed=False)
+
+
+# (data set, one row as it has them, text, gold)
+LAYOUTS: list[tuple[str, dict[str, Any], str, str | None]] = [
+    ("GSM8K", {"question": "2 and 3?", "answer": "2+3=5\n#### 5"}, "2 and 3?", "5"),
+    ("MATH", {"problem": "2?", "level": "Level 1", "solution": r"\boxed{4}"}, "2?", "4"),
+    ("MATH-500", {"problem": "2?", "solution": r"so \boxed{4}", "answer": "4"}, "2?", "4"),
+    (
+        "SVAMP",
+        {"ID": "c-1", "Body": "2 pens.", "Question": "How many?", "Answer": 2.0},
+        "2 pens.\nHow many?",
+        "2",
+    ),
+    ("ASDiv", {"body": "2 pens.", "question": "How many?", "answer": "2 (pens)"}, "2 pens.\nHow many?", None),
+    ("MultiArith", {"input": "2 and 3?", "output_program": "x", "output_answer": "5"}, "2 and 3?", "5"),
+    ("Alpaca", {"instruction": "Add.", "input": "2 3", "output": "5"}, "Add.\n2 3", "5"),
+    ("Alpaca, no input", {"instruction": "2 and 3?", "input": "", "output": "5"}, "2 and 3?", "5"),
+    ("MetaMath", {"query": "2 and 3?", "response": "The answer is: 5", "type": "x"}, "2 and 3?", "5"),
+    (
+        "DAPO",
+        {"prompt": [USER], "reward_model": {"ground_truth": "5", "style": "rule"}, "data_source": "math"},
+        "2 and 3?",
+        "5",
+    ),
+    ("OpenR1", {"problem": "2?", "solution": "x", "answer": "4", "messages": [USER, ANSWER]}, "2?", "4"),
+    ("HRM8K", {"question": "2와 3?", "answer": 5.0, "original": "2 and 3?"}, "2와 3?", "5"),
+    ("Korean", {"질문": "2와 3?", "정답": "5"}, "2와 3?", "5"),
+    ("chat", {"messages": [SYSTEM, USER, ANSWER]}, "2 and 3?", "5"),
+    (
+        "ShareGPT",
+        {"conversations": [{"from": "human", "value": "2?"}, {"from": "gpt", "value": "4"}]},
+        "2?",
+        "4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "text", "gold"), [case[1:] for case in LAYOUTS], ids=[c[0] for c in LAYOUTS])
+def test_public_data_sets_need_no_option(tmp_path: Path, row, text: str, gold: str | None) -> None:
+    ((problem,), notes) = read(tmp_path, row)
+    assert problem.text == text and notes == []
+    if gold is not None:
+        assert problem.gold == gold
+
+
+def test_columns_that_the_user_names(tmp_path: Path) -> None:
+    row = {"a": "2 pens.", "b": {"c": "How many?", "d": 2}, "Body,Question": "odd", "question": "wrong"}
+    ((joined,), _) = read(tmp_path, row, question_column="a,b.c", answer_column="b.d")
+    assert (joined.text, joined.gold) == ("2 pens.\nHow many?", "2")
+    ((odd,), _) = read(tmp_path, row, question_column="Body,Question")
+    assert odd.text == "odd"
+    with pytest.raises(UserError, match=r"question_column: expected a column 'b\.x' in a\.jsonl, got a, b"):
+        read(tmp_path, row, question_column="a,b.x")
+
+
+def test_the_question_is_the_last_message_of_the_user(tmp_path: Path) -> None:
+    parts = {"role": "user", "content": [{"type": "text", "text": "2 and"}, {"type": "text", "text": " 3?"}]}
+    problems, notes = read(
+        tmp_path,
+        {"messages": [SYSTEM, USER, ANSWER]},
+        {"messages": [USER]},
+        {"messages": [parts, ANSWER]},
+        {"messages": json.dumps([SYSTEM, USER])},  # as in a cell of a table
+    )
+    assert [p.text for p in problems] == ["2 and 3?"] * 4 and notes == []
+    assert [p.system for p in problems] == ["Be brief.", None, None, "Be brief."]
+    assert [p.gold for p in problems] == ["5", None, "5", None]
+
+
+def test_rows_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path) -> None:
+    image = {"role": "user", "content": [{"type": "image", "image": "x"}, {"type": "text", "text": "2?"}]}
+    problems, notes = read(
+        tmp_path,
+        {"messages": [USER, ANSWER]},
+        {"messages": [USER, ANSWER, USER, ANSWER]},
+        {"messages": [SYSTEM]},
+        {"messages": [image]},
+        {"messages": None},
+        {"messages": [{"role": "user", "content": "  "}]},
+        {"messages": [USER, ANSWER, {"role": "tool", "content": "7"}]},
+        {"messages": [{"role": "user", "content": "\ud800"}]},
+        {"messages": str([USER])},
+        {"messages": [USER, ANSWER, USER]},
+    )
+    assert [problem.id for problem in problems] == ["a.jsonl:1"]
+    assert notes == [
+        "rows left out: 2, expected no turn before the question in 'messages' "
+        "(first: a.jsonl, line 2, got user, assistant)",
+        "rows left out: 1, expected a message of the user in 'messages' (first: a.jsonl, line 3, got none)",
+        "rows left out: 1, expected messages of text alone in 'messages' "
+        "(first: a.jsonl, line 4, got a piece of kind image)",
+        "rows left out: 3, expected text in 'messages' (first: a.jsonl, line 5, got none)",
+        "rows left out: 1, expected one answer of the assistant after the last question in 'messages' "
+        "(first: a.jsonl, line 7, got assistant, tool)",
+        "rows left out: 1, expected a list of messages as JSON in 'messages' (write the rows as JSON lines) "
+        "(first: a.jsonl, line 9, got Python's)",
+    ]
+
+
+def test_a_file_without_a_row_to_use_is_an_error_that_names_the_first(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1: expected text in 'question', got none"):
+        read(tmp_path, {"question": None}, {"question": " "}, {"question": ["2?"]})
+
+
+def test_an_answer_that_cannot_be_read_keeps_its_problem(tmp_path: Path) -> None:
+    problems, notes = read(
+        tmp_path, {"question": "2?", "answer": ["5", "7"]}, {"question": "3?", "answer": 3}
+    )
+    assert [p.gold for p in problems] == [None, "3"]
+    assert notes == [
+        'answers not read: 1, expected text or a number in \'answer\' (first: a.jsonl, line 1, got ["5", "7"])'
+    ]
+
+
+@pytest.mark.parametrize("choices", [{"A": "1", "B": "2", "C": "3", "D": "4"}, {"choices": ["1", "2"]}])
+def test_choices_are_not_left_behind_in_silence(tmp_path: Path, choices: dict[str, Any]) -> None:
+    row = {"question": "2 and 3?", "answer": 1, **choices}
+    with pytest.raises(UserError, match="question_column: expected questions with their choices"):
+        read(tmp_path, row)
+    ((problem,), _) = read(tmp_path, row, question_column="question")
+    assert problem.text == "2 and 3?"
+
+
+def test_line_ends_of_windows_are_no_part_of_a_problem(tmp_path: Path) -> None:
+    ((problem,), _) = read(tmp_path, {"question": "2 pens.\r\nHow many?\r\n", "answer": "2\r\n"})
+    assert problem.text == "2 pens.\nHow many?"
