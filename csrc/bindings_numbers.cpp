@@ -63,7 +63,7 @@ std::vector<Reading> read_all(const py::list& texts, const std::uint64_t* seeds,
 
 py::tuple as_tuple(const dupo::Number& number) {
     return py::make_tuple(number.start, number.end, number.numerator, number.denominator,
-                          static_cast<int>(number.role), static_cast<int>(number.skip));
+                          static_cast<int>(number.role), static_cast<int>(number.skip), number.quantity);
 }
 
 py::list find_numbers(const py::list& texts, int threads) {

@@ -34,6 +34,11 @@ enum class Reason : std::uint8_t {
     pronoun,
     reference,
     idiom,
+    enumeration,
+    example,
+    divisor,
+    definition,
+    form,
     repeated,
     none,
 };
@@ -46,6 +51,7 @@ struct Number {
     std::int64_t denominator;
     Role role;
     Reason skip;
+    std::int64_t quantity = -1;  // where the first number of the same quantity starts; -1: not to be hidden
 };
 
 // A text with one number hidden wherever the number stands.

@@ -85,6 +85,77 @@ std::size_t latex_end(Text text, std::size_t at) {
     return 0;
 }
 
+// Whether what looks like a date names the sides of a triangle: 5-12-13.
+bool names_sides(Text text, const Area& date) {
+    int values[3] = {0, 0, 0};
+    int k = 0;
+    for (std::size_t at = date.start; at < date.end; ++at) {
+        if (is_digit(text[at])) {
+            values[k] = values[k] * 10 + static_cast<int>(text[at] - U'0');
+        } else if (text[at] != U'-' || ++k > 2) {
+            return false;
+        }
+    }
+    const auto [a, b, c] = values;
+    return a * a + b * b == c * c || std::min(a, b) > 12 || std::max(a, b) > 31;
+}
+
+// The end of a telephone number, 555-123-4567 or (555) 123-4567; 0 if there is none.
+std::size_t telephone_end(Text text, std::size_t at) {
+    if (text[at] == U'(') {
+        if (digits_at(text, at + 1, 3, 3) == 0 || at + 4 >= text.size() || text[at + 4] != U')') return 0;
+        at += 5;
+        if (at < text.size() && text[at] == U' ') ++at;
+    } else {
+        if (at > 0 && (is_digit(text[at - 1]) || text[at - 1] == U'-')) return 0;
+        if (digits_at(text, at, 3, 3) == 0 || at + 3 >= text.size() || text[at + 3] != U'-') return 0;
+        at += 4;
+    }
+    if (digits_at(text, at, 3, 3) == 0 || at + 3 >= text.size() || text[at + 3] != U'-') return 0;
+    if (digits_at(text, at + 4, 4, 4) == 0) return 0;
+    return at + 8 < text.size() && text[at + 8] == U'-' ? 0 : at + 8;
+}
+
+// Whether the sentence ends at `at`.
+bool ends_sentence(Text text, std::size_t at) {
+    const Forward next{text.substr(at + 1)};
+    if (text[at] == U'\n') {
+        for (const char32_t c : next.text) {
+            if (c == U'\n') return true;
+            if (!is_space(c)) return false;
+        }
+        return false;
+    }
+    if (!is_one_of(text[at], U".!?") || (at > 0 && text[at - 1] == U'.')) return false;
+    return next.text.empty() || next.first() == U'$' || is_space(next.first()) ||
+           Forward{next}.literal("\\)");
+}
+
+// Whether the sentence after the mark goes on with an example.
+bool example_goes_on(Forward f) {
+    if (!f.one_of(U".!?")) return false;
+    while (f.space() || f.one_of(U"$") || f.literal("\\)")) {
+    }
+    return f.word({"Similarly", "Likewise", "Also", "Here", "Its", "Since", "But", "Thus"}, false);
+}
+
+// The end of a worked example: of the sentence or of the parenthesis. 0 if none starts at `at`.
+std::size_t example_end(Text text, std::size_t at) {
+    if (at > 0 && is_wordlike(text[at - 1])) return 0;
+    Forward f{text.substr(at)};
+    if (!f.word({"for example", "for instance", "e.g.", "such as", "as an example", "an example of",
+                 "an example is", "one example", "one such"},
+                true))
+        return 0;
+    int depth = 0;
+    for (std::size_t end = text.size() - f.text.size(); end < text.size(); ++end) {
+        if (text[end] == U'(') ++depth;
+        if (text[end] == U')' && --depth < 0) return end;
+        if (ends_sentence(text, end) && !example_goes_on({text.substr(end)})) return end;
+    }
+    return text.size();
+}
+
 // Adds the areas that `end_of` finds, from left to right and without overlap.
 template <typename End>
 void add_areas(Text text, Reason reason, std::vector<Area>& areas, End end_of) {
@@ -115,7 +186,12 @@ Reason AreaScanner::reason_at(std::size_t place) {
 std::vector<Area> find_areas(Text text) {
     std::vector<Area> areas;
     add_areas(text, Reason::date, areas, [](Text t, std::size_t at) { return date_end(t, at, true); });
+    const std::size_t years = areas.size();
     add_areas(text, Reason::date, areas, [](Text t, std::size_t at) { return date_end(t, at, false); });
+    areas.erase(std::remove_if(areas.begin() + static_cast<std::ptrdiff_t>(years), areas.end(),
+                               [&](const Area& date) { return names_sides(text, date); }),
+                areas.end());
+    add_areas(text, Reason::label, areas, telephone_end);
     std::vector<Area> times;
     add_areas(text, Reason::time, times, time_end);
     for (const Area& area : times) {
@@ -124,6 +200,7 @@ std::vector<Area> find_areas(Text text) {
     for (const auto end_of : {drawing_end, address_end, latex_end}) {
         add_areas(text, Reason::code, areas, end_of);
     }
+    add_areas(text, Reason::example, areas, example_end);
     add_bracket_areas(text, areas);
     std::stable_sort(areas.begin(), areas.end(), [](const Area& a, const Area& b) {
         return a.start != b.start ? a.start < b.start : a.end < b.end;

@@ -14,12 +14,6 @@ constexpr string_view months[] = {
     "September", "October",  "November", "December", "Jan", "Feb",  "Mar",  "Apr",
     "Jun",       "Jul",      "Aug",      "Sept",     "Sep", "Oct",  "Nov",  "Dec",
 };
-constexpr string_view year_words[] = {
-    "in", "since", "until", "till", "by", "during", "year", "before", "after",
-};
-constexpr string_view year_parts[] = {
-    "end", "start", "beginning", "spring", "summer", "fall", "autumn", "winter", "class",
-};
 constexpr string_view to_words[] = {"to", "and", "until", "through"};
 
 bool follows_month(Backward b) {
@@ -45,25 +39,6 @@ bool precedes_month(Forward f) {
     Forward of = f;
     if (of.literal("of") && of.space() && of.word(months, false)) return true;
     return f.word(months, false);
-}
-
-// "in ", "the end of ", "since early ".
-bool follows_year_word(Backward b) {
-    const auto word_before = [](Backward next) {
-        if (!next.space()) return false;
-        Backward part = next;
-        if (part.word({"of"}, true)) return part.space() && part.word(year_parts, true);
-        return next.word(year_words, true);
-    };
-    if (word_before(b)) return true;
-    Backward next = b;
-    if (next.literal("mid-", true) && word_before(next)) return true;
-    if (!b.space()) return false;
-    for (const string_view word : {"early", "late"}) {
-        next = b;
-        if (next.literal(word, true) && word_before(next)) return true;
-    }
-    return b.literal("year", true) && b.space() && b.literal("the", true) && word_before(b);
 }
 
 bool precedes_dash_year(Forward f) {
@@ -122,16 +97,8 @@ bool is_day(Text before, Text after) { return follows_month({before}) || precede
 bool is_year_date(Text before, Text after) {
     const Backward b{before};
     Forward f{after};
-    Forward next = f;
-    const bool point = next.one_of(U".,") && is_digit(next.first());
-    if (f.ends_word() && f.first() != U'%' && !point && follows_year_word(b)) return true;
     if (follows_from(b) && precedes_to_year(f)) return true;
     if (f.ends_word() && follows_from_year_to(b)) return true;
-    Backward is = b;
-    if (f.ends_word() && is.space() && (is.one_of(U"=") || is.word({"is", "was"}, true)) && is.space() &&
-        is.word({"year"}, true)) {
-        return true;
-    }
     Backward open = b;
     open.spaces();
     if (open.one_of(U"(") && precedes_dash_year(f)) return true;
@@ -139,6 +106,24 @@ bool is_year_date(Text before, Text after) {
     close.spaces();
     if (close.one_of(U")") && follows_year_dash(b)) return true;
     return f.one_of(U"年");
+}
+
+bool is_compact_date(Text text) {
+    if (text.size() != 8 || !is_year(text.substr(0, 4))) return false;
+    for (const char32_t c : text) {
+        if (!is_digit(c)) return false;
+    }
+    const char32_t month = (text[4] - U'0') * 10 + (text[5] - U'0');
+    const char32_t day = (text[6] - U'0') * 10 + (text[7] - U'0');
+    return month >= 1 && month <= 12 && day >= 1 && day <= 31;
+}
+
+// "from 1 to 4 PM".
+bool is_length_of_time(Text text) {
+    Backward b{text};
+    if (!b.space() || !b.word({"to", "until", "through"}, false) || !b.space()) return false;
+    const std::size_t digits = b.run(is_digit).size();
+    return digits >= 1 && digits <= 2 && b.run(is_wordlike).size() == digits;
 }
 
 bool precedes_time(Text text) {

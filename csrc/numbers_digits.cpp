@@ -58,10 +58,11 @@ class Reader {
     }
     void skip(std::size_t count) { at_ += count; }
 
-    // Reads 12 or 1,234,567.
+    // Reads 12, 1,234,567 or, after a currency sign, 250 000.
     bool whole(Decimal& into) {
         const std::size_t run = digits_ahead();
         if (run == 0) return false;
+        if (run <= 3 && at_ > 0 && is_one_of(text_[at_ - 1], U"$£€¥₹") && spaced(run, into)) return true;
         take(run, into);
         if (run > 3) return true;
         for (Reader next = *this; next.separator() && next.digits_ahead() >= 3;) {
@@ -89,24 +90,13 @@ class Reader {
         }
         return true;
     }
-    // Reads {3}{4} or 34, after \frac.
+    // Reads {3}{4}, 34, 3{4} or {3}4, after \frac.
     bool operands(Decimal& numerator, Decimal& denominator) {
         Reader next = *this;
         next.eat(" ");
-        Reader open = next;
-        if (open.argument(numerator)) {
-            open.eat(" ");
-            if (open.argument(denominator)) {
-                *this = open;
-                return true;
-            }
-        }
-        numerator = denominator = {};
-        if (!is_digit(next.peek())) return false;
-        next.take(1, numerator);
+        if (!next.operand(numerator)) return false;
         next.eat(" ");
-        if (!is_digit(next.peek())) return false;
-        next.take(1, denominator);
+        if (!next.operand(denominator)) return false;
         *this = next;
         return true;
     }
@@ -123,7 +113,33 @@ class Reader {
             if (into.digits < max_digits) into.value = into.value * 10 + (text_[at_] - U'0');
         }
     }
+    // Reads 1 250 000 or 250 000, which starts with a group of `run` digits.
+    bool spaced(std::size_t run, Decimal& into) {
+        Reader next = *this;
+        next.take(run, into);
+        std::size_t groups = 0;
+        bool zeros = false;
+        for (Reader ahead = next; ahead.eat(" ") && ahead.digits_ahead() == 3; ++groups) {
+            zeros = groups == 0 && Reader(ahead).eat("000");
+            ahead.take(3, into);
+            next = ahead;
+        }
+        if (groups > 1 || zeros) {
+            *this = next;
+            return true;
+        }
+        into = {};
+        return false;
+    }
     bool separator() { return eat(",\\!") || eat(",") || eat("{,}"); }
+    bool operand(Decimal& into) {
+        into = {};
+        if (is_digit(peek())) {
+            take(1, into);
+            return true;
+        }
+        return argument(into);
+    }
     bool argument(Decimal& into) {
         if (!eat("{")) return false;
         eat(" ");
@@ -232,6 +248,16 @@ bool evaluate(const Match& match, Number& number) {
 
 }  // namespace
 
+void read_decimal(Text text, std::size_t& at, std::int64_t& value, int& places, int& digits) {
+    Reader reader(text, at);
+    Decimal decimal;
+    reader.decimal(decimal);
+    at = reader.at();
+    value = static_cast<std::int64_t>(decimal.value);
+    places = decimal.places;
+    digits = decimal.digits;
+}
+
 void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
                  std::vector<Number>& numbers) {
     AreaScanner scanner(areas);
@@ -245,7 +271,7 @@ void find_digits(Text text, const std::vector<Area>& areas, const std::vector<st
         Number number{at, match->end, 0, 1, Role::count, Reason::none};
         if (evaluate(*match, number)) {
             number.skip = scanner.reason_at(at);
-            if (number.skip == Reason::none) number.skip = reason_around(text, at, match->end);
+            if (number.skip == Reason::none) number.skip = reason_around(text, at, match->end, dollars);
             number.role = role_of(text, number, dollars);
             numbers.push_back(number);
         }

@@ -14,11 +14,22 @@ namespace {
 using std::string_view;
 
 constexpr string_view labels[] = {
-    "problem",  "question", "example",  "figure",   "table",  "chapter", "section", "part",
-    "equation", "theorem",  "lemma",    "step",     "case",   "room",    "gate",    "apartment",
-    "suite",    "locker",   "grade",    "district", "level",  "route",   "highway", "interstate",
-    "flight",   "channel",  "platform", "option",   "choice", "version", "page",    "phase",
-    "round",    "stage",    "zone",     "ward",     "house",  "lane",    "size",
+    "problem", "question", "example", "figure", "table",   "chapter",    "section",    "part",    "equation",
+    "theorem", "lemma",    "step",    "case",   "room",    "gate",       "apartment",  "suite",   "locker",
+    "grade",   "district", "level",   "route",  "highway", "interstate", "flight",     "channel", "platform",
+    "option",  "choice",   "version", "page",   "phase",   "round",      "stage",      "zone",    "ward",
+    "house",   "lane",     "model",   "pier",   "sector",  "athlete",    "contestant", "runner",
+};
+constexpr string_view owners[] = {
+    "a",    "an",  "the",   "this", "that", "his", "her",   "my",    "their", "our",
+    "your", "two", "three", "four", "five", "six", "seven", "eight", "nine",  "ten",
+};
+constexpr string_view machine_verbs[] = {
+    "is", "was", "costs", "weighs", "makes", "runs", "uses", "sells", "produces", "prints", "cleans", "holds",
+};
+constexpr string_view family[] = {
+    "Mom",     "Mum",     "Mother",      "Dad",         "Father", "Uncle",  "Aunt",
+    "Grandma", "Grandpa", "Grandmother", "Grandfather", "Friend", "Sister", "Brother",
 };
 constexpr string_view short_labels[] = {"fig", "eq", "apt", "no"};
 constexpr string_view bounds[] = {"leqslant", "geqslant", "leq", "geq", "le", "ge", "lt", "gt"};
@@ -71,7 +82,10 @@ bool follows_named_label(Backward b) {
     b.space();
     b.one_of(U"#");
     b.space();
-    return b.one_of(U".") ? b.word(short_labels, true) : b.word(labels, true);
+    if (b.one_of(U".")) return b.word(short_labels, true);
+    if (!b.word({"size"}, true)) return b.word(labels, true);
+    // "a group of size 18" is a quantity
+    return !b.space() || !b.literal("of", true);
 }
 
 // "grades ", "grades 4, 5 and ".
@@ -80,8 +94,9 @@ bool follows_labels(Backward b) {
     }
     if (!b.space()) return false;
     const Text word = b.run(is_wordlike);
-    return !word.empty() && lower(word.back()) == U's' &&
-           is_among(word.substr(0, word.size() - 1), labels, true);
+    if (word.empty() || lower(word.back()) != U's') return false;
+    const Text label = word.substr(0, word.size() - 1);
+    return is_among(label, labels, true) || same(label, "size", true);
 }
 
 bool follows_word(Backward b) {
@@ -99,7 +114,42 @@ bool follows_word(Backward b) {
     return b.last() != U'\\';
 }
 
+// "the Widgeteer 3000", "an iPhone 12", "near Area 51".
+bool follows_product(Backward b, Forward f) {
+    if (!b.space()) return false;
+    const Text word = b.run(is_wordlike);
+    std::size_t capitals = 0;
+    for (const char32_t c : word) {
+        if (!is_ascii_letter(c)) return false;
+        capitals += c < U'a';
+    }
+    if (word.size() < 2 || capitals == 0) return false;
+    const bool starts_low = word[0] >= U'a';
+    if (starts_low) return true;
+    if (capitals > 1) return word[1] >= U'a';
+    if (f.space() && f.word(machine_verbs, false)) return true;
+    b.text.remove_suffix(word.size());
+    if (!b.space()) return false;
+    if (same(word, "Area", false) && b.last() >= U'a' && b.last() <= U'z') return true;
+    const std::size_t digits = b.run(is_digit).size();
+    const bool counted = digits >= 1 && digits <= 3 && b.run(is_wordlike).size() == digits;
+    return (counted || b.word(owners, true)) && !is_among(word, family, false);
+}
+
 // --- after a number ---
+
+// The 2 of 2x and the 117 of 117i in a formula; outside only where the letter goes on as a formula.
+bool precedes_factor(Forward f, bool in_formula) {
+    if (f.first() == U'π') return true;
+    if (!in_formula) {
+        if (!f.one_of(U"abcnpqrtuvwxyz")) return false;
+        f.spaces();
+        return is_one_of(f.first(), U"-+=<>≤≥^");
+    }
+    std::size_t letters = 0;
+    while (letters < f.text.size() && is_ascii_letter(f.text[letters])) ++letters;
+    return (letters == 1 || letters == 2) && (letters == f.text.size() || !is_digit(f.text[letters]));
+}
 
 bool precedes_power(Forward f) {
     if (is_one_of(f.first(), U"²³¹⁰⁴⁵⁶⁷⁸⁹")) return true;
@@ -194,12 +244,13 @@ bool follows_label(Text text) {
     return false;
 }
 
-Reason reason_around(Text text, std::size_t start, std::size_t end) {
+Reason reason_around(Text text, std::size_t start, std::size_t end, const std::vector<std::size_t>& dollars) {
     const Text surface = text.substr(start, end - start);
     const Backward b{text_before(text, start)};
     const Forward f{text.substr(end)};
     if (surface.size() > 1 && surface[0] == U'0' && is_digit(surface[1])) return Reason::leading_zero;
     if (surface == U"24/7") return Reason::word;
+    if (is_compact_date(surface)) return Reason::date;
     if (follows_subscript(b)) return Reason::subscript;
     if (follows_power(b) || precedes_power(f)) return Reason::power;
     if (follows_bound(b) || precedes_bound(f)) return Reason::bound;
@@ -208,18 +259,25 @@ Reason reason_around(Text text, std::size_t start, std::size_t end) {
     for (const string_view ending : {"st", "nd", "rd", "ths", "th", "rds"}) {
         if (Forward{f}.word({ending}, false)) return Reason::ordinal;
     }
-    if (precedes_time(f.text)) return Reason::time;
+    if (precedes_time(f.text) && !is_length_of_time(b.text)) return Reason::time;
     if (follows_function(b.text)) return Reason::argument;
-    if (follows_word(b) || is_letter(f.first()) || f.first() == U'_') return Reason::word;
+    if (follows_word(b) || f.first() == U'_') return Reason::word;
+    if (is_letter(f.first())) {
+        const auto before = std::upper_bound(dollars.begin(), dollars.end(), start) - dollars.begin();
+        if (!precedes_factor(f, before % 2 == 1)) return Reason::word;
+    }
     Backward point = b;
     if ((point.one_of(U"./'’′") && is_digit(point.last())) || precedes_part(f) ||
         in_decimal_comma(text, start, end)) {
         return Reason::part_of_longer;
     }
+    if (follows_product(b, f)) return Reason::name;
     Backward refers = b;
-    if (refers.space() && refers.word({"these", "those", "other"}, true)) {
-        return Reason::reference;
-    }
+    const bool apart = refers.space();
+    if (apart && refers.word({"these", "those"}, true)) return Reason::reference;
+    // Nobody counts to a hundred to point back: "the other 400 people" is a quantity.
+    const auto digits = std::count_if(surface.begin(), surface.end(), is_digit);
+    if (apart && digits < 3 && refers.word({"other"}, true)) return Reason::reference;
     if (is_year(surface) && is_year_date(b.text, f.text)) return Reason::date;
     return in_spaced_groups(surface, b, f) ? Reason::part_of_longer : Reason::none;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "numbers.hpp"
@@ -48,6 +49,31 @@ class AreaScanner {
 void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
                  std::vector<Number>& numbers);
 
+// Reads 12, 1,234.5 at a digit and moves `at` past the number: value / 10^places. `digits` counts the digits
+// as written.
+void read_decimal(Text text, std::size_t& at, std::int64_t& value, int& places, int& digits);
+
+// --- numbers_east_asian.cpp ---
+
+// Adds what Korean, Chinese and Japanese text has beside plain digits. numbers: those in plain digits.
+void add_east_asian(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
+                    std::vector<Number>& numbers);
+
+// --- numbers_quantities.cpp ---
+
+// Where the formulas and the sentences of a text are.
+struct Layout {
+    std::vector<std::size_t> dollars;  // that open and close formulas, in turn
+    std::vector<std::size_t> ends;     // of all sentences but the last
+};
+
+Layout layout_of(Text text, const std::vector<std::size_t>& dollars);
+// Whether a number that may not be hidden for `reason` stays readable: hiding an equal one is pointless.
+bool is_readable(Reason reason);
+// Sets `quantity` of equal numbers of one role, and `skip` where the quantity stays readable elsewhere.
+// numbers: those that may be hidden, those that only refer to others, and those that stay readable.
+void join_same_quantities(Text text, const std::vector<Number*>& numbers, const Layout& layout);
+
 // --- numbers_words.cpp ---
 
 // Appends the numbers in words from left to right. dollars: formula_dollars of the text.
@@ -57,11 +83,25 @@ void find_words(Text text, const std::vector<Area>& areas, const std::vector<std
 // Whether the stand-in of a multiple needs "times": "half as many" becomes "Vqk times as many".
 bool needs_times(Text text, const Number& number);
 
+// --- numbers_phrases.cpp ---
+
+// The words of a text and its single characters, without blanks, hyphens and the marks of formulas.
+std::vector<Text> tokens_of(Text text);
+// Gives the numbers that may be hidden so far the reason of the first phrase that matches, if any.
+void skip_by_phrases(Text text, std::vector<Number>& numbers);
+
+// --- numbers_lists.cpp ---
+
+// Gives members of enumerations and of lists of divisors their reason.
+void skip_by_lists(Text text, std::vector<Number>& numbers);
+// Skips the numbers of "a 5 by 5 grid of 25 squares": two of them tell the third.
+void skip_by_products(Text text, std::vector<Number>& numbers);
+
 // --- numbers_rules.cpp ---
 // `before` and `after` are the text before and after a number.
 
-// Why the number in digits at text[start, end) may not be hidden.
-Reason reason_around(Text text, std::size_t start, std::size_t end);
+// Why the number in digits at text[start, end) may not be hidden. dollars: formula_dollars of the text.
+Reason reason_around(Text text, std::size_t start, std::size_t end, const std::vector<std::size_t>& dollars);
 bool follows_label(Text before);
 Role role_of(Text text, const Number& number, const std::vector<std::size_t>& dollars);
 
@@ -70,7 +110,9 @@ Role role_of(Text text, const Number& number, const std::vector<std::size_t>& do
 bool is_year(Text surface);
 bool is_day(Text before, Text after);
 bool is_year_date(Text before, Text after);
+bool is_compact_date(Text surface);
 bool precedes_time(Text after);
+bool is_length_of_time(Text before);
 
 // --- numbers_latex.cpp ---
 

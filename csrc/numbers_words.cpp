@@ -50,15 +50,19 @@ constexpr string_view determiners[] = {
 };
 constexpr string_view referring[] = {"the", "these", "those", "all", "both", "other", "any", "either"};
 constexpr string_view after_pronoun[] = {
-    "of",    "and",   "or",    "another", "day",    "morning", "night", "evening", "afternoon", "side",
-    "that",  "who",   "which", "is",      "was",    "are",     "were",  "has",     "had",       "will",
-    "would", "can",   "could", "did",     "does",   "in",      "on",    "at",      "to",        "for",
-    "from",  "with",  "by",    "as",      "but",    "because", "if",    "when",    "where",     "while",
-    "than",  "every", "each",  "after",   "before", "so",      "then",  "he",      "she",       "it",
-    "they",  "we",    "i",     "you",     "this",   "these",   "those", "the",     "a",         "an",
+    "monday",    "tuesday", "wednesday", "thursday", "friday",  "saturday", "sunday",  "season", "holiday",
+    "semester",  "of",      "and",       "or",       "another", "day",      "morning", "night",  "evening",
+    "afternoon", "side",    "weekend",   "summer",   "winter",  "spring",   "autumn",  "fall",   "that",
+    "who",       "which",   "is",        "was",      "are",     "were",     "has",     "had",    "will",
+    "would",     "can",     "could",     "did",      "does",    "in",       "on",      "at",     "to",
+    "for",       "from",    "with",      "by",       "as",      "but",      "because", "if",     "when",
+    "where",     "while",   "than",      "every",    "each",    "after",    "before",  "so",     "then",
+    "he",        "she",     "it",        "they",     "we",      "i",        "you",     "this",   "these",
+    "those",     "the",     "a",         "an",
 };
 constexpr string_view words_after_half[] = {
-    "as", "of", "the", "that", "this", "what", "his", "her", "its", "their", "my", "your", "our", "an", "a",
+    "as",  "of",  "off",   "price", "the",  "that", "this", "what", "his",
+    "her", "its", "their", "my",    "your", "our",  "an",   "a",
 };
 constexpr string_view words_before_no_share[] = {
     "the", "first", "second", "third", "other", "another", "last", "next", "each", "every", "this", "that",
@@ -276,7 +280,9 @@ class Words {
                                     (k >= 1 && has(determiners, previous(k - 2)));
             return alone || determined ? Reason::pronoun : Reason::none;
         }
-        return has(referring, word_before) ? Reason::reference : Reason::none;
+        // "the other four hundred people": nobody counts to a hundred to point back.
+        const bool large = word_before == "other" && phrase.numerator >= 100 * phrase.denominator;
+        return has(referring, word_before) && !large ? Reason::reference : Reason::none;
     }
 
     static bool is_ascii_lower(char32_t c) { return c >= U'a' && c <= U'z'; }
@@ -305,7 +311,7 @@ bool needs_times(Text text, const Number& number) {
         if (same(text.substr(number.start, number.end - number.start), entry.name, true)) return true;
     }
     Forward f{text.substr(number.end)};
-    return f.one_of(U" ") && !Forward{f}.word({"of"}, true) && f.word(words_after_half, true);
+    return f.one_of(U" ") && !Forward{f}.word({"of", "off"}, true) && f.word(words_after_half, true);
 }
 
 }  // namespace dupo

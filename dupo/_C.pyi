@@ -1,8 +1,9 @@
 import numpy as np
 import numpy.typing as npt
 
-# start, end, numerator, denominator, index in ROLES, index in REASONS (one past the end: may be hidden)
-_Number = tuple[int, int, int, int, int, int]
+# start, end, numerator, denominator, index in ROLES, index in REASONS (one past the end: may be hidden),
+# quantity
+_Number = tuple[int, int, int, int, int, int, int]
 
 def pack(
     lengths: npt.NDArray[np.int64], token_budget: int

@@ -11,6 +11,7 @@ from functools import lru_cache
 from dupo.tasks.answer_text import plain_text, to_ascii
 from dupo.tasks.answer_units import UNIT_POWER, changes_value, leaves_value
 from dupo.text.numbers.digits import NUMBER, number_value
+from dupo.text.numbers.east_asian import number_in_east_asian
 from dupo.text.numbers.words import has_number_words, number_in_words
 
 MAX_DIGITS = 100  # of one number of an answer
@@ -76,6 +77,9 @@ def stated_value(text: str) -> Fraction | None:
         return Fraction(int(text))
     if len(text) > MAX_ANSWER or OF_FORMULAS.search(text):
         return None
+    east_asian = number_in_east_asian(text)
+    if east_asian is not None:
+        return east_asian
     repeating = REPEATING.fullmatch(text)
     if repeating:
         sign, whole, digits, period = repeating.groups()

@@ -93,8 +93,10 @@ def _read(function: Callable[..., list[Any]], texts: Sequence[str], *args: objec
         raise
 
 
-def _numbers(text: str, rows: list[tuple[int, int, int, int, int, int]]) -> list[Number]:
+def _numbers(text: str, rows: list[tuple[int, int, int, int, int, int, int]]) -> list[Number]:
     return [
-        Number(start, end, text[start:end], Fraction(numerator, denominator), ROLES[role], _SKIP[skip])
-        for start, end, numerator, denominator, role, skip in rows
+        Number(
+            start, end, text[start:end], Fraction(numerator, denominator), ROLES[role], _SKIP[skip], quantity
+        )
+        for start, end, numerator, denominator, role, skip, quantity in rows
     ]

@@ -114,8 +114,8 @@ def count_line(numbers: Sequence[Sequence[Number]], duals_per_prompt: int) -> st
     """How many problems have a dual, and how many duals there are."""
     # No problem gives more duals than that, whatever the options say.
     most = duals_per_prompt or MOST_HIDDEN
-    # Equal numbers in equal roles are hidden together: they make one dual.
-    different = [{(n.value, n.role) for n in problem if n.skip is None} for problem in numbers]
+    # The numbers of one quantity are hidden together: they make one dual.
+    different = [{n.quantity for n in problem if n.skip is None} for problem in numbers]
     num_duals = [min(most, len(hidden)) for hidden in different]
     with_dual, total = sum(map(bool, num_duals)), len(numbers)
     return (

@@ -1,5 +1,6 @@
 """Texts that numbers are searched in, and what must hold for every hidden number."""
 
+import re
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
@@ -25,18 +26,46 @@ quarter hundredth as
 that each every other both these any One Two HALF A one's one-way another ratio : 8:30 12:05:59 1:2
 2021-07-04 12/25/2020 [asy] [/asy] http://x.y/3 \\begin{3} \\ref{a5} ' ’ “ . , ! ? f o'clock a.m.
 pm \\overline{ \\binom{8}{ \\log_{10} \\max\\{ 240,5 $3 3$ \\$ 5' -dollar per cent
+{ \\{ \\} ; 0, 1, 2, 3, 4, 5, 1,2,3 8 11 90 360 1974 20230428 5-12-13 4-7-21 555-123-4567 (555)
+... , … \\ldots \\dots \\cdots \\cdot nor + less more than greater at least most up no not between inclusive
+through integers numbers digits numbered rows divisible divided multiple of both remainder when mod nearest
+decimal places base election cube edges faces vertices _sides sides right degrees ° week hours minutes deck
+cards die sided pi π ≈ \\pi \\approx sqrt i = -1 leading coefficient legs dog chessboard circles later year
+toed (e.g. e.g. such as, for example, for instance one such ). The a iPhone Widgeteer Area his Mom to until
+size other 400 four hundred 2x 3y 117i 5ab 7abc 36π weekend summer PM
 x_1 V é ß ſ K İ 你好 个 ค
+\\frac5{12} \\frac{270}7 \\frac9 \\cdot \\neq 2x xy 7(x+1) $PV $V$ $x^2-6x+8$ $(3,4)$ $15$ A= 1000 2400
 ١ ² ⁴ ½ ๕ 🙂 km apples
 """)
-PIECES = [*MARKS, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]
+# Korean, Chinese and Japanese numbers, and what stands beside them.
+EAST_ASIAN = _pieces("""
+1만 2천 12만 3,456 3억 5천만 5조 원 달러 년 월 일 시 분 시간 동안 번째 학년 제 세 다섯 열두 스무 한 두
+배 배추 배로 개 명 마리 절반 나머지 삼십 이백오십 만 천 오 십 이 그 사과 분의 일요일 만약 십이만삼천 퍼센트
+一百二十 三十五 两 十二 一半 另 半 小时 三 第三 二〇二四 年 千万 万一 十分 钟 百分之 分之 倍 元 円 块钱
+点 時間 日間 这 几 星期 三千零五 两千五 千克 千米 3億5000万 1.5万 十 百 只 个 本书 。 ？ 3 5 12 $5$ 3/4
+\\frac12 個半 号 世纪 월 月 日 兆 亿 3,00 억 영 零 륙 서른 여덟 수 번 째 ， 사람 친구 대
+""")
+# Equal numbers with and without a noun.
+COUNTED = _pieces("""
+5 5 5 five five 1000 2.5 $5 $5$ 5% 5 half twice another the these all her remaining books shelves shelf
+red wooden children child per hour miles long ago ounces of them more apples. pens? and 5-mile by dollars
+boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x
+""")
+PIECES = [*MARKS, *EAST_ASIAN, *COUNTED, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]
 GAPS = st.sampled_from(["", " ", " ", " ", "-", ", ", "\n", "\t"])
 PROBLEMS = st.lists(st.tuples(st.sampled_from(PIECES), GAPS), max_size=14).map(
     lambda parts: "".join(piece + gap for piece, gap in parts)
 )
+TIGHT = st.lists(st.tuples(st.sampled_from(EAST_ASIAN), st.sampled_from(["", "", " "])), max_size=10).map(
+    lambda parts: "".join(piece + gap for piece, gap in parts)
+)
+AGAIN = st.lists(
+    st.tuples(st.sampled_from(COUNTED), st.sampled_from([" ", " ", ". ", "\n"])), max_size=16
+).map(lambda parts: "".join(piece + gap for piece, gap in parts))
 PADDED = st.tuples(st.integers(30, 45), PROBLEMS).map(
     lambda pair: "x" * pair[0] + pair[1]
 )  # longer than LOOKBEHIND
-TEXTS = st.text() | PROBLEMS | PADDED
+TEXTS = st.text() | PROBLEMS | PADDED | TIGHT | AGAIN
 SEEDS = st.integers(0, 2**64 - 1)
 
 
@@ -61,8 +90,10 @@ def check_hidden(problem: str, hidden: Sequence[Hidden]) -> None:
     assert len({h.variable for h in hidden}) == len(hidden)
     for h in hidden:
         assert put_back(h, problem) == problem
-        assert h.variable[0] == "V" and len(h.variable) >= 3 and set(h.variable[1:]) <= set(NAME_LETTERS)
+        assert h.variable[0] in "VWZQ" and len(h.variable) >= 3 and set(h.variable[1:]) <= set(NAME_LETTERS)
         assert h.variable.lower() not in problem.lower()
         assert h.known.count(h.variable) == len(h.numbers)
-        assert len({(n.value, n.role) for n in h.numbers}) == 1
+        assert len({(n.value, n.role, n.quantity) for n in h.numbers}) == 1
+        assert h.numbers[0].quantity == h.numbers[0].start
+        assert not re.search(rf"[A-Za-z0-9]{h.variable}|{h.variable}[A-Za-z0-9]", h.known)
         assert parse_number(h.numbers[0].surface) == h.numbers[0].value

@@ -11,11 +11,17 @@ from tests.helpers.number_texts import check_hidden
 @pytest.mark.parametrize(
     ("problem", "known"),
     [
-        ("5 cats at $5, then 5 more", ["V cats at $5, then V more", "5 cats at $V, then 5 more"]),
+        (
+            "5 cats at $5, then 5 more",
+            ["V cats at $5, then 5 more", "5 cats at $V, then 5 more", "5 cats at $5, then V more"],
+        ),
         ("half as many, twice a week", ["V times as many, twice a week", "half as many, V times a week"]),
         ("half of 7", ["V of 7", "half of V"]),
         ("Half of it, the other half walk", ["V of it, the other V walk"]),
-        ("3 times as many, thrice as old", ["V times as many, V times as old"]),
+        (
+            "3 times as many, thrice as old",
+            ["V times as many, thrice as old", "3 times as many, V times as old"],
+        ),
         ("Ann has two cats. The two cats", ["Ann has V cats. The V cats"]),
         ("x_1 only", []),
     ],

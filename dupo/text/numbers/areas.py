@@ -13,7 +13,9 @@ SUBSCRIPT = r"(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?"
 # Dates, times, drawings, addresses, and LaTeX commands whose argument is no quantity.
 AREAS = [
     ("date", re.compile(rf"{START}[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}{END}")),
-    ("date", re.compile(rf"{START}[0-9]{{1,2}}([/.-])[0-9]{{1,2}}\1(?:[0-9]{{4}}|[0-9]{{2}}){END}")),
+    ("date", re.compile(rf"{START}([0-9]{{1,2}})([/.-])([0-9]{{1,2}})\2([0-9]{{4}}|[0-9]{{2}}){END}")),
+    # A telephone number: 555-123-4567, (555) 123-4567
+    ("label", re.compile(rf"(?:(?<![0-9-])[0-9]{{3}}-|\([0-9]{{3}}\) ?)[0-9]{{3}}-[0-9]{{4}}(?![0-9-])")),
     ("time", re.compile(r"(?<![0-9:])[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?![0-9:])")),
     ("code", re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.S)),
     ("code", re.compile(rf"https?://(?:(?!{SPACE})[\s\S])+")),
@@ -43,6 +45,16 @@ BRACKET_RULES = [
     ("[", "power", re.compile(r"\\sqrt\Z")),
 ]
 
+# What a sentence shows as an example, to the end of the sentence or of the parenthesis.
+EXAMPLE = re.compile(
+    rf"{START}(?:for example|for instance|e\.g\.|such as|as an example|an example of|an example is|one example"
+    rf"|one such){END}",
+    re.A | re.I,
+)
+SENTENCE_MARK = re.compile(rf"[()]|(?<!\.)[.!?](?=\$|\\\)|\Z|{SPACE})|\n{SPACE}*\n")
+# The next sentence goes on with the example.
+GOES_ON = re.compile(rf"[.!?](?:{SPACE}|\$|\\\))*(?:Similarly|Likewise|Also|Here|Its|Since|But|Thus){END}")
+
 DOLLAR = re.compile(r"(?<!\\)\$")
 ONE_SPACE = re.compile(SPACE)
 
@@ -54,9 +66,34 @@ def find_areas(text: str) -> list[Area]:
         for reason, pattern in AREAS
         for match in pattern.finditer(text)
         # "in the ratio 3:10" is no time of day
-        if reason != "time" or "ratio" not in text_before(text, match.start()).translate(LOWER)
+        if (reason != "time" or "ratio" not in text_before(text, match.start()).translate(LOWER))
+        and (reason != "date" or not names_sides(match))
     ]
-    return sorted(areas + bracket_areas(text))
+    return sorted(areas + example_areas(text) + bracket_areas(text))
+
+
+def names_sides(date: re.Match[str]) -> bool:
+    """Tells whether what looks like a date names the sides of a triangle: 5-12-13."""
+    if date.re.groups == 0 or date[2] != "-":
+        return False
+    a, b, c = int(date[1]), int(date[3]), int(date[4])
+    return a * a + b * b == c * c or min(a, b) > 12 or max(a, b) > 31
+
+
+def example_areas(text: str) -> list[Area]:
+    """Finds worked examples: "for example, 21 is odd-looking." """
+    areas: list[Area] = []
+    cue = EXAMPLE.search(text)
+    while cue:
+        end, depth = len(text), 0
+        for mark in SENTENCE_MARK.finditer(text, cue.end()):
+            depth += {"(": 1, ")": -1}.get(mark[0], 0)
+            if depth < 0 or (mark[0] not in "()" and not GOES_ON.match(text, mark.start())):
+                end = mark.start()
+                break
+        areas.append(Area(cue.start(), end, "example"))
+        cue = EXAMPLE.search(text, max(end, cue.end()))
+    return areas
 
 
 def bracket_areas(text: str) -> list[Area]:

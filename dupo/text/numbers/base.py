@@ -3,6 +3,7 @@
 The classes are spelled out, so that no version of Unicode changes a result. csrc/utf8.* has equal classes.
 """
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -28,6 +29,11 @@ REASONS = (
     "pronoun",
     "reference",
     "idiom",
+    "enumeration",
+    "example",
+    "divisor",
+    "definition",
+    "form",
     "repeated",
 )
 
@@ -41,8 +47,10 @@ class Number(NamedTuple):
         surface: the number as written, without sign, currency or percent.
         value: the exact value.
         role: what the number is used as, one of `ROLES`. "multiple" is half, twice, two-thirds. Equal values
-            of different roles are different quantities. Equal values of one role may be one quantity.
+            of different roles are different quantities.
         skip: why the number must not be hidden, one of `REASONS`; None if the number may be hidden.
+        quantity: where the first number of the same quantity starts; -1 for a number that may not be hidden.
+            Numbers of one quantity are hidden together.
     """
 
     start: int
@@ -51,6 +59,7 @@ class Number(NamedTuple):
     value: Fraction
     role: str
     skip: str | None
+    quantity: int = -1
 
 
 class Hidden(NamedTuple):
@@ -59,7 +68,7 @@ class Hidden(NamedTuple):
     Attributes:
         known: the text with `variable` in place of the number.
         variable: a name that does not occur in the text.
-        numbers: the hidden numbers, from left to right; all have one value and one role.
+        numbers: the hidden numbers, from left to right; all are one quantity, of one value and one role.
     """
 
     known: str
@@ -81,6 +90,20 @@ GROUP_SPACE = "[ \u00a0\u2009\u202f]"  # may stand between groups of three digit
 LOWER = {k: k + 32 for k in range(ord("A"), ord("Z") + 1)}
 START = f"(?<!{WORDLIKE})"  # of a word
 END = f"(?!{WORDLIKE})"  # of a word
+
+
+_LETTER = re.compile(LETTER)
+_SPACE = re.compile(SPACE)
+
+
+def is_letter(char: str) -> bool:
+    """Tells whether a character is a letter of a script that puts spaces between words."""
+    return _LETTER.match(char) is not None
+
+
+def is_space(char: str) -> bool:
+    """Tells whether a character is blank."""
+    return _SPACE.match(char) is not None
 
 
 def text_before(text: str, place: int) -> str:

@@ -8,11 +8,13 @@ from dupo.text.numbers.base import MAX_DIGITS, WORDLIKE, Area, AreaScanner, Numb
 from dupo.text.numbers.rules import reason_around, role_of
 
 # Atomic groups (?>...): a number is read as far as it goes, and never again from its middle.
-INT = r"(?>[0-9]{1,3}(?:(?:,|\{,\}|,\\!)[0-9]{3})+(?![0-9])|[0-9]+)"
+# After a currency sign, blanks may stand in a number: $250 000.
+SPACED = r"(?<=[$£€¥₹])[0-9]{1,3}(?:(?: [0-9]{3}){2,}| 000)(?![0-9])"
+INT = rf"(?>{SPACED}|[0-9]{{1,3}}(?:(?:,|\{{,\}}|,\\!)[0-9]{{3}})+(?![0-9])|[0-9]+)"
 DECIMAL = rf"(?>{INT}(?:\.[0-9]+)?|(?<!{WORDLIKE})(?<!\.)\.[0-9]+)"
 FRAC = (
-    rf"\\[dtc]?frac ?(?:\{{ ?(?P<up>-?{DECIMAL}) ?\}} ?\{{ ?(?P<down>-?{DECIMAL}) ?\}}"
-    r"|(?P<up1>[0-9]) ?(?P<down1>[0-9]))"
+    rf"\\[dtc]?frac ?(?:\{{ ?(?P<up>-?{DECIMAL}) ?\}}|(?P<up1>[0-9]))"
+    rf" ?(?:\{{ ?(?P<down>-?{DECIMAL}) ?\}}|(?P<down1>[0-9]))"
 )
 # A fraction, mixed or not, before a plain number: 2 1/2 is one number.
 NUMBER = re.compile(
@@ -24,13 +26,13 @@ NUMBER = re.compile(
 
 def find_digits(text: str, areas: Sequence[Area], dollars: frozenset[int]) -> Iterator[Number]:
     """Yields the numbers in digits from left to right. dollars: `formula_dollars` of the text."""
-    scanner = AreaScanner(areas)
+    scanner, in_order = AreaScanner(areas), sorted(dollars)
     for match in NUMBER.finditer(text):
         value = number_value(match)
         if value is None:
             continue
         start, end = match.span()
-        skip = scanner.reason_at(start) or reason_around(text, start, end)
+        skip = scanner.reason_at(start) or reason_around(text, start, end, in_order)
         yield Number(start, end, match[0], value, role_of(text, start, end, value, dollars), skip)
 
 

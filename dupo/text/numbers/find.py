@@ -1,17 +1,18 @@
 """All numbers of a text, and what equal numbers say about each other. Twin of csrc/numbers.cpp."""
 
 import re
-from collections import Counter
+from fractions import Fraction
 
 from dupo.text.numbers.areas import find_areas, formula_dollars
 from dupo.text.numbers.base import Number
 from dupo.text.numbers.digits import find_digits
+from dupo.text.numbers.east_asian import with_east_asian
+from dupo.text.numbers.lists import skip_by_lists, skip_by_products
+from dupo.text.numbers.phrases import skip_by_phrases
+from dupo.text.numbers.quantities import READABLE, layout_of, same_quantities
 from dupo.text.numbers.rules import YEAR
 from dupo.text.numbers.words import find_words
 
-# A number that may not be hidden for one of these reasons stays readable: hiding an equal number would be
-# pointless. "repeated" are dozens.
-READABLE = frozenset({"word", "bound", "repeated"})
 # Only these numbers take over what an equal number is: "the other 4" is hidden with "all 4".
 JOINS_EQUAL = frozenset({None, "reference"})
 
@@ -19,19 +20,31 @@ JOINS_EQUAL = frozenset({None, "reference"})
 def find_numbers(text: str) -> list[Number]:
     """Finds the numbers of a text from left to right. `Number.skip` says why a number may not be hidden."""
     areas, dollars = find_areas(text), formula_dollars(text)
-    numbers = sorted([*find_digits(text, areas, dollars), *find_words(text, areas, dollars)])
-    free = Counter((n.value, n.role) for n in numbers if n.skip is None)
-    readable = {(n.value, n.role) for n in numbers if n.skip in READABLE}
-    # Several ones are seldom the same quantity: "1 cup and 1 spoon".
-    readable |= {key for key, count in free.items() if count > 1 and key[0] == 1}
+    digits = with_east_asian(text, list(find_digits(text, areas, dollars)), areas, dollars)
+    numbers = sorted([*digits, *find_words(text, areas, dollars)])
+    numbers = skip_by_products(text, skip_by_lists(text, skip_by_phrases(text, numbers)))
     years = {n.value for n in numbers if n.skip == "date"}
-
-    def join_equal(n: Number) -> Number:
+    equal: dict[tuple[Fraction, str], list[int]] = {}
+    for k, n in enumerate(numbers):
         if n.skip is None and n.value in years and re.fullmatch(YEAR, n.surface):
-            return n._replace(skip="date")
-        key = (n.value, n.role)
-        if n.skip in JOINS_EQUAL and key in free:
-            return n._replace(skip="repeated" if key in readable else None)
-        return n
-
-    return [join_equal(n) for n in numbers]
+            numbers[k] = n._replace(skip="date")
+        elif n.skip in JOINS_EQUAL or n.skip in READABLE:
+            equal.setdefault((n.value, n.role), []).append(k)
+    layout = layout_of(text, dollars)
+    for (value, _), group in equal.items():
+        num_free = sum(numbers[k].skip is None for k in group)
+        if num_free == 0:
+            continue
+        # Several ones are seldom the same quantity: "1 cup and 1 spoon".
+        if value == 1 and num_free > 1:
+            quantities = {numbers[k].start: (0, True) for k in group}
+        else:
+            quantities = same_quantities(text, [numbers[k] for k in group], layout)
+        for k in group:
+            n = numbers[k]
+            if n.skip in JOINS_EQUAL and n.start in quantities:
+                first, is_known = quantities[n.start]
+                numbers[k] = (
+                    n._replace(skip="repeated") if is_known else n._replace(skip=None, quantity=first)
+                )
+    return numbers

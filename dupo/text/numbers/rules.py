@@ -4,11 +4,13 @@ Twin of csrc/numbers_rules.cpp and csrc/numbers_dates.cpp.
 """
 
 import re
+from bisect import bisect
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from dupo.text.numbers.areas import LATEX_FUNCTIONS, SUBSCRIPT
-from dupo.text.numbers.base import END, GROUP_SPACE, LETTER, SPACE, START, WORDLIKE, text_before
+from dupo.text.numbers.base import END, GROUP_SPACE, LETTER, LOWER, SPACE, START, WORDLIKE, text_before
 
 MONTHS = (
     "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -17,7 +19,7 @@ MONTHS = (
 LABELS = (
     "problem|question|example|figure|table|chapter|section|part|equation|theorem|lemma|step|case"
     "|room|gate|apartment|suite|locker|grade|district|level|route|highway|interstate|flight|channel|platform"
-    "|option|choice|version|page|phase|round|stage|zone|ward|house|lane|size"
+    "|option|choice|version|page|phase|round|stage|zone|ward|house|lane|model|pier|sector|athlete|contestant|runner"
 )
 SHORT_LABELS = "fig|eq|apt|no"
 BOUND = r"(?:[<>≤≥⩽⩾≦≧]=?|\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt)(?![A-Za-z]))"
@@ -28,10 +30,21 @@ LIST_BEFORE = r"0-9.,(\[{$"  # before a number of a list
 LIST_AFTER = r")\]}$"  # after a number of a list
 # 1500 to 2099: other numbers of four digits are more often quantities.
 YEAR = "(?:1[5-9][0-9][0-9]|20[0-9][0-9])"
-YEAR_WORDS = (
-    "in|since|until|till|by|during|year|before|after"
-    f"|(?:end|start|beginning|spring|summer|fall|autumn|winter|class){SPACE}of"
+# 20230428
+COMPACT_DATE = re.compile(rf"{YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
+# "the Widgeteer 3000", "an iPhone 12", "near Area 51"
+OWNERS = "an?|the|this|that|his|her|my|their|our|your|two|three|four|five|six|seven|eight|nine|ten|[0-9]{1,3}"
+FAMILY = "Mom|Mum|Mother|Dad|Father|Uncle|Aunt|Grandma|Grandpa|Grandmother|Grandfather|Friend|Sister|Brother"
+PRODUCT = (
+    rf"(?:{START}(?i:{OWNERS}){SPACE}(?!(?:{FAMILY}){SPACE})[A-Z][a-z]+"
+    rf"|{START}[a-z]+[A-Z][A-Za-z]*|{START}[A-Z][a-z]+[A-Z][A-Za-z]*|[a-z]{SPACE}Area){SPACE}"
 )
+MACHINE_VERBS = "is|was|costs|weighs|makes|runs|uses|sells|produces|prints|cleans|holds"
+# 2x and 117i in a formula; outside only where the letter goes on as a formula: 2x + 9 = 15
+COEFFICIENT_IN_FORMULA = re.compile("[A-Za-z]{1,2}(?![A-Za-z0-9])")
+COEFFICIENT = re.compile(rf"[abcnpqrtuvwxyz]{SPACE}*[-+=<>≤≥^]")
+# "from 1 to 4 PM" is a length of time.
+LENGTH_BEFORE = re.compile(rf"{START}[0-9]{{1,2}}{SPACE}(?:to|until|through){SPACE}\Z")
 
 
 class Rule(NamedTuple):
@@ -67,8 +80,8 @@ RULES = [
     _rule("label", rf"(?:#|第){SPACE}?\(?"),
     _rule(
         "label",
-        rf"{START}(?:(?:{LABELS})|(?:{SHORT_LABELS})\.){SPACE}?#?{SPACE}?\(?"
-        rf"|{START}(?:{LABELS})s{SPACE}(?:[0-9]{{1,3}}(?:,|,?{SPACE}(?:and|or|to|through)){SPACE})*",
+        rf"{START}(?:(?:{LABELS}|(?<!of{SPACE})size)|(?:{SHORT_LABELS})\.){SPACE}?#?{SPACE}?\(?"
+        rf"|{START}(?:{LABELS}|size)s{SPACE}(?:[0-9]{{1,3}}(?:,|,?{SPACE}(?:and|or|to|through)){SPACE})*",
         any_case=True,
     ),
     _rule("label", rf"{START}(?:on|by|of|from|for|to|in|after) (?:day|week|month|year) ", any_case=True),
@@ -89,16 +102,12 @@ RULES = [
         rf"(?:\A|[^{LIST_BEFORE}])[0-9][0-9.]*,",
         rf"(?:(?<=,[0-9])|(?<=,[0-9][0-9]))(?![0-9,{LIST_AFTER}])",
     ),
+    _rule("name", PRODUCT),
+    _rule("name", rf"{START}[A-Z][a-z]+{SPACE}", rf"{SPACE}(?:{MACHINE_VERBS}){END}"),
     _rule("reference", rf"{START}(?:these|those|other){SPACE}", any_case=True),
 ]
-# Rules for a number that looks like a year.
+# Rules for a number that looks like a year. Most phrases with a year stand in phrase_table.py.
 YEAR_RULES = [
-    _rule(
-        "date",
-        rf"{START}(?:{YEAR_WORDS}){SPACE}(?:the{SPACE}year{SPACE}|early{SPACE}|late{SPACE}|mid-)?",
-        rf"(?!{WORDLIKE}|%|[.,][0-9])",
-        any_case=True,
-    ),
     _rule(
         "date",
         rf"{START}(?:from|between){SPACE}",
@@ -111,7 +120,6 @@ YEAR_RULES = [
         END,
         any_case=True,
     ),
-    _rule("date", rf"{START}year{SPACE}(?:is|was|=){SPACE}", END, any_case=True),
     _rule("date", rf"\({SPACE}*", rf"{SPACE}*[-–]{SPACE}*{YEAR}{SPACE}*\)"),
     _rule("date", rf"\({SPACE}*{YEAR}{SPACE}*[-–]{SPACE}*", rf"{SPACE}*\)"),
     _rule("date", after="年"),
@@ -127,23 +135,42 @@ CURRENCY_BEFORE = re.compile(rf"[$£€¥₹]{SPACE}?\Z")
 CURRENCY_AFTER = re.compile(rf"(?:{SPACE}|-)?(?:[€£¥₹]|(?:dollars?|cents?|euros?){END})")
 
 
-def reason_around(text: str, start: int, end: int) -> str | None:
-    """Tells why the number in digits at `text[start:end]` may not be hidden; None if no rule says so."""
+def reason_around(text: str, start: int, end: int, dollars: Sequence[int]) -> str | None:
+    """Tells why the number in digits at `text[start:end]` may not be hidden; None if no rule says so.
+
+    dollars: `formula_dollars` of the text, in order.
+    """
     surface, context = text[start:end], text_before(text, start)
     if re.match("0[0-9]", surface):
         return "leading zero"
     if surface == "24/7":
         return "word"
+    if COMPACT_DATE.fullmatch(surface):
+        return "date"
     # A year-like number is a quantity unless its surroundings say otherwise: 2000 people.
     rules = [*RULES, *YEAR_RULES] if re.fullmatch(YEAR, surface) else RULES
     for rule in rules:
         if (rule.before is None or rule.before.search(context)) and (
             rule.after is None or rule.after.match(text, end)
         ):
-            return rule.reason
+            if not _is_quantity(text, start, end, rule, bisect(dollars, start) % 2 == 1):
+                return rule.reason
     starts_group = len(surface) <= 3 and surface.isdigit() and GROUP_AFTER.match(text, end)
     in_group = len(surface) == 3 and surface.isdigit() and GROUP_BEFORE.search(context)
     return "part of a longer number" if starts_group or in_group else None
+
+
+def _is_quantity(text: str, start: int, end: int, rule: Rule, in_formula: bool) -> bool:
+    """Tells whether the number is a quantity although `rule` matches: the 2 of 2x, the other 400 people."""
+    context = text_before(text, start)
+    if rule.reason == "time":
+        return LENGTH_BEFORE.search(context) is not None
+    if rule.reason == "word" and rule.before is None:
+        pattern = COEFFICIENT_IN_FORMULA if in_formula else COEFFICIENT
+        return pattern.match(text, end) is not None or text.startswith("π", end)
+    # Nobody counts to a hundred to point back.
+    is_large = sum(map(str.isdigit, text[start:end])) > 2
+    return rule.reason == "reference" and is_large and context[-6:-1].translate(LOWER) == "other"
 
 
 def follows_label(context: str) -> bool:

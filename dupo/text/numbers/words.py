@@ -49,12 +49,13 @@ DETERMINERS = _words_of(
 )
 REFERRING = _words_of("the these those all both other any either")
 AFTER_PRONOUN = _words_of(
-    "of and or another day morning night evening afternoon side that who which is was are were has had will"
+    "monday tuesday wednesday thursday friday saturday sunday weekend summer winter spring autumn fall season"
+    " holiday semester of and or another day morning night evening afternoon side that who which is was are were has had will"
     " would can could did does in on at to for from with by as but because if when where while than every"
     " each after before so then he she it they we i you this these those the a an"
 )
-# "half of it", but not "the second half of it".
-WORDS_AFTER_HALF = _words_of("as of the that this what his her its their my your our an a")
+# "half of it", "half off", but not "the second half of it".
+WORDS_AFTER_HALF = _words_of("as of off price the that this what his her its their my your our an a")
 WORDS_BEFORE_NO_SHARE = _words_of("the first second third other another last next each every this that")
 
 WORD = re.compile(rf"{START}[A-Za-z]+{END}")
@@ -224,7 +225,9 @@ class _Words:
             words_before = {self.previous(k), self.previous(k - 1), self.previous(k - 2)}
             alone = hyphen or not after or after in AFTER_PRONOUN
             return "pronoun" if alone or words_before & DETERMINERS else None
-        return "reference" if previous in REFERRING else None
+        # "the other four hundred people": nobody counts to a hundred to point back.
+        large = previous == "other" and phrase.value >= 100
+        return "reference" if previous in REFERRING and not large else None
 
 
 def has_number_words(text: str) -> bool:

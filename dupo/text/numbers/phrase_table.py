@@ -1,0 +1,274 @@
+"""The phrases beside a number that tell why the number may not be hidden.
+
+csrc/numbers_phrase_table.hpp holds the same rows and classes; a test compares the two files.
+"""
+
+from typing import NamedTuple
+
+
+class Phrase(NamedTuple):
+    r"""Skips a number for `reason` where all fields match. The first row that matches decides.
+
+    The words of `before` and `after` stand next to the number. `a|b` is one of several words, `a?` may be
+    missing. A name in capitals is a class of words: one of `CLASSES`, or N (a number), or W (any word).
+    Blanks, hyphens, dollars and the marks \( and \) between words are ignored, and so is case.
+
+    Attributes:
+        reason: one of `REASONS`; "" for a number that no later row may skip.
+        before: the words before the number.
+        after: the words after the number.
+        values: values that the number may have, or how the number is written; "" for all. YEAR is a count
+            that may be a year, ODDYEAR such a count that is no round number.
+        near: one of these words stands up to `NEARBY` characters from the number; "" asks for none.
+    """
+
+    reason: str
+    before: str = ""
+    after: str = ""
+    values: str = ""
+    near: str = ""
+
+
+NEARBY = 100  # characters on either side of a number whose words the phrases see
+
+CLASSES = {
+    "NUMBER": "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen"
+    "|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+    "|hundred|thousand|million|billion|dozen",
+    "AMOUNT": "N|half|third|thirds|quarter|quarters|fourth|fourths|fifth|fifths|twice|times|much|many|few"
+    "|couple|%|percent|a|an",
+    "MORE": "more|less|fewer|greater|larger|bigger|smaller|higher|lower|longer|shorter|taller|older|younger"
+    "|later|earlier",
+    "INTEGER": "integer|integers|number|numbers|prime|primes|digit|digits|value|values|term|terms|multiple"
+    "|multiples|divisor|divisors|factor|factors|squares|cubes|powers|palindrome|palindromes|fraction"
+    "|fractions|root|roots|solution|solutions|numbered|labeled|labelled",
+    "OLDER": "people|children|kids|anyone|everyone|those|adults|items|aged|age|ages|orders|bills|purchases",
+    "COPULA": "is|are|was|were|be|being|not|no|and|or|if|that|which|strictly|either",
+    "PAIR": "difference|ratio|sum|distance|gap|split|divided|shared|equally|evenly|choose|chooses|choosing",
+    "PLACE": "in|of",
+    "MONTH": "january|february|march|april|may|june|july|august|september|october|november|december",
+    "A": "a|an|the|each|every|one|1",
+    "REMAINDER": "remainder|remainders|leaves|leftover",
+    "HAS": "has|have|is|are|equals|=|contains",
+    "CUBE": "cube|cubes|cubical|cuboid|parallelepiped|box",
+    "DEGREE": "degree|degrees|°|^",
+    "DIE": "die|dice|cube|cubes",
+    "PHONE": "phone|telephone|dial|dialed|dials|call|calls|called|hotline",
+    "CHESS": "chessboard|chessboards|checkerboard|checkerboards|chess",
+    "MEASURE": "meter|meters|metre|metres|mile|miles|foot|feet|yard|yards|pound|pounds|gallon|gallons|liter"
+    "|liters|acre|acres|square|cubic|calorie|calories|watt|watts|dollar|dollars|ton|tons|gram|grams|kilometer"
+    "|kilometers|km|kg|seat|seats|person|people|piece|pieces|page|pages|word|words|step|steps|seconds|minutes"
+    "|hours|days|years|point|points|pixel|pixels|rpm|volt|volts",
+    "SHAPE": "circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|edges"
+    "|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|chords",
+}
+
+# Units of a larger unit. Each row: the smaller unit, how many, the larger unit.
+UNITS = [
+    ("days", "7", "week|weeks"),
+    ("hours", "24", "day|days"),
+    ("minutes", "60", "hour|hours"),
+    ("seconds", "60", "minute|minutes"),
+    ("months", "12", "year|years"),
+    ("weeks", "52", "year|years"),
+    ("days", "365 366", "year|years"),
+    ("years", "10", "decade"),
+    ("years", "100", "century"),
+    ("cents|pennies", "100", "dollar"),
+    ("inches", "12", "foot|feet"),
+    ("feet", "3", "yard|yards"),
+    ("feet", "5280", "mile|miles"),
+    ("ounces", "16", "pound|pounds"),
+    ("grams", "1000", "kilogram|kg"),
+    ("meters|metres|m", "1000", "kilometer|kilometre|km"),
+    ("centimeters|centimetres|cm", "100", "meter|metre|m"),
+    ("millimeters|mm", "10", "centimeter|cm"),
+    ("quarts", "4", "gallon|gallons"),
+    ("cups", "16", "gallon|gallons"),
+    ("letter|letters", "26", "alphabet"),
+]
+
+# Things of which everybody knows how many a shape, an animal or a game has.
+THINGS = [
+    ("edges", "12", "CUBE|octahedron"),
+    ("faces|sides", "6", "CUBE|DIE"),
+    ("vertices|corners", "8", "CUBE"),
+    ("faces", "4", "tetrahedron|tetrahedra"),
+    ("edges", "6", "tetrahedron|tetrahedra"),
+    ("vertices", "4", "tetrahedron|tetrahedra"),
+    ("faces|vertices", "5", "pyramid"),
+    ("edges", "8", "pyramid"),
+    ("faces", "8", "octahedron"),
+    ("vertices", "6", "octahedron"),
+    ("faces", "12", "dodecahedron"),
+    ("vertices", "20", "dodecahedron"),
+    ("edges", "30", "dodecahedron|icosahedron"),
+    ("faces|triangles", "20", "icosahedron"),
+    ("vertices", "12", "icosahedron|dodecagon"),
+    ("sides|vertices|angles|corners", "3", "triangle|triangles|triangular"),
+    ("sides|vertices|angles|corners", "4", "square|squares|rectangle|rectangles|quadrilateral|parallelogram"),
+    ("sides|vertices|angles|corners", "4", "rectangular|rhombus|trapezoid|kite"),
+    ("sides|vertices|angles|corners", "5", "pentagon|pentagons|pentagonal"),
+    ("sides|vertices|angles|corners|triangles", "6", "hexagon|hexagons|hexagonal"),
+    ("sides|vertices|angles|corners", "7", "heptagon|heptagons"),
+    ("sides|vertices|angles|corners", "8", "octagon|octagons|octagonal"),
+    ("sides|vertices|angles|corners", "9", "nonagon|nonagons"),
+    ("sides|vertices|angles|corners", "10", "decagon|decagons"),
+    ("sides|angles|corners", "12", "dodecagon|dodecagons"),
+    ("sides|faces", "2", "coin|coins"),
+    ("sided|faced", "6", "DIE"),
+    ("card|cards|playing", "52", "deck|decks|pack|standard"),
+    ("suits", "4", "deck|cards"),
+    ("ranks|values", "13", "deck|suit|suits"),
+    ("cards", "13", "suit|suits"),
+    ("vowels", "5", "alphabet|english"),
+    ("letter|letters", "26", "alphabet|english"),
+    ("hour|hours|numbers|numerals", "12 24", "clock"),
+    ("squares", "64", "CHESS"),
+    ("by|x|×|\\", "8", "CHESS"),
+    ("DEGREE", "90", "right"),
+    ("DEGREE", "180", "triangle|straight"),
+    ("legs", "4", "dog|dogs|cat|cats|cow|cows|horse|horses|pig|pigs|sheep|goat|goats|rabbit|rabbits"),
+    ("legs", "2", "chicken|chickens|bird|birds|duck|ducks|turkey|turkeys|human|humans"),
+    ("legs", "8", "spider|spiders|octopus|octopuses|scorpion|scorpions"),
+    ("legs", "6", "insect|insects|ant|ants|bee|bees|beetle|beetles"),
+    ("wheels", "2", "bicycle|bicycles|bike|bikes|motorcycle|motorcycles"),
+    ("wheels", "3", "tricycle|tricycles"),
+    ("wheels|tires", "4", "car|cars"),
+    ("walls", "4", "room|bedroom|kitchen"),
+    ("by|x|×|\\", "3", "tic"),
+    ("arms", "8", "octopus|octopuses"),
+    ("fingers", "5 10", "hand|hands|human|person"),
+    ("toes", "5 10", "foot|feet|human|person"),
+    ("keys", "88", "piano|pianos"),
+    ("strings", "6", "guitar|guitars"),
+    ("strings", "4", "violin|violins"),
+    ("planets", "8", "solar"),
+    ("states", "50", "us|u|united|usa|america"),
+    ("players", "11", "soccer|football|cricket"),
+    ("innings", "9", "baseball"),
+    ("colors|colours", "7", "rainbow"),
+    ("DEGREE", "32 212", "fahrenheit|water|freezing|boiling"),
+]
+
+PHRASES = [
+    # --- how the answer is to be written
+    Phrase("form", "nearest"),
+    Phrase("form", "", "decimal|significant place|places|figure|figures|digit|digits"),
+    Phrase("form", "last|final|rightmost", "digits"),
+    Phrase("form", "base", "", "10"),
+    # --- divisors
+    Phrase("divisor", "divisible by both|either|neither|any|none|all? of?"),
+    Phrase("divisor", "not of|by", "", "", "multiple|multiples|divisible|divisor|divisors|factor|factors"),
+    Phrase("divisor", "divisor|divisors|factor|factors does|do"),
+    Phrase("", "by a|the factor of"),
+    Phrase("", "scale factor of"),
+    Phrase("divisor", "multiple|multiples|divisor|divisors|factor|factors of both|either|neither?"),
+    Phrase("divisor", "modulo|mod"),
+    Phrase("divisor", "divided|division|dividing|divides|divide W? by", "", "", "REMAINDER"),
+    Phrase("divisor", "divides|divide", "", "", "integer|integers|remainder|prime|primes"),
+    Phrase("divisor", "prime|coprime to|with"),
+    # --- bounds in words; "5 more than 12" compares two quantities
+    Phrase("bound", "INTEGER|COPULA MORE than"),
+    Phrase("", "AMOUNT W? MORE than"),
+    Phrase("bound", "MORE than"),
+    Phrase("bound", "MORE than or equal to"),
+    Phrase("bound", "at least|most"),
+    Phrase("bound", "at or above|below"),
+    Phrase("", "AMOUNT as many|much|few|little as"),
+    Phrase("bound", "as many|much|few|little|low|high as"),
+    Phrase("bound", "OLDER|COPULA under|over|below|above"),
+    Phrase("bound", "in excess of"),
+    Phrase("bound", "not to exceed"),
+    Phrase("bound", "many of the first", "positive|natural|whole|odd|even|prime|INTEGER"),
+    Phrase("bound", "INTEGER under|below|above|over"),
+    Phrase("bound", "exceed|exceeds|exceeding|exceeded"),
+    Phrase("bound", "minimum|maximum of"),
+    Phrase("", "add|adds|added|adding|sum|sums|total|totals|rang|come|comes|came up to"),
+    Phrase("bound", "up to"),
+    Phrase("bound", "up to and including"),
+    Phrase("bound", "", "W? or MORE|above|below|over"),
+    Phrase("", "PAIR between"),
+    Phrase("", "PAIR between N W? and"),
+    Phrase("bound", "between", "W? and|to N|W"),
+    Phrase("bound", "between N|W W? and|to"),
+    # --- ranges of whole numbers; "from 1 to 4 PM" is a length of time
+    Phrase("", "from", "to|until N am|pm|a|p"),
+    Phrase("", "from N to|until", "am|pm|a|p"),
+    Phrase("bound", "INTEGER from?", "to|through|– N|W"),
+    Phrase("bound", "INTEGER from? N to|through|–"),
+    Phrase("bound", "numbered|labeled|labelled from?", "N"),
+    Phrase("bound", "numbered|labeled|labelled from? N"),
+    Phrase("bound", "from", "to|through N|W", "0 1"),
+    Phrase("bound", "from 0|1|zero|one to|through"),
+    Phrase("bound", "from", "to|through N ,|(? inclusive"),
+    Phrase("bound", "to|through", ",|(? inclusive"),
+    # --- years
+    Phrase("", "divided|multiplied|increased|decreased|reduced|grows|grew|rose|fell by", "", "YEAR"),
+    Phrase("", "in|by|during|after|before|a|an", "MEASURE", "YEAR"),
+    Phrase("date", "in|since|until|till|by|during|year|years|before|after early|late|mid?", "", "YEAR"),
+    Phrase(
+        "date",
+        "end|start|beginning|spring|summer|fall|autumn|winter|class of early|late|mid?",
+        "",
+        "YEAR",
+    ),
+    Phrase("date", "years N to|through|and", "", "YEAR"),
+    Phrase("date", "year is|was|=", "", "YEAR"),
+    Phrase("date", "", "ad|bc|ce|bce|calendar|census|leap", "YEAR"),
+    Phrase("date", "", "'|’ s", "YEAR"),
+    Phrase("date", "", "", "YEAR", "leap"),
+    Phrase("date", "MONTH|day|days|month|months|half|quarter of", "", "YEAR"),
+    Phrase("date", "the", "election|season|census|olympics|edition|championship|amc|aime", "YEAR"),
+    Phrase("date", "a|an", "W", "ODDYEAR"),
+    # --- definitions
+    Phrase("", "", "MEASURE|m|cm|in|inch|ft sides|faces|edges"),
+    Phrase("definition", "\\ sqrt {", "}", "1"),
+    Phrase("definition", "sqrt|√ (?", ")?", "1"),
+    Phrase("definition", "i ^ {? 2 }? =", "", "1"),
+    Phrase("definition", "leading coefficient is|of|=|equal? to?", "", "1"),
+    Phrase(
+        "definition",
+        "pi|π is|be|as|=|≈|to|\\ approx|be?",
+        "",
+        "3 3.14 3.1416 3.14159 3.142 \\frac{22}{7} 22/7",
+    ),
+    Phrase("definition", "", "for|as \\? pi|π", "3 3.14 3.1416 3.14159 3.142 \\frac{22}{7} 22/7"),
+    Phrase("definition", "", "DEGREE", "360"),
+    Phrase("definition", "", "60 90", "30"),
+    Phrase("definition", "30", "90", "60"),
+    Phrase("definition", "30 60", "", "90"),
+    Phrase("definition", "", "45 90", "45"),
+    Phrase("definition", "45", "90", "45"),
+    Phrase("definition", "45 45", "", "90"),
+    Phrase("definition", "deck of", "", "52"),
+    Phrase("definition", "by|x|×|times", "", "8", "CHESS"),
+    Phrase("definition", "dozen (", "", "12"),
+    Phrase("definition", "dozen HAS", "", "12"),
+    Phrase("definition", "", "W PLACE a? dozen", "12"),
+    Phrase("definition", "12 W PLACE", "", "12"),
+    Phrase("definition", "decade (", "", "10"),
+    Phrase("definition", "century (", "", "100"),
+    Phrase("definition", "by|x|×|times", "", "3", "tic"),
+    Phrase("definition", "", "day week", "7"),
+    Phrase("definition", "", "hour day", "24"),
+    Phrase("definition", "", "day year", "365"),
+    Phrase("definition", "quarter|quarters HAS|(? worth?", "cents", "25"),
+    Phrase("definition", "dime|dimes HAS|(? worth?", "cents", "10"),
+    Phrase("definition", "nickel|nickels HAS|(? worth?", "cents", "5"),
+    # --- examples and telephone numbers
+    Phrase("example", "INTEGER like"),
+    Phrase("example", "", "is one such|example"),
+    Phrase("example", "", "is an example"),
+    Phrase("example", "", "is such a|an"),
+    Phrase("label", "", "N", "", "PHONE"),
+    Phrase("label", "N", "", "", "PHONE"),
+    # --- a choice among things of the problem, and words that hold a number
+    Phrase("reference", "", "of the|these|those|its|their N? SHAPE", "2 3"),
+    Phrase("reference", "no", "", "2"),
+    Phrase("pronoun", "", "year|month|week|hour|minute later", "1"),
+    Phrase("word", "", "toed|eyed|winged|horned|petaled|petalled|leafed|leaved|ply|wheeler|wheelers"),
+]
+PHRASES += [Phrase("definition", "", f"{small} PLACE A? {large}", count) for small, count, large in UNITS]
+PHRASES += [Phrase("definition", f"{large} HAS", small, count) for small, count, large in UNITS]
+PHRASES += [Phrase("definition", "", f"W? {thing}", count, near) for thing, count, near in THINGS]

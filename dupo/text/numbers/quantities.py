@@ -1,0 +1,203 @@
+"""Which equal numbers of a text are the same quantity: 15 shelves and the 15 shelves, but not 15 books.
+
+Twin of csrc/numbers_quantities.cpp.
+"""
+
+import re
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from dupo.text.numbers.base import Number, is_space
+from dupo.text.numbers.mentions import DEFINITE, STOPS, UNITS, Mention, mention_of
+
+# A number that may not be hidden for one of these reasons stays readable: hiding an equal number would be
+# pointless. "repeated" are dozens.
+READABLE = frozenset({"word", "bound", "repeated"})
+MOST_PLACES = 32  # equal numbers of one text: a text with more is a table, in which nobody can tell
+BY_CHANCE = 1000  # bare numbers from here on are hardly equal by chance
+SAME_SIDE, SAME_AROUND = 3, 4  # equal characters beside, and around, two numbers of formulas
+SENTENCE_END = re.compile(r"[.?!][ \n]|[。？！]")
+
+
+class Layout(NamedTuple):
+    """Where the formulas and the sentences of a text are.
+
+    Attributes:
+        formulas: starts and ends of formulas, with their dollars.
+        ends: the ends of all sentences but the last.
+    """
+
+    formulas: Sequence[tuple[int, int]]
+    ends: Sequence[int]
+
+
+class Place(NamedTuple):
+    """A number and what stands around it.
+
+    Attributes:
+        formula: the formula around the number, without dollars; None in plain text.
+        sentence: how many sentences stand before.
+        is_last: whether the number stands in the last sentence, which is mostly the question.
+    """
+
+    number: Number
+    mention: Mention
+    formula: tuple[int, int] | None
+    sentence: int
+    is_last: bool
+
+
+def layout_of(text: str, dollars: Iterable[int]) -> Layout:
+    """Finds the formulas and sentences of a text. dollars: `formula_dollars` of the text."""
+    places, size = sorted(dollars), len(text.rstrip(" \n"))
+    formulas = [(start, end + 1) for start, end in zip(places[::2], places[1::2], strict=True)]
+    ends = [match.start() for match in SENTENCE_END.finditer(text) if match.start() + 1 < size]
+    return Layout(formulas, ends)
+
+
+def same_quantities(text: str, numbers: Sequence[Number], layout: Layout) -> dict[int, tuple[int, bool]]:
+    """Groups equal numbers of one role by quantity.
+
+    Args:
+        numbers: equal numbers of one role, from left to right: those that may be hidden, those that only
+            refer to others, and those that stay readable.
+
+    Returns:
+        by the start of a number: where the first number of its quantity starts, and whether the quantity
+        stays readable elsewhere. A number that only refers is left out where nothing is referred to.
+    """
+    if len(numbers) > MOST_PLACES:
+        first = min(number.start for number in numbers if number.skip is None)
+        is_known = any(number.skip in READABLE for number in numbers)
+        return {number.start: (first, is_known) for number in numbers}
+    places = [_place(text, number, layout) for number in numbers]
+    groups: list[list[Place]] = []
+    for place in places:
+        if place.number.skip is None:
+            group = _group_of(text, place, groups)
+            if group is None:
+                groups.append([place])
+            else:
+                group.append(place)
+    for place in places:
+        group = _referred(place, groups) if place.number.skip == "reference" else None
+        if group is not None:
+            group.append(place)
+    readable = [place for place in places if place.number.skip in READABLE]
+    quantities: dict[int, tuple[int, bool]] = {}
+    for group in groups:
+        is_known = any(_relation(text, a, b) is not False for a in group for b in readable)
+        first = min(place.number.start for place in group)
+        quantities |= {place.number.start: (first, is_known) for place in group}
+    return quantities
+
+
+def _place(text: str, number: Number, layout: Layout) -> Place:
+    sentence = bisect(layout.ends, number.start)
+    is_last = sentence == len(layout.ends)
+    k = bisect(layout.formulas, (number.start, 0)) - 1
+    start, end = layout.formulas[k] if k >= 0 else (0, 0)
+    if end <= number.start:
+        return Place(number, mention_of(text, number, number.end), None, sentence, is_last)
+    # $15$ shelves: the noun stands behind the formula.
+    if start + 1 == number.start and number.end + 1 == end:
+        return Place(number, mention_of(text, number, end), None, sentence, is_last)
+    return Place(number, mention_of(text, number, number.end), (start + 1, end - 1), sentence, is_last)
+
+
+def _group_of(text: str, place: Place, groups: list[list[Place]]) -> list[Place] | None:
+    """Returns the quantity that a number belongs to; None for a new quantity."""
+    for group in groups:
+        if any(_relation(text, other, place) for other in group):
+            return group
+    mention, role = place.mention, place.number.role
+    if role == "multiple" or mention.is_other or place.formula:
+        return None
+    if not mention.noun and mention.is_definite:
+        return _antecedent(groups)
+    # "the $4 bags"
+    is_price = mention.is_definite and role in ("money", "percent")
+    return groups[0] if is_price and len(groups) == 1 else None
+
+
+def _referred(place: Place, groups: list[list[Place]]) -> list[Place] | None:
+    """Returns the quantity that "the other 2 people", "the three of them" refers to; None for none."""
+    if place.number.role == "multiple":
+        # "the other half": of the half that was named last
+        before = [group for group in groups if group[0].number.start < place.number.start]
+        return before[-1] if before else None
+    if not place.mention.noun:
+        return _antecedent(groups)
+    for group in groups:
+        if any(_same_noun(other.mention, place.mention) for other in group):
+            return group
+    return None
+
+
+def _antecedent(groups: list[list[Place]]) -> list[Place] | None:
+    """Returns the quantity that "all 4" speaks of: what a text counts first, seconds and miles aside."""
+    return next((group for group in groups if group[0].mention.noun not in UNITS), None)
+
+
+def _relation(text: str, a: Place, b: Place) -> bool | None:
+    """Tells whether two equal numbers are one quantity; None: nobody can tell."""
+    a, b = (a, b) if a.number.start < b.number.start else (b, a)
+    one, two = a.mention, b.mention
+    if a.number.role == "multiple":
+        return False
+    if a.formula or b.formula:
+        return _same_phrase(text, a, b) or None
+    said_alike = all(one.before) and one.before == two.before and one.before[1] not in STOPS
+    if one.is_other or two.is_other:
+        # "the remaining 5 pens ... the remaining 5 pens"
+        return said_alike and one.before[0] in DEFINITE and _same_noun(one, two)
+    if one.noun and two.noun:
+        # The question takes up what the problem says: "How long do 5 pens last?"
+        is_asked = b.is_last and a.sentence < b.sentence
+        is_readable = a.number.skip in READABLE or b.number.skip in READABLE
+        return _same_noun(one, two) and (two.is_definite or said_alike or is_asked or is_readable)
+    if one.noun or two.noun:
+        return None
+    return said_alike or a.number.value >= BY_CHANCE or None
+
+
+def _same_noun(one: Mention, two: Mention) -> bool:
+    """Tells whether two numbers count the same noun in the same sense."""
+    # Lights are stoplights.
+    alike = bool(one.noun and two.noun) and (one.noun.endswith(two.noun) or two.noun.endswith(one.noun))
+    # "10 feet by 10 feet"
+    if not alike or one.rate != two.rate or "by" in (one.before[1], two.before[1]):
+        return False
+    if one.modifiers and two.modifiers and not one.modifiers & two.modifiers:
+        return False
+    pairs = ((one.complement, two.complement), (one.dimension, two.dimension))
+    return not any(left and right and left != right for left, right in pairs)
+
+
+def _same_phrase(text: str, a: Place, b: Place) -> bool:
+    """Tells whether two numbers of formulas stand in the same phrase: (3,4) and A = (3,4)."""
+    if a.formula is None or b.formula is None:
+        return False
+    left = _common(
+        text[a.formula[0] : a.number.start][::-1],
+        text[b.formula[0] : b.number.start][::-1],
+    )
+    right = _common(text[a.number.end : a.formula[1]], text[b.number.end : b.formula[1]])
+    return left is not None and right is not None and left + right >= SAME_AROUND
+
+
+def _common(one: str, two: str) -> int | None:
+    """Counts equal characters, blanks aside; None where the two differ before `SAME_SIDE` characters."""
+    one, two = (_without_blanks(side) for side in (one, two))
+    equal = 0
+    for left, right in zip(one, two, strict=False):
+        if left != right:
+            return equal if equal >= SAME_SIDE else None
+        equal += 1
+    return equal
+
+
+def _without_blanks(side: str) -> str:
+    """Returns the first characters beside a number, up to 2 * SAME_SIDE of them, without blanks."""
+    return "".join(char for char in side[: 4 * SAME_SIDE] if not is_space(char))[: 2 * SAME_SIDE]

@@ -1,0 +1,127 @@
+"""Numbers that words beside them, or other numbers of a list, keep from being hidden."""
+
+import re
+
+import pytest
+
+from dupo import text
+from dupo.text.numbers.phrase_table import CLASSES, PHRASES, THINGS, UNITS
+from tests.helpers.project import ROOT
+
+# A text with its numbers marked as `python -m dupo.duals` marks them: [[5]] may be hidden, 5{reason} may not.
+MARKED = [
+    # bounds in words, and comparisons of two quantities
+    "less than ten{bound}, at most 5{bound}, no more than 8{bound}, up to 20{bound}",
+    "exceeds 40{bound} or not exceeding 60{bound}, 18{bound} or older, people over 65{bound}",
+    "greater than or equal to 9{bound}, a maximum of 15{bound}",
+    "primes between 10{bound} and 30{bound}, from 1{bound} to 100{bound}",
+    "integers from 12{bound} through 40{bound}, from 2{bound} to 9{bound}, inclusive",
+    "cards numbered 1{bound} to 50{bound}",
+    "[[5]] more than [[12]], [[3]] inches shorter than [[7]] feet",
+    "[[3]] less than [[twice]] as many, has [[5]] fewer than [[9]]",
+    "it rang up to $[[150]], the difference between [[45]] and [[18]]",
+    "the number of integers less than $900{bound}$",
+    "the side grew from [[3]] to [[8]] feet",
+    # divisors of numbers, and quantities that are divided
+    "divisible by 3{divisor}, 5{divisor} and 7{divisor}, a multiple of $18{divisor}$",
+    "the remainder when $n$ is divided by 1000{divisor}, modulo 11{divisor}",
+    "multiples of 6{divisor} but not of 4{divisor}, coprime to 30{divisor}",
+    "[[48]] pens divided by [[6]] friends, grown by a factor of [[3]]",
+    # years
+    "in $2026{date}$, a 1974{date} dime, days of 2023{date}, by 1999{date}",
+    "is 1900{date} a leap year, the 2020{date} census, on 20230428{date}",
+    "in [[2000]] meters, increased by [[1800]], a [[1500]] meter race",
+    # definitions
+    "a cube has 12{definition} edges and 6{definition} faces; its volume is [[27]]",
+    "a right triangle with a 90{definition} degree angle and a leg of [[9]]",
+    "a six{definition}-sided die and a [[20]]-sided die",
+    r"$i=\sqrt{-1{definition}}$ and $i^2{power}=-1{definition}$",
+    "a deck of 52{definition} cards, and Tom has [[52]] pens",
+    "the 7{definition} days of a week, a 7{definition}-day week, and [[7]] days a week",
+    "an hour has 60{definition} minutes and lasts [[60]] pages",
+    "a standard 8{definition} by 8{definition} chessboard",
+    "a garden of [[8]] by [[9]] feet",
+    "the 26{definition} letters of the alphabet",
+    "[[26]] letters to her mother",
+    "12{definition} eggs in a dozen{definition}",
+    "Use 3.14{definition} for pi",
+    "a 5{definition} by 5{definition} grid of 25{definition} squares, and [[5]] by [[7]] feet",
+    "find four{definition} numbers [[2]], [[7]], [[9]] and [[20]]",
+    # the form of the answer
+    "to the nearest 10{form}, to 2{form} decimal places, in base 10{form}",
+    # enumerations and sets with dots
+    r"$\{1{enumeration},2{enumeration},\ldots,[[40]]\}$",
+    "rows 1{enumeration}, 2{enumeration}, 3{enumeration} and 4{enumeration}",
+    "the sum 1{enumeration} + 2{enumeration} + ... + n is [[210]]",
+    "the digits 2{enumeration}, 3{enumeration}, 7{enumeration}",
+    "the set {2{enumeration}, 5{enumeration}, 11{enumeration}}",
+    "sides [[3]], [[4]] and [[5]] cm cost [[3]], [[6]] and [[8]] coins",
+    # worked examples
+    "For example, $21{example}$ is odd since $2{example}+1{example}=3{example}$. It has [[4]] digits.",
+    "A palindrome (e.g., 131{example}) has [[5]] digits. One{example} such number is 99{example}.",
+    "For example, 25{example} is nice. But 26{example} is not. Pick [[3]].",
+    "Numbers like 12{example} and 21{example} are twins.",
+    # names, telephone numbers and words
+    "the Widgeteer 3000{name}, an iPhone 12{name}, near Area 51{name}, gave Tom [[12]] pens",
+    "Zephyr 700{name} costs $[[30]]",
+    "call 555{label}-123{label}-4567{label}",
+    "phone 555{label}-1234{label}",
+    "one{pronoun} weekend, one{pronoun} year later, [[one]] hour",
+    "a three{word}-toed sloth on a [[three]]-legged chair",
+    "two{reference} of the circles touch, [[two]] of the pens are red",
+    # what may be hidden although a word or a sign stands beside it
+    r"Solve $[[2]]x+[[9]]=[[15]]$ and [[5]]y - [[8]] = [[27]], [[36]]π and $[[117]]i$",
+    "a [[5]]-[[12]]-[[13]] triangle, but on 4{date}-7{date}-21{date}",
+    "groups of size [[18]], shoe size 9{label}",
+    "the other [[400]] children, the other 4{reference} cats",
+    "open from [[1]] to [[4]] PM, from 8{time} am to 4{time} pm",
+    "$[[250 000]] and $[[1 250 000]]",
+    "[[half]] price, [[one half]] off",
+]
+REASON = re.compile(r"\{([a-z ]+)\}")
+
+
+def marks_of(problem: str) -> str:
+    """Marks the numbers of a problem."""
+    (numbers,) = text.find_numbers([problem])
+    marked, end = "", 0
+    for n in numbers:
+        marked += problem[end : n.start] + (f"{n.surface}{{{n.skip}}}" if n.skip else f"[[{n.surface}]]")
+        end = n.end
+    return marked + problem[end:]
+
+
+@pytest.mark.usefixtures("served_by")
+@pytest.mark.parametrize("marked", MARKED)
+def test_phrases_and_lists_decide_what_may_be_hidden(marked: str) -> None:
+    problem = REASON.sub("", marked).replace("[[", "").replace("]]", "")
+    assert marks_of(problem) == marked
+
+
+def _literals(source: str, prefix: str) -> list[str]:
+    """Returns the string literals of a source text; adjacent literals are one."""
+    literal = rf'{prefix}"((?:[^"\\]|\\.)*)"'
+    return [
+        "".join(re.findall(literal, run[0])).replace("\\\\", "\\")
+        for run in re.finditer(rf"(?:{literal}\s*)+", source)
+    ]
+
+
+def test_both_cores_have_one_table() -> None:
+    header = (ROOT / "csrc/numbers_phrase_table.hpp").read_text(encoding="utf-8")
+    rows = PHRASES[: len(PHRASES) - 2 * len(UNITS) - len(THINGS)]
+    expected = [word for pair in CLASSES.items() for word in pair]
+    expected += [word for row in [*UNITS, *THINGS] for word in row]
+    expected += [word for row in rows for word in row[1:]]
+    assert _literals(header, "U") == expected
+    reasons = re.findall(r"\{Reason::(\w+),", header)
+    assert reasons == [row.reason or "none" for row in rows]
+
+
+@pytest.mark.usefixtures("served_by")
+@pytest.mark.parametrize(("unit", "count", "larger"), UNITS)
+def test_units_of_larger_units_are_definitions(unit: str, count: str, larger: str) -> None:
+    number, small, large = count.split()[-1], unit.split("|")[0], larger.split("|")[0]
+    assert marks_of(f"{number} {small} in a {large}") == f"{number}{{definition}} {small} in a {large}"
+    other = int(number) + 1
+    assert marks_of(f"{other} {small} in a {large}") == f"[[{other}]] {small} in a {large}"
