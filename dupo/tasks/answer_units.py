@@ -53,6 +53,15 @@ TRAILING_UNIT = re.compile(
     re.I,
 )
 
+# Units of one dimension, each with what it is worth in the smallest.
+SCALES = (
+    {"cent": 1, "dollar": 100},
+    {"mm": 1, "cm": 10, "centimeter": 10, "m": 10**3, "meter": 10**3, "km": 10**6, "kilometer": 10**6},
+    {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800},
+    {"mg": 1, "g": 10**3, "gram": 10**3, "kg": 10**6, "kilogram": 10**6},
+    {"inch": 1, "foot": 12, "feet": 12, "yard": 36, "mile": 63360},
+)
+
 # What may introduce a number: "The answer is 5", "a total of 5", "so he has 5", "about 5".
 _LEADS = (
     "the a an answer answers final is are was were total of it he she they we i you there so therefore"
@@ -101,6 +110,18 @@ BOUND_BEFORE = re.compile(
 LETTERS = re.compile(r"[^\W\d_]+")
 PLURAL = re.compile(r"[a-zà-ÿ]{3,}(?<![suiy])s")
 MOST_MODIFIERS = 2  # words between a number and its noun: "5 small red apples"
+
+
+def state_other_units(first: str, second: str) -> bool:
+    """Says whether two texts without markup state units of one dimension that differ: 5 dollars, 5 cents."""
+    words = [LETTERS.findall(text.lower()) for text in (first, second)]
+    for scale in SCALES:
+        sizes = [
+            {scale.get(word, scale.get(word.removesuffix("s"))) for word in text} - {None} for text in words
+        ]
+        if all(len(size) == 1 for size in sizes) and sizes[0] != sizes[1]:
+            return True
+    return False
 
 
 def changes_value(text: str) -> bool:

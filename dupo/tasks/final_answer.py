@@ -21,7 +21,7 @@ from dupo.tasks.answer_numbers import (
     stated_value,
 )
 from dupo.tasks.answer_text import plain_text
-from dupo.tasks.answer_units import TRAILING_UNIT
+from dupo.tasks.answer_units import TRAILING_UNIT, state_other_units
 from dupo.tasks.math_equality import equal_formulas
 
 # \boxed{ and \fboxed{, an escaped character (which opens and closes nothing), or a brace.
@@ -144,6 +144,9 @@ def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) 
         by_value: math-verify may be asked. If not, formulas are compared as they are written.
     """
     form, gold_form = (None if text is None else normalise(text) for text in (answer, gold))
-    if form is None or gold_form is None:
+    if form is None or gold_form is None or answer is None or gold is None:
+        return False
+    # An answer of a run is normalised, and has no unit any more: its question says the unit.
+    if form == gold_form and state_other_units(plain_text(answer) or "", plain_text(gold) or ""):
         return False
     return same_form(form, gold_form, equal_formulas if by_value else are_never_equal)

@@ -1,8 +1,10 @@
 """Which answers mean the same: pairs by hand, of equal and of different meaning, and laws of equality."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dupo.tasks.final_answer import final_answer, gold_answer, same_answer
+from dupo.tasks.final_answer import final_answer, gold_answer, normalise, same_answer
 from dupo.tasks.math_equality import is_installed
 
 # (one spelling, another spelling of the same answer); what follows BY_VALUE needs math-verify.
@@ -65,6 +67,7 @@ SAME = [
     ("7명", "7"),
     ("12,000원", "12000"),
     ("15个", "15"),
+    ("1만 2천 원", "12000"),
     (r"12\pi \text{ cm}^3", r"12\pi"),
     (r"4\sqrt{5} \text{ units}", r"4\sqrt5"),
     ("20 percent", r"20\%"),
@@ -275,6 +278,30 @@ def test_two_spellings_are_one_answer(first: str, second: str) -> None:
 @pytest.mark.parametrize(("first", "second"), DIFFERENT)
 def test_two_meanings_are_two_answers(first: str, second: str) -> None:
     assert not is_same(first, second) and not is_same(second, first)
+
+
+OTHER_UNITS = [
+    ("5 dollars", "5 cents"),
+    ("5 km", "5 m"),
+    (r"3 \text{ hours}", "3 minutes"),
+    ("2 kg", "2 grams"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), OTHER_UNITS)
+def test_a_unit_counts_where_both_texts_state_another_one(first: str, second: str) -> None:
+    assert not same_answer(first, second) and not same_answer(second, first)
+    assert same_answer(first, first.split()[0]) and same_answer(second, second.split()[0])
+
+
+@given(st.sampled_from([text for pair in [*SAME, *DIFFERENT] for text in pair]), st.data())
+@settings(max_examples=150)
+def test_equality_does_not_depend_on_the_order_or_on_a_normal_form(first: str, data: st.DataObject) -> None:
+    second = data.draw(st.sampled_from([text for pair in [*SAME, *DIFFERENT] for text in pair]))
+    same = same_answer(first, second, by_value=False)
+    assert same == same_answer(second, first, by_value=False)
+    assert same == same_answer(normalise(first), normalise(second), by_value=False)
+    assert same_answer(first, first)
 
 
 @pytest.mark.skipif(not is_installed(), reason="needs the extra math")
