@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 # Words of one or two letters that may stand beside a number; any other such word may be a variable.
 _SHORT = (
-    "a an the is are of in on at by to he she it so we per for was has had be as his her am pm us km cm mm"
-    " dm nm kg mg lb oz ft yd mi hr ms ml dl kl gb mb tb kb hz m g s h l sq cu rs"
+    "a an the is are of in on at by to he she it so we per for was has had be as his her up off go do me"
+    " my am pm us km cm mm dm nm kg mg lb oz ft yd mi hr ms ml dl kl gb mb tb kb hz m g s h l sq cu rs"
 )
 SHORT_WORDS = frozenset(_SHORT.split())
 _GLUED = "km cm mm kg mg lb lbs oz ft hr hrs min mins secs ml mph am pm th st nd rd"
@@ -108,7 +108,11 @@ BOUND_BEFORE = re.compile(
     r"\b(?:over|under|above|below|beyond|exceed(?:s|ing)|between|through|past|within)\b"
 )
 LETTERS = re.compile(r"[^\W\d_]+")
-PLURAL = re.compile(r"[a-zà-ÿ]{3,}(?<![suiy])s")
+PLURAL = re.compile(
+    r"[a-zà-ÿ]{3,}(?<![su])s|\w*(?:children|people|men|feet|teeth|geese|mice|fish|shrimp|sheep)"
+)
+_NO_NOUNS = "this his hers its always perhaps besides sometimes less unless yes basis does goes"
+NO_NOUNS = frozenset(_NO_NOUNS.split())
 MOST_MODIFIERS = 2  # words between a number and its noun: "5 small red apples"
 
 
@@ -166,9 +170,12 @@ def _may_be_word(word: str) -> bool:
 
 
 def _states_noun(words: Sequence[str], after: str, is_one: bool) -> bool:
-    if words[0] in REMARKS or after.lstrip().startswith((",", ".", ";", ":")):
+    if after.lstrip().startswith((",", ".", ";", ":")):
         return True
     for word in words[: MOST_MODIFIERS + 1]:
-        if word in UNITS or word in GLUED_UNITS or PLURAL.fullmatch(word):
+        if word in UNITS | GLUED_UNITS or (word not in NO_NOUNS and PLURAL.fullmatch(word)):
             return True
+    # "15 profit left", "20 water per day"
+    if not REMARKS.isdisjoint(words[: MOST_MODIFIERS + 1]):
+        return True
     return is_one and len(words[0]) > 2

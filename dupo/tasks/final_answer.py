@@ -28,6 +28,8 @@ from dupo.tasks.math_equality import equal_formulas
 BRACE = re.compile(r"(?P<box>\\f?boxed ?\{)|\\.|[{}]")
 MOST_ROUNDS = 6  # a text that is no formula may change in every round: such a text is no answer
 MOST_WORDS = 4  # a gold answer of more is a sentence that ends on its number
+# "The answer is $2\\sqrt{3}$.": a formula that is more than a number, where a text ends.
+FORMULA_AT_END = re.compile(r"\$([^$\n]{0,200}[\\^(][^$\n]{0,200})\$[.\s]{0,9}\Z")
 LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -101,13 +103,16 @@ def last_boxed(text: str) -> str | None:
 def final_answer(completion: str) -> str | None:
     """Returns the answer that a completion ends on, normalised; None if there is none.
 
-    That is its last \\boxed{}, else the number (or, without a number, the text) after its last ####, else its
-    last number.
+    That is its last \\boxed{}, else what stands after its last ####, else a formula in $...$ at its end, or
+    its last number.
     """
     text = without_thinking(completion)
     boxed = last_boxed(text)
     if boxed is not None:
         return normalise(boxed)
+    formula = FORMULA_AT_END.search(text)
+    if formula and "####" not in text and not WORD.search(LATEX_COMMAND.sub(" ", formula[1])):
+        return normalise(formula[1])
     # GSM8K marks its answers with ####, and models trained on GSM8K write the mark too.
     marked = text.rsplit("####", 1)[1].strip().split("\n", 1)[0] if "####" in text else ""
     if marked and not is_prose(marked):
@@ -124,7 +129,7 @@ def gold_answer(solution: str) -> str | None:
     if "####" in solution or last_boxed(solution) is not None:
         return final_answer(solution)
     if is_prose(solution):
-        return last_number(solution)
+        return final_answer(solution)
     return normalise(solution)
 
 
