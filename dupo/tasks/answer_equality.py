@@ -27,6 +27,8 @@ MATRIX = re.compile(r"(\\begin\{[a-zA-Z]*\})(.*)(\\end\{[a-zA-Z]*\})")
 LIST_WORDS = re.compile(r", (?:and|or) | (?:and|or) |(?<=[^A-Za-z])(?:and|or)(?=[^a-z])")
 ASSIGNED = re.compile(r"\A([A-Za-z])=")
 PLUS_MINUS = re.compile(r"(.*)\\pm ?(.*)")
+MOST_SIGNS = 3  # of \pm in one formula: n signs are 2^n values
+MOST_JUDGED = 8  # members of a set: every member may be asked against every other
 CONSTANTS = {"e", "i"}
 
 
@@ -75,6 +77,8 @@ def _kind(form: str) -> str:
     # A number is an expression where it stands beside one: 4 and \sqrt{16}.
     if MATRIX.fullmatch(form):
         return "matrix"
+    if form.count(r"\pm") > MOST_SIGNS:
+        return "words"
     letters = COMMAND.sub(" ", form)
     if len(split_elements(form)) > 1 or r"\pm" in form or LIST_WORDS.search(form):
         named = [word for word in re.findall(r"[^\W\d_]+", LIST_WORDS.sub(" ", letters)) if is_word(word)]
@@ -89,7 +93,8 @@ def _kind(form: str) -> str:
         return "union"
     if form.startswith(r"\{") and form.endswith(r"\}"):
         return "set"
-    if form[0] in "([" and form[-1] in ")]" and (len(split_elements(form[1:-1])) > 1 or form[0] == "["):
+    is_enclosed = form.startswith(("(", "[")) and form.endswith((")", "]"))
+    if is_enclosed and (len(split_elements(form[1:-1])) > 1 or form[0] == "["):
         return "brackets"
     return "relation" if RELATION.search(form) else "expression"
 
@@ -152,6 +157,8 @@ def _same_members(first: Sequence[str], second: Sequence[str], judge: Judge) -> 
     remaining = list(second)
     if len(first) != len(remaining):
         return False
+    if len(first) > MOST_JUDGED:
+        judge = are_never_equal
     for member in first:
         # Equal forms first, so that nothing is asked of the judge for them.
         equal = next((other for other in remaining if other == member), None)

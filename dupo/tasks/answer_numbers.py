@@ -148,6 +148,8 @@ def right_side(text: str) -> str:
         return sides[0] if len(sides) == 1 else text
     is_sum = SUM_OF_UNKNOWNS.fullmatch(sides[0]) and re.fullmatch(r"-?[0-9.,]+", sides[-1])
     names = NAME.fullmatch(sides[0]) or TUPLE_OF_NAMES.fullmatch(sides[0]) or is_sum
+    if len(sides) == 2 and not names and re.fullmatch("[A-Za-z]", sides[1]):  # 3x + 2 = y
+        return sides[0]
     first_is_said_of = names or CALCULATION.fullmatch(sides[0])
     return sides[-1] if first_is_said_of and all(map(CALCULATION.fullmatch, sides[1:-1])) else text
 

@@ -63,9 +63,10 @@ MARKS = re.compile(
 LATEX = [
     (re.compile(r"(?<=[0-9])(?:,\\!|\{,\}|\\[,! ])(?=[0-9]{3})"), ""),
     (re.compile(r",\\!|\{,\}"), ","),
-    (re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-z])) ?(?:[CF](?![A-Za-z]))?|\\degrees?(?![a-z])"), " "),
     (re.compile(r"\\(?=%)|(?<=\\)[dtc](?=frac|binom)"), ""),
 ]
+DEGREES = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-z])) ?(?:[CF](?![A-Za-z]))?|\\degrees?(?![a-z])")
+OF_ANGLES = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 MATRICES = [
     (re.compile(r"(?<=\{)[bB]?(?=matrix\})"), "p"),
     (
@@ -91,6 +92,8 @@ def plain_text(text: str) -> str | None:
             text = TEXT.sub(r" \1 ", text)
         for pattern, replacement in LATEX:
             text = pattern.sub(replacement, text)
+        # An angle of 30 degrees is 30; the sine of 30 degrees is not the sine of 30.
+        text = text if OF_ANGLES.search(text) else DEGREES.sub(" ", text)
     text = CLOCK_HALF.sub(r"\1m", MARKS.sub(_plain_mark, text))
     for pattern, replacement in MATRICES if r"\begin" in text else ():
         text = pattern.sub(replacement, text)

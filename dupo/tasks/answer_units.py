@@ -146,7 +146,8 @@ def leaves_value(before: str, after: str, *, is_one: bool) -> bool:
     glued = re.match(r"[^\W\d_]+", after)
     if glued and glued[0] not in GLUED_UNITS | COUNTERS:
         return False
-    if not re.fullmatch(r"(?:[^\W\d_]|[\s().,:;'’\"-])*", before):
+    # A hyphen stands between letters there; any other is a minus, as in -(-2).
+    if not re.fullmatch(r"(?:[^\W\d_]|[\s().,:;'’\"]|(?<=[^\W\d_])-(?=[^\W\d_]))*", before):
         return False
     if not re.fullmatch(r"(?:[^\W\d_]|[\s().,:;'’\"/-])*", after):
         return False

@@ -32,6 +32,9 @@ FORMULA = re.compile(
 )
 
 
+DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\^\{\\circ\}")
+
+
 def is_installed() -> bool:
     """Says whether math-verify is there."""
     return find_spec("math_verify") is not None
@@ -44,6 +47,8 @@ def equal_formulas(first: str, second: str) -> bool:
     Args:
         first, second: expressions or relations as `answer_forms` writes them.
     """
+    # math-verify overlooks degrees.
+    first, second = (DEGREES.sub(r"(\\frac{\1\\pi}{180})", text) for text in (first, second))
     if not (is_installed() and FORMULA.fullmatch(first) and FORMULA.fullmatch(second)):
         return False
     # math-verify knows no capitals: R + r would be 2r.
