@@ -1,14 +1,15 @@
 """Numbers of answers: read exactly from any usual spelling, and written in one way.
 
 All arithmetic is exact (`fractions.Fraction`), so "27", "27.0", "$27", "\\frac{54}{2}", "27 apples" and
-"twenty-seven" are one value and one string.
+"twenty-seven" are one value and one string. Which words may stand beside a number: `answer_units`.
 """
 
 import re
-import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 
+from dupo.tasks.answer_text import plain_text, to_ascii
+from dupo.tasks.answer_units import UNIT_POWER, changes_value, leaves_value
 from dupo.text.numbers.digits import NUMBER, number_value
 from dupo.text.numbers.east_asian import number_in_east_asian
 from dupo.text.numbers.words import has_number_words, number_in_words
@@ -20,38 +21,27 @@ LOOKAHEAD = 40  # characters after the last number of a text in which a scale wo
 
 # As in a problem, and with a power of ten: 1e3.
 ANSWER_NUMBER = re.compile(NUMBER.pattern + r"(?P<power>[eE][+-]?[0-9]{1,2}(?![\w.]))?")
+TEN_TO_THE = re.compile(
+    r"(?<=[0-9]) ?(?:\\times|\\cdot|\*) ?10 ?\^ ?(?:\{ ?([+-]?[0-9]{1,2}) ?\}|([0-9](?![0-9])))"
+)
+REPEATING = re.compile(r"(-?)([0-9]*)\.([0-9]*)\\overline ?\{ ?([0-9]+) ?\}")  # 0.1\overline{6} is 1/6
+OF_FORMULAS = re.compile(r"\\(?!frac|times|cdot|overline)|[_|<>=&]")  # no number has these
+PLAIN_INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0")
 
 SCALE_VALUES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
-SCALE_VALUES["trillion"] = 10**12
+SCALE_VALUES |= {"trillion": 10**12, "lakh": 10**5, "crore": 10**7}
 SCALE_WORD = re.compile(rf"\s({'|'.join(SCALE_VALUES)})s?\b")
-NARROW_SPACE = "[\u00a0\u2009\u202f]"
-SPACED_NUMBER = re.compile(
-    rf"(?<![0-9.,])[0-9]{{1,3}}(?:(?:{NARROW_SPACE}[0-9]{{3}})+|(?: [0-9]{{3}}){{2,}}| 000)(?![0-9])"
+PERCENT = re.compile(r"\s?%|\spercent\b")
+# Words of numbers in words, which change a value only beside another number.
+WORDS_OF_NUMBERS = re.compile(
+    r"\b(?:half|hal(?:ves)|thirds?|quarters?|twice|thrice|(?:four|fif|six|seven|eigh|nin|ten|twelf|twentie"
+    r"|hundred)ths?)\b"
 )
-# Words of one or two letters that may stand beside a number; any other such word may be a variable.
-_SHORT = (
-    "a an the is are of in on at by to he she it so we per for was has had be as his her"
-    " am pm km cm mm dm nm kg mg lb oz ft yd mi hr ms ml dl kl gb mb tb kb hz m g s h l sq cu rs"
+# What says another value than the number that follows.
+OTHER_VALUE_BEFORE = re.compile(
+    r"\b(?:(?:double|triple|half of|twice|not) |between [0-9.,]+ ?(?:-|and|to) ?)\Z", re.I
 )
-SHORT_WORDS = frozenset(_SHORT.split())
-_GLUED = "km cm mm kg mg lb lbs oz ft hr hrs min mins secs ml mph am pm th st nd rd"
-GLUED_UNITS = frozenset(_GLUED.split())
-_OPERATORS = "sin cos tan cot sec log sqrt exp mod abs max gcd lcm minus than pi"
-NOT_UNITS = frozenset(_OPERATORS.split())
-# Applied in this order: markup to what it stands for, then marks that no value needs to nothing.
-REPLACEMENTS = [
-    (re.compile(r",\\!|\{,\}"), ","),
-    (re.compile(r"\b([ap])\. ?m\b", re.I), r"\1m"),
-    (re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|operatorname) ?\{([^{}]*)\}"), r" \1 "),
-    (re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ)|°"), " "),
-    (re.compile(r"(?<=[0-9])(?:\\[,! ]|[\u00a0\u2009\u202f])(?=[0-9]{3})"), ""),
-    (re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[()\[\],!;: ]|\\?[$£€¥₹₩¢%]|~|\*\*"), " "),
-    (re.compile(r"\\[dtc]frac"), r"\\frac"),
-    (re.compile(r"(?<=[A-Za-z]) ?(?:\^(?:[23]|\{[23]\})|[²³])(?![\w^])(?=[^0-9]*\Z)"), ""),
-]
-VULGAR_FRACTIONS = {
-    char: f" {Fraction(unicodedata.numeric(char)).limit_denominator(10)}" for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
-}
+LEADING_MINUS = re.compile(r"(?:negative|minus) (?=[0-9.\\])", re.I)
 
 
 def format_number(value: Fraction) -> str:
@@ -74,42 +64,112 @@ def format_number(value: Fraction) -> str:
 def parse_number(text: str) -> Fraction | None:
     """Returns the value of a text that states one number, with units or words around the number or without.
 
-    "$1,234.50", "-\\frac{3}{4}", "5 km/h", "2 million", "x = 5", "27 apples", "twenty-seven". None for any
-    other text.
+    "$1,234.50", "-\\frac{3}{4}", "5 km/h", "2 million", "x = 5", "27 apples", "twenty-seven". A percent sign
+    is a unit here. None for any other text.
     """
-    text = clean_markup(text)
-    if len(text) > MAX_ANSWER:
+    plain = plain_text(text)
+    return None if plain is None else stated_value(right_side(plain))
+
+
+def stated_value(text: str) -> Fraction | None:
+    """`parse_number` of a text that has no markup any more, and is no equation."""
+    if PLAIN_INTEGER.fullmatch(text):
+        return Fraction(int(text))
+    if len(text) > MAX_ANSWER or OF_FORMULAS.search(text):
         return None
     east_asian = number_in_east_asian(text)
     if east_asian is not None:
         return east_asian
+    repeating = REPEATING.fullmatch(text)
+    if repeating:
+        sign, whole, digits, period = repeating.groups()
+        last = Fraction(int(period), 10 ** len(period) - 1) / 10 ** len(digits)
+        return (Fraction(f"{whole or 0}.{digits or 0}") + last) * (-1 if sign else 1)
+    text = LEADING_MINUS.sub("-", TEN_TO_THE.sub(r"e\1\2", UNIT_POWER.sub(r"\1", text)), count=1)
     matches = list(ANSWER_NUMBER.finditer(text))
     if not matches:
-        return number_in_words(text)
+        value = number_in_words(text)
+        return None if changes_value(WORDS_OF_NUMBERS.sub(" ", text.lower())) else value
     value = _value(matches[0]) if len(matches) == 1 else None
     if value is None:
         return None
-    before, after = text[: matches[0].start()].rstrip(), text[matches[0].end() :]
-    if not _is_prose(before[:-1] if before.endswith(("-", "+")) else before, after):
+    number, before, after = matches[0][0], text[: matches[0].start()].rstrip(), text[matches[0].end() :]
+    # A comma inside brackets separates: (3,148) is a pair.
+    if "," in number and re.search(r"[(\[{]", before):
         return None
+    sign = before[-1:] if before.endswith(("-", "+")) else ""
+    before = before.removesuffix(sign)
+    percent = PERCENT.match(after)
+    after = after[percent.end() :] if percent else after
     scale = SCALE_WORD.match(after)
+    words_after = after[scale.end() :] if scale else after
     # 3! is 6, and 3 and a half is not 3.
-    if after.startswith("!") or has_number_words(after[scale.end() :] if scale else after):
+    if has_number_words(words_after):
         return None
-    return _signed_and_scaled(value, before.endswith("-"), scale)
+    value = _signed_and_scaled(value, sign == "-", scale)
+    is_one = abs(value) <= 1 or value.denominator != 1
+    return value if leaves_value(before, words_after, is_one=is_one) else None
+
+
+def is_percentage(text: str) -> bool:
+    """Says whether a text without markup states its number in percent."""
+    return bool(re.search(r"[0-9} ]%|\bpercent\b", text, re.I))
+
+
+def number_of(text: str) -> Fraction | None:
+    """Returns the value of a text that is a number and nothing else: no word, no unit."""
+    if PLAIN_INTEGER.fullmatch(text):
+        return Fraction(int(text))
+    sign = text[:1] if text.startswith(("-", "+")) else ""
+    match = ANSWER_NUMBER.fullmatch(text.removeprefix(sign).strip())
+    value = _value(match) if match else None
+    return -value if value is not None and sign == "-" else value
+
+
+# What may stand before "=": a name ("x", "f(x)", "a_{10}", "the total cost"), a sum of unknowns that asks for
+# its value ("m + n"), or a calculation. Not x^2 + y^2, whose equation is a circle.
+NAME = re.compile(
+    r"(?![xyz]{2,}\Z)(?:\\angle |\\triangle )?(?:\\?[A-Za-z][A-Za-z' ]*|\|[A-Za-z]\|)"
+    r"(?:_(?:\{[^{}]*\}|[A-Za-z0-9]))?'*(?:\^ ?\{ ?-1 ?\})? ?(?:\([^()=]*\))?"
+)
+SUM_OF_UNKNOWNS = re.compile(r"[0-9a-wA-W+\- ]+")
+TUPLE_OF_NAMES = re.compile(r"\((?: ?[A-Za-z] ?,)+ ?[A-Za-z] ?\)")
+CALCULATION = re.compile(r"(?:[0-9.,+\-*/^(){} ]|\\(?:times|cdot|div|frac|sqrt))+")
+MEMBER_OF = re.compile(r"[A-Za-z] ?\\in(?![A-Za-z]) ?")
+
+
+def right_side(text: str) -> str:
+    """Returns what an equation says of its left side: 5 of "x = 5"; any other text as it is."""
+    member = MEMBER_OF.match(text)
+    if member:
+        return text[member.end() :]
+    sides = [side.strip() for side in text.removeprefix("\\approx").split("=")]
+    if len(sides) == 1 or not all(sides) or any(side.endswith(("<", ">", "!")) for side in sides[:-1]):
+        return sides[0] if len(sides) == 1 else text
+    is_sum = SUM_OF_UNKNOWNS.fullmatch(sides[0]) and re.fullmatch(r"-?[0-9.,]+", sides[-1])
+    names = NAME.fullmatch(sides[0]) or TUPLE_OF_NAMES.fullmatch(sides[0]) or is_sum
+    if len(sides) == 2 and not names and re.fullmatch("[A-Za-z]", sides[1]):  # 3x + 2 = y
+        return sides[0]
+    first_is_said_of = names or CALCULATION.fullmatch(sides[0])
+    return sides[-1] if first_is_said_of and all(map(CALCULATION.fullmatch, sides[1:-1])) else text
 
 
 def last_number(text: str) -> str | None:
     """Returns the last number of a text, normalised, with its sign and the scale word after the number."""
-    text = _to_ascii(text)
+    # The 3 of "5 cm^3" is no answer.
+    text = UNIT_POWER.sub(r"\1", to_ascii(text))
     for match in reversed(list(ANSWER_NUMBER.finditer(text))):
         value = _value(match)
         if value is not None:
-            before = text[max(0, match.start() - 4) : match.start()]
+            before = text[max(0, match.start() - LOOKAHEAD) : match.start()]
+            after = text[match.end() : match.end() + LOOKAHEAD]
+            other = OTHER_VALUE_BEFORE.search(before)
+            if other:
+                return f"{other[0].lower()}{match[0]}"
             # In "10-4" the sign is an operator: a sign stands after a space, a bracket, "=", "$" or ":".
-            is_negative = bool(re.search(r"(?:^|[\s(=$:])-\s?[$£€¥]?$", before))
-            scale = SCALE_WORD.match(text[match.end() : match.end() + LOOKAHEAD])
-            return format_number(_signed_and_scaled(value, is_negative, scale))
+            is_negative = bool(re.search(r"(?:(?:^|[\s(=$:])-\s?[$£€¥]?|\b(?:negative|minus) )$", before))
+            number = format_number(_signed_and_scaled(value, is_negative, SCALE_WORD.match(after)))
+            return f"{number}%" if PERCENT.match(after.removeprefix("\\")) else number
     return None
 
 
@@ -121,46 +181,3 @@ def _value(match: re.Match[str]) -> Fraction | None:
 
 def _signed_and_scaled(value: Fraction, is_negative: bool, scale: re.Match[str] | None) -> Fraction:
     return value * (-1 if is_negative else 1) * (SCALE_VALUES[scale[1]] if scale else 1)
-
-
-def _is_prose(before: str, after: str) -> bool:
-    """Whether only words and units stand around a number: no variable, function or operator."""
-    glued = re.match(r"[^\W\d_]+", after)
-    if glued and glued[0].lower() not in GLUED_UNITS:
-        return False
-    around = f"{before} {after}".lower()
-    if not re.fullmatch(r"(?:[^\W\d_]|[\s().,:;'’\"/-])*", around):
-        return False
-    words = re.findall(r"[^\W\d_]+", around)
-    return all(w not in NOT_UNITS and (len(w) > 2 or w in SHORT_WORDS or not w.isascii()) for w in words)
-
-
-def clean_markup(text: str) -> str:
-    """Returns plain digits and signs, no markup around the value, only the right side of one equation."""
-    text = " ".join(_to_ascii(text).split())
-    for pattern, replacement in REPLACEMENTS:
-        text = pattern.sub(replacement, text)
-    # "Yes!" loses its mark, "3!" does not.
-    text = re.sub(r"(?<![0-9])!\Z", "", " ".join(text.split())).rstrip(".,;: ")
-    left_side, equals, right_side = text.partition("=")
-    is_equation = equals and "=" not in right_side and not left_side.endswith(("<", ">", "!"))
-    return right_side.strip() if is_equation else text
-
-
-def _to_ascii(text: str) -> str:
-    """ASCII digits, signs and fractions; 5 000 000 without its spaces."""
-    text = "".join(map(_to_ascii_character, text))
-    return SPACED_NUMBER.sub(lambda number: re.sub(r"[^0-9]", "", number[0]), text)
-
-
-def _to_ascii_character(char: str) -> str:
-    if char.isascii():
-        return char
-    if char.isdecimal():
-        return str(unicodedata.decimal(char))
-    if char == "−":
-        return "-"
-    if char in VULGAR_FRACTIONS:
-        return VULGAR_FRACTIONS[char]
-    # Full-width forms have plain ones; any other character is left to the rules on words.
-    return unicodedata.normalize("NFKC", char) if "\uff01" <= char <= "\uff5e" else char

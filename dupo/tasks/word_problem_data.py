@@ -11,8 +11,7 @@ from dupo.data.rows import Row
 from dupo.data.sources import read_rows
 from dupo.errors import UserError
 from dupo.records import Problem
-from dupo.tasks.answer_numbers import last_number, parse_number
-from dupo.tasks.final_answer import final_answer, last_boxed, normalise
+from dupo.tasks.final_answer import gold_answer, last_boxed, same_answer
 
 # The names of public data sets, the first that a file has; several joined by a comma are read together.
 QUESTION_COLUMNS = (
@@ -45,7 +44,7 @@ ANSWER_COLUMNS = (
 )
 # Columns that hold the choices of a question. Without them the question is another, and its answer a letter.
 CHOICES = ("choices", "options", "A,B,C,D")
-LONGEST_SHORT_ANSWER = 4  # words; a gold answer of more words is a sentence that ends on its number
+WORKED = "solution"  # beside an answer: how it is reached, with the answer in a box at the end
 
 
 def read_problems(
@@ -73,6 +72,7 @@ def read_problems(
     answer_columns = usual_columns(rows, ANSWER_COLUMNS)
     if options.answer_column is not None:
         answer_columns = choose_columns(rows, dataset, options.answer_column, (), "answer_column")
+    disagreements = 0
     left_out, unread, problems = LeftOut(), LeftOut("answers not read"), list[Problem]()
     for row in rows:
         try:
@@ -86,12 +86,27 @@ def read_problems(
             unread.add(error)
             solution = None
         gold = gold_answer(solution) if solution is not None else None
+        boxed = _boxed_answer(row) if options.answer_column is None else None
+        if boxed is not None and gold is not None and not same_answer(gold, boxed):
+            disagreements += 1
+            gold = boxed
         problems.append(Problem(row.id, question.text, gold, row, question.system))
     left_out.check_rest(problems)
     # Training reads no answer, so a data set without answers is fine unless somebody asks for them.
     if answers_needed and not answer_columns and all(problem.gold is None for problem in problems):
         choose_columns(rows, dataset, None, ANSWER_COLUMNS, "answer_column")
-    return problems, left_out.notes() + unread.notes()
+    notes = left_out.notes() + unread.notes()
+    if disagreements:
+        notes.append(
+            f"{disagreements:,} answers are not those in the box of their {WORKED}: the box is taken"
+        )
+    return problems, notes
+
+
+def _boxed_answer(row: Row) -> str | None:
+    """The answer in the box of a solution, None where the row has no such box."""
+    solution = row.get(WORKED)
+    return gold_answer(solution) if isinstance(solution, str) and last_boxed(solution) is not None else None
 
 
 def _solution(row: Row, columns: Sequence[str]) -> str | None:
@@ -115,15 +130,3 @@ def _refuse_choices(rows: Sequence[Row], columns: Sequence[str]) -> None:
                 f"question_column: expected questions with their choices, got these in {', '.join(choices)} "
                 f"beside {', '.join(columns)}: {how}, or name {columns[0]} to leave them out"
             )
-
-
-def gold_answer(solution: str) -> str | None:
-    """Returns the final answer that a data set states, normalised; None if there is none.
-
-    That is the answer after ####, or in \\boxed{}, or a whole short text, or the last number of a long text.
-    """
-    if "####" in solution or last_boxed(solution) is not None:
-        return final_answer(solution)
-    if parse_number(solution) is None and len(solution.split()) > LONGEST_SHORT_ANSWER:
-        return last_number(solution)
-    return normalise(solution)

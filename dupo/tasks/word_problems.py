@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dupo.config.task_options import TaskOptions
 from dupo.data.splits import split_problems
 from dupo.records import Dual, Problem
+from dupo.tasks.answer_equality import kind_of
 from dupo.tasks.exact_match import accuracy, exact_match
-from dupo.tasks.final_answer import final_answer, normalise
+from dupo.tasks.final_answer import final_answer, same_answer
+from dupo.tasks.math_equality import is_installed
 from dupo.tasks.word_problem_data import read_problems
 from dupo.tasks.word_problem_duals import hidden_number_duals, text_around_answer, without_unknown
 from dupo.text import find_numbers
@@ -59,6 +61,7 @@ class WordProblems:
             f"{len(self.held_out):,} held out",
             *left_out,
         ]
+        self.notes += formulas_note([*self.train, *self.held_out])
         if not self.held_out and options.eval_size != 0:
             self.notes.append("no held-out problem with a known answer: accuracy cannot be given")
 
@@ -92,15 +95,24 @@ class WordProblems:
     def distance(self, dual: Dual, completion: str) -> float | None:
         """0 for the hidden number, 1 for another answer, None without a final answer."""
         recovered = final_answer(completion)
-        return None if recovered is None else float(recovered != normalise(dual.unknown))
+        # Numbers are compared exactly, and never by math-verify: a reward waits for no deadline.
+        return None if recovered is None else float(not same_answer(recovered, dual.unknown, by_value=False))
 
     def score(self, problem: Problem, answer: str | None) -> float:
-        """1 for the right answer, else 0."""
-        return exact_match(problem, answer)
+        """1 for an answer that means what the right one means, else 0: see `same_answer`."""
+        return exact_match(problem, answer, same_answer)
 
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
         """The share of right answers."""
-        return {"accuracy": accuracy(problems, answers)}
+        return {"accuracy": accuracy(problems, answers, same_answer)}
+
+
+def formulas_note(problems: Sequence[Problem]) -> list[str]:
+    """Returns the line for the user on golds that are formulas, where math-verify is not installed."""
+    golds = [problem.gold for problem in problems if problem.gold is not None]
+    count = 0 if is_installed() else sum(kind_of(gold) not in ("number", "words") for gold in golds)
+    how = "compared as they are written; pip install 'dupo[math]' compares their values"
+    return [f"{count:,} right answers are formulas, {how}"] if count else []
 
 
 def texts_with_number_to_hide(problems: Sequence[Problem]) -> set[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from dupo.tasks.final_answer import parse_number
+from dupo.tasks.answer_numbers import parse_number
 from dupo.text.numbers import Hidden
 from dupo.text.numbers.hide import NAME_LETTERS, stand_in
 

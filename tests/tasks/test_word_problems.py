@@ -16,7 +16,9 @@ from transformers import AutoTokenizer
 from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.word_problem_data import gold_answer
+from dupo.tasks import word_problems as word_problems_module
+from dupo.tasks.final_answer import gold_answer
+from dupo.tasks.math_equality import is_installed
 from dupo.tasks.word_problem_duals import DUAL_TEMPLATES, without_unknown
 from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
@@ -160,10 +162,36 @@ def test_evaluation_data_without_answers_is_refused(make: Make, write) -> None:
         (r"x^2 + 1", "x^2+1"),
         ("She has 3 of 5 so in all there are 15.", "15"),
         ("It is because she said so.", None),
+        ("x^3 - 2x + 1", "x^3-2x+1"),
+        ("y = 2x + 3", "2x+3"),
+        (r"(-\infty, 2) \cup (3, \infty)", r"(-\infty, 2)\cup(3, \infty)"),
+        (r"\begin{pmatrix} 4 \\ 5 \\ 6 \end{pmatrix}", r"\begin{pmatrix}4 \\ 5 \\ 6\end{pmatrix}"),
+        (r"$a = 3 \text{ or } a = -3 \text{ or } a = 0$", "a=3 or a=-3 or a=0"),
     ],
 )
 def test_gold_is_read_from_solutions(solution: str, gold: str | None) -> None:
     assert gold_answer(solution) == gold
+
+
+def test_a_box_wins_over_another_answer(make: Make) -> None:
+    rows = [
+        {"problem": f"Ann has {k} pens.", "answer": answer, "solution": rf"So it is $\boxed{{{k}\sqrt2}}$."}
+        for k, answer in enumerate([r"2\sqrt{2}", r"3 \sqrt {2}", r"\sqrt{32}", "5", r"6\sqrt2"], start=2)
+    ]
+    task = make(rows, eval_size=0)
+    golds = {problem.text: problem.gold for problem in task.train}
+    assert golds["Ann has 5 pens."] == r"5\sqrt{2}"
+    wrong = 1 if is_installed() else 2  # \sqrt{32} is 4\sqrt2
+    assert f"{wrong} answers are not those in the box of their solution: the box is taken" in task.notes
+
+
+def test_the_notes_say_that_formulas_are_compared_as_written(make: Make, monkeypatch) -> None:
+    rows = [{"problem": f"Ann has {k} pens.", "answer": f"{k}x + 1"} for k in range(2, 6)]
+    note = "4 right answers are formulas, compared as they are written"
+    assert any(note in line for line in make(rows, eval_size=0).notes) == (not is_installed())
+    monkeypatch.setattr(word_problems_module, "is_installed", lambda: False)
+    assert any(note in line for line in make(rows, eval_size=0).notes)
+    assert not any("formulas" in line for line in make(questions(4), eval_size=0).notes)
 
 
 # --- duals ---

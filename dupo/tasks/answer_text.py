@@ -1,0 +1,152 @@
+"""The text of an answer without its markup: one sign for each meaning, nothing for the looks."""
+
+import re
+import unicodedata
+from fractions import Fraction
+
+MAX_RAW = 2000  # characters; a longer text, blanks aside, explains instead of answering
+
+NARROW_SPACE = "[\u00a0\u2009\u202f]"
+SPACED_NUMBER = re.compile(
+    rf"(?<![0-9.,])[0-9]{{1,3}}(?:(?:{NARROW_SPACE}[0-9]{{3}})+|(?: [0-9]{{3}}){{2,}}| 000)(?![0-9])"
+)
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau"
+    " upsilon phi chi psi omega"
+)
+GREEK = frozenset(_GREEK.split()) - {"omicron"}
+_SIGNS = {
+    **dict.fromkeys("−–—‐‑", "-"),
+    **dict.fromkeys("·⋅∙∗", r"\cdot "),
+    "∞": r"\infty ",
+    "×": r"\times ",
+    "÷": r"\div ",
+    "≤": r"\le ",
+    "≥": r"\ge ",
+    "≠": r"\ne ",
+    "∪": r"\cup ",
+    "∩": r"\cap ",
+    "√": r"\sqrt ",
+    "±": r"\pm ",
+    "∓": r"\mp ",
+    "∅": r"\emptyset ",
+    "∈": r"\in ",
+    "≈": r"\approx ",
+    "°": r"^\circ ",
+    "′": "'",
+    "…": r"\ldots ",
+    "⁄": "/",
+    "ℝ": r"\mathbb{R}",
+    "µ": "u",
+    "\u2126": r"\Omega ",  # the sign of the unit, which is no letter
+}
+_RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆₇₈₉₊₋"
+_PLAIN = str.maketrans(_RAISED + _LOWERED, "0123456789+-" * 2)
+SMALL_DIGITS = re.compile(f"[{_RAISED}]+|[{_LOWERED}]+")
+VULGAR_FRACTIONS = {
+    char: f" {Fraction(unicodedata.numeric(char)).limit_denominator(10)}" for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+
+TEXT_COMMANDS = (
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname\*?|boldsymbol|bm|emph"
+    r"|underline)"
+)
+TEXT = re.compile(rf"{TEXT_COMMANDS} ?\{{([^{{}}]*)\}}")
+# Two backslashes break a line of a matrix, "\\[2pt]" too: what follows them is no command.
+MARKS = re.compile(
+    r"(?P<line_break>\\\\(?: ?\[[0-9.]+[a-z]{2}\])?)"
+    r"|\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\.?"
+    r"|\\(?:displaystyle|textstyle|limits|qquad|quad)(?![A-Za-z])"
+    r"|\\[()\[\],!;:> ]|(?:\bUS)?\\?[$£€¥₹₩¢]|~|\*\*"
+)
+# Applied in this order: markup to what it stands for.
+LATEX = [
+    (re.compile(r"(?<=[0-9])(?:,\\!|\{,\}|\\[,! ])(?=[0-9]{3})"), ""),
+    (re.compile(r",\\!|\{,\}"), ","),
+    (re.compile(r"\\(?=%)|(?<=\\)[dtc](?=frac|binom)"), ""),
+]
+DEGREES = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-z])) ?(?:[CF](?![A-Za-z]))?|\\degrees?(?![a-z])")
+OF_ANGLES = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+MATRICES = [
+    (re.compile(r"(?<=\{)[bB]?(?=matrix\})"), "p"),
+    (
+        re.compile(r"[(\[] *\\begin ?\{array\} ?\{[^{}]*\}(.*?)\\end ?\{array\} *[)\]]"),
+        r"\\begin{pmatrix}\1\\end{pmatrix}",
+    ),
+]
+CLOCK_HALF = re.compile(r"\b([ap])\. ?m\b", re.I)
+EXCLAMATION = re.compile(r"(?<=[A-Za-z][a-z])!\Z")
+TEXT_LEVELS = 3  # of \textbf{\text{...}}
+
+
+def plain_text(text: str) -> str | None:
+    """Returns an answer without markup around the value; None for a text that is far too long.
+
+    Signs outside ASCII become LaTeX commands, \\text{...} its words; units and equations stay.
+    """
+    text = " ".join(to_ascii(text).split())
+    if len(text) > MAX_RAW:
+        return None
+    if "\\" in text or "{,}" in text:
+        for _ in range(TEXT_LEVELS):
+            text = TEXT.sub(r" \1 ", text)
+        for pattern, replacement in LATEX:
+            text = pattern.sub(replacement, text)
+        # An angle of 30 degrees is 30; the sine of 30 degrees is not the sine of 30.
+        text = text if OF_ANGLES.search(text) else DEGREES.sub(" ", text)
+    text = CLOCK_HALF.sub(r"\1m", MARKS.sub(_plain_mark, text))
+    for pattern, replacement in MATRICES if r"\begin" in text else ():
+        text = pattern.sub(replacement, text)
+    text = " ".join(text.split())
+    # "Yes!" loses its mark, "3!" does not.
+    return EXCLAMATION.sub("", text).rstrip(".,;: ").strip("`").strip()
+
+
+def _plain_mark(match: re.Match[str]) -> str:
+    return r" \\ " if match["line_break"] else " "
+
+
+def to_ascii(text: str) -> str:
+    """Returns ASCII digits, signs as LaTeX, and fractions; 5 000 000 loses its spaces."""
+    if text.isascii():
+        return _without_spaces_in_numbers(text)
+    text = SMALL_DIGITS.sub(_small_digits, text)
+    return _without_spaces_in_numbers("".join(map(_to_ascii_character, text)))
+
+
+def _without_spaces_in_numbers(text: str) -> str:
+    return SPACED_NUMBER.sub(lambda number: re.sub(r"[^0-9]", "", number[0]), text)
+
+
+def _small_digits(match: re.Match[str]) -> str:
+    mark = "^" if match[0][0] in _RAISED else "_"
+    return f"{mark}{{{match[0].translate(_PLAIN)}}}"
+
+
+def _to_ascii_character(char: str) -> str:
+    if char.isascii():
+        return char
+    if char in _SIGNS:
+        return _SIGNS[char]
+    if char.isdecimal():
+        return str(unicodedata.decimal(char))
+    if char in VULGAR_FRACTIONS:
+        return VULGAR_FRACTIONS[char]
+    # Full-width forms have plain ones; any other character is left to the rules on words.
+    if "\uff01" <= char <= "\uff5e":
+        return unicodedata.normalize("NFKC", char)
+    return _GREEK_LETTERS.get(char, char)
+
+
+def _greek_letters() -> dict[str, str]:
+    """π -> \\pi, Ω -> \\Omega: the name that Unicode has for the letter."""
+    letters = {}
+    for code in range(0x391, 0x3CA):
+        size, _, name = unicodedata.name(chr(code), "").removeprefix("GREEK ").partition(" LETTER ")
+        name = {"lamda": "lambda"}.get(name.lower(), name.lower())
+        if name in GREEK:
+            letters[chr(code)] = f"\\{name if size == 'SMALL' else name.capitalize()} "
+    return letters
+
+
+_GREEK_LETTERS = _greek_letters()
