@@ -7,7 +7,8 @@ from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, quoted
 
 METRICS = ("bleu", "chrf", "mean")
-GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
+# In the order in which they are asked.
+GATES = ("lines", "apology", "repetition", "copy", "disguise", "length", "language")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,11 @@ class TaskOptions(Options):
         "compares back-translation and source: bleu, chrf, mean of both, or your package.module.function",
     )
     gates: str = option(
-        "language,copy,length,lines",
-        "checks that a translation must pass to be an answer, any of: language (the target language), copy "
-        "(no copy of the source), length (within max_length_ratio), lines (one line); off: no check",
+        ",".join(GATES),
+        "checks that a translation must pass to be an answer, any of: lines (one line), apology (none of not "
+        "being able to translate), repetition (not the same again), copy (no copy of the source), disguise (not "
+        "the source in other letters), length (within max_length_ratio), language (the target language); off: "
+        "no check",
     )
     max_length_ratio: float = option(
         3.0, "largest ratio of the lengths of a translation and its source", at_least=1

@@ -1,26 +1,39 @@
-"""Whether a translation is a copy of its source, or carries most of the source along."""
+"""Whether a translation is a copy of its source, or carries much of the source along, in any order.
 
+Names count for nothing: a translation keeps them. What is left is compared three ways:
+
+    run     the longest run of letters of the source
+    total   letter grams of the source in the same order
+    words   words of the source in any order, weighed by their letters
+"""
+
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dupo.tasks import language_detection
 from dupo.tasks.languages import in_same_group
 from dupo.tasks.scripts import LETTER_WEIGHTS, script_of
+from dupo.tasks.words import UNSPACED, Word, names_of, words_of
 
 
 class CopyLimits(NamedTuple):
-    """Shares of the source that a translation may have in the same order.
+    """Shares above which a translation is a copy.
 
     Attributes:
-        run: in one run of letters.
-        total: in all, among other text.
+        run: of the letters of the source, in one run.
+        total: of the letters of the source, in the same order.
+        words: of the words of the translation, in any order.
     """
 
     run: float
     total: float
+    words: float
 
 
-LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5), CopyLimits(0.5, 0.7)
+LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5, 0.3), CopyLimits(0.5, 0.7, 0.9)
 # So many letters are shared by right translations of short sentences: "Angela Merkel besucht Paris".
 COPY_SLACK = 8
 # Between these, references share more than half of the source (id-ms 12 %, da-nb 4 %, da-sv 1 %; any other
@@ -28,6 +41,11 @@ COPY_SLACK = 8
 # other pair at most 0.2 % one of more than 0.3).
 CLOSE_LANGUAGES = ({"da", "nb", "no", "sv"}, {"id", "ms"})
 GRAM_LETTERS = 4
+# The words that a reference shares with its source, names left out, are at most so much likelier in the source
+# language, in nats.
+EVIDENCE, EVIDENCE_OF_CLOSE_LANGUAGES = 14.0, 8.0
+_BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
+LEAST_IN_BRACKETS = 4.0
 
 
 def copy_limits(src: str, tgt: str) -> CopyLimits:
@@ -35,14 +53,77 @@ def copy_limits(src: str, tgt: str) -> CopyLimits:
     return LIMITS_OF_CLOSE_LANGUAGES if in_same_group(src, tgt, CLOSE_LANGUAGES) else LIMITS
 
 
-def is_copy(source: str, text: str, limits: CopyLimits = LIMITS) -> bool:
+def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "") -> bool:
     """Says whether `text` is the source again, or shares more of the source than the limits allow.
 
-    Capitals, spaces and punctuation make no difference.
+    Capitals, spaces and punctuation make no difference. `code` is the language of the source, by which names
+    are told; empty: unknown.
     """
     source_letters, text_letters = _letters(source), _letters(text)
     if source_letters == text_letters:
         return source_letters != "" or source.split() == text.split()
+    names = names_of(source, code)
+    source_words, text_words = (
+        [word for word in words_of(string) if word.key not in names] for string in (source, text)
+    )
+    # A source of names alone has nothing else to be compared by.
+    if not source_words:
+        source_words, text_words = list(words_of(source)), list(words_of(text))
+    return (
+        copied_share(source_words, text_words, COPY_SLACK) > limits.words
+        or _shares_letters(*("".join(word.key for word in words) for words in (source_words, text_words)), limits)
+    )
+
+
+def carries_brackets(source: str, text: str, code: str) -> bool:
+    """Says whether a text has words of its source in brackets, which are no names, and the source has none."""
+    if _BRACKETS.search(source):
+        return False
+    names = names_of(source, code)
+    source_words = [word for word in words_of(source) if word.key not in names]
+    for match in _BRACKETS.finditer(text):
+        inside = [word for word in words_of(match[1]) if word.key not in names]
+        weight = sum(word.weight for word in copied_words(source_words, inside))
+        if weight >= LEAST_IN_BRACKETS and weight > 0.6 * sum(word.weight for word in inside):
+            return True
+    return False
+
+
+def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
+    """Says whether the words that a text has from its source are, by py3langid, of the source language.
+
+    What related languages share is as likely in both. Without py3langid nothing is copied so.
+    """
+    if not (language_detection.knows(src) and language_detection.knows(tgt)):
+        return False
+    names = names_of(source, src)
+    copied = copied_words(words_of(source), [word for word in words_of(text) if word.key not in names])
+    # Characters are shared by Chinese and Japanese, in which they are words of either.
+    copied = [word for word in copied if script_of(word.text[0]) not in UNSPACED]
+    if sum(word.weight for word in copied) <= COPY_SLACK:
+        return False
+    limit = EVIDENCE_OF_CLOSE_LANGUAGES if in_same_group(src, tgt, CLOSE_LANGUAGES) else EVIDENCE
+    return language_detection.evidence_for(" ".join(word.text for word in copied), src, tgt) > limit
+
+
+def copied_words(source_words: Sequence[Word], text_words: Sequence[Word]) -> list[Word]:
+    """Returns the words of a text that stand in its source, each as often as it stands there."""
+    left = Counter(word.key for word in source_words)
+    copied = []
+    for word in text_words:
+        if left[word.key]:
+            left[word.key] -= 1
+            copied.append(word)
+    return copied
+
+
+def copied_share(source_words: Sequence[Word], text_words: Sequence[Word], slack: float) -> float:
+    """Returns the share of the words of a text that stand in its source, by weight, `slack` letters less."""
+    weight = sum(word.weight for word in copied_words(source_words, text_words)) - slack
+    return max(0.0, weight) / max(1.0, sum(word.weight for word in text_words))
+
+
+def _shares_letters(source_letters: str, text_letters: str, limits: CopyLimits) -> bool:
     run_length, total_length = (
         int(share * len(source_letters)) + COPY_SLACK + 1 for share in (limits.run, limits.total)
     )

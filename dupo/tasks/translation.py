@@ -22,7 +22,7 @@ from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.languages import LANGUAGES
 from dupo.tasks.likeness import bleu_tokenizer, make_likeness
-from dupo.tasks.translation_gates import Gates, first_line, parse_gates
+from dupo.tasks.translation_gates import Gates, parse_gates, read_back
 
 
 class Translation:
@@ -97,7 +97,7 @@ class Translation:
         readable = list[int]()
         back_translations, sources, translations = list[str](), list[str](), list[str]()
         for index, (completion, dual, answer) in enumerate(zip(completions, duals, answers, strict=True)):
-            line = first_line(completion)
+            line = read_back(answer, completion, self.src, False)
             if line is not None:
                 readable.append(index)
                 back_translations.append(line)

@@ -1,0 +1,57 @@
+"""Words with which a model talks about a translation, in the languages of `LANGUAGES`.
+
+Stems are compared without capitals, anywhere in a text. A source that has a word of the same kind, in any
+language, may be about translations itself: then the words say nothing.
+"""
+
+import re
+from collections.abc import Sequence
+
+TRANSLATION = """translat übersetz tradu ترجم překlad překlád přelož oversæt oversett μετάφρα μεταφρά käännö kääntä
+    prijevod prevod prevest prevedi fordít terjemah 翻訳 訳文 翻译 翻譯 译文 譯文 번역 vertal vertaal tłumacz przekład
+    перевод перевест переведен переклад перекласт översätt คำแปล แปล çevir tercüme bản_dịch thể_dịch dịch_văn""".split()
+NOTE = """note hinweis anmerkung bemerkung remarque nota notă 注 注意 備考 备注 附注 주 참고 참고로 примечание примітка
+    ملاحظة poznámka bemærk bemærkning merk merknad anmärkning obs catatan uwaga napomena bilješka opmerking noot
+    huomautus huom megjegyzés not ghi_chú lưu_ý หมายเหตุ σημείωση literally wörtlich""".split()
+APOLOGY = """sorry apolog unfortunately as_an_ai i_cannot i_can't i_can’t es_tut_mir leid entschuldig leider désolé
+    malheureusement excus 对不起 抱歉 很遗憾 無法 无法 申し訳 すみません ごめん 残念 извините простите сожалению 죄송 미안 유감
+    عذر آسف للأسف نأسف beklag desværre dessverre undskyld unnskyld ledsen tyvärr ursäkt förlåt maaf omlouv bohužel
+    promiň przepraszam przykro niestety desculp lamento infelizmente lo_siento lamentablemente disculp žao_mi
+    nažalost ispričav oprosti вибач перепрош жаль spiace spiacente scus purtroppo helaas spijt pahoillani
+    valitettavasti anteeksi sajnál elnézés sajnos üzgün özür maalesef xin_lỗi rất_tiếc ขออภัย ขอโทษ เสียใจ συγγνώμη
+    λυπάμαι δυστυχώς îmi_pare scuze regret""".split()
+INABILITY = """cannot can't can’t can_not unable not_able won't kann_nicht nicht_übers nicht_mög kann_diesen kann_ich
+    peux_pas ne_peux ne_puis impossible 无法 不能 無法 できません できない 出来ません не_мог не_в_состоянии 수_없 못합니다 لا_أستطيع
+    لا_يمكن kan_ikke kan_inte kan_jeg_ikke tidak_dapat tidak_bis tidak_bol nemoh nelze nie_mog nie_jestem não_posso
+    não_consigo no_puedo no_me_es ne_mogu не_мож non_posso non_sono kan_niet kan_deze en_voi en_pysty nem_tud
+    çeviremi yapam edem không_thể ไม่สามารถ δεν_μπορ nu_pot""".split()
+
+
+def _pattern(stems: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(stem.replace("_", " ")) for stem in stems))
+
+
+_TRANSLATION, _APOLOGY, _INABILITY = map(_pattern, (TRANSLATION, APOLOGY, INABILITY))
+_NOTE_WORDS = "|".join(re.escape(stem.replace("_", " ")) for stem in sorted(NOTE, key=len, reverse=True))
+# A word for a note and a colon, in brackets, stars or bare.
+NOTE_MARK = re.compile(rf"[(\[（*_]*\s*\b(?:translator['’]s )?(?:{_NOTE_WORDS})s?\s*[*_]*[:：]", re.IGNORECASE)
+# So soon an apology has come: "I am truly very sorry".
+OPENING = 40
+
+
+def speaks_of_translation(text: str) -> bool:
+    """Says whether a text has a word for translating."""
+    return _TRANSLATION.search(text.casefold()) is not None
+
+
+def apologises(text: str) -> bool:
+    """Says whether a text has a word of apology or regret."""
+    return _APOLOGY.search(text.casefold()) is not None
+
+
+def declines(source: str, text: str) -> bool:
+    """Says whether a text says that it cannot translate the source: "I am sorry, but I cannot ..."."""
+    folded = text.casefold()
+    opening = _APOLOGY.search(folded[:OPENING])
+    says_no = _INABILITY.search(folded) or (_TRANSLATION.search(folded) and not speaks_of_translation(source))
+    return bool(opening and says_no) and not apologises(source)
