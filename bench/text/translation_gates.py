@@ -96,7 +96,7 @@ def main() -> None:
         for kind in totals:
             name = "third language" if kind.startswith("third") else kind
             share = counts[kind] / totals[kind]
-            caught[name][direction + kind.removeprefix("third language")] = share
+            caught[name][direction + (kind.removeprefix(name) if name != kind else "")] = share
         for kind in bare:
             kept[kind][direction] = bare[kind] / len(rows)
             if kind != "bare":

@@ -13,13 +13,13 @@ TRANSLATION = """translat übersetz tradu ترجم překlad překlád přelož o
 NOTE = """note hinweis anmerkung bemerkung remarque nota notă 注 注意 備考 备注 附注 주 참고 참고로 примечание примітка
     ملاحظة poznámka bemærk bemærkning merk merknad anmärkning obs catatan uwaga napomena bilješka opmerking noot
     huomautus huom megjegyzés not ghi_chú lưu_ý หมายเหตุ σημείωση literally wörtlich""".split()
-APOLOGY = """sorry apolog unfortunately as_an_ai i_cannot i_can't i_can’t es_tut_mir leid entschuldig leider désolé
-    malheureusement excus 对不起 抱歉 很遗憾 無法 无法 申し訳 すみません ごめん 残念 извините простите сожалению 죄송 미안 유감
+APOLOGY = """sorry apologi unfortunately as_an_ai tut_mir_leid entschuldig leider désolé
+    malheureusement excusez 对不起 抱歉 很遗憾 申し訳 すみません ごめん извините простите сожалению 죄송 미안 유감
     عذر آسف للأسف نأسف beklag desværre dessverre undskyld unnskyld ledsen tyvärr ursäkt förlåt maaf omlouv bohužel
-    promiň przepraszam przykro niestety desculp lamento infelizmente lo_siento lamentablemente disculp žao_mi
+    promiň przepraszam przykro niestety desculp infelizmente lo_siento lamentablemente disculp žao_mi
     nažalost ispričav oprosti вибач перепрош жаль spiace spiacente scus purtroppo helaas spijt pahoillani
     valitettavasti anteeksi sajnál elnézés sajnos üzgün özür maalesef xin_lỗi rất_tiếc ขออภัย ขอโทษ เสียใจ συγγνώμη
-    λυπάμαι δυστυχώς îmi_pare scuze regret""".split()
+    λυπάμαι δυστυχώς îmi_pare scuze""".split()
 INABILITY = """cannot can't can’t can_not unable not_able won't kann_nicht nicht_übers nicht_mög kann_diesen kann_ich
     peux_pas ne_peux ne_puis impossible 无法 不能 無法 できません できない 出来ません не_мог не_в_состоянии 수_없 못합니다 لا_أستطيع
     لا_يمكن kan_ikke kan_inte kan_jeg_ikke tidak_dapat tidak_bis tidak_bol nemoh nelze nie_mog nie_jestem não_posso

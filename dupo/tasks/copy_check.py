@@ -76,11 +76,9 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
 
 
 def carries_brackets(source: str, text: str, code: str) -> bool:
-    """Says whether a text has words of its source in brackets, which are no names, and the source has none."""
-    if _BRACKETS.search(source):
-        return False
+    """Says whether a text has words of its source in brackets: no names, and nothing from brackets there."""
     names = names_of(source, code)
-    source_words = [word for word in words_of(source) if word.key not in names]
+    source_words = [word for word in words_of(_BRACKETS.sub(" ", source)) if word.key not in names]
     for match in _BRACKETS.finditer(text):
         inside = [word for word in words_of(match[1]) if word.key not in names]
         weight = sum(word.weight for word in copied_words(source_words, inside))

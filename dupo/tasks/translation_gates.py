@@ -28,7 +28,7 @@ from dupo.errors import UserError
 from dupo.tasks import language_detection
 from dupo.tasks.chat_words import declines
 from dupo.tasks.copy_check import carries_brackets, copies_words_of, copy_limits, is_copy
-from dupo.tasks.disguises import is_misspelt, is_substitution, is_transliteration
+from dupo.tasks.disguises import is_misspelt, is_substitution
 from dupo.tasks.final_answer import without_thinking
 from dupo.tasks.languages import language_of
 from dupo.tasks.repetition import is_repetition
@@ -98,13 +98,10 @@ class Gates:
                 or copies_words_of(source, text, self.src, self.tgt)
             )
         if gate == "disguise":
-            return self._is_disguised(source, text)
+            return is_misspelt(source, text) or is_substitution(source, text)
         if gate == "length":
             return length_ratio(source, text) > self.max_length_ratio
         return not self._is_in_target_language(source, text)
-
-    def _is_disguised(self, source: str, text: str) -> bool:
-        return is_misspelt(source, text) or is_substitution(source, text) or is_transliteration(source, text)
 
     def _is_in_target_language(self, source: str, text: str) -> bool:
         # Scripts need no package, so they are asked first; py3langid tells languages of one script apart.

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dupo.tasks.chat_words import NOTE_MARK, speaks_of_translation
 from dupo.tasks.languages import LANGUAGES
 
-QUOTES = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "「": "」", "『": "』", "”": "”", "‘": "’"}
-_QUOTE = re.compile("[\"“”„«»‹›「」『』]")
+QUOTES = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "「": "」", "『": "』", "”": "”", "‘": "’", "《": "》"}
 _LEAD = re.compile(r"[^:：\n]{1,70}[:：](?:\*\*|__)?\s*")
 _LIST_MARK = re.compile(r"(?:[-*•–—+>]|#{1,6}|\d{1,2}[.)])\s+")
 _CHEER = re.compile(r"(?:sure|certainly|of course|absolutely|okay|no problem|gladly)(?: thing)?\s*!\s*", re.I)
@@ -86,8 +85,12 @@ def _without_lead(source: str, text: str, target_name: str) -> str:
 
 def _without_list_mark(source: str, text: str) -> str:
     mark = _LIST_MARK.match(text)
-    has_mark = not source[:1].isalpha() or _LIST_MARK.match(source)
-    return text[mark.end() :] if mark and not has_mark else text
+    if mark is None or _LIST_MARK.match(source):
+        return text
+    # "1. Mai" is a date: a number is a mark only where the source has no such number and tells no order.
+    if mark[0][0].isdigit() and (mark[0][0] in source or not _starts_sentence(text[mark.end() :])):
+        return text
+    return text[mark.end() :]
 
 
 def _without_emphasis(source: str, text: str) -> str:
@@ -99,13 +102,32 @@ def _without_emphasis(source: str, text: str) -> str:
 
 
 def _without_quotes(source: str, text: str) -> str:
+    inner = text[1:-1].strip()
+    if not _is_quoted(text) or not inner:
+        return text
+    # A quoted source stays quoted; quotes around quotes are one pair too many.
+    return text if _is_quoted(source) and not _is_quoted(inner) else inner
+
+
+def _is_quoted(text: str) -> bool:
+    """Whether the first character is a quote that the last one closes."""
     opening, closing = text[:1], text[-1:]
-    if opening not in QUOTES or closing not in QUOTES[opening] or len(text) < 3:
-        return text
-    # Quotes of the translation itself have their like in the source; those around it are two more.
-    if len(_QUOTE.findall(text)) - len(_QUOTE.findall(source)) != (0 if opening == "‘" else 2):
-        return text
-    return text if source[:1] in QUOTES else text[1:-1]
+    if len(text) < 3 or opening not in QUOTES or closing not in QUOTES[opening]:
+        return False
+    inner = text[1:-1]
+    if opening != closing:
+        depth = 0
+        for char in inner:
+            depth += (char == opening) - (char == closing)
+            if depth < 0:
+                return False
+        return depth == 0
+    # Of straight quotes, the first inside opens and the last closes. Doubled ones are an error of a table.
+    places = [place for place, char in enumerate(inner) if char == opening]
+    if not places:
+        return True
+    opens = places[0] == 0 or not inner[places[0] - 1].isalnum() and inner[places[0] - 1] not in ".,!?"
+    return len(places) % 2 == 0 and opens and opening * 2 not in text
 
 
 def _without_note(source: str, text: str) -> str:
@@ -124,3 +146,8 @@ def _without_note(source: str, text: str) -> str:
 def target_name(code: str) -> str:
     """Returns the English name of a language, empty if it has none here."""
     return LANGUAGES.get(code, "")
+
+
+def _starts_sentence(text: str) -> bool:
+    # Scripts without capitals have no ordinals with a dot.
+    return text[:1].isupper() or text[:1].lower() == text[:1].upper() or not text[:1].isalpha()

@@ -129,7 +129,9 @@ def mapped(text: str, letters: dict[str, str]) -> str:
 
 
 def inserted(text: str, char: str) -> str:
-    """A character in the middle of every word of more than three letters."""
+    """A character in the middle of every word of more than three letters; after every third in other texts."""
+    if len(text.split()) <= 3:
+        return "".join(c + char * (k % 3 == 2) for k, c in enumerate(text[:-1])) + text[-1:]
     return " ".join(w[: len(w) // 2] + char + w[len(w) // 2 :] if len(w) > 3 else w for w in text.split())
 
 
