@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from dupo.tasks.language_detection import NO_LANGUAGE, classes_of, scores_of
+from dupo.tasks.related_words import telling_evidence
 
 LEAST, LEAST_RELATED, SHARE = 20.0, 5.0, 0.003
 # Indonesian and Malay: py3langid knows too little of them for less.
@@ -43,7 +44,7 @@ def fit(language: str, texts: list[str]) -> tuple[float, dict[str, float]]:
         scores = scores_of(text)
         own_score = max(scores[name] for name in own if name in scores)
         for name in scores.keys() - {*own, NO_LANGUAGE}:
-            evidence.setdefault(name, []).append(scores[name] - own_score)
+            evidence.setdefault(name, []).append(scores[name] - own_score + telling_evidence(text, name, language))
     margin = max(max(values) for name, values in evidence.items() if name not in related)
     allowed = int(SHARES.get(language, SHARE) * len(texts))
     margins = {name: sorted(evidence[name], reverse=True)[allowed] for name in related}

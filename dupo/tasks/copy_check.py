@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from dupo.tasks import language_detection
 from dupo.tasks.languages import in_same_group
-from dupo.tasks.scripts import LETTER_WEIGHTS, script_of
+from dupo.tasks.related_words import told_apart
+from dupo.tasks.scripts import LETTER_WEIGHTS, script_of, scripts_of_language
 from dupo.tasks.words import UNSPACED, Word, names_of, words_of
 
 
@@ -33,7 +34,9 @@ class CopyLimits(NamedTuple):
     words: float
 
 
-LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5, 0.3), CopyLimits(0.5, 0.7, 0.9)
+LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5, 0.3), CopyLimits(0.5, 0.7, 0.85)
+# Between two scripts references share names and hardly a word else (at most 0.06).
+LIMITS_OF_TWO_SCRIPTS = CopyLimits(0.3, 0.5, 0.1)
 # So many letters are shared by right translations of short sentences: "Angela Merkel besucht Paris".
 COPY_SLACK = 8
 # Between these, references share more than half of the source (id-ms 12 %, da-nb 4 %, da-sv 1 %; any other
@@ -42,15 +45,19 @@ COPY_SLACK = 8
 CLOSE_LANGUAGES = ({"da", "nb", "no", "sv"}, {"id", "ms"})
 GRAM_LETTERS = 4
 # The words that a reference shares with its source, names left out, are at most so much likelier in the source
-# language, in nats.
-EVIDENCE, EVIDENCE_OF_CLOSE_LANGUAGES = 14.0, 8.0
+# language, in nats (at most 0.2 % of the fitted references of a direction are above).
+EVIDENCE, EVIDENCE_IN_SCANDINAVIA = 14.0, 10.0
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
-LEAST_IN_BRACKETS = 4.0
+_OPENING, CLOSING = re.compile(r"[(\[（]"), ")]）"
+LEAST_IN_BRACKETS, LEAST_TAIL = 4.0, 4  # letters, by weight; letters
 
 
 def copy_limits(src: str, tgt: str) -> CopyLimits:
     """Returns the limits for translations between two languages."""
-    return LIMITS_OF_CLOSE_LANGUAGES if in_same_group(src, tgt, CLOSE_LANGUAGES) else LIMITS
+    if in_same_group(src, tgt, CLOSE_LANGUAGES):
+        return LIMITS_OF_CLOSE_LANGUAGES
+    scripts = scripts_of_language(src), scripts_of_language(tgt)
+    return LIMITS_OF_TWO_SCRIPTS if all(scripts) and not scripts[0] & scripts[1] else LIMITS
 
 
 def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "") -> bool:
@@ -76,11 +83,23 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
 
 
 def carries_brackets(source: str, text: str, code: str) -> bool:
-    """Says whether a text has words of its source in brackets: no names, and nothing from brackets there."""
+    """Says whether a text has words of its source in brackets: no names, and nothing from brackets there.
+
+    Names count too where the brackets at the end have the beginning of the source.
+    """
+    if not _OPENING.search(text):
+        return False
     names = names_of(source, code)
     source_words = [word for word in words_of(_BRACKETS.sub(" ", source)) if word.key not in names]
-    for match in _BRACKETS.finditer(text):
-        inside = [word for word in words_of(match[1]) if word.key not in names]
+    source_letters = _letters(source)
+    groups = [match[1] for match in _BRACKETS.finditer(text)]
+    if text.rstrip(" .。")[-1:] in CLOSING:
+        tails = [text[match.end() :] for match in _OPENING.finditer(text)]
+        if any(LEAST_TAIL <= len(_letters(tail)) and source_letters.startswith(_letters(tail)) for tail in tails):
+            return True
+        groups += tails
+    for group in groups:
+        inside = [word for word in words_of(group) if word.key not in names]
         weight = sum(word.weight for word in copied_words(source_words, inside))
         if weight >= LEAST_IN_BRACKETS and weight > 0.6 * sum(word.weight for word in inside):
             return True
@@ -90,17 +109,20 @@ def carries_brackets(source: str, text: str, code: str) -> bool:
 def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
     """Says whether the words that a text has from its source are, by py3langid, of the source language.
 
-    What related languages share is as likely in both. Without py3langid nothing is copied so.
+    What related languages share is as likely in both. Without py3langid nothing is copied so, but for words
+    that tell Indonesian from Malay.
     """
-    if not (language_detection.knows(src) and language_detection.knows(tgt)):
-        return False
     names = names_of(source, src)
     copied = copied_words(words_of(source), [word for word in words_of(text) if word.key not in names])
     # Characters are shared by Chinese and Japanese, in which they are words of either.
     copied = [word for word in copied if script_of(word.text[0]) not in UNSPACED]
+    if told_apart((word.key for word in copied), src, tgt) > 0:
+        return True
     if sum(word.weight for word in copied) <= COPY_SLACK:
         return False
-    limit = EVIDENCE_OF_CLOSE_LANGUAGES if in_same_group(src, tgt, CLOSE_LANGUAGES) else EVIDENCE
+    if not (language_detection.knows(src) and language_detection.knows(tgt)):
+        return False
+    limit = EVIDENCE_IN_SCANDINAVIA if in_same_group(src, tgt, CLOSE_LANGUAGES[:1]) else EVIDENCE
     return language_detection.evidence_for(" ".join(word.text for word in copied), src, tgt) > limit
 
 

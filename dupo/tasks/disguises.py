@@ -17,7 +17,7 @@ from dupo.tasks.words import CACHED_TEXTS
 # Scripts that have letters of one look: a word in two of them is spelt to deceive.
 LOOK_ALIKE = {"LATIN", "CYRILLIC", "GREEK"}
 # So many characters that are not seen, or words in two scripts, may stand in a right text.
-FEW = 2
+FEW, FEW_UNSEEN = 2, 1
 MIXED_SHARE = 0.2
 # Words of so many letters have shapes that tell; a text has at least so many of these words.
 SHAPED_LETTERS, SHAPED_WORDS = 4, 5
@@ -39,7 +39,7 @@ def is_misspelt(source: str, text: str) -> bool:
     mixed = sum(len({script_of(char) for char in word} & LOOK_ALIKE) > 1 for word in words)
     if mixed > FEW and mixed > MIXED_SHARE * len(words):
         return True
-    return _unseen(text) > max(FEW, _unseen(source))
+    return _unseen(text) > max(FEW_UNSEEN, _unseen(source))
 
 
 def _unseen(text: str) -> int:

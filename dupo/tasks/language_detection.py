@@ -13,6 +13,7 @@ from importlib.util import find_spec
 
 from dupo.tasks.language_margins import MARGINS, RELATED_MARGINS, UNFITTED_MARGIN
 from dupo.tasks.languages import language_of
+from dupo.tasks.related_words import telling_evidence
 
 # Classes of py3langid that count as the language: it has one class for both names of Norwegian, and it takes
 # a sentence in a standard language for a dialect of that language now and then.
@@ -63,7 +64,7 @@ def is_in_another_language(text: str, code: str) -> bool:
     margin = MARGINS.get(language, UNFITTED_MARGIN)
     related = RELATED_MARGINS.get(language, {})
     return any(
-        score - own_score > related.get(name, margin)
+        score - own_score + telling_evidence(text, name, language) > related.get(name, margin)
         for name, score in scores.items()
         if name not in own and name != NO_LANGUAGE
     )

@@ -11,6 +11,8 @@ from dupo.tasks.chat_words import NOTE_MARK, speaks_of_translation
 from dupo.tasks.languages import LANGUAGES
 
 QUOTES = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "「": "」", "『": "』", "”": "”", "‘": "’", "《": "》"}
+CLOSING_QUOTES = set("".join(QUOTES.values()))
+_QUOTE = re.compile("[\"“”„«»‹›「」『』《》]")
 _LEAD = re.compile(r"[^:：\n]{1,70}[:：](?:\*\*|__)?\s*")
 _LIST_MARK = re.compile(r"(?:[-*•–—+>]|#{1,6}|\d{1,2}[.)])\s+")
 _CHEER = re.compile(r"(?:sure|certainly|of course|absolutely|okay|no problem|gladly)(?: thing)?\s*!\s*", re.I)
@@ -88,7 +90,7 @@ def _without_list_mark(source: str, text: str) -> str:
     if mark is None or _LIST_MARK.match(source):
         return text
     # "1. Mai" is a date: a number is a mark only where the source has no such number and tells no order.
-    if mark[0][0].isdigit() and (mark[0][0] in source or not _starts_sentence(text[mark.end() :])):
+    if mark[0][0].isdigit() and (_has_number(source, mark[0]) or not _starts_sentence(text[mark.end() :])):
         return text
     return text[mark.end() :]
 
@@ -102,11 +104,13 @@ def _without_emphasis(source: str, text: str) -> str:
 
 
 def _without_quotes(source: str, text: str) -> str:
-    inner = text[1:-1].strip()
-    if not _is_quoted(text) or not inner:
+    if not _is_quoted(text):
         return text
-    # A quoted source stays quoted; quotes around quotes are one pair too many.
-    return text if _is_quoted(source) and not _is_quoted(inner) else inner
+    inner = text[1:-1].strip()
+    # Quotes at an end of the source may be those of the translation, unless there are as many without them.
+    ends = source.strip(" .。!?！？")
+    at_end = ends[:1] in QUOTES or ends[-1:] in CLOSING_QUOTES
+    return text if at_end and len(_QUOTE.findall(inner)) < len(_QUOTE.findall(source)) else inner
 
 
 def _is_quoted(text: str) -> bool:
@@ -116,26 +120,39 @@ def _is_quoted(text: str) -> bool:
         return False
     inner = text[1:-1]
     if opening != closing:
-        depth = 0
-        for char in inner:
-            depth += (char == opening) - (char == closing)
-            if depth < 0:
-                return False
-        return depth == 0
-    # Of straight quotes, the first inside opens and the last closes. Doubled ones are an error of a table.
+        return _is_balanced(inner, opening, closing)
+    leading = len(text) - len(text.lstrip(opening))
+    # A file of comma-separated values doubles the quotes inside its own: three to begin with, never two.
+    if leading > 1:
+        return leading % 2 == 0
+    if opening * 2 in inner:
+        return False
     places = [place for place, char in enumerate(inner) if char == opening]
-    if not places:
-        return True
-    opens = places[0] == 0 or not inner[places[0] - 1].isalnum() and inner[places[0] - 1] not in ".,!?"
-    return len(places) % 2 == 0 and opens and opening * 2 not in text
+    # Of straight quotes, the first inside opens and the last closes.
+    opens = not places or inner[places[0] - 1] in " (\u00a0（，：:,"
+    return len(places) % 2 == 0 and opens
+
+
+def _is_balanced(inner: str, opening: str, closing: str) -> bool:
+    # German closes with the quote with which English opens.
+    if opening == "„" and opening not in inner:
+        opening, closing = "“", "”"
+    depth = 0
+    for char in inner:
+        depth += (char == opening) - (char == closing)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _without_note(source: str, text: str) -> str:
     if NOTE_MARK.search(source):
         return text
     tail = _TAIL.search(text)
-    if tail and tail.start() and not re.search(r"[(\[（]", source):
-        is_note = NOTE_MARK.match(tail[1]) or (speaks_of_translation(tail[1]) and not speaks_of_translation(source))
+    if tail and tail.start():
+        is_note = NOTE_MARK.match(tail[1]) or (
+            speaks_of_translation(tail[1]) and not speaks_of_translation(source)
+        )
         return text[: tail.start()] if is_note else text
     for gap in _TAIL_NOTE.finditer(text):
         if NOTE_MARK.match(text[gap.end() :]):
@@ -146,6 +163,11 @@ def _without_note(source: str, text: str) -> str:
 def target_name(code: str) -> str:
     """Returns the English name of a language, empty if it has none here."""
     return LANGUAGES.get(code, "")
+
+
+def _has_number(source: str, mark: str) -> bool:
+    number = re.match(r"\d+", mark)
+    return number is not None and re.search(rf"(?<!\d){number[0]}(?!\d)", source) is not None
 
 
 def _starts_sentence(text: str) -> bool:

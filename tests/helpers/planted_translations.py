@@ -96,13 +96,16 @@ LEADS = {
 
 
 def pieces(text: str) -> list[str]:
-    """Words, or characters of a text without blanks."""
-    words = text.split()
-    return words if len(words) > 3 else list(text.replace(" ", ""))
+    """Words, or characters of a text without blanks between words."""
+    return list(text.replace(" ", "")) if is_unspaced(text) else text.split()
+
+
+def is_unspaced(text: str) -> bool:
+    return sum("\u0e00" <= char <= "\u0e7f" or "\u3040" <= char <= "\u9fff" for char in text) > len(text) / 3
 
 
 def glue(words: list[str], text: str) -> str:
-    return (" " if len(text.split()) > 3 else "").join(words)
+    return ("" if is_unspaced(text) else " ").join(words)
 
 
 def alternate(source: str, target: str, first: int) -> str:
@@ -130,7 +133,7 @@ def mapped(text: str, letters: dict[str, str]) -> str:
 
 def inserted(text: str, char: str) -> str:
     """A character in the middle of every word of more than three letters; after every third in other texts."""
-    if len(text.split()) <= 3:
+    if is_unspaced(text):
         return "".join(c + char * (k % 3 == 2) for k, c in enumerate(text[:-1])) + text[-1:]
     return " ".join(w[: len(w) // 2] + char + w[len(w) // 2 :] if len(w) > 3 else w for w in text.split())
 
