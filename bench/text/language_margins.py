@@ -44,7 +44,9 @@ def fit(language: str, texts: list[str]) -> tuple[float, dict[str, float]]:
         scores = scores_of(text)
         own_score = max(scores[name] for name in own if name in scores)
         for name in scores.keys() - {*own, NO_LANGUAGE}:
-            evidence.setdefault(name, []).append(scores[name] - own_score + telling_evidence(text, name, language))
+            evidence.setdefault(name, []).append(
+                scores[name] - own_score + telling_evidence(text, name, language)
+            )
     margin = max(max(values) for name, values in evidence.items() if name not in related)
     allowed = int(SHARES.get(language, SHARE) * len(texts))
     margins = {name: sorted(evidence[name], reverse=True)[allowed] for name in related}

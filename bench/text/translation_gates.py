@@ -19,7 +19,9 @@ from tests.helpers import planted_translations as planted
 def read_texts(folder: str) -> dict[str, list[str]]:
     """Returns the lines of each language."""
     files = [path for path in Path(folder).iterdir() if path.is_file()]
-    return {path.suffix[1:]: [line.strip() for line in path.read_text("utf-8").splitlines()] for path in files}
+    return {
+        path.suffix[1:]: [line.strip() for line in path.read_text("utf-8").splitlines()] for path in files
+    }
 
 
 def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
@@ -104,14 +106,25 @@ def main() -> None:
         wrong = len(rows) - reasons.pop("passed", 0)
         pooled.update(reasons)
         refusals[direction] = wrong
-        print(direction, f"{wrong} of {len(rows)} references refused", dict(reasons), f"{time.perf_counter() - start:.0f} s", flush=True)
+        print(
+            direction,
+            f"{wrong} of {len(rows)} references refused",
+            dict(reasons),
+            f"{time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
     print(f"references refused: {sum(refusals.values())} of {len(rows) * len(refusals)}, {dict(pooled)}")
     for kind, shares in caught.items():
         far = {d: v for d, v in shares.items() if d[3:5] not in planted.RELATED_TARGETS}
         near = {d: v for d, v in shares.items() if d not in far}
         print(f"{kind:26}", summary(far), "| related targets", summary(near))
     for kind, shares in kept.items():
-        print(f"{kind:40}", summary(shares) if not kind.startswith("refused") else f"most {max(shares.values()):.3f} mean {sum(shares.values()) / len(shares):.4f}")
+        print(
+            f"{kind:40}",
+            summary(shares)
+            if not kind.startswith("refused")
+            else f"most {max(shares.values()):.3f} mean {sum(shares.values()) / len(shares):.4f}",
+        )
 
 
 def summary(shares: dict[str, float]) -> str:

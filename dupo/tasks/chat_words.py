@@ -34,7 +34,9 @@ def _pattern(stems: Sequence[str]) -> re.Pattern[str]:
 _TRANSLATION, _APOLOGY, _INABILITY = map(_pattern, (TRANSLATION, APOLOGY, INABILITY))
 _NOTE_WORDS = "|".join(re.escape(stem.replace("_", " ")) for stem in sorted(NOTE, key=len, reverse=True))
 # A word for a note and a colon, in brackets, stars or bare.
-NOTE_MARK = re.compile(rf"[(\[（*_]*\s*\b(?:translator['’]s )?(?:{_NOTE_WORDS})s?\s*[*_]*[:：]", re.IGNORECASE)
+NOTE_MARK = re.compile(
+    rf"[(\[（*_]*\s*\b(?:translator['’]s )?(?:{_NOTE_WORDS})s?\s*[*_]*[:：]", re.IGNORECASE
+)
 # So soon an apology has come: "I am truly very sorry".
 OPENING = 40
 

@@ -47,9 +47,10 @@ GRAM_LETTERS = 4
 # The words that a reference shares with its source, names left out, are at most so much likelier in the source
 # language, in nats (at most 0.2 % of the fitted references of a direction are above).
 EVIDENCE, EVIDENCE_IN_SCANDINAVIA = 14.0, 10.0
+LEAST_COPIED = 3  # words: two may be a name in small letters, such as that of a species
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
 _OPENING, CLOSING = re.compile(r"[(\[（]"), ")]）"
-LEAST_IN_BRACKETS, LEAST_TAIL = 4.0, 4  # letters, by weight; letters
+LEAST_IN_BRACKETS, LEAST_TAIL = 6.0, 8  # letters, by weight; letters or characters
 
 
 def copy_limits(src: str, tgt: str) -> CopyLimits:
@@ -76,9 +77,8 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
     # A source of names alone has nothing else to be compared by.
     if not source_words:
         source_words, text_words = list(words_of(source)), list(words_of(text))
-    return (
-        copied_share(source_words, text_words, COPY_SLACK) > limits.words
-        or _shares_letters(*("".join(word.key for word in words) for words in (source_words, text_words)), limits)
+    return copied_share(source_words, text_words, COPY_SLACK) > limits.words or _shares_letters(
+        *("".join(word.key for word in words) for words in (source_words, text_words)), limits
     )
 
 
@@ -95,13 +95,17 @@ def carries_brackets(source: str, text: str, code: str) -> bool:
     groups = [match[1] for match in _BRACKETS.finditer(text)]
     if text.rstrip(" .。")[-1:] in CLOSING:
         tails = [text[match.end() :] for match in _OPENING.finditer(text)]
-        if any(LEAST_TAIL <= len(_letters(tail)) and source_letters.startswith(_letters(tail)) for tail in tails):
+        if any(
+            len(_letters(tail)) >= LEAST_TAIL and source_letters.startswith(_letters(tail)) for tail in tails
+        ):
             return True
         groups += tails
     for group in groups:
         inside = [word for word in words_of(group) if word.key not in names]
-        weight = sum(word.weight for word in copied_words(source_words, inside))
-        if weight >= LEAST_IN_BRACKETS and weight > 0.6 * sum(word.weight for word in inside):
+        copied = copied_words(source_words, inside)
+        weight = sum(word.weight for word in copied)
+        is_enough = len(copied) > 1 and weight >= LEAST_IN_BRACKETS
+        if is_enough and weight > 0.6 * sum(word.weight for word in inside):
             return True
     return False
 
@@ -118,7 +122,7 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
     copied = [word for word in copied if script_of(word.text[0]) not in UNSPACED]
     if told_apart((word.key for word in copied), src, tgt) > 0:
         return True
-    if sum(word.weight for word in copied) <= COPY_SLACK:
+    if len(copied) < LEAST_COPIED or sum(word.weight for word in copied) <= COPY_SLACK:
         return False
     if not (language_detection.knows(src) and language_detection.knows(tgt)):
         return False

@@ -28,7 +28,9 @@ SHAPE_SHARE, SHAPE_SHARE_OF_TWO_SCRIPTS, SOUND_SHARE, SUM_OF_SHARES = 0.9, 0.6, 
 SOUND_GRAM, LEAST_SOUNDS = 4, 12
 _WORD = re.compile(r"[^\W_]+")
 # Consonants that transliterations take for each other (Soundex).
-_CLASSES = {char: group for group, chars in enumerate(("bfpv", "cgjkqsxz", "dt", "l", "mn", "r")) for char in chars}
+_CLASSES = {
+    char: group for group, chars in enumerate(("bfpv", "cgjkqsxz", "dt", "l", "mn", "r")) for char in chars
+}
 
 
 def is_misspelt(source: str, text: str) -> bool:
@@ -43,7 +45,10 @@ def is_misspelt(source: str, text: str) -> bool:
 
 
 def _unseen(text: str) -> int:
-    return sum(unicodedata.category(char) == "Cf" for word in text.split() for char in word[1:-1])
+    return sum(
+        unicodedata.category(char) == "Cf" and before.isalnum() and after.isalnum()
+        for before, char, after in zip(text, text[1:], text[2:], strict=False)
+    )
 
 
 def is_substitution(source: str, text: str) -> bool:

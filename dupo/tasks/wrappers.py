@@ -10,9 +10,21 @@ from collections.abc import Callable, Sequence
 from dupo.tasks.chat_words import NOTE_MARK, speaks_of_translation
 from dupo.tasks.languages import LANGUAGES
 
-QUOTES = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "「": "」", "『": "』", "”": "”", "‘": "’", "《": "》"}
+QUOTES = {
+    '"': '"',
+    "“": "”",
+    "„": "“”",
+    "«": "»",
+    "»": "«",
+    "‹": "›",
+    "「": "」",
+    "『": "』",
+    "”": "”",
+    "‘": "’",
+    "《": "》",
+}
 CLOSING_QUOTES = set("".join(QUOTES.values()))
-_QUOTE = re.compile("[\"“”„«»‹›「」『』《》]")
+_QUOTE = re.compile('["“”„«»‹›「」『』《》]')
 _LEAD = re.compile(r"[^:：\n]{1,70}[:：](?:\*\*|__)?\s*")
 _LIST_MARK = re.compile(r"(?:[-*•–—+>]|#{1,6}|\d{1,2}[.)])\s+")
 _CHEER = re.compile(r"(?:sure|certainly|of course|absolutely|okay|no problem|gladly)(?: thing)?\s*!\s*", re.I)
@@ -90,9 +102,11 @@ def _without_list_mark(source: str, text: str) -> str:
     if mark is None or _LIST_MARK.match(source):
         return text
     # "1. Mai" is a date: a number is a mark only where the source has no such number and tells no order.
-    if mark[0][0].isdigit() and (_has_number(source, mark[0]) or not _starts_sentence(text[mark.end() :])):
-        return text
-    return text[mark.end() :]
+    rest = text[mark.end() :]
+    if mark[0][0].isdigit():
+        is_of_text = _has_number(source, mark[0]) and not _has_number(rest, mark[0])
+        return text if is_of_text or not _starts_sentence(rest) else rest
+    return rest
 
 
 def _without_emphasis(source: str, text: str) -> str:
@@ -107,10 +121,27 @@ def _without_quotes(source: str, text: str) -> str:
     if not _is_quoted(text):
         return text
     inner = text[1:-1].strip()
-    # Quotes at an end of the source may be those of the translation, unless there are as many without them.
+    return text if _wants_quotes(_undoubled(source)) and not _has_as_many_quotes(inner, source) else inner
+
+
+def _wants_quotes(source: str) -> bool:
+    """Whether all of a source is quoted, or begins or ends a quotation that goes on elsewhere."""
     ends = source.strip(" .。!?！？")
-    at_end = ends[:1] in QUOTES or ends[-1:] in CLOSING_QUOTES
-    return text if at_end and len(_QUOTE.findall(inner)) < len(_QUOTE.findall(source)) else inner
+    if _is_quoted(ends):
+        return True
+    is_open = len(_QUOTE.findall(source)) % 2 == 1
+    return is_open and (ends[:1] in QUOTES or ends[-1:] in CLOSING_QUOTES)
+
+
+def _has_as_many_quotes(text: str, source: str) -> bool:
+    return len(_QUOTE.findall(text)) >= len(_QUOTE.findall(_undoubled(source)))
+
+
+def _undoubled(source: str) -> str:
+    """A field of comma-separated values as its text: "He said ""yes""." is He said "yes"."""
+    inner = source.strip()[1:-1]
+    is_field = source.strip().startswith('"') and source.strip().endswith('"') and '""' in inner
+    return inner.replace('""', '"') if is_field and '"' not in inner.replace('""', "") else source
 
 
 def _is_quoted(text: str) -> bool:

@@ -43,9 +43,15 @@ LATIN = dict(
     )
 )
 ARABIC = dict(zip("abcdefghijklmnopqrstuvwxyz", "ابكدهفغحيجكلمنوبقرستوفوكيز", strict=False))
-KATAKANA = dict(zip("abcdefghijklmnopqrstuvwxyz", "アブクドエフグハイジクルムノオプクルストウヴワクイズ", strict=False))
-HANGUL = dict(zip("abcdefghijklmnopqrstuvwxyz", "아브크드에프그흐이즈크르므느오프쿠르스트우브우크이즈", strict=False))
-TO_LATIN_FROM_ARABIC = dict(zip("ابتثجحخدذرزسشصضطظعغفقكلمنهويةىأإآءئؤ", "abttjhkddrzssSDTZaGfqklmnhwyhaaaaayw", strict=False))
+KATAKANA = dict(
+    zip("abcdefghijklmnopqrstuvwxyz", "アブクドエフグハイジクルムノオプクルストウヴワクイズ", strict=False)
+)
+HANGUL = dict(
+    zip("abcdefghijklmnopqrstuvwxyz", "아브크드에프그흐이즈크르므느오프쿠르스트우브우크이즈", strict=False)
+)
+TO_LATIN_FROM_ARABIC = dict(
+    zip("ابتثجحخدذرزسشصضطظعغفقكلمنهويةىأإآءئؤ", "abttjhkddrzssSDTZaGfqklmnhwyhaaaaayw", strict=False)
+)
 LETTERS = {"ru": CYRILLIC, "uk": CYRILLIC, "ar": ARABIC, "ja": KATAKANA, "ko": HANGUL}
 LEET = str.maketrans("aeiostAEIOST", "431057431057")
 HOMOGLYPHS = str.maketrans("aeopcxyABEHKMOPCTX", "аеорсхуАВЕНКМОРСТХ")
