@@ -62,7 +62,10 @@ def main(folder: str) -> None:
     """Prints the tables as Python."""
     files = sorted(path for path in Path(folder).iterdir() if path.is_file())
     codes = [path.suffix[1:] for path in files]
-    tables = {code: fit(code, path.read_text("utf-8").splitlines()[::2]) for code, path in zip(codes, files)}
+    tables = {
+        code: fit(code, path.read_text("utf-8").splitlines()[::2])
+        for code, path in zip(codes, files, strict=True)
+    }
     if "nb" in tables:
         tables["no"] = tables["nb"]
     margins = {code: tables[code][0] for code in sorted(tables)}

@@ -1,4 +1,4 @@
-"""Fits the words of `dupo/tasks/related_words.py` that tell Indonesian from Malay, and prints the table.
+"""Fits the words of `dupo/tasks/related_words.py` that tell Indonesian from Malay, and prints the tables.
 
     python -m bench.text.related_words shared/data/flores_dev
 
@@ -18,7 +18,7 @@ LANGUAGES = ("id", "ms")
 
 
 def main(folder: str) -> None:
-    """Prints the table as Python."""
+    """Prints the tables as Python."""
     counts, capitals = {code: Counter[str]() for code in LANGUAGES}, Counter[str]()
     for code in LANGUAGES:
         [path] = Path(folder).glob(f"*.{code}")
@@ -26,7 +26,6 @@ def main(folder: str) -> None:
             words = words_of(text)
             counts[code].update({word.key for word in words})
             capitals.update({word.key for word in words if word.text[0].isupper() and not word.opens})
-    print("TELLING_WORDS = {")
     for code, other in (LANGUAGES, LANGUAGES[::-1]):
         telling = sorted(
             word
@@ -35,9 +34,8 @@ def main(folder: str) -> None:
             and count + 0.5 > RATIO * (counts[other][word] + 0.5)
             and 2 * capitals[word] < count + counts[other][word]
         )
-        lines = textwrap.wrap(" ".join(telling), 100)
-        print(f'    "{code}": frozenset(\n        """' + "\n        ".join(lines) + '""".split()\n    ),')
-    print("}")
+        lines = textwrap.wrap(" ".join(telling), 104)
+        print(f'_{code.upper()} = """\n' + "\n".join(lines) + '\n"""')
 
 
 if __name__ == "__main__":

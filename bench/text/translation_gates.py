@@ -1,6 +1,6 @@
 """What the gates of translations catch and what they refuse wrongly, on references with planted failures.
 
-    python -m bench.text.translation_gates shared/data/flores_dev [--step 1] [--fitted] [--directions en-de,...]
+    python -m bench.text.translation_gates shared/data/flores_dev
 
 The folder has line-parallel files <name>.<language>. Lines 2, 4, 6, ... are judged; with --fitted the lines
 1, 3, 5, ..., on which the constants were fitted.

@@ -37,10 +37,14 @@ class TaskOptions(Options):
     )
     gates: str = option(
         ",".join(GATES),
-        "checks that a translation must pass to be an answer, any of: lines (one line), apology (none of not "
-        "being able to translate), repetition (not the same again), copy (no copy of the source), disguise (not "
-        "the source in other letters), length (within max_length_ratio), language (the target language); off: "
-        "no check",
+        "checks that a translation must pass to be an answer, any of: lines (one line), apology (no excuse for "
+        "not translating), repetition (nothing twice), copy (no copy of the source), disguise (not the source "
+        "in other letters), length (within max_length_ratio), language (the target language); off: no check",
+    )
+    paragraphs: bool = option(
+        False,
+        "texts of several lines: sources and references keep their lines, all lines of a completion are the "
+        "translation whatever their number, the gate lines refuses nothing, and likeness ignores line breaks",
     )
     max_length_ratio: float = option(
         3.0, "largest ratio of the lengths of a translation and its source", at_least=1

@@ -5,37 +5,42 @@ language, may be about translations itself: then the words say nothing.
 """
 
 import re
-from collections.abc import Sequence
 
-TRANSLATION = """translat übersetz tradu ترجم překlad překlád přelož oversæt oversett μετάφρα μεταφρά käännö kääntä
-    prijevod prevod prevest prevedi fordít terjemah 翻訳 訳文 翻译 翻譯 译文 譯文 번역 vertal vertaal tłumacz przekład
-    перевод перевест переведен переклад перекласт översätt คำแปล แปล çevir tercüme bản_dịch thể_dịch dịch_văn""".split()
-NOTE = """note hinweis anmerkung bemerkung remarque nota notă 注 注意 備考 备注 附注 주 참고 참고로 примечание примітка
-    ملاحظة poznámka bemærk bemærkning merk merknad anmärkning obs catatan uwaga napomena bilješka opmerking noot
-    huomautus huom megjegyzés not ghi_chú lưu_ý หมายเหตุ σημείωση literally wörtlich""".split()
-APOLOGY = """sorry apologi unfortunately as_an_ai tut_mir_leid entschuldig leider désolé
-    malheureusement excusez 对不起 抱歉 很遗憾 申し訳 すみません ごめん извините простите сожалению 죄송 미안 유감
-    عذر آسف للأسف نأسف beklag desværre dessverre undskyld unnskyld ledsen tyvärr ursäkt förlåt maaf omlouv bohužel
-    promiň przepraszam przykro niestety desculp infelizmente lo_siento lamentablemente disculp žao_mi
-    nažalost ispričav oprosti вибач перепрош жаль spiace spiacente scus purtroppo helaas spijt pahoillani
-    valitettavasti anteeksi sajnál elnézés sajnos üzgün özür maalesef xin_lỗi rất_tiếc ขออภัย ขอโทษ เสียใจ συγγνώμη
-    λυπάμαι δυστυχώς îmi_pare scuze""".split()
-INABILITY = """cannot can't can’t can_not unable not_able won't kann_nicht nicht_übers nicht_mög kann_diesen kann_ich
-    peux_pas ne_peux ne_puis impossible 无法 不能 無法 できません できない 出来ません не_мог не_в_состоянии 수_없 못합니다 لا_أستطيع
-    لا_يمكن kan_ikke kan_inte kan_jeg_ikke tidak_dapat tidak_bis tidak_bol nemoh nelze nie_mog nie_jestem não_posso
-    não_consigo no_puedo no_me_es ne_mogu не_мож non_posso non_sono kan_niet kan_deze en_voi en_pysty nem_tud
-    çeviremi yapam edem không_thể ไม่สามารถ δεν_μπορ nu_pot""".split()
-
-
-def _pattern(stems: Sequence[str]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(stem.replace("_", " ")) for stem in stems))
+TRANSLATION_STEMS = """translat übersetz tradu ترجم překlad překlád přelož oversæt oversett μετάφρα
+    μεταφρά käännö kääntä prijevod prevod prevest prevedi fordít terjemah 翻訳 訳文 翻译 翻譯 译文 譯文
+    번역 vertal vertaal tłumacz przekład перевод перевест переведен переклад перекласт översätt คำแปล
+    แปล çevir tercüme bản_dịch thể_dịch dịch_văn"""
+NOTE_STEMS = """note hinweis anmerkung bemerkung remarque nota notă 注 注意 備考 备注 附注 주 참고
+    참고로 примечание примітка ملاحظة poznámka bemærk bemærkning merk merknad anmärkning obs catatan
+    uwaga napomena bilješka opmerking noot huomautus huom megjegyzés not ghi_chú lưu_ý หมายเหตุ
+    σημείωση literally wörtlich"""
+APOLOGY_STEMS = """sorry apologi unfortunately as_an_ai tut_mir_leid entschuldig leider désolé
+    malheureusement excusez 对不起 抱歉 很遗憾 申し訳 すみません ごめん извините простите сожалению
+    죄송 미안 유감 عذر آسف للأسف نأسف beklag desværre dessverre undskyld unnskyld ledsen tyvärr ursäkt
+    förlåt maaf omlouv bohužel promiň przepraszam przykro niestety desculp infelizmente lo_siento
+    lamentablemente disculp žao_mi nažalost ispričav oprosti вибач перепрош жаль spiace spiacente scus
+    purtroppo helaas spijt pahoillani valitettavasti anteeksi sajnál elnézés sajnos üzgün özür maalesef
+    xin_lỗi rất_tiếc ขออภัย ขอโทษ เสียใจ συγγνώμη λυπάμαι δυστυχώς îmi_pare scuze"""
+INABILITY_STEMS = """cannot can't can’t can_not unable not_able won't kann_nicht nicht_übers nicht_mög
+    kann_diesen kann_ich peux_pas ne_peux ne_puis impossible 无法 不能 無法 できません できない
+    出来ません не_мог не_в_состоянии 수_없 못합니다 لا_أستطيع لا_يمكن kan_ikke kan_inte kan_jeg_ikke
+    tidak_dapat tidak_bis tidak_bol nemoh nelze nie_mog nie_jestem não_posso não_consigo no_puedo
+    no_me_es ne_mogu не_мож non_posso non_sono kan_niet kan_deze en_voi en_pysty nem_tud çeviremi yapam
+    edem không_thể ไม่สามารถ δεν_μπορ nu_pot"""
 
 
-_TRANSLATION, _APOLOGY, _INABILITY = map(_pattern, (TRANSLATION, APOLOGY, INABILITY))
-_NOTE_WORDS = "|".join(re.escape(stem.replace("_", " ")) for stem in sorted(NOTE, key=len, reverse=True))
+def _choice(stems: str) -> str:
+    # The longest first: a short stem may begin a long one.
+    longest_first = sorted(stems.split(), key=len, reverse=True)
+    return "|".join(re.escape(stem.replace("_", " ")) for stem in longest_first)
+
+
+_TRANSLATION, _APOLOGY, _INABILITY = (
+    re.compile(_choice(stems)) for stems in (TRANSLATION_STEMS, APOLOGY_STEMS, INABILITY_STEMS)
+)
 # A word for a note and a colon, in brackets, stars or bare.
 NOTE_MARK = re.compile(
-    rf"[(\[（*_]*\s*\b(?:translator['’]s )?(?:{_NOTE_WORDS})s?\s*[*_]*[:：]", re.IGNORECASE
+    rf"[(\[（*_]*\s*\b(?:translator['’]s )?(?:{_choice(NOTE_STEMS)})s?\s*[*_]*[:：]", re.IGNORECASE
 )
 # So soon an apology has come: "I am truly very sorry".
 OPENING = 40

@@ -44,8 +44,8 @@ COPY_SLACK = 8
 # other pair at most 0.2 % one of more than 0.3).
 CLOSE_LANGUAGES = ({"da", "nb", "no", "sv"}, {"id", "ms"})
 GRAM_LETTERS = 4
-# The words that a reference shares with its source, names left out, are at most so much likelier in the source
-# language, in nats (at most 0.2 % of the fitted references of a direction are above).
+# The words that a reference shares with its source, names left out, are at most so much likelier in the
+# source language, in nats (at most 0.2 % of the fitted references of a direction are above).
 EVIDENCE, EVIDENCE_IN_SCANDINAVIA = 14.0, 10.0
 LEAST_COPIED = 3  # words: two may be a name in small letters, such as that of a species
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
@@ -83,9 +83,9 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
 
 
 def carries_brackets(source: str, text: str, code: str) -> bool:
-    """Says whether a text has words of its source in brackets: no names, and nothing from brackets there.
+    """Says whether a text has words of its source in brackets, other than names and what is in brackets there.
 
-    Names count too where the brackets at the end have the beginning of the source.
+    Names count where the brackets at the end of the text have the beginning of the source.
     """
     if not _OPENING.search(text):
         return False

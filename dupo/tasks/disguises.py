@@ -103,7 +103,7 @@ def _sound(char: str) -> str:
     if not char.isalpha():
         return ""
     name = unicodedata.name(char, "")
-    # CYRILLIC SMALL LETTER ZHE, KATAKANA LETTER KA, THAI CHARACTER KO KAI, HANGUL CHOSEONG KIYEOK, LATIN ... B.
+    # CYRILLIC SMALL LETTER ZHE, KATAKANA LETTER KA, THAI CHARACTER KO KAI, HANGUL CHOSEONG KIYEOK.
     spelt = re.search(r"(?:LETTER(?: SHORT| SMALL)?|CHARACTER|CHOSEONG|JONGSEONG) (\w+)", name)
     letters = spelt[1].casefold() if spelt else ""
     return next((str(_CLASSES[letter]) for letter in letters if letter in _CLASSES), "")

@@ -3,8 +3,8 @@
     evidence   max over other languages of log p(text | other) - log p(text | target), in nats
     refused    where the evidence is above the margin of the target and the other language
 
-Nearly every reference has no evidence at all against its language. The margins are those of `language_margins`,
-fitted on references; related languages have margins of their own.
+Nearly every reference has no evidence at all against its language. The margins are those of
+`language_margins`, fitted on references; related languages have margins of their own.
 """
 
 import math

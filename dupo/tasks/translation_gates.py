@@ -1,7 +1,7 @@
 """What a translation must pass to be an answer, whatever its back-translation is worth.
 
-A copy of the source comes back perfectly, and so does a translation into a language that the judge reads
-better, or the source in other letters: a reward from back-translation alone teaches a model to write these.
+A copy of the source comes back perfectly, and so may a translation into another language, or the source in
+other letters: a reward from back-translation alone teaches a model to write these.
 What a model writes around a translation is taken off first (`wrappers`). A gate refuses what is left, with its
 name:
 
@@ -12,7 +12,7 @@ name:
     copy        the source again, in any order, much of it, or in brackets; names are no copies
     disguise    the source in other letters; letters that are not what they look like, or are not seen
     length      max_length_ratio times longer or shorter than the source
-    language    no letters, letters of another script, or another language, asked of all that py3langid knows
+    language    no letters, another script, or another language of those that py3langid knows (optional)
 
 Knows nothing of models and metrics. The constants of the checks were fitted on every second line of FLORES-200
 dev; `python -m bench.text.translation_gates` judges them on the other lines.

@@ -4,14 +4,15 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
-from dupo.tasks.scripts import LETTER_WEIGHTS, script_of, scripts_of_language
+from dupo.tasks.scripts import script_of, scripts_of_language, weight_of
 
 # Written without spaces: each character is a word.
 UNSPACED = {"CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "THAI"}
 _WORD = re.compile(r"[^\W_]+")
-_SENTENCE_END = ".!?:;…。！？：；\n"
+_SENTENCE_END = frozenset(".!?:;…。！？：；\n")
 CACHED_TEXTS = 2**13
 
 
@@ -38,10 +39,10 @@ def words_of(text: str) -> tuple[Word, ...]:
     words, last_end = list[Word](), 0
     for match in _WORD.finditer(text):
         between = text[last_end : match.start()]
-        opens = not words or any(mark in between for mark in _SENTENCE_END)
+        opens = not words or not _SENTENCE_END.isdisjoint(between)
         last_end = match.end()
         for piece in _pieces(match[0]):
-            weight = sum(LETTER_WEIGHTS.get(script_of(char), 1.0) for char in piece)
+            weight = float(len(piece)) if piece.isascii() else weight_of(piece)
             words.append(Word(piece, piece.casefold(), weight, opens))
             opens = False
     return tuple(words)
@@ -75,7 +76,7 @@ def names_of(source: str, code: str) -> frozenset[str]:
         if is_number or is_foreign or is_capital:
             names.add(word.key)
     # The first word belongs to the name that goes on after it: Orin Telvanni.
-    for word, following in zip(words, words[1:], strict=False):
+    for word, following in pairwise(words):
         if word.opens and word.text[0].isupper() and following.key in names and not following.opens:
             names.add(word.key)
     return frozenset(names)

@@ -1,4 +1,4 @@
-"""Failures planted among translations: what a gate must refuse, what it must unwrap, and the directions to try.
+"""Failures planted among translations: what gates refuse, what they unwrap, and the directions to try.
 
 Shares no code with the gates.
 """
@@ -7,10 +7,9 @@ import codecs
 import random
 from collections.abc import Callable
 
-DIRECTIONS = (
-    "en-de de-en en-fr fr-en en-zh zh-en en-ja ja-en en-ru ru-en en-ko ko-en en-ar ar-en da-nb nb-da da-sv sv-nb "
-    "id-ms ms-id cs-pl pt-es es-pt pl-hr hr-cs uk-ru ru-uk it-es"
-).split()
+_DIRECTIONS = """en-de de-en en-fr fr-en en-zh zh-en en-ja ja-en en-ru ru-en en-ko ko-en en-ar ar-en da-nb
+    nb-da da-sv sv-nb id-ms ms-id cs-pl pt-es es-pt pl-hr hr-cs uk-ru ru-uk it-es"""
+DIRECTIONS = _DIRECTIONS.split()
 # Related languages, where half of the failures may pass: the targets that the text names.
 RELATED_TARGETS = {"hr", "id", "ms", "da", "nb", "sv"}
 THIRD_LANGUAGES = {
@@ -35,13 +34,8 @@ THIRD_LANGUAGES = {
     "zh": "ja ko en",
 }
 CYRILLIC = dict(zip("abcdefghijklmnopqrstuvwxyz", "абкдефгхийклмнопкрстувуксйз", strict=False))
-LATIN = dict(
-    zip(
-        "абвгдежзийклмнопрстуфхцчшщъыьэюяіїєґ",
-        "a b v g d e zh z i y k l m n o p r s t u f kh ts ch sh shch _ y _ e yu ya i yi ye g".split(),
-        strict=True,
-    )
-)
+_ROMAN = "a b v g d e zh z i y k l m n o p r s t u f kh ts ch sh shch _ y _ e yu ya i yi ye g"
+LATIN = dict(zip("абвгдежзийклмнопрстуфхцчшщъыьэюяіїєґ", _ROMAN.split(), strict=True))
 ARABIC = dict(zip("abcdefghijklmnopqrstuvwxyz", "ابكدهفغحيجكلمنوبقرستوفوكيز", strict=False))
 KATAKANA = dict(
     zip("abcdefghijklmnopqrstuvwxyz", "アブクドエフグハイジクルムノオプクルストウヴワクイズ", strict=False)
@@ -138,7 +132,7 @@ def mapped(text: str, letters: dict[str, str]) -> str:
 
 
 def inserted(text: str, char: str) -> str:
-    """A character in the middle of every word of more than three letters; after every third in other texts."""
+    """A character in the middle of each word of more than three letters; after each third without blanks."""
     if is_unspaced(text):
         return "".join(c + char * (k % 3 == 2) for k, c in enumerate(text[:-1])) + text[-1:]
     return " ".join(w[: len(w) // 2] + char + w[len(w) // 2 :] if len(w) > 3 else w for w in text.split())
