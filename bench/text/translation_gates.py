@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--fitted", action="store_true")
     parser.add_argument("--directions", default=",".join(planted.DIRECTIONS))
+    parser.add_argument("--references", action="store_true", help="references alone: nothing planted")
     parser.add_argument("--show", default="", help="print what passes of this kind")
     args = parser.parse_args()
     texts = read_texts(args.folder)
@@ -76,7 +77,8 @@ def main() -> None:
         start, counts, totals, bare = time.perf_counter(), Counter[str](), Counter[str](), Counter[str]()
         reasons = Counter[str]()
         for row in rows:
-            for kind, text in failures_of(src, tgt, row).items():
+            planted_texts = {} if args.references else failures_of(src, tgt, row)
+            for kind, text in planted_texts.items():
                 result = gates.read(row[src], text)
                 totals[kind] += 1
                 counts[kind] += result.answer is None
@@ -89,7 +91,8 @@ def main() -> None:
                 print(f"changed {direction}: {row[src]} | {row[tgt]} | {result.answer}")
             if result.refusal and args.show == "references":
                 print(direction, result.refusal, "|", row[src], "|", row[tgt])
-            for kind, text in wrapped(tgt, row[src], row[tgt]).items():
+            wrapped_texts = {} if args.references else wrapped(tgt, row[src], row[tgt])
+            for kind, text in wrapped_texts.items():
                 unwrapped = gates.read(row[src], text)
                 bare[kind] += unwrapped.answer in (row[tgt], None) or unwrapped.answer == result.answer
                 counts["refused: " + kind] += unwrapped.answer is None

@@ -46,11 +46,16 @@ CLOSE_LANGUAGES = ({"da", "nb", "no", "sv"}, {"id", "ms"})
 GRAM_LETTERS = 4
 # The words that a reference shares with its source, names left out, are at most so much likelier in the
 # source language, in nats (at most 0.2 % of the fitted references of a direction are above).
-EVIDENCE, EVIDENCE_IN_SCANDINAVIA = 14.0, 10.0
-LEAST_COPIED = 3  # words: two may be a name in small letters, such as that of a species
+EVIDENCE, EVIDENCE_OF_DANISH_AND_NORWEGIAN = 14.0, 11.0
+DANISH_AND_NORWEGIAN = ({"da", "nb", "no"},)
+# Words of Indonesian among those that a Malay text has from its source, and the other way round: so many, or
+# one with so much evidence of py3langid.
+TELLING, EVIDENCE_WITH_ONE = 2, 3.0
+LEAST_COPIED = 4  # words: fewer may be the name of a species, or cafés and restaurants
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
 _OPENING, CLOSING = re.compile(r"[(\[（]"), ")]）"
-LEAST_IN_BRACKETS, LEAST_TAIL = 6.0, 8  # letters, by weight; letters or characters
+# Letters, by weight; letters or characters; share of the source. Less is a term: "(bit-for-bit copy)".
+LEAST_IN_BRACKETS, LEAST_TAIL, LEAST_SHARE = 6.0, 8, 0.15
 
 
 def copy_limits(src: str, tgt: str) -> CopyLimits:
@@ -77,13 +82,14 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
     # A source of names alone has nothing else to be compared by.
     if not source_words:
         source_words, text_words = list(words_of(source)), list(words_of(text))
-    return copied_share(source_words, text_words, COPY_SLACK) > limits.words or _shares_letters(
-        *("".join(word.key for word in words) for words in (source_words, text_words)), limits
-    )
+    if copied_share(source_words, text_words, COPY_SLACK) > limits.words:
+        return True
+    nameless = ("".join(word.key for word in words) for words in (source_words, text_words))
+    return _shares_letters(*nameless, len(source_letters), limits)
 
 
 def carries_brackets(source: str, text: str, code: str) -> bool:
-    """Says whether a text has words of its source in brackets, other than names and what is in brackets there.
+    """Says whether a text has words of its source in brackets: no names, and nothing that has brackets there.
 
     Names count where the brackets at the end of the text have the beginning of the source.
     """
@@ -91,7 +97,7 @@ def carries_brackets(source: str, text: str, code: str) -> bool:
         return False
     names = names_of(source, code)
     source_words = [word for word in words_of(_BRACKETS.sub(" ", source)) if word.key not in names]
-    source_letters = _letters(source)
+    source_letters, source_weight = _letters(source), sum(word.weight for word in source_words)
     groups = [match[1] for match in _BRACKETS.finditer(text)]
     if text.rstrip(" .。")[-1:] in CLOSING:
         tails = [text[match.end() :] for match in _OPENING.finditer(text)]
@@ -104,7 +110,7 @@ def carries_brackets(source: str, text: str, code: str) -> bool:
         inside = [word for word in words_of(group) if word.key not in names]
         copied = copied_words(source_words, inside)
         weight = sum(word.weight for word in copied)
-        is_enough = len(copied) > 1 and weight >= LEAST_IN_BRACKETS
+        is_enough = len(copied) > 1 and weight >= max(LEAST_IN_BRACKETS, LEAST_SHARE * source_weight)
         if is_enough and weight > 0.6 * sum(word.weight for word in inside):
             return True
     return False
@@ -120,13 +126,16 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
     copied = copied_words(words_of(source), [word for word in words_of(text) if word.key not in names])
     # Characters are shared by Chinese and Japanese, in which they are words of either.
     copied = [word for word in copied if script_of(word.text[0]) not in UNSPACED]
-    if told_apart((word.key for word in copied), src, tgt) > 0:
+    telling = told_apart((word.key for word in copied), src, tgt)
+    if telling >= TELLING:
         return True
-    if len(copied) < LEAST_COPIED or sum(word.weight for word in copied) <= COPY_SLACK:
+    if not telling > 0 and (len(copied) < LEAST_COPIED or sum(word.weight for word in copied) <= COPY_SLACK):
         return False
     if not (language_detection.knows(src) and language_detection.knows(tgt)):
         return False
-    limit = EVIDENCE_IN_SCANDINAVIA if in_same_group(src, tgt, CLOSE_LANGUAGES[:1]) else EVIDENCE
+    is_close = in_same_group(src, tgt, DANISH_AND_NORWEGIAN)
+    limit = EVIDENCE_OF_DANISH_AND_NORWEGIAN if is_close else EVIDENCE
+    limit = EVIDENCE_WITH_ONE if telling > 0 else limit
     return language_detection.evidence_for(" ".join(word.text for word in copied), src, tgt) > limit
 
 
@@ -147,15 +156,14 @@ def copied_share(source_words: Sequence[Word], text_words: Sequence[Word], slack
     return max(0.0, weight) / max(1.0, sum(word.weight for word in text_words))
 
 
-def _shares_letters(source_letters: str, text_letters: str, limits: CopyLimits) -> bool:
-    run_length, total_length = (
-        int(share * len(source_letters)) + COPY_SLACK + 1 for share in (limits.run, limits.total)
-    )
+def _shares_letters(source: str, text: str, length: int, limits: CopyLimits) -> bool:
+    """Compares letters without names; `length` is that of the source with names."""
+    run_length, total_length = (int(share * length) + COPY_SLACK + 1 for share in (limits.run, limits.total))
     # The cheaper check first: a run of letters needs no table of subsequences.
-    starts = range(len(source_letters) - run_length + 1)
-    if any(source_letters[start : start + run_length] in text_letters for start in starts):
+    starts = range(len(source) - run_length + 1)
+    if any(source[start : start + run_length] in text for start in starts):
         return True
-    return common_subsequence_length(_grams(source_letters), _grams(text_letters)) >= total_length
+    return common_subsequence_length(_grams(source), _grams(text)) >= total_length
 
 
 def common_subsequence_length(first: Sequence[str], second: Sequence[str]) -> int:

@@ -53,10 +53,13 @@ def _unseen(text: str) -> int:
 
 def is_substitution(source: str, text: str) -> bool:
     """Says whether most words of the source stand in a text with other letters for their letters."""
-    shapes = shape_share(source, text)
     if main_script(source) == main_script(text):
-        return shapes > SHAPE_SHARE
-    sounds = sound_share(source, text)
+        return shape_share(source, text) > SHAPE_SHARE
+    # Names in the letters of the source sound alike.
+    words = [_WORD.findall(string.casefold()) for string in (source, text)]
+    shared = set(words[0]) & set(words[1])
+    source, text = (" ".join(word for word in side if word not in shared) for side in words)
+    shapes, sounds = shape_share(source, text), sound_share(source, text)
     return shapes > SHAPE_SHARE_OF_TWO_SCRIPTS or sounds > SOUND_SHARE or shapes + sounds > SUM_OF_SHARES
 
 

@@ -121,20 +121,22 @@ def _without_quotes(source: str, text: str) -> str:
     if not _is_quoted(text):
         return text
     inner = text[1:-1].strip()
-    return text if _wants_quotes(_undoubled(source)) and not _has_as_many_quotes(inner, source) else inner
+    source = _undoubled(source)
+    # Quotes of a quoted source are the translation's own, unless there are as many without them.
+    if _is_quoted(_without_stop(source)):
+        return inner if len(_QUOTE.findall(inner)) >= len(_QUOTE.findall(source)) else text
+    return text if _is_inside_quotation(source) else inner
 
 
-def _wants_quotes(source: str) -> bool:
-    """Whether all of a source is quoted, or begins or ends a quotation that goes on elsewhere."""
-    ends = source.strip(" .。!?！？")
-    if _is_quoted(ends):
-        return True
+def _is_inside_quotation(source: str) -> bool:
+    """Whether a source begins or ends a quotation that goes on elsewhere."""
+    ends = _without_stop(source)
     is_open = len(_QUOTE.findall(source)) % 2 == 1
     return is_open and (ends[:1] in QUOTES or ends[-1:] in CLOSING_QUOTES)
 
 
-def _has_as_many_quotes(text: str, source: str) -> bool:
-    return len(_QUOTE.findall(text)) >= len(_QUOTE.findall(_undoubled(source)))
+def _without_stop(source: str) -> str:
+    return source.strip(" .。!?！？")
 
 
 def _undoubled(source: str) -> str:
