@@ -10,7 +10,7 @@ Names count for nothing: a translation keeps them. What is left is compared thre
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from dupo.tasks import language_detection
@@ -37,6 +37,12 @@ class CopyLimits(NamedTuple):
 LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5, 0.3), CopyLimits(0.5, 0.7, 0.85)
 # Between two scripts references share names and hardly a word else (at most 0.06).
 LIMITS_OF_TWO_SCRIPTS = CopyLimits(0.3, 0.5, 0.1)
+# Related languages share words that the evidence below tells from copies (es-pt references share at most 0.43).
+LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45)
+RELATED_LANGUAGES = (
+    {"ca", "es", "fr", "gl", "it", "pt", "ro"},
+    {"be", "bg", "bs", "cs", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"},
+)
 # So many letters are shared by right translations of short sentences: "Angela Merkel besucht Paris".
 COPY_SLACK = 8
 # Between these, references share more than half of the source (id-ms 12 %, da-nb 4 %, da-sv 1 %; any other
@@ -49,8 +55,9 @@ GRAM_LETTERS = 4
 EVIDENCE, EVIDENCE_OF_DANISH_AND_NORWEGIAN = 14.0, 11.0
 DANISH_AND_NORWEGIAN = ({"da", "nb", "no"},)
 # Words of Indonesian among those that a Malay text has from its source, and the other way round: so many, or
-# one with so much evidence of py3langid.
-TELLING, EVIDENCE_WITH_ONE = 2, 3.0
+# one and such a share of the text, or one and so much evidence of py3langid.
+TELLING, SHARE_WITH_ONE, EVIDENCE_WITH_ONE = 2, 0.45, 8.0
+LONG_WORD = 6  # letters
 LEAST_COPIED = 4  # words: fewer may be the name of a species, or cafés and restaurants
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
 _OPENING, CLOSING = re.compile(r"[(\[（]"), ")]）"
@@ -62,6 +69,8 @@ def copy_limits(src: str, tgt: str) -> CopyLimits:
     """Returns the limits for translations between two languages."""
     if in_same_group(src, tgt, CLOSE_LANGUAGES):
         return LIMITS_OF_CLOSE_LANGUAGES
+    if in_same_group(src, tgt, RELATED_LANGUAGES):
+        return LIMITS_OF_RELATED_LANGUAGES
     scripts = scripts_of_language(src), scripts_of_language(tgt)
     return LIMITS_OF_TWO_SCRIPTS if all(scripts) and not scripts[0] & scripts[1] else LIMITS
 
@@ -75,7 +84,7 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
     source_letters, text_letters = _letters(source), _letters(text)
     if source_letters == text_letters:
         return source_letters != "" or source.split() == text.split()
-    names = names_of(source, code)
+    names = _names(source, text, code)
     source_words, text_words = (
         [word for word in words_of(string) if word.key not in names] for string in (source, text)
     )
@@ -122,14 +131,15 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
     What related languages share is as likely in both. Without py3langid nothing is copied so, but for words
     that tell Indonesian from Malay.
     """
-    names = names_of(source, src)
-    copied = copied_words(words_of(source), [word for word in words_of(text) if word.key not in names])
+    names = _names(source, text, src)
+    text_words = [word for word in words_of(text) if word.key not in names]
+    copied = copied_words(words_of(source), text_words)
+    telling = told_apart((word.key for word in copied), src, tgt)
+    if telling >= TELLING or (telling > 0 and copied_share(words_of(source), text_words, 0) > SHARE_WITH_ONE):
+        return True
     # Characters are shared by Chinese and Japanese, in which they are words of either.
     copied = [word for word in copied if script_of(word.text[0]) not in UNSPACED]
-    telling = told_apart((word.key for word in copied), src, tgt)
-    if telling >= TELLING:
-        return True
-    if not telling > 0 and (len(copied) < LEAST_COPIED or sum(word.weight for word in copied) <= COPY_SLACK):
+    if len(copied) < LEAST_COPIED or sum(word.weight for word in copied) <= COPY_SLACK:
         return False
     if not (language_detection.knows(src) and language_detection.knows(tgt)):
         return False
@@ -137,6 +147,17 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
     limit = EVIDENCE_OF_DANISH_AND_NORWEGIAN if is_close else EVIDENCE
     limit = EVIDENCE_WITH_ONE if telling > 0 else limit
     return language_detection.evidence_for(" ".join(word.text for word in copied), src, tgt) > limit
+
+
+def _names(source: str, text: str, code: str) -> Set[str]:
+    """Names of the source; a long first word too that the text has with its capital."""
+    capitals = {word.key for word in words_of(text) if word.text[0].isupper()}
+    first = {
+        word.key
+        for word in words_of(source)
+        if word.opens and word.text[0].isupper() and len(word.text) >= LONG_WORD
+    }
+    return names_of(source, code) | (first & capitals)
 
 
 def copied_words(source_words: Sequence[Word], text_words: Sequence[Word]) -> list[Word]:
