@@ -19,8 +19,8 @@ from dupo.tasks.related_words import telling_evidence
 LEAST, LEAST_RELATED, SHARE = 20.0, 7.0, 0.003
 # Indonesian and Malay are too near to be refused for less.
 SHARES = {"id": 0.002, "ms": 0.002}
-# Classes of py3langid that a right text in the language may look like. Bosnian is so near to Croatian (likelier
-# for a quarter of the references) that its margin is that of any language.
+# Classes of py3langid that a right text in the language may look like. Bosnian is so near to Croatian
+# (likelier for a quarter of the references) that its margin is that of any language.
 RELATED = {
     "cs": ("sk",),
     "da": ("no", "nn", "sv"),

@@ -63,7 +63,7 @@ def _problem(id: str, text: str, gold: str | None, row: JsonRow | None = None) -
 
 
 def _tidy(text: str) -> str:
-    """Lines with text on them, words one space apart. The task joins the lines, unless it takes paragraphs."""
+    """Lines with text on them, words one space apart. The task joins lines, unless it takes paragraphs."""
     return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 

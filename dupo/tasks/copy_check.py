@@ -37,7 +37,7 @@ class CopyLimits(NamedTuple):
 LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5, 0.3), CopyLimits(0.5, 0.7, 0.85)
 # Between two scripts references share names and hardly a word else (at most 0.06).
 LIMITS_OF_TWO_SCRIPTS = CopyLimits(0.3, 0.5, 0.1)
-# Related languages share words that the evidence below tells from copies (es-pt references share at most 0.43).
+# Related languages share words (es-pt references at most 0.43); the evidence below tells them from copies.
 LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45)
 RELATED_LANGUAGES = (
     {"ca", "es", "fr", "gl", "it", "pt", "ro"},

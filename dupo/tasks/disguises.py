@@ -21,7 +21,7 @@ FEW, FEW_UNSEEN = 2, 1
 MIXED_SHARE = 0.2
 # Words of so many letters have shapes that tell; a text has at least so many of these words.
 SHAPED_LETTERS, SHAPED_WORDS = 4, 5
-# References share at most 0.82 of the shapes of long words in one script (da-nb, pt-es, en-vi) and 0.58 in two;
+# References share at most 0.82 of the shapes of long words in one script (pt-es, en-vi) and 0.58 in two;
 # at most 0.47 of the consonants in two; all of the source but 5 % has at least 0.96 after rot13, and 0.62 of
 # the shapes and 0.48 of the consonants after a transliteration.
 SHAPE_SHARE, SHAPE_SHARE_OF_TWO_SCRIPTS, SOUND_SHARE, SUM_OF_SHARES = 0.9, 0.6, 0.5, 0.95
@@ -37,11 +37,14 @@ def is_misspelt(source: str, text: str) -> bool:
     """Says whether words of a text hold letters of two scripts, or characters that are not seen."""
     if text.isascii():
         return False
-    words = text.split()
-    mixed = sum(len({script_of(char) for char in word} & LOOK_ALIKE) > 1 for word in words)
-    if mixed > FEW and mixed > MIXED_SHARE * len(words):
+    mixed = _mixed(text)
+    if mixed > max(FEW, _mixed(source)) and mixed > MIXED_SHARE * len(text.split()):
         return True
     return _unseen(text) > max(FEW_UNSEEN, _unseen(source))
+
+
+def _mixed(text: str) -> int:
+    return sum(len({script_of(char) for char in word} & LOOK_ALIKE) > 1 for word in text.split())
 
 
 def _unseen(text: str) -> int:

@@ -111,7 +111,8 @@ class Translation:
         readable = list[int]()
         back_translations, sources, translations = list[str](), list[str](), list[str]()
         for index, (completion, dual, answer) in enumerate(zip(completions, duals, answers, strict=True)):
-            back = read_back(answer, completion, self.src, self._paragraphs)
+            # A mark that the hidden sentence has is no wrapper of its back-translation.
+            back = read_back(dual.unknown, completion, self.src, self._paragraphs)
             if back is not None:
                 readable.append(index)
                 back_translations.append(one_line(back))

@@ -1,9 +1,8 @@
 """What a translation must pass to be an answer, whatever its back-translation is worth.
 
-A copy of the source comes back perfectly, and so may a translation into another language, or the source in
-other letters: a reward from back-translation alone teaches a model to write these.
-What a model writes around a translation is taken off first (`wrappers`). A gate refuses what is left, with its
-name:
+A copy of the source comes back perfectly, and so may a translation into another language, or the source
+in other letters: a reward from back-translation alone teaches a model to write these. What a model writes
+around a translation is taken off first (`wrappers`). A gate refuses what is left, with its name:
 
     unreadable  nothing there (cannot be turned off)
     lines       more than one line with text on it; without this gate the first line counts
@@ -12,10 +11,10 @@ name:
     copy        the source again, in any order, much of it, or in brackets; names are no copies
     disguise    the source in other letters; letters that are not what they look like, or are not seen
     length      max_length_ratio times longer or shorter than the source
-    language    no letters, another script, or another language of those that py3langid knows (optional)
+    language    no letters, another script, or another language, asked of all that py3langid knows
 
-Knows nothing of models and metrics. The constants of the checks were fitted on every second line of FLORES-200
-dev; `python -m bench.text.translation_gates` judges them on the other lines.
+Knows nothing of models and metrics. The constants of the checks were fitted on every second line of
+FLORES-200 dev; `python -m bench.text.translation_gates` judges them on the other lines.
 """
 
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ class Gates:
         has_script = bool(scripts_of_language(self.tgt))
         script = "script" if has_script else f"no script is known for {self.tgt}"
         if not language_detection.is_installed():
-            return f"{script} only, which tells no languages of one script apart: pip install py3langid"
+            return f"{script} only, which tells no languages of one script apart: pip install dupo[langid]"
         if not language_detection.knows(self.tgt):
             return f"{script} only: py3langid does not know {self.tgt}"
         fitted = "" if language_detection.is_fitted(self.tgt) else f", its margin not fitted for {self.tgt}"
@@ -162,9 +161,16 @@ def read_lines(source: str, completion: str, tgt: str) -> list[str]:
     return [bare_translation(source, lines[0], target_name(language_of(tgt)))] if len(lines) == 1 else lines
 
 
-def read_back(source: str, completion: str, tgt: str, paragraphs: bool) -> str | None:
-    """Returns the text of a back-translation: its first line, or all of its lines; None: nothing there."""
-    lines = read_lines(source, completion, tgt)
+def read_back(hidden: str, completion: str, src: str, paragraphs: bool) -> str | None:
+    """Returns the bare text of a back-translation: its first line, or all lines; None: nothing there.
+
+    Args:
+        hidden: the text that should come back.
+        completion: what the judge wrote.
+        src: code of the language of the hidden text.
+        paragraphs: all lines count.
+    """
+    lines = read_lines(hidden, completion, src)
     if not lines:
         return None
     return "\n".join(lines) if paragraphs else lines[0]

@@ -166,7 +166,8 @@ FAILURES: dict[str, Plant] = {
     "zero width": lambda s, t: inserted(t, "\u200b"),
     "right to left": lambda s, t: inserted(t, "\u202e"),
 }
-ROT13_SCRIPTS = {"ru", "uk", "ar", "ja", "ko", "zh"}
+OTHER_LETTERS = {"ru", "uk", "ar", "ja", "ko", "zh"}
+FROM_LETTERS = {"ru": LATIN, "uk": LATIN, "ar": TO_LATIN_FROM_ARABIC}
 WRAPPERS: dict[str, Plant] = {
     "quotes": lambda s, t: f'"{t}"',
     "guillemets": lambda s, t: f"«{t}»",
@@ -188,3 +189,30 @@ WRAPPERS: dict[str, Plant] = {
     "lead on its line": lambda s, t: f"Here is the translation:\n{t}",
     "lead and quotes": lambda s, t: f'Here is the translation: "{t}"',
 }
+
+
+def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
+    """The failures of one sentence by kind; `row` has the sentence in every language."""
+    source, target = row[src], row[tgt]
+    texts = {kind: plant(source, target) for kind, plant in FAILURES.items()}
+    if src in OTHER_LETTERS:
+        for kind in ("rot13", "leetspeak", "source in capitals"):
+            del texts[kind]
+    for third in THIRD_LANGUAGES[tgt].split():
+        if third != src:
+            texts[f"third language {third}"] = row[third]
+    letters = LETTERS.get(tgt) if src not in OTHER_LETTERS else FROM_LETTERS.get(src)
+    if letters and (src in OTHER_LETTERS) != (tgt in OTHER_LETTERS):
+        texts["transliterated"] = mapped(source, letters)
+    if tgt not in OTHER_LETTERS:
+        texts["homoglyphs"] = target.translate(HOMOGLYPHS)
+    texts["refusal in English"], texts["refusal in the target"] = REFUSALS["en"], REFUSALS[tgt]
+    return texts
+
+
+def wrapped(tgt: str, source: str, target: str) -> dict[str, str]:
+    """The wrapped references by kind."""
+    texts = {kind: plant(source, target) for kind, plant in WRAPPERS.items()}
+    texts["lead in the target"] = f"{LEADS[tgt]} {target}"
+    texts["lead in the target on its line"] = f"{LEADS[tgt]}\n\n{target}"
+    return texts
