@@ -7,7 +7,8 @@ from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, quoted
 
 METRICS = ("bleu", "chrf", "mean")
-GATES = ("lines", "copy", "length", "language")  # in the order in which they are asked
+# In the order in which they are asked.
+GATES = ("lines", "apology", "repetition", "copy", "disguise", "length", "language")
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,15 @@ class TaskOptions(Options):
         "compares back-translation and source: bleu, chrf, mean of both, or your package.module.function",
     )
     gates: str = option(
-        "language,copy,length,lines",
-        "checks that a translation must pass to be an answer, any of: language (the target language), copy "
-        "(no copy of the source), length (within max_length_ratio), lines (one line); off: no check",
+        ",".join(GATES),
+        "checks that a translation must pass to be an answer, any of: lines (one line), apology (no excuse), "
+        "repetition (nothing twice), copy (no copy of the source), disguise (not the source in other "
+        "letters), length (within max_length_ratio), language (the target language); off: no check",
+    )
+    paragraphs: bool = option(
+        False,
+        "texts of several lines: sources and references keep their lines, all lines of a completion are the "
+        "translation whatever their number, the gate lines refuses nothing, and likeness ignores line breaks",
     )
     max_length_ratio: float = option(
         3.0, "largest ratio of the lengths of a translation and its source", at_least=1

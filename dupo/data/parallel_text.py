@@ -81,9 +81,12 @@ def _read_parallel_files(stem: Path, src: str, tgt: str) -> list[Problem]:
 
 
 def _problem(id: str, text: str, gold: str | None, row: Row | None = None) -> Problem:
-    # An answer has one line, so a source of several lines could never be recovered.
-    one_line = " ".join((gold or "").split())
-    return Problem(id, " ".join(text.split()), one_line or None, row or {})
+    return Problem(id, _tidy(text), _tidy(gold or "") or None, row or {})
+
+
+def _tidy(text: str) -> str:
+    """Lines with text on them, words one space apart. The task joins lines, unless it takes paragraphs."""
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 def _file_of(stem: Path, language: str) -> Path:

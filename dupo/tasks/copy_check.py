@@ -1,26 +1,48 @@
-"""Whether a translation is a copy of its source, or carries most of the source along."""
+"""Whether a translation is a copy of its source, or carries much of the source along, in any order.
 
+Names count for nothing: a translation keeps them. What is left is compared three ways:
+
+    run     the longest run of letters of the source
+    total   letter grams of the source in the same order
+    words   words of the source in any order, weighed by their letters
+"""
+
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
+from dupo.tasks import language_detection
 from dupo.tasks.languages import in_same_group
-from dupo.tasks.scripts import LETTER_WEIGHTS, script_of
+from dupo.tasks.related_words import told_apart
+from dupo.tasks.scripts import LETTER_WEIGHTS, script_of, scripts_of_language
+from dupo.tasks.words import UNSPACED, Word, names_of, words_of
 
 
 class CopyLimits(NamedTuple):
-    """Shares of the source that a translation may have in the same order.
+    """Shares above which a translation is a copy.
 
     Attributes:
-        run: in one run of letters.
-        total: in all, among other text.
+        run: of the letters of the source, in one run.
+        total: of the letters of the source, in the same order.
+        words: of the words of the translation, in any order.
     """
 
     run: float
     total: float
+    words: float
 
 
-LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5), CopyLimits(0.5, 0.7)
+LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5, 0.3), CopyLimits(0.5, 0.7, 0.85)
+# Between two scripts references share names and hardly a word else (at most 0.06).
+LIMITS_OF_TWO_SCRIPTS = CopyLimits(0.3, 0.5, 0.1)
+# Related languages share words (es-pt references at most 0.43); the evidence below tells them from copies.
+LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45)
+RELATED_LANGUAGES = (
+    {"ca", "es", "fr", "gl", "it", "pt", "ro"},
+    {"be", "bg", "bs", "cs", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"},
+)
 # So many letters are shared by right translations of short sentences: "Angela Merkel besucht Paris".
 COPY_SLACK = 8
 # Between these, references share more than half of the source (id-ms 12 %, da-nb 4 %, da-sv 1 %; any other
@@ -28,29 +50,141 @@ COPY_SLACK = 8
 # other pair at most 0.2 % one of more than 0.3).
 CLOSE_LANGUAGES = ({"da", "nb", "no", "sv"}, {"id", "ms"})
 GRAM_LETTERS = 4
+# The words that a reference shares with its source, names left out, are at most so much likelier in the
+# source language, in nats (at most 0.2 % of the fitted references of a direction are above).
+EVIDENCE, EVIDENCE_OF_DANISH_AND_NORWEGIAN = 14.0, 11.0
+DANISH_AND_NORWEGIAN = ({"da", "nb", "no"},)
+# Words of Indonesian among those that a Malay text has from its source, and the other way round: so many, or
+# one and such a share of the text, or one and so much evidence of py3langid.
+TELLING, SHARE_WITH_ONE, EVIDENCE_WITH_ONE = 2, 0.45, 8.0
+LONG_WORD = 6  # letters
+LEAST_COPIED = 4  # words: fewer may be the name of a species, or cafés and restaurants
+_BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
+_OPENING, CLOSING = re.compile(r"[(\[（]"), ")]）"
+# Letters, by weight; letters or characters; share of the source. Less is a term: "(bit-for-bit copy)".
+LEAST_IN_BRACKETS, LEAST_TAIL, LEAST_SHARE = 6.0, 8, 0.15
 
 
 def copy_limits(src: str, tgt: str) -> CopyLimits:
     """Returns the limits for translations between two languages."""
-    return LIMITS_OF_CLOSE_LANGUAGES if in_same_group(src, tgt, CLOSE_LANGUAGES) else LIMITS
+    if in_same_group(src, tgt, CLOSE_LANGUAGES):
+        return LIMITS_OF_CLOSE_LANGUAGES
+    if in_same_group(src, tgt, RELATED_LANGUAGES):
+        return LIMITS_OF_RELATED_LANGUAGES
+    scripts = scripts_of_language(src), scripts_of_language(tgt)
+    return LIMITS_OF_TWO_SCRIPTS if all(scripts) and not scripts[0] & scripts[1] else LIMITS
 
 
-def is_copy(source: str, text: str, limits: CopyLimits = LIMITS) -> bool:
+def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "") -> bool:
     """Says whether `text` is the source again, or shares more of the source than the limits allow.
 
-    Capitals, spaces and punctuation make no difference.
+    Capitals, spaces and punctuation make no difference. `code` is the language of the source, by which names
+    are told; empty: unknown.
     """
     source_letters, text_letters = _letters(source), _letters(text)
     if source_letters == text_letters:
         return source_letters != "" or source.split() == text.split()
-    run_length, total_length = (
-        int(share * len(source_letters)) + COPY_SLACK + 1 for share in (limits.run, limits.total)
+    names = _names(source, text, code)
+    source_words, text_words = (
+        [word for word in words_of(string) if word.key not in names] for string in (source, text)
     )
-    # The cheaper check first: a run of letters needs no table of subsequences.
-    starts = range(len(source_letters) - run_length + 1)
-    if any(source_letters[start : start + run_length] in text_letters for start in starts):
+    # A source of names alone has nothing else to be compared by.
+    if not source_words:
+        source_words, text_words = list(words_of(source)), list(words_of(text))
+    if copied_share(source_words, text_words, COPY_SLACK) > limits.words:
         return True
-    return common_subsequence_length(_grams(source_letters), _grams(text_letters)) >= total_length
+    nameless = ("".join(word.key for word in words) for words in (source_words, text_words))
+    return _shares_letters(*nameless, len(source_letters), limits)
+
+
+def carries_brackets(source: str, text: str, code: str) -> bool:
+    """Says whether a text has words of its source in brackets: no names, and nothing that has brackets there.
+
+    Names count where the brackets at the end of the text have the beginning of the source.
+    """
+    if not _OPENING.search(text):
+        return False
+    names = names_of(source, code)
+    source_words = [word for word in words_of(_BRACKETS.sub(" ", source)) if word.key not in names]
+    source_letters, source_weight = _letters(source), sum(word.weight for word in source_words)
+    groups = [match[1] for match in _BRACKETS.finditer(text)]
+    if text.rstrip(" .。")[-1:] in CLOSING:
+        tails = [text[match.end() :] for match in _OPENING.finditer(text)]
+        if any(
+            len(_letters(tail)) >= LEAST_TAIL and source_letters.startswith(_letters(tail)) for tail in tails
+        ):
+            return True
+        groups += tails
+    for group in groups:
+        inside = [word for word in words_of(group) if word.key not in names]
+        copied = copied_words(source_words, inside)
+        weight = sum(word.weight for word in copied)
+        is_enough = len(copied) > 1 and weight >= max(LEAST_IN_BRACKETS, LEAST_SHARE * source_weight)
+        if is_enough and weight > 0.6 * sum(word.weight for word in inside):
+            return True
+    return False
+
+
+def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
+    """Says whether the words that a text has from its source are, by py3langid, of the source language.
+
+    What related languages share is as likely in both. Without py3langid nothing is copied so, but for words
+    that tell Indonesian from Malay.
+    """
+    names = _names(source, text, src)
+    text_words = [word for word in words_of(text) if word.key not in names]
+    copied = copied_words(words_of(source), text_words)
+    telling = told_apart((word.key for word in copied), src, tgt)
+    if telling >= TELLING or (telling > 0 and copied_share(words_of(source), text_words, 0) > SHARE_WITH_ONE):
+        return True
+    # Characters are shared by Chinese and Japanese, in which they are words of either.
+    copied = [word for word in copied if script_of(word.text[0]) not in UNSPACED]
+    if len(copied) < LEAST_COPIED or sum(word.weight for word in copied) <= COPY_SLACK:
+        return False
+    if not (language_detection.knows(src) and language_detection.knows(tgt)):
+        return False
+    is_close = in_same_group(src, tgt, DANISH_AND_NORWEGIAN)
+    limit = EVIDENCE_OF_DANISH_AND_NORWEGIAN if is_close else EVIDENCE
+    limit = EVIDENCE_WITH_ONE if telling > 0 else limit
+    return language_detection.evidence_for(" ".join(word.text for word in copied), src, tgt) > limit
+
+
+def _names(source: str, text: str, code: str) -> Set[str]:
+    """Names of the source; a long first word too that the text has with its capital."""
+    capitals = {word.key for word in words_of(text) if word.text[0].isupper()}
+    first = {
+        word.key
+        for word in words_of(source)
+        if word.opens and word.text[0].isupper() and len(word.text) >= LONG_WORD
+    }
+    return names_of(source, code) | (first & capitals)
+
+
+def copied_words(source_words: Sequence[Word], text_words: Sequence[Word]) -> list[Word]:
+    """Returns the words of a text that stand in its source, each as often as it stands there."""
+    left = Counter(word.key for word in source_words)
+    copied = []
+    for word in text_words:
+        if left[word.key]:
+            left[word.key] -= 1
+            copied.append(word)
+    return copied
+
+
+def copied_share(source_words: Sequence[Word], text_words: Sequence[Word], slack: float) -> float:
+    """Returns the share of the words of a text that stand in its source, by weight, `slack` letters less."""
+    weight = sum(word.weight for word in copied_words(source_words, text_words)) - slack
+    return max(0.0, weight) / max(1.0, sum(word.weight for word in text_words))
+
+
+def _shares_letters(source: str, text: str, length: int, limits: CopyLimits) -> bool:
+    """Compares letters without names; `length` is that of the source with names."""
+    run_length, total_length = (int(share * length) + COPY_SLACK + 1 for share in (limits.run, limits.total))
+    # The cheaper check first: a run of letters needs no table of subsequences.
+    starts = range(len(source) - run_length + 1)
+    if any(source[start : start + run_length] in text for start in starts):
+        return True
+    return common_subsequence_length(_grams(source), _grams(text)) >= total_length
 
 
 def common_subsequence_length(first: Sequence[str], second: Sequence[str]) -> int:

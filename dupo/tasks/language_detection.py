@@ -1,42 +1,77 @@
-"""Whether a text is in the source language instead of the target language, by py3langid (optional)."""
+"""Whether a text is in its target language, asked of all languages that py3langid (optional) knows.
+
+    evidence   max over other languages of log p(text | other) - log p(text | target), in nats
+    refused    where the evidence is above the margin of the target and the other language
+
+Nearly every reference has no evidence at all against its language. The margins are those of
+`language_margins`, fitted on references; related languages have margins of their own.
+"""
 
 import math
+from functools import lru_cache
 from importlib.util import find_spec
 
-from dupo.tasks.languages import in_same_group, language_of
-from dupo.tasks.scripts import SCRIPT_OF
+from dupo.tasks.language_margins import MARGINS, RELATED_MARGINS, UNFITTED_MARGIN
+from dupo.tasks.languages import language_of
+from dupo.tasks.related_words import telling_evidence
 
-# py3langid must find the source language so many nats likelier than the target: at most 0.5 % of references
-# are refused then, and at least 96 % of sentences of the source language are.
-MARGIN = 4.0
-# Not so between Indonesian and Malay: 12 % of references in Malay, 63 % of sentences in Malay. Norwegian has
-# one class for both names.
-NOT_TOLD_APART = ({"id", "ms"}, {"nb", "no"})
-
-
-def can_be_told_apart(src: str, tgt: str) -> bool:
-    """Says whether py3langid was measured to tell two languages apart."""
-    languages = {language_of(src), language_of(tgt)}
-    measured = len(languages) == 2 and languages <= SCRIPT_OF.keys()
-    return measured and not in_same_group(src, tgt, NOT_TOLD_APART)
+# Classes of py3langid that count as the language: it has one class for both names of Norwegian, and it takes
+# a sentence in a standard language for a dialect of that language now and then.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "ar": ("ar", "ary", "arz"),
+    "nb": ("no", "nn"),
+    "no": ("no", "nn"),
+    "zh": ("zh", "wuu", "yue"),
+}
+NO_LANGUAGE = "zxx"  # its class of numbers, codes and the like
+CACHED_TEXTS = 2**14  # texts of a few rollouts; a gate asks for the same text more than once
 
 
-def detects(src: str, tgt: str) -> bool:
-    """Says whether py3langid decides between two languages: installed, and able to tell them apart."""
-    return can_be_told_apart(src, tgt) and find_spec("py3langid") is not None
+def is_installed() -> bool:
+    """Says whether py3langid can be imported."""
+    return find_spec("py3langid") is not None
 
 
-def is_in_source_language(text: str, src: str, tgt: str) -> bool:
-    """Says whether py3langid is sure that a text is in `src` rather than in `tgt`."""
-    return source_evidence(text, src, tgt) > MARGIN
+def knows(code: str) -> bool:
+    """Says whether py3langid is installed and has a class for a language."""
+    return is_installed() and any(name in scores_of("a") for name in classes_of(code))
 
 
-def source_evidence(text: str, src: str, tgt: str) -> float:
-    """Returns log p(src | text) - log p(tgt | text) in nats, of the naive Bayes model of py3langid."""
+def is_fitted(code: str) -> bool:
+    """Says whether the margin of a language was fitted on references."""
+    return language_of(code) in MARGINS
+
+
+def classes_of(code: str) -> tuple[str, ...]:
+    """Returns the classes of py3langid that count as a language."""
+    language = language_of(code)
+    return CLASSES.get(language, (language,))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def scores_of(text: str) -> dict[str, float]:
+    """Returns log p(text, language) of each class of py3langid, in nats; do not change it."""
     import py3langid  # optional; it loads its model at the first call
 
-    scores = dict(py3langid.rank(text))
-    # Norwegian Bokmål has no class of its own there.
-    source, target = ("no" if code == "nb" else code for code in map(language_of, (src, tgt)))
-    evidence = scores[source] - scores[target]
-    return evidence if math.isfinite(evidence) else 0.0
+    return dict(py3langid.rank(text))
+
+
+def is_in_another_language(text: str, code: str) -> bool:
+    """Says whether py3langid is sure that a text is not in a language, which it must know."""
+    scores, own = scores_of(text), classes_of(code)
+    own_score = max(scores.get(name, -math.inf) for name in own)
+    language = language_of(code)
+    margin = MARGINS.get(language, UNFITTED_MARGIN)
+    related = RELATED_MARGINS.get(language, {})
+    return any(
+        score - own_score + telling_evidence(text, name, language) > related.get(name, margin)
+        for name, score in scores.items()
+        if name not in own and name != NO_LANGUAGE
+    )
+
+
+def evidence_for(text: str, code: str, other: str) -> float:
+    """Returns log p(text | code) - log p(text | other) in nats, both languages that py3langid knows."""
+    scores = scores_of(text)
+    first, second = (max(scores[name] for name in classes_of(c) if name in scores) for c in (code, other))
+    return first - second

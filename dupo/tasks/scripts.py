@@ -62,6 +62,17 @@ def is_in_script(text: str, code: str) -> bool:
     return not expected or inside >= outside
 
 
+def weight_of(text: str) -> float:
+    """Returns how many letters of an alphabet a text without blanks is worth."""
+    return _weight(map(script_of, text))
+
+
+def has_letters(text: str) -> bool:
+    """Says whether at least a third of what is written in a text is letters: not of digits or signs alone."""
+    written = [char for char in text if not char.isspace() and unicodedata.category(char) not in ("Mn", "Mc")]
+    return 3 * sum(char.isalpha() for char in written) >= len(written) > 0
+
+
 def length_ratio(first: str, second: str) -> float:
     """Returns how many times longer the longer text is, at least 1; short texts count as nearly equal."""
     lengths = [

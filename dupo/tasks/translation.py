@@ -11,6 +11,7 @@ partly measure the reward itself.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -22,7 +23,7 @@ from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.languages import LANGUAGES
 from dupo.tasks.likeness import bleu_name, bleu_tokenizer, make_likeness
-from dupo.tasks.translation_gates import Gates, first_line, parse_gates
+from dupo.tasks.translation_gates import Gates, parse_gates, read_back
 
 
 class Translation:
@@ -43,10 +44,13 @@ class Translation:
     def __init__(self, options: TaskOptions, seed: int) -> None:
         self.src, self.tgt = options.src, options.tgt
         assert options.dataset is not None  # held by `Config`
-        self.problems, left_out = read_sentences(options.dataset, self.src, self.tgt)
+        self._paragraphs = options.paragraphs
+        self.problems, left_out = self._read(options.dataset, "dataset")
         eval_problems, notes = self._read_eval_sentences(options.eval_dataset)
         self.train, self.held_out = split_problems(self.problems, eval_problems, options.eval_size)
-        self._gates = Gates(parse_gates(options.gates), self.src, self.tgt, options.max_length_ratio)
+        self._gates = Gates(
+            parse_gates(options.gates), self.src, self.tgt, options.max_length_ratio, options.paragraphs
+        )
         self._likeness = make_likeness(options.translation_metric, self.src)
         self._chrf = CHRF(word_order=2)  # word order 2 makes chrF++
         self._bleu, self._bleu_name = BLEU(tokenize=bleu_tokenizer(self.tgt)), bleu_name(self.tgt)
@@ -61,10 +65,21 @@ class Translation:
         if not self.held_out and options.eval_size != 0:
             self.notes.append("no held-out sentence with a reference translation: no metric can be given")
 
+    def _read(self, dataset: str, option: str) -> tuple[list[Problem], list[str]]:
+        problems, left_out = read_sentences(dataset, self.src, self.tgt, option)
+        if self._paragraphs:
+            return problems, left_out
+        # An answer has one line then, so a source of several lines could never be recovered.
+        on_one_line = [
+            replace(problem, text=one_line(problem.text), gold=problem.gold and one_line(problem.gold))
+            for problem in problems
+        ]
+        return on_one_line, left_out
+
     def _read_eval_sentences(self, eval_dataset: str | None) -> tuple[list[Problem] | None, list[str]]:
         if not eval_dataset:
             return None, []
-        problems, left_out = read_sentences(eval_dataset, self.src, self.tgt, "eval_dataset")
+        problems, left_out = self._read(eval_dataset, "eval_dataset")
         # Without references no problem could be held out, and the run would go on without any evaluation.
         if all(problem.gold is None for problem in problems):
             expected = f"translations into {self.tgt!r} in {eval_dataset}"
@@ -73,10 +88,10 @@ class Translation:
 
     def prompt(self, problem: Problem) -> str:
         """Asks for the sentence in `tgt`."""
-        return "".join(translation_prompt(problem.text, self.src, self.tgt))
+        return "".join(translation_prompt(problem.text, self.src, self.tgt, self._paragraphs))
 
     def answer(self, problem: Problem, completion: str) -> str | None:
-        """The first line of the completion, if it passes the gates."""
+        """The bare translation in the completion, if it passes the gates: one line, or paragraphs."""
         return self._gates.read(problem.text, completion).answer
 
     def refusal(self, problem: Problem, completion: str) -> str | None:
@@ -89,7 +104,7 @@ class Translation:
 
     def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
         """Asks for the answer in `src`."""
-        return translation_prompt(answer, self.tgt, self.src)
+        return translation_prompt(answer, self.tgt, self.src, self._paragraphs)
 
     def distances(
         self, duals: Sequence[Dual], answers: Sequence[str], completions: Sequence[str]
@@ -99,12 +114,13 @@ class Translation:
         readable = list[int]()
         back_translations, sources, translations = list[str](), list[str](), list[str]()
         for index, (completion, dual, answer) in enumerate(zip(completions, duals, answers, strict=True)):
-            line = first_line(completion)
-            if line is not None:
+            # A mark that the hidden sentence has is no wrapper of its back-translation.
+            back = read_back(dual.unknown, completion, self.src, self._paragraphs)
+            if back is not None:
                 readable.append(index)
-                back_translations.append(line)
-                sources.append(dual.unknown)
-                translations.append(answer)
+                back_translations.append(one_line(back))
+                sources.append(one_line(dual.unknown))
+                translations.append(one_line(answer))
         distances: list[float | None] = [None] * len(completions)
         if not readable:  # a metric of the user may not expect an empty batch
             return distances
@@ -117,13 +133,13 @@ class Translation:
         """chrF++ / 100 of the answer and the reference; 0 without an answer or a reference."""
         if answer is None or problem.gold is None:
             return 0.0
-        return min(1.0, self._chrf.sentence_score(answer, [problem.gold]).score / 100)
+        return min(1.0, self._chrf.sentence_score(one_line(answer), [one_line(problem.gold)]).score / 100)
 
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
         """chrF++ and BLEU of the corpus, 0 to 100, by `likeness.bleu_name`; no answer is an empty one."""
-        references = [[problem.gold or "" for problem in problems]]
+        references = [[one_line(problem.gold or "") for problem in problems]]
         # A refused completion counts as an empty translation, so that gates cannot raise the score.
-        outputs = [answer or "" for answer in answers]
+        outputs = [one_line(answer or "") for answer in answers]
         if len(outputs) != len(problems):
             raise ValueError(f"answers: expected {len(problems)} answers, one a problem, got {len(outputs)}")
         return {
@@ -134,8 +150,14 @@ class Translation:
         }
 
 
-def translation_prompt(sentence: str, src: str, tgt: str) -> tuple[str, str]:
-    """Asks for a translation, the sentence apart; a language without a known name is named by its code."""
-    # The sentence is a piece of its own: the instruction before it is tokenised once.
+def one_line(text: str) -> str:
+    """Returns a text with its lines joined: no metric says anything of line breaks."""
+    return " ".join(text.split("\n"))
+
+
+def translation_prompt(text: str, src: str, tgt: str, paragraphs: bool = False) -> tuple[str, str]:
+    """Asks for a translation, the text apart; a language without a known name is named by its code."""
+    # The text is a piece of its own: the instruction before it is tokenised once.
     languages = f"from {LANGUAGES.get(src, src)} to {LANGUAGES.get(tgt, tgt)}"
-    return f"Translate the following sentence {languages}. Write only the translation.\n\n", sentence
+    what = "text" if paragraphs else "sentence"
+    return f"Translate the following {what} {languages}. Write only the translation.\n\n", text

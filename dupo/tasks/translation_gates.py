@@ -1,30 +1,40 @@
 """What a translation must pass to be an answer, whatever its back-translation is worth.
 
-A copy of the source comes back perfectly, and text that carries the source along comes back well; so a reward
-from back-translation alone teaches a model to copy. A gate refuses such a completion, with its name:
+A copy of the source comes back perfectly, and so may a translation into another language, or the source
+in other letters: a reward from back-translation alone teaches a model to write these. What a model writes
+around a translation is taken off first (`wrappers`). A gate refuses what is left, with its name:
 
     unreadable  nothing there (cannot be turned off)
     lines       more than one line with text on it; without this gate the first line counts
-    copy        the source again, a long run of it, or more than half of it in the same order
+    apology     the model says that it cannot translate
+    repetition  one word over and over, or the text twice
+    copy        the source again, in any order, much of it, or in brackets; names are no copies
+    disguise    the source in other letters; letters that are not what they look like, or are not seen
     length      max_length_ratio times longer or shorter than the source
-    language    most letters are not in the script of the target language, or py3langid (if it is installed)
-                is sure that the text is in the source language
+    language    no letters, another script, or another language, asked of all that py3langid knows
 
-Knows nothing of models and metrics. The constants of the checks were fitted on the references of FLORES-200
-dev (26 languages beside English, 997 sentences, every direction), which should all pass;
-`tests/tasks/test_translation_gates.py` repeats some of it.
+Knows nothing of models and metrics. The constants of the checks were fitted on every second line of
+FLORES-200 dev; `python -m bench.text.translation_gates` judges them on the other lines.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from dupo.config.task_options import GATES
 from dupo.config.values import listed
 from dupo.errors import UserError
-from dupo.tasks.copy_check import copy_limits, is_copy
+from dupo.tasks import language_detection
+from dupo.tasks.chat_words import declines
+from dupo.tasks.copy_check import carries_brackets, copies_words_of, copy_limits, is_copy
+from dupo.tasks.disguises import is_misspelt, is_substitution
 from dupo.tasks.final_answer import without_thinking
-from dupo.tasks.language_detection import can_be_told_apart, detects, is_in_source_language
-from dupo.tasks.scripts import is_in_script, length_ratio, scripts_of_language
+from dupo.tasks.languages import language_of
+from dupo.tasks.repetition import is_repetition
+from dupo.tasks.scripts import has_letters, is_in_script, length_ratio, scripts_of_language
+from dupo.tasks.wrappers import bare_lines, bare_translation, target_name
+
+CACHED_RESULTS = 2**14  # an answer and its refusal are asked for one after the other
 
 
 class GateResult(NamedTuple):
@@ -54,6 +64,7 @@ class Gates:
         src: code of the source language, such as de, zh-CN or nob_Latn.
         tgt: code of the target language.
         max_length_ratio: of translation and source, at least 1.
+        paragraphs: a text of several lines is an answer, and keeps its lines.
 
     Raises:
         UserError: `max_length_ratio` is below 1.
@@ -63,6 +74,7 @@ class Gates:
     src: str
     tgt: str
     max_length_ratio: float
+    paragraphs: bool = False
 
     def __post_init__(self) -> None:
         if self.max_length_ratio < 1:
@@ -70,30 +82,33 @@ class Gates:
 
     def read(self, source: str, completion: str) -> GateResult:
         """Reads the translation in a completion, and puts it through the gates in force."""
-        lines = lines_of(completion)
-        if not lines:
-            return GateResult(None, "unreadable")
-        # The first gate that refuses gives its name: rates of refusals then add up.
-        for gate in GATES:
-            if gate in self.names and not self._passes(gate, source, lines):
-                return GateResult(None, gate)
-        return GateResult(lines[0], None)
+        return _read(self, source, completion)
 
-    def _passes(self, gate: str, source: str, lines: list[str]) -> bool:
-        text = lines[0]
-        if gate == "lines":
-            return len(lines) == 1
+    def refuses(self, gate: str, source: str, text: str) -> bool:
+        """Says whether a gate other than `lines` refuses a bare translation."""
+        if gate == "apology":
+            return declines(source, text)
+        if gate == "repetition":
+            return is_repetition(source, text)
         if gate == "copy":
-            return not is_copy(source, text, copy_limits(self.src, self.tgt))
+            return (
+                is_copy(source, text, copy_limits(self.src, self.tgt), self.src)
+                or carries_brackets(source, text, self.src)
+                or copies_words_of(source, text, self.src, self.tgt)
+            )
+        if gate == "disguise":
+            return is_misspelt(source, text) or is_substitution(source, text)
         if gate == "length":
-            return length_ratio(source, text) <= self.max_length_ratio
-        return self._is_in_target_language(text)
+            return length_ratio(source, text) > self.max_length_ratio
+        return not self._is_in_target_language(source, text)
 
-    def _is_in_target_language(self, text: str) -> bool:
+    def _is_in_target_language(self, source: str, text: str) -> bool:
         # Scripts need no package, so they are asked first; py3langid tells languages of one script apart.
-        if not is_in_script(text, self.tgt):
+        if not is_in_script(text, self.tgt) or (has_letters(source) and not has_letters(text)):
             return False
-        return not (detects(self.src, self.tgt) and is_in_source_language(text, self.src, self.tgt))
+        if not language_detection.knows(self.tgt):
+            return True
+        return not language_detection.is_in_another_language(text, self.tgt)
 
     def note(self) -> str:
         """Names the gates in force on one line."""
@@ -107,19 +122,55 @@ class Gates:
     def _language_checks(self) -> str:
         has_script = bool(scripts_of_language(self.tgt))
         script = "script" if has_script else f"no script is known for {self.tgt}"
-        if detects(self.src, self.tgt):
-            return f"{script}; py3langid"
-        if not can_be_told_apart(self.src, self.tgt):
-            return f"{script}; py3langid does not tell {self.src} from {self.tgt}"
-        return f"{script} only, which tells no languages of one script apart: pip install py3langid"
+        if not language_detection.is_installed():
+            return f"{script} only, which tells no languages of one script apart: pip install dupo[langid]"
+        if not language_detection.knows(self.tgt):
+            return f"{script} only: py3langid does not know {self.tgt}"
+        fitted = "" if language_detection.is_fitted(self.tgt) else f", its margin not fitted for {self.tgt}"
+        return f"{script}; py3langid, asked of all its languages{fitted}"
 
 
-def lines_of(completion: str) -> list[str]:
-    """Returns the lines after the thinking that have text on them, stripped."""
+@lru_cache(maxsize=CACHED_RESULTS)
+def _read(gates: Gates, source: str, completion: str) -> GateResult:
+    lines = read_lines(source, completion, gates.tgt)
+    if not lines:
+        return GateResult(None, "unreadable")
+    text = "\n".join(lines) if gates.paragraphs else lines[0]
+    # The first gate that refuses gives its name: rates of refusals then add up.
+    for gate in (name for name in GATES if name in gates.names):
+        if gate == "lines":
+            refused = len(lines) > 1 and not gates.paragraphs
+        else:
+            refused = gates.refuses(gate, source, text)
+        if refused:
+            return GateResult(None, gate)
+    return GateResult(text, None)
+
+
+def read_lines(source: str, completion: str, tgt: str) -> list[str]:
+    """Returns the lines of a bare translation: what a model wrote around the translation is taken off.
+
+    Args:
+        source: the text that was translated.
+        completion: what the model wrote.
+        tgt: code of the language translated into.
+    """
     lines = (line.strip() for line in without_thinking(completion).splitlines())
-    return [line for line in lines if line]
+    lines = bare_lines(source, [line for line in lines if line])
+    # The marks of a text of several lines are its own: a list stays a list.
+    return [bare_translation(source, lines[0], target_name(language_of(tgt)))] if len(lines) == 1 else lines
 
 
-def first_line(completion: str) -> str | None:
-    """Returns the first line with text; what follows it is comment, not translation."""
-    return next(iter(lines_of(completion)), None)
+def read_back(hidden: str, completion: str, src: str, paragraphs: bool) -> str | None:
+    """Returns the bare text of a back-translation: its first line, or all lines; None: nothing there.
+
+    Args:
+        hidden: the text that should come back.
+        completion: what the judge wrote.
+        src: code of the language of the hidden text.
+        paragraphs: all lines count.
+    """
+    lines = read_lines(hidden, completion, src)
+    if not lines:
+        return None
+    return "\n".join(lines) if paragraphs else lines[0]

@@ -18,7 +18,7 @@ from dupo.records import Dual, Problem
 from dupo.tasks.languages import LANGUAGES
 from dupo.tasks.likeness import bleu_tokenizer
 from dupo.tasks.translation import Translation
-from dupo.tasks.translation_gates import first_line
+from dupo.tasks.translation_gates import GATES, read_back
 
 PAIRS = [(f"Sentence number {k} is here.", f"Satz Nummer {k} ist hier.") for k in range(8)]
 CAT = "The cat sat on the mat in the house."
@@ -184,8 +184,10 @@ def test_without_gates_the_first_line_counts(folder: Path) -> None:
 
 def test_the_gates_of_a_run_stand_in_its_notes_and_wrong_ones_are_refused(folder: Path) -> None:
     task = make(folder, max_length_ratio=2.0)
-    assert task.notes[2].startswith("gates: lines, copy, length (at most 2 times")
-    assert "language (script; py3langid" in task.notes[2] or "pip install py3langid" in task.notes[2]
+    assert task.notes[2].startswith(
+        "gates: lines, apology, repetition, copy, disguise, length (at most 2 times"
+    )
+    assert "language (script; py3langid" in task.notes[2] or "pip install dupo[langid]" in task.notes[2]
     problem = Problem("x", CAT)
     long = "Die Katze saß auf der Matte im Haus, und " + "niemand weiß, warum sie dort so lange saß. " * 2
     refused = [
@@ -354,10 +356,40 @@ def test_a_metric_that_cannot_be_imported(
 def test_any_text_has_a_distance(mean_task: Translation, source: str, completion: str) -> None:
     task = mean_task
     distance = distance_of(task, Dual("", source), completion)
-    assert distance is None if first_line(completion) is None else distance is not None and 0 <= distance <= 1
+    if read_back("an answer", completion, "en", paragraphs=False) is None:
+        assert distance is None
+    else:
+        assert distance is not None and 0 <= distance <= 1
     answer, refusal = (f(Problem("x", source), completion) for f in (task.answer, task.refusal))
-    assert (answer is None) == (refusal in {"unreadable", "lines", "copy", "length", "language"})
+    assert (answer is None) == (refusal in {"unreadable", *GATES})
     assert answer is None or (answer == answer.strip() != "" and "\n" not in answer)
+
+
+def test_paragraphs_are_answers_and_likeness_ignores_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    rows = [{"en": f"First {k}.\n\n Second  line. ", "de": f"Erste {k}.\nZweite Zeile."} for k in range(5)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    task, joined = (make(path, paragraphs=flag, eval_size=1, gates="lines") for flag in (True, False))
+    problem = next(p for p in task.train if p.text.startswith("First"))
+    assert problem.text.split("\n")[1:] == ["Second line."]
+    assert "\n" not in "".join(p.text + (p.gold or "") for p in [*joined.train, *joined.held_out])
+    assert task.prompt(problem).startswith("Translate the following text from English to German.")
+    completion = "Erste.\n\n  Zweite\nDritte Zeile.\n"
+    assert task.answer(problem, completion) == "Erste.\nZweite\nDritte Zeile."
+    assert [joined.answer(problem, completion), joined.refusal(problem, completion)] == [None, "lines"]
+    assert task.dual_prompt(problem, Dual("", problem.text), "Erste.\nZweite")[1] == "Erste.\nZweite"
+    dual = Dual("", problem.text)
+    assert distance_of(task, dual, problem.text.replace("\n", " ")) == 0.0
+    assert distance_of(task, dual, problem.text + "\nmore") == distance_of(task, dual, problem.text + " more")
+    assert task.score(problem, (problem.gold or "Erste 0.\nZweite Zeile.").replace("\n", " ")) == 1.0
+    wrapped = f"Here is the translation:\n\n```\n{completion}```"
+    assert task.answer(problem, wrapped) == task.answer(problem, completion)
+
+
+def test_a_back_translation_is_bare(folder: Path) -> None:
+    task, dual = make(folder), Dual("", CAT)
+    for wrapped in (f'"{CAT}"', f"Here is the translation:\n{CAT}", f"**{CAT}**", f"- {CAT}"):
+        assert distance_of(task, dual, wrapped) == 0.0
 
 
 @pytest.mark.parametrize(("src", "tgt"), [("en", "de"), ("zh", "th"), ("ar", "ja")])
@@ -365,13 +397,14 @@ def test_flores(data_dir: Path, src: str, tgt: str) -> None:
     task = make(data_dir / "flores_dev", src=src, tgt=tgt, eval_size=97, translation_metric="mean")
     assert [len(task.train), len(task.held_out)] == [900, 97]
     assert all(p.gold for p in [*task.train, *task.held_out])
-    distances = []
+    distances, refused = [], 0
     for problem, other in zip(task.train, task.train[1:], strict=False):
         [dual] = task.duals(problem)
         assert distance_of(task, dual, problem.text) == 0.0
         assert task.answer(problem, problem.text) is None
         assert task.refusal(problem, problem.text) == "copy"
-        assert task.answer(problem, problem.gold or "") == problem.gold
+        refused += task.answer(problem, problem.gold or "") != problem.gold
         distances.append(distance_of(task, dual, other.text))
     assert min(d for d in distances if d is not None) > 0.2
+    assert refused <= 2  # a name of eight words, a sentence in quotes that its source lacks
     assert task.evaluate(task.held_out, [p.gold for p in task.held_out])["chrf"] == pytest.approx(100.0)

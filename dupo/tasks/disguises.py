@@ -1,0 +1,115 @@
+"""Whether a text is its source in disguise: other letters for its letters, or characters that are not seen.
+
+A substitution of letters (rot13, "l33t", another script letter by letter) leaves the shape of every word: how
+long it is, and where it has the same letter again. A transliteration by syllables leaves the consonants in
+their order, which are told by the names of the letters.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from functools import lru_cache
+
+from dupo.tasks.copy_check import common_subsequence_length
+from dupo.tasks.scripts import script_of
+from dupo.tasks.words import CACHED_TEXTS
+
+# Scripts that have letters of one look: a word in two of them is spelt to deceive.
+LOOK_ALIKE = {"LATIN", "CYRILLIC", "GREEK"}
+# So many characters that are not seen, or words in two scripts, may stand in a right text.
+FEW, FEW_UNSEEN = 2, 1
+MIXED_SHARE = 0.2
+# Words of so many letters have shapes that tell; a text has at least so many of these words.
+SHAPED_LETTERS, SHAPED_WORDS = 4, 5
+# References share at most 0.82 of the shapes of long words in one script (pt-es, en-vi) and 0.58 in two;
+# at most 0.47 of the consonants in two; all of the source but 5 % has at least 0.96 after rot13, and 0.62 of
+# the shapes and 0.48 of the consonants after a transliteration.
+SHAPE_SHARE, SHAPE_SHARE_OF_TWO_SCRIPTS, SOUND_SHARE, SUM_OF_SHARES = 0.9, 0.6, 0.5, 0.95
+SOUND_GRAM, LEAST_SOUNDS = 4, 12
+_WORD = re.compile(r"[^\W_]+")
+# Consonants that transliterations take for each other (Soundex).
+_CLASSES = {
+    char: group for group, chars in enumerate(("bfpv", "cgjkqsxz", "dt", "l", "mn", "r")) for char in chars
+}
+
+
+def is_misspelt(source: str, text: str) -> bool:
+    """Says whether words of a text hold letters of two scripts, or characters that are not seen."""
+    if text.isascii():
+        return False
+    mixed = _mixed(text)
+    if mixed > max(FEW, _mixed(source)) and mixed > MIXED_SHARE * len(text.split()):
+        return True
+    return _unseen(text) > max(FEW_UNSEEN, _unseen(source))
+
+
+def _mixed(text: str) -> int:
+    return sum(len({script_of(char) for char in word} & LOOK_ALIKE) > 1 for word in text.split())
+
+
+def _unseen(text: str) -> int:
+    return sum(
+        unicodedata.category(char) == "Cf" and before.isalnum() and after.isalnum()
+        for before, char, after in zip(text, text[1:], text[2:], strict=False)
+    )
+
+
+def is_substitution(source: str, text: str) -> bool:
+    """Says whether most words of the source stand in a text with other letters for their letters."""
+    if main_script(source) == main_script(text):
+        return shape_share(source, text) > SHAPE_SHARE
+    # Names in the letters of the source sound alike.
+    words = [_WORD.findall(string.casefold()) for string in (source, text)]
+    shared = set(words[0]) & set(words[1])
+    source, text = (" ".join(word for word in side if word not in shared) for side in words)
+    shapes, sounds = shape_share(source, text), sound_share(source, text)
+    return shapes > SHAPE_SHARE_OF_TWO_SCRIPTS or sounds > SOUND_SHARE or shapes + sounds > SUM_OF_SHARES
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def main_script(text: str) -> str:
+    """Returns the script of most letters of a text; empty for a text without letters."""
+    counts = Counter(script_of(char) for char in text if char.isalpha())
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def shape_share(source: str, text: str) -> float:
+    """Returns the share of long words of the source whose shapes stand in a text in the same order."""
+    first, second = shapes_of(source), shapes_of(text)
+    if len(first) < SHAPED_WORDS:
+        return 0.0
+    return common_subsequence_length(first, second) / max(len(first), len(second))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def shapes_of(text: str) -> tuple[str, ...]:
+    """Returns the shape of each long word: `hello` has the shape 0 1 2 2 4."""
+    words = [word for word in _WORD.findall(text.casefold()) if len(word) >= SHAPED_LETTERS]
+    return tuple("".join(chr(word.index(char)) for char in word) for word in words)
+
+
+def sound_share(source: str, text: str) -> float:
+    """Returns the share of the consonants of the source that stand in a text in the same order."""
+    first, second = sounds_of(source), sounds_of(text)
+    if len(first) < LEAST_SOUNDS or len(second) < LEAST_SOUNDS:
+        return 0.0
+    grams = [[sounds[k : k + SOUND_GRAM] for k in range(len(sounds))] for sounds in (first, second)]
+    return common_subsequence_length(*grams) / max(len(first), len(second))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def sounds_of(text: str) -> str:
+    """Returns the classes of the consonants of a text, equal neighbours once."""
+    classes = [_sound(char) for char in unicodedata.normalize("NFKD", text.casefold())]
+    return re.sub(r"(.)\1+", r"\1", "".join(classes))
+
+
+@lru_cache(maxsize=2**14)
+def _sound(char: str) -> str:
+    if not char.isalpha():
+        return ""
+    name = unicodedata.name(char, "")
+    # CYRILLIC SMALL LETTER ZHE, KATAKANA LETTER KA, THAI CHARACTER KO KAI, HANGUL CHOSEONG KIYEOK.
+    spelt = re.search(r"(?:LETTER(?: SHORT| SMALL)?|CHARACTER|CHOSEONG|JONGSEONG) (\w+)", name)
+    letters = spelt[1].casefold() if spelt else ""
+    return next((str(_CLASSES[letter]) for letter in letters if letter in _CLASSES), "")

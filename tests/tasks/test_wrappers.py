@@ -1,0 +1,78 @@
+"""What a model writes around a translation comes off, and no translation changes."""
+
+from pathlib import Path
+
+import pytest
+
+from dupo.tasks.wrappers import bare_lines, bare_translation
+from tests.helpers import planted_translations as planted
+from tests.helpers.sentences import DE, EN, JA, RU
+
+
+def bare(source: str, text: str, name: str = "German") -> str:
+    lines = bare_lines(source, [line.strip() for line in text.splitlines() if line.strip()])
+    assert len(lines) == 1
+    return bare_translation(source, lines[0], name)
+
+
+@pytest.mark.parametrize("kind", planted.WRAPPERS)
+@pytest.mark.parametrize("target", [DE, JA, RU])
+def test_wrappers_come_off(kind: str, target: str) -> None:
+    assert bare(EN, planted.WRAPPERS[kind](EN, target)) == target
+
+
+@pytest.mark.parametrize("language", planted.LEADS)
+def test_lead_ins_of_every_language_come_off(language: str) -> None:
+    assert bare(EN, f"{planted.LEADS[language]} {DE}") == bare(EN, f"{planted.LEADS[language]}\n{DE}") == DE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"German: {DE}",
+        f"**German:** {DE}",
+        f"Sure! {DE}",
+        f"Certainly!\n{DE}",
+        f'1. "{DE}"',
+        f"> {DE}",
+        f"{DE} (Anmerkung: frei übersetzt)",
+        f"{DE} Note: this is free.",
+        f"{DE}\nNote: this is free.\nAnd more of it.",
+        f'Here is the German translation: **"{DE}"**',
+        f"`{DE}`",
+    ],
+)
+def test_layers_come_off(text: str) -> None:
+    assert bare(EN, text) == DE
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ('"Come in!", she said.', "„Komm herein!“, sagte sie."),
+        ("“Come in!”", "„Komm herein!“"),
+        ('He said: "Come in!"', 'Er sagte: "Komm herein!"'),
+        ('"A" is not "B"', '"A" ist nicht "B"'),
+        ("- first item", "- erster Punkt"),
+        ("On the first of May they met.", "1. mai møttes de."),
+        ("1. Open the door.", "1. Öffne die Tür."),
+        ("Note: the shop is closed.", "Hinweis: Der Laden ist geschlossen."),
+        ("They met (it was late).", "Sie trafen sich (es war spät)."),
+        ("The translation: a hard trade.", "Die Übersetzung: ein hartes Gewerbe."),
+        ("Three things: bread, salt, oil.", "Drei Dinge: Brot, Salz, Öl."),
+        ("Sure! We come.", "Klar! Wir kommen."),
+        ("Use *args here.", "Benutze *args hier*"),
+    ],
+)
+def test_translations_stay_as_they_are(source: str, text: str) -> None:
+    assert bare(source, text) == text
+
+
+@pytest.mark.parametrize("direction", ["en-de", "de-en", "en-zh", "zh-en", "hr-cs", "en-ja", "en-sv"])
+def test_references_stay_as_they_are(data_dir: Path, direction: str) -> None:
+    src, tgt = direction.split("-")
+    texts = [(data_dir / f"flores_dev/dev.{c}").read_text("utf-8").splitlines() for c in (src, tgt)]
+    pairs = [(source.strip(), target.strip()) for source, target in zip(*texts, strict=True)]
+    # Two references are quoted where their source is not.
+    changed = [target for source, target in pairs if bare(source, target, "") != target]
+    assert len(changed) <= 1, changed
