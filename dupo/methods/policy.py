@@ -120,7 +120,7 @@ class PolicyMethod(Method):
         judge = f"; the {c.duals.dual_model} model answers the duals" if self.asks_duals else ""
         num_prompts = rollout.generation_batch_size // rollout.num_generations
         length = f"of at most {rollout.max_completion_length} tokens, temperature {rollout.temperature:g}"
-        step_size = c.optimizer.train_batch_size or rollout.generation_batch_size
+        step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
         name = c.model.model_name_or_path
         teaching = [("teaching", TEACHING_NOTE)] if self.has_stage else []
