@@ -27,8 +27,8 @@ from dupo.tasks.generated import generate_dev, generate_split, set_of, stream_se
 from dupo.tasks.story_text import VOCABULARY, random_story, steps_back, steps_forward
 
 AT_ONCE = 0.55  # share of the lessons that answer without steps
-# The teaching is over early, so that votes are far from always right. Of all duals a third hides a number that
-# does not enter, so 0.6 are nine of ten that have a solution.
+# The teaching is over early, so that votes are far from always right. A third of the duals hides a number
+# that does not enter, so 0.6 of all are nine of ten that have a solution.
 GOALS = 0.25, 0.6
 ANSWER = re.compile(r"(?:.* )?answer (\d{1,2})", re.ASCII)
 HIDDEN = re.compile(r"(?:.* )?x = (\d{1,2})", re.ASCII)
@@ -63,7 +63,7 @@ class Stories:
         return problem.text
 
     def answer(self, problem: Problem, completion: str) -> str | None:
-        """The number of `the answer is 29`, which ends the completion."""
+        """The number of `answer 10`, which ends the completion."""
         match = ANSWER.fullmatch(completion)
         return match[1] if match else None
 

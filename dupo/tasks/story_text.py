@@ -17,7 +17,8 @@ LARGEST = 40
 VOCABULARY = [
     *(str(number) for number in range(LARGEST + 1)),
     *(*NAMES, *THINGS, *GETS, *PARTS_WITH),
-    *"has is years old the shop opens at how many ? . answer x + - =".split(),
+    *("has", "is", "years", "old", "the", "shop", "opens", "at", "how", "many"),
+    *("?", ".", "answer", "x", "+", "-", "="),
 ]
 
 

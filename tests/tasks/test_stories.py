@@ -1,5 +1,6 @@
 """The word problems of the built-in task: right answers, right steps, duals of every number."""
 
+import functools
 import re
 from itertools import islice
 
@@ -11,12 +12,16 @@ from dupo.records import Problem
 from dupo.tasks.generated import SETS, set_of
 from dupo.tasks.stories import VOCABULARY, Stories, lesson_examples, random_problems
 
-TEXT = "tom has 7 apples . ana has 9 apples . tom buys 5 . tom is 8 years old . tom loses 2 . how many apples has tom ?"
+TEXT = (
+    "tom has 7 apples . ana has 9 apples . tom buys 5 . tom is 8 years old . tom loses 2 . "
+    "how many apples has tom ?"
+)
 STEP = re.compile(r"(\d+) ([+-]) (\d+) = (\d+)")
 
 
-def make(**options: int) -> Stories:
-    return Stories(TaskOptions(duals_per_prompt=0, eval_size=20, **options), 0)
+@functools.cache
+def make() -> Stories:
+    return Stories(TaskOptions(duals_per_prompt=0, eval_size=20), 0)
 
 
 def answer_of(text: str) -> int:
@@ -93,7 +98,6 @@ def test_duals_hide_every_number_in_turn():
     assert all(" ".join(dual.known.split()).replace("x", dual.unknown) == TEXT for dual in duals)
     asked = "".join(task.dual_prompt(problem, duals[2], "10"))
     assert asked == TEXT.replace("buys 5", "buys x") + " answer 10 . x ?"
-    assert len(Stories(TaskOptions(duals_per_prompt=2, eval_size=20), 0).duals(problem)) == 2
 
 
 def test_answers_and_distances():
