@@ -19,10 +19,10 @@ RATES = {"": DEFAULT_RATE, " / 3": DEFAULT_RATE / 3, " / 10": DEFAULT_RATE / 10}
 # Rollouts between evaluations: a tenth of the default run, so that every curve has eleven points.
 EVAL_ROLLOUTS = {name: CATALOGUE[name].defaults["dupo"]["max_steps"] // 10 for name in (*TASKS, VOTES_TASK)}
 
-# Variations of the majority reward. TTRL: the settings of its authors (arXiv 2504.16084; aime.sh of their code
-# at 3e2cc93, and the defaults of its verl), but for learning rate and adam_beta2, which are those of every run
-# of the task. A rollout has 8 problems, and as many samples as that of any other run, and gives 8 optimizer
-# steps instead of one.
+# Variations of the majority reward. TTRL: the settings of its authors (arXiv 2504.16084; aime.sh of their
+# code at 3e2cc93, and the defaults of its verl), but for learning rate and adam_beta2, which are those of
+# every run of the task. A rollout has 8 problems, and as many samples as that of any other run, and gives 8
+# optimizer steps instead of one.
 TTRL_STEPS = 8
 TTRL: dict[str, Any] = dict(
     num_generations=64,
