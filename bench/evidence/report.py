@@ -40,13 +40,13 @@ GROUP: int = CATALOGUE[VOTES_TASK].defaults["dupo"]["num_generations"]
 # Themes of the result files: the first two tasks, and the task on which votes help.
 THEME, VOTES_THEME = "evidence", "evidence_votes"
 VOTES_TEXT = (
-    "The task is built so that votes help (`dupo/tasks/stories.py`): a greedy answer often comes at once and is "
-    "wrong, sampled steps agree where they are right. `majority`: the most common of "
-    f"{GROUP} answers. `majority, TTRL`: the settings of its authors (arXiv 2504.16084): 64 votes, of which the "
-    f"first 32 are trained on, 8 problems and {TTRL_STEPS} optimizer steps a rollout, a KL term of "
-    f"{TTRL['beta']}, a cosine schedule; the learning rate is ours. `majority, KL`: `majority` with a KL term "
-    f"of {KL['beta']}. Every run samples the same number of completions. `dual, selected`: the filter of duals "
-    "is on; `dual`: off, so that a third of the duals hides a number that does not enter."
+    "The task is built so that votes help (`dupo/tasks/stories.py`): a greedy answer often comes at once and "
+    "is wrong, sampled steps agree where they are right. Every run samples the same number of completions. "
+    f"`majority`: the most common of {GROUP} answers. `majority, TTRL`: the settings of its authors (arXiv "
+    "2504.16084): 64 votes, of which the first 32 are trained on, 8 problems and "
+    f"{TTRL_STEPS} optimizer steps a rollout, a KL term of {TTRL['beta']}, a cosine schedule; the learning "
+    f"rate is ours. `majority, KL`: `majority` with a KL term of {KL['beta']}. `dual, selected`: the filter "
+    "of duals is on; `dual`: off, so that a third of the duals hides a number that does not enter."
 )
 
 

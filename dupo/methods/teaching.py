@@ -1,4 +1,5 @@
-"""Teaching the built-in model: the method `sft` on the lessons of a built-in task, until about half is right.
+"""Teaching the built-in model: the method `sft` on the lessons of a built-in task, until about half is right,
+or the share that the task names.
 
 The built-in model starts from random weights, and a policy that never answers right has nothing to learn
 from. So the model is shown labelled examples of primal and dual prompts first. These examples come from
@@ -30,7 +31,7 @@ EMA_DECAY = 0.98
 
 TEACHING_NOTE = (
     f"supervised, and the only use of labels: {TEACHING['train_batch_size']} labelled examples a step until "
-    "about half of the answers are right; it stands in for pre-training"
+    "the goals of the task are met (as a rule half of the answers right); it stands in for pre-training"
 )
 
 

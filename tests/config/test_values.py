@@ -74,7 +74,7 @@ WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
     (
         TaskOptions,
         {"task": "nonsense"},
-        "task: expected one of arithmetic, conlang, word_problems, translation, got 'nonsense'",
+        "task: expected one of arithmetic, conlang, stories, word_problems, translation, got 'nonsense'",
     ),
     (
         TaskOptions,
