@@ -93,6 +93,7 @@ def another(name: str) -> Any:
         "top_entropy_quantile": 0.5,
         "clip_ratio_c": 1.5,
         "chat_template_date": "2001-02-03",
+        "num_trained_generations": 2,
     }
     if name in special:
         return special[name]
