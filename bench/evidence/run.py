@@ -206,9 +206,14 @@ def collect_all(schedule: Schedule, command: str) -> dict[str, Any]:
     # A grid that was cut short is reported as far as it goes.
     runs = [run for stage in schedule.stages for run in stage if result_file(run, schedule.folder).is_file()]
     files = [continued_file(*pair, schedule.folder) for pair in schedule.continued]
+    rows = [collect(run, schedule.folder) for run in runs]
+    # A report may be written later than its runs: the file names the revision that ran.
+    lines = [row["signature"] for row in rows if "signature" in row]
+    revisions = {field.removeprefix("git:") for line in lines for field in line.split("|") if "git:" in field}
+    revision = revisions.pop() if len(revisions) == 1 else None
     return {
-        "signature": signature(command, "torch", "triton", "transformers"),
-        "runs": [collect(run, schedule.folder) for run in runs],
+        "signature": signature(command, "torch", "triton", "transformers", revision=revision),
+        "runs": rows,
         "teaching_continued": [json.loads(file.read_text()) for file in files if file.is_file()],
     }
 

@@ -1,6 +1,7 @@
 """Tables, claims and pictures of the evidence are computed from runs, also where a claim does not hold."""
 
 import json
+import re
 from statistics import fmean
 
 import pytest
@@ -15,9 +16,10 @@ from bench.evidence.records import (
     TrainingResult,
     result_from_json,
 )
-from bench.evidence.run import collect, perform, result_file
+from bench.evidence.run import Schedule, collect, collect_all, perform, result_file
 from dupo.config.layers import assemble
 from dupo.evaluation.intervals import Estimate
+from dupo.storage.signature import git_revision
 from tests.helpers.project import ROOT
 from tests.helpers.worlds import save_tiny
 
@@ -288,6 +290,13 @@ def test_a_short_run_is_performed_once_and_reads_back(tmp_path):
     assert (result.run.label, result.run.rate, result.run.name) == ("gold", " / 3", short.name)
     assert [step for step, _ in result.evals] == [0, 1] and "reward" in result.last_metrics
     summary = result_file(short, tmp_path)
+    # A report of later names the revision that ran.
+    text = summary.read_text()
+    assert f"git:{git_revision(ROOT / 'pyproject.toml')}|" in text
+    for git, named in (("abc1234", "abc1234"), ("", git_revision(ROOT / "pyproject.toml"))):
+        summary.write_text(re.sub(r"git:[^|]*\|", f"git:{git}|" if git else "", text))
+        content = collect_all(Schedule([[short]], [], tmp_path), "C")
+        assert content["signature"]["git"] == named and len(content["runs"]) == 1
     written = summary.stat().st_mtime_ns
     perform(short, tmp_path)
     assert summary.stat().st_mtime_ns == written
