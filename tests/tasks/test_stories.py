@@ -6,11 +6,13 @@ from itertools import islice
 
 import pytest
 
+from dupo.config.command_line import parse
 from dupo.config.task_options import TaskOptions
 from dupo.errors import UserError
 from dupo.records import Problem
 from dupo.tasks.generated import SETS, set_of
 from dupo.tasks.stories import VOCABULARY, Stories, lesson_examples, random_problems
+from dupo.trust.rerank import rerank
 
 TEXT = (
     "tom has 7 apples . ana has 9 apples . tom buys 5 . tom is 8 years old . tom loses 2 . "
@@ -130,3 +132,15 @@ def test_answers_and_distances():
 def test_too_many_held_out_problems_are_refused():
     with pytest.raises(UserError, match="eval_size: expected at most 50,000, got 50,001"):
         Stories(TaskOptions(eval_size=50_001), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.full
+def test_votes_help_where_the_teaching_ends(tmp_path):
+    """A majority of 32 samples is at least 10 points above greedy answers, on training problems."""
+    options = ["--task", "stories", "--vote_samples", "32", "--num_problems", "400", "--num_threads", "1"]
+    result = rerank(parse([*options, "--output_dir", str(tmp_path)], "rerank"))
+    score = {method["key"]: method["score"] for method in result["methods"]}
+    assert score["more_votes"] >= score["greedy"] + 0.1
+    # Votes leave something to learn, and the dual tells right answers from wrong ones.
+    assert score["greedy"] < 0.5 and score["more_votes"] < 0.8 and score["dual"] > score["more_votes"]
