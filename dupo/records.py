@@ -7,7 +7,7 @@ S sequences of a batch, N its tokens, M those of them that were sampled, V the v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # records are read where torch is not imported: help, views
@@ -112,6 +112,15 @@ class Rollout:
     completions: list[list[Completion]]
     answers: list[list[str | None]]
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all completions, each with its prompt."""
+        return sum(
+            len(prompt) + len(completion.ids)
+            for prompt, group in zip(self.prompt_ids, self.completions, strict=True)
+            for completion in group
+        )
+
     def take(self, indices: Sequence[int]) -> Rollout:
         """The problems at `indices`, with all their completions."""
         return Rollout(
@@ -121,6 +130,11 @@ class Rollout:
             [self.completions[i] for i in indices],
             [self.answers[i] for i in indices],
         )
+
+    def first(self, count: int) -> Rollout:
+        """The first `count` completions of every problem."""
+        completions = [group[:count] for group in self.completions]
+        return replace(self, completions=completions, answers=[group[:count] for group in self.answers])
 
 
 class Reconstruction(NamedTuple):

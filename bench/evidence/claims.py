@@ -3,12 +3,13 @@
 from statistics import fmean
 from typing import NamedTuple
 
-from bench.evidence.grid import CONTROLS, RATES, TASKS
+from bench.evidence.grid import CONTROLS, RATES, TASKS, VOTES_TASK
 from bench.evidence.records import Evidence
 from bench.evidence.tables import best_rate
 
 SHARE_OF_GOLD, CONTROL_SHARE = 0.85, 0.1  # of the change with gold labels
 RERANK_GAIN = 0.15  # of the score, over majority votes at no lower cost
+VOTE_GAIN = 0.1  # of the accuracy of 32 votes over greedy answers, where votes are to help
 
 
 class Claim(NamedTuple):
@@ -42,6 +43,20 @@ def claims(evidence: Evidence) -> list[Claim]:
         if evidence.training(task, "dual", "") and evidence.training(task, "gold", ""):
             claims += [_dual_is_near_gold(evidence, task), *_controls_gain_nothing(evidence, task)]
             claims += _reranking_gains(evidence, task)
+    if evidence.training(VOTES_TASK, "dual", "") and evidence.training(VOTES_TASK, "gold", ""):
+        claims += [*_votes_help(evidence, VOTES_TASK), _dual_is_near_gold(evidence, VOTES_TASK)]
+        claims += _controls_gain_nothing(evidence, VOTES_TASK)
+    return claims
+
+
+def _votes_help(evidence: Evidence, task: str) -> list[Claim]:
+    claims = []
+    for r in evidence.reranks(task):
+        votes, greedy = r.method("more_votes"), r.method("greedy")
+        gain = votes.score - greedy.score
+        text = f"{task}, seed {r.run.seed}: {votes.method} of the taught model minus greedy"
+        bound = f"{100 * gain:+.1f} points (at least {100 * VOTE_GAIN:.0f})"
+        claims.append(Claim(f"{text}: {bound}", gain >= VOTE_GAIN))
     return claims
 
 

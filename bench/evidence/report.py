@@ -1,19 +1,32 @@
-"""docs/evidence.md, its pictures and the table of README.md, from a result file. No number is made elsewhere.
+"""docs/evidence.md, its pictures and the table of README.md, from result files. No number is made elsewhere.
 
-python -m bench.evidence.report bench/results/evidence_....json            prints the page
-python -m bench.evidence.report bench/results/evidence_....json --write    and publishes
+python -m bench.evidence.report            prints the page that the newest result files make
+python -m bench.evidence.report --write    and publishes
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from bench.evidence import tables
 from bench.evidence.claims import claims
-from bench.evidence.grid import RATES, grid, teaching_runs
+from bench.evidence.grid import (
+    EVAL_ROLLOUTS,
+    KL,
+    RATES,
+    TTRL,
+    TTRL_STEPS,
+    VOTES_TASK,
+    grid,
+    teaching_runs,
+    votes_grid,
+)
 from bench.evidence.records import Evidence
-from bench.result_files import ROOT
+from bench.result_files import RESULTS, ROOT
+from dupo.config.catalogue import TASKS as CATALOGUE
 from dupo.views.chart import line_chart
 from dupo.views.marks import Series
 
@@ -21,11 +34,44 @@ MARKERS = ("<!-- evidence: made by bench.evidence.report -->", "<!-- end of evid
 TITLES = {
     "arithmetic": "Arithmetic (exact answers, each operand hidden in turn)",
     "conlang": "Made-up languages (back-translation, all of the source hidden)",
+    "stories": "Word problems in English (each number of the text hidden in turn)",
 }
+GROUP: int = CATALOGUE[VOTES_TASK].defaults["dupo"]["num_generations"]
+# Themes of the result files: the first two tasks, and the task on which votes help.
+THEME, VOTES_THEME = "evidence", "evidence_votes"
+VOTES_TEXT = (
+    "The task is built so that votes help (`dupo/tasks/stories.py`): a greedy answer often comes at once and "
+    "is wrong, sampled steps agree where they are right. Every run samples the same number of completions. "
+    f"`majority`: the most common of {GROUP} answers. `majority, TTRL`: the settings of its authors (arXiv "
+    "2504.16084): 64 votes, of which the first 32 are trained on, 8 problems and "
+    f"{TTRL_STEPS} optimizer steps a rollout, a KL term of {TTRL['beta']}, a cosine schedule; the learning "
+    f"rate is ours. `majority, KL`: `majority` with a KL term of {KL['beta']}. `dual, selected`: the filter "
+    "of duals is on; `dual`: off, so that a third of the duals hides a number that does not enter."
+)
+
+
+class Source(NamedTuple):
+    """A result file: what it holds, and its name."""
+
+    evidence: Evidence
+    file_name: str
+
+
+def newest_sources(folder: Path = RESULTS) -> list[Source]:
+    """The newest result file of each theme, where there is one."""
+    sources = []
+    for theme in (THEME, VOTES_THEME):
+        # The date stands in the name, so the newest file sorts last.
+        files = sorted(file for file in folder.glob(f"{theme}_[!v]*.json"))
+        sources += [
+            Source(Evidence.from_json(json.loads(file.read_text(encoding="utf-8"))), file.name)
+            for file in files[-1:]
+        ]
+    return sources
 
 
 def picture(evidence: Evidence, task: str) -> str:
-    """Mean held-out accuracy over the steps, each reward at its best rate. A band shows the seeds of dual."""
+    """Mean held-out accuracy by rollouts, each reward at its best rate. A band shows the seeds of dual."""
     series = []
     for label in evidence.labels(task):
         # The variations lie on the line of the dual, but for the run whose gates are off.
@@ -37,13 +83,15 @@ def picture(evidence: Evidence, task: str) -> str:
         by_step = list(zip(*([accuracy for _, accuracy in curve] for curve in curves), strict=True))
         band = ([min(v) for v in by_step], [max(v) for v in by_step]) if label == "dual" else None
         name = label if rate == "" else f"{label}, lr {RATES[rate]:.0e}"
+        # Some runs take several optimizer steps a rollout, so curves are compared by their rollouts.
         steps, means = [step for step, _ in curves[0]], [fmean(v) for v in by_step]
-        series.append(Series(name, steps, means, dashed=label not in ("dual", "gold"), band=band))
+        rollouts = [step * 10 * EVAL_ROLLOUTS[task] / steps[-1] for step in steps]
+        series.append(Series(name, rollouts, means, dashed=label not in ("dual", "gold"), band=band))
     title = f"{task}: held-out accuracy while training, each reward at its best rate"
     return line_chart(
         series,
         title=title,
-        x_label="optimizer steps",
+        x_label="rollouts",
         y_label="accuracy (mean of the seeds)",
         y_range=(0.0, 1.0),
     )
@@ -53,7 +101,9 @@ def cost(evidence: Evidence) -> str:
     """How long the short grid takes, from the seeds whose runs were all timed; "" without such a seed."""
     seconds = {r.run.name: r.seconds for r in evidence.results if r.seconds is not None}
     num_seeds = 1 + max(r.run.seed for r in evidence.results)
-    short = [*teaching_runs(num_seeds), *grid(False, num_seeds)]
+    command, short = "python -m bench.evidence.run", [*teaching_runs(num_seeds), *grid(False, num_seeds)]
+    if evidence.labels(VOTES_TASK):
+        command, short = f"{command} --votes", [run for stage in votes_grid(num_seeds) for run in stage]
     # A seed counts only if every run of the short grid was timed: a part would look too cheap.
     minutes = dict[int, float]()
     for seed in range(num_seeds):
@@ -65,39 +115,55 @@ def cost(evidence: Evidence) -> str:
     # Three seeds on two cores take 1.5 times as long as one seed on one core.
     mean, timed = fmean(minutes.values()), ", ".join(map(str, minutes))
     return (
-        f"A seed of `python -m bench.evidence.run` takes {mean:.0f} minutes of one core (seeds timed, a run "
+        f"A seed of `{command}` takes {mean:.0f} minutes of one core (seeds timed, a run "
         f"on each of two cores: {timed}), so its three seeds take {1.5 * mean:.0f} minutes on two."
     )
 
 
-def document(evidence: Evidence, file_name: str) -> str:
-    """docs/evidence.md; `file_name` is that of the result file."""
-    promised = claims(evidence)
+def document(sources: Sequence[Source]) -> str:
+    """docs/evidence.md."""
+    promised = [claim for source in sources for claim in claims(source.evidence)]
     num_holding = sum(claim.holds for claim in promised)
     sections = [
         "# Evidence",
         "<!-- made by bench.evidence.report; do not edit -->",
-        f"Made by `{evidence.command}` at {evidence.git}, on two CPU cores; every run, with its curve and "
-        f"signature: [bench/results/{file_name}](../bench/results/{file_name}). Changes are points of "
+        "\n".join(f"- {made_by(source)}" for source in sources),
+        "Made on two CPU cores. The files hold every run with its curve and signature. Changes are points of "
         "held-out accuracy (greedy) from the start of the same seed, mean over seeds with the 95 % interval "
         "of that mean (Student's t; few seeds, so it is wide). All runs of a seed start from one model that "
-        "was taught with labels; after teaching no label is read but by `gold`. Each reward is shown at the "
-        "default learning rate, a third and a tenth of it; its best is bold.",
-        cost(evidence),
+        "was taught with labels; after teaching no label is read but by `gold`. Rewards are shown at the "
+        "default learning rate, a third and a tenth of it; the best rate of a reward is bold.",
+        *(cost(source.evidence) for source in sources),
         f"## What was promised: {num_holding} of {len(promised)} hold",
         "\n".join(f"- {'holds' if c.holds else '**does not hold**'}: {c.text}" for c in promised),
     ]
-    for task in TITLES:
-        sections += task_sections(evidence, task)
-    if selections := evidence.selections():
-        shares = ", ".join(f"{s.num_kept:,} of {s.num_duals:,}" for s in selections)
-        sections.append(f"Selected duals (`python -m dupo.select --pool_sizes 8`), by seed: {shares} kept.")
+    for source in sources:
+        for task in filter(source.evidence.labels, TITLES):
+            sections += task_sections(source.evidence, task)
+        if selections := source.evidence.selections():
+            shares = ", ".join(f"{s.num_kept:,} of {s.num_duals:,}" for s in selections)
+            sections.append(
+                f"Selected duals (`python -m dupo.select --pool_sizes 8`), by seed: {shares} kept."
+            )
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def made_by(source: Source) -> str:
+    """Tasks, command and revision of a result file, with a link to the file."""
+    evidence, file_name = source
+    tasks = " and ".join(filter(evidence.labels, TITLES))
+    link = f"[bench/results/{file_name}](../bench/results/{file_name})"
+    return f"{tasks}: `{evidence.command}` at {evidence.git}, {link}"
 
 
 def task_sections(evidence: Evidence, task: str) -> list[str]:
     """The sections of one task."""
-    sections = [f"## {TITLES[task]}", f"![curves](evidence_{task}.svg)", tables.gains(evidence, task)]
+    sections = [f"## {TITLES[task]}", f"![curves](evidence_{task}.svg)"]
+    if task == VOTES_TASK:
+        sections.append(VOTES_TEXT)
+    sections.append(tables.gains(evidence, task))
+    if task == VOTES_TASK and (table := tables.dual_minus_rivals(evidence, task)):
+        sections += ["### Dual less its rivals", "Each rival at its best rate. Compared seed by seed.", table]
     if table := tables.variations(evidence, task):
         sections += [
             "### Variations of the dual reward",
@@ -120,24 +186,26 @@ def task_sections(evidence: Evidence, task: str) -> list[str]:
     return sections
 
 
-def publish(evidence: Evidence, file_name: str, root: Path = ROOT) -> None:
+def publish(sources: Sequence[Source], root: Path = ROOT) -> None:
     """Writes docs/evidence.md, its pictures, and the section of README.md; prints the claims."""
-    for task in TITLES:
-        if evidence.labels(task):
+    for evidence, _ in sources:
+        for task in filter(evidence.labels, TITLES):
             (root / "docs" / f"evidence_{task}.svg").write_text(picture(evidence, task), encoding="utf-8")
-    (root / "docs" / "evidence.md").write_text(document(evidence, file_name), encoding="utf-8")
+    (root / "docs" / "evidence.md").write_text(document(sources), encoding="utf-8")
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     # Everything outside of the markers is written by hand and stays.
     before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
+    commands = " and ".join(f"`{evidence.command}` at {evidence.git}" for evidence, _ in sources)
     source = (
-        f"Made by `{evidence.command}` at {evidence.git}; all rewards, rates, seeds and intervals: "
-        "[docs/evidence.md](docs/evidence.md)."
+        f"Made by {commands}; all rewards, rates, seeds and intervals: [docs/evidence.md](docs/evidence.md)."
     )
-    section = f"{MARKERS[0]}\n{tables.short_table(evidence)}\n\n{source}\n{MARKERS[1]}"
+    table = tables.short_table([evidence for evidence, _ in sources])
+    section = f"{MARKERS[0]}\n{table}\n\n{source}\n{MARKERS[1]}"
     readme.write_text(before + section + after, encoding="utf-8")
-    for claim in claims(evidence):
-        print("holds " if claim.holds else "BROKEN", claim.text)
+    for evidence, _ in sources:
+        for claim in claims(evidence):
+            print("holds " if claim.holds else "BROKEN", claim.text)
 
 
 def main() -> None:
@@ -145,13 +213,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=Path)
     parser.add_argument("--write", action="store_true", help="write docs/evidence.* and README.md")
     options = parser.parse_args()
-    evidence = Evidence.from_json(json.loads(options.file.read_text(encoding="utf-8")))
-    print(document(evidence, options.file.name), end="")
+    sources = newest_sources()
+    print(document(sources), end="")
     if options.write:
-        publish(evidence, options.file.name)
+        publish(sources)
 
 
 if __name__ == "__main__":

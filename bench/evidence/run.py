@@ -1,12 +1,15 @@
-"""Does the dual reward teach anything, or would any reward do? Both built-in tasks, many rewards and seeds.
+"""Does the dual reward teach anything, or would any reward do? The built-in tasks, many rewards and seeds.
 
     python -m bench.evidence.run           core rewards, three seeds, the second task at one learning rate
     python -m bench.evidence.run --full    all rewards and rates, five seeds, who answers the duals, selected
                                            duals, and what as much time with labels would have bought
+    python -m bench.evidence.run --votes   the third built-in task, on which votes help: the majority reward
+                                           at its best, three seeds
 
 Every seed of a task is taught once. All its runs start from the taught model. A run whose result exists is
-not repeated, so the program can be stopped and started. Writes bench/results/evidence_cpu_<date>_<sha>.json,
-docs/evidence.md with its pictures, and the table between the markers of README.md (`bench.evidence.report`).
+not repeated, so the program can be stopped and started. Writes bench/results/evidence_cpu_<date>_<sha>.json
+(evidence_votes_... for the third task), docs/evidence.md with its pictures, and the table between the markers
+of README.md (`bench.evidence.report`).
 """
 
 import argparse
@@ -31,9 +34,9 @@ from bench.evidence.grid import (
     runs_on_selected_duals,
     teaching_run,
     teaching_runs,
+    votes_grid,
 )
-from bench.evidence.records import Evidence
-from bench.evidence.report import publish
+from bench.evidence.report import THEME, VOTES_THEME, newest_sources, publish
 from bench.result_files import ROOT, result_path, signature, write
 from dupo.audit import audit
 from dupo.config.layers import assemble
@@ -75,10 +78,15 @@ class Schedule:
 
     @classmethod
     def of(cls, full: bool, seeds: int, folder: Path) -> "Schedule":
-        """All runs of a grid."""
+        """All runs of a grid of the first two tasks."""
         stages = [teaching_runs(seeds), grid(full, seeds), runs_on_selected_duals(full, seeds)]
         continued = [(task, seed) for seed in range(seeds if full else 0) for task in TASKS]
         return cls(stages, continued, folder)
+
+    @classmethod
+    def of_votes(cls, seeds: int, folder: Path) -> "Schedule":
+        """All runs of the task on which votes help."""
+        return cls(votes_grid(seeds), [], folder)
 
 
 def result_file(run: Run, folder: Path) -> Path:
@@ -198,9 +206,14 @@ def collect_all(schedule: Schedule, command: str) -> dict[str, Any]:
     # A grid that was cut short is reported as far as it goes.
     runs = [run for stage in schedule.stages for run in stage if result_file(run, schedule.folder).is_file()]
     files = [continued_file(*pair, schedule.folder) for pair in schedule.continued]
+    rows = [collect(run, schedule.folder) for run in runs]
+    # A report may be written later than its runs: the file names the revision that ran.
+    lines = [row["signature"] for row in rows if "signature" in row]
+    revisions = {field.removeprefix("git:") for line in lines for field in line.split("|") if "git:" in field}
+    revision = revisions.pop() if len(revisions) == 1 else None
     return {
-        "signature": signature(command, "torch", "triton", "transformers"),
-        "runs": [collect(run, schedule.folder) for run in runs],
+        "signature": signature(command, "torch", "triton", "transformers", revision=revision),
+        "runs": rows,
         "teaching_continued": [json.loads(file.read_text()) for file in files if file.is_file()],
     }
 
@@ -210,7 +223,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--full", action="store_true", help="everything; five seeds unless --seeds says more")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--full", action="store_true", help="everything; five seeds unless --seeds says more")
+    which.add_argument("--votes", action="store_true", help="the task on which votes help")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "evidence")
     cores = os.cpu_count() or 1
@@ -219,15 +234,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
-    schedule = Schedule.of(options.full, options.seeds or (5 if options.full else 3), options.folder)
+    seeds = options.seeds or (5 if options.full else 3)
+    if options.votes:
+        schedule, theme = Schedule.of_votes(seeds, options.folder), VOTES_THEME
+    else:
+        schedule, theme = Schedule.of(options.full, seeds, options.folder), THEME
     if not options.report_only:
         perform_all(schedule, options.workers)
-    command = "python -m bench.evidence.run" + " --full" * options.full
+    command = "python -m bench.evidence.run" + " --full" * options.full + " --votes" * options.votes
     command += f" --seeds {options.seeds}" if options.seeds else ""
     content = collect_all(schedule, command)
-    path = result_path("evidence", content["signature"])
-    write(path, content)
-    publish(Evidence.from_json(content), path.name)
+    write(result_path(theme, content["signature"]), content)
+    publish(newest_sources())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ seed.
 from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
-from bench.evidence.grid import RATES, TASKS
+from bench.evidence.grid import RATES
 from bench.evidence.records import Evidence
 from dupo.config.catalogue import TEACHING
 
@@ -38,7 +38,7 @@ def best_rate(evidence: Evidence, task: str, label: str) -> str:
 
 def table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A markdown table; "" without lines."""
-    rows = [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines]
+    rows = [f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in line)}|" for line in lines]
     return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows]) if rows else ""
 
 
@@ -135,18 +135,48 @@ def copy_exploit(evidence: Evidence) -> str:
     return table(columns, lines)
 
 
-def short_table(evidence: Evidence) -> str:
-    """The table of README.md: each reward at its best rate, both tasks beside each other."""
+def dual_minus_rivals(evidence: Evidence, task: str) -> str:
+    """The dual reward at its best rate less every other label at its best rate, paired by seed."""
+    dual = changes_at_best_rate(evidence, task, "dual")
     lines = []
-    for label in evidence.labels("arithmetic"):
+    for label in evidence.labels(task):
+        rival = changes_at_best_rate(evidence, task, label)
+        seeds = sorted(dual.keys() & rival.keys())
+        if label != "dual" and seeds:
+            rate = f"{RATES[best_rate(evidence, task, label)]:.0e}"
+            difference = mean_interval([dual[seed] - rival[seed] for seed in seeds])
+            lines.append([label, rate, str(len(seeds)), difference])
+    return table(("rival", "its best rate", "seeds", "final change of `dual`, less that of the rival"), lines)
+
+
+def changes_at_best_rate(evidence: Evidence, task: str, label: str) -> dict[int, float]:
+    """The final change of each seed, at the best rate of a label."""
+    results = evidence.training(task, label, best_rate(evidence, task, label))
+    return {r.run.seed: r.change for r in results}
+
+
+COLUMNS = {  # of README.md
+    "arithmetic": "arithmetic, final change",
+    "conlang": "made-up languages, final change",
+    "stories": "word problems in English, final change",
+}
+
+
+def short_table(evidences: Sequence[Evidence]) -> str:
+    """The table of README.md: each reward at its best rate, all tasks beside each other."""
+    by_task = {task: evidence for task in COLUMNS for evidence in evidences if evidence.labels(task)}
+    # The order is that of the files; a label of several tasks stands once.
+    labels = dict.fromkeys(label for task, evidence in by_task.items() for label in evidence.labels(task))
+    lines = []
+    for label in labels:
         cells = []
-        for task in TASKS:
-            # Selected duals exist for arithmetic alone.
+        for task, evidence in by_task.items():
+            # Not every task has every reward.
             if not evidence.training(task, label):
                 cells.append("")
                 continue
             rate = best_rate(evidence, task, label)
-            change = mean_interval([r.change for r in evidence.training(task, label, rate)])
+            change = mean_interval(list(changes_at_best_rate(evidence, task, label).values()))
             cells.append(f"{change} at {RATES[rate]:.0e}")
         lines.append([f"**{label}**" if label == "dual" else label, labels_read(label), *cells])
-    return table(("reward", "labels", "arithmetic, final change", "made-up languages, final change"), lines)
+    return table(("reward", "labels", *(COLUMNS[task] for task in by_task)), lines)

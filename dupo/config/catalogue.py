@@ -101,6 +101,10 @@ METHODS: dict[str, MethodEntry] = {
 # Six tokens hold an answer and its end; so short a completion keeps a run at minutes.
 _ARITHMETIC: dict[str, Any] = dict(max_completion_length=6, eval_size=2000, duals_per_prompt=0)
 _CONLANG: dict[str, Any] = dict(max_completion_length=10, eval_size=1000)
+# Sixteen completions of a problem are enough for a vote.
+_STORIES: dict[str, Any] = dict(
+    num_generations=16, max_completion_length=24, eval_size=1000, duals_per_prompt=0, max_steps=100
+)
 
 TASKS: dict[str, TaskEntry] = {
     "arithmetic": TaskEntry(
@@ -112,6 +116,11 @@ TASKS: dict[str, TaskEntry] = {
         "dupo.tasks.conlang.Conlang",
         True,
         {"dupo": _BUILT_IN | _CONLANG, "sft": _BUILT_IN | TEACHING | _CONLANG},
+    ),
+    "stories": TaskEntry(
+        "dupo.tasks.stories.Stories",
+        True,
+        {"dupo": _BUILT_IN | _STORIES, "sft": _BUILT_IN | TEACHING | _STORIES},
     ),
     "word_problems": TaskEntry("dupo.tasks.word_problems.WordProblems", False, {}),
     "translation": TaskEntry("dupo.tasks.translation.Translation", False, {}),

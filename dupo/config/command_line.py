@@ -48,6 +48,7 @@ class Program:
         "eval_size",
         "ema_decay",
         "mask_truncated_completions",
+        "num_trained_generations",
     )
 
     @property

@@ -75,8 +75,11 @@ class Config:
             group_size, rollout_size = self.rollout.num_generations, self.rollout.generation_batch_size
             multiple = f"a multiple of num_generations, {group_size}"
             yield rollout_size % group_size != 0, "generation_batch_size", multiple
-            divisor = f"a divisor of generation_batch_size, {rollout_size}"
-            yield rollout_size % (self.optimizer.train_batch_size or 1) != 0, "train_batch_size", divisor
+            most = f"at most num_generations, {group_size}"
+            yield self.rollout.trained_of_group > group_size, "num_trained_generations", most
+            trained = self.rollout.trained_of_rollout
+            divisor = f"a divisor of the completions of a rollout that are trained on, {trained}"
+            yield trained % (self.optimizer.train_batch_size or 1) != 0, "train_batch_size", divisor
         if self.program == "train" and self.method == "sft":
             pairs = f"--dataset FILE with columns prompt and completion, as --task {task} brings no lessons"
             yield not entry.built_in and self.task.dataset is None, "dataset", pairs

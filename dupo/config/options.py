@@ -138,6 +138,13 @@ class RolloutOptions(Options):
     num_generations: int = option(
         8, "completions of each prompt, compared with one another", at_least=2, at_most=MOST_SAMPLES
     )
+    num_trained_generations: int | None = option(
+        None,
+        "completions of each prompt that are trained on, the first ones; the others count in rewards that "
+        "compare answers (TTRL: 32 of 64 votes); none: all",
+        at_least=2,
+        at_most=MOST_SAMPLES,
+    )
     generation_batch_size: int = option(
         64, "completions of each rollout, a multiple of num_generations", at_least=1, at_most=MOST_SEQUENCES
     )
@@ -151,6 +158,16 @@ class RolloutOptions(Options):
         1024, "most sequences that are generated at once", at_least=1, at_most=MOST_SEQUENCES
     )
     mask_truncated_completions: bool = option(False, "leave completions without an end token out of the loss")
+
+    @property
+    def trained_of_group(self) -> int:
+        """Completions of each prompt that are trained on."""
+        return self.num_trained_generations or self.num_generations
+
+    @property
+    def trained_of_rollout(self) -> int:
+        """Completions of each rollout that are trained on."""
+        return self.generation_batch_size // self.num_generations * self.trained_of_group
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,14 @@ class DuPO(PolicyMethod):
         inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed)
         rewards_PG, reward_metrics = weighted_sum(self.reward_functions, inputs)
 
-        # advantage: better or worse than the other answers to the same question
+        # advantage: better or worse than the other answers to the same question that are trained on
+        rewards_PG = rewards_PG[:, : options.trained_of_group]
         advantages_PG, advantage_metrics = group_advantages(rewards_PG, self.config.reward.scale_rewards)
 
         # batches: one for each optimizer step, num_iterations times over the whole rollout
         mask_truncated = options.mask_truncated_completions
-        trajectories = trajectories_of(rollout, advantages_PG, mask_truncated=mask_truncated)
+        trained = rollout.first(options.trained_of_group)
+        trajectories = trajectories_of(trained, advantages_PG, mask_truncated=mask_truncated)
         # The reference may exist without a KL term: it is the frozen judge as well.
         if self.reference is not None and self.config.loss.beta != 0:
             trajectories = with_reference(self.reference, trajectories, self.compute)
@@ -88,7 +90,7 @@ class DuPO(PolicyMethod):
 
         # what the run writes: metrics of the rollout with every step, a few exchanges with the first
         self.num_rollouts += 1
-        self.num_tokens += sum(len(t.prompt_ids) + len(t.completion_ids) for t in trajectories)
+        self.num_tokens += rollout.num_tokens
         metrics = advantage_metrics | (dual_metrics(rollout.answers, reconstructions) if ask_judge else {})
         metrics |= reward_metrics | rollout_metrics(self.task, rollout) | {"num_tokens": self.num_tokens}
         exchanges = self.first_exchanges(rollout, reconstructions, rewards_PG, advantages_PG)

@@ -118,7 +118,10 @@ class PolicyMethod(Method):
         judge = f"; the {c.duals.dual_model} model answers the duals" if self.asks_duals else ""
         num_prompts = rollout.generation_batch_size // rollout.num_generations
         length = f"of at most {rollout.max_completion_length} tokens, temperature {rollout.temperature:g}"
-        step_size = c.optimizer.train_batch_size or rollout.generation_batch_size
+        # Where completions only vote, the row says how many are trained on.
+        trained, sampled = rollout.trained_of_group, rollout.num_generations
+        length += f", the first {trained} of each prompt trained on" if trained < sampled else ""
+        step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
         name = c.model.model_name_or_path
         teaching = [("teaching", TEACHING_NOTE)] if self.has_stage else []

@@ -1,4 +1,5 @@
-"""Teaching the built-in model: the method `sft` on the lessons of a built-in task, until about half is right.
+"""Teaching the built-in model: the method `sft` on the lessons of a built-in task, until about half is right,
+or the share that the task names.
 
 The built-in model starts from random weights, and a policy that never answers right has nothing to learn
 from. So the model is shown labelled examples of primal and dual prompts first. These examples come from
@@ -30,7 +31,7 @@ EMA_DECAY = 0.98
 
 TEACHING_NOTE = (
     f"supervised, and the only use of labels: {TEACHING['train_batch_size']} labelled examples a step until "
-    "about half of the answers are right; it stands in for pre-training"
+    "the goals of the task are met (as a rule half of the answers right); it stands in for pre-training"
 )
 
 
@@ -52,6 +53,7 @@ class Teaching:
         self.sft.load()
         self.sft.start()
         self.task, self.target, self.dev = task, target, task.lessons.dev()
+        self.primal_goal, self.dual_goal = task.lessons.goals or (PRIMAL_GOAL, DUAL_GOAL)
         # Judged and handed on: the average moves slowly and answers steadily.
         self.average = frozen_copy(self.sft.model)
         self.engine = make_engine(config, self.average, self.sft.tokenizer)
@@ -73,8 +75,8 @@ class Teaching:
         # Checks cost as much as many steps, so they are rare.
         is_noted, primal = self.steps % NOTE_EVERY == 0, self.primal_accuracy()
         # Duals take several times as long as primals, so they are asked only where their answer matters.
-        dual = self.dual_accuracy() if is_noted or primal >= PRIMAL_GOAL else 0.0
-        self._goals_met = primal >= PRIMAL_GOAL and dual >= DUAL_GOAL
+        dual = self.dual_accuracy() if is_noted or primal >= self.primal_goal else 0.0
+        self._goals_met = primal >= self.primal_goal and dual >= self.dual_goal
         return f"teaching step {self.steps}: primal {primal:.2f}, dual {dual:.2f} right" if is_noted else None
 
     def finished(self) -> bool:

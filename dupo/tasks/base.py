@@ -19,11 +19,15 @@ class Lessons(NamedTuple):
         vocabulary: tokens of the built-in tokenizer, all of them characters or all of them words.
         examples: (seed, share of duals) -> (prompt, completion) pairs of both formats, for ever.
         dev: makes the labelled problems that tell when the teaching is over.
+        goals: shares of right greedy answers, and of recovered hidden parts, at which the teaching is over;
+            None: those of `dupo.methods.teaching`. A task has goals of its own where some duals have no
+            solution.
     """
 
     vocabulary: Sequence[str]
     examples: Callable[[int, float], Iterator[tuple[str, str]]]
     dev: Callable[[], list[Problem]]
+    goals: tuple[float, float] | None = None
 
 
 class Task(Protocol):

@@ -165,10 +165,16 @@ def test_help_names_and_explains_every_option(help_text) -> None:
         words = help_text(300, program, method).split()
         assert not [name for name in OPTIONS.keys() - set(about.names) if f"--{name}" in words]
     assert shown == OPTIONS.keys()
-    defaults = ("8; arithmetic: 4; conlang: 4", "1e-6; arithmetic: 3e-4; conlang: 3e-4", "none")
+    defaults = (
+        "8; arithmetic: 4; conlang: 4; stories: 16",
+        "1e-6; arithmetic: 3e-4; conlang: 3e-4; stories: 3e-4",
+        "none",
+    )
     assert all(f"(default: {default})" in help_text(140) for default in defaults)
     assert "(default: 200)" in help_text(140, "audit")  # a program's own
-    assert "(default: 2e-5; arithmetic: 0.001; conlang: 0.001)" in help_text(140, method="sft")
+    assert "(default: 2e-5; arithmetic: 0.001; conlang: 0.001; stories: 0.001)" in help_text(
+        140, method="sft"
+    )
 
 
 def test_help_of_a_method_shows_what_that_method_reads(help_text) -> None:

@@ -94,6 +94,7 @@ def another(name: str) -> Any:
         "clip_ratio_c": 1.5,
         "chat_template_date": "2001-02-03",
         "chat_template_kwargs": '{"a": 1}',
+        "num_trained_generations": 2,
     }
     if name in special:
         return special[name]

@@ -11,7 +11,11 @@ from tests.helpers.options import RUN, refusal, table
 
 REFUSED = table("""
     --generation_batch_size 510 => generation_batch_size: expected a multiple of num_generations, 4, got 510
-    --train_batch_size 100 => train_batch_size: expected a divisor of generation_batch_size, 512, got 100
+    --train_batch_size 100 => train_batch_size: expected a divisor of the completions of a rollout that are \
+trained on, 512, got 100
+    --num_trained_generations 5 => num_trained_generations: expected at most num_generations, 4, got 5
+    --num_trained_generations 2 --train_batch_size 512 => train_batch_size: expected a divisor of the \
+completions of a rollout that are trained on, 256, got 512
     --dual_samples 4 => dual_samples: expected 1, as dual_temperature 0 makes all alike, got 4
     --task word_problems => dataset: expected --dataset PATH, which --task word_problems needs, got none
     --dataset a.jsonl => dataset: expected none with --task arithmetic, which makes its own problems \

@@ -46,7 +46,7 @@ def test_a_text_becomes_the_value_it_stands_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if int in KINDS[name]])
 def test_every_integer_has_a_smallest_value(name: str) -> None:
-    least = 0 if name in MAY_BE_0.split() else 2 if name == "num_generations" else 1
+    least = 0 if name in MAY_BE_0.split() else 2 if name.endswith("_generations") else 1
     program, words = reader_of(name)
     message = refusal(*words, f"--{name}", str(least - 1), program=program)
     assert message == f"{name}: expected at least {least}, got {least - 1}"
@@ -74,7 +74,7 @@ WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
     (
         TaskOptions,
         {"task": "nonsense"},
-        "task: expected one of arithmetic, conlang, word_problems, translation, got 'nonsense'",
+        "task: expected one of arithmetic, conlang, stories, word_problems, translation, got 'nonsense'",
     ),
     (
         TaskOptions,

@@ -59,6 +59,20 @@ def test_a_rollout_is_trained_on_as_often_as_the_options_say():
     assert [len(batch.exchanges) for batch in batches] == [3, 0, 0, 0, 0, 0]
 
 
+def test_completions_beyond_the_trained_ones_vote_and_no_more():
+    # The policy answers right twice and wrong four times: the vote goes against the first two.
+    options = ["--num_generations", "6", "--num_trained_generations", "3", "--reward", "majority"]
+    method = scripted(*options, "--train_batch_size", "3")
+    batches = method.new_rollout()
+    assert [len(batch.trajectories) for batch in batches] == [3, 3]
+    # Of the trained completions the third alone has the answer of the four.
+    std = torch.tensor([0.0, 0.0, 1.0]).std().item()
+    advantages = [t.advantage for batch in batches for t in batch.trajectories]
+    assert advantages == pytest.approx([x / (std + 1e-4) for x in (-1 / 3, -1 / 3, 2 / 3)] * 2, rel=1e-5)
+    assert batches[0].metrics["rewards/majority/mean"] == pytest.approx(4 / 6)
+    assert batches[0].metrics["num_tokens"] == 12 * (9 + 5)
+
+
 def test_without_a_reward_that_needs_duals_none_are_asked():
     method = scripted("--reward", "majority")
     (batch,) = method.new_rollout()

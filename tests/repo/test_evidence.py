@@ -1,6 +1,7 @@
 """Tables, claims and pictures of the evidence are computed from runs, also where a claim does not hold."""
 
 import json
+import re
 from statistics import fmean
 
 import pytest
@@ -15,9 +16,10 @@ from bench.evidence.records import (
     TrainingResult,
     result_from_json,
 )
-from bench.evidence.run import collect, perform, result_file
+from bench.evidence.run import Schedule, collect, collect_all, perform, result_file
 from dupo.config.layers import assemble
 from dupo.evaluation.intervals import Estimate
+from dupo.storage.signature import git_revision
 from tests.helpers.project import ROOT
 from tests.helpers.worlds import save_tiny
 
@@ -67,6 +69,27 @@ def evidence_of(results, continued=()):
     return Evidence("COMMAND", "abc1234", list(results), list(continued))
 
 
+def document(*evidences):
+    return report.document([report.Source(evidence, "FILE.json") for evidence in evidences])
+
+
+def votes_runs(dual=0.5):
+    """The task on which votes help: 32 votes are 20 points above greedy answers."""
+    results = []
+    for seed in range(3):
+        changes = {"dual": dual, "gold": 0.5, "majority": 0.3, "majority, TTRL": 0.2, "random": 0.01}
+        results += [
+            trained("stories", label, "", seed, [0.1, change + 0.01 * seed], before=0.3)
+            for label, change in changes.items()
+        ]
+        results.append(trained("stories", "majority, TTRL", " / 3", seed, [0.1, 0.4], before=0.3))
+    methods = [
+        AnswerMethod(key, name, 100, 10.0, score, score - 0.03, score + 0.03)
+        for key, name, score in (("greedy", "greedy", 0.3), ("more_votes", "majority@32", 0.5))
+    ]
+    return [*results, RerankResult(grid.Run("stories", "", 0, program="rerank"), None, methods, {})]
+
+
 def test_an_interval_is_students():
     assert tables.mean_interval([0.1]) == "+10.0"
     # mean 2, standard deviation 1: half width 4.30 / sqrt(3) = 2.48
@@ -104,16 +127,41 @@ def test_claims_hold_or_do_not():
 
 
 def test_the_page_says_what_does_not_hold():
-    page = report.document(evidence_of([*runs(dual=0.3), reranked(0.1)]), "FILE.json")
+    page = document(evidence_of([*runs(dual=0.3), reranked(0.1)]))
     assert "**does not hold**: arithmetic: dual +31.0 points, 76% of gold's" in page and "`COMMAND`" in page
     assert "17 of 21 hold" not in page and "18 of 21 hold" in page
     assert "| gates off | 1 | -80.0 |" in page
     assert "| off | 0 | 50.0 -> 0.0 | 10.0 -> 97.0 | 0.90 |" in page
     assert "| on | 0 | 50.0 -> 80.0 | 10.0 -> 0.0 | 0.90 |" in page
     assert "| dual rerank minus majority, equal tokens | | **+10.0** [+6.0, +14.0] |" in page
-    short = tables.short_table(evidence_of(runs()))
+    short = tables.short_table([evidence_of(runs())])
     assert "| **dual** | none | +37.0 [+34.5, +39.5] at 3e-04 | +37.0 [+34.5, +39.5] at 3e-04 |" in short
     assert "| majority | none | -2.0 [-2.0, -2.0] at 1e-04 |" in short
+
+
+def test_rivals_of_the_third_task_are_shown_at_their_best():
+    evidence = evidence_of(votes_runs())
+    said = claims(evidence)
+    assert all(ok for _, ok in said)
+    assert [text.partition(":")[0] for text, _ in said] == ["stories, seed 0", "stories", "stories"]
+    assert "majority@32 of the taught model minus greedy: +20.0 points (at least 10)" in said[0].text
+    assert [ok for _, ok in claims(evidence_of(votes_runs(dual=0.4)))] == [True, False, True]
+    table = tables.dual_minus_rivals(evidence, "stories")
+    assert "| majority | 3e-04 | 3 | +20.0 [+20.0, +20.0] |" in table
+    # 51 less 40, as the rival is best at another rate, where all its seeds are equal.
+    assert "| majority, TTRL | 1e-04 | 3 | +11.0 [+8.5, +13.5] |" in table and "| dual |" not in table
+    page = document(evidence_of([*runs(), reranked(0.2)]), evidence)
+    assert table in page and page.index("## Made-up languages") < page.index("## Word problems in English")
+    assert page.count("`COMMAND` at abc1234") == 2
+    short = tables.short_table([evidence_of(runs()), evidence]).splitlines()
+    assert short[0].endswith("| made-up languages, final change | word problems in English, final change |")
+    assert "| majority, TTRL | none | | | +40.0 [+40.0, +40.0] at 1e-04 |" in short
+    assert any(line.startswith("| shuffled | none | -10.0") and line.endswith("| |") for line in short)
+
+
+def test_curves_with_several_steps_a_rollout_end_where_the_others_end():
+    svg = report.picture(evidence_of(votes_runs()), "stories")
+    assert ">rollouts<" in svg and ">majority, TTRL, lr 1e-04<" in svg
 
 
 def test_the_picture_shows_each_reward_at_its_best_rate():
@@ -136,18 +184,62 @@ def test_the_grid_is_what_the_page_promises():
     assert {"": 3e-4, " / 3": pytest.approx(1e-4), " / 10": pytest.approx(3e-5)} == grid.RATES
 
 
+def test_the_third_task_has_its_rivals_at_every_rate():
+    stages = grid.votes_grid(3)
+    every = [run for stage in stages for run in stage]
+    assert len({run.name for run in every}) == len(every)
+    labels = {
+        label: {(run.seed, run.rate) for run in every if run.program == "train" and run.label == label}
+        for label in {run.label for run in every if run.program == "train"}
+    }
+    once, at_rates = {(s, "") for s in range(3)}, {(s, rate) for s in range(3) for rate in RATES}
+    assert labels == {
+        **dict.fromkeys(("dual", "dual, selected", "gold", "random"), once),
+        **dict.fromkeys(("majority", "majority, TTRL", "majority, KL"), at_rates),
+    }
+    assert {run.seed for run in every if run.program == "rerank"} == {0, 1, 2}
+    # Training on selected duals needs the selection.
+    assert all(run.program != "select" for run in stages[2])
+    assert all(run.variation != "selected" for run in stages[1])
+
+
+def test_ttrl_has_the_settings_of_its_authors(tmp_path):
+    """64 votes, the first 32 trained on, 8 problems a rollout, a step for each problem, beta 0.001."""
+    (run,) = (r for r in grid.votes_grid(1)[1] if r.variation == "TTRL")
+    config = assemble(grid.options_of(run, tmp_path), "train")
+    rollout = config.rollout
+    assert (rollout.num_generations, rollout.trained_of_group, config.optimizer.train_batch_size) == (
+        64,
+        32,
+        32,
+    )
+    assert rollout.generation_batch_size // rollout.num_generations == 8
+    assert (config.loss.beta, config.loss.kl, rollout.temperature) == (0.001, "k3", 1.0)
+    assert (config.optimizer.lr_scheduler_type, config.optimizer.weight_decay) == ("cosine", 0.01)
+    # As many rollouts, and so samples, as any other run; 3 % of the steps are warm-up.
+    other = assemble({"task": "stories"})
+    assert config.optimizer.max_steps == 8 * other.optimizer.max_steps
+    assert rollout.generation_batch_size == other.rollout.generation_batch_size
+    assert config.optimizer.warmup_steps == 0.03 * config.optimizer.max_steps
+
+
 def test_every_run_of_a_seed_starts_from_its_taught_model(tmp_path):
     for run in [*grid.grid(True, 2), *grid.runs_on_selected_duals(True, 2)]:
         options = grid.options_of(run, tmp_path)
         start = str(tmp_path / f"{run.task}-train-dual-{run.seed}" / "checkpoint-0")
         assert options["model_name_or_path"] == start
         assert options["seed"] == run.seed
-    for run in grid.teaching_runs(2):
+    taught, *later = grid.votes_grid(2)
+    for run in [run for stage in later for run in stage]:
+        start = str(tmp_path / f"stories-train-dual-{run.seed}" / "checkpoint-0")
+        assert grid.options_of(run, tmp_path)["model_name_or_path"] == start
+    for run in [*grid.teaching_runs(2), *taught]:
         assert "model_name_or_path" not in grid.options_of(run, tmp_path)
 
 
 def test_every_option_of_the_grid_exists(tmp_path):
-    for run in [*grid.teaching_runs(1), *grid.grid(True, 1), *grid.runs_on_selected_duals(True, 1)]:
+    votes = [run for stage in grid.votes_grid(1) for run in stage]
+    for run in [*grid.teaching_runs(1), *grid.grid(True, 1), *grid.runs_on_selected_duals(True, 1), *votes]:
         options = grid.options_of(run, tmp_path)
         assert options.items() <= assemble(options, run.program).flat().items()
 
@@ -168,12 +260,21 @@ def test_the_cost_is_that_of_whole_seeds():
     assert report.cost(evidence_of(timed(0, 60.0)[1:])) == ""
 
 
-def test_the_pages_are_those_of_the_newest_result_file():
-    """The file holds old names of keys as well."""
-    (file,) = (ROOT / "bench/results").glob("evidence_*.json")
-    evidence = Evidence.from_json(json.loads(file.read_text()))
-    assert report.document(evidence, file.name) == (ROOT / "docs/evidence.md").read_text()
-    assert tables.short_table(evidence) in (ROOT / "README.md").read_text()
+def test_the_pages_are_those_of_the_newest_result_files():
+    """A file holds old names of keys as well."""
+    sources = report.newest_sources()
+    names = [source.file_name for source in sources]
+    assert sorted(names) == sorted(file.name for file in (ROOT / "bench/results").glob("evidence_*.json"))
+    assert report.document(sources) == (ROOT / "docs/evidence.md").read_text()
+    assert tables.short_table([s.evidence for s in sources]) in (ROOT / "README.md").read_text()
+
+
+def test_the_newest_file_of_each_theme_is_read(tmp_path):
+    content = {"command": "C", "git": "g", "runs": [], "teaching_continued": []}
+    names = [f"evidence_{rest}.json" for rest in ("cpu_1_a", "cpu_2_b", "votes_cpu_1_c", "votes_cpu_3_d")]
+    for name in names:
+        (tmp_path / name).write_text(json.dumps(content))
+    assert [s.file_name for s in report.newest_sources(tmp_path)] == [names[1], names[3]]
 
 
 def test_a_short_run_is_performed_once_and_reads_back(tmp_path):
@@ -189,6 +290,13 @@ def test_a_short_run_is_performed_once_and_reads_back(tmp_path):
     assert (result.run.label, result.run.rate, result.run.name) == ("gold", " / 3", short.name)
     assert [step for step, _ in result.evals] == [0, 1] and "reward" in result.last_metrics
     summary = result_file(short, tmp_path)
+    # A report of later names the revision that ran.
+    text = summary.read_text()
+    assert f"git:{git_revision(ROOT / 'pyproject.toml')}|" in text
+    for git, named in (("abc1234", "abc1234"), ("", git_revision(ROOT / "pyproject.toml"))):
+        summary.write_text(re.sub(r"git:[^|]*\|", f"git:{git}|" if git else "", text))
+        content = collect_all(Schedule([[short]], [], tmp_path), "C")
+        assert content["signature"]["git"] == named and len(content["runs"]) == 1
     written = summary.stat().st_mtime_ns
     perform(short, tmp_path)
     assert summary.stat().st_mtime_ns == written

@@ -5,15 +5,16 @@ from itertools import islice
 
 import pytest
 
-from dupo.tasks import arithmetic, conlang
+from dupo.tasks import arithmetic, conlang, stories
 from dupo.tasks.generated import SETS
 
 # The results that README and docs report belong to these problems: checksums of seeds 0 to 2, 2000 each.
 CHECKSUMS = {
     arithmetic: {"lessons": 1762685493, "train": 3326172549, "held_out": 317904387, "dev": 3013063088},
     conlang: {"lessons": 3007192975, "train": 1743947194, "held_out": 871778389, "dev": 3474275391},
+    stories: {"lessons": 1235527416, "train": 2014949529, "held_out": 293106268, "dev": 1822694812},
 }
-LESSON_CHECKSUMS = {arithmetic: 3191800850, conlang: 3819765686}
+LESSON_CHECKSUMS = {arithmetic: 3191800850, conlang: 3819765686, stories: 4141229739}
 
 
 def checksum(texts) -> int:
@@ -21,13 +22,13 @@ def checksum(texts) -> int:
 
 
 @pytest.mark.parametrize("set_name", SETS)
-@pytest.mark.parametrize("task", CHECKSUMS, ids=["arithmetic", "conlang"])
+@pytest.mark.parametrize("task", CHECKSUMS, ids=["arithmetic", "conlang", "stories"])
 def test_problems_are_those_of_every_version(task, set_name):
     problems = [p for seed in range(3) for p in islice(task.random_problems(set_name, seed), 2000)]
     assert checksum(p.text + p.gold for p in problems) == CHECKSUMS[task][set_name]
 
 
-@pytest.mark.parametrize("task", LESSON_CHECKSUMS, ids=["arithmetic", "conlang"])
+@pytest.mark.parametrize("task", LESSON_CHECKSUMS, ids=["arithmetic", "conlang", "stories"])
 def test_lessons_are_those_of_every_version(task):
     pairs = [pair for seed in range(3) for pair in islice(task.lesson_examples(seed, 0.9), 2000)]
     assert checksum(prompt + completion for prompt, completion in pairs) == LESSON_CHECKSUMS[task]
