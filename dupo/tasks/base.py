@@ -59,7 +59,7 @@ class Task(Protocol):
     def answer(self, problem: Problem, completion: str) -> str | None:
         """Reads the final answer in a completion; None if there is none.
 
-        Answers are normalised: equal answers are equal strings. Only the final answer, never the rest of the
+        Answers are normalised: equal strings are equal answers. Only the final answer, never the rest of the
         completion, reaches the dual.
         """
         ...

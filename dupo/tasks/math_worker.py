@@ -20,7 +20,8 @@ def main() -> None:
     # What libraries print must not be read as an answer.
     replies = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    if sys.platform == "linux":  # other systems refuse this limit
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     are_equal("1+x", "x+1")  # the first formula takes a second: grammars are read
     os.write(replies, READY)
     for line in sys.stdin.buffer:
