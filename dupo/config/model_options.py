@@ -56,8 +56,11 @@ class ModelOptions(Options):
     )
 
     def check_together(self) -> None:
-        """Checks that the date is one."""
+        """Checks that the date is one, and that no variable is one that every prompt sets."""
         _date_of(self.chat_template_date)
+        for name in ("messages", "add_generation_prompt"):
+            if name in self.template_arguments:
+                raise UserError(f"chat_template_kwargs: expected other variables, got {name}")
 
     @property
     def template_arguments(self) -> dict[str, Any]:

@@ -89,11 +89,17 @@ class ChatFrames:
             self.template = ChatTemplate(hf, day, arguments)
             readers += [other for other in [readers[0].behind()] if other is not None]
         self.readers = readers
-        self.assemblers = [_assembler(reader) for reader in readers]
-        # Apart from those in use, whose counts tell of prompts alone.
-        self._trial_assemblers = [_assembler(reader) for reader in readers]
+        self._assemblers: dict[tuple[int, str], Assembler] = {}
         self._frames: dict[tuple[Message, ...], tuple[Frame, int]] = {}
         self._choices: dict[tuple[str, ...], _Choice] = {}
+
+    def assembler(self, reader: int, purpose: str = "prompts") -> Assembler:
+        """The assembler of what stands inside a frame, made when it is first wanted."""
+        key = reader, purpose
+        if key not in self._assemblers:
+            is_local, inner = self.readers[reader].is_local(), self.readers[reader]
+            self._assemblers[key] = Assembler(inner.chunks if is_local else inner.texts, local=is_local)
+        return self._assemblers[key]
 
     def of(self, history: tuple[Message, ...]) -> tuple[Frame, int]:
         """The frame of a prompt behind `history`, and which reader reads what stands inside.
@@ -143,7 +149,8 @@ class ChatFrames:
         for choice in choices:
             texts = _SHAPES[choice.shape](before[:start], before[start:], after[:end], after[end:])
             frame = Frame(self._ids(texts[0]), texts[1], texts[2], self._ids(texts[3]), choice.trim)
-            ids = framed_ids(self._trial_assemblers[choice.reader], frame, plain).lists()
+            # Apart from the one in use, whose counts tell of prompts alone.
+            ids = framed_ids(self.assembler(choice.reader, "trials"), frame, plain).lists()
             wrong = next((text for text, a, b in zip(plain, ids, expected, strict=True) if a != b), None)
             if wrong is None:
                 self._choices.setdefault(roles, choice)
@@ -214,8 +221,3 @@ def framed_ids(assembler: Assembler, frame: Frame, prompts: Sequence[Prompt], th
         offsets.append(len(members))
     around = {"before": frame.before, "after": frame.after}
     return assembler(list(pieces), members, offsets, **around, threads=threads)
-
-
-def _assembler(reader: Reader) -> Assembler:
-    is_local = reader.is_local()
-    return Assembler(reader.chunks if is_local else reader.texts, local=is_local)

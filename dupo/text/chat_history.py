@@ -54,7 +54,7 @@ class History(NamedTuple):
         if not words:
             return cls(messages)
         whole = template.render("x", messages)
-        acted_on = {word for word in words if cls._hiding(messages, (word,)).shown(template) != whole}
+        acted_on = {word for word in words if cls._hiding(messages, (word, STX)).shown(template) != whole}
         history = cls._hiding(messages, tuple(word for word in words if word not in acted_on))
         # Without any content: what is left are the words of the template itself.
         bare = template.render("x", tuple(message._replace(content="x") for message in messages))

@@ -18,7 +18,6 @@ from dupo.text.chat_frames import SAMPLES, ChatFrames, Frame, framed_ids, pieces
 from dupo.text.ids import Ids
 from dupo.text.template_variables import unread_variables
 
-SET_HERE = ("messages", "add_generation_prompt")  # variables of chat templates that are no one's choice
 SYSTEM = "system"  # the role of a message that says how to answer
 
 
@@ -63,7 +62,7 @@ class PromptTokenizer:
         self.has_histories = False
         self.frame, reader = self._first_frame()
         # Read apart from `hf`, which would match special tokens inside the text.
-        self._reader, self._assembler = self.frames.readers[reader], self.frames.assemblers[reader]
+        self._reader, self._assembler = self.frames.readers[reader], self.frames.assembler(reader)
         self.local = self._reader.is_local()
 
     def _first_frame(self) -> tuple[Frame, int]:
@@ -77,12 +76,11 @@ class PromptTokenizer:
             raise UserError(f"system_prompt: expected none, as {problem}") from None
 
     def unread_arguments(self, names: Collection[str]) -> list[str]:
-        """The variables that the chat template never reads, or may not be told; all where there is none."""
+        """The variables that the chat template never reads; all where there is no template."""
         template = self.frames.template
         if template is None:
             return list(names)
-        unread = unread_variables(template.source, names)
-        return [name for name in names if name in unread or name in SET_HERE]
+        return unread_variables(template.source, names)
 
     def frame_of(self, prompt: Prompt) -> Frame:
         """The frame of a prompt.
@@ -121,8 +119,9 @@ class PromptTokenizer:
         rows: list[list[int]] = [[] for _ in prompts]
         for history, indices in places.items():
             frame, reader = self.frames.of(history)
-            assembler = self.frames.assemblers[reader]
-            ids = framed_ids(assembler, frame, [prompts[i] for i in indices], threads).lists()
+            ids = framed_ids(
+                self.frames.assembler(reader), frame, [prompts[i] for i in indices], threads
+            ).lists()
             for i, row in zip(indices, ids, strict=True):
                 rows[i] = row
         return Ids.of(rows)

@@ -6,7 +6,7 @@ import torch
 from dupo.data.examples import Example
 from dupo.learning.logprobs import Compute
 from dupo.learning.supervised import supervised_gradient, supervised_loss
-from dupo.methods.sft import encode_examples
+from dupo.methods.examples import encode_examples
 from tests.helpers.worlds import tiny
 
 PAIRS = [("#321+654=", "9750"), ("@?+654=9750:", "321"), ("#1", "0"), ("#001-100=", "00900900")]

@@ -10,9 +10,13 @@ from dupo.config.command_line import parse
 from dupo.data.examples import Example, read_examples
 from dupo.errors import UserError
 from dupo.learning.supervised import supervised_loss
-from dupo.methods.sft import SFT, LessonExamples, ListedExamples, encode_examples
+from dupo.methods.examples import encode_examples, fitting_examples
+from dupo.methods.sft import SFT, LessonExamples, ListedExamples
+from dupo.records import Message
+from dupo.text.tokenizer import PromptTokenizer
 from dupo.train import main
 from tests.helpers.runs import killed, loop, resume, same_files
+from tests.helpers.tokenizers_made import THINKING, chatml_bytes
 from tests.helpers.worlds import rows, summary, task_of, tiny
 
 WORDS = ["red", "green", "blue", "white", "black", "grey", "brown", "pink", "gold", "teal"]
@@ -107,8 +111,9 @@ REFUSED = {
     "no line": ([], [], "pairs.jsonl: expected rows of data, got an empty file"),
     "a pair longer than the model reads": (
         [*PAIRS[:20], {"prompt": "Count.", "completion": "1 " * 2100}],
-        [],
-        "pairs.jsonl:21: its prompt and completion need 4207 tokens; the model and token_budget allow 4096",
+        ["--overlong", "error"],
+        "pairs.jsonl:21: its prompt of 6 tokens and a completion of 4201 need 4207; the model and "
+        "token_budget allow 4096",
     ),
     "a pair longer than a micro-batch": (PAIRS[:20], ["--token_budget", "20"], "token_budget allow 20"),
     "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: expected less than the"),
@@ -123,6 +128,45 @@ def test_data_that_cannot_be_used_are_one_line(content, options, words, tmp_path
     out, err = capsys.readouterr()
     assert words in err and err.count("\n") == 1
     assert out == "" and not run.exists()
+
+
+CHAT = chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>")
+CHAT.chat_template = THINKING
+
+
+def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
+    tokenizer = PromptTokenizer(CHAT)
+    turns = (Message("user", "old " * 20), Message("assistant", "old"))
+    system = Message("system", "Be brief.")
+    examples = [
+        Example("a:1", "short", "1"),
+        Example("a:2", "one two three " * 20, "2"),
+        Example("a:3", "short", "3", (system, *turns)),
+        Example("a:4", "short", "4" * 300),
+    ]
+    encoded = encode_examples(tokenizer, examples)
+    chat = [{"role": role, "content": content} for role, content in (system, *turns, ("user", "short"))]
+    options = {"tokenize": True, "add_generation_prompt": True, "return_dict": False}
+    assert encoded[2].prompt_ids == CHAT.apply_chat_template(chat, **options)
+    most = len(encoded[2].prompt_ids) - 50
+    (dropped, ids, notes) = fitting_examples(tokenizer, examples, most, "drop", "examples")
+    assert [e.id for e in dropped] == ["a:1"] and ids[0].prompt_ids == encoded[0].prompt_ids
+    assert notes[0].startswith("3 of 4 examples left out: too long for the model (prompt of ")
+    assert notes[0].endswith(f"{most} fit), first a:2")
+    (cut, ids, notes) = fitting_examples(tokenizer, examples, most, "truncate_left", "examples")
+    assert [e.id for e in cut] == ["a:1", "a:2", "a:3"] and [e.completion for e in cut] == ["1", "2", "3"]
+    assert examples[1].prompt.endswith(" " + cut[1].prompt) and cut[2].history == (system,)
+    assert [len(t.prompt_ids) + len(t.completion_ids) <= most for t in ids] == [True] * 3
+    assert [note.partition(":")[0] for note in notes] == [
+        "1 of 4 examples left out",
+        "2 of 4 examples cut at their start",
+    ]
+    with pytest.raises(UserError, match="a:2: its prompt of"):
+        fitting_examples(tokenizer, examples, most, "error", "examples")
+    with pytest.raises(UserError, match="no other of the 2 examples fits"):
+        fitting_examples(tokenizer, examples[:2], 5, "truncate_left", "examples")
+    with pytest.raises(UserError, match=r"a:9: the tokenizer .* has no chat template"):
+        encode_examples(tiny().tokenizer, [examples[0], Example("a:9", "1", "1", turns)])
 
 
 def test_options_of_another_method_are_refused_in_one_line(pairs, capsys):

@@ -1,0 +1,142 @@
+"""What is too long for the model is left out and counted, loses its start, or ends the program."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dupo.config.task_options import TaskOptions
+from dupo.duality.length_check import Lengths, Room
+from dupo.duality.overlong import FittingTask, fit_task, longest_end
+from dupo.errors import UserError
+from dupo.records import Problem
+from dupo.tasks import make_task
+from dupo.tasks.base import Task
+from dupo.text.builtin_tokenizers import raw_bytes
+from dupo.text.tokenizer import PromptTokenizer
+
+SHORT = [f"Ann has {n} pens and buys {n + 31} more. How many pens has she?" for n in range(5, 15)]
+FILLER = "It rains and Ann stays at home. " * 20
+LONG = f"{FILLER}Ann has 8 pens and buys 9 more. How many pens has she?"
+POSITIONS = 500  # tokens, one for each byte: no short problem needs as many, every long one needs more
+
+
+def word_problems(folder: Path, texts: list[str]) -> Task:
+    file = folder / "train.jsonl"
+    file.write_text("".join(json.dumps({"question": text, "answer": "1"}) + "\n" for text in texts))
+    return make_task(TaskOptions(task="word_problems", dataset=str(file), eval_size=0), 0)
+
+
+def room(positions: int = POSITIONS, budget: int = 10_000, dual: int | None = 20) -> Room:
+    return Room(PromptTokenizer(raw_bytes()), Lengths(20, dual, budget), positions)
+
+
+def prompt_tokens(task: Task, text: str) -> int:
+    return len(task.prompt(Problem("x", text)).encode())
+
+
+def test_a_long_problem_is_left_out_and_counted(tmp_path) -> None:
+    task = word_problems(tmp_path, [*SHORT[:3], LONG, *SHORT[3:], LONG + " "])
+    fitted = fit_task(task, [room()], "drop", needs_duals=True)
+    assert [p.text for p in fitted.train] == SHORT
+    needed = prompt_tokens(task, LONG)
+    case = f"prompt of {needed} tokens and a completion of 20; 500 fit"
+    assert fitted.notes == [
+        *task.notes,
+        f"2 of 12 problems left out: too long for the model ({case}), first train.jsonl:4",
+    ]
+    # What belongs to a micro-batch is bounded by its tokens as well.
+    budget = max(prompt_tokens(task, text) for text in SHORT) + 20
+    assert len(fit_task(task, [room(10_000, budget)], "drop", needs_duals=True).train) == 10
+    with pytest.raises(UserError, match=r"train\.jsonl:1: its prompt of .*allow 30; no other problem fits"):
+        fit_task(task, [room(10_000, 30)], "drop", needs_duals=True)
+    # The most narrow of several models decides.
+    assert len(fit_task(task, [room(10_000), room()], "drop", needs_duals=True).train) == 10
+
+
+def test_everything_fits_and_nothing_is_said(tmp_path) -> None:
+    task = word_problems(tmp_path, SHORT)
+    fitted = fit_task(task, [room()], "error", needs_duals=True)
+    assert fitted.notes == task.notes and fitted.train == task.train
+    assert [fitted.duals(p) for p in fitted.train] == [task.duals(p) for p in task.train]
+
+
+def test_the_first_long_problem_ends_the_program_where_that_is_asked(tmp_path) -> None:
+    task = word_problems(tmp_path, [*SHORT, LONG])
+    with pytest.raises(UserError, match=r"train\.jsonl:11: its prompt of \d+ tokens .*--overlong drop"):
+        fit_task(task, [room()], "error", needs_duals=True)
+
+
+def dual_lengths(task: Task, problem: Problem) -> list[int]:
+    return [len("".join(task.dual_prompt(problem, dual, "0")).encode()) for dual in task.duals(problem)]
+
+
+def test_a_long_dual_is_left_out_and_its_problem_stays(tmp_path) -> None:
+    # Each hidden number leaves the other behind: what hides the long one is a shorter prompt.
+    text = "Ann has 5 pens and buys 123456789 more. How many pens has she?"
+    task = word_problems(tmp_path, [*SHORT, text])
+    problem = task.train[-1]
+    lengths = dual_lengths(task, problem)
+    assert len(set(lengths)) == 2
+    positions = max(lengths) - 1 + 20
+    assert prompt_tokens(task, text) + 20 <= positions
+    fitted = fit_task(task, [room(positions)], "drop", needs_duals=True)
+    assert fitted.train[-1].text == text
+    (dual,) = fitted.duals(problem)
+    assert len("".join(task.dual_prompt(problem, dual, "0")).encode()) == min(lengths)
+    assert f"({max(lengths)} tokens" not in fitted.notes[-1] and "duals left out" in fitted.notes[-1]
+    assert f"dual prompt of {max(lengths)} tokens and a completion of 20; {positions} fit" in fitted.notes[-1]
+    with pytest.raises(UserError, match="its dual prompt of"):
+        fit_task(task, [room(positions)], "error", needs_duals=True)
+    # Without any dual that fits the problem goes, unless nobody needs its duals.
+    narrow = room(min(lengths) - 1 + 20)
+    assert text not in [p.text for p in fit_task(task, [narrow], "drop", needs_duals=True).train]
+    unrewarded = fit_task(task, [narrow], "drop", needs_duals=False)
+    assert text in [p.text for p in unrewarded.train] and unrewarded.duals(problem) == []
+
+
+def test_a_cut_problem_fits_with_its_duals_and_keeps_its_end(tmp_path) -> None:
+    task = word_problems(tmp_path, [*SHORT, LONG, "x" * 600 + " 5"])
+    fitted = fit_task(task, [room()], "truncate_left", needs_duals=True)
+    assert [p.text for p in fitted.train[:10]] == SHORT
+    cut = fitted.train[10]
+    assert cut.id == "train.jsonl:11" and LONG.endswith(f" {cut.text}") and cut.text.endswith(SHORT[0][-20:])
+    assert len(fitted.duals(cut)) == len(task.duals(cut)) == 2
+    longest = max(prompt_tokens(task, cut.text), *dual_lengths(task, cut))
+    assert longest + 20 <= POSITIONS
+    # One word more would not fit.
+    more = Problem("x", LONG[LONG.rindex(" ", 0, len(LONG) - len(cut.text) - 1) + 1 :])
+    assert (
+        more.text.endswith(f" {cut.text}")
+        and max(prompt_tokens(task, more.text), *dual_lengths(task, more)) + 20 > POSITIONS
+    )
+    # The last problem is one long word before a number: what is left of it is the number.
+    assert fitted.train[11].text == "5" and "2 of 12 problems cut at their start" in fitted.notes[-1]
+
+
+def test_held_out_problems_are_left_out_and_never_cut(tmp_path) -> None:
+    train = word_problems(tmp_path, SHORT)
+    task = FittingTask(train, [room()], "truncate_left")
+    task.task.held_out = [Problem("eval.jsonl:1", LONG, "17"), Problem("eval.jsonl:2", SHORT[0], "41")]
+    task.fit_all(needs_duals=True)
+    assert [p.id for p in task.held_out] == ["eval.jsonl:2"]
+    assert task.notes[-1].startswith("1 of 2 held-out problems left out: too long for the model (prompt of ")
+    assert task.notes[-1].endswith("first eval.jsonl:1, metrics are those of the other 1")
+    task.task.held_out = task.task.held_out[:1]
+    with pytest.raises(UserError, match=r"eval\.jsonl:1: .*no other held-out problem fits"):
+        FittingTask(train, [room()], "drop").fit_all(needs_duals=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "end"),
+    [
+        ("one two three", 9, "two three"),
+        ("one two three", 8, "three"),
+        ("one two three", 4, None),
+        ("it costs 250 000 won", 8, "won"),  # not "000 won"
+        ("小明有三个苹果。小红有两个。", 6, "小红有两个。"),
+        ("a\n\n b", 3, "b"),
+    ],
+)
+def test_a_cut_falls_between_words_and_not_within_a_number(text: str, most: int, end: str | None) -> None:
+    assert longest_end(text, lambda rest: len(rest) <= most) == end
