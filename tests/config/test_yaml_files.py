@@ -84,7 +84,8 @@ def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
     if kind is str and limits["choices"]:
         return st.sampled_from(limits["choices"])
     if kind is str:
-        texts = st.sampled_from(TRICKY) | st.text(min_size=1)
+        # A name of a file has at most 255 bytes.
+        texts = st.sampled_from(TRICKY) | st.text(min_size=1, max_size=60)
         return texts.filter(lambda text: "\0" not in text) if limits.get("is_path") else texts
     most = limits.get("at_most") or 10**18 - 1
     return {bool: st.booleans(), int: st.integers(1, most), type(None): st.none()}[kind]
