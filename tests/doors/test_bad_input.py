@@ -75,7 +75,7 @@ def test_a_prompt_longer_than_the_model_allows(tmp_path, capsys):
         [*GOOD, {"question": " ".join(f"{n} pens." for n in range(600)), "answer": 1}],
     )
     command = ["--task", "word_problems", "--dataset", long, "--output_dir", str(tmp_path / "r")]
-    command += ["--eval_size", "4"]
+    command += ["--eval_size", "4", "--overlong", "error"]
     line = refused(capsys, *command)
     assert "long.jsonl:36" in line and "4096" in line
     assert "allow 300" in refused(capsys, *command, "--token_budget", "300")
