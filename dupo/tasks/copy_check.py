@@ -14,7 +14,7 @@ from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from dupo.tasks import language_detection
-from dupo.tasks.languages import in_same_group
+from dupo.tasks.languages import in_same_group, language_of
 from dupo.tasks.related_words import told_apart
 from dupo.tasks.scripts import LETTER_WEIGHTS, script_of, scripts_of_language
 from dupo.tasks.words import UNSPACED, Word, names_of, words_of
@@ -52,8 +52,10 @@ CLOSE_LANGUAGES = ({"da", "nb", "no", "sv"}, {"id", "ms"})
 GRAM_LETTERS = 4
 # The words that a reference shares with its source, names left out, are at most so much likelier in the
 # source language, in nats (at most 0.2 % of the fitted references of a direction are above).
-EVIDENCE, EVIDENCE_OF_DANISH_AND_NORWEGIAN = 14.0, 11.0
-DANISH_AND_NORWEGIAN = ({"da", "nb", "no"},)
+EVIDENCE, LOWER_EVIDENCE = 14.0, 10.0
+# Sources in these languages have at most so little.
+SLAVIC_OR_GERMAN = {"be", "bg", "bs", "cs", "de", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"}
+DANISH_OR_NORWEGIAN = ({"da", "nb", "no"},)
 # Words of Indonesian among those that a Malay text has from its source, and the other way round: so many, or
 # one and such a share of the text, or one and so much evidence of py3langid.
 TELLING, SHARE_WITH_ONE, EVIDENCE_WITH_ONE = 2, 0.45, 8.0
@@ -119,7 +121,9 @@ def carries_brackets(source: str, text: str, code: str) -> bool:
         inside = [word for word in words_of(group) if word.key not in names]
         copied = copied_words(source_words, inside)
         weight = sum(word.weight for word in copied)
-        is_enough = len(copied) > 1 and weight >= max(LEAST_IN_BRACKETS, LEAST_SHARE * source_weight)
+        # One word in Latin letters is a name that opens the source.
+        is_name = len(copied) == 1 and script_of(copied[0].text[0]) == "LATIN"
+        is_enough = not is_name and weight >= max(LEAST_IN_BRACKETS, LEAST_SHARE * source_weight)
         if is_enough and weight > 0.6 * sum(word.weight for word in inside):
             return True
     return False
@@ -143,8 +147,8 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
         return False
     if not (language_detection.knows(src) and language_detection.knows(tgt)):
         return False
-    is_close = in_same_group(src, tgt, DANISH_AND_NORWEGIAN)
-    limit = EVIDENCE_OF_DANISH_AND_NORWEGIAN if is_close else EVIDENCE
+    is_low = language_of(src) in SLAVIC_OR_GERMAN or in_same_group(src, tgt, DANISH_OR_NORWEGIAN)
+    limit = LOWER_EVIDENCE if is_low else EVIDENCE
     limit = EVIDENCE_WITH_ONE if telling > 0 else limit
     return language_detection.evidence_for(" ".join(word.text for word in copied), src, tgt) > limit
 
