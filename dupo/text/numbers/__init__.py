@@ -12,6 +12,7 @@ This is the plain Python twin of csrc/numbers*.cpp. The twin defines every resul
     base    records, classes of characters            digits   numbers in digits
     areas   stretches in which nothing may be hidden  words    numbers in English words
     rules   what stands around a number in digits     find, hide   the two public functions
+    phrases the words beside a number (phrase_table)  lists    enumerations, grids, lists of divisors
 """
 
 from dupo.text.numbers.base import REASONS, ROLES, Hidden, Number
