@@ -29,7 +29,7 @@ pm \\overline{ \\binom{8}{ \\log_{10} \\max\\{ 240,5 $3 3$ \\$ 5' -dollar per ce
 { \\{ \\} ; 0, 1, 2, 3, 4, 5, 1,2,3 8 11 90 360 1974 20230428 5-12-13 4-7-21 555-123-4567 (555)
 ... , … \\ldots \\dots \\cdots \\cdot nor + less more than greater at least most up no not between inclusive
 through integers numbers digits numbered rows divisible divided multiple of both remainder when mod nearest
-decimal places base election cube edges faces vertices _sides sides right degrees ° week hours minutes deck
+decimal places base election cube edges faces vertices sides right degrees ° week hours minutes deck
 cards die sided pi π ≈ \\pi \\approx sqrt i = -1 leading coefficient legs dog chessboard circles later year
 toed (e.g. e.g. such as, for example, for instance one such ). The a iPhone Widgeteer Area his Mom to until
 size other 400 four hundred 2x 3y 117i 5ab 7abc 36π weekend summer PM
