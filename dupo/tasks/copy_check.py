@@ -60,7 +60,8 @@ DANISH_OR_NORWEGIAN = ({"da", "nb", "no"},)
 # one and such a share of the text, or one and so much evidence of py3langid.
 TELLING, SHARE_WITH_ONE, EVIDENCE_WITH_ONE = 2, 0.45, 8.0
 LONG_WORD = 6  # letters
-LEAST_COPIED = 4  # words: fewer may be the name of a species, or cafés and restaurants
+# Words: fewer may be the name of a species, or cafés and restaurants; fewer do where less evidence does.
+LEAST_COPIED, LEAST_WITH_LOWER = 4, 3
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
 _OPENING, CLOSING = re.compile(r"[(\[（]"), ")]）"
 # Letters, by weight; letters or characters; share of the source. Less is a term: "(bit-for-bit copy)".
@@ -95,8 +96,8 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
         source_words, text_words = list(words_of(source)), list(words_of(text))
     if copied_share(source_words, text_words, COPY_SLACK) > limits.words:
         return True
-    nameless = ("".join(word.key for word in words) for words in (source_words, text_words))
-    return _shares_letters(*nameless, len(source_letters), limits)
+    source_rest, text_rest = ("".join(word.key for word in words) for words in (source_words, text_words))
+    return _shares_letters(source_rest, text_rest, len(source_letters), limits)
 
 
 def carries_brackets(source: str, text: str, code: str) -> bool:
@@ -143,11 +144,12 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
         return True
     # Characters are shared by Chinese and Japanese, in which they are words of either.
     copied = [word for word in copied if script_of(word.text[0]) not in UNSPACED]
-    if len(copied) < LEAST_COPIED or sum(word.weight for word in copied) <= COPY_SLACK:
+    is_low = language_of(src) in SLAVIC_OR_GERMAN or in_same_group(src, tgt, DANISH_OR_NORWEGIAN)
+    least = LEAST_WITH_LOWER if is_low else LEAST_COPIED
+    if len(copied) < least or sum(word.weight for word in copied) <= COPY_SLACK:
         return False
     if not (language_detection.knows(src) and language_detection.knows(tgt)):
         return False
-    is_low = language_of(src) in SLAVIC_OR_GERMAN or in_same_group(src, tgt, DANISH_OR_NORWEGIAN)
     limit = LOWER_EVIDENCE if is_low else EVIDENCE
     limit = EVIDENCE_WITH_ONE if telling > 0 else limit
     return language_detection.evidence_for(" ".join(word.text for word in copied), src, tgt) > limit
