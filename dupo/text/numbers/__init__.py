@@ -9,10 +9,12 @@ docs/duals.md shows each rule with an example.
 This is the plain Python twin of csrc/numbers*.cpp. The twin defines every result: change both together.
 `dupo.text.hiding` chooses between the two.
 
-    base    records, classes of characters            digits   numbers in digits
-    areas   stretches in which nothing may be hidden  words    numbers in English words
-    rules   what stands around a number in digits     find, hide   the two public functions
-    phrases the words beside a number (phrase_table)  lists    enumerations, grids, lists of divisors
+    base         records, classes of characters           digits    numbers in digits
+    areas        stretches in which nothing is hidden     words     numbers in English words
+    rules        what stands around a number in digits    phrases, lists   what sentences and lists say of it
+    east_asian   Korean, Chinese and Japanese numbers; east_asian_values, _words, _context serve it
+    mentions     what a number counts                     quantities   which equal numbers count the same
+    find, hide   the two public functions
 """
 
 from dupo.text.numbers.base import REASONS, ROLES, Hidden, Number
