@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from dupo.config.config import Config
-from dupo.run.claim import claim_folder
 from dupo.run.problems import read_run_problems
 from dupo.run.program import run_program
 
 
 def audit(config: Config) -> dict[str, Any]:
     """Runs `dupo.trust.audit.audit`."""
-    claim_folder(config)
     data = read_run_problems(config)
     # torch and transformers take seconds to import: a wrong option or column is told before
     from dupo.trust import audit as body

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.records import Problem
+from dupo.run.claim import claim_folder
 from dupo.tasks import make_task
 from dupo.tasks.base import Task
 
@@ -30,10 +31,10 @@ class RunProblems(NamedTuple):
 
 
 def read_run_problems(config: Config) -> RunProblems:
-    """Makes the task and chooses the problems.
+    """Claims the folder of the run, makes the task and chooses the problems.
 
     Raises:
-        UserError: the data cannot be used.
+        UserError: the folder or the data cannot be used.
     """
     # The problems of dataset are those that will be trained on; a selection has no use for others.
     if config.program == "select":
@@ -41,6 +42,8 @@ def read_run_problems(config: Config) -> RunProblems:
     # Nothing is held out of the data; of another data set, as many problems are held out as are wanted.
     num_held_out = (config.selection.num_problems or ALL_PROBLEMS) if config.task.eval_dataset else 0
     config = config.changed(eval_size=num_held_out)
+    # With the options that the folder keeps; and a folder that is refused must not wait for the data.
+    claim_folder(config)
     task = make_task(config.task, config.run.seed)
     # Without a dual there is nothing to select, and no reward to audit; an answer can still be chosen.
     asks_duals = {"select": True, "audit": config.reward.needs("duals")}

@@ -62,7 +62,9 @@ def test_translation_from_jsonl_with_a_language_called_no(tmp_path):
     ]
     file.write_text("".join(json.dumps(p) + "\n" for p in pairs))
     config = tmp_path / "config.yaml"
-    config.write_text(f"task: translation\ndataset: {file}\nsrc: en\ntgt: no\nlearning_rate: 1e-6\n")
+    config.write_text(
+        f"task: translation\ndataset: {file}\nsrc: en\ntgt: no\nlearning_rate: 1e-6\ngates: off\n"
+    )
     out = run(tmp_path / "run", "--config", str(config))
     assert all(map(finite, rows(out))) and {"eval/chrf", "eval/bleu"} <= rows(out)[-1].keys()
     (first, *_) = rows(out, "samples.jsonl")
