@@ -80,6 +80,7 @@ def test_a_file_of_its_own_can_be_held_out(pairs, tmp_path):
     assert method.num_held_out == 1 and len(method.examples.examples) == len(PAIRS)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_killed_between_two_steps_and_resumed_equals_never_stopped(pairs, tmp_path, run_python):
     options = command(pairs, "--max_steps", "8", "--lr_scheduler_type", "linear", "--warmup_steps", "2")
     never = tmp_path / "never"
@@ -176,6 +177,7 @@ def test_options_of_another_method_are_refused_in_one_line(pairs, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_lessons_of_a_built_in_task_are_learnt(tmp_path):
     run = tmp_path / "run"
     options = ["--max_steps", "30", "--eval_size", "50", "--eval_steps", "30", "--output_dir", str(run)]

@@ -43,6 +43,7 @@ def test_killed_between_two_steps_and_resumed_equals_never_stopped(variant, taug
     assert summary(never_stopped)["evals"] == summary(run)["evals"]
 
 
+@pytest.mark.slow
 def test_teaching_is_not_repeated_on_resume(hardly_taught, tmp_path):
     class Untaught(DuPO):
         def make_stage(self):

@@ -99,7 +99,7 @@ def every_case_in_every_layout() -> list[Any]:
     ]
     slow, full = pytest.mark.slow, pytest.mark.full
     return [
-        pytest.param(*combination, marks=[slow, full] if place % 8 else [slow] if place % 16 else [])
+        pytest.param(*combination, marks=[slow, full] if place % 8 else [slow] if place % 24 else [])
         for place, combination in enumerate(combinations)
     ]
 
@@ -120,7 +120,9 @@ def test_every_option_of_single_tokens_is_tried() -> None:
 
 
 @pytest.mark.parametrize("num_items", [5, 2.5, "tensor", "int tensor", "zero"])
-@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo"])
+@pytest.mark.parametrize(
+    "loss_type", ["dapo", *(pytest.param(x, marks=pytest.mark.slow) for x in ("grpo", "dr_grpo"))]
+)
 def test_num_items(loss_type: str, num_items: Any) -> None:
     tensors = {"tensor": torch.tensor([[7.5]]), "int tensor": torch.tensor(7), "zero": torch.tensor(0.0)}
     t = {key: x.float().double() for key, x in batch("plain").items()}
@@ -198,7 +200,7 @@ def test_tensors_that_do_not_lie_together() -> None:
 BROKEN = {"fall": [0, 9, 5, 26], "beyond": [0, 5, 27], "below": [-1, 5, 26], "late fall": [0, 26, 26, 20]}
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
 @pytest.mark.parametrize("name", BROKEN)
 def test_bounds_that_are_none_give_no_number(name: str, loss_type: str, masked: bool) -> None:
