@@ -71,6 +71,13 @@ constexpr Class classes[] = {
      U"tons|gram|grams|kilometer|kilometers|km|kg|seat|seats|person|people|piece|pieces|page|"
      U"pages|word|words|step|steps|seconds|minutes|hours|days|years|point|points|pixel|"
      U"pixels|rpm|volt|volts"},
+    {U"PACK",
+     U"pack|packs|package|packages|box|boxes|bag|bags|case|cases|bundle|bundles|carton|"
+     U"cartons|set|sets"},
+    {U"ROUND",
+     U"N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|"
+     U"thousandth|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|"
+     U"multiple"},
     {U"SHAPE",
      U"circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|"
      U"edges|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|"
@@ -178,7 +185,10 @@ constexpr Phrase rows[] = {
     {Reason::divisor, U"multiple|multiples|divisor|divisors|factor|factors of both|either|neither?", U"", U"",
      U""},
     {Reason::divisor, U"modulo|mod", U"", U"", U""},
-    {Reason::divisor, U"divided|division|dividing|divides|divide W? by", U"", U"", U"REMAINDER"},
+    {Reason::none, U"≡|equiv|congruent to?", U"modulo|mod", U"", U""},
+    {Reason::divisor, U"", U"\\? modulo|mod|bmod", U"", U""},
+    {Reason::divisor, U"", U"is|are? divided by", U"", U"REMAINDER"},
+    {Reason::divisor, U"divided|division|dividing|divides|divide W? by each? of?", U"", U"", U"REMAINDER"},
     {Reason::divisor, U"divides|divide", U"", U"", U"integer|integers|remainder|prime|primes"},
     {Reason::divisor, U"prime|coprime to|with", U"", U"", U""},
     {Reason::bound, U"INTEGER|COPULA MORE than", U"", U"", U""},
@@ -271,6 +281,23 @@ constexpr Phrase rows[] = {
     {Reason::pronoun, U"", U"year|month|week|hour|minute later", U"1", U""},
     {Reason::word, U"", U"toed|eyed|winged|horned|petaled|petalled|leafed|leaved|ply|wheeler|wheelers", U"",
      U""},
+};
+
+// What a text says where its answer is rounded: words that stand somewhere, words that stand too, the role of
+// the numbers that the answer still tells.
+struct Rounded {
+    Text words;
+    Text others;
+    Text role;
+};
+
+constexpr Rounded rounded[] = {
+    {U"to the nearest ROUND", U"", U""},
+    {U"round|rounded|rounding the|your|an|any final? answer|answers|result", U"", U""},
+    {U"answer|answers|result is|should|must? be? rounded", U"", U""},
+    {U"only has|have|had N dollar? bills", U"", U""},
+    {U"only sell|sells|sold|come|comes|available W|N? W|N? W|N? PACK", U"", U"money"},
+    {U"in PACK of N", U"how many PACK", U"money"},
 };
 
 }  // namespace dupo::phrases

@@ -59,6 +59,9 @@ CLASSES = {
     "|liters|acre|acres|square|cubic|calorie|calories|watt|watts|dollar|dollars|ton|tons|gram|grams|kilometer"
     "|kilometers|km|kg|seat|seats|person|people|piece|pieces|page|pages|word|words|step|steps|seconds|minutes"
     "|hours|days|years|point|points|pixel|pixels|rpm|volt|volts",
+    "PACK": "pack|packs|package|packages|box|boxes|bag|bags|case|cases|bundle|bundles|carton|cartons|set|sets",
+    "ROUND": "N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|thousandth"
+    "|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|multiple",
     "SHAPE": "circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|edges"
     "|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|chords",
 }
@@ -165,7 +168,10 @@ PHRASES = [
     Phrase("", "scale factor of"),
     Phrase("divisor", "multiple|multiples|divisor|divisors|factor|factors of both|either|neither?"),
     Phrase("divisor", "modulo|mod"),
-    Phrase("divisor", "divided|division|dividing|divides|divide W? by", "", "", "REMAINDER"),
+    Phrase("", "≡|equiv|congruent to?", "modulo|mod"),
+    Phrase("divisor", "", "\\? modulo|mod|bmod"),
+    Phrase("divisor", "", "is|are? divided by", "", "REMAINDER"),
+    Phrase("divisor", "divided|division|dividing|divides|divide W? by each? of?", "", "", "REMAINDER"),
     Phrase("divisor", "divides|divide", "", "", "integer|integers|remainder|prime|primes"),
     Phrase("divisor", "prime|coprime to|with"),
     # --- bounds in words; "5 more than 12" compares two quantities
@@ -273,3 +279,14 @@ PHRASES = [
 PHRASES += [Phrase("definition", "", f"{small} PLACE A? {large}", count) for small, count, large in UNITS]
 PHRASES += [Phrase("definition", f"{large} HAS", small, count) for small, count, large in UNITS]
 PHRASES += [Phrase("definition", "", f"W? {thing}", count, near) for thing, count, near in THINGS]
+
+# What a text says where its answer is rounded. Each row: words that stand somewhere, words that stand too,
+# the role of the numbers that the answer still tells.
+ROUNDED = [
+    ("to the nearest ROUND", "", ""),
+    ("round|rounded|rounding the|your|an|any final? answer|answers|result", "", ""),
+    ("answer|answers|result is|should|must? be? rounded", "", ""),
+    ("only has|have|had N dollar? bills", "", ""),
+    ("only sell|sells|sold|come|comes|available W|N? W|N? W|N? PACK", "", "money"),
+    ("in PACK of N", "how many PACK", "money"),
+]
