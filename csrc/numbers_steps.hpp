@@ -29,6 +29,10 @@ struct Area {
 
 std::vector<Area> find_areas(Text text);  // ordered by start
 
+// --- numbers_examples.cpp ---
+
+void add_example_areas(Text text, std::vector<Area>& areas);
+
 // Tells for one place after another which area the place lies in.
 class AreaScanner {
   public:

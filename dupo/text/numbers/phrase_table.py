@@ -59,7 +59,8 @@ CLASSES = {
     "|liters|acre|acres|square|cubic|calorie|calories|watt|watts|dollar|dollars|ton|tons|gram|grams|kilometer"
     "|kilometers|km|kg|seat|seats|person|people|piece|pieces|page|pages|word|words|step|steps|seconds|minutes"
     "|hours|days|years|point|points|pixel|pixels|rpm|volt|volts",
-    "PACK": "pack|packs|package|packages|box|boxes|bag|bags|case|cases|bundle|bundles|carton|cartons|set|sets",
+    "PACK": "pack|packs|package|packages|box|boxes|bag|bags|case|cases|bundle|bundles|carton|cartons"
+    "|set|sets",
     "ROUND": "N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|thousandth"
     "|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|multiple",
     "SHAPE": "circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|edges"
@@ -267,7 +268,8 @@ PHRASES = [
     Phrase("example", "INTEGER like"),
     Phrase("example", "", "is one such|example"),
     Phrase("example", "", "is an example"),
-    Phrase("example", "", "is such a|an"),
+    Phrase("example", "", "is|are such a|an|INTEGER"),
+    Phrase("example", ",|( say ,?"),
     Phrase("label", "", "N", "", "PHONE"),
     Phrase("label", "N", "", "", "PHONE"),
     # --- a choice among things of the problem, and words that hold a number
