@@ -78,6 +78,10 @@ constexpr Class classes[] = {
      U"N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|"
      U"thousandth|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|"
      U"multiple"},
+    {U"VEHICLE", U"bus|train|tram|truck|ferry|van|taxi"},
+    {U"FACTORIAL",
+     U"zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|"
+     U"digits"},
     {U"SHAPE",
      U"circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|"
      U"edges|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|"
@@ -176,6 +180,7 @@ constexpr Phrase rows[] = {
     {Reason::form, U"", U"decimal|significant place|places|figure|figures|digit|digits", U"", U""},
     {Reason::form, U"last|final|rightmost", U"digits", U"", U""},
     {Reason::form, U"base", U"", U"10", U""},
+    {Reason::form, U"=", U"", U"0", U""},
     {Reason::divisor, U"divisible by both|either|neither|any|none|all? of?", U"", U"", U""},
     {Reason::divisor, U"not of|by", U"", U"",
      U"multiple|multiples|divisible|divisor|divisors|factor|factors"},
@@ -238,6 +243,8 @@ constexpr Phrase rows[] = {
     {Reason::date, U"", U"", U"YEAR", U"leap"},
     {Reason::date, U"MONTH|day|days|month|months|half|quarter of", U"", U"YEAR", U""},
     {Reason::date, U"the", U"election|season|census|olympics|edition|championship|amc|aime", U"YEAR", U""},
+    {Reason::date, U"amc|aime|contest|competition|olympiad|olympics|exam|election|census of", U"", U"YEAR",
+     U""},
     {Reason::date, U"a|an", U"W", U"ODDYEAR", U""},
     {Reason::none, U"", U"MEASURE|m|cm|in|inch|ft sides|faces|edges", U"", U""},
     {Reason::definition, U"\\ sqrt {", U"}", U"1", U""},
@@ -270,11 +277,14 @@ constexpr Phrase rows[] = {
     {Reason::definition, U"quarter|quarters HAS|(? worth?", U"cents", U"25", U""},
     {Reason::definition, U"dime|dimes HAS|(? worth?", U"cents", U"10", U""},
     {Reason::definition, U"nickel|nickels HAS|(? worth?", U"cents", U"5", U""},
+    {Reason::argument, U"", U"!", U"", U"FACTORIAL"},
     {Reason::example, U"INTEGER like", U"", U"", U""},
     {Reason::example, U"", U"is one such|example", U"", U""},
     {Reason::example, U"", U"is an example", U"", U""},
     {Reason::example, U"", U"is|are such a|an|INTEGER", U"", U""},
     {Reason::example, U",|( say ,?", U"", U"", U""},
+    {Reason::label, U"VEHICLE", U"leaves|arrives|departs|runs|comes|carries|stops|has|is|and|or|,|.", U"",
+     U""},
     {Reason::label, U"", U"N", U"", U"PHONE"},
     {Reason::label, U"N", U"", U"", U"PHONE"},
     {Reason::reference, U"", U"of the|these|those|its|their N? SHAPE", U"2 3", U""},

@@ -31,7 +31,7 @@ pm \\overline{ \\binom{8}{ \\log_{10} \\max\\{ 240,5 $3 3$ \\$ 5' -dollar per ce
 through integers numbers digits numbered rows divisible divided multiple of both remainder when mod nearest
 decimal places base election cube edges faces vertices sides right degrees ° week hours minutes deck
 cards die sided pi π ≈ \\pi \\approx sqrt i = -1 leading coefficient legs dog chessboard circles later year
-toed , say , (With would so that thus f(3) = 4+8=12. 3*5=15 are such numbers nearest percent packs pack only sells come each ≡ \\bmod \\equiv answer rounded bills remaining (e.g. e.g. such as, for example, for instance one such ). The a iPhone Widgeteer Area his Mom to until
+toed ! zeros = 0 bus leaves contest , say , (With would so that thus f(3) = 4+8=12. 3*5=15 are such numbers nearest percent packs pack only sells come each ≡ \\bmod \\equiv answer rounded bills remaining (e.g. e.g. such as, for example, for instance one such ). The a iPhone Widgeteer Area his Mom to until
 size other 400 four hundred 2x 3y 117i 5ab 7abc 36π weekend summer PM
 x_1 V é ß ſ K İ 你好 个 ค
 \\frac5{12} \\frac{270}7 \\frac9 \\cdot \\neq 2x xy 7(x+1) $PV $V$ $x^2-6x+8$ $(3,4)$ $15$ A= 1000 2400

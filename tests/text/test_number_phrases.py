@@ -92,6 +92,12 @@ MARKED = [
     "12{example} and 21{example} are such integers, [[12]] and [[21]] are nice.",
     "The digit sum of 482{example} is 4{example}+8{example}+2{example}=14{example}. Find [[7]].",
     "Here $x+[[3]]+[[5]]=[[8]]$. Is [[4]]+[[8]]=[[12]]?",
+    # factorials, the 0 of an equation, vehicles and contests
+    "the zeros of 2025{argument}! and $7{argument}!+[[3]]$",
+    "Tom won [[12]]! Who won [[7]]?",
+    "$x-[[7]]=0{form}$, and [[0]] degrees",
+    "Bus 66{label} leaves before bus 7{label}. He takes the bus [[3]] times.",
+    "the AMC of 2019{date}, a contest for [[2024]] pupils",
     # names, telephone numbers and words
     "the Widgeteer 3000{name}, an iPhone 12{name}, near Area 51{name}, gave Tom [[12]] pens",
     "Zephyr 700{name} costs $[[30]], a Boeing 747{name}, When [[247]] is divided",

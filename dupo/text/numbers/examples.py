@@ -9,8 +9,9 @@ from dupo.text.numbers.base import END, SPACE, START, Area, is_space
 
 # What a sentence shows as an example, to the end of the sentence or of the parenthesis.
 EXAMPLE = re.compile(
-    rf"{START}(?:(?P<middle>for example|for instance|(?<=, )say(?=,))|e\.g\.|such as|as an example|an example of"
-    rf"|an example is|one example|one such|(?:thus|hence|so|so that)(?=,?{SPACE}\$?[A-Za-z]\([0-9])){END}",
+    rf"{START}(?:(?P<middle>for example|for instance|(?<=, )say(?=,))|e\.g\.|such as"
+    rf"|as an example|an example of|an example is|one example|one such"
+    rf"|(?:thus|hence|so|so that)(?=,?{SPACE}\$?[A-Za-z]\([0-9])){END}",
     re.A | re.I,
 )
 SENTENCE_END = rf"(?<!\.)[.!?](?=\$|\\\)|\Z|{SPACE})|\n{SPACE}*\n"

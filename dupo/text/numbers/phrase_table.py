@@ -63,6 +63,8 @@ CLASSES = {
     "|set|sets",
     "ROUND": "N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|thousandth"
     "|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|multiple",
+    "VEHICLE": "bus|train|tram|truck|ferry|van|taxi",
+    "FACTORIAL": "zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|digits",
     "SHAPE": "circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|edges"
     "|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|chords",
 }
@@ -161,6 +163,7 @@ PHRASES = [
     Phrase("form", "", "decimal|significant place|places|figure|figures|digit|digits"),
     Phrase("form", "last|final|rightmost", "digits"),
     Phrase("form", "base", "", "10"),
+    Phrase("form", "=", "", "0"),
     # --- divisors
     Phrase("divisor", "divisible by both|either|neither|any|none|all? of?"),
     Phrase("divisor", "not of|by", "", "", "multiple|multiples|divisible|divisor|divisors|factor|factors"),
@@ -227,6 +230,7 @@ PHRASES = [
     Phrase("date", "", "", "YEAR", "leap"),
     Phrase("date", "MONTH|day|days|month|months|half|quarter of", "", "YEAR"),
     Phrase("date", "the", "election|season|census|olympics|edition|championship|amc|aime", "YEAR"),
+    Phrase("date", "amc|aime|contest|competition|olympiad|olympics|exam|election|census of", "", "YEAR"),
     Phrase("date", "a|an", "W", "ODDYEAR"),
     # --- definitions
     Phrase("", "", "MEASURE|m|cm|in|inch|ft sides|faces|edges"),
@@ -265,11 +269,13 @@ PHRASES = [
     Phrase("definition", "dime|dimes HAS|(? worth?", "cents", "10"),
     Phrase("definition", "nickel|nickels HAS|(? worth?", "cents", "5"),
     # --- examples and telephone numbers
+    Phrase("argument", "", "!", "", "FACTORIAL"),
     Phrase("example", "INTEGER like"),
     Phrase("example", "", "is one such|example"),
     Phrase("example", "", "is an example"),
     Phrase("example", "", "is|are such a|an|INTEGER"),
     Phrase("example", ",|( say ,?"),
+    Phrase("label", "VEHICLE", "leaves|arrives|departs|runs|comes|carries|stops|has|is|and|or|,|."),
     Phrase("label", "", "N", "", "PHONE"),
     Phrase("label", "N", "", "", "PHONE"),
     # --- a choice among things of the problem, and words that hold a number
