@@ -72,12 +72,32 @@ std::vector<std::size_t> parts_before(Text text, const std::vector<Number>& numb
     return {};
 }
 
+bool is_counted(const Number& number) {
+    return number.role == Role::count && number.denominator == 1 && number.numerator <= 1000000000;
+}
+
+// A total and its counted part before a counted rest: "40 questions, 34 right, the other 6".
+std::vector<std::size_t> total_before(const std::vector<Number>& numbers, std::size_t k) {
+    if (!is_counted(numbers[k])) return {};
+    for (std::size_t total = k - std::min(k, most_before); total < k; ++total) {
+        if (!is_counted(numbers[total])) continue;
+        for (std::size_t part = total + 1; part < k; ++part) {
+            if (!is_counted(numbers[part])) continue;
+            if (numbers[total].numerator == numbers[part].numerator + numbers[k].numerator) {
+                return {total, part};
+            }
+        }
+    }
+    return {};
+}
+
 }  // namespace
 
 void skip_by_shares(Text text, std::vector<Number>& numbers) {
     for (std::size_t k = 0; k < numbers.size(); ++k) {
-        if (share_of(numbers[k]).numerator == 0 || !is_rest(text_before(text, numbers[k].start))) continue;
-        std::vector<std::size_t> parts = parts_before(text, numbers, k);
+        if (!is_rest(text_before(text, numbers[k].start))) continue;
+        std::vector<std::size_t> parts =
+            share_of(numbers[k]).numerator != 0 ? parts_before(text, numbers, k) : total_before(numbers, k);
         if (!parts.empty()) parts.push_back(k);
         for (const std::size_t j : parts) {
             Reason& skip = numbers[j].skip;

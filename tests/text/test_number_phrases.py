@@ -68,6 +68,8 @@ MARKED = [
     "one-third{partition} of them run, one-third{idiom} walk and the remaining one-third{idiom} new",
     "[[One-third]] of them run, and [[half]] of the remaining [[half]] of them walk.",
     "[[Half]] of them run, the other 1/3{reference} of them walk and [[50]]% of Ben's sing.",
+    "40{partition} questions, 34{partition} are right and the other 6{partition} wrong",
+    "[[40]] questions, [[30]] are right and the other 6{reference} wrong",
     # answers that are rounded, and packs that are bought whole
     "[[7]] miles in [[3]] hours; the nearest town",
     "7{rounded} of 9{rounded}, rounded to the nearest percent",

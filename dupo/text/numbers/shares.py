@@ -19,12 +19,12 @@ UNDECIDED = frozenset({None, "reference"})  # what a share of a whole is, before
 
 
 def skip_by_shares(text: str, numbers: Sequence[Number]) -> list[Number]:
-    """Skips shares that add up to one whole, the last of which is "the other half" or "the remaining 10%"."""
+    """Skips numbers that add up to one whole, the last of which is "the other half" or "the remaining 6"."""
     result = list(numbers)
     for k, number in enumerate(numbers):
-        if _share(number) is None or not REST.search(text_before(text, number.start)):
+        if not REST.search(text_before(text, number.start)):
             continue
-        parts = _parts_before(text, numbers, k)
+        parts = _parts_before(text, numbers, k) if _share(number) is not None else _total_before(numbers, k)
         for j in [*parts, k] if parts else []:
             if result[j].skip in UNDECIDED:
                 result[j] = result[j]._replace(skip="partition")
@@ -58,6 +58,22 @@ def _parts_before(text: str, numbers: Sequence[Number], k: int) -> list[int]:
         if sum(shares[j] for j in last[:size]) == missing:
             return last[:size]
     return []
+
+
+def _total_before(numbers: Sequence[Number], k: int) -> list[int]:
+    """Returns a total and its counted part before a counted rest: "40 questions, 34 right, the other 6"."""
+    before = [j for j in range(max(0, k - MOST_BEFORE), k) if _is_counted(numbers[j])]
+    if not _is_counted(numbers[k]):
+        return []
+    for total in before:
+        for part in before:
+            if total < part and numbers[total].value == numbers[part].value + numbers[k].value:
+                return [total, part]
+    return []
+
+
+def _is_counted(number: Number) -> bool:
+    return number.role == "count" and number.value.denominator == 1 and number.value <= 10**9
 
 
 def _is_said_of_a_whole(text: str, numbers: Sequence[Number], j: int, k: int) -> bool:
