@@ -66,9 +66,9 @@ def _total_before(numbers: Sequence[Number], k: int) -> list[int]:
     if not _is_counted(numbers[k]):
         return []
     for total in before:
-        for part in before:
-            if total < part and numbers[total].value == numbers[part].value + numbers[k].value:
-                return [total, part]
+        for counted in before:
+            if total < counted and numbers[total].value == numbers[counted].value + numbers[k].value:
+                return [total, counted]
     return []
 
 
