@@ -108,6 +108,8 @@ std::vector<Number> find_numbers(Text text) {
     skip_by_phrases(text, numbers);
     skip_by_lists(text, numbers);
     skip_by_products(text, numbers);
+    skip_by_shares(text, numbers);
+    skip_by_rounding(text, numbers);
 
     std::set<std::pair<std::int64_t, std::int64_t>> years;
     for (const Number& number : numbers) {

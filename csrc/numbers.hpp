@@ -39,6 +39,8 @@ enum class Reason : std::uint8_t {
     divisor,
     definition,
     form,
+    partition,
+    rounded,
     repeated,
     none,
 };

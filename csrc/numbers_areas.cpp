@@ -116,46 +116,6 @@ std::size_t telephone_end(Text text, std::size_t at) {
     return at + 8 < text.size() && text[at + 8] == U'-' ? 0 : at + 8;
 }
 
-// Whether the sentence ends at `at`.
-bool ends_sentence(Text text, std::size_t at) {
-    const Forward next{text.substr(at + 1)};
-    if (text[at] == U'\n') {
-        for (const char32_t c : next.text) {
-            if (c == U'\n') return true;
-            if (!is_space(c)) return false;
-        }
-        return false;
-    }
-    if (!is_one_of(text[at], U".!?") || (at > 0 && text[at - 1] == U'.')) return false;
-    return next.text.empty() || next.first() == U'$' || is_space(next.first()) ||
-           Forward{next}.literal("\\)");
-}
-
-// Whether the sentence after the mark goes on with an example.
-bool example_goes_on(Forward f) {
-    if (!f.one_of(U".!?")) return false;
-    while (f.space() || f.one_of(U"$") || f.literal("\\)")) {
-    }
-    return f.word({"Similarly", "Likewise", "Also", "Here", "Its", "Since", "But", "Thus"}, false);
-}
-
-// The end of a worked example: of the sentence or of the parenthesis. 0 if none starts at `at`.
-std::size_t example_end(Text text, std::size_t at) {
-    if (at > 0 && is_wordlike(text[at - 1])) return 0;
-    Forward f{text.substr(at)};
-    if (!f.word({"for example", "for instance", "e.g.", "such as", "as an example", "an example of",
-                 "an example is", "one example", "one such"},
-                true))
-        return 0;
-    int depth = 0;
-    for (std::size_t end = text.size() - f.text.size(); end < text.size(); ++end) {
-        if (text[end] == U'(') ++depth;
-        if (text[end] == U')' && --depth < 0) return end;
-        if (ends_sentence(text, end) && !example_goes_on({text.substr(end)})) return end;
-    }
-    return text.size();
-}
-
 // Adds the areas that `end_of` finds, from left to right and without overlap.
 template <typename End>
 void add_areas(Text text, Reason reason, std::vector<Area>& areas, End end_of) {
@@ -200,7 +160,7 @@ std::vector<Area> find_areas(Text text) {
     for (const auto end_of : {drawing_end, address_end, latex_end}) {
         add_areas(text, Reason::code, areas, end_of);
     }
-    add_areas(text, Reason::example, areas, example_end);
+    add_example_areas(text, areas);
     add_bracket_areas(text, areas);
     std::stable_sort(areas.begin(), areas.end(), [](const Area& a, const Area& b) {
         return a.start != b.start ? a.start < b.start : a.end < b.end;

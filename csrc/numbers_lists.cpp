@@ -149,6 +149,8 @@ void skip_members(Text text, std::vector<Number>& numbers, std::size_t first, st
     // What is said of a whole list: "divisible by 3 and 5".
     const Reason shared = numbers[first].skip;
     if (shared == Reason::divisor || shared == Reason::example) return skip(last, shared);
+    // "12 and 21 are such integers"
+    if (numbers[last].skip == Reason::example) return skip(last, Reason::example);
     const bool open_end = precedes_dots(text.substr(numbers[last].end));
     if (open_end || std::any_of(gaps.begin(), gaps.end(), [](const Gap& gap) { return gap.dots; })) {
         // {1, 2, ..., 40}: no other member tells the 40.

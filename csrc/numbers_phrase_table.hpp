@@ -71,6 +71,17 @@ constexpr Class classes[] = {
      U"tons|gram|grams|kilometer|kilometers|km|kg|seat|seats|person|people|piece|pieces|page|"
      U"pages|word|words|step|steps|seconds|minutes|hours|days|years|point|points|pixel|"
      U"pixels|rpm|volt|volts"},
+    {U"PACK",
+     U"pack|packs|package|packages|box|boxes|bag|bags|case|cases|bundle|bundles|carton|"
+     U"cartons|set|sets"},
+    {U"ROUND",
+     U"N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|"
+     U"thousandth|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|"
+     U"multiple"},
+    {U"VEHICLE", U"bus|train|tram|truck|ferry|van|taxi"},
+    {U"FACTORIAL",
+     U"zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|"
+     U"digits"},
     {U"SHAPE",
      U"circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|"
      U"edges|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|"
@@ -169,6 +180,7 @@ constexpr Phrase rows[] = {
     {Reason::form, U"", U"decimal|significant place|places|figure|figures|digit|digits", U"", U""},
     {Reason::form, U"last|final|rightmost", U"digits", U"", U""},
     {Reason::form, U"base", U"", U"10", U""},
+    {Reason::form, U"=", U"", U"0", U""},
     {Reason::divisor, U"divisible by both|either|neither|any|none|all? of?", U"", U"", U""},
     {Reason::divisor, U"not of|by", U"", U"",
      U"multiple|multiples|divisible|divisor|divisors|factor|factors"},
@@ -178,7 +190,10 @@ constexpr Phrase rows[] = {
     {Reason::divisor, U"multiple|multiples|divisor|divisors|factor|factors of both|either|neither?", U"", U"",
      U""},
     {Reason::divisor, U"modulo|mod", U"", U"", U""},
-    {Reason::divisor, U"divided|division|dividing|divides|divide W? by", U"", U"", U"REMAINDER"},
+    {Reason::none, U"≡|equiv|congruent to?", U"modulo|mod", U"", U""},
+    {Reason::divisor, U"", U"\\? modulo|mod|bmod", U"", U""},
+    {Reason::divisor, U"", U"is|are? divided by", U"", U"REMAINDER"},
+    {Reason::divisor, U"divided|division|dividing|divides|divide W? by each? of?", U"", U"", U"REMAINDER"},
     {Reason::divisor, U"divides|divide", U"", U"", U"integer|integers|remainder|prime|primes"},
     {Reason::divisor, U"prime|coprime to|with", U"", U"", U""},
     {Reason::bound, U"INTEGER|COPULA MORE than", U"", U"", U""},
@@ -228,6 +243,8 @@ constexpr Phrase rows[] = {
     {Reason::date, U"", U"", U"YEAR", U"leap"},
     {Reason::date, U"MONTH|day|days|month|months|half|quarter of", U"", U"YEAR", U""},
     {Reason::date, U"the", U"election|season|census|olympics|edition|championship|amc|aime", U"YEAR", U""},
+    {Reason::date, U"amc|aime|contest|competition|olympiad|olympics|exam|election|census of", U"", U"YEAR",
+     U""},
     {Reason::date, U"a|an", U"W", U"ODDYEAR", U""},
     {Reason::none, U"", U"MEASURE|m|cm|in|inch|ft sides|faces|edges", U"", U""},
     {Reason::definition, U"\\ sqrt {", U"}", U"1", U""},
@@ -260,10 +277,14 @@ constexpr Phrase rows[] = {
     {Reason::definition, U"quarter|quarters HAS|(? worth?", U"cents", U"25", U""},
     {Reason::definition, U"dime|dimes HAS|(? worth?", U"cents", U"10", U""},
     {Reason::definition, U"nickel|nickels HAS|(? worth?", U"cents", U"5", U""},
+    {Reason::argument, U"", U"!", U"", U"FACTORIAL"},
     {Reason::example, U"INTEGER like", U"", U"", U""},
     {Reason::example, U"", U"is one such|example", U"", U""},
     {Reason::example, U"", U"is an example", U"", U""},
-    {Reason::example, U"", U"is such a|an", U"", U""},
+    {Reason::example, U"", U"is|are such a|an|INTEGER", U"", U""},
+    {Reason::example, U",|( say ,?", U"", U"", U""},
+    {Reason::label, U"VEHICLE", U"leaves|arrives|departs|runs|comes|carries|stops|has|is|and|or|,|.", U"",
+     U""},
     {Reason::label, U"", U"N", U"", U"PHONE"},
     {Reason::label, U"N", U"", U"", U"PHONE"},
     {Reason::reference, U"", U"of the|these|those|its|their N? SHAPE", U"2 3", U""},
@@ -271,6 +292,23 @@ constexpr Phrase rows[] = {
     {Reason::pronoun, U"", U"year|month|week|hour|minute later", U"1", U""},
     {Reason::word, U"", U"toed|eyed|winged|horned|petaled|petalled|leafed|leaved|ply|wheeler|wheelers", U"",
      U""},
+};
+
+// What a text says where its answer is rounded: words that stand somewhere, words that stand too, the role of
+// the numbers that the answer still tells.
+struct Rounded {
+    Text words;
+    Text others;
+    Text role;
+};
+
+constexpr Rounded rounded[] = {
+    {U"to the nearest ROUND", U"", U""},
+    {U"round|rounded|rounding the|your|an|any final? answer|answers|result", U"", U""},
+    {U"answer|answers|result is|should|must? be? rounded", U"", U""},
+    {U"only has|have|had N dollar? bills", U"", U""},
+    {U"only sell|sells|sold|come|comes|available W|N? W|N? W|N? PACK", U"", U"money"},
+    {U"in PACK of N", U"how many PACK", U"money"},
 };
 
 }  // namespace dupo::phrases

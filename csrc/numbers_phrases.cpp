@@ -151,6 +151,30 @@ bool any_near(const Item& near, const Tokens& tokens) {
     return std::any_of(tokens.begin(), tokens.end(), [&](Text t) { return is_among_words(t, near.words); });
 }
 
+// Whether a pattern matches somewhere. No pattern starts with an optional word.
+bool stands(const std::vector<Item>& items, const Tokens& tokens) {
+    if (items.empty()) return true;
+    for (std::size_t k = 0; k < tokens.size(); ++k) {
+        if (match(items, tokens, 0, k)) return true;
+    }
+    return false;
+}
+
+// A row of the table of roundings, ready to match.
+struct RoundedRow {
+    std::vector<Item> words;
+    std::vector<Item> others;
+    bool tells_money;
+};
+
+std::vector<RoundedRow> make_rounded_rows() {
+    std::vector<RoundedRow> rows;
+    for (const phrases::Rounded& row : phrases::rounded) {
+        rows.push_back({items_of(row.words), items_of(row.others), row.role == U"money"});
+    }
+    return rows;
+}
+
 Reason reason_of(Text text, const Number& number) {
     static const std::vector<Row> rows = make_rows();
     const Text surface = text.substr(number.start, number.end - number.start);
@@ -192,6 +216,18 @@ std::vector<Text> tokens_of(Text text) {
         at = end;
     }
     return tokens;
+}
+
+void skip_by_rounding(Text text, std::vector<Number>& numbers) {
+    static const std::vector<RoundedRow> rows = make_rounded_rows();
+    const Tokens tokens = tokens_of(text);
+    for (const RoundedRow& row : rows) {
+        if (!stands(row.words, tokens) || !stands(row.others, tokens)) continue;
+        for (Number& number : numbers) {
+            const bool is_told = row.tells_money && number.role == Role::money;
+            if (number.skip == Reason::none && !is_told) number.skip = Reason::rounded;
+        }
+    }
 }
 
 void skip_by_phrases(Text text, std::vector<Number>& numbers) {

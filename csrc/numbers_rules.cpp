@@ -172,6 +172,9 @@ bool precedes_power(Forward f) {
     return !f.literal("\\circ");
 }
 
+// An exclamation mark that a formula goes on behind.
+bool precedes_factorial(Forward f) { return f.one_of(U"!") && is_one_of(f.first(), U"-+*/·×=^$}\\"); }
+
 bool precedes_bound(Forward f) {
     f.spaces();
     f.one_of(signs);
@@ -273,7 +276,7 @@ Reason reason_around(Text text, std::size_t start, std::size_t end, const std::v
         if (Forward{f}.word({ending}, false)) return Reason::ordinal;
     }
     if (precedes_time(f.text) && !is_length_of_time(b.text)) return Reason::time;
-    if (follows_function(b.text)) return Reason::argument;
+    if (follows_function(b.text) || precedes_factorial(f)) return Reason::argument;
     const auto before = std::upper_bound(dollars.begin(), dollars.end(), start) - dollars.begin();
     const bool in_formula = before % 2 == 1;
     // x-3 is a difference in a formula; COVID-19 is a word.

@@ -29,6 +29,10 @@ struct Area {
 
 std::vector<Area> find_areas(Text text);  // ordered by start
 
+// --- numbers_examples.cpp ---
+
+void add_example_areas(Text text, std::vector<Area>& areas);
+
 // Tells for one place after another which area the place lies in.
 class AreaScanner {
   public:
@@ -90,12 +94,20 @@ std::vector<Text> tokens_of(Text text);
 // Gives the numbers that may be hidden so far the reason of the first phrase that matches, if any.
 void skip_by_phrases(Text text, std::vector<Number>& numbers);
 
+// Skips what a rounded answer does not tell: the numbers of a text that asks for whole packs.
+void skip_by_rounding(Text text, std::vector<Number>& numbers);
+
 // --- numbers_lists.cpp ---
 
 // Gives members of enumerations and of lists of divisors their reason.
 void skip_by_lists(Text text, std::vector<Number>& numbers);
 // Skips the numbers of "a 5 by 5 grid of 25 squares": two of them tell the third.
 void skip_by_products(Text text, std::vector<Number>& numbers);
+
+// --- numbers_shares.cpp ---
+
+// Skips shares that add up to one whole, the last of which is "the other half" or "the remaining 10%".
+void skip_by_shares(Text text, std::vector<Number>& numbers);
 
 // --- numbers_rules.cpp ---
 // `before` and `after` are the text before and after a number.

@@ -31,7 +31,9 @@ pm \\overline{ \\binom{8}{ \\log_{10} \\max\\{ 240,5 $3 3$ \\$ 5' -dollar per ce
 through integers numbers digits numbered rows divisible divided multiple of both remainder when mod nearest
 decimal places base election cube edges faces vertices sides right degrees ° week hours minutes deck
 cards die sided pi π ≈ \\pi \\approx sqrt i = -1 leading coefficient legs dog chessboard circles later year
-toed (e.g. e.g. such as, for example, for instance one such ). The a iPhone Widgeteer Area his Mom to until
+toed ! zeros = 0 bus leaves contest , say , (With would so that thus f(3) = 4+8=12. 3*5=15 are such numbers
+nearest percent packs pack only sells come each ≡ \\bmod \\equiv answer rounded bills remaining (e.g. e.g.
+such as, for example, for instance one such ). The a iPhone Widgeteer Area his Mom to until
 size other 400 four hundred 2x 3y 117i 5ab 7abc 36π weekend summer PM
 x_1 V é ß ſ K İ 你好 个 ค
 \\frac5{12} \\frac{270}7 \\frac9 \\cdot \\neq 2x xy 7(x+1) $PV $V$ $x^2-6x+8$ $(3,4)$ $15$ A= 1000 2400
@@ -48,7 +50,8 @@ EAST_ASIAN = _pieces("""
 # Equal numbers with and without a noun.
 COUNTED = _pieces("""
 5 5 5 five five 1000 2.5 $5 $5$ 5% 5 half twice another the these all her remaining books shelves shelf
-red wooden children child per hour miles long ago ounces of them more apples. pens? and 5-mile by dollars
+red wooden children child per hour miles long ago ounces of them more apples. pens? half other half third
+remaining third 50% 2/3 and 5-mile by dollars
 boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x
 """)
 PIECES = [*MARKS, *EAST_ASIAN, *COUNTED, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]

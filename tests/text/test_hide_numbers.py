@@ -17,7 +17,7 @@ from tests.helpers.number_texts import check_hidden
         ),
         ("half as many, twice a week", ["V times as many, twice a week", "half as many, V times a week"]),
         ("half of 7", ["V of 7", "half of V"]),
-        ("Half of it, the other half walk", ["V of it, the other V walk"]),
+        ("Half of it, another half walk", ["V of it, another V walk"]),
         (
             "3 times as many, thrice as old",
             ["V times as many, thrice as old", "3 times as many, V times as old"],

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dupo import text
-from dupo.text.numbers.phrase_table import CLASSES, PHRASES, THINGS, UNITS
+from dupo.text.numbers.phrase_table import CLASSES, PHRASES, ROUNDED, THINGS, UNITS
 from tests.helpers.project import ROOT
 
 # A text with its numbers marked as `python -m dupo.duals` marks them: [[5]] may be hidden, 5{reason} may not.
@@ -48,7 +48,7 @@ MARKED = [
     "a 5{definition} by 5{definition} grid of 25{definition} squares, and [[5]] by [[7]] feet",
     "find four{definition} numbers [[2]], [[7]], [[9]] and [[20]]",
     # the form of the answer
-    "to the nearest 10{form}, to 2{form} decimal places, in base 10{form}",
+    "to 2{form} decimal places, in base 10{form}",
     # enumerations and sets with dots
     r"$\{1{enumeration},2{enumeration},\ldots,[[40]]\}$",
     "rows 1{enumeration}, 2{enumeration}, 3{enumeration} and 4{enumeration}",
@@ -61,6 +61,45 @@ MARKED = [
     "A palindrome (e.g., 131{example}) has [[5]] digits. One{example} such number is 99{example}.",
     "For example, 25{example} is nice. But 26{example} is not. Pick [[3]].",
     "Numbers like 12{example} and 21{example} are twins.",
+    # shares that tell each other
+    "Half{partition} of them run, the other half{partition} walk. [[Half]] of the walkers sing.",
+    "[[Half]] of them are full. Of the others half{idiom} are new and the other half{partition} old.",
+    "[[90]]% of the pens; 80{partition}% are red, the other 20{partition}% blue",
+    "one-third{partition} of them run, one-third{idiom} walk and the remaining one-third{idiom} new",
+    "[[One-third]] of them run, and [[half]] of the remaining [[half]] of them walk.",
+    "[[Half]] of them run, the other 1/3{reference} of them walk and [[50]]% of Ben's sing.",
+    "40{partition} questions, 34{partition} are right and the other 6{partition} wrong",
+    "[[40]] questions, [[30]] are right and the other 6{reference} wrong",
+    # answers that are rounded, and packs that are bought whole
+    "[[7]] miles in [[3]] hours; the nearest town",
+    "7{rounded} of 9{rounded}, rounded to the nearest percent",
+    "18{rounded} by $7{rounded}, to the nearest whole dollar",
+    "3{rounded} of 7{rounded}. Round your answer to 2{form} decimal places.",
+    "needs 20{rounded} seeds; the shop only sells packs of 25{rounded} at $[[5]] a pack",
+    "pouches in packs of 6{rounded} for 18{rounded} people: how many packs?",
+    "[[3]] shirts in packs of [[6]]: how many shirts? He only has [[3]] packs.",
+    "pays $8{rounded} and only has $10{rounded} bills",
+    # dividends, and divisors one by one
+    "the remainder when $1234{divisor}$ is divided by $11{divisor}$. Then [[48]] is divided between [[6]]",
+    "20267{divisor} mod 100{divisor} or $1234{divisor} \\bmod 11{argument}$, but x ≡ [[3]] mod 7{divisor}",
+    "a remainder of [[1]] when divided by each of 4{divisor}, 5{divisor} and 7{divisor}",
+    "the reversal of 173{example}, for example, is 371{example}. It has [[4]] digits.",
+    "With [[2]] rules, the image of 15{example} is 51{example}, for instance. Add [[7]].",
+    "Let $a*b=ab-[[4]]$ so that, for instance, $3{example}*5{example}=11{example}$.",
+    "the square of 12{example}, say, is 144{example}. Pick a number, say 9{example}",
+    "[[Five]] apples, say the teachers, and [[3]] more",
+    "$f(x)=x^2{power}+[[1]]$, thus $f(3{argument})=10{example}$. Then [[4]] boys sing.",
+    "All shake hands. (With 4{example} people there would be 6{example} handshakes.) [[9]] came.",
+    "All sing. (With [[4]] songs each.) Would [[9]] come?",
+    "12{example} and 21{example} are such integers, [[12]] and [[21]] are nice.",
+    "The digit sum of 482{example} is 4{example}+8{example}+2{example}=14{example}. Find [[7]].",
+    "Here $x+[[3]]+[[5]]=[[8]]$. Is [[4]]+[[8]]=[[12]]?",
+    # factorials, the 0 of an equation, vehicles and contests
+    "the zeros of 2025{argument}! and $7{argument}!+[[3]]$",
+    "Tom won [[12]]! Who won [[7]]?",
+    "$x-[[7]]=0{form}$, and [[0]] degrees",
+    "Bus 66{label} leaves before bus 7{label}. He takes the bus [[3]] times.",
+    "the AMC of 2019{date}, a contest for [[2024]] pupils",
     # names, telephone numbers and words
     "the Widgeteer 3000{name}, an iPhone 12{name}, near Area 51{name}, gave Tom [[12]] pens",
     "Zephyr 700{name} costs $[[30]], a Boeing 747{name}, When [[247]] is divided",
@@ -114,6 +153,7 @@ def test_both_cores_have_one_table() -> None:
     expected = [word for pair in CLASSES.items() for word in pair]
     expected += [word for row in [*UNITS, *THINGS] for word in row]
     expected += [word for row in rows for word in row[1:]]
+    expected += [word for row in ROUNDED for word in row]
     assert _literals(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
     assert reasons == [row.reason or "none" for row in rows]

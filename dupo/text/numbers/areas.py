@@ -6,6 +6,7 @@ Twin of csrc/numbers_areas.cpp and csrc/numbers_latex.cpp.
 import re
 
 from dupo.text.numbers.base import END, LETTER, LOWER, SPACE, START, Area, text_before
+from dupo.text.numbers.examples import example_areas
 
 LATEX_FUNCTIONS = "log|ln|lg|exp|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|gcd|lcm|min|max|det|pmod|bmod"
 SUBSCRIPT = r"(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?"
@@ -45,16 +46,6 @@ BRACKET_RULES = [
     ("[", "power", re.compile(r"\\sqrt\Z")),
 ]
 
-# What a sentence shows as an example, to the end of the sentence or of the parenthesis.
-EXAMPLE = re.compile(
-    rf"{START}(?:for example|for instance|e\.g\.|such as|as an example|an example of|an example is"
-    rf"|one example|one such){END}",
-    re.A | re.I,
-)
-SENTENCE_MARK = re.compile(rf"[()]|(?<!\.)[.!?](?=\$|\\\)|\Z|{SPACE})|\n{SPACE}*\n")
-# The next sentence goes on with the example.
-GOES_ON = re.compile(rf"[.!?](?:{SPACE}|\$|\\\))*(?:Similarly|Likewise|Also|Here|Its|Since|But|Thus){END}")
-
 DOLLAR = re.compile(r"(?<!\\)\$")
 ONE_SPACE = re.compile(SPACE)
 
@@ -78,22 +69,6 @@ def names_sides(date: re.Match[str]) -> bool:
         return False
     a, b, c = int(date[1]), int(date[3]), int(date[4])
     return a * a + b * b == c * c or min(a, b) > 12 or max(a, b) > 31
-
-
-def example_areas(text: str) -> list[Area]:
-    """Finds worked examples: "for example, 21 is odd-looking." """
-    areas: list[Area] = []
-    cue = EXAMPLE.search(text)
-    while cue:
-        end, depth = len(text), 0
-        for mark in SENTENCE_MARK.finditer(text, cue.end()):
-            depth += {"(": 1, ")": -1}.get(mark[0], 0)
-            if depth < 0 or (mark[0] not in "()" and not GOES_ON.match(text, mark.start())):
-                end = mark.start()
-                break
-        areas.append(Area(cue.start(), end, "example"))
-        cue = EXAMPLE.search(text, max(end, cue.end()))
-    return areas
 
 
 def bracket_areas(text: str) -> list[Area]:

@@ -34,6 +34,8 @@ REASONS = (
     "divisor",
     "definition",
     "form",
+    "partition",
+    "rounded",
     "repeated",
 )
 

@@ -8,11 +8,13 @@ from dupo.text.numbers.base import Number
 from dupo.text.numbers.digits import find_digits
 from dupo.text.numbers.east_asian import with_east_asian
 from dupo.text.numbers.lists import skip_by_lists, skip_by_products
-from dupo.text.numbers.phrases import skip_by_phrases
+from dupo.text.numbers.phrases import skip_by_phrases, skip_by_rounding
 from dupo.text.numbers.quantities import READABLE, layout_of, same_quantities
 from dupo.text.numbers.rules import YEAR
+from dupo.text.numbers.shares import skip_by_shares
 from dupo.text.numbers.words import find_words
 
+STEPS = (skip_by_phrases, skip_by_lists, skip_by_products, skip_by_shares, skip_by_rounding)
 # Only these numbers take over what an equal number is: "the other 4" is hidden with "all 4".
 JOINS_EQUAL = frozenset({None, "reference"})
 
@@ -22,7 +24,8 @@ def find_numbers(text: str) -> list[Number]:
     areas, dollars = find_areas(text), formula_dollars(text)
     digits = with_east_asian(text, list(find_digits(text, areas, dollars)), areas, dollars)
     numbers = sorted([*digits, *find_words(text, areas, dollars)])
-    numbers = skip_by_products(text, skip_by_lists(text, skip_by_phrases(text, numbers)))
+    for step in STEPS:
+        numbers = step(text, numbers)
     years = {n.value for n in numbers if n.skip == "date"}
     equal: dict[tuple[Fraction, str], list[int]] = {}
     for k, n in enumerate(numbers):

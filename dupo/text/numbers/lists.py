@@ -117,6 +117,9 @@ def _reasons(text: str, members: Sequence[Number], gaps: Sequence[Gap]) -> list[
     """Returns a reason or None for each member of a list."""
     if len(members) > 1 and members[0].skip in SHARED:
         return [members[0].skip] * len(members)
+    # "12 and 21 are such integers"
+    if len(members) > 1 and members[-1].skip == "example":
+        return ["example"] * len(members)
     open_end = len(members) > 1 and DOTS_AFTER.match(text, members[-1].end) is not None
     if open_end or any(gap.dots for gap in gaps):
         # {1, 2, ..., 40}: no other member tells the 40.

@@ -59,6 +59,12 @@ CLASSES = {
     "|liters|acre|acres|square|cubic|calorie|calories|watt|watts|dollar|dollars|ton|tons|gram|grams|kilometer"
     "|kilometers|km|kg|seat|seats|person|people|piece|pieces|page|pages|word|words|step|steps|seconds|minutes"
     "|hours|days|years|point|points|pixel|pixels|rpm|volt|volts",
+    "PACK": "pack|packs|package|packages|box|boxes|bag|bags|case|cases|bundle|bundles|carton|cartons"
+    "|set|sets",
+    "ROUND": "N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|thousandth"
+    "|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|multiple",
+    "VEHICLE": "bus|train|tram|truck|ferry|van|taxi",
+    "FACTORIAL": "zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|digits",
     "SHAPE": "circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|edges"
     "|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|chords",
 }
@@ -157,6 +163,7 @@ PHRASES = [
     Phrase("form", "", "decimal|significant place|places|figure|figures|digit|digits"),
     Phrase("form", "last|final|rightmost", "digits"),
     Phrase("form", "base", "", "10"),
+    Phrase("form", "=", "", "0"),
     # --- divisors
     Phrase("divisor", "divisible by both|either|neither|any|none|all? of?"),
     Phrase("divisor", "not of|by", "", "", "multiple|multiples|divisible|divisor|divisors|factor|factors"),
@@ -165,7 +172,10 @@ PHRASES = [
     Phrase("", "scale factor of"),
     Phrase("divisor", "multiple|multiples|divisor|divisors|factor|factors of both|either|neither?"),
     Phrase("divisor", "modulo|mod"),
-    Phrase("divisor", "divided|division|dividing|divides|divide W? by", "", "", "REMAINDER"),
+    Phrase("", "≡|equiv|congruent to?", "modulo|mod"),
+    Phrase("divisor", "", "\\? modulo|mod|bmod"),
+    Phrase("divisor", "", "is|are? divided by", "", "REMAINDER"),
+    Phrase("divisor", "divided|division|dividing|divides|divide W? by each? of?", "", "", "REMAINDER"),
     Phrase("divisor", "divides|divide", "", "", "integer|integers|remainder|prime|primes"),
     Phrase("divisor", "prime|coprime to|with"),
     # --- bounds in words; "5 more than 12" compares two quantities
@@ -220,6 +230,7 @@ PHRASES = [
     Phrase("date", "", "", "YEAR", "leap"),
     Phrase("date", "MONTH|day|days|month|months|half|quarter of", "", "YEAR"),
     Phrase("date", "the", "election|season|census|olympics|edition|championship|amc|aime", "YEAR"),
+    Phrase("date", "amc|aime|contest|competition|olympiad|olympics|exam|election|census of", "", "YEAR"),
     Phrase("date", "a|an", "W", "ODDYEAR"),
     # --- definitions
     Phrase("", "", "MEASURE|m|cm|in|inch|ft sides|faces|edges"),
@@ -258,10 +269,13 @@ PHRASES = [
     Phrase("definition", "dime|dimes HAS|(? worth?", "cents", "10"),
     Phrase("definition", "nickel|nickels HAS|(? worth?", "cents", "5"),
     # --- examples and telephone numbers
+    Phrase("argument", "", "!", "", "FACTORIAL"),
     Phrase("example", "INTEGER like"),
     Phrase("example", "", "is one such|example"),
     Phrase("example", "", "is an example"),
-    Phrase("example", "", "is such a|an"),
+    Phrase("example", "", "is|are such a|an|INTEGER"),
+    Phrase("example", ",|( say ,?"),
+    Phrase("label", "VEHICLE", "leaves|arrives|departs|runs|comes|carries|stops|has|is|and|or|,|."),
     Phrase("label", "", "N", "", "PHONE"),
     Phrase("label", "N", "", "", "PHONE"),
     # --- a choice among things of the problem, and words that hold a number
@@ -273,3 +287,14 @@ PHRASES = [
 PHRASES += [Phrase("definition", "", f"{small} PLACE A? {large}", count) for small, count, large in UNITS]
 PHRASES += [Phrase("definition", f"{large} HAS", small, count) for small, count, large in UNITS]
 PHRASES += [Phrase("definition", "", f"W? {thing}", count, near) for thing, count, near in THINGS]
+
+# What a text says where its answer is rounded. Each row: words that stand somewhere, words that stand too,
+# the role of the numbers that the answer still tells.
+ROUNDED = [
+    ("to the nearest ROUND", "", ""),
+    ("round|rounded|rounding the|your|an|any final? answer|answers|result", "", ""),
+    ("answer|answers|result is|should|must? be? rounded", "", ""),
+    ("only has|have|had N dollar? bills", "", ""),
+    ("only sell|sells|sold|come|comes|available W|N? W|N? W|N? PACK", "", "money"),
+    ("in PACK of N", "how many PACK", "money"),
+]

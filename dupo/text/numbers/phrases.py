@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dupo.text.numbers.base import LETTER, LOWER, SPACE, WORDLIKE, Number
-from dupo.text.numbers.phrase_table import CLASSES, NEARBY, PHRASES
+from dupo.text.numbers.phrase_table import CLASSES, NEARBY, PHRASES, ROUNDED
 from dupo.text.numbers.rules import YEAR
 
 # A word or a decimal, what is ignored, and any other character.
@@ -62,10 +62,28 @@ ROWS = [
     for p in PHRASES
 ]
 
+ROUNDED_ITEMS = [(_items(words), _items(others), role) for words, others, role in ROUNDED]
+
 
 def skip_by_phrases(text: str, numbers: Sequence[Number]) -> list[Number]:
     """Gives the numbers that may be hidden so far the reason of the first phrase that matches, if any."""
     return [n._replace(skip=_reason(text, n)) if n.skip is None else n for n in numbers]
+
+
+def skip_by_rounding(text: str, numbers: Sequence[Number]) -> list[Number]:
+    """Skips what a rounded answer does not tell: the numbers of a text that asks for whole packs."""
+    tokens, result = tokens_of(text), list(numbers)
+    for words, others, told in ROUNDED_ITEMS:
+        if _stands(words, tokens) and _stands(others, tokens):
+            result = [n._replace(skip="rounded") if n.skip is None and n.role != told else n for n in result]
+    return result
+
+
+def _stands(items: Sequence[Item], tokens: Sequence[str]) -> bool:
+    """Tells whether a pattern matches somewhere. No pattern starts with an optional word."""
+    return not items or any(
+        items[0].accepts(token) and _match(items, tokens, 0, k) for k, token in enumerate(tokens)
+    )
 
 
 def tokens_of(text: str) -> list[str]:

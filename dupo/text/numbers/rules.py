@@ -98,6 +98,7 @@ RULES = [
     _rule("ordinal", after=rf"(?:st|nd|rd|ths|th|rds){END}"),
     _rule("time", after=CLOCK_AFTER, any_case=True),
     _rule("argument", rf"\\(?:{LATEX_FUNCTIONS}){SUBSCRIPT} *"),
+    _rule("argument", after=r"![-+*/·×=^$}\\]"),
     _rule("word", rf"(?<!\\)(?<!{LETTER}){LETTER}+|{LETTER}-|[@&\\]|[0-9][eE]\+"),
     _rule("word", after=rf"{LETTER}|_"),
     _rule("part of a longer number", "[0-9][./'’′]"),
