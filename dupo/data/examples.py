@@ -42,7 +42,7 @@ class Examples(NamedTuple):
     Attributes:
         train: to learn from.
         held_out: to measure with; no prompt stands in both.
-        notes: what was left out and why, for the start-up table.
+        notes: what was read, what was left out and why, for the start-up table.
     """
 
     train: list[Example]
@@ -71,7 +71,7 @@ def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None)
 
 def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
     """Reads pairs as problems whose gold answer is the completion, because the split works on problems."""
-    rows = read_rows(path, option)
+    rows, notes = read_rows(path, option)
     pair = usual_columns(rows, [f"{PROMPT_COLUMN},{COMPLETION_COLUMN}"])
     chat = usual_columns(rows, CHAT_COLUMNS)
     if not pair and not chat:
@@ -90,7 +90,7 @@ def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
         text = "\n".join([*(message.content for message in example.history), example.prompt])
         problems.append(Problem(row.id, text, example.completion, {"example": example}))
     left_out.check_rest(problems)
-    return problems, left_out.notes()
+    return problems, notes + left_out.notes()
 
 
 def _pair(row: Row, prompt_column: str, completion_column: str) -> Example:

@@ -46,7 +46,7 @@ def read_sentences(
 
 
 def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[Problem], list[str]]:
-    rows = read_rows(dataset, option)
+    rows, notes = read_rows(dataset, option)
     # A file of sentences alone has one column without a name of its own.
     alone = [ONLY_TEXT] if all(list(row) == [ONLY_TEXT] for row in rows) else []
     (source,) = choose_columns(rows, dataset, None, [src, f"translation.{src}", *alone], "src")
@@ -60,7 +60,7 @@ def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[P
         except RowError as error:
             left_out.add(error)
     left_out.check_rest(problems)
-    return problems, left_out.notes()
+    return problems, notes + left_out.notes()
 
 
 def _read_parallel_files(stem: Path, src: str, tgt: str) -> list[Problem]:

@@ -56,13 +56,13 @@ def read_problems(
         answers_needed: the data set is that of evaluation.
 
     Returns:
-        The problems, and a line for the user on each kind of rows that were left out.
+        The problems, and lines for the user: files of a folder that were read, rows that were left out.
 
     Raises:
         UserError: the data set, or a column that is named or needed, is missing or cannot be read.
     """
     option = "eval_dataset" if answers_needed else "dataset"
-    rows = read_rows(dataset, option)
+    rows, notes = read_rows(dataset, option)
     # A file of problems alone has one column without a name of its own.
     alone = [ONLY_TEXT] if all(list(row) == [ONLY_TEXT] for row in rows) else []
     usual = [*QUESTION_COLUMNS, *alone]
@@ -95,7 +95,7 @@ def read_problems(
     # Training reads no answer, so a data set without answers is fine unless somebody asks for them.
     if answers_needed and not answer_columns and all(problem.gold is None for problem in problems):
         choose_columns(rows, dataset, None, ANSWER_COLUMNS, "answer_column")
-    notes = left_out.notes() + unread.notes()
+    notes += left_out.notes() + unread.notes()
     if disagreements:
         notes.append(
             f"{disagreements:,} answers are not those in the box of their {WORKED}: the box is taken"

@@ -17,7 +17,12 @@ def put(file: Path, text: str) -> None:
 
 
 def texts(dataset: object, option: str = "dataset") -> list[str]:
-    return [row["question"] for row in read_rows(str(dataset), option)]
+    return [row["question"] for row in read_rows(str(dataset), option)[0]]
+
+
+def note(dataset: object, option: str = "dataset") -> str:
+    _, (line,) = read_rows(str(dataset), option)
+    return line
 
 
 def refusal(dataset: object, option: str = "dataset") -> str:
@@ -64,6 +69,36 @@ def test_train_is_read_and_any_other_split_is_named(tmp_path: Path) -> None:
     assert texts(f"{folder}:test") == ["test-00000-of-00001"]
     assert "eval_dataset: expected a split of" in refusal(folder, "eval_dataset")
     assert "one of test, train; got tset, did you mean test?" in refusal(f"{folder}:tset")
+
+
+def test_files_without_a_split_in_their_names_are_those_of_training(tmp_path: Path) -> None:
+    for name in ("algebra", "geometry", "test"):
+        put(tmp_path / f"set/{name}.jsonl", name)
+    folder = tmp_path / "set"
+    assert texts(folder) == ["algebra", "geometry"] and texts(f"{folder}:test") == ["test"]
+    assert note(folder) == "dataset: split train: algebra.jsonl, geometry.jsonl; not read: test"
+    assert "one of test, train; got none" in refusal(folder, "eval_dataset")
+    put(folder / "train.jsonl", "train")
+    assert texts(folder) == ["train"]
+    assert note(folder) == "dataset: split train: train.jsonl; not read: test, algebra.jsonl, geometry.jsonl"
+
+
+def test_no_test_split_is_trained_on_unless_the_user_says_so(tmp_path: Path) -> None:
+    put(tmp_path / "set/test.jsonl", "test")
+    folder = tmp_path / "set"
+    line = f"expected a split of {folder}, as in {folder}:test, one of test; got none, which means train"
+    assert line in refusal(folder)
+    assert texts(f"{folder}:test") == texts(folder, "eval_dataset") == ["test"]
+
+
+def test_folders_beside_files_are_said_not_to_be_read(tmp_path: Path) -> None:
+    put(tmp_path / "set/root.jsonl", "root")
+    put(tmp_path / "set/a/x.jsonl", "x")
+    assert texts(tmp_path / "set") == ["root"] and texts(f"{tmp_path / 'set'}:a") == ["x"]
+    assert note(tmp_path / "set") == "dataset: split train: root.jsonl; not read: config a"
+    assert note(f"{tmp_path / 'set'}:a").startswith(
+        "dataset: split train of config a: x.jsonl; not read: config"
+    )
 
 
 def test_folders_are_configs_where_no_card_says_otherwise(tmp_path: Path) -> None:
