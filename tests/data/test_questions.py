@@ -64,6 +64,25 @@ def test_public_data_sets_need_no_option(tmp_path: Path, row, text: str, gold: s
         assert problem.gold == gold
 
 
+def test_only_the_input_of_an_instruction_may_be_blank(tmp_path: Path) -> None:
+    whole = {"Body": "Tom has 5 pens.", "Question": "How many?", "Answer": 5}
+    for name in ("Body", "Question"):
+        problems, notes = read(tmp_path, whole, whole | {name: " "})
+        assert [problem.text for problem in problems] == ["Tom has 5 pens.\nHow many?"]
+        assert notes == [f"rows left out: 1, expected text in {name!r} (first: a.jsonl, line 2, got none)"]
+    with pytest.raises(UserError, match="expected text in 'Question'"):
+        read(tmp_path, whole | {"Question": None}, question_column="Body,Question")
+    with pytest.raises(UserError, match="expected text in 'instruction'"):
+        read(tmp_path, {"instruction": "", "input": "2 3", "output": "5"})
+    ((problem,), _) = read(tmp_path, {"Instruction": "2 and 3?", "Input": None, "output": "5"})
+    assert problem.text == "2 and 3?"
+
+
+def test_the_developer_of_a_chat_is_its_system(tmp_path: Path) -> None:
+    ((problem,), notes) = read(tmp_path, {"messages": [SYSTEM | {"role": "developer"}, USER, ANSWER]})
+    assert (problem.text, problem.system, notes) == ("2 and 3?", "Be brief.", [])
+
+
 def test_columns_that_the_user_names(tmp_path: Path) -> None:
     row = {"a": "2 pens.", "b": {"c": "How many?", "d": 2}, "Body,Question": "odd", "question": "wrong"}
     ((joined,), _) = read(tmp_path, row, question_column="a,b.c", answer_column="b.d")
