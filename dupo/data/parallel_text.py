@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dupo.data.columns import LeftOut, RowError, choose_columns, column_text, usual_columns
-from dupo.data.files import ONLY_TEXT, read_lines
+from dupo.data.files import column_without_name, read_lines
 from dupo.data.folders import data_files
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
@@ -47,9 +47,8 @@ def read_sentences(
 
 def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[Problem], list[str]]:
     rows, notes = read_rows(dataset, option)
-    # A file of sentences alone has one column without a name of its own.
-    alone = [ONLY_TEXT] if all(list(row) == [ONLY_TEXT] for row in rows) else []
-    (source,) = choose_columns(rows, dataset, None, [src, f"translation.{src}", *alone], "src")
+    usual = [src, f"translation.{src}", *column_without_name(rows)]
+    (source,) = choose_columns(rows, dataset, None, usual, "src")
     target = usual_columns(rows, [tgt, f"translation.{tgt}"])
     problems, left_out = [], LeftOut()
     for row in rows:

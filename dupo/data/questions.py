@@ -8,7 +8,7 @@ from dupo.data.columns import RowError, column_text
 from dupo.data.rows import Row
 
 # Alpaca: an instruction that says all has a blank input. A blank column of any other group is a lack.
-_MAY_BE_BLANK = ("instruction", "input")
+_LAST_MAY_BE_BLANK = ("instruction", "input")
 
 
 class Question(NamedTuple):
@@ -41,9 +41,6 @@ def question_of(row: Row, columns: Sequence[str]) -> Question:
         text, answer = (t.replace("\r\n", "\n").strip() for t in (chat.question, chat.answer or ""))
         return Question(text, system or None, answer or None)
     # A question without its story is another question, and a story without its question is none.
-    may_be_blank = tuple(name.lower() for name in columns) == _MAY_BE_BLANK
-    texts = [
-        column_text(row, name, required=not (may_be_blank and place > 0))
-        for place, name in enumerate(columns)
-    ]
+    needed = columns[:1] if tuple(name.lower() for name in columns) == _LAST_MAY_BE_BLANK else columns
+    texts = [column_text(row, name, required=name in needed) for name in columns]
     return Question("\n".join(text for text in texts if text))
