@@ -12,7 +12,7 @@ from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_c
 from dupo.data.contents import shown_names
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
-from dupo.data.splits import split_problems
+from dupo.data.splits import evaluation_note, split_problems
 from dupo.errors import UserError
 from dupo.records import Message, Problem
 
@@ -66,7 +66,9 @@ def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None)
         eval_problems, notes = _read_pairs(eval_dataset, "eval_dataset")
     problems, own_notes = _read_pairs(dataset, "dataset")
     split = split_problems(problems, eval_problems, eval_size)
-    return Examples(_examples(split.train), _examples(split.held_out), own_notes + notes)
+    source = problems if eval_problems is None else eval_problems
+    notes = own_notes + notes + evaluation_note(source, split.held_out, eval_size, "no pair held out")
+    return Examples(_examples(split.train), _examples(split.held_out), notes)
 
 
 def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
