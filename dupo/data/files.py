@@ -73,7 +73,7 @@ def read_file_rows(path: str | Path, file_name: str | None = None) -> list[Row]:
     """Reads the rows of one file.
 
     Args:
-        file_name: of the rows, in their ids and in messages; None: that of the file, without its folder.
+        file_name: of the rows, in ids and messages about a row; None: that of the file, without its folder.
 
     Raises:
         UserError: the file cannot be read, or its contents are not what its ending says.

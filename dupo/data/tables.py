@@ -73,7 +73,7 @@ def _records(path: Path, lines: list[str], delimiter: str, skipped: int) -> list
                 records.append((skipped + start + 1, cells))
             start = reader.line_num
     except csv.Error as error:
-        place = place_of(path.name, skipped + start + 1)
+        place = place_of(str(path), skipped + start + 1)
         hint = 'double a " inside a cell, and put the cell between two "'
         raise UserError(f"{place}: expected cells of a table, got an error ({error}): {hint}") from None
     finally:
@@ -103,4 +103,4 @@ def _uneven(path: Path, line: int, expected: int, actual: int, delimiter: str) -
     between = _NAMES.get(delimiter, repr(delimiter))
     advice = f'put a cell that holds {between} or a line end between two "'
     cells = f"expected {expected} cells as in the header, got {actual}"
-    return UserError(f"{place_of(path.name, line)}: {cells}: {advice}")
+    return UserError(f"{place_of(str(path), line)}: {cells}: {advice}")

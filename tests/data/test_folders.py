@@ -112,6 +112,16 @@ def test_folders_are_configs_where_no_card_says_otherwise(tmp_path: Path) -> Non
     assert "got minor" in refusal(f"{folder}:minor:test")
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "line"),
+    [("train.jsonl", b"{}\n{\n", 2), ("train.csv", b"a,b\n1\n", 2), ("train.csv", b"a\n\n\xff\n", 3)],
+)
+def test_a_fault_names_the_folder_of_its_file(tmp_path: Path, name: str, data: bytes, line: int) -> None:
+    (tmp_path / "set/b").mkdir(parents=True)
+    (tmp_path / "set/b" / name).write_bytes(data)
+    assert f"b/{name}, line {line}: expected" in refusal(f"{tmp_path / 'set'}:b")
+
+
 def test_the_card_names_configs_and_splits(tmp_path: Path) -> None:
     for name in ("a/one", "a/two", "b/three"):
         put(tmp_path / f"set/{name}.jsonl", name)
