@@ -189,7 +189,11 @@ def _configs_of_card(folder: Path, files: list[Path]) -> dict[str, Splits]:
             configs[str(config.get("config_name", DEFAULT))] = {
                 s: paths for s, paths in splits.items() if paths
             }
-    return {config: splits for config, splits in configs.items() if splits}
+    configs = {config: splits for config, splits in configs.items() if splits}
+    listed_files = {file for splits in configs.values() for paths in splits.values() for file in paths}
+    if others := [file for file in files if file not in listed_files]:
+        configs = {config: splits | {_OTHERS: others} for config, splits in configs.items()}
+    return configs
 
 
 def _matching(folder: Path, files: list[Path], patterns: list[Any]) -> list[Path]:

@@ -134,6 +134,9 @@ def test_the_card_names_configs_and_splits(tmp_path: Path) -> None:
     assert texts(f"{tmp_path / 'set'}:x") == ["a/one", "a/two"]
     assert texts(f"{tmp_path / 'set'}:y:train") == ["a/one", "b/three"]
     assert texts(f"{tmp_path / 'set'}:z") == ["b/three"]
+    put(tmp_path / "set/c/four.jsonl", "c/four")
+    line = "dataset: split train of config z: three.jsonl; not read: config x, config y, four.jsonl"
+    assert note(f"{tmp_path / 'set'}:z") == line
     (tmp_path / "set/README.md").write_text("---\nconfigs: [\n---\n")
     assert "a config of" in refusal(tmp_path / "set")
 
