@@ -25,12 +25,16 @@ class TaskOptions(Options):
         is_path=True,
     )
     eval_dataset: str | None = option(
-        None, "held-out problems, as dataset; none: eval_size problems of dataset", is_path=True
+        None,
+        "held-out problems, as dataset, but of several splits one must be named (FOLDER:test); none: "
+        "eval_size problems of dataset",
+        is_path=True,
     )
     question_column: str | None = option(
         None,
         "column of the question, text or a list of messages; several (Body,Question) are joined by line "
-        "ends; a.b is column b inside a; none: question, problem, prompt, messages and other usual names",
+        "ends; a.b reads key b inside column a; none: question, problem, prompt, messages and other usual "
+        "names",
     )
     answer_column: str | None = option(
         None,
@@ -42,7 +46,7 @@ class TaskOptions(Options):
     eval_size: int | None = option(
         None,
         "number of held-out problems, never trained on; 0: no evaluation; none: a tenth of those with a "
-        "right answer, at most 64; of eval_dataset 64",
+        "right answer, at most 64; from eval_dataset: at most 64",
         at_least=0,
     )
     translation_metric: str = option(

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dupo.data.contents import mismatch
+from dupo.data.contents import GZIP, mismatch
 from dupo.data.rows import Row
 from dupo.errors import UserError, in_one_line
 from dupo.user_files import read_file
@@ -22,6 +22,7 @@ def rows_of_parquet(path: Path, file_name: str) -> list[Row]:
         UserError: pyarrow is not installed, or the file is damaged or of another kind.
     """
     data = read_file(path)
+    _refuse_packed(path, data)
     # Said before anything about the extra: no extra reads another kind of file.
     if not data.startswith(MAGIC):
         from_text = "give the file the ending of its format (.jsonl, .csv), or write it again as parquet"
@@ -31,7 +32,14 @@ def rows_of_parquet(path: Path, file_name: str) -> list[Row]:
 
 def rows_of_arrow(path: Path, file_name: str) -> list[Row]:
     """The rows of an Arrow file or stream, such as `save_to_disk` of `datasets` writes; as above."""
-    return _rows(path, read_file(path), file_name, is_parquet=False)
+    data = read_file(path)
+    _refuse_packed(path, data)
+    return _rows(path, data, file_name, is_parquet=False)
+
+
+def _refuse_packed(path: Path, data: bytes) -> None:
+    if data.startswith(GZIP):
+        raise mismatch(path, "rows of data", "a file packed by gzip", "unpack the file with: gunzip")
 
 
 def _rows(path: Path, data: bytes, file_name: str, *, is_parquet: bool) -> list[Row]:

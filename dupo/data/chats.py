@@ -12,6 +12,7 @@ from dupo.records import Message
 # Names of a chat column; the second is that of ShareGPT, which TRL reads as well.
 CHAT_COLUMNS = ("messages", "conversations")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+_NEW_ROLES = {"developer": "system"}  # OpenAI's newer name, which few chat templates know
 _CHAT_STARTS = ('[{"role"', '[{"from"', '[{"content"', '[{"value"')
 
 
@@ -93,6 +94,7 @@ def _message(row: Row, name: str, item: dict[str, Any]) -> Message:
     role = _SHAREGPT_ROLES.get(role, role) if isinstance(role, str) and "from" in item else role
     if not isinstance(role, str):
         raise RowError(row, f"messages with a role in {name!r}", as_text(role)[:40])
+    role = _NEW_ROLES.get(role, role)
     if isinstance(content, list | tuple):
         content = "".join(_text_of_piece(row, name, piece) for piece in content)
     return Message(role, raw_text(row, name, content))

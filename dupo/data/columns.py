@@ -106,16 +106,34 @@ def choose_columns(
 def usual_columns(rows: Sequence[Mapping[str, Any]], usual: Sequence[str]) -> tuple[str, ...]:
     """Returns the first of some columns that the rows have; empty where they have none.
 
+    Columns that are empty in every row are returned only where there are no others.
+
     Args:
         usual: each the name of a column, or several with commas; upper and lower case are the same.
     """
+    groups = _columns_of_rows(rows, usual)
+    return next((group for group in groups if _all_filled(rows, group)), next(iter(groups), ()))
+
+
+def filled_columns(rows: Sequence[Mapping[str, Any]], usual: Sequence[str]) -> tuple[str, ...]:
+    """Returns the first of some columns that hold a value in some row; see `usual_columns`."""
+    return next((group for group in _columns_of_rows(rows, usual) if _all_filled(rows, group)), ())
+
+
+def _columns_of_rows(rows: Sequence[Mapping[str, Any]], usual: Sequence[str]) -> list[tuple[str, ...]]:
     names = column_names(rows)
     by_lower = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
-    for group in usual:
-        chosen = tuple(by_lower.get(name, name) for name in group.split(","))
-        if all(_has(rows, names, name) for name in chosen):
-            return chosen
-    return ()
+    groups = [tuple(by_lower.get(name, name) for name in group.split(",")) for group in usual]
+    return [group for group in groups if all(_has(rows, names, name) for name in group)]
+
+
+def _all_filled(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    return all(any(_is_filled(value_at(row, name)) for row in rows) for name in names)
+
+
+def _is_filled(value: object) -> bool:
+    empty = not value.strip() if isinstance(value, str) else isinstance(value, list | dict) and not value
+    return value is not None and not empty
 
 
 def _has(rows: Sequence[Mapping[str, Any]], names: Sequence[str], name: str) -> bool:

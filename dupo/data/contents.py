@@ -103,7 +103,7 @@ def _decode(path: Path, number: int, line: bytes) -> str:
         return line.removesuffix(b"\r").decode()
     except UnicodeDecodeError as error:
         got = f"expected UTF-8, got an invalid byte at {error.start + 1}"
-        raise UserError(f"{place_of(path.name, number)}: {got}: {_AS_UTF_8}") from None
+        raise UserError(f"{place_of(str(path), number)}: {got}: {_AS_UTF_8}") from None
 
 
 def shown_names(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_c
 from dupo.data.contents import shown_names
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
-from dupo.data.splits import split_problems
+from dupo.data.splits import evaluation_note, split_problems
 from dupo.errors import UserError
 from dupo.records import Message, Problem
 
@@ -42,7 +42,7 @@ class Examples(NamedTuple):
     Attributes:
         train: to learn from.
         held_out: to measure with; no prompt stands in both.
-        notes: what was left out and why, for the start-up table.
+        notes: what was read, what was left out and why, for the start-up table.
     """
 
     train: list[Example]
@@ -66,12 +66,14 @@ def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None)
         eval_problems, notes = _read_pairs(eval_dataset, "eval_dataset")
     problems, own_notes = _read_pairs(dataset, "dataset")
     split = split_problems(problems, eval_problems, eval_size)
-    return Examples(_examples(split.train), _examples(split.held_out), own_notes + notes)
+    source = problems if eval_problems is None else eval_problems
+    notes = own_notes + notes + evaluation_note(source, split.held_out, eval_size, "no pair held out")
+    return Examples(_examples(split.train), _examples(split.held_out), notes)
 
 
 def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
     """Reads pairs as problems whose gold answer is the completion, because the split works on problems."""
-    rows = read_rows(path, option)
+    rows, notes = read_rows(path, option)
     pair = usual_columns(rows, [f"{PROMPT_COLUMN},{COMPLETION_COLUMN}"])
     chat = usual_columns(rows, CHAT_COLUMNS)
     if not pair and not chat:
@@ -90,7 +92,7 @@ def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
         text = "\n".join([*(message.content for message in example.history), example.prompt])
         problems.append(Problem(row.id, text, example.completion, {"example": example}))
     left_out.check_rest(problems)
-    return problems, left_out.notes()
+    return problems, notes + left_out.notes()
 
 
 def _pair(row: Row, prompt_column: str, completion_column: str) -> Example:

@@ -3,13 +3,13 @@
     .jsonl .ndjson   JSON lines              .csv .tsv   tables with a header (comma, semicolon or tab)
     .json            a list, or JSON lines   .txt        one problem a line, column `text`
     .parquet .arrow  by pyarrow (extra `[data]`)          the formats of text also with .gz behind
-    a folder, or a name of Hugging Face `datasets`: see `folders`
+    a folder, or a name of Hugging Face `datasets`: see `sources`
 
 Every fault of a file is a `UserError` that names the file, and the line where there is one.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dupo.data.arrow_files import rows_of_arrow, rows_of_parquet
@@ -33,6 +33,11 @@ ONLY_TEXT = "text"  # the column of files without columns
 _HEADER = re.compile(r'"?\w+"?([,;]"?\w+"?)+')  # question,answer
 _BINARY = {".parquet": rows_of_parquet, ".arrow": rows_of_arrow}
 ENDINGS = (*_FORMATS, *_BINARY)  # of the files that are read
+
+
+def column_without_name(rows: Iterable[Row]) -> list[str]:
+    """The column of files of text alone; empty where the rows have others."""
+    return [ONLY_TEXT] if all(list(row) == [ONLY_TEXT] for row in rows) else []
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -68,7 +73,7 @@ def read_file_rows(path: str | Path, file_name: str | None = None) -> list[Row]:
     """Reads the rows of one file.
 
     Args:
-        file_name: of the rows, in their ids and in messages; None: that of the file, without its folder.
+        file_name: of the rows, in ids and messages about a row; None: that of the file, without its folder.
 
     Raises:
         UserError: the file cannot be read, or its contents are not what its ending says.

@@ -10,16 +10,12 @@ from dupo.records import Dual, Problem
 
 def problems_fingerprint(problems: Iterable[Problem]) -> str:
     """The sha256 of ids, texts, right answers, columns and system messages, in their order, in hex digits."""
-    # Problems without a system message have the fingerprint that an older dupo gave them.
-    return _sha256(
-        [p.id, p.text, p.gold, dict(p.columns), *([] if p.system is None else [p.system])] for p in problems
-    )
+    return _sha256([p.id, p.text, p.gold, dict(p.columns), p.system] for p in problems)
 
 
 def examples_fingerprint(examples: Iterable[Example]) -> str:
     """The sha256 of ids, prompts, completions and earlier messages, in their order, in hex digits."""
-    # Examples without earlier messages have the fingerprint that an older dupo gave them.
-    return _sha256(list(example if example.history else example[:3]) for example in examples)
+    return _sha256(list(example) for example in examples)
 
 
 def duals_fingerprint(duals_by_text: Mapping[str, Sequence[Dual]]) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -27,9 +27,22 @@ _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
 _NO_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "readme.txt"}
 _NO_DATA |= {"license.txt", "requirements.txt", "config.json"}
 DEFAULT = "default"  # the config of a data set that names none
+_OTHERS = ""  # the files beside those of named splits whose own names tell no split; no user can name them
+_MOST_SHOWN = 10  # names in a message
 
 
-def files_of_folder(folder: Path, words: list[str], name: str, option: str) -> list[Path]:
+class ChosenSplit(NamedTuple):
+    """The files of one split.
+
+    Attributes:
+        note: which files are read and what is not, for the start-up table.
+    """
+
+    files: list[Path]
+    note: str
+
+
+def files_of_folder(folder: Path, words: list[str], name: str, option: str) -> ChosenSplit:
     """The files of one split.
 
     Args:
@@ -38,7 +51,8 @@ def files_of_folder(folder: Path, words: list[str], name: str, option: str) -> l
         option: that names the data set, for messages.
 
     Raises:
-        UserError: the folder holds no data, or several configs or splits of which none was named.
+        UserError: the folder holds no data, several configs or splits of which none was named, or `dataset`
+            names no split where there is no train.
     """
     configs = {config: splits for config, splits in configs_of(folder).items() if splits}
     if not configs:
@@ -47,7 +61,7 @@ def files_of_folder(folder: Path, words: list[str], name: str, option: str) -> l
     return choose_split(configs, words, name, option)
 
 
-def choose_split(configs: Mapping[str, Splits], words: list[str], name: str, option: str) -> list[Path]:
+def choose_split(configs: Mapping[str, Splits], words: list[str], name: str, option: str) -> ChosenSplit:
     """The files of one split of one config; see `files_of_folder`."""
     words = [word for word in words if word]
     if len(words) > 2:
@@ -62,17 +76,19 @@ def choose_split(configs: Mapping[str, Splits], words: list[str], name: str, opt
     else:
         got = words[0] if words else "none"
         raise _unknown(option, f"a config of {base}, as in {base}:{next(iter(configs))}", configs, got)
-    splits = configs[config]
+    others = [file.name for file in configs[config].get(_OTHERS, [])]
+    splits = {split: files for split, files in configs[config].items() if split != _OTHERS}
     if words:
         split = words[0] if words[0] in splits else _WORDS.get(words[0], words[0])
         if split not in splits:
             raise _unknown(option, f"a split of {base}", splits, words[0])
-    elif len(splits) == 1:
-        split = next(iter(splits))
-    elif "train" in splits and option == "dataset":
+    elif "train" in splits and (option == "dataset" or len(splits) == 1):
         split = "train"
+    elif len(splits) == 1 and option != "dataset":  # to train on a test split takes the word of the user
+        split = next(iter(splits))
     else:
-        raise _unknown(option, f"a split of {base}, as in {base}:{next(iter(splits))}", splits, "none")
+        got = "none, which means train" if option == "dataset" else "none"
+        raise _unknown(option, f"a split of {base}, as in {base}:{next(iter(splits))}", splits, got)
     files = splits[split]
     # A data set that is there twice, as CSV and as JSON lines, would be read twice.
     if len({format_ending(file) for file in files}) > 1:
@@ -80,13 +96,19 @@ def choose_split(configs: Mapping[str, Splits], words: list[str], name: str, opt
         raise UserError(
             f"{option}: expected files of one format in {base}, got {names}: name one of the files"
         )
-    return files
+    unread = [f"config {c}" for c in configs if c != config] + [s for s in splits if s != split] + others
+    read = f"{option}: split {split}" + (f" of config {config}" if config != DEFAULT else "")
+    not_read = f"; not read: {_shown(unread)}" if unread else ""
+    return ChosenSplit(files, f"{read}: {_shown([file.name for file in files])}{not_read}")
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_SHOWN]) + (", ..." if len(names) > _MOST_SHOWN else "")
 
 
 def _unknown(option: str, what: str, names: Iterable[str], got: str) -> UserError:
     names = list(names)
-    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    return UserError(f"{option}: expected {what}, one of {shown}; got {got}{nearest(got, names)}")
+    return UserError(f"{option}: expected {what}, one of {_shown(names)}; got {got}{nearest(got, names)}")
 
 
 def configs_of(folder: Path) -> dict[str, Splits]:
@@ -167,7 +189,11 @@ def _configs_of_card(folder: Path, files: list[Path]) -> dict[str, Splits]:
             configs[str(config.get("config_name", DEFAULT))] = {
                 s: paths for s, paths in splits.items() if paths
             }
-    return {config: splits for config, splits in configs.items() if splits}
+    configs = {config: splits for config, splits in configs.items() if splits}
+    listed_files = {file for splits in configs.values() for paths in splits.values() for file in paths}
+    if others := [file for file in files if file not in listed_files]:
+        configs = {config: splits | {_OTHERS: others} for config, splits in configs.items()}
+    return configs
 
 
 def _matching(folder: Path, files: list[Path], patterns: list[Any]) -> list[Path]:
@@ -181,12 +207,14 @@ def _configs_of_names(folder: Path, files: list[Path]) -> dict[str, Splits]:
     for file in files:
         parents = file.relative_to(folder).parts[:-1]
         config = next((word for word in parents if word != "data" and word.lower() not in _WORDS), DEFAULT)
-        split = split_of(file.name) or next((_WORDS[p.lower()] for p in parents if p.lower() in _WORDS), "")
+        split = split_of(file.name) or next(
+            (_WORDS[p.lower()] for p in parents if p.lower() in _WORDS), _OTHERS
+        )
         configs.setdefault(config, {}).setdefault(split, []).append(file)
     for splits in configs.values():
-        unnamed = splits.pop("", [])
-        if not splits:  # files without such a word are those of training, if there are no others
-            splits["train"] = unnamed
+        # Files without such a word are those of training, unless another file says that of itself.
+        if _OTHERS in splits and "train" not in splits:
+            splits["train"] = splits.pop(_OTHERS)
     return configs
 
 

@@ -35,11 +35,12 @@ def rows_of_document(path: Path, lines: list[str]) -> list[Row]:
     first = next(line for line in lines if line.strip())
     if text.lstrip().startswith("{") and _parsed(first)[0] is not None and first.strip() != text.strip():
         return rows_of_lines(path, lines)
-    value, error = _parsed(text)
+    value, error, line = _parsed_with_line(text)
     if error and text.lstrip().startswith("{") and first.strip() != "{":
         return rows_of_lines(path, lines)  # which names the line
     if error:
-        raise UserError(f"{path}: expected a JSON list of objects or JSON lines, got an error ({error})")
+        place = place_of(str(path), line) if line else path
+        raise UserError(f"{place}: expected a JSON list of objects or JSON lines, got an error ({error})")
     if isinstance(value, dict):
         return [_only_row(path, value)]
     if not isinstance(value, list) or not value:
@@ -48,7 +49,7 @@ def rows_of_document(path: Path, lines: list[str]) -> list[Row]:
     rows = []
     for number, item in enumerate(value, start=1):
         if not isinstance(item, dict):
-            raise UserError(f"{place_of(path.name, number, 'item')}: {_no_object(item)}")
+            raise UserError(f"{place_of(str(path), number, 'item')}: {_no_object(item)}")
         rows.append(Row(item, path.name, number, "item"))
     return rows
 
@@ -88,9 +89,9 @@ def _row(path: Path, number: int, line: str) -> Row:
         hint = ""
         if number == 1 and line.strip() in ("{", "["):
             hint = "; a document over several lines needs a name that ends in .json"
-        raise UserError(f"{place_of(path.name, number)}: expected valid JSON, got an error ({error}){hint}")
+        raise UserError(f"{place_of(str(path), number)}: expected valid JSON, got an error ({error}){hint}")
     if not isinstance(value, dict):
-        raise UserError(f"{place_of(path.name, number)}: {_no_object(value)}")
+        raise UserError(f"{place_of(str(path), number)}: {_no_object(value)}")
     return Row(value, path.name, number)
 
 
@@ -100,16 +101,22 @@ def _no_object(value: object) -> str:
 
 def _parsed(text: str) -> tuple[Any, str]:
     """A JSON value whose numbers are still text, and what is wrong with it; empty where nothing is."""
+    value, error, _ = _parsed_with_line(text)
+    return value, error
+
+
+def _parsed_with_line(text: str) -> tuple[Any, str, int]:
+    """As `_parsed`, and the line of the fault, from 1; 0 for none."""
     try:
         value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
     except json.JSONDecodeError as error:
-        return None, error.msg
+        return None, error.msg, error.lineno
     except RecursionError:
-        return None, _TOO_DEEP
+        return None, _TOO_DEEP, 0
     # A text without so many brackets is not that deep, so most are not looked at again.
     if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
-        return None, _TOO_DEEP
-    return value, ""
+        return None, _TOO_DEEP, 0
+    return value, "", 0
 
 
 def _depth(value: Any) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dupo.data.columns import LeftOut, RowError, choose_columns, column_text, usual_columns
-from dupo.data.files import ONLY_TEXT, read_lines
+from dupo.data.files import column_without_name, read_lines
 from dupo.data.folders import data_files
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
@@ -33,11 +33,11 @@ def read_sentences(
     """
     path = Path(dataset)
     if is_folder(path) and _stems(path, src):
-        return _read_parallel_files(_only_stem(path, src), src, tgt), []
+        return _read_parallel_files(_only_stem(path, src, option), src, tgt, option), []
     if path_kind(path) == NOTHING and is_file(_file_of(path, src)):
-        return _read_parallel_files(path, src, tgt), []
+        return _read_parallel_files(path, src, tgt, option), []
     if is_file(path) and path.suffix == f".{src}":
-        return _read_parallel_files(path.with_suffix(""), src, tgt), []
+        return _read_parallel_files(path.with_suffix(""), src, tgt, option), []
     if is_folder(path) and not data_files(path):
         raise UserError(
             f"{option}: expected a file that ends in .{src} in {dataset}, or one of rows, got none"
@@ -46,10 +46,9 @@ def read_sentences(
 
 
 def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[Problem], list[str]]:
-    rows = read_rows(dataset, option)
-    # A file of sentences alone has one column without a name of its own.
-    alone = [ONLY_TEXT] if all(list(row) == [ONLY_TEXT] for row in rows) else []
-    (source,) = choose_columns(rows, dataset, None, [src, f"translation.{src}", *alone], "src")
+    rows, notes = read_rows(dataset, option)
+    usual = [src, f"translation.{src}", *column_without_name(rows)]
+    (source,) = choose_columns(rows, dataset, None, usual, "src")
     target = usual_columns(rows, [tgt, f"translation.{tgt}"])
     problems, left_out = [], LeftOut()
     for row in rows:
@@ -60,10 +59,10 @@ def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[P
         except RowError as error:
             left_out.add(error)
     left_out.check_rest(problems)
-    return problems, left_out.notes()
+    return problems, notes + left_out.notes()
 
 
-def _read_parallel_files(stem: Path, src: str, tgt: str) -> list[Problem]:
+def _read_parallel_files(stem: Path, src: str, tgt: str, option: str) -> list[Problem]:
     source_file, target_file = _file_of(stem, src), _file_of(stem, tgt)
     sources = read_lines(source_file)
     # Anything but a missing file is read, or refused: a pipe of that name holds no translations.
@@ -71,7 +70,7 @@ def _read_parallel_files(stem: Path, src: str, tgt: str) -> list[Problem]:
     targets = read_lines(target_file) if has_targets else [""] * len(sources)
     if len(targets) != len(sources):
         expected = f"as many lines in {source_file.name} as in {target_file.name}"
-        raise UserError(f"dataset: expected {expected}, got {len(sources):,} and {len(targets):,}")
+        raise UserError(f"{option}: expected {expected}, got {len(sources):,} and {len(targets):,}")
     # Blank lines are left out here and not before: they keep the lines of both files side by side.
     return [
         _problem(f"{source_file.name}:{number}", text, gold)
@@ -99,11 +98,11 @@ def _stems(folder: Path, src: str) -> list[Path]:
     return [folder / file.name.removesuffix(ending) for file in files]
 
 
-def _only_stem(folder: Path, src: str) -> Path:
+def _only_stem(folder: Path, src: str, option: str) -> Path:
     """The only path without ending for which folder/<name>.<src> exists."""
     stems = _stems(folder, src)
     if len(stems) > 1:
         names = ", ".join(f"{stem.name}.{src}" for stem in stems)
         expected = f"one file that ends in .{src} in {folder}, or a name such as {stems[0]}"
-        raise UserError(f"dataset: expected {expected}, got {names}")
+        raise UserError(f"{option}: expected {expected}, got {names}")
     return stems[0]

@@ -7,6 +7,9 @@ from dupo.data.chats import chat_of, messages_at
 from dupo.data.columns import RowError, column_text
 from dupo.data.rows import Row
 
+# Alpaca: an instruction that says all has a blank input. A blank column of any other group is a lack.
+_LAST_MAY_BE_BLANK = ("instruction", "input")
+
 
 class Question(NamedTuple):
     """What a row asks.
@@ -22,10 +25,11 @@ class Question(NamedTuple):
 
 
 def question_of(row: Row, columns: Sequence[str]) -> Question:
-    """Reads the question of a row; several columns are joined by line ends, blank ones left out.
+    """Reads the question of a row; several columns are joined by line ends.
 
     Raises:
-        RowError: no text, or a chat in which the question depends on earlier turns.
+        RowError: no text in one of the columns (the input of an instruction may be blank),
+            or a chat in which the question depends on earlier turns.
     """
     if len(columns) == 1 and (messages := messages_at(row, columns[0])):
         chat = chat_of(row, columns[0], messages)
@@ -36,7 +40,7 @@ def question_of(row: Row, columns: Sequence[str]) -> Question:
         system = "\n\n".join(message.content for message in chat.history).strip()
         text, answer = (t.replace("\r\n", "\n").strip() for t in (chat.question, chat.answer or ""))
         return Question(text, system or None, answer or None)
-    # The first column may not be blank: a question without its story is another question.
-    column_text(row, columns[0], required=True)
-    texts = [column_text(row, name, required=False) for name in columns]
+    # A question without its story is another question, and a story without its question is none.
+    needed = columns[:1] if tuple(name.lower() for name in columns) == _LAST_MAY_BE_BLANK else columns
+    texts = [column_text(row, name, required=name in needed) for name in columns]
     return Question("\n".join(text for text in texts if text))

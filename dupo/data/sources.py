@@ -11,7 +11,7 @@ from pathlib import Path
 from dupo.data.columns import column_names
 from dupo.data.contents import shown_names
 from dupo.data.files import format_ending, read_file_rows
-from dupo.data.folders import choose_split, configs_of, configs_of_cache, files_of_folder
+from dupo.data.folders import ChosenSplit, choose_split, configs_of, configs_of_cache, files_of_folder
 from dupo.data.rows import Row
 from dupo.errors import UserError
 from dupo.user_files import NOTHING, is_folder, path_kind
@@ -19,11 +19,15 @@ from dupo.user_files import NOTHING, is_folder, path_kind
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def read_rows(dataset: str, option: str = "dataset") -> list[Row]:
+def read_rows(dataset: str, option: str = "dataset") -> tuple[list[Row], list[str]]:
     """Reads the rows of a data set.
 
     Args:
-        option: that names the data set, for messages.
+        option: that names the data set, for messages. `dataset` without a split means train, which must be
+            there.
+
+    Returns:
+        The rows, and a line for the user on the files that were read, where there was a choice.
 
     Raises:
         UserError: nothing of that name is there, or it cannot be read; see `files` and `folders`.
@@ -36,7 +40,7 @@ def read_rows(dataset: str, option: str = "dataset") -> list[Row]:
         return _rows_of_files(Path(base), files_of_folder(Path(base), words, dataset, option))
     is_name = _HUB_NAME.fullmatch(base) and not format_ending(base) and path_kind(base) == NOTHING
     if not is_name:
-        return read_file_rows(dataset)
+        return read_file_rows(dataset), []
     snapshot, cache = hub_snapshot(base), datasets_cache(base)
     if snapshot is not None and (configs := {c: s for c, s in configs_of(snapshot).items() if s}):
         return _rows_of_files(snapshot, choose_split(configs, words, dataset, option))
@@ -48,8 +52,9 @@ def read_rows(dataset: str, option: str = "dataset") -> list[Row]:
     )
 
 
-def _rows_of_files(folder: Path, files: list[Path]) -> list[Row]:
+def _rows_of_files(folder: Path, chosen: ChosenSplit) -> tuple[list[Row], list[str]]:
     """The rows of all files, with names that are different in a folder of folders."""
+    files = chosen.files
     # The cache has a folder for each version, which would make ids long and say nothing.
     names = [file.relative_to(folder).as_posix() if file.parent != folder else file.name for file in files]
     if len({file.name for file in files}) == len(files):
@@ -63,7 +68,7 @@ def _rows_of_files(folder: Path, files: list[Path]) -> list[Row]:
                 f"{folder}: expected files with the same columns, got {shown_names(sorted(columns[0]))} in "
                 f"{names[0]} and {shown_names(sorted(names_of_file))} in {name}: name one of the files"
             )
-    return [row for rows_of_file in rows for row in rows_of_file]
+    return [row for rows_of_file in rows for row in rows_of_file], [chosen.note]
 
 
 def hub_snapshot(name: str) -> Path | None:

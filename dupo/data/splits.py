@@ -47,9 +47,29 @@ def without_texts_of(problems: Iterable[Problem], excluded: Collection[Problem])
     return [problem for problem in problems if problem.text not in texts]
 
 
-def default_eval_size(problems: Sequence[Problem]) -> int:
+def default_eval_size(problems: Iterable[Problem]) -> int:
     """A tenth of the different problems that have a gold answer, at most `MOST_HELD_OUT`."""
-    return min(MOST_HELD_OUT, len({p.text for p in problems if p.gold is not None}) // 10)
+    return min(MOST_HELD_OUT, _num_with_gold(problems) // 10)
+
+
+def _num_with_gold(problems: Iterable[Problem]) -> int:
+    return len({problem.text for problem in problems if problem.gold is not None})
+
+
+def evaluation_note(
+    problems: Iterable[Problem], held_out: Sequence[Problem], eval_size: int | None, lack: str
+) -> list[str]:
+    """The line for the user where no problem is held out though nobody asked for that.
+
+    Args:
+        problems: from which `held_out` was chosen.
+        lack: says that the problems have no gold answers.
+    """
+    if held_out or eval_size == 0:
+        return []
+    if num := _num_with_gold(problems):
+        return [f"0 held out, a tenth of {num}: name --eval_size, or there is no evaluation"]
+    return [lack]
 
 
 def split_by_hash(problems: Sequence[Problem], eval_size: int | None) -> Split:

@@ -40,13 +40,18 @@ def rows_of_table(path: Path, lines: list[str], delimiter: str | None = None) ->
     (_, header), *body = records
     names = [name.strip() for name in header]
     _check_header(path, names, delimiter)
+    # Spreadsheets write blank cells at the right, as many in every row. Blank cells of single rows are
+    # those of a text with a bare delimiter: "Q1 has 5,1," would be read as a question and its answer.
+    while not names[-1]:
+        names.pop()
+    widths = {len(cells) for _, cells in body}
+    may_be_wider = len(widths) == 1 and (len(body) > 1 or widths == {len(header)})
     rows = []
     for line, cells in body:
-        if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
+        surplus = cells[len(names) :]
+        if len(cells) < len(names) or (surplus and not may_be_wider) or any(c.strip() for c in surplus):
             raise _uneven(path, line, len(names), len(cells), delimiter)
-        if len(cells) < len(names):
-            raise _uneven(path, line, len(names), len(cells), delimiter)
-        # A column without a name has no use: spreadsheets write empty ones at the right.
+        # A column without a name is the count of rows that pandas writes.
         pairs = zip(names, cells, strict=False)
         rows.append(Row({name: cell for name, cell in pairs if name}, path.name, line))
     if not rows:
@@ -68,7 +73,7 @@ def _records(path: Path, lines: list[str], delimiter: str, skipped: int) -> list
                 records.append((skipped + start + 1, cells))
             start = reader.line_num
     except csv.Error as error:
-        place = place_of(path.name, skipped + start + 1)
+        place = place_of(str(path), skipped + start + 1)
         hint = 'double a " inside a cell, and put the cell between two "'
         raise UserError(f"{place}: expected cells of a table, got an error ({error}): {hint}") from None
     finally:
@@ -98,4 +103,4 @@ def _uneven(path: Path, line: int, expected: int, actual: int, delimiter: str) -
     between = _NAMES.get(delimiter, repr(delimiter))
     advice = f'put a cell that holds {between} or a line end between two "'
     cells = f"expected {expected} cells as in the header, got {actual}"
-    return UserError(f"{place_of(path.name, line)}: {cells}: {advice}")
+    return UserError(f"{place_of(str(path), line)}: {cells}: {advice}")

@@ -58,6 +58,7 @@ def _usable(config: Config, task: Task, needs_duals: bool) -> Iterator[Problem]:
     # Finding duals takes time, so the other problems wait until they are wanted.
     first = next(usable, None)
     if first is None:
-        name, need = ("eval_dataset", "a right answer") if is_apart else ("dataset", "a dual")
+        name = "eval_dataset" if is_apart else "dataset"
+        need = "a dual" if len(problems) else "a right answer"
         raise UserError(f"{name}: expected problems with {need}, got none: {'; '.join(task.notes)}")
     return chain([first], usable)

@@ -18,7 +18,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from dupo.config.task_options import TaskOptions
 from dupo.data.parallel_text import read_sentences
-from dupo.data.splits import split_problems
+from dupo.data.splits import evaluation_note, split_problems
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.languages import LANGUAGES
@@ -62,8 +62,9 @@ class Translation:
             *left_out,
             *notes,
         ]
-        if not self.held_out and options.eval_size != 0:
-            self.notes.append("no held-out sentence with a reference translation: no metric can be given")
+        lack = "no held-out sentence with a reference translation: no metric can be given"
+        source = self.problems if eval_problems is None else eval_problems
+        self.notes += evaluation_note(source, self.held_out, options.eval_size, lack)
 
     def _read(self, dataset: str, option: str) -> tuple[list[Problem], list[str]]:
         problems, left_out = read_sentences(dataset, self.src, self.tgt, option)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from dupo.config.task_options import TaskOptions
 from dupo.data.chats import CHAT_COLUMNS
-from dupo.data.columns import LeftOut, RowError, choose_columns, column_names, column_text, usual_columns
-from dupo.data.files import ONLY_TEXT
+from dupo.data.columns import LeftOut, RowError, choose_columns, column_text, filled_columns, usual_columns
+from dupo.data.files import column_without_name
 from dupo.data.questions import question_of
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
@@ -56,22 +56,21 @@ def read_problems(
         answers_needed: the data set is that of evaluation.
 
     Returns:
-        The problems, and a line for the user on each kind of rows that were left out.
+        The problems, and lines for the user: files of a folder that were read, rows that were left out.
 
     Raises:
         UserError: the data set, or a column that is named or needed, is missing or cannot be read.
     """
     option = "eval_dataset" if answers_needed else "dataset"
-    rows = read_rows(dataset, option)
-    # A file of problems alone has one column without a name of its own.
-    alone = [ONLY_TEXT] if all(list(row) == [ONLY_TEXT] for row in rows) else []
-    usual = [*QUESTION_COLUMNS, *alone]
+    rows, notes = read_rows(dataset, option)
+    usual = [*QUESTION_COLUMNS, *column_without_name(rows)]
     columns = choose_columns(rows, dataset, options.question_column, usual, "question_column")
     if options.question_column is None:
         _refuse_choices(rows, columns)
     answer_columns = usual_columns(rows, ANSWER_COLUMNS)
     if options.answer_column is not None:
         answer_columns = choose_columns(rows, dataset, options.answer_column, (), "answer_column")
+    worked = usual_columns(rows, [WORKED]) if options.answer_column is None else ()
     disagreements = 0
     left_out, unread, problems = LeftOut(), LeftOut("answers not read"), list[Problem]()
     for row in rows:
@@ -86,16 +85,16 @@ def read_problems(
             unread.add(error)
             solution = None
         gold = gold_answer(solution) if solution is not None else None
-        boxed = _boxed_answer(row) if options.answer_column is None else None
-        if boxed is not None and gold is not None and not same_answer(gold, boxed):
-            disagreements += 1
+        boxed = _boxed_answer(row, worked)
+        if boxed is not None and (gold is None or not same_answer(gold, boxed)):
+            disagreements += gold is not None
             gold = boxed
         problems.append(Problem(row.id, question.text, gold, row, question.system))
     left_out.check_rest(problems)
     # Training reads no answer, so a data set without answers is fine unless somebody asks for them.
     if answers_needed and not answer_columns and all(problem.gold is None for problem in problems):
         choose_columns(rows, dataset, None, ANSWER_COLUMNS, "answer_column")
-    notes = left_out.notes() + unread.notes()
+    notes += left_out.notes() + unread.notes()
     if disagreements:
         notes.append(
             f"{disagreements:,} answers are not those in the box of their {WORKED}: the box is taken"
@@ -103,9 +102,9 @@ def read_problems(
     return problems, notes
 
 
-def _boxed_answer(row: Row) -> str | None:
-    """The answer in the box of a solution, None where the row has no such box."""
-    solution = row.get(WORKED)
+def _boxed_answer(row: Row, columns: Sequence[str]) -> str | None:
+    """The answer in the box of a worked solution, None where the row has no such box."""
+    solution = row.get(columns[0]) if columns else None
     return gold_answer(solution) if isinstance(solution, str) and last_boxed(solution) is not None else None
 
 
@@ -116,17 +115,11 @@ def _solution(row: Row, columns: Sequence[str]) -> str | None:
 
 def _refuse_choices(rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Raises UserError where the choices of multiple-choice questions would not be read."""
-    names = column_names(rows)
-    for group in CHOICES:
-        choices = group.split(",")
-        if all(name in names for name in choices):
-            joined = ",".join([*columns, *choices])
-            how = (
-                f"join them with --question_column {joined}"
-                if len(choices) > 1
-                else "write them into the text"
-            )
-            raise UserError(
-                f"question_column: expected questions with their choices, got these in {', '.join(choices)} "
-                f"beside {', '.join(columns)}: {how}, or name {columns[0]} to leave them out"
-            )
+    if choices := filled_columns(rows, CHOICES):
+        how = "write them into the text"
+        if len(choices) > 1:
+            how = f"join them with --question_column {','.join([*columns, *choices])}"
+        raise UserError(
+            f"question_column: expected questions with their choices, got these in {', '.join(choices)} "
+            f"beside {', '.join(columns)}: {how}, or name {columns[0]} to leave them out"
+        )

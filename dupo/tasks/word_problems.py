@@ -11,7 +11,7 @@ behind a fresh name, and the dual sees the final answer only, never how the answ
 from collections.abc import Sequence
 
 from dupo.config.task_options import TaskOptions
-from dupo.data.splits import split_problems
+from dupo.data.splits import evaluation_note, split_problems
 from dupo.records import Dual, Problem
 from dupo.tasks.answer_equality import kind_of
 from dupo.tasks.exact_match import accuracy, exact_match
@@ -62,8 +62,9 @@ class WordProblems:
             *left_out,
         ]
         self.notes += formulas_note([*self.train, *self.held_out])
-        if not self.held_out and options.eval_size != 0:
-            self.notes.append("no held-out problem with a known answer: accuracy cannot be given")
+        lack = "no held-out problem with a known answer: accuracy cannot be given"
+        source = self.problems if eval_problems is None else eval_problems
+        self.notes += evaluation_note(source, self.held_out, options.eval_size, lack)
 
     def prompt(self, problem: Problem) -> str:
         """Asks for the answer in a box, after steps."""

@@ -17,7 +17,12 @@ def put(file: Path, text: str) -> None:
 
 
 def texts(dataset: object, option: str = "dataset") -> list[str]:
-    return [row["question"] for row in read_rows(str(dataset), option)]
+    return [row["question"] for row in read_rows(str(dataset), option)[0]]
+
+
+def note(dataset: object, option: str = "dataset") -> str:
+    _, (line,) = read_rows(str(dataset), option)
+    return line
 
 
 def refusal(dataset: object, option: str = "dataset") -> str:
@@ -66,6 +71,36 @@ def test_train_is_read_and_any_other_split_is_named(tmp_path: Path) -> None:
     assert "one of test, train; got tset, did you mean test?" in refusal(f"{folder}:tset")
 
 
+def test_files_without_a_split_in_their_names_are_those_of_training(tmp_path: Path) -> None:
+    for name in ("algebra", "geometry", "test"):
+        put(tmp_path / f"set/{name}.jsonl", name)
+    folder = tmp_path / "set"
+    assert texts(folder) == ["algebra", "geometry"] and texts(f"{folder}:test") == ["test"]
+    assert note(folder) == "dataset: split train: algebra.jsonl, geometry.jsonl; not read: test"
+    assert "one of test, train; got none" in refusal(folder, "eval_dataset")
+    put(folder / "train.jsonl", "train")
+    assert texts(folder) == ["train"]
+    assert note(folder) == "dataset: split train: train.jsonl; not read: test, algebra.jsonl, geometry.jsonl"
+
+
+def test_no_test_split_is_trained_on_unless_the_user_says_so(tmp_path: Path) -> None:
+    put(tmp_path / "set/test.jsonl", "test")
+    folder = tmp_path / "set"
+    line = f"expected a split of {folder}, as in {folder}:test, one of test; got none, which means train"
+    assert line in refusal(folder)
+    assert texts(f"{folder}:test") == texts(folder, "eval_dataset") == ["test"]
+
+
+def test_folders_beside_files_are_said_not_to_be_read(tmp_path: Path) -> None:
+    put(tmp_path / "set/root.jsonl", "root")
+    put(tmp_path / "set/a/x.jsonl", "x")
+    assert texts(tmp_path / "set") == ["root"] and texts(f"{tmp_path / 'set'}:a") == ["x"]
+    assert note(tmp_path / "set") == "dataset: split train: root.jsonl; not read: config a"
+    assert note(f"{tmp_path / 'set'}:a").startswith(
+        "dataset: split train of config a: x.jsonl; not read: config"
+    )
+
+
 def test_folders_are_configs_where_no_card_says_otherwise(tmp_path: Path) -> None:
     for config in ("main", "socratic"):
         for split in ("train", "test"):
@@ -75,6 +110,16 @@ def test_folders_are_configs_where_no_card_says_otherwise(tmp_path: Path) -> Non
     assert texts(f"{folder}:socratic:test") == ["socratic test"]
     assert "a config of" in refusal(folder) and "one of main, socratic; got none" in refusal(folder)
     assert "got minor" in refusal(f"{folder}:minor:test")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "line"),
+    [("train.jsonl", b"{}\n{\n", 2), ("train.csv", b"a,b\n1\n", 2), ("train.csv", b"a\n\n\xff\n", 3)],
+)
+def test_a_fault_names_the_folder_of_its_file(tmp_path: Path, name: str, data: bytes, line: int) -> None:
+    (tmp_path / "set/b").mkdir(parents=True)
+    (tmp_path / "set/b" / name).write_bytes(data)
+    assert f"b/{name}, line {line}: expected" in refusal(f"{tmp_path / 'set'}:b")
 
 
 def test_the_card_names_configs_and_splits(tmp_path: Path) -> None:
@@ -89,6 +134,9 @@ def test_the_card_names_configs_and_splits(tmp_path: Path) -> None:
     assert texts(f"{tmp_path / 'set'}:x") == ["a/one", "a/two"]
     assert texts(f"{tmp_path / 'set'}:y:train") == ["a/one", "b/three"]
     assert texts(f"{tmp_path / 'set'}:z") == ["b/three"]
+    put(tmp_path / "set/c/four.jsonl", "c/four")
+    line = "dataset: split train of config z: three.jsonl; not read: config x, config y, four.jsonl"
+    assert note(f"{tmp_path / 'set'}:z") == line
     (tmp_path / "set/README.md").write_text("---\nconfigs: [\n---\n")
     assert "a config of" in refusal(tmp_path / "set")
 

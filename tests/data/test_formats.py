@@ -159,7 +159,9 @@ NOT_WHAT_IT_SAYS = [
     ("a.json", "[]", ["expected a list of objects", "an empty list"]),
     ("a.json", '["a", "b"]', ["a.json, item 1", "got a value"]),
     ("a.json", "7", ["got a single value"]),
-    ("a.json", '[{"a": 1}, {"a": ]', ["a.json", "got an error"]),
+    ("a.json", '[{"a": 1},\n {"a": ]', ["a.json, line 2", "got an error"]),
+    ("a.parquet.gz", gzip.compress(b"PAR1rest"), ["a file packed by gzip", "gunzip"]),
+    ("a.arrow", gzip.compress(b"ARROW1rest"), ["a file packed by gzip", "gunzip"]),
     ("a.json", '{"a": 1}\n{"a": \n', ["a.json, line 2", "expected valid JSON"]),
     ("a.jsonl", '{\n  "question": "5?"\n}\n', ["a.jsonl, line 1", "ends in .json"]),
     ("a.csv", lines(), ["JSON", "end in .jsonl"]),
@@ -184,6 +186,9 @@ NOT_WHAT_IT_SAYS = [
     ("a.csv", "a,a\n1,2\n", ["different names of columns, got 'a' twice"]),
     ("a.csv", 'a,b\n1,"2\n3,4\n', ["a.csv, line 2", "expected cells"]),
     ("a.csv", "a,b\n1,2,3\n", ["a.csv, line 2", "expected 2 cells as in the header, got 3", '"']),
+    ("a.csv", "a,b\nhas 5,1,\n", ["a.csv, line 2", "expected 2 cells as in the header, got 3"]),
+    ("a.csv", "a,b\n1,2\nhas 5,1,\n", ["a.csv, line 3", "expected 2 cells as in the header, got 3"]),
+    ("a.csv", "a,b,,\n1,2,,\n5,1,7,\n", ["a.csv, line 3", "expected 2 cells as in the header, got 4"]),
     ("a.csv", "a,b\n1\n", ["a.csv, line 2", "expected 2 cells as in the header, got 1"]),
     ("a.csv", 'a,b\n"x "y" z",2\n', ["a.csv, line 2", 'double a "']),
     ("a.csv", "", ["an empty file"]),
@@ -217,10 +222,17 @@ def test_a_damaged_parquet_file_is_one_line(tmp_path: Path) -> None:
 
 def test_cells_of_any_size_are_read_and_the_limit_of_the_process_stays(tmp_path: Path) -> None:
     before = csv.field_size_limit()
-    (row,) = read_rows(put(tmp_path, "a.csv", f'question,answer\n"{"long " * 60_000}",7\n'))
+    ((row,), _) = read_rows(put(tmp_path, "a.csv", f'question,answer\n"{"long " * 60_000}",7\n'))
     assert len(row["question"]) == 300_000 and csv.field_size_limit() == before
 
 
 def test_a_table_may_have_empty_columns_and_rows_at_its_ends(tmp_path: Path) -> None:
-    (row,) = read_rows(put(tmp_path, "a.csv", "\n question ,answer,,\n,,,\n5?,7,,\n,,,\n"))
+    ((row,), _) = read_rows(put(tmp_path, "a.csv", "\n question ,answer,,\n,,,\n5?,7,,\n,,,\n"))
     assert isinstance(row, Row) and row == {"question": "5?", "answer": "7"} and row.number == 4
+
+
+def test_every_row_may_end_in_as_many_blank_cells(tmp_path: Path) -> None:
+    rows, _ = read_rows(put(tmp_path, "a.csv", "question,answer\n5?,7,\n6?,8,\n"))
+    assert rows == [{"question": "5?", "answer": "7"}, {"question": "6?", "answer": "8"}]
+    (row,) = read_file_rows(put(tmp_path, "a.csv", ",question\n0,5?\n"))  # as pandas writes its index
+    assert row == {"question": "5?"}

@@ -64,6 +64,26 @@ def test_public_data_sets_need_no_option(tmp_path: Path, row, text: str, gold: s
         assert problem.gold == gold
 
 
+def test_only_the_input_of_an_instruction_may_be_blank(tmp_path: Path) -> None:
+    whole = {"Body": "Tom has 5 pens.", "Question": "How many?", "Answer": 5}
+    for name in ("Body", "Question"):
+        problems, notes = read(tmp_path, whole, whole | {name: " "})
+        assert [problem.text for problem in problems] == ["Tom has 5 pens.\nHow many?"]
+        assert notes == [f"rows left out: 1, expected text in {name!r} (first: a.jsonl, line 2, got none)"]
+    with pytest.raises(UserError, match="expected text in 'Question'"):
+        read(tmp_path, whole | {"Question": None}, question_column="Body,Question")
+    alpaca = {"instruction": "Add.", "input": "2 3", "output": "5"}
+    problems, _ = read(tmp_path, alpaca, alpaca | {"instruction": ""}, alpaca | {"input": ""})
+    assert [problem.text for problem in problems] == ["Add.\n2 3", "Add."]
+    ((problem,), _) = read(tmp_path, {"Instruction": "2 and 3?", "Input": None, "output": "5"})
+    assert problem.text == "2 and 3?"
+
+
+def test_the_developer_of_a_chat_is_its_system(tmp_path: Path) -> None:
+    ((problem,), notes) = read(tmp_path, {"messages": [SYSTEM | {"role": "developer"}, USER, ANSWER]})
+    assert (problem.text, problem.system, notes) == ("2 and 3?", "Be brief.", [])
+
+
 def test_columns_that_the_user_names(tmp_path: Path) -> None:
     row = {"a": "2 pens.", "b": {"c": "How many?", "d": 2}, "Body,Question": "odd", "question": "wrong"}
     ((joined,), _) = read(tmp_path, row, question_column="a,b.c", answer_column="b.d")
@@ -141,6 +161,33 @@ def test_choices_are_not_left_behind_in_silence(tmp_path: Path, choices: dict[st
         read(tmp_path, row)
     ((problem,), _) = read(tmp_path, row, question_column="question")
     assert problem.text == "2 and 3?"
+
+
+def test_a_column_of_choices_that_is_empty_in_every_row_is_none(tmp_path: Path) -> None:
+    rows = [{"question": "2?", "answer": 2, "options": empty} for empty in (None, [], " ", {})]
+    problems, _ = read(tmp_path, *rows)
+    assert [problem.gold for problem in problems] == ["2"] * 4
+    with pytest.raises(UserError, match="got these in Options"):
+        read(tmp_path, {"question": "2?", "Options": None}, {"question": "3?", "Options": ["3", "4"]})
+
+
+def test_the_box_of_a_solution_stands_in_for_an_answer_that_is_not_there(tmp_path: Path) -> None:
+    for answer, solution in (("answer", "solution"), ("Answer", "Solution")):
+        problems, notes = read(
+            tmp_path,
+            {"question": "1?", answer: None, solution: r"so \boxed{2}"},
+            {"question": "2?", answer: ["a", "b"], solution: r"so \boxed{3}"},
+            {"question": "3?", answer: 7, solution: r"so \boxed{8}"},
+            {"question": "4?", answer: 9, solution: "no box"},
+        )
+        assert [problem.gold for problem in problems] == ["2", "3", "8", "9"]
+        assert notes[1] == "1 answers are not those in the box of their solution: the box is taken"
+
+
+def test_a_column_that_is_empty_in_every_row_gives_way_to_the_next_usual_name(tmp_path: Path) -> None:
+    row = {"question": None, "problem": "2 and 3?", "answer": "", "ground_truth": 5}
+    ((problem,), _) = read(tmp_path, row)
+    assert (problem.text, problem.gold) == ("2 and 3?", "5")
 
 
 def test_line_ends_of_windows_are_no_part_of_a_problem(tmp_path: Path) -> None:

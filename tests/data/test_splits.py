@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from dupo.data.splits import keyed_hash, split_by_hash, split_problems
+from dupo.data.splits import evaluation_note, keyed_hash, split_by_hash, split_problems
 from dupo.errors import UserError
 from dupo.records import Problem
 
@@ -74,3 +74,14 @@ def test_a_data_set_for_evaluation_keeps_its_texts_out_of_train() -> None:
     train, held_out = split_problems(numbered(30), numbered(5), 3)
     assert len(held_out) == 3
     assert {p.text for p in train} == {p.text for p in numbered(30)} - {p.text for p in held_out}
+
+
+def test_a_data_set_too_small_for_a_tenth_names_the_option() -> None:
+    small, bare = numbered(9), [Problem("f:1", "text", None)]
+    assert evaluation_note(small, split_by_hash(small, None).held_out, None, "no gold") == [
+        "0 held out, a tenth of 9: name --eval_size, or there is no evaluation"
+    ]
+    assert evaluation_note(bare, [], None, "no gold") == ["no gold"]
+    assert (
+        evaluation_note(small, [], 0, "no gold") == evaluation_note(small, small[:1], None, "no gold") == []
+    )

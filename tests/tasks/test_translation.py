@@ -66,6 +66,18 @@ def test_blank_lines_are_left_out_without_moving_the_others(folder: Path) -> Non
     assert gold_by_text(task) == {"one": "eins", "three": None, "four": "vier"}
 
 
+def test_a_fault_of_the_held_out_sentences_names_their_option(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name, text in (("a.en", "one\n"), ("a.de", "eins\nzwei\n")):
+        (other / name).write_text(text)
+    with pytest.raises(UserError, match=r"^eval_dataset: expected as many lines"):
+        make(folder, eval_dataset=str(other))
+    (other / "b.en").write_text("two\n")
+    with pytest.raises(UserError, match=r"^eval_dataset: expected one file that ends in \.en"):
+        make(folder, eval_dataset=str(other))
+
+
 def test_no_references_no_evaluation(folder: Path) -> None:
     task = make(folder, tgt="fr")
     assert len(task.train) == 8 and list(task.held_out) == []

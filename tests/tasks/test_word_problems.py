@@ -93,6 +93,11 @@ def test_no_answers_are_needed_to_train(make: Make) -> None:
     assert "accuracy cannot be given" in task.notes[1]
 
 
+def test_nine_problems_say_how_to_hold_some_out(make: Make) -> None:
+    assert make(questions(9), eval_size=None).notes[1].startswith("0 held out, a tenth of 9: ")
+    assert not any("held out, a tenth" in note for note in make(questions(10), eval_size=None).notes)
+
+
 def test_a_data_set_for_evaluation(make: Make, write) -> None:
     other = write(questions(9)[-4:], "test.jsonl")
     task = make([{"question": row["question"]} for row in questions(8)], eval_dataset=other, eval_size=3)
