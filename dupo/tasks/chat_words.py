@@ -25,7 +25,7 @@ REGRET_STEMS = """unfortunately leider malheureusement 遗憾 可惜 残念 со
     din_păcate thật_không_may tiếc น่าเสียดาย"""
 # Of the source alone, where informal words and other forms of these words excuse a translation.
 EXCUSE_STEMS = """leid verzeih verzei entschuld pardon forgive excus regret afraid désol navré dommage 歉 恕
-    原谅 原諒 遗憾 遺憾 見諒 勘弁 すまな すまん すいません 失礼 悪い 許し わりい вин прости прощ жал жаль виба
+    原谅 原諒 遗憾 遺憾 見諒 勘弁 すまな すまん すいません 失礼 悪い 許し わりい вини извин винен винна прости прощ жаль сожал виба
     пробач шкод 죄송 미안 송구 용서 عذر معذر آسف أسف سامح عفو beklag undskyld unnskyld tilgi ked_af
     lei_meg lei_for lei_oss ledsen ledsna förlåt ursäkt maaf ampun sesal omluv omlouv promiň odpus lituj
     mrzí przepr przykro wybacz żałuj desculp perdo perdó lament sinto siento disculp foi_mal žao oprost
@@ -38,6 +38,9 @@ INABILITY_STEMS = """cannot can't can’t can_not unable not_able kann_nicht nic
     tidak_dapat tidak_bis tidak_bol nemoh nelze nie_mog nie_jestem não_posso não_consigo no_puedo
     no_me_es ne_mogu не_мож non_posso non_sono kan_niet kan_deze en_voi en_pysty nem_tud çeviremi yapam
     edem không_thể ไม่สามารถ δεν_μπορ nu_pot"""
+# Of the source alone, where they may stand for a translation: "The German version: ...".
+VERSION_STEMS = """version fassung übertrag wiedergab dolmetsch interpret render wersj verz versi versão
+    versión verti 译 譯 訳 版 해석 버전 верси نسخة صيغة"""
 # With an apology and an inability: "I am sorry, I cannot help with that".
 HELP_STEMS = """help assist request helfen hilfe behilflich aider aide 帮助 帮您 帮你 协助 幫助 協助 手伝
     応じ 支援 помочь помог допомог 도와 도움 도울 مساعد hjælp hjelp hjälp bantu pomoc pomoż pomož pomoh
@@ -50,7 +53,7 @@ MODEL_STEMS = """language_model sprachmodell modèle modelo modell 模型 モデ
 
 
 def _choice(stems: str) -> str:
-    # The longest first: a short stem may begin a long one.
+    # An alternation takes the first stem that fits, so a long stem stands before a short one that begins it.
     longest_first = sorted(stems.split(), key=len, reverse=True)
     return "|".join(re.escape(stem.replace("_", " ")) for stem in longest_first)
 
@@ -60,10 +63,14 @@ def _pattern(*stems: str) -> re.Pattern[str]:
 
 
 _TRANSLATION, _REGRET = _pattern(TRANSLATION_STEMS), _pattern(REGRET_STEMS)
+_VERSION = _pattern(VERSION_STEMS)
 _APOLOGY, _SELF = _pattern(APOLOGY_STEMS), _pattern(SELF_STEMS)
 _INABILITY, _HELP = _pattern(INABILITY_STEMS), _pattern(HELP_STEMS)
-# A source with one of these may be an apology itself.
-_EXCUSE = _pattern(APOLOGY_STEMS, REGRET_STEMS, EXCUSE_STEMS)
+# A source with one of these may be an apology itself. In an alphabet a stem begins a word: "scus" is no stem of
+# the Italian "discussione".
+_EXCUSE = re.compile(
+    rf"(?:(?<![^\W\d_])|(?=[^a-zà-ɏа-ґ]))(?:{_choice(f'{APOLOGY_STEMS} {REGRET_STEMS} {EXCUSE_STEMS}')})"
+)
 _MODEL = re.compile(rf"\b(?:ai|ki|ia|ии)\b|{_choice(MODEL_STEMS)}")
 # A word for a note and a colon, in brackets, stars or bare.
 NOTE_MARK = re.compile(
@@ -80,6 +87,11 @@ OPENING_CHARS = 40  # an apology begins within these: "I am truly very sorry"
 def speaks_of_translation(text: str) -> bool:
     """Says whether a text has a word for translating."""
     return _TRANSLATION.search(text.casefold()) is not None
+
+
+def tells_of_a_version(text: str) -> bool:
+    """Says whether a text has a word that a translator may render as a word for translating."""
+    return _VERSION.search(text.casefold()) is not None
 
 
 def opens_note(text: str) -> bool:

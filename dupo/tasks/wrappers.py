@@ -8,7 +8,7 @@ sentence. What cannot be told from the translation stays.
 import re
 from collections.abc import Callable, Sequence
 
-from dupo.tasks.chat_words import NOTE_MARK, opens_note, speaks_of_translation
+from dupo.tasks.chat_words import NOTE_MARK, opens_note, speaks_of_translation, tells_of_a_version
 from dupo.tasks.languages import LANGUAGES
 
 QUOTES = {
@@ -106,10 +106,10 @@ def _without_lead(source: str, text: str, target_name: str) -> str:
     if lead is None:
         return text
     head = lead[0].strip("*_:： ").casefold()
-    # "The German version: ..." may be the source's own words, in words that are not known here.
-    has_lead = _LEAD.match(source) and len(_COLON.findall(text)) <= len(_COLON.findall(source))
+    # "The German translation: ..." may be the source's own "Die deutsche Fassung: ...".
+    is_kept = tells_of_a_version(source) and len(_COLON.findall(text)) <= len(_COLON.findall(source))
     names_target = head == target_name.casefold() != "" and not re.search("[:：]", source)
-    if names_target or (speaks_of_translation(head) and not speaks_of_translation(source) and not has_lead):
+    if names_target or (speaks_of_translation(head) and not speaks_of_translation(source) and not is_kept):
         return text[lead.end() :]
     return text
 
@@ -118,7 +118,8 @@ def _without_list_mark(source: str, text: str) -> str:
     mark = _LIST_MARK.match(text)
     if mark is None or _LIST_MARK.match(source):
         return text
-    # "1. Mai" is a date: a number is a mark only where the source has no such number and tells no order.
+    # "1. Mai" is a date. A number is a mark of a list if the source lacks the number, or the rest repeats it.
+    # A mark of a list stands before a new sentence.
     rest = text[mark.end() :]
     if mark[0][0].isdigit():
         is_of_text = _has_number(source, mark[0]) and not _has_number(rest, mark[0])
