@@ -25,9 +25,9 @@ REGRET_STEMS = """unfortunately leider malheureusement 遗憾 可惜 残念 со
     din_păcate thật_không_may tiếc น่าเสียดาย"""
 # Of the source alone, where informal words and other forms of these words excuse a translation.
 EXCUSE_STEMS = """leid verzeih verzei entschuld pardon forgive excus regret afraid désol navré dommage 歉 恕
-    原谅 原諒 遗憾 遺憾 見諒 勘弁 すまな すまん すいません 失礼 悪い 許し わりい вини извин винен винна прости прощ жаль сожал виба
-    пробач шкод 죄송 미안 송구 용서 عذر معذر آسف أسف سامح عفو beklag undskyld unnskyld tilgi ked_af
-    lei_meg lei_for lei_oss ledsen ledsna förlåt ursäkt maaf ampun sesal omluv omlouv promiň odpus lituj
+    原谅 原諒 遗憾 遺憾 見諒 勘弁 すまな すまん すいません 失礼 悪い 許し わりい вини извин винен винна прости
+    прощ жаль сожал виба пробач шкод 죄송 미안 송구 용서 عذر معذر آسف أسف سامح عفو beklag undskyld
+    unnskyld tilgi ked_af lei_meg lei_for lei_oss ledsen ledsna förlåt ursäkt maaf ampun sesal omluv omlouv promiň odpus lituj
     mrzí przepr przykro wybacz żałuj desculp perdo perdó lament sinto siento disculp foi_mal žao oprost
     ispri sori žalim spiac scus spijt vergeef vergeven excuus jammer pahoil anteeksi ikävä sajnál bocs
     elnézés üzgün özür affed kusura xin_lỗi tiếc thứ_lỗi ขอโทษ ขออภัย เสียใจ อภัย συγγν λυπ συγχωρ scuz
@@ -66,8 +66,8 @@ _TRANSLATION, _REGRET = _pattern(TRANSLATION_STEMS), _pattern(REGRET_STEMS)
 _VERSION = _pattern(VERSION_STEMS)
 _APOLOGY, _SELF = _pattern(APOLOGY_STEMS), _pattern(SELF_STEMS)
 _INABILITY, _HELP = _pattern(INABILITY_STEMS), _pattern(HELP_STEMS)
-# A source with one of these may be an apology itself. In an alphabet a stem begins a word: "scus" is no stem of
-# the Italian "discussione".
+# A source with one of these may be an apology itself. In an alphabet a stem begins a word: "discussione"
+# is no "scus".
 _EXCUSE = re.compile(
     rf"(?:(?<![^\W\d_])|(?=[^a-zà-ɏа-ґ]))(?:{_choice(f'{APOLOGY_STEMS} {REGRET_STEMS} {EXCUSE_STEMS}')})"
 )

@@ -74,6 +74,7 @@ LONG_WORD = 6
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
 _OPENING = re.compile(r"[(\[（]")
 CLOSING = ")]）"
+_STOPPED = re.compile(r"[.!?。！？][\"'”»]*\s*$")
 # Copied words in brackets weigh at least so many letters; fewer are a term: "(bit-for-bit copy)".
 LEAST_IN_BRACKETS = 6.0
 # They weigh at least this share of the source.
@@ -125,15 +126,13 @@ def copies_in_brackets(source: str, text: str, code: str) -> bool:
         return False
     names = names_of(source, code)
     source_words = [word for word in words_of(_BRACKETS.sub(" ", source)) if word.key not in names]
-    source_letters, source_weight = _letters(source), sum(word.weight for word in source_words)
+    source_weight = sum(word.weight for word in source_words)
     groups = [match[1] for match in _BRACKETS.finditer(text)]
     if text.rstrip(" .。")[-1:] in CLOSING:
-        tails = [text[match.end() :] for match in _OPENING.finditer(text)]
-        if any(
-            len(_letters(tail)) >= LEAST_TAIL and source_letters.startswith(_letters(tail)) for tail in tails
-        ):
+        openings = list(_OPENING.finditer(text))
+        if any(_begins_source(source, text[: m.start()], text[m.end() :]) for m in openings):
             return True
-        groups += tails
+        groups += [text[match.end() :] for match in openings]
     for group in groups:
         inside = [word for word in words_of(group) if word.key not in names]
         copied = copied_words(source_words, inside)
@@ -144,6 +143,13 @@ def copies_in_brackets(source: str, text: str, code: str) -> bool:
         if is_enough and weight > LEAST_SHARE_INSIDE * sum(word.weight for word in inside):
             return True
     return False
+
+
+def _begins_source(source: str, before: str, tail: str) -> bool:
+    """Whether the brackets at the end of a text have the beginning of the source; behind a stop, any."""
+    is_added = _STOPPED.search(before) is not None and not _OPENING.search(source)
+    letters = _letters(tail)
+    return len(letters) >= (1 if is_added else LEAST_TAIL) and _letters(source).startswith(letters)
 
 
 def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:

@@ -70,6 +70,14 @@ def test_words_of_the_source_in_brackets_are_carried_along() -> None:
     assert copies_in_brackets(EN, f"{DE} ({begin})", "en")
     assert copies_in_brackets(EN, f"{DE}（{begin}）", "en")
     assert not copies_in_brackets(EN, f"{DE} (Stanford)", "en")
+    # Behind the last sentence one word is enough.
+    korean, english = (
+        "남극 내륙은 얼음으로 뒤덮인 고원입니다.",
+        "Inland Antarctica is a plateau covered by ice",
+    )
+    assert copies_in_brackets(korean, f"{english}. (남극)", "ko")
+    assert not copies_in_brackets(korean, f"{english} (남극)", "ko")
+    assert not copies_in_brackets("Ja (er kam).", "Yes. (Ja)", "de")
     assert not copies_in_brackets(EN.replace(".", " (a new one)."), f"{DE} (a new one)", "en")
 
 

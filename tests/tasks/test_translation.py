@@ -365,7 +365,14 @@ def test_any_text_has_a_distance(mean_task: Translation, source: str, completion
     assert answer is None or (answer == answer.strip() != "" and "\n" not in answer)
 
 
-@pytest.mark.parametrize(("src", "tgt"), [("en", "de"), ("zh", "th"), ("ar", "ja")])
+FLORES_DIRECTIONS = [
+    ("en", "de"),
+    pytest.param("zh", "th", marks=pytest.mark.slow),
+    pytest.param("ar", "ja", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("src", "tgt"), FLORES_DIRECTIONS)
 def test_flores(data_dir: Path, src: str, tgt: str) -> None:
     task = make(data_dir / "flores_dev", src=src, tgt=tgt, eval_size=97, translation_metric="mean")
     assert [len(task.train), len(task.held_out)] == [900, 97]
