@@ -24,14 +24,14 @@ REGRET_STEMS = """unfortunately leider malheureusement 遗憾 可惜 残念 со
     nažalost sayangnya malangnya purtroppo sfortun helaas valitettavasti sajnos maalesef δυστυχώς
     din_păcate thật_không_may tiếc น่าเสียดาย"""
 # Of the source alone, where informal words and other forms of these words excuse a translation.
-EXCUSE_STEMS = """leid verzeih verzei entschuld pardon forgive excus regret afraid désol navré dommage 歉 恕
-    原谅 原諒 遗憾 遺憾 見諒 勘弁 すまな すまん すいません 失礼 悪い 許し わりい вини извин винен винна прости
-    прощ жаль сожал виба пробач шкод 죄송 미안 송구 용서 عذر معذر آسف أسف سامح عفو beklag undskyld
-    unnskyld tilgi ked_af lei_meg lei_for lei_oss ledsen ledsna förlåt ursäkt maaf ampun sesal omluv omlouv promiň odpus lituj
-    mrzí przepr przykro wybacz żałuj desculp perdo perdó lament sinto siento disculp foi_mal žao oprost
-    ispri sori žalim spiac scus spijt vergeef vergeven excuus jammer pahoil anteeksi ikävä sajnál bocs
-    elnézés üzgün özür affed kusura xin_lỗi tiếc thứ_lỗi ขอโทษ ขออภัย เสียใจ อภัย συγγν λυπ συγχωρ scuz
-    iertă iart îmi_pare ne_pare"""
+EXCUSE_STEMS = """leid verzeih verzei entschuld pardon forgive excus regret afraid désol navré
+    dommage 歉 恕 原谅 原諒 遗憾 遺憾 見諒 勘弁 すまな すまん すいません 失礼 悪い 許し わりい вини
+    извин винен винна прости прощ жаль сожал виба пробач шкод 죄송 미안 송구 용서 عذر معذر آسف أسف
+    سامح عفو beklag undskyld unnskyld tilgi ked_af lei_meg lei_for lei_oss ledsen ledsna förlåt
+    ursäkt maaf ampun sesal omluv omlouv promiň odpus lituj mrzí przepr przykro wybacz żałuj desculp
+    perdo perdó lament sinto siento disculp foi_mal žao oprost ispri sori žalim spiac scus spijt
+    vergeef vergeven excuus jammer pahoil anteeksi ikävä sajnál bocs elnézés üzgün özür affed kusura
+    xin_lỗi tiếc thứ_lỗi ขอโทษ ขออภัย เสียใจ อภัย συγγν λυπ συγχωρ scuz iertă iart îmi_pare ne_pare"""
 INABILITY_STEMS = """cannot can't can’t can_not unable not_able kann_nicht nicht_übers nicht_mög
     kann_diesen kann_ich peux_pas ne_peux ne_puis impossible 无法 不能 無法 できません できない
     出来ません не_мог не_в_состоянии 수_없 못합니다 لا_أستطيع لا_يمكن kan_ikke kan_inte kan_jeg_ikke

@@ -42,7 +42,6 @@ LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45)
 # References of close languages share more than half of the source in up to 12 % of a direction (id-ms), more
 # than 0.7 of it in at most 0.8 %, and a run of more than half of it in at most 0.6 %.
 LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.5, 0.7, 0.85)
-RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45)
 RELATED_LANGUAGES = (
     {"ca", "es", "fr", "gl", "it", "pt", "ro"},
     {"be", "bg", "bs", "cs", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"},
