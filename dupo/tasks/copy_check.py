@@ -34,38 +34,54 @@ class CopyLimits(NamedTuple):
     words: float
 
 
-LIMITS, LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.3, 0.5, 0.3), CopyLimits(0.5, 0.7, 0.85)
+LIMITS = CopyLimits(0.3, 0.5, 0.3)
 # Between two scripts references share names and hardly a word else (at most 0.06).
 LIMITS_OF_TWO_SCRIPTS = CopyLimits(0.3, 0.5, 0.1)
-# Related languages share words (es-pt references at most 0.43); the evidence below tells them from copies.
+# Related languages share words (references at most 0.43, es-pt); `copies_words_of` tells them from copies.
 LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45)
+# References of close languages share more than half of the source in up to 12 % of a direction (id-ms), more
+# than 0.7 of it in at most 0.8 %, and a run of more than half of it in at most 0.6 %.
+LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.5, 0.7, 0.85)
 RELATED_LANGUAGES = (
     {"ca", "es", "fr", "gl", "it", "pt", "ro"},
     {"be", "bg", "bs", "cs", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"},
 )
-# So many letters are shared by right translations of short sentences: "Angela Merkel besucht Paris".
-COPY_SLACK = 8
-# Between these, references share more than half of the source (id-ms 12 %, da-nb 4 %, da-sv 1 %; any other
-# pair at most 0.1 %), at most 0.8 % more than 0.7 of it, and at most 0.6 % a run of more than half of it (any
-# other pair at most 0.2 % one of more than 0.3).
 CLOSE_LANGUAGES = ({"da", "nb", "no", "sv"}, {"id", "ms"})
+# A right translation of a short sentence may share this many letters: "Angela Merkel besucht Paris".
+COPY_SLACK = 8
+# Letters that are compared at once: single letters stand in the same order in any two texts.
 GRAM_LETTERS = 4
-# The words that a reference shares with its source, names left out, are at most so much likelier in the
-# source language, in nats (at most 0.2 % of the fitted references of a direction are above).
-EVIDENCE, LOWER_EVIDENCE = 14.0, 10.0
-# Sources in these languages have at most so little.
+# Copied words are refused above these log-odds, source against target language, in nats. At most 0.2 % of the
+# fitted references of a direction are above.
+MOST_LOG_ODDS = 14.0
+# The same for a source in Slavic or German, and between Danish and Norwegian.
+LOWER_LOG_ODDS = 10.0
 SLAVIC_OR_GERMAN = {"be", "bg", "bs", "cs", "de", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"}
 DANISH_OR_NORWEGIAN = ({"da", "nb", "no"},)
-# Words of Indonesian among those that a Malay text has from its source, and the other way round: so many, or
-# one and such a share of the text, or one and so much evidence of py3langid.
-TELLING, SHARE_WITH_ONE, EVIDENCE_WITH_ONE = 2, 0.45, 8.0
-LONG_WORD = 6  # letters
-# Words: fewer may be the name of a species, or cafés and restaurants; fewer do where less evidence does.
-LEAST_COPIED, LEAST_WITH_LOWER = 4, 3
+# Copied words fewer than these say nothing: they may be the name of a species, or cafés and restaurants.
+LEAST_COPIED = 4
+# The same where `LOWER_LOG_ODDS` hold.
+LEAST_WITH_LOWER = 3
+# So many copied words that tell Indonesian from Malay are a copy.
+TELLING = 2
+# One such word is a copy where more than this share of the text is copied.
+SHARE_WITH_ONE = 0.45
+# One such word is a copy where the log-odds of the copied words are above this, in nats.
+LOG_ODDS_WITH_ONE = 8.0
+# A first word of so many letters that keeps its capital is a name.
+LONG_WORD = 6
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
-_OPENING, CLOSING = re.compile(r"[(\[（]"), ")]）"
-# Letters, by weight; letters or characters; share of the source. Less is a term: "(bit-for-bit copy)".
-LEAST_IN_BRACKETS, LEAST_TAIL, LEAST_SHARE = 6.0, 8, 0.15
+_OPENING = re.compile(r"[(\[（]")
+CLOSING = ")]）"
+_STOPPED = re.compile(r"[.!?。！？][\"'”»]*\s*$")
+# Copied words in brackets weigh at least so many letters; fewer are a term: "(bit-for-bit copy)".
+LEAST_IN_BRACKETS = 6.0
+# They weigh at least this share of the source.
+LEAST_SHARE = 0.15
+# They weigh more than this share of what stands in the brackets.
+LEAST_SHARE_INSIDE = 0.6
+# The beginning of the source in brackets at the end counts from so many letters or characters on.
+LEAST_TAIL = 8
 
 
 def copy_limits(src: str, tgt: str) -> CopyLimits:
@@ -100,7 +116,7 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
     return _shares_letters(source_rest, text_rest, len(source_letters), limits)
 
 
-def carries_brackets(source: str, text: str, code: str) -> bool:
+def copies_in_brackets(source: str, text: str, code: str) -> bool:
     """Says whether a text has words of its source in brackets: no names, and nothing that has brackets there.
 
     Names count where the brackets at the end of the text have the beginning of the source.
@@ -109,15 +125,13 @@ def carries_brackets(source: str, text: str, code: str) -> bool:
         return False
     names = names_of(source, code)
     source_words = [word for word in words_of(_BRACKETS.sub(" ", source)) if word.key not in names]
-    source_letters, source_weight = _letters(source), sum(word.weight for word in source_words)
+    source_weight = sum(word.weight for word in source_words)
     groups = [match[1] for match in _BRACKETS.finditer(text)]
     if text.rstrip(" .。")[-1:] in CLOSING:
-        tails = [text[match.end() :] for match in _OPENING.finditer(text)]
-        if any(
-            len(_letters(tail)) >= LEAST_TAIL and source_letters.startswith(_letters(tail)) for tail in tails
-        ):
+        openings = list(_OPENING.finditer(text))
+        if any(_begins_source(source, text[: m.start()], text[m.end() :]) for m in openings):
             return True
-        groups += tails
+        groups += [text[match.end() :] for match in openings]
     for group in groups:
         inside = [word for word in words_of(group) if word.key not in names]
         copied = copied_words(source_words, inside)
@@ -125,9 +139,16 @@ def carries_brackets(source: str, text: str, code: str) -> bool:
         # One word in Latin letters is a name that opens the source.
         is_name = len(copied) == 1 and script_of(copied[0].text[0]) == "LATIN"
         is_enough = not is_name and weight >= max(LEAST_IN_BRACKETS, LEAST_SHARE * source_weight)
-        if is_enough and weight > 0.6 * sum(word.weight for word in inside):
+        if is_enough and weight > LEAST_SHARE_INSIDE * sum(word.weight for word in inside):
             return True
     return False
+
+
+def _begins_source(source: str, before: str, tail: str) -> bool:
+    """Whether the brackets at the end of a text have the beginning of the source; behind a stop, any."""
+    is_added = _STOPPED.search(before) is not None and not _OPENING.search(source)
+    letters = _letters(tail)
+    return len(letters) >= (1 if is_added else LEAST_TAIL) and _letters(source).startswith(letters)
 
 
 def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
@@ -150,9 +171,9 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
         return False
     if not (language_detection.knows(src) and language_detection.knows(tgt)):
         return False
-    limit = LOWER_EVIDENCE if is_low else EVIDENCE
-    limit = EVIDENCE_WITH_ONE if telling > 0 else limit
-    return language_detection.evidence_for(" ".join(word.text for word in copied), src, tgt) > limit
+    limit = LOWER_LOG_ODDS if is_low else MOST_LOG_ODDS
+    limit = LOG_ODDS_WITH_ONE if telling > 0 else limit
+    return language_detection.log_odds(" ".join(word.text for word in copied), src, tgt) > limit
 
 
 def _names(source: str, text: str, code: str) -> Set[str]:

@@ -16,16 +16,28 @@ from dupo.tasks.words import CACHED_TEXTS
 
 # Scripts that have letters of one look: a word in two of them is spelt to deceive.
 LOOK_ALIKE = {"LATIN", "CYRILLIC", "GREEK"}
-# So many characters that are not seen, or words in two scripts, may stand in a right text.
-FEW, FEW_UNSEEN = 2, 1
+# A right text has at most so many words in two scripts.
+FEW_MIXED = 2
+# Words in two scripts are a disguise above this share of the words.
 MIXED_SHARE = 0.2
-# Words of so many letters have shapes that tell; a text has at least so many of these words.
-SHAPED_LETTERS, SHAPED_WORDS = 4, 5
-# References share at most 0.82 of the shapes of long words in one script (pt-es, en-vi) and 0.58 in two;
-# at most 0.47 of the consonants in two; all of the source but 5 % has at least 0.96 after rot13, and 0.62 of
-# the shapes and 0.48 of the consonants after a transliteration.
-SHAPE_SHARE, SHAPE_SHARE_OF_TWO_SCRIPTS, SOUND_SHARE, SUM_OF_SHARES = 0.9, 0.6, 0.5, 0.95
-SOUND_GRAM, LEAST_SOUNDS = 4, 12
+# A right text has at most so many characters that are not seen.
+FEW_UNSEEN = 1
+# Shapes of shorter words stand in any text.
+SHAPED_LETTERS = 4
+# Texts with fewer such words share their shapes by chance.
+SHAPED_WORDS = 5
+# Of shapes shared in one script: references at most 0.82 (pt-es), 95 % of sources in rot13 at least 0.96.
+SHAPE_SHARE = 0.9
+# Of shapes shared in two scripts: references at most 0.58, 95 % of transliterated sources at least 0.62.
+SHAPE_SHARE_OF_TWO_SCRIPTS = 0.6
+# Of consonants shared in two scripts: references at most 0.47, 95 % of transliterated sources at least 0.48.
+SOUND_SHARE = 0.5
+# Of both shares together: a transliteration may have a little less of each.
+SUM_OF_SHARES = 0.95
+# Consonants that are compared at once: single ones stand in the same order in any two texts.
+SOUND_GRAM = 4
+# Texts with fewer consonants share them by chance.
+LEAST_SOUNDS = 12
 _WORD = re.compile(r"[^\W_]+")
 # Consonants that transliterations take for each other (Soundex).
 _CLASSES = {
@@ -38,7 +50,7 @@ def is_misspelt(source: str, text: str) -> bool:
     if text.isascii():
         return False
     mixed = _mixed(text)
-    if mixed > max(FEW, _mixed(source)) and mixed > MIXED_SHARE * len(text.split()):
+    if mixed > max(FEW_MIXED, _mixed(source)) and mixed > MIXED_SHARE * len(text.split()):
         return True
     return _unseen(text) > max(FEW_UNSEEN, _unseen(source))
 

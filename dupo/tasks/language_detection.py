@@ -1,10 +1,10 @@
 """Whether a text is in its target language, asked of all languages that py3langid (optional) knows.
 
-    evidence   max over other languages of log p(text | other) - log p(text | target), in nats
-    refused    where the evidence is above the margin of the target and the other language
+    log-odds   log p(text | other) - log p(text | target) of each other language, in nats
+    refused    where the log-odds are above the margin of the target and the other language
 
-Nearly every reference has no evidence at all against its language. The margins are those of
-`language_margins`, fitted on references; related languages have margins of their own.
+The log-odds of nearly every reference are below zero. The margins are those of `language_margins`; related
+languages have margins of their own.
 """
 
 import math
@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from dupo.tasks.language_margins import MARGINS, RELATED_MARGINS, UNFITTED_MARGIN
 from dupo.tasks.languages import language_of
-from dupo.tasks.related_words import telling_evidence
+from dupo.tasks.related_words import telling_log_odds
 
 # Classes of py3langid that count as the language: it has one class for both names of Norwegian, and it takes
 # a sentence in a standard language for a dialect of that language now and then.
@@ -64,13 +64,13 @@ def is_in_another_language(text: str, code: str) -> bool:
     margin = MARGINS.get(language, UNFITTED_MARGIN)
     related = RELATED_MARGINS.get(language, {})
     return any(
-        score - own_score + telling_evidence(text, name, language) > related.get(name, margin)
+        score - own_score + telling_log_odds(text, name, language) > related.get(name, margin)
         for name, score in scores.items()
         if name not in own and name != NO_LANGUAGE
     )
 
 
-def evidence_for(text: str, code: str, other: str) -> float:
+def log_odds(text: str, code: str, other: str) -> float:
     """Returns log p(text | code) - log p(text | other) in nats, both languages that py3langid knows."""
     scores = scores_of(text)
     first, second = (max(scores[name] for name in classes_of(c) if name in scores) for c in (code, other))

@@ -28,7 +28,7 @@ semasa semula sokongan stesen sukar syarikat talian tapak tarikan tempahan tempa
 terdapat terhad terutamanya tiada
 """
 TELLING_WORDS = {"id": frozenset(_ID.split()), "ms": frozenset(_MS.split())}
-WORD_EVIDENCE = 4.0  # nats of one word, beside those of py3langid
+WORD_LOG_ODDS = 4.0  # nats of one word, beside those of py3langid
 
 
 def told_apart(words: Iterable[str], code: str, other: str) -> int:
@@ -40,8 +40,8 @@ def told_apart(words: Iterable[str], code: str, other: str) -> int:
     return sum((word in first) - (word in second) for word in words)
 
 
-def telling_evidence(text: str, code: str, other: str) -> float:
-    """Returns the evidence of telling words for one language against the other, in nats."""
+def telling_log_odds(text: str, code: str, other: str) -> float:
+    """Returns the log-odds of telling words, for one language against the other, in nats."""
     if code not in TELLING_WORDS or other not in TELLING_WORDS:
         return 0.0
-    return WORD_EVIDENCE * told_apart((word.key for word in words_of(text)), code, other)
+    return WORD_LOG_ODDS * told_apart((word.key for word in words_of(text)), code, other)

@@ -17,6 +17,7 @@ Knows nothing of models and metrics. The constants of the checks were fitted on 
 FLORES-200 dev; `python -m bench.text.translation_gates` judges them on the other lines.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from dupo.config.values import listed
 from dupo.errors import UserError
 from dupo.tasks import language_detection
 from dupo.tasks.chat_words import declines
-from dupo.tasks.copy_check import carries_brackets, copies_words_of, copy_limits, is_copy
+from dupo.tasks.copy_check import copies_in_brackets, copies_words_of, copy_limits, is_copy
 from dupo.tasks.disguises import is_misspelt, is_substitution
 from dupo.tasks.final_answer import without_thinking
 from dupo.tasks.languages import language_of
@@ -67,7 +68,7 @@ class Gates:
         paragraphs: a text of several lines is an answer, and keeps its lines.
 
     Raises:
-        UserError: `max_length_ratio` is below 1.
+        UserError: `max_length_ratio` is below 1, or a name is of no gate.
     """
 
     names: frozenset[str]
@@ -79,28 +80,23 @@ class Gates:
     def __post_init__(self) -> None:
         if self.max_length_ratio < 1:
             raise UserError(f"max_length_ratio: expected at least 1, got {self.max_length_ratio:g}")
+        if unknown := self.names - REFUSERS.keys():
+            raise UserError(f"gates: expected any of {', '.join(GATES)}, got {min(unknown)!r}")
 
     def read(self, source: str, completion: str) -> GateResult:
         """Reads the translation in a completion, and puts it through the gates in force."""
         return _read(self, source, completion)
 
     def refuses(self, gate: str, source: str, text: str) -> bool:
-        """Says whether a gate other than `lines` refuses a bare translation."""
-        if gate == "apology":
-            return declines(source, text)
-        if gate == "repetition":
-            return is_repetition(source, text)
-        if gate == "copy":
-            return (
-                is_copy(source, text, copy_limits(self.src, self.tgt), self.src)
-                or carries_brackets(source, text, self.src)
-                or copies_words_of(source, text, self.src, self.tgt)
-            )
-        if gate == "disguise":
-            return is_misspelt(source, text) or is_substitution(source, text)
-        if gate == "length":
-            return length_ratio(source, text) > self.max_length_ratio
-        return not self._is_in_target_language(source, text)
+        """Says whether a gate refuses a bare translation."""
+        return REFUSERS[gate](self, source, text)
+
+    def _copies(self, source: str, text: str) -> bool:
+        return (
+            is_copy(source, text, copy_limits(self.src, self.tgt), self.src)
+            or copies_in_brackets(source, text, self.src)
+            or copies_words_of(source, text, self.src, self.tgt)
+        )
 
     def _is_in_target_language(self, source: str, text: str) -> bool:
         # Scripts need no package, so they are asked first; py3langid tells languages of one script apart.
@@ -130,19 +126,28 @@ class Gates:
         return f"{script}; py3langid, asked of all its languages{fitted}"
 
 
+# Each says whether it refuses a bare translation: gates, source, text.
+REFUSERS: dict[str, Callable[[Gates, str, str], bool]] = {
+    "lines": lambda gates, source, text: "\n" in text and not gates.paragraphs,
+    "apology": lambda gates, source, text: declines(source, text),
+    "repetition": lambda gates, source, text: is_repetition(source, text),
+    "copy": Gates._copies,
+    "disguise": lambda gates, source, text: is_misspelt(source, text) or is_substitution(source, text),
+    "length": lambda gates, source, text: length_ratio(source, text) > gates.max_length_ratio,
+    "language": lambda gates, source, text: not gates._is_in_target_language(source, text),
+}
+
+
 @lru_cache(maxsize=CACHED_RESULTS)
 def _read(gates: Gates, source: str, completion: str) -> GateResult:
     lines = read_lines(source, completion, gates.tgt)
     if not lines:
         return GateResult(None, "unreadable")
-    text = "\n".join(lines) if gates.paragraphs else lines[0]
+    keeps_lines = gates.paragraphs or "lines" in gates.names
+    text = "\n".join(lines) if keeps_lines else lines[0]
     # The first gate that refuses gives its name: rates of refusals then add up.
     for gate in (name for name in GATES if name in gates.names):
-        if gate == "lines":
-            refused = len(lines) > 1 and not gates.paragraphs
-        else:
-            refused = gates.refuses(gate, source, text)
-        if refused:
+        if gates.refuses(gate, source, text):
             return GateResult(None, gate)
     return GateResult(text, None)
 

@@ -1,13 +1,14 @@
 """Takes what a model writes around a translation off: a lead-in, quotes, bold, a list mark, a fence, a note.
 
-A mark is taken off only where the source has no mark of its kind, and a lead-in or a note only where the
-source does not speak of translations or notes itself. What cannot be told from the translation stays.
+A mark is taken off only where the source has no mark of its kind. A lead-in comes off only where the source
+does not speak of translations, a note only where the source has no remark behind a colon and loses no
+sentence. What cannot be told from the translation stays.
 """
 
 import re
 from collections.abc import Callable, Sequence
 
-from dupo.tasks.chat_words import NOTE_MARK, speaks_of_translation
+from dupo.tasks.chat_words import NOTE_MARK, opens_note, speaks_of_translation, tells_of_a_version
 from dupo.tasks.languages import LANGUAGES
 
 QUOTES = {
@@ -29,33 +30,50 @@ _LEAD = re.compile(r"[^:：\n]{1,70}[:：](?:\*\*|__)?\s*")
 _LIST_MARK = re.compile(r"(?:[-*•–—+>]|#{1,6}|\d{1,2}[.)])\s+")
 _CHEER = re.compile(r"(?:sure|certainly|of course|absolutely|okay|no problem|gladly)(?: thing)?\s*!\s*", re.I)
 _TAIL = re.compile(r"\s*[(\[（]([^()\[\]（）]+)[)\]）]\s*[.。]?$")
+_SENTENCE_END = re.compile(r"[.!?]+(?=\W*(?:\s|$))|[。！？؟]")
+_COLON = re.compile(r"[:：](?!\d)")  # "12:30" introduces nothing
 _TAIL_NOTE = re.compile(r"(?<=[.!?。！？\"”»)])\s+(?=\S)")
+_OPENING = re.compile(r"[(\[（]")
 _EMPHASIS = ("**", "__", "*", "_", "`")
 MAX_LAYERS = 8  # a lead-in, bold, quotes, a list mark and a note, and some to spare
 
 
 def bare_lines(source: str, lines: Sequence[str]) -> list[str]:
-    """Returns the lines of an answer without fences, and without lines that introduce it or comment on it."""
+    """Returns the lines of an answer without a fence, and without lines that introduce it or comment on it.
+
+    Args:
+        source: the text that was translated.
+        lines: of the answer, stripped, none of them empty.
+    """
     lines = list(lines)
-    if len(lines) > 2 and lines[0].startswith("```") and lines[-1] == "```":
-        lines = lines[1:-1]
-    while len(lines) > 1 and _introduces(source, lines[0]):
+    # An answer has a line too many where a line is the model's own.
+    least = max(1, sum(bool(line.strip()) for line in source.splitlines()))
+    while len(lines) > least and _introduces(source, lines[0]):
         lines = lines[1:]
-    for place in range(1, len(lines)):
-        if NOTE_MARK.match(lines[place]) and not NOTE_MARK.search(source):
-            lines = lines[:place]
-            break
-    if len(lines) > 2 and lines[0].startswith("```") and lines[-1] == "```":
-        lines = lines[1:-1]
-    return lines
+    if len(lines) > least and _is_own_note(source, "\n".join(lines[:-1]), lines[-1]):
+        lines = lines[:-1]
+    is_fenced = len(lines) > 2 and lines[0].startswith("```") and lines[-1] == "```"
+    return lines[1:-1] if is_fenced and "```" not in source else lines
 
 
 def _introduces(source: str, line: str) -> bool:
     plain = line.strip("*_# ")
     if _CHEER.fullmatch(plain):
-        return True
+        return re.search("[!！¡]", source) is None
     is_lead = plain.endswith((":", "：")) and len(plain) <= 90
     return is_lead and speaks_of_translation(plain) and not speaks_of_translation(source)
+
+
+def _is_own_note(source: str, translation: str, note: str) -> bool:
+    """Whether what follows a translation is a note of the model's own, and no remark of the source."""
+    if not NOTE_MARK.match(note) or _COLON.search(source) or opens_note(source):
+        return False
+    # A remark of the source may have a note for its translation: "Mind you, ..." is "Note: ...".
+    return note[0] in "([（" or _num_sentences(translation) >= _num_sentences(source)
+
+
+def _num_sentences(text: str) -> int:
+    return max(1, len(_SENTENCE_END.findall(text)))
 
 
 def bare_translation(source: str, text: str, target_name: str = "") -> str:
@@ -84,15 +102,14 @@ def bare_translation(source: str, text: str, target_name: str = "") -> str:
 
 
 def _without_lead(source: str, text: str, target_name: str) -> str:
-    cheer = _CHEER.match(text)
-    if cheer and not re.search("[!！¡]", source):
-        text = text[cheer.end() :]
     lead = _LEAD.match(text)
     if lead is None:
         return text
     head = lead[0].strip("*_:： ").casefold()
+    # "The German translation: ..." may be the source's own "Die deutsche Fassung: ...".
+    is_kept = tells_of_a_version(source) and len(_COLON.findall(text)) <= len(_COLON.findall(source))
     names_target = head == target_name.casefold() != "" and not re.search("[:：]", source)
-    if names_target or (speaks_of_translation(head) and not speaks_of_translation(source)):
+    if names_target or (speaks_of_translation(head) and not speaks_of_translation(source) and not is_kept):
         return text[lead.end() :]
     return text
 
@@ -101,7 +118,8 @@ def _without_list_mark(source: str, text: str) -> str:
     mark = _LIST_MARK.match(text)
     if mark is None or _LIST_MARK.match(source):
         return text
-    # "1. Mai" is a date: a number is a mark only where the source has no such number and tells no order.
+    # "1. Mai" is a date. A number is a mark of a list if the source lacks the number, or the rest repeats it.
+    # A mark of a list stands before a new sentence.
     rest = text[mark.end() :]
     if mark[0][0].isdigit():
         is_of_text = _has_number(source, mark[0]) and not _has_number(rest, mark[0])
@@ -179,18 +197,23 @@ def _is_balanced(inner: str, opening: str, closing: str) -> bool:
 
 
 def _without_note(source: str, text: str) -> str:
-    if NOTE_MARK.search(source):
-        return text
     tail = _TAIL.search(text)
     if tail and tail.start():
-        is_note = NOTE_MARK.match(tail[1]) or (
-            speaks_of_translation(tail[1]) and not speaks_of_translation(source)
+        is_note = _is_own_note(source, text[: tail.start()], tail[0].strip()) or _tells_of_translating(
+            source, text, tail[1]
         )
         return text[: tail.start()] if is_note else text
     for gap in _TAIL_NOTE.finditer(text):
         if NOTE_MARK.match(text[gap.end() :]):
-            return text[: gap.start()]
+            is_note = _is_own_note(source, text[: gap.start()], text[gap.end() :])
+            return text[: gap.start()] if is_note else text
     return text
+
+
+def _tells_of_translating(source: str, text: str, inside: str) -> bool:
+    # "(translated from Latin)" may be the source's "(aus dem Lateinischen)".
+    is_added = len(_OPENING.findall(text)) > len(_OPENING.findall(source))
+    return is_added and speaks_of_translation(inside) and not speaks_of_translation(source)
 
 
 def target_name(code: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo.tasks.copy_check import carries_brackets, common_subsequence_length, copy_limits, is_copy
+from dupo.tasks.copy_check import common_subsequence_length, copies_in_brackets, copy_limits, is_copy
 from tests.helpers.sentences import AR, DE, EN, JA, RU, TH, UK, ZH
 
 
@@ -67,10 +67,18 @@ def test_translations_are_no_copies(source: str, text: str) -> None:
 
 def test_words_of_the_source_in_brackets_are_carried_along() -> None:
     begin = " ".join(EN.split()[:4])
-    assert carries_brackets(EN, f"{DE} ({begin})", "en")
-    assert carries_brackets(EN, f"{DE}（{begin}）", "en")
-    assert not carries_brackets(EN, f"{DE} (Stanford)", "en")
-    assert not carries_brackets(EN.replace(".", " (a new one)."), f"{DE} (a new one)", "en")
+    assert copies_in_brackets(EN, f"{DE} ({begin})", "en")
+    assert copies_in_brackets(EN, f"{DE}（{begin}）", "en")
+    assert not copies_in_brackets(EN, f"{DE} (Stanford)", "en")
+    # Behind the last sentence one word is enough.
+    korean, english = (
+        "남극 내륙은 얼음으로 뒤덮인 고원입니다.",
+        "Inland Antarctica is a plateau covered by ice",
+    )
+    assert copies_in_brackets(korean, f"{english}. (남극)", "ko")
+    assert not copies_in_brackets(korean, f"{english} (남극)", "ko")
+    assert not copies_in_brackets("Ja (er kam).", "Yes. (Ja)", "de")
+    assert not copies_in_brackets(EN.replace(".", " (a new one)."), f"{DE} (a new one)", "en")
 
 
 def test_close_languages_have_limits_of_their_own() -> None:

@@ -9,7 +9,7 @@ import pytest
 from dupo.config.task_options import TaskOptions
 from dupo.errors import UserError
 from dupo.tasks import language_detection
-from dupo.tasks.translation_gates import GATES, Gates, parse_gates
+from dupo.tasks.translation_gates import GATES, REFUSERS, Gates, parse_gates
 from tests.helpers import planted_translations as planted
 from tests.helpers.sentences import DE, EN, JA, RU, UK, ZH
 
@@ -38,6 +38,14 @@ def test_names_of_gates() -> None:
             UserError, match=f"gates: expected off, or any of lines, apology, .*, language, got '{name}'"
         ):
             TaskOptions(gates=text)
+
+
+def test_every_gate_has_a_check_and_no_other_name_is_taken() -> None:
+    assert set(REFUSERS) == set(GATES)
+    with pytest.raises(UserError, match=r"gates: expected any of lines, .*, got 'copies'"):
+        Gates(frozenset({"copy", "copies"}), "en", "de", 3.0)
+    with pytest.raises(KeyError):
+        Gates(ALL, "en", "de", 3.0).refuses("copies", EN, DE)
 
 
 @pytest.mark.parametrize(

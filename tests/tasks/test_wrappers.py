@@ -31,13 +31,15 @@ def test_lead_ins_of_every_language_come_off(language: str) -> None:
     [
         f"German: {DE}",
         f"**German:** {DE}",
-        f"Sure! {DE}",
+        f"Sure! Here is the translation: {DE}",
         f"Certainly!\n{DE}",
         f'1. "{DE}"',
         f"> {DE}",
         f"{DE} (Anmerkung: frei übersetzt)",
         f"{DE} Note: this is free.",
-        f"{DE}\nNote: this is free.\nAnd more of it.",
+        f"{DE}\nNote: this is free.",
+        f"Certainly!\n{DE}\nNote: this is free.",
+        f"Here is the translation:\n```\n{DE}\n```\n(Note: this is free.)",
         f'Here is the German translation: **"{DE}"**',
         f"`{DE}`",
     ],
@@ -62,10 +64,45 @@ def test_layers_come_off(text: str) -> None:
         ("Three things: bread, salt, oil.", "Drei Dinge: Brot, Salz, Öl."),
         ("Sure! We come.", "Klar! Wir kommen."),
         ("Use *args here.", "Benutze *args hier*"),
+        ("Das Spiel beginnt um acht. Achtung: es regnet.", "The game begins at eight. Note: it is raining."),
+        ("Er kam. Achtung, er ist müde. Hilf ihm.", "He came. Note: he is tired. Help him."),
+        ("Hinweis – der Laden ist zu.", "We are sorry. Note: the shop is closed."),
+        ("Er kam (Achtung: müde).", "He came (note: tired)."),
+        ("Virtus heißt Tugend (aus dem Lateinischen).", "Virtus is virtue (translated from Latin)."),
+        ("Die deutsche Fassung: ein Roman.", "The German translation: a novel."),
+        ("Natürlich kommen wir morgen.", "Of course! We will come tomorrow."),
+        ("Kein Problem, wir sind da.", "No problem! We are there."),
+        ("Na klar, er hat Zeit.", "Sure! He has time."),
+        ("Bien sûr, il vient.", "Certainly! He is coming."),
     ],
 )
 def test_translations_stay_as_they_are(source: str, text: str) -> None:
     assert bare(source, text) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "Der Laden ist zu.\nHinweis: die Tür klemmt.\nBitte hinten.",
+            "Closed.\nNote: the door.\nUse the back.",
+        ),
+        ("Eins.\nHinweis, zwei.", "One.\nNote: two."),
+        ("Eins.\nAchtung, zwei.\nDrei.", "One.\nNote: two.\nThree.\nFour."),
+        ("Es ist offen. Achtung, es zieht.", "It is open.\nNote: there is a draught."),
+        ("Die deutsche Fassung:\nEin Haus.", "The translation:\nA house."),
+        ("Natürlich.\nWir kommen.", "Of course!\nWe will come."),
+        ("```\nprint(1)\n```", "```\nprint(1)\n```"),
+    ],
+)
+def test_lines_of_a_translation_stay(source: str, text: str) -> None:
+    assert bare_lines(source, text.split("\n")) == text.split("\n")
+
+
+def test_a_line_too_many_comes_off_paragraphs() -> None:
+    source, lines = "Eins.\n\nZwei.", ["One.", "Two."]
+    wrapped = ["Sure!", "Here is the translation:", "```", *lines, "```", "Note: this is free."]
+    assert bare_lines(source, wrapped) == lines
 
 
 @pytest.mark.parametrize("direction", ["en-de", "de-en", "en-zh", "zh-en", "hr-cs", "en-ja", "en-sv"])
