@@ -11,6 +11,8 @@ none that can be told. So words are accepted by lists and by shape, and never be
 import re
 from collections.abc import Sequence
 
+from dupo.text.numbers.east_asian_words import COUNTERS
+
 # Words of one or two letters that may stand beside a number; any other such word may be a variable.
 _SHORT = (
     "a an the is are of in on at by to he she it so we per for was has had be as his her up off go do me"
@@ -30,13 +32,6 @@ _UNITS = (
     " persons children men women teeth geese mice sheep fish deer cattle dice oxen fruit staff furniture"
     " ads cds dvds tvs pcs pts"
 )
-# Counters are glued to the number: 12개, 5명, 7円.
-_COUNTERS = (
-    "개 명 원 시간 분 초 일 주 개월 년 세 살 마리 권 장 대 병 잔 송이 그루 봉지 상자 미터 센티미터"
-    " 킬로미터 그램 킬로그램 리터 번 쪽 个 個 元 人 名 岁 歳 天 小时 分钟 秒 米 千米 公里 厘米 千克 公斤"
-    " 克 本 只 隻 条 张 張 块 辆 棵 度 円 匹 枚 冊 台 回 点 分 時間 日 年 月 週 周 次 件 位 支 杯 箱"
-)
-COUNTERS = frozenset(_COUNTERS.split())
 UNITS = frozenset(_UNITS.split()) | COUNTERS
 # Units that can be squared; a single letter, as in "5 m^2", only behind a blank.
 POWER_UNITS = (

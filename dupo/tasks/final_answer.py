@@ -20,6 +20,7 @@ from dupo.tasks.answer_numbers import (
     right_side,
     stated_value,
 )
+from dupo.tasks.answer_sentences import is_east_asian_sentence
 from dupo.tasks.answer_text import plain_text
 from dupo.tasks.answer_units import TRAILING_UNIT, state_other_units
 from dupo.tasks.math_equality import equal_formulas
@@ -136,7 +137,8 @@ def gold_answer(solution: str) -> str | None:
 def is_prose(text: str) -> bool:
     """Says whether a text is a sentence around its answer: words, and not only a formula with blanks."""
     words = WORD.findall(LATEX_COMMAND.sub(" ", text))
-    return len(text.split()) > MOST_WORDS and len(words) >= MOST_WORDS and parse_number(text) is None
+    has_words = len(text.split()) > MOST_WORDS and len(words) >= MOST_WORDS
+    return (has_words or is_east_asian_sentence(text)) and parse_number(text) is None
 
 
 def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) -> bool:
