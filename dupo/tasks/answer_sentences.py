@@ -13,8 +13,9 @@ MAX_TAIL = 1000  # characters at the end of a text in which its last number is l
 _COUNTER = "|".join(sorted(COUNTERS, key=len, reverse=True))
 # What says another value than the number before it: at least, times, -th, is not.
 OTHER_VALUE_AFTER = re.compile(
-    rf"\s?(?:{_COUNTER})?\s?(?:이상|이하|미만|초과|배(?!추)|번째|번 째|째|분의|(?:이|가|은|는)?\s?(?:아니|아닙|않)"
-    "|以上|以下|以内|未満|未满|超|倍|番目|より|では|じゃ|多(?![少]))"
+    rf"\s?(?:{_COUNTER})?\s?(?:이상|이하|미만|초과|배(?!추)|번째|번 째|째|분의"
+    r"|(?:이|가|은|는)?\s?(?:아니|아닙|않)"
+    r"|以上|以下|以内|未満|未满|超|倍|番目|より|では|じゃ|多)"
 )
 OTHER_VALUE_BEFORE = re.compile(
     r"(?:최소|최대|적어도|많아야|至少|至多|最多|最少|不到|不足|超过|超過|大于|小于|不是|第|少なくとも)\s?\Z"
@@ -23,7 +24,8 @@ OTHER_VALUE_BEFORE = re.compile(
 STATED = re.compile(r"(?:是|为|為|等于|等於|得|은|는|は|[:=])\s?([^\s\d.。:=]{1,20})[.。!]?\s*\Z")
 # A sentence, or an answer with its name, around a number: 정답: 3억.
 SENTENCE = re.compile(
-    r"(?:그래서|따라서|그러므로|정답|답|总共|一共|所以|因此|答案|答え|答)|.*(?:다|요|です|ます)[.。]?\Z|.*。\Z",
+    r"(?:그래서|따라서|그러므로|정답|답|总共|一共|所以|因此|答案|答え|答)"
+    r"|.*(?:다|요|です|ます)[.。]?\Z|.*。\Z",
     re.S,
 )
 

@@ -90,9 +90,10 @@ def with_east_asian(
 
 
 def number_in_east_asian(text: str) -> Fraction | None:
-    """Returns the value of a text that is one number, or one with its counter: 1만 2천 원, 열두, 三十五个, 3분의 2.
+    """Returns the value of a text that is one number, with its counter or not: 1만 2천 원, 열두, 3분의 2.
 
-    None for a number in plain digits, and for any other text: 3만 이상 is a bound, 세 번째 a place, 두 배 a factor.
+    None for a number in plain digits, and for any other text: 3만 이상 (at least), 세 번째
+    (the third), 두 배 (double).
     """
     if not EAST_ASIAN.search(text):
         return None
