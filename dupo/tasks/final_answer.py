@@ -138,7 +138,9 @@ def is_prose(text: str) -> bool:
     """Says whether a text is a sentence around its answer: words, and not only a formula with blanks."""
     words = WORD.findall(LATEX_COMMAND.sub(" ", text))
     has_words = len(text.split()) > MOST_WORDS and len(words) >= MOST_WORDS
-    return (has_words or is_east_asian_sentence(text)) and parse_number(text) is None
+    if not has_words and not (is_east_asian_sentence(text) and last_number(text)):
+        return False
+    return parse_number(text) is None
 
 
 def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) -> bool:

@@ -215,6 +215,7 @@ def test_a_gold_sentence_in_korean_or_chinese_ends_on_its_number() -> None:
     assert gold_answer("답은 1만 2천 원입니다.") == "12000"
     assert gold_answer("所以一共三十五个。") == "35"
     assert gold_answer("정답: 3억") == "300000000"
+    assert gold_answer("바다") == "바다"
     assert gold_answer("답은 3만 이상입니다") != gold_answer("답은 3만입니다") == "30000"
 
 

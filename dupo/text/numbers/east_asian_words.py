@@ -45,10 +45,8 @@ SINO_SINGLE_COUNTERS = _words_of(
     "원 명 개 분 초 년 킬로 미터 센티 퍼센트 층 달러 그램 리터 인분 시간 마리 권 장 도 점 주"
 )
 # What may follow the number of an answer without another meaning. Three times (배, 倍) is no three.
-COUNTERS = frozenset((*HAN_COUNTERS, *NATIVE_COUNTERS, *SINO_COUNTERS, *_UNITS_OF_ANSWERS.split())) - {
-    "배",
-    "倍",
-}
+COUNTERS = frozenset(_UNITS_OF_ANSWERS.split()).union(HAN_COUNTERS, NATIVE_COUNTERS, SINO_COUNTERS)
+COUNTERS -= {"배", "倍"}
 KOREAN_MONEY = _words_of("원 달러 엔 위안 유로")
 # What may follow 배, times: 세 배로, but not 배추.
 AFTER_TIMES = "로의가는만이인보나큼였입다를와도 .,?!)"
