@@ -12,7 +12,7 @@ stand alone between commas.
 import re
 
 from dupo.tasks.answer_numbers import format_number, number_of
-from dupo.tasks.answer_text import GREEK
+from dupo.tasks.answer_text import FUNCTIONS, GREEK
 from dupo.tasks.answer_units import SHORT_WORDS
 
 TOKEN = re.compile(
@@ -20,27 +20,6 @@ TOKEN = re.compile(
     re.S,
 )
 MAX_DEPTH = 40  # brackets in brackets; deeper text is written as it stands
-FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "ln",
-        "exp",
-        "gcd",
-        "lcm",
-        "max",
-        "min",
-        "sqrt",
-        "arcsin",
-        "arccos",
-        "arctan",
-    ]
-)
 SYNONYMS = {
     r"\leq": r"\le",
     r"\leqslant": r"\le",

@@ -11,10 +11,13 @@ SPACED_NUMBER = re.compile(
     rf"(?<![0-9.,])[0-9]{{1,3}}(?:(?:{NARROW_SPACE}[0-9]{{3}})+|(?: [0-9]{{3}}){{2,}}| 000)(?![0-9])"
 )
 _GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau"
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau"
     " upsilon phi chi psi omega"
 )
-GREEK = frozenset(_GREEK.split()) - {"omicron"}
+GREEK = frozenset(_GREEK.split())
+OF_ANGLE = ("sin", "cos", "tan", "cot", "sec", "csc")
+ARC = ("arcsin", "arccos", "arctan")
+FUNCTIONS = frozenset({*OF_ANGLE, *ARC, "log", "ln", "exp", "gcd", "lcm", "max", "min", "sqrt"})
 _SIGNS = {
     **dict.fromkeys("−–—‐‑", "-"),
     **dict.fromkeys("·⋅∙∗", r"\cdot "),
@@ -66,7 +69,7 @@ LATEX = [
     (re.compile(r"\\(?=%)|(?<=\\)[dtc](?=frac|binom)"), ""),
 ]
 DEGREES = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-z])) ?(?:[CF](?![A-Za-z]))?|\\degrees?(?![a-z])")
-OF_ANGLES = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+OF_ANGLES = re.compile(rf"(?:{'|'.join(OF_ANGLE)})(?![a-z])")
 MATRICES = [
     (re.compile(r"(?<=\{)[bB]?(?=matrix\})"), "p"),
     (

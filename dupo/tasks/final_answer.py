@@ -22,7 +22,7 @@ from dupo.tasks.answer_numbers import (
 )
 from dupo.tasks.answer_sentences import is_east_asian_sentence
 from dupo.tasks.answer_text import plain_text
-from dupo.tasks.answer_units import TRAILING_UNIT, state_other_units
+from dupo.tasks.answer_units import state_other_units, without_trailing_unit
 from dupo.tasks.math_equality import equal_formulas
 
 # \boxed{ and \fboxed{, an escaped character (which opens and closes nothing), or a brace.
@@ -52,7 +52,7 @@ def normalise(text: str) -> str | None:
         value = stated_value(plain)
         if value is not None:
             return format_number(value) + "%" * is_percentage(plain)
-        form = write_form(TRAILING_UNIT.sub("", plain))
+        form = write_form(without_trailing_unit(plain))
         if not 0 < len(form) <= MAX_ANSWER:
             return None
         if form == text:
