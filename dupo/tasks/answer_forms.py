@@ -71,8 +71,8 @@ def write_form(text: str) -> str:
     form = _Writer(text).sequence(depth=0, closing=())
     option = OPTION.fullmatch(form)
     if option:
-        # An option of a multiple choice is the same letter in brackets, or small.
-        return option[1].upper() if option[1] in "abcde" else option[1]
+        # An option of a multiple choice may stand in brackets. A bare e may be the number.
+        return option[1].upper() if form != option[1] and option[1] in "abcde" else option[1]
     quotient = PLAIN_QUOTIENT.fullmatch(form)
     if (
         quotient

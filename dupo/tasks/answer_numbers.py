@@ -46,6 +46,7 @@ OTHER_VALUE_BEFORE = re.compile(
 NEGATIVE_BEFORE = re.compile(r"(?:(?:^|[\s(=$:是为為])-\s?[$£€¥]?|\b(?:negative|minus) )$")
 # "It is", behind the counter: 열두 개입니다, 35個です.
 COPULA = re.compile(r"(?:입니다|이다|이에요|예요|です|である)\Z")
+OPEN_BRACKET = re.compile(r"[(\[{][^()\[\]{}]*\Z")
 LEADING_MINUS = re.compile(r"(?:negative|minus) (?=[0-9.\\])", re.I)
 
 
@@ -101,8 +102,9 @@ def stated_value(text: str) -> Fraction | None:
     if value is None:
         return None
     number, before, after = matches[0][0], text[: matches[0].start()].rstrip(), text[matches[0].end() :]
-    # A comma inside brackets separates: (3,148) is a pair.
-    if "," in number and re.search(r"[(\[{]", before):
+    # A comma inside brackets separates: (3,148) and (a, 1) are pairs.
+    bracket = OPEN_BRACKET.search(before)
+    if bracket and "," in bracket[0] + number + re.split(r"[)\]}]", after)[0]:
         return None
     sign = before[-1:] if before.endswith(("-", "+")) else ""
     before = before.removesuffix(sign)

@@ -32,6 +32,7 @@ MOST_WORDS = 4  # a gold answer of more is a sentence that ends on its number
 # "The answer is $2\\sqrt{3}$.": a formula that is more than a number, where a text ends.
 FORMULA_AT_END = re.compile(r"\$([^$\n]{0,200}[\\^(][^$\n]{0,200})\$[.\s]{0,9}\Z")
 LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
+OPTIONS = frozenset("abcdeABCDE")  # of a multiple choice: a small letter is the capital
 WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -158,4 +159,6 @@ def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) 
     # An answer of a run is normalised, and has no unit any more: its question says the unit.
     if form == gold_form and state_other_units(plain_text(answer) or "", plain_text(gold) or ""):
         return False
+    if form in OPTIONS and form.upper() == gold_form.upper():
+        return True
     return same_form(form, gold_form, equal_formulas if by_value else are_never_equal)

@@ -104,7 +104,7 @@ GLUED_UNITS = frozenset(
 LENGTHS = frozenset(
     word for word, dimension in DIMENSION_OF.items() if dimension == "length" and word.isascii()
 )
-# Units that end a formula. "2\\pi hr" is a product, and so may other short words be; sec and min are functions.
+# Units that end a formula. "2\\pi hr" is a product, and so may other short words be; sec, min: functions.
 ENDING_UNITS = frozenset(
     word
     for word in ROW_OF

@@ -131,6 +131,8 @@ NORMAL = [
     (r"\{3,1,2\}", r"\{1, 2, 3\}"),
     (r"\begin{bmatrix} 1\\2 \end{bmatrix}", r"\begin{pmatrix}1 \\ 2\end{pmatrix}"),
     (r"\text{(C)}", "C"),
+    ("(c)", "C"),
+    ("e", "e"),
     (r"\text{Monday}", "monday"),
     ("x + 1", "x+1"),
     (r"\Delta", r"\Delta"),
