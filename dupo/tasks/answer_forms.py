@@ -169,8 +169,7 @@ class _Writer:
         if depth >= MAX_DEPTH:
             return opening
         if opening == "{":
-            content = self._content_of_braces(depth)
-            return content
+            return self._content_of_braces(depth)
         content = self.sequence(depth + 1, (*CLOSING, "}"))
         closing = self.tokens[self.place] if self.place < len(self.tokens) else ""
         if closing not in CLOSING:

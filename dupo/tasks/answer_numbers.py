@@ -2,6 +2,10 @@
 
 All arithmetic is exact (`fractions.Fraction`), so "27", "27.0", "$27", "\\frac{54}{2}", "27 apples" and
 "twenty-seven" are one value and one string. Which words may stand beside a number: `answer_units`.
+
+    parse_number   any answer; stated_value: one without markup and equations, with units and words beside
+    number_of      a number in digits and nothing else; number_value (text.numbers): a match of NUMBER
+    number_in_words, number_in_east_asian (text.numbers)   a text that starts with its only number, in words
 """
 
 import re
@@ -9,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from dupo.tasks.answer_sentences import last_stated
-from dupo.tasks.answer_text import plain_text, to_ascii
+from dupo.tasks.answer_text import plain_text, with_plain_signs
 from dupo.tasks.answer_units import UNIT_POWER, changes_value, leaves_value
 from dupo.text.numbers.digits import NUMBER, number_value
 from dupo.text.numbers.east_asian import EAST_ASIAN, number_in_east_asian
@@ -166,7 +170,7 @@ def right_side(text: str) -> str:
 def last_number(text: str) -> str | None:
     """Returns the last number of a text, normalised, with its sign and the scale word after the number."""
     # The 3 of "5 cm^3" is no answer.
-    text = UNIT_POWER.sub(r"\1", to_ascii(text))
+    text = UNIT_POWER.sub(r"\1", with_plain_signs(text))
     east_asian = last_east_asian(text) if EAST_ASIAN.search(text) else None
     if east_asian is not None:
         return east_asian

@@ -87,7 +87,7 @@ def plain_text(text: str) -> str | None:
 
     Signs outside ASCII become LaTeX commands, \\text{...} its words; units and equations stay.
     """
-    text = " ".join(to_ascii(text).split())
+    text = " ".join(with_plain_signs(text).split())
     if len(text) > MAX_RAW:
         return None
     if "\\" in text or "{,}" in text:
@@ -109,12 +109,15 @@ def _plain_mark(match: re.Match[str]) -> str:
     return r" \\ " if match["line_break"] else " "
 
 
-def to_ascii(text: str) -> str:
-    """Returns ASCII digits, signs as LaTeX, and fractions; 5 000 000 loses its spaces."""
+def with_plain_signs(text: str) -> str:
+    """Returns a text with ASCII digits, signs as LaTeX, and plain fractions; other letters stay.
+
+    5 000 000 loses its spaces.
+    """
     if text.isascii():
         return _without_spaces_in_numbers(text)
     text = SMALL_DIGITS.sub(_small_digits, text)
-    return _without_spaces_in_numbers("".join(map(_to_ascii_character, text)))
+    return _without_spaces_in_numbers("".join(map(_with_plain_sign, text)))
 
 
 def _without_spaces_in_numbers(text: str) -> str:
@@ -126,7 +129,7 @@ def _small_digits(match: re.Match[str]) -> str:
     return f"{mark}{{{match[0].translate(_PLAIN)}}}"
 
 
-def _to_ascii_character(char: str) -> str:
+def _with_plain_sign(char: str) -> str:
     if char.isascii():
         return char
     if char in _SIGNS:

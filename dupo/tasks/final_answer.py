@@ -117,9 +117,8 @@ def final_answer(completion: str) -> str | None:
         return normalise(formula[1])
     # GSM8K marks its answers with ####, and models trained on GSM8K write the mark too.
     marked = text.rsplit("####", 1)[1].strip().split("\n", 1)[0] if "####" in text else ""
-    if marked and not is_prose(marked):
-        return normalise(marked) or last_number(text)
-    return last_number(marked) or normalise(marked) or last_number(text)
+    number = last_number(marked) if is_prose(marked) else None
+    return number or normalise(marked) or last_number(text)
 
 
 def gold_answer(solution: str) -> str | None:
@@ -156,7 +155,7 @@ def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) 
     form, gold_form = (None if text is None else normalise(text) for text in (answer, gold))
     if form is None or gold_form is None or answer is None or gold is None:
         return False
-    # An answer of a run is normalised, and has no unit any more: its question says the unit.
+    # Texts as they were written may state units; an answer of a run is normalised and has none.
     if form == gold_form and state_other_units(plain_text(answer) or "", plain_text(gold) or ""):
         return False
     if form in OPTIONS and form.upper() == gold_form.upper():

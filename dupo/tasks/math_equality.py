@@ -1,9 +1,9 @@
 """Equality of two formulas by math-verify (the extra `math`), in processes that can be killed.
 
-A formula of a model can be hostile: 9^{9^{9^{9}}} never ends. So each pair has a limit of processor time, which
-does not depend on what else the machine does. A process that reaches the limit ends, and the pair counts as
-different. A deadline by the clock is only a net. No process is started before the first formula that needs one,
-and none outlives this one.
+A formula of a model can be hostile: 9^{9^{9^{9}}} never ends. So each pair has a limit of processor time,
+which does not depend on what else the machine does. A process that reaches the limit ends, and the pair
+counts as different. A deadline by the clock is only a net. No process is started before the first formula
+that needs one, and none outlives this one.
 """
 
 import atexit
@@ -19,6 +19,7 @@ import warnings
 from functools import lru_cache
 from importlib.util import find_spec
 
+from dupo.tasks.answer_text import ARC, OF_ANGLE
 from dupo.tasks.math_worker import EQUAL, READY
 
 SECONDS = 5.0  # of processor time for one pair
@@ -27,12 +28,9 @@ START_SECONDS = 60.0  # for a process to import math-verify on a busy machine
 MOST_PROCESSES = 2
 WORKER = "dupo.tasks.math_worker"
 # What math-verify is asked about. It reads any other command as a variable, or as nothing.
-_COMMANDS = (
-    "frac sqrt pi cdot times infty binom sin cos tan cot sec csc log ln exp arcsin arccos arctan lfloor"
-    " rfloor lceil rceil le ge ne alpha beta gamma delta theta lambda mu phi omega"
-)
+_COMMANDS = "frac sqrt pi cdot times infty binom log ln exp lfloor rfloor lceil rceil le ge ne alpha beta gamma delta theta lambda mu phi omega"
 FORMULA = re.compile(
-    rf"(?:\\(?:{'|'.join(_COMMANDS.split())})(?![A-Za-z])|[A-Za-z0-9+\-*/^_(){{}}|!=<>.\[\] ])+"
+    rf"(?:\\(?:{'|'.join((*_COMMANDS.split(), *OF_ANGLE, *ARC))})(?![A-Za-z])|[A-Za-z0-9+\-*/^_(){{}}|!=<>.\[\] ])+"
 )
 
 
@@ -141,7 +139,8 @@ class Worker:
     """One process of `math_worker`, and the pipes to it."""
 
     def __init__(self) -> None:
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115: `stop` closes the file
+        # `stop` closes the file.
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", WORKER],
             stdin=subprocess.PIPE,
