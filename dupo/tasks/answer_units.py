@@ -80,7 +80,8 @@ _CHANGERS = (
     " googol myriad myriads tens negative minus plus not never no non without except excluding unless"
     " neither nor squared cubed factorial power root mod modulo base reciprocal inverse opposite conjugate"
     " divided multiplied or infinity infinite infinitely imaginary choose repeating recurring binary octal"
-    " hexadecimal hex mil mln bln bn grand lakh lakhs crore crores abs than pi zillion multiple multiples maximum minimum upto mille basis isn doesn didn"
+    " hexadecimal hex mil mln bln bn grand lakh lakhs crore crores abs"
+    " than pi zillion multiple multiples maximum minimum upto mille basis isn doesn didn"
     " cannot wrong false unknown"
 )
 # "sec" is a unit after a number and a function before a variable; the list of units comes first.

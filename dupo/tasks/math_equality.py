@@ -28,12 +28,12 @@ START_SECONDS = 60.0  # for a process to import math-verify on a busy machine
 MOST_PROCESSES = 2
 WORKER = "dupo.tasks.math_worker"
 # What math-verify is asked about. It reads any other command as a variable, or as nothing.
-_COMMANDS = "frac sqrt pi cdot times infty binom log ln exp lfloor rfloor lceil rceil le ge ne alpha beta gamma delta theta lambda mu phi omega"
-FORMULA = re.compile(
-    rf"(?:\\(?:{'|'.join((*_COMMANDS.split(), *OF_ANGLE, *ARC))})(?![A-Za-z])|[A-Za-z0-9+\-*/^_(){{}}|!=<>.\[\] ])+"
+_NAMES = (
+    "frac sqrt pi cdot times infty binom log ln exp lfloor rfloor lceil rceil le ge ne alpha beta gamma delta"
+    " theta lambda mu phi omega"
 )
-
-
+_COMMANDS = "|".join((*_NAMES.split(), *OF_ANGLE, *ARC))
+FORMULA = re.compile(rf"(?:\\(?:{_COMMANDS})(?![A-Za-z])|[A-Za-z0-9+\-*/^_(){{{{}}}}|!=<>.\[\] ])+")
 DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\^\{\\circ\}")
 
 
