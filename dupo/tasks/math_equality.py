@@ -33,7 +33,7 @@ _NAMES = (
     " theta lambda mu phi omega"
 )
 _COMMANDS = "|".join((*_NAMES.split(), *OF_ANGLE, *ARC))
-FORMULA = re.compile(rf"(?:\\(?:{_COMMANDS})(?![A-Za-z])|[A-Za-z0-9+\-*/^_(){{{{}}}}|!=<>.\[\] ])+")
+FORMULA = re.compile(rf"(?:\\(?:{_COMMANDS})(?![A-Za-z])|[A-Za-z0-9+\-*/^_(){{}}|!=<>.\[\] ])+")
 DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\^\{\\circ\}")
 
 

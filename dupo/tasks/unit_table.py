@@ -4,6 +4,8 @@ Two units of one dimension are two rows: 5 cents are no 5 dollars. A spelling of
 plural with "s" too. A new unit is a new row, and everything that knows units is made from the rows.
 """
 
+from collections.abc import Sequence
+
 _ROWS = """
 length       mm millimeter millimetre 밀리미터 毫米
 length       cm centimeter centimetre 센티미터 厘米
@@ -80,7 +82,7 @@ energy       calorie
 MIN_PLURAL = 4  # letters of a spelling that takes an "s"
 
 
-def _spellings_of(words: list[str]) -> list[str]:
+def _spellings_of(words: Sequence[str]) -> list[str]:
     regular = [
         w for w in words if w.isascii() and len(w) >= MIN_PLURAL and not w.endswith(("s", "feet", "nies"))
     ]
