@@ -12,7 +12,7 @@ stand alone between commas.
 import re
 
 from dupo.tasks.answer_numbers import format_number, number_of
-from dupo.tasks.answer_text import GREEK
+from dupo.tasks.answer_text import FUNCTIONS, GREEK
 from dupo.tasks.answer_units import SHORT_WORDS
 
 TOKEN = re.compile(
@@ -20,27 +20,6 @@ TOKEN = re.compile(
     re.S,
 )
 MAX_DEPTH = 40  # brackets in brackets; deeper text is written as it stands
-FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "ln",
-        "exp",
-        "gcd",
-        "lcm",
-        "max",
-        "min",
-        "sqrt",
-        "arcsin",
-        "arccos",
-        "arctan",
-    ]
-)
 SYNONYMS = {
     r"\leq": r"\le",
     r"\leqslant": r"\le",
@@ -92,8 +71,8 @@ def write_form(text: str) -> str:
     form = _Writer(text).sequence(depth=0, closing=())
     option = OPTION.fullmatch(form)
     if option:
-        # An option of a multiple choice is the same letter in brackets, or small.
-        return option[1].upper() if option[1] in "abcde" else option[1]
+        # An option of a multiple choice may stand in brackets. A bare e may be the number.
+        return option[1].upper() if form != option[1] and option[1] in "abcde" else option[1]
     quotient = PLAIN_QUOTIENT.fullmatch(form)
     if (
         quotient
@@ -190,8 +169,7 @@ class _Writer:
         if depth >= MAX_DEPTH:
             return opening
         if opening == "{":
-            content = self._content_of_braces(depth)
-            return content
+            return self._content_of_braces(depth)
         content = self.sequence(depth + 1, (*CLOSING, "}"))
         closing = self.tokens[self.place] if self.place < len(self.tokens) else ""
         if closing not in CLOSING:

@@ -2,16 +2,21 @@
 
 All arithmetic is exact (`fractions.Fraction`), so "27", "27.0", "$27", "\\frac{54}{2}", "27 apples" and
 "twenty-seven" are one value and one string. Which words may stand beside a number: `answer_units`.
+
+    parse_number   any answer; stated_value: one without markup and equations, with units and words beside
+    number_of      a number in digits and nothing else; number_value (text.numbers): a match of NUMBER
+    number_in_words, number_in_east_asian (text.numbers)   a text that starts with its only number, in words
 """
 
 import re
 from fractions import Fraction
 from functools import lru_cache
 
-from dupo.tasks.answer_text import plain_text, to_ascii
+from dupo.tasks.answer_sentences import last_stated
+from dupo.tasks.answer_text import plain_text, with_plain_signs
 from dupo.tasks.answer_units import UNIT_POWER, changes_value, leaves_value
 from dupo.text.numbers.digits import NUMBER, number_value
-from dupo.text.numbers.east_asian import number_in_east_asian
+from dupo.text.numbers.east_asian import EAST_ASIAN, number_in_east_asian
 from dupo.text.numbers.words import has_number_words, number_in_words
 
 MAX_DIGITS = 100  # of one number of an answer
@@ -41,6 +46,11 @@ WORDS_OF_NUMBERS = re.compile(
 OTHER_VALUE_BEFORE = re.compile(
     r"\b(?:(?:double|triple|half of|twice|not) |between [0-9.,]+ ?(?:-|and|to) ?)\Z", re.I
 )
+# In "10-4" the sign is an operator: a sign stands after a space, a bracket, "=", "$" or ":".
+NEGATIVE_BEFORE = re.compile(r"(?:(?:^|[\s(=$:是为為])-\s?[$£€¥]?|\b(?:negative|minus) )$")
+# "It is", behind the counter: 열두 개입니다, 35個です.
+COPULA = re.compile(r"(?:입니다|이다|이에요|예요|です|である)\Z")
+OPEN_BRACKET = re.compile(r"[(\[{][^()\[\]{}]*\Z")
 LEADING_MINUS = re.compile(r"(?:negative|minus) (?=[0-9.\\])", re.I)
 
 
@@ -77,9 +87,11 @@ def stated_value(text: str) -> Fraction | None:
         return Fraction(int(text))
     if len(text) > MAX_ANSWER or OF_FORMULAS.search(text):
         return None
-    east_asian = number_in_east_asian(text)
-    if east_asian is not None:
-        return east_asian
+    if EAST_ASIAN.search(text):
+        text = COPULA.sub("", text)
+        east_asian = number_in_east_asian(text)
+        if east_asian is not None:
+            return east_asian
     repeating = REPEATING.fullmatch(text)
     if repeating:
         sign, whole, digits, period = repeating.groups()
@@ -94,8 +106,9 @@ def stated_value(text: str) -> Fraction | None:
     if value is None:
         return None
     number, before, after = matches[0][0], text[: matches[0].start()].rstrip(), text[matches[0].end() :]
-    # A comma inside brackets separates: (3,148) is a pair.
-    if "," in number and re.search(r"[(\[{]", before):
+    # A comma inside brackets separates: (3,148) and (a, 1) are pairs.
+    bracket = OPEN_BRACKET.search(before)
+    if bracket and "," in bracket[0] + number + re.split(r"[)\]}]", after)[0]:
         return None
     sign = before[-1:] if before.endswith(("-", "+")) else ""
     before = before.removesuffix(sign)
@@ -157,7 +170,10 @@ def right_side(text: str) -> str:
 def last_number(text: str) -> str | None:
     """Returns the last number of a text, normalised, with its sign and the scale word after the number."""
     # The 3 of "5 cm^3" is no answer.
-    text = UNIT_POWER.sub(r"\1", to_ascii(text))
+    text = UNIT_POWER.sub(r"\1", with_plain_signs(text))
+    east_asian = last_east_asian(text) if EAST_ASIAN.search(text) else None
+    if east_asian is not None:
+        return east_asian
     for match in reversed(list(ANSWER_NUMBER.finditer(text))):
         value = _value(match)
         if value is not None:
@@ -166,11 +182,21 @@ def last_number(text: str) -> str | None:
             other = OTHER_VALUE_BEFORE.search(before)
             if other:
                 return f"{other[0].lower()}{match[0]}"
-            # In "10-4" the sign is an operator: a sign stands after a space, a bracket, "=", "$" or ":".
-            is_negative = bool(re.search(r"(?:(?:^|[\s(=$:])-\s?[$£€¥]?|\b(?:negative|minus) )$", before))
+            is_negative = bool(NEGATIVE_BEFORE.search(before))
             number = format_number(_signed_and_scaled(value, is_negative, SCALE_WORD.match(after)))
             return f"{number}%" if PERCENT.match(after.removeprefix("\\")) else number
     return None
+
+
+def last_east_asian(text: str) -> str | None:
+    """Returns the last number of a text if East Asian words write the number, or change its value."""
+    stated = last_stated(text)
+    if stated is None:
+        return None
+    if stated.value is None:
+        return text[stated.start : stated.end + LOOKAHEAD].split("\n")[0].rstrip("。. ")
+    is_negative = bool(NEGATIVE_BEFORE.search(text[max(0, stated.start - LOOKAHEAD) : stated.start]))
+    return format_number(-stated.value if is_negative else stated.value) + "%" * stated.is_percent
 
 
 def _value(match: re.Match[str]) -> Fraction | None:

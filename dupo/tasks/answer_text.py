@@ -11,10 +11,13 @@ SPACED_NUMBER = re.compile(
     rf"(?<![0-9.,])[0-9]{{1,3}}(?:(?:{NARROW_SPACE}[0-9]{{3}})+|(?: [0-9]{{3}}){{2,}}| 000)(?![0-9])"
 )
 _GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau"
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau"
     " upsilon phi chi psi omega"
 )
-GREEK = frozenset(_GREEK.split()) - {"omicron"}
+GREEK = frozenset(_GREEK.split())
+OF_ANGLE = ("sin", "cos", "tan", "cot", "sec", "csc")
+ARC = ("arcsin", "arccos", "arctan")
+FUNCTIONS = frozenset({*OF_ANGLE, *ARC, "log", "ln", "exp", "gcd", "lcm", "max", "min", "sqrt"})
 _SIGNS = {
     **dict.fromkeys("−–—‐‑", "-"),
     **dict.fromkeys("·⋅∙∗", r"\cdot "),
@@ -66,7 +69,7 @@ LATEX = [
     (re.compile(r"\\(?=%)|(?<=\\)[dtc](?=frac|binom)"), ""),
 ]
 DEGREES = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-z])) ?(?:[CF](?![A-Za-z]))?|\\degrees?(?![a-z])")
-OF_ANGLES = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+OF_ANGLES = re.compile(rf"(?:{'|'.join(OF_ANGLE)})(?![a-z])")
 MATRICES = [
     (re.compile(r"(?<=\{)[bB]?(?=matrix\})"), "p"),
     (
@@ -84,7 +87,7 @@ def plain_text(text: str) -> str | None:
 
     Signs outside ASCII become LaTeX commands, \\text{...} its words; units and equations stay.
     """
-    text = " ".join(to_ascii(text).split())
+    text = " ".join(with_plain_signs(text).split())
     if len(text) > MAX_RAW:
         return None
     if "\\" in text or "{,}" in text:
@@ -106,12 +109,15 @@ def _plain_mark(match: re.Match[str]) -> str:
     return r" \\ " if match["line_break"] else " "
 
 
-def to_ascii(text: str) -> str:
-    """Returns ASCII digits, signs as LaTeX, and fractions; 5 000 000 loses its spaces."""
+def with_plain_signs(text: str) -> str:
+    """Returns a text with ASCII digits, signs as LaTeX, and plain fractions; other letters stay.
+
+    5 000 000 loses its spaces.
+    """
     if text.isascii():
         return _without_spaces_in_numbers(text)
     text = SMALL_DIGITS.sub(_small_digits, text)
-    return _without_spaces_in_numbers("".join(map(_to_ascii_character, text)))
+    return _without_spaces_in_numbers("".join(map(_with_plain_sign, text)))
 
 
 def _without_spaces_in_numbers(text: str) -> str:
@@ -123,7 +129,7 @@ def _small_digits(match: re.Match[str]) -> str:
     return f"{mark}{{{match[0].translate(_PLAIN)}}}"
 
 
-def _to_ascii_character(char: str) -> str:
+def _with_plain_sign(char: str) -> str:
     if char.isascii():
         return char
     if char in _SIGNS:

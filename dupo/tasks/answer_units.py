@@ -9,58 +9,51 @@ none that can be told. So words are accepted by lists and by shape, and never be
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from dupo.tasks.answer_text import FUNCTIONS, GREEK
+from dupo.tasks.unit_table import (
+    DIMENSION_OF,
+    ENDING_UNITS,
+    GLUED_UNITS,
+    LENGTHS,
+    MAX_SHORT,
+    ROW_OF,
+    SHORT_UNITS,
+)
+from dupo.text.numbers.east_asian_words import COUNTERS
 
 # Words of one or two letters that may stand beside a number; any other such word may be a variable.
 _SHORT = (
     "a an the is are of in on at by to he she it so we per for was has had be as his her up off go do me"
-    " my am pm us km cm mm dm nm kg mg lb oz ft yd mi hr ms ml dl kl gb mb tb kb hz m g s h l sq cu rs"
+    " my us sq cu"
 )
-SHORT_WORDS = frozenset(_SHORT.split())
-_GLUED = "km cm mm kg mg lb lbs oz ft hr hrs min mins secs ml mph am pm th st nd rd"
-GLUED_UNITS = frozenset(_GLUED.split())
-_UNITS = (
-    "km cm mm dm nm kg mg lb lbs oz ft yd mi hr hrs ms ml dl kl gb mb tb kb hz m g s h l sq cu rs am pm"
-    " mph kph min mins sec secs usd eur gbp percent degree degrees celsius fahrenheit kelvin radians rad"
-    " unit units meter metre kilometer kilometre centimeter centimetre millimeter millimetre decimeter"
-    " decimetre inch inches foot feet yard mile gram kilogram milligram ton tonne pound ounce liter litre"
-    " milliliter millilitre gallon quart pint cup tablespoon teaspoon acre hectare second minute hour day"
-    " week month year decade century centuries dollar cent euro rupee yen yuan won peso franc ruble penny"
-    " pence pennies dime nickel watt volt ampere joule newton hertz pascal calorie point people person"
-    " persons children men women teeth geese mice sheep fish deer cattle dice oxen fruit staff furniture"
-    " ads cds dvds tvs pcs pts"
+SHORT_WORDS = frozenset(_SHORT.split()) | SHORT_UNITS
+GLUED = GLUED_UNITS | {"th", "st", "nd", "rd"}
+# Counted nouns without a plural "s", and what is said like a unit.
+_NOUNS = (
+    "sq cu percent unit units point people person persons children men women teeth geese mice sheep fish"
+    " deer cattle dice oxen fruit staff furniture ads cds dvds tvs pcs pts won"
 )
-# Counters are glued to the number: 12개, 5명, 7円.
-_COUNTERS = (
-    "개 명 원 시간 분 초 일 주 개월 년 세 살 마리 권 장 대 병 잔 송이 그루 봉지 상자 미터 센티미터"
-    " 킬로미터 그램 킬로그램 리터 번 쪽 个 個 元 人 名 岁 歳 天 小时 分钟 秒 米 千米 公里 厘米 千克 公斤"
-    " 克 本 只 隻 条 张 張 块 辆 棵 度 円 匹 枚 冊 台 回 点 分 時間 日 年 月 週 周 次 件 位 支 杯 箱"
-)
-COUNTERS = frozenset(_COUNTERS.split())
-UNITS = frozenset(_UNITS.split()) | COUNTERS
+UNITS = frozenset(_NOUNS.split()) | ROW_OF.keys() | COUNTERS
+
+
+def _one_of(words: Iterable[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+POWER = r" ?\^ ?(?:[23]|\{ ?[23] ?\})"
 # Units that can be squared; a single letter, as in "5 m^2", only behind a blank.
-POWER_UNITS = (
-    "(?:km|cm|mm|dm|nm|m|ft|yd|mi|in|inches|inch|feet|foot|yards?|miles?|(?:kilo|centi|milli|deci)?met(?:er|re)s?"
-    "|units?)"
-)
-UNIT_POWER = re.compile(rf"(?<=[ 0-9}}])({POWER_UNITS}) ?(?:\^ ?(?:[23]|\{{ ?[23] ?\}}))(?![\w^])")
+UNIT_POWER = re.compile(rf"(?<=[ 0-9}}])({_one_of(LENGTHS | {'unit', 'units'})})(?:{POWER})(?![\w^])")
 TRAILING_UNIT = re.compile(
-    r"(?<=[0-9A-Za-z}) ]) (?:(?:square|cubic) )?"
-    r"(?:in(?= ?\^)|km|cm|mm|kg|ft|units?|inch(?:es)?|feet|foot|yards?|miles?"
-    r"|(?:kilo|centi|milli)?met(?:er|re)s?|degrees?|dollars?|cents?|hours?|minutes?|seconds?|days?|years?|liters?|gallons?|pounds?|grams?"
-    r"|radians?)"
-    r"(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?(?:(?:/| per ) ?(?:h|hr|s|sec|hour|second|minute|day))?\Z",
+    rf"(?<=[0-9A-Za-z}}) ]) (?:(?:square|cubic) )?(?:in(?= ?\^)|units?|{_one_of(ENDING_UNITS)})(?:{POWER})?"
+    rf"(?:(?:/| per ) ?(?:{_one_of(word for word, of in DIMENSION_OF.items() if of == 'time')}))?\Z",
     re.I,
 )
-
-# Units of one dimension, each with what it is worth in the smallest.
-SCALES = (
-    {"cent": 1, "dollar": 100},
-    {"mm": 1, "cm": 10, "centimeter": 10, "m": 10**3, "meter": 10**3, "km": 10**6, "kilometer": 10**6},
-    {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800},
-    {"mg": 1, "g": 10**3, "gram": 10**3, "kg": 10**6, "kilogram": 10**6},
-    {"inch": 1, "foot": 12, "feet": 12, "yard": 36, "mile": 63360},
-)
+LETTERS = re.compile(r"[^\W\d_]+")
+# 5 in total, is in: no inches.
+PREPOSITION_IN = re.compile(r"(?<![0-9] )(?<![0-9])\bin\b|\bin(?= +[a-z])")
+COMPOUND_UNIT = re.compile(rf"[0-9] ?(?:{_one_of(word for word in ROW_OF if len(word) == 1)}) ?[0-9]")
 
 # What may introduce a number: "The answer is 5", "a total of 5", "so he has 5", "about 5".
 _LEADS = (
@@ -87,12 +80,12 @@ _CHANGERS = (
     " googol myriad myriads tens negative minus plus not never no non without except excluding unless"
     " neither nor squared cubed factorial power root mod modulo base reciprocal inverse opposite conjugate"
     " divided multiplied or infinity infinite infinitely imaginary choose repeating recurring binary octal"
-    " hexadecimal hex mil mln bln bn grand lakh lakhs crore crores sin cos tan cot sec log ln sqrt exp abs"
-    " max gcd lcm than pi zillion multiple multiples maximum minimum upto mille basis isn doesn didn"
+    " hexadecimal hex mil mln bln bn grand lakh lakhs crore crores abs"
+    " than pi zillion multiple multiples maximum minimum upto mille basis isn doesn didn"
     " cannot wrong false unknown"
 )
 # "sec" is a unit after a number and a function before a variable; the list of units comes first.
-CHANGERS = frozenset(_CHANGERS.split()) - UNITS
+CHANGERS = (frozenset(_CHANGERS.split()) | FUNCTIONS) - UNITS
 _PARTS = (
     "four fif six seven eigh nin ten eleven twelf thirteen fourteen fifteen sixteen seventeen eighteen"
     " nineteen twentie thirtie fortie fiftie sixtie seventie eightie ninetie hundred thousand million"
@@ -107,25 +100,45 @@ CHANGING_PHRASE = re.compile(
 BOUND_BEFORE = re.compile(
     r"\b(?:over|under|above|below|beyond|exceed(?:s|ing)|between|through|past|within)\b"
 )
-LETTERS = re.compile(r"[^\W\d_]+")
 PLURAL = re.compile(
     r"[a-zà-ÿ]{3,}(?<![su])s|\w*(?:children|people|men|feet|teeth|geese|mice|fish|shrimp|sheep)"
 )
 _NO_NOUNS = "this his hers its always perhaps besides sometimes less unless yes basis does goes"
 NO_NOUNS = frozenset(_NO_NOUNS.split())
+MAX_VARIABLES = 3  # letters of a product of variables: abc
+FORMULA_WORDS = FUNCTIONS | GREEK | {"and", "or", "infinity"}
 MOST_MODIFIERS = 2  # words between a number and its noun: "5 small red apples"
 
 
 def state_other_units(first: str, second: str) -> bool:
     """Says whether two texts without markup state units of one dimension that differ: 5 dollars, 5 cents."""
-    words = [LETTERS.findall(text.lower()) for text in (first, second)]
-    for scale in SCALES:
-        sizes = [
-            {scale.get(word, scale.get(word.removesuffix("s"))) for word in text} - {None} for text in words
-        ]
-        if all(len(size) == 1 for size in sizes) and sizes[0] != sizes[1]:
-            return True
-    return False
+    rows, others = _rows_by_dimension(first), _rows_by_dimension(second)
+    return any(rows[dimension].isdisjoint(others[dimension]) for dimension in rows.keys() & others.keys())
+
+
+def _rows_by_dimension(text: str) -> dict[str, set[int]]:
+    rows: dict[str, set[int]] = {}
+    for word in LETTERS.findall(PREPOSITION_IN.sub(" ", text.lower())):
+        if word in ROW_OF:
+            rows.setdefault(DIMENSION_OF[word], set()).add(ROW_OF[word])
+    return rows
+
+
+def without_trailing_unit(text: str) -> str:
+    """Returns a formula without the unit at its end: 4\\sqrt{5} units.
+
+    A text with another unit or with words stays whole: "2 hours 30" is not what "2 hours 30 minutes" says.
+    """
+    bare = TRAILING_UNIT.sub("", text)
+    if bare == text or bare == "a" or COMPOUND_UNIT.search(bare):
+        return text
+    # Letters of a formula: variables, functions, the words between values; abc only before cm^3.
+    most = MAX_VARIABLES if "^" in text[len(bare) :] else MAX_SHORT
+    words = set(LETTERS.findall(re.sub(r"\\[A-Za-z]+", " ", bare))) - FORMULA_WORDS
+    is_formula = all(
+        len(word) <= most and (len(word) == 1 or word.lower() not in SHORT_WORDS) for word in words
+    )
+    return bare if is_formula else text
 
 
 def changes_value(text: str) -> bool:
@@ -144,7 +157,7 @@ def leaves_value(before: str, after: str, *, is_one: bool) -> bool:
     """
     before, after = before.lower(), after.lower()
     glued = re.match(r"[^\W\d_]+", after)
-    if glued and glued[0] not in GLUED_UNITS | COUNTERS:
+    if glued and glued[0] not in GLUED | COUNTERS:
         return False
     # A hyphen stands between letters there; any other is a minus, as in -(-2).
     if not re.fullmatch(r"(?:[^\W\d_]|[\s().,:;'’\"]|(?<=[^\W\d_])-(?=[^\W\d_]))*", before):
@@ -167,14 +180,14 @@ def _may_be_word(word: str) -> bool:
     if word in COUNTERS:
         return True
     is_latin = all(char < "ɐ" for char in word)
-    return is_latin and (len(word) > 2 or word in SHORT_WORDS or word in GLUED_UNITS or word == "i")
+    return is_latin and (len(word) > 2 or word in SHORT_WORDS or word in GLUED or word == "i")
 
 
 def _states_noun(words: Sequence[str], after: str, is_one: bool) -> bool:
     if after.lstrip().startswith((",", ".", ";", ":")):
         return True
     for word in words[: MOST_MODIFIERS + 1]:
-        if word in UNITS | GLUED_UNITS or (word not in NO_NOUNS and PLURAL.fullmatch(word)):
+        if word in UNITS | GLUED or (word not in NO_NOUNS and PLURAL.fullmatch(word)):
             return True
     # "15 profit left", "20 water per day"
     if not REMARKS.isdisjoint(words[: MOST_MODIFIERS + 1]):

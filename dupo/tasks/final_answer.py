@@ -20,8 +20,9 @@ from dupo.tasks.answer_numbers import (
     right_side,
     stated_value,
 )
+from dupo.tasks.answer_sentences import is_east_asian_sentence
 from dupo.tasks.answer_text import plain_text
-from dupo.tasks.answer_units import TRAILING_UNIT, state_other_units
+from dupo.tasks.answer_units import state_other_units, without_trailing_unit
 from dupo.tasks.math_equality import equal_formulas
 
 # \boxed{ and \fboxed{, an escaped character (which opens and closes nothing), or a brace.
@@ -31,6 +32,7 @@ MOST_WORDS = 4  # a gold answer of more is a sentence that ends on its number
 # "The answer is $2\\sqrt{3}$.": a formula that is more than a number, where a text ends.
 FORMULA_AT_END = re.compile(r"\$([^$\n]{0,200}[\\^(][^$\n]{0,200})\$[.\s]{0,9}\Z")
 LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
+OPTIONS = frozenset("abcdeABCDE")  # of a multiple choice: a small letter is the capital
 WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -51,7 +53,7 @@ def normalise(text: str) -> str | None:
         value = stated_value(plain)
         if value is not None:
             return format_number(value) + "%" * is_percentage(plain)
-        form = write_form(TRAILING_UNIT.sub("", plain))
+        form = write_form(without_trailing_unit(plain))
         if not 0 < len(form) <= MAX_ANSWER:
             return None
         if form == text:
@@ -115,9 +117,8 @@ def final_answer(completion: str) -> str | None:
         return normalise(formula[1])
     # GSM8K marks its answers with ####, and models trained on GSM8K write the mark too.
     marked = text.rsplit("####", 1)[1].strip().split("\n", 1)[0] if "####" in text else ""
-    if marked and not is_prose(marked):
-        return normalise(marked) or last_number(text)
-    return last_number(marked) or normalise(marked) or last_number(text)
+    number = last_number(marked) if is_prose(marked) else None
+    return number or normalise(marked) or last_number(text)
 
 
 def gold_answer(solution: str) -> str | None:
@@ -136,7 +137,10 @@ def gold_answer(solution: str) -> str | None:
 def is_prose(text: str) -> bool:
     """Says whether a text is a sentence around its answer: words, and not only a formula with blanks."""
     words = WORD.findall(LATEX_COMMAND.sub(" ", text))
-    return len(text.split()) > MOST_WORDS and len(words) >= MOST_WORDS and parse_number(text) is None
+    has_words = len(text.split()) > MOST_WORDS and len(words) >= MOST_WORDS
+    if not has_words and not (is_east_asian_sentence(text) and last_number(text)):
+        return False
+    return parse_number(text) is None
 
 
 def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) -> bool:
@@ -151,7 +155,9 @@ def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) 
     form, gold_form = (None if text is None else normalise(text) for text in (answer, gold))
     if form is None or gold_form is None or answer is None or gold is None:
         return False
-    # An answer of a run is normalised, and has no unit any more: its question says the unit.
+    # Texts as they were written may state units; an answer of a run is normalised and has none.
     if form == gold_form and state_other_units(plain_text(answer) or "", plain_text(gold) or ""):
         return False
+    if form in OPTIONS and form.upper() == gold_form.upper():
+        return True
     return same_form(form, gold_form, equal_formulas if by_value else are_never_equal)

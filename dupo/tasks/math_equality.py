@@ -1,8 +1,9 @@
 """Equality of two formulas by math-verify (the extra `math`), in processes that can be killed.
 
-A formula of a model can be hostile: 9^{9^{9^{9}}} never ends. So each pair has a deadline, and a process that
-misses the deadline is killed; the pair then counts as different. No process is started before the first
-formula that needs one, and none outlives this one.
+A formula of a model can be hostile: 9^{9^{9^{9}}} never ends. So each pair has a limit of processor time,
+which does not depend on what else the machine does. A process that reaches the limit ends, and the pair
+counts as different. A deadline by the clock is only a net. No process is started before the first formula
+that needs one, and none outlives this one.
 """
 
 import atexit
@@ -12,26 +13,27 @@ import re
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from functools import lru_cache
 from importlib.util import find_spec
 
+from dupo.tasks.answer_text import ARC, OF_ANGLE
 from dupo.tasks.math_worker import EQUAL, READY
 
-SECONDS = 5.0  # for one pair
+SECONDS = 5.0  # of processor time for one pair
+WAIT_SECONDS = 60.0  # by the clock for one pair
 START_SECONDS = 60.0  # for a process to import math-verify on a busy machine
 MOST_PROCESSES = 2
+WORKER = "dupo.tasks.math_worker"
 # What math-verify is asked about. It reads any other command as a variable, or as nothing.
-_COMMANDS = (
-    "frac sqrt pi cdot times infty binom sin cos tan cot sec csc log ln exp arcsin arccos arctan lfloor"
-    " rfloor lceil rceil le ge ne alpha beta gamma delta theta lambda mu phi omega"
+_NAMES = (
+    "frac sqrt pi cdot times infty binom log ln exp lfloor rfloor lceil rceil le ge ne alpha beta gamma delta"
+    " theta lambda mu phi omega"
 )
-FORMULA = re.compile(
-    rf"(?:\\(?:{'|'.join(_COMMANDS.split())})(?![A-Za-z])|[A-Za-z0-9+\-*/^_(){{}}|!=<>.\[\] ])+"
-)
-
-
+_COMMANDS = "|".join((*_NAMES.split(), *OF_ANGLE, *ARC))
+FORMULA = re.compile(rf"(?:\\(?:{_COMMANDS})(?![A-Za-z])|[A-Za-z0-9+\-*/^_(){{}}|!=<>.\[\] ])+")
 DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\^\{\\circ\}")
 
 
@@ -63,22 +65,32 @@ class Pool:
     """Up to `MOST_PROCESSES` processes, each started when it is needed first; safe to use from threads.
 
     Args:
-        seconds: deadline of one pair.
+        seconds: processor time for one pair.
+
+    Attributes:
+        num_unanswered: pairs that counted as different because no answer came.
+        failure: why no process can be started; "" while processes start.
     """
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds
         self.owner = os.getpid()
-        self.warned = False
+        self.num_unanswered = 0
+        self.failure = ""
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
         self._places = threading.Semaphore(MOST_PROCESSES)
-        self._close_at_exit = lru_cache(lambda: atexit.register(self.close))
+        self._closes_at_exit = False
 
     def ask(self, first: str, second: str) -> bool:
         """Says whether two formulas are equal; False where no answer came in time."""
         with self._places:
-            self._close_at_exit()
+            if self.failure:
+                self.num_unanswered += 1
+                return False
+            if not self._closes_at_exit:
+                self._closes_at_exit = True
+                atexit.register(self.close)
             worker = self._idle.pop() if self._idle else Worker()
             self._all.add(worker)
             reply = worker.ask(first, second, self.seconds)
@@ -86,19 +98,38 @@ class Pool:
                 self._idle.append(worker)
                 return reply == EQUAL
             self._all.discard(worker)
-            worker.stop()
-        if not self.warned:
-            self.warned = True
+            error = worker.stop()
+            if not worker.is_ready:
+                self.failure = error or f"no sign of life within {START_SECONDS:g} s"
+            self.num_unanswered += 1
+            is_first = self.num_unanswered == 1
+        if self.failure:
+            warnings.warn(
+                f"math-verify did not start: {self.failure}; from here on formulas are compared as they are"
+                " written",
+                stacklevel=2,
+            )
+        elif is_first:
             pair = f"{first[:40]} and {second[:40]}"
             warnings.warn(
                 f"math-verify gave no answer within {self.seconds:g} s: {pair} count as different, and so do"
-                " other such formulas, without a warning",
+                " other such formulas; their number follows at the end",
                 stacklevel=2,
             )
         return False
 
     def close(self) -> None:
-        """Kills the processes of this pool; a process that was forked has none."""
+        """Kills the processes of this pool, and says how many pairs had no answer.
+
+        A process that was forked has no processes, and says nothing.
+        """
+        if self.num_unanswered > 1 and os.getpid() == self.owner:
+            warnings.warn(
+                f"math-verify gave no answer for {self.num_unanswered} pairs of formulas, which count as"
+                " different",
+                stacklevel=2,
+            )
+            self.num_unanswered = 0
         while self._all and os.getpid() == self.owner:
             self._all.pop().stop()
         self._idle.clear()
@@ -108,11 +139,13 @@ class Worker:
     """One process of `math_worker`, and the pipes to it."""
 
     def __init__(self) -> None:
+        # `stop` closes the file.
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "dupo.tasks.math_worker"],
+            [sys.executable, "-P", "-m", WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             # Ctrl-C at a terminal is for the run, which may want an answer yet.
             start_new_session=True,
@@ -120,7 +153,11 @@ class Worker:
         self.is_ready = False
 
     def ask(self, first: str, second: str, seconds: float) -> bytes:
-        """Returns the reply of the process; empty where there is none in time."""
+        """Returns the reply of the process; empty where there is none in time.
+
+        Args:
+            seconds: processor time.
+        """
         if not self.is_ready:
             self.is_ready = self._reply(START_SECONDS) == READY
             if not self.is_ready:
@@ -128,16 +165,21 @@ class Worker:
         assert self.process.stdin is not None
         try:
             # The alarm is later than the deadline: it serves where nobody waits any more.
-            self.process.stdin.write(json.dumps([first, second, 2 * seconds]).encode() + b"\n")
+            limits = [seconds, 2 * WAIT_SECONDS]
+            self.process.stdin.write(json.dumps([first, second, *limits]).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             return b""
-        return self._reply(seconds)
+        return self._reply(WAIT_SECONDS)
 
-    def stop(self) -> None:
-        """Kills the process and waits for its end."""
+    def stop(self) -> str:
+        """Kills the process, waits for its end, and returns the last line of its errors."""
         self.process.kill()
         self.process.communicate()
+        with self.errors as errors:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def _reply(self, seconds: float) -> bytes:
         assert self.process.stdout is not None

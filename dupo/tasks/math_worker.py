@@ -1,7 +1,8 @@
 """A process that asks math-verify whether two formulas are equal: lines of JSON in, one byte a pair out.
 
-The process is started by `math_equality`. It ends with its standard input, and an alarm ends the
-process where a formula takes too long for that: no parent is needed to stop it.
+The process is started by `math_equality`. It ends with its standard input, and a timer ends the process where
+a formula takes too much processor time: no parent is needed to stop it. An alarm by the clock serves where
+the process only waits.
 """
 
 import json
@@ -16,7 +17,10 @@ DIGITS = 12  # to which two values that are no exact numbers have to agree
 
 
 def main() -> None:
-    """Answers [first, second, seconds] lines until standard input ends."""
+    """Answers lines until standard input ends.
+
+    A line is [first formula, second formula, seconds of the processor, seconds by the clock].
+    """
     # What libraries print must not be read as an answer.
     replies = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -25,9 +29,11 @@ def main() -> None:
     are_equal("1+x", "x+1")  # the first formula takes a second: grammars are read
     os.write(replies, READY)
     for line in sys.stdin.buffer:
-        first, second, seconds = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        first, second, seconds, wait_seconds = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, wait_seconds)
         equal = are_equal(first, second)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         os.write(replies, EQUAL if equal else DIFFERENT)
 

@@ -96,7 +96,7 @@ class WordProblems:
     def distance(self, dual: Dual, completion: str) -> float | None:
         """0 for the hidden number, 1 for another answer, None without a final answer."""
         recovered = final_answer(completion)
-        # Numbers are compared exactly, and never by math-verify: a reward waits for no deadline.
+        # Numbers are compared exactly, and never by math-verify: a dual asks for a number.
         return None if recovered is None else float(not same_answer(recovered, dual.unknown, by_value=False))
 
     def score(self, problem: Problem, answer: str | None) -> float:

@@ -131,6 +131,8 @@ NORMAL = [
     (r"\{3,1,2\}", r"\{1, 2, 3\}"),
     (r"\begin{bmatrix} 1\\2 \end{bmatrix}", r"\begin{pmatrix}1 \\ 2\end{pmatrix}"),
     (r"\text{(C)}", "C"),
+    ("(c)", "C"),
+    ("e", "e"),
     (r"\text{Monday}", "monday"),
     ("x + 1", "x+1"),
     (r"\Delta", r"\Delta"),
@@ -187,6 +189,20 @@ COMPLETIONS = [
     (r"<think>so \boxed{1}", None),
     (r"thought 5 \boxed{1}</think>6", "6"),
     (r"<think>a</think> 3 <think>b 4", "3"),
+    ("답은 1만 2천 원입니다.", "12000"),
+    ("정답: 3억", "300000000"),
+    ("그래서 모두 열두 개입니다", "12"),
+    ("모두 열두 개입니다. 한 번 더 확인했습니다.", "12"),
+    ("사과는 12개입니다.", "12"),
+    ("答えは35個です。", "35"),
+    ("所以一共三十五个。", "35"),
+    ("#### 所以一共三十五个", "35"),
+    ("因此是-3亿。", "-300000000"),
+    ("一共有百分之二十。", "20%"),
+    ("答案是三十五。", "35"),
+    ("답은 3만 이상입니다", "3만 이상입니다"),
+    ("因此至少三个。", "至少三个"),
+    ("답은 두 배입니다.", "두 배입니다"),
 ]
 
 
@@ -195,6 +211,14 @@ COMPLETIONS = [
 )
 def test_final_answer(text: str, expected: str | None) -> None:
     assert final_answer(text) == expected
+
+
+def test_a_gold_sentence_in_korean_or_chinese_ends_on_its_number() -> None:
+    assert gold_answer("답은 1만 2천 원입니다.") == "12000"
+    assert gold_answer("所以一共三十五个。") == "35"
+    assert gold_answer("정답: 3억") == "300000000"
+    assert gold_answer("바다") == "바다"
+    assert gold_answer("답은 3만 이상입니다") != gold_answer("답은 3만입니다") == "30000"
 
 
 @given(st.fractions(max_denominator=10**6))

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dupo.tasks import math_equality
 from dupo.tasks.final_answer import same_answer
 from dupo.tasks.math_equality import Pool, is_installed
 from tests.helpers.project import ROOT
@@ -65,7 +67,35 @@ def test_a_hostile_formula_is_stopped_and_said_once() -> None:
         assert not pool.ask("1000000!", "1")
     assert len(warned) == 1
     assert pool.ask("x+1", "1+x")
+    with pytest.warns(UserWarning, match="no answer for 2 pairs"):
+        pool.close()
+
+
+@needs_math
+@pytest.mark.slow
+def test_a_busy_machine_does_not_change_a_verdict() -> None:
+    """A process that gets no processor for longer than its limit still answers."""
+    pool = Pool(seconds=1)
+    assert pool.ask("x+1", "1+x")
+    (worker,) = pool._all
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    timer = threading.Timer(2, os.kill, (worker.process.pid, signal.SIGCONT))
+    timer.start()
+    start = time.monotonic()
+    assert pool.ask("x+2", "2+x") and time.monotonic() - start > 1.5
+    timer.join()
     pool.close()
+
+
+def test_a_process_that_cannot_start_is_told_with_its_error_and_asked_no_more(monkeypatch) -> None:
+    monkeypatch.setattr(math_equality, "WORKER", "dupo.tasks.no_such_worker")
+    pool = Pool()
+    with pytest.warns(UserWarning, match="did not start: .*No module named dupo.tasks.no_such_worker"):
+        assert not pool.ask("x+1", "1+x")
+    monkeypatch.setattr(math_equality, "Worker", None)
+    assert not pool.ask("x+1", "1+x")
+    with pytest.warns(UserWarning, match="2 pairs"):
+        pool.close()
 
 
 @needs_math
@@ -90,6 +120,7 @@ def test_threads_share_a_pool() -> None:
 
 PROGRAM = r"""
 import multiprocessing, os, sys, time
+from dupo.tasks import math_equality
 from dupo.tasks import math_equality
 from dupo.tasks.final_answer import same_answer
 

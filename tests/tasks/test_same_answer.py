@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dupo.tasks import unit_table
 from dupo.tasks.final_answer import final_answer, gold_answer, normalise, same_answer
 from dupo.tasks.math_equality import is_installed
 
@@ -68,6 +69,10 @@ SAME = [
     ("12,000원", "12000"),
     ("15个", "15"),
     ("1만 2천 원", "12000"),
+    ("1만 2천 킬로미터", "12000"),
+    ("다섯 켤레", "5켤레"),
+    ("三层", "3层"),
+    ("열두 개입니다", "12개"),
     (r"12\pi \text{ cm}^3", r"12\pi"),
     (r"4\sqrt{5} \text{ units}", r"4\sqrt5"),
     ("20 percent", r"20\%"),
@@ -146,6 +151,8 @@ SAME = [
     ("(D)", "D"),
     (r"\textbf{(D)}", "(D)"),
     (r"\mathrm{D}", "d"),
+    ("(e)", "E"),
+    ("e", "(E)"),
     (r"\text{Friday}", "friday"),
     ("YES", "Yes"),
     ("Yes.", "yes"),
@@ -162,6 +169,7 @@ BY_VALUE = [
     (r"\frac{2}{3}\pi", r"\frac{2\pi}{3}"),
     (r"-3+\sqrt{7}", r"\sqrt7-3"),
     ("2^8", "256"),
+    ("e", r"\exp(1)"),
     ("6!", "720"),
     (r"\binom{6}{2}", "15"),
     (r"\sqrt{49}", "7"),
@@ -214,6 +222,20 @@ DIFFERENT = [
     ("6 plus", "6"),
     ("vitamin 6", "6"),
     ("12 xyz", "12"),
+    ("2 hours 30 minutes", "2 hours 30 seconds"),
+    ("5 feet 3 inches", "5 feet 3 cents"),
+    (r"2\text{ h }30\text{ minutes}", r"2\text{ h }30\text{ hours}"),
+    ("2 m 30 cm", "2 m 30 mm"),
+    ("the second", "the"),
+    ("my day", "my"),
+    (r"2\pi hr", r"2\pi"),
+    ("3만 이상", "3만"),
+    ("3만 아니다", "3만"),
+    ("3个以上", "3个"),
+    ("두 배", "2"),
+    ("3배", "3"),
+    ("三倍", "3"),
+    ("세 번째", "3"),
     # numbers
     (r"0.7\%", "0.7"),
     (r"70\%", "7"),
@@ -233,6 +255,10 @@ DIFFERENT = [
     ("x^2", "x"),
     ("4R^2", "4R"),
     ("4R", "4r"),
+    ("(a, 1)", "(A, 1)"),
+    ("(a, 1)", "1"),
+    ("(1, a)", "1"),
+    ("f", "F"),
     (r"\pi^2", r"\pi"),
     ("a^2+b^2", "a^2+b"),
     (r"\frac{a^2}{b}", r"\frac{a}{b}"),
@@ -300,13 +326,48 @@ OTHER_UNITS = [
     ("5 km", "5 m"),
     (r"3 \text{ hours}", "3 minutes"),
     ("2 kg", "2 grams"),
+    ("5 inches", "5 feet"),
+    ("5 ft", "5 in"),
+    ("5 ounces", "5 pounds"),
+    ("5 gallons", "5 liters"),
+    ("45 cents", "45 euros"),
+    ("5 cm^2", "5 m^2"),
+    ("60 km/h", "60 km per minute"),
+    ("7 am", "7 pm"),
+    ("5시간", "5분"),
+    ("3 小时", "3 分钟"),
 ]
 
 
 @pytest.mark.parametrize(("first", "second"), OTHER_UNITS)
 def test_a_unit_counts_where_both_texts_state_another_one(first: str, second: str) -> None:
     assert not same_answer(first, second) and not same_answer(second, first)
-    assert same_answer(first, first.split()[0]) and same_answer(second, second.split()[0])
+    assert same_answer(first, normalise(first)) and same_answer(second, normalise(second))
+
+
+SAME_UNITS = [
+    ("5 in total", "5 feet"),
+    ("60 miles per hour", "60 mph"),
+    ("5 feet", "5 ft"),
+    ("5 inches", "5 inch"),
+    ("3 centuries", "3 century"),
+    ("5 dollars", "5 dollars a day"),
+    ("She won 5 dollars", "5 dollars"),
+    (r"2\pi \text{ km}", r"2\pi"),
+    (r"3 \text{ or } 8 \text{ feet}", "3, 8"),
+    (r"abc \text{ cm}^3", "abc"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), SAME_UNITS)
+def test_a_unit_does_not_count_where_no_other_of_its_dimension_is_stated(first: str, second: str) -> None:
+    assert same_answer(first, second, by_value=False) and same_answer(second, first, by_value=False)
+
+
+def test_a_spelling_of_a_unit_has_one_row() -> None:
+    spellings = [word for line in unit_table._ROWS.strip().splitlines() for word in line.split()[1:]]
+    assert len(spellings) == len(set(spellings))
+    assert unit_table.ROW_OF["feet"] == unit_table.ROW_OF["ft"] != unit_table.ROW_OF["inches"]
 
 
 @given(st.sampled_from([text for pair in [*SAME, *DIFFERENT] for text in pair]), st.data())

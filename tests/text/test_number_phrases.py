@@ -5,6 +5,7 @@ import re
 import pytest
 
 from dupo import text
+from dupo.text.numbers import east_asian_context, east_asian_words, mentions
 from dupo.text.numbers.phrase_table import CLASSES, PHRASES, ROUNDED, THINGS, UNITS
 from tests.helpers.project import ROOT
 
@@ -157,6 +158,36 @@ def test_both_cores_have_one_table() -> None:
     assert _literals(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
     assert reasons == [row.reason or "none" for row in rows]
+
+
+def _tables(source: str) -> dict[str, str]:
+    """Returns what follows the name of each table of words in a C++ source."""
+    table = r"constexpr (?:Text|string_view|Irregular) (\w+)(?:\[\])? = ([^;]*);"
+    return dict(re.findall(table, re.sub(r"//.*", "", source)))
+
+
+def test_both_cores_have_one_list_of_each_kind_of_east_asian_words() -> None:
+    header = (ROOT / "csrc/numbers_east_asian_words.hpp").read_text(encoding="utf-8")
+    twins = {**vars(east_asian_context), **vars(east_asian_words)}
+    tables = _tables(header)
+    for name, table in tables.items():
+        words = re.findall(r'U"([^"]*)"', table)
+        expected = twins[name.upper()]
+        # A set of single characters may be a string on either side.
+        assert "|".join(words if len(words) > 1 else words[0]) == "|".join(expected), name
+    assert len(tables) >= 16
+
+
+def test_both_cores_have_one_list_of_each_kind_of_words_of_mentions() -> None:
+    source = (ROOT / "csrc/numbers_mentions.cpp").read_text(encoding="utf-8")
+    tables = {name: re.findall('"([^"]*)"', table) for name, table in _tables(source).items()}
+    pairs = tables.pop("irregular")
+    assert dict(zip(pairs[::2], pairs[1::2], strict=True)) == mentions.IRREGULAR
+    tables.pop("rates")  # written in place in Python
+    for name, words in tables.items():
+        assert set(words) == getattr(mentions, name.upper()), name
+        assert len(words) == len(set(words)), name
+    assert len(tables) >= 10
 
 
 @pytest.mark.usefixtures("served_by")

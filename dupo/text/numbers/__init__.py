@@ -1,9 +1,11 @@
 """Numbers in text: where numbers stand, what numbers are worth, and which numbers may be hidden.
 
-A number is an integer (with or without thousands commas), a decimal, a fraction, a mixed number, or a number
-in English words. A currency or percent sign beside a number stays in the text. Values are exact (`Fraction`).
-Two kinds of rules keep a number from being hidden: the rules of DuPO, appendix A (subscripts, bounds of
-inequalities, bases and exponents, function arguments), and rules for plain text (labels, dates, pronouns).
+A number is an integer (with or without thousands commas), a decimal, a fraction, a mixed number, a number in
+English words, or a Korean, Chinese or Japanese number with scales or before a counter. A currency or percent
+sign beside a number stays in the text. Values are exact (`Fraction`).
+Three kinds of rules keep a number from being hidden: the rules of DuPO, appendix A (subscripts, bounds of
+inequalities, bases and exponents, function arguments), rules for plain text (labels, dates, pronouns), and
+rules on phrases and lists (definitions, bounds in words, numbers listed beside each other).
 docs/duals.md shows each rule with an example.
 
 This is the plain Python twin of csrc/numbers*.cpp. The twin defines every result: change both together.

@@ -65,7 +65,7 @@ class Number(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """A text with one of its numbers hidden wherever the number stands.
+    """A text with one of its quantities hidden wherever the text names the quantity.
 
     Attributes:
         known: the text with `variable` in place of the number.

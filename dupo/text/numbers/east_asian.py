@@ -26,6 +26,7 @@ from dupo.text.numbers.east_asian_values import (
     read_whole,
 )
 from dupo.text.numbers.east_asian_words import (
+    COUNTERS,
     HAN_COUNTERS,
     HAN_HALVED,
     KOREAN_ATTACHED,
@@ -89,9 +90,10 @@ def with_east_asian(
 
 
 def number_in_east_asian(text: str) -> Fraction | None:
-    """Returns the value of a text that starts with its only number: 1만 2천 원, 열두, 三十五个, 3분의 2.
+    """Returns the value of a text that is one number, with its counter or not: 1만 2천 원, 열두, 3분의 2.
 
-    None for a number in plain digits, and for any other text.
+    None for a number in plain digits, and for any other text: 3만 이상 (at least), 세 번째
+    (the third), 두 배 (double).
     """
     if not EAST_ASIAN.search(text):
         return None
@@ -100,10 +102,9 @@ def number_in_east_asian(text: str) -> Fraction | None:
     for reading in (_half(text, 0), _share(text, 0), read_native(text, 0), read_scaled(text, 0)):
         if reading is None:
             continue
-        rest = text[reading.end :]
+        rest = text[reading.end :].removeprefix(" ")
         # 일요일, Sunday, is no number.
-        stands_alone = rest == "" or rest.startswith((" ", *HAN_COUNTERS, *NATIVE_COUNTERS, *SINO_COUNTERS))
-        if stands_alone and all(is_hangul(c) or (is_han(c) and not is_numeral(c)) for c in rest.strip(" ")):
+        if rest == "" or rest in COUNTERS:
             return reading.value
     return None
 

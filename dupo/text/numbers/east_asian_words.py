@@ -34,11 +34,19 @@ SINO_COUNTERS = _words_of(
     "원 명 개 분 초 년 킬로 미터 센티 밀리 퍼센트 층 번 쪽 페이지 점 도 달러 그램 리터 인분 시간 주"
     " 마리 권 장 대 그루 살 세 인 톤 평 회 쌍 배 가구 상자 송이 병 자루 사람"
 )
+# Behind digits or a number with scales in an answer: units whose numerals are no words of their own.
+_UNITS_OF_ANSWERS = (
+    "초 일 개월 월 년 세 회 엔 위안 유로 센티미터 킬로미터 밀리미터 킬로그램 밀리리터 分 月間 年間 度 円 ドル"
+    " 块钱 塊錢 人民币 平方米 立方米 平方厘米 立方厘米 个月 個月 个小时 個小時 个人 個人 匙"
+)
 # A single numeral is a syllable of many words; 이 and 일 are left out.
 SINO_SINGLES = "삼사오육칠팔구십백천만"
 SINO_SINGLE_COUNTERS = _words_of(
     "원 명 개 분 초 년 킬로 미터 센티 퍼센트 층 달러 그램 리터 인분 시간 마리 권 장 도 점 주"
 )
+# What may follow the number of an answer without another meaning. Three times (배, 倍) is no three.
+COUNTERS = frozenset(_UNITS_OF_ANSWERS.split()).union(HAN_COUNTERS, NATIVE_COUNTERS, SINO_COUNTERS)
+COUNTERS -= {"배", "倍"}
 KOREAN_MONEY = _words_of("원 달러 엔 위안 유로")
 # What may follow 배, times: 세 배로, but not 배추.
 AFTER_TIMES = "로의가는만이인보나큼였입다를와도 .,?!)"
