@@ -42,8 +42,8 @@ class ModelOptions(Options):
     system_prompt: str | None = option(
         None,
         "system message of every prompt whose data bring none, such as `Put your final answer within "
-        "\\boxed{}.`; dual prompts have it too, and never that of the data, which is meant for the question. "
-        "Needs a chat template; none: no message",
+        "\\boxed{}.`; dual prompts have it too. A system message of the data stands before primal prompts "
+        "only. Needs a chat template; none: no message",
     )
     chat_template_kwargs: str | None = option(
         None,

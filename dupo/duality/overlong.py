@@ -51,10 +51,14 @@ class FittingTask:
     Args:
         rooms: of every model that is asked the problems of the task.
         overlong: `--overlong`.
+        judge_rooms: of every model that answers the duals; None: they are the models of `rooms`.
     """
 
-    def __init__(self, task: Task, rooms: Sequence[Room], overlong: str) -> None:
+    def __init__(
+        self, task: Task, rooms: Sequence[Room], overlong: str, judge_rooms: Sequence[Room] | None = None
+    ) -> None:
         self.task, self.rooms, self.overlong = task, rooms, overlong
+        self.judge_rooms = rooms if judge_rooms is None else judge_rooms
         self.train, self.held_out, self.notes = task.train, task.held_out, list(task.notes)
         self._long_duals: set[tuple[str, Dual]] = set()
         self._left_out, self._cut = Tally("problems left out"), Tally("problems cut at their start")
@@ -144,10 +148,10 @@ class FittingTask:
     def _dual_cases(self, problem: Problem) -> dict[Dual, TooLong | None]:
         """Why each dual of a problem does not fit; empty where no dual is asked."""
         cases: dict[Dual, TooLong | None] = {}
-        for dual in self.task.duals(problem) if self.rooms[0].lengths.dual_completion else ():
+        for dual in self.task.duals(problem) if self.judge_rooms[0].lengths.dual_completion else ():
             # The answer is not known yet; a short one stands in for it.
             prompt = self.task.dual_prompt(problem, dual, "0")
-            long = (room.dual_prompt(problem.id, prompt) for room in self.rooms)
+            long = (room.dual_prompt(problem.id, prompt) for room in self.judge_rooms)
             cases[dual] = next((case for case in long if case is not None), None)
         return cases
 
@@ -167,13 +171,23 @@ class FittingTask:
         return replace(problem, text=text)
 
 
-def fit_task(task: Task, rooms: Sequence[Room], overlong: str, *, needs_duals: bool) -> Task:
+def fit_task(
+    task: Task,
+    rooms: Sequence[Room],
+    overlong: str,
+    judge_rooms: Sequence[Room] | None = None,
+    *,
+    needs_duals: bool,
+) -> Task:
     """The task without what is too long; its notes say what was left out and why.
+
+    Args:
+        judge_rooms: as of `FittingTask`.
 
     Raises:
         UserError: see `FittingTask.fit_all`.
     """
-    fitting = FittingTask(task, rooms, overlong)
+    fitting = FittingTask(task, rooms, overlong, judge_rooms)
     fitting.fit_all(needs_duals=needs_duals)
     # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
     return cast(Task, fitting)

@@ -137,11 +137,15 @@ class RowsRun(Run):
     ) -> tuple[Task, list[Problem]]:
         """The task with the duals that fit, and the problems that fit every model that answers problems."""
         lengths = lengths_of(self.config)
-        rooms = [Room.of(self.tokenizer, shape, lengths)]
-        # A judge that has no room for a dual prompt does not answer it.
+        own = self.config.model.model_name_or_path
+        by_model = {own: Room.of(self.tokenizer, shape, lengths)}
+        by_model |= {name: Room.of(parts[1], parts[2], lengths) for name, parts in others.items()}
+        # A judge that answers duals alone need not read the prompts of the problems.
         pools = {name for _, name in self.config.selection.pools}
-        rooms += [Room.of(parts[1], parts[2], lengths) for name, parts in others.items() if name in pools]
-        task = FittingTask(self.task, rooms, self.config.task.overlong)
+        rooms = [room for name, room in by_model.items() if name == own or name in pools]
+        judge = self.config.duals.dual_model
+        judge_rooms = None if judge in DUAL_MODELS else [by_model[judge]]
+        task = FittingTask(self.task, rooms, self.config.task.overlong, judge_rooms)
         fitting = task.fitting(data.usable, needs_duals=data.needs_duals, may_cut=False)
         problems = list(islice(fitting, self.config.selection.num_problems or None))
         for room in rooms:

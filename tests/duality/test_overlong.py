@@ -95,6 +95,25 @@ def test_a_long_dual_is_left_out_and_its_problem_stays(tmp_path) -> None:
     assert text in [p.text for p in unrewarded.train] and unrewarded.duals(problem) == []
 
 
+def test_the_model_that_answers_duals_bounds_duals_alone(tmp_path) -> None:
+    task = word_problems(tmp_path, SHORT)
+    duals = [task.duals(problem) for problem in task.train]
+    longest_prompt = max(prompt_tokens(task, text) for text in SHORT)
+    longest = max(length for problem in task.train for length in dual_lengths(task, problem))
+    assert longest > longest_prompt
+    narrow, wide = room(longest_prompt + 20), room(longest + 20)
+    by_judge = fit_task(task, [narrow], "error", [wide], needs_duals=True)
+    assert by_judge.train == task.train and [by_judge.duals(p) for p in by_judge.train] == duals
+    with pytest.raises(UserError, match="its dual prompt of .* no other problem fits"):
+        fit_task(task, [narrow], "drop", needs_duals=True)
+    # A smaller judge is told of before the run, whatever the policy could read.
+    told = fit_task(task, [wide], "drop", [room(longest + 19)], needs_duals=True)
+    assert [told.duals(p) for p in task.train] != duals
+    assert f"dual prompt of {longest} tokens and a completion of 20; {longest + 19} fit" in told.notes[-1]
+    with pytest.raises(UserError, match="its dual prompt of"):
+        fit_task(task, [wide], "error", [room(longest + 19)], needs_duals=True)
+
+
 def test_a_cut_problem_fits_with_its_duals_and_keeps_its_end(tmp_path) -> None:
     task = word_problems(tmp_path, [*SHORT, LONG, "x" * 600 + " 5"])
     fitted = fit_task(task, [room()], "truncate_left", needs_duals=True)
