@@ -104,7 +104,7 @@ def test_the_model_that_answers_duals_bounds_duals_alone(tmp_path) -> None:
     narrow, wide = room(longest_prompt + 20), room(longest + 20)
     by_judge = fit_task(task, [narrow], "error", [wide], needs_duals=True)
     assert by_judge.train == task.train and [by_judge.duals(p) for p in by_judge.train] == duals
-    with pytest.raises(UserError, match="its dual prompt of .* no other problem fits"):
+    with pytest.raises(UserError, match=r"its dual prompt of .* no other problem fits"):
         fit_task(task, [narrow], "drop", needs_duals=True)
     # A smaller judge is told of before the run, whatever the policy could read.
     told = fit_task(task, [wide], "drop", [room(longest + 19)], needs_duals=True)
