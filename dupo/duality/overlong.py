@@ -10,14 +10,14 @@ A dual that is too long is left out by itself as long as the problem has another
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from dupo.duality.length_check import Room, TooLong, check_known
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.base import Task, primal_prompt
+from dupo.tasks.base import Task, as_task, primal_prompt
 
-DROP, ERROR, TRUNCATE = "drop", "error", "truncate_left"
+ERROR, TRUNCATE = "error", "truncate_left"
 # Behind white space, or a stop of a script that writes none: a cut elsewhere could halve a word or number.
 _CUT = re.compile(r"(?<=[\s。！？；，、])(?=\S)")
 
@@ -189,8 +189,7 @@ def fit_task(
     """
     fitting = FittingTask(task, rooms, overlong, judge_rooms)
     fitting.fit_all(needs_duals=needs_duals)
-    # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
-    return cast(Task, fitting)
+    return as_task(fitting)
 
 
 def check_texts(task: Task, problems: Sequence[Problem], room: Room) -> None:

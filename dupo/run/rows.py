@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
@@ -38,7 +38,7 @@ from dupo.storage.checksums import RowsSoFar, broken_rows, broken_seal, cut_rows
 from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
 from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
-from dupo.tasks.base import Task
+from dupo.tasks.base import Task, as_task
 from dupo.text.tokenizer import PromptTokenizer
 
 # (config of the run, the model to load, tokenizer, device) -> engine; see `dupo.engines.load.load_engine`.
@@ -151,8 +151,7 @@ class RowsRun(Run):
         for room in rooms:
             check_texts(self.task, problems, room)
         task.notes += task.left_out_notes(len(problems))
-        # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
-        return cast(Task, task), problems
+        return as_task(task), problems
 
     def _show_start(self) -> None:
         # The folder is named before the work starts: who stops it must know what to continue.

@@ -16,7 +16,7 @@ from dupo.config.command_line import parse
 from dupo.config.layers import read_config
 from dupo.duality.reconstruct import Ask
 from dupo.engines.load import load_engine
-from dupo.evaluation.statistics import concordance
+from dupo.evaluation.statistics import pair_order
 from dupo.rerank import main as rerank_door
 from dupo.run.rows import LoadEngine
 from dupo.select import main as select_door
@@ -256,7 +256,7 @@ def test_the_curve_has_the_area_that_is_printed():
     right, wrong = rng.integers(0, 4, 30) / 3, rng.integers(0, 3, 50) / 3
     curve, chance = roc_curve(right, wrong)
     area = np.trapezoid(np.asarray(curve.ys, float), curve.xs)
-    assert area == pytest.approx(concordance([*right, *wrong], [1] * 30 + [0] * 50))
+    assert area == pytest.approx(pair_order([*right, *wrong], [1] * 30 + [0] * 50).share)
     assert (chance.xs, chance.ys) == ([0, 1], [0, 1])
 
 
