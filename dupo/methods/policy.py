@@ -9,7 +9,7 @@ from torch import Tensor
 from dupo.config.config import Config
 from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import Room, check_vocabulary, lengths_of
+from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
 from dupo.duality.overlong import fit_task
 from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
@@ -72,10 +72,10 @@ class PolicyMethod(Method):
         self.asks_duals = config.reward.needs("duals")
         # Before any weight is loaded: the longest problem may be the last of an hour.
         lengths = lengths_of(config)
-        rooms = [Room.of(self.tokenizer, self.shape, lengths)]
+        limits = [TokenLimits.of(self.tokenizer, self.shape, lengths)]
         judge_parts = self._judge_parts()
-        judge_rooms = [Room.of(*judge_parts, lengths)] if judge_parts else rooms
-        self.task = fit_task(task, rooms, config.task.overlong, judge_rooms, needs_duals=self.asks_duals)
+        judge_limits = [TokenLimits.of(*judge_parts, lengths)] if judge_parts else limits
+        self.task = fit_task(task, limits, config.task.overlong, judge_limits, needs_duals=self.asks_duals)
         self.problems = training_problems(self.task, config.reward)
         # Problems, not completions, are visited once per epoch.
         self.order = EpochOrder(self.seed, len(self.problems))

@@ -19,7 +19,7 @@ from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import DUAL_MODELS
 from dupo.data.fingerprints import problems_fingerprint
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import Room, check_vocabulary, lengths_of
+from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
 from dupo.duality.overlong import FittingTask, check_texts
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
@@ -138,18 +138,18 @@ class RowsRun(Run):
         """The task with the duals that fit, and the problems that fit every model that answers problems."""
         lengths = lengths_of(self.config)
         own = self.config.model.model_name_or_path
-        by_model = {own: Room.of(self.tokenizer, shape, lengths)}
-        by_model |= {name: Room.of(parts[1], parts[2], lengths) for name, parts in others.items()}
+        by_model = {own: TokenLimits.of(self.tokenizer, shape, lengths)}
+        by_model |= {name: TokenLimits.of(parts[1], parts[2], lengths) for name, parts in others.items()}
         # A judge that answers duals alone need not read the prompts of the problems.
         pools = {name for _, name in self.config.selection.pools}
-        rooms = [room for name, room in by_model.items() if name == own or name in pools]
+        limits = [limit for name, limit in by_model.items() if name == own or name in pools]
         judge = self.config.duals.dual_model
-        judge_rooms = None if judge in DUAL_MODELS else [by_model[judge]]
-        task = FittingTask(self.task, rooms, self.config.task.overlong, judge_rooms)
+        judge_limits = None if judge in DUAL_MODELS else [by_model[judge]]
+        task = FittingTask(self.task, limits, self.config.task.overlong, judge_limits)
         fitting = task.fitting(data.usable, needs_duals=data.needs_duals, may_cut=False)
         problems = list(islice(fitting, self.config.selection.num_problems or None))
-        for room in rooms:
-            check_texts(self.task, problems, room)
+        for limit in limits:
+            check_texts(self.task, problems, limit)
         task.notes += task.left_out_notes(len(problems))
         return as_task(task), problems
 
