@@ -111,16 +111,27 @@ def answers_without_training(evidence: Evidence, task: str) -> str:
 
 def audits(evidence: Evidence, task: str) -> str:
     """What the audit says of each taught model."""
-    columns = ("seed", "accuracy", "reward AUC", "agreement within problems", "signal, of gold's")
-    columns += ("dual on right / wrong answers", "leaks: no answer / decoy", "verdict")
+    results = evidence.audits(task)
+    # Among all completions, those without an answer agree by construction. Older files have no other figures.
+    has_readable = any("readable_reward_auc" in r.metrics for r in results)
+    prefix, among = ("readable_", ", readable answers") if has_readable else ("", "")
+    columns = ("seed", "accuracy", f"reward AUC{among}", f"agreement within problems{among}")
+    columns += ("signal, of gold's", "dual on right / wrong answers", "leaks: no answer / decoy", "verdict")
     lines = []
-    for r in evidence.audits(task):
+    for r in results:
         m = r.metrics
-        cells = [str(r.run.seed), f"{m['accuracy']:.2f}", f"{m['reward_auc']:.3f}"]
-        cells += [f"{m['agreement']['mean']:.2f}", f"{m['signal']:.0%}"]
-        cells += [f"{m['dual_on_gold']:.2f} / {m['dual_on_wrong']:.2f}"]
-        lines.append([*cells, f"{m['leak/no_answer']:.1%} / {m['leak/decoy']:.1%}", r.verdict])
+        auc, agreement = (m.get(f"{prefix}{name}") for name in ("reward_auc", "agreement"))
+        cells = [str(r.run.seed), written(m["accuracy"], ".2f"), written(auc, ".3f")]
+        cells += [written(agreement and agreement["mean"], ".2f"), written(m["signal"], ".0%")]
+        cells += [" / ".join(written(m[name], ".2f") for name in ("dual_on_gold", "dual_on_wrong"))]
+        cells += [" / ".join(written(m[name], ".1%") for name in ("leak/no_answer", "leak/decoy"))]
+        lines.append([*cells, r.verdict])
     return table(columns, lines)
+
+
+def written(figure: float | None, form: str) -> str:
+    """A figure in a format of numbers; "none" where it was not measured."""
+    return "none" if figure is None else format(figure, form)
 
 
 def copy_exploit(evidence: Evidence) -> str:

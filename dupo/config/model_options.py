@@ -42,12 +42,12 @@ class ModelOptions(Options):
     system_prompt: str | None = option(
         None,
         "system message of every prompt whose data bring none, such as `Put your final answer within "
-        "\\boxed{}.`; dual prompts have it too, and never that of the data, which is meant for the question. "
-        "Needs a chat template; none: no message",
+        "\\boxed{}.`; dual prompts have it too. A system message of the data stands before primal prompts "
+        "only. Needs a chat template; none: no message",
     )
     chat_template_kwargs: str | None = option(
         None,
-        'variables for the chat template, a JSON object: {"enable_thinking": false} turns the thinking of '
+        'arguments of the chat template, a JSON object: {"enable_thinking": false} turns the thinking of '
         "Qwen3 off; a template of another model (a judge) gets them as well",
         is_json=True,
     )
@@ -56,15 +56,15 @@ class ModelOptions(Options):
     )
 
     def check_together(self) -> None:
-        """Checks that the date is one, and that no variable is one that every prompt sets."""
+        """Checks that the date is one, and that no template argument is one that every prompt sets."""
         _date_of(self.chat_template_date)
         for name in ("messages", "add_generation_prompt"):
             if name in self.template_arguments:
-                raise UserError(f"chat_template_kwargs: expected other variables, got {name}")
+                raise UserError(f"chat_template_kwargs: expected other arguments, got {name}")
 
     @property
     def template_arguments(self) -> dict[str, Any]:
-        """The variables for the chat template."""
+        """The arguments of the chat template."""
         return json.loads(self.chat_template_kwargs or "{}")
 
     @property

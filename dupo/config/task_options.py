@@ -71,9 +71,11 @@ class TaskOptions(Options):
     duals_per_prompt: int = option(3, "most duals of one problem; 0: all", at_least=0)
     overlong: str = option(
         "drop",
-        "what becomes of a problem or example that is too long for the model beside its completion, or for "
-        "token_budget: drop: left out and counted; truncate_left: words at the start of its text are left "
-        "out until it fits, in training alone, and its duals hide what is left; error: the program ends",
+        "what becomes of a problem or example whose prompt and completion exceed the model's positions or "
+        "token_budget, and of a dual that exceeds the positions of the model that answers it. drop: left out "
+        "and counted; duals are left out one by one, and in training a problem whose duals are all too long "
+        "goes with them; truncate_left: words at the start of its text are left out until it and its duals "
+        "fit, in training alone, and its duals hide what is left; error: the first one ends the program",
         "drop|error|truncate_left",
     )
     selected_duals: str | None = option(

@@ -64,7 +64,7 @@ class TooLong(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class TokenLimits:
     """How long prompts may be, by one tokenizer and one model.
 
     Attributes:
@@ -77,7 +77,7 @@ class Room:
 
     @classmethod
     def of(cls, tokenizer: PromptTokenizer, shape: Any, lengths: Lengths) -> Self:
-        """The room that a model leaves.
+        """The limits that a model sets.
 
         Args:
             shape: the transformers config of the model.

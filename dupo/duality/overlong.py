@@ -10,14 +10,14 @@ A dual that is too long is left out by itself as long as the problem has another
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
-from dupo.duality.length_check import Room, TooLong, check_known
+from dupo.duality.length_check import TokenLimits, TooLong, check_known
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
-from dupo.tasks.base import Task, primal_prompt
+from dupo.tasks.base import Task, as_task, primal_prompt
 
-DROP, ERROR, TRUNCATE = "drop", "error", "truncate_left"
+ERROR, TRUNCATE = "error", "truncate_left"
 # Behind white space, or a stop of a script that writes none: a cut elsewhere could halve a word or number.
 _CUT = re.compile(r"(?<=[\s。！？；，、])(?=\S)")
 
@@ -49,12 +49,20 @@ class FittingTask:
     """A task without the problems and duals that are too long for the model; see `dupo.tasks.base.Task`.
 
     Args:
-        rooms: of every model that is asked the problems of the task.
+        limits: of every model that is asked the problems of the task.
         overlong: `--overlong`.
+        judge_limits: of every model that answers the duals; None: they are the models of `limits`.
     """
 
-    def __init__(self, task: Task, rooms: Sequence[Room], overlong: str) -> None:
-        self.task, self.rooms, self.overlong = task, rooms, overlong
+    def __init__(
+        self,
+        task: Task,
+        limits: Sequence[TokenLimits],
+        overlong: str,
+        judge_limits: Sequence[TokenLimits] | None = None,
+    ) -> None:
+        self.task, self.limits, self.overlong = task, limits, overlong
+        self.judge_limits = limits if judge_limits is None else judge_limits
         self.train, self.held_out, self.notes = task.train, task.held_out, list(task.notes)
         self._long_duals: set[tuple[str, Dual]] = set()
         self._left_out, self._cut = Tally("problems left out"), Tally("problems cut at their start")
@@ -81,8 +89,8 @@ class FittingTask:
         Raises:
             UserError: the problems cannot be read by the tokenizer, or none of them fits.
         """
-        for room in self.rooms:
-            check_texts(self.task, [*self.task.train, *self.task.held_out], room)
+        for limit in self.limits:
+            check_texts(self.task, [*self.task.train, *self.task.held_out], limit)
         may_cut = self.overlong == TRUNCATE
         self.train = list(self.fitting(self.task.train, needs_duals=needs_duals, may_cut=may_cut))
         self.notes += [*self._left_out.notes(len(self.task.train)), *self._cut.notes(len(self.task.train))]
@@ -134,8 +142,8 @@ class FittingTask:
     ) -> TooLong | None:
         """Why a problem does not fit; None where it does."""
         prompt = primal_prompt(self.task, problem)
-        for room in self.rooms:
-            if case := room.prompt(problem.id, prompt):
+        for limit in self.limits:
+            if case := limit.prompt(problem.id, prompt):
                 return case
         long = [case for case in dual_cases.values() if case is not None]
         are_all_long = needs_duals and len(long) == len(dual_cases)
@@ -144,10 +152,10 @@ class FittingTask:
     def _dual_cases(self, problem: Problem) -> dict[Dual, TooLong | None]:
         """Why each dual of a problem does not fit; empty where no dual is asked."""
         cases: dict[Dual, TooLong | None] = {}
-        for dual in self.task.duals(problem) if self.rooms[0].lengths.dual_completion else ():
+        for dual in self.task.duals(problem) if self.judge_limits[0].lengths.dual_completion else ():
             # The answer is not known yet; a short one stands in for it.
             prompt = self.task.dual_prompt(problem, dual, "0")
-            long = (room.dual_prompt(problem.id, prompt) for room in self.rooms)
+            long = (limit.dual_prompt(problem.id, prompt) for limit in self.judge_limits)
             cases[dual] = next((case for case in long if case is not None), None)
         return cases
 
@@ -167,26 +175,35 @@ class FittingTask:
         return replace(problem, text=text)
 
 
-def fit_task(task: Task, rooms: Sequence[Room], overlong: str, *, needs_duals: bool) -> Task:
+def fit_task(
+    task: Task,
+    limits: Sequence[TokenLimits],
+    overlong: str,
+    judge_limits: Sequence[TokenLimits] | None = None,
+    *,
+    needs_duals: bool,
+) -> Task:
     """The task without what is too long; its notes say what was left out and why.
+
+    Args:
+        judge_limits: as of `FittingTask`.
 
     Raises:
         UserError: see `FittingTask.fit_all`.
     """
-    fitting = FittingTask(task, rooms, overlong)
+    fitting = FittingTask(task, limits, overlong, judge_limits)
     fitting.fit_all(needs_duals=needs_duals)
-    # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
-    return cast(Task, fitting)
+    return as_task(fitting)
 
 
-def check_texts(task: Task, problems: Sequence[Problem], room: Room) -> None:
+def check_texts(task: Task, problems: Sequence[Problem], limit: TokenLimits) -> None:
     """Checks that a tokenizer knows the texts of the problems.
 
     Raises:
         UserError: see `check_known`.
     """
     texts = [(problem.id, task.prompt(problem)) for problem in problems]
-    check_known(room.tokenizer, [*texts, *((p.id, p.system) for p in problems if p.system is not None)])
+    check_known(limit.tokenizer, [*texts, *((p.id, p.system) for p in problems if p.system is not None)])
 
 
 def longest_end(text: str, fits: Callable[[str], bool]) -> str | None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from dupo.engines.base import Engine, Sampling, sample_answers
-from dupo.evaluation.statistics import PairOrder, pair_order
+from dupo.evaluation.statistics import PairOrder, pair_order, readable_only
 from dupo.records import Problem, Rollout
 from dupo.tasks.base import Task
 
@@ -74,8 +74,7 @@ def reward_order(
         for problem, group in zip(problems, rollout.answers, strict=True)
         for answer in group
     ]
-    readable = [index for index, answer in enumerate(answers) if answer is not None]
     return RewardOrder(
-        readable=pair_order([rewards[i] for i in readable], [quality[i] for i in readable]),
+        readable=pair_order(*readable_only(answers, rewards, quality)),
         overall=pair_order(rewards, quality),
     )

@@ -1,5 +1,6 @@
 """How well rewards follow quality."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,19 +31,19 @@ class PairOrder(NamedTuple):
         return None if self.ties == self.pairs else self.share
 
 
-def concordance(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> float | None:
-    """Chance that of two samples of different quality the better sample has the higher reward.
-
-    For quality in {0, 1} this is the area under the ROC curve (AUC). Arguments as of `pair_order`.
-
-    Returns:
-        A number in [0, 1]; None where all samples are equally good.
-    """
-    return pair_order(rewards, quality).share
+def readable_only(
+    answers: Sequence[str | None], rewards: Sequence[float], quality: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """Rewards and qualities of the samples that have an answer; the arguments are of the same samples."""
+    triples = zip(answers, rewards, quality, strict=True)
+    pairs = [(reward, score) for answer, reward, score in triples if answer is not None]
+    return [reward for reward, _ in pairs], [score for _, score in pairs]
 
 
 def pair_order(rewards: npt.ArrayLike, quality: npt.ArrayLike) -> PairOrder:
     """Counts the pairs of different quality, and those that the reward orders right.
+
+    For quality in {0, 1} the share of those pairs is the area under the ROC curve (AUC).
 
     Args:
         rewards: (n,) numbers.

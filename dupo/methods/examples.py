@@ -62,8 +62,8 @@ def fitting_examples(
             first = first or case.complaint(example.id)
             if overlong == ERROR:
                 raise UserError(f"{first} (--overlong drop leaves such examples out)")
-            room = most_tokens - len(ids.completion_ids)
-            shorter = _shortened(tokenizer, example, room) if overlong == TRUNCATE else None
+            most_of_prompt = most_tokens - len(ids.completion_ids)
+            shorter = _shortened(tokenizer, example, most_of_prompt) if overlong == TRUNCATE else None
             (left_out if shorter is None else cut).add(example.id, case)
             if shorter is None:
                 continue
@@ -89,11 +89,11 @@ def _first_refused(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> s
     return examples[0].id
 
 
-def _shortened(tokenizer: PromptTokenizer, example: Example, room: int) -> Example | None:
-    """The example with a prompt of at most `room` tokens; None where it cannot be cut so."""
+def _shortened(tokenizer: PromptTokenizer, example: Example, most_tokens: int) -> Example | None:
+    """The example with a prompt of at most `most_tokens` tokens; None where it cannot be cut so."""
 
     def fits(candidate: Example) -> bool:
-        return 0 < len(tokenizer.encode([_prompt_of(candidate)])[0]) <= room
+        return 0 < len(tokenizer.encode([_prompt_of(candidate)])[0]) <= most_tokens
 
     system = tuple(message for message in example.history if message.role == SYSTEM)
     turns = [message for message in example.history if message.role != SYSTEM]

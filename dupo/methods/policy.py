@@ -9,7 +9,7 @@ from torch import Tensor
 from dupo.config.config import Config
 from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import Room, check_vocabulary, lengths_of
+from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
 from dupo.duality.overlong import fit_task
 from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
@@ -40,6 +40,7 @@ from dupo.rewards.refusals import refusal_metrics
 from dupo.seeds import derive
 from dupo.tasks.base import Task
 from dupo.tasks.fingerprints import task_fingerprints
+from dupo.text.tokenizer import PromptTokenizer
 
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
 
@@ -70,14 +71,17 @@ class PolicyMethod(Method):
         check_vocabulary(self.tokenizer, self.shape)
         self.asks_duals = config.reward.needs("duals")
         # Before any weight is loaded: the longest problem may be the last of an hour.
-        rooms = [Room.of(self.tokenizer, self.shape, lengths_of(config))]
-        self.task = fit_task(task, rooms, config.task.overlong, needs_duals=self.asks_duals)
+        lengths = lengths_of(config)
+        limits = [TokenLimits.of(self.tokenizer, self.shape, lengths)]
+        judge_parts = self._judge_parts()
+        judge_limits = [TokenLimits.of(*judge_parts, lengths)] if judge_parts else limits
+        self.task = fit_task(task, limits, config.task.overlong, judge_limits, needs_duals=self.asks_duals)
         self.problems = training_problems(self.task, config.reward)
         # Problems, not completions, are visited once per epoch.
         self.order = EpochOrder(self.seed, len(self.problems))
         self.headline, self.num_held_out = self.task.headline, len(self.task.held_out)
         self.has_stage = Teaching.is_needed(config, self.task)
-        self.judge_inputs = self._judge_fingerprints()
+        self.judge_inputs = self._judge_fingerprints(judge_parts)
         options = config.rollout
         self.sampling = Sampling(options.temperature, options.max_completion_length)
         self.compute = Compute(options.temperature, config.model.dtype, config.optimizer.token_budget)
@@ -85,23 +89,30 @@ class PolicyMethod(Method):
         # Options of the loss that do not go together are refused here, before the weights load.
         self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
 
-    def _judge_fingerprints(self) -> Mapping[str, str]:
-        """What `inputs` tells of another model that answers the duals; empty where there is none.
+    def _judge_parts(self) -> tuple[PromptTokenizer, Any] | None:
+        """Tokenizer and config of another model that answers the duals; None where there is none.
 
-        Reads tokenizer and config of another judge now: a wrong name must not wait for the end of teaching.
+        Both are read before the teaching: a wrong name must not wait for its end.
 
         Raises:
             UserError: that model cannot be read.
         """
         name = self.config.duals.dual_model
         if not self.asks_duals or name in DUAL_MODELS:
-            return {}
+            return None
         options = self.config.model.for_model(name)
         try:
             tokenizer = load_tokenizer(options, None, is_judge=True)
-            return model_fingerprints("judge", options, tokenizer, model_config(options, tokenizer))
+            return tokenizer, model_config(options, tokenizer)
         except UserError as problem:
             raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None
+
+    def _judge_fingerprints(self, parts: tuple[PromptTokenizer, Any] | None) -> Mapping[str, str]:
+        """What `inputs` tells of another model that answers the duals; empty where there is none."""
+        if parts is None:
+            return {}
+        options = self.config.model.for_model(self.config.duals.dual_model)
+        return model_fingerprints("judge", options, *parts)
 
     def inputs(self) -> Mapping[str, str]:
         """Fingerprints of problems, duals, model and judge."""

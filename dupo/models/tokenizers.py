@@ -21,7 +21,7 @@ def load_tokenizer(
 
     Args:
         vocabulary: tokens of the built-in tokenizer; None: one token for each byte.
-        is_judge: of another model than that of the run, whose chat template may leave variables unread.
+        is_judge: of another model than that of the run, whose chat template may leave arguments unread.
 
     Raises:
         UserError: there is no such tokenizer, or it reads no text, lacks a padding or end token, or has a
@@ -53,16 +53,16 @@ def load_tokenizer(
 
 
 def _prompt_tokenizer(hf: Any, options: ModelOptions, is_judge: bool) -> PromptTokenizer:
-    """The tokenizer with the system message and the variables of the options.
+    """The tokenizer with the system message and the template arguments of the options.
 
     Raises:
-        UserError: the chat template takes no system message, or never reads a variable.
+        UserError: the chat template takes no system message, or never reads an argument.
     """
     arguments = options.template_arguments
     tokenizer = PromptTokenizer(hf, day=options.day, system_prompt=options.system_prompt, arguments=arguments)
     if unread := [] if is_judge else tokenizer.unread_arguments(arguments):
         name = f"the tokenizer {hf.name_or_path or 'of the built-in model'}"
-        expected = f"variables that the chat template of {name} reads"
+        expected = f"arguments that the chat template of {name} reads"
         if tokenizer.frames.template is None:
             expected = f"none, as {name} has no chat template"
         raise UserError(f"chat_template_kwargs: expected {expected}, got {', '.join(unread)}")

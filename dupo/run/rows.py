@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
@@ -19,7 +19,7 @@ from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import DUAL_MODELS
 from dupo.data.fingerprints import problems_fingerprint
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import Room, check_vocabulary, lengths_of
+from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
 from dupo.duality.overlong import FittingTask, check_texts
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
@@ -38,7 +38,7 @@ from dupo.storage.checksums import RowsSoFar, broken_rows, broken_seal, cut_rows
 from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
 from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
-from dupo.tasks.base import Task
+from dupo.tasks.base import Task, as_task
 from dupo.text.tokenizer import PromptTokenizer
 
 # (config of the run, the model to load, tokenizer, device) -> engine; see `dupo.engines.load.load_engine`.
@@ -137,18 +137,21 @@ class RowsRun(Run):
     ) -> tuple[Task, list[Problem]]:
         """The task with the duals that fit, and the problems that fit every model that answers problems."""
         lengths = lengths_of(self.config)
-        rooms = [Room.of(self.tokenizer, shape, lengths)]
-        # A judge that has no room for a dual prompt does not answer it.
+        own = self.config.model.model_name_or_path
+        by_model = {own: TokenLimits.of(self.tokenizer, shape, lengths)}
+        by_model |= {name: TokenLimits.of(parts[1], parts[2], lengths) for name, parts in others.items()}
+        # A judge that answers duals alone need not read the prompts of the problems.
         pools = {name for _, name in self.config.selection.pools}
-        rooms += [Room.of(parts[1], parts[2], lengths) for name, parts in others.items() if name in pools]
-        task = FittingTask(self.task, rooms, self.config.task.overlong)
+        limits = [limit for name, limit in by_model.items() if name == own or name in pools]
+        judge = self.config.duals.dual_model
+        judge_limits = None if judge in DUAL_MODELS else [by_model[judge]]
+        task = FittingTask(self.task, limits, self.config.task.overlong, judge_limits)
         fitting = task.fitting(data.usable, needs_duals=data.needs_duals, may_cut=False)
         problems = list(islice(fitting, self.config.selection.num_problems or None))
-        for room in rooms:
-            check_texts(self.task, problems, room)
+        for limit in limits:
+            check_texts(self.task, problems, limit)
         task.notes += task.left_out_notes(len(problems))
-        # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
-        return cast(Task, task), problems
+        return as_task(task), problems
 
     def _show_start(self) -> None:
         # The folder is named before the work starts: who stops it must know what to continue.

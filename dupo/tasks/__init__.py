@@ -1,13 +1,12 @@
 """Tasks: what to ask, how to read an answer, and how to turn the answer back into the question."""
 
 from collections.abc import Mapping
-from typing import cast
 
 from dupo.config.catalogue import TASKS, load
 from dupo.config.task_options import TaskOptions
 from dupo.errors import UserError
 from dupo.records import Dual
-from dupo.tasks.base import Task
+from dupo.tasks.base import Task, as_task
 from dupo.tasks.selected_duals import SelectedDuals, read_selected_duals
 
 
@@ -35,5 +34,4 @@ def with_duals(task: Task, duals_by_text: Mapping[str, list[Dual]], max_duals: i
         duals_by_text: text of a problem -> its duals; problems without a dual are left out of training.
         max_duals: most duals of one problem; 0: all.
     """
-    # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
-    return cast(Task, SelectedDuals(task, duals_by_text, max_duals))
+    return as_task(SelectedDuals(task, duals_by_text, max_duals))

@@ -5,7 +5,7 @@ To add a task, write `dupo/tasks/<name>.py` with a class that has the members of
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from dupo.records import ChatPrompt, Dual, Message, Problem, Prompt
 
@@ -106,6 +106,12 @@ class Task(Protocol):
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
         """Named metrics over a held-out set, `headline` among them: {"accuracy": 0.5}."""
         ...
+
+
+def as_task(wrapper: object) -> Task:
+    """A wrapper around a task, as the task that it is."""
+    # The wrapper has every member of `Task`, most through __getattr__, which a type checker cannot see.
+    return cast(Task, wrapper)
 
 
 def primal_prompt(task: Task, problem: Problem) -> Prompt:

@@ -69,7 +69,7 @@ class ChatFrames:
         hf: a transformers tokenizer; without a chat template there is one frame, a BOS where it adds one.
         samples: user messages that a frame is tested with.
         day: the date in a chat template that shows one; None: today.
-        arguments: variables for the chat template; nothing reads them where there is none.
+        arguments: of the chat template; nothing reads them where there is none.
 
     Raises:
         UserError: the template is for no plain chats.

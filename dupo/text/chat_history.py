@@ -70,10 +70,10 @@ class History(NamedTuple):
             return cls(messages)
         pattern = re.compile("|".join(map(re.escape, words)))
 
-        def stand_in(match: re.Match[str]) -> str:
+        def mark_of(match: re.Match[str]) -> str:
             return f"{STX}word {words.index(match[0])}\x03"
 
-        hidden = (m._replace(content=pattern.sub(stand_in, m.content)) for m in messages)
+        hidden = (m._replace(content=pattern.sub(mark_of, m.content)) for m in messages)
         return cls(tuple(hidden), words)
 
     def restored(self, text: str) -> str:

@@ -61,7 +61,7 @@ class ChatTemplate:
     Args:
         hf: a transformers tokenizer with a chat template.
         day: what the template is told where it asks for the date; None: today.
-        arguments: further variables of the template, `chat_template_kwargs`.
+        arguments: of the template, `chat_template_kwargs`.
 
     Attributes:
         source: the text of the template.

@@ -16,7 +16,7 @@ from dupo.records import ChatPrompt, Message, Prompt
 from dupo.text.assembler import Counts
 from dupo.text.chat_frames import SAMPLES, ChatFrames, Frame, framed_ids, pieces_of
 from dupo.text.ids import Ids
-from dupo.text.template_variables import unread_variables
+from dupo.text.template_arguments import unread_arguments
 
 SYSTEM = "system"  # the role of a message that says how to answer
 
@@ -29,7 +29,7 @@ class PromptTokenizer:
         samples: user messages that decide how the chat template is split into ids and text.
         day: the date in a chat template that shows one; None: today.
         system_prompt: the system message of every prompt that brings none; None: no message.
-        arguments: further variables of the chat template, such as `enable_thinking`.
+        arguments: of the chat template, such as `enable_thinking`.
 
     Attributes:
         hf: the transformers tokenizer.
@@ -76,11 +76,11 @@ class PromptTokenizer:
             raise UserError(f"system_prompt: expected none, as {problem}") from None
 
     def unread_arguments(self, names: Collection[str]) -> list[str]:
-        """The variables that the chat template never reads; all where there is no template."""
+        """The arguments that the chat template never reads; all where there is no template."""
         template = self.frames.template
         if template is None:
             return list(names)
-        return unread_variables(template.source, names)
+        return unread_arguments(template.source, names)
 
     def frame_of(self, prompt: Prompt) -> Frame:
         """The frame of a prompt.

@@ -82,7 +82,7 @@ def audit(
     json_rows = [row.to_json() for row in rows]
     page = run.report_safely(
         PAGE,
-        lambda: write_page(run.path / PAGE, run.config, summary, json_rows),
+        lambda: write_page(run.path / PAGE, run.config, summary, json_rows, one_answer=run.task.one_answer),
         f"the same command, with its --output_dir {run.path}",
     )
     show(run.display, metrics, config.reward.reward, results, run.task.headline)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dupo.evaluation.statistics import readable_only
 from dupo.rewards.advantages import group_advantages
 from dupo.trust.agreement import Agreement, Judged, agreement_of
 from dupo.trust.dual_filter import LeakRates, leak_rates
@@ -225,6 +226,7 @@ def gold_metrics(rows: Sequence[AuditRow], scale_rewards: str) -> GoldMetrics:
     best_P = [quality_G[rewards_G == rewards_G.max()].mean() for rewards_G, quality_G in groups]
     # The right answer was put through the duals whether it was sampled or not.
     on_gold = [d.trial.gold for row in rows for d in row.duals if d.trial.gold is not None]
+    readable = [Judged(*readable_only(row.answers, row.rewards, row.quality or ())) for row in rows]
     # What gold rewards would give in the same groups is the most that any reward can.
     gold_push = _push_to_quality(quality_PG, quality_PG, scale_rewards)
     return GoldMetrics(
@@ -236,15 +238,8 @@ def gold_metrics(rows: Sequence[AuditRow], scale_rewards: str) -> GoldMetrics:
         dual_on_wrong=_mean(_recovery_from_wrong(rows)),
         signal=_push_to_quality(rewards_PG, quality_PG, scale_rewards) / gold_push if gold_push else None,
         overall=agreement_of([Judged(row.rewards, row.quality or ()) for row in rows]),
-        readable=agreement_of([_readable(row) for row in rows]),
+        readable=agreement_of(readable),
     )
-
-
-def _readable(row: AuditRow) -> Judged:
-    """Rewards and qualities of the completions that have an answer."""
-    triples = zip(row.answers, row.rewards, row.quality or (), strict=True)
-    pairs = [(reward, quality) for answer, reward, quality in triples if answer is not None]
-    return Judged([reward for reward, _ in pairs], [quality for _, quality in pairs])
 
 
 def _recovery_from_wrong(rows: Sequence[AuditRow]) -> list[float]:

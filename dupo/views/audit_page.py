@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,8 +40,26 @@ from dupo.views.marks import Series
 _PROBLEMS_SHOWN, _DUALS_SHOWN = 6, 4
 
 
+class _Words(NamedTuple):
+    """What the page calls gold, and the answers on both sides of one half of quality."""
+
+    gold: str
+    high: str
+    low: str
+
+
+_ONE_ANSWER = _Words("right", "right answers", "wrong answers")
+# A translation is better or worse, and its gold is one good translation of many.
+_GRADED = _Words("reference", "answers of quality 0.5 or more", "answers of quality below 0.5")
+
+
 def write_page(
-    target: Path, config: Config, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+    target: Path,
+    config: Config,
+    summary: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    one_answer: bool,
 ) -> Path:
     """Writes the page of an audit and returns its path.
 
@@ -50,7 +68,9 @@ def write_page(
         config: the settings of the audit.
         summary: the content of audit.json.
         rows: the rows of audit.jsonl.
+        one_answer: a problem has one right answer; if not, its answers are better or worse.
     """
+    words = _ONE_ANSWER if one_answer else _GRADED
     audit, problems = read_audit(summary), [read_problem(row) for row in rows]
     reward, model = config.reward.reward, config.model.model_name_or_path
     title = f"audit · {config.task.task} · reward {reward} · {model}"
@@ -59,19 +79,19 @@ def write_page(
     header = ["check", "measured", "of", "needed", "", "if not"]
     blocks: list[Block] = [
         Heading(title, f"Verdict: {audit.verdict}", style),
-        MetricRow(_metrics(audit)),
+        MetricRow(_metrics(audit, words)),
         Section("What training needs", [Table(header, [_check(check) for check in audit.checks])]),
     ]
     if audit.with_gold:
         blocks.append(Section("Do better answers have higher rewards?", [_order_table(audit)]))
-    blocks.append(Section("Pictures, of readable answers", [ChartGrid(_charts(problems))]))
+    blocks.append(Section("Pictures, of readable answers", [ChartGrid(_charts(problems, words))]))
     if audit.refusals:
         table = _share_table("reason", audit.refusals, counted(audit.completions, "completion"))
         blocks.append(Section("Why completions had no answer", [table]))
     if audit.dual_outcomes:
         table = _share_table("outcome", audit.dual_outcomes, counted(audit.duals, "dual"))
         blocks.append(Section("How the duals fared", [table]))
-    examples = [_example(problem) for problem in _chosen(problems)]
+    examples = [_example(problem, words) for problem in _chosen(problems)]
     blocks += [
         Section(
             "Problems, from the least to the most agreeing",
@@ -84,7 +104,7 @@ def write_page(
     return target
 
 
-def _metrics(audit: AuditRecord) -> list[Metric]:
+def _metrics(audit: AuditRecord, words: _Words) -> list[Metric]:
     completions, order = counted(audit.completions, "completion"), audit.readable_order
     values: list[tuple[float | None, str, str]] = [
         (audit.truncated, f"cut at the limit, of {completions}", "{:.0%}"),
@@ -96,14 +116,10 @@ def _metrics(audit: AuditRecord) -> list[Metric]:
         values.append((order.agreement, f"agreement within problems, {pairs}", "{:.2f}"))
         values.append((audit.signal, f"of gold's signal, {counted(audit.with_gold, 'problem')}", "{:.0%}"))
     if audit.duals_on_gold:
-        values.append(
-            (
-                audit.dual_on_gold,
-                f"of {counted(audit.duals_on_gold, 'dual')}, recovered from right answers",
-                "{:.0%}",
-            )
-        )
-        values.append((audit.dual_on_wrong, "and from wrong ones", "{:.0%}"))
+        source = "right answers" if words is _ONE_ANSWER else "references"
+        name = f"of {counted(audit.duals_on_gold, 'dual')}, recovered from {source}"
+        values.append((audit.dual_on_gold, name, "{:.0%}"))
+        values.append((audit.dual_on_wrong, f"and from {words.low}", "{:.0%}"))
     return [Metric(_written(value, form), name) for value, name, form in values]
 
 
@@ -145,7 +161,7 @@ def _share_table(name: str, shares: Mapping[str, float], total: str) -> Table:
 # --- pictures ---
 
 
-def _charts(problems: Sequence[AuditedProblem]) -> list[Chart]:
+def _charts(problems: Sequence[AuditedProblem], words: _Words) -> list[Chart]:
     """Rewards of right and wrong answers, how the reward separates them, and how much groups differ."""
     # A refused completion is worthless and has no reward: it would make any reward look as if it knew.
     judged = np.array(
@@ -164,7 +180,7 @@ def _charts(problems: Sequence[AuditedProblem]) -> list[Chart]:
     if len(judged):
         # Qualities lie in [0, 1]; from one half on, an answer counts as right.
         is_right = judged[:, 1] >= 0.5
-        charts = _separation_charts(judged[is_right, 0], judged[~is_right, 0])
+        charts = _separation_charts(judged[is_right, 0], judged[~is_right, 0], words)
     else:
         rewards = np.concatenate([problem.rewards for problem in problems])
         charts = [_distribution("Rewards of all completions", "reward", [_cumulative("all", rewards)])]
@@ -175,8 +191,8 @@ def _charts(problems: Sequence[AuditedProblem]) -> list[Chart]:
     return charts
 
 
-def _separation_charts(right: NDArray[Any], wrong: NDArray[Any]) -> list[Chart]:
-    groups = {"wrong answers": wrong, "right answers": right}
+def _separation_charts(right: NDArray[Any], wrong: NDArray[Any], words: _Words) -> list[Chart]:
+    groups = {words.low: wrong, words.high: right}
     lines = [_cumulative(name, rewards) for name, rewards in groups.items() if len(rewards)]
     title = "Rewards of " + " and ".join(line.name for line in lines)
     charts = [_distribution(title, "reward", lines)]
@@ -184,7 +200,7 @@ def _separation_charts(right: NDArray[Any], wrong: NDArray[Any]) -> list[Chart]:
     if len(right) and len(wrong):
         title = "How the reward tells them apart (ROC)"
         lines = roc_curve(right, wrong)
-        charts.append(Chart(title, "wrong ones taken", "right ones taken", lines, (0.0, 1.0)))
+        charts.append(Chart(title, f"{words.low} taken", f"{words.high} taken", lines, (0.0, 1.0)))
     return charts
 
 
@@ -227,8 +243,8 @@ def _chosen(problems: Sequence[AuditedProblem]) -> list[AuditedProblem]:
     return evenly_spaced(sorted(problems, key=agreement), _PROBLEMS_SHOWN)
 
 
-def _example(problem: AuditedProblem) -> list[str]:
-    gold = "" if problem.gold is None else f"<small>right</small> <b>{safe(problem.gold)}</b>"
+def _example(problem: AuditedProblem, words: _Words) -> list[str]:
+    gold = "" if problem.gold is None else f"<small>{words.gold}</small> <b>{safe(problem.gold)}</b>"
     duals = "".join(_dual(dual) for dual in problem.duals[:_DUALS_SHOWN])
     return [
         text_block(problem.text) + gold,

@@ -159,11 +159,10 @@ def test_a_tokenizer_larger_than_the_model(tmp_path, capsys):
 
 
 def test_a_dual_prompt_longer_than_the_model_allows(tmp_path, capsys):
-    folder = save_tiny_without_loading(tmp_path)
-    settings = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 16}))
-    command = ["--model_name_or_path", str(folder), "--output_dir", str(tmp_path / "r")]
-    assert "dual prompt" in refused(capsys, *command, "--dual_max_completion_length", "9")
+    data = write(tmp_path / "good.jsonl", GOOD)
+    command = ["--task", "word_problems", "--dataset", data, "--eval_size", "4"]
+    command += ["--output_dir", str(tmp_path / "r"), "--max_completion_length", "9"]
+    assert "dual prompt" in refused(capsys, *command, "--dual_max_completion_length", "4090")
 
 
 def test_cuda_where_there_is_none(tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from dupo import audit, rerank, select, train
-from dupo.duality.length_check import Lengths, Room, check_vocabulary
+from dupo.duality.length_check import Lengths, TokenLimits, check_vocabulary
 from dupo.errors import UserError
 from dupo.text.tokenizer import PromptTokenizer
 from tests.helpers.runs import SMALL
@@ -94,14 +94,14 @@ def deaf(*, known: str = "a", bos: bool = False) -> PreTrainedTokenizerFast:
 
 def test_a_prompt_without_ids_is_refused_by_name() -> None:
     lengths = Lengths(1, 1, 100)
-    room = Room(PromptTokenizer(deaf()), lengths, positions=100)
-    assert room.prompt("data.jsonl:3", ("bcd", "a")) is None
+    limit = TokenLimits(PromptTokenizer(deaf()), lengths, positions=100)
+    assert limit.prompt("data.jsonl:3", ("bcd", "a")) is None
     with pytest.raises(
         UserError, match=r"data\.jsonl:3: expected a prompt of tokens, got one of none: 'bcd'"
     ):
-        room.prompt("data.jsonl:3", ("b", "cd"))
+        limit.prompt("data.jsonl:3", ("b", "cd"))
     # What stands around every prompt is enough to sample from.
-    assert Room(PromptTokenizer(deaf(bos=True)), lengths, 100).prompt("data.jsonl:3", "bcd") is None
+    assert TokenLimits(PromptTokenizer(deaf(bos=True)), lengths, 100).prompt("data.jsonl:3", "bcd") is None
 
 
 def test_an_example_without_a_prompt_is_refused(tmp_path: Path, capsys) -> None:

@@ -113,10 +113,10 @@ def test_the_system_message_stands_in_the_ids_of_primal_and_dual_prompts(folder:
 REFUSED = {
     "system_prompt: expected none, as the tokenizer model has no chat template": ["--system_prompt", "x"],
     "chat_template_kwargs: expected none, as": ["--chat_template_kwargs", '{"enable_thinking": false}'],
-    "chat_template_kwargs: expected variables that the chat template of the tokenizer chat reads, got x": [
+    "chat_template_kwargs: expected arguments that the chat template of the tokenizer chat reads, got x": [
         "--tokenizer_name", "chat", "--chat_template_kwargs", '{"enable_thinking": false, "x": 1}',
     ],
-    "chat_template_kwargs: expected other variables, got messages": [
+    "chat_template_kwargs: expected other arguments, got messages": [
         "--chat_template_kwargs", '{"messages": 1}',
     ],
     "overlong: expected drop or error with the reward gold": [

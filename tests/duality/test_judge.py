@@ -1,5 +1,8 @@
 """Who answers the duals: another model brings its own tokenizer, and a typing error is no model."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,6 +14,9 @@ from dupo.engines.load import load_engine, load_judge_engine
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
 from dupo.models.tokenizers import load_tokenizer
+from dupo.run.rows import RowsRun
+from dupo.tasks import generated
+from dupo.tasks.base import Task
 from dupo.train import main
 from tests.helpers.engines import FakeEngine, RecordingEngine
 from tests.helpers.worlds import CPU, said, save_tiny
@@ -69,6 +75,33 @@ def test_training_asks_it(tmp_path):
         assert batch.metrics["dual/prompts"] == len(recorder.calls[-1].prompts)
         method.update(batch, step)
     assert len(recorder.calls) == 2 and len({call.seed for call in recorder.calls}) == 2
+
+
+def with_positions(folder: Path, positions: int) -> str:
+    """A small model that reads `positions` tokens."""
+    settings = json.loads((save_tiny(folder, 0) / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": positions}))
+    return str(folder)
+
+
+@pytest.mark.parametrize("program", ["train", "audit"])
+def test_duals_must_fit_the_model_that_answers_them(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "TRAIN_SIZE", 40)
+    short, long = with_positions(tmp_path / "short", 16), with_positions(tmp_path / "long", 100)
+
+    def task_of(policy: str, judge: str) -> Task:
+        # Of nine tokens each: a prompt and its answer need 15 positions, a dual and its answer 18.
+        options = ["--max_completion_length", "6", "--dual_max_completion_length", "9"]
+        options += ["--model_name_or_path", policy, "--dual_model", judge, "--overlong", "error"]
+        config = parse([*options, "--output_dir", str(tmp_path / f"run-{Path(policy).name}")], program)
+        if program == "train":
+            return DuPO(config.changed(eval_size=8)).task
+        return RowsRun(config, lambda *_: None, load_engine).task
+
+    task = task_of(short, long)
+    assert all(len(task.duals(problem)) == 2 for problem in task.train)
+    with pytest.raises(UserError, match="its dual prompt of 9 tokens and a completion of 9"):
+        task_of(long, short)
 
 
 def test_a_folder_without_a_model_is_refused_before_training(tmp_path, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dupo.config.task_options import TaskOptions
-from dupo.duality.length_check import Lengths, Room
+from dupo.duality.length_check import Lengths, TokenLimits
 from dupo.duality.overlong import FittingTask, fit_task, longest_end
 from dupo.errors import UserError
 from dupo.records import Problem
@@ -27,8 +27,8 @@ def word_problems(folder: Path, texts: list[str]) -> Task:
     return make_task(TaskOptions(task="word_problems", dataset=str(file), eval_size=0), 0)
 
 
-def room(positions: int = POSITIONS, budget: int = 10_000, dual: int | None = 20) -> Room:
-    return Room(PromptTokenizer(raw_bytes()), Lengths(20, dual, budget), positions)
+def limit(positions: int = POSITIONS, budget: int = 10_000, dual: int | None = 20) -> TokenLimits:
+    return TokenLimits(PromptTokenizer(raw_bytes()), Lengths(20, dual, budget), positions)
 
 
 def prompt_tokens(task: Task, text: str) -> int:
@@ -37,7 +37,7 @@ def prompt_tokens(task: Task, text: str) -> int:
 
 def test_a_long_problem_is_left_out_and_counted(tmp_path) -> None:
     task = word_problems(tmp_path, [*SHORT[:3], LONG, *SHORT[3:], LONG + " "])
-    fitted = fit_task(task, [room()], "drop", needs_duals=True)
+    fitted = fit_task(task, [limit()], "drop", needs_duals=True)
     assert [p.text for p in fitted.train] == SHORT
     needed = prompt_tokens(task, LONG)
     case = f"prompt of {needed} tokens and a completion of 20; 500 fit"
@@ -47,16 +47,16 @@ def test_a_long_problem_is_left_out_and_counted(tmp_path) -> None:
     ]
     # What belongs to a micro-batch is bounded by its tokens as well.
     budget = max(prompt_tokens(task, text) for text in SHORT) + 20
-    assert len(fit_task(task, [room(10_000, budget)], "drop", needs_duals=True).train) == 10
+    assert len(fit_task(task, [limit(10_000, budget)], "drop", needs_duals=True).train) == 10
     with pytest.raises(UserError, match=r"train\.jsonl:1: its prompt of .*allow 30; no other problem fits"):
-        fit_task(task, [room(10_000, 30)], "drop", needs_duals=True)
+        fit_task(task, [limit(10_000, 30)], "drop", needs_duals=True)
     # The most narrow of several models decides.
-    assert len(fit_task(task, [room(10_000), room()], "drop", needs_duals=True).train) == 10
+    assert len(fit_task(task, [limit(10_000), limit()], "drop", needs_duals=True).train) == 10
 
 
 def test_everything_fits_and_nothing_is_said(tmp_path) -> None:
     task = word_problems(tmp_path, SHORT)
-    fitted = fit_task(task, [room()], "error", needs_duals=True)
+    fitted = fit_task(task, [limit()], "error", needs_duals=True)
     assert fitted.notes == task.notes and fitted.train == task.train
     assert [fitted.duals(p) for p in fitted.train] == [task.duals(p) for p in task.train]
 
@@ -64,7 +64,7 @@ def test_everything_fits_and_nothing_is_said(tmp_path) -> None:
 def test_the_first_long_problem_ends_the_program_where_that_is_asked(tmp_path) -> None:
     task = word_problems(tmp_path, [*SHORT, LONG])
     with pytest.raises(UserError, match=r"train\.jsonl:11: its prompt of \d+ tokens .*--overlong drop"):
-        fit_task(task, [room()], "error", needs_duals=True)
+        fit_task(task, [limit()], "error", needs_duals=True)
 
 
 def dual_lengths(task: Task, problem: Problem) -> list[int]:
@@ -80,24 +80,43 @@ def test_a_long_dual_is_left_out_and_its_problem_stays(tmp_path) -> None:
     assert len(set(lengths)) == 2
     positions = max(lengths) - 1 + 20
     assert prompt_tokens(task, text) + 20 <= positions
-    fitted = fit_task(task, [room(positions)], "drop", needs_duals=True)
+    fitted = fit_task(task, [limit(positions)], "drop", needs_duals=True)
     assert fitted.train[-1].text == text
     (dual,) = fitted.duals(problem)
     assert len("".join(task.dual_prompt(problem, dual, "0")).encode()) == min(lengths)
     assert f"({max(lengths)} tokens" not in fitted.notes[-1] and "duals left out" in fitted.notes[-1]
     assert f"dual prompt of {max(lengths)} tokens and a completion of 20; {positions} fit" in fitted.notes[-1]
     with pytest.raises(UserError, match="its dual prompt of"):
-        fit_task(task, [room(positions)], "error", needs_duals=True)
+        fit_task(task, [limit(positions)], "error", needs_duals=True)
     # Without any dual that fits the problem goes, unless nobody needs its duals.
-    narrow = room(min(lengths) - 1 + 20)
+    narrow = limit(min(lengths) - 1 + 20)
     assert text not in [p.text for p in fit_task(task, [narrow], "drop", needs_duals=True).train]
     unrewarded = fit_task(task, [narrow], "drop", needs_duals=False)
     assert text in [p.text for p in unrewarded.train] and unrewarded.duals(problem) == []
 
 
+def test_the_model_that_answers_duals_bounds_duals_alone(tmp_path) -> None:
+    task = word_problems(tmp_path, SHORT)
+    duals = [task.duals(problem) for problem in task.train]
+    longest_prompt = max(prompt_tokens(task, text) for text in SHORT)
+    longest = max(length for problem in task.train for length in dual_lengths(task, problem))
+    assert longest > longest_prompt
+    narrow, wide = limit(longest_prompt + 20), limit(longest + 20)
+    by_judge = fit_task(task, [narrow], "error", [wide], needs_duals=True)
+    assert by_judge.train == task.train and [by_judge.duals(p) for p in by_judge.train] == duals
+    with pytest.raises(UserError, match=r"its dual prompt of .* no other problem fits"):
+        fit_task(task, [narrow], "drop", needs_duals=True)
+    # A smaller judge is told of before the run, whatever the policy could read.
+    told = fit_task(task, [wide], "drop", [limit(longest + 19)], needs_duals=True)
+    assert [told.duals(p) for p in task.train] != duals
+    assert f"dual prompt of {longest} tokens and a completion of 20; {longest + 19} fit" in told.notes[-1]
+    with pytest.raises(UserError, match="its dual prompt of"):
+        fit_task(task, [wide], "error", [limit(longest + 19)], needs_duals=True)
+
+
 def test_a_cut_problem_fits_with_its_duals_and_keeps_its_end(tmp_path) -> None:
     task = word_problems(tmp_path, [*SHORT, LONG, "x" * 600 + " 5"])
-    fitted = fit_task(task, [room()], "truncate_left", needs_duals=True)
+    fitted = fit_task(task, [limit()], "truncate_left", needs_duals=True)
     assert [p.text for p in fitted.train[:10]] == SHORT
     cut = fitted.train[10]
     assert cut.id == "train.jsonl:11" and LONG.endswith(f" {cut.text}") and cut.text.endswith(SHORT[0][-20:])
@@ -116,7 +135,7 @@ def test_a_cut_problem_fits_with_its_duals_and_keeps_its_end(tmp_path) -> None:
 
 def test_held_out_problems_are_left_out_and_never_cut(tmp_path) -> None:
     train = word_problems(tmp_path, SHORT)
-    task = FittingTask(train, [room()], "truncate_left")
+    task = FittingTask(train, [limit()], "truncate_left")
     task.task.held_out = [Problem("eval.jsonl:1", LONG, "17"), Problem("eval.jsonl:2", SHORT[0], "41")]
     task.fit_all(needs_duals=True)
     assert [p.id for p in task.held_out] == ["eval.jsonl:2"]
@@ -124,7 +143,7 @@ def test_held_out_problems_are_left_out_and_never_cut(tmp_path) -> None:
     assert task.notes[-1].endswith("first eval.jsonl:1, metrics are those of the other 1")
     task.task.held_out = task.task.held_out[:1]
     with pytest.raises(UserError, match=r"eval\.jsonl:1: .*no other held-out problem fits"):
-        FittingTask(train, [room()], "drop").fit_all(needs_duals=True)
+        FittingTask(train, [limit()], "drop").fit_all(needs_duals=True)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,23 @@
 import pytest
 import torch
 
-from dupo.evaluation.statistics import concordance, pair_order
+from dupo.evaluation.statistics import pair_order, readable_only
 
 
-def test_concordance_is_the_area_under_the_curve():
-    assert concordance([0.9, 0.1], [1, 0]) == 1
-    assert concordance([0.1, 0.9], [1, 0]) == 0
-    assert concordance([0.5, 0.5], [1, 0]) == 0.5
-    assert concordance([1, 1], [1, 1]) is None
+def test_only_samples_with_an_answer_are_compared():
+    assert readable_only(["a", None, "", "b"], [1, 2, 3, 4], [0.5, 0.6, 0.7, 0.8]) == (
+        [1, 3, 4],
+        [0.5, 0.7, 0.8],
+    )
+    with pytest.raises(ValueError, match="shorter"):
+        readable_only(["a", "b"], [1, 2], [1])
+
+
+def test_the_share_of_ordered_pairs_is_the_area_under_the_curve():
+    assert pair_order([0.9, 0.1], [1, 0]).share == 1
+    assert pair_order([0.1, 0.9], [1, 0]).share == 0
+    assert pair_order([0.5, 0.5], [1, 0]).share == 0.5
+    assert pair_order([1, 1], [1, 1]).share is None
     order = pair_order([1, 1, 0], [1, 0.5, 0.5])
     assert order == (1.5, 2, 1) and order.share == order.auc == 0.75
     assert pair_order([], []) == (0, 0, 0) and pair_order([], []).auc is None
@@ -20,4 +29,4 @@ def test_concordance_is_the_area_under_the_curve():
     rewards, quality = (torch.rand(60, generator=rng).round(decimals=1) for _ in range(2))
     pairs = [(i, j) for i in range(60) for j in range(60) if quality[i] > quality[j]]
     wins = sum(float(rewards[i] > rewards[j]) + 0.5 * float(rewards[i] == rewards[j]) for i, j in pairs)
-    assert concordance(rewards.numpy(), quality.numpy()) == pytest.approx(wins / len(pairs))
+    assert pair_order(rewards.numpy(), quality.numpy()).share == pytest.approx(wins / len(pairs))

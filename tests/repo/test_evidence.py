@@ -10,6 +10,7 @@ from bench.evidence import grid, report, tables
 from bench.evidence.claims import claims
 from bench.evidence.records import (
     AnswerMethod,
+    AuditResult,
     Evidence,
     RerankResult,
     TeachingContinued,
@@ -300,3 +301,27 @@ def test_a_short_run_is_performed_once_and_reads_back(tmp_path):
     written = summary.stat().st_mtime_ns
     perform(short, tmp_path)
     assert summary.stat().st_mtime_ns == written
+
+
+def audited(seed, **changes):
+    names = "accuracy reward_auc signal dual_on_gold dual_on_wrong leak/no_answer leak/decoy"
+    metrics = {**dict.fromkeys(names.split(), 0.5), "agreement": {"mean": 0.75}, **changes}
+    run = grid.Run("arithmetic", "", seed, program="audit")
+    return AuditResult(run, None, metrics, "train")
+
+
+def test_audits_are_shown_with_what_was_measured_among_readable_answers():
+    readable = {"readable_reward_auc": 0.625, "readable_agreement": {"mean": 0.875}}
+    nothing = dict.fromkeys(("readable_reward_auc", "readable_agreement", "signal", "dual_on_wrong"))
+    results = [audited(0, **readable), audited(1, **nothing), audited(2)]
+    header, _, *lines = tables.audits(evidence_of(results), "arithmetic").splitlines()
+    assert "| reward AUC, readable answers | agreement within problems, readable answers |" in header
+    same = "50.0% / 50.0% | train |"
+    assert lines[0] == f"| 0 | 0.50 | 0.625 | 0.88 | 50% | 0.50 / 0.50 | {same}"
+    assert lines[1] == f"| 1 | 0.50 | none | none | none | 0.50 / none | {same}"
+    assert lines[2] == f"| 2 | 0.50 | none | none | 50% | 0.50 / 0.50 | {same}"
+    older = evidence_of([audited(0), audited(1, reward_auc=None, agreement=None)])
+    header, _, *lines = tables.audits(older, "arithmetic").splitlines()
+    assert "| reward AUC | agreement within problems | signal" in header
+    assert lines[0].startswith("| 0 | 0.50 | 0.500 | 0.75 |")
+    assert lines[1].startswith("| 1 | 0.50 | none | none |")

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dupo.engines.base import Sampling
 from dupo.models import attention
+from dupo.tasks import generated
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.train import main
 from tests.helpers.runs import SMALL, same_files, start
@@ -58,10 +59,10 @@ def test_a_checkpoint_is_a_model_folder(hardly_taught):
     folder = hardly_taught / (hardly_taught / "latest").read_text().strip()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(["#321+654="], return_tensors="pt").input_ids
-    generated = model.generate(ids, max_new_tokens=5, do_sample=False)[0, ids.shape[1] :]
+    continued = model.generate(ids, max_new_tokens=5, do_sample=False)[0, ids.shape[1] :]
     engine = tiny("--model_name_or_path", str(folder)).engine
     sampled = engine.sample(["#321+654="], 1, Sampling(0.0, 5), seed=0)[0][0].ids
-    assert generated.tolist()[: len(sampled)] == sampled.tolist()
+    assert continued.tolist()[: len(sampled)] == sampled.tolist()
 
 
 class Trap:
@@ -92,9 +93,10 @@ def test_the_method_never_touches_gold(hardly_taught, tmp_path, monkeypatch):
         start(hardly_taught / "checkpoint-0", tmp_path / "gold", *options, "--reward", "gold")
 
 
-def test_rewards_that_use_no_dual_ask_none(untrained, tmp_path):
+def test_rewards_that_use_no_dual_ask_none(untrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "TRAIN_SIZE", 100)
     for reward in ("gold", "majority", "random"):
-        run = start(untrained, tmp_path / reward, "--reward", reward, "--max_steps", "1")
+        run = start(untrained, tmp_path / reward, "--reward", reward, "--max_steps", "1", "--eval_size", "8")
         assert not any("dual/prompts" in row for row in rows(run))
         assert summary(run)["reward"] == reward
 

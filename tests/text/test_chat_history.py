@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from dupo.errors import UserError
 from dupo.records import ChatPrompt, Message
 from dupo.text.chat_frames import MOST_FRAMES
-from dupo.text.template_variables import unread_variables
+from dupo.text.template_arguments import unread_arguments
 from dupo.text.tokenizer import PromptTokenizer
 from tests.helpers.tokenizers_made import KINDS, QWEN3, THINKING, chatml_bytes
 
@@ -86,7 +86,7 @@ def test_prompts_behind_messages_have_the_ids_of_the_whole_chat(kind: str, templ
 
 @pytest.mark.parametrize("thinks", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("kind", ["qwen3", "gpt2"])
-def test_a_system_message_and_variables_stand_in_every_prompt(kind: str, thinks: bool) -> None:
+def test_a_system_message_and_arguments_stand_in_every_prompt(kind: str, thinks: bool) -> None:
     hf, arguments = hf_of(kind, "thinking"), {"enable_thinking": thinks}
     tokenizer = PromptTokenizer(hf, system_prompt=SYSTEM.content, arguments=arguments)
     expected = chat_ids(hf, [SYSTEM, Message("user", "9?")], **arguments)
@@ -174,7 +174,7 @@ def test_many_histories_do_not_fill_the_memory() -> None:
 
 def test_which_variables_a_template_reads() -> None:
     source = "{% set own = 1 %}{% generation %}{{ a.b + own }}{% endgeneration %}{% break %}"
-    assert unread_variables(source, ["a", "b", "own", "c"]) == ["b", "own", "c"]
-    assert unread_variables(THINKING, ["enable_thinking", "enable_thinkin"]) == ["enable_thinkin"]
+    assert unread_arguments(source, ["a", "b", "own", "c"]) == ["b", "own", "c"]
+    assert unread_arguments(THINKING, ["enable_thinking", "enable_thinkin"]) == ["enable_thinkin"]
     branch = "{% if x is not defined %}{% set x = 1 %}{% endif %}{{ x }}"
-    assert unread_variables(branch, ["x"]) == [] == unread_variables("{% if %}", ["x"])
+    assert unread_arguments(branch, ["x"]) == [] == unread_arguments("{% if %}", ["x"])

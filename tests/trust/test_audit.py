@@ -16,7 +16,7 @@ from dupo.config.command_line import parse
 from dupo.config.layers import read_config
 from dupo.duality.reconstruct import Ask
 from dupo.engines.load import load_engine
-from dupo.evaluation.statistics import concordance
+from dupo.evaluation.statistics import pair_order
 from dupo.rerank import main as rerank_door
 from dupo.run.rows import LoadEngine
 from dupo.select import main as select_door
@@ -246,9 +246,24 @@ def test_hostile_text_stays_text(tmp_path, monkeypatch):
     report["metrics"] |= {"refused": {HOSTILE: 0.5}, "outcomes": {HOSTILE: 1}}
     report |= {"verdict": HOSTILE, "signature": HOSTILE}
     config = parse([]).changed(model_name_or_path=HOSTILE[:-1].replace("\0", ""))
-    write_page(tmp_path / "run" / PAGE, config, report, data)
+    write_page(tmp_path / "run" / PAGE, config, report, data, one_answer=True)
     page = check_page(tmp_path / "run")
     assert page.text.count("<script>alert(1)</script>") >= 12 and "img" not in page.names()
+
+
+def test_the_page_calls_gold_a_reference_where_answers_are_better_or_worse(tmp_path):
+    report = run(fake(solve, right=0.5), tmp_path / "run")
+    target = tmp_path / "run" / PAGE
+    shown = target.read_text()
+    assert "<small>right</small>" in shown and "recovered from right answers" in shown
+    assert "right answers taken" in shown and "reference" not in shown
+    data = rows(tmp_path / "run", ROWS)
+    write_page(target, parse([]), report, data, one_answer=False)
+    shown = check_page(tmp_path / "run").text
+    assert "recovered from references" in shown and "answers of quality 0.5 or more taken" in shown
+    shown = target.read_text()
+    assert "<small>reference</small>" in shown
+    assert not any(text in shown for text in ("<small>right</small>", "from right answers", "wrong answers"))
 
 
 def test_the_curve_has_the_area_that_is_printed():
@@ -256,7 +271,7 @@ def test_the_curve_has_the_area_that_is_printed():
     right, wrong = rng.integers(0, 4, 30) / 3, rng.integers(0, 3, 50) / 3
     curve, chance = roc_curve(right, wrong)
     area = np.trapezoid(np.asarray(curve.ys, float), curve.xs)
-    assert area == pytest.approx(concordance([*right, *wrong], [1] * 30 + [0] * 50))
+    assert area == pytest.approx(pair_order([*right, *wrong], [1] * 30 + [0] * 50).share)
     assert (chance.xs, chance.ys) == ([0, 1], [0, 1])
 
 

@@ -1,4 +1,4 @@
-"""Which variables a chat template reads."""
+"""Which arguments a chat template reads."""
 
 from collections.abc import Collection
 from typing import ClassVar
@@ -19,7 +19,7 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def unread_variables(source: str, names: Collection[str]) -> list[str]:
+def unread_arguments(source: str, names: Collection[str]) -> list[str]:
     """Those of `names` that the template never reads, in their order; none where it cannot be parsed."""
     try:
         tree = Environment(extensions=["jinja2.ext.loopcontrols", _Generation]).parse(source)
