@@ -39,8 +39,8 @@ INABILITY_STEMS = """cannot can't can’t can_not unable not_able kann_nicht nic
     no_me_es ne_mogu не_мож non_posso non_sono kan_niet kan_deze en_voi en_pysty nem_tud çeviremi yapam
     edem không_thể ไม่สามารถ δεν_μπορ nu_pot"""
 # Of the source alone, where they may stand for a translation: "The German version: ...".
-VERSION_STEMS = """version fassung übertrag wiedergab dolmetsch interpret render wersj verz versi versão
-    versión verti 译 譯 訳 版 해석 버전 верси نسخة صيغة"""
+VERSION_STEMS = """version fassung übertrag wiedergab dolmetsch interpret rendering rendition wersj verze
+    verzi versão versión 译 譯 訳 版 해석 버전 верси نسخة صيغة"""
 # With an apology and an inability: "I am sorry, I cannot help with that".
 HELP_STEMS = """help assist request helfen hilfe behilflich aider aide 帮助 帮您 帮你 协助 幫助 協助 手伝
     応じ 支援 помочь помог допомог 도와 도움 도울 مساعد hjælp hjelp hjälp bantu pomoc pomoż pomož pomoh
@@ -76,7 +76,7 @@ _MODEL = re.compile(rf"\b(?:ai|ki|ia|ии)\b|{_choice(MODEL_STEMS)}")
 NOTE_MARK = re.compile(
     rf"[(\[（*_]*\s*\b(?:translator['’]s )?(?:{_choice(NOTE_STEMS)})s?\s*[*_]*[:：]", re.IGNORECASE
 )
-# A sentence that begins with a word for a note: "Mind the step", "Note that ...".
+# A sentence that begins with a word for a note: "Note that ...", "Hinweis - ...".
 _NOTE_OPENING = re.compile(
     rf"(?:^|[.!?。！？؟\n])\W*(?:{_choice(NOTE_STEMS)})s?(?!\w)|(?:^|[.!?。！？\n])\s*(?:注|备考|備考)",
     re.IGNORECASE,

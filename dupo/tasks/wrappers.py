@@ -68,7 +68,7 @@ def _is_own_note(source: str, translation: str, note: str) -> bool:
     """Whether what follows a translation is a note of the model's own, and no remark of the source."""
     if not NOTE_MARK.match(note) or _COLON.search(source) or opens_note(source):
         return False
-    # A remark of the source may have a note for its translation: "Mind you, ..." is "Note: ...".
+    # A remark of the source may be a note in the translation: "Achtung, ..." becomes "Note: ...".
     return note[0] in "([（" or _num_sentences(translation) >= _num_sentences(source)
 
 
