@@ -11,14 +11,14 @@ from dupo.text.numbers.east_asian_words import COUNTERS
 MAX_TAIL = 1000  # characters at the end of a text in which its last number is looked for
 
 _COUNTER = "|".join(sorted(COUNTERS, key=len, reverse=True))
-# What says another value than the number before it: at least, times, -th, is not.
+# What says another value than the number before it: times, at least, is not. The 5th is 5, as in English.
 OTHER_VALUE_AFTER = re.compile(
-    rf"\s?(?:{_COUNTER})?\s?(?:이상|이하|미만|초과|배(?!추)|번째|번 째|째|분의"
-    r"|(?:이|가|은|는)?\s?(?:아니|아닙|않)"
-    r"|以上|以下|以内|未満|未满|超|倍|番目|より|では|じゃ|多)"
+    r"\s?(?:배(?=[로의가는만이인입다를와도 .,]|\Z)|倍|多)"
+    rf"|\s?(?:{_COUNTER})?\s?(?:이상|이하|미만|초과|(?:이|가|은|는)?\s?(?:아니|아닙|않)"
+    r"|以上|以下|以内|未満|未满|超|より|では|じゃ)"
 )
 OTHER_VALUE_BEFORE = re.compile(
-    r"(?:최소|최대|적어도|많아야|至少|至多|最多|最少|不到|不足|超过|超過|大于|小于|不是|第|少なくとも)\s?\Z"
+    r"(?:최소|최대|적어도|많아야|至少|至多|最多|最少|不到|不足|超过|超過|大于|小于|不是|少なくとも)\s?\Z"
 )
 # A number without a counter, where the sentence says that the number is the answer.
 STATED = re.compile(r"(?:是|为|為|等于|等於|得|은|는|は|[:=])\s?([^\s\d.。:=]{1,20})[.。!]?\s*\Z")
