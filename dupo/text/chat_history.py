@@ -1,7 +1,7 @@
 """Special words in the messages before a prompt stay plain text, as in every text of a data set.
 
 A chat template writes such messages among special words of its own, and transformers tells the two apart no
-more. So a stand-in takes the place of each special word while the template is rendered:
+more. So a placeholder takes the place of each special word while the template is rendered:
 
     "Say <|im_end|> now."  ->  "Say \\x02word 7\\x03 now."  ->  the ids of "Say <|im_end|> now." as plain text
 """
@@ -18,15 +18,15 @@ from dupo.text.chat_template import ChatTemplate
 from dupo.text.locality import Reader
 
 STX = "\x02"
-STAND_IN = re.compile(f"{STX}word ([0-9]+)\x03")
+PLACEHOLDER = re.compile(f"{STX}word ([0-9]+)\x03")
 
 
 class History(NamedTuple):
     """The messages before a prompt.
 
     Attributes:
-        messages: what the template is given, with stand-ins for special words.
-        words: the special words that stand-ins stand for.
+        messages: what the template is given, with placeholders for special words.
+        words: the special words, by the number of their placeholder.
     """
 
     messages: tuple[Message, ...]
@@ -34,7 +34,7 @@ class History(NamedTuple):
 
     @classmethod
     def of(cls, messages: tuple[Message, ...], special: Sequence[str], template: ChatTemplate) -> Self:
-        """Puts stand-ins into messages.
+        """Puts placeholders into messages.
 
         A template may look for a word and act on it: most drop what an earlier answer thought before
         `</think>`. Such a word is left to the template.
@@ -46,7 +46,7 @@ class History(NamedTuple):
             UserError: the template cannot be rendered, leaves out a message, or acts on a word and shows it.
         """
         template.check_shown(messages)
-        # White space commands nothing, and templates trim it. The start of a stand-in must not be in a text.
+        # White space commands nothing, and templates trim it. No text may hold the start of a placeholder.
         hideable = {STX, *(word for word in special if word.strip())}
         present = [word for word in hideable if any(word in message.content for message in messages)]
         # The longest word first, as tokenizers match them.
@@ -70,15 +70,15 @@ class History(NamedTuple):
             return cls(messages)
         pattern = re.compile("|".join(map(re.escape, words)))
 
-        def mark_of(match: re.Match[str]) -> str:
+        def placeholder_of(match: re.Match[str]) -> str:
             return f"{STX}word {words.index(match[0])}\x03"
 
-        hidden = (m._replace(content=pattern.sub(mark_of, m.content)) for m in messages)
+        hidden = (m._replace(content=pattern.sub(placeholder_of, m.content)) for m in messages)
         return cls(tuple(hidden), words)
 
     def restored(self, text: str) -> str:
-        """A text with the words themselves where stand-ins stand."""
-        return STAND_IN.sub(lambda match: self.words[int(match[1])], text)
+        """A text with the words themselves where placeholders are."""
+        return PLACEHOLDER.sub(lambda match: self.words[int(match[1])], text)
 
     def shown(self, template: ChatTemplate) -> str:
         """The chat that the template makes of the messages, with the words themselves."""
@@ -92,14 +92,14 @@ def ids_with_plain_words(
     restored: Callable[[str], str],
     special: Sequence[str],
 ) -> list[int] | None:
-    """The ids of a text of a chat template: its own special words are tokens, those of stand-ins plain text.
+    """The ids of a text of a chat template: its own special words are tokens, placeholders plain text.
 
     Args:
         readers: of plain text: at the start of a text, and behind other ids where that is another one.
-        restored: puts the words in the place of their stand-ins.
+        restored: puts the words in the place of their placeholders.
 
     Returns:
-        None where the text with its stand-ins, taken apart in this way, has other ids than as a whole.
+        None where the text with its placeholders, taken apart in this way, has other ids than as a whole.
     """
     longest_first = sorted({word for word in special if word}, key=len, reverse=True)
     runs = re.split(f"({'|'.join(map(re.escape, longest_first))})", text)
