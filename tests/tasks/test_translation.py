@@ -67,8 +67,7 @@ def test_blank_lines_are_left_out_without_moving_the_others(folder: Path) -> Non
 
 
 def test_a_fault_of_the_held_out_sentences_names_their_option(folder: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
+    (other := tmp_path / "other").mkdir()
     for name, text in (("a.en", "one\n"), ("a.de", "eins\nzwei\n")):
         (other / name).write_text(text)
     with pytest.raises(UserError, match=r"^eval_dataset: expected as many lines"):
@@ -80,8 +79,7 @@ def test_a_fault_of_the_held_out_sentences_names_their_option(folder: Path, tmp_
 
 def test_no_references_no_evaluation(folder: Path) -> None:
     task = make(folder, tgt="fr")
-    assert len(task.train) == 8 and list(task.held_out) == []
-    assert "no metric can be given" in task.notes[-1]
+    assert len(task.train) == 8 and list(task.held_out) == [] and "no metric can be given" in task.notes[-1]
 
 
 def test_json_lines(tmp_path: Path) -> None:
