@@ -9,7 +9,9 @@ from tests.helpers.learning import NO_UPDATE, gradients, step_on, trajectories
 from tests.helpers.worlds import CPU, tiny
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize(
+    "loss_type", ["dapo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grpo", "dr_grpo"))]
+)
 @pytest.mark.parametrize("extra", [[], ["--beta", "0.1"]], ids=["", "kl"])
 def test_any_split_into_micro_batches_gives_the_same_gradient(loss_type, extra):
     options = ["--loss_type", loss_type, *extra]

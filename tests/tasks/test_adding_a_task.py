@@ -2,11 +2,14 @@
 
 import shutil
 
+import pytest
+
 from tests.helpers.package_copy import add_catalogue_line, copy_packages
 from tests.helpers.project import ROOT
 from tests.helpers.worlds import rows, save_tiny, summary
 
 
+@pytest.mark.slow
 def test_a_file_and_a_line_make_a_task(tmp_path, run_python):
     environment = copy_packages(tmp_path)
     shutil.copy(ROOT / "tests/tasks/reverse_task.py", tmp_path / "dupo" / "tasks" / "reverse.py")

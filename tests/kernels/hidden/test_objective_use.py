@@ -122,6 +122,7 @@ def test_compiles_whole_and_notices_other_options(by: str) -> None:
 
 
 @pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
+@pytest.mark.slow
 def test_a_function_keeps_its_mask_under_the_compiler() -> None:
     given, advantages = head(torch.float32), tokens(torch.float32)["advantages"]
     options = {"weights": weights_of(None).float(), "mask": MASK.to(DEVICE)}

@@ -320,10 +320,15 @@ def test_never_waits_for_the_device(loss_type: str, name: str) -> None:
             gradients(ours(tensors, **layout, **options)[0], tensors)
 
 
-COMPILED = [("dapo", "kl-k3", False), ("grpo", "sequence", False), ("grpo", "sequence", True)]
+# Seconds each: one is enough for the quick tests.
+COMPILED = [("grpo", "sequence", True)]
+COMPILED += [
+    pytest.param(*row, marks=pytest.mark.slow)
+    for row in (("dapo", "kl-k3", False), ("grpo", "sequence", False), ("vespo", "everything", True))
+]
 
 
-@pytest.mark.parametrize(("loss_type", "name", "packed"), [*COMPILED, ("vespo", "everything", True)])
+@pytest.mark.parametrize(("loss_type", "name", "packed"), COMPILED)
 def test_compiles_without_a_break(loss_type: str, name: str, packed: bool) -> None:
     options, layout = options_of(loss_type, name), {"cu_seqlens": CU_SEQLENS} if packed else {"mask": MASK}
     t = {key: tensor[MASK] if packed else tensor for key, tensor in batch(name).items()}
