@@ -348,5 +348,7 @@ def test_real_text_with_random_weights(name, data_dir, tmp_path):
     assert max(method["score"] for method in ranked["methods"]) < 0.15
     metrics = result(tmp_path / "audit")["metrics"]
     assert max(metrics["accuracy"], metrics["dual_on_gold"], metrics["reward"]) < 0.15
-    assert result(tmp_path / "audit")["verdict"].startswith("fix this first: the dual cannot answer")
+    # Random weights seldom write an end token, and no dual can be judged by answers that were cut off.
+    advice = "fix this first: completions are cut at the limit"
+    assert result(tmp_path / "audit")["verdict"].startswith(advice)
     check_page(tmp_path / "audit")
