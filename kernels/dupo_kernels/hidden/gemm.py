@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 TILE = 1 << 20  # elements of a cast tile: 4 MiB, which a cache holds
+AMX_TERMS = 32  # bf16 elements in a row of an AMX tile
 WIDE = 1 << 25  # elements that exist in float32 before they are cast: 128 MiB
 
 
@@ -42,6 +43,8 @@ def gemm(left: Tensor, right: Tensor, out: Tensor, *, add: bool = False, long_su
             return torch.addmm(out, left, right, **mixed) if add else torch.mm(left, right, **mixed)
         if is_half and long_sums and not add and writes_float32(device_type):
             return _gemm_rounded_last(left, right, out)
+        if _reads_behind_rows(left):
+            left = torch.nn.functional.pad(left, (0, -left.shape[1] % AMX_TERMS))[:, : left.shape[1]]
         return torch.addmm(out, left, right, out=out) if add else torch.mm(left, right, out=out)
 
 
@@ -52,6 +55,13 @@ def _gemm_rounded_last(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
     for rows in slices(0, out.shape[0], max(1, WIDE // max(1, out.shape[1]))):
         out[rows] = torch.mm(left[rows], right, **wide)
     return out
+
+
+def _reads_behind_rows(left: Tensor) -> bool:
+    # oneDNN (3.12, in torch 2.13) fills the tiles of AMX with what lies behind a row of `left` and multiplies
+    # that by zero (its issue 5717): NaN where that memory holds NaN or infinity. A copy has zeros there.
+    is_amx_product = left.device.type == "cpu" and left.dtype == torch.bfloat16 and _cpu_has("amx_bf16")
+    return is_amx_product and left.stride(1) == 1 and left.shape[1] % AMX_TERMS != 0
 
 
 def sum_dtype_of(result: Tensor) -> torch.dtype:

@@ -81,6 +81,20 @@ def test_logits_are_no_half_product_on_any_cpu(monkeypatch: pytest.MonkeyPatch) 
     assert {(operands, result) for _, operands, result in products.seen} == {(torch.float32, torch.float32)}
 
 
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("K", [5, 32, 37, 101, 1001])
+def test_what_lies_behind_a_row_has_no_part_in_the_product(K: int, dtype: torch.dtype) -> None:
+    """Tiles of AMX take it in: without the copy of `left`, NaN in finite products on CPUs that have AMX."""
+    generator = torch.Generator().manual_seed(0)
+    for C, R in [(3, 16), (21, 16), (64, 64), (256, 24)]:
+        wide = torch.full((C, K + 40), torch.nan, dtype=dtype)
+        left, right = wide[:, :K].copy_(torch.randn(C, K, generator=generator)), torch.randn(K, R).to(dtype)
+        assert not gemm(left, right, torch.empty(C, R, dtype=dtype)).isnan().any()
+        left[C // 2, 0] = torch.nan
+        found = gemm(left, right, torch.empty(C, R, dtype=dtype))
+        assert found.isnan().all(1).nonzero().tolist() == found.isnan().any(1).nonzero().tolist() == [[C // 2]]
+
+
 SHAPES = [(7, 5, 9), (1, 40, 3), (40, 1, 3), (3, 0, 4), (0, 3, 4), (6, 100, 2), (17, 16, 18)]
 
 
