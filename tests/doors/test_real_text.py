@@ -37,7 +37,7 @@ def problems(tmp_path: Path) -> str:
 
 def test_word_problems(problems, tmp_path):
     out = run(
-        tmp_path / "run", "--task", "word_problems", "--dataset", problems, "--max_completion_length", "200"
+        tmp_path / "run", "--task", "word_problems", "--dataset", problems, "--max_completion_length", "100"
     )
     assert [row["step"] for row in rows(out)] == [1, 2] and all(map(finite, rows(out)))
     assert summary(out)["eval/problems"] == 4

@@ -48,6 +48,7 @@ def results(measurements: list[Measurement]) -> Results:
     return results
 
 
+@pytest.mark.slow
 def test_ours_and_torch_run_and_are_right(measurements: list[Measurement]) -> None:
     for m in measurements:
         if m.is_ours or m.variant == "eager torch":
@@ -101,11 +102,13 @@ def test_steps_of_the_gpu_cover_every_op_and_shape() -> None:
     assert len({step.name for step in steps}) == len(steps)
 
 
+@pytest.mark.slow
 def test_results_read_back(results: Results, tmp_path: Path) -> None:
     results.write(tmp_path / "file.json")
     assert Results.read(tmp_path / "file.json") == results
 
 
+@pytest.mark.slow
 def test_report(results: Results, tmp_path: Path) -> None:
     text = report.markdown(results)
     for word in ("three bare GEMMs", "copy of the same bytes", "**ours**", "chunk_tokens=4", "need a GPU"):
@@ -127,6 +130,7 @@ def test_report(results: Results, tmp_path: Path) -> None:
     assert text in long and len(short) < len(long) / 2
 
 
+@pytest.mark.slow
 def test_goals(results: Results) -> None:
     def measured(selection: report.Selection, variant: str, seconds: float, floor: float) -> Measurement:
         case = Case(*selection, shape=(8, 9, 10), dtype="bfloat16")
@@ -145,6 +149,7 @@ def test_goals(results: Results) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_default_run_measures_the_process_of_a_checkout(tmp_path: Path) -> None:
     program = tmp_path / "dupo" / "train.py"
     program.parent.mkdir()

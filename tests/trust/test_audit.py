@@ -278,6 +278,7 @@ def test_the_curve_has_the_area_that_is_printed():
 # --- again, on from where it stopped, or not at all ---
 
 
+@pytest.mark.slow
 def test_an_audit_that_was_killed_goes_on_to_the_same_bytes(tmp_path):
     load, out = fake(solve), tmp_path / "run"
     metrics = run(load, out)["metrics"]

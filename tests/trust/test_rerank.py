@@ -210,6 +210,7 @@ def test_an_eval_dataset_is_what_is_answered(tmp_path, capfd):
 # --- again, on from where it stopped, or not at all ---
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(untrained, tmp_path, monkeypatch):
     monkeypatch.setattr(generated, "TRAIN_SIZE", 100)
     answer_anything(monkeypatch)
