@@ -1,18 +1,23 @@
 """What is too long for the model is left out and counted, loses its start, or ends the program."""
 
 import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from dupo.config.task_options import TaskOptions
 from dupo.duality.length_check import Lengths, TokenLimits
 from dupo.duality.overlong import FittingTask, fit_task, longest_end
 from dupo.errors import UserError
 from dupo.records import Problem
-from dupo.tasks import make_task
+from dupo.tasks import arithmetic, conlang, generated, make_task
 from dupo.tasks.base import Task
-from dupo.text.builtin_tokenizers import raw_bytes
+from dupo.tasks.conlang_grammar import WORDS_A, WORDS_B
+from dupo.text.builtin_tokenizers import raw_bytes, word_level
 from dupo.text.tokenizer import PromptTokenizer
 
 SHORT = [f"Ann has {n} pens and buys {n + 31} more. How many pens has she?" for n in range(5, 15)]
@@ -112,6 +117,48 @@ def test_the_model_that_answers_duals_bounds_duals_alone(tmp_path) -> None:
     assert f"dual prompt of {longest} tokens and a completion of 20; {longest + 19} fit" in told.notes[-1]
     with pytest.raises(UserError, match="its dual prompt of"):
         fit_task(task, [wide], "error", [limit(longest + 19)], needs_duals=True)
+
+
+def knowing(words: Iterable[str]) -> TokenLimits:
+    return TokenLimits(PromptTokenizer(word_level(list(words))), Lengths(20, 20, 1000), POSITIONS)
+
+
+@pytest.mark.parametrize(
+    ("task_name", "vocabulary", "unknown"),
+    [
+        # What stands around the answer, and the answers themselves: no prompt of conlang has words of B.
+        ("arithmetic", arithmetic.VOCABULARY, "@?:"),
+        ("conlang", conlang.VOCABULARY, [conlang.TO_A]),
+        ("conlang", conlang.VOCABULARY, WORDS_B - WORDS_A),
+    ],
+)
+def test_whoever_answers_duals_knows_their_words(
+    task_name: str, vocabulary: Sequence[str], unknown: Collection[str], monkeypatch
+) -> None:
+    monkeypatch.setattr(generated, "TRAIN_SIZE", 500)
+    task = make_task(TaskOptions(task=task_name, eval_size=50), 0)
+    knows_all, knows_less = knowing(vocabulary), knowing(word for word in vocabulary if word not in unknown)
+    assert fit_task(task, [knows_all], "drop", [knowing(vocabulary)], needs_duals=True).train == task.train
+    message = r"tokenizer: expected to know the texts, got [\d,]+ unknown tokens of [\d,]+, first in "
+    with pytest.raises(UserError, match=rf"^{message}"):
+        fit_task(task, [knows_less], "drop", needs_duals=True)
+    with pytest.raises(UserError, match=rf"^dual_model: .*; {message}"):
+        fit_task(task, [knows_all], "drop", [knows_less], needs_duals=True)
+    # Where no dual is asked, the problems are all that must be known.
+    asks_none = replace(knows_less, lengths=replace(knows_less.lengths, dual_completion=None))
+    assert fit_task(task, [asks_none], "drop", needs_duals=False).train == task.train
+
+
+def test_a_judge_without_an_id_for_a_dual_prompt_is_refused(tmp_path) -> None:
+    task = word_problems(tmp_path, SHORT)
+    silent = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE({"<pad>": 0, "<eos>": 1}, [])),
+        pad_token="<pad>",
+        eos_token="<eos>",
+    )
+    judge = TokenLimits(PromptTokenizer(silent), Lengths(20, 20, 1000), POSITIONS)
+    with pytest.raises(UserError, match=r"train\.jsonl:1: expected a dual prompt of tokens, got one of none"):
+        fit_task(task, [limit()], "drop", [judge], needs_duals=True)
 
 
 def test_a_cut_problem_fits_with_its_duals_and_keeps_its_end(tmp_path) -> None:
