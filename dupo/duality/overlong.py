@@ -39,7 +39,7 @@ class Tally:
 
     def add(self, id: str, case: TooLong) -> None:
         """Counts one case."""
-        self.first = self.first or f"too long for the model ({case}), first {id}"
+        self.first = self.first or f"too long ({case}), first {id}"
         self.count += 1
 
     def notes(self, total: int | None = None) -> list[str]:
