@@ -97,7 +97,9 @@ def stated_value(text: str) -> Fraction | None:
         sign, whole, digits, period = repeating.groups()
         last = Fraction(int(period), 10 ** len(period) - 1) / 10 ** len(digits)
         return (Fraction(f"{whole or 0}.{digits or 0}") + last) * (-1 if sign else 1)
-    text = LEADING_MINUS.sub("-", TEN_TO_THE.sub(r"e\1\2", UNIT_POWER.sub(r"\1", text)), count=1)
+    if "^" in text:
+        text = TEN_TO_THE.sub(r"e\1\2", UNIT_POWER.sub(r"\1", text))
+    text = LEADING_MINUS.sub("-", text, count=1)
     matches = list(ANSWER_NUMBER.finditer(text))
     if not matches:
         value = number_in_words(text)
