@@ -58,8 +58,8 @@ boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x
 SCENES = _pieces("""
 $5 $5 8 2 3 two three half 1/2 0.25 twice of a an it the them her years year old later ago days hours after
 that this age per each every first daily ages How how many much When old? pens pens? left? cost costs spend
-dollars quarters pays earns for friends, friends cats named called colors: Ben Leo, Ann, Ann and and red, light
-blue, Kit letters to mail mails noon at in morning s . ,
+dollars quarters pays earns for friends, friends cats named called colors: Ben Leo, Ann, Ann and and red,
+light blue, Kit letters to mail mails noon at in morning s . ,
 """)
 PIECES = [*MARKS, *EAST_ASIAN, *COUNTED, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]
 GAPS = st.sampled_from(["", " ", " ", " ", "-", ", ", "\n", "\t"])
