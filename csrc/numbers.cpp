@@ -108,8 +108,10 @@ std::vector<Number> find_numbers(Text text) {
     skip_by_phrases(text, numbers);
     skip_by_lists(text, numbers);
     skip_by_products(text, numbers);
+    skip_by_members(text, numbers);
     skip_by_shares(text, numbers);
     skip_by_rounding(text, numbers);
+    skip_by_scenes(text, numbers);
 
     std::set<std::pair<std::int64_t, std::int64_t>> years;
     for (const Number& number : numbers) {

@@ -41,6 +41,8 @@ enum class Reason : std::uint8_t {
     form,
     partition,
     rounded,
+    share,
+    scene,
     repeated,
     none,
 };

@@ -1,6 +1,7 @@
 // Lists of numbers: members that the other members tell, and lists that share a reason.
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -198,7 +199,71 @@ void skip_product(std::vector<Number>& numbers, std::size_t first, std::size_t l
     for (std::size_t k = first; stands && k <= last; ++k) skip(numbers[k]);
 }
 
+constexpr std::size_t longest_head = 5;  // words of "two old friends named"
+
+bool is_small(char32_t c) { return c >= U'a' && c <= U'z'; }
+
+bool is_capital(char32_t c) { return c >= U'A' && c <= U'Z'; }
+
+// Reads a word of a list that is not "and".
+bool listed_word(Forward& f) {
+    std::size_t size = 0;
+    while (size < f.text.size() && is_ascii_letter(f.text[size])) ++size;
+    if (size == 0 || same(f.text.substr(0, size), "and", false)) return false;
+    f.text.remove_prefix(size);
+    return true;
+}
+
+// Reads "Ben" of a list of names, else "red" or "light red".
+bool listed(Forward& f, bool names) {
+    if (names) {
+        std::size_t size = 1;
+        while (size < f.text.size() && is_small(f.text[size])) ++size;
+        if (size < 2 || !is_capital(f.first())) return false;
+        f.text.remove_prefix(size);
+        return true;
+    }
+    if (!listed_word(f)) return false;
+    Forward next = f;
+    if (next.one_of(U" ") && listed_word(next)) f = next;
+    return true;
+}
+
+// Counts the things or names of the list behind a noun; 0 for no list.
+std::int64_t listed_behind(Text after) {
+    Forward f{after};
+    Text word;
+    for (std::size_t k = 0; k < longest_head && f.text.size() > 1; ++k) {
+        if (!is_one_of(f.first(), U" -") || !is_small(f.text[1])) break;
+        std::size_t end = 1;
+        while (end < f.text.size() && is_small(f.text[end])) ++end;
+        word = f.text.substr(0, end);
+        f.text.remove_prefix(end);
+    }
+    if (word.empty()) return 0;
+    const bool comma = f.one_of(U",");
+    const bool names = comma || word == U" named" || word == U" called";
+    if ((!names && !f.one_of(U":")) || !f.one_of(U" ") || !listed(f, names)) return 0;
+    for (std::int64_t count = 2;; ++count) {
+        const bool more = f.one_of(U",");
+        if (!f.one_of(U" ")) return 0;
+        Forward last = f;
+        if (last.literal("and ")) {
+            const bool name = is_capital(last.first()) && last.text.size() > 1 && is_small(last.text[1]);
+            return (names ? name : is_ascii_letter(last.first())) ? count : 0;
+        }
+        if (!more || !listed(f, names)) return 0;
+    }
+}
+
 }  // namespace
+
+void skip_by_members(Text text, std::vector<Number>& numbers) {
+    for (Number& number : numbers) {
+        if (number.skip != Reason::none || !is_member(number) || number.numerator < 2) continue;
+        if (listed_behind(text.substr(number.end)) == number.numerator) number.skip = Reason::definition;
+    }
+}
 
 void skip_by_products(Text text, std::vector<Number>& numbers) {
     for (std::size_t first = 0; first < numbers.size();) {

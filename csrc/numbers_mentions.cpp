@@ -244,6 +244,10 @@ Mention mention_of(Text text, const Number& number, std::size_t end) {
         mention.complement = stem(std::u32string(next));
     }
     if (has(dimensions, next)) mention.dimension = next;
+    if (next == U"to" && behind + 1 < words.size()) {
+        mention.purpose = words[behind + 1];
+        if (mention.purpose.back() == U'e') mention.purpose.pop_back();
+    }
     return mention;
 }
 

@@ -22,6 +22,7 @@ struct Mention {
     std::u32string before[2];               // the two words before the number
     bool is_other = false;                  // other things than those named so far: "5 more"
     bool is_definite = false;               // things named before: "the 5 pens"
+    std::u32string purpose;                 // how the verb behind "to" starts: "5 letters to mail"
 };
 
 // Reads the words around a number. `end`: where the words behind the number start.

@@ -79,6 +79,15 @@ constexpr Class classes[] = {
      U"thousandth|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|"
      U"multiple"},
     {U"VEHICLE", U"bus|train|tram|truck|ferry|van|taxi"},
+    {U"TIME",
+     U"second|seconds|minute|minutes|hour|hours|night|nights|day|days|week|weeks|weekend|"
+     U"weekends|month|months|year|years|decade|decades|century|centuries"},
+    {U"COIN",
+     U"money|dollar|dollars|cent|cents|penny|pennies|nickel|nickels|dime|dimes|quarter|"
+     U"quarters|coin|coins|bill|bills|buck|bucks|euro|euros"},
+    {U"PAY",
+     U"cost|costs|charge|charges|charged|pay|pays|paid|paying|worth|earn|earns|earned|"
+     U"earning|spend|spends|spent|spending|save|saves|saved|price|priced"},
     {U"FACTORIAL",
      U"zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|"
      U"digits"},
@@ -176,6 +185,8 @@ constexpr Count things[] = {
 };
 
 constexpr Phrase rows[] = {
+    {Reason::none, U"", U"of a|an|it", U"SHARE", U""},
+    {Reason::share, U"", U"of", U"SHARE", U""},
     {Reason::form, U"nearest", U"", U"", U""},
     {Reason::form, U"", U"decimal|significant place|places|figure|figures|digit|digits", U"", U""},
     {Reason::form, U"last|final|rightmost", U"digits", U"", U""},
@@ -229,6 +240,9 @@ constexpr Phrase rows[] = {
     {Reason::bound, U"from 0|1|zero|one to|through", U"", U"", U""},
     {Reason::bound, U"from", U"to|through N ,|(? inclusive", U"", U""},
     {Reason::bound, U"to|through", U",|(? inclusive", U"", U""},
+    {Reason::time, U"", U"noon|midnight", U"", U""},
+    {Reason::time, U"at|from|until|till|by|before|after about?", U"in the morning|afternoon|evening", U"",
+     U""},
     {Reason::none, U"divided|multiplied|increased|decreased|reduced|grows|grew|rose|fell by", U"", U"YEAR",
      U""},
     {Reason::none, U"in|by|during|after|before|a|an", U"MEASURE", U"YEAR", U""},
@@ -310,5 +324,27 @@ constexpr Rounded rounded[] = {
     {U"only sell|sells|sold|come|comes|available W|N? W|N? W|N? PACK", U"", U"money"},
     {U"in PACK of N", U"how many PACK", U"money"},
 };
+
+// What a scene is made of: the words behind a number.
+constexpr Text scenes[] = {
+    U"TIME later|ago|earlier",
+    U"TIME after that|this",
+    U"TIME old",
+    U"that age",
+};
+// The question asks for an age or a time; the text tells what happens in some time.
+constexpr Text asks_time =
+    U"TIME|when|time|long|old|older|oldest|young|younger|youngest|age|ages|aged|birthday";
+constexpr Text tells_time[] = {
+    U"a|an|one W? TIME",
+    U"each|every|per|/ W|N? TIME",
+    U"daily|hourly|nightly|weekly|monthly|yearly|annual|annually|interest|mph|speed",
+    U"older|younger|oldest|youngest|ages|aged",
+    U"s|the|his|her|their|same|total|combined|average|of age",
+    U"first|third|fourth|fifth|sixth TIME",
+};
+// The question asks for money; the text has other money than a lone amount.
+constexpr Text asks_money = U"COIN|PAY|percent|percentage";
+constexpr Text tells_money[] = {U"COIN", U"PAY W? N", U"for N each|apiece"};
 
 }  // namespace dupo::phrases

@@ -1,6 +1,7 @@
 // Numbers that the words beside them keep from being hidden: bounds, divisors, years, definitions.
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <vector>
 
 #include "numbers_phrase_table.hpp"
@@ -136,6 +137,10 @@ bool has_value(Text surface, const Number& number, const std::vector<Text>& valu
         if (number.role != Role::count || !is_year(surface)) return false;
         return values.front() == U"YEAR" || number.numerator % 50 != 0;
     }
+    if (values.front() == U"SHARE") {
+        const bool is_share = number.role == Role::count || number.role == Role::multiple;
+        return is_share && number.numerator > 0 && number.numerator < number.denominator;
+    }
     return std::any_of(values.begin(), values.end(), [&](Text value) {
         if (value == surface) return true;
         std::int64_t whole = 0;
@@ -173,6 +178,67 @@ std::vector<RoundedRow> make_rounded_rows() {
         rows.push_back({items_of(row.words), items_of(row.others), row.role == U"money"});
     }
     return rows;
+}
+
+constexpr std::size_t scene_reach = 30;  // characters behind a number in which the words of a scene stand
+
+std::vector<std::vector<Item>> patterns_of(const Text* first, const Text* last) {
+    std::vector<std::vector<Item>> patterns;
+    std::transform(first, last, std::back_inserter(patterns), items_of);
+    return patterns;
+}
+
+bool any_stands(const std::vector<std::vector<Item>>& patterns, const Tokens& tokens) {
+    return std::any_of(patterns.begin(), patterns.end(), [&](const auto& p) { return stands(p, tokens); });
+}
+
+// The words of a text from the first that may start a question.
+Tokens question_of(const Tokens& tokens) {
+    static const Item asking = item_of(U"how|what|find|calculate|compute|determine");
+    const auto first = std::find_if(tokens.begin(), tokens.end(), [](Text t) { return asking.accepts(t); });
+    return {first, tokens.end()};
+}
+
+bool depends_on_time(const Tokens& tokens) {
+    static const Item asks = item_of(phrases::asks_time);
+    static const auto tells = patterns_of(std::begin(phrases::tells_time), std::end(phrases::tells_time));
+    const Tokens question = question_of(tokens);
+    return question.empty() || any_near(asks, question) || any_stands(tells, tokens);
+}
+
+// Whether an amount is all the money of a text that asks how many things there are.
+bool is_lone(Text text, const Number& amount) {
+    static const Item units = item_of(U"dollar|dollars|cent|cents|euro|euros");
+    static const Item asks = item_of(phrases::asks_money);
+    static const auto tells = patterns_of(std::begin(phrases::tells_money), std::end(phrases::tells_money));
+    const Tokens before = tokens_of(text.substr(0, amount.start));
+    Tokens after = tokens_of(text.substr(amount.end));
+    if (!after.empty() && units.accepts(after[0])) after.erase(after.begin());
+    Tokens all = before;
+    all.insert(all.end(), after.begin(), after.end());
+    const Tokens question = question_of(all);
+    if (question.size() < 2 || !equal(question[0], U"how") || !equal(question[1], U"many")) return false;
+    return !any_near(asks, question) && !any_stands(tells, before) && !any_stands(tells, after);
+}
+
+// The numbers that only set a scene: "when she was 6 years old", "two days later".
+std::vector<std::size_t> scenes_of(Text text, const std::vector<Number>& numbers) {
+    static const auto patterns = patterns_of(std::begin(phrases::scenes), std::end(phrases::scenes));
+    static const Item time = item_of(U"TIME");
+    std::vector<std::size_t> scenes;
+    bool counts_time = false;
+    for (std::size_t k = 0; k < numbers.size(); ++k) {
+        const Tokens after = tokens_of(text.substr(numbers[k].end, scene_reach));
+        if (std::any_of(patterns.begin(), patterns.end(), [&](const auto& p) { return match(p, after); })) {
+            scenes.push_back(k);
+        } else {
+            // "20 years of experience" counts years.
+            const Tokens next(after.begin(), after.begin() + std::min<std::ptrdiff_t>(2, after.size()));
+            counts_time = counts_time || any_near(time, next);
+        }
+    }
+    if (scenes.empty() || counts_time || depends_on_time(tokens_of(text))) return {};
+    return scenes;
 }
 
 Reason reason_of(Text text, const Number& number) {
@@ -227,6 +293,19 @@ void skip_by_rounding(Text text, std::vector<Number>& numbers) {
             const bool is_told = row.tells_money && number.role == Role::money;
             if (number.skip == Reason::none && !is_told) number.skip = Reason::rounded;
         }
+    }
+}
+
+void skip_by_scenes(Text text, std::vector<Number>& numbers) {
+    std::vector<std::size_t> scenes = scenes_of(text, numbers);
+    const auto is_money = [](const Number& number) { return number.role == Role::money; };
+    const auto amount = std::find_if(numbers.begin(), numbers.end(), is_money);
+    if (std::count_if(numbers.begin(), numbers.end(), is_money) == 1 && amount->skip == Reason::none &&
+        is_lone(text, *amount)) {
+        scenes.push_back(static_cast<std::size_t>(amount - numbers.begin()));
+    }
+    for (const std::size_t k : scenes) {
+        if (numbers[k].skip == Reason::none) numbers[k].skip = Reason::scene;
     }
 }
 

@@ -130,7 +130,11 @@ Relation relation(Text text, const Place& a, const Place& b) {
         // The question takes up what the problem says: "How long do 5 pens last?"
         const bool is_asked = b.is_last && a.sentence < b.sentence;
         const bool readable = is_readable(a.number->skip) || is_readable(b.number->skip);
-        return decided(same_noun(one, two) && (two.is_definite || said_alike || is_asked || readable));
+        // "4 letters to mail ... mails 4 letters"
+        const bool is_done =
+            !one.purpose.empty() && Text(two.before[1]).substr(0, one.purpose.size()) == one.purpose;
+        const bool is_named = two.is_definite || said_alike || is_done;
+        return decided(same_noun(one, two) && (is_named || is_asked || readable));
     }
     if (!one.noun.empty() || !two.noun.empty()) return Relation::unknown;
     const bool is_large = a.number->numerator / a.number->denominator >= by_chance;

@@ -101,7 +101,8 @@ void skip_by_shares(Text text, std::vector<Number>& numbers) {
         if (!parts.empty()) parts.push_back(k);
         for (const std::size_t j : parts) {
             Reason& skip = numbers[j].skip;
-            if (skip == Reason::none || skip == Reason::reference) skip = Reason::partition;
+            if (skip == Reason::none || skip == Reason::reference || skip == Reason::share)
+                skip = Reason::partition;
         }
     }
 }

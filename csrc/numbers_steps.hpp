@@ -97,12 +97,18 @@ void skip_by_phrases(Text text, std::vector<Number>& numbers);
 // Skips what a rounded answer does not tell: the numbers of a text that asks for whole packs.
 void skip_by_rounding(Text text, std::vector<Number>& numbers);
 
+// Skips what only sets a scene: "when she was 6 years old", "two days later", a lone amount of money.
+void skip_by_scenes(Text text, std::vector<Number>& numbers);
+
 // --- numbers_lists.cpp ---
 
 // Gives members of enumerations and of lists of divisors their reason.
 void skip_by_lists(Text text, std::vector<Number>& numbers);
 // Skips the numbers of "a 5 by 5 grid of 25 squares": two of them tell the third.
 void skip_by_products(Text text, std::vector<Number>& numbers);
+
+// Skips a number whose things are all listed behind it: "two friends, Ben and Leo".
+void skip_by_members(Text text, std::vector<Number>& numbers);
 
 // --- numbers_shares.cpp ---
 

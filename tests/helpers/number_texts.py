@@ -54,6 +54,13 @@ red wooden children child per hour miles long ago ounces of them more apples. pe
 remaining third 50% 2/3 and 5-mile by dollars
 boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x
 """)
+# Ages, times and amounts that set a scene, shares, and lists of things.
+SCENES = _pieces("""
+$5 $5 8 2 3 two three half 1/2 0.25 twice of a an it the them her years year old later ago days hours after
+that this age per each every first daily ages How how many much When old? pens pens? left? cost costs spend
+dollars quarters pays earns for friends, friends cats named called colors: Ben Leo, Ann, Ann and and red,
+light blue, Kit letters to mail mails noon at in morning s . ,
+""")
 PIECES = [*MARKS, *EAST_ASIAN, *COUNTED, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]
 GAPS = st.sampled_from(["", " ", " ", " ", "-", ", ", "\n", "\t"])
 PROBLEMS = st.lists(st.tuples(st.sampled_from(PIECES), GAPS), max_size=14).map(
@@ -65,10 +72,11 @@ TIGHT = st.lists(st.tuples(st.sampled_from(EAST_ASIAN), st.sampled_from(["", "",
 AGAIN = st.lists(
     st.tuples(st.sampled_from(COUNTED), st.sampled_from([" ", " ", ". ", "\n"])), max_size=16
 ).map(lambda parts: "".join(piece + gap for piece, gap in parts))
+SET = st.lists(st.sampled_from(SCENES), max_size=24).map(" ".join)
 PADDED = st.tuples(st.integers(30, 45), PROBLEMS).map(
     lambda pair: "x" * pair[0] + pair[1]
 )  # longer than LOOKBEHIND
-TEXTS = st.text() | PROBLEMS | PADDED | TIGHT | AGAIN
+TEXTS = st.text() | PROBLEMS | PADDED | TIGHT | AGAIN | SET
 SEEDS = st.integers(0, 2**64 - 1)
 
 

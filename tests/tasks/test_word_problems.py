@@ -24,7 +24,7 @@ from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
 from dupo.train import main as train
 
-CLIPS = "Natalia sold clips to 48 friends, 3/4 of them in April, for $1,250.50 in 20% fewer hours."
+CLIPS = "Natalia sold clips to 48 friends, 3/4 of it in April, for $1,250.50 in 20% fewer hours."
 Make = Callable[..., WordProblems]
 
 

@@ -16,7 +16,7 @@ from tests.helpers.number_texts import check_hidden
             ["V cats at $5, then 5 more", "5 cats at $V, then 5 more", "5 cats at $5, then V more"],
         ),
         ("half as many, twice a week", ["V times as many, twice a week", "half as many, V times a week"]),
-        ("half of 7", ["V of 7", "half of V"]),
+        ("half of an 8", ["V of an 8", "half of an V"]),
         ("Half of it, another half walk", ["V of it, another V walk"]),
         (
             "3 times as many, thrice as old",

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dupo import text
-from dupo.text.numbers import east_asian_context, east_asian_words, mentions
+from dupo.text.numbers import east_asian_context, east_asian_words, mentions, phrase_table
 from dupo.text.numbers.phrase_table import CLASSES, PHRASES, ROUNDED, THINGS, UNITS
 from tests.helpers.project import ROOT
 
@@ -63,12 +63,12 @@ MARKED = [
     "For example, 25{example} is nice. But 26{example} is not. Pick [[3]].",
     "Numbers like 12{example} and 21{example} are twins.",
     # shares that tell each other
-    "Half{partition} of them run, the other half{partition} walk. [[Half]] of the walkers sing.",
-    "[[Half]] of them are full. Of the others half{idiom} are new and the other half{partition} old.",
+    "Half{partition} of them run, the other half{partition} walk. Half{share} of the walkers sing.",
+    "Half{share} of them are full. Of the others half{idiom} are new and the other half{partition} old.",
     "[[90]]% of the pens; 80{partition}% are red, the other 20{partition}% blue",
     "one-third{partition} of them run, one-third{idiom} walk and the remaining one-third{idiom} new",
-    "[[One-third]] of them run, and [[half]] of the remaining [[half]] of them walk.",
-    "[[Half]] of them run, the other 1/3{reference} of them walk and [[50]]% of Ben's sing.",
+    "One-third{share} of them run, and half{share} of the remaining half{share} of them walk.",
+    "Half{share} of them run, the other 1/3{reference} of them walk and [[50]]% of Ben's sing.",
     "40{partition} questions, 34{partition} are right and the other 6{partition} wrong",
     "[[40]] questions, [[30]] are right and the other 6{reference} wrong",
     # answers that are rounded, and packs that are bought whole
@@ -118,6 +118,29 @@ MARKED = [
     "open from [[1]] to [[4]] PM, from 8{time} am to 4{time} pm",
     "$[[250 000]] and $[[1 250 000]]",
     "[[half]] price, [[one half]] off",
+    # shares that read as a count when hidden
+    "half{share} of them and 3/4{share} of Ivy's pens, but [[half]] of an hour and [[1/2]] of it",
+    "a third{share} of the boys and 0.25{share} of her pens, but [[50]]% of them",
+    "[[half]] as many, [[half]] the age and [[1/4]] cup of tea",
+    # ages and times that only set a scene
+    "When she was 6{scene} years old she had [[8]] pens, and twice{scene} that age [[9]]. How many are left?",
+    "Two{scene} days later he buys [[7]] pens, and 3{scene} hours ago [[5]]. How many pens has he?",
+    "A 9{scene}-year-old has [[4]] pens. Two{scene} weeks after that [[3]] are lost. How many are left?",
+    "He has [[4]] pens. [[8]] years later, how old is he?",
+    "It grows [[2]] cm a day. [[5]] days later how tall is the tree?",
+    "He has [[20]] years of experience. [[8]] years ago Tom had [[twice]] as much. How much has Tom?",
+    "In the first year it grows [[2]] feet, then [[3]]. When it is [[2]] years old, what is its height?",
+    # an amount of money that is the only one
+    "He sells pens for $5{scene} and works [[7]] days. On Monday he sold [[2]]. How many pens did he sell?",
+    "He has $[[10]] and a pen costs $[[2]]. How many pens can he buy?",
+    "He has $[[10]] and a pen costs [[2]]. How many pens can he buy?",
+    "She had [[80]] quarters, that is $[[20]]. How many machines hold them?",
+    "He has $[[10]]. How much is left of it? How many cents did he earn?",
+    # things that are all listed, and times of the day
+    "two{definition} friends, Ben and Leo, with [[two]] cats and Ann, [[3]] cats, Ben and Leo",
+    "three{definition} colors of pens: red, light blue, and pink; [[four]] colors: red, white and pink",
+    "two{definition} cats named Tom and Kit, [[two]] cats to Tom and Kit",
+    "from 12{time} noon, at 6{time} in the morning, but ate [[4]] in the morning",
 ]
 REASON = re.compile(r"\{([a-z ]+)\}")
 
@@ -155,6 +178,8 @@ def test_both_cores_have_one_table() -> None:
     expected += [word for row in [*UNITS, *THINGS] for word in row]
     expected += [word for row in rows for word in row[1:]]
     expected += [word for row in ROUNDED for word in row]
+    expected += [*phrase_table.SCENES, phrase_table.ASKS_TIME, *phrase_table.TELLS_TIME]
+    expected += [phrase_table.ASKS_MONEY, *phrase_table.TELLS_MONEY]
     assert _literals(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
     assert reasons == [row.reason or "none" for row in rows]

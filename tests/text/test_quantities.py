@@ -21,6 +21,8 @@ CASES = [
     "She bakes [a:12] berry pies for a sale, and sells all [a:12] pies.",
     "The [a:2]-liter bottle is full. Is a [a:2]-liter bottle heavy?",
     "There are [a:9] boxes. Each box has pens. The [a:nine] boxes are red.",
+    "Deborah has [a:four] letters to mail. She pays [b:4] coins to mail [a:four] letters.",
+    "He has [a:6] songs to write. He writes [a:6] songs and sings [b:6] songs. Ann sings.",
     "The remaining [a:5] pens are red. How many of the remaining [a:5] pens are new?",
     # Other nouns.
     "A path is [a:6] miles long and Ann walks it at [b:6] miles per hour.",
@@ -79,7 +81,7 @@ def test_a_table_of_equal_numbers_is_one_quantity() -> None:
     [
         (r"a $3\times7$ table", [r"a $N\times7$ table", r"a $3\times N$ table"]),
         (r"$x\neq4$ and $3\cdot5$", [r"$x\neq N$ and $3\cdot5$", r"$x\neq4$ and $N\cdot5$"]),
-        (r"$\frac9{19}$ of 38", [r"$N$ of 38", r"$\frac9{19}$ of N"]),
+        (r"$\frac9{19}$ and 38", [r"$N$ and 38", r"$\frac9{19}$ and N"]),
         (r"$\frac{270}7$, $\dfrac5{12}$", [r"$N$, $\dfrac5{12}$", r"$\frac{270}7$, $N$"]),
         (r"$2x+9=15$", ["$N x+9=15$", "$2x+N=15$", "$2x+9=N$"]),
     ],

@@ -36,6 +36,8 @@ REASONS = (
     "form",
     "partition",
     "rounded",
+    "share",
+    "scene",
     "repeated",
 )
 

@@ -7,14 +7,22 @@ from dupo.text.numbers.areas import find_areas, formula_dollars
 from dupo.text.numbers.base import Number
 from dupo.text.numbers.digits import find_digits
 from dupo.text.numbers.east_asian import with_east_asian
-from dupo.text.numbers.lists import skip_by_lists, skip_by_products
-from dupo.text.numbers.phrases import skip_by_phrases, skip_by_rounding
+from dupo.text.numbers.lists import skip_by_lists, skip_by_members, skip_by_products
+from dupo.text.numbers.phrases import skip_by_phrases, skip_by_rounding, skip_by_scenes
 from dupo.text.numbers.quantities import READABLE, layout_of, same_quantities
 from dupo.text.numbers.rules import YEAR
 from dupo.text.numbers.shares import skip_by_shares
 from dupo.text.numbers.words import find_words
 
-STEPS = (skip_by_phrases, skip_by_lists, skip_by_products, skip_by_shares, skip_by_rounding)
+STEPS = (
+    skip_by_phrases,
+    skip_by_lists,
+    skip_by_products,
+    skip_by_members,
+    skip_by_shares,
+    skip_by_rounding,
+    skip_by_scenes,
+)
 # Only these numbers take over what an equal number is: "the other 4" is hidden with "all 4".
 JOINS_EQUAL = frozenset({None, "reference"})
 

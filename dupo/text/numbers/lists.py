@@ -32,6 +32,14 @@ SHARED = frozenset({"divisor", "example"})  # what is said of a whole list: "div
 NUMBERED = frozenset({"numbered", "labeled", "labelled", "marked", "digits", "rows", "columns"})
 COUNTED = frozenset({"numbers", "integers"})  # "the numbers 2, 4, 6, 8": names where the steps are equal
 
+# "two friends, Ben and Leo", "two cats named Tom and Kit", "three colors: red, white and pink"
+HEAD = re.compile("(?:[ -][a-z]+){1,5}")
+LISTED_WORD = "(?!and(?![A-Za-z]))[A-Za-z]+"
+LISTED = rf"{LISTED_WORD}(?: {LISTED_WORD})?"
+LISTED_THINGS = re.compile(rf": {LISTED}(?:, {LISTED})*,? and [A-Za-z]")
+LISTED_NAMES = re.compile(",? [A-Z][a-z]+(?:, [A-Z][a-z]+)*,? and [A-Z][a-z]")
+LISTED_MARK = re.compile(",? and |, ")
+
 
 class Gap(NamedTuple):
     """What stands between two members of a list."""
@@ -72,6 +80,26 @@ def skip_by_products(text: str, numbers: Sequence[Number]) -> list[Number]:
                 result[j] = result[j]._replace(skip=result[j].skip or "definition")
         first = last + 1
     return result
+
+
+def skip_by_members(text: str, numbers: Sequence[Number]) -> list[Number]:
+    """Skips a number whose things are all listed behind it: "two friends, Ben and Leo"."""
+    return [
+        n._replace(skip="definition")
+        if n.skip is None and _is_member(n) and 1 < n.value == _listed_behind(text, n.end)
+        else n
+        for n in numbers
+    ]
+
+
+def _listed_behind(text: str, place: int) -> int:
+    """Counts the things or names of the list that follows a noun behind `place`; 0 for no list."""
+    head = HEAD.match(text, place)
+    if head is None:
+        return 0
+    is_named = text[head.end() : head.end() + 1] == "," or head[0].endswith((" named", " called"))
+    listed = LISTED_NAMES.match(text, head.end()) if is_named else LISTED_THINGS.match(text, head.end())
+    return len(LISTED_MARK.split(listed[0].lstrip(", "))) if listed else 0
 
 
 def _are_sides(text: str, a: Number, b: Number) -> bool:

@@ -69,6 +69,7 @@ class Mention(NamedTuple):
         before: the two words before the number.
         is_other: other things than those named so far: "5 more", "another 5".
         is_definite: things named before: "the 5 pens", "her 5 pens", "5 of them".
+        purpose: how the verb behind "to" starts: "5 letters to mail"; "" for none.
     """
 
     noun: str
@@ -79,6 +80,7 @@ class Mention(NamedTuple):
     before: tuple[str, str]
     is_other: bool
     is_definite: bool
+    purpose: str = ""
 
 
 def mention_of(text: str, number: Number, end: int) -> Mention:
@@ -122,6 +124,7 @@ def mention_of(text: str, number: Number, end: int) -> Mention:
         before=before,
         is_other=is_other,
         is_definite=is_definite,
+        purpose=words[behind + 1].removesuffix("e") if next_word == "to" and behind + 1 < len(words) else "",
     )
 
 

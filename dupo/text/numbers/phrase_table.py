@@ -18,7 +18,7 @@ class Phrase(NamedTuple):
         before: the words before the number.
         after: the words after the number.
         values: values that the number may have, or how the number is written; "" for all. YEAR is a count
-            that may be a year, ODDYEAR such a count that is no round number.
+            that may be a year, ODDYEAR such a count that is no round number, SHARE is below one.
         near: one of these words stands up to `NEARBY` characters from the number; "" asks for none.
     """
 
@@ -64,6 +64,12 @@ CLASSES = {
     "ROUND": "N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|thousandth"
     "|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|multiple",
     "VEHICLE": "bus|train|tram|truck|ferry|van|taxi",
+    "TIME": "second|seconds|minute|minutes|hour|hours|night|nights|day|days|week|weeks|weekend|weekends|month"
+    "|months|year|years|decade|decades|century|centuries",
+    "COIN": "money|dollar|dollars|cent|cents|penny|pennies|nickel|nickels|dime|dimes|quarter|quarters|coin"
+    "|coins|bill|bills|buck|bucks|euro|euros",
+    "PAY": "cost|costs|charge|charges|charged|pay|pays|paid|paying|worth|earn|earns|earned|earning|spend"
+    "|spends|spent|spending|save|saves|saved|price|priced",
     "FACTORIAL": "zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|digits",
     "SHAPE": "circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|edges"
     "|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|chords",
@@ -158,6 +164,9 @@ THINGS = [
 ]
 
 PHRASES = [
+    # --- a share of several things: hidden, the share reads as a count of them
+    Phrase("", "", "of a|an|it", "SHARE"),
+    Phrase("share", "", "of", "SHARE"),
     # --- how the answer is to be written
     Phrase("form", "nearest"),
     Phrase("form", "", "decimal|significant place|places|figure|figures|digit|digits"),
@@ -213,6 +222,9 @@ PHRASES = [
     Phrase("bound", "from 0|1|zero|one to|through"),
     Phrase("bound", "from", "to|through N ,|(? inclusive"),
     Phrase("bound", "to|through", ",|(? inclusive"),
+    # --- times of the day
+    Phrase("time", "", "noon|midnight"),
+    Phrase("time", "at|from|until|till|by|before|after about?", "in the morning|afternoon|evening"),
     # --- years
     Phrase("", "divided|multiplied|increased|decreased|reduced|grows|grew|rose|fell by", "", "YEAR"),
     Phrase("", "in|by|during|after|before|a|an", "MEASURE", "YEAR"),
@@ -298,3 +310,20 @@ ROUNDED = [
     ("only sell|sells|sold|come|comes|available W|N? W|N? W|N? PACK", "", "money"),
     ("in PACK of N", "how many PACK", "money"),
 ]
+
+# What a scene is made of: the words behind a number. No answer depends on the number, unless the question
+# asks for an age or a time, or the text tells what happens in some time.
+SCENES = ["TIME later|ago|earlier", "TIME after that|this", "TIME old", "that age"]
+ASKS_TIME = "TIME|when|time|long|old|older|oldest|young|younger|youngest|age|ages|aged|birthday"
+TELLS_TIME = [
+    "a|an|one W? TIME",
+    "each|every|per|/ W|N? TIME",
+    "daily|hourly|nightly|weekly|monthly|yearly|annual|annually|interest|mph|speed",
+    "older|younger|oldest|youngest|ages|aged",
+    "s|the|his|her|their|same|total|combined|average|of age",
+    "first|third|fourth|fifth|sixth TIME",
+]
+# A lone amount of money is a scene too, where the question asks "how many" of other things, unless the text
+# has other money: these words in the question, or in the text.
+ASKS_MONEY = "COIN|PAY|percent|percentage"
+TELLS_MONEY = ["COIN", "PAY W? N", "for N each|apiece"]

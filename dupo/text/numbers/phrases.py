@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dupo.text.numbers.base import LETTER, LOWER, SPACE, WORDLIKE, Number
-from dupo.text.numbers.phrase_table import CLASSES, NEARBY, PHRASES, ROUNDED
+from dupo.text.numbers.phrase_table import (
+    ASKS_MONEY,
+    ASKS_TIME,
+    CLASSES,
+    NEARBY,
+    PHRASES,
+    ROUNDED,
+    SCENES,
+    TELLS_MONEY,
+    TELLS_TIME,
+)
 from dupo.text.numbers.rules import YEAR
 
 # A word or a decimal, what is ignored, and any other character.
@@ -17,6 +27,7 @@ TOKEN = re.compile(
 )
 DIGITS = re.compile(r"[0-9][0-9.,]*")
 STARTS_WITH_LETTER = re.compile(LETTER)
+SCENE_REACH = 30  # characters behind a number in which the words of a scene stand
 
 
 class Item(NamedTuple):
@@ -63,6 +74,12 @@ ROWS = [
 ]
 
 ROUNDED_ITEMS = [(_items(words), _items(others), role) for words, others, role in ROUNDED]
+SCENE_ITEMS = [_items(words) for words in SCENES]
+TELLS_TIME_ITEMS = [_items(words) for words in TELLS_TIME]
+TELLS_MONEY_ITEMS = [_items(words) for words in TELLS_MONEY]
+TIME, TIME_ASKED, MONEY_ASKED = map(_words_of, ("TIME", ASKS_TIME, ASKS_MONEY))
+ASKING = frozenset({"how", "what", "find", "calculate", "compute", "determine"})
+MONEY_UNITS = frozenset({"dollar", "dollars", "cent", "cents", "euro", "euros"})
 
 
 def skip_by_phrases(text: str, numbers: Sequence[Number]) -> list[Number]:
@@ -77,6 +94,46 @@ def skip_by_rounding(text: str, numbers: Sequence[Number]) -> list[Number]:
         if _stands(words, tokens) and _stands(others, tokens):
             result = [n._replace(skip="rounded") if n.skip is None and n.role != told else n for n in result]
     return result
+
+
+def skip_by_scenes(text: str, numbers: Sequence[Number]) -> list[Number]:
+    """Skips what only sets a scene: "when she was 6 years old", "two days later", a lone amount of money."""
+    after = [tokens_of(text[n.end : n.end + SCENE_REACH]) for n in numbers]
+    scenes = [k for k, words in enumerate(after) if any(_match(items, words, 0, 0) for items in SCENE_ITEMS)]
+    if scenes:
+        # "20 years of experience" counts years.
+        counted = (k for k, words in enumerate(after) if not TIME.isdisjoint(words[:2]))
+        if any(k not in scenes for k in counted) or _depends_on_time(tokens_of(text)):
+            scenes = []
+    amounts = [k for k, n in enumerate(numbers) if n.role == "money"]
+    if len(amounts) == 1 and numbers[amounts[0]].skip is None and _is_lone(text, numbers[amounts[0]]):
+        scenes += amounts
+    result = list(numbers)
+    for k in scenes:
+        result[k] = result[k]._replace(skip=result[k].skip or "scene")
+    return result
+
+
+def _depends_on_time(tokens: Sequence[str]) -> bool:
+    question = _question(tokens)
+    asked = not question or not TIME_ASKED.isdisjoint(question)
+    return asked or any(_stands(items, tokens) for items in TELLS_TIME_ITEMS)
+
+
+def _is_lone(text: str, amount: Number) -> bool:
+    """Tells whether an amount is all the money of a text that asks how many things there are."""
+    before, after = tokens_of(text[: amount.start]), tokens_of(text[amount.end :])
+    after = after[1:] if after[:1] and after[0] in MONEY_UNITS else after
+    question = _question([*before, *after])
+    if question[:2] != ["how", "many"] or not MONEY_ASKED.isdisjoint(question):
+        return False
+    return not any(_stands(items, side) for items in TELLS_MONEY_ITEMS for side in (before, after))
+
+
+def _question(tokens: Sequence[str]) -> Sequence[str]:
+    """Returns the words of a text from the first that may start a question."""
+    first = next((k for k, token in enumerate(tokens) if token in ASKING), len(tokens))
+    return tokens[first:]
 
 
 def _stands(items: Sequence[Item], tokens: Sequence[str]) -> bool:
@@ -122,4 +179,6 @@ def _values_of(number: Number) -> set[str]:
         values.add(str(number.value.numerator))
     if number.role == "count" and re.fullmatch(YEAR, number.surface):
         values |= {"YEAR", "ODDYEAR"} if number.value % 50 else {"YEAR"}
+    if number.role in ("count", "multiple") and 0 < number.value < 1:
+        values.add("SHARE")
     return values

@@ -156,7 +156,10 @@ def _relation(text: str, a: Place, b: Place) -> bool | None:
         # The question takes up what the problem says: "How long do 5 pens last?"
         is_asked = b.is_last and a.sentence < b.sentence
         is_readable = a.number.skip in READABLE or b.number.skip in READABLE
-        return _same_noun(first, second) and (second.is_definite or said_alike or is_asked or is_readable)
+        # "4 letters to mail ... mails 4 letters"
+        is_done = bool(first.purpose) and second.before[1].startswith(first.purpose)
+        is_named = second.is_definite or said_alike or is_done
+        return _same_noun(first, second) and (is_named or is_asked or is_readable)
     if first.noun or second.noun:
         return None
     return said_alike or a.number.value >= BY_CHANCE or None

@@ -15,7 +15,7 @@ MOST_SUMMED = 3  # shares that it completes together: "a third, another third, t
 LONGEST_LINK = 24  # characters of "half of the remaining"
 REST = re.compile(rf"{START}(?:other|remaining){SPACE}\Z", re.I | re.A)
 STARTS_WITH_LETTER = re.compile(LETTER)
-UNDECIDED = frozenset({None, "reference"})  # what a share of a whole is, before the whole is seen
+UNDECIDED = frozenset({None, "reference", "share"})  # what a share of a whole is, before the whole is seen
 
 
 def skip_by_shares(text: str, numbers: Sequence[Number]) -> list[Number]:
