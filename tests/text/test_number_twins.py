@@ -29,6 +29,7 @@ def test_the_extension_equals_its_twin(problem: str, seed: int, most: int) -> No
 
 @needs_extension
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 def test_the_extension_equals_its_twin_on_mixtures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set DUPO_MIXTURES for a longer comparison, and DUPO_MIXTURES_SEED for other mixtures."""
     rng = random.Random(int(os.environ.get("DUPO_MIXTURES_SEED", "0")))
