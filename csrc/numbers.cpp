@@ -11,10 +11,6 @@
 namespace dupo {
 namespace {
 
-using Key = std::tuple<std::int64_t, std::int64_t, Role>;
-
-Key key_of(const Number& number) { return {number.numerator, number.denominator, number.role}; }
-
 // One step of SplitMix64 (Steele et al., 2014).
 std::uint64_t split_mix(std::uint64_t x) {
     x += 0x9E3779B97F4A7C15u;
@@ -117,18 +113,21 @@ std::vector<Number> find_numbers(Text text) {
     for (const Number& number : numbers) {
         if (number.skip == Reason::date) years.insert({number.numerator, number.denominator});
     }
-    std::map<Key, std::vector<Number*>> equal;
+    std::vector<Number*> joined;
     for (Number& number : numbers) {
         if (number.skip == Reason::none && years.count({number.numerator, number.denominator}) > 0 &&
             is_year(text.substr(number.start, number.end - number.start))) {
             number.skip = Reason::date;
         } else if (number.skip == Reason::none || number.skip == Reason::reference ||
                    is_readable(number.skip)) {
-            equal[key_of(number)].push_back(&number);
+            joined.push_back(&number);
         }
     }
-    const Layout layout = layout_of(text, dollars);
-    for (const auto& [key, group] : equal) join_same_quantities(text, group, layout);
+    std::stable_sort(joined.begin(), joined.end(), [](const Number* a, const Number* b) {
+        return std::tie(a->numerator, a->denominator, a->role) <
+               std::tie(b->numerator, b->denominator, b->role);
+    });
+    join_same_quantities(text, joined, dollars);
     return numbers;
 }
 

@@ -10,6 +10,11 @@
 namespace dupo {
 namespace {
 
+constexpr std::string_view commands[] = {
+    "\\begin{",  "\\end{",    "\\label{", "\\ref{",       "\\cite{",
+    "\\hspace{", "\\vspace{", "\\color{", "\\textcolor{",
+};
+
 bool starts_with(Text text, std::size_t at, std::string_view literal) {
     return Forward{text.substr(at)}.literal(literal);
 }
@@ -76,8 +81,7 @@ std::size_t address_end(Text text, std::size_t at) {
 
 // The end of a LaTeX command whose argument is no quantity.
 std::size_t latex_end(Text text, std::size_t at) {
-    for (const std::string_view name : {"\\begin{", "\\end{", "\\label{", "\\ref{", "\\cite{", "\\hspace{",
-                                        "\\vspace{", "\\color{", "\\textcolor{"}) {
+    for (const std::string_view name : commands) {
         if (!starts_with(text, at, name)) continue;
         const std::size_t end = text.find_first_of(U"{}", at + name.size());
         return end != Text::npos && text[end] == U'}' ? end + 1 : 0;
@@ -116,11 +120,12 @@ std::size_t telephone_end(Text text, std::size_t at) {
     return at + 8 < text.size() && text[at + 8] == U'-' ? 0 : at + 8;
 }
 
-// Adds the areas that `end_of` finds, from left to right and without overlap.
-template <typename End>
-void add_areas(Text text, Reason reason, std::vector<Area>& areas, End end_of) {
+// Adds the areas that `end_of` finds, from left to right and without overlap. starts: whether an area may
+// start with a character.
+template <typename Starts, typename End>
+void add_areas(Text text, Reason reason, std::vector<Area>& areas, Starts starts, End end_of) {
     for (std::size_t at = 0; at < text.size();) {
-        const std::size_t end = end_of(text, at);
+        const std::size_t end = starts(text[at]) ? end_of(text, at) : 0;
         if (end > 0) areas.push_back({at, end, reason});
         at = end > 0 ? end : at + 1;
     }
@@ -145,21 +150,24 @@ Reason AreaScanner::reason_at(std::size_t place) {
 
 std::vector<Area> find_areas(Text text) {
     std::vector<Area> areas;
-    add_areas(text, Reason::date, areas, [](Text t, std::size_t at) { return date_end(t, at, true); });
+    add_areas(text, Reason::date, areas, is_digit,
+              [](Text t, std::size_t at) { return date_end(t, at, true); });
     const std::size_t years = areas.size();
-    add_areas(text, Reason::date, areas, [](Text t, std::size_t at) { return date_end(t, at, false); });
+    add_areas(text, Reason::date, areas, is_digit,
+              [](Text t, std::size_t at) { return date_end(t, at, false); });
     areas.erase(std::remove_if(areas.begin() + static_cast<std::ptrdiff_t>(years), areas.end(),
                                [&](const Area& date) { return names_sides(text, date); }),
                 areas.end());
-    add_areas(text, Reason::label, areas, telephone_end);
+    const auto starts_telephone = [](char32_t c) { return is_digit(c) || c == U'('; };
+    add_areas(text, Reason::label, areas, starts_telephone, telephone_end);
     std::vector<Area> times;
-    add_areas(text, Reason::time, times, time_end);
+    add_areas(text, Reason::time, times, is_digit, time_end);
     for (const Area& area : times) {
         if (!in_ratio(text, area.start)) areas.push_back(area);
     }
-    for (const auto end_of : {drawing_end, address_end, latex_end}) {
-        add_areas(text, Reason::code, areas, end_of);
-    }
+    add_areas(text, Reason::code, areas, [](char32_t c) { return c == U'['; }, drawing_end);
+    add_areas(text, Reason::code, areas, [](char32_t c) { return c == U'h'; }, address_end);
+    add_areas(text, Reason::code, areas, [](char32_t c) { return c == U'\\'; }, latex_end);
     add_example_areas(text, areas);
     add_bracket_areas(text, areas);
     std::stable_sort(areas.begin(), areas.end(), [](const Area& a, const Area& b) {

@@ -14,6 +14,8 @@ constexpr string_view months[] = {
     "September", "October",  "November", "December", "Jan", "Feb",  "Mar",  "Apr",
     "Jun",       "Jul",      "Aug",      "Sept",     "Sep", "Oct",  "Nov",  "Dec",
 };
+constexpr string_view day_endings[] = {"st", "nd", "rd", "th"};
+constexpr string_view halves_of_day[] = {"am", "pm", "a.m.", "p.m."};
 constexpr string_view to_words[] = {"to", "and", "until", "through"};
 
 bool follows_month(Backward b) {
@@ -22,7 +24,7 @@ bool follows_month(Backward b) {
     month.one_of(U".");
     if (month.word(months, false)) return true;
     b.one_of(U",");
-    for (const string_view ending : {"st", "nd", "rd", "th"}) {
+    for (const string_view ending : day_endings) {
         if (b.literal(ending)) break;
     }
     const std::size_t digits = b.run(is_digit).size();
@@ -134,7 +136,7 @@ bool precedes_time(Text text) {
         clock.ends_word()) {
         return true;
     }
-    for (const string_view name : {"am", "pm", "a.m.", "p.m."}) {
+    for (const string_view name : halves_of_day) {
         Forward next = f;
         if (next.literal(name, true) && next.ends_word()) return true;
     }

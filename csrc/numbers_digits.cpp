@@ -12,6 +12,7 @@ namespace dupo {
 namespace {
 
 constexpr int max_digits = 18;
+constexpr std::string_view fractions[] = {"\\frac", "\\dfrac", "\\tfrac", "\\cfrac"};
 // Products of two 18-digit numbers do not fit 64 bits.
 __extension__ using Wide = __int128;
 
@@ -101,7 +102,7 @@ class Reader {
         return true;
     }
     bool fraction_command() {
-        for (const std::string_view name : {"\\frac", "\\dfrac", "\\tfrac", "\\cfrac"}) {
+        for (const std::string_view name : fractions) {
             if (eat(name)) return true;
         }
         return false;
@@ -263,7 +264,9 @@ void find_digits(Text text, const std::vector<Area>& areas, const std::vector<st
     AreaScanner scanner(areas);
     for (std::size_t at = 0; at < text.size();) {
         const char32_t c = text[at];
-        const auto match = is_digit(c) || c == U'.' || c == U'\\' ? match_number(text, at) : std::nullopt;
+        const bool starts =
+            is_digit(c) || c == U'\\' || (c == U'.' && at + 1 < text.size() && is_digit(text[at + 1]));
+        const auto match = starts ? match_number(text, at) : std::nullopt;
         if (!match) {
             ++at;
             continue;

@@ -15,6 +15,8 @@ constexpr std::size_t longest_clause = 100;  // characters of the clause before 
 constexpr std::size_t longest_imagined = 200;
 constexpr std::size_t most_digits = 18;
 constexpr int most_operations = 8;
+constexpr Text first_letters = U"aefhost";  // of the words that start an example
+constexpr std::string_view conclusions[] = {"thus", "hence", "so", "so that"};
 constexpr std::string_view operators[] = {"cdot", "times"};
 
 // Whether the sentence ends at `at`.
@@ -42,7 +44,7 @@ bool example_goes_on(Forward f) {
 
 // Reads "thus" where a value of a function follows: "thus f(3) = 9".
 bool thus(Forward& f) {
-    for (const std::string_view word : {"thus", "hence", "so", "so that"}) {
+    for (const std::string_view word : conclusions) {
         Forward next = f;
         if (!next.word({word}, true)) continue;
         Forward value = next;
@@ -99,7 +101,8 @@ bool say(Text text, std::size_t at, Forward& f) {
 void add_said(Text text, std::vector<Area>& areas) {
     for (std::size_t at = 0; at < text.size();) {
         Forward f{text.substr(at)};
-        const bool starts = at == 0 || !is_wordlike(text[at - 1]);
+        const bool starts =
+            is_one_of(lower(text[at]), first_letters) && (at == 0 || !is_wordlike(text[at - 1]));
         const bool middle = starts && (f.word({"for example", "for instance"}, true) || say(text, at, f));
         if (!middle && !(starts && (f.word({"e.g.", "such as", "as an example", "an example of",
                                             "an example is", "one example", "one such"},

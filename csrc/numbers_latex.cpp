@@ -95,6 +95,7 @@ void add_bracket_areas(Text text, std::vector<Area>& areas) {
     constexpr Text closing = U")}]";
     std::vector<std::size_t> open[3];
     for (std::size_t at = 0; at < text.size(); ++at) {
+        if (is_ascii_letter(text[at]) || text[at] == U' ') continue;  // most characters are
         const std::size_t opens = opening.find(text[at]);
         const std::size_t closes = closing.find(text[at]);
         if (opens != Text::npos) open[opens].push_back(at);

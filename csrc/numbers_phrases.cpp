@@ -1,24 +1,18 @@
 // Numbers that the words beside them keep from being hidden: bounds, divisors, years, definitions.
 #include <algorithm>
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <iterator>
+#include <string>
 #include <vector>
 
 #include "numbers_phrase_table.hpp"
+#include "numbers_phrase_words.hpp"
 #include "numbers_steps.hpp"
 
 namespace dupo {
 namespace {
-
-// One place of a pattern: the words that may stand there, and whether there may be none.
-struct Item {
-    std::vector<Text> words;
-    bool any_number = false;
-    bool any_word = false;
-    bool optional = false;
-
-    bool accepts(Text token) const;
-};
 
 // A row of the table, ready to match. `before` and the words it meets are read backwards.
 struct Row {
@@ -29,106 +23,157 @@ struct Row {
     Item near;
 };
 
-using Tokens = std::vector<Text>;
+// A row of the table of roundings, ready to match.
+struct RoundedRow {
+    std::vector<Item> words;
+    std::vector<Item> others;
+    bool tells_money;
+};
 
-// Compares without regard to the case of ASCII letters. `word` is in lower case.
-bool equal(Text token, Text word) {
-    if (token.size() != word.size()) return false;
-    for (std::size_t k = 0; k < word.size(); ++k) {
-        if (lower(token[k]) != word[k]) return false;
+constexpr std::size_t scene_reach = 30;  // characters behind a number in which the words of a scene stand
+
+constexpr std::size_t num_rows =
+    std::size(phrases::rows) + 2 * std::size(phrases::units) + std::size(phrases::things);
+
+// Some rows of the table.
+class RowSet {
+  public:
+    void add(std::size_t row) { bits_[row / 64] |= std::uint64_t{1} << row % 64; }
+    void add(const RowSet& other) {
+        for (std::size_t k = 0; k < bits_.size(); ++k) bits_[k] |= other.bits_[k];
     }
-    return true;
-}
-
-bool is_among_words(Text token, const std::vector<Text>& words) {
-    return std::any_of(words.begin(), words.end(), [&](Text word) { return equal(token, word); });
-}
-
-// 12, 1,250 or 3.5: a digit, then digits, points and commas.
-bool is_number(Text token) {
-    return is_digit(token.front()) && std::all_of(token.begin(), token.end(), [](char32_t c) {
-               return is_digit(c) || is_one_of(c, U".,");
-           });
-}
-
-bool Item::accepts(Text token) const {
-    return is_among_words(token, words) || (any_number && is_number(token)) ||
-           (any_word && is_letter(token.front()));
-}
-
-std::vector<Text> split(Text text, char32_t mark) {
-    std::vector<Text> pieces;
-    while (!text.empty()) {
-        const std::size_t end = std::min(text.find(mark), text.size());
-        if (end > 0) pieces.push_back(text.substr(0, end));
-        text.remove_prefix(std::min(end + 1, text.size()));
+    void keep(const RowSet& other) {
+        for (std::size_t k = 0; k < bits_.size(); ++k) bits_[k] &= other.bits_[k];
     }
-    return pieces;
-}
+    // The first row of the set for which `holds` is true; num_rows for none.
+    template <typename Predicate>
+    std::size_t first(Predicate holds) const {
+        for (std::size_t k = 0; k < bits_.size(); ++k) {
+            std::size_t row = 64 * k;
+            for (std::uint64_t bits = bits_[k]; bits != 0; bits >>= 1, ++row) {
+                if ((bits & 1) != 0 && holds(row)) return row;
+            }
+        }
+        return num_rows;
+    }
 
-void add_words(Text alternatives, Item& item) {
-    for (const Text name : split(alternatives, U'|')) {
-        item.any_number = item.any_number || name == U"N";
-        item.any_word = item.any_word || name == U"W";
-        const Text wanted = name == U"N" ? Text(U"NUMBER") : name;
-        const auto* const named = std::find_if(std::begin(phrases::classes), std::end(phrases::classes),
-                                               [&](const phrases::Class& c) { return c.name == wanted; });
-        if (named != std::end(phrases::classes)) {
-            add_words(named->words, item);
-        } else {
-            item.words.push_back(name);
+  private:
+    std::array<std::uint64_t, (num_rows + 63) / 64> bits_{};
+};
+
+// Which rows a pattern can match in, by the word that stands next to the number. Most rows fall out here, so
+// that few patterns are tried.
+class NextWord {
+  public:
+    // patterns: those of one side, one of each row.
+    NextWord(const std::vector<const std::vector<Item>*>& patterns, std::size_t num_words)
+        : by_word_(num_words) {
+        for (std::size_t row = 0; row < patterns.size(); ++row) {
+            bool is_needed = false;  // whether the pattern needs a word
+            for (const Item& item : *patterns[row]) {
+                for (std::size_t word = 0; word < num_words; ++word) {
+                    if (item.has(word)) by_word_[word].add(row);
+                }
+                if (item.any_number) number_.add(row);
+                if (item.any_word) letter_.add(row);
+                is_needed = !item.optional;
+                if (is_needed) break;
+            }
+            if (!is_needed) always_.add(row);
         }
     }
-}
-
-std::vector<Item> items_of(Text pattern) {
-    std::vector<Item> items;
-    for (Text place : split(pattern, U' ')) {
-        Item item;
-        item.optional = place.back() == U'?';
-        if (item.optional) place.remove_suffix(1);
-        add_words(place, item);
-        items.push_back(std::move(item));
+    RowSet rows_of(const Token* token) const {
+        RowSet rows = always_;
+        if (token == nullptr) return rows;
+        rows.add(by_word_[token->word]);
+        if (is_digit(token->text.front())) {
+            rows.add(number_);
+        } else if (is_letter(token->text.front())) {
+            rows.add(letter_);
+        }
+        return rows;
     }
-    return items;
-}
 
-Row row_of(const phrases::Phrase& phrase) {
-    Row row{phrase.reason, items_of(phrase.before), items_of(phrase.after), split(phrase.values, U' '), {}};
-    std::reverse(row.before.begin(), row.before.end());
-    add_words(phrase.near, row.near);
-    return row;
-}
+  private:
+    std::vector<RowSet> by_word_;
+    RowSet number_, letter_, always_;
+};
 
-Item item_of(Text alternatives, bool optional = false) {
-    Item item;
-    item.optional = optional;
-    add_words(alternatives, item);
-    return item;
-}
-
-std::vector<Row> make_rows() {
+std::vector<Row> make_rows(Vocabulary& v) {
     std::vector<Row> rows;
-    for (const phrases::Phrase& phrase : phrases::rows) rows.push_back(row_of(phrase));
-    for (const phrases::Count& unit : phrases::units) {
-        rows.push_back({Reason::definition, {}, {}, split(unit.values, U' '), {}});
-        rows.back().after = {item_of(unit.what), item_of(U"PLACE"), item_of(U"A", true), item_of(unit.other)};
+    rows.reserve(num_rows);
+    for (const phrases::Phrase& phrase : phrases::rows) {
+        rows.push_back({phrase.reason, items_of(phrase.before, v), items_of(phrase.after, v),
+                        split(phrase.values, U' '), item_of(phrase.near, v)});
+        std::reverse(rows.back().before.begin(), rows.back().before.end());
     }
     for (const phrases::Count& unit : phrases::units) {
         rows.push_back({Reason::definition, {}, {}, split(unit.values, U' '), {}});
-        rows.back().before = {item_of(U"HAS"), item_of(unit.other)};
-        rows.back().after = {item_of(unit.what)};
+        rows.back().after = {item_of(unit.what, v), item_of(U"PLACE", v), item_of(U"A", v, true),
+                             item_of(unit.other, v)};
+    }
+    for (const phrases::Count& unit : phrases::units) {
+        rows.push_back({Reason::definition, {}, {}, split(unit.values, U' '), {}});
+        rows.back().before = {item_of(U"HAS", v), item_of(unit.other, v)};
+        rows.back().after = {item_of(unit.what, v)};
     }
     for (const phrases::Count& thing : phrases::things) {
-        rows.push_back({Reason::definition, {}, {}, split(thing.values, U' '), item_of(thing.other)});
-        rows.back().after = {item_of(U"W", true), item_of(thing.what)};
+        rows.push_back({Reason::definition, {}, {}, split(thing.values, U' '), item_of(thing.other, v)});
+        rows.back().after = {item_of(U"W", v, true), item_of(thing.what, v)};
     }
     return rows;
 }
 
-bool match(const std::vector<Item>& items, const Tokens& tokens, std::size_t i = 0, std::size_t k = 0) {
+std::vector<RoundedRow> make_rounded_rows(Vocabulary& v) {
+    std::vector<RoundedRow> rows;
+    for (const phrases::Rounded& row : phrases::rounded) {
+        rows.push_back({items_of(row.words, v), items_of(row.others, v), row.role == U"money"});
+    }
+    return rows;
+}
+
+template <std::size_t N>
+std::vector<std::vector<Item>> patterns_of(const Text (&patterns)[N], Vocabulary& v) {
+    std::vector<std::vector<Item>> all;
+    for (const Text pattern : patterns) all.push_back(items_of(pattern, v));
+    return all;
+}
+
+// All rows, and which of them to try.
+class Table {
+  public:
+    static const Table& get() {
+        static const Table table;
+        return table;
+    }
+
+    Vocabulary vocabulary;
+    std::vector<Row> rows = make_rows(vocabulary);
+    std::vector<RoundedRow> rounded = make_rounded_rows(vocabulary);
+    std::vector<std::vector<Item>> scenes = patterns_of(phrases::scenes, vocabulary);
+    std::vector<std::vector<Item>> tells_time = patterns_of(phrases::tells_time, vocabulary);
+    std::vector<std::vector<Item>> tells_money = patterns_of(phrases::tells_money, vocabulary);
+    std::vector<Item> how_many = items_of(U"how many", vocabulary);
+    Item asking = item_of(U"how|what|find|calculate|compute|determine", vocabulary);
+    Item asks_time = item_of(phrases::asks_time, vocabulary);
+    Item asks_money = item_of(phrases::asks_money, vocabulary);
+    Item money_units = item_of(U"dollar|dollars|cent|cents|euro|euros", vocabulary);
+    Item time = item_of(U"TIME", vocabulary);
+    NextWord before = next_word(&Row::before);
+    NextWord after = next_word(&Row::after);
+
+  private:
+    NextWord next_word(std::vector<Item> Row::* side) const {
+        std::vector<const std::vector<Item>*> patterns;
+        for (const Row& row : rows) patterns.push_back(&(row.*side));
+        return {patterns, vocabulary.size()};
+    }
+};
+
+bool match(const std::vector<Item>& items, Tokens& tokens, std::size_t i = 0, std::size_t k = 0) {
     if (i == items.size()) return true;
-    if (k < tokens.size() && items[i].accepts(tokens[k]) && match(items, tokens, i + 1, k + 1)) return true;
+    const Token* const token = tokens.at(k);
+    if (token != nullptr && items[i].accepts(*token) && match(items, tokens, i + 1, k + 1)) return true;
     return items[i].optional && match(items, tokens, i + 1, k);
 }
 
@@ -152,142 +197,106 @@ bool has_value(Text surface, const Number& number, const std::vector<Text>& valu
     });
 }
 
-bool any_near(const Item& near, const Tokens& tokens) {
-    return std::any_of(tokens.begin(), tokens.end(), [&](Text t) { return is_among_words(t, near.words); });
+bool any_near(const Item& near, Tokens& tokens, std::size_t first = 0) {
+    for (std::size_t k = first; const Token* const token = tokens.at(k); ++k) {
+        if (near.has(token->word)) return true;
+    }
+    return false;
 }
 
 // Whether a pattern matches somewhere. No pattern starts with an optional word.
-bool stands(const std::vector<Item>& items, const Tokens& tokens) {
+bool stands(const std::vector<Item>& items, Tokens& tokens) {
     if (items.empty()) return true;
-    for (std::size_t k = 0; k < tokens.size(); ++k) {
+    for (std::size_t k = 0; tokens.at(k) != nullptr; ++k) {
         if (match(items, tokens, 0, k)) return true;
     }
     return false;
 }
 
-// A row of the table of roundings, ready to match.
-struct RoundedRow {
-    std::vector<Item> words;
-    std::vector<Item> others;
-    bool tells_money;
-};
-
-std::vector<RoundedRow> make_rounded_rows() {
-    std::vector<RoundedRow> rows;
-    for (const phrases::Rounded& row : phrases::rounded) {
-        rows.push_back({items_of(row.words), items_of(row.others), row.role == U"money"});
-    }
-    return rows;
-}
-
-constexpr std::size_t scene_reach = 30;  // characters behind a number in which the words of a scene stand
-
-std::vector<std::vector<Item>> patterns_of(const Text* first, const Text* last) {
-    std::vector<std::vector<Item>> patterns;
-    std::transform(first, last, std::back_inserter(patterns), items_of);
-    return patterns;
-}
-
-bool any_stands(const std::vector<std::vector<Item>>& patterns, const Tokens& tokens) {
+bool any_stands(const std::vector<std::vector<Item>>& patterns, Tokens& tokens) {
     return std::any_of(patterns.begin(), patterns.end(), [&](const auto& p) { return stands(p, tokens); });
 }
 
-// The words of a text from the first that may start a question.
-Tokens question_of(const Tokens& tokens) {
-    static const Item asking = item_of(U"how|what|find|calculate|compute|determine");
-    const auto first = std::find_if(tokens.begin(), tokens.end(), [](Text t) { return asking.accepts(t); });
-    return {first, tokens.end()};
+// Where the question may start: the first word that asks, or the end of the text.
+std::size_t question_of(Tokens& tokens) {
+    const Item& asking = Table::get().asking;
+    std::size_t k = 0;
+    while (tokens.at(k) != nullptr && !asking.accepts(*tokens.at(k))) ++k;
+    return k;
 }
 
-bool depends_on_time(const Tokens& tokens) {
-    static const Item asks = item_of(phrases::asks_time);
-    static const auto tells = patterns_of(std::begin(phrases::tells_time), std::end(phrases::tells_time));
-    const Tokens question = question_of(tokens);
-    return question.empty() || any_near(asks, question) || any_stands(tells, tokens);
+bool depends_on_time(Text text) {
+    const Table& table = Table::get();
+    Tokens tokens(text, table.vocabulary, false);
+    const std::size_t question = question_of(tokens);
+    return tokens.at(question) == nullptr || any_near(table.asks_time, tokens, question) ||
+           any_stands(table.tells_time, tokens);
 }
 
 // Whether an amount is all the money of a text that asks how many things there are.
 bool is_lone(Text text, const Number& amount) {
-    static const Item units = item_of(U"dollar|dollars|cent|cents|euro|euros");
-    static const Item asks = item_of(phrases::asks_money);
-    static const auto tells = patterns_of(std::begin(phrases::tells_money), std::end(phrases::tells_money));
-    const Tokens before = tokens_of(text.substr(0, amount.start));
-    Tokens after = tokens_of(text.substr(amount.end));
-    if (!after.empty() && units.accepts(after[0])) after.erase(after.begin());
-    Tokens all = before;
-    all.insert(all.end(), after.begin(), after.end());
-    const Tokens question = question_of(all);
-    if (question.size() < 2 || !equal(question[0], U"how") || !equal(question[1], U"many")) return false;
-    return !any_near(asks, question) && !any_stands(tells, before) && !any_stands(tells, after);
+    const Table& table = Table::get();
+    const Text left = text.substr(0, amount.start);
+    Text right = text.substr(amount.end);
+    Tokens before(left, table.vocabulary, false), after(right, table.vocabulary, false);
+    const Token* const unit = after.at(0);
+    if (unit != nullptr && table.money_units.accepts(*unit)) {
+        right = right.substr(unit->text.data() + unit->text.size() - right.data());
+    }
+    const std::u32string rest = std::u32string(left) + U' ' + std::u32string(right);
+    Tokens all(rest, table.vocabulary, false), behind(right, table.vocabulary, false);
+    const std::size_t question = question_of(all);
+    if (!match(table.how_many, all, 0, question) || any_near(table.asks_money, all, question)) return false;
+    return !any_stands(table.tells_money, before) && !any_stands(table.tells_money, behind);
 }
 
 // The numbers that only set a scene: "when she was 6 years old", "two days later".
 std::vector<std::size_t> scenes_of(Text text, const std::vector<Number>& numbers) {
-    static const auto patterns = patterns_of(std::begin(phrases::scenes), std::end(phrases::scenes));
-    static const Item time = item_of(U"TIME");
+    const Table& table = Table::get();
     std::vector<std::size_t> scenes;
     bool counts_time = false;
     for (std::size_t k = 0; k < numbers.size(); ++k) {
-        const Tokens after = tokens_of(text.substr(numbers[k].end, scene_reach));
-        if (std::any_of(patterns.begin(), patterns.end(), [&](const auto& p) { return match(p, after); })) {
+        Tokens after(text.substr(numbers[k].end, scene_reach), table.vocabulary, false);
+        const auto sets_scene = [&](const auto& pattern) { return match(pattern, after); };
+        if (std::any_of(table.scenes.begin(), table.scenes.end(), sets_scene)) {
             scenes.push_back(k);
         } else {
             // "20 years of experience" counts years.
-            const Tokens next(after.begin(), after.begin() + std::min<std::ptrdiff_t>(2, after.size()));
-            counts_time = counts_time || any_near(time, next);
+            for (const std::size_t next : {0, 1}) {
+                const Token* const token = after.at(next);
+                counts_time = counts_time || (token != nullptr && table.time.has(token->word));
+            }
         }
     }
-    if (scenes.empty() || counts_time || depends_on_time(tokens_of(text))) return {};
+    if (scenes.empty() || counts_time || depends_on_time(text)) return {};
     return scenes;
 }
 
 Reason reason_of(Text text, const Number& number) {
-    static const std::vector<Row> rows = make_rows();
+    const Table& table = Table::get();
     const Text surface = text.substr(number.start, number.end - number.start);
     const std::size_t start = number.start - std::min(number.start, phrases::nearby);
-    Tokens before = tokens_of(text.substr(start, number.start - start));
-    std::reverse(before.begin(), before.end());
-    const Tokens after = tokens_of(text.substr(number.end, phrases::nearby));
-    for (const Row& row : rows) {
-        if (!row.values.empty() && !has_value(surface, number, row.values)) continue;
-        if (!match(row.before, before) || !match(row.after, after)) continue;
-        if (!row.near.words.empty() && !any_near(row.near, before) && !any_near(row.near, after)) continue;
-        return row.reason;
-    }
-    return Reason::none;
+    Tokens before(text.substr(start, number.start - start), table.vocabulary, true);
+    Tokens after(text.substr(number.end, phrases::nearby), table.vocabulary, false);
+    RowSet rows = table.before.rows_of(before.at(0));
+    rows.keep(table.after.rows_of(after.at(0)));
+    const std::size_t found = rows.first([&](std::size_t k) {
+        const Row& row = table.rows[k];
+        if (!row.values.empty() && !has_value(surface, number, row.values)) return false;
+        if (!match(row.before, before) || !match(row.after, after)) return false;
+        return row.near.is_empty() || any_near(row.near, before) || any_near(row.near, after);
+    });
+    return found < num_rows ? table.rows[found].reason : Reason::none;
 }
 
 }  // namespace
 
-std::vector<Text> tokens_of(Text text) {
-    Tokens tokens;
-    for (std::size_t at = 0; at < text.size();) {
-        std::size_t end = at;
-        for (;;) {
-            while (end < text.size() && is_wordlike(text[end])) ++end;
-            const bool goes_on = end > at && end + 1 < text.size() && is_one_of(text[end], U".,") &&
-                                 is_digit(text[end - 1]) && is_digit(text[end + 1]);
-            if (!goes_on) break;
-            ++end;
-        }
-        const char32_t c = text[at];
-        if (end > at) {
-            tokens.push_back(text.substr(at, end - at));
-        } else if (c == U'\\' && at + 1 < text.size() && is_one_of(text[at + 1], U"$()")) {
-            end = at + 2;
-        } else {
-            end = at + 1;
-            if (!is_space(c) && !is_one_of(c, U"$-")) tokens.push_back(text.substr(at, 1));
-        }
-        at = end;
-    }
-    return tokens;
-}
-
 void skip_by_rounding(Text text, std::vector<Number>& numbers) {
-    static const std::vector<RoundedRow> rows = make_rounded_rows();
-    const Tokens tokens = tokens_of(text);
-    for (const RoundedRow& row : rows) {
+    const auto is_free = [](const Number& number) { return number.skip == Reason::none; };
+    if (std::none_of(numbers.begin(), numbers.end(), is_free)) return;
+    const Table& table = Table::get();
+    Tokens tokens(text, table.vocabulary, false);
+    for (const RoundedRow& row : table.rounded) {
         if (!stands(row.words, tokens) || !stands(row.others, tokens)) continue;
         for (Number& number : numbers) {
             const bool is_told = row.tells_money && number.role == Role::money;

@@ -31,6 +31,24 @@ struct Place {
 
 using Group = std::vector<std::size_t>;  // indices of places
 
+// Where the formulas and the sentences of a text are.
+struct Layout {
+    const std::vector<std::size_t>& dollars;  // that open and close formulas, in turn
+    std::vector<std::size_t> ends;            // of all sentences but the last
+};
+
+Layout layout_of(Text text, const std::vector<std::size_t>& dollars) {
+    Layout layout{dollars, {}};
+    std::size_t size = text.size();
+    while (size > 0 && (text[size - 1] == U' ' || text[size - 1] == U'\n')) --size;
+    for (std::size_t at = 0; at + 1 < size; ++at) {
+        const bool ends = is_one_of(text[at], U"。？！") ||
+                          (is_one_of(text[at], U".?!") && (text[at + 1] == U' ' || text[at + 1] == U'\n'));
+        if (ends) layout.ends.push_back(at);
+    }
+    return layout;
+}
+
 Place place_of(Text text, const Number& number, const Layout& layout, std::size_t index) {
     const auto after = std::upper_bound(layout.ends.begin(), layout.ends.end(), number.start);
     const auto sentence = static_cast<std::size_t>(after - layout.ends.begin());
@@ -228,25 +246,15 @@ class Quantities {
     std::vector<Group> groups_;
 };
 
-}  // namespace
-
-bool is_readable(Reason reason) {
-    return reason == Reason::word || reason == Reason::bound || reason == Reason::repeated;
+bool are_equal(const Number& one, const Number& two) {
+    return one.numerator == two.numerator && one.denominator == two.denominator && one.role == two.role;
 }
 
-Layout layout_of(Text text, const std::vector<std::size_t>& dollars) {
-    Layout layout{dollars, {}};
-    std::size_t size = text.size();
-    while (size > 0 && (text[size - 1] == U' ' || text[size - 1] == U'\n')) --size;
-    for (std::size_t at = 0; at + 1 < size; ++at) {
-        const bool ends = is_one_of(text[at], U"。？！") ||
-                          (is_one_of(text[at], U".?!") && (text[at + 1] == U' ' || text[at + 1] == U'\n'));
-        if (ends) layout.ends.push_back(at);
-    }
-    return layout;
-}
+// The numbers of one value and role.
+using Equal = std::vector<Number*>;
 
-void join_same_quantities(Text text, const std::vector<Number*>& numbers, const Layout& layout) {
+// Joins numbers where no word has to be read; false where that is needed.
+bool join_without_words(const Equal& numbers) {
     std::size_t free = 0;
     const Number* first = nullptr;
     bool readable = false;
@@ -254,7 +262,7 @@ void join_same_quantities(Text text, const std::vector<Number*>& numbers, const 
         if (number->skip == Reason::none && ++free == 1) first = number;
         readable = readable || is_readable(number->skip);
     }
-    if (free == 0) return;
+    if (free == 0) return true;
     // Several ones are seldom the same quantity: "1 cup and 1 spoon".
     const bool ones = first->numerator == 1 && first->denominator == 1 && free > 1;
     if (ones || numbers.size() > most_places) {
@@ -262,17 +270,35 @@ void join_same_quantities(Text text, const std::vector<Number*>& numbers, const 
         for (Number* number : numbers) {
             if (!is_readable(number->skip)) Quantities::assign(*number, start, ones || readable);
         }
-        return;
+        return true;
     }
-    if (numbers.size() == 1) {
-        Quantities::assign(*numbers[0], numbers[0]->start, false);
-        return;
-    }
-    std::vector<Place> places;
+    if (numbers.size() == 1) Quantities::assign(*numbers[0], numbers[0]->start, false);
+    return numbers.size() == 1;
+}
+
+}  // namespace
+
+bool is_readable(Reason reason) {
+    return reason == Reason::word || reason == Reason::bound || reason == Reason::repeated;
+}
+
+void join_same_quantities(Text text, const std::vector<Number*>& numbers,
+                          const std::vector<std::size_t>& dollars) {
+    std::optional<Layout> layout;  // few texts need it
+    Equal equal;
     for (std::size_t k = 0; k < numbers.size(); ++k) {
-        places.push_back(place_of(text, *numbers[k], layout, k));
+        equal.push_back(numbers[k]);
+        if (k + 1 < numbers.size() && are_equal(*numbers[k], *numbers[k + 1])) continue;
+        if (!join_without_words(equal)) {
+            if (!layout) layout.emplace(layout_of(text, dollars));
+            std::vector<Place> places;
+            for (std::size_t i = 0; i < equal.size(); ++i) {
+                places.push_back(place_of(text, *equal[i], *layout, i));
+            }
+            Quantities(text, std::move(places)).build(equal);
+        }
+        equal.clear();
     }
-    Quantities(text, std::move(places)).build(numbers);
 }
 
 }  // namespace dupo

@@ -32,6 +32,8 @@ constexpr string_view family[] = {
 };
 constexpr string_view short_labels[] = {"fig", "eq", "apt", "no"};
 constexpr string_view bounds[] = {"leqslant", "geqslant", "leq", "geq", "le", "ge", "lt", "gt"};
+constexpr string_view spans[] = {" day ", " week ", " month ", " year "};
+constexpr string_view ordinal_endings[] = {"st", "nd", "rd", "ths", "th", "rds"};
 constexpr Text less_or_more = U"<>≤≥⩽⩾≦≧";
 constexpr Text signs = U"$£€¥";
 constexpr Text list_before = U".,([{$";  // before a number of a list, beside digits
@@ -249,7 +251,7 @@ bool follows_label(Text text) {
     if (b.space() && is_one_of(b.last(), U"#第")) return true;
     if (follows_named_label({text}) || follows_labels({text}) || follows_size({text})) return true;
     b = {text};
-    for (const string_view unit : {" day ", " week ", " month ", " year "}) {
+    for (const string_view unit : spans) {
         Backward next = b;
         if (next.literal(unit, true) &&
             next.word({"on", "by", "of", "from", "for", "to", "in", "after"}, true)) {
@@ -272,9 +274,7 @@ Reason reason_around(Text text, std::size_t start, std::size_t end, const std::v
     const bool measured = follows_size(b) && precedes_unit(f);
     if ((follows_label(b.text) && !measured) || is_one_of(f.first(), U"号號")) return Reason::label;
     if (is_day(b.text, f.text)) return Reason::date;
-    for (const string_view ending : {"st", "nd", "rd", "ths", "th", "rds"}) {
-        if (Forward{f}.word({ending}, false)) return Reason::ordinal;
-    }
+    if (Forward{f}.word(ordinal_endings, false)) return Reason::ordinal;
     if (precedes_time(f.text) && !is_length_of_time(b.text)) return Reason::time;
     if (follows_function(b.text) || precedes_factorial(f)) return Reason::argument;
     const auto before = std::upper_bound(dollars.begin(), dollars.end(), start) - dollars.begin();

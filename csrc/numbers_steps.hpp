@@ -65,18 +65,13 @@ void add_east_asian(Text text, const std::vector<Area>& areas, const std::vector
 
 // --- numbers_quantities.cpp ---
 
-// Where the formulas and the sentences of a text are.
-struct Layout {
-    std::vector<std::size_t> dollars;  // that open and close formulas, in turn
-    std::vector<std::size_t> ends;     // of all sentences but the last
-};
-
-Layout layout_of(Text text, const std::vector<std::size_t>& dollars);
 // Whether a number that may not be hidden for `reason` stays readable: hiding an equal one is pointless.
 bool is_readable(Reason reason);
-// Sets `quantity` of equal numbers of one role, and `skip` where the quantity stays readable elsewhere.
-// numbers: those that may be hidden, those that only refer to others, and those that stay readable.
-void join_same_quantities(Text text, const std::vector<Number*>& numbers, const Layout& layout);
+// Sets `quantity`, and `skip` where the quantity stays readable elsewhere.
+// numbers: those that may be hidden, those that only refer to others, and those that stay readable. Equal
+// numbers of one role stand side by side, from left to right. dollars: formula_dollars of the text.
+void join_same_quantities(Text text, const std::vector<Number*>& numbers,
+                          const std::vector<std::size_t>& dollars);
 
 // --- numbers_words.cpp ---
 

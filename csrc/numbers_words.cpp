@@ -95,7 +95,33 @@ std::int64_t share_of(string_view name) {
 struct Word {
     std::size_t start;
     std::size_t end;
-    std::string lower;
+    string_view lower;
+};
+
+// Whether a word may start a number, by its length and first letters. Few words may.
+class Starts {
+  public:
+    Starts() {
+        add("half");
+        for (const Named& entry : small) add(entry.name);
+        for (const Named& entry : tens) add(entry.name);
+        for (const Named& entry : multiples) add(entry.name);
+    }
+    bool operator()(string_view word) const {
+        if (word == "a") return true;
+        return word.size() > 1 && word.size() < 32 &&
+               (first_[word[0] - 'a'] & second_[word[1] - 'a'] & bit(word)) != 0;
+    }
+
+  private:
+    static std::uint32_t bit(string_view word) { return std::uint32_t{1} << word.size(); }
+    void add(string_view word) {
+        first_[word[0] - 'a'] |= bit(word);
+        second_[word[1] - 'a'] |= bit(word);
+    }
+
+    std::uint32_t first_[26]{};  // lengths, as bits, by the first letter
+    std::uint32_t second_[26]{};
 };
 
 // A whole number in words, and how many words it takes; 0 words: no number.
@@ -116,7 +142,10 @@ struct Phrase {
 
 class Words {
   public:
-    explicit Words(Text text) : text_(text) {
+    Words(const Words&) = delete;  // views of `lower_`
+    Words& operator=(const Words&) = delete;
+    explicit Words(Text text) : text_(text), lower_(text.size(), ' ') {
+        words_.reserve(text.size() / 4);
         for (std::size_t at = 0; at < text.size();) {
             if (!is_wordlike(text[at])) {
                 ++at;
@@ -127,10 +156,8 @@ class Words {
             for (; end < text.size() && is_wordlike(text[end]); ++end)
                 is_english = is_english && is_ascii_letter(text[end]);
             if (is_english) {
-                Word word{at, end, {}};
-                for (std::size_t k = at; k < end; ++k)
-                    word.lower.push_back(static_cast<char>(lower(text[k])));
-                words_.push_back(std::move(word));
+                for (std::size_t k = at; k < end; ++k) lower_[k] = static_cast<char>(lower(text[k]));
+                words_.push_back({at, end, string_view(lower_).substr(at, end - at)});
             }
             at = end;
         }
@@ -138,12 +165,13 @@ class Words {
 
     void append_numbers(const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
                         std::vector<Number>& numbers) const {
+        static const Starts starts;
         std::size_t dozens = 0;
         for (const Word& word : words_) dozens += word.lower == "dozen" || word.lower == "dozens";
         AreaScanner scanner(areas);
         for (std::size_t k = 0; k < words_.size();) {
             Phrase phrase{};
-            if (!read(k, phrase)) {
+            if (!starts(words_[k].lower) || !read(k, phrase)) {
                 ++k;
                 continue;
             }
@@ -168,10 +196,10 @@ class Words {
     string_view adjoining(std::size_t k, bool hyphen = true) const {
         if (k < 1 || k >= words_.size() || words_[k].start != words_[k - 1].end + 1) return "";
         const char32_t gap = text_[words_[k - 1].end];
-        return gap == U' ' || (hyphen && gap == U'-') ? string_view(words_[k].lower) : "";
+        return gap == U' ' || (hyphen && gap == U'-') ? words_[k].lower : "";
     }
     // Word k in lower case, "" where there is no word k.
-    string_view word(std::size_t k) const { return k < words_.size() ? string_view(words_[k].lower) : ""; }
+    string_view word(std::size_t k) const { return k < words_.size() ? words_[k].lower : ""; }
     // Word k - 1 if a single space separates it from word k, else "".
     string_view previous(std::size_t k) const {
         return k >= 1 && k < words_.size() && !adjoining(k, false).empty() ? word(k - 1) : "";
@@ -296,6 +324,7 @@ class Words {
     }
 
     Text text_;
+    std::string lower_;  // the letters of words in lower case, blanks elsewhere
     std::vector<Word> words_;
 };
 

@@ -26,8 +26,7 @@ constexpr std::array<std::pair<char32_t, char32_t>, 26> letter_ranges = {{
 
 }  // namespace
 
-bool is_letter(char32_t c) {
-    if (c < 128) return is_ascii_letter(c);
+bool is_letter_beyond_ascii(char32_t c) {
     const auto* after =
         std::upper_bound(letter_ranges.begin(), letter_ranges.end(), c,
                          [](char32_t value, const auto& range) { return value < range.first; });

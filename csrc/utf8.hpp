@@ -19,8 +19,9 @@ inline bool is_digit(char32_t c) { return c >= U'0' && c <= U'9'; }
 inline bool is_ascii_letter(char32_t c) { return (c | 32) >= U'a' && (c | 32) <= U'z' && c < 128; }
 inline char32_t lower(char32_t c) { return c >= U'A' && c <= U'Z' ? c + 32 : c; }
 
+bool is_letter_beyond_ascii(char32_t c);
 // A letter of a script that puts spaces between words.
-bool is_letter(char32_t c);
+inline bool is_letter(char32_t c) { return c < 128 ? is_ascii_letter(c) : is_letter_beyond_ascii(c); }
 inline bool is_wordlike(char32_t c) { return is_digit(c) || c == U'_' || is_letter(c); }
 inline bool is_space(char32_t c) {
     return c == U' ' || (c >= 9 && c <= 13) || c == 0xa0 || c == 0x2009 || c == 0x202f;

@@ -10,11 +10,12 @@ from dupo.text.numbers import Hidden
 from dupo.text.numbers.hide import NAME_LETTERS, stand_in
 
 
-def _pieces(listed: str) -> list[str]:
+def pieces_of(listed: str) -> list[str]:
+    """Returns what stands between blanks and ends of lines."""
     return [piece for line in listed.splitlines() for piece in line.split(" ") if piece]
 
 
-MARKS = _pieces("""
+MARKS = pieces_of("""
 0 1 2 3 5 7 12 20 48 100 007 123 1234 1999 2020 2100 1,250 1,250,000 1{,}250 10,\\!000 12,34 .5 0.5 12.50
 1.2.3 3/4 24/7 1/0 2,345.6 5e3 1e+5 123456789012345678 1234567890123456789 \\frac \\dfrac \\tfrac12
 \\frac{3}{4} \\frac{ -3 }{ .5 } { } ( ) [ ] _ ^ ** \\sqrt \\sqrt[3] \\left( \\right) \\log \\sin \\times
@@ -40,7 +41,7 @@ x_1 V é ß ſ K İ 你好 个 ค
 ١ ² ⁴ ½ ๕ 🙂 km apples
 """)
 # Korean, Chinese and Japanese numbers, and what stands beside them.
-EAST_ASIAN = _pieces("""
+EAST_ASIAN = pieces_of("""
 1만 2천 12만 3,456 3억 5천만 5조 원 달러 년 월 일 시 분 시간 동안 번째 학년 제 세 다섯 열두 스무 한 두
 배 배추 배로 개 명 마리 절반 나머지 삼십 이백오십 만 천 오 십 이 그 사과 분의 일요일 만약 십이만삼천 퍼센트
 一百二十 三十五 两 十二 一半 另 半 小时 三 第三 二〇二四 年 千万 万一 十分 钟 百分之 分之 倍 元 円 块钱
@@ -48,14 +49,14 @@ EAST_ASIAN = _pieces("""
 \\frac12 個半 号 世纪 월 月 日 兆 亿 3,00 억 영 零 륙 서른 여덟 수 번 째 ， 사람 친구 대
 """)
 # Equal numbers with and without a noun.
-COUNTED = _pieces("""
+COUNTED = pieces_of("""
 5 5 5 five five 1000 2.5 $5 $5$ 5% 5 half twice another the these all her remaining books shelves shelf
 red wooden children child per hour miles long ago ounces of them more apples. pens? half other half third
 remaining third 50% 2/3 and 5-mile by dollars
 boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x
 """)
 # Ages, times and amounts that set a scene, shares, and lists of things.
-SCENES = _pieces("""
+SCENES = pieces_of("""
 $5 $5 8 2 3 two three half 1/2 0.25 twice of a an it the them her years year old later ago days hours after
 that this age per each every first daily ages How how many much When old? pens pens? left? cost costs spend
 dollars quarters pays earns for friends, friends cats named called colors: Ben Leo, Ann, Ann and and red,

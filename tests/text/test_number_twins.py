@@ -1,6 +1,7 @@
 """Numbers of any text: the extension equals its Python twin, and hostile text is read in linear time."""
 
 import json
+import os
 import random
 import time
 from itertools import pairwise
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from dupo import text
 from dupo.text import extension, numbers
+from dupo.text.numbers import hide
 from tests.helpers.extension import CORE, needs_extension
+from tests.helpers.number_mixtures import mixture
 from tests.helpers.number_texts import SEEDS, TEXTS, check_hidden, put_back
 
 
@@ -22,6 +25,32 @@ from tests.helpers.number_texts import SEEDS, TEXTS, check_hidden, put_back
 def test_the_extension_equals_its_twin(problem: str, seed: int, most: int) -> None:
     assert text.find_numbers([problem]) == [numbers.find_numbers(problem)]
     assert text.hide_numbers([problem], [seed], most=most) == [numbers.hide_numbers(problem, seed, most)]
+
+
+@needs_extension
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_the_extension_equals_its_twin_on_mixtures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set DUPO_MIXTURES for a longer comparison, and DUPO_MIXTURES_SEED for other mixtures."""
+    rng = random.Random(int(os.environ.get("DUPO_MIXTURES_SEED", "0")))
+    found: dict[str, list[numbers.Number]] = {}
+    # The twin is slow: nothing is found twice.
+    monkeypatch.setattr(hide, "find_numbers", lambda problem: found[problem])
+    for _ in range(int(os.environ.get("DUPO_MIXTURES", "20000")) // 1000):
+        problems = [mixture(rng) for _ in range(1000)]
+        found.clear()
+        found.update({problem: numbers.find_numbers(problem) for problem in problems})
+        hidden = text.hide_numbers(problems, range(1000), most=3)
+        for k, in_order in enumerate(text.find_numbers(problems)):
+            assert in_order == found[problems[k]], problems[k]
+            assert hidden[k] == numbers.hide_numbers(problems[k], k, 3), problems[k]
+
+
+@needs_extension
+def test_mixtures_reach_every_reason() -> None:
+    rng = random.Random(0)
+    found = text.find_numbers([mixture(rng) for _ in range(20_000)])
+    assert {n.skip for in_order in found for n in in_order} == {None, *numbers.REASONS}
 
 
 @given(problem=TEXTS, seed=SEEDS)

@@ -41,7 +41,7 @@ def find_numbers(text: str) -> list[Number]:
             numbers[k] = n._replace(skip="date")
         elif n.skip in JOINS_EQUAL or n.skip in READABLE:
             equal.setdefault((n.value, n.role), []).append(k)
-    layout = layout_of(text, dollars)
+    layout = None  # few texts need it
     for (value, _), group in equal.items():
         num_free = sum(numbers[k].skip is None for k in group)
         if num_free == 0:
@@ -49,7 +49,11 @@ def find_numbers(text: str) -> list[Number]:
         # Several ones are seldom the same quantity: "1 cup and 1 spoon".
         if value == 1 and num_free > 1:
             quantities = {numbers[k].start: (0, True) for k in group}
+        elif len(group) == 1:
+            start = numbers[group[0]].start
+            quantities = {start: (start, False)}
         else:
+            layout = layout or layout_of(text, dollars)
             quantities = same_quantities(text, [numbers[k] for k in group], layout)
         for k in group:
             n = numbers[k]
