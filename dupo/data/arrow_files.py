@@ -4,12 +4,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dupo.data.contents import GZIP, mismatch
+from dupo.data.contents import GZIP, check_names, mismatch
 from dupo.data.rows import Row
 from dupo.errors import UserError, in_one_line
 from dupo.user_files import read_file
 
 MAGIC = b"PAR1"
+_NO_VALUES = {"nan", "-nan", "inf", "-inf", "NaT"}  # as numbers and dates of a gap are written
 
 
 def rows_of_parquet(path: Path, file_name: str) -> list[Row]:
@@ -52,17 +53,20 @@ def _rows(path: Path, data: bytes, file_name: str, *, is_parquet: bool) -> list[
     source = pa.BufferReader(data)
     try:
         if is_parquet:
-            table = parquet.read_table(source)
+            table = parquet.ParquetFile(source).read()
         elif data.startswith(b"ARROW1"):
             table = pa.ipc.open_file(source).read_all()
         else:
             table = pa.ipc.open_stream(source).read_all()
+        check_names(path, table.schema.names)
         # Values of a damaged file are looked at only after this: they would end the process.
         table.validate(full=True)
         # A float of 32 bits would show the digits of 64: 0.1 as 0.10000000149011612.
         for index, field in enumerate(table.schema):
             if pa.types.is_float32(field.type) or pa.types.is_float16(field.type):
-                table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
+                texts = table.column(index).cast(pa.string()).to_pylist()
+                texts = [None if text in _NO_VALUES else text for text in texts]
+                table = table.set_column(index, field.name, pa.array(texts, pa.string()))
         values = table.to_pylist()
     # The library has classes of its own, which are those of Python as well, and tells bad text by another.
     except (pa.ArrowException, OSError, ValueError, TypeError, SystemError, MemoryError) as error:
@@ -84,4 +88,4 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     # pandas writes a missing number as NaN.
-    return None if value != value else str(value)
+    return None if str(value) in _NO_VALUES else str(value)

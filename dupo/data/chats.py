@@ -1,19 +1,24 @@
 """Chats: lists of messages in a column, as TRL names them (`messages`, or `prompt` and `completion`)."""
 
-import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dupo.data.columns import RowError, raw_text, value_at
 from dupo.data.contents import as_text
+from dupo.data.json_rows import parse_json
 from dupo.data.rows import Row
 from dupo.records import Message
 
 # Names of a chat column; the second is that of ShareGPT, which TRL reads as well.
 CHAT_COLUMNS = ("messages", "conversations")
-_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
-_NEW_ROLES = {"developer": "system"}  # OpenAI's newer name, which few chat templates know
-_CHAT_STARTS = ('[{"role"', '[{"from"', '[{"content"', '[{"value"')
+# Names of other programs (ShareGPT, Gemini, OpenAI's newer one), which few chat templates know.
+_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
+_ROLES |= {"ai": "assistant", "bot": "assistant", "developer": "system"}
+_ROLES |= {role: role for role in ("user", "assistant", "system", "tool")}
+# What str() of Python gives for a chat has no rules by which it could be read back for sure.
+_PYTHON_CHAT = re.compile(r"\s*(array\()?\[?\s*\{(?=\s*'\w+'\s*:).*'(role|from)'\s*:", re.DOTALL)
+_BROKEN_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|from|content|value)"\s*:')
 
 
 class Chat(NamedTuple):
@@ -39,6 +44,8 @@ def messages_at(row: Row, name: str) -> list[Message] | None:
     value = value_at(row, name)
     if isinstance(value, str):
         value = _from_cell(row, name, value)
+    if isinstance(value, dict) and len(value) == 1:
+        value = value.get(next(iter(value.keys() & set(CHAT_COLUMNS)), ""), value)
     # Some data sets put one message in the place of a list.
     if isinstance(value, dict) and _is_message(value):
         value = [value]
@@ -55,7 +62,8 @@ def chat_of(row: Row, name: str, messages: Sequence[Message]) -> Chat:
     """
     places = [place for place, message in enumerate(messages) if message.role == "user"]
     if not places:
-        raise RowError(row, f"a message of the user in {name!r}", "none")
+        roles = ", ".join(message.role for message in messages)
+        raise RowError(row, f"a message of the user in {name!r}", f"roles {roles}")
     last = places[-1]
     after = messages[last + 1 :]
     if len(after) > 1 or any(message.role != "assistant" for message in after):
@@ -74,30 +82,37 @@ def _is_message(item: object) -> bool:
 
 
 def _from_cell(row: Row, name: str, text: str) -> Any:
-    """A chat that stands as JSON in a cell of a table; None for any other text."""
-    bare = "".join(text[:40].split())
-    # What str() of a Python list gives has no rules by which it could be read back for sure.
-    if bare.startswith(tuple(start.replace('"', "'") for start in _CHAT_STARTS)):
-        raise RowError(
-            row, f"a list of messages as JSON in {name!r} (write the rows as JSON lines)", "Python's"
-        )
-    if not bare.startswith(_CHAT_STARTS):
+    """A chat that stands as JSON in a cell of a table, alone or under its name; None for other text."""
+    if _PYTHON_CHAT.match(text):
+        expected = f"a list of messages as JSON in {name!r} (write the rows as JSON lines)"
+        raise RowError(row, expected, "Python's")
+    if not text.strip().startswith(("[", "{")):
         return None
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        return parse_json(text)
     except (ValueError, RecursionError):
-        raise RowError(row, f"a list of messages as JSON in {name!r}", "broken JSON") from None
+        if _BROKEN_CHAT.match(text):
+            raise RowError(row, f"a list of messages as JSON in {name!r}", "broken JSON") from None
+        return None
 
 
 def _message(row: Row, name: str, item: dict[str, Any]) -> Message:
     role, content = (item["role"], item.get("content")) if "role" in item else (item["from"], item["value"])
-    role = _SHAREGPT_ROLES.get(role, role) if isinstance(role, str) and "from" in item else role
     if not isinstance(role, str):
         raise RowError(row, f"messages with a role in {name!r}", as_text(role)[:40])
-    role = _NEW_ROLES.get(role, role)
+    role = _ROLES.get(role.strip().lower(), role)
     if isinstance(content, list | tuple):
-        content = "".join(_text_of_piece(row, name, piece) for piece in content)
+        content = _joined([_text_of_piece(row, name, piece) for piece in content])
     return Message(role, raw_text(row, name, content))
+
+
+def _joined(pieces: Sequence[str]) -> str:
+    """The pieces in one text; "Ann has 3" and "4 pens" are no 34 pens."""
+    text = ""
+    for piece in pieces:
+        touch = text and piece and not text[-1].isspace() and not piece[0].isspace()
+        text += "\n" * bool(touch) + piece
+    return text
 
 
 def _text_of_piece(row: Row, name: str, piece: object) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dupo.data.rows import place_of
-from dupo.errors import UserError, in_one_line
+from dupo.errors import UserError, in_one_line, quoted
 from dupo.user_files import read_file
 
 LONGEST_NAME, MOST_NAMES = 40, 20  # characters of a name, and names, in a message
@@ -93,7 +93,10 @@ def decode_lines(path: Path, data: bytes) -> list[str]:
     elif b"\0" in data[:100]:
         raise UserError(f"{path}: expected text, got binary data or UTF-16 without its mark: {_AS_UTF_8}")
     # Only "\n" ends a line: str.splitlines would also cut at U+2028 and others, which text may hold.
-    lines = data.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
+    # "\r" ends a line where nothing else does, as in files of old systems.
+    data = data.removeprefix(codecs.BOM_UTF8)
+    data = data if b"\n" in data else data.replace(b"\r", b"\n")
+    lines = data.removesuffix(b"\n").split(b"\n")
     return [_decode(path, number, line) for number, line in enumerate(lines, start=1)]
 
 
@@ -104,6 +107,12 @@ def _decode(path: Path, number: int, line: bytes) -> str:
     except UnicodeDecodeError as error:
         got = f"expected UTF-8, got an invalid byte at {error.start + 1}"
         raise UserError(f"{place_of(str(path), number)}: {got}: {_AS_UTF_8}") from None
+
+
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raises UserError where two columns have one name: one of them would be lost."""
+    if twice := next((name for place, name in enumerate(names) if name and name in names[:place]), None):
+        raise UserError(f"{path}: expected different names of columns, got {quoted(twice)} twice")
 
 
 def shown_names(names: Sequence[str]) -> str:

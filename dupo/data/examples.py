@@ -12,7 +12,7 @@ from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_c
 from dupo.data.contents import shown_names
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
-from dupo.data.splits import evaluation_note, split_problems
+from dupo.data.splits import copies_note, evaluation_note, split_problems
 from dupo.errors import UserError
 from dupo.records import Message, Problem
 
@@ -68,6 +68,7 @@ def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None)
     split = split_problems(problems, eval_problems, eval_size)
     source = problems if eval_problems is None else eval_problems
     notes = own_notes + notes + evaluation_note(source, split.held_out, eval_size, "no pair held out")
+    notes += copies_note(problems, split.held_out, are_apart=eval_problems is not None)
     return Examples(_examples(split.train), _examples(split.held_out), notes)
 
 
@@ -78,9 +79,8 @@ def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
     chat = usual_columns(rows, CHAT_COLUMNS)
     if not pair and not chat:
         expected = f"columns {PROMPT_COLUMN} and {COMPLETION_COLUMN}, or messages, in {path}"
-        raise UserError(
-            f"{option}: expected {expected}, got {shown_names(column_names(rows)) or 'no column'}"
-        )
+        got = shown_names(column_names(rows)) or "no column"
+        raise UserError(f"{option}: expected {expected}, got {got}: rename the columns of the data")
     problems, left_out = [], LeftOut()
     for row in rows:
         try:

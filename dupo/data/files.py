@@ -8,13 +8,13 @@
 Every fault of a file is a `UserError` that names the file, and the line where there is one.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dupo.data.arrow_files import rows_of_arrow, rows_of_parquet
 from dupo.data.contents import decode_lines, mismatch, read_contents, refuse_other_kinds
 from dupo.data.json_rows import rows_of_document, rows_of_lines
+from dupo.data.look_alikes import other_format
 from dupo.data.rows import Row
 from dupo.data.tables import rows_of_table
 from dupo.errors import UserError
@@ -30,7 +30,6 @@ _FORMATS = {
     ".txt": _TEXT,
 }
 ONLY_TEXT = "text"  # the column of files without columns
-_HEADER = re.compile(r'"?\w+"?([,;]"?\w+"?)+')  # question,answer
 _BINARY = {".parquet": rows_of_parquet, ".arrow": rows_of_arrow}
 ENDINGS = (*_FORMATS, *_BINARY)  # of the files that are read
 
@@ -116,18 +115,11 @@ def rows_of_text(path: Path, lines: list[str]) -> list[Row]:
     Raises:
         UserError: the lines are those of another format.
     """
-    filled = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    first = filled[0][1].lstrip()
-    if first.startswith(('{"', '[{"')):
-        advice = "let its name end in .jsonl (one object a line) or .json (a list)"
-        raise mismatch(path, "text, one problem a line", "JSON", advice)
-    if _HEADER.fullmatch(first.strip()) and all(re.search("[,;]", line) for _, line in filled):
-        advice = "let its name end in .csv"
-        raise mismatch(path, "text, one problem a line", "a table with a header", advice)
-    tabs = {line.count("\t") for _, line in filled}
-    if len(filled) > 1 and len(tabs) == 1 and tabs != {0}:
-        advice = "let its name end in .tsv, with the names of the columns in the first line"
-        raise mismatch(path, "text, one problem a line", "a table with tabs", advice)
+    # A line end of old systems, "\r", may stand among others, as Python reads text.
+    pieces = [piece for line in lines for piece in line.split("\r")]
+    filled = [(number, line) for number, line in enumerate(pieces, start=1) if line.strip()]
+    if other := other_format([line for _, line in filled]):
+        raise mismatch(path, "text, one problem a line", *other)
     return [Row({ONLY_TEXT: line}, path.name, number) for number, line in filled]
 
 

@@ -96,6 +96,12 @@ def choose_split(configs: Mapping[str, Splits], words: list[str], name: str, opt
         raise UserError(
             f"{option}: expected files of one format in {base}, got {names}: name one of the files"
         )
+    # The same rows, packed and not, as gzip --keep leaves them.
+    unpacked = {file.with_suffix("") for file in files if file.suffix.lower() == ".gz"}
+    if twins := [file.name for file in files if file in unpacked]:
+        raise UserError(
+            f"{option}: expected each file of {base} once, got {twins[0]} and {twins[0]}.gz: name one of them"
+        )
     unread = [f"config {c}" for c in configs if c != config] + [s for s in splits if s != split] + others
     read = f"{option}: split {split}" + (f" of config {config}" if config != DEFAULT else "")
     not_read = f"; not read: {_shown(unread)}" if unread else ""

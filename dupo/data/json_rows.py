@@ -47,6 +47,9 @@ def rows_of_document(path: Path, lines: list[str]) -> list[Row]:
         kind = "an empty list" if isinstance(value, list) else "a single value"
         raise UserError(f"{path}: expected a list of objects such as [{_EXAMPLE}, ...], got {kind}")
     rows = []
+    if all(isinstance(item, str) for item in value):
+        advice = f"name their column with: jq -c '.[] | {{question: .}}' {path.name} > rows.jsonl"
+        raise mismatch(path, "a list of objects", "a list of texts", advice)
     for number, item in enumerate(value, start=1):
         if not isinstance(item, dict):
             raise UserError(f"{place_of(str(path), number, 'item')}: {_no_object(item)}")
@@ -56,6 +59,12 @@ def rows_of_document(path: Path, lines: list[str]) -> list[Row]:
 
 def _only_row(path: Path, value: dict[str, Any]) -> Row:
     """The only row of a document; one object around all rows is refused, with the way to take them out."""
+    if {"columns", "data"} <= value.keys() and all(isinstance(inner, list) for inner in value.values()):
+        to_lines = "to_json('rows.jsonl', orient='records', lines=True)"
+        advice = f"with pandas: pd.read_json('{path.name}', orient='split').{to_lines}"
+        raise mismatch(
+            path, "a list of rows", "one object of columns and data, as pandas splits them", advice
+        )
     lists = [key for key, inner in value.items() if isinstance(inner, list) and inner]
     tables = [key for key in lists if all(isinstance(item, dict) for item in value[key])]
     chats = [key for key in tables if all("role" in item or "from" in item for item in value[key])]
@@ -99,6 +108,23 @@ def _no_object(value: object) -> str:
     return f"expected an object such as {_EXAMPLE}, got {'a list' if isinstance(value, list) else 'a value'}"
 
 
+def parse_json(text: str) -> Any:
+    """A JSON value whose numbers are still text; NaN and Infinity, which Python writes for a gap, are null.
+
+    Raises:
+        ValueError, RecursionError: the text is no JSON, or too deep.
+    """
+    return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda name: None)
+
+
+def _comma_hint(error: json.JSONDecodeError) -> str:
+    """What to do about a comma behind the last value, which JSON does not have."""
+    before, behind = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if (before.endswith(",") and behind[:1] in ("]", "}")) or behind == ",":
+        return "; take out the comma behind the last value"
+    return ""
+
+
 def _parsed(text: str) -> tuple[Any, str]:
     """A JSON value whose numbers are still text, and what is wrong with it; empty where nothing is."""
     value, error, _ = _parsed_with_line(text)
@@ -108,9 +134,9 @@ def _parsed(text: str) -> tuple[Any, str]:
 def _parsed_with_line(text: str) -> tuple[Any, str, int]:
     """As `_parsed`, and the line of the fault, from 1; 0 for none."""
     try:
-        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        value = parse_json(text)
     except json.JSONDecodeError as error:
-        return None, error.msg, error.lineno
+        return None, error.msg + _comma_hint(error), error.lineno
     except RecursionError:
         return None, _TOO_DEEP, 0
     # A text without so many brackets is not that deep, so most are not looked at again.

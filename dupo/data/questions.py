@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dupo.data.chats import chat_of, messages_at
-from dupo.data.columns import RowError, column_text
+from dupo.data.columns import RowError, column_text, value_at
+from dupo.data.look_alikes import is_json_rows
 from dupo.data.rows import Row
 
-# Alpaca: an instruction that says all has a blank input. A blank column of any other group is a lack.
-_LAST_MAY_BE_BLANK = ("instruction", "input")
+# Alpaca, Dolly: an instruction that says all has a blank input. A blank column of any other group is a lack.
+_LAST_MAY_BE_BLANK = (("instruction", "input"), ("instruction", "context"))
 
 
 class Question(NamedTuple):
@@ -40,7 +41,10 @@ def question_of(row: Row, columns: Sequence[str]) -> Question:
         system = "\n\n".join(message.content for message in chat.history).strip()
         text, answer = (t.replace("\r\n", "\n").strip() for t in (chat.question, chat.answer or ""))
         return Question(text, system or None, answer or None)
+    text = value_at(row, columns[0])
+    if isinstance(text, str) and text.lstrip().startswith(("{", "[")) and is_json_rows(text):
+        raise RowError(row, f"text or messages in {columns[0]!r}", "other JSON")
     # A question without its story is another question, and a story without its question is none.
-    needed = columns[:1] if tuple(name.lower() for name in columns) == _LAST_MAY_BE_BLANK else columns
+    needed = columns[:1] if tuple(name.lower() for name in columns) in _LAST_MAY_BE_BLANK else columns
     texts = [column_text(row, name, required=name in needed) for name in columns]
     return Question("\n".join(text for text in texts if text))

@@ -4,6 +4,8 @@ The split depends on the texts alone, so it is the same for any order of the lin
 """
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -11,11 +13,13 @@ from dupo.errors import UserError
 from dupo.records import Problem
 
 SPLIT_KEY = "dupo held-out split"
+_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")  # soft hyphen, and spaces without width
+_SPACE_AT_NO_WORD = re.compile(r"(?<!\w) | (?!\w)")  # as in "How many ?"
 MOST_HELD_OUT = 64  # problems, where eval_size says nothing
 
 
 class Split(NamedTuple):
-    """Two sets of problems with no text in common."""
+    """Two sets of problems with no text in common; see `text_key`."""
 
     train: list[Problem]
     held_out: list[Problem]
@@ -28,6 +32,15 @@ def keyed_hash(text: str, key: str) -> int:
     return int.from_bytes(digest.digest())
 
 
+def text_key(text: str) -> str:
+    """Returns what copies of one text have in common, whatever their white space, Unicode form and capitals.
+
+    Compatibility forms stay apart, because x² is not x2; so do words, because 1 2 is not 12.
+    """
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", _INVISIBLE.sub("", text)).casefold())
+    return _SPACE_AT_NO_WORD.sub("", " ".join(text.split()))
+
+
 def first_by_hash(problems: Iterable[Problem], count: int) -> list[Problem]:
     """Returns the first `count` problems in hash order that have a gold answer, no text twice."""
     # Text and gold break ties, so that copies of one text come in the same order from any file.
@@ -35,16 +48,16 @@ def first_by_hash(problems: Iterable[Problem], count: int) -> list[Problem]:
         (problem for problem in problems if problem.gold is not None),
         key=lambda problem: (keyed_hash(problem.text, SPLIT_KEY), problem.text, problem.gold),
     )
-    by_text: dict[str, Problem] = {}
+    by_key: dict[str, Problem] = {}
     for problem in ordered:
-        by_text.setdefault(problem.text, problem)
-    return list(by_text.values())[:count]
+        by_key.setdefault(text_key(problem.text), problem)
+    return list(by_key.values())[:count]
 
 
 def without_texts_of(problems: Iterable[Problem], excluded: Collection[Problem]) -> list[Problem]:
-    """Returns the problems whose text is not the text of an excluded problem."""
-    texts = {problem.text for problem in excluded}
-    return [problem for problem in problems if problem.text not in texts]
+    """Returns the problems whose text is not the text of an excluded problem; see `text_key`."""
+    keys = {text_key(problem.text) for problem in excluded}
+    return [problem for problem in problems if text_key(problem.text) not in keys]
 
 
 def default_eval_size(problems: Iterable[Problem]) -> int:
@@ -53,7 +66,21 @@ def default_eval_size(problems: Iterable[Problem]) -> int:
 
 
 def _num_with_gold(problems: Iterable[Problem]) -> int:
-    return len({problem.text for problem in problems if problem.gold is not None})
+    return len({text_key(problem.text) for problem in problems if problem.gold is not None})
+
+
+def copies_note(problems: Iterable[Problem], held_out: Sequence[Problem], *, are_apart: bool) -> list[str]:
+    """The line for the user on problems that are not trained on because they are copies of held-out ones.
+
+    Args:
+        problems: the data set that is trained on.
+        are_apart: the held-out problems are of another data set.
+    """
+    keys = {text_key(problem.text) for problem in held_out}
+    num_copies = sum(text_key(problem.text) in keys for problem in problems)
+    num_copies -= 0 if are_apart else len(held_out)
+    what = "not trained on, as their text is that of a held-out one but for white space and capitals"
+    return [f"{num_copies:,} rows {what}"] if num_copies else []
 
 
 def evaluation_note(
@@ -88,7 +115,7 @@ def split_by_hash(problems: Sequence[Problem], eval_size: int | None) -> Split:
     held_out = first_by_hash(problems, eval_size)
     train = without_texts_of(problems, held_out)
     if not train:
-        num_texts = len({problem.text for problem in problems})
+        num_texts = len({text_key(problem.text) for problem in problems})
         expected = f"less than the {num_texts:,} different problems, so that some are left to train on"
         raise UserError(f"eval_size: expected {expected}, got {eval_size:,}")
     return Split(train, held_out)

@@ -6,9 +6,9 @@ import re
 import sys
 from pathlib import Path
 
-from dupo.data.contents import mismatch, shown_names
+from dupo.data.contents import check_names, mismatch, shown_names
 from dupo.data.rows import Row, place_of
-from dupo.errors import UserError, quoted
+from dupo.errors import UserError
 
 DELIMITERS = (",", ";", "\t")  # the first wins where two cut the first line into as many columns
 _QUOTED = re.compile(r'"[^"]*("|$)')
@@ -88,8 +88,7 @@ def _delimiter_of(header: str) -> str:
 
 def _check_header(path: Path, names: list[str], delimiter: str) -> None:
     """Raises UserError for a header that names no column, or one of them twice."""
-    if twice := next((name for place, name in enumerate(names) if name and name in names[:place]), None):
-        raise UserError(f"{path}: expected different names of columns, got {quoted(twice)} twice")
+    check_names(path, names)
     if not any(names):
         raise UserError(f"{path}: expected the names of the columns in the first row, got none")
     if len(names) == 1 and len(names[0].split()) > 4:

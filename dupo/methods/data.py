@@ -1,8 +1,11 @@
 """What the methods read, checked whole before torch is imported: a wrong column must not wait for torch."""
 
+from itertools import chain
+
 from dupo.config.config import Config
 from dupo.config.options import RewardOptions
 from dupo.data.examples import Examples, read_examples
+from dupo.data.templates import check_histories, check_template_options
 from dupo.errors import UserError
 from dupo.tasks import make_task
 from dupo.tasks.base import Task
@@ -14,11 +17,14 @@ def read_task(config: Config) -> Task:
     Raises:
         UserError: the data cannot be used.
     """
+    check_template_options(config.model)
     task = make_task(config.task, config.run.seed)
     if not task.train:
         reasons = "; ".join(task.notes)
         raise UserError(f"dataset: expected problems to train on, got none: {reasons}")
     check_labels(task, config.reward)
+    if config.task.dataset is not None:
+        check_histories(config.model, chain(task.train, task.held_out))
     return task
 
 
@@ -36,7 +42,10 @@ def read_pairs(config: Config) -> Examples | Task:
         UserError: the data cannot be used.
     """
     options = config.task
+    check_template_options(config.model)
     if options.dataset is None:
         return make_task(options, config.run.seed)
     # A file of pairs is all there is: no task asks, reads answers or evaluates them.
-    return read_examples(options.dataset, options.eval_dataset, options.eval_size)
+    examples = read_examples(options.dataset, options.eval_dataset, options.eval_size)
+    check_histories(config.model, chain(examples.train, examples.held_out))
+    return examples

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from dupo.config.config import Config
+from dupo.data.templates import check_histories, check_template_options
 from dupo.errors import UserError
 from dupo.records import Problem
 from dupo.run.claim import claim_folder
@@ -44,10 +45,14 @@ def read_run_problems(config: Config) -> RunProblems:
     config = config.changed(eval_size=num_held_out)
     # With the options that the folder keeps; and a folder that is refused must not wait for the data.
     claim_folder(config)
+    check_template_options(config.model)
     task = make_task(config.task, config.run.seed)
     # Without a dual there is nothing to select, and no reward to audit; an answer can still be chosen.
     asks_duals = {"select": True, "audit": config.reward.needs("duals")}
     needs_duals = asks_duals.get(config.program, False)
+    if config.task.dataset is not None:
+        is_apart = config.task.eval_dataset is not None
+        check_histories(config.model, task.held_out if is_apart else task.problems)
     return RunProblems(config, task, _usable(config, task, needs_duals), needs_duals)
 
 

@@ -18,7 +18,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from dupo.config.task_options import TaskOptions
 from dupo.data.parallel_text import read_sentences
-from dupo.data.splits import evaluation_note, split_problems
+from dupo.data.splits import copies_note, evaluation_note, split_problems
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.languages import LANGUAGES
@@ -65,6 +65,7 @@ class Translation:
         lack = "no held-out sentence with a reference translation: no metric can be given"
         source = self.problems if eval_problems is None else eval_problems
         self.notes += evaluation_note(source, self.held_out, options.eval_size, lack)
+        self.notes += copies_note(self.problems, self.held_out, are_apart=eval_problems is not None)
 
     def _read(self, dataset: str, option: str) -> tuple[list[Problem], list[str]]:
         problems, left_out = read_sentences(dataset, self.src, self.tgt, option)

@@ -1,10 +1,20 @@
 """Word problems from the rows of a data set, with the right answers that their solutions state."""
 
+import re
 from collections.abc import Sequence
 
 from dupo.config.task_options import TaskOptions
 from dupo.data.chats import CHAT_COLUMNS
-from dupo.data.columns import LeftOut, RowError, choose_columns, column_text, filled_columns, usual_columns
+from dupo.data.columns import (
+    LeftOut,
+    RowError,
+    choose_columns,
+    column_text,
+    filled_columns,
+    usual_columns,
+    value_at,
+)
+from dupo.data.contents import LONGEST_NAME
 from dupo.data.files import column_without_name
 from dupo.data.questions import question_of
 from dupo.data.rows import Row
@@ -20,6 +30,7 @@ QUESTION_COLUMNS = (
     "problem",
     "prompt",
     "instruction,input",  # Alpaca
+    "instruction,context",  # Dolly
     "instruction",
     "query",
     "input",
@@ -42,6 +53,14 @@ ANSWER_COLUMNS = (
     "답",
     "풀이",
 )
+# Columns without which a question beside them may have no answer, as in SQuAD.
+CONTEXTS = ("context", "passage", "story", "paragraph", "article", "background", "input")
+# What stands for an answer where there is none; "none" itself may be the answer.
+_NO_ANSWER = re.compile(
+    r"[-\u2010-\u2015_.?\s]*|n/a|n\.a\.?|nan|null|unknown|tbd|알 수 없음|미상|해당 없음|未知|不明",
+    re.IGNORECASE,
+)
+_EMPTY_BOX = re.compile(r"\\f?boxed ?\{\s*\}")
 # Columns that hold the choices of a question. Without them the question is another, and its answer a letter.
 CHOICES = ("choices", "options", "A,B,C,D")
 WORKED = "solution"  # beside an answer: how it is reached, with the answer in a box at the end
@@ -67,6 +86,7 @@ def read_problems(
     columns = choose_columns(rows, dataset, options.question_column, usual, "question_column")
     if options.question_column is None:
         _refuse_choices(rows, columns)
+        _refuse_contexts(rows, columns)
     answer_columns = usual_columns(rows, ANSWER_COLUMNS)
     if options.answer_column is not None:
         answer_columns = choose_columns(rows, dataset, options.answer_column, (), "answer_column")
@@ -79,16 +99,16 @@ def read_problems(
         except RowError as error:
             left_out.add(error)
             continue
+        boxed, error = _boxed_answer(row, worked), None
         try:
-            solution = _solution(row, answer_columns) if answer_columns else question.answer
-        except RowError as error:  # a problem without an answer can still be trained on
-            unread.add(error)
-            solution = None
-        gold = gold_answer(solution) if solution is not None else None
-        boxed = _boxed_answer(row, worked)
+            gold = _stated_answer(row, answer_columns, question.answer)
+        except RowError as lack:  # a problem without an answer can still be trained on
+            gold, error = None, lack
         if boxed is not None and (gold is None or not same_answer(gold, boxed)):
             disagreements += gold is not None
             gold = boxed
+        if error is not None and gold is None:
+            unread.add(error)
         problems.append(Problem(row.id, question.text, gold, row, question.system))
     left_out.check_rest(problems)
     # Training reads no answer, so a data set without answers is fine unless somebody asks for them.
@@ -108,9 +128,47 @@ def _boxed_answer(row: Row, columns: Sequence[str]) -> str | None:
     return gold_answer(solution) if isinstance(solution, str) and last_boxed(solution) is not None else None
 
 
-def _solution(row: Row, columns: Sequence[str]) -> str | None:
-    texts = [column_text(row, name, required=False) for name in columns]
-    return "\n".join(text for text in texts if text) or None
+def _stated_answer(row: Row, columns: Sequence[str], answer_of_chat: str | None) -> str | None:
+    """The right answer in the answer columns, or in the chat where there are none; None: a chat without one.
+
+    Raises:
+        RowError: no answer where one should stand.
+    """
+    if not columns and answer_of_chat is None:
+        return None
+    texts = [column_text(row, name, required=False) for name in columns] or [answer_of_chat]
+    solution = "\n".join(text for text in texts if text)
+    gold = None if _states_nothing(solution) else gold_answer(solution)
+    if gold is None:
+        shown = " ".join(solution.split())[:LONGEST_NAME] or "none"
+        raise RowError(row, f"an answer in {', '.join(map(repr, columns)) or 'the chat'}", shown)
+    return gold
+
+
+def _states_nothing(solution: str) -> bool:
+    """Says whether a word for a lack, or an empty box, stands where the answer should."""
+    boxed = last_boxed(solution)
+    if boxed is None and _EMPTY_BOX.search(solution):
+        return True
+    stated = solution.rsplit("####", 1)[-1] if boxed is None else boxed
+    return _NO_ANSWER.fullmatch(stated.strip()) is not None
+
+
+def _refuse_contexts(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Raises UserError where the text that a question speaks of would not be read."""
+    others = [name for name in CONTEXTS if name not in {column.lower() for column in columns}]
+    for context in filled_columns(rows, others):
+        pairs = [(value_at(row, context) or "", value_at(row, columns[-1])) for row in rows]
+        # A copy of the question, or of a part of it, is no lack.
+        if all(str(text) in str(question) for text, question in pairs):
+            continue
+        are_texts = all(isinstance(value, str | None) for pair in pairs for value in pair)
+        joined = f"join them with --question_column {','.join([context, *columns])}"
+        raise UserError(
+            f"question_column: expected questions with what they speak of, got {context} beside "
+            f"{', '.join(columns)}: {joined if are_texts else 'write them into one text'}, "
+            f"or name {','.join(columns)} to leave {context} out"
+        )
 
 
 def _refuse_choices(rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ behind a fresh name, and the dual sees the final answer only, never how the answ
 from collections.abc import Sequence
 
 from dupo.config.task_options import TaskOptions
-from dupo.data.splits import evaluation_note, split_problems
+from dupo.data.splits import copies_note, evaluation_note, split_problems
 from dupo.records import Dual, Problem
 from dupo.tasks.answer_equality import kind_of
 from dupo.tasks.exact_match import ExactMatchTask
@@ -63,6 +63,7 @@ class WordProblems(ExactMatchTask):
         lack = "no held-out problem with a known answer: accuracy cannot be given"
         source = self.problems if eval_problems is None else eval_problems
         self.notes += evaluation_note(source, self.held_out, options.eval_size, lack)
+        self.notes += copies_note(self.problems, self.held_out, are_apart=eval_problems is not None)
 
     def prompt(self, problem: Problem) -> str:
         """Asks for the answer in a box, after steps."""

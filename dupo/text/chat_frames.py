@@ -120,7 +120,8 @@ class ChatFrames:
         if history:
             name = self.hf.name_or_path or "of the built-in model"
             raise UserError(
-                f"the tokenizer {name} has no chat template for a message of the {history[0].role}"
+                f"the tokenizer {name} has no chat template for a message of the {history[0].role}: "
+                "write it into the question, or name a tokenizer with a template by --tokenizer_name"
             )
         return Frame([i for i in self.hf("").input_ids if i == self.hf.bos_token_id], "", "", []), 0
 

@@ -51,6 +51,28 @@ def test_chats_are_read_by_the_names_of_trl(tmp_path, row):
     assert example == Example("a.jsonl:1", "And 3?", " 9\n", history) and notes == []
 
 
+def test_pairs_with_a_gap_are_left_out(tmp_path):
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": float("nan")}]
+    rows += [{"prompt": float("inf"), "completion": "d"}]
+    train, _, notes = read_examples(write(tmp_path / "pairs.jsonl", *rows), None, 0)
+    assert train == [Example("pairs.jsonl:1", "a", "b")] and len(notes) == 2
+    assert all(note.startswith("rows left out: 1, expected text in ") for note in notes)
+
+
+def test_pairs_whose_prompt_is_held_out_are_counted(tmp_path):
+    rows = [{"prompt": text, "completion": "b"} for text in ("Ann has 5", "ann  has 5", "other")]
+    held = write(tmp_path / "held.jsonl", {"prompt": "ANN has 5", "completion": "b"})
+    train, held_out, (note,) = read_examples(write(tmp_path / "pairs.jsonl", *rows), held, None)
+    assert [e.prompt for e in train] == ["other"] and len(held_out) == 1 and note.startswith("2 rows not")
+
+
+def test_a_completion_of_json_is_a_completion(tmp_path):
+    texts = ['{"a": 1}', '[{"id": 1}]', '["a"]']
+    rows = [{"prompt": str(k), "completion": text} for k, text in enumerate(texts)]
+    train, _, notes = read_examples(write(tmp_path / "pairs.jsonl", *rows), None, 0)
+    assert [e.completion for e in train] == texts and notes == []
+
+
 def test_chats_that_end_in_one_question_are_different_prompts(tmp_path):
     rows = [{"messages": [message("system", str(k)), LAST, LEARNT]} for k in range(20)]
     train, held_out, _ = read_examples(write(tmp_path / "a.jsonl", *rows), None, 5)

@@ -1,5 +1,6 @@
 """Folders and names: configs, splits, `save_to_disk`, the caches of Hugging Face. No network is asked."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -207,3 +208,11 @@ def test_a_name_is_looked_up_in_the_cache_of_load_dataset(cache: Path) -> None:
 def test_a_wrong_name_says_how_to_fetch_the_data_set(cache: Path, name: str) -> None:
     base = name.split(":")[0]
     assert f"hf download {base} --repo-type dataset" in refusal(name)
+
+
+def test_a_file_packed_and_not_is_not_read_twice(tmp_path: Path) -> None:
+    put(tmp_path / "train.jsonl", "5?")
+    (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress((tmp_path / "train.jsonl").read_bytes()))
+    put(tmp_path / "test.jsonl", "6?")
+    assert "got train.jsonl and train.jsonl.gz: name one of them" in refusal(tmp_path)
+    assert texts(tmp_path / "train.jsonl.gz") == ["5?"]

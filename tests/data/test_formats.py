@@ -157,7 +157,11 @@ NOT_WHAT_IT_SAYS = [
     ),
     ("a.json", json.dumps({"1": ROWS[0], "2": ROWS[1]}), ["a row under each key", "jq"]),
     ("a.json", "[]", ["expected a list of objects", "an empty list"]),
-    ("a.json", '["a", "b"]', ["a.json, item 1", "got a value"]),
+    ("a.json", '["a", true]', ["a.json, item 1", "got a value"]),
+    ("a.json", '["a", "b"]', ["a list of texts", "jq -c '.[] | {question: .}' a.json"]),
+    ("a.json", '{"columns": ["a"], "index": [0], "data": [["5?"]]}', ["pandas", "orient='split'"]),
+    ("a.json", '[{"a": 1},\n{"a": 2},\n]', ["a.json, line 3", "take out the comma"]),
+    ("a.jsonl", '{"a": 1},\n{"a": 2},\n', ["a.jsonl, line 1", "take out the comma"]),
     ("a.json", "7", ["got a single value"]),
     ("a.json", '[{"a": 1},\n {"a": ]', ["a.json, line 2", "got an error"]),
     ("a.parquet.gz", gzip.compress(b"PAR1rest"), ["a file packed by gzip", "gunzip"]),
@@ -169,6 +173,18 @@ NOT_WHAT_IT_SAYS = [
     ("a.txt", lines(), ["JSON", ".jsonl"]),
     ("a.txt", "question\tanswer\n5?\t7\n", ["a table with tabs", ".tsv"]),
     ("a.txt", "question,answer\n5?,7\n", ["a table with a header", ".csv"]),
+    ("a.txt", '{ "question": "5?", "answer": 7 }\n', ["JSON", ".jsonl"]),
+    ("a.txt", "{'question': '5?', 'answer': 7}\n", ["JSON", ".jsonl"]),
+    ("a.txt", 'Ann has 5.\n{ "a": 7 },\n', ["JSON", ".jsonl"]),
+    ("a.txt", json.dumps(ROWS, indent=2), ["JSON", ".json"]),
+    ("a.txt", '[\n  {\n    "question": "5?",\n  },\n]\n', ["JSON", ".json"]),
+    ("a.txt", '[ {"role": "user", "content": "5?"} ]\n', ["JSON", ".jsonl"]),
+    ("a.txt", "question, answer\nAnn has 5., 8\nhas 6, 7\n", ["a table with a header", ".csv"]),
+    ("a.txt", 'question,answer\n"Ann has 5 pens.\nShe buys 3",8\n', ["a table with a header", ".csv"]),
+    ("a.txt", 'Frage; Antwort\n"5 Stifte.\nWie viele?"; 8\n', ["a table with a header", ".csv"]),
+    ("a.txt", "question\tanswer\n5?\t5\n\n6?\t6\tx\n", ["a table with tabs", ".tsv"]),
+    ("a.txt", "question|answer\n5?|5\n", ["a table with a header", ".csv"]),
+    ("a.txt", "- question: Ann has 5 pens\n  answer: 5\n", ["questions with their answers", ".jsonl"]),
     ("a.csv", "Ann has 5 pens and buys 3.\nHow many?\n", ["text", ".txt"]),
     ("a.csv", HTML, ["a web page", "download the file itself"]),
     ("a.jsonl", "\n" + HTML, ["a web page"]),
@@ -203,6 +219,56 @@ def test_a_file_that_is_something_else_is_told_what_it_looks_like(
         read_rows(put(tmp_path, name, data))
     line = str(refusal.value)
     assert "\n" not in line and all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{1, 2, 3} is a set. How many subsets has the set?",
+        "[AMC 8] Ann has 5 pens, Bob 7, and Cy 9.",
+        "{ x : x > 5 } has what as its smallest integer?",
+        '{"A", "B"} has how many subsets of 1 letter?',
+        "Hello, world",
+        "Question: Ann has 5 pens; how many are 2 of these?",
+        "question, answer, repeat: what comes 5 rounds later?",
+        "[1, 2, 3]",
+        "|5 - 7| = ?",
+    ],
+)
+def test_text_with_braces_and_commas_is_text(tmp_path: Path, line: str) -> None:
+    for others in ("", "Yes, sir.\n", "Tom, 5, has {7} pens.\n"):
+        rows, _ = read_rows(put(tmp_path, "a.txt", f"{line}\n{others}"))
+        assert [row["text"] for row in rows] == f"{line}\n{others}".splitlines()
+
+
+def test_a_carriage_return_ends_a_line_of_text(tmp_path: Path) -> None:
+    for text in ("5 pens?\r6 pens?\r", "5 pens?\r6 pens?\n", "5 pens?\r\n6 pens?\r"):
+        rows, _ = read_rows(put(tmp_path, "a.txt", text))
+        assert [(row["text"], row.number) for row in rows] == [("5 pens?", 1), ("6 pens?", 2)]
+    rows, _ = read_rows(put(tmp_path, "a.jsonl", lines("\r")))
+    assert rows == ROWS
+
+
+def test_numbers_that_json_does_not_have_are_gaps(tmp_path: Path) -> None:
+    row = '{"a": NaN, "b": [Infinity, {"c": -Infinity}], "d": "NaN", "e": 1e3}'
+    for name, text in (("a.jsonl", row), ("a.json", f"[{row}]")):
+        rows, _ = read_rows(put(tmp_path, name, text))
+        assert rows == [{"a": None, "b": [None, {"c": None}], "d": "NaN", "e": "1e3"}]
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    values = [float("nan"), float("inf"), float("-inf")]
+    columns = {"double": pa.array(values), "float": pa.array(values, pa.float32()), "text": ["nan"] * 3}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert read_file_rows(tmp_path / "a.parquet") == [{"double": None, "float": None, "text": "nan"}] * 3
+
+
+def test_two_columns_of_parquet_with_one_name_are_named(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pa.Table.from_arrays([pa.array(["5?"]), pa.array(["7"])], names=["a", "a"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"different names of columns, got 'a' twice$"):
+        read_file_rows(tmp_path / "a.parquet")
 
 
 def test_parquet_without_its_library_names_the_extra(tmp_path: Path, monkeypatch) -> None:

@@ -127,7 +127,8 @@ def test_rows_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path) -> No
     assert notes == [
         "rows left out: 2, expected no turn before the question in 'messages' "
         "(first: a.jsonl, line 2, got user, assistant)",
-        "rows left out: 1, expected a message of the user in 'messages' (first: a.jsonl, line 3, got none)",
+        "rows left out: 1, expected a message of the user in 'messages' "
+        "(first: a.jsonl, line 3, got roles system)",
         "rows left out: 1, expected messages of text alone in 'messages' "
         "(first: a.jsonl, line 4, got a piece of kind image)",
         "rows left out: 3, expected text in 'messages' (first: a.jsonl, line 5, got none)",
@@ -152,6 +153,96 @@ def test_an_answer_that_cannot_be_read_keeps_its_problem(tmp_path: Path) -> None
         "answers not read: 1, expected text or a number in 'answer' "
         '(first: a.jsonl, line 1, got ["5", "7"])'
     ]
+
+
+NO_ANSWERS = [None, "", "n/a", "N/A", "unknown", "-", "—", "?", "nan", r"\boxed{}", "so 5.\n####", "#### n/a"]
+NO_ANSWERS += [r"5 + 3, so \boxed{ }", r"\boxed{?}", "알 수 없음", float("nan"), float("inf")]
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS)
+def test_what_states_no_answer_is_none_and_counted(tmp_path: Path, answer: str | float | None) -> None:
+    rows = [{"question": "2?", "answer": 2}, {"question": "3?", "answer": answer}]
+    problems, (note,) = read(tmp_path, *rows)
+    assert [problem.gold for problem in problems] == ["2", None]
+    assert note.startswith(
+        "answers not read: 1, expected an answer in 'answer' (first: a.jsonl, line 2, got "
+    )
+
+
+@pytest.mark.parametrize("answer", ["none", "-5", "0", "=", "∅", "no solution", "NaCl", "#### -3"])
+def test_short_answers_are_answers(tmp_path: Path, answer: str) -> None:
+    ((problem,), notes) = read(tmp_path, {"question": "2?", "answer": answer})
+    assert problem.gold is not None and notes == []
+
+
+def test_a_question_that_is_a_gap_is_left_out(tmp_path: Path) -> None:
+    ((problem,), (note,)) = read(tmp_path, {"question": "2?"}, {"question": float("nan")})
+    assert problem.text == "2?" and note.startswith("rows left out: 1, expected text in 'question'")
+
+
+def test_pieces_of_a_message_do_not_run_together(tmp_path: Path) -> None:
+    def asked(*texts: str) -> str:
+        pieces = [{"type": "text", "text": text} for text in texts]
+        return read(tmp_path, {"messages": [{"role": "user", "content": pieces}]})[0][0].text
+
+    assert asked("Ann has 3", "4 pens") == "Ann has 3\n4 pens"
+    assert asked("Ann has 3 ", "", "pens", "\nand 4.") == "Ann has 3 pens\nand 4."
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        json.dumps(USER),
+        json.dumps([{"id": 1} | USER]),
+        json.dumps({"messages": [SYSTEM, USER]}),
+        json.dumps({"conversations": [{"from": "human", "value": "2 and 3?"}]}, indent=1),
+        [USER | {"role": "User"}],
+        [USER | {"role": "human"}, {"role": " GPT ", "content": "5"}],
+        {"messages": [USER]},
+    ],
+)
+def test_chats_of_other_layouts_are_chats(tmp_path: Path, cell: Any) -> None:
+    ((problem,), _) = read(tmp_path, {"question": cell})
+    assert problem.text == "2 and 3?"
+
+
+PYTHON_CHAT = """array([{'content': "Ann's 6 pens", 'role': 'user'}], dtype=object)"""
+OTHER_JSON = [
+    '{"a": "Ann has 5"}',
+    '[{"id": 1}]',
+    '["Ann has 5", "pens"]',
+    str({"messages": [USER]}),
+    PYTHON_CHAT,
+]
+
+
+@pytest.mark.parametrize("cell", OTHER_JSON)
+def test_other_json_in_a_cell_is_no_problem(tmp_path: Path, cell: str) -> None:
+    ((problem,), (note,)) = read(tmp_path, {"question": "[1, 2] {x} 5?"}, {"question": cell})
+    assert problem.text == "[1, 2] {x} 5?" and note.startswith("rows left out: 1, expected ")
+
+
+@pytest.mark.parametrize("name", ["context", "Passage", "input"])
+def test_a_context_is_not_left_behind_in_silence(tmp_path: Path, name: str) -> None:
+    row = {name: "Ann has 5 pens.", "question": "How many?", "answer": 5}
+    with pytest.raises(
+        UserError, match=f"got {name} beside question: .* --question_column {name},question, or"
+    ):
+        read(tmp_path, row)
+    ((joined,), _) = read(tmp_path, row, question_column=f"{name},question")
+    assert joined.text == "Ann has 5 pens.\nHow many?"
+    ((bare,), _) = read(tmp_path, row, question_column="question")
+    assert bare.text == "How many?"
+    # A copy of the question, and an empty column, are no context.
+    assert read(tmp_path, row | {name: "How many?"}, row | {name: None})[1] == []
+    with pytest.raises(UserError, match="write them into one text"):
+        read(tmp_path, row | {name: ["Ann has 5 pens."]})
+
+
+def test_the_context_of_an_instruction_is_read(tmp_path: Path) -> None:
+    row = {"instruction": "How many?", "context": "5 pens.", "response": "5"}
+    problems, notes = read(tmp_path, row, row | {"context": ""})
+    assert [problem.text for problem in problems] == ["How many?\n5 pens.", "How many?"] and notes == []
 
 
 @pytest.mark.parametrize("choices", [{"A": "1", "B": "2", "C": "3", "D": "4"}, {"choices": ["1", "2"]}])
@@ -181,7 +272,7 @@ def test_the_box_of_a_solution_stands_in_for_an_answer_that_is_not_there(tmp_pat
             {"question": "4?", answer: 9, solution: "no box"},
         )
         assert [problem.gold for problem in problems] == ["2", "3", "8", "9"]
-        assert notes[1] == "1 answers are not those in the box of their solution: the box is taken"
+        assert notes[0] == "1 answers are not those in the box of their solution: the box is taken"
 
 
 def test_a_column_that_is_empty_in_every_row_gives_way_to_the_next_usual_name(tmp_path: Path) -> None:

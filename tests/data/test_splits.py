@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from dupo.data.splits import evaluation_note, keyed_hash, split_by_hash, split_problems
+from dupo.data.splits import copies_note, evaluation_note, keyed_hash, split_by_hash, split_problems
 from dupo.errors import UserError
 from dupo.records import Problem
 
@@ -74,6 +74,44 @@ def test_a_data_set_for_evaluation_keeps_its_texts_out_of_train() -> None:
     train, held_out = split_problems(numbered(30), numbered(5), 3)
     assert len(held_out) == 3
     assert {p.text for p in train} == {p.text for p in numbered(30)} - {p.text for p in held_out}
+
+
+COPIES = [
+    "Ann has  5 pens.",
+    "Ann has 5\u00a0pens.",
+    "ANN has 5 pens .",
+    "Ann\nhas 5 pens.\u200b",
+    "\ufeffann has 5 pens.",
+]
+
+
+@pytest.mark.parametrize("copy", [*COPIES, "철수 5 Cafe\u0301"])
+def test_copies_that_look_alike_stay_on_one_side(copy: str) -> None:
+    text = "철수 5 Café" if "철수" in copy else "Ann has 5 pens."
+    first, second = Problem("f:1", text, "5"), Problem("g:1", copy, "5")
+    split = split_problems([*numbered(5), first, second], [second], None)
+    assert split.train == numbered(5) and split.held_out == [second]
+    for num_held_out in range(1, 6):
+        train, held_out = split_problems([*numbered(5), first, second], None, num_held_out)
+        sides = [sum(p in side for p in (first, second)) for side in (train, held_out)]
+        assert sides in ([2, 0], [0, 1])
+
+
+def test_other_texts_are_no_copies() -> None:
+    texts = ["x² = 5", "x2 = 5", "1 2", "12", "x = 5", "x = 6", "①", "1"]
+    problems = [Problem(f"f:{k}", text, "5") for k, text in enumerate(texts)]
+    train, held_out = split_problems([*problems, *numbered(1)], problems, None)
+    assert train == numbered(1) and len(held_out) == len(texts)
+
+
+def test_copies_of_held_out_texts_are_counted() -> None:
+    copies = [Problem(f"g:{k}", f" TEXT {k}", "1") for k in range(3)]
+    held_out = split_problems(numbered(9), copies, None).held_out
+    (note,) = copies_note(numbered(9), held_out, are_apart=True)
+    assert note.startswith("3 rows not trained on")
+    assert copies_note(numbered(9), numbered(2), are_apart=False) == []
+    (note,) = copies_note([*numbered(9), *copies], numbered(2), are_apart=False)
+    assert note.startswith("2 rows not trained on")
 
 
 def test_a_data_set_too_small_for_a_tenth_names_the_option() -> None:

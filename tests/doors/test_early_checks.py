@@ -13,6 +13,9 @@ for door, *words in json.loads(sys.argv[1]):
     print(code, sorted({"torch", "transformers"} & sys.modules.keys()), os.path.exists("run"))
 """
 WORDS = ["--task", "word_problems", "--dataset", "data.jsonl", "--output_dir", "run"]
+CHATS = ["--task", "word_problems", "--dataset", "chats.jsonl", "--output_dir", "run"]
+USER, ANSWER = {"role": "user", "content": "5 pens and 7?"}, {"role": "assistant", "content": "12"}
+SYSTEM = {"role": "system", "content": "Be brief."}
 # (command line, a word of its error)
 REFUSED = [
     (["train", *WORDS, "--question_column", "q"], "question_column"),
@@ -26,11 +29,24 @@ REFUSED = [
     (["train", "--method", "sft", "--dataset", "data.jsonl"], "prompt and completion"),
     (["train", "--task", "translation", "--dataset", "data.jsonl"], "src: expected a column"),
     (["train", "--task", "word_problems", "--dataset", "nowhere.jsonl", "--output_dir", "thesis"], "thesis"),
+    (["train", *WORDS, "--system_prompt", "Be brief."], "system_prompt"),
+    (["train", "--system_prompt", "Be brief."], "system_prompt"),
+    (["select", *WORDS, "--chat_template_kwargs", '{"enable_thinking": false}'], "chat_template_kwargs"),
+    (["rerank", *CHATS], "chats.jsonl:2: expected a question alone"),
+    (["train", *CHATS], "(1 of 2 rows): write the message into the question"),
+    (
+        ["train", "--task", "word_problems", "--dataset", "data.jsonl", "--eval_dataset", "chats.jsonl"],
+        "chats",
+    ),
+    (["train", "--method", "sft", "--dataset", "chats.jsonl"], "chats.jsonl:2: expected a question alone"),
+    (["train", "--method", "sft", "--system_prompt", "Be brief."], "system_prompt"),
 ]
 
 
 def test_wrong_data_are_told_before_torch_is_imported(tmp_path: Path, run_python: RunPython) -> None:
     (tmp_path / "data.jsonl").write_text(json.dumps({"question": "Ann has 5 pens and buys 7. How many?"}))
+    chats = [[USER, ANSWER], [SYSTEM, USER | {"content": "5 and 8?"}, ANSWER]]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": m}) + "\n" for m in chats))
     (tmp_path / "plain.txt").write_text("No number here?\n")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.txt").write_text("")
