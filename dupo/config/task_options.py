@@ -8,7 +8,7 @@ from dupo.errors import UserError, quoted
 
 METRICS = ("bleu", "chrf", "mean")
 # In the order in which they are asked.
-GATES = ("lines", "apology", "repetition", "copy", "disguise", "length", "language")
+GATES = ("lines", "wrapper", "apology", "repetition", "copy", "disguise", "length", "language")
 
 
 @dataclass(frozen=True)
