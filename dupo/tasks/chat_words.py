@@ -68,7 +68,8 @@ CHEERS = """ok okay natürlich klar gern gerne selbstverständlich sicher kein_p
 AGREEMENT_STEMS = """gewiss freilich in_ordnung einverstanden jawohl bestimmt na_gut na_klar alles_klar oui
     naturellement évidemment sí naturalmente evidente sim naturally obviously yes indeed all_right
     да так ja ano tak igen evet 是的 よし ええ 그래 좋아 نعم أجل"""
-SOURCE_OPENING = 30  # letters of a source in which it may agree: "Na klar, ..."
+SOURCE_OPENING = 12  # letters of a source in which it agrees: "Na klar, ..."
+DOUBTFUL_OPENING = 40  # letters of a source in which it may agree: "Das ist natürlich ..."
 HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här berikut zde tady tu oto aqui aquí
     evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้ εδώ ini inilah sure certainly of_course"""
 # Words beside the name of a language in a lead-in: "Here is the sentence in German:".
@@ -117,13 +118,13 @@ _CHEER = re.compile(
 # A whole word; "make sure" agrees to nothing. Without blanks between words: at the beginning.
 _AGREEMENT = re.compile(
     rf"(?<!\w)(?<!make )(?<!be )(?:{_choice(f'{CHEERS} {ENGLISH_CHEERS} {AGREEMENT_STEMS}')})(?!\w)"
-    rf"|\W*(?=[\u0e00-\u0e7f\u3040-\ud7af])(?:{_choice(f'{CHEERS} {AGREEMENT_STEMS}')})"
+    rf"|\A\W*(?=[\u0e00-\u0e7f\u3040-\ud7af])(?:{_choice(f'{CHEERS} {AGREEMENT_STEMS}')})"
 )
 _SHORT_OPENING = re.compile(
     r"\W*(?:[^\W\d_\u3040-\ud7af]{1,16}(?: [^\W\d_\u3040-\ud7af]{1,16}){0,2}|[\u3040-\ud7af ]{1,5})"
-    r"\s?(?:[,!;，！、；]|(?<=\w\w)\.(?=\s)|。)"
+    r"\s?(?:[,!;，！、；]|(?<=\w\w\w\w)\.(?=\s+[^\W\d_])|。)"
 )
-_HERE = _pattern(HERE_STEMS)
+_HERE = re.compile(rf"(?:(?<!\w)|(?=[\u0e00-\ud7af]))(?:{_choice(HERE_STEMS)})")
 _ENGLISH_LEAD = re.compile(r"(?:sure|certainly|of course|here(?:['’]s| is)|(?:the )?translat(?:ion|ed)|in )\b")
 OPENING_CHARS = 40  # an apology begins within these: "I am truly very sorry"
 
@@ -160,10 +161,10 @@ def cheer_length(source: str, text: str) -> int:
     return cheer.end() if not agrees(source) or agrees(text[cheer.end() :]) else 0
 
 
-def agrees(text: str) -> bool:
-    """Says whether a text has a word that agrees at its beginning: "Sure", "na klar"."""
-    opening = text[:SOURCE_OPENING].casefold()
-    return _AGREEMENT.search(opening) is not None
+def agrees(text: str, within: int = SOURCE_OPENING) -> bool:
+    """Says whether a word that agrees begins within so many letters of a text: "Sure", "na klar"."""
+    agreement = _AGREEMENT.search(text.casefold())
+    return agreement is not None and agreement.start() < within
 
 
 def short_opening(text: str) -> str:
@@ -172,9 +173,20 @@ def short_opening(text: str) -> str:
     return opening[0] if opening else ""
 
 
+def may_agree(text: str) -> bool:
+    """Says whether a text may agree at its beginning, in a word of its first clause or in words not listed."""
+    return short_opening(text) != "" or agrees(text, DOUBTFUL_OPENING)
+
+
 def is_plain_lead(head: str) -> bool:
     """Says whether a lead-in says "here", or is two words long: "Here is the translation", "Translation"."""
-    return _HERE.match(head) is not None or len(head.split()) <= 2 and len(head) <= 20
+    is_short = len(head.split()) <= 2 and len(head) <= (20 if head[:1] < "\u0e00" else 4)
+    return says_here(head) or is_short
+
+
+def says_here(head: str) -> bool:
+    """Says whether a lead-in says "here", or "as follows"."""
+    return _HERE.search(head) is not None
 
 
 def is_english_lead(head: str) -> bool:

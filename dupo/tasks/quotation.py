@@ -24,7 +24,7 @@ QUOTES = {
 }
 _QUOTE = re.compile('["“”„«»‹›「」『』《》]')
 _OPENING = set("“„«‹「『《")
-_BEFORE_OPENING = set("([（:：，")
+_BEFORE_OPENING = set("([（:'’")
 _BEHIND_CLOSING = set(".,;:!?)]）。，、！？；：")
 
 
@@ -54,10 +54,11 @@ def without_quotes(source: str, text: str) -> str:
     if _is_field(text):
         return text
     expected = open_quotes(field_text(source))
-    nearer = _distance(open_quotes(text), expected) - _distance(open_quotes(inner), expected)
+    own = open_quotes(text)
+    nearer = _distance(own, expected) - _distance(open_quotes(inner), expected)
     # Quotes at both ends that the source has at neither are a wrapper, though quotes inside may be odd.
-    has_outer = expected.leading > 0 or expected.trailing > 0
-    return inner if nearer > 0 or (nearer == 0 and not has_outer) else text
+    is_wrapper = own.leading > 0 and expected.leading == expected.trailing == 0
+    return inner if nearer > 0 or (nearer == 0 and is_wrapper) else text
 
 
 def _is_field(text: str) -> bool:

@@ -15,9 +15,11 @@ from dupo.tasks.chat_words import (
     is_cheer,
     is_english_lead,
     is_plain_lead,
+    may_agree,
     names_language,
     num_translation_words,
     opens_note,
+    says_here,
     short_opening,
     speaks_of_translation,
     tells_of_a_version,
@@ -130,8 +132,15 @@ def _without_cheer(source: str, text: str, tgt: str) -> str:
 def has_doubtful_opening(source: str, text: str) -> bool:
     """Says whether "Sure!" before a translation may be the source's own, in words that no list has."""
     rest = text[cheer_length(source, text) :]
-    is_doubtful = short_opening(source) != "" and short_opening(rest) == ""
+    is_doubtful = may_agree(source) and not may_agree(rest)
     return rest not in ("", text) and is_doubtful and not _opens_apart(source, text)
+
+
+def has_lead(text: str, tgt: str) -> bool:
+    """Says whether a lead-in was left on a text: "Here is the translation: ..."."""
+    lead = _LEAD.match(text)
+    head = lead[0].strip("*_:： ").casefold() if lead else ""
+    return says_here(head) and (speaks_of_translation(head) or names_language(head, language_of(tgt)))
 
 
 def _opens_apart(source: str, text: str) -> bool:
