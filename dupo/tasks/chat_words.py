@@ -67,8 +67,8 @@ CHEERS = """ok okay natürlich klar gern gerne selbstverständlich sicher kein_p
 # Of the source alone, where they may stand for one of these.
 AGREEMENT_STEMS = """gewiss freilich in_ordnung einverstanden jawohl bestimmt na_gut na_klar alles_klar oui
     naturellement évidemment sí naturalmente evidente sim naturally obviously yes indeed all_right
-    да так ja ano tak igen evet 是的 よし ええ 그래 좋아 نعم أجل"""
-SOURCE_OPENING = 12  # letters of a source in which it agrees: "Na klar, ..."
+    да ja igen evet 是的 よし ええ 그래 좋아 نعم أجل"""
+SOURCE_OPENING = 4  # letters of a source in which it agrees: "Na klar, ..."
 DOUBTFUL_OPENING = 40  # letters of a source in which it may agree: "Das ist natürlich ..."
 HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här berikut zde tady tu oto aqui aquí
     evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้ εδώ ini inilah sure certainly of_course"""
@@ -163,7 +163,7 @@ def cheer_length(source: str, text: str) -> int:
 
 def agrees(text: str, within: int = SOURCE_OPENING) -> bool:
     """Says whether a word that agrees begins within so many letters of a text: "Sure", "na klar"."""
-    agreement = _AGREEMENT.search(text.casefold())
+    agreement = _AGREEMENT.search(text[: within + 30].casefold())
     return agreement is not None and agreement.start() < within
 
 
