@@ -70,11 +70,13 @@ AGREEMENT_STEMS = """gewiss freilich in_ordnung einverstanden jawohl bestimmt na
     да ja igen evet 是的 よし ええ 그래 좋아 نعم أجل"""
 SOURCE_OPENING = 4  # letters of a source in which it agrees: "Na klar, ..."
 DOUBTFUL_OPENING = 40  # letters of a source in which it may agree: "Das ist natürlich ..."
-HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här berikut zde tady tu oto aqui aquí
-    evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้ εδώ ini inilah sure certainly of_course"""
+HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här berikut zde
+    tady tu oto aqui aquí evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้ εδώ ini inilah
+    sure certainly of_course"""
 # Words beside the name of a language in a lead-in: "Here is the sentence in German:".
-_LEAD_WORDS = set("""here here's is the a your this in into to sentence text paragraph version translated
-    output result answer final would be it as follows says reads sure certainly course of""".split())
+LEAD_WORDS = """here here's is the a your this in into to sentence text paragraph version translated output
+    result answer final would be it as follows says reads sure certainly course of"""
+_LEAD_WORDS = frozenset(LEAD_WORDS.split())
 
 
 def _choice(stems: str) -> str:
@@ -113,7 +115,8 @@ _ENGLISH_CHEER = re.compile(
     rf"[*_]*(?:{_choice(ENGLISH_CHEERS)})(?: thing)?(?:(?:{_PROMISE})?\s*[!！]+|[.,:])[*_]*\s+", re.IGNORECASE
 )
 _CHEER = re.compile(
-    rf"¡?[*_]*(?:{_choice(f'{CHEERS} {ENGLISH_CHEERS}')})(?:(?:{_PROMISE})?\s*[!！]+|[.。:：])[*_]*\s*", re.IGNORECASE
+    rf"¡?[*_]*(?:{_choice(f'{CHEERS} {ENGLISH_CHEERS}')})(?:(?:{_PROMISE})?\s*[!！]+|[.。:：])[*_]*\s*",
+    re.IGNORECASE,
 )
 # A whole word; "make sure" agrees to nothing. Without blanks between words: at the beginning.
 _AGREEMENT = re.compile(
@@ -125,7 +128,9 @@ _SHORT_OPENING = re.compile(
     r"\s?(?:[,!;，！、；]|(?<=\w\w\w\w)\.(?=\s+[^\W\d_])|。)"
 )
 _HERE = re.compile(rf"(?:(?<!\w)|(?=[\u0e00-\ud7af]))(?:{_choice(HERE_STEMS)})")
-_ENGLISH_LEAD = re.compile(r"(?:sure|certainly|of course|here(?:['’]s| is)|(?:the )?translat(?:ion|ed)|in )\b")
+_ENGLISH_LEAD = re.compile(
+    r"(?:sure|certainly|of course|here(?:['’]s| is)|(?:the )?translat(?:ion|ed)|in )\b"
+)
 OPENING_CHARS = 40  # an apology begins within these: "I am truly very sorry"
 
 
@@ -174,7 +179,7 @@ def short_opening(text: str) -> str:
 
 
 def may_agree(text: str) -> bool:
-    """Says whether a text may agree at its beginning, in a word of its first clause or in words not listed."""
+    """Says whether a text may agree at its beginning, in a listed word or another."""
     return short_opening(text) != "" or agrees(text, DOUBTFUL_OPENING)
 
 

@@ -75,7 +75,7 @@ LEAST_WITH_LOWER = 3
 # So many copied words that tell Indonesian from Malay are a copy.
 TELLING = 2
 # One such word is a copy where more than this share of the text is copied.
-SHARE_WITH_ONE = 0.45
+SHARE_WITH_ONE = 0.4
 # One such word is a copy where the log-odds of the copied words are above this, in nats.
 LOG_ODDS_WITH_ONE = 8.0
 # A first word of so many letters that keeps its capital is a name.

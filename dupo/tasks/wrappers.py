@@ -82,12 +82,16 @@ def _is_own_note(source: str, translation: str, note: str, tgt: str) -> bool:
     """Whether what follows a translation is a note of the model's own, and no remark of the source."""
     if not NOTE_MARK.match(note):
         return False
-    if language_of(tgt) not in ("en", "fr") and _ENGLISH_NOTE.match(note) and "note:" not in source.casefold():
+    if (
+        language_of(tgt) not in ("en", "fr")
+        and _ENGLISH_NOTE.match(note)
+        and "note:" not in source.casefold()
+    ):
         return True
     # A remark of the source may be a note in the translation: "Achtung, ..." becomes "Note: ...".
     is_whole = _num_sentences(translation) >= _num_sentences(source)
     is_apart = translation.rstrip("\"'”»*_ ").endswith(tuple(_STOPS))
-    if note[0] in "([（" and is_apart and is_whole and not source.rstrip(_STOPS)[-1:] in _CLOSING_BRACKETS:
+    if note[0] in "([（" and is_apart and is_whole and source.rstrip(_STOPS)[-1:] not in _CLOSING_BRACKETS:
         return NOTE_MARK.search(source) is None
     return not _COLON.search(source) and not opens_note(source) and (note[0] in "([（" or is_whole)
 
@@ -156,7 +160,9 @@ def _without_lead(source: str, text: str, tgt: str) -> str:
         return text
     head, rest = lead[0].strip("*_:： ").casefold(), text[lead.end() :]
     # A lead-in is no sentence, and no beginning of a remark.
-    if re.search("[.。?？;；]", head) or len(re.findall("[(（\\[]", head)) != len(re.findall("[)）\\]]", head)):
+    if re.search("[.。?？;；]", head) or len(re.findall("[(（\\[]", head)) != len(
+        re.findall("[)）\\]]", head)
+    ):
         return text
     language = language_of(tgt)
     num_colons = len(_COLON.findall(source))

@@ -256,12 +256,12 @@ def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
     return texts
 
 
-QUOTE_CHARS = "\"“”„«»‹›「」『』"
+QUOTE_CHARS = '"“”„«»‹›「」『』'
 QUOTE_WRAPPERS = ("quotes", "guillemets", "low quotes", "corner brackets", "lead and quotes")
 
 
 def lacks_quotes(source: str, target: str) -> bool:
-    """A source that begins or ends with a quote, and a reference that does not: quotes may be the source's."""
+    """A quote at an end of the source, and none there of the reference: quotes may be the source's."""
     ends = [(text.strip()[0], text.rstrip(" .。,!?")[-1]) for text in (source, target)]
     return any(a in QUOTE_CHARS and b not in QUOTE_CHARS for a, b in zip(*ends, strict=True))
 
