@@ -70,9 +70,9 @@ AGREEMENT_STEMS = """gewiss freilich in_ordnung einverstanden jawohl bestimmt na
     да ja igen evet 是的 よし ええ 그래 좋아 نعم أجل"""
 SOURCE_OPENING = 4  # letters of a source in which it agrees: "Na klar, ..."
 DOUBTFUL_OPENING = 40  # letters of a source in which it may agree: "Das ist natürlich ..."
-HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här berikut zde
-    tady tu oto aqui aquí evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้ εδώ ini inilah
-    sure certainly of_course"""
+HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här
+    berikut zde tady tu oto aqui aquí evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้
+    εδώ ini inilah sure certainly of_course"""
 # Words beside the name of a language in a lead-in: "Here is the sentence in German:".
 LEAD_WORDS = """here here's is the a your this in into to sentence text paragraph version translated output
     result answer final would be it as follows says reads sure certainly course of"""

@@ -1,8 +1,9 @@
 """Takes what a model writes around a translation off: a lead-in, quotes, bold, a list mark, a fence, a note.
 
 A mark is taken off only where the source has no mark of its kind. A lead-in comes off only where the rest
-speaks of translations as often as the source does; "Sure!" and a note only where the rest has as many
-sentences as the source. What cannot be told from the translation stays.
+speaks of translations as often as the source does; a note only where the rest has as many sentences as the
+source; "Sure!" only where the source cannot have said so. What cannot be told from the translation stays, or
+is refused by the gate `wrapper`.
 """
 
 import re

@@ -58,6 +58,7 @@ def test_every_gate_has_a_check_and_no_other_name_is_taken() -> None:
         (f"<think>{DE}", "unreadable"),
         (f"{DE}\n{DE}", "lines"),
         (f"{DE}\r{DE}", "lines"),
+        (f"Natürlich! {DE}", "wrapper"),
         (f"{DE}\u2028{EN}", "lines"),
         (EN, "copy"),
         (f"Hier ist die Übersetzung: {EN}", "copy"),
