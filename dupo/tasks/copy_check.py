@@ -37,17 +37,18 @@ class CopyLimits(NamedTuple):
     end: float
 
 
-# References begin or end with at most 11 letters of the source (en-fr).
+# References begin or end with at most 11 letters of the source (en-fr). The limit is a quarter more, here and
+# below: references of other data go further.
 LIMITS = CopyLimits(0.3, 0.5, 0.3, 14)
 # Between two scripts references share names and hardly a word else (at most 0.06).
 LIMITS_OF_TWO_SCRIPTS = CopyLimits(0.3, 0.5, 0.1, 14)
 # Related languages share words (references at most 0.43, es-pt); `copies_words_of` tells them from copies.
 # They begin or end alike with at most 25 letters (pt-es).
-LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45, 26)
+LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45, 31)
 # References of close languages share more than half of the source in up to 12 % of a direction (id-ms), more
 # than 0.7 of it in at most 0.8 %, and a run of more than half of it in at most 0.6 %. They begin or end alike
 # with at most 43 letters (id-ms).
-LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.5, 0.7, 0.85, 44)
+LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.5, 0.7, 0.85, 54)
 # German nouns count as names, so less is left: references begin or end with at most 6 letters of the source.
 END_OF_GERMAN = 9
 RELATED_LANGUAGES = (
@@ -75,7 +76,7 @@ LEAST_WITH_LOWER = 3
 # So many copied words that tell Indonesian from Malay are a copy.
 TELLING = 2
 # One such word is a copy where more than this share of the text is copied.
-SHARE_WITH_ONE = 0.4
+SHARE_WITH_ONE = 0.45
 # One such word is a copy where the log-odds of the copied words are above this, in nats.
 LOG_ODDS_WITH_ONE = 8.0
 # A first word of so many letters that keeps its capital is a name.
@@ -225,14 +226,15 @@ def shared_end(source_words: Sequence[Word], text_words: Sequence[Word], names: 
 
 
 def _shared_beginning(first: Sequence[Word], second: Sequence[Word], names: Set[str]) -> float:
-    weight = 0.0
+    weights = []
     for word, other in zip(first, second, strict=False):
         if word.key != other.key:
             break
         # Chinese and Japanese share characters.
-        is_counted = word.key not in names and script_of(word.text[0]) not in UNSPACED
-        weight += word.weight if is_counted else 0.0
-    return weight
+        if word.key not in names and script_of(word.text[0]) not in UNSPACED:
+            weights.append(word.weight)
+    # One word may be of a name: "Hesperonychus elizabethae".
+    return sum(weights) if len(weights) > 1 else 0.0
 
 
 def _shares_letters(source: str, text: str, length: int, limits: CopyLimits) -> bool:
