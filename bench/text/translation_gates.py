@@ -27,17 +27,26 @@ def read_rows(folder: str, first: int, step: int) -> list[dict[str, str]]:
     return [{code: text.strip() for code, text in zip(texts, row, strict=True)} for row in rows]
 
 
-def judge(direction: str, rows: list[dict[str, str]], caught: Shares, bare: Shares) -> Counter[str]:
+def judge(
+    direction: str, rows: list[dict[str, str]], caught: Shares, bare: Shares, references: bool
+) -> Counter[str]:
     """Adds the shares of one direction: caught by kind of failure, bare or refused by kind of wrapper.
+
+    Args:
+        direction: such as en-de.
+        rows: sentences, each in every language.
+        caught: gains the shares of failures.
+        bare: gains the shares of wrappers.
+        references: judge the references alone.
 
     Returns:
         How many references each gate refuses.
     """
     src, tgt = direction.split("-")
     gates = Gates(frozenset(GATES), src, tgt, 3.0)
-    reasons, counts, totals = Counter[str](), Counter[str](), Counter[str]()
+    reasons, counts, totals, changed = Counter[str](), Counter[str](), Counter[str](), 0
     for row in rows:
-        for kind, text in planted.failures_of(src, tgt, row).items():
+        for kind, text in planted.failures_of(src, tgt, row).items() if not references else ():
             totals[kind] += 1
             counts[kind] += gates.read(row[src], text).answer is None
         result = gates.read(row[src], row[tgt])
@@ -45,11 +54,13 @@ def judge(direction: str, rows: list[dict[str, str]], caught: Shares, bare: Shar
             reasons[result.refusal] += 1
             print(f"refused {direction} {result.refusal} | {row[src]} | {row[tgt]}")
         elif result.answer != row[tgt]:
+            changed += 1
             print(f"changed {direction} | {row[src]} | {row[tgt]}")
-        for kind, text in {"": row[tgt], **planted.wrapped(tgt, row[src], row[tgt])}.items():
+        for kind, text in planted.wrapped(tgt, row[src], row[tgt]).items() if not references else ():
             answer = gates.read(row[src], text).answer
             counts["wrapped " + kind] += answer is None or answer in (row[tgt], result.answer)
             totals["wrapped " + kind] += 1
+    reasons["changed"] = changed
     for kind in totals:
         share = counts[kind] / totals[kind]
         if kind.startswith("wrapped "):
@@ -78,18 +89,21 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1, help="judge every so manieth sentence")
     parser.add_argument("--fitted", action="store_true", help="the lines that the constants were fitted on")
     parser.add_argument("--directions", default=",".join(planted.DIRECTIONS))
+    parser.add_argument("--references", action="store_true", help="judge the references alone")
     args = parser.parse_args()
     rows = read_rows(args.folder, 0 if args.fitted else 1, args.step)
     caught, bare = defaultdict[str, dict[str, float]](dict), defaultdict[str, dict[str, float]](dict)
-    refused, directions = Counter[str](), args.directions.split(",")
+    refused, changed, directions = Counter[str](), 0, args.directions.split(",")
     for direction in directions:
         start = time.process_time()
-        reasons = judge(direction, rows, caught, bare)
+        reasons = judge(direction, rows, caught, bare, args.references)
         seconds = time.process_time() - start
+        changed += reasons.pop("changed")
         count = reasons.total()
         print(f"{direction}: {count} of {len(rows)} references refused {dict(reasons)}, {seconds:.0f} s")
         refused.update(reasons)
-    print(f"references refused: {refused.total()} of {len(rows) * len(directions)} {dict(refused)}")
+    num_references = len(rows) * len(directions)
+    print(f"references refused: {refused.total()} of {num_references} {dict(refused)}; changed: {changed}")
     for kind, shares in caught.items():
         far = {name: share for name, share in shares.items() if name[3:5] not in planted.RELATED_TARGETS}
         near = {name: share for name, share in shares.items() if name not in far}

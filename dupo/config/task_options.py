@@ -8,7 +8,7 @@ from dupo.errors import UserError, quoted
 
 METRICS = ("bleu", "chrf", "mean")
 # In the order in which they are asked.
-GATES = ("lines", "apology", "repetition", "copy", "disguise", "length", "language")
+GATES = ("lines", "wrapper", "apology", "repetition", "copy", "disguise", "length", "language")
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class TaskOptions(Options):
     )
     gates: str = option(
         ",".join(GATES),
-        "checks that a translation must pass to be an answer, any of: lines (one line), apology (the model "
-        "does not say that it cannot translate), repetition (no word over and over, not the text twice), "
-        "copy (no copy of the source), disguise (not the source in other letters), length (within "
-        "max_length_ratio), language (the target language); off: no check",
+        'checks that a translation must pass to be an answer, any of: lines (one line), wrapper (no "Sure!" '
+        "before it), apology (the model does not say that it cannot translate), repetition (no word over and "
+        "over, not the text twice), copy (no copy of the source), disguise (not the source in other "
+        "letters), length (within max_length_ratio), language (the target language); off: no check",
     )
     paragraphs: bool = option(
         False,

@@ -6,6 +6,8 @@ language, may be about translations itself: then the words say nothing.
 
 import re
 
+from dupo.tasks.languages import LANGUAGES
+
 TRANSLATION_STEMS = """translat übersetz tradu ترجم překlad překlád přelož oversæt oversett μετάφρα
     μεταφρά käännö kääntä prijevod prevod prevest prevedi fordít erjemah 翻訳 訳文 翻译 翻譯 译文 譯文
     번역 vertal vertaal tłumacz przekład перевод перевест переведен переклад перекласт översätt คำแปล
@@ -51,6 +53,31 @@ SELF_STEMS = """as_an_ai as_a_language_model als_ki als_eine_ki als_sprachmodell
 MODEL_STEMS = """language_model sprachmodell modèle modelo modell 模型 モデル модел artifici künstlich
     人工 kunstig konstgjord sztuczn uměl umjetn yapay tekoäly mesterséges buatan 인공 الذكاء"""
 
+# With these a model agrees to translate, before it translates: "Sure! ...".
+ENGLISH_CHEERS = "sure certainly of_course absolutely no_problem gladly got_it alright"
+CHEERS = """ok okay natürlich klar gern gerne selbstverständlich sicher kein_problem bien_sûr certainement
+    avec_plaisir d'accord volontiers claro por_supuesto desde_luego con_gusto con_mucho_gusto com_certeza
+    com_prazer certo certamente volentieri con_piacere va_bene natuurlijk zeker graag självklart visst
+    naturligtvis absolut javisst selvfølgelig naturligvis selvsagt gjerne totta_kai tietysti toki jistě
+    samozřejmě jasně rád oczywiście jasne pewnie chętnie naravno svakako persze természetesen desigur sigur
+    bineînțeles tabii tabii_ki elbette конечно разумеется хорошо звичайно звісно добре tentu tentu_saja baik
+    baiklah sudah_tentu chắc_chắn chắc_chắn_rồi tất_nhiên vâng được_chứ แน่นอน ได้เลย φυσικά βεβαίως ασφαλώς
+    بالتأكيد بالطبع طبعا حسنا 当然 好的 没问题 當然 沒問題 もちろん もちろんです はい 承知しました
+    かしこまりました 물론 물론입니다 물론이죠 알겠습니다"""
+# Of the source alone, where they may stand for one of these.
+AGREEMENT_STEMS = """gewiss freilich in_ordnung einverstanden jawohl bestimmt na_gut na_klar alles_klar oui
+    naturellement évidemment sí naturalmente evidente sim naturally obviously yes indeed all_right
+    да ja igen evet 是的 よし ええ 그래 좋아 نعم أجل"""
+SOURCE_OPENING = 4  # letters of a source in which it agrees: "Na klar, ..."
+DOUBTFUL_OPENING = 40  # letters of a source in which it may agree: "Das ist natürlich ..."
+HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här
+    berikut zde tady tu oto aqui aquí evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้
+    εδώ ini inilah sure certainly of_course"""
+# Words beside the name of a language in a lead-in: "Here is the sentence in German:".
+LEAD_WORDS = """here here's is the a your this in into to sentence text paragraph version translated output
+    result answer final would be it as follows says reads sure certainly course of"""
+_LEAD_WORDS = frozenset(LEAD_WORDS.split())
+
 
 def _choice(stems: str) -> str:
     # An alternation takes the first stem that fits, so a long stem stands before a short one that begins it.
@@ -63,7 +90,8 @@ def _pattern(*stems: str) -> re.Pattern[str]:
 
 
 _TRANSLATION, _REGRET = _pattern(TRANSLATION_STEMS), _pattern(REGRET_STEMS)
-_VERSION = _pattern(VERSION_STEMS)
+# A university is no version.
+_VERSION = re.compile(rf"(?<!uni)(?<!уни)(?<!уні)(?:{_choice(VERSION_STEMS)})")
 _APOLOGY, _SELF = _pattern(APOLOGY_STEMS), _pattern(SELF_STEMS)
 _INABILITY, _HELP = _pattern(INABILITY_STEMS), _pattern(HELP_STEMS)
 # A source with one of these may be an apology itself. In an alphabet a stem begins a word: "discussione"
@@ -81,12 +109,102 @@ _NOTE_OPENING = re.compile(
     rf"(?:^|[.!?。！？؟\n])\W*(?:{_choice(NOTE_STEMS)})s?(?!\w)|(?:^|[.!?。！？\n])\s*(?:注|备考|備考)",
     re.IGNORECASE,
 )
+_PROMISE = r",? (?:thing|here|i['’ ]|let me|happy to|glad to|no problem)[^.!?:。！？：\n]{0,40}"
+# "Sure! ...", "Sure, I can help with that! ...", in no other language than English also "Sure, ...".
+_ENGLISH_CHEER = re.compile(
+    rf"[*_]*(?:{_choice(ENGLISH_CHEERS)})(?: thing)?(?:(?:{_PROMISE})?\s*[!！]+|[.,:])[*_]*\s+", re.IGNORECASE
+)
+_CHEER = re.compile(
+    rf"¡?[*_]*(?:{_choice(f'{CHEERS} {ENGLISH_CHEERS}')})(?:(?:{_PROMISE})?\s*[!！]+|[.。:：])[*_]*\s*",
+    re.IGNORECASE,
+)
+# A whole word; "make sure" agrees to nothing. Without blanks between words: at the beginning.
+_AGREEMENT = re.compile(
+    rf"(?<!\w)(?<!make )(?<!be )(?:{_choice(f'{CHEERS} {ENGLISH_CHEERS} {AGREEMENT_STEMS}')})(?!\w)"
+    rf"|\A\W*(?=[\u0e00-\u0e7f\u3040-\ud7af])(?:{_choice(f'{CHEERS} {AGREEMENT_STEMS}')})"
+)
+_SHORT_OPENING = re.compile(
+    r"\W*(?:[^\W\d_\u3040-\ud7af]{1,16}(?: [^\W\d_\u3040-\ud7af]{1,16}){0,2}|[\u3040-\ud7af ]{1,5})"
+    r"\s?(?:[,!;，！、；]|(?<=\w\w\w\w)\.(?=\s+[^\W\d_])|。)"
+)
+_HERE = re.compile(rf"(?:(?<!\w)|(?=[\u0e00-\ud7af]))(?:{_choice(HERE_STEMS)})")
+_ENGLISH_LEAD = re.compile(
+    r"(?:sure|certainly|of course|here(?:['’]s| is)|(?:the )?translat(?:ion|ed)|in )\b"
+)
 OPENING_CHARS = 40  # an apology begins within these: "I am truly very sorry"
 
 
 def speaks_of_translation(text: str) -> bool:
     """Says whether a text has a word for translating."""
     return _TRANSLATION.search(text.casefold()) is not None
+
+
+def num_translation_words(text: str) -> int:
+    """Returns how often a text has a word for translating."""
+    return len(_TRANSLATION.findall(text.casefold()))
+
+
+def is_cheer(line: str) -> bool:
+    """Says whether a line only agrees to translate."""
+    return any(pattern.fullmatch(line + " ") for pattern in (_CHEER, _ENGLISH_CHEER))
+
+
+def english_cheer_length(source: str, text: str) -> int:
+    """Returns the length of English words with which a text that should not be English agrees, or 0."""
+    cheer = _ENGLISH_CHEER.match(text)
+    return cheer.end() if cheer and not _ENGLISH_CHEER.match(source) else 0
+
+
+def cheer_length(source: str, text: str) -> int:
+    """Returns the length of the words with which a model agrees at the beginning of a text, or 0.
+
+    0 too where the source agrees, but where the text agrees once more.
+    """
+    cheer = _CHEER.match(text)
+    if cheer is None or (re.search("[:：]", cheer[0]) and re.search("[:：]", source)):
+        return 0
+    return cheer.end() if not agrees(source) or agrees(text[cheer.end() :]) else 0
+
+
+def agrees(text: str, within: int = SOURCE_OPENING) -> bool:
+    """Says whether a word that agrees begins within so many letters of a text: "Sure", "na klar"."""
+    agreement = _AGREEMENT.search(text[: within + 30].casefold())
+    return agreement is not None and agreement.start() < within
+
+
+def short_opening(text: str) -> str:
+    """Returns the few words apart with which a text begins: they may agree in words that no list has."""
+    opening = _SHORT_OPENING.match(text)
+    return opening[0] if opening else ""
+
+
+def may_agree(text: str) -> bool:
+    """Says whether a text may agree at its beginning, in a listed word or another."""
+    return short_opening(text) != "" or agrees(text, DOUBTFUL_OPENING)
+
+
+def is_plain_lead(head: str) -> bool:
+    """Says whether a lead-in says "here", or is two words long: "Here is the translation", "Translation"."""
+    is_short = len(head.split()) <= 2 and len(head) <= (20 if head[:1] < "\u0e00" else 4)
+    return says_here(head) or is_short
+
+
+def says_here(head: str) -> bool:
+    """Says whether a lead-in says "here", or "as follows"."""
+    return _HERE.search(head) is not None
+
+
+def is_english_lead(head: str) -> bool:
+    """Says whether a lead-in begins as one in English: "Here is ...", "The translation"."""
+    return _ENGLISH_LEAD.match(head) is not None
+
+
+def names_language(head: str, code: str) -> bool:
+    """Says whether a lead-in consists of the English name of a language: "German", "in German"."""
+    name = LANGUAGES.get(code, "").casefold()
+    words = [word.strip(",!()") for word in head.casefold().split()]
+    left = [word for word in words if word and word not in _LEAD_WORDS]
+    return left != [] and left == name.split()
 
 
 def tells_of_a_version(text: str) -> bool:

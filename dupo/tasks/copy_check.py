@@ -1,10 +1,11 @@
 """Whether a translation is a copy of its source, or carries much of the source along, in any order.
 
-Names count for nothing: a translation keeps them. What is left is compared three ways:
+Names count for nothing: a translation keeps them. What is left is compared four ways:
 
     run     the longest run of letters of the source
     total   letter grams of the source in the same order
     words   words of the source in any order, weighed by their letters
+    end     words with which both texts begin, or with which both end
 """
 
 import re
@@ -27,21 +28,29 @@ class CopyLimits(NamedTuple):
         run: of the letters of the source, in one run.
         total: of the letters of the source, in the same order.
         words: of the words of the translation, in any order.
+        end: letters of the words with which both texts begin or end; no share.
     """
 
     run: float
     total: float
     words: float
+    end: float
 
 
-LIMITS = CopyLimits(0.3, 0.5, 0.3)
+# References begin or end with at most 11 letters of the source (en-fr). The limit is a quarter more, here and
+# below: references of other data go further.
+LIMITS = CopyLimits(0.3, 0.5, 0.3, 14)
 # Between two scripts references share names and hardly a word else (at most 0.06).
-LIMITS_OF_TWO_SCRIPTS = CopyLimits(0.3, 0.5, 0.1)
+LIMITS_OF_TWO_SCRIPTS = CopyLimits(0.3, 0.5, 0.1, 14)
 # Related languages share words (references at most 0.43, es-pt); `copies_words_of` tells them from copies.
-LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45)
+# They begin or end alike with at most 25 letters (pt-es).
+LIMITS_OF_RELATED_LANGUAGES = CopyLimits(0.3, 0.5, 0.45, 31)
 # References of close languages share more than half of the source in up to 12 % of a direction (id-ms), more
-# than 0.7 of it in at most 0.8 %, and a run of more than half of it in at most 0.6 %.
-LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.5, 0.7, 0.85)
+# than 0.7 of it in at most 0.8 %, and a run of more than half of it in at most 0.6 %. They begin or end alike
+# with at most 43 letters (id-ms).
+LIMITS_OF_CLOSE_LANGUAGES = CopyLimits(0.5, 0.7, 0.85, 54)
+# German nouns count as names, so less is left: references begin or end with at most 6 letters of the source.
+END_OF_GERMAN = 9
 RELATED_LANGUAGES = (
     {"ca", "es", "fr", "gl", "it", "pt", "ro"},
     {"be", "bg", "bs", "cs", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"},
@@ -58,9 +67,11 @@ MOST_LOG_ODDS = 14.0
 LOWER_LOG_ODDS = 10.0
 SLAVIC_OR_GERMAN = {"be", "bg", "bs", "cs", "de", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"}
 DANISH_OR_NORWEGIAN = ({"da", "nb", "no"},)
+# The same from Portuguese into Spanish, whose references share most words.
+LOG_ODDS_OF_PORTUGUESE = 12.0
 # Copied words fewer than these say nothing: they may be the name of a species, or cafés and restaurants.
 LEAST_COPIED = 4
-# The same where `LOWER_LOG_ODDS` hold.
+# The same where lower log-odds hold.
 LEAST_WITH_LOWER = 3
 # So many copied words that tell Indonesian from Malay are a copy.
 TELLING = 2
@@ -91,7 +102,8 @@ def copy_limits(src: str, tgt: str) -> CopyLimits:
     if in_same_group(src, tgt, RELATED_LANGUAGES):
         return LIMITS_OF_RELATED_LANGUAGES
     scripts = scripts_of_language(src), scripts_of_language(tgt)
-    return LIMITS_OF_TWO_SCRIPTS if all(scripts) and not scripts[0] & scripts[1] else LIMITS
+    limits = LIMITS_OF_TWO_SCRIPTS if all(scripts) and not scripts[0] & scripts[1] else LIMITS
+    return limits._replace(end=END_OF_GERMAN) if language_of(src) == "de" else limits
 
 
 def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "") -> bool:
@@ -104,6 +116,8 @@ def is_copy(source: str, text: str, limits: CopyLimits = LIMITS, code: str = "")
     if source_letters == text_letters:
         return source_letters != "" or source.split() == text.split()
     names = _names(source, text, code)
+    if shared_end(words_of(source), words_of(text), names) > limits.end:
+        return True
     source_words, text_words = (
         [word for word in words_of(string) if word.key not in names] for string in (source, text)
     )
@@ -166,12 +180,13 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
     # Characters are shared by Chinese and Japanese, in which they are words of either.
     copied = [word for word in copied if script_of(word.text[0]) not in UNSPACED]
     is_low = language_of(src) in SLAVIC_OR_GERMAN or in_same_group(src, tgt, DANISH_OR_NORWEGIAN)
-    least = LEAST_WITH_LOWER if is_low else LEAST_COPIED
+    is_portuguese = (language_of(src), language_of(tgt)) == ("pt", "es")
+    least = LEAST_WITH_LOWER if is_low or is_portuguese else LEAST_COPIED
     if len(copied) < least or sum(word.weight for word in copied) <= COPY_SLACK:
         return False
     if not (language_detection.knows(src) and language_detection.knows(tgt)):
         return False
-    limit = LOWER_LOG_ODDS if is_low else MOST_LOG_ODDS
+    limit = LOWER_LOG_ODDS if is_low else LOG_ODDS_OF_PORTUGUESE if is_portuguese else MOST_LOG_ODDS
     limit = LOG_ODDS_WITH_ONE if telling > 0 else limit
     return language_detection.log_odds(" ".join(word.text for word in copied), src, tgt) > limit
 
@@ -202,6 +217,24 @@ def copied_share(source_words: Sequence[Word], text_words: Sequence[Word], slack
     """Returns the share of the words of a text that stand in its source, by weight, `slack` letters less."""
     weight = sum(word.weight for word in copied_words(source_words, text_words)) - slack
     return max(0.0, weight) / max(1.0, sum(word.weight for word in text_words))
+
+
+def shared_end(source_words: Sequence[Word], text_words: Sequence[Word], names: Set[str]) -> float:
+    """Returns the weight of the words with which both texts begin, or both end, without names."""
+    ends = [(source_words, text_words), (source_words[::-1], text_words[::-1])]
+    return max(_shared_beginning(first, second, names) for first, second in ends)
+
+
+def _shared_beginning(first: Sequence[Word], second: Sequence[Word], names: Set[str]) -> float:
+    weights = []
+    for word, other in zip(first, second, strict=False):
+        if word.key != other.key:
+            break
+        # Chinese and Japanese share characters.
+        if word.key not in names and script_of(word.text[0]) not in UNSPACED:
+            weights.append(word.weight)
+    # One word may be of a name: "Hesperonychus elizabethae".
+    return sum(weights) if len(weights) > 1 else 0.0
 
 
 def _shares_letters(source: str, text: str, length: int, limits: CopyLimits) -> bool:

@@ -6,6 +6,7 @@ around a translation is taken off first (`wrappers`). A gate refuses what is lef
 
     unreadable  nothing there (cannot be turned off)
     lines       more than one line with text on it; without this gate the first line counts
+    wrapper     "Sure!" or "Here is ..." before the translation, where it may be the source's own
     apology     the model says that it cannot translate
     repetition  one word over and over, or the text twice
     copy        the source again, in any order, much of it, or in brackets; names are no copies
@@ -30,10 +31,9 @@ from dupo.tasks.chat_words import declines
 from dupo.tasks.copy_check import copies_in_brackets, copies_words_of, copy_limits, is_copy
 from dupo.tasks.disguises import is_misspelt, is_substitution
 from dupo.tasks.final_answer import without_thinking
-from dupo.tasks.languages import language_of
 from dupo.tasks.repetition import is_repetition
 from dupo.tasks.scripts import has_letters, is_in_script, length_ratio, scripts_of_language
-from dupo.tasks.wrappers import bare_lines, bare_translation, target_name
+from dupo.tasks.wrappers import bare_lines, bare_translation, has_doubtful_opening, has_lead
 
 CACHED_RESULTS = 2**14  # an answer and its refusal are asked for one after the other
 
@@ -129,6 +129,7 @@ class Gates:
 # Each says whether it refuses a bare translation: gates, source, text.
 REFUSERS: dict[str, Callable[[Gates, str, str], bool]] = {
     "lines": lambda gates, source, text: "\n" in text and not gates.paragraphs,
+    "wrapper": lambda gates, source, text: has_doubtful_opening(source, text) or has_lead(text, gates.tgt),
     "apology": lambda gates, source, text: declines(source, text),
     "repetition": lambda gates, source, text: is_repetition(source, text),
     "copy": Gates._copies,
@@ -161,9 +162,9 @@ def read_lines(source: str, completion: str, tgt: str) -> list[str]:
         tgt: code of the language translated into.
     """
     lines = (line.strip() for line in without_thinking(completion).splitlines())
-    lines = bare_lines(source, [line for line in lines if line])
+    lines = bare_lines(source, [line for line in lines if line], tgt)
     # The marks of a text of several lines are its own: a list stays a list.
-    return [bare_translation(source, lines[0], target_name(language_of(tgt)))] if len(lines) == 1 else lines
+    return [bare_translation(source, lines[0], tgt)] if len(lines) == 1 else lines
 
 
 def read_back(hidden: str, completion: str, src: str, paragraphs: bool) -> str | None:

@@ -1,95 +1,121 @@
 """Takes what a model writes around a translation off: a lead-in, quotes, bold, a list mark, a fence, a note.
 
-A mark is taken off only where the source has no mark of its kind. A lead-in comes off only where the source
-does not speak of translations, a note only where the source has no remark behind a colon and loses no
-sentence. What cannot be told from the translation stays.
+A mark is taken off only where the source has no mark of its kind. A lead-in comes off only where the rest
+speaks of translations as often as the source does; a note only where the rest has as many sentences as the
+source; "Sure!" only where the source cannot have said so. What cannot be told from the translation stays, or
+is refused by the gate `wrapper`.
 """
 
 import re
 from collections.abc import Callable, Sequence
 
-from dupo.tasks.chat_words import NOTE_MARK, opens_note, speaks_of_translation, tells_of_a_version
-from dupo.tasks.languages import LANGUAGES
+from dupo.tasks.chat_words import (
+    NOTE_MARK,
+    cheer_length,
+    english_cheer_length,
+    is_cheer,
+    is_english_lead,
+    is_plain_lead,
+    may_agree,
+    names_language,
+    num_translation_words,
+    opens_note,
+    says_here,
+    short_opening,
+    speaks_of_translation,
+    tells_of_a_version,
+)
+from dupo.tasks.languages import language_of
+from dupo.tasks.quotation import without_quotes
 
-QUOTES = {
-    '"': '"',
-    "“": "”",
-    "„": "“”",
-    "«": "»",
-    "»": "«",
-    "‹": "›",
-    "「": "」",
-    "『": "』",
-    "”": "”",
-    "‘": "’",
-    "《": "》",
-}
-CLOSING_QUOTES = set("".join(QUOTES.values()))
-_QUOTE = re.compile('["“”„«»‹›「」『』《》]')
 _LEAD = re.compile(r"[^:：\n]{1,70}[:：](?:\*\*|__)?\s*")
 _LIST_MARK = re.compile(r"(?:[-*•–—+>]|#{1,6}|\d{1,2}[.)])\s+")
-_CHEER = re.compile(r"(?:sure|certainly|of course|absolutely|okay|no problem|gladly)(?: thing)?\s*!\s*", re.I)
 _TAIL = re.compile(r"\s*[(\[（]([^()\[\]（）]+)[)\]）]\s*[.。]?$")
-_SENTENCE_END = re.compile(r"[.!?]+(?=\W*(?:\s|$))|[。！？؟]")
+# The stop of an initial ends nothing: "U.S.", "M. Pittman".
+_SENTENCE_END = re.compile(r"(?<!\b\w)[.!?]+(?=\W*(?:\s|$))|[。！？؟]")
 _COLON = re.compile(r"[:：](?!\d)")  # "12:30" introduces nothing
 _TAIL_NOTE = re.compile(r"(?<=[.!?。！？\"”»)])\s+(?=\S)")
 _OPENING = re.compile(r"[(\[（]")
+_ENGLISH_NOTE = re.compile(r"[(\[（*_]*(?:translator['’]s )?note[*_]*:", re.IGNORECASE)
+_CLOSING_BRACKETS = ")]）"
+_STOPS = ".!?。！？؟"
+# These write an ordinal with a dot: "1. Mai".
+_DOTTED_ORDINALS = {"cs", "da", "de", "fi", "hr", "hu", "nb", "no", "pl", "tr"}
 _EMPHASIS = ("**", "__", "*", "_", "`")
 MAX_LAYERS = 8  # a lead-in, bold, quotes, a list mark and a note, and some to spare
 
 
-def bare_lines(source: str, lines: Sequence[str]) -> list[str]:
+def bare_lines(source: str, lines: Sequence[str], tgt: str) -> list[str]:
     """Returns the lines of an answer without a fence, and without lines that introduce it or comment on it.
 
     Args:
         source: the text that was translated.
         lines: of the answer, stripped, none of them empty.
+        tgt: code of the target language.
     """
     lines = list(lines)
     # An answer has a line too many where a line is the model's own.
     least = max(1, sum(bool(line.strip()) for line in source.splitlines()))
-    while len(lines) > least and _introduces(source, lines[0]):
+    while len(lines) > least and _introduces(source, lines[0], "\n".join(lines[1:])):
         lines = lines[1:]
-    if len(lines) > least and _is_own_note(source, "\n".join(lines[:-1]), lines[-1]):
+    if len(lines) > least and _is_own_note(source, "\n".join(lines[:-1]), lines[-1], tgt):
         lines = lines[:-1]
     is_fenced = len(lines) > 2 and lines[0].startswith("```") and lines[-1] == "```"
     return lines[1:-1] if is_fenced and "```" not in source else lines
 
 
-def _introduces(source: str, line: str) -> bool:
+def _introduces(source: str, line: str, rest: str) -> bool:
     plain = line.strip("*_# ")
-    if _CHEER.fullmatch(plain):
-        return re.search("[!！¡]", source) is None
+    if is_cheer(plain):
+        return _num_sentences(rest) >= _num_sentences(source)
     is_lead = plain.endswith((":", "：")) and len(plain) <= 90
-    return is_lead and speaks_of_translation(plain) and not speaks_of_translation(source)
+    return is_lead and speaks_of_translation(plain) and _keeps_translation_words(source, rest)
 
 
-def _is_own_note(source: str, translation: str, note: str) -> bool:
+def _keeps_translation_words(source: str, rest: str) -> bool:
+    """Whether a text without its lead-in speaks of translations as often as the source."""
+    # "The translation: a hard trade." is the source's own "Die Übersetzung - ein hartes Gewerbe."
+    lost = num_translation_words(source) - num_translation_words(rest)
+    return lost <= 0 or (speaks_of_translation(rest) and not _COLON.search(source))
+
+
+def _is_own_note(source: str, translation: str, note: str, tgt: str) -> bool:
     """Whether what follows a translation is a note of the model's own, and no remark of the source."""
-    if not NOTE_MARK.match(note) or _COLON.search(source) or opens_note(source):
+    if not NOTE_MARK.match(note):
         return False
+    if (
+        language_of(tgt) not in ("en", "fr")
+        and _ENGLISH_NOTE.match(note)
+        and "note:" not in source.casefold()
+    ):
+        return True
     # A remark of the source may be a note in the translation: "Achtung, ..." becomes "Note: ...".
-    return note[0] in "([（" or _num_sentences(translation) >= _num_sentences(source)
+    is_whole = _num_sentences(translation) >= _num_sentences(source)
+    is_apart = translation.rstrip("\"'”»*_ ").endswith(tuple(_STOPS))
+    if note[0] in "([（" and is_apart and is_whole and source.rstrip(_STOPS)[-1:] not in _CLOSING_BRACKETS:
+        return NOTE_MARK.search(source) is None
+    return not _COLON.search(source) and not opens_note(source) and (note[0] in "([（" or is_whole)
 
 
 def _num_sentences(text: str) -> int:
     return max(1, len(_SENTENCE_END.findall(text)))
 
 
-def bare_translation(source: str, text: str, target_name: str = "") -> str:
+def bare_translation(source: str, text: str, tgt: str) -> str:
     """Returns a translation of one line without what is wrapped around it.
 
     Args:
         source: the text that was translated.
         text: one line, stripped.
-        target_name: name of the target language: "German: ..." is a lead-in.
+        tgt: code of the target language.
     """
     layers: Sequence[Callable[[str, str], str]] = (
-        lambda source, text: _without_lead(source, text, target_name),
-        _without_list_mark,
+        lambda source, text: _without_cheer(source, text, tgt),
+        lambda source, text: _without_lead(source, text, tgt),
+        lambda source, text: _without_list_mark(source, text, tgt),
         _without_emphasis,
-        _without_quotes,
-        _without_note,
+        without_quotes,
+        lambda source, text: _without_note(source, text, tgt),
     )
     for _ in range(MAX_LAYERS):
         before = text
@@ -101,30 +127,82 @@ def bare_translation(source: str, text: str, target_name: str = "") -> str:
     return text
 
 
-def _without_lead(source: str, text: str, target_name: str) -> str:
+def _without_cheer(source: str, text: str, tgt: str) -> str:
+    length = english_cheer_length(source, text) if language_of(tgt) != "en" else 0
+    if length == 0 and not (_opens_apart(source, text) or has_doubtful_opening(source, text)):
+        length = cheer_length(source, text)
+    return text[length:]
+
+
+def has_doubtful_opening(source: str, text: str) -> bool:
+    """Says whether "Sure!" before a translation may be the source's own, in words that no list has."""
+    rest = text[cheer_length(source, text) :]
+    is_doubtful = may_agree(source) and not may_agree(rest)
+    return rest not in ("", text) and is_doubtful and not _opens_apart(source, text)
+
+
+def has_lead(text: str, tgt: str) -> bool:
+    """Says whether a lead-in was left on a text: "Here is the translation: ..."."""
+    lead = _LEAD.match(text)
+    head = lead[0].strip("*_:： ").casefold() if lead else ""
+    return says_here(head) and (speaks_of_translation(head) or names_language(head, language_of(tgt)))
+
+
+def _opens_apart(source: str, text: str) -> bool:
+    """Whether "Sure!" before a translation is a sentence of the source: without it one is lacking."""
+    rest = text[cheer_length(source, text) :]
+    is_sentence = short_opening(source).endswith(tuple(_STOPS))
+    return is_sentence and _num_sentences(rest) < _num_sentences(source)
+
+
+def _without_lead(source: str, text: str, tgt: str) -> str:
     lead = _LEAD.match(text)
     if lead is None:
         return text
-    head = lead[0].strip("*_:： ").casefold()
-    # "The German translation: ..." may be the source's own "Die deutsche Fassung: ...".
-    is_kept = tells_of_a_version(source) and len(_COLON.findall(text)) <= len(_COLON.findall(source))
-    names_target = head == target_name.casefold() != "" and not re.search("[:：]", source)
-    if names_target or (speaks_of_translation(head) and not speaks_of_translation(source) and not is_kept):
-        return text[lead.end() :]
-    return text
+    head, rest = lead[0].strip("*_:： ").casefold(), text[lead.end() :]
+    # A lead-in is no sentence, and no beginning of a remark.
+    if re.search("[.。?？;；]", head) or len(re.findall("[(（\\[]", head)) != len(
+        re.findall("[)）\\]]", head)
+    ):
+        return text
+    language = language_of(tgt)
+    num_colons = len(_COLON.findall(source))
+    if language != "en" and is_english_lead(head) and not is_english_lead(source.casefold()):
+        is_lead = speaks_of_translation(head) or names_language(head, language)
+    elif names_language(head, language):
+        is_lead = len(_COLON.findall(rest)) >= num_colons
+    else:
+        # "The German translation: ..." may be the source's own "Die deutsche Fassung: ...".
+        is_own = tells_of_a_version(source) and len(_COLON.findall(text)) <= num_colons
+        is_lead = speaks_of_translation(head) and (
+            is_plain_lead(head) and _keeps_translation_words(source, rest)
+            if speaks_of_translation(source)
+            else not is_own
+        )
+    return rest if is_lead else text
 
 
-def _without_list_mark(source: str, text: str) -> str:
+def _without_list_mark(source: str, text: str, tgt: str) -> str:
     mark = _LIST_MARK.match(text)
     if mark is None or _LIST_MARK.match(source):
         return text
-    # "1. Mai" is a date. A number is a mark of a list if the source lacks the number, or the rest repeats it.
-    # A mark of a list stands before a new sentence.
     rest = text[mark.end() :]
-    if mark[0][0].isdigit():
-        is_of_text = _has_number(source, mark[0]) and not _has_number(rest, mark[0])
-        return text if is_of_text or not _starts_sentence(rest) else rest
-    return rest
+    if not mark[0][0].isdigit():
+        return rest
+    return text if _is_ordinal(source, mark[0], rest, language_of(tgt)) else rest
+
+
+def _is_ordinal(source: str, mark: str, rest: str, language: str) -> bool:
+    """Whether a number with a dot is an ordinal of the source, "1. Mai", and no mark of a list."""
+    is_repeated = _has_number(rest, mark)
+    if language not in _DOTTED_ORDINALS:
+        return mark.strip() in source.split() and not is_repeated
+    # A corpus may have no capitals.
+    if source[:1].islower():
+        return _has_number(source, mark) and not is_repeated
+    # A mark of a list stands before a new sentence, an ordinal before a noun, which German writes large.
+    starts = _starts_sentence(rest)
+    return not starts or (language == "de" and _has_number(source, mark) and not is_repeated)
 
 
 def _without_emphasis(source: str, text: str) -> str:
@@ -135,77 +213,16 @@ def _without_emphasis(source: str, text: str) -> str:
     return text
 
 
-def _without_quotes(source: str, text: str) -> str:
-    if not _is_quoted(text):
-        return text
-    inner = text[1:-1].strip()
-    source = _undoubled(source)
-    # Quotes of a quoted source are the translation's own, unless there are as many without them.
-    if _is_quoted(_without_stop(source)):
-        return inner if len(_QUOTE.findall(inner)) >= len(_QUOTE.findall(source)) else text
-    return text if _is_inside_quotation(source) else inner
-
-
-def _is_inside_quotation(source: str) -> bool:
-    """Whether a source begins or ends a quotation that goes on elsewhere."""
-    ends = _without_stop(source)
-    is_open = len(_QUOTE.findall(source)) % 2 == 1
-    return is_open and (ends[:1] in QUOTES or ends[-1:] in CLOSING_QUOTES)
-
-
-def _without_stop(source: str) -> str:
-    return source.strip(" .。!?！？")
-
-
-def _undoubled(source: str) -> str:
-    """A field of comma-separated values as its text: "He said ""yes""." is He said "yes"."""
-    inner = source.strip()[1:-1]
-    is_field = source.strip().startswith('"') and source.strip().endswith('"') and '""' in inner
-    return inner.replace('""', '"') if is_field and '"' not in inner.replace('""', "") else source
-
-
-def _is_quoted(text: str) -> bool:
-    """Whether the first character is a quote that the last one closes."""
-    opening, closing = text[:1], text[-1:]
-    if len(text) < 3 or opening not in QUOTES or closing not in QUOTES[opening]:
-        return False
-    inner = text[1:-1]
-    if opening != closing:
-        return _is_balanced(inner, opening, closing)
-    leading = len(text) - len(text.lstrip(opening))
-    # A file of comma-separated values doubles the quotes inside its own: three to begin with, never two.
-    if leading > 1:
-        return leading % 2 == 0
-    if opening * 2 in inner:
-        return False
-    places = [place for place, char in enumerate(inner) if char == opening]
-    # Of straight quotes, the first inside opens and the last closes.
-    opens = not places or inner[places[0] - 1] in " (\u00a0（，：:,"
-    return len(places) % 2 == 0 and opens
-
-
-def _is_balanced(inner: str, opening: str, closing: str) -> bool:
-    # German closes with the quote with which English opens.
-    if opening == "„" and opening not in inner:
-        opening, closing = "“", "”"
-    depth = 0
-    for char in inner:
-        depth += (char == opening) - (char == closing)
-        if depth < 0:
-            return False
-    return depth == 0
-
-
-def _without_note(source: str, text: str) -> str:
+def _without_note(source: str, text: str, tgt: str) -> str:
     tail = _TAIL.search(text)
     if tail and tail.start():
-        is_note = _is_own_note(source, text[: tail.start()], tail[0].strip()) or _tells_of_translating(
+        is_note = _is_own_note(source, text[: tail.start()], tail[0].strip(), tgt) or _tells_of_translating(
             source, text, tail[1]
         )
         return text[: tail.start()] if is_note else text
     for gap in _TAIL_NOTE.finditer(text):
         if NOTE_MARK.match(text[gap.end() :]):
-            is_note = _is_own_note(source, text[: gap.start()], text[gap.end() :])
+            is_note = _is_own_note(source, text[: gap.start()], text[gap.end() :], tgt)
             return text[: gap.start()] if is_note else text
     return text
 
@@ -216,14 +233,9 @@ def _tells_of_translating(source: str, text: str, inside: str) -> bool:
     return is_added and speaks_of_translation(inside) and not speaks_of_translation(source)
 
 
-def target_name(code: str) -> str:
-    """Returns the English name of a language, empty if it has none here."""
-    return LANGUAGES.get(code, "")
-
-
 def _has_number(source: str, mark: str) -> bool:
     number = re.match(r"\d+", mark)
-    return number is not None and re.search(rf"(?<!\d){number[0]}(?!\d)", source) is not None
+    return number is not None and re.search(rf"(?<![\d.,]){number[0]}(?![.,]?\d)", source) is not None
 
 
 def _starts_sentence(text: str) -> bool:

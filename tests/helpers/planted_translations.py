@@ -93,6 +93,50 @@ LEADS = {
     "uk": "Ось переклад:",
     "it": "Ecco la traduzione:",
 }
+CHEERS = {
+    "en": "Of course!",
+    "de": "Natürlich!",
+    "fr": "Bien sûr !",
+    "zh": "当然！",
+    "ja": "もちろんです！",
+    "ru": "Конечно!",
+    "ko": "물론입니다!",
+    "ar": "بالتأكيد!",
+    "da": "Selvfølgelig!",
+    "nb": "Selvfølgelig!",
+    "sv": "Självklart!",
+    "id": "Tentu saja!",
+    "ms": "Sudah tentu!",
+    "cs": "Samozřejmě!",
+    "pl": "Oczywiście!",
+    "pt": "Claro!",
+    "es": "¡Por supuesto!",
+    "hr": "Naravno!",
+    "uk": "Звичайно!",
+    "it": "Certo!",
+}
+NAMES = {
+    "en": "English",
+    "de": "German",
+    "fr": "French",
+    "zh": "Chinese",
+    "ja": "Japanese",
+    "ru": "Russian",
+    "ko": "Korean",
+    "ar": "Arabic",
+    "da": "Danish",
+    "nb": "Norwegian Bokmål",
+    "sv": "Swedish",
+    "id": "Indonesian",
+    "ms": "Malay",
+    "cs": "Czech",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "es": "Spanish",
+    "hr": "Croatian",
+    "uk": "Ukrainian",
+    "it": "Italian",
+}
 
 
 def pieces(text: str) -> list[str]:
@@ -181,6 +225,8 @@ WRAPPERS: dict[str, Plant] = {
     "fence with a name": lambda s, t: f"```text\n{t}\n```",
     "Sure!": lambda s, t: f"Sure! Here is the translation:\n\n{t}",
     "Sure, one line": lambda s, t: f"Sure! Here is the translation: {t}",
+    "Sure! alone": lambda s, t: f"Sure! {t}",
+    "Certainly, here you go!": lambda s, t: f"Certainly, here you go! {t}",
     "Translation:": lambda s, t: f"Translation: {t}",
     "bold Translation:": lambda s, t: f"**Translation:** {t}",
     "note": lambda s, t: f"{t} (Note: this is a free translation.)",
@@ -210,9 +256,24 @@ def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
     return texts
 
 
+QUOTE_CHARS = '"“”„«»‹›「」『』'
+QUOTE_WRAPPERS = ("quotes", "guillemets", "low quotes", "corner brackets", "lead and quotes")
+
+
+def lacks_quotes(source: str, target: str) -> bool:
+    """A quote at an end of the source, and none there of the reference: quotes may be the source's."""
+    ends = [(text.strip()[0], text.rstrip(" .。,!?")[-1]) for text in (source, target)]
+    return any(a in QUOTE_CHARS and b not in QUOTE_CHARS for a, b in zip(*ends, strict=True))
+
+
 def wrapped(tgt: str, source: str, target: str) -> dict[str, str]:
     """The wrapped references by kind."""
     texts = {kind: plant(source, target) for kind, plant in WRAPPERS.items()}
+    if lacks_quotes(source, target):
+        for kind in QUOTE_WRAPPERS:
+            texts[kind + ", lacking in the reference"] = texts.pop(kind)
     texts["lead in the target"] = f"{LEADS[tgt]} {target}"
     texts["lead in the target on its line"] = f"{LEADS[tgt]}\n\n{target}"
+    texts["Of course! in the target"] = f"{CHEERS[tgt]} {target}"
+    texts["name of the language"] = f"Here is the sentence in {NAMES[tgt]}: {target}"
     return texts

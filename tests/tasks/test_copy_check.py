@@ -107,3 +107,31 @@ def test_the_longest_common_subsequence(first: str, second: str) -> None:
 @given(st.text(min_size=1))
 def test_every_text_is_a_copy_of_itself(text: str) -> None:
     assert is_copy(text, text)
+
+
+@pytest.mark.parametrize(
+    ("direction", "source", "text"),
+    [
+        ("de-en", "Soweit bekannt wurde niemand verletzt.", "Soweit bekannt wurde nobody was hurt."),
+        ("de-en", "Die Ursache wurde nicht angegeben.", "The cause wurde nicht angegeben."),
+        ("en-fr", "He never came back to the house again.", "He never came back à la maison."),
+        ("en-fr", "He never came back to the house again.", "Jamais il ne revint to the house again."),
+    ],
+)
+def test_the_beginning_or_the_end_of_a_source_is_a_copy(direction: str, source: str, text: str) -> None:
+    src, tgt = direction.split("-")
+    assert is_copy(source, text, copy_limits(src, tgt)._replace(run=1.0, total=1.0, words=1.0), src)
+
+
+@pytest.mark.parametrize(
+    ("direction", "source", "text"),
+    [
+        ("de-en", "Der Zug nach Berlin kam in Hamburg an.", "The train to Berlin came in Hamburg."),
+        ("en-fr", "Radio Free Asia Limited said no.", "Radio Free Asia Limited a dit non."),
+        ("en-fr", "The hotel is a museum.", "The Guardian habite un museum."),
+        ("zh-ja", "日本政府发表声明。", "日本政府は声明を出した。"),
+    ],
+)
+def test_names_and_short_ends_are_no_copies(direction: str, source: str, text: str) -> None:
+    src, tgt = direction.split("-")
+    assert not is_copy(source, text, copy_limits(src, tgt)._replace(run=1.0, total=1.0, words=1.0), src)

@@ -195,7 +195,7 @@ def test_without_gates_the_first_line_counts(folder: Path) -> None:
 def test_the_gates_of_a_run_stand_in_its_notes_and_wrong_ones_are_refused(folder: Path) -> None:
     task = make(folder, max_length_ratio=2.0)
     assert task.notes[2].startswith(
-        "gates: lines, apology, repetition, copy, disguise, length (at most 2 times"
+        "gates: lines, wrapper, apology, repetition, copy, disguise, length (at most 2 times"
     )
     assert "language (script; py3langid" in task.notes[2] or "pip install dupo[langid]" in task.notes[2]
     problem = Problem("x", CAT)

@@ -35,7 +35,8 @@ def test_names_of_gates() -> None:
     assert parse_gates("copy") == {"copy"} and parse_gates("off") == parse_gates(" OFF ") == frozenset()
     for text, name in (("copies", "copies"), ("off,copy", "off"), (" ", ""), ("copy,,lines", "")):
         with pytest.raises(
-            UserError, match=f"gates: expected off, or any of lines, apology, .*, language, got '{name}'"
+            UserError,
+            match=f"gates: expected off, or any of lines, wrapper, apology, .*, language, got '{name}'",
         ):
             TaskOptions(gates=text)
 
@@ -57,6 +58,7 @@ def test_every_gate_has_a_check_and_no_other_name_is_taken() -> None:
         (f"<think>{DE}", "unreadable"),
         (f"{DE}\n{DE}", "lines"),
         (f"{DE}\r{DE}", "lines"),
+        (f"Natürlich! {DE}", "wrapper"),
         (f"{DE}\u2028{EN}", "lines"),
         (EN, "copy"),
         (f"Hier ist die Übersetzung: {EN}", "copy"),
@@ -184,7 +186,7 @@ def test_what_is_checked_stands_in_the_note(script_only: None, monkeypatch: pyte
     assert note("en", "sk").endswith("asked of all its languages, its margin not fitted for sk)")
     assert note("en", "xx") == "gates: language (no script is known for xx only: py3langid does not know xx)"
     assert note("en", "de", ALL).startswith(
-        "gates: lines, apology, repetition, copy, disguise, length (at most 3"
+        "gates: lines, wrapper, apology, repetition, copy, disguise, length (at most 3"
     )
     assert note("en", "de", frozenset()) == "gates: off"
 
