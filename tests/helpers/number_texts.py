@@ -52,9 +52,17 @@ COUNTED = _pieces("""
 5 5 5 five five 1000 2.5 $5 $5$ 5% 5 half twice another the these all her remaining books shelves shelf
 red wooden children child per hour miles long ago ounces of them more apples. pens? half other half third
 remaining third 50% 2/3 and 5-mile by dollars
-boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x
+boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x if when after before until how many what , ; then
+Ann Ben On Monday There are old ago square dozen-pack 5? 1000. $1000 어요. 사면 如果 再 He next
 """)
-PIECES = [*MARKS, *EAST_ASIAN, *COUNTED, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]
+# Lists, thousands, telephone numbers and the marks of exercises.
+LISTED = _pieces("""
+100,200 3,148 90,85,100 1,200 1{,}000 1\\,000 2,000 ( ) [ ] { } \\{ \\} \\left( \\right) \\bigl( \\bigr) , , 1 2 3 12 000
+010-1234-5678 02-555-1234 +82-10-1234-5678 1-800-555-1234 (555) 555-1234 +1-22-3333 - + (1) (2) （1） （2）
+1. 2. 3) 1) : . ? A( B(1,2) f(1,2) P_1( \\frac{ -1 x \\infty ... … ~ \\ 7-Eleven 50/50 Team Agent ZIP code Code over has
+within from Spring 2019 2020 season base to $ $ . \\, \\! \\; 0 05 1.5 苹果 7
+""")
+PIECES = [*MARKS, *EAST_ASIAN, *COUNTED, *LISTED, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]
 GAPS = st.sampled_from(["", " ", " ", " ", "-", ", ", "\n", "\t"])
 PROBLEMS = st.lists(st.tuples(st.sampled_from(PIECES), GAPS), max_size=14).map(
     lambda parts: "".join(piece + gap for piece, gap in parts)
@@ -65,10 +73,13 @@ TIGHT = st.lists(st.tuples(st.sampled_from(EAST_ASIAN), st.sampled_from(["", "",
 AGAIN = st.lists(
     st.tuples(st.sampled_from(COUNTED), st.sampled_from([" ", " ", ". ", "\n"])), max_size=16
 ).map(lambda parts: "".join(piece + gap for piece, gap in parts))
+TOGETHER = st.lists(
+    st.tuples(st.sampled_from(LISTED), st.sampled_from(["", "", "", " ", ",", "\n"])), max_size=12
+).map(lambda parts: "".join(piece + gap for piece, gap in parts))
 PADDED = st.tuples(st.integers(30, 45), PROBLEMS).map(
     lambda pair: "x" * pair[0] + pair[1]
 )  # longer than LOOKBEHIND
-TEXTS = st.text() | PROBLEMS | PADDED | TIGHT | AGAIN
+TEXTS = st.text() | PROBLEMS | PADDED | TIGHT | AGAIN | TOGETHER
 SEEDS = st.integers(0, 2**64 - 1)
 
 
