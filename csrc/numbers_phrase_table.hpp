@@ -208,7 +208,6 @@ constexpr Phrase rows[] = {
     {Reason::bound, U"OLDER|COPULA under|over|below|above", U"", U"", U""},
     {Reason::bound, U"in excess of", U"", U"", U""},
     {Reason::bound, U"has|have|had|owns|weighs|holds|contains over", U"", U"", U""},
-    {Reason::bound, U"within", U"", U"", U""},
     {Reason::bound, U"not to exceed", U"", U"", U""},
     {Reason::bound, U"many of the first", U"positive|natural|whole|odd|even|prime|INTEGER", U"", U""},
     {Reason::bound, U"INTEGER under|below|above|over", U"", U"", U""},

@@ -191,7 +191,6 @@ PHRASES = [
     Phrase("bound", "OLDER|COPULA under|over|below|above"),
     Phrase("bound", "in excess of"),
     Phrase("bound", "has|have|had|owns|weighs|holds|contains over"),
-    Phrase("bound", "within"),
     Phrase("bound", "not to exceed"),
     Phrase("bound", "many of the first", "positive|natural|whole|odd|even|prime|INTEGER"),
     Phrase("bound", "INTEGER under|below|above|over"),
