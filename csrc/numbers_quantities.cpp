@@ -161,7 +161,9 @@ Relation relation(Text text, const Place& a, const Place& b) {
     }
     const bool said_alike = !one.before[0].empty() && !one.before[1].empty() &&
                             one.before[0] == two.before[0] && one.before[1] == two.before[1] &&
-                            !is_stop(one.before[1]);
+                            !is_stop(one.before[1]) &&
+                            // "On Monday he ran 5 miles. On Friday he ran 5 miles."
+                            (a.sentence == b.sentence || !contrasts(a.around, b.around));
     if (one.is_other || two.is_other) {
         // "the remaining 5 pens ... the remaining 5 pens"
         return decided(said_alike && is_definite_word(one.before[0]) && same_noun(one, two));
@@ -177,14 +179,12 @@ Relation relation(Text text, const Place& a, const Place& b) {
     return said_alike || is_large ? Relation::same : Relation::unknown;
 }
 
-// Whether two places of different quantities may yet be one quantity, so that neither is hidden.
+// Whether a place may speak of the same quantity as a place before.
 bool may_be_one(const Place& a, const Place& b) {
-    if (a.number->start > b.number->start) return may_be_one(b, a);
+    if (a.number->start > b.number->start) return false;
     const Mention& one = a.mention;
     const Mention& two = b.mention;
-    if (a.number->role == Role::multiple || a.in_formula || b.in_formula || a.sentence == b.sentence) {
-        return false;
-    }
+    if (a.number->role == Role::multiple || a.in_formula || b.in_formula) return false;
     if (one.noun.empty() && two.noun.empty()) return is_by_chance(*a.number);
     if (one.is_other || two.is_other || !same_noun(one, two)) return false;
     // "He has 5 pens. Ann has 5 pens." are two.
@@ -274,12 +274,21 @@ class Quantities {
     }
 
     bool may_be_another(const Group& group) const {
-        for (const Group& other : groups_) {
-            if (&other == &group) continue;
+        return std::any_of(groups_.begin(), groups_.end(), [&](const Group& other) {
+            return &other != &group && (in_doubt(group, other) || in_doubt(other, group));
+        });
+    }
+    // Whether a place of another quantity may yet speak of this one, so that neither is hidden.
+    bool in_doubt(const Group& group, const Group& other) const {
+        for (const std::size_t j : other) {
+            // A sentence that names both says that they are two. A question may ask for what it supposes.
+            const bool names_both =
+                !places_[j].is_supposed && std::any_of(group.begin(), group.end(), [&](std::size_t k) {
+                    return places_[k].sentence == places_[j].sentence;
+                });
+            if (names_both) continue;
             for (const std::size_t k : group) {
-                for (const std::size_t j : other) {
-                    if (may_be_one(places_[k], places_[j])) return true;
-                }
+                if (may_be_one(places_[k], places_[j])) return true;
             }
         }
         return false;

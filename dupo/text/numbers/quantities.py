@@ -97,9 +97,9 @@ def same_quantities(text: str, numbers: Sequence[Number], layout: Layout) -> dic
     readable = [place for place in places if place.number.skip in READABLE]
     quantities: dict[int, tuple[int, bool]] = {}
     for group in groups:
-        others = [place for other in groups if other is not group for place in other]
-        is_known = any(_relation(text, a, b) is not False for a in group for b in readable) or any(
-            _may_be_one(a, b) for a in group for b in others
+        is_known = any(_relation(text, a, b) is not False for a in group for b in readable)
+        is_known |= any(
+            _in_doubt(group, other) or _in_doubt(other, group) for other in groups if other is not group
         )
         first = min(place.number.start for place in group)
         quantities |= {place.number.start: (first, is_known) for place in group}
@@ -175,6 +175,8 @@ def _relation(text: str, a: Place, b: Place) -> bool | None:
     if a.formula or b.formula:
         return _same_phrase(text, a, b) or None
     said_alike = all(first.before) and first.before == second.before and first.before[1] not in STOPS
+    # "On Monday he ran 5 miles. On Friday he ran 5 miles."
+    said_alike = said_alike and (a.sentence == b.sentence or not contrasts(a.around, b.around))
     if first.is_other or second.is_other:
         # "the remaining 5 pens ... the remaining 5 pens"
         return said_alike and first.before[0] in DEFINITE and _same_noun(first, second)
@@ -189,11 +191,19 @@ def _relation(text: str, a: Place, b: Place) -> bool | None:
     return said_alike or is_large or None
 
 
+def _in_doubt(group: list[Place], other: list[Place]) -> bool:
+    """Tells whether a place of another quantity may yet speak of this one, so that neither is hidden."""
+    # A sentence that names both says that they are two. A question may ask for what it supposes.
+    named = {place.sentence for place in group}
+    return any(_may_be_one(a, b) for a in group for b in other if b.is_supposed or b.sentence not in named)
+
+
 def _may_be_one(a: Place, b: Place) -> bool:
-    """Tells whether two places of different quantities may yet be one quantity, so that neither is hidden."""
-    a, b = (a, b) if a.number.start < b.number.start else (b, a)
+    """Tells whether a place may speak of the same quantity as a place before."""
+    if a.number.start > b.number.start:
+        return False
     first, second = a.mention, b.mention
-    if a.number.role == "multiple" or a.formula or b.formula or a.sentence == b.sentence:
+    if a.number.role == "multiple" or a.formula or b.formula:
         return False
     if not first.noun and not second.noun:
         return a.number.value >= BY_CHANCE
