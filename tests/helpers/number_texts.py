@@ -57,12 +57,25 @@ Ann Ben On Monday There are old ago square dozen-pack 5? 1000. $1000 어요. 사
 """)
 # Lists, thousands, telephone numbers and the marks of exercises.
 LISTED = _pieces("""
-100,200 3,148 90,85,100 1,200 1{,}000 1\\,000 2,000 ( ) [ ] { } \\{ \\} \\left( \\right) \\bigl( \\bigr) , , 1 2 3 12 000
+100,200 3,148 90,85,100 1,200 1{,}000 1\\,000 2,000 ( ) [ ] { } \\{ \\} \\left( \\right) \\bigl( \\bigr)
+, , 1 2 3 12 000
 010-1234-5678 02-555-1234 +82-10-1234-5678 1-800-555-1234 (555) 555-1234 +1-22-3333 - + (1) (2) （1） （2）
-1. 2. 3) 1) : . ? A( B(1,2) f(1,2) P_1( \\frac{ -1 x \\infty ... … ~ \\ 7-Eleven 50/50 Team Agent ZIP code Code over has
-within from Spring 2019 2020 season base to $ $ . \\, \\! \\; 0 05 1.5 苹果 7
+1. 2. 3) 1) : . ? A( B(1,2) f(1,2) P_1( \\frac{ -1 x \\infty ... … ~ \\ 7-Eleven 50/50 Team Agent ZIP
+code Code over has within from Spring 2019 2020 season base to $ $ . \\, \\! \\; 0 05 1.5 苹果 7
 """)
-PIECES = [*MARKS, *EAST_ASIAN, *COUNTED, *LISTED, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]
+PIECES = [
+    *MARKS,
+    *EAST_ASIAN,
+    *COUNTED,
+    *LISTED,
+    "\u0301",
+    "\u200d",
+    "\ufe0f",
+    "\u00a0",
+    "\u2009",
+    "\u202f",
+    "\x00",
+]
 GAPS = st.sampled_from(["", " ", " ", " ", "-", ", ", "\n", "\t"])
 PROBLEMS = st.lists(st.tuples(st.sampled_from(PIECES), GAPS), max_size=14).map(
     lambda parts: "".join(piece + gap for piece, gap in parts)

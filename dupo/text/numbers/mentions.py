@@ -39,8 +39,8 @@ DIMENSIONS = _words_of(
 )
 # Of these, "2 years older" is another quantity than "2 years".
 COMPARED = _words_of(
-    "old older younger ago apart later earlier longer shorter taller wider deeper higher heavier lighter faster"
-    " slower"
+    "old older younger ago apart later earlier longer shorter taller wider deeper higher heavier lighter"
+    " faster slower"
 )
 COMPARING = _words_of("more less fewer")
 # Stems of words that make another unit: "2 square feet" are not 2 feet.

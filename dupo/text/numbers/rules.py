@@ -22,7 +22,9 @@ LABELS = (
     "|option|choice|version|page|phase|round|stage|zone|ward|house|lane|model|pier|sector|athlete|contestant|runner"
 )
 SHORT_LABELS = "fig|eq|apt|no"
-NAMED = "Agent|Team|Player|Formula|Item|Unit|Station|Machine|Exhibit|ZIP"  # "Team 7", not "each team 7 points"
+NAMED = (
+    "Agent|Team|Player|Formula|Item|Unit|Station|Machine|Exhibit|ZIP"  # "Team 7", not "each team 7 points"
+)
 BOUND = r"(?:[<>≤≥⩽⩾≦≧]=?|\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt)(?![A-Za-z]))"
 # A currency may stand between an inequality sign and its bound: x < $5.
 SIGN = "[$£€¥]"
