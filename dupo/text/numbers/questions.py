@@ -9,69 +9,23 @@ from dupo.text.numbers.base import LOWER
 from dupo.text.numbers.mentions import DEFINITE, STOPS
 
 NEAR = 200  # characters of a sentence, on either side of a number, that are read
+
+
+def _set_of(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # A supposition starts with one of these words.
-SUPPOSING = frozenset(
-    [
-        "if",
-        "when",
-        "whenever",
-        "while",
-        "unless",
-        "suppose",
-        "supposing",
-        "assume",
-        "assuming",
-        "given",
-        "provided",
-    ]
-)
+SUPPOSING = _set_of("if when whenever while unless suppose supposing assume assuming given provided")
 # "after he buys 5 pens" supposes; "after 5 years" does not.
 TEMPORAL = frozenset(["after", "before", "until"])
-ASKING = frozenset(
-    ["how", "what", "which", "who", "whom", "whose", "where", "find", "calculate", "compute", "determine"]
-)
+ASKING = _set_of("how what which who whom whose where find calculate compute determine")
 JOINING = frozenset(["and", "or", "but", "then"])  # behind a comma, a supposition goes on with these words
 # Words of a sentence that speaks of something else than the sentences before.
-TURNS = frozenset(
-    [
-        "first",
-        "second",
-        "third",
-        "fourth",
-        "fifth",
-        "sixth",
-        "seventh",
-        "eighth",
-        "ninth",
-        "tenth",
-        "last",
-        "next",
-        "following",
-        "final",
-        "then",
-        "later",
-        "finally",
-        "also",
-        "too",
-        "again",
-        "another",
-        "other",
-        "others",
-        "today",
-        "yesterday",
-        "tomorrow",
-        "morning",
-        "afternoon",
-        "evening",
-        "night",
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-    ]
+TURNS = _set_of(
+    "first second third fourth fifth sixth seventh eighth ninth tenth last next following final"
+    " then later finally also too again another other others today yesterday tomorrow morning"
+    " afternoon evening night monday tuesday wednesday thursday friday saturday sunday"
 )
 SUPPOSING_MARKS = ("면 ", "면,", "如果", "假如", "要是", "再", "もし", "れば", "たら")
 WORD = re.compile("[A-Za-z]+|[,;]")
