@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "numbers_cursor.hpp"
+#include "numbers_marks.hpp"
 #include "numbers_steps.hpp"
 
 namespace dupo {
@@ -104,20 +105,54 @@ bool names_sides(Text text, const Area& date) {
     return a * a + b * b == c * c || std::min(a, b) > 12 || std::max(a, b) > 31;
 }
 
-// The end of a telephone number, 555-123-4567 or (555) 123-4567; 0 if there is none.
-std::size_t telephone_end(Text text, std::size_t at) {
+// Reads `least` to `most` digits and a hyphen at `at`.
+bool digits_and_hyphen(Text text, std::size_t& at, std::size_t least, std::size_t most) {
+    const std::size_t size = digits_at(text, at, least, most);
+    if (size == 0 || at + size >= text.size() || text[at + size] != U'-') return false;
+    at += size + 1;
+    return true;
+}
+
+// Reads what stands before the last four digits of a telephone number.
+bool start_of_telephone(Text text, std::size_t& at) {
+    const char32_t before = at > 0 ? text[at - 1] : U'\0';
     if (text[at] == U'(') {
-        if (digits_at(text, at + 1, 3, 3) == 0 || at + 4 >= text.size() || text[at + 4] != U')') return 0;
+        if (digits_at(text, at + 1, 3, 3) == 0 || at + 4 >= text.size() || text[at + 4] != U')') return false;
         at += 5;
         if (at < text.size() && text[at] == U' ') ++at;
-    } else {
-        if (at > 0 && (is_digit(text[at - 1]) || text[at - 1] == U'-')) return 0;
-        if (digits_at(text, at, 3, 3) == 0 || at + 3 >= text.size() || text[at + 3] != U'-') return 0;
-        at += 4;
+        return digits_and_hyphen(text, at, 3, 3);
     }
-    if (digits_at(text, at, 3, 3) == 0 || at + 3 >= text.size() || text[at + 3] != U'-') return 0;
-    if (digits_at(text, at + 4, 4, 4) == 0) return 0;
-    return at + 8 < text.size() && text[at + 8] == U'-' ? 0 : at + 8;
+    if (text[at] == U'+') {
+        if (is_digit(before) || is_ascii_letter(before) || is_one_of(before, U")}")) return false;
+        ++at;
+        if (!digits_and_hyphen(text, at, 1, 3)) return false;
+        std::size_t groups = 0;
+        while (digits_and_hyphen(text, at, 1, 4)) ++groups;
+        return groups >= 1 && groups <= 3;
+    }
+    if (is_digit(before) || before == U'-') return false;
+    std::size_t other = at;
+    if (text[at] == U'0' && digits_and_hyphen(text, other, 2, 4) && digits_and_hyphen(text, other, 3, 4) &&
+        digits_at(text, other, 4, 4) > 0) {
+        at = other;
+        return true;
+    }
+    if (text[at] == U'1' && at + 1 < text.size() && text[at + 1] == U'-') at += 2;
+    return digits_and_hyphen(text, at, 3, 3) && digits_and_hyphen(text, at, 3, 3);
+}
+
+// The end of a telephone number, 555-123-4567, (555) 123-4567 or +82-10-1234-5678; 0 if there is none.
+std::size_t telephone_end(Text text, std::size_t at) {
+    if (!start_of_telephone(text, at) || digits_at(text, at, 4, 4) == 0) return 0;
+    return at + 4 < text.size() && text[at + 4] == U'-' ? 0 : at + 4;
+}
+
+// The end of a name that starts with a number: 7-Eleven.
+std::size_t shop_end(Text text, std::size_t at) {
+    if (at > 0 && is_wordlike(text[at - 1])) return 0;
+    Forward f{text.substr(at)};
+    if (!f.literal("7-") || !f.word({"Eleven", "Up"}, false)) return 0;
+    return text.size() - f.text.size();
 }
 
 // Adds the areas that `end_of` finds, from left to right and without overlap. starts: whether an area may
@@ -158,8 +193,10 @@ std::vector<Area> find_areas(Text text) {
     areas.erase(std::remove_if(areas.begin() + static_cast<std::ptrdiff_t>(years), areas.end(),
                                [&](const Area& date) { return names_sides(text, date); }),
                 areas.end());
-    const auto starts_telephone = [](char32_t c) { return is_digit(c) || c == U'('; };
+    const auto starts_telephone = [](char32_t c) { return is_digit(c) || is_one_of(c, U"(+"); };
     add_areas(text, Reason::label, areas, starts_telephone, telephone_end);
+    add_areas(text, Reason::word, areas, [](char32_t c) { return c == U'7'; }, shop_end);
+    add_list_marks(text, areas);
     std::vector<Area> times;
     add_areas(text, Reason::time, times, is_digit, time_end);
     for (const Area& area : times) {

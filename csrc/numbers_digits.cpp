@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "numbers_cursor.hpp"
+#include "numbers_marks.hpp"
 #include "numbers_steps.hpp"
 
 namespace dupo {
@@ -41,7 +42,8 @@ struct Decimal {
 // Reads towards the end from `at`, and moves `at` past what was read.
 class Reader {
   public:
-    Reader(Text text, std::size_t at) : text_(text), at_(at) {}
+    // in_list: whether commas separate numbers.
+    Reader(Text text, std::size_t at, bool in_list = false) : text_(text), at_(at), in_list_(in_list) {}
     std::size_t at() const { return at_; }
     char32_t peek(std::size_t ahead = 0) const {
         return at_ + ahead < text_.size() ? text_[at_ + ahead] : U'\0';
@@ -64,15 +66,8 @@ class Reader {
         const std::size_t run = digits_ahead();
         if (run == 0) return false;
         if (run <= 3 && at_ > 0 && is_one_of(text_[at_ - 1], U"$£€¥₹") && spaced(run, into)) return true;
+        if (run <= 3 && (grouped(run, false, into) || grouped(run, true, into))) return true;
         take(run, into);
-        if (run > 3) return true;
-        for (Reader next = *this; next.separator() && next.digits_ahead() >= 3;) {
-            Decimal longer = into;
-            next.take(3, longer);
-            if (next.digits_ahead() > 0) break;  // 12,3456: a longer run of digits is no group
-            *this = next;
-            into = longer;
-        }
         return true;
     }
     // Reads 12, 1,234.5 or .5.
@@ -114,6 +109,26 @@ class Reader {
             if (into.digits < max_digits) into.value = into.value * 10 + (text_[at_] - U'0');
         }
     }
+    // Reads 1{,}250, or 1,250 with `commas`, which starts with a group of `run` digits. The commas of
+    // 90,85,100 separate.
+    bool grouped(std::size_t run, bool commas, Decimal& into) {
+        if (commas && (in_list_ || (at_ > 1 && text_[at_ - 1] == U',' && is_digit(text_[at_ - 2]))))
+            return false;
+        Reader next = *this;
+        Decimal longer = into;
+        next.take(run, longer);
+        Reader end = next;
+        Decimal value = longer;
+        while (next.separator(commas) && next.digits_ahead() == 3) {
+            next.take(3, longer);
+            end = next;
+            value = longer;
+        }
+        if (end.at_ == at_ + run || (commas && end.peek() == U',' && is_digit(end.peek(1)))) return false;
+        *this = end;
+        into = value;
+        return true;
+    }
     // Reads 1 250 000 or 250 000, which starts with a group of `run` digits.
     bool spaced(std::size_t run, Decimal& into) {
         Reader next = *this;
@@ -132,7 +147,7 @@ class Reader {
         into = {};
         return false;
     }
-    bool separator() { return eat(",\\!") || eat(",") || eat("{,}"); }
+    bool separator(bool commas) { return eat(",\\!") || eat("\\,") || eat("{,}") || (commas && eat(",")); }
     bool operand(Decimal& into) {
         into = {};
         if (is_digit(peek())) {
@@ -153,6 +168,7 @@ class Reader {
 
     Text text_;
     std::size_t at_;
+    bool in_list_;
 };
 
 // A number as it was read: whole + numerator / denominator.
@@ -190,9 +206,9 @@ bool match_fraction(Reader reader, Match& match) {
     return true;
 }
 
-std::optional<Match> match_number(Text text, std::size_t at) {
+std::optional<Match> match_number(Text text, std::size_t at, bool in_list) {
     Match match;
-    Reader reader(text, at);
+    Reader reader(text, at, in_list);
     const std::size_t run = reader.digits_ahead();
     if (run >= 1 && run <= 3) {
         Reader next = reader;
@@ -262,11 +278,13 @@ void read_decimal(Text text, std::size_t& at, std::int64_t& value, int& places, 
 void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
                  std::vector<Number>& numbers) {
     AreaScanner scanner(areas);
+    std::size_t list_end = 0;  // of the list in brackets that was read last
     for (std::size_t at = 0; at < text.size();) {
         const char32_t c = text[at];
+        if (at >= list_end && is_one_of(c, U"([{")) list_end = bracketed_list_end(text, at);
         const bool starts =
             is_digit(c) || c == U'\\' || (c == U'.' && at + 1 < text.size() && is_digit(text[at + 1]));
-        const auto match = starts ? match_number(text, at) : std::nullopt;
+        const auto match = starts ? match_number(text, at, at < list_end) : std::nullopt;
         if (!match) {
             ++at;
             continue;

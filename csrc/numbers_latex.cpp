@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "numbers_cursor.hpp"
+#include "numbers_marks.hpp"
 #include "numbers_steps.hpp"
 
 namespace dupo {
@@ -82,6 +83,13 @@ Reason reason_inside(Backward b, char32_t bracket) {
     return b.last() == U'_' ? Reason::subscript : b.last() == U'^' ? Reason::power : Reason::none;
 }
 
+// Whether a bracket shows the coordinates of a point: A(1,2).
+bool is_point(Text text, std::size_t start) {
+    if (start == 0 || text[start - 1] < U'A' || text[start - 1] > U'Z') return false;
+    if (start > 1 && (is_wordlike(text[start - 2]) || is_one_of(text[start - 2], U"\\_"))) return false;
+    return bracketed_list_end(text, start) > 0;
+}
+
 }  // namespace
 
 bool follows_function(Text before) {
@@ -103,7 +111,7 @@ void add_bracket_areas(Text text, std::vector<Area>& areas) {
         const std::size_t start = open[closes].back();
         open[closes].pop_back();
         const Reason reason = reason_inside({text_before(text, start)}, text[start]);
-        if (reason != Reason::none) areas.push_back({start, at + 1, reason});
+        if (reason != Reason::none && !is_point(text, start)) areas.push_back({start, at + 1, reason});
     }
 }
 

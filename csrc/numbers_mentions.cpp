@@ -56,6 +56,13 @@ constexpr string_view dimensions[] = {
     "long",   "longer",  "north",  "old",    "older",  "right",   "shorter", "slower",
     "south",  "tall",    "taller", "thick",  "west",   "wide",    "wider",   "younger",
 };
+// Of these, "2 years older" is another quantity than "2 years".
+constexpr string_view compared[] = {
+    "ago",    "apart", "deeper", "earlier", "faster", "heavier", "higher", "later",   "lighter",
+    "longer", "old",   "older",  "shorter", "slower", "taller",  "wider",  "younger",
+};
+// Stems of words that make another unit: "2 square feet" are not 2 feet.
+constexpr string_view scales[] = {"dozen", "squar", "cubic"};
 constexpr string_view comparing[] = {
     "fewer",
     "less",
@@ -207,6 +214,16 @@ std::u32string complement_at(const Words& words, std::size_t k) {
 bool is_definite_word(Text word) { return has(definite, word); }
 bool is_stop(Text word) { return has(stops, word); }
 bool is_unit(Text stem) { return has(units, stem); }
+bool is_compared(Text dimension) { return has(compared, dimension); }
+
+bool same_scales(const Mention& one, const Mention& two) {
+    const auto scaled = [](const Mention& mention, string_view scale) {
+        return std::any_of(mention.modifiers.begin(), mention.modifiers.end(),
+                           [&](const std::u32string& modifier) { return same(modifier, scale, false); });
+    };
+    return std::all_of(std::begin(scales), std::end(scales),
+                       [&](string_view scale) { return scaled(one, scale) == scaled(two, scale); });
+}
 
 Mention mention_of(Text text, const Number& number, std::size_t end) {
     Mention mention;

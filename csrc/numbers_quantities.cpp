@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "numbers_mentions.hpp"
+#include "numbers_questions.hpp"
 #include "numbers_steps.hpp"
 
 namespace dupo {
@@ -26,7 +27,9 @@ struct Place {
     bool in_formula;
     std::size_t formula_start, formula_end;  // without dollars
     std::size_t sentence;                    // how many sentences stand before
-    bool is_last;                            // in the last sentence, which is mostly the question
+    bool is_asked;                           // the question at the end of the text takes up the number
+    bool is_supposed;                        // the question only supposes the number: "if he buys 5 pens"
+    Text around;                             // the sentence, up to `near_characters` on either side
 };
 
 using Group = std::vector<std::size_t>;  // indices of places
@@ -35,10 +38,12 @@ using Group = std::vector<std::size_t>;  // indices of places
 struct Layout {
     const std::vector<std::size_t>& dollars;  // that open and close formulas, in turn
     std::vector<std::size_t> ends;            // of all sentences but the last
+    bool asks = false;                        // the last sentence asks for something
+    bool supposes = false;                    // of a supposed case, in Chinese, Japanese or Korean
 };
 
 Layout layout_of(Text text, const std::vector<std::size_t>& dollars) {
-    Layout layout{dollars, {}};
+    Layout layout{dollars, {}, false, false};
     std::size_t size = text.size();
     while (size > 0 && (text[size - 1] == U' ' || text[size - 1] == U'\n')) --size;
     for (std::size_t at = 0; at + 1 < size; ++at) {
@@ -46,13 +51,25 @@ Layout layout_of(Text text, const std::vector<std::size_t>& dollars) {
                           (is_one_of(text[at], U".?!") && (text[at + 1] == U' ' || text[at + 1] == U'\n'));
         if (ends) layout.ends.push_back(at);
     }
+    const Text question = text.substr(layout.ends.empty() ? 0 : layout.ends.back() + 1);
+    layout.asks = asks(question);
+    layout.supposes = has_supposing_mark(question);
     return layout;
 }
 
 Place place_of(Text text, const Number& number, const Layout& layout, std::size_t index) {
     const auto after = std::upper_bound(layout.ends.begin(), layout.ends.end(), number.start);
     const auto sentence = static_cast<std::size_t>(after - layout.ends.begin());
-    Place place{index, &number, {}, false, 0, 0, sentence, sentence == layout.ends.size()};
+    Place place{index, &number, {}, false, 0, 0, sentence, false, false, {}};
+    const bool is_last = after == layout.ends.end();
+    const std::size_t first = std::max(sentence == 0 ? 0 : *(after - 1) + 1,
+                                       number.start - std::min(number.start, near_characters));
+    const std::size_t last = std::min(is_last ? text.size() : *after, number.start + near_characters);
+    place.around = text.substr(first, last - first);
+    if (layout.asks && is_last) {
+        place.is_supposed = layout.supposes || supposes(text.substr(first, number.start - first));
+        place.is_asked = !place.is_supposed;
+    }
     std::size_t end = number.end;
     const auto& dollars = layout.dollars;
     const auto next = std::lower_bound(dollars.begin(), dollars.end(), number.start);
@@ -124,8 +141,13 @@ bool same_noun(const Mention& one, const Mention& two) {
             });
         if (!share) return false;
     }
+    if (!same_scales(one, two)) return false;
+    const bool compared = is_compared(one.dimension) || is_compared(two.dimension);
+    if (one.dimension != two.dimension && compared && !two.is_definite) return false;
     return !differ(one.complement, two.complement) && !differ(one.dimension, two.dimension);
 }
+
+bool is_by_chance(const Number& number) { return number.numerator / number.denominator >= by_chance; }
 
 // Whether two equal numbers are one quantity. `a` stands before `b`.
 Relation relation(Text text, const Place& a, const Place& b) {
@@ -139,14 +161,16 @@ Relation relation(Text text, const Place& a, const Place& b) {
     }
     const bool said_alike = !one.before[0].empty() && !one.before[1].empty() &&
                             one.before[0] == two.before[0] && one.before[1] == two.before[1] &&
-                            !is_stop(one.before[1]);
+                            !is_stop(one.before[1]) &&
+                            // "On Monday he ran 5 miles. On Friday he ran 5 miles."
+                            (a.sentence == b.sentence || !contrasts(a.around, b.around));
     if (one.is_other || two.is_other) {
         // "the remaining 5 pens ... the remaining 5 pens"
         return decided(said_alike && is_definite_word(one.before[0]) && same_noun(one, two));
     }
+    // The question takes up what the problem says: "How long do 5 pens last?"
+    const bool is_asked = b.is_asked && a.sentence < b.sentence;
     if (!one.noun.empty() && !two.noun.empty()) {
-        // The question takes up what the problem says: "How long do 5 pens last?"
-        const bool is_asked = b.is_last && a.sentence < b.sentence;
         const bool readable = is_readable(a.number->skip) || is_readable(b.number->skip);
         // "4 letters to mail ... mails 4 letters"
         const bool is_done =
@@ -155,8 +179,20 @@ Relation relation(Text text, const Place& a, const Place& b) {
         return decided(same_noun(one, two) && (is_named || is_asked || readable));
     }
     if (!one.noun.empty() || !two.noun.empty()) return Relation::unknown;
-    const bool is_large = a.number->numerator / a.number->denominator >= by_chance;
+    const bool is_large = is_by_chance(*a.number) && (is_asked || two.is_definite);
     return said_alike || is_large ? Relation::same : Relation::unknown;
+}
+
+// Whether a place may speak of the same quantity as a place before.
+bool may_be_one(const Place& a, const Place& b) {
+    if (a.number->start > b.number->start) return false;
+    const Mention& one = a.mention;
+    const Mention& two = b.mention;
+    if (a.number->role == Role::multiple || a.in_formula || b.in_formula) return false;
+    if (one.noun.empty() && two.noun.empty()) return is_by_chance(*a.number);
+    if (one.is_other || two.is_other || !same_noun(one, two)) return false;
+    // "He has 5 pens. Ann has 5 pens." are two.
+    return b.is_supposed || !contrasts(a.around, b.around);
 }
 
 class Quantities {
@@ -211,7 +247,7 @@ class Quantities {
             }
         }
         std::vector<bool> readable;
-        for (const Group& group : groups_) readable.push_back(stays_readable(group));
+        for (const Group& group : groups_) readable.push_back(stays_readable(group) || may_be_another(group));
         for (std::size_t g = 0; g < groups_.size(); ++g) {
             std::size_t first = numbers[groups_[g][0]]->start;
             for (const std::size_t k : groups_[g]) first = std::min(first, numbers[k]->start);
@@ -236,6 +272,27 @@ class Quantities {
             if (!is_readable(place.number->skip)) continue;
             for (const std::size_t k : group) {
                 if (relation(text_, places_[k], place) != Relation::different) return true;
+            }
+        }
+        return false;
+    }
+
+    bool may_be_another(const Group& group) const {
+        return std::any_of(groups_.begin(), groups_.end(), [&](const Group& other) {
+            return &other != &group && (in_doubt(group, other) || in_doubt(other, group));
+        });
+    }
+    // Whether a place of another quantity may yet speak of this one, so that neither is hidden.
+    bool in_doubt(const Group& group, const Group& other) const {
+        for (const std::size_t j : other) {
+            // A sentence that names both says that they are two. A question may ask for what it supposes.
+            const bool names_both =
+                !places_[j].is_supposed && std::any_of(group.begin(), group.end(), [&](std::size_t k) {
+                    return places_[k].sentence == places_[j].sentence;
+                });
+            if (names_both) continue;
+            for (const std::size_t k : group) {
+                if (may_be_one(places_[k], places_[j])) return true;
             }
         }
         return false;

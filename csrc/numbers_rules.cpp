@@ -30,6 +30,9 @@ constexpr string_view family[] = {
     "Mom",     "Mum",     "Mother",      "Dad",         "Father", "Uncle",  "Aunt",
     "Grandma", "Grandpa", "Grandmother", "Grandfather", "Friend", "Sister", "Brother",
 };
+constexpr string_view named[] = {
+    "Agent", "Team", "Player", "Formula", "Item", "Unit", "Station", "Machine", "Exhibit", "ZIP",
+};
 constexpr string_view short_labels[] = {"fig", "eq", "apt", "no"};
 constexpr string_view bounds[] = {"leqslant", "geqslant", "leq", "geq", "le", "ge", "lt", "gt"};
 constexpr string_view spans[] = {" day ", " week ", " month ", " year "};
@@ -94,6 +97,14 @@ bool follows_size(Backward b) {
     b.one_of(U"#");
     b.space();
     return b.word({"size"}, true) && (!b.space() || !b.literal("of", true));
+}
+
+// "Team 7", but not "each team 7 points".
+bool follows_named(Backward b) {
+    if (!b.space()) return false;
+    Backward code = b;
+    if (code.word({"Code", "code"}, false) && code.space() && code.word(named, false)) return true;
+    return b.word(named, false);
 }
 
 bool precedes_unit(Forward f) {
@@ -188,7 +199,21 @@ bool precedes_bound(Forward f) {
     return false;
 }
 
+// A group of three digits that nothing joined to the number.
+bool precedes_group(Forward f) {
+    Forward comma = f;
+    if (comma.one_of(U",") && comma.first() == U'0') {
+        f = comma;
+    } else if (!f.one_of(U"~") && !(f.one_of(U"\\") && f.one_of(U" :;"))) {
+        return false;
+    }
+    std::size_t digits = 0;
+    while (digits < f.text.size() && is_digit(f.text[digits])) ++digits;
+    return digits == 3;
+}
+
 bool precedes_part(Forward f) {
+    if (precedes_group(f)) return true;
     const char32_t c = f.first();
     if ((c >= 0xbc && c <= 0xbe) || (c >= 0x2150 && c <= 0x215e)) return true;
     if (Forward{f}.literal(".\\overline")) return true;
@@ -251,6 +276,7 @@ bool follows_label(Text text) {
     if (b.space() && is_one_of(b.last(), U"#第")) return true;
     if (follows_named_label({text}) || follows_labels({text}) || follows_size({text})) return true;
     b = {text};
+    if (follows_named(b)) return true;
     for (const string_view unit : spans) {
         Backward next = b;
         if (next.literal(unit, true) &&
@@ -266,7 +292,7 @@ Reason reason_around(Text text, std::size_t start, std::size_t end, const std::v
     const Backward b{text_before(text, start)};
     const Forward f{text.substr(end)};
     if (surface.size() > 1 && surface[0] == U'0' && is_digit(surface[1])) return Reason::leading_zero;
-    if (surface == U"24/7") return Reason::word;
+    if (surface == U"24/7" || surface == U"50/50") return Reason::word;
     if (is_compact_date(surface)) return Reason::date;
     if (follows_subscript(b)) return Reason::subscript;
     if (follows_power(b) || precedes_power(f)) return Reason::power;

@@ -53,7 +53,8 @@ COUNTED = pieces_of("""
 5 5 5 five five 1000 2.5 $5 $5$ 5% 5 half twice another the these all her remaining books shelves shelf
 red wooden children child per hour miles long ago ounces of them more apples. pens? half other half third
 remaining third 50% 2/3 and 5-mile by dollars
-boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x
+boxes box berry berries percent 5/hour $x+5$ $y=x+5$ x if when after before until how many what , ; then
+Ann Ben On Monday There are old ago square dozen-pack 5? 1000. $1000 어요. 사면 如果 再 He next
 """)
 # Ages, times and amounts that set a scene, shares, and lists of things.
 SCENES = pieces_of("""
@@ -62,7 +63,27 @@ that this age per each every first daily ages How how many much When old? pens p
 dollars quarters pays earns for friends, friends cats named called colors: Ben Leo, Ann, Ann and and red,
 light blue, Kit letters to mail mails noon at in morning s . ,
 """)
-PIECES = [*MARKS, *EAST_ASIAN, *COUNTED, "\u0301", "\u200d", "\ufe0f", "\u00a0", "\u2009", "\u202f", "\x00"]
+# Lists, thousands, telephone numbers and the marks of exercises.
+LISTED = pieces_of("""
+100,200 3,148 90,85,100 1,200 1{,}000 1\\,000 2,000 ( ) [ ] { } \\{ \\} \\left( \\right) \\bigl( \\bigr)
+, , 1 2 3 12 000
+010-1234-5678 02-555-1234 +82-10-1234-5678 1-800-555-1234 (555) 555-1234 +1-22-3333 - + (1) (2) （1） （2）
+1. 2. 3) 1) : . ? A( B(1,2) f(1,2) P_1( \\frac{ -1 x \\infty ... … ~ \\ 7-Eleven 50/50 Team Agent ZIP
+code Code over has within from Spring 2019 2020 season base to $ $ . \\, \\! \\; 0 05 1.5 苹果 7
+""")
+PIECES = [
+    *MARKS,
+    *EAST_ASIAN,
+    *COUNTED,
+    *LISTED,
+    "\u0301",
+    "\u200d",
+    "\ufe0f",
+    "\u00a0",
+    "\u2009",
+    "\u202f",
+    "\x00",
+]
 GAPS = st.sampled_from(["", " ", " ", " ", "-", ", ", "\n", "\t"])
 PROBLEMS = st.lists(st.tuples(st.sampled_from(PIECES), GAPS), max_size=14).map(
     lambda parts: "".join(piece + gap for piece, gap in parts)
@@ -74,10 +95,13 @@ AGAIN = st.lists(
     st.tuples(st.sampled_from(COUNTED), st.sampled_from([" ", " ", ". ", "\n"])), max_size=16
 ).map(lambda parts: "".join(piece + gap for piece, gap in parts))
 SET = st.lists(st.sampled_from(SCENES), max_size=24).map(" ".join)
+TOGETHER = st.lists(
+    st.tuples(st.sampled_from(LISTED), st.sampled_from(["", "", "", " ", ",", "\n"])), max_size=12
+).map(lambda parts: "".join(piece + gap for piece, gap in parts))
 PADDED = st.tuples(st.integers(30, 45), PROBLEMS).map(
     lambda pair: "x" * pair[0] + pair[1]
 )  # longer than LOOKBEHIND
-TEXTS = st.text() | PROBLEMS | PADDED | TIGHT | AGAIN | SET
+TEXTS = st.text() | PROBLEMS | PADDED | TIGHT | AGAIN | SET | TOGETHER
 SEEDS = st.integers(0, 2**64 - 1)
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dupo import text
-from dupo.text.numbers import east_asian_context, east_asian_words, mentions, phrase_table
+from dupo.text.numbers import east_asian_context, east_asian_words, mentions, phrase_table, questions
 from dupo.text.numbers.phrase_table import CLASSES, PHRASES, ROUNDED, THINGS, UNITS
 from tests.helpers.project import ROOT
 
@@ -213,6 +213,14 @@ def test_both_cores_have_one_list_of_each_kind_of_words_of_mentions() -> None:
         assert set(words) == getattr(mentions, name.upper()), name
         assert len(words) == len(set(words)), name
     assert len(tables) >= 10
+
+
+def test_both_cores_have_one_list_of_each_kind_of_words_of_questions() -> None:
+    source = (ROOT / "csrc/numbers_questions.cpp").read_text(encoding="utf-8")
+    tables = {name: re.findall('"([^"]*)"', table) for name, table in _tables(source).items()}
+    for name, words in tables.items():
+        assert sorted(words) == sorted(getattr(questions, name.upper())), name
+    assert len(tables) >= 6
 
 
 @pytest.mark.usefixtures("served_by")

@@ -17,6 +17,7 @@ This is the plain Python twin of csrc/numbers*.cpp. The twin defines every resul
     east_asian   Korean, Chinese and Japanese numbers; east_asian_values, _words, _context serve it
     shares       shares that add up to a whole      examples   worked examples
     mentions     what a number counts                     quantities   which equal numbers count the same
+    marks        lists in brackets, marks of exercises    questions    what a question only supposes
     find, hide   the two public functions
 """
 

@@ -5,18 +5,25 @@ Twin of csrc/numbers_areas.cpp and csrc/numbers_latex.cpp.
 
 import re
 
-from dupo.text.numbers.base import END, LETTER, LOWER, SPACE, START, Area, text_before
+from dupo.text.numbers.base import END, LETTER, LOWER, SPACE, START, WORDLIKE, Area, text_before
 from dupo.text.numbers.examples import example_areas
+from dupo.text.numbers.marks import BRACKETED_LIST, list_marks
 
 LATEX_FUNCTIONS = "log|ln|lg|exp|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|gcd|lcm|min|max|det|pmod|bmod"
 SUBSCRIPT = r"(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?"
+
+# 555-123-4567, 1-800-555-1234, (555) 123-4567, 010-1234-5678, +82-10-1234-5678
+TELEPHONE = re.compile(
+    r"(?:(?<![0-9-])(?:(?:1-)?[0-9]{3}-[0-9]{3}|0[0-9]{1,3}-[0-9]{3,4})|\([0-9]{3}\) ?[0-9]{3}"
+    r"|(?<![0-9A-Za-z)}])\+[0-9]{1,3}(?:-[0-9]{1,4}){1,3})-[0-9]{4}(?![0-9-])"
+)
 
 # Dates, times, drawings, addresses, and LaTeX commands whose argument is no quantity.
 AREAS = [
     ("date", re.compile(rf"{START}[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}{END}")),
     ("date", re.compile(rf"{START}([0-9]{{1,2}})([/.-])([0-9]{{1,2}})\2([0-9]{{4}}|[0-9]{{2}}){END}")),
-    # A telephone number: 555-123-4567, (555) 123-4567
-    ("label", re.compile(r"(?:(?<![0-9-])[0-9]{3}-|\([0-9]{3}\) ?)[0-9]{3}-[0-9]{4}(?![0-9-])")),
+    ("label", TELEPHONE),
+    ("word", re.compile(rf"{START}7-(?:Eleven|Up){END}")),
     ("time", re.compile(r"(?<![0-9:])[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?![0-9:])")),
     ("code", re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.S)),
     ("code", re.compile(rf"https?://(?:(?!{SPACE})[\s\S])+")),
@@ -46,6 +53,8 @@ BRACKET_RULES = [
     ("[", "power", re.compile(r"\\sqrt\Z")),
 ]
 
+# The name of a point before its coordinates: A(1,2)
+POINT = re.compile(rf"(?<![\\_])(?<!{WORDLIKE})[A-Z]\Z")
 DOLLAR = re.compile(r"(?<!\\)\$")
 ONE_SPACE = re.compile(SPACE)
 
@@ -60,6 +69,7 @@ def find_areas(text: str) -> list[Area]:
         if (reason != "time" or "ratio" not in text_before(text, match.start()).translate(LOWER))
         and (reason != "date" or not names_sides(match))
     ]
+    areas += [Area(start, end, "label") for start, end in list_marks(text)]
     return sorted(areas + example_areas(text) + bracket_areas(text))
 
 
@@ -84,7 +94,8 @@ def bracket_areas(text: str) -> list[Area]:
             start = opened[CLOSES[char]].pop()
             context = text_before(text, start)
             for opening, reason, pattern in BRACKET_RULES:
-                if opening == CLOSES[char] and pattern.search(context):
+                is_point = POINT.search(context) and BRACKETED_LIST.match(text, start)
+                if opening == CLOSES[char] and pattern.search(context) and not is_point:
                     areas.append(Area(start, place + 1, reason))
     return areas
 

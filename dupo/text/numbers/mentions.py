@@ -37,7 +37,14 @@ DIMENSIONS = _words_of(
     "wide long tall deep high thick old older younger ago apart away later earlier longer shorter taller"
     " wider deeper higher heavier lighter faster slower late early left right north south east west"
 )
+# Of these, "2 years older" is another quantity than "2 years".
+COMPARED = _words_of(
+    "old older younger ago apart later earlier longer shorter taller wider deeper higher heavier lighter"
+    " faster slower"
+)
 COMPARING = _words_of("more less fewer")
+# Stems of words that make another unit: "2 square feet" are not 2 feet.
+SCALES = _words_of("dozen squar cubic")
 # Stems of units: "the three of them" is not said of three seconds.
 UNITS = _words_of(
     "second minut hour dai week month year mil met kilomet foot inch yard pound ounc gram kilogram lit gallon"

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dupo.text.numbers.base import Number, is_space
-from dupo.text.numbers.mentions import DEFINITE, STOPS, UNITS, Mention, mention_of
+from dupo.text.numbers.mentions import COMPARED, DEFINITE, SCALES, STOPS, UNITS, Mention, mention_of
+from dupo.text.numbers.questions import NEAR, asks, contrasts, has_supposing_mark, supposes
 
 # A number that may not be hidden for one of these reasons stays readable: hiding an equal number would be
 # pointless. "repeated" are dozens.
@@ -26,10 +27,14 @@ class Layout(NamedTuple):
     Attributes:
         formulas: starts and ends of formulas, with their dollars.
         ends: the ends of all sentences but the last.
+        asks: whether the last sentence asks for something.
+        supposes: whether a word of Chinese, Japanese or Korean says that this is asked of a supposed case.
     """
 
     formulas: Sequence[tuple[int, int]]
     ends: Sequence[int]
+    asks: bool
+    supposes: bool
 
 
 class Place(NamedTuple):
@@ -38,14 +43,18 @@ class Place(NamedTuple):
     Attributes:
         formula: the formula around the number, without dollars; None in plain text.
         sentence: how many sentences stand before.
-        is_last: whether the number stands in the last sentence, which is mostly the question.
+        is_asked: whether the question at the end of the text takes up the number.
+        is_supposed: whether the question only supposes the number: "if he buys 5 pens".
+        around: the sentence around the number, up to NEAR characters on either side.
     """
 
     number: Number
     mention: Mention
     formula: tuple[int, int] | None
     sentence: int
-    is_last: bool
+    is_asked: bool
+    is_supposed: bool
+    around: str
 
 
 def layout_of(text: str, dollars: Iterable[int]) -> Layout:
@@ -53,7 +62,8 @@ def layout_of(text: str, dollars: Iterable[int]) -> Layout:
     places, size = sorted(dollars), len(text.rstrip(" \n"))
     formulas = [(start, end + 1) for start, end in zip(places[::2], places[1::2], strict=True)]
     ends = [match.start() for match in SENTENCE_END.finditer(text) if match.start() + 1 < size]
-    return Layout(formulas, ends)
+    question = text[ends[-1] + 1 if ends else 0 :]
+    return Layout(formulas, ends, asks(question), has_supposing_mark(question))
 
 
 def same_quantities(text: str, numbers: Sequence[Number], layout: Layout) -> dict[int, tuple[int, bool]]:
@@ -88,22 +98,38 @@ def same_quantities(text: str, numbers: Sequence[Number], layout: Layout) -> dic
     quantities: dict[int, tuple[int, bool]] = {}
     for group in groups:
         is_known = any(_relation(text, a, b) is not False for a in group for b in readable)
+        is_known |= any(
+            _in_doubt(group, other) or _in_doubt(other, group) for other in groups if other is not group
+        )
         first = min(place.number.start for place in group)
         quantities |= {place.number.start: (first, is_known) for place in group}
     return quantities
 
 
 def _place(text: str, number: Number, layout: Layout) -> Place:
-    sentence = bisect(layout.ends, number.start)
-    is_last = sentence == len(layout.ends)
     k = bisect(layout.formulas, (number.start, 0)) - 1
     start, end = layout.formulas[k] if k >= 0 else (0, 0)
-    if end <= number.start:
-        return Place(number, mention_of(text, number, number.end), None, sentence, is_last)
+    formula, behind = None, number.end
     # $15$ shelves: the noun stands behind the formula.
     if start + 1 == number.start and number.end + 1 == end:
-        return Place(number, mention_of(text, number, end), None, sentence, is_last)
-    return Place(number, mention_of(text, number, number.end), (start + 1, end - 1), sentence, is_last)
+        behind = end
+    elif number.start < end:
+        formula = (start + 1, end - 1)
+    sentence = bisect(layout.ends, number.start)
+    first = layout.ends[sentence - 1] + 1 if sentence else 0
+    is_question = layout.asks and sentence == len(layout.ends)
+    last = len(text) if sentence == len(layout.ends) else layout.ends[sentence]
+    clause = text[max(first, number.start - NEAR) : number.start]
+    is_supposed = is_question and (layout.supposes or supposes(clause))
+    return Place(
+        number,
+        mention_of(text, number, behind),
+        formula,
+        sentence,
+        is_question and not is_supposed,
+        is_supposed,
+        clause + text[number.start : min(last, number.start + NEAR)],
+    )
 
 
 def _group_of(text: str, place: Place, groups: list[list[Place]]) -> list[Place] | None:
@@ -149,12 +175,14 @@ def _relation(text: str, a: Place, b: Place) -> bool | None:
     if a.formula or b.formula:
         return _same_phrase(text, a, b) or None
     said_alike = all(first.before) and first.before == second.before and first.before[1] not in STOPS
+    # "On Monday he ran 5 miles. On Friday he ran 5 miles."
+    said_alike = said_alike and (a.sentence == b.sentence or not contrasts(a.around, b.around))
     if first.is_other or second.is_other:
         # "the remaining 5 pens ... the remaining 5 pens"
         return said_alike and first.before[0] in DEFINITE and _same_noun(first, second)
+    # The question takes up what the problem says: "How long do 5 pens last?"
+    is_asked = b.is_asked and a.sentence < b.sentence
     if first.noun and second.noun:
-        # The question takes up what the problem says: "How long do 5 pens last?"
-        is_asked = b.is_last and a.sentence < b.sentence
         is_readable = a.number.skip in READABLE or b.number.skip in READABLE
         # "4 letters to mail ... mails 4 letters"
         is_done = bool(first.purpose) and second.before[1].startswith(first.purpose)
@@ -162,7 +190,30 @@ def _relation(text: str, a: Place, b: Place) -> bool | None:
         return _same_noun(first, second) and (is_named or is_asked or is_readable)
     if first.noun or second.noun:
         return None
-    return said_alike or a.number.value >= BY_CHANCE or None
+    is_large = a.number.value >= BY_CHANCE and (is_asked or second.is_definite)
+    return said_alike or is_large or None
+
+
+def _in_doubt(group: list[Place], other: list[Place]) -> bool:
+    """Tells whether a place of another quantity may yet speak of this one, so that neither is hidden."""
+    # A sentence that names both says that they are two. A question may ask for what it supposes.
+    named = {place.sentence for place in group}
+    return any(_may_be_one(a, b) for a in group for b in other if b.is_supposed or b.sentence not in named)
+
+
+def _may_be_one(a: Place, b: Place) -> bool:
+    """Tells whether a place may speak of the same quantity as a place before."""
+    if a.number.start > b.number.start:
+        return False
+    first, second = a.mention, b.mention
+    if a.number.role == "multiple" or a.formula or b.formula:
+        return False
+    if not first.noun and not second.noun:
+        return a.number.value >= BY_CHANCE
+    if first.is_other or second.is_other or not _same_noun(first, second):
+        return False
+    # "He has 5 pens. Ann has 5 pens." are two.
+    return b.is_supposed or not contrasts(a.around, b.around)
 
 
 def _same_noun(first: Mention, second: Mention) -> bool:
@@ -175,6 +226,12 @@ def _same_noun(first: Mention, second: Mention) -> bool:
     if not alike or first.rate != second.rate or "by" in (first.before[1], second.before[1]):
         return False
     if first.modifiers and second.modifiers and not first.modifiers & second.modifiers:
+        return False
+    # "2 dozen pens", "2 square feet", "2 years older"
+    if first.modifiers & SCALES != second.modifiers & SCALES:
+        return False
+    dimensions = {first.dimension, second.dimension}
+    if len(dimensions) > 1 and not dimensions.isdisjoint(COMPARED) and not second.is_definite:
         return False
     pairs = ((first.complement, second.complement), (first.dimension, second.dimension))
     return not any(left and right and left != right for left, right in pairs)

@@ -22,6 +22,9 @@ LABELS = (
     "|option|choice|version|page|phase|round|stage|zone|ward|house|lane|model|pier|sector|athlete|contestant|runner"
 )
 SHORT_LABELS = "fig|eq|apt|no"
+NAMED = (
+    "Agent|Team|Player|Formula|Item|Unit|Station|Machine|Exhibit|ZIP"  # "Team 7", not "each team 7 points"
+)
 BOUND = r"(?:[<>≤≥⩽⩾≦≧]=?|\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt)(?![A-Za-z]))"
 # A currency may stand between an inequality sign and its bound: x < $5.
 SIGN = "[$£€¥]"
@@ -92,6 +95,7 @@ RULES = [
         any_case=True,
     ),
     _rule("label", rf"{START}(?:on|by|of|from|for|to|in|after) (?:day|week|month|year) ", any_case=True),
+    _rule("label", rf"{START}(?:{NAMED})(?:{SPACE}[Cc]ode)?{SPACE}"),
     _rule("label", after="[号號]"),
     _rule("date", rf"{START}(?:{MONTHS})\.?{SPACE}(?:[0-9][0-9]?(?:st|nd|rd|th)?,?{SPACE})?"),
     _rule("date", after=rf"{SPACE}(?:of{SPACE})?(?:{MONTHS}){END}|[月日]"),
@@ -102,6 +106,7 @@ RULES = [
     _rule("word", rf"(?<!\\)(?<!{LETTER}){LETTER}+|{LETTER}-|[@&\\]|[0-9][eE]\+"),
     _rule("word", after=rf"{LETTER}|_"),
     _rule("part of a longer number", "[0-9][./'’′]"),
+    _rule("part of a longer number", after=r",0[0-9][0-9](?![0-9])|(?:\\[ :;]|~)[0-9]{3}(?![0-9])"),
     _rule("part of a longer number", after=rf"[¼-¾⅐-⅞]|[./'’′][0-9]|\.\\overline| and a half{END}"),
     # 240,5 has a decimal comma, unless the numbers are a list: (240,5) or 240,5,6
     _rule("part of a longer number", rf"(?:\A|[^{LIST_BEFORE}])", rf",[0-9][0-9]?(?![0-9,{LIST_AFTER}])"),
@@ -151,7 +156,7 @@ def reason_around(text: str, start: int, end: int, dollars: Sequence[int]) -> st
     surface, context = text[start:end], text_before(text, start)
     if re.match("0[0-9]", surface):
         return "leading zero"
-    if surface == "24/7":
+    if surface in ("24/7", "50/50"):
         return "word"
     if COMPACT_DATE.fullmatch(surface):
         return "date"
