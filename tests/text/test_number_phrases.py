@@ -139,7 +139,7 @@ def test_phrases_and_lists_decide_what_may_be_hidden(marked: str) -> None:
     assert marks_of(problem) == marked
 
 
-def _literals(source: str, prefix: str) -> list[str]:
+def literals_of(source: str, prefix: str) -> list[str]:
     """Returns the string literals of a source text; adjacent literals are one."""
     literal = rf'{prefix}"((?:[^"\\]|\\.)*)"'
     return [
@@ -155,7 +155,7 @@ def test_both_cores_have_one_table() -> None:
     expected += [word for row in [*UNITS, *THINGS] for word in row]
     expected += [word for row in rows for word in row[1:]]
     expected += [word for row in ROUNDED for word in row]
-    assert _literals(header, "U") == expected
+    assert literals_of(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
     assert reasons == [row.reason or "none" for row in rows]
 
