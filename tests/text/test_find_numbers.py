@@ -93,7 +93,7 @@ MASKING = [
     ("2 cats, all two of them, 3 dogs", ["2", "two", "3"], []),
     ("20% of 20", ["20", "20"], []),
     ("0.5 or 1/2", ["0.5", "1/2"], []),
-    ("6x and 6 pens", [], ["word", "repeated"]),
+    ("6x and 6 x", [], ["word", "repeated"]),
     ("x < 6, that is 6", [], ["bound", "repeated"]),
     ("1 cup and 1 spoon", [], ["repeated"] * 2),
     ("[asy] draw 3; f(4); [/asy] 9", ["9"], ["code", "argument"]),
