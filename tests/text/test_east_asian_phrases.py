@@ -30,6 +30,7 @@ KOREAN = [
     # divisors, and quantities that are divided
     "3{divisor}으로 나누어떨어지는 수, 5{divisor}로 나누어 떨어지는 수, 7{divisor}의 배수",
     "1234{divisor}를 11{divisor}로 나눈 나머지, 4{divisor}와 6{divisor}의 최소공배수, 9{divisor}와 서로소",
+    "세{definition} 수 12{divisor}, 18{divisor}, 24{divisor}의 최대공약수, [[12]]와 [[18]]의 합",
     "[[48]]을 [[6]]으로 나눈 몫, 사과 [[48]]개를 [[6]]명에게 나누어 준다",
     # definitions
     "정육면체의 모서리는 12{definition}개, 면의 수는 6{definition}개, 한 모서리는 [[12]] cm",
@@ -59,6 +60,7 @@ CHINESE = [
     # numbers in words
     "[[一点五]]倍，[[零点五]]米，[[十二点七五]]元，[[一点二万]]元，三{time}点五十分，八{time}点[[三]]人到",
     "[[廿五]]人，[[三分之二]]，[[三又二分之一]]倍，百分之[[十二点五]]，花园四周",
+    "二十五{part of a longer number}块五，两{part of a longer number}米三，[[五]]块[[三]]个",
     # bounds
     "小于60{bound}的质数，大于等于3{bound}，超过8{bound}个，不超过9{bound}个，比[[12]]多[[5]]",
     "至少10{bound}人，最多五{bound}个，60{bound}以上，3{bound}个以下，7{bound}天以内",

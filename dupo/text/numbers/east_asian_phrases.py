@@ -77,9 +77,9 @@ def skip_by_east_asian_phrases(text: str, numbers: Sequence[Number]) -> list[Num
 
     numbers: in any order.
     """
-    found = [Area(m.start(), m.end(), "example") for m in EXAMPLE.finditer(text)]
-    found += [Area(m.start(), m.end(), "label") for m in TELEPHONE.finditer(text)]
-    scanner, result = AreaScanner(sorted(found)), []
+    areas = [Area(m.start(), m.end(), "example") for m in EXAMPLE.finditer(text)]
+    areas += [Area(m.start(), m.end(), "label") for m in TELEPHONE.finditer(text)]
+    scanner, result = AreaScanner(sorted(areas)), []
     for number in sorted(numbers):
         reason = scanner.reason_at(number.start)
         if number.skip is None:
