@@ -46,6 +46,18 @@ char32_t first_letter(Text text) {
     return choices[0];
 }
 
+// The text with ASCII digits for １２ and １．５, character by character.
+std::u32string with_plain_digits(Text text) {
+    std::u32string plain(text);
+    for (char32_t& c : plain) {
+        if (is_full_width(c)) c -= 0xfee0;
+    }
+    for (std::size_t k = 1; k + 1 < plain.size(); ++k) {
+        if (plain[k] == U'．' && is_digit(plain[k - 1]) && is_digit(plain[k + 1])) plain[k] = U'.';
+    }
+    return plain;
+}
+
 // Draws a name that `taken`, in lower case, does not have. Every 20 tries ask for one letter more.
 std::u32string unused_name(const std::u32string& taken, char32_t first, std::uint64_t state) {
     constexpr Text letters = U"bcdfghjkmnpqrstvwxz";
@@ -92,6 +104,11 @@ Hidden hide(Text text, const std::vector<Number>& numbers, Text name, std::vecto
 }  // namespace
 
 std::vector<Number> find_numbers(Text text) {
+    std::u32string plain;
+    if (std::any_of(text.begin(), text.end(), [](char32_t c) { return c == U'．' || is_full_width(c); })) {
+        plain = with_plain_digits(text);
+        text = plain;
+    }
     const std::vector<Area> areas = find_areas(text);
     const std::vector<std::size_t> dollars = formula_dollars(text);
     std::vector<Number> numbers;

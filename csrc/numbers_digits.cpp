@@ -206,8 +206,34 @@ bool match_fraction(Reader reader, Match& match) {
     return true;
 }
 
+// Reads 2½ or ½. No fraction of one character stands behind a longer number.
+bool match_vulgar(Text text, std::size_t at, Match& match) {
+    constexpr Text vulgar = U"¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞";
+    constexpr int tops[] = {1, 1, 3, 1, 1, 1, 1, 2, 1, 2, 3, 4, 1, 5, 1, 3, 5, 7};
+    constexpr int bottoms[] = {4, 2, 4, 7, 9, 10, 3, 3, 5, 5, 5, 5, 6, 6, 8, 8, 8, 8};
+    if (at > 0 && is_digit(text[at - 1])) return false;
+    if (is_vulgar(text[at]) && at > 1 && text[at - 1] == U' ' && is_digit(text[at - 2])) return false;
+    std::size_t end = at;
+    while (end < text.size() && is_digit(text[end])) ++end;
+    if (end > at) {
+        const bool is_part = at > 1 && is_one_of(text[at - 1], U".,") && is_digit(text[at - 2]);
+        if (end - at > 3 || is_part) return false;
+        for (std::size_t k = at; k < end; ++k) match.whole.value = match.whole.value * 10 + (text[k] - U'0');
+        if (end < text.size() && text[end] == U' ') ++end;
+    }
+    const std::size_t kind = end < text.size() ? vulgar.find(text[end]) : Text::npos;
+    if (kind == Text::npos) return false;
+    match.numerator.value = tops[kind];
+    match.denominator.value = bottoms[kind];
+    match.is_fraction = true;
+    match.end = end + 1;
+    return true;
+}
+
 std::optional<Match> match_number(Text text, std::size_t at, bool in_list) {
     Match match;
+    if (match_vulgar(text, at, match)) return match;
+    match = {};
     Reader reader(text, at, in_list);
     const std::size_t run = reader.digits_ahead();
     if (run >= 1 && run <= 3) {
@@ -265,6 +291,8 @@ bool evaluate(const Match& match, Number& number) {
 
 }  // namespace
 
+bool is_vulgar(char32_t c) { return (c >= 0xbc && c <= 0xbe) || (c >= 0x2150 && c <= 0x215e); }
+
 void read_decimal(Text text, std::size_t& at, std::int64_t& value, int& places, int& digits) {
     Reader reader(text, at);
     Decimal decimal;
@@ -282,8 +310,8 @@ void find_digits(Text text, const std::vector<Area>& areas, const std::vector<st
     for (std::size_t at = 0; at < text.size();) {
         const char32_t c = text[at];
         if (at >= list_end && is_one_of(c, U"([{")) list_end = bracketed_list_end(text, at);
-        const bool starts =
-            is_digit(c) || c == U'\\' || (c == U'.' && at + 1 < text.size() && is_digit(text[at + 1]));
+        const bool starts = is_digit(c) || c == U'\\' || is_vulgar(c) ||
+                            (c == U'.' && at + 1 < text.size() && is_digit(text[at + 1]));
         const auto match = starts ? match_number(text, at, at < list_end) : std::nullopt;
         if (!match) {
             ++at;

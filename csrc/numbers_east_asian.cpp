@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -58,19 +57,6 @@ std::optional<Reading> read_half(Text text, std::size_t at) {
     return Reading{at + 1, 1, 2, false};
 }
 
-// Reads 3분의 2, 삼분의 이, 三分之二.
-std::optional<Reading> read_share(Text text, std::size_t at) {
-    const auto down = read_whole(text, at);
-    if (!down || !starts_with_one_of(text, down->end, share_marks) || down->numerator == 0) {
-        return std::nullopt;
-    }
-    const std::size_t place = down->end + 2;
-    const auto up = read_whole(text, char_at(text, place) == U' ' ? place + 1 : place);
-    if (!up) return std::nullopt;
-    const std::int64_t common = std::gcd(up->numerator, down->numerator);
-    return Reading{up->end, up->numerator / common, down->numerator / common, false};
-}
-
 // Reads 二〇二四 before 年.
 std::optional<Reading> read_year(Text text, std::size_t at) {
     if (char_at(text, at + 4) != U'年') return std::nullopt;
@@ -85,6 +71,13 @@ std::optional<Reading> read_year(Text text, std::size_t at) {
 
 bool is_one(const Reading& reading) { return reading.numerator == 1 && reading.denominator == 1; }
 
+// Whether a Korean syllable belongs to what stands before it: 7세, 12 세, 5cm이, A네.
+bool follows_number(Text text, std::size_t at) {
+    const char32_t before = before_of(text, at);
+    if (before == U' ') return is_digit(before_of(text, at - 1));
+    return is_digit(before) || is_letter(before) || is_one_of(before, no_word_after);
+}
+
 bool has_native_counter(Text text, std::size_t at, const Reading& native) {
     const bool spaced = char_at(text, native.end) == U' ';
     const std::size_t unit = spaced ? native.end + 1 : native.end;
@@ -93,7 +86,7 @@ bool has_native_counter(Text text, std::size_t at, const Reading& native) {
     // 열 수 있다: can open
     if (text.substr(at, native.end - at) == U"열" && char_at(text, unit) == U'수') return false;
     if (char_at(text, unit) == U'배') return is_times(text, unit);
-    const bool few = !spaced && native.end == at + 1;
+    const bool few = !spaced && !is_hangul(before_of(text, native.end - 1));
     return few ? starts_with_one_of(text, unit, korean_attached)
                : starts_with_one_of(text, unit, native_counters);
 }
@@ -117,12 +110,15 @@ std::optional<Candidate> korean_at(Text text, std::size_t at) {
         const bool other = ends_with(before, U"나머지 ") || ends_with(before, U"다른 ");
         return Candidate{at, *half, Role::multiple, other ? Reason::reference : Reason::none};
     }
-    const auto native = read_native(text, at);
-    if (native && has_native_counter(text, at, *native)) {
+    for (const bool spaced : {true, false}) {
+        const auto native = read_native(text, at, spaced);
+        if (!native || !has_native_counter(text, at, *native)) continue;
         return Candidate{at, *native, std::nullopt, is_one(*native) ? Reason::pronoun : Reason::none};
     }
     if (!starts_numeral(text[at])) return std::nullopt;
     if (const auto share = read_share(text, at)) return Candidate{at, *share, Role::multiple};
+    const auto mixed = read_mixed(text, at);
+    if (mixed && has_native_counter(text, at, *mixed)) return Candidate{at, *mixed, std::nullopt};
     const auto sino = read_scaled(text, at);
     if (sino && has_sino_counter(text, at, *sino)) return Candidate{at, *sino, std::nullopt};
     return std::nullopt;
@@ -141,18 +137,26 @@ std::optional<Candidate> han_at(Text text, std::size_t at) {
     }
     if (!starts_numeral(text[at])) return std::nullopt;
     if (text.substr(at, 3) == U"百分之") {
-        const auto percent = read_whole(text, at + 3);
-        if (!percent) return std::nullopt;
+        auto percent = read_point(text, at + 3);
+        if (!percent) percent = read_whole(text, at + 3);
+        if (!percent || is_digit(text[at + 3])) return std::nullopt;
         return Candidate{at + 3, *percent, Role::percent};
     }
     if (const auto year = read_year(text, at)) return Candidate{at, *year, Role::count, Reason::date};
     if (const auto share = read_share(text, at)) return Candidate{at, *share, Role::multiple};
+    const auto point = read_point(text, at);
+    if (point && starts_with_one_of(text, point->end, han_counters) &&
+        !is_one_of(text[point->end], no_point_before)) {
+        return Candidate{at, *point, std::nullopt};
+    }
     const auto reading = read_scaled(text, at);
     if (!reading || numeral_value(char_at(text, reading->end)) >= 0) return std::nullopt;
     // 千円; but 百年, 千家, 万一
-    const bool starts_alone = numeral_value(text[at]) < 0 && text[at] != U'十';
+    const bool starts_alone = numeral_value(text[at]) < 0 && !is_one_of(text[at], U"十廿卅");
     if (starts_alone && char_at(text, reading->end) != U'円') return std::nullopt;
     if (!starts_with_one_of(text, reading->end, han_counters)) return std::nullopt;
+    // 四周: all around
+    if (reading->numerator == 4 && is_one_of(char_at(text, reading->end), U"周週")) return std::nullopt;
     const Reason skip = before == U'第'                           ? Reason::ordinal
                         : is_one(*reading) && !reading->has_scale ? Reason::pronoun
                                                                   : Reason::none;
@@ -169,7 +173,9 @@ std::optional<Candidate> candidate_at(Text text, std::size_t at) {
         if (!reading) return std::nullopt;
         return Candidate{at, *reading, std::nullopt};
     }
-    if (is_hangul(c)) return is_hangul(before) ? std::nullopt : korean_at(text, at);
+    if (is_hangul(c)) {
+        return is_hangul(before) || follows_number(text, at) ? std::nullopt : korean_at(text, at);
+    }
     return is_han(c) ? han_at(text, at) : std::nullopt;
 }
 
@@ -214,6 +220,9 @@ void add_east_asian(Text text, const std::vector<Area>& areas, const std::vector
         read_context(text, number);
         numbers.push_back(number);
     }
+    std::sort(numbers.begin(), numbers.end(),
+              [](const Number& a, const Number& b) { return a.start < b.start; });
+    skip_by_east_asian_phrases(text, numbers);
 }
 
 }  // namespace dupo

@@ -33,7 +33,8 @@ Reason reason_before(Text text, std::size_t start) {
     // 제3장, 제 3장; 그 5명
     const std::size_t word = before == U' ' ? start - 1 : start;
     const char32_t syllable = char_before(text, word, 1);
-    if (is_hangul(char_before(text, word, 2))) return Reason::none;
+    const char32_t second = char_before(text, word, 2);
+    if (is_hangul(second) || is_letter(second) || is_digit(second)) return Reason::none;
     if (syllable == U'제') return Reason::label;
     return before == U' ' && is_one_of(syllable, pointing_words) ? Reason::reference : Reason::none;
 }
@@ -80,7 +81,10 @@ void read_context(Text text, Number& number) {
     const bool spaced = char_at(text, end) == U' ' && is_hangul(char_at(text, end + 1));
     const std::size_t unit = spaced ? end + 1 : end;
     const char32_t following = char_at(text, unit);
-    if (!is_hangul(following) && !is_han(following) && !is_one_of(following, U"ドユヶかカつ")) return;
+    if (!is_hangul(following) && !is_han(following) && !is_one_of(following, U"ドユヶかカつ")) {
+        if (number.skip == Reason::none) number.skip = reason_before(text, number.start);
+        return;
+    }
     const bool is_days = has_at(text, end, U"日間") || has_at(text, end, U"日间");
     if (number.skip == Reason::date && is_days && char_before(text, number.start, 1) != U'月') {
         number.skip = Reason::none;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "numbers_east_asian.hpp"
+#include "numbers_east_asian_words.hpp"
 #include "numbers_steps.hpp"
 
 namespace dupo {
@@ -48,6 +49,9 @@ std::int64_t big_scale(char32_t c) {
     return c == U'兆' || c == U'조' ? 1000000000000 : 0;
 }
 
+// 廿五 is 25.
+int old_tens(char32_t c) { return c == U'廿' ? 20 : c == U'卅' ? 30 : 0; }
+
 std::optional<Coefficient> coefficient(Text text, std::size_t at) {
     const char32_t c = char_at(text, at);
     const int numeral = numeral_value(c);
@@ -75,13 +79,23 @@ bool is_scale(Text text, std::size_t at, const std::optional<Coefficient>& numbe
         after = text[next];
         return after == U'원' || after == U'달' || is_digit(after);
     }
+    if (c == U'만' && after == U'큼') return false;  // 5만큼: by five
     return c != U'十' || !in_digits;
 }
 
-// Whether a coefficient without a scale is the end of the number: 12만 3,456.
-bool ends_number(const Coefficient& number, bool is_spaced, std::int64_t limit) {
+// Whether a coefficient without a scale is the end of the number: 12만 3,456, 백 오 명.
+bool ends_number(Text text, const Coefficient& number, bool is_spaced, std::int64_t limit) {
     if (number.value == 0 || number.value >= Wide{limit} * unit) return false;
-    return !is_spaced || number.digits >= least_digits;
+    if (!is_spaced || number.digits >= least_digits) return true;
+    return number.digits == 0 && is_one_of(text[number.end - 1], sino_singles) &&
+           char_at(text, number.end) == U' ' &&
+           starts_with_one_of(text, number.end + 1, sino_single_counters);
+}
+
+// Whether Korean syllables that look like a number go on as a word: 이상, 일정.
+bool starts_word(Text text, std::size_t at, std::size_t end) {
+    const char32_t following = char_at(text, end);
+    return is_hangul(text[at]) && is_hangul(following) && !is_one_of(following, after_share);
 }
 
 std::optional<Reading> reading_of(std::size_t end, Wide fixed, bool has_scale) {
@@ -125,10 +139,15 @@ int numeral_value(char32_t c) {
 }
 
 bool starts_numeral(char32_t c) {
-    return c >= 0x3000 && (numeral_value(c) >= 0 || small_scale(c) > 0 || big_scale(c) > 0);
+    return c >= 0x3000 &&
+           (numeral_value(c) >= 0 || small_scale(c) > 0 || big_scale(c) > 0 || old_tens(c) > 0);
 }
 
 std::optional<Reading> read_scaled(Text text, std::size_t at) {
+    if (const int tens = old_tens(char_at(text, at))) {
+        const int ones = numeral_value(char_at(text, at + 1));
+        return Reading{ones > 0 ? at + 2 : at + 1, tens + (ones > 0 ? ones : 0), 1, true};
+    }
     Wide total = 0;
     Wide section = 0;
     std::int64_t last_small = 10000;
@@ -167,7 +186,7 @@ std::optional<Reading> read_scaled(Text text, std::size_t at) {
         if (!number || number->digits > 0) return std::nullopt;
         return reading_of(number->end, number->value, false);
     }
-    if (number && ends_number(*number, spaced, section != 0 ? last_small : last_big)) {
+    if (number && ends_number(text, *number, spaced, section != 0 ? last_small : last_big)) {
         // 两千五 is 2500 in Chinese, and 2005 in Japanese.
         if (number->digits == 0 && !has_zero && last_scale >= 100 && is_han(text[number->end - 1])) {
             return std::nullopt;
@@ -178,13 +197,79 @@ std::optional<Reading> read_scaled(Text text, std::size_t at) {
     return reading_of(end, total + section, true);
 }
 
-std::optional<Reading> read_native(Text text, std::size_t at) {
-    if (text.substr(at, 2) == U"스무") return Reading{at + 2, 20, 1, false};
+std::optional<Reading> read_native(Text text, std::size_t at, bool spaced) {
+    if (at < text.size() && text.substr(at, 2) == U"스무") return Reading{at + 2, 20, 1, false};
     std::size_t end = at;
     const int tens = entry(text, end, native_tens);
+    if (spaced && (tens == 0 || char_at(text, end) != U' ')) return std::nullopt;
+    if (spaced) ++end;
     const int units = entry(text, end, native_units);
-    if (end == at) return std::nullopt;
+    if (end == at || (spaced && units == 0)) return std::nullopt;
     return Reading{end, tens + units, 1, false};
+}
+
+std::optional<Reading> read_mixed(Text text, std::size_t at) {
+    // 만 두 살 is two full years.
+    if (big_scale(char_at(text, at)) > 0 || !is_hangul(char_at(text, at))) return std::nullopt;
+    const auto hundreds = read_scaled(text, at);
+    if (!hundreds || !hundreds->has_scale || hundreds->denominator != 1 || hundreds->numerator % 100 != 0) {
+        return std::nullopt;
+    }
+    const std::size_t place = char_at(text, hundreds->end) == U' ' ? hundreds->end + 1 : hundreds->end;
+    auto ones = read_native(text, place, true);
+    if (!ones) ones = read_native(text, place);
+    if (!ones) return std::nullopt;
+    return Reading{ones->end, hundreds->numerator + ones->numerator, 1, true};
+}
+
+std::optional<Reading> read_point(Text text, std::size_t at) {
+    const auto whole = is_han(char_at(text, at)) ? read_whole(text, at) : std::nullopt;
+    if (!whole || !is_one_of(char_at(text, whole->end), points)) return std::nullopt;
+    const std::size_t first = whole->end + 1;
+    std::size_t end = first;
+    Wide value = whole->numerator;
+    std::int64_t denominator = 1;
+    for (; is_han(char_at(text, end)) && numeral_value(text[end]) >= 0; ++end) {
+        if (end - first >= most_digits) return std::nullopt;
+        value = value * 10 + numeral_value(text[end]);
+        denominator *= 10;
+    }
+    // 三点五十: fifty minutes past three
+    if (end == first || small_scale(char_at(text, end)) > 0) return std::nullopt;
+    if (const std::int64_t scale = big_scale(char_at(text, end))) {
+        value *= scale;
+        ++end;
+    }
+    for (const int prime : {2, 5}) {
+        while (denominator % prime == 0 && value % prime == 0) {
+            denominator /= prime;
+            value /= prime;
+        }
+    }
+    if (value >= most_value / unit) return std::nullopt;
+    return Reading{end, static_cast<std::int64_t>(value), denominator, true};
+}
+
+std::optional<Reading> fraction(Text text, std::size_t at) {
+    const auto down = read_whole(text, at);
+    if (!down) return std::nullopt;
+    const bool spaced = char_at(text, down->end) == U' ' && is_hangul(char_at(text, down->end + 1));
+    const std::size_t mark = spaced ? down->end + 1 : down->end;
+    if (!starts_with_one_of(text, mark, share_marks) || down->numerator == 0) return std::nullopt;
+    const std::size_t place = char_at(text, mark + 2) == U' ' ? mark + 3 : mark + 2;
+    const auto up = read_whole(text, place);
+    if (!up || starts_word(text, place, up->end)) return std::nullopt;
+    const std::int64_t common = std::gcd(up->numerator, down->numerator);
+    return Reading{up->end, up->numerator / common, down->numerator / common, false};
+}
+
+std::optional<Reading> read_share(Text text, std::size_t at) {
+    const auto whole = read_whole(text, at);
+    if (!whole || char_at(text, whole->end) != U'又') return fraction(text, at);
+    const auto rest = fraction(text, whole->end + 1);
+    if (!rest || rest->numerator >= rest->denominator) return std::nullopt;
+    return Reading{rest->end, whole->numerator * rest->denominator + rest->numerator, rest->denominator,
+                   false};
 }
 
 std::optional<Reading> read_whole(Text text, std::size_t at) {

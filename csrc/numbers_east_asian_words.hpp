@@ -61,6 +61,18 @@ constexpr Text sino_single_counters[] = {
 constexpr Text after_times = U"로의가는만이인보나큼였입다를와도 .,?!)";
 // 3분의 2, 三分之二.
 constexpr Text share_marks[] = {U"분의", U"分之", U"分の"};
+// What may follow 삼분의 이, two thirds: 이를, but not 이상.
+constexpr Text after_share = U"은는이가을를의로와과도만에다입였인씩보배";
+constexpr Text points = U"点點";
+// A point in words stands before a measure: 一点五米, but 八点三人 is an hour and three people.
+constexpr Text no_point_before = U"人名位只隻本张張家";
+// Marks behind a number: 세 of $7$세 is "years old".
+constexpr Text no_word_after = U"$%°℃㎝㎞㎏㎡)]}";
+// Units that no number in words stands before.
+constexpr Text measures[] = {U"개월", U"세", U"살",   U"°",    U"°C",   U"%",    U"cm",   U"mm",
+                             U"km",   U"m",  U"kg",   U"mg",   U"g",    U"mL",   U"ml",   U"L",
+                             U"ℓ",    U"t",  U"㎝",   U"㎞",   U"㎏",   U"㎡",   U"cm²",  U"m²",
+                             U"km²",  U"度", U"厘米", U"千米", U"公斤", U"分钟", U"小时", U"个月"};
 // "these five": characters and words before a number that only points back.
 constexpr Text pointing_chars = U"这這那该該";
 constexpr Text pointing_words = U"이그저";

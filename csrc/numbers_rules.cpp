@@ -37,6 +37,12 @@ constexpr string_view short_labels[] = {"fig", "eq", "apt", "no"};
 constexpr string_view bounds[] = {"leqslant", "geqslant", "leq", "geq", "le", "ge", "lt", "gt"};
 constexpr string_view spans[] = {" day ", " week ", " month ", " year "};
 constexpr string_view ordinal_endings[] = {"st", "nd", "rd", "ths", "th", "rds"};
+// 5cm, but not 4K, 3D and $5m.
+constexpr string_view glued_units[] = {
+    "m", "m2", "m3",  "km",  "km2", "km3", "cm",  "cm2",  "cm3", "mm", "mm2", "mm3",
+    "g", "kg", "mg",  "mL",  "ml",  "L",   "lb",  "lbs",  "oz",  "ft", "in",  "yd",
+    "h", "hr", "hrs", "min", "mph", "kph", "kWh", "kcal", "GB",  "MB",
+};
 constexpr Text less_or_more = U"<>≤≥⩽⩾≦≧";
 constexpr Text signs = U"$£€¥";
 constexpr Text list_before = U".,([{$";  // before a number of a list, beside digits
@@ -163,6 +169,11 @@ bool follows_product(Backward b, Forward f) {
 
 // --- after a number ---
 
+bool follows_currency(Backward b) {
+    b.space();
+    return is_one_of(b.last(), U"$£€¥₹");
+}
+
 // The 2 of 2x and the 117 of 117i in a formula; outside only where the letter goes on as a formula.
 bool precedes_factor(Forward f, bool in_formula) {
     if (f.first() == U'π') return true;
@@ -214,8 +225,9 @@ bool precedes_group(Forward f) {
 
 bool precedes_part(Forward f) {
     if (precedes_group(f)) return true;
-    const char32_t c = f.first();
-    if ((c >= 0xbc && c <= 0xbe) || (c >= 0x2150 && c <= 0x215e)) return true;
+    Forward vulgar = f;
+    vulgar.one_of(U" ");
+    if (is_vulgar(vulgar.first())) return true;
     if (Forward{f}.literal(".\\overline")) return true;
     Forward half = f;
     if (half.literal(" and a half") && half.ends_word()) return true;
@@ -307,7 +319,11 @@ Reason reason_around(Text text, std::size_t start, std::size_t end, const std::v
     const bool in_formula = before % 2 == 1;
     // x-3 is a difference in a formula; COVID-19 is a word.
     if (follows_word(b) && !(in_formula && b.last() == U'-')) return Reason::word;
-    if (f.first() == U'_' || (is_letter(f.first()) && !precedes_factor(f, in_formula))) return Reason::word;
+    if (f.first() == U'_') return Reason::word;
+    if (is_letter(f.first()) && !precedes_factor(f, in_formula)) {
+        const bool is_money = !in_formula && follows_currency(b);
+        if (is_money || !Forward{f}.word(glued_units, false)) return Reason::word;
+    }
     Backward point = b;
     if ((point.one_of(U"./'’′") && is_digit(point.last())) || precedes_part(f) ||
         in_decimal_comma(text, start, end)) {

@@ -53,6 +53,8 @@ class AreaScanner {
 void find_digits(Text text, const std::vector<Area>& areas, const std::vector<std::size_t>& dollars,
                  std::vector<Number>& numbers);
 
+bool is_vulgar(char32_t c);  // ½, ¾ and other fractions of one character
+
 // Reads 12, 1,234.5 at a digit and moves `at` past the number: value / 10^places. `digits` counts the digits
 // as written.
 void read_decimal(Text text, std::size_t& at, std::int64_t& value, int& places, int& digits);

@@ -16,6 +16,8 @@ std::u32string decode_utf8(std::string_view bytes);
 void append_utf8(std::string& out, Text text);
 
 inline bool is_digit(char32_t c) { return c >= U'0' && c <= U'9'; }
+// Digits and the percent sign of East Asian text, １２％.
+inline bool is_full_width(char32_t c) { return (c >= 0xff10 && c <= 0xff19) || c == 0xff05; }
 inline bool is_ascii_letter(char32_t c) { return (c | 32) >= U'a' && (c | 32) <= U'z' && c < 128; }
 inline char32_t lower(char32_t c) { return c >= U'A' && c <= U'Z' ? c + 32 : c; }
 

@@ -162,7 +162,7 @@ def test_phrases_and_lists_decide_what_may_be_hidden(marked: str) -> None:
     assert marks_of(problem) == marked
 
 
-def _literals(source: str, prefix: str) -> list[str]:
+def literals_of(source: str, prefix: str) -> list[str]:
     """Returns the string literals of a source text; adjacent literals are one."""
     literal = rf'{prefix}"((?:[^"\\]|\\.)*)"'
     return [
@@ -180,7 +180,7 @@ def test_both_cores_have_one_table() -> None:
     expected += [word for row in ROUNDED for word in row]
     expected += [*phrase_table.SCENES, phrase_table.ASKS_TIME, *phrase_table.TELLS_TIME]
     expected += [phrase_table.ASKS_MONEY, *phrase_table.TELLS_MONEY]
-    assert _literals(header, "U") == expected
+    assert literals_of(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
     assert reasons == [row.reason or "none" for row in rows]
 

@@ -14,7 +14,7 @@ This is the plain Python twin of csrc/numbers*.cpp. The twin defines every resul
     base         records, classes of characters           digits    numbers in digits
     areas        stretches in which nothing is hidden     words     numbers in English words
     rules        what stands around a number in digits    phrases, lists   what phrases and lists say
-    east_asian   Korean, Chinese and Japanese numbers; east_asian_values, _words, _context serve it
+    east_asian   Korean, Chinese and Japanese numbers; east_asian_values, _words, _context, _phrases serve it
     shares       shares that add up to a whole      examples   worked examples
     mentions     what a number counts                     quantities   which equal numbers count the same
     marks        lists in brackets, marks of exercises    questions    what a question only supposes

@@ -91,6 +91,9 @@ LETTER = f"[{LETTER_RANGES}]"
 WORDLIKE = f"[{LETTER_RANGES}0-9_]"
 SPACE = "[ \\t\\n\\r\\f\\v\u00a0\u2009\u202f]"
 GROUP_SPACE = "[ \u00a0\u2009\u202f]"  # may stand between groups of three digits
+# East Asian digits: １２％
+FULL_WIDTH = {0xFF10 + k: 0x30 + k for k in range(10)} | {0xFF05: 0x25}
+FULL_POINT = re.compile("(?<=[0-9])．(?=[0-9])")
 LOWER = {k: k + 32 for k in range(ord("A"), ord("Z") + 1)}
 START = f"(?<!{WORDLIKE})"  # of a word
 END = f"(?!{WORDLIKE})"  # of a word

@@ -18,6 +18,11 @@ GROUPED = rf"[0-9]{{1,3}}(?>(?:(?:{OF_FORMULA})[0-9]{{3}}(?![0-9]))+)"
 WITH_COMMAS = rf"(?<![0-9],)[0-9]{{1,3}}(?>(?:(?:,|{OF_FORMULA})[0-9]{{3}}(?![0-9]))+)(?!,[0-9])"
 IN_LIST = rf"(?>{SPACED}|{GROUPED}|[0-9]+)"
 INT = rf"(?>{SPACED}|{GROUPED}|{WITH_COMMAS}|[0-9]+)"
+# 2½; no fraction of one character stands behind a longer number.
+VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+VULGAR_VALUES = "1/4 1/2 3/4 1/7 1/9 1/10 1/3 2/3 1/5 2/5 3/5 4/5 1/6 5/6 1/8 3/8 5/8 7/8"
+VALUE_OF = dict(zip(VULGAR, map(Fraction, VULGAR_VALUES.split()), strict=True))
+MIXED = rf"(?:(?<![0-9])(?<![0-9][.,])(?P<ones>[0-9]{{1,3}}) ?|(?<![0-9])(?<![0-9] ))(?P<vulgar>[{VULGAR}])"
 
 
 def _decimal_of(whole: str) -> str:
@@ -32,7 +37,7 @@ def _number_of(whole: str) -> re.Pattern[str]:
     )
     # A fraction, mixed or not, before a plain number: 2 1/2 is one number.
     return re.compile(
-        rf"(?:(?P<whole>[0-9]{{1,3}})(?: (?=[0-9]{{1,3}}/)| ?(?=\\[dtc]?frac)))?"
+        rf"{MIXED}|(?:(?P<whole>[0-9]{{1,3}})(?: (?=[0-9]{{1,3}}/)| ?(?=\\[dtc]?frac)))?"
         rf"(?:(?P<over>{decimal})/(?P<under>{whole})(?![0-9]*[/.][0-9])|{fraction})"
         rf"|(?P<plain>{decimal})"
     )
@@ -68,6 +73,8 @@ def _matches(text: str) -> Iterator[re.Match[str]]:
 
 def number_value(match: re.Match[str], most: int = MAX_DIGITS) -> Fraction | None:
     """Returns the exact value of a NUMBER match; None for a zero denominator or more than `most` digits."""
+    if match["vulgar"]:
+        return int(match["ones"] or 0) + VALUE_OF[match["vulgar"]]
     if match["plain"]:
         return _decimal(match["plain"], most)
     numerator = _decimal(match["over"] or match["up"] or match["up1"], most)

@@ -12,17 +12,22 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from dupo.text.numbers.base import Area, AreaScanner, Number
+from dupo.text.numbers.base import Area, AreaScanner, Number, is_letter
 from dupo.text.numbers.east_asian_context import context_of, is_times
+from dupo.text.numbers.east_asian_phrases import skip_by_east_asian_phrases
 from dupo.text.numbers.east_asian_values import (
     NUMERALS,
+    OLD_TENS,
     Reading,
     char_at,
     is_han,
     is_hangul,
     is_numeral,
+    read_mixed,
     read_native,
+    read_point,
     read_scaled,
+    read_share,
     read_whole,
 )
 from dupo.text.numbers.east_asian_words import (
@@ -33,7 +38,8 @@ from dupo.text.numbers.east_asian_words import (
     NATIVE_COUNTERS,
     NO_HALF_BEFORE,
     NO_NUMBER_BEFORE,
-    SHARE_MARKS,
+    NO_POINT_BEFORE,
+    NO_WORD_AFTER,
     SINO_COUNTERS,
     SINO_SINGLE_COUNTERS,
     SINO_SINGLES,
@@ -86,7 +92,8 @@ def with_east_asian(
         return list(digits)
     others = list(find_east_asian(text, digits, areas, dollars))
     covered = {place for number in others for place in range(number.start, number.end)}
-    return others + [context_of(text, number) for number in digits if number.start not in covered]
+    numbers = others + [context_of(text, number) for number in digits if number.start not in covered]
+    return skip_by_east_asian_phrases(text, numbers)
 
 
 def number_in_east_asian(text: str) -> Fraction | None:
@@ -99,7 +106,9 @@ def number_in_east_asian(text: str) -> Fraction | None:
         return None
     if text == "半":  # what is hidden of 半小时
         return Fraction(1, 2)
-    for reading in (_half(text, 0), _share(text, 0), read_native(text, 0), read_scaled(text, 0)):
+    native = read_native(text, 0, " ") or read_native(text, 0)
+    readings = (_half(text, 0), read_share(text, 0), native, read_mixed(text, 0), read_point(text, 0))
+    for reading in (*readings, read_scaled(text, 0)):
         if reading is None:
             continue
         rest = text[reading.end :].removeprefix(" ")
@@ -130,10 +139,10 @@ def _candidate_at(text: str, at: int) -> Candidate | None:
     if _is_digit(char):
         if before and before in "./,_^\\":
             return None
-        share = _share(text, at)
+        share = read_share(text, at)
         reading = share or read_scaled(text, at)
         return Candidate(at, reading.end, reading.value, "multiple" if share else None) if reading else None
-    if is_hangul(char) and not is_hangul(before):
+    if is_hangul(char) and not is_hangul(before) and not _follows_number(text, at):
         return _korean_at(text, at)
     return _han_at(text, at) if is_han(char) else None
 
@@ -143,17 +152,27 @@ def _korean_at(text: str, at: int) -> Candidate | None:
     if half:
         other = text.endswith(("나머지 ", "다른 "), 0, at)
         return Candidate(at, half.end, half.value, "multiple", "reference" if other else None)
-    native = read_native(text, at)
-    if native and _has_native_counter(text, at, native):
-        return Candidate(at, native.end, native.value, None, "pronoun" if native.value == 1 else None)
+    for native in (read_native(text, at, " "), read_native(text, at)):
+        if native and _has_native_counter(text, at, native):
+            return Candidate(at, native.end, native.value, None, "pronoun" if native.value == 1 else None)
     if not is_numeral(text[at]):
         return None
-    share, sino = _share(text, at), read_scaled(text, at)
+    share, mixed, sino = read_share(text, at), read_mixed(text, at), read_scaled(text, at)
     if share:
         return Candidate(at, share.end, share.value, "multiple")
+    if mixed and _has_native_counter(text, at, mixed):
+        return Candidate(at, mixed.end, mixed.value)
     if sino and _has_sino_counter(text, at, sino):
         return Candidate(at, sino.end, sino.value)
     return None
+
+
+def _follows_number(text: str, at: int) -> bool:
+    """Tells whether a Korean syllable belongs to what stands before it: 7세, 12 세, 5cm이, A네."""
+    before = char_at(text, at - 1)
+    if before == " ":
+        return _is_digit(char_at(text, at - 2))
+    return _is_digit(before) or is_letter(before) or (before != "" and before in NO_WORD_AFTER)
 
 
 def _has_native_counter(text: str, at: int, native: Reading) -> bool:
@@ -165,7 +184,7 @@ def _has_native_counter(text: str, at: int, native: Reading) -> bool:
         return False
     if char_at(text, unit) == "배":
         return is_times(text, unit)
-    few = not spaced and native.end == at + 1
+    few = not spaced and not is_hangul(char_at(text, native.end - 2))
     return text.startswith(KOREAN_ATTACHED if few else NATIVE_COUNTERS, unit)
 
 
@@ -194,20 +213,26 @@ def _han_at(text: str, at: int) -> Candidate | None:
     if not is_numeral(text[at]):
         return None
     if text.startswith("百分之", at):
-        percent = read_whole(text, at + 3)
-        return Candidate(at + 3, percent.end, percent.value, "percent") if percent else None
+        percent = read_point(text, at + 3) or read_whole(text, at + 3)
+        in_words = percent and not _is_digit(text[at + 3])
+        return Candidate(at + 3, percent.end, percent.value, "percent") if percent and in_words else None
     year = _year(text, at)
     if year:
         return Candidate(at, year.end, year.value, "count", "date")
-    share, reading = _share(text, at), read_scaled(text, at)
+    share, point, reading = read_share(text, at), read_point(text, at), read_scaled(text, at)
     if share:
         return Candidate(at, share.end, share.value, "multiple")
+    if point and text.startswith(HAN_COUNTERS, point.end) and text[point.end] not in NO_POINT_BEFORE:
+        return Candidate(at, point.end, point.value)
     if reading is None or char_at(text, reading.end) in NUMERALS:
         return None
     # 千円; but 百年, 千家, 万一
-    if text[at] not in NUMERALS and text[at] != "十" and char_at(text, reading.end) != "円":
+    if text[at] not in NUMERALS and text[at] not in ("十", *OLD_TENS) and char_at(text, reading.end) != "円":
         return None
     if not text.startswith(HAN_COUNTERS, reading.end):
+        return None
+    # 四周: all around
+    if reading.value == 4 and text.startswith(("周", "週"), reading.end):
         return None
     is_one = reading.value == 1 and not reading.has_scale
     ordinal = before == "第"
@@ -226,16 +251,6 @@ def _half(text: str, at: int) -> Reading | None:
         char_at(text, at) == "半" and not (before and before in NO_HALF_BEFORE) and before not in NUMERALS
     )
     return Reading(at + 1, half, False) if is_half and text.startswith(HAN_HALVED, at + 1) else None
-
-
-def _share(text: str, at: int) -> Reading | None:
-    """Reads 3분의 2, 삼분의 이, 三分之二."""
-    down = read_whole(text, at)
-    if down is None or not text.startswith(SHARE_MARKS, down.end) or down.value == 0:
-        return None
-    place = down.end + 2
-    up = read_whole(text, place + (char_at(text, place) == " "))
-    return Reading(up.end, up.value / down.value, False) if up else None
 
 
 def _year(text: str, at: int) -> Reading | None:

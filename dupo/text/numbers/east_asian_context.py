@@ -5,7 +5,7 @@ Twin of csrc/numbers_east_asian_context.cpp.
 
 import re
 
-from dupo.text.numbers.base import Number
+from dupo.text.numbers.base import Number, is_letter
 from dupo.text.numbers.east_asian_values import char_at, is_han, is_hangul
 from dupo.text.numbers.east_asian_words import (
     AFTER_TIMES,
@@ -36,7 +36,7 @@ def context_of(text: str, number: Number) -> Number:
     unit = end + 1 if char_at(text, end) == " " and is_hangul(char_at(text, end + 1)) else end
     following = char_at(text, unit)
     if not (is_hangul(following) or is_han(following) or following in ("ド", "ユ", "ヶ", "か", "カ", "つ")):
-        return number
+        return number._replace(skip=number.skip or _reason_before(text, start))
     skip, role = number.skip, number.role
     if skip == "date" and text.startswith(("日間", "日间"), end) and char_at(text, start - 1) != "月":
         skip = None
@@ -63,7 +63,8 @@ def _reason_before(text: str, start: int) -> str | None:
         return "reference"
     # 제3장, 제 3장; 그 5명
     word = start - 1 if before == " " else start
-    syllable, alone = char_at(text, word - 1), not is_hangul(char_at(text, word - 2))
+    syllable, second = char_at(text, word - 1), char_at(text, word - 2)
+    alone = not (is_hangul(second) or is_letter(second) or "0" <= second <= "9")
     if alone and syllable == "제":
         return "label"
     return "reference" if alone and before == " " and syllable in POINTING_WORDS else None

@@ -1,4 +1,4 @@
-"""Values of Korean, Chinese and Japanese numbers: 1만 2천, 열두, 三十五, 3億5000万.
+"""Values of Korean, Chinese and Japanese numbers: 1만 2천, 열두, 三十五, 一点五, 3분의 2.
 
 Twin of csrc/numbers_east_asian_values.cpp.
 """
@@ -8,6 +8,13 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from dupo.text.numbers.digits import DECIMAL
+from dupo.text.numbers.east_asian_words import (
+    AFTER_SHARE,
+    POINTS,
+    SHARE_MARKS,
+    SINO_SINGLE_COUNTERS,
+    SINO_SINGLES,
+)
 
 
 def _numbered(words: str, step: int) -> dict[str, int]:
@@ -20,6 +27,7 @@ NUMERALS |= {"〇": 0, "两": 2, "兩": 2, "륙": 6}
 SMALL_SCALES = {"十": 10, "百": 100, "千": 1000, "십": 10, "백": 100, "천": 1000}
 BIG_SCALES = {"万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
 BIG_SCALES |= {"兆": 10**12, "조": 10**12}
+OLD_TENS = {"廿": 20, "卅": 30}  # 廿五 is 25
 NATIVE_UNITS = _numbered("한 두 세 네 다섯 여섯 일곱 여덟 아홉", 1)
 NATIVE_TENS = _numbered("열 스물 서른 마흔 쉰 예순 일흔 여든 아흔", 10)
 
@@ -55,7 +63,7 @@ def is_han(char: str) -> bool:
 
 def is_numeral(char: str) -> bool:
     """Tells whether a character may start a number in words."""
-    return char in NUMERALS or char in SMALL_SCALES or char in BIG_SCALES
+    return char in NUMERALS or char in SMALL_SCALES or char in BIG_SCALES or char in OLD_TENS
 
 
 def char_at(text: str, at: int) -> str:
@@ -65,6 +73,9 @@ def char_at(text: str, at: int) -> str:
 
 def read_scaled(text: str, at: int) -> Reading | None:
     """Reads a number with scales: 1만 2천, 이백오십, 3.5억, 三千零五. Digits alone are none."""
+    if char_at(text, at) in OLD_TENS:
+        ones = NUMERALS.get(char_at(text, at + 1), 0)
+        return Reading(at + 1 + (ones > 0), Fraction(OLD_TENS[text[at]] + ones), True)
     total, section = Fraction(0), Fraction(0)
     last_small, last_big, last_scale = 10**4, 10**16, 0
     end = at
@@ -93,7 +104,7 @@ def read_scaled(text: str, at: int) -> Reading | None:
     if not last_scale:
         number = _coefficient(text, at)
         return None if number is None or number.digits else Reading(number.end, number.value, False)
-    if number and _ends_number(number, place > end, last_small if section else last_big):
+    if number and _ends_number(text, number, place > end, last_small if section else last_big):
         # 两千五 is 2500 in Chinese, and 2005 in Japanese.
         if not number.digits and not has_zero and last_scale >= 100 and is_han(text[number.end - 1]):
             return None
@@ -102,13 +113,71 @@ def read_scaled(text: str, at: int) -> Reading | None:
     return Reading(end, value, True) if value < MOST_VALUE else None
 
 
-def read_native(text: str, at: int) -> Reading | None:
-    """Reads a number in Korean words of the native kind: 한, 다섯, 열두, 스무."""
+def read_native(text: str, at: int, gap: str = "") -> Reading | None:
+    """Reads a number in Korean words of the native kind: 한, 다섯, 열두, 스무.
+
+    gap: what stands between tens and units, a blank in 스물 두.
+    """
     if text.startswith("스무", at):
         return Reading(at + 2, Fraction(20), False)
     tens, end = _entry(text, at, NATIVE_TENS)
-    units, end = _entry(text, end, NATIVE_UNITS)
-    return Reading(end, Fraction(tens + units), False) if end > at else None
+    if gap and not (tens and text.startswith(gap, end)):
+        return None
+    units, end = _entry(text, end + len(gap), NATIVE_UNITS)
+    return Reading(end, Fraction(tens + units), False) if end > at and (units or not gap) else None
+
+
+def read_mixed(text: str, at: int) -> Reading | None:
+    """Reads hundreds of the Chinese kind before a native number: 백 스물두, 이백다섯."""
+    # 만 두 살 is two full years.
+    hundreds = read_scaled(text, at) if char_at(text, at) not in BIG_SCALES else None
+    if hundreds is None or not hundreds.has_scale or hundreds.value % 100 or not is_hangul(text[at]):
+        return None
+    place = hundreds.end + (char_at(text, hundreds.end) == " ")
+    ones = read_native(text, place, " ") or read_native(text, place)
+    return Reading(ones.end, hundreds.value + ones.value, True) if ones else None
+
+
+def read_point(text: str, at: int) -> Reading | None:
+    """Reads a decimal in Chinese words: 一点五, 十二点七五, 一点二万. 三点 alone is an hour."""
+    whole = read_whole(text, at) if is_han(char_at(text, at)) else None
+    if whole is None or char_at(text, whole.end) not in POINTS:
+        return None
+    first = end = whole.end + 1
+    while is_han(char_at(text, end)) and text[end] in NUMERALS:
+        end += 1
+    # 三点五十: fifty minutes past three
+    if not 0 < end - first <= MOST_DIGITS or char_at(text, end) in SMALL_SCALES:
+        return None
+    digits = "".join(str(NUMERALS[char]) for char in text[first:end])
+    value = whole.value + Fraction(int(digits), 10 ** len(digits))
+    scale = BIG_SCALES.get(char_at(text, end), 1)
+    value *= scale
+    return Reading(end + (scale > 1), value, True) if value.numerator < MOST_VALUE else None
+
+
+def read_share(text: str, at: int) -> Reading | None:
+    """Reads 3분의 2, 삼 분의 이, 三分之二, and the mixed number 三又二分之一."""
+    whole = read_whole(text, at)
+    if whole and char_at(text, whole.end) == "又":
+        rest = _fraction(text, whole.end + 1)
+        return Reading(rest.end, whole.value + rest.value, False) if rest and rest.value < 1 else None
+    return _fraction(text, at)
+
+
+def _fraction(text: str, at: int) -> Reading | None:
+    down = read_whole(text, at)
+    if down is None:
+        return None
+    mark = down.end + (char_at(text, down.end) == " " and is_hangul(char_at(text, down.end + 1)))
+    if not text.startswith(SHARE_MARKS, mark) or down.value == 0:
+        return None
+    place = mark + 2
+    place += char_at(text, place) == " "
+    up = read_whole(text, place)
+    if up is None or _starts_word(text, place, up.end):
+        return None
+    return Reading(up.end, up.value / down.value, False)
 
 
 def read_whole(text: str, at: int) -> Reading | None:
@@ -143,15 +212,26 @@ def _is_scale(text: str, at: int, number: _Coefficient | None) -> bool:
     if char == "조":
         after = char_at(text, at + 2) if after == " " else after
         return after in ("", "원", "달") or "0" <= after <= "9"
+    if char == "만" and after == "큼":  # 5만큼: by five
+        return False
     # 만 and 억 alone are words of other kinds: 만 is also "only".
     return char != "十" or number is None or number.digits == 0
 
 
-def _ends_number(number: _Coefficient, is_spaced: bool, limit: int) -> bool:
-    """Tells whether a coefficient without a scale is the end of the number: 12만 3,456."""
+def _ends_number(text: str, number: _Coefficient, is_spaced: bool, limit: int) -> bool:
+    """Tells whether a coefficient without a scale is the end of the number: 12만 3,456, 백 오 명."""
     if number.value == 0 or number.value >= limit:
         return False
-    return not is_spaced or number.digits >= LEAST_DIGITS
+    end = number.end
+    counted = char_at(text, end) == " " and text.startswith(SINO_SINGLE_COUNTERS, end + 1)
+    in_words = not number.digits and text[end - 1] in SINO_SINGLES and counted
+    return not is_spaced or number.digits >= LEAST_DIGITS or in_words
+
+
+def _starts_word(text: str, at: int, end: int) -> bool:
+    """Tells whether Korean syllables that look like a number go on as a word: 이상, 일정."""
+    following = char_at(text, end)
+    return is_hangul(text[at]) and is_hangul(following) and following not in AFTER_SHARE
 
 
 def _entry(text: str, at: int, words: dict[str, int]) -> tuple[int, int]:

@@ -47,11 +47,22 @@ SINO_SINGLE_COUNTERS = _words_of(
 # What may follow the number of an answer without another meaning. Three times (배, 倍) is no three.
 COUNTERS = frozenset(_UNITS_OF_ANSWERS.split()).union(HAN_COUNTERS, NATIVE_COUNTERS, SINO_COUNTERS)
 COUNTERS -= {"배", "倍"}
+# Units that no number in words stands before.
+MEASURES = _words_of(
+    "개월 세 살 ° °C % cm mm km m kg mg g mL ml L ℓ t ㎝ ㎞ ㎏ ㎡ cm² m² km² 度 厘米 千米 公斤 分钟 小时 个月"
+)
 KOREAN_MONEY = _words_of("원 달러 엔 위안 유로")
 # What may follow 배, times: 세 배로, but not 배추.
 AFTER_TIMES = "로의가는만이인보나큼였입다를와도 .,?!)"
 SHARE_MARKS = ("분의", "分之", "分の")
+# What may follow 삼분의 이, two thirds: 이를, but not 이상.
+AFTER_SHARE = "은는이가을를의로와과도만에다입였인씩보배"
+POINTS = "点點"
+# A point in words stands before a measure: 一点五米, but 八点三人 is an hour and three people.
+NO_POINT_BEFORE = "人名位只隻本张張家"
 # "these five": words and characters before a number that only points back.
 POINTING_CHARS = "这這那该該"
 POINTING_WORDS = ("이", "그", "저")
+# Marks behind a number: 세 of $7$세 is "years old".
+NO_WORD_AFTER = "$%°℃㎝㎞㎏㎡)]}"
 DURATIONS = (" 동안", "동안", "간", " 간", "째")

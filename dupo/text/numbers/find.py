@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 
 from dupo.text.numbers.areas import find_areas, formula_dollars
-from dupo.text.numbers.base import Number
+from dupo.text.numbers.base import FULL_POINT, FULL_WIDTH, Number
 from dupo.text.numbers.digits import find_digits
 from dupo.text.numbers.east_asian import with_east_asian
 from dupo.text.numbers.lists import skip_by_lists, skip_by_members, skip_by_products
@@ -29,6 +29,9 @@ JOINS_EQUAL = frozenset({None, "reference"})
 
 def find_numbers(text: str) -> list[Number]:
     """Finds the numbers of a text from left to right. `Number.skip` says why a number may not be hidden."""
+    plain = FULL_POINT.sub(".", text.translate(FULL_WIDTH))
+    if plain != text:
+        return [n._replace(surface=text[n.start : n.end]) for n in find_numbers(plain)]
     areas, dollars = find_areas(text), formula_dollars(text)
     digits = with_east_asian(text, list(find_digits(text, areas, dollars)), areas, dollars)
     numbers = sorted([*digits, *find_words(text, areas, dollars)])

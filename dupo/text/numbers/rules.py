@@ -47,6 +47,10 @@ MACHINE_VERBS = "costs|weighs|sells|produces|prints|cleans"
 # 2x and 117i in a formula; outside only where the letter goes on as a formula: 2x + 9 = 15
 COEFFICIENT_IN_FORMULA = re.compile("[A-Za-z]{1,2}(?![A-Za-z0-9])")
 COEFFICIENT = re.compile(rf"[abcnpqrtuvwxyz]{SPACE}*[-+=<>≤≥^]")
+# 5cm, but not 4K, 3D and $5m
+GLUED_UNIT = re.compile(
+    rf"(?:[kcm]?m[23]?|[km]?g|m[Ll]|L|lbs?|oz|ft|in|yd|mph|kph|h|hrs?|min|kWh|kcal|[GM]B){END}"
+)
 # "from 1 to 4 PM" is a length of time.
 LENGTH_BEFORE = re.compile(rf"{START}[0-9]{{1,2}}{SPACE}(?:to|until|through){SPACE}\Z")
 
@@ -107,7 +111,7 @@ RULES = [
     _rule("word", after=rf"{LETTER}|_"),
     _rule("part of a longer number", "[0-9][./'’′]"),
     _rule("part of a longer number", after=r",0[0-9][0-9](?![0-9])|(?:\\[ :;]|~)[0-9]{3}(?![0-9])"),
-    _rule("part of a longer number", after=rf"[¼-¾⅐-⅞]|[./'’′][0-9]|\.\\overline| and a half{END}"),
+    _rule("part of a longer number", after=rf" ?[¼-¾⅐-⅞]|[./'’′][0-9]|\.\\overline| and a half{END}"),
     # 240,5 has a decimal comma, unless the numbers are a list: (240,5) or 240,5,6
     _rule("part of a longer number", rf"(?:\A|[^{LIST_BEFORE}])", rf",[0-9][0-9]?(?![0-9,{LIST_AFTER}])"),
     _rule(
@@ -185,7 +189,10 @@ def _is_quantity(text: str, start: int, end: int, rule: Rule, in_formula: bool) 
         return in_formula and context.endswith("-")
     if rule.reason == "word":
         pattern = COEFFICIENT_IN_FORMULA if in_formula else COEFFICIENT
-        return pattern.match(text, end) is not None or text.startswith("π", end)
+        if pattern.match(text, end) or text.startswith("π", end):
+            return True
+        is_money = not in_formula and CURRENCY_BEFORE.search(context)
+        return GLUED_UNIT.match(text, end) is not None and not is_money
     # Nobody counts to a hundred to point back.
     is_large = sum(map(str.isdigit, text[start:end])) > 2
     return rule.reason == "reference" and is_large and context[-6:-1].translate(LOWER) == "other"
