@@ -262,6 +262,15 @@ def test_the_page_calls_gold_a_reference_where_answers_are_better_or_worse(tmp_p
     assert "right answers taken" in shown and "reference" not in shown
     data = rows(tmp_path / "run", ROWS)
     write_page(target, parse([]), report, data, one_answer=False)
+    styles = {
+        "train": ' class="right"',
+        "train, as far as can be told without right answers": "",
+        "fix this first: all": ' class="wrong"',
+    }
+    for verdict, style in styles.items():
+        write_page(target, parse([]), report | {"verdict": verdict}, data, one_answer=True)
+        assert f"<p{style}>Verdict: {verdict}</p>" in target.read_text()
+    write_page(target, parse([]), report, data, one_answer=False)
     shown = check_page(tmp_path / "run").text
     assert "recovered from references" in shown and "answers of quality 0.5 or more taken" in shown
     shown = target.read_text()
