@@ -116,13 +116,18 @@ def audits(evidence: Evidence, task: str) -> str:
     has_readable = any("readable_reward_auc" in r.metrics for r in results)
     prefix, among = ("readable_", ", readable answers") if has_readable else ("", "")
     columns = ("seed", "accuracy", f"reward AUC{among}", f"agreement within problems{among}")
-    columns += ("signal, of gold's", "dual on right / wrong answers", "leaks: no answer / decoy", "verdict")
+    columns += (
+        f"signal, of gold's{among}",
+        "dual on right / wrong answers",
+        "leaks: no answer / decoy",
+        "verdict",
+    )
     lines = []
     for r in results:
         m = r.metrics
         auc, agreement = (m.get(f"{prefix}{name}") for name in ("reward_auc", "agreement"))
         cells = [str(r.run.seed), written(m["accuracy"], ".2f"), written(auc, ".3f")]
-        cells += [written(agreement and agreement["mean"], ".2f"), written(m["signal"], ".0%")]
+        cells += [written(agreement and agreement["mean"], ".2f"), written(m.get(f"{prefix}signal"), ".0%")]
         cells += [" / ".join(written(m[name], ".2f") for name in ("dual_on_gold", "dual_on_wrong"))]
         cells += [" / ".join(written(m[name], ".1%") for name in ("leak/no_answer", "leak/decoy"))]
         lines.append([*cells, r.verdict])

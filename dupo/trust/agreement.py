@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dupo.evaluation.intervals import Estimate, bootstrap
+from dupo.evaluation.intervals import Estimate, estimate_mean
 from dupo.evaluation.statistics import pair_order
 
 
@@ -58,7 +58,7 @@ def agreement_of(groups: Sequence[Judged]) -> Agreement:
     return Agreement(
         over_all.auc,
         over_all.pairs,
-        bootstrap(shares) if any(order.ties < order.pairs for order in orders) else None,
+        estimate_mean(shares) if any(order.ties < order.pairs for order in orders) else None,
         sum(order.pairs for order in orders),
         len(shares),
     )

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
-from dupo.evaluation.intervals import Estimate, bootstrap
+from dupo.evaluation.intervals import Estimate, estimate_mean
 from dupo.trust.rows import AnswerRow, Candidate, TokenCounts
 
 # Shown beside the others because a fair comparison gives the vote as many tokens as the duals cost.
@@ -90,7 +90,7 @@ def method_results(rows: Sequence[AnswerRow], n: int, vote_samples: int) -> list
     results = []
     for key, name in names.items():
         tokens = [tokens_of(row.tokens, key) for row in rows]
-        score = bootstrap([quality[key] for quality in qualities]) if qualities else None
+        score = estimate_mean([quality[key] for quality in qualities]) if qualities else None
         results.append(MethodResult(key, name, round(sum(tokens)), sum(tokens) / max(1, len(tokens)), score))
     return results
 
@@ -125,7 +125,7 @@ def differences(rows: Sequence[AnswerRow], methods: Sequence[MethodResult]) -> d
         return {}
     # Paired by problem: what makes a problem hard for both methods cancels out.
     return {
-        method.method: bootstrap([quality["dual"] - quality[method.key] for quality in qualities])
+        method.method: estimate_mean([quality["dual"] - quality[method.key] for quality in qualities], -1.0)
         for method in methods
         if method.key not in ("dual", "pass")
     }

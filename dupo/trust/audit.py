@@ -29,8 +29,9 @@ from dupo.tasks.base import Task
 from dupo.trust.audit_checks import Check, checks, verdict
 from dupo.trust.audit_metrics import AuditMetrics, audit_metrics
 from dupo.trust.dual_filter import Trial, try_duals
+from dupo.trust.guidance import Guidance
 from dupo.trust.rows import AuditRow, TrialRow
-from dupo.views.audit_page import write_page
+from dupo.views.audit_page import AMONG_ALL, AMONG_READABLE, write_page
 from dupo.views.counts import counted
 from dupo.views.terminal import Display
 
@@ -163,7 +164,8 @@ def show(
     """
     words = {True: "ok", False: "NO", None: "none"}
     rows = [[c.name, c.measured, c.of, c.needed, words[c.passed]] for c in results]
-    title = f"{metrics.problems:,} problems, {metrics.completions:,} completions, reward {reward}"
+    counts = counted(metrics.problems, "problem"), counted(metrics.completions, "completion")
+    title = ", ".join([*counts, f"reward {reward}"])
     display.table(title, ["what training needs", "measured", "of", "needed", ""], rows)
     # Without gold, nothing may look as if the reward had been compared with anything.
     if metrics.with_gold:
@@ -178,16 +180,13 @@ def show(
 
 
 def show_gold(display: Display, metrics: AuditMetrics, quality: str) -> None:
-    """Shows how the reward compares with quality, among readable answers first.
+    """Shows how the reward compares with quality and what it gives, among readable answers first.
 
     Args:
         quality: name of what `Task.score` measures.
     """
     gold = metrics.gold
-    kinds = (
-        ("readable answers", gold.readable),
-        ("all completions, refused ones as worthless", gold.overall),
-    )
+    kinds = ((AMONG_READABLE, gold.readable), (AMONG_ALL, gold.overall))
     rows = [
         [
             name,
@@ -200,6 +199,28 @@ def show_gold(display: Display, metrics: AuditMetrics, quality: str) -> None:
     ]
     header = ["better answers have higher rewards", "within problems", "of", "AUC over all", "of"]
     display.table(f"{counted(metrics.with_gold, 'problem')} with a right answer", header, rows)
-    signal = "none" if gold.signal is None else f"{gold.signal:.0%}"
-    mean = f"mean {quality} of their completions {gold.accuracy:.3f}"
-    display.note(f"{mean}; signal of the reward, as a share of gold's: {signal}")
+    for name, guidance in ((AMONG_READABLE, gold.guidance), (AMONG_ALL, gold.overall_guidance)):
+        display.note(f"{name}: {_in_words(guidance, quality)}")
+
+
+def _in_words(guidance: Guidance, quality: str) -> str:
+    """Each figure with the number of completions or problems that it is made of."""
+    figures = [
+        (f"mean {quality}", guidance.accuracy, ".3f", counted(guidance.compared, "completion")),
+        (
+            f"{quality} of the highest rewards",
+            guidance.best_of_n,
+            ".3f",
+            counted(guidance.best_of_n_problems, "problem"),
+        ),
+        (
+            "signal of the reward, as a share of gold's",
+            guidance.signal,
+            ".0%",
+            counted(guidance.signal_problems, "problem"),
+        ),
+    ]
+    return "; ".join(
+        f"{name} {'none' if value is None else format(value, form)} of {count}"
+        for name, value, form, count in figures
+    )

@@ -1,5 +1,6 @@
 """Is a reward one to train on? The checks of an audit, and the verdict."""
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,10 +19,18 @@ CANNOT_ANSWER = (
 LEAKS = "duals are solved without the answer: run dupo.select and train on --selected_duals"
 UNREADABLE = "answers cannot be read or do not pass the gates: another prompt or model"
 DISAGREES = "the reward does not tell better from worse answers: another --dual_model, metric or --reward"
-TOO_FEW = "too few problems with readable answers of different quality to tell the reward from chance"
-ALL_EQUAL = (
-    "answers to one problem all get the same reward: more --num_generations, or problems of another level"
+TOO_FEW = (
+    "too few problems with readable answers of different quality to tell the reward from chance: "
+    "more problems, more --num_generations, or a prompt whose answers can be read"
 )
+ALL_EQUAL = (
+    "readable answers to one problem all get the same reward: "
+    "more --num_generations, problems of another level, or a prompt whose answers can be read"
+)
+
+# How a measurement has to stand to its bound.
+AT_LEAST, ABOVE, AT_MOST = "at least", "above", "at most"
+_HOLDS = {AT_LEAST: operator.ge, ABOVE: operator.gt, AT_MOST: operator.le}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +45,8 @@ class Thresholds:
         readable: least share of completions with an answer.
         agreement: least agreement within problems, among readable answers. 0.65 is a rank correlation of 0.3,
             below which a back-translation reward was seen to do harm.
-        chance: agreement of a reward that knows nothing, which the interval has to leave out.
-        differing: least share of groups whose rewards differ.
+        chance: agreement of a reward that knows nothing; the whole interval has to lie above.
+        differing: least share of groups whose readable answers have different rewards.
     """
 
     truncated: float = 0.2
@@ -57,7 +66,8 @@ class Check(NamedTuple):
         name: what was measured.
         value: the measurement; None where nothing was told apart.
         of: how many of what were measured, "48 pairs".
-        bound: the least value that passes, or the largest: see `at_least`.
+        sense: how the value has to stand to the bound: AT_LEAST, ABOVE or AT_MOST.
+        bound: what the value is compared with.
         advice: what is wrong, and what to do, where the check fails.
         needs_value: fails without a value, because there was something to measure.
     """
@@ -65,8 +75,8 @@ class Check(NamedTuple):
     name: str
     value: float | None
     of: str
+    sense: str
     bound: float
-    at_least: bool
     advice: str
     needs_value: bool = False
 
@@ -75,21 +85,25 @@ class Check(NamedTuple):
         """Whether the condition is met; None where there was nothing to measure."""
         if self.value is None:
             return False if self.needs_value else None
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
+        return bool(_HOLDS[self.sense](self.value, self.bound))
 
     @property
     def measured(self) -> str:
-        """The measurement in words."""
-        return "none" if self.value is None else f"{self.value:.2f}"
+        """The measurement in words, with as many digits as tell the value from the bound."""
+        if self.value is None:
+            return "none"
+        is_rounded = round(self.value, 2) == round(self.bound, 2) and self.value != self.bound
+        return f"{self.value:.{4 if is_rounded else 2}f}"
 
     @property
     def needed(self) -> str:
         """The bound in words."""
-        return f"{'at least' if self.at_least else 'at most'} {self.bound:.2f}"
+        return f"{self.sense} {self.bound:.2f}"
 
     def to_json(self) -> dict[str, Any]:
         """The check as audit.json holds it."""
-        return {**self._asdict(), "passed": self.passed}
+        words = {"measured": self.measured, "needed": self.needed}
+        return {**self._asdict(), **words, "passed": self.passed}
 
 
 def checks(metrics: AuditMetrics, thresholds: Thresholds | None = None) -> list[Check]:
@@ -101,16 +115,16 @@ def _checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
     # What was cut has no end to read or to judge: every later check would blame something else for it.
     completions = counted(metrics.completions, "completion")
     name = "completions cut at the limit"
-    yield Check(name, metrics.truncated, completions, bounds.truncated, False, TRUNCATED)
+    yield Check(name, metrics.truncated, completions, AT_MOST, bounds.truncated, TRUNCATED)
     name = "completions with an answer"
-    yield Check(name, metrics.readable, completions, bounds.readable, True, UNREADABLE)
+    yield Check(name, metrics.readable, completions, AT_LEAST, bounds.readable, UNREADABLE)
     yield from _dual_checks(metrics, bounds)
     if metrics.with_gold:
         yield from _agreement_checks(metrics, bounds)
     # Last, because this check may fail for a reward that is right: on problems that are too easy or too hard.
     groups = counted(metrics.problems, "group")
-    name = "groups whose rewards differ"
-    yield Check(name, metrics.rewards.differing, groups, bounds.differing, True, ALL_EQUAL)
+    name = "groups whose rewards differ, readable answers"
+    yield Check(name, metrics.rewards.readable_differing, groups, AT_LEAST, bounds.differing, ALL_EQUAL)
 
 
 def _dual_checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
@@ -119,21 +133,21 @@ def _dual_checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
     # A dual that fails with the right answer fails with all: no later check would say anything then.
     if gold.dual_on_gold is not None:
         name, duals = "dual accuracy on right answers", counted(gold.duals_on_gold, "dual")
-        yield Check(name, gold.dual_on_gold, duals, bounds.dual_on_gold, True, CANNOT_ANSWER)
+        yield Check(name, gold.dual_on_gold, duals, AT_LEAST, bounds.dual_on_gold, CANNOT_ANSWER)
     # Without gold, sampled answers must at least do better than controls, which hold no right answer.
     elif metrics.beyond_decoys is not None:
         name, duals = (
             "duals solved by samples, less those by controls",
             counted(metrics.answered_duals, "dual"),
         )
-        yield Check(name, metrics.beyond_decoys, duals, bounds.beyond_decoys, True, CANNOT_ANSWER)
+        yield Check(name, metrics.beyond_decoys, duals, AT_LEAST, bounds.beyond_decoys, CANNOT_ANSWER)
     # Next the opposite fault: duals that are solved whatever the answer is.
     if leaks.no_answer is not None:
         name, duals = "duals solved with no answer", counted(leaks.duals, "dual")
-        yield Check(name, leaks.no_answer, duals, bounds.leaks, False, LEAKS)
+        yield Check(name, leaks.no_answer, duals, AT_MOST, bounds.leaks, LEAKS)
     if leaks.decoy is not None:
         name, duals = "duals solved with a decoy", counted(leaks.with_decoy, "dual")
-        yield Check(name, leaks.decoy, duals, bounds.leaks, False, LEAKS)
+        yield Check(name, leaks.decoy, duals, AT_MOST, bounds.leaks, LEAKS)
 
 
 def _agreement_checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
@@ -145,28 +159,25 @@ def _agreement_checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Che
     is_tied = mean is None and agreement.within_pairs > 0
     pairs += ", all tied" if is_tied else ""
     name = "within-problem agreement with gold, readable answers"
-    yield Check(name, mean, pairs, bounds.agreement, True, DISAGREES, needs_value=is_tied)
-    # Problems are drawn anew for the interval: a single one gives itself, and says nothing of others.
-    low = agreement.within.low if agreement.within and agreement.problems > 1 else None
-    yield Check("low end of its 95% interval", low, problems, bounds.chance, True, TOO_FEW)
+    yield Check(name, mean, pairs, AT_LEAST, bounds.agreement, DISAGREES, needs_value=is_tied)
+    # Chance itself does not pass: a reward that knows nothing would, as often as not.
+    low = agreement.within.low if agreement.within else None
+    yield Check("low end of its 95% interval", low, problems, ABOVE, bounds.chance, TOO_FEW)
 
 
 def verdict(results: Sequence[Check], with_gold: bool) -> str:
-    """`train`, or what to put right first, with the threshold that decided; or what nobody could measure.
+    """`train`, or what to put right first, with the threshold that decided.
 
     Args:
         with_gold: right answers took part in the checks.
     """
     # One cause at a time: what fails later often fails because of what failed first.
     failed = next((check for check in results if check.passed is False), None)
-    if failed is not None:
-        measured = f"{failed.name} {failed.measured} of {failed.of}"
-        return f"fix this first: {failed.advice} ({measured}, {failed.needed} needed)"
-    if not with_gold:
-        return "train, as far as can be told without right answers"
+    # A right answer that could be compared with nothing is no evidence for the reward.
     unmeasured = next((check for check in results if check.passed is None), None)
-    if unmeasured is None:
-        return "train"
-    return (
-        f"train, as far as can be told: {unmeasured.name} was measured on {unmeasured.of}, which is too few"
-    )
+    decisive = failed or unmeasured
+    if decisive is not None:
+        advice = decisive.advice if failed else TOO_FEW
+        measured = f"{decisive.name} {decisive.measured} of {decisive.of}"
+        return f"fix this first: {advice} ({measured}, {decisive.needed} needed)"
+    return "train" if with_gold else "train, as far as can be told without right answers"

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
 
 from dupo.evaluation.statistics import readable_only
 from dupo.rewards.advantages import group_advantages
 from dupo.trust.agreement import Agreement, Judged, agreement_of
 from dupo.trust.dual_filter import LeakRates, leak_rates
+from dupo.trust.guidance import Guidance, guidance_of
 from dupo.trust.rows import AuditRow
 
 
@@ -28,6 +28,7 @@ class RewardMetrics:
         reward_std: standard deviation within a group, mean over groups.
         frac_reward_zero_std: share of the groups without any difference.
         differing: share of the groups with a difference.
+        readable_differing: share of the groups whose readable answers have a difference.
         all_zero: share of the groups whose rewards are all 0.
     """
 
@@ -35,6 +36,7 @@ class RewardMetrics:
     reward_std: float
     frac_reward_zero_std: float
     differing: float
+    readable_differing: float
     all_zero: float
 
 
@@ -43,31 +45,37 @@ class GoldMetrics:
     """How well rewards follow quality; None where the right answers do not tell.
 
     Attributes:
-        accuracy: mean quality of all completions.
-        reward_accuracy: share of completions with reward and quality on the same side of 0.5.
-        best_of_n: mean quality of the answers with the highest reward of their group.
         dual_on_gold: mean recovery from right answers.
         duals_on_gold: number of duals that were tried with a right answer.
         dual_on_wrong: mean recovery from sampled wrong answers.
-        signal: push of the policy gradient towards quality, as a share of what gold rewards would give.
+        trials_on_wrong: number of those recoveries, one for each dual and wrong answer.
         overall: agreement of reward and quality over all completions.
         readable: the same among completions with an answer.
+        overall_guidance: what following the rewards would give, over all completions.
+        guidance: the same among completions with an answer.
     """
 
-    accuracy: float | None = None
-    reward_accuracy: float | None = None
-    best_of_n: float | None = None
     dual_on_gold: float | None = None
     duals_on_gold: int = 0
     dual_on_wrong: float | None = None
-    signal: float | None = None
+    trials_on_wrong: int = 0
     overall: Agreement = field(default_factory=Agreement)
     readable: Agreement = field(default_factory=Agreement)
+    overall_guidance: Guidance = field(default_factory=Guidance)
+    guidance: Guidance = field(default_factory=Guidance)
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as audit.json holds them, all side by side."""
-        own = {name: value for name, value in asdict(self).items() if name not in ("overall", "readable")}
-        return own | self.overall.to_json() | self.readable.to_json("readable_")
+        return {
+            "dual_on_gold": self.dual_on_gold,
+            "duals_on_gold": self.duals_on_gold,
+            "dual_on_wrong": self.dual_on_wrong,
+            "trials_on_wrong": self.trials_on_wrong,
+            **self.overall.to_json(),
+            **self.readable.to_json("readable_"),
+            **self.overall_guidance.to_json(),
+            **self.guidance.to_json("readable_"),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +214,19 @@ def reward_metrics(rows: Sequence[AuditRow]) -> RewardMetrics:
     # Compared for equality: 1 - frac_reward_zero_std would be off by rounding at the bound of the check.
     differs_P = (rewards_PG != rewards_PG[:, :1]).any(-1)
     is_zero_P = (rewards_PG == 0).all(-1)
+    # A group that differs by what was refused only teaches to be readable.
+    readable = [
+        {reward for answer, reward in zip(row.answers, row.rewards, strict=True) if answer is not None}
+        for row in rows
+    ]
     # TRL's metrics of a rollout, by the function that training takes them from.
     _, metrics = group_advantages(rewards_PG, "none")
-    return RewardMetrics(**metrics, differing=share(differs_P.tolist()), all_zero=share(is_zero_P.tolist()))
+    return RewardMetrics(
+        **metrics,
+        differing=share(differs_P.tolist()),
+        readable_differing=share(len(rewards) > 1 for rewards in readable),
+        all_zero=share(is_zero_P.tolist()),
+    )
 
 
 def gold_metrics(rows: Sequence[AuditRow], scale_rewards: str) -> GoldMetrics:
@@ -219,26 +237,20 @@ def gold_metrics(rows: Sequence[AuditRow], scale_rewards: str) -> GoldMetrics:
     """
     if not rows:
         return GoldMetrics()
-    rewards_PG = np.array([row.rewards for row in rows], float)
-    quality_PG = np.array([row.quality for row in rows], float)
-    groups = list(zip(rewards_PG, quality_PG, strict=True))
-    # Where several answers share the highest reward, any of them might be chosen.
-    best_P = [quality_G[rewards_G == rewards_G.max()].mean() for rewards_G, quality_G in groups]
+    everything = [Judged(row.rewards, row.quality or ()) for row in rows]
+    readable = [Judged(*readable_only(row.answers, row.rewards, row.quality or ())) for row in rows]
     # The right answer was put through the duals whether it was sampled or not.
     on_gold = [d.trial.gold for row in rows for d in row.duals if d.trial.gold is not None]
-    readable = [Judged(*readable_only(row.answers, row.rewards, row.quality or ())) for row in rows]
-    # What gold rewards would give in the same groups is the most that any reward can.
-    gold_push = _push_to_quality(quality_PG, quality_PG, scale_rewards)
+    on_wrong = _recovery_from_wrong(rows)
     return GoldMetrics(
-        accuracy=float(quality_PG.mean()),
-        reward_accuracy=float(((rewards_PG >= 0.5) == (quality_PG >= 0.5)).mean()),
-        best_of_n=float(np.mean(best_P)),
         dual_on_gold=_mean(on_gold),
         duals_on_gold=len(on_gold),
-        dual_on_wrong=_mean(_recovery_from_wrong(rows)),
-        signal=_push_to_quality(rewards_PG, quality_PG, scale_rewards) / gold_push if gold_push else None,
-        overall=agreement_of([Judged(row.rewards, row.quality or ()) for row in rows]),
+        dual_on_wrong=_mean(on_wrong),
+        trials_on_wrong=len(on_wrong),
+        overall=agreement_of(everything),
         readable=agreement_of(readable),
+        overall_guidance=guidance_of(everything, scale_rewards),
+        guidance=guidance_of(readable, scale_rewards),
     )
 
 
@@ -255,11 +267,3 @@ def _recovery_from_wrong(rows: Sequence[AuditRow]) -> list[float]:
         for dual in row.duals:
             similarities += [dual.trial.solved[answer] for answer in wrong if answer in dual.trial.solved]
     return similarities
-
-
-def _push_to_quality(rewards_PG: np.ndarray, quality_PG: np.ndarray, scale_rewards: str) -> float:
-    """Mean over completions of advantage x (quality - mean quality of the group)."""
-    advantages_PG, _ = group_advantages(torch.tensor(rewards_PG), scale_rewards)
-    # Centred within the group, as advantages are: an easy problem pushes towards nothing.
-    centred_PG = quality_PG - quality_PG.mean(-1, keepdims=True)
-    return float((advantages_PG.numpy() * centred_PG).mean())

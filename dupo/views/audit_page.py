@@ -15,6 +15,7 @@ from dupo.views.audit_record import (
     AuditedProblem,
     AuditRecord,
     Check,
+    Guidance,
     Order,
     read_audit,
     read_problem,
@@ -38,6 +39,7 @@ from dupo.views.html import (
 from dupo.views.marks import Series
 
 _PROBLEMS_SHOWN, _DUALS_SHOWN = 6, 4
+AMONG_READABLE, AMONG_ALL = "readable answers", "all completions, refused ones as worthless"
 
 
 class _Words(NamedTuple):
@@ -74,8 +76,8 @@ def write_page(
     audit, problems = read_audit(summary), [read_problem(row) for row in rows]
     reward, model = config.reward.reward, config.model.model_name_or_path
     title = f"audit · {config.task.task} · reward {reward} · {model}"
-    # The verdict is "train" or a sentence that says what to fix.
-    style = "right" if audit.verdict.startswith("train") else "wrong"
+    # Green is for what right answers confirm. Training as far as can be told without them has no colour.
+    style = {"train": "right"}.get(audit.verdict, "" if audit.verdict.startswith("train") else "wrong")
     header = ["check", "measured", "of", "needed", "", "if not"]
     blocks: list[Block] = [
         Heading(title, f"Verdict: {audit.verdict}", style),
@@ -84,6 +86,7 @@ def write_page(
     ]
     if audit.with_gold:
         blocks.append(Section("Do better answers have higher rewards?", [_order_table(audit)]))
+        blocks.append(Section("What does following the rewards give?", [_guidance_table(audit)]))
     blocks.append(Section("Pictures, of readable answers", [ChartGrid(_charts(problems, words))]))
     if audit.refusals:
         table = _share_table("reason", audit.refusals, counted(audit.completions, "completion"))
@@ -109,17 +112,23 @@ def _metrics(audit: AuditRecord, words: _Words) -> list[Metric]:
     values: list[tuple[float | None, str, str]] = [
         (audit.truncated, f"cut at the limit, of {completions}", "{:.0%}"),
         (audit.readable, f"with an answer, of {completions}", "{:.0%}"),
-        (audit.differing, f"of {counted(audit.problems, 'group')}, with rewards that differ", "{:.0%}"),
+        (
+            audit.differing,
+            f"of {counted(audit.problems, 'group')}, whose readable answers have different rewards",
+            "{:.0%}",
+        ),
     ]
     if audit.with_gold:
         pairs = f"{counted(order.agreement_pairs, 'pair')} of readable answers"
         values.append((order.agreement, f"agreement within problems, {pairs}", "{:.2f}"))
-        values.append((audit.signal, f"of gold's signal, {counted(audit.with_gold, 'problem')}", "{:.0%}"))
+        problems = f"{counted(audit.guidance.signal_problems, 'problem')} with such pairs"
+        values.append((audit.guidance.signal, f"of gold's signal, {problems}", "{:.0%}"))
     if audit.duals_on_gold:
         source = "right answers" if words is _ONE_ANSWER else "references"
         name = f"of {counted(audit.duals_on_gold, 'dual')}, recovered from {source}"
         values.append((audit.dual_on_gold, name, "{:.0%}"))
-        values.append((audit.dual_on_wrong, f"and from {words.low}", "{:.0%}"))
+        name = f"of {counted(audit.trials_on_wrong, 'trial')}, recovered from {words.low}"
+        values.append((audit.dual_on_wrong, name, "{:.0%}"))
     return [Metric(_written(value, form), name) for value, name, form in values]
 
 
@@ -130,9 +139,8 @@ def _written(value: float | None, form: str) -> str:
 
 def _check(check: Check) -> list[str]:
     words = {True: '<span class="right">ok</span>', False: '<span class="wrong">no</span>', None: "none"}
-    needed = f"{'at least' if check.at_least else 'at most'} {check.bound:.2f}"
-    measured = _written(check.value, "{:.2f}")
-    return [safe(check.name), measured, safe(check.of), needed, words[check.passed], safe(check.advice)]
+    told = [safe(text) for text in (check.name, check.measured, check.of, check.needed)]
+    return [*told, words[check.passed], safe(check.advice)]
 
 
 def _order_table(audit: AuditRecord) -> Table:
@@ -147,11 +155,26 @@ def _order_table(audit: AuditRecord) -> Table:
             counted(order.reward_auc_pairs, "pair"),
         ]
 
-    rows = [
-        row("readable answers", audit.readable_order),
-        row("all completions, refused ones as worthless", audit.overall_order),
-    ]
+    rows = [row(AMONG_READABLE, audit.readable_order), row(AMONG_ALL, audit.overall_order)]
     return Table(["among", "agreement within problems", "of", "reward AUC", "of"], rows)
+
+
+def _guidance_table(audit: AuditRecord) -> Table:
+    """Readable answers first: the other row also has what comes of avoiding refused completions."""
+
+    def row(name: str, guidance: Guidance) -> list[str]:
+        completions = counted(guidance.compared, "completion")
+        return [
+            name,
+            f"{_written(guidance.accuracy, '{:.3f}')} of {completions}",
+            f"{_written(guidance.reward_accuracy, '{:.2f}')} of {completions}",
+            f"{_written(guidance.best_of_n, '{:.3f}')} of {counted(guidance.best_of_n_problems, 'problem')}",
+            f"{_written(guidance.signal, '{:.0%}')} of {counted(guidance.signal_problems, 'problem')}",
+        ]
+
+    rows = [row(AMONG_READABLE, audit.guidance), row(AMONG_ALL, audit.overall_guidance)]
+    header = ["among", "mean quality", "reward on the same side of 0.5 as quality"]
+    return Table([*header, "quality of the highest rewards", "signal, as a share of gold's"], rows)
 
 
 def _share_table(name: str, shares: Mapping[str, float], total: str) -> Table:
@@ -192,15 +215,16 @@ def _charts(problems: Sequence[AuditedProblem], words: _Words) -> list[Chart]:
 
 
 def _separation_charts(right: NDArray[Any], wrong: NDArray[Any], words: _Words) -> list[Chart]:
-    groups = {words.low: wrong, words.high: right}
-    lines = [_cumulative(name, rewards) for name, rewards in groups.items() if len(rewards)]
-    title = "Rewards of " + " and ".join(line.name for line in lines)
+    groups = {name: group for name, group in ((words.low, wrong), (words.high, right)) if len(group)}
+    lines = [_cumulative(name, rewards) for name, rewards in groups.items()]
+    title = "Rewards of " + " and ".join(groups)
     charts = [_distribution(title, "reward", lines)]
     # The curve needs answers of both kinds: an area over an empty class has no meaning.
     if len(right) and len(wrong):
         title = "How the reward tells them apart (ROC)"
         lines = roc_curve(right, wrong)
-        charts.append(Chart(title, f"{words.low} taken", f"{words.high} taken", lines, (0.0, 1.0)))
+        taken = [f"{words.low} taken, of {len(wrong):,}", f"{words.high} taken, of {len(right):,}"]
+        charts.append(Chart(title, *taken, lines, (0.0, 1.0)))
     return charts
 
 
@@ -216,7 +240,7 @@ def _cumulative(name: str, values: ArrayLike) -> Series:
     for x, y in zip(xs, ys, strict=True):
         # Along to the value at the height so far, then up.
         corners += [(float(x), corners[-1][1]), (float(x), float(y))]
-    return Series(name, [x for x, _ in corners], [y for _, y in corners])
+    return Series(f"{name}, {counts.sum():,}", [x for x, _ in corners], [y for _, y in corners])
 
 
 def roc_curve(right: NDArray[Any], wrong: NDArray[Any]) -> list[Series]:

@@ -10,18 +10,17 @@ class Check:
     """One condition of training, measured.
 
     Attributes:
-        value: what was measured; None: there was nothing to measure.
+        measured: the measurement in words; "none": there was nothing to measure.
         of: how many of what were measured.
-        bound: the least value that passes, or the most: see `at_least`.
+        needed: the bound in words.
         passed: whether the value passes; None where there is none.
         advice: what to do if the check fails.
     """
 
     name: str
-    value: float | None
+    measured: str
     of: str
-    bound: float
-    at_least: bool
+    needed: str
     passed: bool | None
     advice: str
 
@@ -44,6 +43,27 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """What following the rewards gives, with the number of completions or problems behind each figure.
+
+    Attributes:
+        accuracy: mean quality of the completions.
+        reward_accuracy: share of completions with reward and quality on the same side of one half.
+        compared: number of the completions of both.
+        best_of_n: mean quality of the completions with the highest reward of their problem.
+        signal: share of the signal that gold rewards would give.
+    """
+
+    accuracy: float | None
+    reward_accuracy: float | None
+    compared: int
+    best_of_n: float | None
+    best_of_n_problems: int
+    signal: float | None
+    signal_problems: int
+
+
+@dataclass(frozen=True)
 class AuditRecord:
     """The result of an audit; a metric that could not be measured is None.
 
@@ -54,13 +74,15 @@ class AuditRecord:
         completions: number of completions.
         readable_order: of reward and quality, among completions with an answer.
         overall_order: the same over all completions; refused ones count as worthless.
-        signal: share of the signal that gold rewards would give.
+        guidance: what following the rewards gives, among completions with an answer.
+        overall_guidance: the same over all completions.
         dual_on_gold: share of duals that are solved from the right answer.
         duals_on_gold: number of duals that were tried with it.
         dual_on_wrong: share of duals that are solved from a wrong answer.
+        trials_on_wrong: number of trials, one for each dual and wrong answer.
         truncated: share of completions that were cut at the limit.
         readable: share of completions with an answer.
-        differing: share of problems whose completions get different rewards.
+        differing: share of problems whose readable answers get different rewards.
         refusals: reason -> share of the completions that have no answer for that reason.
         dual_outcomes: outcome -> share of the duals.
         duals: number of duals.
@@ -74,10 +96,12 @@ class AuditRecord:
     completions: int
     readable_order: Order
     overall_order: Order
-    signal: float | None
+    guidance: Guidance
+    overall_guidance: Guidance
     dual_on_gold: float | None
     duals_on_gold: int
     dual_on_wrong: float | None
+    trials_on_wrong: int
     truncated: float
     readable: float
     differing: float
@@ -128,13 +152,15 @@ def read_audit(summary: Mapping[str, Any]) -> AuditRecord:
         completions=metrics["completions"],
         readable_order=_read_order(metrics, "readable_"),
         overall_order=_read_order(metrics, ""),
-        signal=metrics["signal"],
+        guidance=_read_guidance(metrics, "readable_"),
+        overall_guidance=_read_guidance(metrics, ""),
         dual_on_gold=metrics["dual_on_gold"],
         duals_on_gold=metrics["duals_on_gold"],
         dual_on_wrong=metrics["dual_on_wrong"],
+        trials_on_wrong=metrics["trials_on_wrong"],
         truncated=metrics["truncated"],
         readable=metrics["readable"],
-        differing=metrics["differing"],
+        differing=metrics["readable_differing"],
         refusals=metrics["refused"],
         # audit.json counts duals; a reader compares shares.
         dual_outcomes={name: count / total for name, count in outcomes.items()},
@@ -152,13 +178,24 @@ def _read_order(metrics: Mapping[str, Any], prefix: str) -> Order:
     )
 
 
+def _read_guidance(metrics: Mapping[str, Any], prefix: str) -> Guidance:
+    return Guidance(
+        accuracy=metrics[f"{prefix}accuracy"],
+        reward_accuracy=metrics[f"{prefix}reward_accuracy"],
+        compared=metrics[f"{prefix}compared"],
+        best_of_n=metrics[f"{prefix}best_of_n"],
+        best_of_n_problems=metrics[f"{prefix}best_of_n_problems"],
+        signal=metrics[f"{prefix}signal"],
+        signal_problems=metrics[f"{prefix}signal_problems"],
+    )
+
+
 def _read_check(row: Mapping[str, Any]) -> Check:
     return Check(
         name=row["name"],
-        value=row["value"],
+        measured=row["measured"],
         of=row["of"],
-        bound=row["bound"],
-        at_least=row["at_least"],
+        needed=row["needed"],
         passed=row["passed"],
         advice=row["advice"],
     )

@@ -311,15 +311,15 @@ def audited(seed, **changes):
 
 
 def test_audits_are_shown_with_what_was_measured_among_readable_answers():
-    readable = {"readable_reward_auc": 0.625, "readable_agreement": {"mean": 0.875}}
-    nothing = dict.fromkeys(("readable_reward_auc", "readable_agreement", "signal", "dual_on_wrong"))
+    readable = {"readable_reward_auc": 0.625, "readable_agreement": {"mean": 0.875}, "readable_signal": 0.25}
+    nothing = dict.fromkeys(("readable_reward_auc", "readable_agreement", "readable_signal", "dual_on_wrong"))
     results = [audited(0, **readable), audited(1, **nothing), audited(2)]
     header, _, *lines = tables.audits(evidence_of(results), "arithmetic").splitlines()
     assert "| reward AUC, readable answers | agreement within problems, readable answers |" in header
     same = "50.0% / 50.0% | train |"
-    assert lines[0] == f"| 0 | 0.50 | 0.625 | 0.88 | 50% | 0.50 / 0.50 | {same}"
+    assert lines[0] == f"| 0 | 0.50 | 0.625 | 0.88 | 25% | 0.50 / 0.50 | {same}"
     assert lines[1] == f"| 1 | 0.50 | none | none | none | 0.50 / none | {same}"
-    assert lines[2] == f"| 2 | 0.50 | none | none | 50% | 0.50 / 0.50 | {same}"
+    assert lines[2] == f"| 2 | 0.50 | none | none | none | 0.50 / 0.50 | {same}"
     older = evidence_of([audited(0), audited(1, reward_auc=None, agreement=None)])
     header, _, *lines = tables.audits(older, "arithmetic").splitlines()
     assert "| reward AUC | agreement within problems | signal" in header

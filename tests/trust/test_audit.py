@@ -71,7 +71,8 @@ def test_a_perfect_dual_is_one_to_train_on(tmp_path, capfd):
     assert report["verdict"] == "train" and all(check["passed"] for check in report["checks"])
     for name in ("reward_auc", "reward_accuracy", "dual_on_gold", "signal"):
         assert metrics[name] == pytest.approx(1), name
-    assert metrics["agreement"] == {"mean": 1, "low": 1, "high": 1}
+    assert metrics["agreement"]["mean"] == metrics["agreement"]["high"] == 1
+    assert 0.5 < metrics["agreement"]["low"] < 1  # of 40 problems nobody knows the next
     assert (metrics["dual_on_wrong"], metrics["leak/no_answer"], metrics["leak/decoy"]) == (0, 0, 0)
     data = rows(tmp_path / "run", ROWS)
     config = read_config(tmp_path / "run/config.yaml", "audit")
@@ -92,6 +93,8 @@ def test_a_perfect_dual_is_one_to_train_on(tmp_path, capfd):
     assert "Verdict: train" in text and "Rewards of wrong answers and right answers" in text
     pairs = metrics["readable_agreement_pairs"]
     assert f"{pairs} pairs of readable answers" in text and "160 completions" in text
+    assert f"of {metrics['trials_on_wrong']} trials, recovered from wrong answers" in text
+    assert f"of {metrics['readable_compared']} completions" in text
 
 
 @pytest.mark.parametrize("right", [0.4, 0.0], ids=["partly right", "all wrong"])
@@ -258,6 +261,15 @@ def test_the_page_calls_gold_a_reference_where_answers_are_better_or_worse(tmp_p
     assert "<small>right</small>" in shown and "recovered from right answers" in shown
     assert "right answers taken" in shown and "reference" not in shown
     data = rows(tmp_path / "run", ROWS)
+    write_page(target, parse([]), report, data, one_answer=False)
+    styles = {
+        "train": ' class="right"',
+        "train, as far as can be told without right answers": "",
+        "fix this first: all": ' class="wrong"',
+    }
+    for verdict, style in styles.items():
+        write_page(target, parse([]), report | {"verdict": verdict}, data, one_answer=True)
+        assert f"<p{style}>Verdict: {verdict}</p>" in target.read_text()
     write_page(target, parse([]), report, data, one_answer=False)
     shown = check_page(tmp_path / "run").text
     assert "recovered from references" in shown and "answers of quality 0.5 or more taken" in shown

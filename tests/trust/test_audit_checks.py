@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dupo.evaluation.intervals import Estimate
@@ -35,32 +36,39 @@ ROWS = [MIXED, CLEAR, WRONG]
 def test_reward_against_quality():
     metrics = audit_metrics(ROWS, 0.5)
     assert (metrics.problems, metrics.with_gold, metrics.completions) == (3, 3, 12)
-    assert metrics.gold.accuracy == pytest.approx(4 / 12)
+    assert metrics.gold.overall_guidance.accuracy == pytest.approx(4 / 12)
     # 4 right (rewards 1, 1, 1, 0) x 8 wrong (0.5, seven 0): 24 wins of the 1s, 7 halves of the 0
     overall = metrics.gold.overall
     assert overall.reward_auc == pytest.approx((24 + 3.5) / 32) and overall.reward_auc_pairs == 32
     # within MIXED 2 wins and a tie of 4 pairs, within CLEAR all; WRONG has no pair and says nothing
     assert overall.within.mean == pytest.approx((2.5 / 4 + 1) / 2)
-    assert overall.within.low == 0.625 and overall.within.high == 1
+    assert overall.within.low < 0.625 and overall.within.high > 0.99
     assert (overall.within_pairs, overall.problems) == (4 + 4, 2)
-    assert metrics.gold.readable == overall  # every completion has an answer
-    assert metrics.gold.reward_accuracy == pytest.approx((2 + 4 + 4) / 12)
-    assert metrics.gold.best_of_n == pytest.approx((1 + 1 + 0) / 3)
+    # every completion has an answer
+    assert metrics.gold.readable == overall and metrics.gold.guidance == metrics.gold.overall_guidance
+    assert metrics.gold.overall_guidance.reward_accuracy == pytest.approx((2 + 4 + 4) / 12)
+    assert metrics.gold.overall_guidance.best_of_n == pytest.approx((1 + 1 + 0) / 3)
     tied = row([1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0])
-    assert audit_metrics([tied], 0.5).gold.best_of_n == pytest.approx(1 / 3)  # one of the three best is right
+    assert audit_metrics([tied], 0.5).gold.overall_guidance.best_of_n == pytest.approx(
+        1 / 3
+    )  # one of the three best is right
 
 
 def test_signal_is_the_push_of_the_gradient_towards_quality():
-    assert audit_metrics([CLEAR, WRONG], 0.5).gold.signal == pytest.approx(1)
-    assert audit_metrics([row([0.0, 1.0], [1.0, 0.0])], 0.5).gold.signal == pytest.approx(-1)
-    assert audit_metrics([row([0.3, 0.3], [1.0, 0.0])], 0.5).gold.signal == pytest.approx(0)
+    assert audit_metrics([CLEAR, WRONG], 0.5).gold.overall_guidance.signal == pytest.approx(1)
+    assert audit_metrics([row([0.0, 1.0], [1.0, 0.0])], 0.5).gold.overall_guidance.signal == pytest.approx(-1)
+    assert audit_metrics([row([0.3, 0.3], [1.0, 0.0])], 0.5).gold.overall_guidance.signal == pytest.approx(0)
     # MIXED: rewards less their mean are .625, .125, -.375, -.375, quality less its own +-.5
     reward_std, gold_std = math.sqrt(0.6875 / 3) + 1e-4, math.sqrt(1 / 3) + 1e-4
-    assert audit_metrics([MIXED], 0.5).gold.signal == pytest.approx((0.25 / reward_std) / (1 / gold_std))
+    assert audit_metrics([MIXED], 0.5).gold.overall_guidance.signal == pytest.approx(
+        (0.25 / reward_std) / (1 / gold_std)
+    )
     both = (0.25 / reward_std + 1 / gold_std) / (2 / gold_std)
-    assert audit_metrics([MIXED, CLEAR], 0.5).gold.signal == pytest.approx(both)
-    assert audit_metrics([MIXED], 0.5, "none").gold.signal == pytest.approx(0.25)  # nothing is divided by
-    assert audit_metrics([WRONG], 0.5).gold.signal is None
+    assert audit_metrics([MIXED, CLEAR], 0.5).gold.overall_guidance.signal == pytest.approx(both)
+    assert audit_metrics([MIXED], 0.5, "none").gold.overall_guidance.signal == pytest.approx(
+        0.25
+    )  # nothing is divided by
+    assert audit_metrics([WRONG], 0.5).gold.overall_guidance.signal is None
 
 
 def test_spread_of_rewards():
@@ -85,7 +93,7 @@ def test_duals_of_right_and_of_wrong_answers():
     metrics = audit_metrics([row([0.75, 0.1, 0.1, 0.0], [1.0, 0, 0, 0], ["9", "8", "8", None], asked)], 0.6)
     assert metrics.gold.dual_on_gold == pytest.approx(0.75) and metrics.gold.duals_on_gold == 2
     # the wrong answer counts once, however often given
-    assert metrics.gold.dual_on_wrong == pytest.approx(0.125)
+    assert metrics.gold.dual_on_wrong == pytest.approx(0.125) and metrics.gold.trials_on_wrong == 2
     assert metrics.solvable == 0.5  # 0.5 is below this threshold
     assert metrics.dual_readable == 0.75
     assert metrics.duals_per_problem == 2 and metrics.without_dual == 0
@@ -129,11 +137,11 @@ def test_without_right_answers_what_needs_them_is_none_and_not_checked():
         "duals solved by samples, less those by controls",
         "duals solved with no answer",
         "duals solved with a decoy",
-        "groups whose rewards differ",
+        "groups whose rewards differ, readable answers",
     ]
     assert verdict(results, with_gold=False) == "train, as far as can be told without right answers"
     partly = audit_metrics([*blind, CLEAR], 0.5)  # a part of the problems has them
-    assert (partly.with_gold, partly.gold.accuracy, partly.problems) == (1, 0.5, 2)
+    assert (partly.with_gold, partly.gold.overall_guidance.accuracy, partly.problems) == (1, 0.5, 2)
 
 
 def test_what_was_not_tried_decides_nothing():
@@ -171,17 +179,16 @@ def test_a_refused_completion_agrees_with_any_reward_and_does_not_decide():
 def test_a_figure_that_was_drawn_from_nothing_is_none():
     """Each wrong completion is refused, so that no two readable answers differ in quality."""
     metrics = audit_metrics(
-        [row([1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], ["a", "a", None, None])] * 4, 0.5
+        [row([1.0, 0.5, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], ["a", "b", None, None])] * 4, 0.5
     )
     assert metrics.gold.overall.reward_auc == 1 and metrics.gold.readable == Agreement()
     results = {check.name: check for check in checks(metrics)}
     agreement = results["within-problem agreement with gold, readable answers"]
     assert (agreement.value, agreement.measured, agreement.of) == (None, "none", "0 pairs")
     assert agreement.passed is None and agreement.to_json()["passed"] is None
-    assert verdict(list(results.values()), with_gold=True) == (
-        "train, as far as can be told: within-problem agreement with gold, readable answers was measured "
-        "on 0 pairs, which is too few"
-    )
+    decision = verdict(list(results.values()), with_gold=True)
+    assert decision.startswith("fix this first: too few problems with readable answers of different quality")
+    assert decision.endswith("readable answers none of 0 pairs, at least 0.65 needed)")
     # a reward that never differs orders no pair, and is no reward to train on
     metrics = audit_metrics([row([0.0] * 4, [0.9, 0.6, 0.3, 0.0])] * 4, 0.5)
     assert metrics.gold.readable == Agreement(None, 96, None, 24, 4)
@@ -192,10 +199,6 @@ def test_a_figure_that_was_drawn_from_nothing_is_none():
     # of problems with pairs, one whose rewards are all equal still counts as a half
     metrics = audit_metrics([row([0.0, 0.0], [0.9, 0.6]), row([1.0, 0.0], [0.9, 0.6])], 0.5)
     assert metrics.gold.readable.within.mean == 0.75
-    # an interval over one problem is that problem
-    results = checks(audit_metrics([CLEAR], 0.5))
-    assert [check.name for check in results if check.passed is None] == ["low end of its 95% interval"]
-    assert "measured on 1 problem, which is too few" in verdict(results, with_gold=True)
     with pytest.raises(ZeroDivisionError):
         audit_metrics([], 0.5)
 
@@ -220,10 +223,87 @@ def test_a_dual_is_not_blamed_where_no_completion_can_be_read():
     assert decision.startswith("fix this first: answers cannot be read")
 
 
+@pytest.mark.parametrize("others", [[], [row([0.3, 0.2], [0.0, 0.0])] * 98], ids=["alone", "among 100"])
+@pytest.mark.parametrize("pairs", [1, 2, 3, 5])
+def test_a_few_pairs_that_agree_are_too_few(pairs, others):
+    """A coin agrees with two pairs one time in four, and with five one time in 32."""
+    results = checks(audit_metrics([row([0.9, 0.1], [1.0, 0.0])] * pairs + others, 0.5))
+    decision = verdict(results, with_gold=True)
+    assert decision.startswith("fix this first: too few problems")
+    assert f" of {pairs} problem" in decision and decision.endswith("above 0.50 needed)")
+    assert verdict(checks(audit_metrics([row([0.9, 0.1], [1.0, 0.0])] * 6, 0.5)), True) == "train"
+
+
+@pytest.mark.parametrize(("problems", "completions"), [(2, 2), (6, 2), (8, 4)])
+def test_a_coin_is_one_to_train_on_no_oftener_than_the_interval_says(problems, completions):
+    """The interval holds 19 of 20 times, so in at most one of 40 times it lies above chance by mistake."""
+    rng = np.random.default_rng(0)
+    trains = 0
+    for _ in range(100):
+        rewards = rng.random((problems, completions)).tolist()
+        quality = [float(place % 2) for place in range(completions)]
+        metrics = audit_metrics([row(coins, quality) for coins in rewards], 0.5)
+        trains += verdict(checks(metrics), with_gold=True).startswith("train")
+    # 2.5 are expected at most, and 4.7 is three standard deviations
+    assert trains <= 2.5 + 4.7
+
+
+# Two of eight completions can be read, and of these the worse one has the higher reward.
+MOSTLY_REFUSED = row([0.5, 0.6] + [0.0] * 6, [0.31, 0.3] + [0.0] * 6, ["a", "b"] + [None] * 6)
+
+
+@pytest.mark.parametrize("scale_rewards", ["group", "batch", "none"])
+def test_what_following_the_rewards_gives_among_readable_answers(scale_rewards):
+    gold = audit_metrics([MOSTLY_REFUSED] * 20, 0.5, scale_rewards).gold
+    overall, readable = gold.overall_guidance, gold.guidance
+    # to keep from refused completions is most of what gold does over all completions
+    assert overall.signal > 0.9 and overall.reward_accuracy == 6 / 8
+    assert (overall.compared, overall.best_of_n_problems, overall.signal_problems) == (160, 20, 20)
+    # quality differs by 0.01; the rewards by 0.1, the other way round; with "none" nothing is divided by
+    assert readable.signal == pytest.approx(-10 if scale_rewards == "none" else -1, rel=0.02)
+    assert readable.reward_accuracy == 0 and readable.accuracy == pytest.approx(0.305)
+    assert readable.best_of_n == pytest.approx(0.3)
+    assert (readable.compared, readable.best_of_n_problems, readable.signal_problems) == (40, 20, 20)
+    values = audit_metrics([MOSTLY_REFUSED] * 20, 0.5, scale_rewards).to_json()
+    assert (values["signal"], values["readable_signal"]) == (overall.signal, readable.signal)
+    assert (values["completions"], values["compared"], values["readable_compared"]) == (160, 160, 40)
+
+
+def test_a_readable_group_counts_as_if_it_were_alone():
+    """Refused completions among them change nothing, and a problem without a readable answer neither."""
+    alone = audit_metrics([row([1.0, 0.5, 0.2], [0.2, 1.0, 0.0])] * 2, 0.5).gold.guidance
+    silent = row([0.0] * 5, [0.0] * 5, [None] * 5)
+    among = row([1.0, 0.0, 0.5, 0.0, 0.2], [0.2, 0.0, 1.0, 0.0, 0.0], ["a", None, "b", None, "c"])
+    assert audit_metrics([among, silent, among], 0.5).gold.guidance == alone
+    # of groups of two sizes, the smaller one is filled with answers that push nowhere
+    pair = row([0.0, 1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0], ["a", "b", None, None, None])
+    mixed = audit_metrics([among, pair], 0.5, "none").gold.guidance
+    # pushes of the deviations from the means, 17/30 and 0.4 of `among`, 0.5 and 0.5 of `pair`
+    rewards, quality = (13 / 30, -2 / 30, -11 / 30), (-0.2, 0.6, -0.4)
+    push = sum(r * q for r, q in zip(rewards, quality, strict=True)) + 0.5
+    assert mixed.signal == pytest.approx(push / (sum(q * q for q in quality) + 0.5))
+
+
+@pytest.mark.parametrize("scale_rewards", ["group", "batch", "none"])
+@pytest.mark.parametrize("quality", [0.3, None], ids=["with gold", "without gold"])
+def test_noise_where_one_of_eight_can_be_read_is_not_one_to_train_on(quality, scale_rewards):
+    rng = np.random.default_rng(0)
+    rows = [
+        row([reward] + [0.0] * 7, quality and [quality] + [0.0] * 7, ["a"] + [None] * 7)
+        for reward in rng.random(20).tolist()
+    ]
+    metrics = audit_metrics(rows, 0.5, scale_rewards)
+    assert metrics.rewards.differing == 1 and metrics.rewards.readable_differing == 0
+    assert verdict(checks(metrics), with_gold=quality is not None).startswith("fix this first")
+    guidance = metrics.gold.guidance
+    assert (guidance.signal, guidance.signal_problems) == (None, 0)
+    assert guidance.compared == (20 if quality else 0)
+
+
 # --- the verdict ---
 
 BOUNDS = Thresholds()
-AGREEMENT = Estimate(BOUNDS.agreement, BOUNDS.chance, 0.9)
+AGREEMENT = Estimate(BOUNDS.agreement, BOUNDS.chance + 0.001, 0.9)
 
 
 def measured(
@@ -243,7 +323,7 @@ def measured(
         readable=readable,
         leaks=LeakRates(no_answer, decoy, 20, 10),
         beyond_decoys=beyond_decoys,
-        rewards=RewardMetrics(0.5, 0.5, 1 - differing, differing, all_zero=0.0),
+        rewards=RewardMetrics(0.5, 0.5, 0.0, 1.0, differing, all_zero=0.0),
         gold=GoldMetrics(
             dual_on_gold=dual_on_gold, duals_on_gold=20, readable=Agreement(0.7, 90, agreement, 48, 14)
         ),
@@ -262,8 +342,8 @@ BROKEN = [
         "the reward does not tell",
         "readable answers 0.60 of 48 pairs, at least 0.65",
     ),
-    ({"agreement": Estimate(0.7, 0.45, 0.8)}, "too few problems", "0.45 of 14 problems, at least 0.50"),
-    ({"differing": 0.05}, "all get the same reward", "rewards differ 0.05 of 1 group, at least 0.10"),
+    ({"agreement": Estimate(0.7, 0.5, 0.8)}, "too few problems", "0.50 of 14 problems, above 0.50"),
+    ({"differing": 0.05}, "all get the same reward", "readable answers 0.05 of 1 group, at least 0.10"),
 ]
 
 
@@ -311,10 +391,19 @@ def test_a_reward_without_duals_is_not_asked_for_them():
         "completions with an answer",
         "within-problem agreement with gold, readable answers",
         "low end of its 95% interval",
-        "groups whose rewards differ",
+        "groups whose rewards differ, readable answers",
     ]
     assert [check.name for check in checks(metrics)] == names
-    assert verdict(checks(metrics), with_gold=True) == "train"
+    assert verdict(checks(audit_metrics([CLEAR, MIXED] * 6, 0.5)), with_gold=True) == "train"
+
+
+def test_a_measurement_is_told_from_its_bound():
+    """In two digits 0.496, 0.5 and 0.504 look alike, but one of them passes."""
+    low_ends = [measured(agreement=Estimate(0.7, low, 0.9)) for low in (0.496, 0.5, 0.504)]
+    results = [next(c for c in checks(m) if "interval" in c.name) for m in low_ends]
+    assert [(c.measured, c.passed) for c in results] == [("0.4960", False), ("0.50", False), ("0.5040", True)]
+    assert {c.needed for c in results} == {"above 0.50"}
+    assert results[0].to_json()["needed"] == "above 0.50" and results[0].to_json()["measured"] == "0.4960"
 
 
 def test_rows_and_metrics_go_into_json_and_rows_come_back():
@@ -325,5 +414,5 @@ def test_rows_and_metrics_go_into_json_and_rows_come_back():
     metrics = audit_metrics(ROWS, 0.5)
     values = json.loads(json.dumps(metrics.to_json()))
     assert (values["leak/no_answer"], values["reward"]) == (None, metrics.rewards.reward)
-    assert values["agreement"]["low"] == values["readable_agreement"]["low"] == 0.625
-    assert values["readable_agreement_pairs"] == values["agreement_pairs"] == 8 and len(values) == 39
+    assert values["agreement"] == values["readable_agreement"] == metrics.gold.overall.within._asdict()
+    assert values["readable_agreement_pairs"] == values["agreement_pairs"] == 8 and len(values) == 51
