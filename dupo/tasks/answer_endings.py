@@ -28,7 +28,7 @@ FORMULA = re.compile(
     re.S,
 )
 LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
-TEXT_IN_FORMULA = re.compile(r"\\(?:text|mathrm|mbox) ?\{[^{}]*\}")
+NO_WORDS = re.compile(r"\\(?:text|mathrm|mbox|begin|end) ?\{[^{}]*\}|\\[A-Za-z]+")
 WORD = re.compile(r"[^\W\d_]{2,}")
 # At the end, a condition of the answer before: 12 for all $x > 0$.
 CONDITION = re.compile(
@@ -51,11 +51,16 @@ OTHER_VALUE_AFTER = re.compile(
     r" ?(?:squared|cubed|factorial|halves|thirds|quarters|(?:four|fif|six|seven|eigh|nin|ten)ths"
     r"|hundredths)\b"
 )
-OTHER_NUMBER_BEFORE = re.compile(r"(?P<number>-?\$?[0-9][0-9.,/]*)(?P<word> or | and )\Z")
+OTHER_NUMBER_BEFORE = re.compile(r"(?<![=*/+.\w-])(?P<number>-?\$?[0-9][0-9.,/]*)(?P<word> or | and )\Z")
+OTHERS_BEFORE = re.compile(r"(?:[:：]|\bare)\s*(?P<numbers>(?:-?[0-9]+(?:[./][0-9]+)?, )+)(?:and |or )?\Z")
+NUMBER_IN_WORDS = re.compile(
+    r"\b(?:is|are|has|have|answer:|equals)\s+(?P<words>[a-z]+(?:[ -][a-z]+){0,6})[.!]?\s*\Z"
+)
 # In "10-4" the sign is an operator: a sign stands after a space, a bracket, "=", "$" or ":".
 NEGATIVE_BEFORE = re.compile(
     rf"(?:(?:^|[\s(=$:是为為])-\s?[$£€¥]?|\b(?:negative|minus) |(?:{MINUS_WORDS}))$", re.I
 )
+MORE_IS_SAID = re.compile(r"\s(?:is|are|was|were|makes?|gives?)\b")
 CLOCK_TIME = re.compile(r"[0-9]{1,2}:[0-9]{2}\s?[ap]\.?\s?m\b", re.I)
 # x^2, 2x+1, 3:2: signs around a number that make a formula of both. 5m is five metres.
 OF_FORMULA = re.compile(
@@ -68,6 +73,9 @@ MARGIN = ".,;:!?*\"'`"
 def last_answer(text: str) -> Answer | None:
     """Returns the formula or the number that a text ends on, not normalised."""
     text = CONDITION.sub("", text)
+    words = None if re.search("[0-9]", text) else NUMBER_IN_WORDS.search(text[-LOOKAHEAD * 3 :])
+    if words and words["words"] != "one" and parse_number(words["words"]) is not None:
+        return Answer(words["words"])
     return last_formula(text) or last_number(text)
 
 
@@ -84,7 +92,7 @@ def last_formula(text: str) -> Answer | None:
     last = formulas[-1]
     after = UNIT_POWER.sub(r"\1", with_plain_signs(text[last.end() :]))
     formula = next(filter(None, last.groups())).strip().rstrip(".,")
-    words = WORD.search(LATEX_COMMAND.sub(" ", TEXT_IN_FORMULA.sub(" ", formula)))
+    words = WORD.search(NO_WORDS.sub(" ", formula))
     if words or re.search("[0-9]", REMARK.sub("", after)) or parse_number(formula) is not None:
         return None
     if not STATES_A_VALUE.search(formula):
@@ -143,8 +151,14 @@ def _whole(text: str, match: re.Match[str], before: str, after: str) -> str | No
     sign = "-" if before.endswith(" -") else ""
     first = OTHER_NUMBER_BEFORE.search(before.removesuffix(sign))
     if first:
+        # "3*4 = 12 and 2 is even" says one number after another.
+        if first["word"] == " and " and MORE_IS_SAID.match(after):
+            return None
         is_mixed = "/" in match[0] and first["word"] == " and "
         return f"{first['number']}{' ' if is_mixed else first['word']}{sign}{match[0]}"
+    others = OTHERS_BEFORE.search(before)
+    if others:
+        return f"{others['numbers']}{match[0]}"
     for pair in TUPLE.finditer(text[-LOOKAHEAD * 3 :]):
         if text.rindex(pair[0]) <= match.start():
             return pair[0]

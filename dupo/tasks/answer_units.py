@@ -55,7 +55,7 @@ LETTERS = re.compile(r"[^\W\d_]+")
 INSIDE_WORDS = r"(?<=[^\W\d_])-(?=[^\W\d_]{2})"
 MARKS_BEFORE = re.compile(rf"(?:[^\W\d_]|[\s().,:;'’\"]|{INSIDE_WORDS})*")
 MARKS_AFTER = re.compile(
-    rf"(?:-(?=[^\W\d_]{{3}}))?(?:[^\W\d_]|[\s().,:;'’\"]|{INSIDE_WORDS}|(?<=[^\W\d_])\s?/(?=\s?[^\W\d_]))*"
+    rf"(?:-(?=[^\W\d_]{{4}}|day))?(?:[^\W\d_]|[\s().,:;'’\"]|{INSIDE_WORDS}|(?<=[^\W\d_])\s?/(?=\s?[^\W\d_]))*"
 )
 # The words "a" and "I" stand before another word; s, m and re end one.
 LONE_LETTER_BEFORE = re.compile(r"(?<![^\W\d_])(?:(?<!['’])[b-hj-z]|[ai]\W*\Z)(?![^\W\d_])")
