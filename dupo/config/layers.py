@@ -75,7 +75,8 @@ def fixed_settings(config: Config) -> dict[str, Any]:
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One line for every option of `fixed_settings` that is not what it was."""
-    # An option that an older dupo did not have had the default of today.
+    # The config.yaml of an earlier version lacks the options that were added since. That version did what the
+    # defaults of today do.
     started = {name: before.get(name, OPTIONS[name].default) for name in now}
     return [
         f"{name} is {show(now[name])}, the run was started with {show(started[name])}"

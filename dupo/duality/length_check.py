@@ -36,6 +36,28 @@ def lengths_of(config: Config) -> Lengths:
     return Lengths(completion, dual if asks_duals else None, config.optimizer.token_budget)
 
 
+class Limit(NamedTuple):
+    """Most tokens of a sequence.
+
+    Attributes:
+        holder: who sets the limit: a model, or `--token_budget`.
+    """
+
+    tokens: int
+    holder: str
+
+    @classmethod
+    def of(cls, positions: int | None, token_budget: int) -> Self:
+        """The limit of a sequence that a micro-batch holds: the least of `positions` and `token_budget`.
+
+        Args:
+            positions: as of `TokenLimits`.
+        """
+        if positions is None or token_budget < positions:
+            return cls(token_budget, "--token_budget")
+        return cls(positions, "the model")
+
+
 class TooLong(NamedTuple):
     """A prompt that leaves no room for its completion.
 
@@ -43,24 +65,26 @@ class TooLong(NamedTuple):
         kind: "prompt" or "dual prompt".
         tokens: of the prompt.
         completion: most tokens of the completion.
-        most_tokens: of both together.
+        limit: of both together.
+        option: changes `completion`; none where the data say what the completion is.
     """
 
     kind: str
     tokens: int
     completion: int
-    most_tokens: int
+    limit: Limit
+    option: str = ""
 
     def __str__(self) -> str:
         together = f"{self.kind} of {self.tokens:,} tokens and a completion of {self.completion:,}"
-        return f"{together}; {self.most_tokens:,} fit"
+        return f"{together}; {self.limit.holder} allows {self.limit.tokens:,}"
 
     def complaint(self, id: str) -> str:
         """What an error says of the problem or example `id`."""
-        return (
-            f"{id}: its {self.kind} of {self.tokens} tokens and a completion of {self.completion} need "
-            f"{self.tokens + self.completion}; the model and token_budget allow {self.most_tokens}"
-        )
+        option = f" ({self.option})" if self.option else ""
+        together = f"its {self.kind} of {self.tokens} tokens and a completion of {self.completion}{option}"
+        need = self.tokens + self.completion
+        return f"{id}: {together} need {need}; {self.limit.holder} allows {self.limit.tokens}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +92,12 @@ class TokenLimits:
     """How long prompts may be, by one tokenizer and one model.
 
     Attributes:
-        positions: most tokens of a sequence that the model reads.
+        positions: most tokens of a sequence that the model reads; None where the model names no limit.
     """
 
     tokenizer: PromptTokenizer
     lengths: Lengths
-    positions: int
+    positions: int | None
 
     @classmethod
     def of(cls, tokenizer: PromptTokenizer, shape: Any, lengths: Lengths) -> Self:
@@ -82,7 +106,7 @@ class TokenLimits:
         Args:
             shape: the transformers config of the model.
         """
-        return cls(tokenizer, lengths, most_positions(shape, lengths.token_budget))
+        return cls(tokenizer, lengths, most_positions(shape))
 
     def prompt(self, id: str, prompt: Prompt) -> TooLong | None:
         """What is too long about a primal prompt; None where it fits.
@@ -90,17 +114,24 @@ class TokenLimits:
         Raises:
             UserError: the prompt has no ids, or its chat template does not take it; `id` names it.
         """
-        most_tokens = min(self.positions, self.lengths.token_budget)
-        return self._too_long(id, "prompt", prompt, self.lengths.completion, most_tokens)
+        limit = Limit.of(self.positions, self.lengths.token_budget)
+        return self._too_long(
+            id, prompt, TooLong("prompt", 0, self.lengths.completion, limit, "--max_completion_length")
+        )
 
     def dual_prompt(self, id: str, prompt: Prompt) -> TooLong | None:
         """The same for a dual prompt, which is in no micro-batch."""
         assert self.lengths.dual_completion is not None
-        return self._too_long(id, "dual prompt", prompt, self.lengths.dual_completion, self.positions)
+        limit = Limit.of(None, self.lengths.token_budget)
+        if self.positions is not None:
+            limit = Limit(self.positions, "the model that answers duals")
+        completion = self.lengths.dual_completion
+        return self._too_long(
+            id, prompt, TooLong("dual prompt", 0, completion, limit, "--dual_max_completion_length")
+        )
 
-    def _too_long(
-        self, id: str, kind: str, prompt: Prompt, completion: int, most_tokens: int
-    ) -> TooLong | None:
+    def _too_long(self, id: str, prompt: Prompt, case: TooLong) -> TooLong | None:
+        """The case with the tokens of the prompt; None where the prompt fits."""
         try:
             has_ids = self.tokenizer.has_ids(prompt)
         except UserError as problem:
@@ -108,9 +139,9 @@ class TokenLimits:
         # A model predicts the token after another one: after nothing there is nothing to sample from.
         if not has_ids:
             start = self.tokenizer.framed(prompt)[:60]
-            raise UserError(f"{id}: expected a {kind} of tokens, got one of none: {start!r}")
-        tokens = tokens_of_long(self.tokenizer, prompt, completion, most_tokens)
-        return None if tokens is None else TooLong(kind, tokens, completion, most_tokens)
+            raise UserError(f"{id}: expected a {case.kind} of tokens, got one of none: {start!r}")
+        tokens = tokens_of_long(self.tokenizer, prompt, case.completion, case.limit.tokens)
+        return None if tokens is None else case._replace(tokens=tokens)
 
 
 def check_vocabulary(tokenizer: PromptTokenizer, shape: Any) -> None:
@@ -157,11 +188,11 @@ def check_known(tokenizer: PromptTokenizer, texts: Sequence[tuple[str, str]]) ->
         )
 
 
-def most_positions(shape: Any, token_budget: int) -> int:
-    """Most tokens of a sequence that the model can read; `token_budget` where the model names no limit."""
+def most_positions(shape: Any) -> int | None:
+    """Most tokens of a sequence that the model can read; None where the model names no limit."""
     # The packed path has no sliding window, so no sequence may be longer than the window.
     limits = [limit for limit in (position_limit(shape), window_of(shape)) if limit is not None]
-    return min(limits, default=token_budget)
+    return min(limits, default=None)
 
 
 def tokens_of_long(

@@ -18,6 +18,9 @@ from dupo.records import Dual, Problem
 from dupo.tasks.base import Task, as_task, primal_prompt
 
 ERROR, TRUNCATE = "error", "truncate_left"
+STAND_IN = "0"  # for an answer that is not known yet
+# Problems whose duals a tokenizer must know: enough to tell another kind of text, and few beside all.
+MOST_WITH_DUALS_READ = 500
 # Behind white space, or a stop of a script that writes none: a cut elsewhere could halve a word or number.
 _CUT = re.compile(r"(?<=[\s。！？；，、])(?=\S)")
 
@@ -36,7 +39,7 @@ class Tally:
 
     def add(self, id: str, case: TooLong) -> None:
         """Counts one case."""
-        self.first = self.first or f"too long for the model ({case}), first {id}"
+        self.first = self.first or f"too long ({case}), first {id}"
         self.count += 1
 
     def notes(self, total: int | None = None) -> list[str]:
@@ -89,8 +92,7 @@ class FittingTask:
         Raises:
             UserError: the problems cannot be read by the tokenizer, or none of them fits.
         """
-        for limit in self.limits:
-            check_texts(self.task, [*self.task.train, *self.task.held_out], limit)
+        self.check_known([*self.task.train, *self.task.held_out])
         may_cut = self.overlong == TRUNCATE
         self.train = list(self.fitting(self.task.train, needs_duals=needs_duals, may_cut=may_cut))
         self.notes += [*self._left_out.notes(len(self.task.train)), *self._cut.notes(len(self.task.train))]
@@ -101,6 +103,30 @@ class FittingTask:
         rest = f", metrics are those of the other {len(self.held_out):,}"
         self.notes += [note + rest for note in self._left_out.notes(len(self.task.held_out))]
         self.notes += self._duals_left_out.notes()
+
+    def check_known(self, problems: Sequence[Problem]) -> None:
+        """Checks that the tokenizers know the texts that their models are asked.
+
+        Raises:
+            UserError: see `length_check.check_known`; names `dual_model` where that is another model.
+        """
+        for limit in self.limits:
+            texts = [(problem.id, self.task.prompt(problem)) for problem in problems]
+            texts += [(problem.id, problem.system) for problem in problems if problem.system is not None]
+            check_known(limit.tokenizer, texts)
+        if not self.judge_limits[0].lengths.dual_completion:
+            return
+        texts = dual_texts(self.task, problems[:: len(problems) // MOST_WITH_DUALS_READ + 1])
+        # Answers are not known yet; those of the held-out problems show what they look like.
+        texts += [(problem.id, problem.gold) for problem in self.task.held_out if problem.gold is not None]
+        for limit in self.judge_limits:
+            try:
+                check_known(limit.tokenizer, texts)
+            except UserError as problem:
+                if limit in self.limits:
+                    raise
+                expected = "expected a model that can read the dual prompts"
+                raise UserError(f"dual_model: {expected}; {problem}") from None
 
     def fitting(
         self, problems: Iterable[Problem], *, needs_duals: bool, may_cut: bool, what: str = "problem"
@@ -153,8 +179,7 @@ class FittingTask:
         """Why each dual of a problem does not fit; empty where no dual is asked."""
         cases: dict[Dual, TooLong | None] = {}
         for dual in self.task.duals(problem) if self.judge_limits[0].lengths.dual_completion else ():
-            # The answer is not known yet; a short one stands in for it.
-            prompt = self.task.dual_prompt(problem, dual, "0")
+            prompt = self.task.dual_prompt(problem, dual, STAND_IN)
             long = (limit.dual_prompt(problem.id, prompt) for limit in self.judge_limits)
             cases[dual] = next((case for case in long if case is not None), None)
         return cases
@@ -196,14 +221,15 @@ def fit_task(
     return as_task(fitting)
 
 
-def check_texts(task: Task, problems: Sequence[Problem], limit: TokenLimits) -> None:
-    """Checks that a tokenizer knows the texts of the problems.
-
-    Raises:
-        UserError: see `check_known`.
-    """
-    texts = [(problem.id, task.prompt(problem)) for problem in problems]
-    check_known(limit.tokenizer, [*texts, *((p.id, p.system) for p in problems if p.system is not None)])
+def dual_texts(task: Task, problems: Sequence[Problem]) -> list[tuple[str, str]]:
+    """The id of a problem and what a dual prompt says around the answer, for all its duals."""
+    pieces = [
+        (problem.id, task.dual_prompt(problem, dual, STAND_IN))
+        for problem in problems
+        for dual in task.duals(problem)
+    ]
+    # The answer is a piece by itself.
+    return [(id, "".join(piece for piece in prompt if piece != STAND_IN)) for id, prompt in pieces]
 
 
 def longest_end(text: str, fits: Callable[[str], bool]) -> str | None:

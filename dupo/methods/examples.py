@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from dupo.data.examples import Example
-from dupo.duality.length_check import TooLong
+from dupo.duality.length_check import Limit, TooLong
 from dupo.duality.overlong import ERROR, TRUNCATE, Tally, longest_end
 from dupo.errors import UserError
 from dupo.records import ChatPrompt, Prompt, Trajectory
@@ -37,9 +37,9 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
 
 
 def fitting_examples(
-    tokenizer: PromptTokenizer, examples: Sequence[Example], most_tokens: int, overlong: str, what: str
+    tokenizer: PromptTokenizer, examples: Sequence[Example], limit: Limit, overlong: str, what: str
 ) -> tuple[list[Example], list[Trajectory], list[str]]:
-    """The examples of at most `most_tokens` tokens, their ids, and what was left out, in words.
+    """The examples of at most `limit` tokens, their ids, and what was left out, in words.
 
     With `truncate_left` an example loses its earliest turns, then words at the start of its prompt. Its
     system message and its completion stay whole.
@@ -57,12 +57,12 @@ def fitting_examples(
         if not ids.prompt_ids:  # the first token of a completion is predicted from the prompt
             raise UserError(f"{example.id}: expected a prompt of tokens, got one of none")
         shorter, shorter_ids = example, ids
-        if len(ids.prompt_ids) + len(ids.completion_ids) > most_tokens:
-            case = TooLong("prompt", len(ids.prompt_ids), len(ids.completion_ids), most_tokens)
+        if len(ids.prompt_ids) + len(ids.completion_ids) > limit.tokens:
+            case = TooLong("prompt", len(ids.prompt_ids), len(ids.completion_ids), limit)
             first = first or case.complaint(example.id)
             if overlong == ERROR:
                 raise UserError(f"{first} (--overlong drop leaves such examples out)")
-            most_of_prompt = most_tokens - len(ids.completion_ids)
+            most_of_prompt = limit.tokens - len(ids.completion_ids)
             shorter = _shortened(tokenizer, example, most_of_prompt) if overlong == TRUNCATE else None
             (left_out if shorter is None else cut).add(example.id, case)
             if shorter is None:

@@ -103,7 +103,9 @@ class PolicyMethod(Method):
         options = self.config.model.for_model(name)
         try:
             tokenizer = load_tokenizer(options, None, is_judge=True)
-            return tokenizer, model_config(options, tokenizer)
+            shape = model_config(options, tokenizer)
+            check_vocabulary(tokenizer, shape)
+            return tokenizer, shape
         except UserError as problem:
             raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from dupo.config.config import Config
 from dupo.data.examples import Example, Examples
 from dupo.data.fingerprints import examples_fingerprint
-from dupo.duality.length_check import check_known, check_vocabulary, most_positions
+from dupo.duality.length_check import Limit, check_known, check_vocabulary, most_positions
 from dupo.engines.load import make_engine
 from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
@@ -140,9 +140,8 @@ class SFT(Method):
         texts = [(e.id, text) for e in examples for text in (e.prompt, e.completion)]
         texts += [(e.id, message.content) for e in examples for message in e.history]
         check_known(self.tokenizer, texts)
-        token_budget = self.config.optimizer.token_budget
-        most_tokens = min(most_positions(self.shape, token_budget), token_budget)
-        return fitting_examples(self.tokenizer, examples, most_tokens, self.config.task.overlong, what)
+        limit = Limit.of(most_positions(self.shape), self.config.optimizer.token_budget)
+        return fitting_examples(self.tokenizer, examples, limit, self.config.task.overlong, what)
 
     def describe(self) -> list[tuple[str, str]]:
         """Rows of the start-up table."""

@@ -20,7 +20,7 @@ from dupo.config.options import DUAL_MODELS
 from dupo.data.fingerprints import problems_fingerprint
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
-from dupo.duality.overlong import FittingTask, check_texts
+from dupo.duality.overlong import FittingTask
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
 from dupo.errors import UserError
@@ -129,7 +129,12 @@ class RowsRun(Run):
         for name in sorted({*pools, self.config.duals.dual_model} - own):
             options = self.config.model.for_model(name)
             tokenizer = load_tokenizer(options, self.vocabulary, is_judge=True)
-            models[name] = options, tokenizer, model_config(options, tokenizer)
+            shape = model_config(options, tokenizer)
+            try:
+                check_vocabulary(tokenizer, shape)
+            except UserError as problem:
+                raise UserError(f"{name}: {problem}") from None
+            models[name] = options, tokenizer, shape
         return models
 
     def _fitting(
@@ -148,8 +153,7 @@ class RowsRun(Run):
         task = FittingTask(self.task, limits, self.config.task.overlong, judge_limits)
         fitting = task.fitting(data.usable, needs_duals=data.needs_duals, may_cut=False)
         problems = list(islice(fitting, self.config.selection.num_problems or None))
-        for limit in limits:
-            check_texts(self.task, problems, limit)
+        task.check_known(problems)
         task.notes += task.left_out_notes(len(problems))
         return as_task(task), problems
 

@@ -10,6 +10,7 @@ stand alone between commas.
 """
 
 import re
+from functools import lru_cache
 
 from dupo.tasks.answer_numbers import format_number, number_of
 from dupo.tasks.answer_text import FUNCTIONS, GREEK
@@ -59,7 +60,12 @@ ARGUMENTS = {
     r"\mathbb": 1,
     r"\binom": 2,
 }
+HAS_ITS_RULE = frozenset({"^", "_", r"\sqrt", *ARGUMENTS, *OPENING, "{", r"\begin"})
 KEPT_WORDS = SHORT_WORDS | {"or", "and", "if", "no", "yes"}
+ENDS_ON_COMMAND = re.compile(r"\\[A-Za-z]+\Z")
+ENDS_ON_WORD = re.compile(r"[^\W_]+\Z")
+# What `format_number` writes, with at most `answer_numbers.MAX_PLACES` places.
+WRITTEN_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}(?:\.[0-9]{0,11}[1-9])?|-?0\.[0-9]{0,11}[1-9]")
 OPTION = re.compile(r"\(?([A-Za-z])\)?")
 PLAIN_QUOTIENT = re.compile(r"(-?)([^-+=,/()\[\]|<>&%:]+)/([0-9]+|[A-Za-z]|\\[A-Za-z]+)")
 
@@ -116,7 +122,9 @@ class _Writer:
         """Writes the token at the place, with its arguments, behind `pieces`."""
         token = self.tokens[self.place]
         self.place += 1
-        if token in ("^", "_"):
+        if token not in HAS_ITS_RULE:
+            pieces.append(token)
+        elif token in ("^", "_"):
             argument = self._argument(depth, whole_number=True)
             # x^10 is written x^{10}, as LaTeX needs it; 4210_5 and x_{12} likewise.
             pieces.append(f"{token}{argument}" if len(argument) == 1 else f"{token}{{{argument}}}")
@@ -133,10 +141,8 @@ class _Writer:
         elif token in OPENING or token == "{":
             self.place -= 1
             pieces.append(self._group(depth))
-        elif token == r"\begin":
+        else:  # \begin
             pieces.append(self._environment(depth))
-        else:
-            pieces.append(token)
 
     def _next(self) -> str:
         """Skips blanks, and returns the token that follows; "" at the end."""
@@ -225,6 +231,7 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
+@lru_cache(maxsize=2**12)  # formulas share most of their tokens
 def _plain_token(token: str) -> str:
     if token.isspace():
         return " "
@@ -238,6 +245,9 @@ def _plain_token(token: str) -> str:
 def _element(pieces: list[str]) -> str:
     text = _joined(pieces)
     text = text[1:] if text.startswith("+") else text
+    # Most elements are written so already, and exact fractions take ten times as long.
+    if WRITTEN_NUMBER.fullmatch(text):
+        return text
     value = number_of(text)
     return text if value is None else format_number(value)
 
@@ -287,11 +297,11 @@ def _joined(pieces: list[str]) -> str:
 def _needs_blank(text: str, piece: str, blank: bool) -> bool:
     if not text or not piece:
         return False
-    if re.search(r"\\[A-Za-z]+\Z", text) and piece[0].isalpha():
+    if piece[0].isalpha() and ENDS_ON_COMMAND.search(text):
         return True
     if text[-1].isdigit() and piece[0].isdigit():  # R^2 2 is not R^{22}
         return True
     if not blank or not (text[-1].isalnum() and piece[0].isalnum()):
         return False
-    last = re.search(r"[^\W_]+\Z", text)
+    last = ENDS_ON_WORD.search(text)
     return is_word(piece) or bool(last and is_word(last[0]))

@@ -99,7 +99,9 @@ def stated_value(text: str) -> Fraction | None:
         east_asian = number_in_east_asian(text)
         if east_asian is not None:
             return east_asian
-    text = LEADING_MINUS.sub("-", TEN_TO_THE.sub(r"e\1\2", UNIT_POWER.sub(r"\1", text)), count=1)
+    if "^" in text:
+        text = TEN_TO_THE.sub(r"e\1\2", UNIT_POWER.sub(r"\1", text))
+    text = LEADING_MINUS.sub("-", text, count=1)
     matches = list(ANSWER_NUMBER.finditer(text))
     if not matches:
         value = number_in_words(text)
@@ -161,7 +163,7 @@ def right_side(text: str) -> str:
     member = MEMBER_OF.match(text)
     if member:
         return text[member.end() :]
-    sides = [side.strip() for side in text.removeprefix("\\approx").split("=")]
+    sides = [side.strip() for side in text.removeprefix("\\approx").removeprefix("=").split("=")]
     if len(sides) == 1 or not all(sides) or any(side.endswith(("<", ">", "!")) for side in sides[:-1]):
         return sides[0] if len(sides) == 1 else text
     unknowns = set(re.findall("[A-Za-z]", sides[0]))

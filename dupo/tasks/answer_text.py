@@ -98,12 +98,17 @@ def plain_text(text: str) -> str | None:
         return None
     if "\\" in text or "{,}" in text:
         for _ in range(TEXT_LEVELS):
-            text = TEXT.sub(r" \1 ", text)
+            text, count = TEXT.subn(r" \1 ", text)
+            if not count:
+                break
         for pattern, replacement in LATEX:
             text = pattern.sub(replacement, text)
         # An angle of 30 degrees is 30; the sine of 30 degrees is not the sine of 30.
         text = text if OF_ANGLES.search(text) else DEGREES.sub(_scale, text)
-    text = CLOCK_HALF.sub(lambda half: f"{half[1] or half[2]}m".lower(), MARKS.sub(_plain_mark, text))
+    text = MARKS.sub(_plain_mark, text)
+    text = (
+        CLOCK_HALF.sub(lambda half: f"{half[1] or half[2]}m".lower(), text) if "m" in text.lower() else text
+    )
     for pattern, replacement in MATRICES if r"\begin" in text else ():
         text = pattern.sub(replacement, text)
     text = " ".join(text.split())

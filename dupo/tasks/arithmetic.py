@@ -9,14 +9,14 @@ reads.
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
 from dupo.config.task_options import TaskOptions
 from dupo.records import Dual, Problem
 from dupo.tasks.base import Lessons
-from dupo.tasks.exact_match import accuracy, exact_match
+from dupo.tasks.exact_match import ExactMatchTask
 from dupo.tasks.generated import generate_dev, generate_split, set_of, stream_seed
 
 OPERAND_DIGITS, RESULT_DIGITS = 3, 4
@@ -27,7 +27,7 @@ QUESTION = re.compile(rf"#(\d{{{OPERAND_DIGITS}}})([+-])(\d{{{OPERAND_DIGITS}}})
 VOCABULARY = "0123456789+-=#@?:"
 
 
-class Arithmetic:
+class Arithmetic(ExactMatchTask):
     """Sums with one hidden operand as duals; see `dupo.tasks.base.Task`.
 
     Args:
@@ -37,9 +37,6 @@ class Arithmetic:
     Raises:
         UserError: too many held-out problems.
     """
-
-    headline = "accuracy"
-    one_answer = True
 
     def __init__(self, options: TaskOptions, seed: int) -> None:
         self.train, self.held_out = generate_split(random_problems, options.eval_size, seed)
@@ -59,10 +56,6 @@ class Arithmetic:
         """The completion, if it is a result of four digits and nothing else."""
         return completion if RESULT.fullmatch(completion) else None
 
-    def refusal(self, problem: Problem, completion: str) -> str | None:
-        """`unreadable` where the completion is no result."""
-        return "unreadable" if self.answer(problem, completion) is None else None
-
     def duals(self, problem: Problem) -> list[Dual]:
         """Masks each operand in turn."""
         # Subtraction is not symmetric, so both operands are worth asking for.
@@ -74,25 +67,11 @@ class Arithmetic:
         """The masked question with its result: @?+654=9750:"""
         return dual.known, answer, ":"
 
-    def distances(
-        self, duals: Sequence[Dual], answers: Sequence[str], completions: Sequence[str]
-    ) -> list[float | None]:
-        """See `distance`."""
-        return [self.distance(dual, text) for dual, text in zip(duals, completions, strict=True)]
-
     def distance(self, dual: Dual, completion: str) -> float | None:
         """0 for the masked operand, 1 for another one, None for what is no operand."""
         if not OPERAND.fullmatch(completion):
             return None
         return float(completion != dual.unknown)
-
-    def score(self, problem: Problem, answer: str | None) -> float:
-        """1 for the right result, else 0."""
-        return exact_match(problem, answer)
-
-    def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
-        """The share of right results."""
-        return {"accuracy": accuracy(problems, answers)}
 
 
 class Question(NamedTuple):

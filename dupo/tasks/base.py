@@ -1,7 +1,8 @@
 """What a task is: what to ask, how to read an answer, and how to turn the answer back into the question.
 
 To add a task, write `dupo/tasks/<name>.py` with a class that has the members of `Task`, and add its line to
-`TASKS` in `dupo/config/catalogue.py`.
+`TASKS` in `dupo/config/catalogue.py`. A task whose problems have one right answer may take its
+scores from `exact_match.ExactMatchTask`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -34,7 +34,7 @@ from dupo.tasks.conlang_grammar import (
     in_language_a,
     in_language_b,
 )
-from dupo.tasks.exact_match import accuracy, exact_match
+from dupo.tasks.exact_match import ExactMatchTask
 from dupo.tasks.generated import generate_dev, generate_split, set_of, stream_seed
 from dupo.tasks.translation_gates import parse_gates
 
@@ -44,7 +44,7 @@ DESCRIBED, ADDRESSED = 0.5, 0.3  # shares of nouns with an adjective, of sentenc
 UNTRANSLATED = 0.2  # of the lessons of either direction
 
 
-class Conlang:
+class Conlang(ExactMatchTask):
     """Translation from language A into language B; see `dupo.tasks.base.Task`.
 
     Args:
@@ -54,9 +54,6 @@ class Conlang:
     Raises:
         UserError: too many held-out sentences, or an unknown gate.
     """
-
-    headline = "accuracy"
-    one_answer = True
 
     def __init__(self, options: TaskOptions, seed: int) -> None:
         self.train, self.held_out = generate_split(random_problems, options.eval_size, seed)
@@ -98,12 +95,6 @@ class Conlang:
         """Asks for the answer in A."""
         return f"{TO_A} ", answer, f" {END}"
 
-    def distances(
-        self, duals: Sequence[Dual], answers: Sequence[str], completions: Sequence[str]
-    ) -> list[float | None]:
-        """See `distance`."""
-        return [self.distance(dual, text) for dual, text in zip(duals, completions, strict=True)]
-
     def distance(self, dual: Dual, completion: str) -> float | None:
         """1 - sentence BLEU / 100; None for an empty completion."""
         if not completion:
@@ -113,10 +104,6 @@ class Conlang:
             return 0.0
         return min(1.0, max(0.0, 1 - self.bleu.sentence_score(completion, [dual.unknown]).score / 100))
 
-    def score(self, problem: Problem, answer: str | None) -> float:
-        """1 for the right translation, else 0."""
-        return exact_match(problem, answer)
-
     def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
         """Shares of right translations, of copies of the source, and of completions without an answer.
 
@@ -124,7 +111,7 @@ class Conlang:
         """
         copies = sum(answer == problem.text for problem, answer in zip(problems, answers, strict=True))
         return {
-            "accuracy": accuracy(problems, answers),
+            **super().evaluate(problems, answers),
             "copies": copies / len(problems),
             "none": sum(answer is None for answer in answers) / len(problems),
         }

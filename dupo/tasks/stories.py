@@ -22,7 +22,7 @@ from functools import partial
 from dupo.config.task_options import TaskOptions
 from dupo.records import Dual, Problem
 from dupo.tasks.base import Lessons
-from dupo.tasks.exact_match import accuracy, exact_match
+from dupo.tasks.exact_match import ExactMatchTask
 from dupo.tasks.generated import generate_dev, generate_split, set_of, stream_seed
 from dupo.tasks.story_text import VOCABULARY, random_story, steps_back, steps_forward
 
@@ -34,7 +34,7 @@ ANSWER = re.compile(r"(?:.* )?answer (\d{1,2})", re.ASCII)
 HIDDEN = re.compile(r"(?:.* )?x = (\d{1,2})", re.ASCII)
 
 
-class Stories:
+class Stories(ExactMatchTask):
     """Word problems with one hidden number as duals; see `dupo.tasks.base.Task`.
 
     Args:
@@ -44,9 +44,6 @@ class Stories:
     Raises:
         UserError: too many held-out problems.
     """
-
-    headline = "accuracy"
-    one_answer = True
 
     def __init__(self, options: TaskOptions, seed: int) -> None:
         self.train, self.held_out = generate_split(random_problems, options.eval_size, seed)
@@ -67,10 +64,6 @@ class Stories:
         match = ANSWER.fullmatch(completion)
         return match[1] if match else None
 
-    def refusal(self, problem: Problem, completion: str) -> str | None:
-        """`unreadable` where the completion does not end with an answer."""
-        return "unreadable" if self.answer(problem, completion) is None else None
-
     def duals(self, problem: Problem) -> list[Dual]:
         """Hides every number of the text in turn, those that do not enter as well."""
         words = problem.text.split()
@@ -82,24 +75,10 @@ class Stories:
         """The story with x in it, its answer, and the question for x."""
         return f"{dual.known} answer ", answer, " . x ?"
 
-    def distances(
-        self, duals: Sequence[Dual], answers: Sequence[str], completions: Sequence[str]
-    ) -> list[float | None]:
-        """See `distance`."""
-        return [self.distance(dual, text) for dual, text in zip(duals, completions, strict=True)]
-
     def distance(self, dual: Dual, completion: str) -> float | None:
         """0 for the hidden number, 1 for another one, None where the completion does not end with one."""
         match = HIDDEN.fullmatch(completion)
         return float(match[1] != dual.unknown) if match else None
-
-    def score(self, problem: Problem, answer: str | None) -> float:
-        """1 for the right answer, else 0."""
-        return exact_match(problem, answer)
-
-    def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
-        """The share of right answers."""
-        return {"accuracy": accuracy(problems, answers)}
 
 
 def hide(words: Sequence[str], place: int) -> Dual:

@@ -14,7 +14,7 @@ from dupo.config.task_options import TaskOptions
 from dupo.data.splits import evaluation_note, split_problems
 from dupo.records import Dual, Problem
 from dupo.tasks.answer_equality import kind_of
-from dupo.tasks.exact_match import accuracy, exact_match
+from dupo.tasks.exact_match import ExactMatchTask
 from dupo.tasks.final_answer import final_answer, same_answer
 from dupo.tasks.math_equality import is_installed
 from dupo.tasks.word_problem_data import read_problems
@@ -26,7 +26,7 @@ PRIMAL_TEMPLATE = """{question}
 Think step by step. At the end, write the final answer, and nothing else, inside \\boxed{{}}."""
 
 
-class WordProblems:
+class WordProblems(ExactMatchTask):
     """Word problems with one hidden number as duals; see `dupo.tasks.base.Task`.
 
     Problems with no number to hide are left out of `train`.
@@ -39,8 +39,6 @@ class WordProblems:
         UserError: the data cannot be used.
     """
 
-    headline = "accuracy"
-    one_answer = True
     lessons = None
 
     def __init__(self, options: TaskOptions, seed: int) -> None:
@@ -74,10 +72,6 @@ class WordProblems:
         """The final answer of the completion: see `final_answer`."""
         return final_answer(completion)
 
-    def refusal(self, problem: Problem, completion: str) -> str | None:
-        """`unreadable` where there is no final answer."""
-        return "unreadable" if self.answer(problem, completion) is None else None
-
     def duals(self, problem: Problem) -> list[Dual]:
         """Hides the numbers of the problem in turn."""
         return hidden_number_duals(problem.text, self.seed, self.duals_per_prompt)
@@ -87,25 +81,15 @@ class WordProblems:
         before, after = text_around_answer(dual, self.seed)
         return before, without_unknown(answer, dual), after
 
-    def distances(
-        self, duals: Sequence[Dual], answers: Sequence[str], completions: Sequence[str]
-    ) -> list[float | None]:
-        """See `distance`."""
-        return [self.distance(dual, text) for dual, text in zip(duals, completions, strict=True)]
-
     def distance(self, dual: Dual, completion: str) -> float | None:
         """0 for the hidden number, 1 for another answer, None without a final answer."""
         recovered = final_answer(completion)
         # Numbers are compared exactly, and never by math-verify: a dual asks for a number.
         return None if recovered is None else float(not same_answer(recovered, dual.unknown, by_value=False))
 
-    def score(self, problem: Problem, answer: str | None) -> float:
-        """1 for an answer that means what the right one means, else 0: see `same_answer`."""
-        return exact_match(problem, answer, same_answer)
-
-    def evaluate(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> dict[str, float]:
-        """The share of right answers."""
-        return {"accuracy": accuracy(problems, answers, same_answer)}
+    def means_gold(self, answer: str, gold: str) -> bool:
+        """See `same_answer`."""
+        return same_answer(answer, gold)
 
 
 def formulas_note(problems: Sequence[Problem]) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_prompt_longer_than_the_model_allows(tmp_path, capsys):
     command += ["--eval_size", "4", "--overlong", "error"]
     line = refused(capsys, *command)
     assert "long.jsonl:36" in line and "4096" in line
-    assert "allow 300" in refused(capsys, *command, "--token_budget", "300")
+    assert "--token_budget allows 300" in refused(capsys, *command, "--token_budget", "300")
 
 
 def test_a_tokenizer_without_pad_or_eos(tmp_path, capsys):

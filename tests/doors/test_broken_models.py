@@ -79,6 +79,19 @@ def test_another_model_of_the_run(sound: str, renamed: str, tmp_path: Path, caps
     assert renamed in line and "start with _orig_mod." in line
 
 
+@pytest.mark.parametrize("door", ["train", pytest.param("audit", marks=pytest.mark.slow)])
+def test_a_judge_whose_tokenizer_is_no_match(sound: str, tmp_path: Path, capsys, door: str) -> None:
+    """With more tokens than its model has embeddings, and with words of another task."""
+    main, options = DOORS[door]
+    more = save_tiny(tmp_path / "more")
+    tiny("--task", "conlang").tokenizer.hf.save_pretrained(more)
+    other = save_tiny(tmp_path / "other", 0, "--task", "conlang")
+    for judge, expected in ((more, "expected at most the model's"), (other, "expected to know the texts")):
+        judged = ["--model_name_or_path", sound, "--dual_model", str(judge)]
+        line = refused(capsys, main, tmp_path / "run", *options, *judged)
+        assert expected in line and ("dual_model" in line or str(judge) in line)
+
+
 # --- prompts of no ids ---
 
 

@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def note_in(out: str) -> bool:
-    return "1 of " in out and "too long for the model (" in out and "first data.jsonl:3" in out
+    return "1 of " in out and "too long (" in out and "first data.jsonl:3" in out
 
 
 def test_training_leaves_the_long_problem_out(folder: Path, capsys) -> None:

@@ -296,8 +296,8 @@ def open_and_check(folder: Path, longest: int) -> Opened:
     config = parse(["--num_threads", "1", "--model_name_or_path", str(folder)])
     tokenizer = load_tokenizer(config.model, None)
     shape = model_config(config.model, tokenizer)
-    most_tokens = most_positions(shape, longest)
-    if longest > most_tokens:
+    most_tokens = most_positions(shape)
+    if most_tokens is not None and longest > most_tokens:
         raise UserError(
             f"sequences of {longest} tokens; the positions and windows of the model allow {most_tokens}"
         )

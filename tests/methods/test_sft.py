@@ -8,6 +8,7 @@ import torch
 
 from dupo.config.command_line import parse
 from dupo.data.examples import Example, read_examples
+from dupo.duality.length_check import Limit
 from dupo.errors import UserError
 from dupo.learning.supervised import supervised_loss
 from dupo.methods.examples import encode_examples, fitting_examples
@@ -113,10 +114,9 @@ REFUSED = {
     "a pair longer than the model reads": (
         [*PAIRS[:20], {"prompt": "Count.", "completion": "1 " * 2100}],
         ["--overlong", "error"],
-        "pairs.jsonl:21: its prompt of 6 tokens and a completion of 4201 need 4207; the model and "
-        "token_budget allow 4096",
+        "pairs.jsonl:21: its prompt of 6 tokens and a completion of 4201 need 4207; the model allows 4096",
     ),
-    "a pair longer than a micro-batch": (PAIRS[:20], ["--token_budget", "20"], "token_budget allow 20"),
+    "a pair longer than a micro-batch": (PAIRS[:20], ["--token_budget", "20"], "--token_budget allows 20"),
     "eval_size too big": (PAIRS[:10], ["--eval_size", "10"], "eval_size: expected less than the"),
 }
 
@@ -150,11 +150,12 @@ def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
     options = {"tokenize": True, "add_generation_prompt": True, "return_dict": False}
     assert encoded[2].prompt_ids == CHAT.apply_chat_template(chat, **options)
     most = len(encoded[2].prompt_ids) - 50
-    (dropped, ids, notes) = fitting_examples(tokenizer, examples, most, "drop", "examples")
+    limit = Limit(most, "the model")
+    (dropped, ids, notes) = fitting_examples(tokenizer, examples, limit, "drop", "examples")
     assert [e.id for e in dropped] == ["a:1"] and ids[0].prompt_ids == encoded[0].prompt_ids
-    assert notes[0].startswith("3 of 4 examples left out: too long for the model (prompt of ")
-    assert notes[0].endswith(f"{most} fit), first a:2")
-    (cut, ids, notes) = fitting_examples(tokenizer, examples, most, "truncate_left", "examples")
+    assert notes[0].startswith("3 of 4 examples left out: too long (prompt of ")
+    assert notes[0].endswith(f"the model allows {most}), first a:2")
+    (cut, ids, notes) = fitting_examples(tokenizer, examples, limit, "truncate_left", "examples")
     assert [e.id for e in cut] == ["a:1", "a:2", "a:3"] and [e.completion for e in cut] == ["1", "2", "3"]
     assert examples[1].prompt.endswith(" " + cut[1].prompt) and cut[2].history == (system,)
     assert [len(t.prompt_ids) + len(t.completion_ids) <= most for t in ids] == [True] * 3
@@ -163,9 +164,9 @@ def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
         "2 of 4 examples cut at their start",
     ]
     with pytest.raises(UserError, match="a:2: its prompt of"):
-        fitting_examples(tokenizer, examples, most, "error", "examples")
+        fitting_examples(tokenizer, examples, limit, "error", "examples")
     with pytest.raises(UserError, match="no other of the 2 examples fits"):
-        fitting_examples(tokenizer, examples[:2], 5, "truncate_left", "examples")
+        fitting_examples(tokenizer, examples[:2], limit._replace(tokens=5), "truncate_left", "examples")
     with pytest.raises(UserError, match=r"a:9: the tokenizer .* has no chat template"):
         encode_examples(tiny().tokenizer, [examples[0], Example("a:9", "1", "1", turns)])
 

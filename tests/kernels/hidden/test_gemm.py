@@ -92,7 +92,9 @@ def test_what_lies_behind_a_row_has_no_part_in_the_product(K: int, dtype: torch.
         assert not gemm(left, right, torch.empty(C, R, dtype=dtype)).isnan().any()
         left[C // 2, 0] = torch.nan
         found = gemm(left, right, torch.empty(C, R, dtype=dtype))
-        assert found.isnan().all(1).nonzero().tolist() == found.isnan().any(1).nonzero().tolist() == [[C // 2]]
+        assert (
+            found.isnan().all(1).nonzero().tolist() == found.isnan().any(1).nonzero().tolist() == [[C // 2]]
+        )
 
 
 SHAPES = [(7, 5, 9), (1, 40, 3), (40, 1, 3), (3, 0, 4), (0, 3, 4), (6, 100, 2), (17, 16, 18)]
