@@ -44,14 +44,16 @@ TUPLE = re.compile(
 # What says another value than the number that follows.
 OTHER_VALUE_BEFORE = re.compile(
     r"\b(?:(?:double|triple|half of|twice|not|(?:no )?(?:more|less|fewer|greater) than|at (?:least|most)"
-    r"|up to|except(?: for)?|other than) |between [0-9.,]+ ?(?:-|and|to) ?)\Z",
+    r"|(?<!rounds )(?<!rounded )up to|except(?: for)?|other than) |between [0-9.,]+ ?(?:-|and|to) ?)\Z",
     re.I,
 )
 OTHER_VALUE_AFTER = re.compile(
-    r" ?(?:squared|cubed|factorial|halves|thirds|quarters|(?:four|fif|six|seven|eigh|nin|ten)ths"
+    r" ?(?:squared|cubed|factorial|halves|thirds|(?:four|fif|six|seven|eigh|nin|ten)ths"
     r"|hundredths)\b"
 )
-OTHER_NUMBER_BEFORE = re.compile(r"(?<![=*/+.\w-])(?P<number>-?\$?[0-9][0-9.,/]*)(?P<word> or | and )\Z")
+OTHER_NUMBER_BEFORE = re.compile(
+    r"(?<![=*/+.\w-])(?<![=*/+-] )(?P<number>-?\$?[0-9][0-9.,/]*)(?P<word> or | and )\Z"
+)
 OTHERS_BEFORE = re.compile(r"(?:[:：]|\bare)\s*(?P<numbers>(?:-?[0-9]+(?:[./][0-9]+)?, )+)(?:and |or )?\Z")
 NUMBER_IN_WORDS = re.compile(
     r"\b(?:is|are|has|have|answer:|equals)\s+(?P<words>[a-z]+(?:[ -][a-z]+){0,6})[.!]?\s*\Z"
@@ -60,6 +62,7 @@ NUMBER_IN_WORDS = re.compile(
 NEGATIVE_BEFORE = re.compile(
     rf"(?:(?:^|[\s(=$:是为為])-\s?[$£€¥]?|\b(?:negative|minus) |(?:{MINUS_WORDS}))$", re.I
 )
+LABEL = re.compile(r"\b[A-Z][a-z]+ \Z")
 MORE_IS_SAID = re.compile(r"\s(?:is|are|was|were|makes?|gives?)\b")
 CLOCK_TIME = re.compile(r"[0-9]{1,2}:[0-9]{2}\s?[ap]\.?\s?m\b", re.I)
 # x^2, 2x+1, 3:2: signs around a number that make a formula of both. 5m is five metres.
@@ -172,7 +175,8 @@ def _formula_around(text: str, match: re.Match[str]) -> str | None:
         return clock[0]
     run = re.split(r"[\s$]", text[start : match.end() + LOOKAHEAD], maxsplit=1)[0] if start else ""
     run = run[: LOOKAHEAD * 2].split("=")[-1].strip(MARGIN)
-    if match[0] not in run or not RUN.fullmatch(run):
+    # Week 3:210 pages
+    if LABEL.search(text[:start][-LOOKAHEAD:]) or match[0] not in run or not RUN.fullmatch(run):
         return None
     mark = OF_FORMULA.search(run)
     if mark is None or (mark["letters"] and mark["letters"] in {*GLUED, *"gmshlks"}):
