@@ -1,4 +1,4 @@
-"""What a text without a box ends on: its last formula, or its last number with sign, scale and unit.
+r"""What a text without a box ends on: its last formula, or its last number with sign, scale and unit.
 
 A formula is taken whole: 2\sqrt{3} of "\[2\sqrt3\]" and (1, 2) of "Answer: (1, 2)", never a number inside.
 """
