@@ -8,8 +8,8 @@
     relation     x^2 + y^2 = 1, x > 2     equal where math-verify shows it
     words        monday, 7 tenths         equal forms only
 
-Two answers of different kinds are different, but for a number and an expression. A normalised answer has no
-unit: `final_answer.same_answer` compares the units of texts that still have theirs.
+Two answers of different kinds are different, but for a number and an expression. Units are
+compared before, by `final_answer.same_answer`.
 """
 
 import re

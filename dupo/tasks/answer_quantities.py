@@ -5,10 +5,11 @@ An answer is the string of its value, so that "45 cents" and "45" are one vote. 
 """
 
 import re
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from dupo.tasks.answer_numbers import parse_number
+from dupo.tasks.answer_numbers import number_of, parse_number
 from dupo.tasks.answer_text import DEGREES, plain_text
 from dupo.tasks.answer_units import (
     MOST_MODIFIERS,
@@ -20,7 +21,7 @@ from dupo.tasks.answer_units import (
     UNITS,
     without_trailing_unit,
 )
-from dupo.tasks.unit_table import DIMENSION_OF, ROW_OF
+from dupo.tasks.unit_table import DIMENSION_OF, ROW_OF, SIZE_OF
 from dupo.text.numbers.digits import NUMBER
 from dupo.text.numbers.east_asian import EAST_ASIAN, number_in_east_asian
 
@@ -201,3 +202,21 @@ def are_other_units(first: Unit | None, second: Unit | None) -> bool:
     if first.row == second.row and first.row in MONEY and None in (first.per, second.per):
         return False
     return first[1:] != second[1:] or frozenset((first.row, second.row)) not in INTERCHANGEABLE
+
+
+def same_amount(first: Answer, second: Answer) -> bool:
+    """Says whether two numbers with units of one measure are one amount: 90 minutes, 1.5 hours."""
+    values = number_of(first), number_of(second)
+    sizes = [None if answer.unit is None else _size(answer.unit) for answer in (first, second)]
+    if values[0] is None or values[1] is None or sizes[0] is None or sizes[1] is None:
+        return False
+    return sizes[0][0] == sizes[1][0] and values[0] * sizes[0][1] == values[1] * sizes[1][1]
+
+
+def _size(unit: Unit) -> tuple[tuple[str, int, str, int], Fraction] | None:
+    """Returns what a unit measures, and its size in that measure; None for a unit without a size."""
+    per_row, per_power = unit.per or (None, 1)
+    size, per = SIZE_OF.get(unit.row), ("", Fraction(1)) if per_row is None else SIZE_OF.get(per_row)
+    if size is None or per is None:
+        return None
+    return (size[0], unit.power, per[0], per_power), size[1] ** unit.power / per[1] ** per_power

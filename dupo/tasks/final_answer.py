@@ -21,7 +21,7 @@ from dupo.tasks.answer_numbers import (
     right_side,
     stated_value,
 )
-from dupo.tasks.answer_quantities import TWO_UNITS, Answer, are_other_units, compound, unit_of
+from dupo.tasks.answer_quantities import TWO_UNITS, Answer, are_other_units, compound, same_amount, unit_of
 from dupo.tasks.answer_sentences import is_east_asian_sentence
 from dupo.tasks.answer_text import plain_text
 from dupo.tasks.answer_units import without_trailing_unit
@@ -194,8 +194,9 @@ def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) 
     form, gold_form = (None if text is None else normalise(text) for text in (answer, gold))
     if form is None or gold_form is None or answer is None or gold is None:
         return False
-    if are_other_units(unit_of(answer), unit_of(gold)):
-        return False
+    units = unit_of(answer), unit_of(gold)
+    if are_other_units(*units):
+        return same_amount(Answer(form, units[0]), Answer(gold_form, units[1]))
     options = [OPTION_AND_VALUE.fullmatch(text) for text in (form, gold_form)]
     if any(options):
         return _same_option(options, (form, gold_form), by_value=by_value)

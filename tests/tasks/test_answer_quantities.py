@@ -42,6 +42,10 @@ OTHER_UNITS = [
     ("5킬로미터", "5미터"),
     ("3 小时", "3 分钟"),
     ("三十五公里", "三十五米"),
+    ("1 m^2", "100 cm^2"),
+    ("1 year", "365 days"),
+    ("1 ton", "1000 kg"),
+    ("5 dollars", "500 euros"),
 ]
 SAME_UNITS = [
     ("5 in total", "5 feet"),
@@ -62,6 +66,16 @@ SAME_UNITS = [
     ("20 degrees", r"20^\circ C"),
     ("5cm", "5센티미터"),
     ("3:30 PM", "3:30 p.m."),
+    ("2 weeks", "14 days"),
+    ("90 minutes", "1.5 hours"),
+    ("50 cents", "$0.50"),
+    ("3 feet", "1 yard"),
+    ("2 lb", "32 ounces"),
+    ("2 gallons", "8 quarts"),
+    ("1 m^2", "10000 square cm"),
+    ("36 km/h", "10 m/s"),
+    ("2 years", "24 months"),
+    ("5 km", "5000미터"),
     ("2 hours and 30 minutes", "2시간 30분"),
 ]
 
