@@ -152,8 +152,8 @@ def _unit(word: str, power_sign: str | None, power: int, rest: str) -> Unit | No
             return None
     power = _power(power_sign) if power_sign else power
     if word in RATES:
-        one, other = RATES[word]
-        return Unit(ROW_OF[one], power, (ROW_OF[other], 1))
+        distance, time = RATES[word]
+        return Unit(ROW_OF[distance], power, (ROW_OF[time], 1))
     per = PER.match(rest)
     if per and is_unit(per["word"], rest[per.end() :], is_divisor=True):
         return Unit(ROW_OF[word], power, (ROW_OF[per["word"].lower()], _power(per["power"])))
