@@ -8,8 +8,8 @@
     relation     x^2 + y^2 = 1, x > 2     equal where math-verify shows it
     words        monday, 7 tenths         equal forms only
 
-Two answers of different kinds are different, but for a number and an expression. A normalised answer has no
-unit: `final_answer.same_answer` compares the units of texts that still have theirs.
+Two answers of different kinds are different, but for a number and an expression. Units are
+compared before, by `final_answer.same_answer`.
 """
 
 import re
@@ -22,6 +22,8 @@ from dupo.tasks.answer_numbers import number_of
 Judge = Callable[[str, str], bool]
 COMMAND = re.compile(r"\\[A-Za-z]+")
 BASED = re.compile(r"[0-9]_")  # 4210_5 is no 4210
+# An inverse function is no reciprocal, and 5!! is no (5!)!: math-verify takes both for that.
+UNLIKE_VALUES = re.compile(r"[A-Za-z]\^\{-1\}\(|!!")
 RELATION = re.compile(r"=|<|>|\\(?:le|ge|ne|in|equiv|approx)(?![A-Za-z])")
 MATRIX = re.compile(r"(\\begin\{[a-zA-Z]*\})(.*)(\\end\{[a-zA-Z]*\})")
 LIST_WORDS = re.compile(r", (?:and|or) | (?:and|or) |(?<=[^A-Za-z])(?:and|or)(?=[^a-z])")
@@ -62,6 +64,8 @@ def same_form(first: str, second: str, judge: Judge) -> bool:
         sides = (first[0], first[-1]), (second[0], second[-1])
         elements = split_elements(first[1:-1]), split_elements(second[1:-1])
         return sides[0] == sides[1] and _same_in_order(*elements, judge)
+    if UNLIKE_VALUES.search(first) or UNLIKE_VALUES.search(second):
+        return False
     if BASED.search(first) or BASED.search(second) or _variables(first) != _variables(second):
         return False
     first, second = _ascending(first), _ascending(second)

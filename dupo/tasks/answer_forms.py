@@ -193,7 +193,8 @@ class _Writer:
             self.place += 1
             content = rf"\frac{{{content}}}{{{self.sequence(depth + 1, ('}',))}}}"
         self.place += 1
-        return content
+        # {2^3}^2 is no 2^{3^2}.
+        return f"({content})" if "^" in content and self._next() == "^" else content
 
     def _environment(self, depth: int) -> str:
         """Writes \\begin{...} cells \\end{...}: one blank beside & and the line breaks."""

@@ -12,8 +12,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from dupo.tasks.answer_sentences import last_stated
-from dupo.tasks.answer_text import plain_text, with_plain_signs
+from dupo.tasks.answer_sentences import MINUS_WORDS
+from dupo.tasks.answer_text import ARC, OF_ANGLE, plain_text
 from dupo.tasks.answer_units import UNIT_POWER, changes_value, leaves_value
 from dupo.text.numbers.digits import NUMBER, number_value
 from dupo.text.numbers.east_asian import EAST_ASIAN, number_in_east_asian
@@ -22,14 +22,14 @@ from dupo.text.numbers.words import has_number_words, number_in_words
 MAX_DIGITS = 100  # of one number of an answer
 MAX_PLACES = 12  # a decimal with more places is written as a fraction
 MAX_ANSWER = 200  # characters of an answer; what is longer explains instead of answering
-LOOKAHEAD = 40  # characters after the last number of a text in which a scale word may stand
 
 # As in a problem, and with a power of ten: 1e3.
-ANSWER_NUMBER = re.compile(NUMBER.pattern + r"(?P<power>[eE][+-]?[0-9]{1,2}(?![\w.]))?")
+ANSWER_NUMBER = re.compile(NUMBER.pattern + r"(?P<power>[eE][+-]?[0-9]{1,2}(?!\w|\.[0-9]))?")
 TEN_TO_THE = re.compile(
     r"(?<=[0-9]) ?(?:\\times|\\cdot|\*) ?10 ?\^ ?(?:\{ ?([+-]?[0-9]{1,2}) ?\}|([0-9](?![0-9])))"
 )
 REPEATING = re.compile(r"(-?)([0-9]*)\.([0-9]*)\\overline ?\{ ?([0-9]+) ?\}")  # 0.1\overline{6} is 1/6
+GOES_ON = re.compile(r"(-?)([0-9]*)\.([0-9]*?)([0-9]{1,6}?)\4{2,}(?:\.\.\.| ?\\ldots)")  # 0.333...
 OF_FORMULAS = re.compile(r"\\(?!frac|times|cdot|overline)|[_|<>=&]")  # no number has these
 PLAIN_INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0")
 
@@ -42,16 +42,14 @@ WORDS_OF_NUMBERS = re.compile(
     r"\b(?:half|hal(?:ves)|thirds?|quarters?|twice|thrice|(?:four|fif|six|seven|eigh|nin|ten|twelf|twentie"
     r"|hundred)ths?)\b"
 )
-# What says another value than the number that follows.
-OTHER_VALUE_BEFORE = re.compile(
-    r"\b(?:(?:double|triple|half of|twice|not) |between [0-9.,]+ ?(?:-|and|to) ?)\Z", re.I
-)
-# In "10-4" the sign is an operator: a sign stands after a space, a bracket, "=", "$" or ":".
-NEGATIVE_BEFORE = re.compile(r"(?:(?:^|[\s(=$:是为為])-\s?[$£€¥]?|\b(?:negative|minus) )$")
 # "It is", behind the counter: 열두 개입니다, 35個です.
 COPULA = re.compile(r"(?:입니다|이다|이에요|예요|です|である)\Z")
 OPEN_BRACKET = re.compile(r"[(\[{][^()\[\]{}]*\Z")
-LEADING_MINUS = re.compile(r"(?:negative|minus) (?=[0-9.\\])", re.I)
+_MINUS = f"negative |minus |{MINUS_WORDS}"
+LEADING_MINUS = re.compile(rf"(?:{_MINUS})(?=[0-9.\\])", re.I)
+MINUS_IN_WORDS = re.compile(rf"(?:{_MINUS})(?=[^\W\d_])", re.I)
+# A sign behind a variable or a bracket is an operator: i+3. Behind a word the sign is that of a number.
+OPERAND_BEFORE = re.compile(r"(?:[^\W\d_]|[)\]}])[-+]\Z|(?<![^\W\d_])[^\W\d_]\s*[-+]\Z|[)\]}]\s*[-+]\Z")
 
 
 def format_number(value: Fraction) -> str:
@@ -85,18 +83,22 @@ def stated_value(text: str) -> Fraction | None:
     """`parse_number` of a text that has no markup any more, and is no equation."""
     if PLAIN_INTEGER.fullmatch(text):
         return Fraction(int(text))
-    if len(text) > MAX_ANSWER or OF_FORMULAS.search(text):
+    repeating = REPEATING.fullmatch(text) or GOES_ON.fullmatch(text)
+    if repeating:
+        sign, whole, digits, period = repeating.groups()
+        last = Fraction(int(period), 10 ** len(period) - 1) / 10 ** len(digits)
+        return (Fraction(f"{whole or 0}.{digits or 0}") + last) * (-1 if sign else 1)
+    if len(text) > MAX_ANSWER or text.endswith("...") or OF_FORMULAS.search(text):
         return None
+    minus = MINUS_IN_WORDS.match(text)
+    if minus:
+        value = stated_value(text[minus.end() :])
+        return None if value is None else -value
     if EAST_ASIAN.search(text):
         text = COPULA.sub("", text)
         east_asian = number_in_east_asian(text)
         if east_asian is not None:
             return east_asian
-    repeating = REPEATING.fullmatch(text)
-    if repeating:
-        sign, whole, digits, period = repeating.groups()
-        last = Fraction(int(period), 10 ** len(period) - 1) / 10 ** len(digits)
-        return (Fraction(f"{whole or 0}.{digits or 0}") + last) * (-1 if sign else 1)
     if "^" in text:
         text = TEN_TO_THE.sub(r"e\1\2", UNIT_POWER.sub(r"\1", text))
     text = LEADING_MINUS.sub("-", text, count=1)
@@ -104,7 +106,7 @@ def stated_value(text: str) -> Fraction | None:
     if not matches:
         value = number_in_words(text)
         return None if changes_value(WORDS_OF_NUMBERS.sub(" ", text.lower())) else value
-    value = _value(matches[0]) if len(matches) == 1 else None
+    value = value_of(matches[0]) if len(matches) == 1 else None
     if value is None:
         return None
     number, before, after = matches[0][0], text[: matches[0].start()].rstrip(), text[matches[0].end() :]
@@ -113,6 +115,8 @@ def stated_value(text: str) -> Fraction | None:
     if bracket and "," in bracket[0] + number + re.split(r"[)\]}]", after)[0]:
         return None
     sign = before[-1:] if before.endswith(("-", "+")) else ""
+    if sign and OPERAND_BEFORE.search(before):
+        return None
     before = before.removesuffix(sign)
     percent = PERCENT.match(after)
     after = after[percent.end() :] if percent else after
@@ -121,7 +125,7 @@ def stated_value(text: str) -> Fraction | None:
     # 3! is 6, and 3 and a half is not 3.
     if has_number_words(words_after):
         return None
-    value = _signed_and_scaled(value, sign == "-", scale)
+    value = signed_and_scaled(value, sign == "-", scale)
     is_one = abs(value) <= 1 or value.denominator != 1
     return value if leaves_value(before, words_after, is_one=is_one) else None
 
@@ -137,18 +141,19 @@ def number_of(text: str) -> Fraction | None:
         return Fraction(int(text))
     sign = text[:1] if text.startswith(("-", "+")) else ""
     match = ANSWER_NUMBER.fullmatch(text.removeprefix(sign).strip())
-    value = _value(match) if match else None
+    value = value_of(match) if match else None
     return -value if value is not None and sign == "-" else value
 
 
 # What may stand before "=": a name ("x", "f(x)", "a_{10}", "the total cost"), a sum of unknowns that asks for
 # its value ("m + n"), or a calculation. Not x^2 + y^2, whose equation is a circle.
 NAME = re.compile(
-    r"(?![xyz]{2,}\Z)(?:\\angle |\\triangle )?(?:\\?[A-Za-z][A-Za-z' ]*|\|[A-Za-z]\|)"
+    rf"(?![xyz]{{2,}}\Z)(?!\\(?:{'|'.join((*OF_ANGLE, *ARC, 'log', 'ln', 'exp', 'lim', 'not'))})(?![A-Za-z]))"
+    r"(?:\\angle |\\triangle )?(?:\\?[A-Za-z][A-Za-z' ]*|\|[A-Z]\|)"
     r"(?:_(?:\{[^{}]*\}|[A-Za-z0-9]))?'*(?:\^ ?\{ ?-1 ?\})? ?(?:\([^()=]*\))?"
 )
 SUM_OF_UNKNOWNS = re.compile(r"[0-9a-wA-W+\- ]+")
-TUPLE_OF_NAMES = re.compile(r"\((?: ?[A-Za-z] ?,)+ ?[A-Za-z] ?\)")
+TUPLE_OF_NAMES = re.compile(r"\((?! ?(?:y ?, ?x|z ?,|x ?, ?z))(?: ?[A-Za-z] ?,)+ ?[A-Za-z] ?\)")
 CALCULATION = re.compile(r"(?:[0-9.,+\-*/^(){} ]|\\(?:times|cdot|div|frac|sqrt))+")
 MEMBER_OF = re.compile(r"[A-Za-z] ?\\in(?![A-Za-z]) ?")
 
@@ -158,10 +163,13 @@ def right_side(text: str) -> str:
     member = MEMBER_OF.match(text)
     if member:
         return text[member.end() :]
-    sides = [side.strip() for side in text.removeprefix("\\approx").split("=")]
+    sides = [side.strip() for side in text.removeprefix("\\approx").removeprefix("=").split("=")]
     if len(sides) == 1 or not all(sides) or any(side.endswith(("<", ">", "!")) for side in sides[:-1]):
         return sides[0] if len(sides) == 1 else text
-    is_sum = SUM_OF_UNKNOWNS.fullmatch(sides[0]) and re.fullmatch(r"-?[0-9.,]+", sides[-1])
+    unknowns = set(re.findall("[A-Za-z]", sides[0]))
+    is_sum = (
+        len(unknowns) > 1 and SUM_OF_UNKNOWNS.fullmatch(sides[0]) and re.fullmatch(r"-?[0-9.,]+", sides[-1])
+    )
     names = NAME.fullmatch(sides[0]) or TUPLE_OF_NAMES.fullmatch(sides[0]) or is_sum
     if len(sides) == 2 and not names and re.fullmatch("[A-Za-z]", sides[1]):  # 3x + 2 = y
         return sides[0]
@@ -169,43 +177,12 @@ def right_side(text: str) -> str:
     return sides[-1] if first_is_said_of and all(map(CALCULATION.fullmatch, sides[1:-1])) else text
 
 
-def last_number(text: str) -> str | None:
-    """Returns the last number of a text, normalised, with its sign and the scale word after the number."""
-    # The 3 of "5 cm^3" is no answer.
-    text = UNIT_POWER.sub(r"\1", with_plain_signs(text))
-    east_asian = last_east_asian(text) if EAST_ASIAN.search(text) else None
-    if east_asian is not None:
-        return east_asian
-    for match in reversed(list(ANSWER_NUMBER.finditer(text))):
-        value = _value(match)
-        if value is not None:
-            before = text[max(0, match.start() - LOOKAHEAD) : match.start()]
-            after = text[match.end() : match.end() + LOOKAHEAD]
-            other = OTHER_VALUE_BEFORE.search(before)
-            if other:
-                return f"{other[0].lower()}{match[0]}"
-            is_negative = bool(NEGATIVE_BEFORE.search(before))
-            number = format_number(_signed_and_scaled(value, is_negative, SCALE_WORD.match(after)))
-            return f"{number}%" if PERCENT.match(after.removeprefix("\\")) else number
-    return None
-
-
-def last_east_asian(text: str) -> str | None:
-    """Returns the last number of a text if East Asian words write the number, or change its value."""
-    stated = last_stated(text)
-    if stated is None:
-        return None
-    if stated.value is None:
-        return text[stated.start : stated.end + LOOKAHEAD].split("\n")[0].rstrip("。. ")
-    is_negative = bool(NEGATIVE_BEFORE.search(text[max(0, stated.start - LOOKAHEAD) : stated.start]))
-    return format_number(-stated.value if is_negative else stated.value) + "%" * stated.is_percent
-
-
-def _value(match: re.Match[str]) -> Fraction | None:
-    """The exact value of an ANSWER_NUMBER match; None for a zero denominator or too many digits."""
+def value_of(match: re.Match[str]) -> Fraction | None:
+    """Returns the exact value of an ANSWER_NUMBER match; None for a zero denominator or too many digits."""
     value, power = number_value(match, MAX_DIGITS), match["power"]
     return value * Fraction(10) ** int(power[1:]) if value is not None and power else value
 
 
-def _signed_and_scaled(value: Fraction, is_negative: bool, scale: re.Match[str] | None) -> Fraction:
+def signed_and_scaled(value: Fraction, is_negative: bool, scale: re.Match[str] | None) -> Fraction:
+    """Returns a value with its sign and with the scale word behind the number."""
     return value * (-1 if is_negative else 1) * (SCALE_VALUES[scale[1]] if scale else 1)

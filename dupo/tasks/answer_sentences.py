@@ -14,14 +14,19 @@ _COUNTER = "|".join(sorted(COUNTERS, key=len, reverse=True))
 # What says another value than the number before it: times, at least, is not. The 5th is 5, as in English.
 OTHER_VALUE_AFTER = re.compile(
     r"\s?(?:배(?=[로의가는만이인입다를와도 .,]|\Z)|倍|多)"
+    # Three and a half: 3개 반, 3个半.
+    rf"|\s?(?:{_COUNTER})\s?(?:반|半)(?=\Z|[\s.,。]|입니다|이)"
     rf"|\s?(?:{_COUNTER})?\s?(?:이상|이하|미만|초과|(?:이|가|은|는)?\s?(?:아니|아닙|않)"
     r"|以上|以下|以内|未満|未满|超|より|では|じゃ)"
 )
 OTHER_VALUE_BEFORE = re.compile(
     r"(?:최소|최대|적어도|많아야|至少|至多|最多|最少|不到|不足|超过|超過|大于|小于|不是|少なくとも)\s?\Z"
 )
+MINUS_WORDS = "마이너스 ?|영하 ?|マイナス ?|零下 ?|氷点下 ?|负|負"
 # A number without a counter, where the sentence says that the number is the answer.
-STATED = re.compile(r"(?:是|为|為|等于|等於|得|은|는|は|[:=])\s?([^\s\d.。:=]{1,20})[.。!]?\s*\Z")
+STATED = re.compile(
+    rf"(?:是|为|為|等于|等於|得|은|는|は|[:=])\s?(?:{MINUS_WORDS})?([^\s\d.。:=]{{1,20}})[.。!]?\s*\Z"
+)
 # A sentence, or an answer with its name, around a number: 정답: 3억.
 SENTENCE = re.compile(
     r"(?:그래서|따라서|그러므로|정답|답|总共|一共|所以|因此|答案|答え|答)"

@@ -59,7 +59,8 @@ TEXT = re.compile(rf"{TEXT_COMMANDS} ?\{{([^{{}}]*)\}}")
 MARKS = re.compile(
     r"(?P<line_break>\\\\(?: ?\[[0-9.]+[a-z]{2}\])?)"
     r"|\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\.?"
-    r"|\\(?:displaystyle|textstyle|limits|qquad|quad)(?![A-Za-z])"
+    r"|\\(?:displaystyle|textstyle|limits|qquad|quad|bf|rm|it|tiny|small|large|Large|LARGE|huge)(?![A-Za-z])"
+    r"|\\(?:textcolor|color|tag|label|hspace) ?\{[^{}]*\}"
     r"|\\[()\[\],!;:> ]|(?:\bUS)?\\?[$£€¥₹₩¢]|~|\*\*"
 )
 # Applied in this order: markup to what it stands for.
@@ -68,7 +69,10 @@ LATEX = [
     (re.compile(r",\\!|\{,\}"), ","),
     (re.compile(r"\\(?=%)|(?<=\\)[dtc](?=frac|binom)"), ""),
 ]
-DEGREES = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-z])) ?(?:[CF](?![A-Za-z]))?|\\degrees?(?![a-z])")
+DEGREES = re.compile(
+    r"\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-z])) ?(?:(?P<scale>[CF])(?![A-Za-z]))?|\\degrees?(?![a-z])"
+)
+SCALES = {"C": " celsius ", "F": " fahrenheit ", None: " "}
 OF_ANGLES = re.compile(rf"(?:{'|'.join(OF_ANGLE)})(?![a-z])")
 MATRICES = [
     (re.compile(r"(?<=\{)[bB]?(?=matrix\})"), "p"),
@@ -77,7 +81,9 @@ MATRICES = [
         r"\\begin{pmatrix}\1\\end{pmatrix}",
     ),
 ]
-CLOCK_HALF = re.compile(r"\b([ap])\. ?m\b", re.I)
+# 3:30 P.M., but the triangle PM.
+CLOCK_HALF = re.compile(r"\b([ap])\. ?m\b|(?<=[0-9] )([AP])M\b", re.I)
+GOES_ON = re.compile(r"[0-9]\.\.\.\Z")
 EXCLAMATION = re.compile(r"(?<=[A-Za-z][a-z])!\Z")
 TEXT_LEVELS = 3  # of \textbf{\text{...}}
 
@@ -98,14 +104,23 @@ def plain_text(text: str) -> str | None:
         for pattern, replacement in LATEX:
             text = pattern.sub(replacement, text)
         # An angle of 30 degrees is 30; the sine of 30 degrees is not the sine of 30.
-        text = text if OF_ANGLES.search(text) else DEGREES.sub(" ", text)
+        text = text if OF_ANGLES.search(text) else DEGREES.sub(_scale, text)
     text = MARKS.sub(_plain_mark, text)
-    text = CLOCK_HALF.sub(r"\1m", text) if "." in text else text
+    text = (
+        CLOCK_HALF.sub(lambda half: f"{half[1] or half[2]}m".lower(), text) if "m" in text.lower() else text
+    )
     for pattern, replacement in MATRICES if r"\begin" in text else ():
         text = pattern.sub(replacement, text)
     text = " ".join(text.split())
     # "Yes!" loses its mark, "3!" does not.
-    return EXCLAMATION.sub("", text).rstrip(".,;: ").strip("`").strip()
+    text = EXCLAMATION.sub("", text)
+    # 0.333... goes on.
+    text = text if GOES_ON.search(text) else text.rstrip(".,;: ")
+    return text.removesuffix(" \\\\").strip("`").strip()
+
+
+def _scale(match: re.Match[str]) -> str:
+    return SCALES[match["scale"]]
 
 
 def _plain_mark(match: re.Match[str]) -> str:

@@ -51,8 +51,19 @@ TRAILING_UNIT = re.compile(
     re.I,
 )
 LETTERS = re.compile(r"[^\W\d_]+")
-# 5 in total, is in: no inches.
-PREPOSITION_IN = re.compile(r"(?<![0-9] )(?<![0-9])\bin\b|\bin(?= +[a-z])")
+# Between letters of words: well-known, km/h. Any other stroke or hyphen is an operator, as in 8/m and 7-a.
+INSIDE_WORDS = r"(?<=[^\W\d_])-(?=[^\W\d_]{2})"
+MARKS_BEFORE = re.compile(rf"(?:[^\W\d_]|[\s().,:;'’\"]|{INSIDE_WORDS})*")
+MARKS_AFTER = re.compile(
+    rf"(?:-(?=[^\W\d_]{{4}}|day))?(?:[^\W\d_]|[\s().,:;'’\"]|{INSIDE_WORDS}|(?<=[^\W\d_])\s?/(?=\s?[^\W\d_]))*"
+)
+# The words "a" and "I" stand before another word; s, m and re end one.
+LONE_LETTER_BEFORE = re.compile(r"(?<![^\W\d_])(?:(?<!['’])[b-hj-z]|[ai]\W*\Z)(?![^\W\d_])")
+# After a number a single letter is a variable, but for the small letter of a unit: 5 m, 5 m/s. "A" and "I"
+# stand between words: 5 dollars a day.
+VARIABLE_AFTER = re.compile(
+    r"\A\W*(?:[a-zA-Z](?![^\W\d_])(?<![gmshlL])|[ai]\b)|/\s?[aiAI]\b|(?<![^\W\d_])[b-zB-HJ-Z](?![^\W\d_])(?<![gmshlL])"
+)
 COMPOUND_UNIT = re.compile(rf"[0-9] ?(?:{_one_of(word for word in ROW_OF if len(word) == 1)}) ?[0-9]")
 
 # What may introduce a number: "The answer is 5", "a total of 5", "so he has 5", "about 5".
@@ -94,7 +105,7 @@ _PARTS = (
 PART = re.compile(rf"(?:{'|'.join(_PARTS.split())})ths?|\w+fold")
 CHANGING_PHRASE = re.compile(
     r"\bat (?:least|most)\b|\b(?:square|cube)s? (?:root )?of\b|\bout of\b|\bup to\b"
-    r"|\band (?:more|above|up|below)\b|\b(?:all|anything|nothing) but\b|\bshort of\b"
+    r"|\band (?:more|above|up|below)\b|\b(?:all|anything|nothing) but\b|\bshort of\b|\bbelow zero\b"
 )
 # Bounds before a number, and plain prepositions after one: "over 5 apples", "5 hours over the weekend".
 BOUND_BEFORE = re.compile(
@@ -108,20 +119,6 @@ NO_NOUNS = frozenset(_NO_NOUNS.split())
 MAX_VARIABLES = 3  # letters of a product of variables: abc
 FORMULA_WORDS = FUNCTIONS | GREEK | {"and", "or", "infinity"}
 MOST_MODIFIERS = 2  # words between a number and its noun: "5 small red apples"
-
-
-def state_other_units(first: str, second: str) -> bool:
-    """Says whether two texts without markup state units of one dimension that differ: 5 dollars, 5 cents."""
-    rows, others = _rows_by_dimension(first), _rows_by_dimension(second)
-    return any(rows[dimension].isdisjoint(others[dimension]) for dimension in rows.keys() & others.keys())
-
-
-def _rows_by_dimension(text: str) -> dict[str, set[int]]:
-    rows: dict[str, set[int]] = {}
-    for word in LETTERS.findall(PREPOSITION_IN.sub(" ", text.lower())):
-        if word in ROW_OF:
-            rows.setdefault(DIMENSION_OF[word], set()).add(ROW_OF[word])
-    return rows
 
 
 def without_trailing_unit(text: str) -> str:
@@ -155,14 +152,15 @@ def leaves_value(before: str, after: str, *, is_one: bool) -> bool:
         before, after: the text on both sides, without sign, currency and percent.
         is_one: the value is at most 1, or no integer, so that its noun may be singular.
     """
+    if VARIABLE_AFTER.search(after):
+        return False
     before, after = before.lower(), after.lower()
+    if LONE_LETTER_BEFORE.search(before):
+        return False
     glued = re.match(r"[^\W\d_]+", after)
     if glued and glued[0] not in GLUED | COUNTERS:
         return False
-    # A hyphen stands between letters there; any other is a minus, as in -(-2).
-    if not re.fullmatch(r"(?:[^\W\d_]|[\s().,:;'’\"]|(?<=[^\W\d_])-(?=[^\W\d_]))*", before):
-        return False
-    if not re.fullmatch(r"(?:[^\W\d_]|[\s().,:;'’\"/-])*", after):
+    if not (MARKS_BEFORE.fullmatch(before) and MARKS_AFTER.fullmatch(after)):
         return False
     words_before, words_after = LETTERS.findall(before), LETTERS.findall(after)
     if changes_value(before) or changes_value(after) or BOUND_BEFORE.search(before):

@@ -5,9 +5,11 @@ gold answer two different strings may still be equal: \\sqrt{12} and 2\\sqrt{3}.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from dupo.tasks.answer_endings import last_answer, last_number
 from dupo.tasks.answer_equality import are_never_equal, same_form
 from dupo.tasks.answer_forms import write_form
 from dupo.tasks.answer_numbers import (
@@ -15,23 +17,33 @@ from dupo.tasks.answer_numbers import (
     PLAIN_INTEGER,
     format_number,
     is_percentage,
-    last_number,
     parse_number,
     right_side,
     stated_value,
 )
+from dupo.tasks.answer_quantities import TWO_UNITS, Answer, are_other_units, compound, same_amount, unit_of
 from dupo.tasks.answer_sentences import is_east_asian_sentence
 from dupo.tasks.answer_text import plain_text
-from dupo.tasks.answer_units import state_other_units, without_trailing_unit
+from dupo.tasks.answer_units import without_trailing_unit
 from dupo.tasks.math_equality import equal_formulas
 
 # \boxed{ and \fboxed{, an escaped character (which opens and closes nothing), or a brace.
-BRACE = re.compile(r"(?P<box>\\f?boxed ?\{)|\\.|[{}]")
+BRACE = re.compile(r"(?P<box>\\(?:f?boxed|fbox|framebox)\s*\{)|(?P<bare>\\f?boxed(?![A-Za-z{]))|\\.|[{}]")
+# $\boxed 5$, \boxed\frac{1}{2}: a number, or a command with its arguments.
+BARE_CONTENT = re.compile(
+    r"\s*(?P<content>-?(?:[0-9]+(?:[.,][0-9]+)*|\\[A-Za-z]+(?: ?(?:\{[^{}]*\}|[0-9]))*|[A-Za-z]))"
+)
+MOST_BOXES = 4  # of one answer: \boxed{5} or \boxed{6}
+BETWEEN_BOXES = re.compile(r"[\s$]*(,|or|and)[\s$]*")
 MOST_ROUNDS = 6  # a text that is no formula may change in every round: such a text is no answer
 MOST_WORDS = 4  # a gold answer of more is a sentence that ends on its number
-# "The answer is $2\\sqrt{3}$.": a formula that is more than a number, where a text ends.
-FORMULA_AT_END = re.compile(r"\$([^$\n]{0,200}[\\^(][^$\n]{0,200})\$[.\s]{0,9}\Z")
+# A single sentence without a box states its answer if one of these stands before the last number.
+VERB = re.compile(r"\b(?:is|are|was|were|be|equals?|makes?|gives?|answer|so|total)\b|=\s*\Z", re.I)
+SENTENCE_END = re.compile(r"[.!?]\s+[A-Z]|\n|[。！？]\s*\S")
 LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
+# "(B) 12" beside B or 12, "Option B".
+OPTION_AND_VALUE = re.compile(r"\(?([A-E])[).] ?([-0-9\\].*)")
+NAMED_OPTION = re.compile(r"(?:option|choice) ?:? ?\(?([A-E])\)?", re.I)
 OPTIONS = frozenset("abcdeABCDE")  # of a multiple choice: a small letter is the capital
 WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -50,6 +62,13 @@ def normalise(text: str) -> str | None:
         if not plain:
             return None
         plain = right_side(plain)
+        two = TWO_UNITS.fullmatch(plain)
+        quantity = compound(two["before"], two["number"], two["after"]) if two else None
+        if quantity:
+            return quantity
+        option = NAMED_OPTION.fullmatch(plain)
+        if option:
+            return option[1].upper()
         value = stated_value(plain)
         if value is not None:
             return format_number(value) + "%" * is_percentage(plain)
@@ -88,9 +107,14 @@ class OpenBrace(NamedTuple):
 def last_boxed(text: str) -> str | None:
     """Returns the content of the last \\boxed{...} that closes and is not blank."""
     open_braces: list[OpenBrace] = []
-    last_start, last_content = -1, None
+    last_start, last_content, last_end = -1, None, -1
+    parts = list[str]()
     for match in BRACE.finditer(text):
-        if match["box"] or match[0] == "{":
+        if match["bare"]:
+            bare = BARE_CONTENT.match(text, match.end())
+            if bare and match.start() > last_start:
+                last_start, last_content, last_end = match.start(), bare["content"], bare.end()
+        elif match["box"] or match[0] == "{":
             open_braces.append(OpenBrace(match.start(), match.end(), bool(match["box"])))
         elif match[0] == "}" and open_braces:
             brace = open_braces.pop()
@@ -98,40 +122,55 @@ def last_boxed(text: str) -> str | None:
             # time.
             content = text[brace.inside : match.start()] if brace.is_box else ""
             if content.strip() and brace.start > last_start:
-                last_start, last_content = brace.start, content
+                between = BETWEEN_BOXES.fullmatch(text, last_end, brace.start) if last_content else None
+                parts = [*parts, content] if between and content not in parts else [content]
+                content = f" {between[1]} ".join(parts) if between and len(parts) <= MOST_BOXES else content
+                last_start, last_content, last_end = brace.start, content, match.end()
     return last_content
 
 
-def final_answer(completion: str) -> str | None:
-    """Returns the answer that a completion ends on, normalised; None if there is none.
+def final_answer(completion: str) -> Answer | None:
+    """Returns the answer that a completion ends on, normalised, with its unit; None if there is none.
 
-    That is its last \\boxed{}, else what stands after its last ####, else a formula in $...$ at its end, or
-    its last number.
+    That is its last \\boxed{}, else what stands after its last ####, else its last formula or number.
     """
     text = without_thinking(completion)
     boxed = last_boxed(text)
     if boxed is not None:
-        return normalise(boxed)
-    formula = FORMULA_AT_END.search(text)
-    if formula and "####" not in text and not WORD.search(LATEX_COMMAND.sub(" ", formula[1])):
-        return normalise(formula[1])
+        return _normal(boxed)
+    if "####" not in text:
+        return _normal(last_answer(text))
     # GSM8K marks its answers with ####, and models trained on GSM8K write the mark too.
-    marked = text.rsplit("####", 1)[1].strip().split("\n", 1)[0] if "####" in text else ""
+    marked = text.rsplit("####", 1)[1].strip().split("\n", 1)[0]
     number = last_number(marked) if is_prose(marked) else None
-    return number or normalise(marked) or last_number(text)
+    return _normal(number) or _normal(marked) or _normal(last_number(text))
 
 
-def gold_answer(solution: str) -> str | None:
-    """Returns the final answer that a data set states, normalised; None if there is none.
+def _normal(text: str | None) -> Answer | None:
+    """The normal form of an answer, with the unit of the answer as it was written."""
+    form = None if text is None else normalise(text)
+    return None if text is None or form is None else Answer(form, unit_of(text))
+
+
+def gold_answer(solution: str) -> Answer | None:
+    """Returns the final answer that a data set states, normalised, with its unit; None if there is none.
 
     That is the answer after ####, or in \\boxed{}, or a whole formula or short text, or the last number of a
-    sentence.
+    sentence. Words that state no number stay words: "all real numbers except 3".
     """
     if "####" in solution or last_boxed(solution) is not None:
         return final_answer(solution)
-    if is_prose(solution):
+    if is_prose(solution) and parse_number(solution) is None and _states_its_number(solution):
         return final_answer(solution)
-    return normalise(solution)
+    return _normal(solution)
+
+
+def _states_its_number(text: str) -> bool:
+    """Says whether the last number of a text is what the text says: "the number of ways is 12"."""
+    places = [match.start() for match in re.finditer("[0-9]+", text)]
+    if not places or SENTENCE_END.search(text.strip()) or is_east_asian_sentence(text):
+        return True
+    return bool(VERB.search(text[: places[-1]]))
 
 
 def is_prose(text: str) -> bool:
@@ -155,9 +194,24 @@ def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) 
     form, gold_form = (None if text is None else normalise(text) for text in (answer, gold))
     if form is None or gold_form is None or answer is None or gold is None:
         return False
-    # Texts as they were written may state units; an answer of a run is normalised and has none.
-    if form == gold_form and state_other_units(plain_text(answer) or "", plain_text(gold) or ""):
-        return False
+    units = unit_of(answer), unit_of(gold)
+    if are_other_units(*units):
+        return same_amount(Answer(form, units[0]), Answer(gold_form, units[1]))
+    options = [OPTION_AND_VALUE.fullmatch(text) for text in (form, gold_form)]
+    if any(options):
+        return _same_option(options, (form, gold_form), by_value=by_value)
     if form in OPTIONS and form.upper() == gold_form.upper():
         return True
     return same_form(form, gold_form, equal_formulas if by_value else are_never_equal)
+
+
+def _same_option(options: Sequence[re.Match[str] | None], forms: tuple[str, str], *, by_value: bool) -> bool:
+    """Compares options with their values: letters where both have one, else values."""
+    letters = [
+        option[1] if option else form.upper() if form in OPTIONS else ""
+        for option, form in zip(options, forms, strict=True)
+    ]
+    if all(letters):
+        return letters[0] == letters[1]
+    values = [option[2] if option else form for option, form in zip(options, forms, strict=True)]
+    return same_answer(values[0], values[1], by_value=by_value)

@@ -5,6 +5,7 @@ plural with "s" too. A new unit is a new row, and everything that knows units is
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 _ROWS = """
 length       mm millimeter millimetre 밀리미터 毫米
@@ -112,3 +113,21 @@ ENDING_UNITS = frozenset(
     for word in ROW_OF
     if word in ("km", "cm", "mm", "kg", "ft", "day") or (len(word) > 3 and word.isascii())
 )
+
+# What units are worth, exactly: all of a line in one measure. A ton, a kilobyte and a month in days have
+# several sizes, so they have none here.
+_SIZES = """
+length       nm 1e-9 mm 0.001 cm 0.01 dm 0.1 m 1 km 1000 in 0.0254 ft 0.3048 yd 0.9144 mi 1609.344
+mass         mg 0.001 g 1 kg 1000 oz 28.349523125 lb 453.59237
+volume       ml 0.001 dl 0.1 l 1 kl 1000
+us_volume    teaspoon 1 tablespoon 3 cup 48 pint 96 quart 192 gallon 768
+time         ms 0.001 s 1 min 60 h 3600 day 86400 week 604800
+calendar     month 1 year 12 decade 120 century 1200
+money        cent 1 nickel 5 dime 10 dollar 100
+"""
+# Row -> the measure, and the size in that measure.
+SIZE_OF: dict[int, tuple[str, Fraction]] = {}
+for _line in _SIZES.strip().splitlines():
+    _measure, *_pairs = _line.split()
+    for _word, _size in zip(_pairs[::2], _pairs[1::2], strict=True):
+        SIZE_OF[ROW_OF[_word]] = _measure, Fraction(_size)

@@ -164,7 +164,7 @@ COMPLETIONS = [
     ("####", None),
     ("The answer is 72.", "72"),
     ("It costs $1,234.50.", "1234.5"),
-    ("Either 3 or -4", "-4"),
+    ("Either 3 or -4", "3 or-4"),
     ("It is 45%.", "45%"),
     (r"So the answer is $2\sqrt3$.", r"2\sqrt{3}"),
     ("So the answer is $(3,148)$.", "(3, 148)"),
