@@ -118,6 +118,13 @@ constexpr Count units[] = {
     {U"millimeters|mm", U"10", U"centimeter|cm"},
     {U"quarts", U"4", U"gallon|gallons"},
     {U"cups", U"16", U"gallon|gallons"},
+    {U"cups", U"4", U"quart|quarts"},
+    {U"cups", U"2", U"pint|pints"},
+    {U"pints", U"2", U"quart|quarts"},
+    {U"pints", U"8", U"gallon|gallons"},
+    {U"tablespoons", U"16", U"cup|cups"},
+    {U"teaspoons", U"3", U"tablespoon|tablespoons"},
+    {U"pounds", U"2000", U"ton|tons"},
     {U"letter|letters", U"26", U"alphabet"},
 };
 
@@ -222,6 +229,7 @@ constexpr Phrase rows[] = {
     {Reason::bound, U"not to exceed", U"", U"", U""},
     {Reason::bound, U"many of the first", U"positive|natural|whole|odd|even|prime|INTEGER", U"", U""},
     {Reason::bound, U"INTEGER under|below|above|over", U"", U"", U""},
+    {Reason::bound, U"any|every W under|below|above|over", U"", U"", U""},
     {Reason::bound, U"exceed|exceeds|exceeding|exceeded", U"", U"", U""},
     {Reason::bound, U"minimum|maximum of", U"", U"", U""},
     {Reason::none, U"add|adds|added|adding|sum|sums|total|totals|rang|come|comes|came up to", U"", U"", U""},

@@ -97,6 +97,13 @@ UNITS = [
     ("millimeters|mm", "10", "centimeter|cm"),
     ("quarts", "4", "gallon|gallons"),
     ("cups", "16", "gallon|gallons"),
+    ("cups", "4", "quart|quarts"),
+    ("cups", "2", "pint|pints"),
+    ("pints", "2", "quart|quarts"),
+    ("pints", "8", "gallon|gallons"),
+    ("tablespoons", "16", "cup|cups"),
+    ("teaspoons", "3", "tablespoon|tablespoons"),
+    ("pounds", "2000", "ton|tons"),
     ("letter|letters", "26", "alphabet"),
 ]
 
@@ -203,6 +210,7 @@ PHRASES = [
     Phrase("bound", "not to exceed"),
     Phrase("bound", "many of the first", "positive|natural|whole|odd|even|prime|INTEGER"),
     Phrase("bound", "INTEGER under|below|above|over"),
+    Phrase("bound", "any|every W under|below|above|over"),
     Phrase("bound", "exceed|exceeds|exceeding|exceeded"),
     Phrase("bound", "minimum|maximum of"),
     Phrase("", "add|adds|added|adding|sum|sums|total|totals|rang|come|comes|came up to"),
