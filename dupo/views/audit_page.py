@@ -223,8 +223,8 @@ def _separation_charts(right: NDArray[Any], wrong: NDArray[Any], words: _Words) 
     if len(right) and len(wrong):
         title = "How the reward tells them apart (ROC)"
         lines = roc_curve(right, wrong)
-        taken = [f"{words.low} taken, of {len(wrong):,}", f"{words.high} taken, of {len(right):,}"]
-        charts.append(Chart(title, *taken, lines, (0.0, 1.0)))
+        across, up = f"{words.low} taken, of {len(wrong):,}", f"{words.high} taken, of {len(right):,}"
+        charts.append(Chart(title, across, up, lines, (0.0, 1.0)))
     return charts
 
 
