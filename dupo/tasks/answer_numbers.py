@@ -165,7 +165,8 @@ def right_side(text: str) -> str:
         return text[member.end() :]
     sides = [side.strip() for side in text.removeprefix("\\approx").removeprefix("=").split("=")]
     if len(sides) == 1 or not all(sides) or any(side.endswith(("<", ">", "!")) for side in sides[:-1]):
-        return sides[0] if len(sides) == 1 else text
+        # A sign alone, "=", is the answer itself.
+        return sides[0] or text if len(sides) == 1 else text
     unknowns = set(re.findall("[A-Za-z]", sides[0]))
     is_sum = (
         len(unknowns) > 1 and SUM_OF_UNKNOWNS.fullmatch(sides[0]) and re.fullmatch(r"-?[0-9.,]+", sides[-1])
