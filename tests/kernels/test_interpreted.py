@@ -14,7 +14,13 @@ needs_triton = pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not 
 HIDE_TRITON = "import sys; sys.modules['triton'] = None\n"
 
 
-# One process, as starting one takes seconds. Of the linear head a sample: the rest of it is the same code.
+# One process, as starting one takes seconds.
+QUICK = [
+    "kernels/tokens/test_triton_copies.py",
+    "kernels/tokens/test_fused_tokens.py::test_kernels_compute_what_torch_does",
+    "kernels/logits/test_fused_loss.py::test_the_default_configuration",
+    "kernels/test_nan.py::test_a_row_of_logits",
+]
 KERNELS = [
     "kernels/tokens/test_triton_copies.py",
     "kernels/tokens/test_fused_tokens.py",
@@ -29,6 +35,7 @@ CALLS = [
     "kernels/tokens/test_kl.py",
 ]
 HEADS = ["kernels/test_nan.py", "kernels/test_hostile_values.py"]
+# Of the linear head a sample: the rest of it is the same code.
 LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use", "fused_chunks", "corners"]
 LINEAR = [f"kernels/hidden/test_{name}.py" for name in LINEAR]
 SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
@@ -53,7 +60,8 @@ SAMPLE = [f"kernels/hidden/test_{name}" for name in SAMPLE]
 @pytest.mark.parametrize(
     ("tests", "marked", "at_least"),
     [
-        pytest.param([*KERNELS, *SAMPLE], "not slow", 150, id="kernels"),
+        pytest.param([*QUICK, *SAMPLE], "not slow", 60, id="quick"),
+        pytest.param(KERNELS, "not slow", 140, id="kernels", marks=pytest.mark.slow),
         pytest.param([*CALLS, *HEADS], "not slow", 250, id="calls", marks=pytest.mark.slow),
         pytest.param(LINEAR, "not slow", 150, id="linear", marks=pytest.mark.slow),
         pytest.param(KERNELS, "slow and not full", 150, id="large-kernels", marks=pytest.mark.slow),

@@ -95,6 +95,7 @@ def test_another_thread_leaves_the_signals_alone():
     assert seen == [before]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(untrained, tmp_path):
     run = tmp_path / "stopped"
     command = [*SMALL, "--model_name_or_path", str(untrained), "--output_dir", str(run)]

@@ -123,6 +123,7 @@ UNITS = [
 UNITS += ["half a ", "[asy]", "=", "http://", "\\begin{", "5 ", "é5"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("served_by")
 @pytest.mark.parametrize("unit", UNITS)
 def test_long_hostile_text_takes_no_longer_than_plain_text(unit: str) -> None:

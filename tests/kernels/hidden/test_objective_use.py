@@ -98,6 +98,7 @@ def test_a_second_backward_raises() -> None:
             loss.backward()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
 @pytest.mark.parametrize("by", ["rows", "mask", "all"])
 def test_compiles_whole_and_notices_other_options(by: str) -> None:

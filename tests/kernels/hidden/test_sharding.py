@@ -12,6 +12,7 @@ needs_gloo = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_gloo
 def test_two_processes_equal_one(run_python: RunPython) -> None:
     with socket.socket() as free:
