@@ -27,10 +27,10 @@ from dupo.config.task_options import GATES
 from dupo.config.values import listed
 from dupo.errors import UserError
 from dupo.tasks import language_detection
-from dupo.tasks.chat_words import declines
 from dupo.tasks.copy_check import copies_in_brackets, copies_words_of, copy_limits, is_copy
 from dupo.tasks.disguises import is_misspelt, is_substitution
 from dupo.tasks.final_answer import without_thinking
+from dupo.tasks.refusals import declines
 from dupo.tasks.repetition import is_repetition
 from dupo.tasks.scripts import has_letters, is_in_script, length_ratio, scripts_of_language
 from dupo.tasks.wrappers import bare_lines, bare_translation, has_doubtful_opening, has_lead
