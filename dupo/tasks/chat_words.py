@@ -6,7 +6,7 @@ language, may be about translations itself: then the words say nothing.
 
 import re
 
-from dupo.tasks.languages import LANGUAGES
+from dupo.tasks.languages import LANGUAGES, OWN_NAMES
 
 TRANSLATION_STEMS = """translat übersetz tradu ترجم překlad překlád přelož oversæt oversett μετάφρα
     μεταφρά käännö kääntä prijevod prevod prevest preved fordít erjemah 翻訳 訳文 を訳 訳すこと 訳せま
@@ -35,13 +35,19 @@ AGREEMENT_STEMS = """gewiss freilich in_ordnung einverstanden jawohl bestimmt na
     naturellement évidemment sí naturalmente evidente sim naturally obviously yes indeed all_right
     да ja igen evet 是的 よし ええ 그래 좋아 نعم أجل"""
 SOURCE_OPENING = 4  # letters of a source in which it agrees: "Na klar, ..."
+SOURCE_LABEL = 25  # letters of a source in which it may have a label: "Die Antwort: ..."
 DOUBTFUL_OPENING = 40  # letters of a source in which it may agree: "Das ist natürlich ..."
 HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här
     berikut zde tady tu oto aqui aquí evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้
     εδώ ini inilah sure certainly of_course"""
 # Words beside the name of a language in a lead-in: "Here is the sentence in German:".
-LEAD_WORDS = """here here's is the a your this in into to sentence text paragraph version translated output
-    result answer final would be it as follows says reads sure certainly course of"""
+LEAD_WORDS = """here here's is the a your this in into to sentence text paragraph version translated
+    output result answer final would be it as follows says reads sure certainly course of that means
+    becomes auf ins en em på na"""
+# Labels before a translation.
+ANSWER_LABELS = """answer final_answer output result response assistant target antwort ausgabe ergebnis
+    réponse résultat respuesta resultado resposta risposta 답변 정답 출력 결과 답 回答 答え 出力 答案
+    输出 结果 odgovor svar ответ wynik odpověď"""
 _LEAD_WORDS = frozenset(LEAD_WORDS.split())
 
 
@@ -81,6 +87,17 @@ _AGREEMENT = re.compile(
 _SHORT_OPENING = re.compile(
     r"\W*(?:[^\W\d_\u3040-\ud7af]{1,16}(?: [^\W\d_\u3040-\ud7af]{1,16}){0,2}|[\u3040-\ud7af ]{1,5})"
     r"\s?(?:[,!;，！、；]|(?<=\w\w\w\w)\.(?=\s+[^\W\d_])|。)"
+)
+_ANSWER = re.compile(choice(ANSWER_LABELS))
+_HERE_YOU_GO = re.compile(
+    r"(?:(?:sure|certainly|of course|okay|ok)[,!.]? )?(?:here (?:you go|it is|you are|we go)|there you go)"
+)
+# "The German translation is ...", without a colon.
+_BARE_LEAD = re.compile(
+    r"(?:(?:the|a|my|this) (?:\w+ ){0,3}translation(?: (?:in|into|of|for) [\w ]{1,30}?)?"
+    r"|(?:the|this|your) (?:\w+ ){0,2}(?:sentence|text|phrase)(?: can be| is)? translate[sd])"
+    r" (?:is|would be|reads|becomes|to|as|into)(?: as follows)?[,:]? +",
+    re.IGNORECASE,
 )
 _HERE = re.compile(rf"(?:(?<!\w)|(?=[\u0e00-\ud7af]))(?:{choice(HERE_STEMS)})")
 _ENGLISH_LEAD = re.compile(
@@ -137,6 +154,32 @@ def may_agree(text: str) -> bool:
     return short_opening(text) != "" or agrees(text, DOUBTFUL_OPENING)
 
 
+def is_label(source: str, head: str) -> bool:
+    """Says whether a lead-in is a label that is none of the source's: "Answer", "Here you go"."""
+    if _HERE_YOU_GO.fullmatch(head):
+        return True
+    return _ANSWER.fullmatch(head) is not None and not _ANSWER.search(source[:SOURCE_LABEL].casefold())
+
+
+def bare_lead_length(text: str) -> int:
+    """Returns the length of an English lead-in without a colon, or 0: "The German translation is ..."."""
+    lead = _BARE_LEAD.match(text)
+    return lead.end() if lead else 0
+
+
+def says_more(head: str) -> bool:
+    """Says whether a lead-in has words of its own: "The inscription translates as"."""
+    names = {
+        word
+        for names in (LANGUAGES, OWN_NAMES)
+        for name in names.values()
+        for word in name.casefold().split()
+    }
+    words = [word.strip(",!()") for word in head.split()]
+    own = [word for word in words if word not in _LEAD_WORDS | names and not speaks_of_translation(word)]
+    return own != [] and not is_plain_lead(head)
+
+
 def is_plain_lead(head: str) -> bool:
     """Says whether a lead-in says "here", or is two words long: "Here is the translation", "Translation"."""
     is_short = len(head.split()) <= 2 and len(head) <= (20 if head[:1] < "\u0e00" else 4)
@@ -154,11 +197,11 @@ def is_english_lead(head: str) -> bool:
 
 
 def names_language(head: str, code: str) -> bool:
-    """Says whether a lead-in consists of the English name of a language: "German", "in German"."""
-    name = LANGUAGES.get(code, "").casefold()
+    """Says whether a lead-in consists of the name of a language: "German", "in German", "Deutsch", "de"."""
+    names = [name.casefold().split() for name in (LANGUAGES.get(code, ""), OWN_NAMES.get(code, ""))]
     words = [word.strip(",!()") for word in head.casefold().split()]
     left = [word for word in words if word and word not in _LEAD_WORDS]
-    return left != [] and left == name.split()
+    return head.strip().casefold() == code or (left != [] and left in names)
 
 
 def tells_of_a_version(text: str) -> bool:

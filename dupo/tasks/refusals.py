@@ -113,6 +113,7 @@ _REFUSING = _pattern(INABILITY_STEMS, DENIAL_STEMS, ASKING_STEMS)
 _SPEAKER = re.compile(rf"\b(?:i|me|ich|je|yo|eu|io|ja|jag|jeg|ik|я)\b|{choice(SPEAKER_STEMS)}")
 _THIS_TEXT, _RULE, _LAW = map(_pattern, (THIS_TEXT_STEMS, RULE_STEMS, LAW_STEMS))
 _REQUEST, _DEMAND, _CONTEXT = map(_pattern, (REQUEST_STEMS, DEMAND_STEMS, CONTEXT_STEMS))
+_MEANING = re.compile(r"mean|bedeut|heißt|signifi|의미|意味|意思|znači|betyder|означ|quiere decir|vuol dire")
 # A source with one of these may be an apology itself. In an alphabet a stem begins a word: "discussione"
 # is no "scus".
 _EXCUSE = re.compile(
@@ -166,3 +167,12 @@ def _refuses(source: str, sentence: str, may_speak: bool) -> bool:
         return True
     is_of_help = _HELP.search(sentence) and _REQUEST.search(sentence)
     return bool(is_of_help) and not _DEMAND.search(source)
+
+
+def speaks_of_this_text(source: str, sentence: str) -> bool:
+    """Says whether a sentence is about a sentence, and the source has no word for such: "This means ..."."""
+    if _TEXT.search(source) or speaks_of_translation(source):
+        return False
+    return _THIS_TEXT.search(sentence) is not None or (
+        _MEANING.search(sentence) is not None and _TEXT.search(sentence) is not None
+    )

@@ -1,0 +1,70 @@
+"""What a model writes behind a translation: "I hope this helps!", an explanation, a second translation.
+
+A closing comes off where the rest has as many sentences as the source. An explanation or a second translation
+cannot be told from the first for sure, so the gate `wrapper` refuses these.
+"""
+
+import re
+
+from dupo.tasks.languages import language_of
+from dupo.tasks.refusals import speaks_of_this_text
+from dupo.tasks.words import words_of
+
+_ENGLISH = (
+    r"(?:i )?hope (?:this|that|it|the translation)\b"
+    r"|(?:please )?(?:feel free to|let me know|don['’]t hesitate)"
+    r"|is there anything else|if you (?:have|need) any|if you need (?:more|further)|would you like me to"
+)
+_OTHERS = r"""ich hoffe, (?:das|dies|diese|die übersetzung)|lass(?:en sie)? (?:es )?mich (?:gerne )?wissen
+    |wenn (?:sie|du) (?:weitere|noch)|j['’]espère que (?:cela|cette|ça)|n['’]hésite[zr]|faites-moi savoir
+    |espero que (?:esto|esta traducción|te|le)|no dud[ea]s? en|(?:av[ií]s[ae]|házme)|espero que isso
+    |(?:이 번역이 )?도움이 되(?:었|셨|길|기)|추가 (?:질문|도움)|궁금한 점|더 필요한|언제든지
+    |お役に立て|ご参考に|何かご不明|他にご質問|お気軽に|希望(?:这|對|对|能|此)|如果您?(?:还)?(?:需要|有(?:任何|其他|什么))
+    |请随时|nadam se da|javite mi|jag hoppas att (?:det|den)|hör av dig
+    |надеюсь,? (?:это|перевод)|spero che questo"""
+_ALL = "|".join(line.strip(" |") for line in [_ENGLISH, *_OTHERS.splitlines()])
+_CLOSING_ENGLISH = re.compile(rf"(?<=[.!?。！？\"”»」)\n])\s*({_ENGLISH})", re.IGNORECASE)
+_CLOSING = re.compile(rf"(?<=[.!?。！？\"”»」)\n])\s*({_ALL})", re.IGNORECASE)
+_STOP = re.compile(r"[.!?]+(?=\W*(?:\s|$))|[。！？؟]")
+_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?]+(?=\W*(?:\s|$))|[。！？\n]|$)?")
+_SEPARATOR = re.compile(
+    r"\s+[/|]\s+"
+    r"|\s*[,;(]?\s*\b(?:or|alternatively|oder|alternativ|ou|o bien|또는|或者|または|あるいは)\s?[:：]\s*",
+    re.IGNORECASE,
+)
+LEAST_WEIGHT = 16.0  # letters of a translation, of which there may be two
+BALANCE = 0.5  # the shorter of two translations has at least this share of the letters of the longer
+
+
+def closing_length(source: str, text: str, tgt: str) -> int:
+    """Returns the length of the sentences to a user at the end of a text, or 0: "I hope this helps!"."""
+    if _CLOSING.search(". " + source):
+        return 0
+    if language_of(tgt) != "en" and (closing := _CLOSING_ENGLISH.search(text)):
+        return len(text) - closing.start(1)
+    closing = _CLOSING.search(text)
+    if closing is None or num_stops(text[: closing.start()]) < num_stops(source):
+        return 0
+    return len(text) - closing.start(1)
+
+
+def num_stops(text: str) -> int:
+    """Returns the number of sentences of a text."""
+    return max(1, len(_STOP.findall(text)))
+
+
+def explains(source: str, text: str) -> bool:
+    """Says whether a later sentence of a text, which the source does not have, is about a sentence."""
+    if num_stops(text) <= num_stops(source):
+        return False
+    sentences = _SENTENCE.findall(text.casefold())
+    return any(speaks_of_this_text(source.casefold(), sentence) for sentence in sentences[1:])
+
+
+def offers_two(source: str, text: str) -> bool:
+    """Says whether a text is two translations: "... / ...", and the source has no such mark."""
+    if _SEPARATOR.search(source) or "/" in source or "|" in source:
+        return False
+    parts = _SEPARATOR.split(text)
+    weights = [sum(word.weight for word in words_of(part)) for part in parts]
+    return len(parts) == 2 and min(weights) >= max(LEAST_WEIGHT, BALANCE * max(weights))
