@@ -6,6 +6,7 @@ cannot be told from the first for sure, so the gate `wrapper` refuses these.
 
 import re
 
+from dupo.tasks.chat_words import speaks_of_translation
 from dupo.tasks.languages import language_of
 from dupo.tasks.refusals import speaks_of_this_text
 from dupo.tasks.words import words_of
@@ -25,8 +26,8 @@ _OTHERS = r"""ich hoffe, (?:das|dies|diese|die übersetzung)|lass(?:en sie)? (?:
 _ALL = "|".join(line.strip(" |") for line in [_ENGLISH, *_OTHERS.splitlines()])
 _CLOSING_ENGLISH = re.compile(rf"(?<=[.!?。！？\"”»」)\n])\s*({_ENGLISH})", re.IGNORECASE)
 _CLOSING = re.compile(rf"(?<=[.!?。！？\"”»」)\n])\s*({_ALL})", re.IGNORECASE)
-_STOP = re.compile(r"[.!?]+(?=\W*(?:\s|$))|[。！？؟]")
-_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?]+(?=\W*(?:\s|$))|[。！？\n]|$)?")
+# The stop of an initial ends nothing: "U.S.", "M. Pittman".
+_SENTENCE_END = re.compile(r"(?<!\b\w)[.!?]+(?=[^\w\s]*(?:\s|$))|[。！？؟]")
 _SEPARATOR = re.compile(
     r"\s+[/|]\s+"
     r"|\s*[,;(]?\s*\b(?:or|alternatively|oder|alternativ|ou|o bien|또는|或者|または|あるいは)\s?[:：]\s*",
@@ -43,21 +44,23 @@ def closing_length(source: str, text: str, tgt: str) -> int:
     if language_of(tgt) != "en" and (closing := _CLOSING_ENGLISH.search(text)):
         return len(text) - closing.start(1)
     closing = _CLOSING.search(text)
-    if closing is None or num_stops(text[: closing.start()]) < num_stops(source):
+    if closing is None:
         return 0
-    return len(text) - closing.start(1)
+    is_of_translation = speaks_of_translation(text[closing.start() :]) and not speaks_of_translation(source)
+    is_whole = num_sentences(text[: closing.start()]) >= num_sentences(source)
+    return len(text) - closing.start(1) if is_whole or is_of_translation else 0
 
 
-def num_stops(text: str) -> int:
+def num_sentences(text: str) -> int:
     """Returns the number of sentences of a text."""
-    return max(1, len(_STOP.findall(text)))
+    return max(1, len(_SENTENCE_END.findall(text)))
 
 
 def explains(source: str, text: str) -> bool:
     """Says whether a later sentence of a text, which the source does not have, is about a sentence."""
-    if num_stops(text) <= num_stops(source):
+    if num_sentences(text) <= num_sentences(source):
         return False
-    sentences = _SENTENCE.findall(text.casefold())
+    sentences = _SENTENCE_END.split(text.casefold())
     return any(speaks_of_this_text(source.casefold(), sentence) for sentence in sentences[1:])
 
 

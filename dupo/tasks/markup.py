@@ -6,6 +6,7 @@ is refused (`is_data`).
 
 import json
 import re
+from itertools import accumulate
 
 from dupo.tasks.chat_words import names_language
 from dupo.tasks.languages import language_of
@@ -22,6 +23,14 @@ _LABEL = re.compile(
 )
 _SYMBOLS = "[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f]"
 _OUTER_SYMBOLS = re.compile(rf"\A(?:{_SYMBOLS}\s*)+|(?:\s*{_SYMBOLS})+\Z")
+# What a post or a signature ends with, and what a source with it has.
+_TAILS = {
+    "http": re.compile(r"\s+https?://\S+\Z"),
+    "#": re.compile(r"(?:\s+#\w+)+\Z"),
+    "..": re.compile(r"(?<=[.!?。！？])\s+\.{3}\Z"),
+    "…": re.compile(r"(?<=[.!?。！？])\s+…\Z"),
+    "DeepL": re.compile(r"\s+[(—–-]\s*(?:DeepL|Google Translate|ChatGPT|Papago)\)?\Z"),
+}
 UNSEEN = "\u200b\u2060\ufeff"
 KEYS = {"translation", "translated", "translated_text", "target", "output", "answer", "text", "result"}
 
@@ -35,6 +44,8 @@ def without_markup(source: str, text: str, tgt: str) -> str:
         tgt: code of the target language.
     """
     text = text.strip(UNSEEN)
+    for mark, tail in _TAILS.items():
+        text = text if mark in source else tail.sub("", text)
     if "<" not in source:
         text = _TURNS.sub("", text)
         if tag := _TAG.fullmatch(text):
@@ -73,6 +84,13 @@ def _without_brackets(source: str, text: str, tgt: str) -> str:
     label = _LABEL.search(text)
     if label and names_language(label[1] or label[2], language_of(tgt)):
         return text[: label.start()] + text[label.end() :]
-    inner = text[1:-1]
-    is_whole = text[-1:] == _BRACKETS.get(text[:1], "none") and not _ANY_BRACKET.search(source + inner)
-    return inner if is_whole else text
+    return text[1:-1] if _is_bracketed(text) and source[:1] not in _BRACKETS else text
+
+
+def _is_bracketed(text: str) -> bool:
+    """Whether the bracket at the beginning of a text is closed by that at the end."""
+    opening, closing = text[:1], _BRACKETS.get(text[:1])
+    depths = accumulate((char == opening) - (char == closing) for char in text)
+    return (
+        closing is not None and next((k for k, depth in enumerate(depths) if depth == 0), 0) == len(text) - 1
+    )

@@ -28,7 +28,7 @@ from dupo.tasks.chat_words import (
     speaks_of_translation,
     tells_of_a_version,
 )
-from dupo.tasks.closings import closing_length
+from dupo.tasks.closings import closing_length, num_sentences
 from dupo.tasks.languages import language_of
 from dupo.tasks.markup import without_markup
 from dupo.tasks.quotation import without_quotes
@@ -36,8 +36,6 @@ from dupo.tasks.quotation import without_quotes
 _LEAD = re.compile(r"[^:：\n]{1,70}[:：](?:\*\*|__)?\s*")
 _LIST_MARK = re.compile(r"(?:[-*•–—+>]|#{1,6}|\d{1,2}[.)])\s+")
 _TAIL = re.compile(r"\s*[(\[（]([^()\[\]（）]+)[)\]）]\s*[.。]?$")
-# The stop of an initial ends nothing: "U.S.", "M. Pittman".
-_SENTENCE_END = re.compile(r"(?<!\b\w)[.!?]+(?=\W*(?:\s|$))|[。！？؟]")
 _COLON = re.compile(r"[:：](?!\d)")  # "12:30" introduces nothing
 _TAIL_NOTE = re.compile(r"(?<=[.!?。！？\"”»)])\s+(?=\S)")
 _OPENING = re.compile(r"[(\[（]")
@@ -84,7 +82,7 @@ def bare_lines(source: str, lines: Sequence[str], tgt: str) -> list[str]:
 def _introduces(source: str, line: str, rest: str) -> bool:
     plain = line.strip("*_# ")
     if is_cheer(plain):
-        return _num_sentences(rest) >= _num_sentences(source)
+        return num_sentences(rest) >= num_sentences(source)
     is_lead = plain.endswith((":", "：")) and len(plain) <= 90
     return is_lead and speaks_of_translation(plain) and _keeps_translation_words(source, rest)
 
@@ -107,15 +105,11 @@ def _is_own_note(source: str, translation: str, note: str, tgt: str) -> bool:
     ):
         return True
     # A remark of the source may be a note in the translation: "Achtung, ..." becomes "Note: ...".
-    is_whole = _num_sentences(translation) >= _num_sentences(source)
+    is_whole = num_sentences(translation) >= num_sentences(source)
     is_apart = translation.rstrip("\"'”»*_ ").endswith(tuple(_STOPS))
     if note[0] in "([（" and is_apart and is_whole and source.rstrip(_STOPS)[-1:] not in _CLOSING_BRACKETS:
         return NOTE_MARK.search(source) is None
     return not _COLON.search(source) and not opens_note(source) and (note[0] in "([（" or is_whole)
-
-
-def _num_sentences(text: str) -> int:
-    return max(1, len(_SENTENCE_END.findall(text)))
 
 
 def bare_translation(source: str, text: str, tgt: str) -> str:
@@ -171,7 +165,7 @@ def _opens_apart(source: str, text: str) -> bool:
     """Whether "Sure!" before a translation is a sentence of the source: without it one is lacking."""
     rest = text[cheer_length(source, text) :]
     is_sentence = short_opening(source).endswith(tuple(_STOPS))
-    return is_sentence and _num_sentences(rest) < _num_sentences(source)
+    return is_sentence and num_sentences(rest) < num_sentences(source)
 
 
 def _without_lead(source: str, text: str, tgt: str) -> str:
