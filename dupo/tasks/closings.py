@@ -68,6 +68,6 @@ def offers_two(source: str, text: str) -> bool:
     """Says whether a text is two translations: "... / ...", and the source has no such mark."""
     if _SEPARATOR.search(source) or "/" in source or "|" in source:
         return False
-    parts = _SEPARATOR.split(text)
-    weights = [sum(word.weight for word in words_of(part)) for part in parts]
-    return len(parts) == 2 and min(weights) >= max(LEAST_WEIGHT, BALANCE * max(weights))
+    versions = _SEPARATOR.split(text)
+    weights = [sum(word.weight for word in words_of(version)) for version in versions]
+    return len(versions) == 2 and min(weights) >= max(LEAST_WEIGHT, BALANCE * max(weights))
