@@ -24,8 +24,9 @@ _OTHERS = r"""ich hoffe, (?:das|dies|diese|die übersetzung)|lass(?:en sie)? (?:
     |请随时|nadam se da|javite mi|jag hoppas att (?:det|den)|hör av dig
     |надеюсь,? (?:это|перевод)|spero che questo"""
 _ALL = "|".join(line.strip(" |") for line in [_ENGLISH, *_OTHERS.splitlines()])
-_CLOSING_ENGLISH = re.compile(rf"(?<=[.!?。！？\"”»」)\n])\s*({_ENGLISH})", re.IGNORECASE)
-_CLOSING = re.compile(rf"(?<=[.!?。！？\"”»」)\n])\s*({_ALL})", re.IGNORECASE)
+_IS_CLOSING = re.compile(_ALL, re.IGNORECASE)
+_LAST = r"(?<=[.!?。！？\"”»」)\n])\s*((?:{})[^.!?。！？\n]*[.!?。！？]*\s*)\Z"
+_LAST_ENGLISH, _LAST_CLOSING = (re.compile(_LAST.format(words), re.IGNORECASE) for words in (_ENGLISH, _ALL))
 # The stop of an initial ends nothing: "U.S.", "M. Pittman".
 _SENTENCE_END = re.compile(r"(?<!\b\w)[.!?]+(?=[^\w\s]*(?:\s|$))|[。！？؟]")
 _SEPARATOR = re.compile(
@@ -39,16 +40,24 @@ BALANCE = 0.5  # the shorter of two translations has at least this share of the 
 
 def closing_length(source: str, text: str, tgt: str) -> int:
     """Returns the length of the sentences to a user at the end of a text, or 0: "I hope this helps!"."""
-    if _CLOSING.search(". " + source):
-        return 0
-    if language_of(tgt) != "en" and (closing := _CLOSING_ENGLISH.search(text)):
-        return len(text) - closing.start(1)
-    closing = _CLOSING.search(text)
+    end = len(text)
+    while closing := _last_closing(source, text[:end], tgt):
+        end = closing.start(1)
+    return len(text) - end
+
+
+def _last_closing(source: str, text: str, tgt: str) -> re.Match[str] | None:
+    """Finds the last sentence of a text, if it speaks to a user and is none of the source's."""
+    if _IS_CLOSING.search(source):
+        return None
+    if language_of(tgt) != "en" and (closing := _LAST_ENGLISH.search(text)):
+        return closing
+    closing = _LAST_CLOSING.search(text)
     if closing is None:
-        return 0
-    is_of_translation = speaks_of_translation(text[closing.start() :]) and not speaks_of_translation(source)
+        return None
+    is_of_translation = speaks_of_translation(closing[1]) and not speaks_of_translation(source)
     is_whole = num_sentences(text[: closing.start()]) >= num_sentences(source)
-    return len(text) - closing.start(1) if is_whole or is_of_translation else 0
+    return closing if is_whole or is_of_translation else None
 
 
 def num_sentences(text: str) -> int:

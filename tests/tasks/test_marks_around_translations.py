@@ -38,6 +38,7 @@ def read(direction: str, source: str, text: str) -> GateResult:
         "**Final Answer:** {text}",
         "Here you go: {text}",
         "{text} I hope this translation helps you!",
+        "{text} I hope this helps! Feel free to ask. Let me know if you need more.",
         "{text} Let me know if you need anything else!",
         "{text}\nLet me know if you need anything else!",
         "***{text}***",
@@ -131,6 +132,11 @@ def test_passages_that_stand_twice_are_found(share: float) -> None:
         pieces = [text[place : place + length] for place in range(len(text) - length + 1)]
         twice = any(pieces[k] in pieces[k + length :] for k in range(len(pieces)))
         assert says_again(text, share) == twice, text
+
+
+def test_a_closing_inside_a_translation_stays() -> None:
+    text = "Er schrieb: „Hallo.“ Feel free to come! Danach schwieg er lange."
+    assert read("en-de", "He wrote: “Hello.” Komm ruhig! Then he was silent for long.", text).answer == text
 
 
 def test_a_list_mark_before_a_number_comes_off_without_a_sign_in_the_source() -> None:
