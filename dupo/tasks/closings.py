@@ -35,14 +35,16 @@ _SEPARATOR = re.compile(
     re.IGNORECASE,
 )
 LEAST_WEIGHT = 16.0  # letters of a translation, of which there may be two
+MAX_CLOSINGS = 8  # sentences to a user behind a translation
 BALANCE = 0.5  # the shorter of two translations has at least this share of the letters of the longer
 
 
 def closing_length(source: str, text: str, tgt: str) -> int:
     """Returns the length of the sentences to a user at the end of a text, or 0: "I hope this helps!"."""
     end = len(text)
-    while closing := _last_closing(source, text[:end], tgt):
-        end = closing.start(1)
+    for _ in range(MAX_CLOSINGS):
+        if closing := _last_closing(source, text[:end], tgt):
+            end = closing.start(1)
     return len(text) - end
 
 
