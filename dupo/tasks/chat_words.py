@@ -6,53 +6,19 @@ language, may be about translations itself: then the words say nothing.
 
 import re
 
-from dupo.tasks.languages import LANGUAGES
+from dupo.tasks.languages import LANGUAGES, OWN_NAMES
 
 TRANSLATION_STEMS = """translat übersetz tradu ترجم překlad překlád přelož oversæt oversett μετάφρα
-    μεταφρά käännö kääntä prijevod prevod prevest prevedi fordít erjemah 翻訳 訳文 翻译 翻譯 译文 譯文
-    번역 vertal vertaal tłumacz przekład перевод перевест переведен переклад перекласт översätt คำแปล
-    แปล çevir tercüme bản_dịch thể_dịch dịch_văn"""
+    μεταφρά käännö kääntä prijevod prevod prevest preved fordít erjemah 翻訳 訳文 を訳 訳すこと 訳せま
+    翻译 翻譯 译文 譯文 번역 vertal vertaal tłumacz przekład перевод перевест переведен переклад
+    перекласт översätt คำแปล แปล çevir tercüme bản_dịch thể_dịch dịch_văn"""
 NOTE_STEMS = """note hinweis anmerkung bemerkung remarque nota notă 注 注意 備考 备注 附注 주 참고
     참고로 примечание примітка ملاحظة poznámka bemærk bemærkning merk merknad anmärkning obs catatan
     uwaga napomena bilješka opmerking noot huomautus huom megjegyzés not ghi_chú lưu_ý หมายเหตุ
     σημείωση literally wörtlich"""
-APOLOGY_STEMS = """sorry apologi tut_mir_leid entschuldig désolé excusez 对不起 抱歉 申し訳
-    すみません ごめん извините простите 죄송 미안 عذر آسف نأسف beklag undskyld unnskyld ledsen ursäkt
-    förlåt maaf omlouv promiň przepraszam przykro desculp lo_siento disculp žao_mi ispričav oprosti
-    вибач перепрош жаль spiace spiacente scus spijt pahoillani anteeksi sajnál elnézés üzgün özür
-    xin_lỗi rất_tiếc ขออภัย ขอโทษ เสียใจ συγγνώμη λυπάμαι îmi_pare scuze"""
-REGRET_STEMS = """unfortunately leider malheureusement 遗憾 可惜 残念 сожалению жаль 유감 아쉽 안타깝
-    للأسف لسوء desværre dessverre tyvärr bohužel niestety infelizmente lamentablemente desafortunad
-    nažalost sayangnya malangnya purtroppo sfortun helaas valitettavasti sajnos maalesef δυστυχώς
-    din_păcate thật_không_may tiếc น่าเสียดาย"""
-# Of the source alone, where informal words and other forms of these words excuse a translation.
-EXCUSE_STEMS = """leid verzeih verzei entschuld pardon forgive excus regret afraid désol navré
-    dommage 歉 恕 原谅 原諒 遗憾 遺憾 見諒 勘弁 すまな すまん すいません 失礼 悪い 許し わりい вини
-    извин винен винна прости прощ жаль сожал виба пробач шкод 죄송 미안 송구 용서 عذر معذر آسف أسف
-    سامح عفو beklag undskyld unnskyld tilgi ked_af lei_meg lei_for lei_oss ledsen ledsna förlåt
-    ursäkt maaf ampun sesal omluv omlouv promiň odpus lituj mrzí przepr przykro wybacz żałuj desculp
-    perdo perdó lament sinto siento disculp foi_mal žao oprost ispri sori žalim spiac scus spijt
-    vergeef vergeven excuus jammer pahoil anteeksi ikävä sajnál bocs elnézés üzgün özür affed kusura
-    xin_lỗi tiếc thứ_lỗi ขอโทษ ขออภัย เสียใจ อภัย συγγν λυπ συγχωρ scuz iertă iart îmi_pare ne_pare"""
-INABILITY_STEMS = """cannot can't can’t can_not unable not_able kann_nicht nicht_übers nicht_mög
-    kann_diesen kann_ich peux_pas ne_peux ne_puis impossible 无法 不能 無法 できません できない
-    出来ません не_мог не_в_состоянии 수_없 못합니다 لا_أستطيع لا_يمكن kan_ikke kan_inte kan_jeg_ikke
-    tidak_dapat tidak_bis tidak_bol nemoh nelze nie_mog nie_jestem não_posso não_consigo no_puedo
-    no_me_es ne_mogu не_мож non_posso non_sono kan_niet kan_deze en_voi en_pysty nem_tud çeviremi yapam
-    edem không_thể ไม่สามารถ δεν_μπορ nu_pot"""
 # Of the source alone, where they may stand for a translation: "The German version: ...".
 VERSION_STEMS = """version fassung übertrag wiedergab dolmetsch interpret rendering rendition wersj verze
     verzi versão versión 译 譯 訳 版 해석 버전 верси نسخة صيغة"""
-# With an apology and an inability: "I am sorry, I cannot help with that".
-HELP_STEMS = """help assist request helfen hilfe behilflich aider aide 帮助 帮您 帮你 协助 幫助 協助 手伝
-    応じ 支援 помочь помог допомог 도와 도움 도울 مساعد hjælp hjelp hjälp bantu pomoc pomoż pomož pomoh
-    pomoć ajud ayud aiut helpen auttaa auta segít yardım giúp ช่วย βοηθ ajut"""
-SELF_STEMS = """as_an_ai as_a_language_model als_ki als_eine_ki als_sprachmodell en_tant_qu'ia
-    en_tant_que_modèle como_ia como_modelo como_un_modelo 作为一个人工智能 作为人工智能 作为ai как_ии"""
-# Words for such a model, in the source.
-MODEL_STEMS = """language_model sprachmodell modèle modelo modell 模型 モデル модел artifici künstlich
-    人工 kunstig konstgjord sztuczn uměl umjetn yapay tekoäly mesterséges buatan 인공 الذكاء"""
-
 # With these a model agrees to translate, before it translates: "Sure! ...".
 ENGLISH_CHEERS = "sure certainly of_course absolutely no_problem gladly got_it alright"
 CHEERS = """ok okay natürlich klar gern gerne selbstverständlich sicher kein_problem bien_sûr certainement
@@ -69,69 +35,74 @@ AGREEMENT_STEMS = """gewiss freilich in_ordnung einverstanden jawohl bestimmt na
     naturellement évidemment sí naturalmente evidente sim naturally obviously yes indeed all_right
     да ja igen evet 是的 よし ええ 그래 좋아 نعم أجل"""
 SOURCE_OPENING = 4  # letters of a source in which it agrees: "Na klar, ..."
+SOURCE_LABEL = 25  # letters of a source in which it may have a label: "Die Antwort: ..."
 DOUBTFUL_OPENING = 40  # letters of a source in which it may agree: "Das ist natürlich ..."
 HERE_STEMS = """here hier voici voilà 以下 下面 这是 翻译如下 次 こちら вот 다음 여기 إليك هذه her_ här
     berikut zde tady tu oto aqui aquí evo ovdje ось ecco tässä itt íme iată işte đây dưới นี่ ต่อไปนี้
     εδώ ini inilah sure certainly of_course"""
 # Words beside the name of a language in a lead-in: "Here is the sentence in German:".
-LEAD_WORDS = """here here's is the a your this in into to sentence text paragraph version translated output
-    result answer final would be it as follows says reads sure certainly course of"""
+LEAD_WORDS = """here here's is the a your this in into to sentence text paragraph version translated
+    output result answer final would be it as follows says reads sure certainly course of that means
+    becomes auf ins en em på na"""
+# Labels before a translation.
+ANSWER_LABELS = """answer final_answer output result response assistant target antwort ausgabe ergebnis
+    réponse résultat respuesta resultado resposta risposta 답변 정답 출력 결과 답 回答 答え 出力 答案
+    输出 结果 odgovor svar ответ wynik odpověď"""
 _LEAD_WORDS = frozenset(LEAD_WORDS.split())
 
 
-def _choice(stems: str) -> str:
+def choice(stems: str) -> str:
+    """Returns a regular expression for any of the stems, in which "_" is a blank."""
     # An alternation takes the first stem that fits, so a long stem stands before a short one that begins it.
     longest_first = sorted(stems.split(), key=len, reverse=True)
     return "|".join(re.escape(stem.replace("_", " ")) for stem in longest_first)
 
 
-def _pattern(*stems: str) -> re.Pattern[str]:
-    return re.compile(_choice(" ".join(stems)))
-
-
-_TRANSLATION, _REGRET = _pattern(TRANSLATION_STEMS), _pattern(REGRET_STEMS)
+_TRANSLATION = re.compile(choice(TRANSLATION_STEMS))
 # A university is no version.
-_VERSION = re.compile(rf"(?<!uni)(?<!уни)(?<!уні)(?:{_choice(VERSION_STEMS)})")
-_APOLOGY, _SELF = _pattern(APOLOGY_STEMS), _pattern(SELF_STEMS)
-_INABILITY, _HELP = _pattern(INABILITY_STEMS), _pattern(HELP_STEMS)
-# A source with one of these may be an apology itself. In an alphabet a stem begins a word: "discussione"
-# is no "scus".
-_EXCUSE = re.compile(
-    rf"(?:(?<![^\W\d_])|(?=[^a-zà-ɏа-ґ]))(?:{_choice(f'{APOLOGY_STEMS} {REGRET_STEMS} {EXCUSE_STEMS}')})"
-)
-_MODEL = re.compile(rf"\b(?:ai|ki|ia|ии)\b|{_choice(MODEL_STEMS)}")
+_VERSION = re.compile(rf"(?<!uni)(?<!уни)(?<!уні)(?:{choice(VERSION_STEMS)})")
 # A word for a note and a colon, in brackets, stars or bare.
 NOTE_MARK = re.compile(
-    rf"[(\[（*_]*\s*\b(?:translator['’]s )?(?:{_choice(NOTE_STEMS)})s?\s*[*_]*[:：]", re.IGNORECASE
+    rf"[(\[（*_]*\s*\b(?:translator['’]s )?(?:{choice(NOTE_STEMS)})s?\s*[*_]*[:：]", re.IGNORECASE
 )
 # A sentence that begins with a word for a note: "Note that ...", "Hinweis - ...".
 _NOTE_OPENING = re.compile(
-    rf"(?:^|[.!?。！？؟\n])\W*(?:{_choice(NOTE_STEMS)})s?(?!\w)|(?:^|[.!?。！？\n])\s*(?:注|备考|備考)",
+    rf"(?:^|[.!?。！？؟\n])\W*(?:{choice(NOTE_STEMS)})s?(?!\w)|(?:^|[.!?。！？\n])\s*(?:注|备考|備考)",
     re.IGNORECASE,
 )
 _PROMISE = r",? (?:thing|here|i['’ ]|let me|happy to|glad to|no problem)[^.!?:。！？：\n]{0,40}"
 # "Sure! ...", "Sure, I can help with that! ...", in no other language than English also "Sure, ...".
 _ENGLISH_CHEER = re.compile(
-    rf"[*_]*(?:{_choice(ENGLISH_CHEERS)})(?: thing)?(?:(?:{_PROMISE})?\s*[!！]+|[.,:])[*_]*\s+", re.IGNORECASE
+    rf"[*_]*(?:{choice(ENGLISH_CHEERS)})(?: thing)?(?:(?:{_PROMISE})?\s*[!！]+|[.,:])[*_]*\s+", re.IGNORECASE
 )
 _CHEER = re.compile(
-    rf"¡?[*_]*(?:{_choice(f'{CHEERS} {ENGLISH_CHEERS}')})(?:(?:{_PROMISE})?\s*[!！]+|[.。:：])[*_]*\s*",
+    rf"¡?[*_]*(?:{choice(f'{CHEERS} {ENGLISH_CHEERS}')})(?:(?:{_PROMISE})?\s*[!！]+|[.。:：])[*_]*\s*",
     re.IGNORECASE,
 )
 # A whole word; "make sure" agrees to nothing. Without blanks between words: at the beginning.
 _AGREEMENT = re.compile(
-    rf"(?<!\w)(?<!make )(?<!be )(?:{_choice(f'{CHEERS} {ENGLISH_CHEERS} {AGREEMENT_STEMS}')})(?!\w)"
-    rf"|\A\W*(?=[\u0e00-\u0e7f\u3040-\ud7af])(?:{_choice(f'{CHEERS} {AGREEMENT_STEMS}')})"
+    rf"(?<!\w)(?<!make )(?<!be )(?:{choice(f'{CHEERS} {ENGLISH_CHEERS} {AGREEMENT_STEMS}')})(?!\w)"
+    rf"|\A\W*(?=[\u0e00-\u0e7f\u3040-\ud7af])(?:{choice(f'{CHEERS} {AGREEMENT_STEMS}')})"
 )
 _SHORT_OPENING = re.compile(
     r"\W*(?:[^\W\d_\u3040-\ud7af]{1,16}(?: [^\W\d_\u3040-\ud7af]{1,16}){0,2}|[\u3040-\ud7af ]{1,5})"
     r"\s?(?:[,!;，！、；]|(?<=\w\w\w\w)\.(?=\s+[^\W\d_])|。)"
 )
-_HERE = re.compile(rf"(?:(?<!\w)|(?=[\u0e00-\ud7af]))(?:{_choice(HERE_STEMS)})")
+_ANSWER = re.compile(choice(ANSWER_LABELS))
+_HERE_YOU_GO = re.compile(
+    r"(?:(?:sure|certainly|of course|okay|ok)[,!.]? )?(?:here (?:you go|it is|you are|we go)|there you go)"
+)
+# "The German translation is ...", without a colon.
+_BARE_LEAD = re.compile(
+    r"(?:(?:the|a|my|this) (?:\w+ ){0,3}translation(?: (?:in|into|of|for) [\w ]{1,30}?)?"
+    r"|(?:the|this|your) (?:\w+ ){0,2}(?:sentence|text|phrase)(?: can be| is)? translate[sd])"
+    r" (?:is|would be|reads|becomes|to|as|into)(?: as follows)?[,:]? +",
+    re.IGNORECASE,
+)
+_HERE = re.compile(rf"(?:(?<!\w)|(?=[\u0e00-\ud7af]))(?:{choice(HERE_STEMS)})")
 _ENGLISH_LEAD = re.compile(
     r"(?:sure|certainly|of course|here(?:['’]s| is)|(?:the )?translat(?:ion|ed)|in )\b"
 )
-OPENING_CHARS = 40  # an apology begins within these: "I am truly very sorry"
 
 
 def speaks_of_translation(text: str) -> bool:
@@ -183,6 +154,32 @@ def may_agree(text: str) -> bool:
     return short_opening(text) != "" or agrees(text, DOUBTFUL_OPENING)
 
 
+def is_label(source: str, head: str) -> bool:
+    """Says whether a lead-in is a label that is none of the source's: "Answer", "Here you go"."""
+    if _HERE_YOU_GO.fullmatch(head):
+        return True
+    return _ANSWER.fullmatch(head) is not None and not _ANSWER.search(source[:SOURCE_LABEL].casefold())
+
+
+def bare_lead_length(text: str) -> int:
+    """Returns the length of an English lead-in without a colon, or 0: "The German translation is ..."."""
+    lead = _BARE_LEAD.match(text)
+    return lead.end() if lead else 0
+
+
+def says_more(head: str) -> bool:
+    """Says whether a lead-in has words of its own: "The inscription translates as"."""
+    names = {
+        word
+        for names in (LANGUAGES, OWN_NAMES)
+        for name in names.values()
+        for word in name.casefold().split()
+    }
+    words = [word.strip(",!()") for word in head.split()]
+    own = [word for word in words if word not in _LEAD_WORDS | names and not speaks_of_translation(word)]
+    return own != [] and not is_plain_lead(head)
+
+
 def is_plain_lead(head: str) -> bool:
     """Says whether a lead-in says "here", or is two words long: "Here is the translation", "Translation"."""
     is_short = len(head.split()) <= 2 and len(head) <= (20 if head[:1] < "\u0e00" else 4)
@@ -200,11 +197,11 @@ def is_english_lead(head: str) -> bool:
 
 
 def names_language(head: str, code: str) -> bool:
-    """Says whether a lead-in consists of the English name of a language: "German", "in German"."""
-    name = LANGUAGES.get(code, "").casefold()
+    """Says whether a lead-in consists of the name of a language: "German", "in German", "Deutsch", "de"."""
+    names = [name.casefold().split() for name in (LANGUAGES.get(code, ""), OWN_NAMES.get(code, ""))]
     words = [word.strip(",!()") for word in head.casefold().split()]
     left = [word for word in words if word and word not in _LEAD_WORDS]
-    return left != [] and left == name.split()
+    return head.strip().casefold() == code or (left != [] and left in names)
 
 
 def tells_of_a_version(text: str) -> bool:
@@ -215,23 +212,3 @@ def tells_of_a_version(text: str) -> bool:
 def opens_note(text: str) -> bool:
     """Says whether a sentence of a text begins with a word for a note, with a colon or without."""
     return _NOTE_OPENING.search(text) is not None
-
-
-def declines(source: str, text: str) -> bool:
-    """Says whether a text says that it cannot translate the source: "I am sorry, but I cannot ...".
-
-    An apology alone is none: a source apologises in more words than any list has. So the text must speak of
-    translating, of helping, or of itself as a model besides.
-    """
-    folded, source = text.casefold(), source.casefold()
-    if _EXCUSE.search(source):
-        return False
-    opening = folded[:OPENING_CHARS]
-    is_unable = _INABILITY.search(folded) is not None
-    if is_unable and _SELF.search(opening) and not _MODEL.search(source):
-        return True
-    of_translation = _TRANSLATION.search(folded) is not None and not speaks_of_translation(source)
-    if _APOLOGY.search(opening):
-        return of_translation or (is_unable and _HELP.search(folded) is not None)
-    # "Unfortunately" begins many a sentence.
-    return of_translation and _REGRET.search(opening) is not None

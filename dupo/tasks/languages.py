@@ -35,6 +35,11 @@ LANGUAGES = {
     "vi": "Vietnamese",
     "zh": "Chinese",
 }
+# As the languages call themselves, in the order of `LANGUAGES`.
+_OWN_NAMES = """العربية čeština dansk deutsch ελληνικά english español suomi français hrvatski magyar
+    indonesia italiano 日本語 한국어 melayu norsk_bokmål nederlands norsk polski português română
+    русский svenska ไทย türkçe українська tiếng_việt 中文"""
+OWN_NAMES = dict(zip(LANGUAGES, [name.replace("_", " ") for name in _OWN_NAMES.split()], strict=True))
 # Pairs: a code of three letters (ISO 639-2 or 639-3), and the code of two letters of the same language.
 _CODE_PAIRS = """ara ar arb ar ces cs dan da deu de ell el eng en spa es fin fi fra fr hrv hr hun hu ind id
     ita it jpn ja kor ko msa ms zsm ms nob nb nor no nld nl pol pl por pt ron ro rus ru swe sv tha th tur tr

@@ -22,6 +22,7 @@ QUOTES = {
     "‘": "’",
     "《": "》",
 }
+SINGLE_QUOTES = tuple("'‚‘’")
 _QUOTE = re.compile('["“”„«»‹›「」『』《》]')
 _OPENING = set("“„«‹「『《")
 _BEFORE_OPENING = set("([（:'’")
@@ -46,6 +47,13 @@ class OpenQuotes(NamedTuple):
 
 def without_quotes(source: str, text: str) -> str:
     """Returns a text without quotes around it, unless the source has such quotes."""
+    if source[:1] in SINGLE_QUOTES and source[-1:] in SINGLE_QUOTES:
+        return text
+    if len(text) > 2 and text[0] == text[-1] == "'":
+        inner = text[1:-1]
+        # An apostrophe stands between letters, or else this may be a quote inside.
+        is_own = source[:1] in QUOTES or source[-1:] in QUOTES or re.search(r"(?<!\w)'|'(?!\w)", inner)
+        return text if is_own else inner
     if len(text) < 3 or text[-1] not in QUOTES.get(text[0], ""):
         return text
     inner = text[1:-1].strip()

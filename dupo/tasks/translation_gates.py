@@ -6,7 +6,8 @@ around a translation is taken off first (`wrappers`). A gate refuses what is lef
 
     unreadable  nothing there (cannot be turned off)
     lines       more than one line with text on it; without this gate the first line counts
-    wrapper     "Sure!" or "Here is ..." before the translation, where it may be the source's own
+    wrapper     "Sure!" or "Here is ..." before the translation, where it may be the source's own; data,
+                a second translation or an explanation beside the translation
     apology     the model says that it cannot translate
     repetition  one word over and over, or the text twice
     copy        the source again, in any order, much of it, or in brackets; names are no copies
@@ -27,10 +28,12 @@ from dupo.config.task_options import GATES
 from dupo.config.values import listed
 from dupo.errors import UserError
 from dupo.tasks import language_detection
-from dupo.tasks.chat_words import declines
+from dupo.tasks.closings import explains, offers_two
 from dupo.tasks.copy_check import copies_in_brackets, copies_words_of, copy_limits, is_copy
 from dupo.tasks.disguises import is_misspelt, is_substitution
 from dupo.tasks.final_answer import without_thinking
+from dupo.tasks.markup import is_data
+from dupo.tasks.refusals import declines
 from dupo.tasks.repetition import is_repetition
 from dupo.tasks.scripts import has_letters, is_in_script, length_ratio, scripts_of_language
 from dupo.tasks.wrappers import bare_lines, bare_translation, has_doubtful_opening, has_lead
@@ -126,10 +129,20 @@ class Gates:
         return f"{script}; py3langid, asked of all its languages{fitted}"
 
 
+def _is_wrapped(source: str, text: str, tgt: str) -> bool:
+    return (
+        has_doubtful_opening(source, text)
+        or has_lead(text, tgt)
+        or is_data(source, text)
+        or explains(source, text)
+        or offers_two(source, text)
+    )
+
+
 # Each says whether it refuses a bare translation: gates, source, text.
 REFUSERS: dict[str, Callable[[Gates, str, str], bool]] = {
     "lines": lambda gates, source, text: "\n" in text and not gates.paragraphs,
-    "wrapper": lambda gates, source, text: has_doubtful_opening(source, text) or has_lead(text, gates.tgt),
+    "wrapper": lambda gates, source, text: _is_wrapped(source, text, gates.tgt),
     "apology": lambda gates, source, text: declines(source, text),
     "repetition": lambda gates, source, text: is_repetition(source, text),
     "copy": Gates._copies,

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from dupo.tasks.chat_words import declines
+from dupo.tasks.refusals import declines
 from tests.helpers.planted_translations import REFUSALS
 from tests.helpers.sentences import AR, DE, EN, JA, RU, ZH
 
@@ -36,9 +36,66 @@ def test_apologies_without_a_word_for_translating_are_refused(text: str) -> None
     assert declines(EN, text) and declines(RU, text)
 
 
+REFUSED = (
+    "I cannot translate this sentence because it is sensitive.",
+    "I don't know German well enough to translate this.",
+    "As an AI language model, I have no opinion.",
+    "This text cannot be translated without a reason.",
+    "No translation is available for this sentence.",
+    "Please provide the sentence that you would like me to translate.",
+    "My guidelines do not allow me to go on.",
+    "I can't assist with that request.",
+    "Ich kann diesen Satz nicht übersetzen, weil er sensibel ist.",
+    "Als KI-Sprachmodell bin ich nicht in der Lage dazu.",
+    "Der angegebene Satz konnte nicht übersetzt werden.",
+    "Bitte geben Sie den Satz an, den ich übersetzen soll.",
+    "Ohne weiteren Kontext geht das nicht.",
+    "Je ne peux pas traduire cette phrase.",
+    "Veuillez fournir le texte à traduire.",
+    "No puedo traducir esta frase porque es delicada.",
+    "이 문장은 민감하여 번역할 수 없습니다.",
+    "저는 인공지능 언어 모델로서 의견이 없습니다.",
+    "번역할 문장을 입력해 주세요.",
+    "그 요청은 도와드릴 수 없습니다.",
+    "この文は翻訳できません。",
+    "AI言語モデルとして、意見はありません。",
+    "翻訳したい文を入力してください。",
+    "您提供的句子不完整，因此无法翻译。",
+    "作为人工智能语言模型，我没有意见。",
+    "请提供您想要翻译的句子。",
+    "Ne mogu prevesti ovu rečenicu jer je osjetljiva.",
+    "Jag kan inte översätta den här meningen.",
+)
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refusals_in_other_words_are_refused(text: str) -> None:
+    assert [source for source in PLAIN if not declines(source, text)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "As an AI, I cannot translate this sentence without context: my guidelines, that request.",
+        "Als KI habe ich Regeln, bitte: diesen Satz übersetzen, ohne Kontext.",
+        "作为AI，我的规则：没有上下文，我无法翻译这个句子，不能帮助请求。",
+    ],
+)
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_source_that_says_the_same_may_be_translated(source: str, text: str) -> None:
+    assert not declines(source, text)
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [
+        ("Man kann Ruhm nicht zu Geld machen.", "You cannot translate fame into money."),
+        ("Ich bedaure, diesen Satz nicht übertragen zu können.", "I am sorry that I cannot translate this."),
+        ("Dieser Text ist nicht lang.", "This text is not long, I cannot deny."),
+        ("La demande est refusée.", "This request cannot be granted."),
+        ("在这种背景下不能这样做。", "この文脈では不可能です。"),
+        ("Das Modell ist eine KI.", "As an AI the model is not alive."),
+        ("Die Strafe war mild, ich kann nicht klagen.", "The sentence was mild, I cannot complain."),
         ("Tut uns leid, wir können nicht.", "Sorry, we cannot."),
         ("Verzeih mir, ich kann heute nicht kommen.", "I am sorry, I cannot come today."),
         ("Verzeihung, ich kann nicht helfen.", "Sorry, I cannot help."),
