@@ -1,7 +1,7 @@
 """What the compiler makes of every launch of a kernel, for a GPU that need not be there.
 
-    python -m tests.kernels.aot_report 90 _reduce    # the report of names with "_reduce", as JSON
-    python -m tests.kernels.aot_report --write       # adds what this Triton says to aot_table.json
+    python -m tests.kernels.aot_report 90 quick    # the report, as JSON
+    python -m tests.kernels.aot_report --write     # adds what this Triton says to aot_table.json
 
 The launchers themselves say what is compiled: they run on meta tensors with a driver that names a GPU, and
 `warmup` in place of the launch. Needs a process without TRITON_INTERPRET.
@@ -63,12 +63,14 @@ class Launch(NamedTuple):
     """A launcher that starts one kernel of a module.
 
     Attributes:
+        quick: compiled by every run of the tests.
         tiles: the instructions of its loops are counted, for each logit of a tile that a thread has.
     """
 
     module: ModuleType
     kernel: str
     start: Callable[[], None]
+    quick: bool = False
     clusters: bool = False
     tiles: bool = False
 
@@ -136,34 +138,34 @@ def _reduced() -> None:
 def launches() -> dict[str, Launch]:
     """A chosen set of variants of every kernel, by a name for people."""
     chosen = {
-        "objective_kernel": Launch(triton_objective, "objective_kernel", _objective),
-        "_reduce": Launch(token_report, "_reduce", _reduced),
+        "objective_kernel": Launch(triton_objective, "objective_kernel", _objective, quick=True),
+        "_reduce": Launch(token_report, "_reduce", _reduced, quick=True),
     }
 
-    def add(module: ModuleType, kernel: str, words: str, layout: Layout, start: Any) -> None:
+    def add(module: ModuleType, kernel: str, words: str, layout: Layout, start: Any, quick: set[str]) -> None:
         name = f"{kernel} {words} V={layout[0]}/{layout[1]}"
         has_tiles = kernel in ("_forward", "_backward", "_looped")
-        chosen[name] = Launch(module, kernel, start, kernel == "_held", has_tiles)
+        chosen[name] = Launch(module, kernel, start, name in quick, kernel == "_held", has_tiles)
 
     for layout, (softcap, entropy), dtype in _cases(FLOATS):
         words = f"{TYPES[dtype]}{' softcap' * (softcap > 0)}{' entropy' * entropy}"
-        add(kernels, "_forward", words, layout, partial(_forward, layout, softcap, entropy, dtype))
+        add(kernels, "_forward", words, layout, partial(_forward, layout, softcap, entropy, dtype), QUICK)
     for layout, (softcap, entropy), (dtype, out) in _cases(PAIRS):
         if layout == ODD and dtype != out:
             continue
         words = f"{TYPES[dtype]}->{TYPES[out]}{' softcap' * (softcap > 0)}{' entropy' * entropy}"
         start = partial(_backward, layout, softcap, entropy, dtype, out)
-        add(kernels, "_backward", words, layout, start)
+        add(kernels, "_backward", words, layout, start, QUICK)
     for layout, dtype, out, softcap, options in LOOPED:
         kind = "everything" if options == EVERYTHING else options.loss_type
         words = f"{TYPES[dtype]}->{TYPES[out] if out else 'none'}{' softcap' * (softcap > 0)} {kind}"
-        add(fused, "_looped", words, layout, partial(_fused, layout, softcap, options, dtype, out))
+        add(fused, "_looped", words, layout, partial(_fused, layout, softcap, options, dtype, out), QUICK)
     for V, dtype, options, config in OTHERS:
         kernel, out = f"_{config.variant}", BF16
         kind = "everything" if options == EVERYTHING else options.loss_type
         words = f"{TYPES[dtype]}->{TYPES[out]} {kind} warps={config.warps} ctas={config.ctas}"
         start = partial(_fused, (V, V), 0.0, options, dtype, out, config)
-        add(fused, kernel, words, (V, V), start)
+        add(fused, kernel, words, (V, V), start, QUICK)
     return chosen
 
 
@@ -207,6 +209,17 @@ OTHERS = [
     (151_936, FP32, EVERYTHING, Config("held", warps=16, ctas=16, registers=64)),
     (248_320, BF16, DAPO, Config("held", warps=16, ctas=16)),
 ]
+QUICK = {
+    "_forward bf16 entropy V=32000/32000",
+    "_forward bf16 softcap entropy V=32000/32000",
+    "_forward bf16 entropy V=50257/50257",
+    "_backward fp32->bf16 entropy V=32000/32000",
+    "_backward bf16->bf16 entropy V=50257/50257",
+    "_looped bf16->bf16 everything V=32000/32000",
+    "_looped bf16->bf16 everything V=50257/50257",
+    "_looped fp32->bf16 dapo V=32000/32000",
+    "_held fp32->bf16 everything warps=16 ctas=8 V=151936/151936",
+}
 
 
 # --- what becomes of it ----------------------------------------------------------------------------
@@ -317,11 +330,11 @@ def _operands(text: str) -> list[str]:
 
 
 def report(architecture: int, part: str = "") -> dict[str, Any]:
-    """`build` of each launch with `part` in its name, on all cores."""
+    """`build` of each launch with `part` in its name, or of the quick ones, on all cores."""
     chosen = [
         name
         for name, launch in launches().items()
-        if part in name
+        if (launch.quick if part == "quick" else part in name)
         and (not launch.clusters or (architecture in CLUSTERS and VERSION >= SUMS_OVER_CLUSTERS))
     ]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("fork")) as pool:
