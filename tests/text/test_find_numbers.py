@@ -63,6 +63,7 @@ MASKING = [
     (r"\sqrt[3]{8}", ["8"], ["power"]),
     ("f(3) = 8", ["8"], ["argument"]),
     ("f(x, 4) and g'(5)", [], ["argument"] * 2),
+    ("f(With 21 there would be none)", [], ["argument"]),  # an example of just the same extent
     (r"f\left(6\right)", [], ["argument"]),
     (r"the point $\left(6, 7\right)$", ["6", "7"], []),
     ("Problem 3: she has 8", ["8"], ["label"]),

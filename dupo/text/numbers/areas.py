@@ -70,7 +70,9 @@ def find_areas(text: str) -> list[Area]:
         and (reason != "date" or not names_sides(match))
     ]
     areas += [Area(start, end, "label") for start, end in list_marks(text)]
-    return sorted(areas + example_areas(text) + bracket_areas(text))
+    areas += example_areas(text) + bracket_areas(text)
+    # Of equal stretches the last counts, whatever the reasons are called.
+    return sorted(areas, key=lambda area: (area.start, area.end))
 
 
 def names_sides(date: re.Match[str]) -> bool:
