@@ -36,16 +36,6 @@ struct Row {
     std::vector<std::u32string> near;
 };
 
-std::vector<Text> split(Text text, char32_t mark) {
-    std::vector<Text> pieces;
-    while (!text.empty()) {
-        const std::size_t end = std::min(text.find(mark), text.size());
-        if (end > 0) pieces.push_back(text.substr(0, end));
-        text.remove_prefix(std::min(end + 1, text.size()));
-    }
-    return pieces;
-}
-
 void add_words(Text alternatives, Item& item) {
     for (const Text name : split(alternatives, U'|')) {
         const auto* const named = std::find_if(std::begin(east_asian::classes), std::end(east_asian::classes),
@@ -164,13 +154,7 @@ std::size_t unit_end(Text text, std::size_t end) {
 bool has_value(Text surface, const Number& number, const std::vector<Text>& values) {
     return std::any_of(values.begin(), values.end(), [&](Text value) {
         if (value == surface) return true;
-        if (value == U"YEAR") return is_year(surface);
-        std::int64_t whole = 0;
-        for (const char32_t c : value) {
-            if (!is_digit(c)) return false;
-            whole = whole * 10 + (c - U'0');
-        }
-        return number.denominator == 1 && number.numerator == whole;
+        return value == U"YEAR" ? is_year(surface) : is_whole(number, value);
     });
 }
 
@@ -181,8 +165,8 @@ Reason reason_of(Text text, const Number& number) {
     const Text seen = text.substr(0, number.end + nearby);
     const std::size_t first = number.start - std::min(number.start, nearby);
     const std::size_t unit = unit_end(text, number.end);
+    const Text surface = text.substr(number.start, number.end - number.start);
     for (const Row& row : rows) {
-        const Text surface = text.substr(number.start, number.end - number.start);
         if (!row.values.empty() && !has_value(surface, number, row.values)) continue;
         if (!match(row.before, before, 0)) continue;
         if (!match(row.after, seen, number.end) && !match(row.after, seen, std::min(unit, seen.size()))) {

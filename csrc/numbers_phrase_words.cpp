@@ -122,16 +122,6 @@ bool Item::accepts(const Token& token) const {
            (any_word && is_letter(token.text.front()));
 }
 
-std::vector<Text> split(Text text, char32_t mark) {
-    std::vector<Text> pieces;
-    while (!text.empty()) {
-        const std::size_t end = std::min(text.find(mark), text.size());
-        if (end > 0) pieces.push_back(text.substr(0, end));
-        text.remove_prefix(std::min(end + 1, text.size()));
-    }
-    return pieces;
-}
-
 Item item_of(Text alternatives, Vocabulary& vocabulary, bool optional) {
     Item item;
     item.optional = optional;

@@ -66,7 +66,6 @@ struct Item {
     bool accepts(const Token& token) const;
 };
 
-std::vector<Text> split(Text text, char32_t mark);
 // alternatives: words and names of classes, with a bar between them.
 Item item_of(Text alternatives, Vocabulary& vocabulary, bool optional = false);
 // pattern: places with a blank between them; a question mark ends an optional one.

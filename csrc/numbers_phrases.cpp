@@ -186,15 +186,8 @@ bool has_value(Text surface, const Number& number, const std::vector<Text>& valu
         const bool is_share = number.role == Role::count || number.role == Role::multiple;
         return is_share && number.numerator > 0 && number.numerator < number.denominator;
     }
-    return std::any_of(values.begin(), values.end(), [&](Text value) {
-        if (value == surface) return true;
-        std::int64_t whole = 0;
-        for (const char32_t c : value) {
-            if (!is_digit(c)) return false;
-            whole = whole * 10 + (c - U'0');
-        }
-        return number.denominator == 1 && number.numerator == whole;
-    });
+    return std::any_of(values.begin(), values.end(),
+                       [&](Text value) { return value == surface || is_whole(number, value); });
 }
 
 bool any_near(const Item& near, Tokens& tokens, std::size_t first = 0) {
@@ -290,6 +283,15 @@ Reason reason_of(Text text, const Number& number) {
 }
 
 }  // namespace
+
+bool is_whole(const Number& number, Text digits) {
+    std::int64_t whole = 0;
+    for (const char32_t c : digits) {
+        if (!is_digit(c)) return false;
+        whole = whole * 10 + (c - U'0');
+    }
+    return number.denominator == 1 && number.numerator == whole;
+}
 
 void skip_by_rounding(Text text, std::vector<Number>& numbers) {
     const auto is_free = [](const Number& number) { return number.skip == Reason::none; };

@@ -86,6 +86,8 @@ bool needs_times(Text text, const Number& number);
 
 // --- numbers_phrases.cpp ---
 
+// Whether a number is the whole number that `digits` writes; false where `digits` are none.
+bool is_whole(const Number& number, Text digits);
 // The words of a text and its single characters, without blanks, hyphens and the marks of formulas.
 std::vector<Text> tokens_of(Text text);
 // Gives the numbers that may be hidden so far the reason of the first phrase that matches, if any.

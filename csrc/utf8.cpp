@@ -84,4 +84,14 @@ void append_utf8(std::string& out, Text text) {
     }
 }
 
+std::vector<Text> split(Text text, char32_t mark) {
+    std::vector<Text> pieces;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find(mark), text.size());
+        if (end > 0) pieces.push_back(text.substr(0, end));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return pieces;
+}
+
 }  // namespace dupo

@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace dupo {
 
@@ -31,5 +32,8 @@ inline bool is_space(char32_t c) {
 // May stand between groups of three digits.
 inline bool is_group_space(char32_t c) { return c == U' ' || c == 0xa0 || c == 0x2009 || c == 0x202f; }
 inline bool is_one_of(char32_t c, Text set) { return set.find(c) != Text::npos; }
+
+// The pieces between marks; none is empty.
+std::vector<Text> split(Text text, char32_t mark);
 
 }  // namespace dupo
