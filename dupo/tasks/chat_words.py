@@ -49,6 +49,9 @@ ANSWER_LABELS = """answer final_answer output result response assistant target a
     réponse résultat respuesta resultado resposta risposta 답변 정답 출력 결과 답 回答 答え 出力 答案
     输出 结果 odgovor svar ответ wynik odpověď"""
 _LEAD_WORDS = frozenset(LEAD_WORDS.split())
+_LEAD_AND_LANGUAGE_WORDS = _LEAD_WORDS.union(
+    *(name.casefold().split() for names in (LANGUAGES, OWN_NAMES) for name in names.values())
+)
 
 
 def choice(stems: str) -> str:
@@ -169,14 +172,8 @@ def bare_lead_length(text: str) -> int:
 
 def says_more(head: str) -> bool:
     """Says whether a lead-in has words of its own: "The inscription translates as"."""
-    names = {
-        word
-        for names in (LANGUAGES, OWN_NAMES)
-        for name in names.values()
-        for word in name.casefold().split()
-    }
     words = [word.strip(",!()") for word in head.split()]
-    own = [word for word in words if word not in _LEAD_WORDS | names and not speaks_of_translation(word)]
+    own = [word for word in words if word not in _LEAD_AND_LANGUAGE_WORDS and not speaks_of_translation(word)]
     return own != [] and not is_plain_lead(head)
 
 
