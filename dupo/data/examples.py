@@ -68,7 +68,7 @@ def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None)
     split = split_problems(problems, eval_problems, eval_size)
     source = problems if eval_problems is None else eval_problems
     notes = own_notes + notes + evaluation_note(source, split.held_out, eval_size, "no pair held out")
-    notes += copies_note(problems, split.held_out, are_apart=eval_problems is not None)
+    notes += copies_note(len(problems), split, are_apart=eval_problems is not None)
     return Examples(_examples(split.train), _examples(split.held_out), notes)
 
 

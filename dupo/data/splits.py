@@ -69,16 +69,14 @@ def _num_with_gold(problems: Iterable[Problem]) -> int:
     return len({text_key(problem.text) for problem in problems if problem.gold is not None})
 
 
-def copies_note(problems: Iterable[Problem], held_out: Sequence[Problem], *, are_apart: bool) -> list[str]:
+def copies_note(num_problems: int, split: Split, *, are_apart: bool) -> list[str]:
     """The line for the user on problems that are not trained on because they are copies of held-out ones.
 
     Args:
-        problems: the data set that is trained on.
+        num_problems: number of problems in the data set that is trained on.
         are_apart: the held-out problems are of another data set.
     """
-    keys = {text_key(problem.text) for problem in held_out}
-    num_copies = sum(text_key(problem.text) in keys for problem in problems)
-    num_copies -= 0 if are_apart else len(held_out)
+    num_copies = num_problems - len(split.train) - (0 if are_apart else len(split.held_out))
     what = "not trained on, as their text is that of a held-out one but for white space and capitals"
     return [f"{num_copies:,} rows {what}"] if num_copies else []
 

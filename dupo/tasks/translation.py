@@ -47,7 +47,7 @@ class Translation:
         self._paragraphs = options.paragraphs
         self.problems, left_out = self._read(options.dataset, "dataset")
         eval_problems, notes = self._read_eval_sentences(options.eval_dataset)
-        self.train, self.held_out = split_problems(self.problems, eval_problems, options.eval_size)
+        self.train, self.held_out = split = split_problems(self.problems, eval_problems, options.eval_size)
         self._gates = Gates(
             parse_gates(options.gates), self.src, self.tgt, options.max_length_ratio, options.paragraphs
         )
@@ -65,7 +65,7 @@ class Translation:
         lack = "no held-out sentence with a reference translation: no metric can be given"
         source = self.problems if eval_problems is None else eval_problems
         self.notes += evaluation_note(source, self.held_out, options.eval_size, lack)
-        self.notes += copies_note(self.problems, self.held_out, are_apart=eval_problems is not None)
+        self.notes += copies_note(len(self.problems), split, are_apart=eval_problems is not None)
 
     def _read(self, dataset: str, option: str) -> tuple[list[Problem], list[str]]:
         problems, left_out = read_sentences(dataset, self.src, self.tgt, option)

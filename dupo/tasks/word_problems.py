@@ -51,8 +51,9 @@ class WordProblems(ExactMatchTask):
             left_out += notes
         # A problem without a number has no dual, and so no reward. It can still be held out.
         maskable = texts_with_number_to_hide(self.problems)
-        train, self.held_out = split_problems(self.problems, eval_problems, options.eval_size)
-        self.train = [problem for problem in train if problem.text in maskable]
+        split = split_problems(self.problems, eval_problems, options.eval_size)
+        self.held_out = split.held_out
+        self.train = [problem for problem in split.train if problem.text in maskable]
         num_maskable = sum(problem.text in maskable for problem in self.problems)
         self.notes = [
             f"{len(self.problems):,} problems read; {num_maskable:,} with a number to mask; "
@@ -63,7 +64,7 @@ class WordProblems(ExactMatchTask):
         lack = "no held-out problem with a known answer: accuracy cannot be given"
         source = self.problems if eval_problems is None else eval_problems
         self.notes += evaluation_note(source, self.held_out, options.eval_size, lack)
-        self.notes += copies_note(self.problems, self.held_out, are_apart=eval_problems is not None)
+        self.notes += copies_note(len(self.problems), split, are_apart=eval_problems is not None)
 
     def prompt(self, problem: Problem) -> str:
         """Asks for the answer in a box, after steps."""

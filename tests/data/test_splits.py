@@ -4,7 +4,15 @@ import random
 
 import pytest
 
-from dupo.data.splits import copies_note, evaluation_note, keyed_hash, split_by_hash, split_problems
+from dupo.data.splits import (
+    Split,
+    copies_note,
+    evaluation_note,
+    keyed_hash,
+    split_by_hash,
+    split_problems,
+    without_texts_of,
+)
 from dupo.errors import UserError
 from dupo.records import Problem
 
@@ -106,11 +114,13 @@ def test_other_texts_are_no_copies() -> None:
 
 def test_copies_of_held_out_texts_are_counted() -> None:
     copies = [Problem(f"g:{k}", f" TEXT {k}", "1") for k in range(3)]
-    held_out = split_problems(numbered(9), copies, None).held_out
-    (note,) = copies_note(numbered(9), held_out, are_apart=True)
+    (note,) = copies_note(9, split_problems(numbered(9), copies, None), are_apart=True)
     assert note.startswith("3 rows not trained on")
-    assert copies_note(numbered(9), numbered(2), are_apart=False) == []
-    (note,) = copies_note([*numbered(9), *copies], numbered(2), are_apart=False)
+    held_out = numbered(2)
+    split = Split(without_texts_of(numbered(9), held_out), held_out)
+    assert copies_note(9, split, are_apart=False) == []
+    split = Split(without_texts_of([*numbered(9), *copies], held_out), held_out)
+    (note,) = copies_note(9 + len(copies), split, are_apart=False)
     assert note.startswith("2 rows not trained on")
 
 
