@@ -80,9 +80,12 @@ def assert_close(one: list[Tensor], other: list[Tensor], tolerance: float, what:
     assert found <= tolerance, f"{what}: {found:.1e} apart, {tolerance:.0e} allowed"
 
 
-def assert_apart(one: list[Tensor], other: list[Tensor], least: float, what: object) -> None:
-    found = apart(one, other)
-    assert found >= least, f"{what}: {found:.1e} apart; it was {least} or more when this was written"
+def assert_apart(mine: list[Tensor], theirs: list[Tensor], least: float, what: object) -> None:
+    """A peer that is wrong may be NaN, ours may not."""
+    assert all(x.isfinite().all() for x in mine), f"{what}: ours is not finite"
+    found = apart(mine, theirs)
+    as_written = found >= least or found != found
+    assert as_written, f"{what}: {found:.1e} apart; it was {least} or more when this was written"
 
 
 # --- heads -----------------------------------------------------------------------------------------
