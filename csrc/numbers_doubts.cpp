@@ -1,0 +1,120 @@
+// Numbers that few answers depend on, hidden only where a text has no others: "1 pen", "3 colors".
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "numbers_cursor.hpp"
+#include "numbers_mentions.hpp"
+#include "numbers_steps.hpp"
+
+namespace dupo {
+namespace {
+
+using std::string_view;
+
+constexpr std::int64_t most_listed = 10;  // things that a text lists one by one
+constexpr std::size_t reach = 500;  // characters behind a number in which the text may list what it counts
+
+// "3 gardens ... the first garden": the text lists what the number counts.
+constexpr string_view ordering[] = {
+    "first", "second", "third", "fourth", "fifth", "sixth", "last", "final", "another", "other",
+};
+constexpr string_view goes_on[] = {"another", "other", "second"};  // behind "one garden"
+constexpr string_view pointing[] = {"the", "all", "these", "those"};
+// Stems of nouns that announce a list: "3 kinds of pens".
+constexpr string_view kinds[] = {
+    "type",    "kind",    "sort",     "color",   "colour", "flavor", "flavour",
+    "section", "segment", "categori", "varieti", "choic",  "option",
+};
+
+// The word, or the other character, at `at`; blanks are passed over. Empty at the end.
+Text take_word(Text text, std::size_t& at) {
+    while (at < text.size() && text[at] == U' ') ++at;
+    const std::size_t start = at;
+    while (at < text.size() && is_ascii_letter(text[at])) ++at;
+    if (at == start && at < text.size()) ++at;
+    return text.substr(start, at - start);
+}
+
+// Whether a text ends on a question that `at` stands in.
+bool ends_question(Text text, std::size_t at) {
+    if (at >= text.size() || text.size() - at > reach || text.back() != U'?') return false;
+    for (std::size_t k = at; k + 1 < text.size(); ++k) {
+        if (text[k] == U'?') return false;
+        if (is_one_of(text[k], U".!") && is_one_of(text[k + 1], U" \n")) return false;
+    }
+    return true;
+}
+
+// Whether one of the next two words is what a number counts.
+bool precedes_counted(Text text, std::size_t at, const Mention& mention) {
+    for (int k = 0; k < 2; ++k) {
+        const Text word = take_word(text, at);
+        if (word.empty()) return false;
+        const std::u32string stem = stem_of(word);
+        if (!stem.empty() && (stem == mention.noun || stem == mention.complement)) return true;
+    }
+    return false;
+}
+
+// Whether the text behind a number lists what the number counts.
+bool is_listed(Text behind, const Mention& mention) {
+    // "the first 3 gardens"
+    if (is_among(mention.before[1], ordering, false)) return false;
+    bool has_one = false;
+    for (std::size_t at = 0; at < behind.size();) {
+        const Text word = take_word(behind, at);
+        if (has_one && is_among(word, goes_on, true)) return true;
+        const bool is_one = same(word, "one", true);
+        if (!(is_one || is_among(word, ordering, true)) || !precedes_counted(behind, at, mention)) continue;
+        if (!is_one) return true;
+        has_one = true;
+    }
+    return false;
+}
+
+// Why hardly any answer depends on a number; none for a number that may matter. size: of the text without
+// the blanks at its end.
+Reason doubt_of(Text text, std::size_t size, const Number& number) {
+    const bool is_small = number.denominator == 1 && number.numerator >= 1 && number.numerator <= most_listed;
+    if (number.role != Role::count || !is_small) return Reason::none;
+    const Text behind = text.substr(number.end, reach);
+    if (behind.size() < 2 || !is_one_of(behind[0], U" -") || !is_ascii_letter(behind[1])) return Reason::none;
+    const Mention mention = mention_of(text, number, number.end);
+    // "1 more pen", "1 inch taller"
+    if (mention.noun.empty() || mention.is_other || is_compared(mention.dimension)) return Reason::none;
+    if (number.numerator == 1) return Reason::unit;
+    // "How many do the 3 boys have?"
+    const bool is_known =
+        (is_among(mention.before[1], pointing, false) && ends_question(text.substr(0, size), number.end)) ||
+        is_among(mention.noun, kinds, false) || Forward{behind}.literal(" different ");
+    return is_known || is_listed(behind, mention) ? Reason::listed : Reason::none;
+}
+
+}  // namespace
+
+void skip_by_doubts(Text text, std::vector<Number>& numbers) {
+    std::size_t size = text.size();
+    while (size > 0 && is_one_of(text[size - 1], U" \n")) --size;
+    std::map<std::int64_t, Reason> doubts;
+    for (const Number& number : numbers) {
+        if (number.skip != Reason::none || doubts.count(number.quantity) > 0) continue;
+        const Reason reason = doubt_of(text, size, number);
+        if (reason != Reason::none) doubts[number.quantity] = reason;
+    }
+    const auto is_certain = [&](const Number& number) {
+        return number.skip == Reason::none && doubts.count(number.quantity) == 0;
+    };
+    if (std::none_of(numbers.begin(), numbers.end(), is_certain)) return;
+    for (Number& number : numbers) {
+        if (number.skip != Reason::none || is_certain(number)) continue;
+        number.skip = doubts[number.quantity];
+        number.quantity = -1;
+    }
+}
+
+}  // namespace dupo
