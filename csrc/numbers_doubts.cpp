@@ -68,6 +68,8 @@ bool is_listed(Text behind, const Mention& mention) {
     bool has_one = false;
     for (std::size_t at = 0; at < behind.size();) {
         const Text word = take_word(behind, at);
+        // Most words are none of the lists'.
+        if (word.empty() || !is_one_of(lower(word[0]), U"aflost")) continue;
         if (has_one && is_among(word, goes_on, true)) return true;
         const bool is_one = same(word, "one", true);
         if (!(is_one || is_among(word, ordering, true)) || !precedes_counted(behind, at, mention)) continue;
