@@ -23,6 +23,8 @@ constexpr std::size_t reach = 500;  // characters behind a number in which the t
 constexpr string_view ordering[] = {
     "first", "second", "third", "fourth", "fifth", "sixth", "last", "final", "another", "other",
 };
+// "another 3 gardens" counts anew.
+constexpr string_view numerals[] = {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"};
 constexpr string_view goes_on[] = {"another", "other", "second"};  // behind "one garden"
 constexpr string_view pointing[] = {"the", "all", "these", "those"};
 // Stems of nouns that announce a list: "3 kinds of pens".
@@ -55,6 +57,7 @@ bool precedes_counted(Text text, std::size_t at, const Mention& mention) {
     for (int k = 0; k < 2; ++k) {
         const Text word = take_word(text, at);
         if (word.empty()) return false;
+        if (k == 0 && (!is_ascii_letter(word[0]) || is_among(word, numerals, true))) return false;
         const std::u32string stem = stem_of(word);
         if (!stem.empty() && (stem == mention.noun || stem == mention.complement)) return true;
     }

@@ -4,7 +4,7 @@ Twin of csrc/numbers_doubts.cpp.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from dupo.text.numbers.base import LOWER, Number
 from dupo.text.numbers.mentions import COMPARED, Mention, mention_of, stem
@@ -19,11 +19,14 @@ def _set_of(words: str) -> frozenset[str]:
 
 # "3 gardens ... the first garden": the text lists what the number counts.
 ORDERING = _set_of("first second third fourth fifth sixth last final another other")
+# "another 3 gardens" counts anew.
+NUMERALS = _set_of("two three four five six seven eight nine ten")
 GOES_ON = _set_of("another other second")  # behind "one garden"
 POINTING = _set_of("the all these those")
 # Stems of nouns that announce a list: "3 kinds of pens".
 KINDS = _set_of("type kind sort color colour flavor flavour section segment categori varieti choic option")
 BEFORE_WORD = re.compile("[ -][A-Za-z]")
+LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 WORD = re.compile("[a-z]+|[^ a-z]")  # or another character, which ends a phrase
 
 
@@ -78,8 +81,15 @@ def _is_listed(text: str, at: int, mention: Mention) -> bool:
     for k, word in enumerate(words):
         if has_one and word in GOES_ON:
             return True
-        if (word in ORDERING or word == "one") and not counted.isdisjoint(map(stem, words[k + 1 : k + 3])):
+        if (word in ORDERING or word == "one") and _names(words[k + 1 : k + 3], counted):
             if word != "one":
                 return True
             has_one = True
     return False
+
+
+def _names(words: Sequence[str], counted: Set[str]) -> bool:
+    """Tells whether one of two words is what a number counts."""
+    if not words or words[0][0] not in LETTERS or words[0] in NUMERALS:
+        return False
+    return not counted.isdisjoint(map(stem, words))
