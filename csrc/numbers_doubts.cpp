@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "numbers_cursor.hpp"
@@ -17,7 +18,8 @@ namespace {
 using std::string_view;
 
 constexpr std::int64_t most_listed = 10;  // things that a text lists one by one
-constexpr std::size_t reach = 500;  // characters behind a number in which the text may list what it counts
+// Characters on either side of a number in which the text may list what the number counts.
+constexpr std::size_t reach = 500;
 
 // "3 gardens ... the first garden": the text lists what the number counts.
 constexpr string_view ordering[] = {
@@ -26,7 +28,6 @@ constexpr string_view ordering[] = {
 // "another 3 gardens" counts anew.
 constexpr string_view numerals[] = {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"};
 constexpr string_view goes_on[] = {"another", "other", "second"};  // behind "one garden"
-constexpr string_view pointing[] = {"the", "all", "these", "those"};
 // Stems of nouns that announce a list: "3 kinds of pens".
 constexpr string_view kinds[] = {
     "type",    "kind",    "sort",     "color",   "colour", "flavor", "flavour",
@@ -64,39 +65,70 @@ bool precedes_counted(Text text, std::size_t at, const Mention& mention) {
     return false;
 }
 
-// Whether the text behind a number lists what the number counts.
-bool is_listed(Text behind, const Mention& mention) {
+// Whether the text before or behind a number lists what the number counts.
+bool is_listed(Text text, const Mention& mention) {
     // "the first 3 gardens"
     if (is_among(mention.before[1], ordering, false)) return false;
     bool has_one = false;
-    for (std::size_t at = 0; at < behind.size();) {
-        const Text word = take_word(behind, at);
+    for (std::size_t at = 0; at < text.size();) {
+        const Text word = take_word(text, at);
         // Most words are none of the lists'.
         if (word.empty() || !is_one_of(lower(word[0]), U"aflost")) continue;
         if (has_one && is_among(word, goes_on, true)) return true;
         const bool is_one = same(word, "one", true);
-        if (!(is_one || is_among(word, ordering, true)) || !precedes_counted(behind, at, mention)) continue;
+        if (!(is_one || is_among(word, ordering, true)) || !precedes_counted(text, at, mention)) continue;
         if (!is_one) return true;
         has_one = true;
     }
     return false;
 }
 
+bool is_pointed_at(Text text, const Number& number) {
+    Backward b{text_before(text, number.start)};
+    return b.space() && b.word({"the", "all", "these", "those"}, true);
+}
+
+// Which words a text has, so that most numbers need no reading.
+struct Hints {
+    bool lists = false;      // a word that may list things
+    bool announces = false;  // a word that may announce a list
+};
+
+Hints hints_of(Text text) {
+    const auto starts_kind = [](Text word) {
+        return std::any_of(std::begin(kinds), std::end(kinds),
+                           [&](string_view kind) { return Forward{word}.literal(kind, true); });
+    };
+    Hints hints;
+    for (std::size_t at = 0; at < text.size();) {
+        const Text word = take_word(text, at);
+        if (word.size() < 3) continue;
+        hints.lists = hints.lists || same(word, "one", true) || is_among(word, ordering, true);
+        hints.announces = hints.announces || starts_kind(word) || same(word, "different", false);
+    }
+    return hints;
+}
+
 // Why hardly any answer depends on a number; none for a number that may matter. size: of the text without
 // the blanks at its end.
-Reason doubt_of(Text text, std::size_t size, const Number& number) {
+Reason doubt_of(Text text, std::size_t size, const Hints& hints, const Number& number) {
     const bool is_small = number.denominator == 1 && number.numerator >= 1 && number.numerator <= most_listed;
     if (number.role != Role::count || !is_small) return Reason::none;
     const Text behind = text.substr(number.end, reach);
     if (behind.size() < 2 || !is_one_of(behind[0], U" -") || !is_ascii_letter(behind[1])) return Reason::none;
+    const bool may_matter = !hints.lists && !hints.announces && !is_pointed_at(text, number);
+    if (number.numerator > 1 && may_matter) return Reason::none;
     const Mention mention = mention_of(text, number, number.end);
     // "1 more pen", "1 inch taller"
     if (mention.noun.empty() || mention.is_other || is_compared(mention.dimension)) return Reason::none;
     if (number.numerator == 1) return Reason::unit;
-    // "How many do the 3 boys have?"
-    const bool is_known =
-        (is_among(mention.before[1], pointing, false) && ends_question(text.substr(0, size), number.end)) ||
-        is_among(mention.noun, kinds, false) || Forward{behind}.literal(" different ");
+    bool is_known = is_among(mention.noun, kinds, false) || Forward{behind}.literal(" different ");
+    if (!is_known && ends_question(text.substr(0, size), number.end)) {
+        const std::size_t start = number.start - std::min(number.start, reach);
+        // "How many do the 3 boys have?"
+        is_known =
+            is_pointed_at(text, number) || is_listed(text.substr(start, number.start - start), mention);
+    }
     return is_known || is_listed(behind, mention) ? Reason::listed : Reason::none;
 }
 
@@ -105,11 +137,21 @@ Reason doubt_of(Text text, std::size_t size, const Number& number) {
 void skip_by_doubts(Text text, std::vector<Number>& numbers) {
     std::size_t size = text.size();
     while (size > 0 && is_one_of(text[size - 1], U" \n")) --size;
+    const Hints hints = hints_of(text);
     std::map<std::int64_t, Reason> doubts;
+    std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> first;  // the first quantity of each count
     for (const Number& number : numbers) {
-        if (number.skip != Reason::none || doubts.count(number.quantity) > 0) continue;
-        const Reason reason = doubt_of(text, size, number);
-        if (reason != Reason::none) doubts[number.quantity] = reason;
+        if (number.skip != Reason::none) continue;
+        const Reason reason = doubt_of(text, size, hints, number);
+        if (reason != Reason::none) doubts.emplace(number.quantity, reason);
+        if (number.role != Role::count) continue;
+        const std::int64_t equal =
+            first.emplace(std::pair{number.numerator, number.denominator}, number.quantity).first->second;
+        // "3 cans of tea ... the price of the 3 drinks"
+        if (equal != number.quantity && is_pointed_at(text, number)) {
+            doubts.emplace(equal, Reason::repeated);
+            doubts.emplace(number.quantity, Reason::repeated);
+        }
     }
     const auto is_certain = [&](const Number& number) {
         return number.skip == Reason::none && doubts.count(number.quantity) == 0;

@@ -30,8 +30,8 @@ for example for instance , , say , e.g. such as an example of one such thus so t
 that the 21 482 7 is x
 """)
 ONE_BY_ONE = pieces_of("""
-1 one 1 one 2 two 3 three 8 $5 12 20 pen pens books box boxes kinds colors children days day-trip inch taller more
-the the all these How many do have has another other first second last one One different of and , . 3 each
+1 one 1 one 2 two 3 three 8 $5 12 20 pen pens books box boxes kinds colors children days day-trip inch taller
+the the all these How many do have has another other first second last one One different of and , . 3 more
 """)
 
 

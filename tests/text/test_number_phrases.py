@@ -137,7 +137,7 @@ MARKED = [
     "She had [[80]] quarters, that is $[[20]]. How many machines hold them?",
     "He has $[[10]]. How much is left of it? How many cents did he earn?",
     # the best of several things, and what is bought with all the money
-    "Store A sells pens at $3{choice}, store B at $4{choice}. How much are 5{choice} pens in the cheaper store?",
+    "Store A sells pens at $3{choice}, store B at $4{choice}. How much are 5{choice} in the cheaper?",
     "The cheaper pens cost $[[3]] and the others $[[4]]. How much are [[5]] of each?",
     "Pens cost $5{choice} and he has $20{choice}. What is the greatest number of pens he can buy?",
     "He wins 3{choice} games, Ann 4{choice}. What are the most games that anyone wins?",
@@ -159,6 +159,9 @@ MARKED = [
     "He pays the [[2]] boys $[[9]] each. How many dollars has he?",
     "He eats 4{listed} kinds of nuts, [[8]] of each, in two{listed} different bowls.",
     "For the first [[3]] days he ran [[8]] miles, and on the first day [[9]].",
+    "On the first day he ran [[8]] miles, then [[9]]. How many miles does he run in 2{listed} days?",
+    # equal counts, one of which points back, hidden only where a text has no other number
+    "He buys 3{repeated} cans of tea for $[[5]]. The 3{repeated} drinks are for Ann.",
     "He has [[3]] gardens and another [[4]] gardens.",
     # things that are all listed, and times of the day
     "two{definition} friends, Ben and Leo, with [[two]] cats and Ann, [[3]] cats, Ben and Leo",
@@ -202,7 +205,12 @@ def test_both_cores_have_one_table() -> None:
     expected += [word for row in [*UNITS, *THINGS] for word in row]
     expected += [word for row in rows for word in row[1:]]
     expected += [word for row in ROUNDED for word in row]
-    expected += [*phrase_table.CHOICES, *phrase_table.SCENES, phrase_table.ASKS_TIME, *phrase_table.TELLS_TIME]
+    expected += [
+        *phrase_table.CHOICES,
+        *phrase_table.SCENES,
+        phrase_table.ASKS_TIME,
+        *phrase_table.TELLS_TIME,
+    ]
     expected += [phrase_table.ASKS_MONEY, *phrase_table.TELLS_MONEY]
     assert literals_of(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
@@ -254,7 +262,7 @@ def test_both_cores_have_one_list_of_each_kind_of_words_of_doubts() -> None:
     tables = {name: re.findall('"([^"]*)"', table) for name, table in _tables(source).items()}
     for name, words in tables.items():
         assert sorted(words) == sorted(getattr(doubts, name.upper())), name
-    assert len(tables) == 5
+    assert len(tables) == 4
 
 
 @pytest.mark.usefixtures("served_by")

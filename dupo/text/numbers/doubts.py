@@ -5,12 +5,13 @@ Twin of csrc/numbers_doubts.cpp.
 
 import re
 from collections.abc import Sequence, Set
+from fractions import Fraction
 
-from dupo.text.numbers.base import LOWER, Number
+from dupo.text.numbers.base import LOWER, SPACE, START, Number, text_before
 from dupo.text.numbers.mentions import COMPARED, Mention, mention_of, stem
 
 MOST_LISTED = 10  # things that a text lists one by one
-REACH = 500  # characters behind a number in which the text may list what the number counts
+REACH = 500  # characters on either side of a number in which the text may list what the number counts
 
 
 def _set_of(words: str) -> frozenset[str]:
@@ -22,7 +23,7 @@ ORDERING = _set_of("first second third fourth fifth sixth last final another oth
 # "another 3 gardens" counts anew.
 NUMERALS = _set_of("two three four five six seven eight nine ten")
 GOES_ON = _set_of("another other second")  # behind "one garden"
-POINTING = _set_of("the all these those")
+POINTING = re.compile(rf"{START}(?:the|all|these|those){SPACE}\Z", re.A | re.I)
 # Stems of nouns that announce a list: "3 kinds of pens".
 KINDS = _set_of("type kind sort color colour flavor flavour section segment categori varieti choic option")
 BEFORE_WORD = re.compile("[ -][A-Za-z]")
@@ -34,10 +35,18 @@ def skip_by_doubts(text: str, numbers: Sequence[Number]) -> list[Number]:
     """Skips the quantities in doubt where a text has others that may be hidden."""
     size = len(text.rstrip(" \n"))
     doubts: dict[int, str] = {}
+    first: dict[Fraction, int] = {}  # the first quantity of each count
     for n in numbers:
-        reason = _doubt(text, size, n) if n.skip is None else None
+        if n.skip is not None:
+            continue
+        reason = _doubt(text, size, n)
         if reason is not None:
             doubts.setdefault(n.quantity, reason)
+        # "3 cans of tea ... the price of the 3 drinks"
+        equal = first.setdefault(n.value, n.quantity) if n.role == "count" else n.quantity
+        if equal != n.quantity and _is_pointed_at(text, n):
+            doubts.setdefault(equal, "repeated")
+            doubts.setdefault(n.quantity, "repeated")
     if all(n.quantity in doubts for n in numbers if n.skip is None):
         return list(numbers)
     return [
@@ -58,9 +67,16 @@ def _doubt(text: str, size: int, number: Number) -> str | None:
     if number.value == 1:
         return "unit"
     # "How many do the 3 boys have?"
-    is_known = mention.before[1] in POINTING and _ends_question(text[:size], number.end)
-    is_known |= mention.noun in KINDS or text.startswith(" different ", number.end)
-    return "listed" if is_known or _is_listed(text, number.end, mention) else None
+    is_known = mention.noun in KINDS or text.startswith(" different ", number.end)
+    if _ends_question(text[:size], number.end):
+        is_known |= _is_pointed_at(text, number)
+        is_known |= _is_listed(text[max(0, number.start - REACH) : number.start], mention)
+    is_known = is_known or _is_listed(text[number.end : number.end + REACH], mention)
+    return "listed" if is_known else None
+
+
+def _is_pointed_at(text: str, number: Number) -> bool:
+    return POINTING.search(text_before(text, number.start)) is not None
 
 
 def _ends_question(text: str, at: int) -> bool:
@@ -70,13 +86,13 @@ def _ends_question(text: str, at: int) -> bool:
     return ends_here and "?" not in rest[:-1] and not re.search(r"[.!][ \n]", rest)
 
 
-def _is_listed(text: str, at: int, mention: Mention) -> bool:
-    """Tells whether the text behind a number lists what the number counts."""
+def _is_listed(text: str, mention: Mention) -> bool:
+    """Tells whether the text before or behind a number lists what the number counts."""
     # "the first 3 gardens"
     if mention.before[1] in ORDERING:
         return False
     counted = {mention.noun, mention.complement} - {""}
-    words = WORD.findall(text[at : at + REACH].translate(LOWER))
+    words = WORD.findall(text.translate(LOWER))
     has_one = False
     for k, word in enumerate(words):
         if has_one and word in GOES_ON:
