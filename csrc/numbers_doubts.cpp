@@ -95,9 +95,11 @@ struct Hints {
 };
 
 Hints hints_of(Text text) {
+    // The stem of "category" ends on i.
     const auto starts_kind = [](Text word) {
-        return std::any_of(std::begin(kinds), std::end(kinds),
-                           [&](string_view kind) { return Forward{word}.literal(kind, true); });
+        return std::any_of(std::begin(kinds), std::end(kinds), [&](string_view kind) {
+            return Forward{word}.literal(kind.substr(0, kind.size() - (kind.back() == 'i')), true);
+        });
     };
     Hints hints;
     for (std::size_t at = 0; at < text.size();) {

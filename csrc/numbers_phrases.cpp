@@ -133,6 +133,19 @@ std::vector<RoundedRow> make_rounded_rows(Vocabulary& v) {
     return rows;
 }
 
+// The words that start a row. No row starts with a number or with any word.
+Item starts_of(const std::vector<RoundedRow>& rows) {
+    Item starts;
+    for (const RoundedRow& row : rows) {
+        const std::vector<bool>& words = row.words.front().words;
+        starts.words.resize(std::max(starts.words.size(), words.size()));
+        for (std::size_t k = 0; k < words.size(); ++k) {
+            if (words[k]) starts.words[k] = true;
+        }
+    }
+    return starts;
+}
+
 template <std::size_t N>
 std::vector<std::vector<Item>> patterns_of(const Text (&patterns)[N], Vocabulary& v) {
     std::vector<std::vector<Item>> all;
@@ -151,6 +164,7 @@ class Table {
     Vocabulary vocabulary;
     std::vector<Row> rows = make_rows(vocabulary);
     std::vector<RoundedRow> rounded = make_rounded_rows(vocabulary);
+    Item starts_rounded = starts_of(rounded);
     std::vector<std::vector<Item>> choices = patterns_of(phrases::choices, vocabulary);
     std::vector<std::vector<Item>> scenes = patterns_of(phrases::scenes, vocabulary);
     std::vector<std::vector<Item>> tells_time = patterns_of(phrases::tells_time, vocabulary);
@@ -301,8 +315,16 @@ void skip_by_rounding(Text text, std::vector<Number>& numbers) {
     if (std::none_of(numbers.begin(), numbers.end(), is_free)) return;
     const Table& table = Table::get();
     Tokens tokens(text, table.vocabulary, false);
-    for (const RoundedRow& row : table.rounded) {
-        if (!stands(row.words, tokens) || !stands(row.others, tokens)) continue;
+    std::vector<bool> is_said(table.rounded.size());
+    for (std::size_t k = 0; const Token* const token = tokens.at(k); ++k) {
+        if (!table.starts_rounded.has(token->word)) continue;
+        for (std::size_t row = 0; row < is_said.size(); ++row) {
+            is_said[row] = is_said[row] || match(table.rounded[row].words, tokens, 0, k);
+        }
+    }
+    for (std::size_t k = 0; k < is_said.size(); ++k) {
+        const RoundedRow& row = table.rounded[k];
+        if (!is_said[k] || !stands(row.others, tokens)) continue;
         for (Number& number : numbers) {
             const bool is_told = row.tells_money && number.role == Role::money;
             if (number.skip == Reason::none && !is_told) number.skip = Reason::rounded;
