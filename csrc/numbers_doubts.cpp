@@ -102,6 +102,7 @@ Hints hints_of(Text text) {
         });
     };
     Hints hints;
+    hints.lists = text.size() > reach;  // what is read may end within a word
     for (std::size_t at = 0; at < text.size();) {
         const Text word = take_word(text, at);
         if (word.size() < 3) continue;
