@@ -142,6 +142,12 @@ MARKED = [
     "Pens cost $5{choice} and he has $20{choice}. What is the greatest number of pens he can buy?",
     "He wins 3{choice} games, Ann 4{choice}. What are the most games that anyone wins?",
     "Pens cost $5{rounded} and he has $23{rounded}. He buys as many red pens as he can.",
+    "He sold $[[23]] of pens at $[[5]] each, as many as he could. How many did he sell?",
+    "Pens cost $5{rounded} and he spent $23{rounded}. At least how many did he buy?",
+    "He has at least 3{bound} pens. How many of [[9]] are left?",
+    "Pens cost $5{choice} here and $4{choice} there. What is the lowest price of 3{choice} pens?",
+    "The lowest price of a pen is $[[4]]. What do [[3]] pens cost?",
+    "The greatest number of pens is [[9]]. How many are left of [[20]]?",
     # a one, hidden only where a text has no other number
     "He pays $[[5]] for 1{unit} pen.",
     "He eats [[5]] pears and one{unit} apple.",
