@@ -145,6 +145,7 @@ std::vector<Number> find_numbers(Text text) {
                std::tie(b->numerator, b->denominator, b->role);
     });
     join_same_quantities(text, joined, dollars);
+    skip_by_doubts(text, numbers);
     return numbers;
 }
 

@@ -43,6 +43,9 @@ enum class Reason : std::uint8_t {
     rounded,
     share,
     scene,
+    choice,
+    unit,
+    listed,
     repeated,
     none,
 };

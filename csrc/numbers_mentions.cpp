@@ -211,6 +211,7 @@ std::u32string complement_at(const Words& words, std::size_t k) {
 
 }  // namespace
 
+std::u32string stem_of(Text word) { return stem(lowered(word)); }
 bool is_definite_word(Text word) { return has(definite, word); }
 bool is_stop(Text word) { return has(stops, word); }
 bool is_unit(Text stem) { return has(units, stem); }

@@ -28,10 +28,11 @@ struct Mention {
 // Reads the words around a number. `end`: where the words behind the number start.
 Mention mention_of(Text text, const Number& number, std::size_t end);
 
-bool is_definite_word(Text word);  // "the", "these", "her"
-bool is_stop(Text word);           // a word that ends the phrase of a noun
-bool is_unit(Text stem);           // the stem of a unit: "mil", "hour"
-bool is_compared(Text dimension);  // "older": "2 years older" is another quantity than "2 years"
+bool is_definite_word(Text word);   // "the", "these", "her"
+bool is_stop(Text word);            // a word that ends the phrase of a noun
+std::u32string stem_of(Text word);  // one string for singular and plural: shelf and shelves
+bool is_unit(Text stem);            // the stem of a unit: "mil", "hour"
+bool is_compared(Text dimension);   // "older": "2 years older" is another quantity than "2 years"
 bool same_scales(const Mention& one, const Mention& two);  // not 2 feet and 2 square feet
 
 }  // namespace dupo

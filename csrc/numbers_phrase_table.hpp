@@ -337,6 +337,16 @@ constexpr Rounded rounded[] = {
     {U"only has|have|had N dollar? bills", U"", U""},
     {U"only sell|sells|sold|come|comes|available W|N? W|N? W|N? PACK", U"", U"money"},
     {U"in PACK of N", U"how many PACK", U"money"},
+    {U"buy|buys as many N? W W? W? W? as he|she|they can|could", U"", U""},
+    {U"at least how many", U"", U""},
+};
+
+// What a question says that asks for the best of several.
+constexpr Text choices[] = {
+    U"the cheaper|cheapest|better|slower|faster",
+    U"maximum|greatest|largest|smallest|fewest W? number",
+    U"the most|least|fewest W",
+    U"lowest price",
 };
 
 // What a scene is made of: the words behind a number.

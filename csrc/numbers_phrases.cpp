@@ -9,6 +9,7 @@
 
 #include "numbers_phrase_table.hpp"
 #include "numbers_phrase_words.hpp"
+#include "numbers_questions.hpp"
 #include "numbers_steps.hpp"
 
 namespace dupo {
@@ -132,6 +133,19 @@ std::vector<RoundedRow> make_rounded_rows(Vocabulary& v) {
     return rows;
 }
 
+// The words that start a row. No row starts with a number or with any word.
+Item starts_of(const std::vector<RoundedRow>& rows) {
+    Item starts;
+    for (const RoundedRow& row : rows) {
+        const std::vector<bool>& words = row.words.front().words;
+        starts.words.resize(std::max(starts.words.size(), words.size()));
+        for (std::size_t k = 0; k < words.size(); ++k) {
+            if (words[k]) starts.words[k] = true;
+        }
+    }
+    return starts;
+}
+
 template <std::size_t N>
 std::vector<std::vector<Item>> patterns_of(const Text (&patterns)[N], Vocabulary& v) {
     std::vector<std::vector<Item>> all;
@@ -150,11 +164,13 @@ class Table {
     Vocabulary vocabulary;
     std::vector<Row> rows = make_rows(vocabulary);
     std::vector<RoundedRow> rounded = make_rounded_rows(vocabulary);
+    Item starts_rounded = starts_of(rounded);
+    std::vector<std::vector<Item>> choices = patterns_of(phrases::choices, vocabulary);
     std::vector<std::vector<Item>> scenes = patterns_of(phrases::scenes, vocabulary);
     std::vector<std::vector<Item>> tells_time = patterns_of(phrases::tells_time, vocabulary);
     std::vector<std::vector<Item>> tells_money = patterns_of(phrases::tells_money, vocabulary);
     std::vector<Item> how_many = items_of(U"how many", vocabulary);
-    Item asking = item_of(U"how|what|find|calculate|compute|determine", vocabulary);
+    Item asking = item_of(asking_words, vocabulary);
     Item asks_time = item_of(phrases::asks_time, vocabulary);
     Item asks_money = item_of(phrases::asks_money, vocabulary);
     Item money_units = item_of(U"dollar|dollars|cent|cents|euro|euros", vocabulary);
@@ -197,17 +213,18 @@ bool any_near(const Item& near, Tokens& tokens, std::size_t first = 0) {
     return false;
 }
 
-// Whether a pattern matches somewhere. No pattern starts with an optional word.
-bool stands(const std::vector<Item>& items, Tokens& tokens) {
+// Whether a pattern matches at word `first` or behind. No pattern starts with an optional word.
+bool stands(const std::vector<Item>& items, Tokens& tokens, std::size_t first = 0) {
     if (items.empty()) return true;
-    for (std::size_t k = 0; tokens.at(k) != nullptr; ++k) {
+    for (std::size_t k = first; tokens.at(k) != nullptr; ++k) {
         if (match(items, tokens, 0, k)) return true;
     }
     return false;
 }
 
-bool any_stands(const std::vector<std::vector<Item>>& patterns, Tokens& tokens) {
-    return std::any_of(patterns.begin(), patterns.end(), [&](const auto& p) { return stands(p, tokens); });
+bool any_stands(const std::vector<std::vector<Item>>& patterns, Tokens& tokens, std::size_t first = 0) {
+    return std::any_of(patterns.begin(), patterns.end(),
+                       [&](const auto& p) { return stands(p, tokens, first); });
 }
 
 // Where the question may start: the first word that asks, or the end of the text.
@@ -298,12 +315,24 @@ void skip_by_rounding(Text text, std::vector<Number>& numbers) {
     if (std::none_of(numbers.begin(), numbers.end(), is_free)) return;
     const Table& table = Table::get();
     Tokens tokens(text, table.vocabulary, false);
-    for (const RoundedRow& row : table.rounded) {
-        if (!stands(row.words, tokens) || !stands(row.others, tokens)) continue;
+    std::vector<bool> is_said(table.rounded.size());
+    for (std::size_t k = 0; const Token* const token = tokens.at(k); ++k) {
+        if (!table.starts_rounded.has(token->word)) continue;
+        for (std::size_t row = 0; row < is_said.size(); ++row) {
+            is_said[row] = is_said[row] || match(table.rounded[row].words, tokens, 0, k);
+        }
+    }
+    for (std::size_t k = 0; k < is_said.size(); ++k) {
+        const RoundedRow& row = table.rounded[k];
+        if (!is_said[k] || !stands(row.others, tokens)) continue;
         for (Number& number : numbers) {
             const bool is_told = row.tells_money && number.role == Role::money;
             if (number.skip == Reason::none && !is_told) number.skip = Reason::rounded;
         }
+    }
+    if (!any_stands(table.choices, tokens, question_of(tokens))) return;
+    for (Number& number : numbers) {
+        if (number.skip == Reason::none) number.skip = Reason::choice;
     }
 }
 

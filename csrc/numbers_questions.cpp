@@ -21,9 +21,8 @@ constexpr string_view supposing[] = {
 };
 // "after he buys 5 pens" supposes; "after 5 years" does not.
 constexpr string_view temporal[] = {"after", "before", "until"};
-constexpr string_view asking[] = {
-    "how", "what", "which", "who", "whom", "whose", "where", "find", "calculate", "compute", "determine",
-};
+// These ask too, or go on: "Ann, who has 5 pens".
+constexpr string_view relative[] = {"which", "who", "whom", "whose", "where"};
 // Behind a comma, a supposition goes on with these words.
 constexpr string_view joining[] = {"and", "or", "but", "then"};
 // Words of a sentence that speaks of something else than the sentences before.
@@ -50,6 +49,15 @@ std::vector<Text> words_of(Text text) {
     return words;
 }
 
+bool asks_or_goes_on(Text word) {
+    static const std::vector<Text> asking = split(asking_words, U'|');
+    const auto equals = [&](Text asked) {
+        return std::equal(asked.begin(), asked.end(), word.begin(), word.end(),
+                          [](char32_t a, char32_t b) { return a == lower(b); });
+    };
+    return std::any_of(asking.begin(), asking.end(), equals) || is_among(word, relative, true);
+}
+
 bool is_comma(Text word) { return is_one_of(word.front(), U",;"); }
 
 // Whether a word starts with a capital and is no small word.
@@ -68,7 +76,7 @@ bool asks(Text sentence) {
     }
     if (is_one_of(end.last(), U"?？")) return true;
     const std::vector<Text> words = words_of(sentence);
-    return std::any_of(words.begin(), words.end(), [](Text word) { return is_among(word, asking, true); });
+    return std::any_of(words.begin(), words.end(), asks_or_goes_on);
 }
 
 bool has_supposing_mark(Text sentence) {
@@ -85,8 +93,7 @@ bool supposes(Text clause) {
             comma = true;
             continue;
         }
-        if (is_among(words[k], asking, true) || (comma && !is_among(words[k], joining, true)))
-            supposed = false;
+        if (asks_or_goes_on(words[k]) || (comma && !is_among(words[k], joining, true))) supposed = false;
         const bool starts = is_among(words[k], temporal, true) && k + 1 < words.size();
         if (starts || is_among(words[k], supposing, true)) supposed = true;
         comma = false;

@@ -9,6 +9,9 @@
 
 namespace dupo {
 
+// What starts a question.
+constexpr Text asking_words = U"how|what|find|calculate|compute|determine";
+
 constexpr std::size_t near_characters = 200;  // of a sentence, on either side of a number, that are read
 
 // Whether the last sentence of a text asks for something.

@@ -93,7 +93,7 @@ std::vector<Text> tokens_of(Text text);
 // Gives the numbers that may be hidden so far the reason of the first phrase that matches, if any.
 void skip_by_phrases(Text text, std::vector<Number>& numbers);
 
-// Skips what a rounded answer does not tell: the numbers of a text that asks for whole packs.
+// Skips what a rounded answer does not tell, and what the best of several things does not tell.
 void skip_by_rounding(Text text, std::vector<Number>& numbers);
 
 // Skips what only sets a scene: "when she was 6 years old", "two days later", a lone amount of money.
@@ -113,6 +113,11 @@ void skip_by_members(Text text, std::vector<Number>& numbers);
 
 // Skips shares that add up to one whole, the last of which is "the other half" or "the remaining 10%".
 void skip_by_shares(Text text, std::vector<Number>& numbers);
+
+// --- numbers_doubts.cpp ---
+
+// Skips the quantities in doubt where a text has others that may be hidden. Asks for `quantity`.
+void skip_by_doubts(Text text, std::vector<Number>& numbers);
 
 // --- numbers_rules.cpp ---
 // `before` and `after` are the text before and after a number.

@@ -6,11 +6,11 @@ The texts of `number_texts` are drawn by hypothesis, which can shrink a failure 
 import random
 import re
 
-from dupo.text.numbers import areas, east_asian_context, east_asian_words, mentions, rules, words
-from dupo.text.numbers.phrase_table import CLASSES, PHRASES, ROUNDED, Phrase
+from dupo.text.numbers import areas, doubts, east_asian_context, east_asian_words, mentions, rules, words
+from dupo.text.numbers.phrase_table import CHOICES, CLASSES, PHRASES, ROUNDED, Phrase
 from tests.helpers.number_texts import COUNTED, EAST_ASIAN, PIECES, SCENES, pieces_of
 
-TABLES = (areas, east_asian_context, east_asian_words, mentions, rules, words)
+TABLES = (areas, doubts, east_asian_context, east_asian_words, mentions, rules, words)
 NUMBERS = pieces_of(
     "1 2 3 4 5 6 7 8 10 12 20 25 30 45 52 60 90 100 360 1000 3.14 1/2 half two three five ten dozen"
 )
@@ -28,6 +28,10 @@ SHOWN = pieces_of(r"""
 for example for instance , , say , e.g. such as an example of one such thus so that hence f(3) f(2) = 9 11 .
 . ! ( ) (With (if would ) 4 + 8 + 2 = 14 3 * 5 = 15 2\cdot3=6 - / \times Similarly Since But Here \( \) $ \n\n
 that the 21 482 7 is x
+""")
+ONE_BY_ONE = pieces_of("""
+1 one 1 one 2 two 3 three 8 $5 12 20 pen pens books box boxes kinds colors children days day-trip inch taller
+the the all these How many do have has another other first second last one One different of and , . 3 more
 """)
 
 
@@ -63,6 +67,7 @@ KINDS = [
     (SHARED, (" ",)),
     (SHOWN, (" ", " ", "")),
     (SCENES, (" ",)),
+    (ONE_BY_ONE, (" ", " ", ". ", "? ")),
 ]
 
 
@@ -82,7 +87,10 @@ def _drawn(rng: random.Random, pool: list[str], gaps: tuple[str, ...]) -> str:
 
 def _said(rng: random.Random) -> str:
     """Draws a row of the tables of phrases, and says the row of a number."""
-    if rng.random() < 0.1:
+    way = rng.random()
+    if way < 0.05:
+        return f"{rng.choice(NUMBERS)} {rng.choice(NOUNS)}. How many is {_filled(rng, rng.choice(CHOICES))}"
+    if way < 0.15:
         spoken, others, _ = rng.choice(ROUNDED)
         return f"{rng.choice(NUMBERS)} {rng.choice(NOUNS)} {_filled(rng, spoken)}. {_filled(rng, others)}"
     row: Phrase = rng.choice(PHRASES)

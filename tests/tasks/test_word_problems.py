@@ -327,7 +327,7 @@ def test_gsm8k(data_dir: Path) -> None:
             assert task.distance(dual, f"\\boxed{{{dual.unknown}}}") == 0.0
         count += len(duals)
     assert re.fullmatch(r"7,473 problems read; 7,4\d\d with a number to mask; 500 held out", task.notes[0])
-    assert count / len(task.train) > 3.5
+    assert count / len(task.train) > 3.4
     assert time.process_time() - start < 10
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dupo import text
-from dupo.text.numbers import east_asian_context, east_asian_words, mentions, phrase_table, questions
+from dupo.text.numbers import doubts, east_asian_context, east_asian_words, mentions, phrase_table, questions
 from dupo.text.numbers.phrase_table import CLASSES, PHRASES, ROUNDED, THINGS, UNITS
 from tests.helpers.project import ROOT
 
@@ -136,6 +136,39 @@ MARKED = [
     "He has $[[10]] and a pen costs [[2]]. How many pens can he buy?",
     "She had [[80]] quarters, that is $[[20]]. How many machines hold them?",
     "He has $[[10]]. How much is left of it? How many cents did he earn?",
+    # the best of several things, and what is bought with all the money
+    "Store A sells pens at $3{choice}, store B at $4{choice}. How much are 5{choice} in the cheaper?",
+    "The cheaper pens cost $[[3]] and the others $[[4]]. How much are [[5]] of each?",
+    "Pens cost $5{choice} and he has $20{choice}. What is the greatest number of pens he can buy?",
+    "He wins 3{choice} games, Ann 4{choice}. What are the most games that anyone wins?",
+    "Pens cost $5{rounded} and he has $23{rounded}. He buys as many red pens as he can.",
+    "He sold $[[23]] of pens at $[[5]] each, as many as he could. How many did he sell?",
+    "Pens cost $5{rounded} and he spent $23{rounded}. At least how many did he buy?",
+    "He has at least 3{bound} pens. How many of [[9]] are left?",
+    "Pens cost $5{choice} here and $4{choice} there. What is the lowest price of 3{choice} pens?",
+    "The lowest price of a pen is $[[4]]. What do [[3]] pens cost?",
+    "The greatest number of pens is [[9]]. How many are left of [[20]]?",
+    # a one, hidden only where a text has no other number
+    "He pays $[[5]] for 1{unit} pen.",
+    "He eats [[5]] pears and one{unit} apple.",
+    "He has [[1]] pen.",
+    "He has [[5]] pens and [[one]] more pen.",
+    "He has [[5]] pens and is [[1]] inch taller.",
+    "Solve $[[2]]x+[[1]]=[[9]]$.",
+    # counts of things that the text lists, hidden only where a text has no other number
+    "He has three{listed} gardens. The first garden has [[8]] trees.",
+    "He has [[three]] gardens. The first tree has [[8]] nuts.",
+    "He bought 2{listed} books. One{unit} book has [[80]] pages, the other has [[90]].",
+    "He bought [[2]] books. One{unit} book has [[80]] pages.",
+    "On a 3{listed}-day trip he walks [[8]] miles on the first day.",
+    "Ann has [[8]] pens, Ben [[9]]. How many pens do the 2{listed} boys have?",
+    "He pays the [[2]] boys $[[9]] each. How many dollars has he?",
+    "He eats 4{listed} kinds of nuts, [[8]] of each, in two{listed} different bowls.",
+    "For the first [[3]] days he ran [[8]] miles, and on the first day [[9]].",
+    "On the first day he ran [[8]] miles, then [[9]]. How many miles does he run in 2{listed} days?",
+    # equal counts, one of which points back, hidden only where a text has no other number
+    "He buys 3{repeated} cans of tea for $[[5]]. The 3{repeated} drinks are for Ann.",
+    "He has [[3]] gardens and another [[4]] gardens.",
     # things that are all listed, and times of the day
     "two{definition} friends, Ben and Leo, with [[two]] cats and Ann, [[3]] cats, Ben and Leo",
     "three{definition} colors of pens: red, light blue, and pink; [[four]] colors: red, white and pink",
@@ -178,7 +211,12 @@ def test_both_cores_have_one_table() -> None:
     expected += [word for row in [*UNITS, *THINGS] for word in row]
     expected += [word for row in rows for word in row[1:]]
     expected += [word for row in ROUNDED for word in row]
-    expected += [*phrase_table.SCENES, phrase_table.ASKS_TIME, *phrase_table.TELLS_TIME]
+    expected += [
+        *phrase_table.CHOICES,
+        *phrase_table.SCENES,
+        phrase_table.ASKS_TIME,
+        *phrase_table.TELLS_TIME,
+    ]
     expected += [phrase_table.ASKS_MONEY, *phrase_table.TELLS_MONEY]
     assert literals_of(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
@@ -221,6 +259,16 @@ def test_both_cores_have_one_list_of_each_kind_of_words_of_questions() -> None:
     for name, words in tables.items():
         assert sorted(words) == sorted(getattr(questions, name.upper())), name
     assert len(tables) >= 6
+    header = (ROOT / "csrc/numbers_questions.hpp").read_text(encoding="utf-8")
+    assert set(literals_of(header, "U")[0].split("|")) == questions.ASKING
+
+
+def test_both_cores_have_one_list_of_each_kind_of_words_of_doubts() -> None:
+    source = (ROOT / "csrc/numbers_doubts.cpp").read_text(encoding="utf-8")
+    tables = {name: re.findall('"([^"]*)"', table) for name, table in _tables(source).items()}
+    for name, words in tables.items():
+        assert sorted(words) == sorted(getattr(doubts, name.upper())), name
+    assert len(tables) == 4
 
 
 @pytest.mark.usefixtures("served_by")

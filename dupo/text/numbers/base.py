@@ -38,6 +38,9 @@ REASONS = (
     "rounded",
     "share",
     "scene",
+    "choice",
+    "unit",
+    "listed",
     "repeated",
 )
 

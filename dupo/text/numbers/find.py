@@ -6,6 +6,7 @@ from fractions import Fraction
 from dupo.text.numbers.areas import find_areas, formula_dollars
 from dupo.text.numbers.base import FULL_POINT, FULL_WIDTH, Number
 from dupo.text.numbers.digits import find_digits
+from dupo.text.numbers.doubts import skip_by_doubts
 from dupo.text.numbers.east_asian import with_east_asian
 from dupo.text.numbers.lists import skip_by_lists, skip_by_members, skip_by_products
 from dupo.text.numbers.phrases import skip_by_phrases, skip_by_rounding, skip_by_scenes
@@ -65,4 +66,4 @@ def find_numbers(text: str) -> list[Number]:
                 numbers[k] = (
                     n._replace(skip="repeated") if is_known else n._replace(skip=None, quantity=first)
                 )
-    return numbers
+    return skip_by_doubts(text, numbers)

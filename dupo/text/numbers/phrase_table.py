@@ -323,6 +323,16 @@ ROUNDED = [
     ("only has|have|had N dollar? bills", "", ""),
     ("only sell|sells|sold|come|comes|available W|N? W|N? W|N? PACK", "", "money"),
     ("in PACK of N", "how many PACK", "money"),
+    ("buy|buys as many N? W W? W? W? as he|she|they can|could", "", ""),
+    ("at least how many", "", ""),
+]
+
+# What a question says that asks for the best of several: the numbers of the others leave the answer as it is.
+CHOICES = [
+    "the cheaper|cheapest|better|slower|faster",
+    "maximum|greatest|largest|smallest|fewest W? number",
+    "the most|least|fewest W",
+    "lowest price",
 ]
 
 # What a scene is made of: the words behind a number. No answer depends on the number, unless the question

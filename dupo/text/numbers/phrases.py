@@ -11,6 +11,7 @@ from dupo.text.numbers.base import LETTER, LOWER, SPACE, WORDLIKE, Number
 from dupo.text.numbers.phrase_table import (
     ASKS_MONEY,
     ASKS_TIME,
+    CHOICES,
     CLASSES,
     NEARBY,
     PHRASES,
@@ -19,6 +20,7 @@ from dupo.text.numbers.phrase_table import (
     TELLS_MONEY,
     TELLS_TIME,
 )
+from dupo.text.numbers.questions import ASKING
 from dupo.text.numbers.rules import YEAR
 
 # A word or a decimal, what is ignored, and any other character.
@@ -74,11 +76,11 @@ ROWS = [
 ]
 
 ROUNDED_ITEMS = [(_items(words), _items(others), role) for words, others, role in ROUNDED]
+CHOICE_ITEMS = [_items(words) for words in CHOICES]
 SCENE_ITEMS = [_items(words) for words in SCENES]
 TELLS_TIME_ITEMS = [_items(words) for words in TELLS_TIME]
 TELLS_MONEY_ITEMS = [_items(words) for words in TELLS_MONEY]
 TIME, TIME_ASKED, MONEY_ASKED = map(_words_of, ("TIME", ASKS_TIME, ASKS_MONEY))
-ASKING = frozenset({"how", "what", "find", "calculate", "compute", "determine"})
 MONEY_UNITS = frozenset({"dollar", "dollars", "cent", "cents", "euro", "euros"})
 
 
@@ -88,11 +90,14 @@ def skip_by_phrases(text: str, numbers: Sequence[Number]) -> list[Number]:
 
 
 def skip_by_rounding(text: str, numbers: Sequence[Number]) -> list[Number]:
-    """Skips what a rounded answer does not tell: the numbers of a text that asks for whole packs."""
+    """Skips what a rounded answer does not tell, and what the best of several things does not tell."""
     tokens, result = tokens_of(text), list(numbers)
     for words, others, told in ROUNDED_ITEMS:
         if _stands(words, tokens) and _stands(others, tokens):
             result = [n._replace(skip="rounded") if n.skip is None and n.role != told else n for n in result]
+    question = _question(tokens)
+    if any(_stands(words, question) for words in CHOICE_ITEMS):
+        result = [n._replace(skip=n.skip or "choice") for n in result]
     return result
 
 

@@ -19,7 +19,8 @@ def _set_of(words: str) -> frozenset[str]:
 SUPPOSING = _set_of("if when whenever while unless suppose supposing assume assuming given provided")
 # "after he buys 5 pens" supposes; "after 5 years" does not.
 TEMPORAL = frozenset(["after", "before", "until"])
-ASKING = _set_of("how what which who whom whose where find calculate compute determine")
+ASKING = _set_of("how what find calculate compute determine")
+RELATIVE = _set_of("which who whom whose where")  # these ask too, or go on: "Ann, who has 5 pens"
 JOINING = frozenset(["and", "or", "but", "then"])  # behind a comma, a supposition goes on with these words
 # Words of a sentence that speaks of something else than the sentences before.
 TURNS = _set_of(
@@ -34,7 +35,7 @@ QUESTION_MARK = re.compile(r"[?？][ \n]*\Z")
 
 def asks(sentence: str) -> bool:
     """Tells whether the last sentence of a text asks for something."""
-    return QUESTION_MARK.search(sentence) is not None or not ASKING.isdisjoint(_words(sentence))
+    return QUESTION_MARK.search(sentence) is not None or not (ASKING | RELATIVE).isdisjoint(_words(sentence))
 
 
 def has_supposing_mark(sentence: str) -> bool:
@@ -50,7 +51,7 @@ def supposes(clause: str) -> bool:
         if word in ",;":
             comma = True
             continue
-        if word in ASKING or (comma and word not in JOINING):
+        if word in ASKING | RELATIVE or (comma and word not in JOINING):
             supposed = False
         if word in SUPPOSING or (word in TEMPORAL and k + 1 < len(words)):
             supposed = True
