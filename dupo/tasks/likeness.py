@@ -81,6 +81,22 @@ def bleu_name(language: str) -> str:
     return "bleu" if tokenizer == "13a" else f"bleu_{tokenizer}"
 
 
+def char_note(src: str, tgt: str) -> list[str]:
+    """Says that a BLEU of characters is no figure of a paper; nothing where words are counted.
+
+    Args:
+        src: source language, in which back-translations are measured.
+        tgt: target language, in which answers are measured.
+    """
+    of_chars = [name for name in dict.fromkeys((src, tgt)) if bleu_tokenizer(name) == "char"]
+    if not of_chars:
+        return []
+    return [
+        f"BLEU in {' and '.join(of_chars)} counts characters (tokenizer char): higher than in papers, which "
+        "count words"
+    ]
+
+
 def describe_metric(metric: BLEU | CHRF) -> str:
     """Returns name, settings and version, as sacrebleu writes them."""
     # sacrebleu knows all of its settings only after a first score.

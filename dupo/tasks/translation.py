@@ -22,7 +22,7 @@ from dupo.data.splits import copies_note, evaluation_note, split_problems
 from dupo.errors import UserError
 from dupo.records import Dual, Problem
 from dupo.tasks.languages import LANGUAGES
-from dupo.tasks.likeness import bleu_name, bleu_tokenizer, make_likeness
+from dupo.tasks.likeness import bleu_name, bleu_tokenizer, char_note, make_likeness
 from dupo.tasks.translation_gates import Gates, parse_gates, read_back
 
 
@@ -58,6 +58,7 @@ class Translation:
         self.notes = [
             f"{sentences}; {len(self.held_out):,} held out",
             f"likeness of a back-translation: {self._likeness.description}",
+            *char_note(self.src, self.tgt),
             self._gates.note(),
             *left_out,
             *notes,

@@ -122,9 +122,13 @@ def _checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:
     if metrics.with_gold:
         yield from _agreement_checks(metrics, bounds)
     # Last, because this check may fail for a reward that is right: on problems that are too easy or too hard.
-    groups = counted(metrics.problems, "group")
+    rewards = metrics.rewards
+    groups = f"{counted(metrics.problems, 'group')}, {rewards.comparable:,} with two readable answers"
+    # A group without two readable answers cannot differ, whatever the reward is.
+    can_differ = rewards.comparable >= bounds.differing * metrics.problems
+    advice = ALL_EQUAL if can_differ else TOO_FEW
     name = "groups whose rewards differ, readable answers"
-    yield Check(name, metrics.rewards.readable_differing, groups, AT_LEAST, bounds.differing, ALL_EQUAL)
+    yield Check(name, rewards.readable_differing, groups, AT_LEAST, bounds.differing, advice)
 
 
 def _dual_checks(metrics: AuditMetrics, bounds: Thresholds) -> Iterator[Check]:

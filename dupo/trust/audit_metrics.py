@@ -28,7 +28,9 @@ class RewardMetrics:
         reward_std: standard deviation within a group, mean over groups.
         frac_reward_zero_std: share of the groups without any difference.
         differing: share of the groups with a difference.
-        readable_differing: share of the groups whose readable answers have a difference.
+        comparable: number of the groups with two readable answers at least.
+        readable_differing: share of the groups whose readable answers have a difference; None where no group
+            has two to compare.
         all_zero: share of the groups whose rewards are all 0.
     """
 
@@ -36,7 +38,8 @@ class RewardMetrics:
     reward_std: float
     frac_reward_zero_std: float
     differing: float
-    readable_differing: float
+    comparable: int
+    readable_differing: float | None
     all_zero: float
 
 
@@ -215,16 +218,15 @@ def reward_metrics(rows: Sequence[AuditRow]) -> RewardMetrics:
     differs_P = (rewards_PG != rewards_PG[:, :1]).any(-1)
     is_zero_P = (rewards_PG == 0).all(-1)
     # A group that differs by what was refused only teaches to be readable.
-    readable = [
-        {reward for answer, reward in zip(row.answers, row.rewards, strict=True) if answer is not None}
-        for row in rows
-    ]
+    readable = [readable_only(row.answers, row.rewards, row.rewards)[0] for row in rows]
+    comparable = sum(len(rewards) > 1 for rewards in readable)
     # TRL's metrics of a rollout, by the function that training takes them from.
     _, metrics = group_advantages(rewards_PG, "none")
     return RewardMetrics(
         **metrics,
         differing=share(differs_P.tolist()),
-        readable_differing=share(len(rewards) > 1 for rewards in readable),
+        comparable=comparable,
+        readable_differing=share(len(set(rewards)) > 1 for rewards in readable) if comparable else None,
         all_zero=share(is_zero_P.tolist()),
     )
 

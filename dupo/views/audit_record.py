@@ -82,7 +82,7 @@ class AuditRecord:
         trials_on_wrong: number of trials, one for each dual and wrong answer.
         truncated: share of completions that were cut at the limit.
         readable: share of completions with an answer.
-        differing: share of problems whose readable answers get different rewards.
+        differing: share of problems whose readable answers get different rewards; None: none has two answers.
         refusals: reason -> share of the completions that have no answer for that reason.
         dual_outcomes: outcome -> share of the duals.
         duals: number of duals.
@@ -104,7 +104,7 @@ class AuditRecord:
     trials_on_wrong: int
     truncated: float
     readable: float
-    differing: float
+    differing: float | None
     refusals: Mapping[str, float]
     dual_outcomes: Mapping[str, float]
     duals: int

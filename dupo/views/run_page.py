@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dupo.storage.files import write_atomic
 from dupo.storage.names import REPORT
+from dupo.views.counts import counted
 from dupo.views.escaping import safe
 from dupo.views.exchange import DualExchangeRow, ExchangeRow, judgement
 from dupo.views.html import (
@@ -89,9 +90,13 @@ def _metrics(run: RunRecord) -> list[Metric]:
         name = f"held-out {held_out.name}, before → after{problems}"
         metrics += [Metric(change, name, main=True), Metric(_value(held_out.name, held_out.peak), "peak")]
     # Each pair with a sample that has no answer agrees with any reward: the figure without them comes first.
-    for auc, among in ((run.readable_reward_auc, "readable answers"), (run.reward_auc, "all samples")):
+    for auc, pairs, among in (
+        (run.readable_reward_auc, run.readable_auc_pairs, "readable answers"),
+        (run.reward_auc, run.auc_pairs, "all samples"),
+    ):
         if auc is not None:
-            metrics.append(Metric(f"{auc:.3f}", f"reward AUC, {among}"))
+            of = "" if pairs is None else f"{counted(pairs, 'pair')} of "
+            metrics.append(Metric(f"{auc:.3f}", f"reward AUC before training, {of}{among}"))
     if run.steps:
         metrics.append(Metric(_value("", run.steps[-1].metrics.get("reward")), "reward, last step"))
     if run.seconds is not None:

@@ -58,6 +58,7 @@ class RunRecord:
         exchanges: rows of samples.jsonl that have a step.
         reward_auc: how well the reward told right from wrong before training, in [0, 1].
         readable_reward_auc: the same among samples with an answer.
+        auc_pairs, readable_auc_pairs: number of pairs behind each of the two; None: not recorded.
         seconds: of the whole run.
         settings: config.yaml as it is.
     """
@@ -73,6 +74,8 @@ class RunRecord:
     exchanges: Sequence[ExchangeRow]
     reward_auc: float | None
     readable_reward_auc: float | None
+    auc_pairs: int | None
+    readable_auc_pairs: int | None
     seconds: float | None
     signature: str
     settings: str
@@ -104,6 +107,8 @@ def read_run(folder: Path) -> RunRecord:
         exchanges=[exchange for exchange in exchanges if exchange.step is not None],
         reward_auc=number_or_none(summary.get("reward_auc")),
         readable_reward_auc=number_or_none(summary.get("readable_reward_auc")),
+        auc_pairs=_count(summary.get("reward_auc_pairs")),
+        readable_auc_pairs=_count(summary.get("readable_reward_auc_pairs")),
         seconds=number_or_none(summary.get("seconds")),
         signature=_signature(summary.get("signature")),
         settings=_text(config),
@@ -171,6 +176,11 @@ def _held_out(
         peak=number_or_none(summary.get(f"{EVAL}{name}_peak", max(curve, default=None))),
         problems=number_or_none(summary.get(f"{EVAL}problems")),
     )
+
+
+def _count(value: object) -> int | None:
+    number = number_or_none(value)
+    return None if number is None else int(number)
 
 
 def _signature(value: object) -> str:

@@ -275,11 +275,30 @@ def test_noise_where_one_of_eight_can_be_read_is_not_one_to_train_on(quality, sc
         for reward in rng.random(20).tolist()
     ]
     metrics = audit_metrics(rows, 0.5, scale_rewards)
-    assert metrics.rewards.differing == 1 and metrics.rewards.readable_differing == 0
+    # no group has two readable answers to compare: nothing was measured
+    rewards = metrics.rewards
+    assert (rewards.differing, rewards.comparable, rewards.readable_differing) == (1, 0, None)
+    last = checks(metrics)[-1]
+    assert (last.measured, last.of, last.passed) == ("none", "20 groups, 0 with two readable answers", None)
     assert verdict(checks(metrics), with_gold=quality is not None).startswith("fix this first")
     guidance = metrics.gold.guidance
     assert (guidance.signal, guidance.signal_problems) == (None, 0)
     assert guidance.compared == (20 if quality else 0)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "alone", "advice"),
+    [(1, 19, "too few problems"), (20, 0, "readable answers to one problem all get the same reward")],
+)
+def test_groups_that_cannot_differ_are_no_fault_of_the_reward(pairs, alone, advice):
+    """A group needs two readable answers before its rewards can differ."""
+    equal, single = (
+        row([0.5, 0.5, 0.0], answers=["a", "b", None]),
+        row([0.5, 0.0, 0.0], answers=["a", None, None]),
+    )
+    metrics = audit_metrics([equal] * pairs + [single] * alone, 0.5)
+    assert (metrics.rewards.comparable, metrics.rewards.readable_differing) == (pairs, 0.0)
+    assert verdict(checks(metrics), with_gold=False).startswith(f"fix this first: {advice}")
 
 
 def test_rows_and_metrics_go_into_json_and_rows_come_back():
@@ -291,4 +310,4 @@ def test_rows_and_metrics_go_into_json_and_rows_come_back():
     values = json.loads(json.dumps(metrics.to_json()))
     assert (values["leak/no_answer"], values["reward"]) == (None, metrics.rewards.reward)
     assert values["agreement"] == values["readable_agreement"] == metrics.gold.overall.within._asdict()
-    assert values["readable_agreement_pairs"] == values["agreement_pairs"] == 8 and len(values) == 51
+    assert values["readable_agreement_pairs"] == values["agreement_pairs"] == 8 and len(values) == 52

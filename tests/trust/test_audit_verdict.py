@@ -32,7 +32,7 @@ def measured(
         readable=readable,
         leaks=LeakRates(no_answer, decoy, 20, 10),
         beyond_decoys=beyond_decoys,
-        rewards=RewardMetrics(0.5, 0.5, 0.0, 1.0, differing, all_zero=0.0),
+        rewards=RewardMetrics(0.5, 0.5, 0.0, 1.0, 1, differing, all_zero=0.0),
         gold=GoldMetrics(
             dual_on_gold=dual_on_gold, duals_on_gold=20, readable=Agreement(0.7, 90, agreement, 48, 14)
         ),
@@ -52,7 +52,11 @@ BROKEN = [
         "readable answers 0.60 of 48 pairs, at least 0.65",
     ),
     ({"agreement": Estimate(0.7, 0.5, 0.8)}, "too few problems", "0.50 of 14 problems, above 0.50"),
-    ({"differing": 0.05}, "all get the same reward", "readable answers 0.05 of 1 group, at least 0.10"),
+    (
+        {"differing": 0.05},
+        "all get the same reward",
+        "readable answers 0.05 of 1 group, 1 with two readable answers, at least 0.10",
+    ),
 ]
 
 
