@@ -13,19 +13,20 @@ if not __package__:
 import argparse
 from collections.abc import Sequence
 
-from dupo.config.command_line import OneLineParser
+from dupo.config.command_line import OneLineParser, path_text
 from dupo.config.options import RunOptions
 from dupo.config.task_options import TaskOptions
 from dupo.config.values import underscored
 from dupo.errors import UserError
+from dupo.storage.commands import command
 from dupo.views.plain import error
 
 
 def parser() -> OneLineParser:
     """The options of the program."""
     layout = argparse.RawDescriptionHelpFormatter
-    options = OneLineParser(prog="python -m dupo.duals", description=__doc__, formatter_class=layout)
-    options.add_argument("--dataset", required=True, metavar="DATA", help="as in training")
+    options = OneLineParser(prog=command("duals"), description=__doc__, formatter_class=layout)
+    options.add_argument("--dataset", type=path_text, required=True, metavar="DATA", help="as in training")
     options.add_argument("--question_column", help="default: found by the usual names, as in training")
     options.add_argument("--show", type=int, default=20, help="problems to show (default 20)")
     options.add_argument("--duals_per_prompt", type=int, default=0, help="most of each; 0: all (default)")

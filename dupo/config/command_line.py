@@ -12,6 +12,7 @@ from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, ass
 from dupo.config.values import coerce, option_type, show, underscored
 from dupo.config.yaml_files import read_yaml
 from dupo.errors import UserError, cut, did_you_mean, nearest, quoted
+from dupo.storage.commands import command
 from dupo.storage.names import CONFIG, program_of
 from dupo.user_files import is_file
 
@@ -26,6 +27,11 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises UserError."""
         raise UserError(message)
+
+
+def path_text(text: str) -> str:
+    """The type of an argument that names a file or a folder. `dupo completion` completes paths there."""
+    return text
 
 
 @dataclass(frozen=True)
@@ -214,9 +220,9 @@ def _unknown(flag: str, names: Sequence[str], program: str, method: str) -> User
 
 def _parser(program: str, method: str) -> argparse.ArgumentParser:
     about = program_named(program, method)
-    examples = "".join(f"\n  python -m dupo.{program} {words}".rstrip() for words in about.examples)
+    examples = "".join(f"\n  {command(program)} {words}".rstrip() for words in about.examples)
     parser = argparse.ArgumentParser(
-        usage=f"python -m dupo.{program} [--config FILE.yaml] [--option value ...]",
+        usage=f"{command(program)} [--config FILE.yaml] [--option value ...]",
         description=about.description,
         epilog=f"{_SPELLING}\n\nexamples:{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -23,7 +23,8 @@ from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
 from dupo.storage.files import check_disk_space, read_rows
-from dupo.storage.names import REPORT, SAMPLES, TEACHING, resume_command
+from dupo.storage.commands import resume_command
+from dupo.storage.names import REPORT, SAMPLES, TEACHING
 from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
 from dupo.views.run_page import write_report

@@ -1,0 +1,65 @@
+"""`dupo completion SHELL`: the script by which a shell completes programs, options and choices with Tab.
+
+    bash   dupo completion bash > ~/.local/share/bash-completion/completions/dupo
+    zsh    dupo completion zsh > FOLDER/_dupo              FOLDER: one of $fpath, such as ~/.zfunc
+    fish   dupo completion fish > ~/.config/fish/completions/dupo.fish
+
+Open a new shell then. Write the script again after an update of dupo.
+"""
+
+import sys
+
+if not __package__:
+    sys.exit("run it as a module: python -m dupo.completion")
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from dupo.config.command_line import OneLineParser
+from dupo.config.completion import command_tree, option_parser
+from dupo.config.config import PROGRAMS
+from dupo.config.doors import DOORS
+from dupo.errors import UserError
+from dupo.storage.commands import command
+from dupo.views.plain import error, print_line
+from dupo.views.streams import LogStream
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def parser() -> OneLineParser:
+    """The options of the program."""
+    layout = argparse.RawDescriptionHelpFormatter
+    options = OneLineParser(prog=command("completion"), description=__doc__, formatter_class=layout)
+    options.add_argument("shell", choices=SHELLS, metavar="SHELL", help=" or ".join(SHELLS))
+    return options
+
+
+def script(shell: str) -> str:
+    """The script for a shell; raises UserError without the package shtab."""
+    if find_spec("shtab") is None:
+        raise UserError("completion: expected the package shtab, got none: pip install shtab")
+    import shtab
+
+    programs = {
+        name: option_parser(name) if name in PROGRAMS else import_module(f"dupo.{name}").parser()
+        for name in DOORS
+    }
+    return shtab.complete(command_tree(programs, shtab.FILE), shell)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 2 no such shell, or the package shtab is not installed."""
+    try:
+        values = parser().parse_args(sys.argv[1:] if argv is None else argv)
+        print_line(LogStream(sys.stdout), script(values.shell))
+    except UserError as problem:
+        error(str(problem))
+        return problem.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
