@@ -37,7 +37,7 @@ def version_text() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: those of the program that is named; 0 after the help or the versions, 2 for another name."""
+    """Exit codes: those of the program; 0 after the help or the versions, 2 for a name of no program."""
     name, *options = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in DOORS:
         return import_module(f"dupo.{name}").main(options)

@@ -15,18 +15,15 @@ if not __package__:
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 
-from dupo.config.command_line import OneLineParser
-from dupo.config.completion import command_tree, option_parser
+from dupo.config.completion import SHELLS, completion_script
 from dupo.config.config import PROGRAMS
 from dupo.config.doors import DOORS
+from dupo.config.parsers import OneLineParser
 from dupo.errors import UserError
 from dupo.storage.commands import command
 from dupo.views.plain import error, print_line
 from dupo.views.streams import LogStream
-
-SHELLS = ("bash", "zsh", "fish")
 
 
 def parser() -> OneLineParser:
@@ -37,24 +34,13 @@ def parser() -> OneLineParser:
     return options
 
 
-def script(shell: str) -> str:
-    """The script for a shell; raises UserError without the package shtab."""
-    if find_spec("shtab") is None:
-        raise UserError("completion: expected the package shtab, got none: pip install shtab")
-    import shtab
-
-    programs = {
-        name: option_parser(name) if name in PROGRAMS else import_module(f"dupo.{name}").parser()
-        for name in DOORS
-    }
-    return shtab.complete(command_tree(programs, shtab.FILE), shell)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 2 no such shell, or the package shtab is not installed."""
     try:
         values = parser().parse_args(sys.argv[1:] if argv is None else argv)
-        print_line(LogStream(sys.stdout), script(values.shell))
+        # Programs without options of `Config` have a parser of their own.
+        others = {name: import_module(f"dupo.{name}").parser() for name in DOORS if name not in PROGRAMS}
+        print_line(LogStream(sys.stdout), completion_script(values.shell, others))
     except UserError as problem:
         error(str(problem))
         return problem.exit_code

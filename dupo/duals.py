@@ -10,11 +10,11 @@ import sys
 if not __package__:
     sys.exit("run it as a module: python -m dupo.duals")
 
-import argparse
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from dupo.config.command_line import OneLineParser, path_text
 from dupo.config.options import RunOptions
+from dupo.config.parsers import OneLineParser, path_text
 from dupo.config.task_options import TaskOptions
 from dupo.config.values import underscored
 from dupo.errors import UserError
@@ -24,8 +24,7 @@ from dupo.views.plain import error
 
 def parser() -> OneLineParser:
     """The options of the program."""
-    layout = argparse.RawDescriptionHelpFormatter
-    options = OneLineParser(prog=command("duals"), description=__doc__, formatter_class=layout)
+    options = OneLineParser(command("duals"), None, __doc__, formatter_class=RawDescriptionHelpFormatter)
     options.add_argument("--dataset", type=path_text, required=True, metavar="DATA", help="as in training")
     options.add_argument("--question_column", help="default: found by the usual names, as in training")
     options.add_argument("--show", type=int, default=20, help="problems to show (default 20)")

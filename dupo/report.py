@@ -8,7 +8,7 @@ if not __package__:
 from collections.abc import Sequence
 from pathlib import Path
 
-from dupo.config.command_line import OneLineParser, path_text
+from dupo.config.parsers import OneLineParser, path_text
 from dupo.errors import UserError
 from dupo.storage.commands import command
 from dupo.views.plain import error, print_line

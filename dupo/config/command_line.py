@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import GROUP_OF, OPTIONS, Config
@@ -19,19 +19,6 @@ from dupo.user_files import is_file
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."
 _TITLES = {"": "method", "loss": "loss (DuPO)", "selection": "trying duals", "rerank": "choosing an answer"}
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Raises UserError where argparse would print its usage and end the process."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises UserError."""
-        raise UserError(message)
-
-
-def path_text(text: str) -> str:
-    """The type of an argument that names a file or a folder. `dupo completion` completes paths there."""
-    return text
 
 
 @dataclass(frozen=True)

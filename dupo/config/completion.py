@@ -1,19 +1,41 @@
 """What a shell can complete after `dupo`: programs, options and choices, as parsers of argparse.
 
-The parsers of `dupo/config/command_line.py` read every value as a text and leave the checks to the options, so
-they know no choices. The parsers here know the choices, and parse nothing.
+The parsers of `dupo/config/command_line.py` know no choices: they read every value as a text and leave the
+checks to the options. The parsers here know the choices, and parse nothing.
 """
 
 import argparse
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from dupo.config.catalogue import METHODS
-from dupo.config.command_line import path_text, program_named
+from dupo.config.command_line import program_named
 from dupo.config.config import OPTIONS
 from dupo.config.doors import DOORS
+from dupo.config.parsers import path_text
 from dupo.config.values import option_type
+from dupo.errors import UserError
 
+SHELLS = ("bash", "zsh", "fish")
 TRUTH = ("true", "false")
+
+
+def completion_script(shell: str, others: Mapping[str, argparse.ArgumentParser]) -> str:
+    """The script by which a shell completes the command.
+
+    Args:
+        shell: one of `SHELLS`.
+        others: the parsers of the programs that have no options of `Config`, by name.
+
+    Raises:
+        UserError: the package shtab, which writes the script, is not installed.
+    """
+    if find_spec("shtab") is None:
+        raise UserError("completion: expected the package shtab, got none: pip install shtab")
+    import shtab
+
+    parsers = {name: others[name] if name in others else option_parser(name) for name in DOORS}
+    return shtab.complete(command_tree(parsers, shtab.FILE), shell)
 
 
 def command_tree(parsers: Mapping[str, argparse.ArgumentParser], any_path: object) -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """The programs of dupo: one row each. `dupo NAME` and `python -m dupo.NAME` are the same program.
 
-To add a program: write `dupo/NAME.py` with `main(argv)`, then add a row here. A program whose options are not
-those of `Config` also has `parser()`, which `dupo completion` reads.
+To add a program: write its module in `dupo/` with `main(argv)`, then add a row here. A program whose options
+are not those of `Config` also has `parser()`, which `dupo completion` reads.
 """
 
 # Name -> what `dupo --help` says of the program. The order is that of the help.

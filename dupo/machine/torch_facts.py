@@ -1,4 +1,4 @@
-"""What torch says of itself and of the GPUs, printed as one line of JSON: a process of its own for `dupo doctor`.
+"""What torch says of itself and of the GPUs, as one line of JSON: a process of its own for `dupo doctor`.
 
 A torch that is broken may end the process that imports it. The line comes before the GPUs are tried: what is
 known of them stands, even where they do not work.
@@ -25,8 +25,8 @@ def torch_facts() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "gpus": [
-            {"name": one.name, "capability": [one.major, one.minor], "memory": one.total_memory}
-            for one in properties
+            {"name": gpu.name, "capability": [gpu.major, gpu.minor], "memory": gpu.total_memory}
+            for gpu in properties
         ],
         "gpu_warning": " ".join(str(warned[0].message).split()) if warned else "",
         "has_varlen": find_spec("torch.nn.attention.varlen") is not None,
