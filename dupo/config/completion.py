@@ -66,7 +66,7 @@ def option_parser(program: str) -> argparse.ArgumentParser:
         about = OPTIONS[name].metadata
         text = about["help"].replace("%", "%%")
         if option_type(OPTIONS[name])[0] is bool:
-            parser.add_argument(f"--{name}", choices=TRUTH, nargs="?", help=text)
+            parser.add_argument(f"--{name}", choices=TRUTH, help=text)
             parser.add_argument(f"--no_{name}", action="store_true", help=f"turns --{name} off")
             continue
         kind = path_text if about.get("is_path") else str

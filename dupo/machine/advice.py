@@ -88,9 +88,7 @@ def _gpus(facts: Facts) -> Iterator[Advice]:
 
 
 def _old_gpu(gpu: Gpu) -> Advice:
-    what = (
-        f"{gpu.name} has compute capability {_dotted(gpu.capability)}, the kernels are made for 8.0 on"
-    )
+    what = f"{gpu.name} has compute capability {_dotted(gpu.capability)}, the kernels are made for 8.0 on"
     return Advice("untested", what, "--device cpu, or a newer GPU")
 
 
