@@ -1,4 +1,4 @@
-"""Shells complete programs, options, choices and paths: the real shells are asked where they are installed."""
+"""Shells complete programs, options, choices and paths: real shells are asked, where they are installed."""
 
 import os
 import pty
