@@ -7,6 +7,7 @@ process that imports it along.
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -164,8 +165,15 @@ def run_trial(arguments: tuple[str, ...]) -> tuple[dict[str, Any] | None, str]:
         return facts, ""
     if done.returncode < 0:
         return facts, f"the process was ended by {signal.Signals(-done.returncode).name}"
-    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return facts, said[-1] if said else f"the process ended with code {done.returncode}"
+    return facts, _error_of(done.stderr) or f"the process ended with code {done.returncode}"
+
+
+def _error_of(printed: str) -> str:
+    """The error of a traceback, its first line; without a traceback the last line, "" for none."""
+    lines = [line for line in printed.splitlines() if line.strip()]
+    # Frames are indented, and the error follows the last one.
+    errors = re.findall(r"^ .*\n(\S.*)", "\n".join(lines), re.MULTILINE)
+    return errors[-1] if errors else "".join(lines[-1:])
 
 
 def required_packages() -> dict[str, str]:

@@ -54,6 +54,8 @@ def test_where_no_package_is_installed_each_is_named(tmp_path: Path, run_python:
             "print('{\"a\": 1}', flush=True); raise RuntimeError('no kernel image')",
             ({"a": 1}, "RuntimeError: no kernel image"),
         ),
+        ("raise ImportError('needs b\\nTry: pip')", (None, "ImportError: needs b")),
+        ("import sys; sys.exit('a\\nb')", (None, "b")),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
             (None, "the process was ended by SIGSEGV"),
