@@ -22,8 +22,7 @@ from dupo.config.doors import DOORS
 from dupo.config.parsers import OneLineParser
 from dupo.errors import UserError
 from dupo.storage.commands import command
-from dupo.views.plain import error, print_line
-from dupo.views.streams import LogStream
+from dupo.views.plain import error
 
 
 def parser() -> OneLineParser:
@@ -35,15 +34,16 @@ def parser() -> OneLineParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 no such shell, or the package shtab is not installed."""
+    """Exit codes: 0 done, 1 stdout cannot be written, 2 no such shell or no shtab."""
     try:
         values = parser().parse_args(sys.argv[1:] if argv is None else argv)
         # Programs without options of `Config` have a parser of their own.
         others = {name: import_module(f"dupo.{name}").parser() for name in DOORS if name not in PROGRAMS}
-        print_line(LogStream(sys.stdout), completion_script(values.shell, others))
-    except UserError as problem:
+        sys.stdout.write(completion_script(values.shell, others) + "\n")
+        sys.stdout.flush()
+    except (UserError, OSError) as problem:  # OSError: half a script is worse than none
         error(str(problem))
-        return problem.exit_code
+        return 2 if isinstance(problem, UserError) else 1
     return 0
 
 
