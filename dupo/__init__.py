@@ -1,3 +1,19 @@
-"""DuPO: language models that learn from the consistency of their own answers, without labels."""
+"""DuPO: language models that learn from the consistency of their own answers, without labels.
 
-__version__ = "0.1.0"
+    dupo --help            the programs: train, audit, select, rerank, duals, report, doctor, completion
+    dupo.train.train       trains as a `dupo.config.config.Config` says; the programs beside it are alike
+    dupo.text              prompts and batches; `find_numbers` and `hide_numbers` of a problem
+    dupo_kernels           the loss head, which needs nothing of dupo
+
+`python -m dupo.NAME` is the program `dupo NAME`. ARCHITECTURE.md of the repository shows every room.
+"""
+
+from importlib import import_module
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Looked up when it is asked for: reading the records of installed packages takes longer than a help page.
+    return import_module("dupo_kernels").__version__

@@ -10,22 +10,22 @@ import sys
 if not __package__:
     sys.exit("run it as a module: python -m dupo.duals")
 
-import argparse
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from dupo.config.command_line import OneLineParser
 from dupo.config.options import RunOptions
+from dupo.config.parsers import OneLineParser, path_text
 from dupo.config.task_options import TaskOptions
 from dupo.config.values import underscored
 from dupo.errors import UserError
+from dupo.storage.commands import command
 from dupo.views.plain import error
 
 
 def parser() -> OneLineParser:
     """The options of the program."""
-    layout = argparse.RawDescriptionHelpFormatter
-    options = OneLineParser(prog="python -m dupo.duals", description=__doc__, formatter_class=layout)
-    options.add_argument("--dataset", required=True, metavar="DATA", help="as in training")
+    options = OneLineParser(command("duals"), None, __doc__, formatter_class=RawDescriptionHelpFormatter)
+    options.add_argument("--dataset", type=path_text, required=True, metavar="DATA", help="as in training")
     options.add_argument("--question_column", help="default: found by the usual names, as in training")
     options.add_argument("--show", type=int, default=20, help="problems to show (default 20)")
     options.add_argument("--duals_per_prompt", type=int, default=0, help="most of each; 0: all (default)")

@@ -8,26 +8,27 @@ if not __package__:
 from collections.abc import Sequence
 from pathlib import Path
 
+from dupo.config.parsers import OneLineParser, path_text
 from dupo.errors import UserError
+from dupo.storage.commands import command
 from dupo.views.plain import error, print_line
 from dupo.views.run_page import write_report
 from dupo.views.streams import LogStream
 
-USAGE = "usage: python -m dupo.report RUN_FOLDER"
+
+def parser() -> OneLineParser:
+    """The options of the program."""
+    about = "Writes report.html, one page with the curves and samples of a run, into the folder of the run."
+    options = OneLineParser(prog=command("report"), description=about)
+    options.add_argument("run", type=path_text, metavar="RUN_FOLDER", help="the --output_dir of dupo.train")
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done; after one line on stderr 1 (the page cannot be written) or 2."""
-    # One argument and no options: argparse would be longer than this door.
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words in (["-h"], ["--help"]):
-        print(f"{USAGE}\n\nWrites report.html into the folder of a run.")
-        return 0
-    if len(words) != 1 or words[0].startswith("-"):
-        error(USAGE)
-        return 2
     try:
-        print_line(LogStream(sys.stdout), str(write_report(Path(words[0]))))
+        values = parser().parse_args(sys.argv[1:] if argv is None else argv)
+        print_line(LogStream(sys.stdout), str(write_report(Path(values.run))))
     except UserError as problem:
         error(str(problem))
         return problem.exit_code

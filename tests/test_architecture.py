@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from dupo.config import doors
 from tests.helpers.project import ROOT
 from tests.helpers.source import File, called, is_text, project_files, starts_with
 
@@ -39,9 +40,11 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": READS_DATA | {"engines", "duality", "rewards"},
     "methods": COMPUTES,
     "run": COMPUTES | {"storage", "views", "methods.base"},  # a run knows what a method is, and none by name
+    "machine": NOUNS,
     "trust": COMPUTES | {"methods", "run", "storage", "views"},
 }
-DOORS = {"train", "duals", "select", "rerank", "audit", "report"}  # nothing imports them
+# Nothing imports a door by name. `__main__` is the command `dupo`.
+DOORS = {*doors.DOORS, "__main__"}
 USES_TRANSFORMERS = {"dupo/text", "dupo/models", "dupo/engines"}
 FACE_OF_EXTENSION = "dupo/text/extension.py"
 # Python puts these folders on sys.path when a file in them is run. One door bears a name of the standard

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import GROUP_OF, OPTIONS, Config
@@ -12,20 +12,13 @@ from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, ass
 from dupo.config.values import coerce, option_type, show, underscored
 from dupo.config.yaml_files import read_yaml
 from dupo.errors import UserError, cut, did_you_mean, nearest, quoted
+from dupo.storage.commands import command
 from dupo.storage.names import CONFIG, program_of
 from dupo.user_files import is_file
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."
 _TITLES = {"": "method", "loss": "loss (DuPO)", "selection": "trying duals", "rerank": "choosing an answer"}
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Raises UserError where argparse would print its usage and end the process."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises UserError."""
-        raise UserError(message)
 
 
 @dataclass(frozen=True)
@@ -214,9 +207,9 @@ def _unknown(flag: str, names: Sequence[str], program: str, method: str) -> User
 
 def _parser(program: str, method: str) -> argparse.ArgumentParser:
     about = program_named(program, method)
-    examples = "".join(f"\n  python -m dupo.{program} {words}".rstrip() for words in about.examples)
+    examples = "".join(f"\n  {command(program)} {words}".rstrip() for words in about.examples)
     parser = argparse.ArgumentParser(
-        usage=f"python -m dupo.{program} [--config FILE.yaml] [--option value ...]",
+        usage=f"{command(program)} [--config FILE.yaml] [--option value ...]",
         description=about.description,
         epilog=f"{_SPELLING}\n\nexamples:{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

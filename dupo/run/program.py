@@ -17,8 +17,9 @@ from dupo.config.command_line import parse
 from dupo.config.config import Config
 from dupo.errors import DISK_FAULTS, StorageError, UserError
 from dupo.run.interrupt import stopped_by_signals
+from dupo.storage.commands import resume_command
 from dupo.storage.lock import owned, release_all
-from dupo.storage.names import CONFIG, LATEST, resume_command
+from dupo.storage.names import CONFIG, LATEST
 from dupo.views.plain import error
 from dupo.views.streams import flush_standard_streams, open_standard_streams
 

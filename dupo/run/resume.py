@@ -14,7 +14,8 @@ from dupo.config.layers import changed_settings, fixed_settings
 from dupo.errors import UserError
 from dupo.storage import checkpoint
 from dupo.storage.checksums import RowsSoFar, broken_rows, cut_rows, rows_so_far
-from dupo.storage.names import CONFIG, resume_command
+from dupo.storage.commands import resume_command
+from dupo.storage.names import CONFIG
 
 
 class Accepted(NamedTuple):

@@ -22,8 +22,9 @@ from dupo.run.interrupt import graceful_interrupt
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
+from dupo.storage.commands import command, resume_command
 from dupo.storage.files import check_disk_space, read_rows
-from dupo.storage.names import REPORT, SAMPLES, TEACHING, resume_command
+from dupo.storage.names import REPORT, SAMPLES, TEACHING
 from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
 from dupo.views.run_page import write_report
@@ -327,5 +328,5 @@ class TrainingRun(Run):
         return {}
 
     def _write_report(self) -> Path | None:
-        again = shlex.join(["python", "-m", "dupo.report", str(self.path)])
+        again = f"{command('report')} {shlex.quote(str(self.path))}"
         return self.report_safely(REPORT, lambda: write_report(self.path), again)

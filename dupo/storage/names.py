@@ -15,7 +15,6 @@ set-aside-N/     the run as it was before an older checkpoint was resumed, with 
 """
 
 import re
-import shlex
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -61,16 +60,6 @@ def check_format(folder: Path) -> None:
         raise UserError(
             f"{folder} holds a run of format {number}, this dupo continues format {FORMAT}: start anew"
         )
-
-
-def resume_command(run: Path, wanted: str | Path = "latest") -> str:
-    """The command that goes on with a training run, as a shell reads it.
-
-    Args:
-        wanted: `latest`, or the folder of a checkpoint.
-    """
-    words = ["python", "-m", "dupo.train", "--output_dir", str(run), "--resume_from_checkpoint", str(wanted)]
-    return shlex.join(words)
 
 
 def holds_work(folder: Path, program: str) -> bool:

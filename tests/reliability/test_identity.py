@@ -18,7 +18,7 @@ from dupo.methods.dupo import DuPO
 from dupo.models.fingerprints import weights_fingerprint
 from dupo.run.rows import RowsRun
 from dupo.storage.checkpoint import latest
-from dupo.storage.names import resume_command
+from dupo.storage.commands import resume_command
 from tests.helpers.damages import METRICS, edit, flip, lines
 from tests.helpers.lessons import Lesson
 from tests.helpers.runs import loop

@@ -122,3 +122,13 @@ def test_wheel_made_from_the_sdist_holds_what_is_needed(checkout: Path, run_pyth
     assert result.stdout.split(maxsplit=1) == [str(site / "dupo/text/__init__.py"), "True [[0, 2], [1]]\n"], (
         result.stderr
     )
+
+    (commands,) = (n for n in names if n.endswith("entry_points.txt"))
+    assert "dupo = dupo.__main__:main" in zipfile.ZipFile(wheel).read(commands).decode().splitlines()
+    # Outside of a checkout the records of the installation tell the version and the packages that dupo needs.
+    code = "import dupo; from dupo.machine.facts import required_packages as needs\n"
+    result = isolated(
+        run_python, f"{code}print(dupo.__version__, needs()['torch'], 'pytest' in needs())", site
+    )
+    version = (ROOT / "kernels/VERSION").read_text().strip()
+    assert result.stdout == f"{version} >=2.10 False\n", result.stderr

@@ -11,12 +11,14 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from dupo.config import doors
 from tests.helpers.source import File, project_files
 
-DOORS = {f"dupo/{name}.py" for name in ("train", "duals", "select", "rerank", "audit", "report")}
+DOORS = {f"dupo/{name}.py" for name in (*doors.DOORS, "__main__")}
 # Imported where they are used: packages that are not always there, and modules that not every torch has.
 OPTIONAL = {"flash_attn", "torch.nn.attention.varlen", "torch.distributed.tensor", "py3langid", "triton"}
 OPTIONAL |= {"pyarrow", "huggingface_hub"}  # of data sets that need them
+OPTIONAL |= {"shtab"}  # of the completion of shells
 OPTIONAL |= {"math_verify"}  # of answers that are formulas
 VAGUE = {"found", "made", "given", "kept", "part", "one", "each", "some"}
 MEDIAN_LINES, DOOR_LINES, COMMENTS = 120, 60, (0.05, 0.10)
@@ -72,7 +74,8 @@ def doors_are_thin_and_guarded(file: File) -> Iterator[str]:
     body = ast.parse(file.source).body[1:]
     opening = [ast.unparse(node) for node in body[:2]]
     name = PurePosixPath(file.path).stem
-    guard = f"if not __package__:\n    sys.exit('run it as a module: python -m dupo.{name}')"
+    module = "dupo" if name == "__main__" else f"dupo.{name}"
+    guard = f"if not __package__:\n    sys.exit('run it as a module: python -m {module}')"
     if opening != ["import sys", guard]:
         yield "does not open with the guard"
 

@@ -250,7 +250,8 @@ def test_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
         assert main(arguments) == 2
         out, err = capfd.readouterr()
         assert out == "" and err.startswith("error: ") and err.count("\n") == 1
-    assert main(["--help"]) == 0
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--help"])
     assert "RUN_FOLDER" in capfd.readouterr().out
     with pytest.raises(UserError, match="is no run folder"):
         write_report(tmp_path)

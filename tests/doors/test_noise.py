@@ -1,0 +1,70 @@
+"""Nothing is written to stderr unless something is wrong: every program in a process of its own, with every
+warning that Python shows by request."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dupo.config.doors import DOORS
+from tests.helpers.project import RunPython
+from tests.helpers.small_world import RESUME, TASK, TRAIN, make_world
+
+MODEL = ["--model_name_or_path", "./model"]
+SAMPLING = [*TASK, *MODEL, "--num_generations", "4", "--max_completion_length", "6"]
+SHORT = ["--max_steps", "2", "--save_steps", "1", "--eval_steps", "1", "--num_threads", "1"]
+PAIRS = ["--method", "sft", "--dataset", "pairs.jsonl", "--eval_size", "2", "--train_batch_size", "4"]
+TEXTS = [
+    "--task",
+    "translation",
+    "--dataset",
+    "texts.jsonl",
+    "--src",
+    "en",
+    "--tgt",
+    "de",
+    "--eval_size",
+    "2",
+]
+ROLLOUT = ["--generation_batch_size", "8", "--num_generations", "4", "--max_completion_length", "6"]
+# What a person types first, and what takes no model, at every run of the tests; the rest with the slow ones.
+QUICK: list[list[str]] = [
+    ["train", *TRAIN, "--max_steps", "2", "--output_dir", "other"],
+    ["duals", "--dataset", "data.jsonl"],
+    ["report", "run"],
+    ["completion", "bash"],
+]
+SLOW: list[list[str]] = [
+    ["doctor"],
+    ["train", *RESUME],
+    ["train", *PAIRS, *MODEL, *SHORT],
+    ["train", *TEXTS, "--eval_size", "2", *MODEL, *ROLLOUT, *SHORT],
+    ["train", *SHORT, *ROLLOUT, *MODEL, *TASK, "--eval_size", "2", "--dtype", "bfloat16", "--beta", "0.1"],
+    ["audit", *SAMPLING],
+    ["select", *SAMPLING],
+    ["rerank", *SAMPLING],
+]
+EVERY = [*QUICK, *(pytest.param(words, marks=pytest.mark.slow) for words in SLOW)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, a model, and a run that can go on."""
+    folder = make_world(tmp_path_factory.mktemp("noise") / "world")
+    pairs = [{"prompt": f"{n} + 1 =", "completion": str(n + 1)} for n in range(12)]
+    texts = [{"en": f"It rains for {n} days.", "de": f"Es regnet {n} Tage."} for n in range(12)]
+    for name, rows in (("pairs", pairs), ("texts", texts)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize("words", EVERY, ids=lambda words: " ".join(words[:3]))
+def test_stderr_is_empty(words: list[str], world: Path, run_python: RunPython) -> None:
+    if words[0] == "completion":
+        pytest.importorskip("shtab")
+    done = run_python("-m", "dupo", *words, cwd=world, env={"PYTHONWARNINGS": "default"})
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_every_program_is_tried() -> None:
+    assert {words[0] for words in [*QUICK, *SLOW]} == set(DOORS)
