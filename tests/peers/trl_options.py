@@ -76,8 +76,8 @@ def read_trl() -> dict[str, dict[str, str]]:
     classes = (GRPOScriptArguments, GRPOConfig, ModelConfig, DatasetMixtureConfig)
     defaults: dict[str, str] = {}
     for spec in (spec for group in classes for spec in dataclasses.fields(group)):
-        is_made = spec.default_factory is not dataclasses.MISSING
-        defaults.setdefault(spec.name, shown(spec.default_factory() if is_made else spec.default))
+        is_made = spec.default is dataclasses.MISSING
+        defaults.setdefault(spec.name, shown(spec.default_factory() if is_made else spec.default))  # type: ignore[misc]
     return {
         "versions": {"trl": trl.__version__, "transformers": transformers.__version__},
         "defaults": defaults,
