@@ -1,4 +1,4 @@
-"""Reward functions of the user, named by a dotted path, with the signature of TRL's reward functions."""
+"""Reward functions of the user, named by a dotted path, which are called as TRL calls its own."""
 
 import inspect
 import math

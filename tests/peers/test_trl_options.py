@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
+import shlex
 from dataclasses import fields
 
 import pytest
 import transformers
 
+from dupo.config.command_line import parse
 from dupo.config.config import OPTIONS
 from dupo.config.trl import ALIASES, EARLIER, INSTEAD, options_in
 from dupo_kernels.tokens.policy_options import PolicyOptions
 from tests.helpers.project import ROOT, RunPython
-from tests.peers.trl_options import DIFFERS, REMARKS, SAME, read_page, shown, tables, tables_of_page
+from tests.peers.trl_options import DIFFERS, PAGE, REMARKS, SAME, read_page, shown, tables, tables_of_page
 
 VARIABLE = "DUPO_PEER_TRL"
 
@@ -47,6 +50,16 @@ def test_every_name_of_trl_stands_in_one_list() -> None:
 @pytest.mark.parametrize("text", sorted({*INSTEAD.values(), *EARLIER.values()}))
 def test_what_is_named_instead_is_an_option(text: str) -> None:
     assert set(options_in(text)) <= OPTIONS.keys()
+
+
+def test_the_command_of_the_page_is_one_of_ours() -> None:
+    (code,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    command = shlex.split(code, comments=True)
+    assert command[:3] == ["python", "-m", "dupo.train"]
+    config = parse(command[3:])
+    there = read_page()["defaults"]
+    assert shown(config.rollout.max_completion_length) == there["max_completion_length"]
+    assert shown(config.optimizer.lr_scheduler_type) == there["lr_scheduler_type"]
 
 
 def test_defaults_of_the_loss_are_those_of_trl() -> None:
