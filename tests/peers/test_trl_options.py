@@ -19,6 +19,7 @@ from tests.peers.trl_options import DIFFERS, PAGE, REMARKS, SAME, read_page, sho
 VARIABLE = "DUPO_PEER_TRL"
 
 
+@pytest.mark.slow  # with the peers, as CI runs them
 def test_the_tables_are_those_of_trl(run_python: RunPython) -> None:
     folder, page = os.environ.get(VARIABLE), read_page()
     if not folder:
@@ -54,7 +55,7 @@ def test_what_is_named_instead_is_an_option(text: str) -> None:
 
 def test_the_command_of_the_page_is_one_of_ours() -> None:
     (code,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    command = shlex.split(code, comments=True)
+    command = shlex.split(code.replace("\\\n", ""), comments=True)
     assert command[:3] == ["python", "-m", "dupo.train"]
     config = parse(command[3:])
     there = read_page()["defaults"]
