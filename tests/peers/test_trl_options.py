@@ -7,11 +7,14 @@ import shlex
 from dataclasses import fields
 
 import pytest
+import torch
 import transformers
 
 from dupo.config.command_line import parse
 from dupo.config.config import OPTIONS
+from dupo.config.options import OptimizerOptions
 from dupo.config.trl import ALIASES, EARLIER, INSTEAD, options_in
+from dupo.learning.optimizer import learning_rate
 from dupo_kernels.tokens.policy_options import PolicyOptions
 from tests.helpers.project import ROOT, RunPython
 from tests.peers.trl_options import DIFFERS, PAGE, REMARKS, SAME, read_page, shown, tables, tables_of_page
@@ -61,6 +64,23 @@ def test_the_command_of_the_page_is_one_of_ours() -> None:
     there = read_page()["defaults"]
     assert shown(config.rollout.max_completion_length) == there["max_completion_length"]
     assert shown(config.optimizer.lr_scheduler_type) == there["lr_scheduler_type"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "theirs"), [("linear",) * 2, ("cosine",) * 2, ("constant", "constant_with_warmup")]
+)
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_the_learning_rate_differs_as_the_page_says(shape: str, theirs: str, warmup: int) -> None:
+    options = OptimizerOptions(learning_rate=1.0, lr_scheduler_type=shape, warmup_steps=warmup, max_steps=10)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    kwargs = {"num_training_steps": 10} if shape != "constant" else {}
+    schedule = transformers.get_scheduler(theirs, optimizer, warmup, **kwargs)
+    for step in range(10):
+        (there,) = schedule.get_last_lr()
+        expected = there if step >= warmup else there + 1 / warmup
+        assert learning_rate(step, options) == pytest.approx(expected), step
+        optimizer.step()
+        schedule.step()
 
 
 def test_defaults_of_the_loss_are_those_of_trl() -> None:

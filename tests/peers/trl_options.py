@@ -28,7 +28,7 @@ generation_batch_size gradient_checkpointing importance_sampling_level learning_
 mask_truncated_completions max_completion_length max_grad_norm max_steps model_name_or_path
 num_generations num_iterations off_policy_mask_threshold resume_from_checkpoint reward_weights
 sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
-top_entropy_quantile trust_remote_code use_bias_correction_kl vespo_k_neg vespo_k_pos vespo_lambda_neg
+trust_remote_code use_bias_correction_kl vespo_k_neg vespo_k_pos vespo_lambda_neg
 vespo_lambda_pos vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
 vllm_importance_sampling_correction vllm_importance_sampling_mode weight_decay
 """
@@ -38,7 +38,10 @@ DIFFERS = {
     "output_dir": "none is `trainer_output` there, `runs/<date>-<time>-<what is done>` here",
     "dtype": "there the type of the weights; here the precision of matrix products, weights that are trained "
     "stay float32; no `float16`",
-    "loss_type": "`bnpo` is a mean over the tokens of a micro-batch there, of the step here (as `dapo`)",
+    "loss_type": "a step is divided by its own tokens here, for `dapo`, `cispo` and `vespo` there by those of "
+    "the rollout over its number of steps: the same where a rollout is one step; `bnpo` is a mean over the "
+    "tokens of a micro-batch there, of the step here",
+    "top_entropy_quantile": "a share of the tokens of a step here, of a micro-batch there; above 0 here",
     "entropy_coef": "the bonus is a mean over tokens there, and has the weights of the policy loss here: the "
     "same for `dapo`, `bnpo`, `cispo` and `vespo` without `top_entropy_quantile`",
     "lr_scheduler_type": "`constant` here is `constant_with_warmup` there; else `linear`, `cosine`",
@@ -59,7 +62,6 @@ REMARKS = {
     "scale_rewards": "there also `true` (`group`) and `false` (`none`)",
     "epsilon_high": "`cispo` without it is refused here",
     "delta": "refused here for losses without a clip, ignored there",
-    "top_entropy_quantile": "0 there: one token; above 0 here",
     "vllm_importance_sampling_correction": "no effect with the built-in engine",
 }
 
