@@ -94,7 +94,7 @@ OF_MESSAGES = """
 async def score(prompts, completions, trainer_state, log_metric, log_extra, **columns):
     log_metric("step", trainer_state.global_step)
     log_metric("max_steps", trainer_state.max_steps)
-    log_extra("asked", [prompt[0]["content"][:3] for prompt in prompts])
+    log_extra("place", [f"{k} {prompt[0]['content'][:3]}" for k, prompt in enumerate(prompts)])
     return [float(len(completion[0]["content"]) % 3) for completion in completions]
 """
 
@@ -112,4 +112,5 @@ def test_a_function_of_messages_trains_and_logs(folder: Path) -> None:
     assert {row["rewards/score/max_steps"] for row in steps} == {4}
     samples = [json.loads(line) for line in (folder / "run/samples.jsonl").read_text().splitlines()]
     trained = [row for row in samples if not row.get("held_out")]
-    assert len(trained) == 4 and all(row["logged"] == {"score/asked": "Ann"} for row in trained)
+    # The first of the two completions of each problem.
+    assert [row["logged"] for row in trained] == [{"score/place": f"{k} Ann"} for k in (0, 2, 0, 2)]

@@ -38,9 +38,9 @@ DIFFERS = {
     "output_dir": "none is `trainer_output` there, `runs/<date>-<time>-<what is done>` here",
     "dtype": "there the type of the weights; here the precision of matrix products, weights that are trained "
     "stay float32; no `float16`",
-    "loss_type": "a step is divided by its own tokens here, for `dapo`, `cispo` and `vespo` there by those of "
-    "the rollout over its number of steps: the same where a rollout is one step; `bnpo` is a mean over the "
-    "tokens of a micro-batch there, of the step here",
+    "loss_type": "a step is divided by its own tokens here, for `dapo`, `cispo` and `vespo` there by those "
+    "of the rollout over its number of steps: the same where a rollout is one step; `bnpo` is a mean over "
+    "the tokens of a micro-batch there, of the step here",
     "top_entropy_quantile": "a share of the tokens of a step here, of a micro-batch there; above 0 here",
     "entropy_coef": "the bonus is a mean over tokens there, and has the weights of the policy loss here: the "
     "same for `dapo`, `bnpo`, `cispo` and `vespo` without `top_entropy_quantile`",

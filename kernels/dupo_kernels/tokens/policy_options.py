@@ -2,7 +2,8 @@
 
 This module imports no torch: `python -m dupo.train --help` shows these fields. `PolicyObjective` in
 policy_objective.py adds what the options do to tensors. Names and defaults are TRL 1.16's where TRL has the
-option, and so are meanings; docs/trl.md names what differs in loss_type, entropy_coef and top_entropy_quantile.
+option, and so are meanings, but for those that docs/trl.md names: loss_type, entropy_coef and
+top_entropy_quantile.
 """
 
 from collections.abc import Sequence
