@@ -142,7 +142,7 @@ INSTEAD: dict[str, str] = {
     "include_num_input_tokens_seen": "is not here: metrics.jsonl has num_tokens in every row",
     **_each("report_to project trackio_space_id trackio_bucket_id trackio_static_space_id", _TRACKERS),
     "run_name": "is the name of the folder --output_dir here",
-    "log_level": "is not here yet",
+    "log_level": "is not here yet: warnings are always shown",
     "disable_tqdm": "is not here: a terminal has a bar, a file plain lines",
     **_each(
         "log_completions log_unique_prompts",
@@ -178,7 +178,7 @@ INSTEAD: dict[str, str] = {
     ),
 }
 
-# What TRL had before, and arguments of GRPOTrainer that people try as options.
+# What TRL had before, or has in Python or in other trainers, where people try it as an option.
 EARLIER: dict[str, str] = {
     **_each("max_prompt_length max_length", "is not here: --overlong says what becomes of what is too long"),
     "use_liger_loss": INSTEAD["use_liger_kernel"],
