@@ -265,7 +265,7 @@ def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
 def labels_read(options: RewardOptions) -> str:
     """Which labels the rewards read, in words."""
     if options.has_user_function:
-        return "whatever your function reads: it is given every column of the data"
+        return "whatever your function reads: it is given the columns of the data"
     return "the labels of its problems" if options.needs("gold") else "no label"
 
 
