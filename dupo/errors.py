@@ -37,6 +37,7 @@ def os_error_number(error: BaseException) -> int | None:
 
 
 LONGEST_SHOWN = 80  # characters of a value in a message
+LEAST_LIKENESS = 0.8  # as difflib measures; version and epsilon: 0.71, max_epochs and max_steps: 0.74
 
 
 def in_one_line(error: BaseException, *, kind: bool = False, limit: int = 200) -> str:
@@ -79,5 +80,6 @@ def did_you_mean(word: str, names: Collection[str], prefix: str = "") -> str:
     word = word.lower().replace("-", "_")
     # Two letters start too many names to be a hint.
     completed = [name for name in names if len(word) > 2 and name.startswith(word)]
-    close = completed or difflib.get_close_matches(word, names, n=1)
+    # Only what looks like a slip of the keyboard: a name with another meaning is worse than no hint.
+    close = completed or difflib.get_close_matches(word, names, n=1, cutoff=LEAST_LIKENESS)
     return f": did you mean {prefix}{close[0]}?" if close else "; see --help"

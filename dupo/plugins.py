@@ -6,12 +6,15 @@ goes wrong in code of the user is one line that names the function, the error an
 Modules are looked for where Python looks, and then in the current directory.
 """
 
+import asyncio
 import importlib
+import inspect
 import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -51,7 +54,7 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
 
 
 def call_function(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Calls a function of the user.
+    """Calls a function of the user, and waits for an asynchronous one.
 
     Args:
         name: of the function, for the message.
@@ -60,13 +63,27 @@ def call_function(name: str, function: Callable[..., Any], /, *args: Any, **kwar
         UserError: the function fails, or ends the program.
     """
     try:
-        return function(*args, **kwargs)
-    except KeyboardInterrupt:
+        returned = function(*args, **kwargs)
+        return _waited_for(returned) if inspect.isawaitable(returned) else returned
+    except (KeyboardInterrupt, UserError):  # the latter is of ours that the function called
         raise
     except BaseException as error:  # SystemExit and CancelledError of asyncio are no Exception
         # The last line of the user's own file says more than the line of a library that this line called.
         own = getattr(getattr(function, "__code__", None), "co_filename", None)
         raise UserError(f"{name} failed: {in_one_line(error, kind=True)}{_place(error, own)}") from error
+
+
+def _waited_for(awaitable: Awaitable[Any]) -> Any:
+    async def wait() -> Any:
+        return await awaitable
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    # A notebook has a loop in this thread, and a thread can have one loop alone.
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        return threads.submit(asyncio.run, wait()).result()
 
 
 def read_numbers(
@@ -98,12 +115,17 @@ def read_numbers(
     if len(items) != count:
         raise UserError(f"{what}, got {'more' if len(items) > count else len(items)}")
     return [
-        None if item is None and or_none else _number(item, f"{what}, number {place} is", low, high)
+        None if item is None and or_none else read_number(item, f"{what}, number {place} is", low, high)
         for place, item in enumerate(items, start=1)
     ]
 
 
-def _number(item: Any, message: str, low: float, high: float) -> float:
+def read_number(item: Any, message: str, low: float, high: float) -> float:
+    """Reads one number from `low` to `high`.
+
+    Raises:
+        UserError: something else; the message is `message` and the item.
+    """
     try:
         # float() would read a text as well: "1e5" is more likely a mistake than a number.
         value = math.nan if isinstance(item, str | bytes) else float(item)

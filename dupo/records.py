@@ -53,6 +53,7 @@ class Problem:
             `columns`, which may hold the label.
         columns: all that the data set says of the problem, for reward functions of the user's own.
         system: the system message that the data set puts before the primal prompt; None where it has none.
+        is_chat: the data set is one of messages, so reward functions of the user get messages, not texts.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Problem:
     gold: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     system: str | None = None
+    is_chat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,7 @@ class Exchange:
         reward: mean over the duals; None where there is none.
         correct: whether the answer is right; None where gold is unknown or says no such thing.
         score: quality of the answer against gold, in [0, 1]; None where gold is unknown.
+        logged: `function/column` -> what reward functions of the user logged of the completion.
     """
 
     problem: str
@@ -231,11 +234,14 @@ class Exchange:
     advantage: float | None = None
     gold: str | None = None
     score: float | None = None
+    logged: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self, step: int, *, held_out: bool) -> dict[str, Any]:
         """The JSON object of samples.jsonl; `held_out`: the problem is one of evaluation."""
         # asdict keeps the order of the fields, which is the order in the file.
         row = {"step": step, **asdict(self)}
+        if not self.logged:
+            del row["logged"]
         # A held-out exchange has no advantage, and one of training never shows gold.
         if held_out:
             return {name: row[name] for name in row if name != "advantage"} | {"held_out": True}

@@ -9,9 +9,10 @@ from typing import Any
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import GROUP_OF, OPTIONS, Config
 from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, assemble
+from dupo.config.trl import ALIASES, about_unknown, own_names
 from dupo.config.values import coerce, option_type, show, underscored
 from dupo.config.yaml_files import read_yaml
-from dupo.errors import UserError, cut, did_you_mean, nearest, quoted
+from dupo.errors import UserError, cut, nearest, quoted
 from dupo.storage.commands import command
 from dupo.storage.names import CONFIG, program_of
 from dupo.user_files import is_file
@@ -156,7 +157,7 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
         raise UserError(f"expected options that start with --, got {quoted(rest[0])}")
     if rest:
         raise _unknown(rest[0].partition("=")[0], names, program, method)
-    texts = vars(parsed)
+    texts = own_names(vars(parsed))
     file = read_yaml(texts.pop("config")) if "config" in texts else {}
     return file | {name: coerce(OPTIONS[name], text) for name, text in texts.items()}
 
@@ -190,11 +191,11 @@ def _method_in(argv: Sequence[str]) -> str:
 
 def _unknown(flag: str, names: Sequence[str], program: str, method: str) -> UserError:
     """What to say of an option that this program, or this method, does not have."""
-    name = flag.removeprefix("--")
+    name = ALIASES.get(flag.removeprefix("--"), flag.removeprefix("--"))
+    here = f"dupo.{program}" + (
+        f" --method {method}" if program == "train" and method != Config.method else ""
+    )
     if name in OPTIONS:
-        here = f"dupo.{program}" + (
-            f" --method {method}" if program == "train" and method != Config.method else ""
-        )
         others = [f"dupo.{other}" for other in PROGRAMS if name in PROGRAMS[other].names]
         others += [
             "dupo.train" + (f" --method {other}" if other != Config.method else "")
@@ -202,7 +203,9 @@ def _unknown(flag: str, names: Sequence[str], program: str, method: str) -> User
             if name in program_named("train", other).names
         ]
         return UserError(f"unknown option {flag}: {here} does not have it, only {', '.join(others)}")
-    return UserError(f"unknown option {cut(flag)}{did_you_mean(flag.lstrip('-'), ['config', *names], '--')}")
+    return UserError(
+        f"unknown option {cut(flag)}{about_unknown(flag.lstrip('-'), ['config', *names], here, '--')}"
+    )
 
 
 def _parser(program: str, method: str) -> argparse.ArgumentParser:
@@ -233,22 +236,35 @@ def _parser(program: str, method: str) -> argparse.ArgumentParser:
         metavar = "JSON" if OPTIONS[name].metadata.get("is_json") else metavar
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
         groups[group].add_argument(f"--{name}", metavar=metavar, help=_help(name, program, method), **flag)
+        # An alias keeps a name of its own, so that one given beside the option is seen.
+        for alias in _aliases(name):
+            groups[group].add_argument(f"--{alias}", help=argparse.SUPPRESS, **flag)
         if kind is bool:
-            groups[group].add_argument(f"--no_{name}", dest=name, **off)
+            for dest in (name, *_aliases(name)):
+                groups[group].add_argument(f"--no_{dest}", dest=dest, **off)
     return parser
 
 
-def _help(name: str, program: str, method: str) -> str:
+def _aliases(name: str) -> list[str]:
+    return [alias for alias, option in ALIASES.items() if option == name]
+
+
+def shown_default(name: str, program: str = "train", method: str = Config.method) -> str:
+    """The default of an option as the help of a program shows it, with those of tasks that have their own."""
     spec, changed = OPTIONS[name], PROGRAM_DEFAULTS.get(program, {})
     # What a program changes is shown alone: the default of training would mislead.
     if name in changed:
-        default = show(changed[name])
-    else:
-        layers = METHOD_DEFAULTS.get(method, {}) if program == "train" else {}
-        by_task = [
-            f"; {task}: {show(entry.defaults[method][name])}"
-            for task, entry in TASKS.items()
-            if name in entry.defaults.get(method, {})
-        ]
-        default = f"{show(layers.get(name, spec.default))}{''.join(by_task)}"
-    return f"{spec.metadata['help']} (default: {default})".replace("%", "%%")
+        return show(changed[name])
+    layers = METHOD_DEFAULTS.get(method, {}) if program == "train" else {}
+    by_task = [
+        f"; {task}: {show(entry.defaults[method][name])}"
+        for task, entry in TASKS.items()
+        if name in entry.defaults.get(method, {})
+    ]
+    return f"{show(layers.get(name, spec.default))}{''.join(by_task)}"
+
+
+def _help(name: str, program: str, method: str) -> str:
+    also = f" Or --{', --'.join(_aliases(name))}, as in TRL." if _aliases(name) else ""
+    text = f"{OPTIONS[name].metadata['help']} (default: {shown_default(name, program, method)}){also}"
+    return text.replace("%", "%%")

@@ -18,8 +18,9 @@ from dupo.config.options import (
     SelectOptions,
 )
 from dupo.config.task_options import TaskOptions
+from dupo.config.trl import about_unknown
 from dupo.config.values import check, json_text, option, show
-from dupo.errors import UserError, quoted
+from dupo.errors import UserError, cut, quoted
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
 # 12 GB of ids and log-probs in the engine, and 100 GB in a rollout.
@@ -143,7 +144,7 @@ class Config:
         groups: dict[str, dict[str, Any]] = {}
         for name, value in flat.items():
             if name not in OPTIONS:
-                raise UserError(f"unknown option {name}")
+                raise UserError(f"unknown option {cut(name)}{about_unknown(name, OPTIONS)}")
             # A mapping is how Python and YAML write what the command line writes as JSON.
             if OPTIONS[name].metadata.get("is_json") and isinstance(value, Mapping):
                 value = json_text(OPTIONS[name], value)

@@ -12,6 +12,7 @@ from typing import Any
 from dupo.config.catalogue import TASKS
 from dupo.config.config import OPTIONS, Config
 from dupo.config.model_options import BUILT_IN_MODEL
+from dupo.config.trl import own_names
 from dupo.config.values import show
 from dupo.config.yaml_files import read_yaml, yaml_lines
 
@@ -35,11 +36,12 @@ def assemble(values: Mapping[str, Any], program: str = "train") -> Config:
     """Puts the values of a user on top of the layers of defaults.
 
     Args:
-        values: by flat name.
+        values: by flat name, ours or TRL's.
 
     Raises:
         UserError: a value that no run can have, alone or beside the others.
     """
+    values = own_names(values)
     # Values that are no text are refused below, with all others.
     method, task_name = (str(values.get(name, OPTIONS[name].default)) for name in ("method", "task"))
     defaults = dict(METHOD_DEFAULTS.get(method, {})) if program == "train" else {}

@@ -1,7 +1,8 @@
 """The groups of options, but for those of model and task. `config.py` puts all groups together.
 
-Names, meanings and defaults are TRL's where TRL has the option. A function gets the group that it reads. On
-the command line and in YAML files every option stands by its flat name. The help texts are the documentation.
+Many names are TRL's; docs/trl.md holds meanings and defaults beside TRL's. A function gets the group that it
+reads. On the command line and in YAML files every option stands by its flat name. The help texts are the
+documentation.
 """
 
 import math
@@ -31,7 +32,7 @@ class RewardOptions(Options):
         "one or several of: dual (recovery of the hidden part), gold (the right answer; reads labels), "
         "majority (the most common answer), soft_vote (share of the same answer), self_certainty, entropy "
         "(low entropy), format_only (any readable answer), random, shuffled (dual rewards of other "
-        "completions), or your package.module.function with TRL's signature",
+        "completions), or your package.module.function, as TRL's reward functions",
     )
     reward_weights: str | None = option(None, "weight of each reward, comma-separated; none: 1")
     reward_shape: str = option(

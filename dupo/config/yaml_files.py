@@ -8,13 +8,14 @@ from typing import Any
 import yaml
 
 from dupo.config.config import GROUP_OF, OPTIONS, Config
+from dupo.config.trl import ALIASES, about_unknown
 from dupo.config.values import coerce, json_text, option_type
-from dupo.errors import UserError, cut, did_you_mean
+from dupo.errors import UserError, cut
 from dupo.user_files import read_file
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Reads the options named in a YAML file, each with the type of its field.
+    """Reads the options named in a YAML file, by our names or TRL's, each with the type of its field.
 
     Scalars are taken as written: `tgt: no` is Norwegian, `1e-6` a number. A quoted "none" is that word.
 
@@ -23,12 +24,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     root = _compose(path)
     values: dict[str, Any] = {}
+    spellings: dict[str, str] = {}
     for key, node in root.value if root else ():
-        name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+        written = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+        name = ALIASES.get(written, written)
         if name not in OPTIONS:
-            raise UserError(f"{path}: unknown key {cut(name)}{did_you_mean(name, OPTIONS)}")
+            raise UserError(f"{path}: unknown key {cut(name)}{about_unknown(name, OPTIONS)}")
         if name in values:
-            raise UserError(f"{path}: line {key.start_mark.line + 1}: expected {name} once, got it twice")
+            once = " or ".join(dict.fromkeys([name, spellings[name], written]))
+            raise UserError(f"{path}: line {key.start_mark.line + 1}: expected {once} once, got it twice")
+        spellings[name] = written
         if isinstance(node, yaml.MappingNode) and OPTIONS[name].metadata.get("is_json"):
             values[name] = _json_of(path, name, node)
             continue

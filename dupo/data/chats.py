@@ -75,6 +75,12 @@ def chat_of(row: Row, name: str, messages: Sequence[Message]) -> Chat:
     return Chat(tuple(messages[:last]), question, after[0].content if after else None)
 
 
+def holds_messages(value: object) -> bool:
+    """Whether TRL takes a prompt for messages and not for a text, by its first item."""
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    return isinstance(first, dict) and "role" in first
+
+
 def _is_message(item: object) -> bool:
     return isinstance(item, dict) and (
         ("role" in item and ("content" in item or "tool_calls" in item)) or {"from", "value"} <= item.keys()

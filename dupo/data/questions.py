@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dupo.data.chats import chat_of, messages_at
+from dupo.data.chats import chat_of, holds_messages, messages_at
 from dupo.data.columns import RowError, column_text, value_at
 from dupo.data.look_alikes import is_json_rows
 from dupo.data.rows import Row
@@ -18,11 +18,13 @@ class Question(NamedTuple):
     Attributes:
         system: the system message before the question; None where there is none.
         answer: what the assistant answers in the chat; None where there is no chat, or no answer.
+        is_chat: the row holds messages.
     """
 
     text: str
     system: str | None = None
     answer: str | None = None
+    is_chat: bool = False
 
 
 def question_of(row: Row, columns: Sequence[str]) -> Question:
@@ -40,11 +42,12 @@ def question_of(row: Row, columns: Sequence[str]) -> Question:
             raise RowError(row, f"no turn before the question in {columns[0]!r}", roles)
         system = "\n\n".join(message.content for message in chat.history).strip()
         text, answer = (t.replace("\r\n", "\n").strip() for t in (chat.question, chat.answer or ""))
-        return Question(text, system or None, answer or None)
+        return Question(text, system or None, answer or None, is_chat=True)
     text = value_at(row, columns[0])
     if isinstance(text, str) and text.lstrip().startswith(("{", "[")) and is_json_rows(text):
         raise RowError(row, f"text or messages in {columns[0]!r}", "other JSON")
     # A question without its story is another question, and a story without its question is none.
     needed = columns[:1] if tuple(name.lower() for name in columns) in _LAST_MAY_BE_BLANK else columns
     texts = [column_text(row, name, required=name in needed) for name in columns]
-    return Question("\n".join(text for text in texts if text))
+    # TRL asks what stands in `prompt`, and so does a data set that has both.
+    return Question("\n".join(text for text in texts if text), is_chat=holds_messages(row.get("prompt")))

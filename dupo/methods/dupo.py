@@ -28,7 +28,7 @@ from dupo.models.weights import update_average
 from dupo.records import StepBatch
 from dupo.rewards import weighted_sum
 from dupo.rewards.advantages import group_advantages
-from dupo.rewards.base import RewardInputs
+from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.tasks.base import Task
 
 
@@ -49,10 +49,10 @@ class DuPO(PolicyMethod):
         """The next batch of the last rollout, or the first of a new rollout."""
         if not self.pending:
             # A rollout is used up before the next is sampled: the lag is at most its number of steps.
-            self.pending = self.new_rollout()
+            self.pending = self.new_rollout(step)
         return self.pending[0]
 
-    def new_rollout(self) -> list[StepBatch]:
+    def new_rollout(self, step: int) -> list[StepBatch]:
         """Samples completions, has the judge recover the hidden parts, and gives one batch for each step."""
         options, index = self.config.rollout, self.num_rollouts
 
@@ -71,7 +71,8 @@ class DuPO(PolicyMethod):
 
         # reward: how well the hidden part is recovered
         seed = self.seed_for("reward", index)
-        inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed)
+        state = TrainerState(step, self.config.optimizer.max_steps)
+        inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed, state)
         rewards_PG, reward_metrics = weighted_sum(self.reward_functions, inputs)
 
         # advantage: better or worse than the other answers to the same question that are trained on
@@ -93,7 +94,7 @@ class DuPO(PolicyMethod):
         self.num_tokens += rollout.num_tokens
         metrics = advantage_metrics | (dual_metrics(rollout.answers, reconstructions) if ask_judge else {})
         metrics |= reward_metrics | rollout_metrics(self.task, rollout) | {"num_tokens": self.num_tokens}
-        exchanges = self.first_exchanges(rollout, reconstructions, rewards_PG, advantages_PG)
+        exchanges = self.first_exchanges(inputs, rewards_PG, advantages_PG)
         return [
             StepBatch(step, metrics, exchanges if number == 0 else []) for number, step in enumerate(steps)
         ]

@@ -11,7 +11,7 @@ from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
 from dupo.duality.overlong import fit_task
-from dupo.duality.reconstruct import Reconstructions, reconstruct
+from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import load_judge_engine, make_engine
 from dupo.engines.sampled_check import check_sampled
@@ -35,7 +35,7 @@ from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
 from dupo.records import Exchange, Problem, Rollout
 from dupo.rewards import load_rewards, weighted_sum
-from dupo.rewards.base import RewardInputs
+from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.rewards.refusals import refusal_metrics
 from dupo.seeds import derive
 from dupo.tasks.base import Task
@@ -203,7 +203,8 @@ class PolicyMethod(Method):
             ask_judge = self.judge.asking(self.seed_for("dual"))
             reconstructions = reconstruct(self.task, rollout.problems, rollout.answers, ask_judge)
         seed = self.seed_for("reward")
-        inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed)
+        state = TrainerState(0, self.config.optimizer.max_steps)
+        inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed, state)
         return weighted_sum(self.reward_functions, inputs)[0]
 
     def evaluate(self) -> dict[str, float]:
@@ -219,14 +220,20 @@ class PolicyMethod(Method):
         return {"task": self.config.task.task, "reward": self.config.reward.reward, **order.facts()}
 
     def first_exchanges(
-        self, rollout: Rollout, reconstructions: Reconstructions, rewards_PG: Tensor, advantages_PG: Tensor
+        self, inputs: RewardInputs, rewards_PG: Tensor, advantages_PG: Tensor
     ) -> list[Exchange]:
         """The first completion of the first few problems, with reward and advantage, for samples.jsonl."""
+        rollout, num_generations = inputs.rollout, self.config.rollout.num_generations
         shown = range(min(self.config.run.num_completions_to_print, len(rollout.problems)))
-        recovered = [reconstructions[i] for i in shown] if reconstructions else []
+        recovered = [inputs.reconstructions[i] for i in shown] if inputs.reconstructions else []
         exchanges = exchanges_of(rollout.take(shown), recovered, self.engine, self.config.reward)
         return [
-            replace(exchange, reward=rewards_PG[i, 0].item(), advantage=advantages_PG[i, 0].item())
+            replace(
+                exchange,
+                reward=rewards_PG[i, 0].item(),
+                advantage=advantages_PG[i, 0].item(),
+                logged={name: values[i * num_generations] for name, values in inputs.log.columns.items()},
+            )
             for i, exchange in zip(shown, exchanges, strict=True)
         ]
 
@@ -258,7 +265,7 @@ def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
 def labels_read(options: RewardOptions) -> str:
     """Which labels the rewards read, in words."""
     if options.has_user_function:
-        return "whatever your function reads: it is given every column of the data"
+        return "whatever your function reads: it is given the columns of the data"
     return "the labels of its problems" if options.needs("gold") else "no label"
 
 

@@ -43,7 +43,8 @@ def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[T
 
     Returns:
         rewards_PG, (P, G) fp32 on the CPU, 0 where no reward says anything; and the metrics
-        `rewards/<name>/mean` and `/std` of each reward, over the completions that it says something about.
+        `rewards/<name>/mean` and `/std` of each reward, over the completions that it says something about;
+        `rewards/<name>/<metric>`, the mean of what a function of the user logged by that name.
 
     Raises:
         UserError: the weights make a sum that is too large for float32 to square.
@@ -57,6 +58,8 @@ def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[T
         if len(said) > 1:  # one value has no standard deviation
             metrics |= {f"rewards/{name}/mean": said.mean().item(), f"rewards/{name}/std": said.std().item()}
         total_PG = total_PG + weight * values_PG.nan_to_num(0.0)
+    logged = inputs.log.metrics.items()
+    metrics |= {f"rewards/{name}": sum(values) / len(values) for name, values in logged}
     # Weights and rewards are bounded alone; their products and sums are seen here only.
     largest = total_PG.abs().max().item()
     if not largest <= LARGEST_REWARD:

@@ -5,7 +5,8 @@ To add a reward, write the function in a file of this folder and add its line to
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -15,6 +16,31 @@ from dupo.records import Rollout
 from dupo.tasks.base import Task
 
 
+class TrainerState(NamedTuple):
+    """How far the training is, by the names of transformers' TrainerState.
+
+    Attributes:
+        global_step: optimizer steps that are done; 0 where nothing is trained.
+        max_steps: optimizer steps of the whole run.
+    """
+
+    global_step: int = 0
+    max_steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RewardLog:
+    """What reward functions of the user logged in one rollout.
+
+    Attributes:
+        metrics: `function/name` -> the values that were logged.
+        columns: `function/column` -> one value for each completion.
+    """
+
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class RewardInputs:
     """What a reward may read.
@@ -22,6 +48,8 @@ class RewardInputs:
     Attributes:
         reconstructions: what the judge recovered from each answer; empty where no reward needs duals.
         seed: fixes the draws of rewards that draw.
+        state: how far the training is.
+        log: where reward functions of the user write.
     """
 
     task: Task
@@ -29,6 +57,8 @@ class RewardInputs:
     reconstructions: Reconstructions
     options: RewardOptions
     seed: int
+    state: TrainerState = field(default_factory=TrainerState)
+    log: RewardLog = field(default_factory=RewardLog)
 
 
 # Returns rewards_PG: (P, G) fp32 on the CPU, G completions of each of P problems; NaN: says nothing.

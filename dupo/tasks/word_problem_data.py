@@ -109,7 +109,9 @@ def read_problems(
             gold = boxed
         if error is not None and gold is None:
             unread.add(error)
-        problems.append(Problem(row.id, question.text, gold, row, question.system))
+        # All problems have the form of the first, as in TRL: no reward function is to look at each.
+        is_chat = problems[0].is_chat if problems else question.is_chat
+        problems.append(Problem(row.id, question.text, gold, row, question.system, is_chat))
     left_out.check_rest(problems)
     # Training reads no answer, so a data set without answers is fine unless somebody asks for them.
     if answers_needed and not answer_columns and all(problem.gold is None for problem in problems):

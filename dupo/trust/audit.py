@@ -22,7 +22,7 @@ from dupo.engines.load import load_engine
 from dupo.methods.teaching import teaching_stage
 from dupo.records import Problem, Rollout
 from dupo.rewards import WeightedReward, load_rewards, weighted_sum
-from dupo.rewards.base import RewardInputs
+from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
 from dupo.tasks.base import Task
@@ -114,7 +114,8 @@ def audit_batch(
         golds = [problem.gold for problem in problems]
         trials = try_duals(task, rollout, ask, config.selection, seed, golds)
         reconstructions = reconstruct(task, problems, rollout.answers, ask)
-    inputs = RewardInputs(task, rollout, reconstructions, config.reward, run.seed_for("reward", index))
+    state = TrainerState(0, config.optimizer.max_steps)
+    inputs = RewardInputs(task, rollout, reconstructions, config.reward, run.seed_for("reward", index), state)
     rewards_PG, _ = weighted_sum(rewards, inputs)
     # Outcomes stand in the rows for a person to read; a pool with one answer counts as kept.
     threshold = config.selection.solve_threshold

@@ -8,9 +8,10 @@ import pytest
 from dupo.config.catalogue import METHODS
 from dupo.config.command_line import PROGRAMS, parse, program_named
 from dupo.config.config import OPTIONS
+from dupo.config.trl import ALIASES
 from dupo.learning.policy_loss import objective_of
 from dupo_kernels.tokens.policy_options import PolicyOptions
-from tests.helpers.options import RUN, doors, refusal, table
+from tests.helpers.options import RUN, WriteFile, doors, refusal, table
 from tests.helpers.project import ROOT, RunPython
 
 REFUSED = table("""
@@ -21,6 +22,24 @@ REFUSED = table("""
     --conf FILE => unknown option --conf: did you mean --config?
     --model tiny => unknown option --model: did you mean --model_name_or_path?
     --zzz 1 => unknown option --zzz; see --help
+    --version => unknown option --version; see --help
+    --max_epochs 3 => unknown option --max_epochs; see --help
+    --num_train_epochs 3 => unknown option --num_train_epochs: TRL's num_train_epochs is --max_steps here, \
+optimizer steps: an epoch is problems x num_generations x num_iterations / train_batch_size of them
+    --reward_funcs my.f => unknown option --reward_funcs: TRL's reward_funcs is --reward here: names, or \
+package.module.function, with commas between them
+    --reward-funcs=my.f --method sft => unknown option --reward_funcs: TRL's reward_funcs is --reward here: \
+names, or package.module.function, with commas between them (dupo.train --method sft has no --reward)
+    --no_bf16 => unknown option --no_bf16: TRL's bf16 is --dtype bfloat16 here
+    --use_vllm true => unknown option --use_vllm: TRL's use_vllm is not here yet: the built-in engine samples
+    --max_prompt_length 512 => unknown option --max_prompt_length: TRL's max_prompt_length is not here: \
+--overlong says what becomes of what is too long
+    --dataset_name a --dataset b => dataset_name: expected dataset or dataset_name, its name in TRL, got both
+    --no_activation_checkpointing --gradient_checkpointing => activation_checkpointing: expected \
+gradient_checkpointing or activation_checkpointing, its name in TRL, got both
+    --activation_checkpointing maybe => gradient_checkpointing: expected true or false, got 'maybe'
+    --method sft --vllm_importance_sampling_cap 2 => unknown option \
+--vllm_importance_sampling_cap: dupo.train --method sft does not have it, only dupo.train
     data.jsonl => expected options that start with --, got 'data.jsonl'
     --seed 1 2 => expected options that start with --, got '2'
     --seed => --seed: expected a value
@@ -101,6 +120,27 @@ def test_every_spelling_of_a_flag(argv: str, value: str) -> None:
     assert parse([*argv.split(), "--seed", "3"]) == expected
 
 
+NAMES_OF_TRL = table("""
+    --task word_problems --dataset_name a.jsonl => --task word_problems --dataset a.jsonl
+    --task word_problems --dataset-name=a.jsonl => --task word_problems --dataset a.jsonl
+    --method sft --dataset_name a.jsonl --activation_checkpointing => --method sft --dataset a.jsonl \
+--gradient_checkpointing
+    --activation_checkpointing --no_activation_checkpointing => --no_gradient_checkpointing
+    --vllm_importance_sampling_cap 2 => --vllm_importance_sampling_clip_max 2
+""")
+
+
+@pytest.mark.parametrize(("argv", "own"), NAMES_OF_TRL)
+def test_names_of_trl_are_taken_where_the_meaning_is_the_same(argv: str, own: str) -> None:
+    assert parse(argv.split()) == parse(own.split())
+
+
+def test_the_command_line_wins_over_its_file_under_any_name(write: WriteFile) -> None:
+    for in_file, on_line in (("dataset", "dataset_name"), ("dataset_name", "dataset")):
+        config = write(f"task: word_problems\n{in_file}: a.jsonl")
+        assert parse(["--config", config, f"--{on_line}", "b.jsonl"]).task.dataset == "b.jsonl"
+
+
 def test_values_may_hold_dashes_equals_signs_and_spaces() -> None:
     words = ["--task", "word_problems", "--pad_token=--a-b", "--eos_token", "a=b-c"]
     got = parse([*words, "--dataset", "my data/a-b.jsonl"])
@@ -163,6 +203,8 @@ def test_help_names_and_explains_every_option(help_text) -> None:
             explained = f"{OPTIONS[name].metadata['help']} (default: ".replace(" ", "")
             assert option in text and len(explained) > 20 and explained in text, name
         words = help_text(300, program, method).split()
+        names_of_trl = [alias for alias, name in ALIASES.items() if name in about.names]
+        assert all(f"--{alias}," in words for alias in names_of_trl)
         assert not [name for name in OPTIONS.keys() - set(about.names) if f"--{name}" in words]
     assert shown == OPTIONS.keys()
     defaults = (

@@ -25,12 +25,21 @@ def test_yaml_scalars_are_taken_as_written(write: WriteFile) -> None:
     assert parse(["--config", write("")]) == parse(["--config", write("# nothing\n")]) == RUN
 
 
+def test_names_of_trl_are_taken(write: WriteFile) -> None:
+    text = "task: word_problems\ndataset_name: a.jsonl\nactivation_checkpointing: true"
+    own = "task: word_problems\ndataset: a.jsonl\ngradient_checkpointing: true"
+    assert parse(["--config", write(text)]) == parse(["--config", write(own)])
+
+
 WRONG_FILES = table(r"""
     num_generation: 8 => unknown key num_generation: did you mean num_generations?
     num-generations: 8 => unknown key num-generations: did you mean num_generations?
     zzz: 8 => unknown key zzz; see --help
     ? [a]\n: 1 => unknown key ?; see --help
     seed: 1\nbeta: 0\nseed: 2 => line 3: expected seed once, got it twice
+    dataset: a\ndataset_name: b => line 2: expected dataset or dataset_name once, got it twice
+    dataset_name: a\ndataset: b => line 2: expected dataset or dataset_name once, got it twice
+    use_vllm: true => unknown key use_vllm: TRL's use_vllm is not here yet: the built-in engine samples
     seed: [1, 2] => seed: expected one value, got a list
     seed:\n- 1 => seed: expected one value, got a list
     seed:\n  a: 1 => seed: expected one value, got a nested mapping

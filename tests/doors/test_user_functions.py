@@ -1,5 +1,6 @@
 """Functions of the user in a whole run: what they may do, and what becomes of a run in which they fail."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,29 @@ def test_a_tokenizer_of_another_kind_of_text_is_refused(
         assert main([*command.split(), *words]) == 2
         err = capfd.readouterr().err
         assert "tokenizer: expected to know the texts, got " in err and f"first in {place}" in err
+
+
+OF_MESSAGES = """
+async def score(prompts, completions, trainer_state, log_metric, log_extra, **columns):
+    log_metric("step", trainer_state.global_step)
+    log_metric("max_steps", trainer_state.max_steps)
+    log_extra("place", [f"{k} {prompt[0]['content'][:3]}" for k, prompt in enumerate(prompts)])
+    return [float(len(completion[0]["content"]) % 3) for completion in completions]
+"""
+
+
+def test_a_function_of_messages_trains_and_logs(folder: Path) -> None:
+    (folder / "of_messages.py").write_text(OF_MESSAGES)
+    rows = [{"prompt": [{"role": "user", "content": json.loads(line)["question"]}]} for line in QUESTIONS]
+    (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = "--task word_problems --dataset_name chats.jsonl --reward of_messages.score --output_dir run"
+    words += f" {SMALL} --max_steps 4 --train_batch_size 2"
+    assert main(words.split()) == 0
+    steps = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    # A rollout is made before its first step, and has two.
+    assert [row["rewards/score/step"] for row in steps] == [0, 0, 2, 2]
+    assert {row["rewards/score/max_steps"] for row in steps} == {4}
+    samples = [json.loads(line) for line in (folder / "run/samples.jsonl").read_text().splitlines()]
+    trained = [row for row in samples if not row.get("held_out")]
+    # The first of the two completions of each problem.
+    assert [row["logged"] for row in trained] == [{"score/place": f"{k} Ann"} for k in (0, 2, 0, 2)]

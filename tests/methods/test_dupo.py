@@ -29,7 +29,7 @@ def scripted(*options: str, kind: type[DuPO] = DuPO) -> DuPO:
 
 def test_a_rollout_becomes_batches_with_advantages():
     method = scripted("--train_batch_size", "6")
-    batches = method.new_rollout()
+    batches = method.new_rollout(0)
     assert [len(batch.trajectories) for batch in batches] == [6, 6]
     advantages = [t.advantage for batch in batches for t in batch.trajectories]
     std = torch.tensor([1.0, 1.0, 0.0, 0.0]).std().item()
@@ -40,12 +40,12 @@ def test_a_rollout_becomes_batches_with_advantages():
     assert metrics["reward"] == metrics["dual/reconstruct_rate"] == metrics["rewards/dual/mean"] == 0.5
     assert metrics["dual/prompts"] == 12 and metrics["completions/mean_length"] == 5
     assert metrics["num_tokens"] == method.num_tokens == 12 * (9 + 5)
-    assert method.new_rollout()[0].metrics["num_tokens"] == 2 * 12 * (9 + 5)
+    assert method.new_rollout(0)[0].metrics["num_tokens"] == 2 * 12 * (9 + 5)
 
 
 def test_only_the_first_batch_of_a_rollout_has_exchanges():
     method = scripted("--train_batch_size", "6", "--num_completions_to_print", "2")
-    first, second = method.new_rollout()
+    first, second = method.new_rollout(0)
     assert second.exchanges == [] and len(first.exchanges) == 2
     for exchange in first.exchanges:
         assert (exchange.reward, exchange.correct, exchange.gold) == (1.0, None, None)
@@ -53,7 +53,7 @@ def test_only_the_first_batch_of_a_rollout_has_exchanges():
 
 
 def test_a_rollout_is_trained_on_as_often_as_the_options_say():
-    batches = scripted("--train_batch_size", "6", "--num_iterations", "3").new_rollout()
+    batches = scripted("--train_batch_size", "6", "--num_iterations", "3").new_rollout(0)
     assert len(batches) == 6
     assert batches[0].trajectories is batches[2].trajectories is batches[4].trajectories
     assert [len(batch.exchanges) for batch in batches] == [3, 0, 0, 0, 0, 0]
@@ -63,7 +63,7 @@ def test_completions_beyond_the_trained_ones_vote_and_no_more():
     # The policy answers right twice and wrong four times: the vote goes against the first two.
     options = ["--num_generations", "6", "--num_trained_generations", "3", "--reward", "majority"]
     method = scripted(*options, "--train_batch_size", "3")
-    batches = method.new_rollout()
+    batches = method.new_rollout(0)
     assert [len(batch.trajectories) for batch in batches] == [3, 3]
     # Of the trained completions the third alone has the answer of the four.
     std = torch.tensor([0.0, 0.0, 1.0]).std().item()
@@ -75,7 +75,7 @@ def test_completions_beyond_the_trained_ones_vote_and_no_more():
 
 def test_without_a_reward_that_needs_duals_none_are_asked():
     method = scripted("--reward", "majority")
-    (batch,) = method.new_rollout()
+    (batch,) = method.new_rollout(0)
     assert method.judge is None and not any(name.startswith("dual/") for name in batch.metrics)
     assert all(exchange.duals == [] for exchange in batch.exchanges)
 
@@ -90,7 +90,7 @@ def test_every_draw_is_its_own():
 
     method = scripted(kind=Recording)
     for _ in range(4):
-        method.new_rollout()
+        method.new_rollout(0)
     assert len(seen) == 12 and len(set(seen)) == 12
     other = scripted("--seed", "1")
     assert not {method.seed, other.seed_for("auc"), *(other.seed_for("primal", k) for k in range(4))} & set(
@@ -103,7 +103,7 @@ def test_one_epoch_visits_every_problem_once():
     method = scripted("--reward", "random")
     method.problems = method.problems[:24]
     method.order = EpochOrder(method.seed, 24)
-    visited = [t.problem for _ in range(16) for t in method.new_rollout()[0].trajectories[::4]]
+    visited = [t.problem for _ in range(16) for t in method.new_rollout(0)[0].trajectories[::4]]
     assert len(set(visited[:24])) == len(set(visited[24:])) == 24
     assert visited[:24] != visited[24:48]
     assert all(problem.gold is None for problem in method.problems)
@@ -111,7 +111,7 @@ def test_one_epoch_visits_every_problem_once():
 
 def test_the_state_brings_the_waiting_batches_back():
     method = scripted("--train_batch_size", "6", "--num_iterations", "2")
-    method.pending = method.new_rollout()[1:]
+    method.pending = method.new_rollout(0)[1:]
     again = scripted("--train_batch_size", "6", "--num_iterations", "2")
     again.load_state(method.state())
     assert (again.num_rollouts, again.num_tokens) == (method.num_rollouts, method.num_tokens)

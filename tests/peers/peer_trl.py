@@ -1,19 +1,31 @@
-"""Checks against TRL 1.16: GRPOTrainer._compute_loss on a trainer that is not there, and the chunked head.
+"""Checks against TRL 1.16: the loss and the reward functions of a GRPOTrainer that is not there, and the
+chunked head.
 
 TRL computes the mismatch weights amid the generation, so it is given ours; peer_verl.py checks how they are
 made. It has no dual clip, and k3 only.
 """
 
+import importlib
+import json
 import math
 from collections import defaultdict
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MethodType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dupo.config.options import RewardOptions
+from dupo.config.task_options import TaskOptions
+from dupo.data.chats import holds_messages
+from dupo.records import Rollout
+from dupo.rewards.base import RewardInputs, TrainerState
+from dupo.rewards.user import user_reward
+from dupo.tasks.word_problems import WordProblems
 from dupo_kernels import PolicyObjective, linear_token_logprobs, policy_loss
 from tests.helpers.policy_cases import (
     CAP,
@@ -29,6 +41,7 @@ from tests.helpers.policy_cases import (
     T,
     options_of,
 )
+from tests.helpers.rollouts import completion
 from tests.peers.peer_checks import (
     EXACT,
     SINGLE,
@@ -211,12 +224,106 @@ def check_impossible_logits() -> None:
         assert_close(fewer, ours(W, bias, ids), SINGLE, impossible)
 
 
+# --- reward functions ---------------------------------------------------------------------------------
+
+GIVEN: list[dict[str, Any]] = []
+
+
+def record(**arguments: Any) -> list[float]:
+    """A reward function that keeps what it is given."""
+    GIVEN.append(arguments)
+    return [0.0] * len(arguments["completions"])
+
+
+def theirs_to(function: Any, inputs: RewardInputs) -> Tensor:
+    """What `GRPOTrainer` gives a reward function, and makes of its rewards, for the rows of our rollout."""
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    rollout, is_chat = inputs.rollout, inputs.rollout.problems[0].is_chat
+    pairs = [(p, c) for p, group in zip(rollout.problems, rollout.completions, strict=True) for c in group]
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(device="cpu", is_main_process=True),
+        args=SimpleNamespace(report_to=[]),
+        state=SimpleNamespace(global_step=3, max_steps=12),
+        reward_funcs=[function],
+        reward_processing_classes=[None],
+        reward_func_names=["f"],
+        environments=None,
+        _log_completion_extra=None,
+        _log_metric=None,
+    )
+    # The prompt is the one that the policy reads: the task makes it of the question.
+    texts = [inputs.task.prompt(problem) for problem, _ in pairs]
+    prompts = [[{"role": "user", "content": text}] if is_chat else text for text in texts]
+    said = [[{"role": "assistant", "content": c.text}] if is_chat else c.text for _, c in pairs]
+    rows = [dict(problem.columns) for problem, _ in pairs]
+    ids = [completion.ids.tolist() for _, completion in pairs]
+    calculate = GRPOTrainer._calculate_rewards.__wrapped__
+    return calculate(trainer, rows, prompts, said, ids)
+
+
+def rollout_of_rows(rows: list[dict[str, Any]], texts: list[list[str]]) -> RewardInputs:
+    """A rollout over the problems of a file, with the texts as completions."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "rows.jsonl")
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        task = WordProblems(TaskOptions(task="word_problems", dataset=str(path), eval_size=0), seed=0)
+    completions = [[completion(text) for text in group] for group in texts]
+    rollout = Rollout(list(task.problems), [[1]] * len(rows), completions, [[None] * 2] * len(rows))
+    return RewardInputs(task, rollout, [], RewardOptions(), 0, TrainerState(3, 12))
+
+
+def rows_of(*prompts: Any) -> list[dict[str, Any]]:
+    return [{"prompt": prompt, "solution": "13", "level": ["a", "b"]} for prompt in prompts]
+
+
+ASKED = ["Ann has 5 pens and gets 8 more. How many?", "Bob has 5 pens and gets 8 more. How many?"]
+FORMS = [ASKED, [[{"role": "user", "content": text}] for text in ASKED]]
+
+
+def check_arguments_of_reward_functions() -> None:
+    """Texts where the prompts are texts, messages where they are messages; the same names and values."""
+    for prompts in FORMS:
+        inputs = rollout_of_rows(rows_of(*prompts), [["a", "bb"], ["", "d"]])
+        GIVEN.clear()
+        user_reward(f"{__name__}.record")(inputs)
+        theirs_to(record, inputs)
+        mine, theirs = GIVEN
+        assert mine.keys() == theirs.keys(), mine.keys() ^ theirs.keys()
+        for name in mine.keys() - {"trainer_state", "log_extra", "log_metric"}:
+            assert mine[name] == theirs[name], name
+        state = mine["trainer_state"]
+        assert (state.global_step, state.max_steps) == (3, 12)
+
+
+def check_form_of_prompts() -> None:
+    from trl.data_utils import is_conversational
+
+    message = {"role": "user", "content": "x"}
+    for prompt in ("text", "", None, [message], [{"content": "x"}], ["x"], {"role": "user"}, 3):
+        assert holds_messages(prompt) == is_conversational({"prompt": prompt}), prompt
+
+
+def check_their_reward_functions() -> None:
+    """The reward functions that TRL ships give the same rewards here, by their dotted path."""
+    texts = [[r"So \boxed{13}", r"\boxed{12}"], ["<think>\nx\n</think>\n\\boxed{13}", "13"]]
+    inputs = rollout_of_rows(rows_of(*FORMS[1]), texts)
+    for name in ("accuracy_reward", "reasoning_accuracy_reward", "think_format_reward"):
+        mine = user_reward(f"trl.rewards.{name}")(inputs).flatten()
+        theirs = theirs_to(getattr(importlib.import_module("trl.rewards"), name), inputs).flatten()
+        assert torch.equal(mine, theirs) and mine.unique().numel() == 2, (name, mine, theirs)
+    assert inputs.log.columns["accuracy_reward/solution"] == ["13"] * 4
+
+
 CHECKS: Checks = {f"loss-{name}": partial(check_losses, name) for name in LOSS_TYPES}
 CHECKS |= {
     "entropy-bonus": check_entropy_bonus,
     "entropy-bonus-of-some-tokens": check_entropy_bonus_of_some_tokens,
     "quantile-at-a-token": check_quantile_at_a_token,
     "ratio-without-bound": check_ratio_without_bound,
+    "reward-arguments": check_arguments_of_reward_functions,
+    "reward-form-of-prompts": check_form_of_prompts,
+    "rewards-of-trl": check_their_reward_functions,
     "head": check_head_and_its_scalings,
     "head-impossible-logits": check_impossible_logits,
 }

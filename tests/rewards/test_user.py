@@ -52,6 +52,7 @@ def tensor(**_): return torch.tensor([1, 0.5, 0.25, -3], dtype=torch.float64)
 
 def greedy(prompts, completions, completion_ids, columns_seen=[], **columns):
     """Changes everything that it is given."""
+    columns = {name: values for name, values in columns.items() if isinstance(values, list)}
     columns_seen.append(repr((prompts, completions, completion_ids, columns)))
     prompts.reverse()
     completions.clear()

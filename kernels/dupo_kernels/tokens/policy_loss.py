@@ -68,7 +68,7 @@ def policy_loss(
     check: bool = False,
     **options: Any,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """GRPO-style policy loss; names, meanings and defaults are TRL 1.16's.
+    """GRPO-style policy loss; the options and their defaults are those of `PolicyOptions`.
 
     Args:
         logprobs: tokens, nats, of the sampled ids under the policy. (B, T), or (N,) packed.

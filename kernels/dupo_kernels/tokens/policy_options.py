@@ -1,8 +1,9 @@
 """The options of a policy loss: defaults, help, bounds, and which of them go together.
 
 This module imports no torch: `python -m dupo.train --help` shows these fields. `PolicyObjective` in
-policy_objective.py adds what the options do to tensors. Names, meanings and defaults are TRL 1.16's where
-TRL has the option.
+policy_objective.py adds what the options do to tensors. Names and defaults are TRL 1.16's where TRL has the
+option, and so are meanings, but for those that docs/trl.md names: loss_type, entropy_coef and
+top_entropy_quantile.
 """
 
 from collections.abc import Sequence

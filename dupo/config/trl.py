@@ -1,0 +1,232 @@
+"""TRL's names of options beside ours: which are taken as well, and what to say of the others.
+
+The names are those of `trl grpo`: the fields of GRPOConfig, of transformers' TrainingArguments in it, and of
+the script. `docs/trl.md` lists all of them; a test compares that list with TRL itself.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
+
+from dupo.errors import UserError, did_you_mean
+
+Value = TypeVar("Value")
+
+# TRL's name -> our option of exactly the same meaning. Both names are taken.
+ALIASES = {
+    "dataset_name": "dataset",
+    "activation_checkpointing": "gradient_checkpointing",  # the new name of transformers 5.24
+    "vllm_importance_sampling_cap": "vllm_importance_sampling_clip_max",  # TRL's old name
+}
+
+
+def _each(names: str, text: str) -> dict[str, str]:
+    """The same words on several of TRL's options, whose names stand between blanks."""
+    return dict.fromkeys(names.split(), text)
+
+
+_EVALUATION = "is not here: evaluation scores one greedy answer to every held-out problem"
+_ONE_DEVICE = "is not here yet: training is on one device"
+_TRACKERS = "is not here yet: metrics.jsonl has every number, report.html the curves"
+_VLLM = "is not here yet: the built-in engine samples"
+_ADAMW = "is not here: the optimizer is AdamW"
+_ORDER = "is not here: the problems come in a new random order in every epoch"
+_WHOLE_DISTRIBUTION = "is not here: completions are drawn from the whole distribution at --temperature"
+_EPOCHS = (
+    "is --max_steps here, optimizer steps: an epoch is problems x num_generations x num_iterations / "
+    "train_batch_size of them"
+)
+_STEP = "is --train_batch_size here; --token_budget bounds the memory"
+
+# TRL's option -> what a person does instead, behind the words "TRL's NAME".
+INSTEAD: dict[str, str] = {
+    # the script
+    "reward_funcs": "is --reward here: names, or package.module.function, with commas between them",
+    "reward_model_name_or_path": "is not here yet: a function that you name with --reward may call a model",
+    "dataset_config": "is a part of --dataset here: NAME:CONFIG",
+    "dataset_train_split": "is a part of --dataset here: NAME:SPLIT or NAME:CONFIG:SPLIT",
+    "dataset_test_split": "is a part of --eval_dataset here: NAME:SPLIT or NAME:CONFIG:SPLIT",
+    "datasets": "is not here: --dataset names one data set, perhaps a folder of several files",
+    "test_split_size": "is --eval_size here, a number of problems",
+    **_each("dataset_streaming streaming", "is not here: a data set is read as a whole"),
+    # the model
+    "model_revision": "is not here yet: give --model_name_or_path the folder of that revision",
+    "attn_implementation": "is not here: sequences are packed, with flash-attn where it is installed",
+    "model_init_kwargs": "is not here: see --dtype, --device and --trust_remote_code",
+    **_each(
+        "use_peft lora_r lora_alpha lora_dropout lora_target_modules lora_target_parameters "
+        "lora_modules_to_save lora_task_type use_rslora use_dora",
+        "is not here yet: all weights are trained",
+    ),
+    **_each(
+        "load_in_8bit load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant bnb_4bit_quant_storage",
+        "is not here yet: weights are not quantised",
+    ),
+    "router_aux_loss_coef": "is not here yet: no loss balances the experts",
+    "disable_dropout": "is not here: reinforcement learning has no dropout",
+    "cast_lm_head_to_fp32": "is not here: logits are float32 with every --dtype",
+    "bf16": "is --dtype bfloat16 here",
+    **_each("bf16_full_eval fp16 fp16_full_eval tf32", "is not here: see --dtype"),
+    "use_cpu": "is --device cpu here",
+    # the steps
+    "per_device_train_batch_size": f"x gradient_accumulation_steps {_STEP}",
+    "gradient_accumulation_steps": f"x per_device_train_batch_size {_STEP}",
+    "num_train_epochs": _EPOCHS,
+    "steps_per_generation": "is --generation_batch_size divided by --train_batch_size here",
+    "auto_find_batch_size": "is not here: --token_budget bounds the memory",
+    "torch_empty_cache_steps": "is not here: --token_budget bounds the memory",
+    **_each("optim optim_args optim_target_modules", _ADAMW),
+    "lr_scheduler_kwargs": "is not here: the schedules of --lr_scheduler_type have no arguments",
+    **_each(
+        "activation_checkpointing_kwargs gradient_checkpointing_kwargs",
+        "is not here: --gradient_checkpointing has no arguments",
+    ),
+    **_each("use_liger_kernel liger_kernel_config", "is not here: the loss head is dupo_kernels"),
+    **_each(
+        "torch_compile torch_compile_backend torch_compile_mode", "is not here: nothing is compiled by torch"
+    ),
+    "use_cache": "is not here: sampling has a cache of its own, training has none",
+    "neftune_noise_alpha": "is not here: embeddings get no noise",
+    "label_smoothing_factor": "is not here: no loss smooths labels",
+    # sampling
+    **_each("top_p top_k min_p repetition_penalty generation_kwargs", _WHOLE_DISTRIBUTION),
+    **_each(
+        "use_vllm vllm_mode vllm_model_impl vllm_enable_sleep_mode vllm_structured_outputs_regex "
+        "vllm_server_base_url vllm_server_host vllm_server_port vllm_server_timeout vllm_group_port "
+        "vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size",
+        _VLLM,
+    ),
+    **_each(
+        "use_transformers_continuous_batching transformers_continuous_batching_config "
+        "use_transformers_paged cache_implementation",
+        "is not here: the built-in engine samples",
+    ),
+    "max_tool_calling_iterations": "is not here: completions call no tools",
+    "pad_to_multiple_of": "is not here: sequences are packed without padding",
+    # the loss
+    "multi_objective_aggregation": "is not here: rewards are summed, then normalised (sum_then_normalize)",
+    **_each(
+        "sync_ref_model ref_model_mixup_alpha ref_model_sync_steps",
+        "is not here yet: the reference is the policy before training",
+    ),
+    **_each(
+        "use_adaptive_entropy entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target",
+        "is not here yet: --entropy_coef does not change",
+    ),
+    # the data
+    **_each("shuffle_dataset train_sampling_strategy length_column_name", _ORDER),
+    "data_seed": "is not here: --seed fixes the order of the data as well",
+    "remove_unused_columns": "is not here: reward functions get the columns, as with false",
+    "label_names": "is not here: see --answer_column",
+    **_each(
+        "dataloader_drop_last dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers "
+        "dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_order",
+        "is not here: a data set is read as a whole",
+    ),
+    # evaluation
+    "eval_strategy": "is not here: evaluation is every --eval_steps steps; --eval_size 0: never",
+    "eval_delay": "is not here: evaluation is every --eval_steps steps",
+    "eval_on_start": "is not here: held-out problems are always measured before the first step",
+    "per_device_eval_batch_size": "is not here: --max_concurrent_sequences bounds what is sampled at once",
+    **_each(
+        "num_generations_eval do_eval do_predict prediction_loss_only eval_do_concat_batches "
+        "eval_use_gather_object eval_accumulation_steps include_for_metrics batch_eval_metrics",
+        _EVALUATION,
+    ),
+    # what a run writes
+    **_each(
+        "logging_strategy logging_steps logging_first_step",
+        "is not here: metrics.jsonl has a row for every optimizer step",
+    ),
+    "logging_nan_inf_filter": "is not here: a loss that is not finite stops the run",
+    "include_num_input_tokens_seen": "is not here: metrics.jsonl has num_tokens in every row",
+    **_each("report_to project trackio_space_id trackio_bucket_id trackio_static_space_id", _TRACKERS),
+    "run_name": "is the name of the folder --output_dir here",
+    "log_level": "is not here yet: warnings are always shown",
+    "disable_tqdm": "is not here: a terminal has a bar, a file plain lines",
+    **_each(
+        "log_completions log_unique_prompts",
+        "is not here: samples.jsonl has --num_completions_to_print exchanges of every rollout",
+    ),
+    "log_multimodal": "is not here: models read and write text alone",
+    "save_strategy": "is not here: a checkpoint is written every --save_steps steps",
+    "save_only_model": "is not here: a checkpoint has all that the next step needs",
+    "enable_jit_checkpoint": "is not here: SIGTERM always saves a checkpoint",
+    **_each(
+        "load_best_model_at_end metric_for_best_model greater_is_better",
+        "is not here yet: metrics.jsonl tells which checkpoint is best",
+    ),
+    **_each(
+        "ignore_data_skip restore_callback_states_from_checkpoint",
+        "is not here: a resumed run goes on where it stopped",
+    ),
+    **_each(
+        "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision "
+        "log_completions_hub_repo",
+        "is not here yet: hf upload takes the folder of a checkpoint",
+    ),
+    # the rest of transformers' Trainer
+    "full_determinism": "is not here: every draw follows from --seed",
+    "do_train": "is not here: python -m dupo.train trains",
+    **_each("debug skip_memory_metrics", "is not here"),
+    **_each(
+        "accelerator_config parallelism_config fsdp fsdp_config deepspeed local_rank "
+        "average_tokens_across_devices ds3_gather_for_generation ignore_bias_buffers log_on_each_node "
+        "log_level_replica save_on_each_node ddp_find_unused_parameters ddp_bucket_cap_mb "
+        "ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout",
+        _ONE_DEVICE,
+    ),
+}
+
+# What TRL had before, or has in Python or in other trainers, where people try it as an option.
+EARLIER: dict[str, str] = {
+    **_each("max_prompt_length max_length", "is not here: --overlong says what becomes of what is too long"),
+    "use_liger_loss": INSTEAD["use_liger_kernel"],
+    "warmup_ratio": "is --warmup_steps here, a number of steps",
+    "evaluation_strategy": INSTEAD["eval_strategy"],
+    "torch_dtype": "is --dtype here, the precision of matrix products",
+    "no_cuda": INSTEAD["use_cpu"],
+    "group_by_length": _ORDER,
+    "logging_dir": "is the folder --output_dir here",
+    "train_dataset": "is --dataset here",
+    "processing_class": "is --tokenizer_name here",
+    "peft_config": INSTEAD["use_peft"],
+    "quantization_config": INSTEAD["load_in_4bit"],
+}
+_KNOWN = INSTEAD | EARLIER
+
+
+def own_names(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Options by our names, where they came by ours or by TRL's.
+
+    Raises:
+        UserError: an option came by both.
+    """
+    for alias in ALIASES.keys() & values.keys():
+        if (name := ALIASES[alias]) in values:
+            raise UserError(f"{alias}: expected {name} or {alias}, its name in TRL, got both")
+    return {ALIASES.get(name, name): value for name, value in values.items()}
+
+
+def about_unknown(name: str, names: Collection[str], here: str = "", prefix: str = "") -> str:
+    """Ends a message about an unknown option: what TRL's option of that name is here, else a near spelling.
+
+    Args:
+        names: of the options that there are.
+        here: what has these options; empty: an option is named whatever has it.
+        prefix: what stands before a name.
+    """
+    word = name.lower().replace("-", "_")
+    positive = word.removeprefix("no_")
+    known = word if word in _KNOWN else positive
+    if known not in _KNOWN:
+        return did_you_mean(name, names, prefix)
+    text = _KNOWN[known]
+    missing = sorted(option for option in options_in(text) if option not in names)
+    lacking = f" ({here} has no --{', --'.join(missing)})" if here and missing else ""
+    return f": TRL's {known} {text}{lacking}"
+
+
+def options_in(text: str) -> Iterable[str]:
+    """The names of our options that a text of `INSTEAD` names."""
+    return re.findall(r"--(\w+)", text)
