@@ -228,7 +228,7 @@ class PolicyMethod(Method):
         """The first completion of the first few problems, with reward and advantage, for samples.jsonl."""
         shown = range(min(self.config.run.num_completions_to_print, len(rollout.problems)))
         recovered = [reconstructions[i] for i in shown] if reconstructions else []
-        exchanges = exchanges_of(rollout.take(shown), recovered, self.engine, self.config.reward)
+        exchanges = exchanges_of(self.task, rollout.take(shown), recovered, self.engine, self.config.reward)
         return [
             replace(exchange, reward=rewards_PG[i, 0].item(), advantage=advantages_PG[i, 0].item())
             for i, exchange in zip(shown, exchanges, strict=True)

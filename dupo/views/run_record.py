@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dupo.config.layers import read_config
 from dupo.errors import UserError
 from dupo.storage.files import read_mapping, read_rows
 from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY
@@ -12,6 +13,7 @@ from dupo.storage.signature import signature_line
 from dupo.user_files import check_is_path, is_file, read_file
 from dupo.views.exchange import ExchangeRow, read_exchange
 from dupo.views.lenient import finite, number_or_none, text_or_none
+from dupo.views.references import Reference, references
 
 EVAL = "eval/"  # how the names of held-out metrics begin in metrics.jsonl and summary.json
 
@@ -58,6 +60,7 @@ class RunRecord:
         exchanges: rows of samples.jsonl that have a step.
         reward_auc: how well the reward told right from wrong before training, in [0, 1].
         readable_reward_auc: the same among samples with an answer.
+        references: other rewards in the same loop, where it is the default one.
         seconds: of the whole run.
         settings: config.yaml as it is.
     """
@@ -73,6 +76,7 @@ class RunRecord:
     exchanges: Sequence[ExchangeRow]
     reward_auc: float | None
     readable_reward_auc: float | None
+    references: Sequence[Reference]
     seconds: float | None
     signature: str
     settings: str
@@ -104,6 +108,7 @@ def read_run(folder: Path) -> RunRecord:
         exchanges=[exchange for exchange in exchanges if exchange.step is not None],
         reward_auc=number_or_none(summary.get("reward_auc")),
         readable_reward_auc=number_or_none(summary.get("readable_reward_auc")),
+        references=_references(config),
         seconds=number_or_none(summary.get("seconds")),
         signature=_signature(summary.get("signature")),
         settings=_text(config),
@@ -171,6 +176,14 @@ def _held_out(
         peak=number_or_none(summary.get(f"{EVAL}{name}_peak", max(curve, default=None))),
         problems=number_or_none(summary.get(f"{EVAL}problems")),
     )
+
+
+def _references(config: Path) -> list[Reference]:
+    """Those of the settings; none for settings that this version cannot read."""
+    try:
+        return references(read_config(config))
+    except UserError:
+        return []
 
 
 def _signature(value: object) -> str:
