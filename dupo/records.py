@@ -203,12 +203,14 @@ class DualExchange:
     Attributes:
         unknown: what was hidden.
         distance: d(x_u, recovered); None where nothing could be read.
+        plain: prompt and completion as people write them; None where they stand so already.
     """
 
     prompt: str
     completion: str
     unknown: str
     distance: float | None
+    plain: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,8 @@ class Exchange:
         correct: whether the answer is right; None where gold is unknown or says no such thing.
         score: quality of the answer against gold, in [0, 1]; None where gold is unknown.
         logged: `function/column` -> what reward functions of the user logged of the completion.
+        plain: prompt and answer as people write them; None where they stand so already.
+        plain_gold: prompt and gold answer likewise.
     """
 
     problem: str
@@ -235,6 +239,8 @@ class Exchange:
     gold: str | None = None
     score: float | None = None
     logged: Mapping[str, Any] = field(default_factory=dict)
+    plain: str | None = None
+    plain_gold: str | None = None
 
     def row(self, step: int, *, held_out: bool) -> dict[str, Any]:
         """The JSON object of samples.jsonl; `held_out`: the problem is one of evaluation."""
@@ -245,7 +251,7 @@ class Exchange:
         # A held-out exchange has no advantage, and one of training never shows gold.
         if held_out:
             return {name: row[name] for name in row if name != "advantage"} | {"held_out": True}
-        return {name: row[name] for name in row if name not in ("gold", "score")}
+        return {name: row[name] for name in row if name not in ("gold", "score", "plain_gold")}
 
 
 @dataclass(frozen=True, slots=True)

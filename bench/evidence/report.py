@@ -1,4 +1,6 @@
-"""docs/evidence.md, its pictures and the table of README.md, from result files. No number is made elsewhere.
+"""docs/evidence.md, its pictures, the table of README.md, references of the default run, from result files.
+
+No number is made elsewhere.
 
 python -m bench.evidence.report            prints the page that the newest result files make
 python -m bench.evidence.report --write    and publishes
@@ -9,7 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.evidence import tables
 from bench.evidence.claims import claims
@@ -29,6 +31,7 @@ from bench.result_files import RESULTS, ROOT
 from dupo.config.catalogue import TASKS as CATALOGUE
 from dupo.views.chart import line_chart
 from dupo.views.marks import Series
+from dupo.views.references import REFERENCES
 
 MARKERS = ("<!-- evidence: made by bench.evidence.report -->", "<!-- end of evidence -->")
 TITLES = {
@@ -37,6 +40,8 @@ TITLES = {
     "stories": "Word problems in English (each number of the text hidden in turn)",
 }
 GROUP: int = CATALOGUE[VOTES_TASK].defaults["dupo"]["num_generations"]
+# The default task, and the rewards that stand beside every default run: all labels, and a coin.
+FIRST_TASK, REFERENCES_SHOWN = "arithmetic", ("gold", "random")
 # Themes of the result files: the first two tasks, and the task on which votes help.
 THEME, VOTES_THEME = "evidence", "evidence_votes"
 VOTES_TEXT = (
@@ -95,6 +100,23 @@ def picture(evidence: Evidence, task: str) -> str:
         y_label="accuracy (mean of the seeds)",
         y_range=(0.0, 1.0),
     )
+
+
+def reference_rows(sources: Sequence[Source]) -> dict[str, list[dict[str, Any]]]:
+    """What dupo/views/references.json holds: ceiling and floor of the default run of the first task."""
+    rows = dict[str, list[dict[str, Any]]]()
+    for evidence, _ in sources:
+        for label in REFERENCES_SHOWN if evidence.labels(FIRST_TASK) else ():
+            curves = [result.curve for result in evidence.training(FIRST_TASK, label, "")]
+            steps = [step for step, _ in curves[0]]
+            means = [round(fmean(values), 4) for values in zip(*map(_accuracies, curves), strict=True)]
+            row = {"reward": label, "seeds": len(curves), "steps": steps, "accuracies": means}
+            rows.setdefault(FIRST_TASK, []).append(row)
+    return rows
+
+
+def _accuracies(curve: Sequence[tuple[int, float]]) -> list[float]:
+    return [accuracy for _, accuracy in curve]
 
 
 def cost(evidence: Evidence) -> str:
@@ -192,6 +214,8 @@ def publish(sources: Sequence[Source], root: Path = ROOT) -> None:
         for task in filter(evidence.labels, TITLES):
             (root / "docs" / f"evidence_{task}.svg").write_text(picture(evidence, task), encoding="utf-8")
     (root / "docs" / "evidence.md").write_text(document(sources), encoding="utf-8")
+    shown = json.dumps(reference_rows(sources), indent=1) + "\n"
+    (root / REFERENCES.relative_to(ROOT)).write_text(shown, encoding="utf-8")
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     # Everything outside of the markers is written by hand and stays.

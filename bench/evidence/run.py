@@ -123,7 +123,7 @@ def continue_teaching(task: str, seed: int, folder: Path) -> None:
         return
     # As in the training run whose time is the budget.
     torch.set_num_threads(1)
-    method = DuPO(assemble({"task": task, "seed": seed}))
+    method = DuPO(assemble({"task": task, "seed": seed, "teach": True}))
     method.load()
     teaching = method.make_stage()
     assert isinstance(teaching, Teaching)

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
-from dupo.config.model_options import ModelOptions
+from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import (
     DualOptions,
     OptimizerOptions,
@@ -66,6 +66,9 @@ class Config:
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         yield from self._memory_rules()
+        is_taught = self.model.model_name_or_path == BUILT_IN_MODEL and TASKS[self.task.task].built_in
+        lessons = f"no --teach, as only --model_name_or_path {BUILT_IN_MODEL} is taught, on a built-in task"
+        yield self.model.teach and not is_taught, "teach", lessons
         # The loss itself knows negative values; as options they are slips: a run that is rewarded for being
         # sure of itself, or one that leaves out sequences whose probability has risen.
         for name in ("entropy_coef", "off_policy_mask_threshold"):

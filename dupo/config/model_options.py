@@ -35,6 +35,9 @@ class ModelOptions(Options):
     device: str = option(
         "auto", "device of the model; auto: the GPU if there is one, else the CPU", "auto|cpu|cuda"
     )
+    teach: bool = option(
+        False, "teach the built-in model on this machine, also where its taught weights come with the package"
+    )
     gradient_checkpointing: bool = option(
         False, "recompute activations in the backward pass: less memory, more time"
     )

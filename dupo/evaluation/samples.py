@@ -13,7 +13,7 @@ LOOKED_AT = 200  # held-out problems among which a right and a wrong answer are 
 
 
 def exchanges_of(
-    rollout: Rollout, duals: Reconstructions, engine: Engine, options: RewardOptions
+    task: Task, rollout: Rollout, duals: Reconstructions, engine: Engine, options: RewardOptions
 ) -> list[Exchange]:
     """The first completion of each problem of a rollout, with its duals.
 
@@ -34,9 +34,16 @@ def exchanges_of(
                 reward=answer_reward(reconstructions, options) if reconstructions else None,
                 correct=None,
                 duals=[
-                    DualExchange(r.prompt, r.completions[0], r.dual.unknown, r.distances[0])
+                    DualExchange(
+                        r.prompt,
+                        r.completions[0],
+                        r.dual.unknown,
+                        r.distances[0],
+                        task.plain(f"{r.prompt}{r.completions[0]}"),
+                    )
                     for r in reconstructions
                 ],
+                plain=task.plain(f"{task.prompt(problem)}{answer or ''}"),
             )
         )
     return exchanges
@@ -68,6 +75,12 @@ def held_out_exchanges(
     # A translation is better or worse, not right or wrong.
     is_judged = task.headline == "accuracy"
     return [
-        replace(exchange, correct=is_right[i] if is_judged else None, gold=problems[i].gold, score=scores[i])
-        for exchange, i in zip(exchanges_of(chosen, duals, engine, options), indices, strict=True)
+        replace(
+            exchange,
+            correct=is_right[i] if is_judged else None,
+            gold=problems[i].gold,
+            score=scores[i],
+            plain_gold=task.plain(f"{task.prompt(problems[i])}{problems[i].gold or ''}"),
+        )
+        for exchange, i in zip(exchanges_of(task, chosen, duals, engine, options), indices, strict=True)
     ]

@@ -26,7 +26,8 @@ from dupo.learning.packed_check import check_packed
 from dupo.learning.policy_loss import PolicyLoss, objective_of
 from dupo.methods.base import Method, Stage
 from dupo.methods.data import check_labels, read_task
-from dupo.methods.teaching import TEACHING_NOTE, Teaching
+from dupo.methods.taught_start import comes_taught, taught_note
+from dupo.methods.teaching import TEACHING_NOTE, Teaching, teaching_stage
 from dupo.models.agreement import has_experts
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import Model, end_tokens, load_model, model_config
@@ -137,7 +138,8 @@ class PolicyMethod(Method):
         step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
         name = c.model.model_name_or_path
-        teaching = [("teaching", TEACHING_NOTE)] if self.has_stage else []
+        note = taught_note(c.task.task) if comes_taught(c) else TEACHING_NOTE
+        teaching = [("teaching", note)] if self.has_stage else []
         return [
             ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
             ("data", "; ".join(self.task.notes)),
@@ -170,8 +172,10 @@ class PolicyMethod(Method):
         return super().warnings() + self.on_policy.take_warnings()
 
     def make_stage(self) -> Stage:
-        """Teaches the built-in model, which has random weights."""
-        return Teaching(self.config, self.task, self.model)
+        """Teaches the built-in model, which has random weights, or takes the weights that are taught."""
+        stage = teaching_stage(self.config, self.task, self.model)
+        assert stage is not None
+        return stage
 
     def start(self) -> None:
         """Copies the policy as it is for judge and reference, and makes the optimizer."""
@@ -226,7 +230,7 @@ class PolicyMethod(Method):
         rollout, num_generations = inputs.rollout, self.config.rollout.num_generations
         shown = range(min(self.config.run.num_completions_to_print, len(rollout.problems)))
         recovered = [inputs.reconstructions[i] for i in shown] if inputs.reconstructions else []
-        exchanges = exchanges_of(rollout.take(shown), recovered, self.engine, self.config.reward)
+        exchanges = exchanges_of(self.task, rollout.take(shown), recovered, self.engine, self.config.reward)
         return [
             replace(
                 exchange,

@@ -19,7 +19,9 @@ from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Sampling
 from dupo.engines.load import make_engine
 from dupo.evaluation.held_out import held_out_metrics
+from dupo.methods.base import Stage
 from dupo.methods.sft import SFT
+from dupo.methods.taught_start import TaughtStart, comes_taught
 from dupo.models.load import Model
 from dupo.models.weights import copy_weights, frozen_copy, update_average
 from dupo.tasks.base import Task
@@ -134,6 +136,8 @@ class Teaching:
         return config.model.model_name_or_path == BUILT_IN_MODEL and task.lessons is not None
 
 
-def teaching_stage(config: Config, task: Task, target: Model) -> Teaching | None:
+def teaching_stage(config: Config, task: Task, target: Model) -> Stage | None:
     """The teaching that a run needs; None where the model brings weights, or the task no lessons."""
-    return Teaching(config, task, target) if Teaching.is_needed(config, task) else None
+    if not Teaching.is_needed(config, task):
+        return None
+    return TaughtStart(config.task.task, target) if comes_taught(config) else Teaching(config, task, target)

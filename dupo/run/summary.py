@@ -1,15 +1,21 @@
 """What a training run measures over its whole length: summary.json, and the before/after table."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import Config
 from dupo.config.options import RewardOptions
 from dupo.storage.signature import signature_line
+from dupo.views.references import references
 from dupo.views.terminal import Display
 
 LOWER_IS_BETTER = {"loss"}
+MEANING = {"gold": "right answers as rewards", "random": "coins as rewards"}
+NEXT = (
+    "python -m dupo.audit --task word_problems --dataset questions.jsonl --model_name_or_path Qwen/Qwen3-0.6B"
+)
 
 
 @dataclass
@@ -66,8 +72,8 @@ def summarise(
     }
 
 
-def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOptions) -> None:
-    """Shows the before/after table, the quality of the reward, and where labels were used."""
+def show_result(display: Display, summary: Mapping[str, Any], config: Config) -> None:
+    """Shows the before/after table, what happened in words, the quality of the reward, and labels used."""
     # One row for each held-out metric.
     rows = []
     for name in summary["evals"][0][1]:
@@ -76,6 +82,8 @@ def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOpti
     if rows:
         title = f"{summary['eval/problems']:,} held-out problems, {summary['seconds']:.0f} s in all"
         display.table(title, ["", "before", "after", "change", "peak"], rows)
+    for line in result_in_words(summary, config):
+        display.note(line)
     if "readable_reward_auc" in summary:
         answers = _auc(summary, "readable_", "pairs of readable answers")
         samples = _auc(summary, "", "pairs of all samples")
@@ -83,7 +91,39 @@ def show_result(display: Display, summary: Mapping[str, Any], reward: RewardOpti
     if summary.get("teaching_labels"):
         lessons, dev = summary["teaching_labels"], summary["teaching_dev_labels"]
         teaching = f"{lessons:,} examples in teaching and {dev} to stop it"
-        display.note(f"labels used: {teaching}, {labels_in_training(reward)}")
+        display.note(f"labels used: {teaching}, {labels_in_training(config.reward)}")
+
+
+def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]:
+    """What happened, what other rewards give in the same loop, and what to type next."""
+    if "eval/accuracy_before" not in summary:
+        return
+    before, after = (summary[f"eval/accuracy_{when}"] for when in ("before", "after"))
+    went = "rose" if after > before else "fell" if after < before else "stayed"
+    yield (
+        f"{_read_by(config)}right answers to problems that training never saw {went} from {before:.1%} to "
+        f"{after:.1%} ({100 * (after - before):+.1f} points)."
+    )
+    # The reward of this run has its own curve.
+    others = [row for row in references(config) if row.reward != config.reward.reward]
+    if others:
+        gains = [
+            f"{100 * row.change:+.1f} points with {MEANING[row.reward]} (--reward {row.reward}, mean of "
+            f"{row.seeds} seeds)"
+            for row in others
+        ]
+        yield f"The same loop gives {' and '.join(gains)}."
+    if TASKS[config.task.task].built_in:
+        yield f"Next, can such a reward be trusted on your data? {NEXT}"
+
+
+def _read_by(config: Config) -> str:
+    """Which labels training read, as the beginning of a sentence; "" for a method without rewards."""
+    if "reward" not in METHODS[config.method].groups:
+        return "After supervised training, "
+    if config.reward.has_user_function:
+        return "With your reward function, "
+    return "With the labels of its problems, " if config.reward.needs("gold") else "Without a label, "
 
 
 def _auc(summary: Mapping[str, Any], prefix: str, pairs: str) -> str:

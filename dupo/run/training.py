@@ -313,7 +313,7 @@ class TrainingRun(Run):
         self.folder.summary(summary)
         for exchange in self._write_held_out(HELD_OUT_AT_END):
             self.display.exchange(*exchange_of(exchange.row(self.step, held_out=True)), exchange.correct)
-        show_result(self.display, summary, self.config.reward)
+        show_result(self.display, summary, self.config)
         if report := self._write_report():
             self.display.note(f"{report} shows the curves; {self.path} holds everything else")
         return summary

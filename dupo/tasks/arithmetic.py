@@ -52,6 +52,11 @@ class Arithmetic(ExactMatchTask):
         """The text of the problem; the built-in model has no chat template."""
         return problem.text
 
+    def plain(self, text: str) -> str:
+        """Sums as people write them: `#321+654=9750` is 123 + 456 = 579, and `?` is what a dual asks for."""
+        numbers_turned = re.sub(r"\d+", lambda digits: str(int(digits[0][::-1])), text.strip("#@"))
+        return re.sub(r"[+=-]", r" \g<0> ", numbers_turned).replace(":", ", ? = ").strip()
+
     def answer(self, problem: Problem, completion: str) -> str | None:
         """The completion, if it is a result of four digits and nothing else."""
         return completion if RESULT.fullmatch(completion) else None

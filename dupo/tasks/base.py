@@ -57,6 +57,10 @@ class Task(Protocol):
         """The primal prompt, before the chat template."""
         ...
 
+    def plain(self, text: str) -> str | None:
+        """A prompt, alone or with what answers it, as people write it; None where it stands so already."""
+        ...
+
     def answer(self, problem: Problem, completion: str) -> str | None:
         """Reads the final answer in a completion; None if there is none.
 

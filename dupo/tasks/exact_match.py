@@ -20,6 +20,10 @@ class ExactMatchTask(ABC):
     def distance(self, dual: Dual, completion: str) -> float | None:
         """Measures d(x_u, recovered) of one completion; None where nothing could be read."""
 
+    def plain(self, text: str) -> str | None:
+        """None: the texts of most tasks are plain."""
+        return None
+
     def means_gold(self, answer: str, gold: str) -> bool:
         """Says whether an answer and the gold answer mean the same: here, whether they are equal."""
         return answer == gold

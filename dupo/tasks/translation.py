@@ -93,6 +93,9 @@ class Translation:
         """Asks for the sentence in `tgt`."""
         return "".join(translation_prompt(problem.text, self.src, self.tgt, self._paragraphs))
 
+    def plain(self, text: str) -> None:
+        """None: sentences are plain."""
+
     def answer(self, problem: Problem, completion: str) -> str | None:
         """The bare translation in the completion, if it passes the gates: one line, or paragraphs."""
         return self._gates.read(problem.text, completion).answer

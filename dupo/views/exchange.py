@@ -17,12 +17,14 @@ class DualExchangeRow:
     Attributes:
         hidden: the part of the problem that the dual asks for.
         distance: between the hidden part and the part that came back, in [0, 1]; None: not measured.
+        plain: question and completion as people write them; None: they stand so already.
     """
 
     prompt: str
     completion: str
     hidden: str
     distance: float | None
+    plain: str | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class ExchangeRow:
         correct: whether the answer is right; None: unknown, or not to be said.
         score: quality of the answer against gold, in [0, 1]; None: unknown.
         advantage: of the completion; None in an evaluation.
+        held_out: whether the problem is one of evaluation, which training never sees.
+        plain: problem and answer as people write them; None: they stand so already.
+        plain_gold: problem and right answer likewise.
     """
 
     step: float | None
@@ -48,6 +53,9 @@ class ExchangeRow:
     score: float | None
     reward: float | None
     advantage: float | None
+    held_out: bool
+    plain: str | None
+    plain_gold: str | None
     duals: tuple[DualExchangeRow, ...]
 
 
@@ -67,6 +75,9 @@ def read_exchange(row: Mapping[str, Any]) -> ExchangeRow:
         score=number_or_none(row.get("score")),
         reward=number_or_none(row.get("reward")),
         advantage=number_or_none(row.get("advantage")),
+        held_out=row.get("held_out") is True,
+        plain=text_or_none(row.get("plain")),
+        plain_gold=text_or_none(row.get("plain_gold")),
         duals=tuple(_read_dual(dual) for dual in mappings(row.get("duals"))),
     )
 
@@ -78,6 +89,7 @@ def _read_dual(row: Mapping[str, Any]) -> DualExchangeRow:
         # The files say "unknown", as the paper does: the part of the problem that the dual must recover.
         hidden=text_or_none(row.get("unknown")) or "",
         distance=number_or_none(row.get("distance")),
+        plain=text_or_none(row.get("plain")),
     )
 
 
@@ -100,14 +112,24 @@ def exchange_of(row: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
     remark = judged if exchange.gold is None else f"{judged}; {kind}: {exchange.gold}"
     answer = "none could be read" if exchange.answer is None else f"{exchange.answer} ({remark})"
     lines = [("problem", exchange.prompt), ("completion", exchange.completion), ("answer", answer)]
+    lines += [("in plain", plain_sum(exchange))] if exchange.plain else []
     for dual in exchange.duals:
         lines += [
             ("dual", dual.prompt),
             ("came back", dual.completion),
+            *([("in plain", dual.plain)] if dual.plain else []),
             ("was hidden", f"{dual.hidden} (distance {_decimal(dual.distance)})"),
         ]
     lines.append(("reward", _decimal(exchange.reward)))
-    return f"step {exchange.step} · {exchange.problem} · {judged}", lines
+    # Right answers are shown of held-out problems alone, and training reads none of these.
+    kind = "held out · " if exchange.held_out else ""
+    return f"step {exchange.step} · {kind}{exchange.problem} · {judged}", lines
+
+
+def plain_sum(exchange: ExchangeRow) -> str:
+    """Problem and answer as people write them, with the right answer beside a wrong one."""
+    right = f" (right: {exchange.plain_gold})" if exchange.correct is False and exchange.plain_gold else ""
+    return f"{exchange.plain}{right}"
 
 
 def _decimal(value: float | None) -> str:

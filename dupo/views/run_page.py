@@ -10,7 +10,7 @@ from dupo.storage.files import write_atomic
 from dupo.storage.names import REPORT
 from dupo.views.counts import counted
 from dupo.views.escaping import safe
-from dupo.views.exchange import DualExchangeRow, ExchangeRow, judgement
+from dupo.views.exchange import DualExchangeRow, ExchangeRow, judgement, plain_sum
 from dupo.views.html import (
     Block,
     Chart,
@@ -146,6 +146,11 @@ def _evaluation_charts(run: RunRecord) -> list[Chart]:
     for names in (shares, scores):
         curves = [(name, run.evaluations[name]) for name in names]
         lines = [Series(name, list(curve), list(curve.values())) for name, curve in curves]
+        # The ceiling and the floor, so that a gain does not hang in the air.
+        lines += [
+            Series(f"{r.reward} as reward, mean of {r.seeds} seeds", r.steps, r.accuracies, dashed=True)
+            for r in (run.references if "accuracy" in names else ())
+        ]
         # One line has no legend: the axis says what the line is.
         label = names[0] if len(names) == 1 else "score"
         charts += [_step_chart("Held-out evaluation", label, lines)] if lines else []
@@ -175,7 +180,9 @@ def _exchange_tables(run: RunRecord) -> list[tuple[str, Table]]:
     for step in dict.fromkeys((steps[0], steps[-1])) if steps else ():
         exchanges = _chosen([exchange for exchange in run.exchanges if exchange.step == step])
         table = Table(header, [_cells(exchange) for exchange in exchanges], styles)
-        tables.append((f"Step {short_number(step)}", table))
+        # Right answers stand beside held-out problems, which training never reads.
+        held_out = ", held-out problems" if all(exchange.held_out for exchange in exchanges) else ""
+        tables.append((f"Step {short_number(step)}{held_out}", table))
     return tables
 
 
@@ -199,9 +206,11 @@ def _cells(exchange: ExchangeRow) -> list[str]:
         if exchange.answer is None
         else f"<b>{safe(exchange.answer)}</b>"
     )
+    gold = f"<br><small>right answer</small> <b>{safe(exchange.gold)}</b>" if exchange.gold else ""
+    plain = f"<br><small>in plain</small> {safe(plain_sum(exchange))}" if exchange.plain else ""
     return [
         f"{name}{text_block(exchange.prompt)}",
-        f"{text_block(exchange.completion)}<small>answer</small> {answer}",
+        f"{text_block(exchange.completion)}<small>answer</small> {answer}{gold}{plain}",
         _judgement(exchange),
         _duals(exchange.duals),
     ]
@@ -226,8 +235,9 @@ def _duals(duals: Sequence[DualExchangeRow]) -> str:
 def _dual(dual: DualExchangeRow) -> str:
     # Distance 0 means that the hidden part came back exactly.
     style = "" if dual.distance is None else "right" if dual.distance == 0 else "wrong"
+    plain = f"<br><small>in plain</small> {safe(dual.plain)}" if dual.plain else ""
     return (
         f'<div class="dual">{text_block(dual.prompt)}<small>came back</small>'
         f"{text_block(dual.completion)}<small>was hidden</small> <b>{safe(dual.hidden)}</b> · "
-        f'<span class="{style}">distance {_value("", dual.distance)}</span></div>'
+        f'<span class="{style}">distance {_value("", dual.distance)}</span>{plain}</div>'
     )

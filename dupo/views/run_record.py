@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dupo.config.layers import read_config
 from dupo.errors import UserError
 from dupo.storage.files import read_mapping, read_rows
 from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY
@@ -12,6 +13,7 @@ from dupo.storage.signature import signature_line
 from dupo.user_files import check_is_path, is_file, read_file
 from dupo.views.exchange import ExchangeRow, read_exchange
 from dupo.views.lenient import finite, number_or_none, text_or_none
+from dupo.views.references import Reference, references
 
 EVAL = "eval/"  # how the names of held-out metrics begin in metrics.jsonl and summary.json
 
@@ -59,6 +61,7 @@ class RunRecord:
         reward_auc: how well the reward told right from wrong before training, in [0, 1].
         readable_reward_auc: the same among samples with an answer.
         auc_pairs, readable_auc_pairs: number of pairs behind each of the two; None: not recorded.
+        references: other rewards in the same loop, where it is the default one.
         seconds: of the whole run.
         settings: config.yaml as it is.
     """
@@ -76,6 +79,7 @@ class RunRecord:
     readable_reward_auc: float | None
     auc_pairs: int | None
     readable_auc_pairs: int | None
+    references: Sequence[Reference]
     seconds: float | None
     signature: str
     settings: str
@@ -109,6 +113,7 @@ def read_run(folder: Path) -> RunRecord:
         readable_reward_auc=number_or_none(summary.get("readable_reward_auc")),
         auc_pairs=_count(summary.get("reward_auc_pairs")),
         readable_auc_pairs=_count(summary.get("readable_reward_auc_pairs")),
+        references=_references(config),
         seconds=number_or_none(summary.get("seconds")),
         signature=_signature(summary.get("signature")),
         settings=_text(config),
@@ -181,6 +186,14 @@ def _held_out(
 def _count(value: object) -> int | None:
     number = number_or_none(value)
     return None if number is None else int(number)
+
+
+def _references(config: Path) -> list[Reference]:
+    """Those of the settings; none for settings that this version cannot read."""
+    try:
+        return references(read_config(config))
+    except UserError:
+        return []
 
 
 def _signature(value: object) -> str:

@@ -72,7 +72,7 @@ def test_an_exchange_shows_the_first_completion_and_its_duals():
     rollout = rollout_of([WRONG, RIGHT], [None, "9710"])
     engine = FakeEngine(lambda prompt, k: "")
     duals = reconstruct(TASK, rollout.problems, rollout.answers, solver)
-    first, second = exchanges_of(rollout, duals, engine, RewardOptions())
+    first, second = exchanges_of(TASK, rollout, duals, engine, RewardOptions())
     assert (first.problem, first.answer, first.reward, first.correct) == ("a", WRONG, 0.0, None)
     assert [dual.unknown for dual in first.duals] == ["321", "654"]
     assert all(dual.distance == 1 and dual.prompt.endswith(f"{WRONG}:") for dual in first.duals)

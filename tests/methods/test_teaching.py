@@ -13,7 +13,7 @@ from tests.helpers.options import RUN
 from tests.helpers.project import ROOT
 from tests.helpers.worlds import save_tiny, task_of, tiny
 
-CONFIG = RUN.changed(eval_size=20, learning_rate=0.5)
+CONFIG = RUN.changed(eval_size=20, learning_rate=0.5, teach=True)
 TASK = task_of(CONFIG)
 
 
@@ -102,7 +102,7 @@ def test_only_random_weights_with_lessons_are_taught(tmp_path):
     model = tiny().model
     assert isinstance(teaching_stage(CONFIG, TASK, model), Teaching)
     folder = save_tiny(tmp_path / "model")
-    assert teaching_stage(CONFIG.changed(model_name_or_path=str(folder)), TASK, model) is None
+    assert teaching_stage(CONFIG.changed(model_name_or_path=str(folder), teach=False), TASK, model) is None
 
     class NoLessons(type(TASK)):
         def __init__(self):

@@ -21,6 +21,7 @@ from bench.evidence.run import Schedule, collect, collect_all, perform, result_f
 from dupo.config.layers import assemble
 from dupo.evaluation.intervals import Estimate
 from dupo.storage.signature import git_revision
+from dupo.views.references import REFERENCES
 from tests.helpers.project import ROOT
 from tests.helpers.worlds import save_tiny
 
@@ -268,6 +269,7 @@ def test_the_pages_are_those_of_the_newest_result_files():
     assert sorted(names) == sorted(file.name for file in (ROOT / "bench/results").glob("evidence_*.json"))
     assert report.document(sources) == (ROOT / "docs/evidence.md").read_text()
     assert tables.short_table([s.evidence for s in sources]) in (ROOT / "README.md").read_text()
+    assert json.loads(REFERENCES.read_text()) == report.reference_rows(sources)
 
 
 def test_the_newest_file_of_each_theme_is_read(tmp_path):

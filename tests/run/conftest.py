@@ -27,7 +27,9 @@ def hardly_taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teaching, "MAX_STEPS", 50)
         # Random rewards, so that every step has a gradient.
-        return built_in_run(tmp_path_factory.mktemp("runs") / "hardly_taught", "--reward", "random")
+        return built_in_run(
+            tmp_path_factory.mktemp("runs") / "hardly_taught", "--teach", "--reward", "random"
+        )
 
 
 def built_in_run(folder: Path, *more: str) -> Path:

@@ -139,7 +139,7 @@ def test_ctrl_c_in_the_teaching_loses_nothing(tmp_path, capsys, monkeypatch):
     for name, value in (("PRIMAL_GOAL", 0.0), ("DUAL_GOAL", 0.0), ("CHECK_EVERY", 12)):
         monkeypatch.setattr(teaching, name, value)
     never_stopped, stopped = tmp_path / "never", tmp_path / "stopped"
-    options = [*SMALL, "--max_steps", "1", "--reward", "random"]
+    options = [*SMALL, "--max_steps", "1", "--reward", "random", "--teach"]
     loop(parse([*options, "--output_dir", str(never_stopped)]))
     config = parse([*options, "--output_dir", str(stopped)])
     assert loop(config, StoppedDuPO(config)) == {}

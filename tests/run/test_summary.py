@@ -1,7 +1,10 @@
 """What a training run says of its reward at its end."""
 
-from dupo.config.options import RewardOptions
-from dupo.run.summary import show_result
+import pytest
+
+from dupo.config.layers import assemble
+from dupo.run.summary import result_in_words, show_result
+from dupo.views.references import references
 from dupo.views.terminal import Display
 from tests.helpers.streams import Stream
 
@@ -15,7 +18,7 @@ NOTHING = {
 
 def told(facts: dict[str, float | None]) -> str:
     stream = Stream()
-    show_result(Display(stream), {"evals": [[0, {}]], **facts}, RewardOptions())
+    show_result(Display(stream), {"evals": [[0, {}]], **facts}, assemble({}))
     return stream.written()
 
 
@@ -29,3 +32,39 @@ def test_an_auc_stands_beside_its_pairs_and_readable_answers_come_first():
 def test_an_auc_of_no_pair_is_none():
     assert "AUC none of 0 pairs of readable answers; none of 0 pairs of all samples" in told(NOTHING)
     assert "AUC" not in told({})  # a method without a reward
+
+
+FACTS = {"eval/accuracy_before": 0.5, "eval/accuracy_after": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {},
+            "Without a label, right answers to problems that training never saw rose from 50.0% to 75.0%",
+        ),
+        ({"reward": "gold"}, "With the labels of its problems, right answers"),
+        ({"reward": "tests.rewards.test_user.rewards"}, "With your reward function, right answers"),
+        ({"method": "sft"}, "After supervised training, right answers"),
+    ],
+    ids=str,
+)
+def test_the_end_says_what_happened_and_what_was_read(options, words):
+    assert next(result_in_words(FACTS, assemble(options))).startswith(words)
+
+
+def test_a_loss_is_told_by_the_table_alone():
+    assert list(result_in_words({"eval/loss_before": 2.0, "eval/loss_after": 1.0}, assemble({}))) == []
+
+
+def test_only_the_default_loop_stands_beside_other_rewards():
+    ceiling, floor = references(assemble({}))
+    assert (ceiling.reward, floor.reward) == ("gold", "random") and ceiling.change > 0.3 > 0 > floor.change
+    assert references(assemble({"seed": 3, "reward": "majority"})) == [ceiling, floor]
+    for other in ({"max_steps": 20}, {"learning_rate": 1e-4}, {"task": "conlang"}, {"eval_size": 500}):
+        assert references(assemble(other)) == []
+    said = " ".join(result_in_words(FACTS, assemble({"reward": "gold"})))
+    # A run with gold rewards is its own ceiling.
+    assert "--reward random" in said and "--reward gold" not in said
+    assert f"{100 * floor.change:+.1f} points" in said and f"mean of {floor.seeds} seeds" in said

@@ -81,3 +81,10 @@ def test_answers_and_distances():
     dual = task.duals(problem)[0]
     assert [task.distance(dual, t) for t in ("321", "322", "32", "321=")] == [0.0, 1.0, None, None]
     assert task.evaluate([problem, problem], ["9750", None]) == {"accuracy": 0.5}
+
+
+def test_sums_are_told_as_people_write_them():
+    task = Arithmetic(TaskOptions(eval_size=1), 0)
+    assert task.plain("#321+654=9750") == "123 + 456 = 579"
+    assert task.plain("#000-000=") == "0 - 0 ="
+    assert task.plain("@?+654=9750:321") == "? + 456 = 579, ? = 123"

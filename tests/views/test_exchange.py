@@ -40,3 +40,22 @@ def test_exchange_without_duals_or_text() -> None:
     Display(stream).exchange(*exchange_of({**SAMPLE, "duals": [], "completion": " \n"}))
     assert "  completion  (empty)\n" in stream.written()
     assert "came back" not in stream.written()
+
+
+def test_what_a_model_writes_its_own_way_stands_there_in_plain_as_well() -> None:
+    dual = {
+        "prompt": "@?+2=3:",
+        "completion": "1",
+        "unknown": "1",
+        "distance": 0.0,
+        "plain": "? + 2 = 3, ? = 1",
+    }
+    row = {**SAMPLE, "plain": "1 + 2 = 4", "plain_gold": "1 + 2 = 3", "duals": [dual], "held_out": True}
+    title, lines = exchange_of({**row, "correct": False})
+    assert title == "step 7 · held out · train.jsonl:17 · wrong"
+    assert [text for name, text in lines if name == "in plain"] == [
+        "1 + 2 = 4 (right: 1 + 2 = 3)",
+        "? + 2 = 3, ? = 1",
+    ]
+    assert ("in plain", "1 + 2 = 4") in exchange_of({**row, "correct": True})[1]
+    assert "in plain" not in dict(exchange_of(SAMPLE)[1])
