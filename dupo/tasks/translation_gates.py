@@ -32,6 +32,7 @@ from dupo.tasks.closings import explains, offers_two
 from dupo.tasks.copy_check import copies_in_brackets, copies_words_of, copy_limits, is_copy
 from dupo.tasks.disguises import is_misspelt, is_substitution
 from dupo.tasks.final_answer import without_thinking
+from dupo.tasks.language_parts import is_partly_in_another_language
 from dupo.tasks.markup import is_data
 from dupo.tasks.refusals import declines
 from dupo.tasks.repetition import is_repetition
@@ -105,9 +106,9 @@ class Gates:
         # Scripts need no package, so they are asked first; py3langid tells languages of one script apart.
         if not is_in_script(text, self.tgt) or (has_letters(source) and not has_letters(text)):
             return False
-        if not language_detection.knows(self.tgt):
-            return True
-        return not language_detection.is_in_another_language(text, self.tgt)
+        if language_detection.knows(self.tgt) and language_detection.is_in_another_language(text, self.tgt):
+            return False
+        return not is_partly_in_another_language(source, text, self.tgt)
 
     def note(self) -> str:
         """Names the gates in force on one line."""

@@ -247,6 +247,8 @@ def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
     for third in THIRD_LANGUAGES[tgt].split():
         if third != src:
             texts[f"third language {third}"] = row[third]
+            texts[f"half a third language {third}"] = half(target, row[third])
+            texts[f"half a third language first {third}"] = half(row[third], target)
     letters = LETTERS.get(tgt) if src not in OTHER_LETTERS else FROM_LETTERS.get(src)
     if letters and (src in OTHER_LETTERS) != (tgt in OTHER_LETTERS):
         texts["transliterated"] = mapped(source, letters)

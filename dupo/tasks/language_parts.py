@@ -1,0 +1,79 @@
+"""Whether a half or a third of a text is in another language: the text as a whole hides that.
+
+    parts      two halves and three thirds, by their words
+    own words  words that are neither in the source, nor numbers, nor names of several words
+    refused    a part whose own words are in another script, or likelier in another language (py3langid)
+
+What a text has from its source is the business of `copy_check`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from dupo.tasks import language_detection
+from dupo.tasks.languages import LANGUAGES, language_of
+from dupo.tasks.scripts import is_in_script, script_of
+from dupo.tasks.words import UNSPACED, Word, words_of
+
+NUM_PARTS = (2, 3)
+# The log-odds of the own words of fitted references, in nats, are at most 9.7 for a language of `LANGUAGES`
+# (into Swedish), 16.0 into Indonesian and Malay, and 14.5 for any language (into Indonesian). The margins are a
+# quarter more.
+MARGIN = 12.5
+MARGIN_OF_MALAY = 20.0
+MARGIN_OF_RARE_LANGUAGES = 18.5
+# A part with fewer letters of its own, or a smaller share of them, says nothing.
+LEAST_LETTERS = 15.0
+LEAST_SHARE = 0.3
+# Words with capitals so near to each other are one name: "Society for the Prevention of Cruelty".
+NAME_REACH = 4
+
+
+def is_partly_in_another_language(source: str, text: str, code: str) -> bool:
+    """Says whether a half or a third of a text is not in a language, which may be unknown."""
+    parts = [_glued(words) for words in _parts_of_own_words(source, text, code)]
+    if not all(is_in_script(part, code) for part in parts):
+        return True
+    return language_detection.knows(code) and any(_is_in_another_language(part, code) for part in parts)
+
+
+def _is_in_another_language(part: str, code: str) -> bool:
+    margin = MARGIN_OF_MALAY if language_of(code) in ("id", "ms") else MARGIN
+    return any(
+        odds > (margin if name in LANGUAGES else MARGIN_OF_RARE_LANGUAGES)
+        for name, odds in language_detection.log_odds_against(part, code).items()
+    )
+
+
+def _parts_of_own_words(source: str, text: str, code: str) -> Iterator[list[Word]]:
+    words = words_of(text)
+    are_own = _are_own(source, words, code)
+    for num_parts in NUM_PARTS:
+        for k in range(num_parts):
+            part = range(k * len(words) // num_parts, (k + 1) * len(words) // num_parts)
+            own = [words[place] for place in part if are_own[place]]
+            weight = sum(word.weight for word in own)
+            if weight >= max(LEAST_LETTERS, LEAST_SHARE * sum(words[place].weight for place in part)):
+                yield own
+
+
+def _are_own(source: str, words: Sequence[Word], code: str) -> list[bool]:
+    left, are_own = Counter(word.key for word in words_of(source)), list[bool]()
+    capitals = [word.text[0].isupper() for word in words]
+    for place, word in enumerate(words):
+        near = range(max(0, place - NAME_REACH), min(len(words), place + NAME_REACH + 1))
+        # A noun has a capital in German.
+        is_name = capitals[place] and not word.opens and sum(capitals[other] for other in near) > 1
+        is_number = any(char.isdigit() for char in word.text)
+        are_own.append(not (left[word.key] or is_number or (is_name and language_of(code) != "de")))
+        left[word.key] -= left[word.key] > 0
+    return are_own
+
+
+def _glued(words: Sequence[Word]) -> str:
+    """Joins words with blanks, and characters of scripts without blanks without."""
+    text = ""
+    for word in words:
+        is_unspaced = text != "" and {script_of(text[-1]), script_of(word.text[0])} <= UNSPACED
+        text += word.text if is_unspaced or not text else " " + word.text
+    return text
