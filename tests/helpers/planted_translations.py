@@ -7,6 +7,8 @@ import codecs
 import random
 from collections.abc import Callable
 
+from tests.helpers.transliterations import WRITERS, romanised, transliterated_by_sound
+
 _DIRECTIONS = """en-de de-en en-fr fr-en en-zh zh-en en-ja ja-en en-ru ru-en en-ko ko-en en-ar ar-en da-nb
     nb-da da-sv sv-nb id-ms ms-id cs-pl pt-es es-pt pl-hr hr-cs uk-ru ru-uk it-es"""
 DIRECTIONS = _DIRECTIONS.split()
@@ -252,6 +254,10 @@ def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
     letters = LETTERS.get(tgt) if src not in OTHER_LETTERS else FROM_LETTERS.get(src)
     if letters and (src in OTHER_LETTERS) != (tgt in OTHER_LETTERS):
         texts["transliterated"] = mapped(source, letters)
+    if src == "en" and tgt in WRITERS:
+        texts["transliterated by sound"] = transliterated_by_sound(source, tgt)
+    if src == "ko" and tgt not in OTHER_LETTERS:
+        texts["transliterated by sound"] = romanised(source)
     if tgt not in OTHER_LETTERS:
         texts["homoglyphs"] = target.translate(HOMOGLYPHS)
     texts["refusal in English"], texts["refusal in the target"] = REFUSALS["en"], REFUSALS[tgt]
