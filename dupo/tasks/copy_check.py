@@ -11,7 +11,7 @@ Names count for nothing: a translation keeps them. What is left is compared four
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
 from dupo.tasks import language_detection
@@ -248,20 +248,29 @@ def _shares_letters(source: str, text: str, length: int, limits: CopyLimits) -> 
 
 
 def common_subsequence_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """Returns the length of the longest common subsequence (Hyyrö 2004).
-
-    The row of the usual table is one integer: a bit for each place of `first`, cleared where a match ends. So
-    one addition does a whole row.
-    """
+    """Returns the length of the longest common subsequence."""
     places: dict[str, int] = {}
     for place, gram in enumerate(first):
         places[gram] = places.get(gram, 0) | 1 << place
-    all_bits = (1 << len(first)) - 1
+    return num_in_order([places.get(gram, 0) for gram in second], len(first))
+
+
+def num_in_order(matches: Iterable[int], length: int) -> int:
+    """Returns how many places of a first sequence match places of a second one in the same order (Hyyrö 2004).
+
+    The row of the usual table is one integer: a bit for each place of the first sequence, cleared where a match
+    ends. So one addition does a whole row.
+
+    Args:
+        matches: for each place of the second sequence, the bits of the places of the first that match.
+        length: of the first sequence.
+    """
+    all_bits = (1 << length) - 1
     row = all_bits
-    for gram in second:
-        matches = row & places.get(gram, 0)
-        row = ((row + matches) | (row - matches)) & all_bits
-    return len(first) - row.bit_count()
+    for bits in matches:
+        matched = row & bits
+        row = ((row + matched) | (row - matched)) & all_bits
+    return length - row.bit_count()
 
 
 def _letters(text: str) -> str:

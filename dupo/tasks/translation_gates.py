@@ -11,7 +11,7 @@ around a translation is taken off first (`wrappers`). A gate refuses what is lef
     apology     the model says that it cannot translate
     repetition  one word over and over, or the text twice
     copy        the source again, in any order, much of it, or in brackets; names are no copies
-    disguise    the source in other letters; letters that are not what they look like, or are not seen
+    disguise    the source in other letters, or with distorted words; letters that are not what they look like, or are not seen
     length      max_length_ratio times longer or shorter than the source
     language    no letters, another script, or another language, asked of all that py3langid knows
 
@@ -31,6 +31,7 @@ from dupo.tasks import language_detection
 from dupo.tasks.closings import explains, offers_two
 from dupo.tasks.copy_check import copies_in_brackets, copies_words_of, copy_limits, is_copy
 from dupo.tasks.disguises import is_misspelt, is_substitution
+from dupo.tasks.distortions import is_distortion
 from dupo.tasks.final_answer import without_thinking
 from dupo.tasks.language_parts import is_partly_in_another_language
 from dupo.tasks.markup import is_data
@@ -140,6 +141,10 @@ def _is_wrapped(source: str, text: str, tgt: str) -> bool:
     )
 
 
+def _is_disguised(source: str, text: str) -> bool:
+    return is_misspelt(source, text) or is_substitution(source, text) or is_distortion(source, text)
+
+
 # Each says whether it refuses a bare translation: gates, source, text.
 REFUSERS: dict[str, Callable[[Gates, str, str], bool]] = {
     "lines": lambda gates, source, text: "\n" in text and not gates.paragraphs,
@@ -147,7 +152,7 @@ REFUSERS: dict[str, Callable[[Gates, str, str], bool]] = {
     "apology": lambda gates, source, text: declines(source, text),
     "repetition": lambda gates, source, text: is_repetition(source, text),
     "copy": Gates._copies,
-    "disguise": lambda gates, source, text: is_misspelt(source, text) or is_substitution(source, text),
+    "disguise": lambda gates, source, text: _is_disguised(source, text),
     "length": lambda gates, source, text: length_ratio(source, text) > gates.max_length_ratio,
     "language": lambda gates, source, text: not gates._is_in_target_language(source, text),
 }

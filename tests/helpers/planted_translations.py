@@ -7,6 +7,7 @@ import codecs
 import random
 from collections.abc import Callable
 
+from tests.helpers.distorted_sources import distorted
 from tests.helpers.transliterations import WRITERS, romanised, transliterated_by_sound
 
 _DIRECTIONS = """en-de de-en en-fr fr-en en-zh zh-en en-ja ja-en en-ru ru-en en-ko ko-en en-ar ar-en da-nb
@@ -212,6 +213,8 @@ FAILURES: dict[str, Plant] = {
     "zero width": lambda s, t: inserted(t, "\u200b"),
     "right to left": lambda s, t: inserted(t, "\u202e"),
 }
+CYRILLIC_LANGUAGES = {"ru", "uk"}
+UNCASED_LANGUAGES = {"ar", "ja", "ko", "zh"}
 OTHER_LETTERS = {"ru", "uk", "ar", "ja", "ko", "zh"}
 FROM_LETTERS = {"ru": LATIN, "uk": LATIN, "ar": TO_LATIN_FROM_ARABIC}
 WRAPPERS: dict[str, Plant] = {
@@ -254,6 +257,8 @@ def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
     letters = LETTERS.get(tgt) if src not in OTHER_LETTERS else FROM_LETTERS.get(src)
     if letters and (src in OTHER_LETTERS) != (tgt in OTHER_LETTERS):
         texts["transliterated"] = mapped(source, letters)
+    if (src in CYRILLIC_LANGUAGES) == (tgt in CYRILLIC_LANGUAGES) and not {src, tgt} & UNCASED_LANGUAGES:
+        texts |= distorted(source)
     if src == "en" and tgt in WRITERS:
         texts["transliterated by sound"] = transliterated_by_sound(source, tgt)
     if src == "ko" and tgt not in OTHER_LETTERS:
