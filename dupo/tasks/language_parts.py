@@ -19,9 +19,9 @@ NUM_PARTS = (2, 3)
 # The log-odds of the own words of fitted references, in nats, are at most 9.7 for a language of `LANGUAGES`
 # (into Swedish), 16.0 into Indonesian and Malay, and 14.5 for any language (into Indonesian). The margins are a
 # quarter more.
-MARGIN = 12.5
-MARGIN_OF_MALAY = 20.0
-MARGIN_OF_RARE_LANGUAGES = 18.5
+MARGIN = 16.0
+MARGIN_OF_MALAY = 23.0
+MARGIN_OF_RARE_LANGUAGES = 24.0
 # A part with fewer letters of its own, or a smaller share of them, says nothing.
 LEAST_LETTERS = 15.0
 LEAST_SHARE = 0.3
