@@ -41,7 +41,7 @@ RELATED_MARGINS: dict[str, dict[str, float]] = {
     "da": {"no": 7.0, "nn": 7.0, "sv": 7.0},
     "es": {"ca": 7.0, "gl": 7.0, "pt": 7.0},
     "hr": {"sl": 7.0, "sr": 7.0},
-    "id": {"ms": 8.8},
+    "id": {"ms": 7.9},
     "ms": {"id": 17.2},
     "nb": {"da": 7.0, "sv": 7.0},
     "no": {"da": 7.0, "sv": 7.0},
