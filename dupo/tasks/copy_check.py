@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
+from itertools import pairwise
 from typing import NamedTuple
 
 from dupo.tasks import language_detection
@@ -62,7 +63,7 @@ COPY_SLACK = 8
 GRAM_LETTERS = 4
 # Copied words are refused above these log-odds, source against target language, in nats. At most 0.2 % of the
 # fitted references of a direction are above.
-MOST_LOG_ODDS = 14.0
+MOST_LOG_ODDS = 15.0
 # The same for a source in Slavic or German, and between Danish and Norwegian.
 LOWER_LOG_ODDS = 10.0
 SLAVIC_OR_GERMAN = {"be", "bg", "bs", "cs", "de", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"}
@@ -81,6 +82,8 @@ SHARE_WITH_ONE = 0.45
 LOG_ODDS_WITH_ONE = 8.0
 # A first word of so many letters that keeps its capital is a name.
 LONG_WORD = 6
+# At most so many words, of at most so many letters, stand between the capitals of one name.
+NAME_GAP, NAME_GAP_LETTERS = 2, 3
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
 _OPENING = re.compile(r"[(\[（]")
 CLOSING = ")]）"
@@ -192,14 +195,30 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
 
 
 def _names(source: str, text: str, code: str) -> Set[str]:
-    """Names of the source; a long first word too that the text has with its capital."""
+    """Names of the source; a long first word too that the text has with its capital, and whole long names."""
     capitals = {word.key for word in words_of(text) if word.text[0].isupper()}
     first = {
         word.key
         for word in words_of(source)
         if word.opens and word.text[0].isupper() and len(word.text) >= LONG_WORD
     }
-    return names_of(source, code) | (first & capitals)
+    # Every German noun has a capital.
+    inside = set[str]() if language_of(code) == "de" else _words_inside_names(source, text)
+    return names_of(source, code) | (first & capitals) | inside
+
+
+def _words_inside_names(source: str, text: str) -> set[str]:
+    """Returns the short words between capitals that a text has too: Society for the Prevention of Cruelty."""
+    words, keys = words_of(source), f" {' '.join(word.key for word in words_of(text))} "
+    capitals = [place for place, word in enumerate(words) if word.text[0].isupper()]
+    inside = set[str]()
+    for place, following in pairwise(capitals):
+        between = words[place + 1 : following]
+        is_short = len(between) <= NAME_GAP and all(len(word.text) <= NAME_GAP_LETTERS for word in between)
+        name = " ".join(word.key for word in words[place : following + 1])
+        if between and is_short and f" {name} " in keys:
+            inside.update(word.key for word in between)
+    return inside
 
 
 def copied_words(source_words: Sequence[Word], text_words: Sequence[Word]) -> list[Word]:

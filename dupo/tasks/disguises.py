@@ -43,7 +43,7 @@ SOUND_GRAM_OF_SYLLABLES = 2
 SOUND_SHARE_OF_SYLLABLES = 0.6
 SYLLABLES = {"HANGUL", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}
 # Texts with fewer consonants share them by chance.
-LEAST_SOUNDS = 8
+LEAST_SOUNDS = 12
 _WORD = re.compile(r"[^\W_]+")
 # Consonants that transliterations take for each other (Soundex, but for l and r: Japanese and Korean have one
 # letter for both).
