@@ -275,10 +275,10 @@ def common_subsequence_length(first: Sequence[str], second: Sequence[str]) -> in
 
 
 def num_in_order(matches: Iterable[int], length: int) -> int:
-    """Returns how many places of a first sequence match places of a second one in the same order (Hyyrö 2004).
+    """Returns how many places of one sequence match places of another in the same order (Hyyrö 2004).
 
-    The row of the usual table is one integer: a bit for each place of the first sequence, cleared where a match
-    ends. So one addition does a whole row.
+    The row of the usual table is one integer: a bit for each place of the first sequence, cleared where a
+    match ends. So one addition does a whole row.
 
     Args:
         matches: for each place of the second sequence, the bits of the places of the first that match.

@@ -1,8 +1,8 @@
 """Whether a text is its source in disguise: other letters for its letters, or characters that are not seen.
 
 A substitution of letters (rot13, "l33t", another script letter by letter) leaves the shape of every word: how
-long it is, and where it has the same letter again. A transliteration by sound or by syllables leaves the consonants in their order,
-which are told by the names of the letters.
+long it is, and where it has the same letter again. A transliteration by sound leaves the consonants in their
+order, which are told by the names of the letters.
 """
 
 import re
@@ -30,7 +30,7 @@ SHAPED_WORDS = 5
 SHAPE_SHARE = 0.9
 # Of shapes shared in two scripts: references at most 0.67 (vi-ar), most transliterated sources more.
 SHAPE_SHARE_OF_TWO_SCRIPTS = 0.7
-# Of consonants shared in two scripts: references at most 0.54 (pl-uk), 90 % of sources by sound at least 0.58.
+# Of consonants shared in two scripts: references at most 0.54 (pl-uk), 90 % of sources by sound 0.58.
 SOUND_SHARE = 0.56
 # Of both shares together, where a transliteration has a little less of each: references at most 0.89 (hr-uk).
 SUM_OF_SHARES = 0.92

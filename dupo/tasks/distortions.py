@@ -15,8 +15,8 @@ from dupo.tasks.words import CACHED_TEXTS, words_of
 LEAST_LETTERS = 4
 # Longer words have the letters of any short one.
 MOST_RATIO = 2.2
-# Of the long words of a source so large a share is nested, in the same order, and so many words more: of fitted
-# references at most half of 6 words or more, of 97 % of sources with distorted words at least 0.57.
+# Of the long words of a source so large a share is nested, in the same order, and so many words more. Fitted
+# references nest at most half of 6 words or more; 97 % of sources with distorted words at least 0.57.
 SHARE = 0.5
 SPARE_WORDS = 2
 

@@ -57,7 +57,10 @@ def scores_of(text: str) -> dict[str, float]:
 
 
 def log_odds_against(text: str, code: str) -> dict[str, float]:
-    """Returns log p(text | other) - log p(text | code) of each other class, in nats; py3langid knows `code`."""
+    """Returns log p(text | other) - log p(text | code) of each other class, in nats.
+
+    py3langid must know the language `code`.
+    """
     scores, own, language = scores_of(text), classes_of(code), language_of(code)
     own_score = max(scores.get(name, -math.inf) for name in own)
     return {

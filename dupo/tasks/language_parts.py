@@ -16,9 +16,9 @@ from dupo.tasks.scripts import is_in_script, script_of
 from dupo.tasks.words import UNSPACED, Word, words_of
 
 NUM_PARTS = (2, 3)
-# The log-odds of the own words of fitted references, in nats, are at most 9.7 for a language of `LANGUAGES`
-# (into Swedish), 16.0 into Indonesian and Malay, and 14.5 for any language (into Indonesian). The margins are a
-# quarter more.
+# In nats. Of 40,419 fitted references, each with three sources, 4 have parts above these margins: three have
+# English names or English left in them. In 28 directions the own words of fitted references have at most 9.7
+# for a language of `LANGUAGES` (into Swedish), and 16.0 into Indonesian and Malay.
 MARGIN = 16.0
 MARGIN_OF_MALAY = 23.0
 MARGIN_OF_RARE_LANGUAGES = 24.0

@@ -1,8 +1,8 @@
 """Words that tell Indonesian from Malay, of which py3langid knows too little.
 
-Pairs that the two standards spell or say otherwise (karena and kerana, kualitas and kualiti, kantor and
-pejabat), written from knowledge of both. `python -m bench.text.related_words shared/data/flores_dev` names the
-words that FLORES-200 dev, lines 1, 3, 5, ..., contradicts; these were taken out.
+What the two standards spell or say otherwise (karena and kerana, kualitas and kualiti, polisi and polis),
+written from knowledge of both. `python -m bench.text.related_words shared/data/flores_dev` names the words
+that FLORES-200 dev, lines 1, 3, 5, ..., contradicts; these were taken out.
 """
 
 from collections.abc import Iterable

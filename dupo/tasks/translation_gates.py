@@ -11,9 +11,11 @@ around a translation is taken off first (`wrappers`). A gate refuses what is lef
     apology     the model says that it cannot translate
     repetition  one word over and over, or the text twice
     copy        the source again, in any order, much of it, or in brackets; names are no copies
-    disguise    the source in other letters, or with distorted words; letters that are not what they look like, or are not seen
+    disguise    the source in other letters, or with distorted words; letters that are not what they look
+                like, or are not seen
     length      max_length_ratio times longer or shorter than the source
-    language    no letters, another script, or another language, asked of all that py3langid knows
+    language    no letters, another script, or another language, asked of all that py3langid knows, and of
+                halves and thirds too
 
 Knows nothing of models and metrics. The constants of the checks were fitted on every second line of
 FLORES-200 dev; `python -m bench.text.translation_gates` judges them on the other lines.

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 
 from tests.helpers.distorted_sources import distorted
+from tests.helpers.planted_declines import NOT_KNOWING, NOT_UNDERSTOOD
 from tests.helpers.transliterations import WRITERS, romanised, transliterated_by_sound
 
 _DIRECTIONS = """en-de de-en en-fr fr-en en-zh zh-en en-ja ja-en en-ru ru-en en-ko ko-en en-ar ar-en da-nb
@@ -266,6 +267,7 @@ def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
     if tgt not in OTHER_LETTERS:
         texts["homoglyphs"] = target.translate(HOMOGLYPHS)
     texts["refusal in English"], texts["refusal in the target"] = REFUSALS["en"], REFUSALS[tgt]
+    texts["not knowing"], texts["not understood"] = NOT_KNOWING[tgt], NOT_UNDERSTOOD[tgt]
     return texts
 
 

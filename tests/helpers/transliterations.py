@@ -71,7 +71,7 @@ _MEDIALS |= {"yu": 17, "": 18, "i": 20, "yi": 20, "wu": 13}
 _CYRILLIC = dict(
     zip(
         "abdefghijklmnoprstuvwyzCSTG",
-        "а б д е ф г х и дж к л м н о п р с т у в у й з ч ш з нг".split(),
+        [*"абдефгхи", "дж", *"клмнопрстувуйзчшз", "нг"],
         strict=True,
     )
 )
