@@ -118,7 +118,7 @@ FIRST_PERSON_STEMS = """i_do_not_know i_don't_know i_do_not_understand i_don't_u
     لا_أعرف لا_أعلم لا_أفهم tôi_không_biết tôi_không_hiểu ฉันไม่รู้ ฉันไม่เข้าใจ en_tiedä en_ymmärrä
     nem_tudom nem_értem nu_știu nu_înțeleg δεν_ξέρω δεν_καταλαβαίνω"""
 # Beside a word for the sentence: "cannot be understood", "makes no sense".
-SENSELESS_STEMS = """be_understood no_sense not_make_sense n't_make_sense no_meaning meaningless unclear
+SENSELESS_STEMS = """be_understood no_sense not_make_sense doesn't_make_sense no_meaning meaningless unclear
     not_clear incomprehensible unintelligible nicht_verst nicht_zu_verst unverständlich keinen_sinn
     unklar incompréhensible être_comprise être_compris aucun_sens pas_de_sens pas_claire incomprensible
     se_entiende puede_entender no_tiene_sentido incompreensível ser_compreendid ser_entendid
@@ -131,16 +131,20 @@ SENSELESS_STEMS = """be_understood no_sense not_make_sense n't_make_sense no_mea
     理解できな 理解することはできま 意味不明 이해할_수_없 이해가_되지 의미가_없 يمكن_فهم غير_مفهوم
     لا_معنى"""
 # Of the source, which may say such things itself. Each begins a word in an alphabet.
-KNOWING_STEMS = """know knew underst sense meaning clear idea puzzl weiss wissen_ wusst versteh verstand
-    verständ unverst begreif sinn klar unklar ahnung sais savoir sait sav compr incompr sens clair idée
-    signif sé_ sab sup_ entien entend sentido sei_ soub sapere so_ sapp capi senso знат знаю знает пони поня
-    непон смысл ясн розум незрозум сенс wiem wiedz wie_ rozum zrozum niezrozum nevím ví_ věd smysl chápa
-    zna_ znam razum nerazum smis vet_ ved_ vidste visste forst uforst mening begrip obegr veta weet wist
-    begrijp onbegr zin_ tahu mengerti paham faham makna masuk_akal bil anla 知 明白 懂 理解 意思 意味 清楚
-    了解 分か わか 알 모르 몰 이해 의미 뜻 يعرف نعرف أعرف يعلم نعلم أعلم فهم يفهم مفهوم معنى biết hiểu nghĩa รู้
-    เข้าใจ tied ymmär tud ért ști_ înțel ξέρ καταλ"""
+KNOWING_STEMS = """knew underst meaning clear puzzl weiss wissen_ wusst versteh verstand verständ
+    unverst begreif sinn klar unklar ahnung sais savoir sait sav compr incompr sens clair idée
+    signif sé_ sab sup_ entien entend sentido sei_ soub sapere so_ sapp capi senso знат знаю знает
+    пони поня непон смысл ясн розум незрозум сенс wiem wiedz wie_ rozum zrozum niezrozum nevím ví_
+    věd smysl chápa zna_ znam razum nerazum smis vet_ ved_ vidste visste forst uforst mening begrip
+    obegr veta weet wist begrijp onbegr zin_ tahu mengerti paham dipaham memaham faham difaham makna
+    masuk_akal bil anla sicher sûr segur cert увер певн pewn jist sigur sikker säker zeker yakin
+    pasti 确定 確 확실 知 明白 懂 理解 意思 意味 清楚 了解 分か わか 알 모르 몰 이해 의미 뜻
+    يعرف نعرف أعرف يعلم نعلم أعلم فهم يفهم
+    مفهوم معنى biết hiểu nghĩa รู้ เข้าใจ tied ymmär tud ért ști_ înțel ξέρ καταλ know_ knows knew
+    unknown not_known sense_ senseless no_idea sure_ unsure uncertain not_certain"""
 # In an alphabet a stem begins a word: "discussione" is no "scus".
 WORD_START = r"(?:(?<![^\W\d_])|(?=[^a-zà-ɏа-ґ]))"
+WORD_END = r"(?:(?![^\W\d_])|(?<=[^a-zà-ɏа-ґ]))"
 OPENING_CHARS = 40  # an apology begins within these: "I am truly very sorry"
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
 
@@ -156,7 +160,8 @@ _SPEAKER = re.compile(rf"\b(?:i|me|ich|je|yo|eu|io|ja|jag|jeg|ik|я)\b|{choice(S
 _THIS_TEXT, _RULE, _LAW = map(_pattern, (THIS_TEXT_STEMS, RULE_STEMS, LAW_STEMS))
 _REQUEST, _DEMAND, _CONTEXT = map(_pattern, (REQUEST_STEMS, DEMAND_STEMS, CONTEXT_STEMS))
 _MEANING = re.compile(r"mean|bedeut|heißt|signifi|의미|意味|意思|znači|betyder|означ|quiere decir|vuol dire")
-_FIRST_PERSON, _SENSELESS = map(_pattern, (FIRST_PERSON_STEMS, SENSELESS_STEMS))
+_FIRST_PERSON = re.compile(rf"{WORD_START}(?:{choice(FIRST_PERSON_STEMS)}){WORD_END}")
+_SENSELESS = re.compile(rf"{WORD_START}(?:{choice(SENSELESS_STEMS)})")
 _KNOWING = re.compile(rf"{WORD_START}(?:{choice(KNOWING_STEMS)})")
 # A source with one of these may be an apology itself.
 _EXCUSE = re.compile(rf"{WORD_START}(?:{choice(f'{APOLOGY_STEMS} {REGRET_STEMS} {EXCUSE_STEMS}')})")
@@ -176,6 +181,7 @@ def declines(source: str, text: str) -> bool:
     return (
         _apologises(source, folded, may_speak)
         or any(_refuses(source, sentence, may_speak) for sentence in sentences)
+        or (not may_speak and sentences != [] and _knows_nothing(source, sentences[0]))
         or (CONTEXT.search(folded) is not None and not _CONTEXT.search(source))
     )
 
@@ -200,8 +206,6 @@ def _refuses(source: str, sentence: str, may_speak: bool) -> bool:
     """Whether a sentence refuses without an apology: "This text cannot be translated"."""
     if _RULE.search(sentence) and not _LAW.search(source):
         return True
-    if not may_speak and _knows_nothing(source, sentence):
-        return True
     if not _REFUSING.search(sentence):
         return False
     if speaks_of_translation(sentence) and not may_speak and _SPEAKER.search(sentence):
@@ -216,7 +220,7 @@ def _knows_nothing(source: str, sentence: str) -> bool:
     """Whether a sentence says that the model understands nothing, of which the source says nothing."""
     if _KNOWING.search(source):
         return False
-    if _FIRST_PERSON.search(sentence):
+    if _FIRST_PERSON.search(sentence[:OPENING_CHARS]):
         return True
     return _SENSELESS.search(sentence) is not None and speaks_of_this_text(source, sentence)
 
