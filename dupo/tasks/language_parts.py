@@ -1,6 +1,6 @@
-"""Whether a half or a third of a text is in another language: the text as a whole hides that.
+"""Whether a part of a text is in another language: the text as a whole hides that.
 
-    parts      two halves and three thirds, by their words
+    parts      two halves, three thirds, and every second word
     own words  words that are neither in the source, nor numbers, nor names of several words
     refused    a part whose own words are in another script, or likelier in another language (py3langid)
 
@@ -30,7 +30,7 @@ NAME_REACH = 4
 
 
 def is_partly_in_another_language(source: str, text: str, code: str) -> bool:
-    """Says whether a half or a third of a text is not in a language, which may be unknown."""
+    """Says whether a part of a text is not in a language, which may be unknown."""
     parts = [_glued(words) for words in _parts_of_own_words(source, text, code)]
     if not all(is_in_script(part, code) for part in parts):
         return True
@@ -48,13 +48,15 @@ def _is_in_another_language(part: str, code: str) -> bool:
 def _parts_of_own_words(source: str, text: str, code: str) -> Iterator[list[Word]]:
     words = words_of(text)
     are_own = _are_own(source, words, code)
-    for num_parts in NUM_PARTS:
-        for k in range(num_parts):
-            part = range(k * len(words) // num_parts, (k + 1) * len(words) // num_parts)
-            own = [words[place] for place in part if are_own[place]]
-            weight = sum(word.weight for word in own)
-            if weight >= max(LEAST_LETTERS, LEAST_SHARE * sum(words[place].weight for place in part)):
-                yield own
+    places = range(len(words))
+    parts = [places[k * len(words) // n : (k + 1) * len(words) // n] for n in NUM_PARTS for k in range(n)]
+    for part in [*parts, places[::2], places[1::2]]:
+        own = [words[place] for place in part if are_own[place]]
+        if part.step > 1:  # a word that comes again would tell twice, out of its context
+            own = list({word.key: word for word in own}.values())
+        weight = sum(word.weight for word in own)
+        if weight >= max(LEAST_LETTERS, LEAST_SHARE * sum(words[place].weight for place in part)):
+            yield own
 
 
 def _are_own(source: str, words: Sequence[Word], code: str) -> list[bool]:

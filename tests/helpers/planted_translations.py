@@ -254,6 +254,7 @@ def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
         if third != src:
             texts[f"third language {third}"] = row[third]
             texts[f"half a third language {third}"] = half(target, row[third])
+            texts[f"every second word of a third language {third}"] = alternate(target, row[third], 0)
             texts[f"half a third language first {third}"] = half(row[third], target)
     letters = LETTERS.get(tgt) if src not in OTHER_LETTERS else FROM_LETTERS.get(src)
     if letters and (src in OTHER_LETTERS) != (tgt in OTHER_LETTERS):

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 from dupo.tasks.language_parts import is_partly_in_another_language
+from tests.helpers import planted_translations as planted
 from tests.helpers.sentences import AR, DE, EN, JA, RU, UK, ZH, halves
 
 FR = "Lundi, des scientifiques de Stanford ont annoncé l'invention d'un nouvel outil de diagnostic."
@@ -22,6 +23,7 @@ with_py3langid = pytest.mark.skipif(find_spec("py3langid") is None, reason="py3l
         (EN, halves(UK, RU), "ru"),
         (EN, f"{DE} {DE[:60]} {NL}", "de"),
         (AR, halves(FR, EN), "en"),
+        (EN, planted.alternate(DE, FR, 0), "de"),
     ],
 )
 def test_a_half_in_another_language(source: str, text: str, code: str) -> None:
