@@ -67,7 +67,7 @@ _MEDIALS = {
     "we": 15,
     "wi": 16,
 }
-_MEDIALS |= {"yu": 17, "": 18, "i": 20, "yi": 20, "wu": 13}
+_MEDIALS |= {"yu": 17, "": 18, "i": 20, "yi": 20, "wu": 13, "w": 13, "y": 20}
 _CYRILLIC = dict(
     zip(
         "abdefghijklmnoprstuvwyzCSTG",
@@ -106,7 +106,6 @@ def _hangul(sounds: str) -> str:
     ):
         if not vowel and not consonant and not final:
             continue
-        vowel = {"w": "u", "y": "i"}.get(vowel, vowel)
         initial = 11 if consonant in ("", "G") else _INITIALS[consonant.replace("q", "k")]
         text += chr(0xAC00 + (initial * 21 + _MEDIALS[vowel]) * 28 + _FINALS.get(final, 0))
     return text
