@@ -32,16 +32,16 @@ NAME_REACH = 4
 def is_partly_in_another_language(source: str, text: str, code: str) -> bool:
     """Says whether a part of a text is not in a language, which may be unknown."""
     parts = [_glued(words) for words in _parts_of_own_words(source, text, code)]
-    if not all(is_in_script(part, code) for part in parts):
+    if not all(is_in_script(piece, code) for piece in parts):
         return True
-    return language_detection.knows(code) and any(_is_in_another_language(part, code) for part in parts)
+    return language_detection.knows(code) and any(_is_in_another_language(piece, code) for piece in parts)
 
 
-def _is_in_another_language(part: str, code: str) -> bool:
+def _is_in_another_language(piece: str, code: str) -> bool:
     margin = MARGIN_OF_MALAY if language_of(code) in ("id", "ms") else MARGIN
     return any(
         odds > (margin if name in LANGUAGES else MARGIN_OF_RARE_LANGUAGES)
-        for name, odds in language_detection.log_odds_against(part, code).items()
+        for name, odds in language_detection.log_odds_against(piece, code).items()
     )
 
 
@@ -50,12 +50,12 @@ def _parts_of_own_words(source: str, text: str, code: str) -> Iterator[list[Word
     are_own = _are_own(source, words, code)
     places = range(len(words))
     parts = [places[k * len(words) // n : (k + 1) * len(words) // n] for n in NUM_PARTS for k in range(n)]
-    for part in [*parts, places[::2], places[1::2]]:
-        own = [words[place] for place in part if are_own[place]]
-        if part.step > 1:  # a word that comes again would tell twice, out of its context
+    for chosen in [*parts, places[::2], places[1::2]]:
+        own = [words[place] for place in chosen if are_own[place]]
+        if chosen.step > 1:  # a word that comes again would tell twice, out of its context
             own = list({word.key: word for word in own}.values())
         weight = sum(word.weight for word in own)
-        if weight >= max(LEAST_LETTERS, LEAST_SHARE * sum(words[place].weight for place in part)):
+        if weight >= max(LEAST_LETTERS, LEAST_SHARE * sum(words[place].weight for place in chosen)):
             yield own
 
 
