@@ -17,8 +17,8 @@ from dupo.tasks.language_detection import NO_LANGUAGE, classes_of, scores_of
 from dupo.tasks.related_words import telling_log_odds
 
 LEAST, LEAST_RELATED, SHARE = 20.0, 7.0, 0.003
-# Indonesian and Malay are too near to be refused for less.
-SHARES = {"id": 0.002, "ms": 0.002}
+# Indonesian and Malay are too near to be refused for less than a quarter more than any fitted reference.
+NEAREST, SLACK = {"id", "ms"}, 1.25
 # Classes of py3langid that a right text in the language may look like. Bosnian is so near to Croatian
 # (likelier for a quarter of the references) that its margin is that of any language.
 RELATED = {
@@ -49,8 +49,9 @@ def fit(language: str, texts: list[str]) -> tuple[float, dict[str, float]]:
                 scores[name] - own_score + telling_log_odds(text, name, language)
             )
     margin = max(max(values) for name, values in log_odds.items() if name not in related)
-    allowed = int(SHARES.get(language, SHARE) * len(texts))
-    margins = {name: sorted(log_odds[name], reverse=True)[allowed] for name in related}
+    allowed = 0 if language in NEAREST else int(SHARE * len(texts))
+    slack = SLACK if language in NEAREST else 1.0
+    margins = {name: slack * sorted(log_odds[name], reverse=True)[allowed] for name in related}
     # Rounded up, so that the fitted references stay inside.
     return max(LEAST, _above(margin)), {name: max(LEAST_RELATED, _above(margins[name])) for name in related}
 

@@ -1,41 +1,38 @@
-"""Fits the words of `dupo/tasks/related_words.py` that tell Indonesian from Malay, and prints the tables.
+"""Names the words of `dupo/tasks/related_words.py` that references contradict, and how many they confirm.
 
     python -m bench.text.related_words shared/data/flores_dev
 
-Lines 1, 3, 5, ... fit. A word tells if it is `RATIO` times as frequent in sentences of one language as of the
-other, half a sentence added to both counts, and is no name.
+Lines 1, 3, 5, ... are asked. A word that stands in sentences of the other language must be `RATIO` times as
+frequent in its own, half a sentence added to both counts. A word that stands in neither is left to knowledge.
 """
 
 import sys
-import textwrap
 from collections import Counter
 from pathlib import Path
 
+from dupo.tasks.related_words import TELLING_WORDS
 from dupo.tasks.words import words_of
 
 RATIO = 8.0
-LANGUAGES = ("id", "ms")
 
 
 def main(folder: str) -> None:
-    """Prints the tables as Python."""
-    counts, capitals = {code: Counter[str]() for code in LANGUAGES}, Counter[str]()
-    for code in LANGUAGES:
+    """Prints the words that are contradicted."""
+    counts = {code: Counter[str]() for code in TELLING_WORDS}
+    for code in counts:
         [path] = Path(folder).glob(f"*.{code}")
         for text in path.read_text("utf-8").splitlines()[::2]:
-            words = words_of(text)
-            counts[code].update({word.key for word in words})
-            capitals.update({word.key for word in words if word.text[0].isupper() and not word.opens})
-    for code, other in (LANGUAGES, LANGUAGES[::-1]):
-        telling = sorted(
+            counts[code].update({word.key for word in words_of(text)})
+    codes = list(counts)
+    for code, other in (codes, codes[::-1]):
+        words = TELLING_WORDS[code]
+        wrong = [
             word
-            for word, count in counts[code].items()
-            if word.isalpha()
-            and count + 0.5 > RATIO * (counts[other][word] + 0.5)
-            and 2 * capitals[word] < count + counts[other][word]
-        )
-        lines = textwrap.wrap(" ".join(telling), 104)
-        print(f'_{code.upper()} = """\n' + "\n".join(lines) + '\n"""')
+            for word in sorted(words)
+            if counts[other][word] and counts[code][word] + 0.5 < RATIO * (counts[other][word] + 0.5)
+        ]
+        seen = sum(counts[code][word] > 0 for word in words)
+        print(f"{code}: {len(words)} words, {seen} seen, contradicted: {' '.join(wrong) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ def judge(
         share = counts[kind] / totals[kind]
         if kind.startswith("wrapped "):
             bare[kind][direction] = share
-        elif kind.startswith("third language "):
-            caught["third language"][f"{direction} {kind[-2:]}"] = share
+        elif "third language" in kind:
+            caught[kind[:-3]][f"{direction} {kind[-2:]}"] = share
         else:
             caught[kind][direction] = share
     return reasons

@@ -11,7 +11,8 @@ Names count for nothing: a translation keeps them. What is left is compared four
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from itertools import pairwise
 from typing import NamedTuple
 
 from dupo.tasks import language_detection
@@ -62,7 +63,7 @@ COPY_SLACK = 8
 GRAM_LETTERS = 4
 # Copied words are refused above these log-odds, source against target language, in nats. At most 0.2 % of the
 # fitted references of a direction are above.
-MOST_LOG_ODDS = 14.0
+MOST_LOG_ODDS = 15.0
 # The same for a source in Slavic or German, and between Danish and Norwegian.
 LOWER_LOG_ODDS = 10.0
 SLAVIC_OR_GERMAN = {"be", "bg", "bs", "cs", "de", "hr", "mk", "pl", "ru", "sk", "sl", "sr", "uk"}
@@ -81,6 +82,8 @@ SHARE_WITH_ONE = 0.45
 LOG_ODDS_WITH_ONE = 8.0
 # A first word of so many letters that keeps its capital is a name.
 LONG_WORD = 6
+# At most so many words, of at most so many letters, stand between the capitals of one name.
+NAME_GAP, NAME_GAP_LETTERS = 2, 3
 _BRACKETS = re.compile(r"[(\[（]([^()\[\]（）]+)[)\]）]")
 _OPENING = re.compile(r"[(\[（]")
 CLOSING = ")]）"
@@ -192,14 +195,30 @@ def copies_words_of(source: str, text: str, src: str, tgt: str) -> bool:
 
 
 def _names(source: str, text: str, code: str) -> Set[str]:
-    """Names of the source; a long first word too that the text has with its capital."""
+    """Names of the source; a long first word too that the text has with its capital, and whole long names."""
     capitals = {word.key for word in words_of(text) if word.text[0].isupper()}
     first = {
         word.key
         for word in words_of(source)
         if word.opens and word.text[0].isupper() and len(word.text) >= LONG_WORD
     }
-    return names_of(source, code) | (first & capitals)
+    # Every German noun has a capital.
+    inside = set[str]() if language_of(code) == "de" else _words_inside_names(source, text)
+    return names_of(source, code) | (first & capitals) | inside
+
+
+def _words_inside_names(source: str, text: str) -> set[str]:
+    """Returns the short words between capitals that a text has too: Society for the Prevention of Cruelty."""
+    words, keys = words_of(source), f" {' '.join(word.key for word in words_of(text))} "
+    capitals = [place for place, word in enumerate(words) if word.text[0].isupper()]
+    inside = set[str]()
+    for place, following in pairwise(capitals):
+        between = words[place + 1 : following]
+        is_short = len(between) <= NAME_GAP and all(len(word.text) <= NAME_GAP_LETTERS for word in between)
+        name = " ".join(word.key for word in words[place : following + 1])
+        if between and is_short and f" {name} " in keys:
+            inside.update(word.key for word in between)
+    return inside
 
 
 def copied_words(source_words: Sequence[Word], text_words: Sequence[Word]) -> list[Word]:
@@ -248,20 +267,29 @@ def _shares_letters(source: str, text: str, length: int, limits: CopyLimits) -> 
 
 
 def common_subsequence_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """Returns the length of the longest common subsequence (Hyyrö 2004).
-
-    The row of the usual table is one integer: a bit for each place of `first`, cleared where a match ends. So
-    one addition does a whole row.
-    """
+    """Returns the length of the longest common subsequence."""
     places: dict[str, int] = {}
     for place, gram in enumerate(first):
         places[gram] = places.get(gram, 0) | 1 << place
-    all_bits = (1 << len(first)) - 1
+    return num_in_order([places.get(gram, 0) for gram in second], len(first))
+
+
+def num_in_order(matches: Iterable[int], length: int) -> int:
+    """Returns how many places of one sequence match places of another in the same order (Hyyrö 2004).
+
+    The row of the usual table is one integer: a bit for each place of the first sequence, cleared where a
+    match ends. So one addition does a whole row.
+
+    Args:
+        matches: for each place of the second sequence, the bits of the places of the first that match.
+        length: of the first sequence.
+    """
+    all_bits = (1 << length) - 1
     row = all_bits
-    for gram in second:
-        matches = row & places.get(gram, 0)
-        row = ((row + matches) | (row - matches)) & all_bits
-    return len(first) - row.bit_count()
+    for bits in matches:
+        matched = row & bits
+        row = ((row + matched) | (row - matched)) & all_bits
+    return length - row.bit_count()
 
 
 def _letters(text: str) -> str:

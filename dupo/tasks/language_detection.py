@@ -56,18 +56,26 @@ def scores_of(text: str) -> dict[str, float]:
     return dict(py3langid.rank(text))
 
 
+def log_odds_against(text: str, code: str) -> dict[str, float]:
+    """Returns log p(text | other) - log p(text | code) of each other class, in nats.
+
+    py3langid must know the language `code`.
+    """
+    scores, own, language = scores_of(text), classes_of(code), language_of(code)
+    own_score = max(scores.get(name, -math.inf) for name in own)
+    return {
+        name: score - own_score + telling_log_odds(text, name, language)
+        for name, score in scores.items()
+        if name not in own and name != NO_LANGUAGE
+    }
+
+
 def is_in_another_language(text: str, code: str) -> bool:
     """Says whether py3langid is sure that a text is not in a language, which it must know."""
-    scores, own = scores_of(text), classes_of(code)
-    own_score = max(scores.get(name, -math.inf) for name in own)
     language = language_of(code)
     margin = MARGINS.get(language, UNFITTED_MARGIN)
     related = RELATED_MARGINS.get(language, {})
-    return any(
-        score - own_score + telling_log_odds(text, name, language) > related.get(name, margin)
-        for name, score in scores.items()
-        if name not in own and name != NO_LANGUAGE
-    )
+    return any(odds > related.get(name, margin) for name, odds in log_odds_against(text, code).items())
 
 
 def log_odds(text: str, code: str, other: str) -> float:

@@ -10,6 +10,7 @@ language, may say the same itself: then the words say nothing.
     model        "As an AI"
     rules        "my guidelines", or a request that cannot be helped
     context      "without further context"
+    unknowing    "I do not know what this means", "this sentence cannot be understood"
 """
 
 import re
@@ -60,13 +61,17 @@ SPEAKER_STEMS = """mich ihnen für_sie vous_puis ne_peux ne_puis no_puedo não_p
     テキスト 句 文本 文字 内容 rečenic tekst mening setning sætning větu zdani предложен текст речення"""
 TEXT_STEMS = """sentence text phrase passage satz sätze texte frase oracion oración texto testo 문장
     텍스트 문구 글 文 テキスト 句 词 話 话 rečenic tekst mening setning sætning vět zdani предложен фраз
-    речен zin cümle kalimat ayat cerita wort word sprach language langue idioma lengua 언어 말 言 语 語"""
+    речен zin cümle kalimat ayat cerita جمل نص câu wort word sprach language langue idioma lengua 언어
+    말 言 语 語"""
 THIS_TEXT_STEMS = """this_sentence this_text this_phrase this_passage the_sentence_you the_text_you
     your_text your_sentence diesen_satz dieser_satz diesem_satz diesen_text dieser_text cette_phrase
     ce_texte cette_frase esta_frase este_texto esta_oración 이_문장 이_텍스트 제공하신 この文は この文に
     この文を この文の この文章 このテキスト 这个句子 该句子 这句话 此句 这段文字 该文本 您提供的
     這個句子 這句話 ovu_rečenicu ova_rečenica ove_rečenice ovaj_tekst den_här_meningen den_här_texten
-    denne_sætning denne_tekst denne_setningen denne_teksten"""
+    denne_sætning denne_tekst denne_setningen denne_teksten это_предложение этого_предложения этот_текст
+    эта_фраза це_речення цей_текст هذه_الجملة هذا_النص to_zdanie tego_zdania ten_tekst tato_věta tuto_větu
+    tento_text questa_frase questo_testo deze_zin deze_tekst kalimat_ini ayat_ini teks_ini bu_cümle
+    bu_metin câu_này"""
 RULE_STEMS = """my_guidelines my_rules my_policy meine_richtlinien meinen_richtlinien meine_regeln
     meinen_regeln mes_directives mes_règles mis_directrices mis_normas 제_지침 저의_지침
     私のガイドライン 我的准则 我的规则 我的規則 我的指南 mojim_pravilima moja_pravila moje_smjernice
@@ -99,6 +104,47 @@ SELF_STEMS = """as_an_ai as_a_language_model als_ki als_eine_ki als_sprachmodell
 # Words for such a model, in the source.
 MODEL_STEMS = """language_model sprachmodell modèle modelo modell 模型 モデル модел artifici künstlich
     人工 kunstig konstgjord sztuczn uměl umjetn yapay tekoäly mesterséges buatan 인공 الذكاء"""
+# The first person is in the verb: "I do not know", "I do not understand".
+FIRST_PERSON_STEMS = """i_do_not_know i_don't_know i_do_not_understand i_don't_understand i_cannot_understand
+    i_can't_understand i_have_no_idea i_cannot_make_sense ich_weiss_nicht ich_verstehe_nicht
+    ich_verstehe_diesen ich_verstehe_das ich_habe_keine_ahnung je_ne_sais_pas je_ne_comprends no_sé
+    no_entiendo no_comprendo não_sei não_entendo não_compreendo não_percebo non_so non_capisco
+    non_comprendo не_знаю не_понимаю понятия_не_имею не_розумію гадки_не_маю nie_wiem nie_rozumiem
+    nie_mam_pojęcia nevím nerozumím nemám_tušení ne_znam ne_razumijem nemam_pojma jeg_ved_ikke
+    jeg_vet_ikke jeg_forstår_ikke jeg_aner_ikke jag_vet_inte jag_förstår_inte jag_har_ingen_aning
+    ik_weet_niet ik_begrijp_niet saya_tidak_tahu saya_tidak_mengerti saya_tidak_memahami saya_tidak_faham
+    saya_tidak_paham bilmiyorum anlamıyorum 我不知道 我不明白 我不懂 我看不懂 我无法理解 私にはわかり
+    私には分か 意味がわかりません 意味が分かりません 意味がわからない 意味が分からない 모르겠 저는_이해
+    لا_أعرف لا_أعلم لا_أفهم tôi_không_biết tôi_không_hiểu ฉันไม่รู้ ฉันไม่เข้าใจ en_tiedä en_ymmärrä
+    nem_tudom nem_értem nu_știu nu_înțeleg δεν_ξέρω δεν_καταλαβαίνω"""
+# Beside a word for the sentence: "cannot be understood", "makes no sense".
+SENSELESS_STEMS = """be_understood no_sense not_make_sense doesn't_make_sense no_meaning meaningless unclear
+    not_clear incomprehensible unintelligible nicht_verst nicht_zu_verst unverständlich keinen_sinn
+    unklar incompréhensible être_comprise être_compris aucun_sens pas_de_sens pas_claire incomprensible
+    se_entiende puede_entender no_tiene_sentido incompreensível ser_compreendid ser_entendid
+    não_faz_sentido incomprensibile essere_compres essere_capit non_ha_senso непонятн невозможно_понять
+    нельзя_понять не_имеет_смысла незрозуміл неможливо_зрозуміти не_має_сенсу niezrozumiał
+    nie_można_zrozumieć nie_da_się_zrozumieć nie_ma_sensu nesrozumiteln nelze_pochopit nelze_porozumět
+    nedává_smysl nerazumljiv ne_može_razumjeti nema_smisla uforståelig kan_ikke_forstå ingen_mening
+    obegriplig inte_förstås inte_begripas onbegrijpelijk niet_te_begrijpen geen_zin dapat_dipahami
+    dapat_difahami masuk_akal anlaşılm anlamsız 无法理解 不能理解 没有意义 看不懂 不清楚 理解できま
+    理解できな 理解することはできま 意味不明 이해할_수_없 이해가_되지 의미가_없 يمكن_فهم غير_مفهوم
+    لا_معنى"""
+# Of the source, which may say such things itself. Each begins a word in an alphabet.
+KNOWING_STEMS = """knew underst meaning clear puzzl weiss wissen_ wusst versteh verstand verständ
+    unverst begreif sinn klar unklar ahnung sais savoir sait sav compr incompr sens clair idée
+    signif sé_ sab sup_ entien entend sentido sei_ soub sapere so_ sapp capi senso знат знаю знает
+    пони поня непон смысл ясн розум незрозум сенс wiem wiedz wie_ rozum zrozum niezrozum nevím ví_
+    věd smysl chápa zna_ znam razum nerazum smis vet_ ved_ vidste visste forst uforst mening begrip
+    obegr veta weet wist begrijp onbegr zin_ tahu mengerti paham dipaham memaham faham difaham makna
+    masuk_akal bil anla sicher sûr segur cert увер певн pewn jist sigur sikker säker zeker yakin
+    pasti 确定 確 확실 知 明白 懂 理解 意思 意味 清楚 了解 分か わか 알 모르 몰 이해 의미 뜻
+    يعرف نعرف أعرف يعلم نعلم أعلم فهم يفهم
+    مفهوم معنى biết hiểu nghĩa รู้ เข้าใจ tied ymmär tud ért ști_ înțel ξέρ καταλ know_ knows knew
+    unknown not_known sense_ senseless no_idea sure_ unsure uncertain not_certain"""
+# In an alphabet a stem begins a word: "discussione" is no "scus".
+WORD_START = r"(?:(?<![^\W\d_])|(?=[^a-zà-ɏа-ґ]))"
+WORD_END = r"(?:(?![^\W\d_])|(?<=[^a-zà-ɏа-ґ]))"
 OPENING_CHARS = 40  # an apology begins within these: "I am truly very sorry"
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
 
@@ -114,11 +160,11 @@ _SPEAKER = re.compile(rf"\b(?:i|me|ich|je|yo|eu|io|ja|jag|jeg|ik|я)\b|{choice(S
 _THIS_TEXT, _RULE, _LAW = map(_pattern, (THIS_TEXT_STEMS, RULE_STEMS, LAW_STEMS))
 _REQUEST, _DEMAND, _CONTEXT = map(_pattern, (REQUEST_STEMS, DEMAND_STEMS, CONTEXT_STEMS))
 _MEANING = re.compile(r"mean|bedeut|heißt|signifi|의미|意味|意思|znači|betyder|означ|quiere decir|vuol dire")
-# A source with one of these may be an apology itself. In an alphabet a stem begins a word: "discussione"
-# is no "scus".
-_EXCUSE = re.compile(
-    rf"(?:(?<![^\W\d_])|(?=[^a-zà-ɏа-ґ]))(?:{choice(f'{APOLOGY_STEMS} {REGRET_STEMS} {EXCUSE_STEMS}')})"
-)
+_FIRST_PERSON = re.compile(rf"{WORD_START}(?:{choice(FIRST_PERSON_STEMS)}){WORD_END}")
+_SENSELESS = re.compile(rf"{WORD_START}(?:{choice(SENSELESS_STEMS)})")
+_KNOWING = re.compile(rf"{WORD_START}(?:{choice(KNOWING_STEMS)})")
+# A source with one of these may be an apology itself.
+_EXCUSE = re.compile(rf"{WORD_START}(?:{choice(f'{APOLOGY_STEMS} {REGRET_STEMS} {EXCUSE_STEMS}')})")
 _MODEL = re.compile(rf"(?<![a-zа-я])(?:ai|ki|ia|ии)(?![a-zа-я])|{choice(MODEL_STEMS)}")
 
 
@@ -135,6 +181,7 @@ def declines(source: str, text: str) -> bool:
     return (
         _apologises(source, folded, may_speak)
         or any(_refuses(source, sentence, may_speak) for sentence in sentences)
+        or (not may_speak and sentences != [] and _knows_nothing(source, sentences[0]))
         or (CONTEXT.search(folded) is not None and not _CONTEXT.search(source))
     )
 
@@ -167,6 +214,15 @@ def _refuses(source: str, sentence: str, may_speak: bool) -> bool:
         return True
     is_of_help = _HELP.search(sentence) and _REQUEST.search(sentence)
     return bool(is_of_help) and not _DEMAND.search(source)
+
+
+def _knows_nothing(source: str, sentence: str) -> bool:
+    """Whether a sentence says that the model understands nothing, of which the source says nothing."""
+    if _KNOWING.search(source):
+        return False
+    if _FIRST_PERSON.search(sentence[:OPENING_CHARS]):
+        return True
+    return _SENSELESS.search(sentence) is not None and speaks_of_this_text(source, sentence)
 
 
 def speaks_of_this_text(source: str, sentence: str) -> bool:

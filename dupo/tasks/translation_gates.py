@@ -11,9 +11,11 @@ around a translation is taken off first (`wrappers`). A gate refuses what is lef
     apology     the model says that it cannot translate
     repetition  one word over and over, or the text twice
     copy        the source again, in any order, much of it, or in brackets; names are no copies
-    disguise    the source in other letters; letters that are not what they look like, or are not seen
+    disguise    the source in other letters, or with distorted words; letters that are not what they look
+                like, or are not seen
     length      max_length_ratio times longer or shorter than the source
-    language    no letters, another script, or another language, asked of all that py3langid knows
+    language    no letters, another script, or another language, asked of all that py3langid knows, and of
+                halves and thirds too
 
 Knows nothing of models and metrics. The constants of the checks were fitted on every second line of
 FLORES-200 dev; `python -m bench.text.translation_gates` judges them on the other lines.
@@ -31,7 +33,9 @@ from dupo.tasks import language_detection
 from dupo.tasks.closings import explains, offers_two
 from dupo.tasks.copy_check import copies_in_brackets, copies_words_of, copy_limits, is_copy
 from dupo.tasks.disguises import is_misspelt, is_substitution
+from dupo.tasks.distortions import is_distortion
 from dupo.tasks.final_answer import without_thinking
+from dupo.tasks.language_parts import is_partly_in_another_language
 from dupo.tasks.markup import is_data
 from dupo.tasks.refusals import declines
 from dupo.tasks.repetition import is_repetition
@@ -105,9 +109,9 @@ class Gates:
         # Scripts need no package, so they are asked first; py3langid tells languages of one script apart.
         if not is_in_script(text, self.tgt) or (has_letters(source) and not has_letters(text)):
             return False
-        if not language_detection.knows(self.tgt):
-            return True
-        return not language_detection.is_in_another_language(text, self.tgt)
+        if language_detection.knows(self.tgt) and language_detection.is_in_another_language(text, self.tgt):
+            return False
+        return not is_partly_in_another_language(source, text, self.tgt)
 
     def note(self) -> str:
         """Names the gates in force on one line."""
@@ -139,6 +143,10 @@ def _is_wrapped(source: str, text: str, tgt: str) -> bool:
     )
 
 
+def _is_disguised(source: str, text: str) -> bool:
+    return is_misspelt(source, text) or is_substitution(source, text) or is_distortion(source, text)
+
+
 # Each says whether it refuses a bare translation: gates, source, text.
 REFUSERS: dict[str, Callable[[Gates, str, str], bool]] = {
     "lines": lambda gates, source, text: "\n" in text and not gates.paragraphs,
@@ -146,7 +154,7 @@ REFUSERS: dict[str, Callable[[Gates, str, str], bool]] = {
     "apology": lambda gates, source, text: declines(source, text),
     "repetition": lambda gates, source, text: is_repetition(source, text),
     "copy": Gates._copies,
-    "disguise": lambda gates, source, text: is_misspelt(source, text) or is_substitution(source, text),
+    "disguise": lambda gates, source, text: _is_disguised(source, text),
     "length": lambda gates, source, text: length_ratio(source, text) > gates.max_length_ratio,
     "language": lambda gates, source, text: not gates._is_in_target_language(source, text),
 }

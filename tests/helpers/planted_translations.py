@@ -7,6 +7,10 @@ import codecs
 import random
 from collections.abc import Callable
 
+from tests.helpers.distorted_sources import distorted
+from tests.helpers.planted_declines import NOT_KNOWING, NOT_UNDERSTOOD
+from tests.helpers.transliterations import WRITERS, romanised, transliterated_by_sound
+
 _DIRECTIONS = """en-de de-en en-fr fr-en en-zh zh-en en-ja ja-en en-ru ru-en en-ko ko-en en-ar ar-en da-nb
     nb-da da-sv sv-nb id-ms ms-id cs-pl pt-es es-pt pl-hr hr-cs uk-ru ru-uk it-es"""
 DIRECTIONS = _DIRECTIONS.split()
@@ -210,6 +214,8 @@ FAILURES: dict[str, Plant] = {
     "zero width": lambda s, t: inserted(t, "\u200b"),
     "right to left": lambda s, t: inserted(t, "\u202e"),
 }
+CYRILLIC_LANGUAGES = {"ru", "uk"}
+UNCASED_LANGUAGES = {"ar", "ja", "ko", "zh"}
 OTHER_LETTERS = {"ru", "uk", "ar", "ja", "ko", "zh"}
 FROM_LETTERS = {"ru": LATIN, "uk": LATIN, "ar": TO_LATIN_FROM_ARABIC}
 WRAPPERS: dict[str, Plant] = {
@@ -247,12 +253,22 @@ def failures_of(src: str, tgt: str, row: dict[str, str]) -> dict[str, str]:
     for third in THIRD_LANGUAGES[tgt].split():
         if third != src:
             texts[f"third language {third}"] = row[third]
+            texts[f"half a third language {third}"] = half(target, row[third])
+            texts[f"every second word of a third language {third}"] = alternate(target, row[third], 0)
+            texts[f"half a third language first {third}"] = half(row[third], target)
     letters = LETTERS.get(tgt) if src not in OTHER_LETTERS else FROM_LETTERS.get(src)
     if letters and (src in OTHER_LETTERS) != (tgt in OTHER_LETTERS):
         texts["transliterated"] = mapped(source, letters)
+    if (src in CYRILLIC_LANGUAGES) == (tgt in CYRILLIC_LANGUAGES) and not {src, tgt} & UNCASED_LANGUAGES:
+        texts |= distorted(source)
+    if src == "en" and tgt in WRITERS:
+        texts["transliterated by sound"] = transliterated_by_sound(source, tgt)
+    if src == "ko" and tgt not in OTHER_LETTERS:
+        texts["transliterated by sound"] = romanised(source)
     if tgt not in OTHER_LETTERS:
         texts["homoglyphs"] = target.translate(HOMOGLYPHS)
     texts["refusal in English"], texts["refusal in the target"] = REFUSALS["en"], REFUSALS[tgt]
+    texts["not knowing"], texts["not understood"] = NOT_KNOWING[tgt], NOT_UNDERSTOOD[tgt]
     return texts
 
 

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from dupo.tasks.refusals import declines
+from tests.helpers.planted_declines import NOT_KNOWING, NOT_UNDERSTOOD
 from tests.helpers.planted_translations import REFUSALS
 from tests.helpers.sentences import AR, DE, EN, JA, RU, ZH
 
@@ -34,6 +35,26 @@ def test_planted_apologies_are_refused() -> None:
 )
 def test_apologies_without_a_word_for_translating_are_refused(text: str) -> None:
     assert declines(EN, text) and declines(RU, text)
+
+
+def test_a_model_that_understands_nothing_is_refused() -> None:
+    texts = [*NOT_KNOWING.values(), *NOT_UNDERSTOOD.values()]
+    assert [pair for pair in product(PLAIN, texts) if not declines(*pair)] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("Ich weiß nicht, was das bedeutet.", "I do not know what this means."),
+        ("Niemand verstand den Satz.", "This sentence cannot be understood."),
+        ("Keine Ahnung, wo er ist.", "I have no idea where he is."),
+        ("他说他不懂。", "I do not understand, he said."),
+        ("El siglo pasado fue largo.", "O século foi longo e no séc. XV não."),
+        ("The mail was not asked for.", "Il s'agissait de courriels non sollicités."),
+    ],
+)
+def test_a_source_that_understands_nothing_may_be_translated(source: str, text: str) -> None:
+    assert not declines(source, text)
 
 
 REFUSED = (

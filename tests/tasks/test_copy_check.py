@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupo.tasks.copy_check import common_subsequence_length, copies_in_brackets, copy_limits, is_copy
+from dupo.tasks.copy_check import (
+    _words_inside_names,
+    common_subsequence_length,
+    copies_in_brackets,
+    copies_words_of,
+    copy_limits,
+    is_copy,
+)
 from tests.helpers.sentences import AR, DE, EN, JA, RU, TH, UK, ZH
 
 
@@ -63,6 +70,14 @@ def test_copies(source: str, text: str) -> None:
 )
 def test_translations_are_no_copies(source: str, text: str) -> None:
     assert not is_copy(source, text)
+
+
+def test_short_words_inside_a_name_are_the_name() -> None:
+    source = "The Society for the Prevention of Cruelty to Animals said no."
+    text = "La Society for the Prevention of Cruelty to Animals a dit non."
+    assert not copies_words_of(source, text, "en", "fr")
+    assert _words_inside_names(source, text) == {"for", "the", "of", "to"}
+    assert _words_inside_names(source, "Prevention for the of to Cruelty") == set()
 
 
 def test_words_of_the_source_in_brackets_are_carried_along() -> None:

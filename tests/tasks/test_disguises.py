@@ -4,9 +4,12 @@ import codecs
 
 import pytest
 
-from dupo.tasks.disguises import is_misspelt, is_substitution
+from dupo.tasks.disguises import is_misspelt, is_substitution, sounds_of
+from dupo.tasks.distortions import is_distortion
 from dupo.tasks.repetition import border_length, is_repetition
 from tests.helpers import planted_translations as planted
+from tests.helpers import transliterations
+from tests.helpers.distorted_sources import distorted
 from tests.helpers.sentences import AR, DE, EN, JA, RU, TH, UK, ZH
 
 
@@ -29,6 +32,31 @@ def test_a_transliteration_into_latin_letters_is_the_source_still() -> None:
 @pytest.mark.parametrize("text", [DE, ZH, JA, TH, AR, RU, UK, "Ja.", ""])
 def test_translations_are_no_disguise(text: str) -> None:
     assert not is_substitution(EN, text) and not is_misspelt(EN, text) and not is_repetition(EN, text)
+
+
+@pytest.mark.parametrize("code", transliterations.WRITERS)
+def test_a_transliteration_by_sound_is_the_source_still(code: str) -> None:
+    source = "The children ran through the garden and jumped over the little wooden fence."
+    for text in (source, EN):
+        assert is_substitution(text, transliterations.transliterated_by_sound(text, code))
+
+
+def test_letters_that_are_not_heard_say_nothing() -> None:
+    assert sounds_of("ъьыі") == sounds_of("اعأ") == sounds_of("아오이") == sounds_of("ッ") == ""
+    assert sounds_of("フ") == sounds_of("f") and sounds_of("라") == sounds_of("ラ") == sounds_of("la")
+
+
+@pytest.mark.parametrize("kind", distorted(EN))
+@pytest.mark.parametrize("source", [EN, RU])
+def test_distorted_words_are_the_source_still(source: str, kind: str) -> None:
+    assert is_distortion(source, distorted(source)[kind])
+
+
+@pytest.mark.parametrize(
+    ("source", "text"), [(EN, DE), (DE, EN), (RU, UK), (EN, EN), ("He was here.", "Sehr.")]
+)
+def test_translations_are_no_distortion(source: str, text: str) -> None:
+    assert not is_distortion(source, text)
 
 
 def test_names_sound_alike_in_both_scripts() -> None:
