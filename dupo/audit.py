@@ -10,12 +10,13 @@ from typing import Any
 
 from dupo.config.config import Config
 from dupo.run.problems import read_run_problems
-from dupo.run.program import run_program
+from dupo.run.program import run_program, tell_loading
 
 
 def audit(config: Config) -> dict[str, Any]:
     """Runs `dupo.trust.audit.audit`."""
     data = read_run_problems(config)
+    tell_loading("audit")
     # torch and transformers take seconds to import: a wrong option or column is told before
     from dupo.trust import audit as body
 

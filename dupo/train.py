@@ -14,7 +14,7 @@ from typing import Any
 from dupo.config.catalogue import METHODS, load
 from dupo.config.config import Config
 from dupo.run.claim import claim_folder
-from dupo.run.program import run_program
+from dupo.run.program import run_program, tell_loading
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def train(config: Config) -> dict[str, Any]:
     entry = METHODS[config.method]
     claim_folder(config)
     data = load(entry.data)(config)
+    tell_loading("train")
     # torch and transformers take seconds to import: a wrong option or column is told before
     from dupo.run.training import TrainingRun
 

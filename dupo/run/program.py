@@ -20,8 +20,8 @@ from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.commands import resume_command
 from dupo.storage.lock import owned, release_all
 from dupo.storage.names import CONFIG, LATEST
-from dupo.views.plain import error
-from dupo.views.streams import flush_standard_streams, open_standard_streams
+from dupo.views.plain import error, print_line
+from dupo.views.streams import LogStream, flush_standard_streams, open_standard_streams
 
 _ROOM = "free space or give write permission"
 
@@ -60,6 +60,11 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
     finally:
         release_all()
         flush_standard_streams()
+
+
+def tell_loading(program: str) -> None:
+    """Says that a program has begun: imports take seconds, in which an empty screen looks like a fault."""
+    print_line(LogStream(sys.stdout), f"dupo {program}: options and data are read; loading torch ...")
 
 
 def _kept(program: str) -> str:

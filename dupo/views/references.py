@@ -37,7 +37,10 @@ class Reference(NamedTuple):
 
 def references(config: Config) -> list[Reference]:
     """The rewards that the run of a config can be compared with; none where the loop is another one."""
-    rows = json.loads(REFERENCES.read_text(encoding="utf-8")).get(config.task.task, [])
+    rows = json.loads(REFERENCES.read_text(encoding="utf-8")).get(config.task.task)
+    # Tasks that read a data set have no default run.
+    if not rows:
+        return []
     default = assemble({"task": config.task.task}, config.program)
     # The same loop: the seed, the reward and where the start comes from may differ.
     free = {"seed": config.run.seed, "reward": config.reward.reward, "teach": config.model.teach}

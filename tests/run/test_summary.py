@@ -62,7 +62,9 @@ def test_only_the_default_loop_stands_beside_other_rewards():
     ceiling, floor = references(assemble({}))
     assert (ceiling.reward, floor.reward) == ("gold", "random") and ceiling.change > 0.3 > 0 > floor.change
     assert references(assemble({"seed": 3, "reward": "majority"})) == [ceiling, floor]
-    for other in ({"max_steps": 20}, {"learning_rate": 1e-4}, {"task": "conlang"}, {"eval_size": 500}):
+    others = [{"max_steps": 20}, {"learning_rate": 1e-4}, {"eval_size": 500}, {"task": "conlang"}]
+    others.append({"task": "word_problems", "dataset": "questions.jsonl"})
+    for other in others:
         assert references(assemble(other)) == []
     said = " ".join(result_in_words(FACTS, assemble({"reward": "gold"})))
     # A run with gold rewards is its own ceiling.
