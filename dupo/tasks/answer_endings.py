@@ -44,11 +44,11 @@ TUPLE = re.compile(
 )
 RATIO = re.compile(
     r"\b(?:ratio|odds|proportion)s?\b[^.!?\n]*?"
-    r"(?<!from )(?<![0-9./])(?P<first>[0-9]+(?:\.[0-9]+)?(?: to [0-9.]+)?) to \Z"
+    r"(?<!from )(?<![0-9./:])(?P<first>[0-9]+(?:\.[0-9]+)?(?: to [0-9.]+)?) to \Z"
 )
 # Where a sentence ends on its total, blanks part thousands: the total is 1 234 km.
 THOUSANDS_BEFORE = re.compile(
-    r"(?:\b(?:is|are|was|were|be|equals|makes|gives)|[=:]) (?P<number>-?[1-9][0-9]{0,2}) \Z"
+    r"(?:(?:\b(?:is|are|was|were|be|equals|makes|gives)|[=:]) |[$£€¥₹₩])(?P<number>-?[1-9][0-9]{0,2}) \Z"
 )
 END_WITH_UNIT = re.compile(r"(?: [^\W\d_]+)?[.*\s]*\Z")
 

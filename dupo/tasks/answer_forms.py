@@ -69,7 +69,8 @@ ENDS_ON_WORD = re.compile(r"[^\W_]+\Z")
 WRITTEN_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}(?:\.[0-9]{0,11}[1-9])?|-?0\.[0-9]{0,11}[1-9]")
 OPTION = re.compile(r"\(?([A-Za-z])\)?")
 BRACED = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}")
-PLURAL_END = re.compile(r"(?<=[a-z]{2}[a-rtv-z])s\Z")
+OF_SET = re.compile(r"\{ ?[A-Za-z] ?[:|]")
+NOTHING = re.compile(r"(?:there (?:is|are) )?(?P<nothing>no .*[a-z]{2}[a-rtv-z])s?", re.I)  # no solutions
 PLAIN_QUOTIENT = re.compile(r"(-?)([^-+=,/()\[\]|<>&%:]+)/([0-9]+|[A-Za-z]|\\[A-Za-z]+)")
 
 
@@ -77,11 +78,12 @@ def write_form(text: str) -> str:
     """Returns the one spelling of a formula, or of words, that has no markup any more."""
     for sign, command in COMPARISONS.items():
         text = text.replace(sign, command)
-    if BRACED.fullmatch(text) and len(split_elements(text[1:-1])) > 1:
+    if BRACED.fullmatch(text) and (OF_SET.match(text) or len(split_elements(text[1:-1])) > 1):
         text = rf"\{{{text[1:-1]}\}}"  # braces that lost their backslashes: {1, 2}
     form = _Writer(text).sequence(depth=0, closing=())
-    if form.startswith("no "):  # no solution, no solutions
-        return PLURAL_END.sub("", form).casefold()
+    nothing = NOTHING.fullmatch(form)
+    if nothing:
+        return nothing["nothing"].casefold()
     option = OPTION.fullmatch(form)
     if option:
         # An option of a multiple choice may stand in brackets. A bare e may be the number.

@@ -26,7 +26,7 @@ from dupo.text.numbers.digits import NUMBER
 from dupo.text.numbers.east_asian import EAST_ASIAN, number_in_east_asian
 
 CURRENCIES = {"$": "dollar", "£": "gbp", "€": "euro", "¥": "¥", "₹": "rupee", "₩": "원", "¢": "cent"}
-_SIGNS = "".join(CURRENCIES.keys() - {"$"})
+_SIGNS = "".join(sign for sign in CURRENCIES if sign != "$")
 CURRENCY = re.compile(rf"(?P<sign>\\?\$|[{_SIGNS}])\s?-?\s?\Z")
 STATED_CURRENCY = re.compile(rf"\\(?P<a>\$)|(?P<b>[{_SIGNS}])|^[^$]*(?P<c>\$)[^$]*\Z")
 # 5' and 5", behind the only number: a quotation has a mark before the number too.
@@ -63,6 +63,7 @@ TWO_UNITS = re.compile(
 # The first spelling of a row.
 NAME_OF = {row: word for word, row in reversed(ROW_OF.items())}
 BRACED_POWER = re.compile(r"\^ ?\{ ?([23]) ?\}")
+COMPARING = frozenset(("more", "fewer", "less", "extra"))  # before the noun: 5 more minutes
 MAX_AFTER = 80  # characters after a number in which its unit stands
 
 
@@ -150,7 +151,7 @@ def unit_after(after: str) -> Unit | None:
             power = RAISED_WORDS[word]
         elif is_unit(match["word"], after[place:]):
             return _unit(word, match["power"], power, after[place:])
-        elif word in REMARKS or word in NO_NOUNS or word.startswith("percent"):
+        elif (word in REMARKS and word not in COMPARING) or word in NO_NOUNS or word.startswith("percent"):
             return None
         elif word in UNITS or PLURAL.fullmatch(word):
             return COUNTED

@@ -39,7 +39,7 @@ _NOUNS = (
 )
 UNITS = frozenset(_NOUNS.split()) | ROW_OF.keys() | COUNTERS
 # Glued to their number.
-EAST_ASIAN_UNITS = COUNTERS | frozenset(EAST_ASIAN_NAMES)
+GLUED_EAST_ASIAN = COUNTERS | frozenset(EAST_ASIAN_NAMES)
 
 
 def _one_of(words: Iterable[str]) -> str:
@@ -131,7 +131,8 @@ def _plural(word: str) -> str:
 # Counted, these are no things but factors or operations: 3 fives, 2 pairs, 4 negatives.
 _FACTORS = (
     "double triple quadruple quintuple negative root square cube power factorial inverse reciprocal"
-    " complement opposite conjugate log logarithm sine cosine score gross couple pair trio quartet dozen"
+    " complement opposite conjugate log logarithm sine cosine score gross couple pair duo trio"
+    " quartet quintet sextet dozen"
 )
 _COUNTS = (SMALL.keys() | TENS.keys() | COLLECTIVES.keys()) - {"one"}  # red ones are things
 NUMBERS_AS_NOUNS = frozenset(map(_plural, (*_FACTORS.split(), *_COUNTS))) | {"pair", "couple"}
@@ -177,7 +178,7 @@ def leaves_value(before: str, after: str, *, is_one: bool) -> bool:
     if LONE_LETTER_BEFORE.search(before):
         return False
     glued = re.match(r"[^\W\d_]+", after)
-    if glued and glued[0] not in GLUED and glued[0] not in EAST_ASIAN_UNITS:
+    if glued and glued[0] not in GLUED and glued[0] not in GLUED_EAST_ASIAN:
         return False
     if not (MARKS_BEFORE.fullmatch(before) and MARKS_AFTER.fullmatch(after)):
         return False
@@ -194,7 +195,7 @@ def leaves_value(before: str, after: str, *, is_one: bool) -> bool:
 
 def _may_be_word(word: str) -> bool:
     """Not a variable, and of a script whose words are known: Latin letters, or a counter."""
-    if word in EAST_ASIAN_UNITS:
+    if word in GLUED_EAST_ASIAN:
         return True
     is_latin = all(char < "ɐ" for char in word)
     return is_latin and (len(word) > 2 or word in SHORT_WORDS or word in GLUED or word == "i")

@@ -26,7 +26,6 @@ from dupo.tasks.answer_sentences import is_east_asian_sentence
 from dupo.tasks.answer_text import FUNCTIONS, plain_text
 from dupo.tasks.answer_units import MAX_VARIABLES, without_trailing_unit
 from dupo.tasks.math_equality import equal_formulas
-from dupo.text.numbers.east_asian import EAST_ASIAN
 
 # \boxed{ and \fboxed{, an escaped character (which opens and closes nothing), or a brace.
 BRACE = re.compile(r"(?P<box>\\(?:f?boxed|fbox|framebox)\s*\{)|(?P<bare>\\f?boxed(?![A-Za-z{]))|\\.|[{}]")
@@ -47,8 +46,8 @@ OPTION_AND_VALUE = re.compile(r"\(?([A-E])[).] ?([-0-9\\].*)")
 NAMED_OPTION = re.compile(r"(?:option|choice) ?:? ?\(?([A-E])\)?", re.I)
 OPTIONS = frozenset("abcdeABCDE")  # of a multiple choice: a small letter is the capital
 WORD = re.compile(r"[^\W\d_]{2,}")
-# Between formulas these make a list, between words they say no number: so they tell nothing of a text.
-JOINER = re.compile(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])")
+# Beside a formula these make a list; between two words they are words.
+JOINER = re.compile(r"(?<![A-Za-z])(?:(?:or|and)(?! [A-Za-z]{3})|(?<![A-Za-z]{3} )(?:or|and))(?![A-Za-z])")
 BLANKS_OF_FORMULA = re.compile(r"\s*([-+*/=^_<>|&(){}\[\],;])\s*")
 _LETTERS = f"[A-Za-z]{{2,{MAX_VARIABLES}}}"
 _OF_FORMULA = r"-+*/=^_<>|&(){}\[\]"
@@ -172,7 +171,7 @@ def gold_answer(solution: str) -> Answer | None:
     if "####" in solution or last_boxed(solution) is not None:
         return final_answer(solution)
     if is_prose(solution) and parse_number(solution) is None and _states_its_number(solution):
-        return final_answer(solution)
+        return final_answer(solution) or _normal(solution)
     return _normal(solution)
 
 
@@ -186,11 +185,11 @@ def _states_its_number(text: str) -> bool:
 
 def is_prose(text: str) -> bool:
     """Says whether a text is a sentence around its answer: words, and not only a formula with blanks."""
-    if len(text.split()) <= MOST_WORDS and not EAST_ASIAN.search(text):
-        return False
-    formula = BLANKS_OF_FORMULA.sub(r"\1", JOINER.sub(";", LATEX_COMMAND.sub(" ", text)).strip())
-    words = [word for word in WORD.findall(PRODUCT.sub(" ", formula)) if word not in FUNCTIONS]
-    has_words = len(text.split()) > MOST_WORDS and len(words) >= MOST_WORDS
+    has_words = False
+    if len(text.split()) > MOST_WORDS:
+        plain = " ".join(LATEX_COMMAND.sub(" ", text).split())
+        formula = PRODUCT.sub(" ", BLANKS_OF_FORMULA.sub(r"\1", JOINER.sub(";", plain)))
+        has_words = sum(word not in FUNCTIONS for word in WORD.findall(formula)) >= MOST_WORDS
     if not has_words and not (is_east_asian_sentence(text) and last_number(text)):
         return False
     return parse_number(text) is None

@@ -67,7 +67,7 @@ clock        pm
 speed        mph
 speed        kph kmh
 speed        knot
-money        cent penny pennies pence
+money        cent penny pennies pence 美分
 money        nickel
 money        dime
 money        usd dollar buck 달러 美元 ドル
