@@ -54,7 +54,7 @@ def are_equal(first: str, second: str) -> bool:
     ]
     if not all(formulas):
         return False
-    formulas = [[_with_imaginary_unit(part) for part in parts] for parts in formulas]
+    formulas = [list(map(_with_imaginary_unit, readings)) for readings in formulas]
     equal = verify(*formulas, float_rounding=DIGITS, numeric_precision=2 * DIGITS, timeout_seconds=0)
     return bool(equal)
 

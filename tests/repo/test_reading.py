@@ -17,7 +17,7 @@ DOORS = {f"dupo/{name}.py" for name in ("train", "duals", "select", "rerank", "a
 # Imported where they are used: packages that are not always there, and modules that not every torch has.
 OPTIONAL = {"flash_attn", "torch.nn.attention.varlen", "torch.distributed.tensor", "py3langid", "triton"}
 OPTIONAL |= {"pyarrow", "huggingface_hub"}  # of data sets that need them
-OPTIONAL |= {"math_verify"}  # of answers that are formulas
+OPTIONAL |= {"math_verify", "sympy"}  # of answers that are formulas
 VAGUE = {"found", "made", "given", "kept", "part", "one", "each", "some"}
 MEDIAN_LINES, DOOR_LINES, COMMENTS = 120, 60, (0.05, 0.10)
 
