@@ -44,7 +44,7 @@ TUPLE = re.compile(
 )
 RATIO = re.compile(
     r"\b(?:ratio|odds|proportion)s?\b[^.!?\n]*?"
-    r"(?<!from )(?<![0-9./:])(?P<first>[0-9]+(?:\.[0-9]+)?(?: to [0-9.]+)?) to \Z"
+    r"(?<!from )(?<![0-9./:])(?P<ratio>[0-9]+(?:\.[0-9]+)?(?:(?: to | ?: )[0-9.]+)?(?: to | ?: ))\Z"
 )
 # Where a sentence ends on its total, blanks part thousands: the total is 1 234 km.
 THOUSANDS_BEFORE = re.compile(
@@ -163,10 +163,10 @@ def _whole(text: str, match: re.Match[str], before: str, after: str) -> str | No
     if quantity:
         return quantity
     sign = "-" if before.endswith(" -") else ""
-    if before.endswith(" to "):
+    if before.endswith((" to ", ": ")):
         ratio = RATIO.search(text[max(0, match.start() - 3 * LOOKAHEAD) : match.start()])
         if ratio:
-            return f"{ratio['first'].replace(' to ', ':')}:{match[0]}"
+            return re.sub(" to | ?: ", ":", ratio["ratio"]) + match[0]
     if len(match[0]) == 3 and match[0].isdecimal():
         thousands = THOUSANDS_BEFORE.search(before)
         if thousands and END_WITH_UNIT.match(after):

@@ -43,7 +43,7 @@ WORD = re.compile(rf"\s?(?:-(?=[^\W\d_]{{3}}))?(?P<word>[^\W\d_]+)\.?(?P<power>{
 PER = re.compile(rf"\s?(?:/|\b(?:per|an?|each|every)\b)\s?(?P<word>[^\W\d_]+)(?P<power>{POWER})?")
 NEXT_WORD = re.compile(r"\s(?P<word>[^\W\d_]+)")
 # Two rates that are one unit in a word.
-RATES = {"mph": ("mile", "hour")} | dict.fromkeys(("kph", "kmh"), ("km", "hour"))
+RATES = {"mph": ("mile", "hour")} | dict.fromkeys(("kph", "kmh", "kmph"), ("km", "hour"))
 RATES |= dict.fromkeys(("knot", "knots"), ("nmi", "hour"))
 # Words of which one may stand for the other: £5 and 5 pounds, 20 degrees and 20 °C.
 _INTERCHANGEABLE = (
@@ -140,13 +140,15 @@ def unit_after(after: str) -> Unit | None:
     if east_asian:
         power = RAISED_SIGNS.get(east_asian["raised"] or "", 1)
         return Unit(ROW_OF[east_asian["unit"]], power)
-    place, power = 0, 1
+    place, power, previous = 0, 1, ""
     for _ in range(MOST_MODIFIERS + 1):
         match = WORD.match(after, place)
         if match is None:
             return None
         word = match["word"].lower()
         place = match.end()
+        if previous + word in ROW_OF:  # light years
+            word = previous + word
         if word in RAISED_WORDS:
             power = RAISED_WORDS[word]
         elif is_unit(match["word"], after[place:]):
@@ -155,6 +157,7 @@ def unit_after(after: str) -> Unit | None:
             return None
         elif word in UNITS or PLURAL.fullmatch(word):
             return COUNTED
+        previous = word
     return None
 
 

@@ -171,7 +171,7 @@ def gold_answer(solution: str) -> Answer | None:
     if "####" in solution or last_boxed(solution) is not None:
         return final_answer(solution)
     if is_prose(solution) and parse_number(solution) is None and _states_its_number(solution):
-        return final_answer(solution) or _normal(solution)
+        return final_answer(solution)
     return _normal(solution)
 
 

@@ -1,7 +1,8 @@
 """The units of answers: one row for each unit, with its dimension and all its spellings.
 
 Two units of one dimension are two rows: 5 cents are no 5 dollars. A spelling of four letters or more has its
-plural with "s" too. A new unit is a new row, and everything that knows units is made from the rows.
+plural with "s" too, and a unit of two words is written without the blank. A new unit is a new row, and
+everything that knows units is made from the rows.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ length       in inch inches 인치 英寸 インチ
 length       ft foot feet 피트 英尺 フィート
 length       yd yard 야드 码
 length       mi mile 마일 英里 マイル
-length       nmi
+length       nmi nauticalmile
 length       furlong
 length       fathom
 length       league
@@ -43,6 +44,7 @@ volume       dl deciliter decilitre 데시리터
 volume       l liter litre 리터 升 公升 リットル
 volume       kl kiloliter kilolitre
 volume       gallon 갤런 加仑
+volume       fluidounce
 volume       quart
 volume       pint
 volume       cup cups
@@ -65,7 +67,7 @@ time         century centuries 세기 世纪 世紀
 clock        am
 clock        pm
 speed        mph
-speed        kph kmh
+speed        kph kmh kmph
 speed        knot
 money        cent penny pennies pence 美分
 money        nickel
@@ -170,7 +172,7 @@ length       nm 1e-9 micron 1e-6 mm 0.001 cm 0.01 dm 0.1 m 1 km 1000 in 0.0254 f
 length       nmi 1852 furlong 201.168 fathom 1.8288 里 500
 mass         mg 0.001 carat 0.2 g 1 kg 1000 斤 500 oz 28.349523125 lb 453.59237 stone 6350.29318
 volume       ml 0.001 dl 0.1 l 1 kl 1000
-us_volume    teaspoon 1 tablespoon 3 cup 48 pint 96 quart 192 gallon 768
+us_volume    teaspoon 1 tablespoon 3 fluidounce 6 cup 48 pint 96 quart 192 gallon 768
 time         microsecond 1e-6 ms 0.001 s 1 min 60 h 3600 day 86400 week 604800 fortnight 1209600
 calendar     month 1 year 12 decade 120 century 1200
 money        cent 1 nickel 5 dime 10 dollar 100
