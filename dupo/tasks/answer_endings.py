@@ -37,9 +37,20 @@ CONDITION = re.compile(
 STATES_A_VALUE = re.compile(r"[0-9]|\\(?:pi|infty|emptyset|varnothing|sqrt|frac)|[+^/!]")
 # A remark behind the answer: 12 (see step 3).
 REMARK = re.compile(r"\((?:see|by|from|as|since|because|using|rounded|not|eq|step)\b[^()]*\)\W*\Z", re.I)
+# A pair, an interval, or a set in braces with or without backslashes.
 TUPLE = re.compile(
-    r"[(\[](?:\s*-?[0-9A-Za-z./\\]{1,12}\s*,){1,5}\s*-?[0-9A-Za-z./\\]{1,12}\s*[)\]](?=[\s.*]*\Z)"
+    r"(?:[(\[]|\\?\{)(?:\s*-?[0-9A-Za-z./\\]{1,12}\s*,){1,11}\s*-?[0-9A-Za-z./\\]{1,12}?\s*(?:[)\]]|\\?\})"
+    r"(?=[\s.*]*\Z)"
 )
+RATIO = re.compile(
+    r"\b(?:ratio|odds|proportion)s?\b[^.!?\n]*?"
+    r"(?<!from )(?<![0-9./:])(?P<ratio>[0-9]+(?:\.[0-9]+)?(?:(?: to | ?: )[0-9.]+)?(?: to | ?: ))\Z"
+)
+# Where a sentence ends on its total, blanks part thousands: the total is 1 234 km.
+THOUSANDS_BEFORE = re.compile(
+    r"(?:(?:\b(?:is|are|was|were|be|equals|makes|gives)|[=:]) |[$£€¥₹₩])(?P<number>-?[1-9][0-9]{0,2}) \Z"
+)
+END_WITH_UNIT = re.compile(r"(?: [^\W\d_]+)?[.*\s]*\Z")
 
 # What says another value than the number that follows.
 OTHER_VALUE_BEFORE = re.compile(
@@ -152,6 +163,14 @@ def _whole(text: str, match: re.Match[str], before: str, after: str) -> str | No
     if quantity:
         return quantity
     sign = "-" if before.endswith(" -") else ""
+    if before.endswith((" to ", ": ")):
+        ratio = RATIO.search(text[max(0, match.start() - 3 * LOOKAHEAD) : match.start()])
+        if ratio:
+            return re.sub(" to | ?: ", ":", ratio["ratio"]) + match[0]
+    if len(match[0]) == 3 and match[0].isdecimal():
+        thousands = THOUSANDS_BEFORE.search(before)
+        if thousands and END_WITH_UNIT.match(after):
+            return f"{thousands['number']}{match[0]}"
     first = OTHER_NUMBER_BEFORE.search(before.removesuffix(sign))
     if first:
         # "3*4 = 12 and 2 is even" says one number after another.
@@ -162,7 +181,8 @@ def _whole(text: str, match: re.Match[str], before: str, after: str) -> str | No
     others = OTHERS_BEFORE.search(before)
     if others:
         return f"{others['numbers']}{match[0]}"
-    for pair in TUPLE.finditer(text[-LOOKAHEAD * 3 :]):
+    ends_on_bracket = text.rstrip(" \n.*").endswith((")", "]", "}"))
+    for pair in TUPLE.finditer(text[-LOOKAHEAD * 3 :]) if ends_on_bracket else ():
         if text.rindex(pair[0]) <= match.start():
             return pair[0]
     return _formula_around(text, match)

@@ -24,6 +24,11 @@ COMMAND = re.compile(r"\\[A-Za-z]+")
 BASED = re.compile(r"[0-9]_")  # 4210_5 is no 4210
 # An inverse function is no reciprocal, and 5!! is no (5!)!: math-verify takes both for that.
 UNLIKE_VALUES = re.compile(r"[A-Za-z]\^\{-1\}\(|!!")
+# 1/2x is half of x or 1/(2x), so it equals itself only.
+AMBIGUOUS = re.compile(r"/(?:[0-9.]+|[A-Za-z])(?:[A-Za-z(]|\\(?:pi|sqrt|frac)(?![A-Za-z]))")
+DESCRIBED = re.compile(
+    r"\\\{(?P<name>[A-Za-z])(?:\\in ?\\mathbb\{R\})?[|:](?P<condition>(?=.*(?P=name))[^,{}|:]+)\\\}"
+)
 RELATION = re.compile(r"=|<|>|\\(?:le|ge|ne|in|equiv|approx)(?![A-Za-z])")
 MATRIX = re.compile(r"(\\begin\{[a-zA-Z]*\})(.*)(\\end\{[a-zA-Z]*\})")
 LIST_WORDS = re.compile(r", (?:and|or) | (?:and|or) |(?<=[^A-Za-z])(?:and|or)(?=[^a-z])")
@@ -45,6 +50,7 @@ def same_form(first: str, second: str, judge: Judge) -> bool:
     Args:
         judge: decides whether two different formulas of one kind are equal.
     """
+    first, second = _condition(first), _condition(second)
     if first == second:
         return True
     values = _value(first), _value(second)
@@ -64,9 +70,9 @@ def same_form(first: str, second: str, judge: Judge) -> bool:
         sides = (first[0], first[-1]), (second[0], second[-1])
         elements = split_elements(first[1:-1]), split_elements(second[1:-1])
         return sides[0] == sides[1] and _same_in_order(*elements, judge)
-    if UNLIKE_VALUES.search(first) or UNLIKE_VALUES.search(second):
+    if any(mark.search(form) for mark in (UNLIKE_VALUES, BASED, AMBIGUOUS) for form in (first, second)):
         return False
-    if BASED.search(first) or BASED.search(second) or _variables(first) != _variables(second):
+    if _variables(first) != _variables(second):
         return False
     first, second = _ascending(first), _ascending(second)
     return first == second or judge(*sorted((first, second)))
@@ -75,6 +81,12 @@ def same_form(first: str, second: str, judge: Judge) -> bool:
 def kind_of(form: str) -> str:
     """Returns number, expression, relation, brackets (tuple, interval), set, list, union, matrix or words."""
     return "number" if _value(form) is not None else _kind(form)
+
+
+def _condition(form: str) -> str:
+    """Returns x>3 of \\{x : x>3\\}, any other form as it is."""
+    match = DESCRIBED.fullmatch(form)
+    return match["condition"] if match else form
 
 
 def _kind(form: str) -> str:

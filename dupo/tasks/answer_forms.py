@@ -15,6 +15,7 @@ from functools import lru_cache
 from dupo.tasks.answer_numbers import format_number, number_of
 from dupo.tasks.answer_text import FUNCTIONS, GREEK
 from dupo.tasks.answer_units import SHORT_WORDS
+from dupo.text.numbers.words import SMALL
 
 TOKEN = re.compile(
     r"\\[A-Za-z]+|\\.|(?<![0-9,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])|[0-9]+(?:\.[0-9]+)?|\.[0-9]+|[^\W\d_]+|\s+|.",
@@ -67,6 +68,9 @@ ENDS_ON_WORD = re.compile(r"[^\W_]+\Z")
 # What `format_number` writes, with at most `answer_numbers.MAX_PLACES` places.
 WRITTEN_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}(?:\.[0-9]{0,11}[1-9])?|-?0\.[0-9]{0,11}[1-9]")
 OPTION = re.compile(r"\(?([A-Za-z])\)?")
+BRACED = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}")
+OF_SET = re.compile(r"\{ ?[A-Za-z] ?[:|]")
+NOTHING = re.compile(r"(?:there (?:is|are) )?(?P<nothing>no .*[a-z]{2}[a-rtv-z])s?", re.I)  # no solutions
 PLAIN_QUOTIENT = re.compile(r"(-?)([^-+=,/()\[\]|<>&%:]+)/([0-9]+|[A-Za-z]|\\[A-Za-z]+)")
 
 
@@ -74,7 +78,12 @@ def write_form(text: str) -> str:
     """Returns the one spelling of a formula, or of words, that has no markup any more."""
     for sign, command in COMPARISONS.items():
         text = text.replace(sign, command)
+    if BRACED.fullmatch(text) and (OF_SET.match(text) or len(split_elements(text[1:-1])) > 1):
+        text = rf"\{{{text[1:-1]}\}}"  # braces that lost their backslashes: {1, 2}
     form = _Writer(text).sequence(depth=0, closing=())
+    nothing = NOTHING.fullmatch(form)
+    if nothing:
+        return nothing["nothing"].casefold()
     option = OPTION.fullmatch(form)
     if option:
         # An option of a multiple choice may stand in brackets. A bare e may be the number.
@@ -126,6 +135,9 @@ class _Writer:
             pieces.append(token)
         elif token in ("^", "_"):
             argument = self._argument(depth, whole_number=True)
+            if token == "_" and any(pieces) and pieces[-1][-1:].isdigit():
+                base = argument.removeprefix("base ")
+                argument = str(SMALL.get(base, base))  # 4210_{five}
             # x^10 is written x^{10}, as LaTeX needs it; 4210_5 and x_{12} likewise.
             pieces.append(f"{token}{argument}" if len(argument) == 1 else f"{token}{{{argument}}}")
         elif token == r"\sqrt" and self._next() == "[":

@@ -152,7 +152,8 @@ NAME = re.compile(
     r"(?:\\angle |\\triangle )?(?:\\?[A-Za-z][A-Za-z' ]*|\|[A-Z]\|)"
     r"(?:_(?:\{[^{}]*\}|[A-Za-z0-9]))?'*(?:\^ ?\{ ?-1 ?\})? ?(?:\([^()=]*\))?"
 )
-SUM_OF_UNKNOWNS = re.compile(r"[0-9a-wA-W+\- ]+")
+# No term is a product: 2ab + cd = 4 asks for nothing.
+SUM_OF_UNKNOWNS = re.compile(r"(?!(?:.*[-+0-9] ?)?[a-z]{2,3} ?(?:[-+]|\Z))[0-9a-wA-W+\- ]+")
 TUPLE_OF_NAMES = re.compile(r"\((?! ?(?:y ?, ?x|z ?,|x ?, ?z))(?: ?[A-Za-z] ?,)+ ?[A-Za-z] ?\)")
 CALCULATION = re.compile(r"(?:[0-9.,+\-*/^(){} ]|\\(?:times|cdot|div|frac|sqrt))+")
 MEMBER_OF = re.compile(r"[A-Za-z] ?\\in(?![A-Za-z]) ?")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from dupo.tasks.answer_numbers import number_of, parse_number
-from dupo.tasks.answer_text import DEGREES, plain_text
+from dupo.tasks.answer_text import DEGREES, plain_text, with_plain_signs
 from dupo.tasks.answer_units import (
     MOST_MODIFIERS,
     NO_NOUNS,
@@ -21,16 +21,21 @@ from dupo.tasks.answer_units import (
     UNITS,
     without_trailing_unit,
 )
-from dupo.tasks.unit_table import DIMENSION_OF, ROW_OF, SIZE_OF
+from dupo.tasks.unit_table import DIMENSION_OF, EAST_ASIAN_NAMES, ROW_OF, SIZE_OF
 from dupo.text.numbers.digits import NUMBER
 from dupo.text.numbers.east_asian import EAST_ASIAN, number_in_east_asian
 
-CURRENCIES = {"$": "dollar", "£": "gbp", "€": "euro", "₹": "rupee", "₩": "원", "¢": "cent"}
-CURRENCY = re.compile(r"(?P<sign>\\?\$|[£€₹₩¢])\s?-?\s?\Z")
+CURRENCIES = {"$": "dollar", "£": "gbp", "€": "euro", "¥": "¥", "₹": "rupee", "₩": "원", "¢": "cent"}
+_SIGNS = "".join(sign for sign in CURRENCIES if sign != "$")
+CURRENCY = re.compile(rf"(?P<sign>\\?\$|[{_SIGNS}])\s?-?\s?\Z")
+STATED_CURRENCY = re.compile(rf"\\(?P<a>\$)|(?P<b>[{_SIGNS}])|^[^$]*(?P<c>\$)[^$]*\Z")
+# 5' and 5", behind the only number: a quotation has a mark before the number too.
+MARKED_LENGTH = re.compile(r"""[^"']*[0-9] ?(?P<mark>'|"|'')""")
+MARKS = {"'": "ft", '"': "in", "''": "in"}
 # In front of its unit: 5 square feet, 5제곱미터, 5平方米.
 RAISED_WORDS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 RAISED_SIGNS = {"제곱": 2, "평방": 2, "平方": 2, "세제곱": 3, "입방": 3, "立方": 3}
-_EAST_ASIAN_UNITS = "|".join(sorted((word for word in ROW_OF if not word.isascii()), key=len, reverse=True))
+_EAST_ASIAN_UNITS = "|".join(sorted(EAST_ASIAN_NAMES, key=len, reverse=True))
 EAST_ASIAN_UNIT = re.compile(
     rf"\s?(?P<raised>{'|'.join(RAISED_SIGNS)})?\s?(?P<unit>{_EAST_ASIAN_UNITS})(?P<half>\s?(?:반|半))?"
 )
@@ -38,9 +43,14 @@ WORD = re.compile(rf"\s?(?:-(?=[^\W\d_]{{3}}))?(?P<word>[^\W\d_]+)\.?(?P<power>{
 PER = re.compile(rf"\s?(?:/|\b(?:per|an?|each|every)\b)\s?(?P<word>[^\W\d_]+)(?P<power>{POWER})?")
 NEXT_WORD = re.compile(r"\s(?P<word>[^\W\d_]+)")
 # Two rates that are one unit in a word.
-RATES = {"mph": ("mile", "hour"), "kph": ("km", "hour")}
+RATES = {"mph": ("mile", "hour")} | dict.fromkeys(("kph", "kmh", "kmph"), ("km", "hour"))
+RATES |= dict.fromkeys(("knot", "knots"), ("nmi", "hour"))
 # Words of which one may stand for the other: £5 and 5 pounds, 20 degrees and 20 °C.
-_INTERCHANGEABLE = (("pound", "gbp"), ("degree", "celsius"), ("degree", "fahrenheit"), ("degree", "kelvin"))
+_INTERCHANGEABLE = (
+    *(("pound", "gbp"), ("¥", "yen"), ("¥", "yuan"), ("分", "min")),
+    # The sign alone is that of an angle.
+    *(("degree", other) for other in ("°", "celsius", "fahrenheit", "kelvin")),
+)
 INTERCHANGEABLE = frozenset(frozenset(ROW_OF[word] for word in words) for words in _INTERCHANGEABLE)
 MONEY = frozenset(row for word, row in ROW_OF.items() if DIMENSION_OF[word] == "money")
 # 2 hours and | 30 minutes
@@ -53,6 +63,7 @@ TWO_UNITS = re.compile(
 # The first spelling of a row.
 NAME_OF = {row: word for word, row in reversed(ROW_OF.items())}
 BRACED_POWER = re.compile(r"\^ ?\{ ?([23]) ?\}")
+COMPARING = frozenset(("more", "fewer", "less", "extra"))  # before the noun: 5 more minutes
 MAX_AFTER = 80  # characters after a number in which its unit stands
 
 
@@ -62,6 +73,9 @@ class Unit(NamedTuple):
     row: int
     power: int = 1
     per: tuple[int, int] | None = None  # row and power
+
+
+COUNTED = Unit(-1)  # any noun: which one is not compared
 
 
 class Answer(str):
@@ -90,18 +104,19 @@ def unit_of(text: str) -> Unit | None:
 @lru_cache(maxsize=2**14)  # the same few answers come again and again
 def _stated_unit(text: str) -> Unit | None:
     # The signs of money go with the markup, so they are read first.
-    sign = re.search(r"\\\$|[£€₹₩¢]|^[^$]*\$[^$]*\Z", text)
+    sign = STATED_CURRENCY.search(text if text.isascii() else with_plain_signs(text))
     plain = plain_text(text) or ""
     powers = {place for power in UNIT_POWER.finditer(plain) for place in range(power.end(1), power.end())}
     numbers = [number for number in NUMBER.finditer(plain) if number.start() not in powers]
     if len(numbers) == 1 and parse_number(text) is not None:
         unit = unit_after(plain[numbers[0].end() :])
-        if unit is None and sign:
-            name = re.search(r"[$£€₹₩¢]", sign[0])
-            assert name is not None
-            return Unit(ROW_OF[CURRENCIES[name[0]]])
+        mark = MARKED_LENGTH.fullmatch(plain)
+        if mark:
+            return Unit(ROW_OF[MARKS[mark["mark"]]])
+        if unit in (None, COUNTED) and sign:
+            return Unit(ROW_OF[CURRENCIES[sign[sign.lastgroup or ""]]])
         # The mark of degrees goes with the markup as well.
-        return unit or (Unit(ROW_OF["degree"]) if "°" in text or DEGREES.search(text) else None)
+        return unit or (Unit(ROW_OF["°"]) if "°" in text or DEGREES.search(text) else None)
     if not numbers and EAST_ASIAN.search(plain):
         return _unit_at_end(plain)
     bare = without_trailing_unit(plain)
@@ -114,7 +129,8 @@ def unit_in_sentence(text: str, start: int, end: int) -> Unit | None:
     sign = CURRENCY.search(text, max(0, start - 4), start)
     # $5$ is mathematics.
     is_delimiter = sign and sign["sign"] == "$" and text[end:].split("\n")[0].count("$") % 2 == 1
-    return Unit(ROW_OF[CURRENCIES[sign["sign"][-1]]]) if sign and not (unit or is_delimiter) else unit
+    is_money = sign and unit in (None, COUNTED) and not is_delimiter
+    return Unit(ROW_OF[CURRENCIES[sign["sign"][-1]]]) if sign and is_money else unit
 
 
 def unit_after(after: str) -> Unit | None:
@@ -124,19 +140,24 @@ def unit_after(after: str) -> Unit | None:
     if east_asian:
         power = RAISED_SIGNS.get(east_asian["raised"] or "", 1)
         return Unit(ROW_OF[east_asian["unit"]], power)
-    place, power = 0, 1
+    place, power, previous = 0, 1, ""
     for _ in range(MOST_MODIFIERS + 1):
         match = WORD.match(after, place)
         if match is None:
             return None
         word = match["word"].lower()
         place = match.end()
+        if previous + word in ROW_OF:  # light years
+            word = previous + word
         if word in RAISED_WORDS:
             power = RAISED_WORDS[word]
         elif is_unit(match["word"], after[place:]):
             return _unit(word, match["power"], power, after[place:])
-        elif word in REMARKS or word in UNITS or PLURAL.fullmatch(word):
+        elif (word in REMARKS and word not in COMPARING) or word in NO_NOUNS or word.startswith("percent"):
             return None
+        elif word in UNITS or PLURAL.fullmatch(word):
+            return COUNTED
+        previous = word
     return None
 
 
@@ -175,7 +196,7 @@ def compound(before: str, number: str, after: str) -> str | None:
     """Returns a quantity of two units of one kind: "2 h 30 min" of "2 hours and", "30" and " minutes"."""
     first, unit = FIRST_OF_TWO.search(before), unit_after(after)
     small = first and first["unit"].lower()
-    if first is None or unit is None or small not in ROW_OF or unit.row == ROW_OF[small]:
+    if first is None or unit in (None, COUNTED) or small not in ROW_OF or unit.row == ROW_OF[small]:
         return None
     if DIMENSION_OF[small] != DIMENSION_OF[NAME_OF[unit.row]]:
         return None
@@ -196,7 +217,7 @@ def _unit_at_end(text: str) -> Unit | None:
 
 def are_other_units(first: Unit | None, second: Unit | None) -> bool:
     """Says whether two answers state units that differ. Where one states none, the value decides."""
-    if first is None or second is None or first == second:
+    if first is None or second is None or first == second or COUNTED in (first, second):
         return False
     # 5 dollars are what somebody has who is paid 5 dollars a day, where the question asks for a day.
     if first.row == second.row and first.row in MONEY and None in (first.per, second.per):

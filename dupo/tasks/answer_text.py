@@ -37,6 +37,7 @@ _SIGNS = {
     "≈": r"\approx ",
     "°": r"^\circ ",
     "′": "'",
+    "″": '"',
     "…": r"\ldots ",
     "⁄": "/",
     "ℝ": r"\mathbb{R}",
@@ -74,12 +75,14 @@ DEGREES = re.compile(
 )
 SCALES = {"C": " celsius ", "F": " fahrenheit ", None: " "}
 OF_ANGLES = re.compile(rf"(?:{'|'.join(OF_ANGLE)})(?![a-z])")
+_BARE_MATRIX = (
+    r"\\begin ?\{(?:array\} ?\{[^{}]*|(?:small)?matrix)\}(.*?)\\end ?\{(?:array|(?:small)?matrix)\}"
+)
+# A matrix in brackets, an array in bars; then brackets that the name of the matrix says.
 MATRICES = [
-    (re.compile(r"(?<=\{)[bB]?(?=matrix\})"), "p"),
-    (
-        re.compile(r"[(\[] *\\begin ?\{array\} ?\{[^{}]*\}(.*?)\\end ?\{array\} *[)\]]"),
-        r"\\begin{pmatrix}\1\\end{pmatrix}",
-    ),
+    (re.compile(rf"[(\[] *{_BARE_MATRIX} *[)\]]"), r"\\begin{pmatrix}\1\\end{pmatrix}"),
+    (re.compile(rf"\| *{_BARE_MATRIX} *\|"), r"\\begin{vmatrix}\1\\end{vmatrix}"),
+    (re.compile(r"(?<=\{)(?:[bB]|small)?(?=matrix\})"), "p"),
 ]
 # 3:30 P.M., but the triangle PM.
 CLOCK_HALF = re.compile(r"\b([ap])\. ?m\b|(?<=[0-9] )([AP])M\b", re.I)
@@ -157,7 +160,7 @@ def _with_plain_sign(char: str) -> str:
     if char in VULGAR_FRACTIONS:
         return VULGAR_FRACTIONS[char]
     # Full-width forms have plain ones; any other character is left to the rules on words.
-    if "\uff01" <= char <= "\uff5e":
+    if "\uff01" <= char <= "\uff5e" or "\uffe0" <= char <= "\uffe6":
         return unicodedata.normalize("NFKC", char)
     return _GREEK_LETTERS.get(char, char)
 

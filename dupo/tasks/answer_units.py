@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dupo.tasks.answer_text import FUNCTIONS, GREEK
 from dupo.tasks.unit_table import (
     DIMENSION_OF,
+    EAST_ASIAN_NAMES,
     ENDING_UNITS,
     GLUED_UNITS,
     LENGTHS,
@@ -22,6 +23,7 @@ from dupo.tasks.unit_table import (
     SHORT_UNITS,
 )
 from dupo.text.numbers.east_asian_words import COUNTERS
+from dupo.text.numbers.words import COLLECTIVES, SMALL, TENS
 
 # Words of one or two letters that may stand beside a number; any other such word may be a variable.
 _SHORT = (
@@ -33,9 +35,11 @@ GLUED = GLUED_UNITS | {"th", "st", "nd", "rd"}
 # Counted nouns without a plural "s", and what is said like a unit.
 _NOUNS = (
     "sq cu percent unit units point people person persons children men women teeth geese mice sheep fish"
-    " deer cattle dice oxen fruit staff furniture ads cds dvds tvs pcs pts won"
+    " deer cattle dice oxen fruit staff furniture ads cds dvds tvs pcs pts"
 )
 UNITS = frozenset(_NOUNS.split()) | ROW_OF.keys() | COUNTERS
+# Glued to their number.
+GLUED_EAST_ASIAN = COUNTERS | frozenset(EAST_ASIAN_NAMES)
 
 
 def _one_of(words: Iterable[str]) -> str:
@@ -116,6 +120,22 @@ PLURAL = re.compile(
 )
 _NO_NOUNS = "this his hers its always perhaps besides sometimes less unless yes basis does goes"
 NO_NOUNS = frozenset(_NO_NOUNS.split())
+
+
+def _plural(word: str) -> str:
+    if word.endswith("y"):
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("x", "s")) else f"{word}s"
+
+
+# Counted, these are no things but factors or operations: 3 fives, 2 pairs, 4 negatives.
+_FACTORS = (
+    "double triple quadruple quintuple negative root square cube power factorial inverse reciprocal"
+    " complement opposite conjugate log logarithm sine cosine score gross couple pair duo trio"
+    " quartet quintet sextet dozen"
+)
+_COUNTS = (SMALL.keys() | TENS.keys() | COLLECTIVES.keys()) - {"one"}  # red ones are things
+NUMBERS_AS_NOUNS = frozenset(map(_plural, (*_FACTORS.split(), *_COUNTS))) | {"pair", "couple"}
 MAX_VARIABLES = 3  # letters of a product of variables: abc
 FORMULA_WORDS = FUNCTIONS | GREEK | {"and", "or", "infinity"}
 MOST_MODIFIERS = 2  # words between a number and its noun: "5 small red apples"
@@ -158,7 +178,7 @@ def leaves_value(before: str, after: str, *, is_one: bool) -> bool:
     if LONE_LETTER_BEFORE.search(before):
         return False
     glued = re.match(r"[^\W\d_]+", after)
-    if glued and glued[0] not in GLUED | COUNTERS:
+    if glued and glued[0] not in GLUED and glued[0] not in GLUED_EAST_ASIAN:
         return False
     if not (MARKS_BEFORE.fullmatch(before) and MARKS_AFTER.fullmatch(after)):
         return False
@@ -175,7 +195,7 @@ def leaves_value(before: str, after: str, *, is_one: bool) -> bool:
 
 def _may_be_word(word: str) -> bool:
     """Not a variable, and of a script whose words are known: Latin letters, or a counter."""
-    if word in COUNTERS:
+    if word in GLUED_EAST_ASIAN:
         return True
     is_latin = all(char < "ɐ" for char in word)
     return is_latin and (len(word) > 2 or word in SHORT_WORDS or word in GLUED or word == "i")
@@ -185,6 +205,8 @@ def _states_noun(words: Sequence[str], after: str, is_one: bool) -> bool:
     if after.lstrip().startswith((",", ".", ";", ":")):
         return True
     for word in words[: MOST_MODIFIERS + 1]:
+        if word in NUMBERS_AS_NOUNS:
+            return False
         if word in UNITS | GLUED or (word not in NO_NOUNS and PLURAL.fullmatch(word)):
             return True
     # "15 profit left", "20 water per day"

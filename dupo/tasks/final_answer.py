@@ -23,8 +23,8 @@ from dupo.tasks.answer_numbers import (
 )
 from dupo.tasks.answer_quantities import TWO_UNITS, Answer, are_other_units, compound, same_amount, unit_of
 from dupo.tasks.answer_sentences import is_east_asian_sentence
-from dupo.tasks.answer_text import plain_text
-from dupo.tasks.answer_units import without_trailing_unit
+from dupo.tasks.answer_text import FUNCTIONS, plain_text
+from dupo.tasks.answer_units import MAX_VARIABLES, without_trailing_unit
 from dupo.tasks.math_equality import equal_formulas
 
 # \boxed{ and \fboxed{, an escaped character (which opens and closes nothing), or a brace.
@@ -46,6 +46,16 @@ OPTION_AND_VALUE = re.compile(r"\(?([A-E])[).] ?([-0-9\\].*)")
 NAMED_OPTION = re.compile(r"(?:option|choice) ?:? ?\(?([A-E])\)?", re.I)
 OPTIONS = frozenset("abcdeABCDE")  # of a multiple choice: a small letter is the capital
 WORD = re.compile(r"[^\W\d_]{2,}")
+# Beside a formula these make a list; between two words they are words.
+JOINER = re.compile(r"(?<![A-Za-z])(?:(?:or|and)(?! [A-Za-z]{3})|(?<![A-Za-z]{3} )(?:or|and))(?![A-Za-z])")
+BLANKS_OF_FORMULA = re.compile(r"\s*([-+*/=^_<>|&(){}\[\],;])\s*")
+_LETTERS = f"[A-Za-z]{{2,{MAX_VARIABLES}}}"
+_OF_FORMULA = r"-+*/=^_<>|&(){}\[\]"
+# Letters that operators, digits or brackets make a product of variables: ab + bc, 2abc.
+PRODUCT = re.compile(
+    rf"(?<=[{_OF_FORMULA}0-9]){_LETTERS}(?=[{_OF_FORMULA},;]|\Z| [A-Za-z](?![A-Za-z]))"
+    rf"|(?<![^,;]){_LETTERS}(?=[{_OF_FORMULA}])"
+)
 
 
 @lru_cache(maxsize=2**14)  # the same few answers come again and again
@@ -175,8 +185,11 @@ def _states_its_number(text: str) -> bool:
 
 def is_prose(text: str) -> bool:
     """Says whether a text is a sentence around its answer: words, and not only a formula with blanks."""
-    words = WORD.findall(LATEX_COMMAND.sub(" ", text))
-    has_words = len(text.split()) > MOST_WORDS and len(words) >= MOST_WORDS
+    has_words = False
+    if len(text.split()) > MOST_WORDS:
+        plain = " ".join(LATEX_COMMAND.sub(" ", text).split())
+        formula = PRODUCT.sub(" ", BLANKS_OF_FORMULA.sub(r"\1", JOINER.sub(";", plain)))
+        has_words = sum(word not in FUNCTIONS for word in WORD.findall(formula)) >= MOST_WORDS
     if not has_words and not (is_east_asian_sentence(text) and last_number(text)):
         return False
     return parse_number(text) is None
@@ -195,6 +208,9 @@ def same_answer(answer: str | None, gold: str | None, *, by_value: bool = True) 
     if form is None or gold_form is None or answer is None or gold is None:
         return False
     units = unit_of(answer), unit_of(gold)
+    # 20% is 20 where a question asks for a percentage, and never 20 km or 20 people.
+    if form.endswith("%") != gold_form.endswith("%") and (units[0] or units[1]):
+        return False
     if are_other_units(*units):
         return same_amount(Answer(form, units[0]), Answer(gold_form, units[1]))
     options = [OPTION_AND_VALUE.fullmatch(text) for text in (form, gold_form)]

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from typing import Any
 
 MAX_BYTES = 4 * 2**30  # of memory: 1000000! stops here at the latest
 READY, EQUAL, DIFFERENT = b"r", b"1", b"0"
@@ -53,8 +54,18 @@ def are_equal(first: str, second: str) -> bool:
     ]
     if not all(formulas):
         return False
+    formulas = [list(map(_with_imaginary_unit, readings)) for readings in formulas]
     equal = verify(*formulas, float_rounding=DIGITS, numeric_precision=2 * DIGITS, timeout_seconds=0)
     return bool(equal)
+
+
+def _with_imaginary_unit(formula: Any) -> Any:
+    """Makes i, which math-verify reads as a variable, the root of -1."""
+    from sympy import Expr, I  # comes with math-verify
+
+    if not isinstance(formula, Expr):
+        return formula
+    return formula.subs({symbol: I for symbol in formula.free_symbols if str(symbol) == "i"})
 
 
 if __name__ == "__main__":

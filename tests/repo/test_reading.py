@@ -19,7 +19,7 @@ DOORS = {f"dupo/{name}.py" for name in (*doors.DOORS, "__main__")}
 OPTIONAL = {"flash_attn", "torch.nn.attention.varlen", "torch.distributed.tensor", "py3langid", "triton"}
 OPTIONAL |= {"pyarrow", "huggingface_hub"}  # of data sets that need them
 OPTIONAL |= {"shtab"}  # of the completion of shells
-OPTIONAL |= {"math_verify"}  # of answers that are formulas
+OPTIONAL |= {"math_verify", "sympy"}  # of answers that are formulas
 VAGUE = {"found", "made", "given", "kept", "part", "one", "each", "some"}
 MEDIAN_LINES, DOOR_LINES, COMMENTS = 120, 60, (0.05, 0.10)
 

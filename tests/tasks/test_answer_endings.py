@@ -32,6 +32,22 @@ FORMULAS = [
     ("1.2y / 1.2 or 160 = y", "160"),
     ("She has twelve apples.", "12"),
     ("I am one of them.", None),
+    ("Then the ratio of cats to dogs is 5 to 4.", "5:4"),
+    ("The ratio is 5 to 4 to 7", "5:4:7"),
+    ("The ratio is 5 : 4.", "5:4"),
+    ("The odds are 0.5 to 1.", "0.5:1"),
+    ("The ratio fell from 5 to 4.", "4"),
+    ("The ratio of 6 to 4 is 1.5.", "1.5"),
+    ("He worked from 5 to 8", "8"),
+    ("The set is {4, 6, 9}.", r"\{4, 6, 9\}"),
+    (r"So S = \{-4, 6\}.", r"\{-4, 6\}"),
+    (r"The point is (1, \pi).", r"(1, \pi)"),
+    ("The distance is 2 450", "2450"),
+    ("The distance is 2 450 km.", "2450"),
+    ("He paid $2 450.", "2450"),
+    ("n = -2 450", "-2450"),
+    ("There are 2 450 m tracks", "450"),
+    ("In 2024 450 people came", "450"),
 ]
 SIGNS = [
     ("정답은 마이너스 3입니다.", "-3"),
@@ -70,9 +86,32 @@ def test_a_box_of_any_kind_is_a_box_of_a_gold_answer(text: str, _: str) -> None:
     assert last_boxed(text) and gold_answer(text) == final_answer(text)
 
 
+GOLDS_OF_FORMULAS = [
+    ("x = 4 or x = 5 or x = 6 or x = 7 or x = 9", "x=4 or x=5 or x=6 or x=7 or x=9"),
+    (r"x = 4 \text{ or } x = 5 \text{ or } x = 6 \text{ or } x = 9", "x=4 or x=5 or x=6 or x=9"),
+    ("k = 2m or k = 2m + 1 and m = 3n or m = 9", "k=2m or k=2m+1 and m=3n or m=9"),
+    ("pq + qr + rp + pqr = 6", "pq+qr+rp+pqr=6"),
+    ("5ab + 6bc + 7cd + 8de = 9", "5ab+6bc+7cd+8de=9"),
+    ("pq + qr + rs + sp", "pq+qr+rs+sp"),
+    ("pq + qr + rp = pqr", "pq+qr+rp=pqr"),
+    (r"-\frac{pq + qr + rp}{pqr}", r"-\frac{pq+qr+rp}{pqr}"),
+    ("ab(c + d) - cd(a + b) + ac(b - d) + bd", "ab(c+d)-cd(a+b)+ac(b-d)+bd"),
+    ("P = 40, Q = 50, R = 90 and PQ = 5 and QR = 3", "P=40, Q=50, R=90 and PQ=5 and QR=3"),
+    (r"2\sin A\cos B + ab\sin C = bc + 3", r"2\sin A\cos B+ab\sin C=bc+3"),
+    ("100m + n = 543", "543"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), GOLDS_OF_FORMULAS)
+def test_letters_between_signs_are_no_words(text: str, expected: str) -> None:
+    assert gold_answer(text) == final_answer(f"\\boxed{{{text}}}") == expected
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("Tom and Ann are 12", "12"),
+        ("So, Ann = 24/2 = 12 of the pens", "12"),
         ("all real numbers except 3", "all real numbers except 3"),
         ("All real numbers except 3.", "all real numbers except 3"),
         ("no more than 5 of them", "no more than 5 of them"),

@@ -46,6 +46,44 @@ OTHER_UNITS = [
     ("1 year", "365 days"),
     ("1 ton", "1000 kg"),
     ("5 dollars", "500 euros"),
+    # marks and rows
+    ("8'", '8"'),
+    ("8′", "8″"),
+    ("8 ft", '8"'),
+    ("¥80", "$80"),
+    ("￥80", "80 euros"),
+    ("80 won", "80 yen"),
+    ("80 rupees", "80 yuan"),
+    ("80 shillings", "80 pence"),
+    ("80 rubles", "80 lira"),
+    ("6角", "6元"),
+    ("6分", "6元"),
+    ("6斤", "6千克"),
+    ("6尺", "6米"),
+    ("6 furlongs", "6 miles"),
+    ("6 fathoms", "6 feet"),
+    ("6 stone", "6 pounds"),
+    ("6 fortnights", "6 weeks"),
+    ("6 knots", "6 mph"),
+    ("6 light years", "6 years"),
+    ("6 nautical miles", "6 miles"),
+    ("6 fluid ounces", "6 ounces"),
+    ("6 bits", "6 bytes"),
+    ("6 kilobits", "6 kilobytes"),
+    ("6 joules", "6 newtons"),
+    ("6 more minutes", "6 hours"),
+    # a sign alone is an angle
+    (r"70^\circ F", r"70^\circ"),
+    ("70°", "70 °C"),
+    # per cent of what is not said, and a hundredth is no thing
+    (r"35\%", "35 people"),
+    ("35%", r"\$35"),
+    ("35 percent", "35 kg"),
+    ("35%", "0.35 liters"),
+    ("35%", "35 minutes"),
+    ("35%", "35명"),
+    ("35%", "35 more chairs"),
+    (r"35\%", r"35^\circ"),
 ]
 SAME_UNITS = [
     ("5 in total", "5 feet"),
@@ -77,6 +115,32 @@ SAME_UNITS = [
     ("2 years", "24 months"),
     ("5 km", "5000미터"),
     ("2 hours and 30 minutes", "2시간 30분"),
+    ("8'", "8 feet"),
+    ("8″", "8 inches"),
+    ("1'", '12"'),
+    ("¥80", "80 yen"),
+    ("¥80", "80元"),
+    ("￥80", "80"),
+    ("80 bucks", "$80"),
+    ("80₩", "80 won"),
+    ("16 furlongs", "2 miles"),
+    ("2 stone", "28 pounds"),
+    ("2 fortnights", "28 days"),
+    ("10 knots", "18.52 km/h"),
+    ("3 bytes", "24 bits"),
+    ("8 fluid ounces", "1 cup"),
+    ("6 light-years", "6 light years"),
+    ("90 kmph", "90 km/h"),
+    ("4斤", "2公斤"),
+    ("30分", "3角"),
+    ("6分", "6 minutes"),
+    ("5 kilos", "5 kg"),
+    ("70 degrees", "70°"),
+    ("70 chairs", "70 tables"),
+    ("70 chairs", "70 m"),
+    (r"35\%", "35"),
+    ("35% of the people", "0.35"),
+    ("35 percentage points", "35%"),
 ]
 
 
@@ -84,6 +148,29 @@ def in_a_run(first: str, second: str) -> bool:
     """As a run compares: the answer from the box of a completion, the gold from a data set."""
     answer = final_answer(f"So it is \\boxed{{{first}}}.")
     return same_answer(answer, gold_answer(second), by_value=False)
+
+
+# Counted nouns that say another value, and things.
+FACTORS = (
+    "twos sixes nines elevens twenties hundreds thousands dozens halves fifths doubles quadruples negatives"
+    " roots squares cubes powers logs sines inverses reciprocals complements opposites scores grosses couples"
+    " pairs trios"
+)
+THINGS = "clips ones boxes teens twins factors zeros digits buses bases ladies women sheep goldfish"
+
+
+@pytest.mark.parametrize("noun", FACTORS.split())
+def test_a_noun_that_multiplies_is_part_of_the_value(noun: str) -> None:
+    assert (
+        not same_answer(f"4 {noun}", "4")
+        and not in_a_run(f"4 big {noun}", "4")
+        and not in_a_run("4", f"4 {noun}")
+    )
+
+
+@pytest.mark.parametrize("noun", THINGS.split())
+def test_a_counted_thing_is_not(noun: str) -> None:
+    assert in_a_run(f"4 {noun}", "4") and in_a_run("4", f"4 big {noun}")
 
 
 @pytest.mark.parametrize(("first", "second"), OTHER_UNITS)
