@@ -103,7 +103,11 @@ def test_outside_of_a_checkout_the_version_is_that_of_the_installation(
     # Of another program, in the folder of all packages.
     (tmp_path / "VERSION").write_text("77")
     done = run_python(
-        "-c", "import dupo_kernels as d; print(d.__version__)", env={"PYTHONPATH": str(tmp_path)}
+        # Not in the checkout: an editable install leaves records of its own there.
+        "-c",
+        "import dupo_kernels as d; print(d.__version__)",
+        env={"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
     )
     assert done.stdout == f"{expected}\n", done.stderr
 
