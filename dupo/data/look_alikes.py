@@ -16,7 +16,7 @@ _JSON_START = re.compile(
 )
 _LABEL = re.compile(r"\s*(?:-\s+)?\W?(\w+)\W?\s*:")  # question: ..., as in YAML
 _NAME = re.compile(r"[^\W\d]\w*([.-]\w+)*")
-_NUMBER = re.compile(r"[-+]?[\d.,/]+%?")
+NUMBER = re.compile(r"[-+]?[\d.,/]+%?")
 _QUESTIONS = {"question", "problem", "prompt", "instruction", "query", "body", "input", "질문", "문제"}
 _ANSWERS = {"answer", "solution", "completion", "output", "response", "final_answer", "정답", "답", "풀이"}
 _OTHERS = {"id", "text", "context", "messages", "choices", "options", "source", "target", "level", "type"}
@@ -92,7 +92,7 @@ def _has_columns(lines: Sequence[str], delimiter: str) -> bool:
     if not rows or any(len(row) != len(names) for row in rows):
         return False
     columns = zip(*rows, strict=True)
-    return num_usual == 1 or any(all(map(_NUMBER.fullmatch, column)) for column in columns)
+    return num_usual == 1 or any(all(map(NUMBER.fullmatch, column)) for column in columns)
 
 
 def _all_have(lines: Sequence[str], delimiters: str) -> bool:
