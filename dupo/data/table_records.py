@@ -46,12 +46,16 @@ def read_records(path: Path, lines: Sequence[str], delimiter: str, skipped: int)
     Raises:
         UserError: names the line of a cell that does not end, or that has swallowed what look like rows.
     """
+    # Line ends inside quotes are those of the text, "\n" whatever the system was that wrote the file. A
+    # line end of old systems, "\r", may stand among others.
+    ended = list(io.StringIO("\n".join(lines), newline=""))
+    lines = [line.rstrip("\r\n") for line in ended]
     plain = [Record(number, number, line.split(delimiter)) for number, line in enumerate(lines, skipped + 1)]
     plain = [record for record in plain if _has_text(record)]
     is_quoting = _has_escapes(plain)
     may_be_plain = delimiter == TAB and _num_widths(plain) == 1 and not is_quoting
     try:
-        records = _quoted_records(path, lines, delimiter, skipped)
+        records = _quoted_records(path, ended, delimiter, skipped)
     except UserError:
         if may_be_plain:
             return plain
@@ -71,13 +75,11 @@ def read_records(path: Path, lines: Sequence[str], delimiter: str, skipped: int)
 
 
 def _quoted_records(path: Path, lines: Sequence[str], delimiter: str, skipped: int) -> list[Record]:
-    # Line ends inside quotes are those of the text, "\n" whatever the system was that wrote the file.
-    text = io.StringIO("\n".join(lines), newline="")
     # The limit belongs to the whole process, so it is put back.
     old_limit = csv.field_size_limit(sys.maxsize)
     records, start = list[Record](), 0
     try:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         for cells in reader:
             records.append(Record(skipped + start + 1, skipped + reader.line_num, cells))
             start = reader.line_num

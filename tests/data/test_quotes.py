@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def plain_table(rows: list[tuple[str, str]], delimiter: str) -> str:
     return "".join(f"{delimiter.join(row)}\n" for row in [HEADER, *rows])
 
 
-def quoted_table(rows: list[tuple[str, str]], delimiter: str, quoting: int = csv.QUOTE_MINIMAL) -> str:
+def quoted_table(rows: list[tuple[str, str]], delimiter: str, quoting: Any = csv.QUOTE_MINIMAL) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerows([HEADER, *rows])
     return text.getvalue()
@@ -71,7 +72,7 @@ CELLS = [
     ("name", "delimiter"), [("a.tsv", "\t"), ("a.csv", "\t"), ("a.csv", ","), ("a.csv", ";")]
 )
 def test_cells_are_read_as_programs_quote_them(
-    tmp_path: Path, name: str, delimiter: str, quoting: int
+    tmp_path: Path, name: str, delimiter: str, quoting: Any
 ) -> None:
     assert rows_of(tmp_path, name, quoted_table(CELLS, delimiter, quoting)) == CELLS
     for cell in CELLS[:6]:
@@ -86,10 +87,8 @@ def test_cells_are_read_as_programs_quote_them(
 def test_a_stray_quote_of_csv_swallows_no_rows(tmp_path: Path, delimiter: str, last: int) -> None:
     text = plain_table(with_stray_quotes(PLAIN, 3, last), delimiter)
     message = refusal(tmp_path, "a.csv", text)
-    assert (
-        f"a.csv, line 5: expected a cell that ends before the next row, got a quoted cell up to line {last + 2}"
-        in message
-    )
+    assert "a.csv, line 5: expected a cell that ends before the next row, got a quoted cell" in message
+    assert f"up to line {last + 2}, over lines that look like rows" in message
     assert 'double a "' in message and "JSON lines" in message
     # The same in a file whose other rows are quoted as they should be.
     proper = quoted_table([(f"Well{delimiter} {PLAIN[0][0]}", "1"), ('"a" b', "2")], delimiter)
@@ -119,3 +118,9 @@ def test_one_column_of_quoted_lines_is_refused_where_nothing_tells_rows_from_lin
 def test_a_file_that_quotes_in_both_ways_is_refused(tmp_path: Path) -> None:
     both = plain_table([*PLAIN, ('"I own 5', "5"), ('"He said ""6"""', "6")], "\t")
     assert "a.tsv, line 16: expected cells of a table" in refusal(tmp_path, "a.tsv", both)
+
+
+def test_line_ends_of_old_systems_may_stand_among_others(tmp_path: Path) -> None:
+    text = 'question,answer\n"5\rand, 6?",7\r8?,9\n"1\n2, 3?",4\n'
+    expected = [("5\rand, 6?", "7"), ("8?", "9"), ("1\n2, 3?", "4")]
+    assert rows_of(tmp_path, "a.csv", text) == expected
