@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dupo.data.look_alikes import NUMBER
+from dupo.data.contents import NUMBER
 from dupo.data.rows import place_of
 from dupo.errors import UserError
 

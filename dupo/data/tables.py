@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from dupo.data.contents import check_names, mismatch, shown_names
+from dupo.data.contents import MOST_WORDS, check_names, mismatch, shown_names
 from dupo.data.rows import Row, place_of
-from dupo.data.table_records import read_records
+from dupo.data.table_records import TAB, read_records
 from dupo.errors import UserError
 
 DELIMITERS = (",", ";", "\t")  # the first wins where two cut the first line into as many columns
@@ -67,7 +67,13 @@ def _check_header(path: Path, names: list[str], delimiter: str) -> None:
     check_names(path, names)
     if not any(names):
         raise UserError(f"{path}: expected the names of the columns in the first row, got none")
-    if len(names) == 1 and len(names[0].split()) > 4:
+    if len(names) == 1 and "|" in names[0]:
+        advice = "put a line sep=| above the header, or save the table with commas"
+        raise mismatch(path, "a table with commas, semicolons or tabs", 'a table with "|"', advice)
+    if delimiter == TAB and len(names) == 1 and re.fullmatch(r"\w+([,;]\w+)+", names[0]):
+        what = "one with commas or semicolons"
+        raise mismatch(path, "a table with tabs", what, "let its name end in .csv")
+    if len(names) == 1 and len(names[0].split()) > MOST_WORDS:
         expected = (
             f"the names of the columns in the first row, {_NAMES.get(delimiter, delimiter)} between two"
         )
