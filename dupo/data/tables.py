@@ -52,6 +52,7 @@ def rows_of_table(path: Path, lines: list[str], delimiter: str | None = None) ->
         # A column without a name is the count of rows that pandas writes.
         pairs = zip(names, cells, strict=False)
         rows.append(Row({name: cell for name, cell in pairs if name}, path.name, line))
+        rows[-1].may_have_decimal_commas = delimiter == ";"
     if not rows:
         raise UserError(f"{path}: expected rows below the header {shown_names(names)}, got none")
     return rows
