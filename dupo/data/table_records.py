@@ -166,7 +166,9 @@ class _Shape(NamedTuple):
 
     def is_row(self, line: str) -> bool:
         """Whether a line has the cells of a row. No tab stands in a sentence, but commas do."""
-        cells = _THOUSANDS.sub("", line).split(self.delimiter)
+        # A comma inside a number parts no cells, unless the number of a row stands before it.
+        start = line.find(self.delimiter) + 1 if 0 in self.number_columns else 0
+        cells = (line[:start] + _THOUSANDS.sub("", line[start:])).split(self.delimiter)
         if len(cells) != self.width:
             return False
         if self.delimiter == TAB:
