@@ -159,6 +159,7 @@ class _Shape(NamedTuple):
 
     @classmethod
     def of(cls, header: Sequence[str], body: Sequence[Record], delimiter: str) -> "_Shape":
+        """The shape of the rows in single lines below a header."""
         even = [record.cells for record in body if len(record.cells) == len(header)]
         columns = list(zip(*even, strict=True))
         numbers = [i for i, cells in enumerate(columns) if all(NUMBER.fullmatch(c.strip()) for c in cells)]
