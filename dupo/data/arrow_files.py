@@ -4,8 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dupo.data.class_labels import features_of, has_classes, with_class_names
 from dupo.data.contents import GZIP, check_names, mismatch
-from dupo.data.rows import Row
+from dupo.data.rows import Row, place_of
 from dupo.errors import UserError, in_one_line
 from dupo.user_files import read_file
 
@@ -75,8 +76,18 @@ def _rows(path: Path, data: bytes, file_name: str, *, is_parquet: bool) -> list[
         raise UserError(f"{path}: expected a whole {kind} file, got an error ({reason})") from None
     if not values:
         raise UserError(f"{path}: expected rows, got none")
+    _name_classes(path, values, (table.schema.metadata or {}).get(b"huggingface"))
     rows = enumerate(values, start=1)
     return [Row({k: _plain(v) for k, v in row.items()}, file_name, number, "row") for number, row in rows]
+
+
+def _name_classes(path: Path, rows: list[dict[str, Any]], metadata: bytes | None) -> None:
+    """Puts the names of classes in the place of their numbers; see `class_labels`."""
+    features = {k: v for k, v in features_of(path, metadata).items() if k in rows[0] and has_classes(v)}
+    for number, row in enumerate(rows, start=1):
+        for name, feature in features.items():
+            place = f"{place_of(str(path), number, 'row')}, {name!r}"
+            row[name] = with_class_names(row[name], feature, place)
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dupo.config.values import listed
-from dupo.data.contents import as_text, shown_names
+from dupo.data.contents import as_text, missing_header, shown_names
 from dupo.data.rows import Row
 from dupo.errors import UserError
 
@@ -95,11 +95,11 @@ def choose_columns(
         # The first names are enough to see what is meant.
         expected = " or ".join([name for name in usual if "," not in name][:3])
         hint = f": name the right one with --{option}" if option.endswith("_column") and names else ""
-        raise UserError(f"{_no_column(path, names, expected, option)}{hint}")
+        raise UserError(f"{_no_column(path, names, expected, option)}{missing_header(names) or hint}")
     # A column that the user names is never replaced by a usual one: the wrong text would be read in silence.
     wanted_names = (wanted,) if wanted in names else tuple(listed(wanted))
     if missing := [name for name in wanted_names if not _has(rows, names, name)]:
-        raise _no_column(path, names, repr(missing[0]), option)
+        raise UserError(f"{_no_column(path, names, repr(missing[0]), option)}{missing_header(names)}")
     return wanted_names
 
 
@@ -140,9 +140,9 @@ def _has(rows: Sequence[Mapping[str, Any]], names: Sequence[str], name: str) -> 
     return name in names or ("." in name and any(value_at(row, name) is not None for row in rows))
 
 
-def _no_column(path: str | Path, names: Sequence[str], expected: str, option: str) -> UserError:
+def _no_column(path: str | Path, names: Sequence[str], expected: str, option: str) -> str:
     actual = shown_names(names) or "no column"
-    return UserError(f"{option}: expected a column {expected} in {Path(path).name}, got {actual}")
+    return f"{option}: expected a column {expected} in {Path(path).name}, got {actual}"
 
 
 def column_text(row: Row, name: str, *, required: bool) -> str | None:

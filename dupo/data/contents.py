@@ -7,14 +7,17 @@ read the wrong text in silence.
 import codecs
 import gzip
 import json
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dupo.data.rows import place_of
 from dupo.errors import UserError, in_one_line, quoted
 from dupo.user_files import read_file
 
+MOST_WORDS = 4  # of the name of a column
+NUMBER = re.compile(r"[-+]?[\d.,/]+%?")
 LONGEST_NAME, MOST_NAMES = 40, 20  # characters of a name, and names, in a message
 GZIP = b"\x1f\x8b"
 # First bytes -> what the file is, and what to do. No format that is read starts with any of these.
@@ -112,7 +115,15 @@ def _decode(path: Path, number: int, line: bytes) -> str:
 def check_names(path: Path, names: Sequence[str]) -> None:
     """Raises UserError where two columns have one name: one of them would be lost."""
     if twice := next((name for place, name in enumerate(names) if name and name in names[:place]), None):
-        raise UserError(f"{path}: expected different names of columns, got {quoted(twice)} twice")
+        told = f"{path}: expected different names of columns, got {quoted(twice)} twice"
+        raise UserError(f"{told}{missing_header(names)}")
+
+
+def missing_header(names: Iterable[str]) -> str:
+    """What to do where the names of columns are those of no column but a first row; empty where they are."""
+    if not any(NUMBER.fullmatch(name) or len(name.split()) > MOST_WORDS for name in names):
+        return ""
+    return ": the header seems to be missing: put the names of the columns into a line above the first row"
 
 
 def shown_names(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dupo.data.chats import CHAT_COLUMNS, messages_at
 from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_columns
-from dupo.data.contents import shown_names
+from dupo.data.contents import missing_header, shown_names
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
 from dupo.data.splits import copies_note, evaluation_note, split_problems
@@ -80,7 +80,8 @@ def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
     if not pair and not chat:
         expected = f"columns {PROMPT_COLUMN} and {COMPLETION_COLUMN}, or messages, in {path}"
         got = shown_names(column_names(rows)) or "no column"
-        raise UserError(f"{option}: expected {expected}, got {got}: rename the columns of the data")
+        advice = missing_header(column_names(rows)) or ": rename the columns of the data"
+        raise UserError(f"{option}: expected {expected}, got {got}{advice}")
     problems, left_out = [], LeftOut()
     for row in rows:
         try:

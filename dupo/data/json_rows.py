@@ -1,15 +1,18 @@
 """Rows of JSON: one object a line, or one list of objects."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dupo.data.contents import mismatch
+from dupo.data.look_alikes import USUAL
 from dupo.data.rows import Row, place_of
 from dupo.errors import UserError, quoted
 
 DEEPEST = 100  # levels of a row: what is nested deeper is no data, and too deep to be copied
 _TOO_DEEP = f"nested too deeply, more than {DEEPEST} levels"
+_BY_ROWS = "write them row by row, with pandas: df.to_json('rows.jsonl', orient='records', lines=True)"
 _EXAMPLE = '{"question": "..."}'
 
 
@@ -76,12 +79,27 @@ def _only_row(path: Path, value: dict[str, Any]) -> Row:
             f"take them out with: jq -c '.[\"{around[0]}\"][]' {path.name} > rows.jsonl",
         )
     if len({len(value[key]) for key in lists}) == 1 and len(lists) == len(value) and not chats:
-        advice = "write them row by row, with pandas: df.to_json(FILE, orient='records', lines=True)"
-        raise mismatch(path, "a list of rows", "one object of columns", advice)
-    if value and all(isinstance(inner, dict) for inner in value.values()) and len(value) > 1:
+        raise mismatch(path, "a list of rows", "one object of columns", _BY_ROWS)
+    if value and all(isinstance(inner, dict) for inner in value.values()):
+        _refuse_keyed_rows(path, value)
+    return Row(value, path.name, 1, "item")
+
+
+def _refuse_keyed_rows(path: Path, value: dict[str, dict[str, Any]]) -> None:
+    """Raises UserError for an object of objects: columns of cells, as pandas writes a table, or rows."""
+    inner_keys = {key for inner in value.values() for key in inner}
+    # pandas counts the rows, and a count is no name of a column.
+    are_counts = inner_keys and all(map(str.isdecimal, inner_keys)) and not all(map(str.isdecimal, value))
+    are_named = len(value) > 1 and USUAL & _lower(value) and not USUAL & _lower(inner_keys)
+    if are_counts or are_named:
+        raise mismatch(path, "a list of rows", "one object of columns", _BY_ROWS)
+    if len(value) > 1:
         advice = f"take the rows out with: jq -c '.[]' {path.name} > rows.jsonl"
         raise mismatch(path, "a list of rows", "one object with a row under each key", advice)
-    return Row(value, path.name, 1, "item")
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.lower() for name in names}
 
 
 def _refuse_list(path: Path, lines: list[str]) -> None:
@@ -112,9 +130,28 @@ def parse_json(text: str) -> Any:
     """A JSON value whose numbers are still text; NaN and Infinity, which Python writes for a gap, are null.
 
     Raises:
-        ValueError, RecursionError: the text is no JSON, or too deep.
+        ValueError, RecursionError: the text is no JSON, has a key of an object twice, or is too deep.
     """
-    return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda name: None)
+    return _DECODER.decode(text)
+
+
+class _TwiceError(ValueError):
+    """An object has one key twice: one of the values would be lost."""
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise _TwiceError(f"the key {quoted(twice)} twice in one object")
+    return value
+
+
+# Made once: `json.loads` would make a new one for every line.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object_of, parse_int=str, parse_float=str, parse_constant=lambda name: None
+)
 
 
 def _comma_hint(error: json.JSONDecodeError) -> str:
@@ -137,6 +174,8 @@ def _parsed_with_line(text: str) -> tuple[Any, str, int]:
         value = parse_json(text)
     except json.JSONDecodeError as error:
         return None, error.msg + _comma_hint(error), error.lineno
+    except _TwiceError as error:
+        return None, str(error), 0
     except RecursionError:
         return None, _TOO_DEEP, 0
     # A text without so many brackets is not that deep, so most are not looked at again.

@@ -10,17 +10,18 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dupo.data.contents import NUMBER
+
 # How rows of JSON, or of Python, start: brackets alone in a line, or the name of a key.
 _JSON_START = re.compile(
     r"""[\[{\s]+\Z | \[?\s*\{\s*("[^"]*"|'[^']*')\s*: | \[?\s*\{\s*\w+\s*:\s*["']""", re.VERBOSE
 )
 _LABEL = re.compile(r"\s*(?:-\s+)?\W?(\w+)\W?\s*:")  # question: ..., as in YAML
 _NAME = re.compile(r"[^\W\d]\w*([.-]\w+)*")
-_NUMBER = re.compile(r"[-+]?[\d.,/]+%?")
 _QUESTIONS = {"question", "problem", "prompt", "instruction", "query", "body", "input", "질문", "문제"}
 _ANSWERS = {"answer", "solution", "completion", "output", "response", "final_answer", "정답", "답", "풀이"}
 _OTHERS = {"id", "text", "context", "messages", "choices", "options", "source", "target", "level", "type"}
-_USUAL = _QUESTIONS | _ANSWERS | _OTHERS
+USUAL = _QUESTIONS | _ANSWERS | _OTHERS
 
 
 class Format(NamedTuple):
@@ -84,7 +85,7 @@ def _has_columns(lines: Sequence[str], delimiter: str) -> bool:
     names = [name.strip().strip("\"'") for name in lines[0].split(delimiter)]
     if not all(_NAME.fullmatch(name) for name in names):
         return False
-    num_usual = sum(name.lower() in _USUAL for name in names)
+    num_usual = sum(name.lower() in USUAL for name in names)
     if num_usual > 1 or (delimiter != "|" and " " not in lines[0].strip() and _all_have(lines, ",;")):
         return True
     # "Hello, world" above "Yes, sir" has as many cells: sentences have no column of numbers.
@@ -92,7 +93,7 @@ def _has_columns(lines: Sequence[str], delimiter: str) -> bool:
     if not rows or any(len(row) != len(names) for row in rows):
         return False
     columns = zip(*rows, strict=True)
-    return num_usual == 1 or any(all(map(_NUMBER.fullmatch, column)) for column in columns)
+    return num_usual == 1 or any(all(map(NUMBER.fullmatch, column)) for column in columns)
 
 
 def _all_have(lines: Sequence[str], delimiters: str) -> bool:

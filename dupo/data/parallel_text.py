@@ -9,7 +9,7 @@ from dupo.data.columns import (
     column_text,
     usual_columns,
 )
-from dupo.data.contents import LONGEST_NAME, shown_names
+from dupo.data.contents import LONGEST_NAME, missing_header, shown_names
 from dupo.data.files import column_without_name, read_lines
 from dupo.data.folders import data_files
 from dupo.data.json_rows import parse_json
@@ -71,7 +71,8 @@ def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[P
         expected = f"a column {src} or translation.{src} in {Path(dataset).name}"
         got = shown_names(column_names(whole)) or "no column"
         how = f"rename the columns to the codes of the languages, {src} and {tgt}"
-        raise UserError(f"src: expected {expected}, got {got}: {how}, or choose others by --src and --tgt")
+        advice = missing_header(column_names(whole)) or f": {how}, or choose others by --src and --tgt"
+        raise UserError(f"src: expected {expected}, got {got}{advice}")
     target = usual_columns(whole, [tgt, f"translation.{tgt}"])
     problems = []
     for row in whole:

@@ -13,11 +13,13 @@ class Row(dict[str, Any]):
         file_name: name of the file, without its folder.
         number: of the line where the row starts, or of the row where the file has no lines; from 1.
         unit: what is counted: line, row, or item of a list.
+        may_have_decimal_commas: semicolons stand between the cells, as where 3,5 is written for 3.5.
     """
 
     def __init__(self, values: Mapping[str, Any], file_name: str, number: int, unit: str = "line") -> None:
         super().__init__(values)
         self.file_name, self.number, self.unit = file_name, number, unit
+        self.may_have_decimal_commas = False
 
     @property
     def id(self) -> str:

@@ -1,13 +1,11 @@
 """Rows of tables in text: CSV with commas, semicolons or tabs, and TSV."""
 
-import csv
-import io
 import re
-import sys
 from pathlib import Path
 
-from dupo.data.contents import check_names, mismatch, shown_names
+from dupo.data.contents import MOST_WORDS, check_names, mismatch, shown_names
 from dupo.data.rows import Row, place_of
+from dupo.data.table_records import TAB, read_records
 from dupo.errors import UserError
 
 DELIMITERS = (",", ";", "\t")  # the first wins where two cut the first line into as many columns
@@ -34,51 +32,30 @@ def rows_of_table(path: Path, lines: list[str], delimiter: str | None = None) ->
     if told := re.fullmatch(r"sep=(.)", lines[skipped]):
         delimiter, skipped = told[1], skipped + 1
     delimiter = delimiter or _delimiter_of(lines[skipped] if skipped < len(lines) else "")
-    records = _records(path, lines[skipped:], delimiter, skipped)
+    records = read_records(path, lines[skipped:], delimiter, skipped)
     if not records:
         raise UserError(f"{path}: expected a header and rows, got an empty table")
-    (_, header), *body = records
-    names = [name.strip() for name in header]
+    header, *body = records
+    names = [name.strip() for name in header.cells]
     _check_header(path, names, delimiter)
     # Spreadsheets write blank cells at the right, as many in every row. Blank cells of single rows are
     # those of a text with a bare delimiter: "Q1 has 5,1," would be read as a question and its answer.
     while not names[-1]:
         names.pop()
-    widths = {len(cells) for _, cells in body}
-    may_be_wider = len(widths) == 1 and (len(body) > 1 or widths == {len(header)})
+    widths = {len(record.cells) for record in body}
+    may_be_wider = len(widths) == 1 and (len(body) > 1 or widths == {len(header.cells)})
     rows = []
-    for line, cells in body:
+    for line, _, cells in body:
         surplus = cells[len(names) :]
         if len(cells) < len(names) or (surplus and not may_be_wider) or any(c.strip() for c in surplus):
             raise _uneven(path, line, len(names), len(cells), delimiter)
         # A column without a name is the count of rows that pandas writes.
         pairs = zip(names, cells, strict=False)
         rows.append(Row({name: cell for name, cell in pairs if name}, path.name, line))
+        rows[-1].may_have_decimal_commas = delimiter == ";"
     if not rows:
         raise UserError(f"{path}: expected rows below the header {shown_names(names)}, got none")
     return rows
-
-
-def _records(path: Path, lines: list[str], delimiter: str, skipped: int) -> list[tuple[int, list[str]]]:
-    """(line where it starts, cells) of every row that has text."""
-    # Line ends inside quotes are those of the text, "\n" whatever the system was that wrote the file.
-    text = io.StringIO("\n".join(lines), newline="")
-    # The limit belongs to the whole process, so it is put back.
-    old_limit = csv.field_size_limit(sys.maxsize)
-    records, start = [], 0
-    try:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                records.append((skipped + start + 1, cells))
-            start = reader.line_num
-    except csv.Error as error:
-        place = place_of(str(path), skipped + start + 1)
-        hint = 'double a " inside a cell, and put the cell between two "'
-        raise UserError(f"{place}: expected cells of a table, got an error ({error}): {hint}") from None
-    finally:
-        csv.field_size_limit(old_limit)
-    return records
 
 
 def _delimiter_of(header: str) -> str:
@@ -91,7 +68,13 @@ def _check_header(path: Path, names: list[str], delimiter: str) -> None:
     check_names(path, names)
     if not any(names):
         raise UserError(f"{path}: expected the names of the columns in the first row, got none")
-    if len(names) == 1 and len(names[0].split()) > 4:
+    if len(names) == 1 and "|" in names[0]:
+        advice = "put a line sep=| above the header, or save the table with commas"
+        raise mismatch(path, "a table with commas, semicolons or tabs", 'a table with "|"', advice)
+    if delimiter == TAB and len(names) == 1 and re.fullmatch(r"\w+([,;]\w+)+", names[0]):
+        what = "one with commas or semicolons"
+        raise mismatch(path, "a table with tabs", what, "let its name end in .csv")
+    if len(names) == 1 and len(names[0].split()) > MOST_WORDS:
         expected = (
             f"the names of the columns in the first row, {_NAMES.get(delimiter, delimiter)} between two"
         )

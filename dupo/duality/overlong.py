@@ -18,6 +18,7 @@ from dupo.records import Dual, Problem
 from dupo.tasks.base import Task, as_task, primal_prompt
 
 ERROR, TRUNCATE = "error", "truncate_left"
+NOTHING_TO_HIDE = "too long, and cut to what fits they have no dual: nothing to hide is left"
 STAND_IN = "0"  # for an answer that is not known yet
 # Problems whose duals a tokenizer must know: enough to tell another kind of text, and few beside all.
 MOST_WITH_DUALS_READ = 500
@@ -31,15 +32,17 @@ class Tally:
 
     Attributes:
         what: "problems left out".
+        reason: why.
     """
 
     what: str
+    reason: str = "too long"
     count: int = 0
     first: str = ""
 
     def add(self, id: str, case: TooLong) -> None:
         """Counts one case."""
-        self.first = self.first or f"too long ({case}), first {id}"
+        self.first = self.first or f"{self.reason} ({case}), first {id}"
         self.count += 1
 
     def notes(self, total: int | None = None) -> list[str]:
@@ -69,6 +72,7 @@ class FittingTask:
         self.train, self.held_out, self.notes = task.train, task.held_out, list(task.notes)
         self._long_duals: set[tuple[str, Dual]] = set()
         self._left_out, self._cut = Tally("problems left out"), Tally("problems cut at their start")
+        self._emptied = Tally("problems left out", NOTHING_TO_HIDE)
         self._duals_left_out = Tally("duals left out")
 
     def duals(self, problem: Problem) -> list[Dual]:
@@ -95,7 +99,8 @@ class FittingTask:
         self.check_known([*self.task.train, *self.task.held_out])
         may_cut = self.overlong == TRUNCATE
         self.train = list(self.fitting(self.task.train, needs_duals=needs_duals, may_cut=may_cut))
-        self.notes += [*self._left_out.notes(len(self.task.train)), *self._cut.notes(len(self.task.train))]
+        for tally in (self._left_out, self._emptied, self._cut):
+            self.notes += tally.notes(len(self.task.train))
         self._left_out = Tally("held-out problems left out")
         # A held-out problem is never cut: its right answer is that of the whole problem.
         held_out = self.fitting(self.task.held_out, needs_duals=False, may_cut=False, what="held-out problem")
@@ -141,11 +146,17 @@ class FittingTask:
             cases = self._dual_cases(problem)
             case = self._case(problem, cases, needs_duals)
             if case is not None:
-                first = first or case.complaint(problem.id)
+                complaint = case.complaint(problem.id)
                 if self.overlong == ERROR:
-                    raise UserError(f"{first} (--overlong drop leaves such problems out)")
-                shorter = self._shortened(problem, needs_duals) if may_cut else None
-                tally = self._left_out if shorter is None else self._cut
+                    raise UserError(f"{complaint} (--overlong drop leaves such problems out)")
+                shorter, tally = self._shortened(problem, needs_duals) if may_cut else None, self._cut
+                if shorter is None:
+                    tally = self._left_out
+                # The duals are those of what is left, which may hold nothing to hide.
+                elif needs_duals and not self.task.duals(shorter):
+                    shorter, tally = None, self._emptied
+                    complaint += "; nothing to hide is left in what fits"
+                first = first or complaint
                 tally.add(problem.id, case)
                 if shorter is None:
                     continue
@@ -194,10 +205,7 @@ class FittingTask:
             return self._case(shorter, cases, needs_duals) is None and not any(cases.values())
 
         text = longest_end(problem.text, fits)
-        # The duals are those of what is left, which may hold nothing to hide.
-        if text is None or (needs_duals and not self.task.duals(replace(problem, text=text))):
-            return None
-        return replace(problem, text=text)
+        return None if text is None else replace(problem, text=text)
 
 
 def fit_task(

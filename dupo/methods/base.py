@@ -100,6 +100,19 @@ class Method(ABC):
     def describe(self) -> list[tuple[str, str]]:
         """(name, text) rows of the start-up table."""
 
+    def evaluation_row(self, what: str) -> tuple[str, str]:
+        """The row of the start-up table on evaluation.
+
+        Args:
+            what: is measured, and on what: "loss on 64 held-out examples".
+        """
+        text = f"{what}, every {self.config.run.eval_steps} steps"
+        if not self.num_held_out:
+            is_asked = self.config.task.eval_size == 0
+            reason = "--eval_size 0" if is_asked else "nothing is held out, the row of the data says why"
+            text = f"none: {reason}"
+        return "evaluation", text
+
     def inputs(self) -> Mapping[str, str]:
         """Name -> fingerprint of everything that is read: a run goes on with the same contents only.
 

@@ -147,10 +147,7 @@ class PolicyMethod(Method):
             ("reward", f"{c.reward.reward}, RL reads {labels_read(c.reward)}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
-            (
-                "evaluation",
-                f"greedy answers to {self.num_held_out:,} held-out problems, every {c.run.eval_steps} steps",
-            ),
+            self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
         ]
 
     def load(self) -> None:

@@ -155,10 +155,7 @@ class SFT(Method):
             ("data", "; ".join(self.notes)),
             ("loss", "mean negative log-prob of completion tokens; prompts have no loss"),
             ("steps", f"{steps}, learning rate {c.optimizer.learning_rate:g}"),
-            (
-                "evaluation",
-                f"loss on {self.num_held_out:,} held-out examples, every {c.run.eval_steps} steps",
-            ),
+            self.evaluation_row(f"loss on {self.num_held_out:,} held-out examples"),
         ]
 
     def inputs(self) -> Mapping[str, str]:

@@ -60,6 +60,10 @@ _NO_ANSWER = re.compile(
     r"[-\u2010-\u2015_.?\s]*|n/a|n\.a\.?|nan|null|unknown|tbd|알 수 없음|미상|해당 없음|未知|不明",
     re.IGNORECASE,
 )
+# Between semicolons 3,5 may be a decimal or a list; beside such a number 1,250 and 1.250 have two readings.
+_UNIT = r"(\s?[^\d\s,.].*)?"
+_DECIMAL_COMMA = re.compile(r"[-+€£]?\s?(?!\d{1,3},\d{3}(?!\d))\d[\d.]*(,|\{,\})\d+" + _UNIT)
+_UNCLEAR_MARK = re.compile(r"[-+€£]?\s?(\d[\d.]*(,|\{,\})\d+|\d{1,3}\.\d{3})" + _UNIT)
 _EMPTY_BOX = re.compile(r"\\f?boxed ?\{\s*\}")
 # Columns that hold the choices of a question. Without them the question is another, and its answer a letter.
 CHOICES = ("choices", "options", "A,B,C,D")
@@ -91,6 +95,7 @@ def read_problems(
     if options.answer_column is not None:
         answer_columns = choose_columns(rows, dataset, options.answer_column, (), "answer_column")
     worked = usual_columns(rows, [WORKED]) if options.answer_column is None else ()
+    has_commas = _has_decimal_commas(rows, answer_columns)
     disagreements = 0
     left_out, unread, problems = LeftOut(), LeftOut("answers not read"), list[Problem]()
     for row in rows:
@@ -99,9 +104,9 @@ def read_problems(
         except RowError as error:
             left_out.add(error)
             continue
-        boxed, error = _boxed_answer(row, worked), None
+        boxed, error = _boxed_answer(row, worked, has_decimal_commas=has_commas), None
         try:
-            gold = _stated_answer(row, answer_columns, question.answer)
+            gold = _stated_answer(row, answer_columns, question.answer, has_decimal_commas=has_commas)
         except RowError as lack:  # a problem without an answer can still be trained on
             gold, error = None, lack
         if boxed is not None and (gold is None or not same_answer(gold, boxed)):
@@ -124,22 +129,39 @@ def read_problems(
     return problems, notes
 
 
-def _boxed_answer(row: Row, columns: Sequence[str]) -> str | None:
+def _boxed_answer(row: Row, columns: Sequence[str], *, has_decimal_commas: bool) -> str | None:
     """The answer in the box of a worked solution, None where the row has no such box."""
     solution = row.get(columns[0]) if columns else None
-    return gold_answer(solution) if isinstance(solution, str) and last_boxed(solution) is not None else None
+    if not isinstance(solution, str) or last_boxed(solution) is None:
+        return None
+    return None if has_decimal_commas and _is_unclear(row, solution) else gold_answer(solution)
 
 
-def _stated_answer(row: Row, columns: Sequence[str], answer_of_chat: str | None) -> str | None:
+def _has_decimal_commas(rows: Sequence[Row], columns: Sequence[str]) -> bool:
+    """Whether an answer of a table with semicolons is a number with a comma that parts no thousands."""
+    tables = (row for row in rows if row.may_have_decimal_commas)
+    cells = (row.get(name) for row in tables for name in columns)
+    return any(_DECIMAL_COMMA.fullmatch(_stated_end(cell)) for cell in cells if isinstance(cell, str))
+
+
+def _stated_answer(
+    row: Row, columns: Sequence[str], answer_of_chat: str | None, *, has_decimal_commas: bool
+) -> str | None:
     """The right answer in the answer columns, or in the chat where there are none; None: a chat without one.
 
+    Args:
+        has_decimal_commas: see `_has_decimal_commas`.
+
     Raises:
-        RowError: no answer where one should stand.
+        RowError: no answer where one should stand, or one that can be read in two ways.
     """
     if not columns and answer_of_chat is None:
         return None
     texts = [column_text(row, name, required=False) for name in columns] or [answer_of_chat]
     solution = "\n".join(text for text in texts if text)
+    if has_decimal_commas and _is_unclear(row, solution):
+        expected = "decimals as 3.5, lists as (3, 5) and thousands as 1250 in a table with semicolons"
+        raise RowError(row, expected, _stated_end(solution))
     gold = None if _states_nothing(solution) else gold_answer(solution)
     if gold is None:
         shown = " ".join(solution.split())[:LONGEST_NAME] or "none"
@@ -147,13 +169,22 @@ def _stated_answer(row: Row, columns: Sequence[str], answer_of_chat: str | None)
     return gold
 
 
+def _is_unclear(row: Row, solution: str) -> bool:
+    return row.may_have_decimal_commas and _UNCLEAR_MARK.fullmatch(_stated_end(solution)) is not None
+
+
 def _states_nothing(solution: str) -> bool:
     """Says whether a word for a lack, or an empty box, stands where the answer should."""
     boxed = last_boxed(solution)
     if boxed is None and _EMPTY_BOX.search(solution):
         return True
-    stated = solution.rsplit("####", 1)[-1] if boxed is None else boxed
-    return _NO_ANSWER.fullmatch(stated.strip()) is not None
+    return _NO_ANSWER.fullmatch(_stated_end(solution)) is not None
+
+
+def _stated_end(solution: str) -> str:
+    """What stands in the box of a solution, or behind its last ####; else all of the solution."""
+    boxed = last_boxed(solution)
+    return (solution.rsplit("####", 1)[-1] if boxed is None else boxed).strip(" \n$")
 
 
 def _refuse_contexts(rows: Sequence[Row], columns: Sequence[str]) -> None:

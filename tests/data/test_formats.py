@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from dupo.config.task_options import TaskOptions
+from dupo.data.examples import read_examples
 from dupo.data.files import read_file_rows
+from dupo.data.parallel_text import read_sentences
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
 from dupo.errors import UserError
@@ -142,6 +144,7 @@ def test_numbers_of_parquet_are_text_with_the_digits_of_their_type(tmp_path: Pat
 
 
 HTML = "<!DOCTYPE html><html><body>question,answer</body></html>"
+COLUMNS = ["one object of columns", "df.to_json('rows.jsonl', orient='records', lines=True)"]
 # (name, contents, words of the message: what the file looks like, and how to convert it)
 NOT_WHAT_IT_SAYS = [
     ("a.jsonl", json.dumps(ROWS), ["one JSON list", ".json", "jq -c '.[]' a.jsonl"]),
@@ -156,6 +159,10 @@ NOT_WHAT_IT_SAYS = [
         ["one object of columns", "lines=True"],
     ),
     ("a.json", json.dumps({"1": ROWS[0], "2": ROWS[1]}), ["a row under each key", "jq"]),
+    ("a.json", '{"question": {"0": "5?", "1": "6?"}, "answer": {"0": 5, "1": 6}}', COLUMNS),
+    ("a.json", '{"text": {"0": "5?"}}', COLUMNS),
+    ("a.json", '{"Question": {"a": "5?", "b": "6?"}, "Answer": {"a": 5, "b": 6}}', COLUMNS),
+    ("a.json", json.dumps({"0": ROWS[0], "1": ROWS[1]}), ["a row under each key", "jq -c '.[]' a.json"]),
     ("a.json", "[]", ["expected a list of objects", "an empty list"]),
     ("a.json", '["a", true]', ["a.json, item 1", "got a value"]),
     ("a.json", '["a", "b"]', ["a list of texts", "jq -c '.[] | {question: .}' a.json"]),
@@ -207,6 +214,15 @@ NOT_WHAT_IT_SAYS = [
     ("a.csv", "a,b,,\n1,2,,\n5,1,7,\n", ["a.csv, line 3", "expected 2 cells as in the header, got 4"]),
     ("a.csv", "a,b\n1\n", ["a.csv, line 2", "expected 2 cells as in the header, got 1"]),
     ("a.csv", 'a,b\n"x "y" z",2\n', ["a.csv, line 2", 'double a "']),
+    ("a.csv", "5?,7\n", ["expected rows below the header 5?, 7"]),
+    ("a.csv", "7,7\n8,9\n", ["got '7' twice: the header seems to be missing"]),
+    ("a.csv", "question|answer\n5, or 7?|7\n", ['a table with "|"', "sep=|", "commas"]),
+    ("a.csv", "question|answer\n5?|7\n", ['a table with "|"', "sep=|", "commas"]),
+    ("a.tsv", "question|answer\n5?|7\n", ['a table with "|"', "sep=|", "commas"]),
+    ("a.tsv", "question,answer\n5?,7\n", ["a table with tabs", "one with commas", ".csv"]),
+    ("a.jsonl", '{"a": 1}\n{"a": 1, "b": 2, "a": 1}\n', ["a.jsonl, line 2", "the key 'a' twice"]),
+    ("a.json", '{"a": 1, "a": 2}\n{"a": 1}\n', ["a.json, line 1", "the key 'a' twice"]),
+    ("a.json", '[{"a": [{"b": 1, "b": 2}]}]', ["a.json: expected", "the key 'b' twice in one object"]),
     ("a.csv", "", ["an empty file"]),
 ]
 
@@ -302,3 +318,19 @@ def test_every_row_may_end_in_as_many_blank_cells(tmp_path: Path) -> None:
     assert rows == [{"question": "5?", "answer": "7"}, {"question": "6?", "answer": "8"}]
     (row,) = read_file_rows(put(tmp_path, "a.csv", ",question\n0,5?\n"))  # as pandas writes its index
     assert row == {"question": "5?"}
+
+
+def test_a_table_without_a_header_is_told_so(tmp_path: Path) -> None:
+    file = put(tmp_path, "a.csv", "Ann has 5 pens and buys 3 more. How many?,8\nBob has 6 pens?,6\n")
+    told = "the header seems to be missing: put the names of the columns into a line above the first row"
+    for column in (None, "question"):
+        options = TaskOptions(task="word_problems", question_column=column)
+        with pytest.raises(UserError, match=rf"in a\.csv, got Ann has 5 pens .*, 8: {told}$"):
+            read_problems(file, options, answers_needed=False)
+    with pytest.raises(UserError, match=told):
+        read_sentences(file, "en", "de")
+    with pytest.raises(UserError, match=told):
+        read_examples(file, None, 0)
+    assert read_rows(put(tmp_path, "a.csv", "sep=|\nquestion|answer\n5, or 7?|7\n"))[0] == [
+        {"question": "5, or 7?", "answer": "7"}
+    ]

@@ -284,3 +284,40 @@ def test_a_column_that_is_empty_in_every_row_gives_way_to_the_next_usual_name(tm
 def test_line_ends_of_windows_are_no_part_of_a_problem(tmp_path: Path) -> None:
     ((problem,), _) = read(tmp_path, {"question": "2 pens.\r\nHow many?\r\n", "answer": "2\r\n"})
     assert problem.text == "2 pens.\nHow many?"
+
+
+def read_table(folder: Path, *cells: str, delimiter: str = ";") -> tuple[list[str | None], list[str]]:
+    """The right answers of a table, and the notes."""
+    file = folder / "a.csv"
+    rows = [f"Ann has {number} pens{delimiter}{cell}\n" for number, cell in enumerate(cells)]
+    file.write_text(f"question{delimiter}answer\n" + "".join(rows))
+    problems, notes = read_problems(str(file), TaskOptions(task="word_problems"), answers_needed=True)
+    return [problem.gold for problem in problems], notes
+
+
+def test_a_comma_between_semicolons_may_be_that_of_a_decimal(tmp_path: Path) -> None:
+    unclear = [
+        "3,5",
+        "2,75",
+        "-0,5 kg",
+        "#### 3,5",
+        "1,250",
+        "1.250",
+        "1.234,5 EUR",
+        r"\boxed{2{,}5}",
+        "$3,5$",
+    ]
+    clear = {"7": "7", "2.5": "2.5", "(3,5)": "(3, 5)", "1,2,3": "1, 2, 3", "3/4": "0.75"}
+    golds, notes = read_table(tmp_path, *unclear, *clear)
+    assert golds == [*[None] * len(unclear), *clear.values()]
+    expected = "expected decimals as 3.5, lists as (3, 5) and thousands as 1250 in a table with semicolons"
+    assert notes == [f"answers not read: {len(unclear)}, {expected} (first: a.csv, line 2, got 3,5)"]
+
+
+def test_a_comma_is_read_where_it_can_only_part_thousands_or_a_list(tmp_path: Path) -> None:
+    assert read_table(tmp_path, "1,250", "1.250", "7") == (["1250", "1.25", "7"], [])
+    assert read_table(tmp_path, "3,5", "7", delimiter="\t") == (["3, 5", "7"], [])
+    file = tmp_path / "b.csv"
+    file.write_text("question;answer;solution\n5 pens;3,5;so \\boxed{3,5}\n6 pens;3,5;so \\boxed{7}\n")
+    problems, _ = read_problems(str(file), TaskOptions(task="word_problems"), answers_needed=True)
+    assert [problem.gold for problem in problems] == [None, "7"]

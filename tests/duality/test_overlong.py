@@ -208,6 +208,24 @@ def test_a_cut_problem_fits_with_its_duals_and_keeps_its_end(tmp_path) -> None:
     assert fitted.train[11].text == "5" and "2 of 12 problems cut at their start" in fitted.notes[-1]
 
 
+def test_a_problem_whose_numbers_are_cut_away_is_told_apart(tmp_path) -> None:
+    """Its end alone fits, and has no number to hide."""
+    emptied = f"Ann has 8 pens. {FILLER}How many pens has she?"
+    task = word_problems(tmp_path, [*SHORT, emptied, "5 " + "x" * 600])
+    fitted = fit_task(task, [limit()], "truncate_left", needs_duals=True)
+    assert [p.text for p in fitted.train] == SHORT
+    whole, without_dual = fitted.notes[-2:]
+    assert whole.startswith("1 of 12 problems left out: too long (prompt of ")
+    assert whole.endswith("first train.jsonl:12")
+    assert without_dual.startswith("1 of 12 problems left out: too long, and cut to what fits they have no")
+    assert "nothing to hide is left (prompt of " in without_dual
+    assert without_dual.endswith("first train.jsonl:11")
+    # Where nobody needs its duals the rest is a problem like any other.
+    assert fit_task(task, [limit()], "truncate_left", needs_duals=False).train[10].text in emptied
+    with pytest.raises(UserError, match=r":1: its prompt .*; nothing to hide is left in what fits; no other"):
+        fit_task(word_problems(tmp_path, [emptied]), [limit()], "truncate_left", needs_duals=True)
+
+
 def test_held_out_problems_are_left_out_and_never_cut(tmp_path) -> None:
     train = word_problems(tmp_path, SHORT)
     task = FittingTask(train, [limit()], "truncate_left")

@@ -43,6 +43,12 @@ def test_a_rollout_becomes_batches_with_advantages():
     assert method.new_rollout(0)[0].metrics["num_tokens"] == 2 * 12 * (9 + 5)
 
 
+def test_the_start_up_table_says_where_there_is_no_evaluation():
+    asked = dict(scripted("--eval_steps", "7").describe())["evaluation"]
+    assert asked == "greedy answers to 10 held-out problems, every 7 steps"
+    assert dict(scripted("--eval_size", "0").describe())["evaluation"] == "none: --eval_size 0"
+
+
 def test_only_the_first_batch_of_a_rollout_has_exchanges():
     method = scripted("--train_batch_size", "6", "--num_completions_to_print", "2")
     first, second = method.new_rollout(0)

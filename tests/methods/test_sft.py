@@ -229,6 +229,15 @@ def test_an_example_ends_with_an_end_token():
     assert example.completion_ids.dtype == torch.int64
 
 
+def test_the_start_up_table_says_why_nothing_is_evaluated(tmp_path):
+    few = write(tmp_path / "few.jsonl", PAIRS[:5])
+    table = dict(SFT(parse(["--method", "sft", "--dataset", str(few)])).describe())
+    assert table["evaluation"] == "none: nothing is held out, the row of the data says why"
+    assert "0 held out, a tenth of 5: name --eval_size, or there is no evaluation" in table["data"]
+    table = dict(SFT(parse([*command(few)[:4], "--eval_size", "2", "--eval_steps", "3"])).describe())
+    assert table["evaluation"] == "loss on 2 held-out examples, every 3 steps"
+
+
 def test_a_step_that_is_not_finite_names_its_examples():
     world = tiny()
     with torch.no_grad():
