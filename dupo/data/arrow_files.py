@@ -46,7 +46,7 @@ def _refuse_packed(path: Path, data: bytes) -> None:
 
 def _rows(path: Path, data: bytes, file_name: str, *, is_parquet: bool) -> list[Row]:
     if find_spec("pyarrow") is None:
-        advice = "pip install 'dupo[data]', or write the rows as JSON lines"
+        advice = "pip install pyarrow, or write the rows as JSON lines"
         raise UserError(f"{path}: expected pyarrow, which reads such files, got none: {advice}")
     import pyarrow as pa
     from pyarrow import parquet

@@ -126,7 +126,7 @@ class Gates:
         has_script = bool(scripts_of_language(self.tgt))
         script = "script" if has_script else f"no script is known for {self.tgt}"
         if not language_detection.is_installed():
-            return f"{script} only, which tells no languages of one script apart: pip install dupo[langid]"
+            return f"{script} only, which tells no languages of one script apart: pip install py3langid"
         if not language_detection.knows(self.tgt):
             return f"{script} only: py3langid does not know {self.tgt}"
         fitted = "" if language_detection.is_fitted(self.tgt) else f", its margin not fitted for {self.tgt}"

@@ -98,7 +98,7 @@ def formulas_note(problems: Sequence[Problem]) -> list[str]:
     """Returns the line for the user on golds that are formulas, where math-verify is not installed."""
     golds = [problem.gold for problem in problems if problem.gold is not None]
     count = 0 if is_installed() else sum(kind_of(gold) not in ("number", "words") for gold in golds)
-    how = "compared as they are written; pip install 'dupo[math]' compares their values"
+    how = "compared as they are written; pip install math-verify compares their values"
     return [f"{count:,} right answers are formulas, {how}"] if count else []
 
 

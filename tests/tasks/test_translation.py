@@ -197,7 +197,7 @@ def test_the_gates_of_a_run_stand_in_its_notes_and_wrong_ones_are_refused(folder
     assert task.notes[2].startswith(
         "gates: lines, wrapper, apology, repetition, copy, disguise, length (at most 2 times"
     )
-    assert "language (script; py3langid" in task.notes[2] or "pip install dupo[langid]" in task.notes[2]
+    assert "language (script; py3langid" in task.notes[2] or "pip install py3langid" in task.notes[2]
     problem = Problem("x", CAT)
     long = "Die Katze saß auf der Matte im Haus, und " + "niemand weiß, warum sie dort so lange saß. " * 2
     refused = [

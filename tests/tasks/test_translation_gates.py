@@ -177,7 +177,7 @@ def test_what_is_checked_stands_in_the_note(script_only: None, monkeypatch: pyte
 
     assert refusal(EN, EN, names="language") is None
     assert note("en", "de").startswith("gates: language (script only,")
-    assert "pip install dupo[langid]" in note("en", "de")
+    assert "pip install py3langid" in note("en", "de")
     assert "no script is known for xx" in note("en", "xx")
     classes = {"de": -1.0, "sk": -2.0}
     monkeypatch.setattr(language_detection, "find_spec", lambda name: object())
