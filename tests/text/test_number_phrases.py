@@ -6,7 +6,7 @@ import pytest
 
 from dupo import text
 from dupo.text.numbers import doubts, east_asian_context, east_asian_words, mentions, phrase_table, questions
-from dupo.text.numbers.phrase_table import CLASSES, PHRASES, ROUNDED, THINGS, UNITS
+from dupo.text.numbers.phrase_table import CLASSES, DOUBTS, PHRASES, ROUNDED, THINGS, UNITS
 from tests.helpers.project import ROOT
 
 # A text with its numbers marked as `python -m dupo.duals` marks them: [[5]] may be hidden, 5{reason} may not.
@@ -205,14 +205,18 @@ def literals_of(source: str, prefix: str) -> list[str]:
 
 
 def test_both_cores_have_one_table() -> None:
-    header = (ROOT / "csrc/numbers_phrase_table.hpp").read_text(encoding="utf-8")
+    names = ("numbers_phrase_classes.hpp", "numbers_phrase_table.hpp")
+    header = "".join((ROOT / "csrc" / name).read_text(encoding="utf-8") for name in names)
     rows = PHRASES[: len(PHRASES) - 2 * len(UNITS) - len(THINGS)]
     expected = [word for pair in CLASSES.items() for word in pair]
     expected += [word for row in [*UNITS, *THINGS] for word in row]
     expected += [word for row in rows for word in row[1:]]
+    expected += [word for row in DOUBTS for word in row[1:]]
+    expected += phrase_table.ASKS_WHEN
     expected += [word for row in ROUNDED for word in row]
     expected += [
         *phrase_table.CHOICES,
+        *phrase_table.DEALS,
         *phrase_table.SCENES,
         phrase_table.ASKS_TIME,
         *phrase_table.TELLS_TIME,
@@ -220,7 +224,7 @@ def test_both_cores_have_one_table() -> None:
     expected += [phrase_table.ASKS_MONEY, *phrase_table.TELLS_MONEY]
     assert literals_of(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
-    assert reasons == [row.reason or "none" for row in rows]
+    assert reasons == [row.reason or "none" for row in [*rows, *DOUBTS]]
 
 
 def _tables(source: str) -> dict[str, str]:

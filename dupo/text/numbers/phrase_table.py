@@ -70,6 +70,17 @@ CLASSES = {
     "|coins|bill|bills|buck|bucks|euro|euros",
     "PAY": "cost|costs|charge|charges|charged|pay|pays|paid|paying|worth|earn|earns|earned|earning|spend"
     "|spends|spent|spending|save|saves|saved|price|priced",
+    "DAY": "day|days|night|nights|week|weeks|weekend|weekends|month|months",
+    "VOLUME": "teaspoon|teaspoons|tablespoon|tablespoons|ounce|ounces|oz|cup|cups|pint|pints|quart|quarts|gallon"
+    "|gallons|ml|milliliter|milliliters|liter|liters|litre|litres",
+    "WEIGHT": "ounce|ounces|oz|pound|pounds|lb|lbs|ton|tons|gram|grams|g|kilogram|kilograms|kilo|kilos|kg",
+    "LENGTH": "inch|inches|foot|feet|yard|yards|mile|miles|mm|millimeter|millimeters|cm|centimeter|centimeters"
+    "|meter|meters|metre|metres|km|kilometer|kilometers|kilometre|kilometres",
+    "EQUALS": "is|are|has|have|=|equal|equals|contains|make|makes",
+    "INTO": "in|to|is|equal|equals|make|makes|=",
+    "BEYOND": "under|below|above|over|beyond",
+    "SCORES": "score|scores|scored|scoring|average|averages|averaged|averaging|go|goes|drop|drops|fall|falls|rise"
+    "|rises|gets|anything|everything|shipping",
     "FACTORIAL": "zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|digits",
     "SHAPE": "circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|edges"
     "|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|chords",
@@ -314,6 +325,44 @@ PHRASES += [Phrase("definition", "", f"{small} PLACE A? {large}", count) for sma
 PHRASES += [Phrase("definition", f"{large} HAS", small, count) for small, count, large in UNITS]
 PHRASES += [Phrase("definition", "", f"W? {thing}", count, near) for thing, count, near in THINGS]
 
+# Phrases beside numbers that few answers depend on, or that everybody knows. Such a number is hidden only where
+# a text has no others. `scene` asks that the text tells of no time elsewhere (TELLS_TIME, ASKS_WHEN).
+DOUBTS = [
+    # --- labels of when something was
+    Phrase("scene", "", "DAY ago|earlier|later|prior"),
+    Phrase("scene", "", "DAY before|after that|this"),
+    # --- bounds that name a class: "children under 12", "13 years and above"
+    Phrase("bound", "BEYOND|to|past the? age of?"),
+    Phrase("bound", "SCORES|but|or BEYOND"),
+    Phrase("bound", "BEYOND", "but|or BEYOND"),
+    Phrase("bound", "", "year|years|month|months W? W? and|or MORE|up|BEYOND"),
+    Phrase("bound", "", "and older|younger|above|below"),
+    Phrase("bound", "", "and up .|,|)|are|have|pay|get"),
+    Phrase("bound", "", "% W? or MORE|BEYOND"),
+    Phrase("bound", "age|ages|aged from?", "to|N"),
+    Phrase("bound", "age|ages|aged from? N to?"),
+    Phrase("bound", "age|ages|aged|BEYOND", "+"),
+    # --- between two units of one measure: "8 ounces of water in a cup", "1 foot is equal to 12 inches"
+    Phrase("definition", "", "VOLUME of? W? INTO to? A? VOLUME"),
+    Phrase("definition", "", "VOLUME per VOLUME"),
+    Phrase("definition", "", "WEIGHT of? W? INTO to? A? WEIGHT"),
+    Phrase("definition", "", "WEIGHT per WEIGHT"),
+    Phrase("definition", "", "LENGTH INTO|per to? A? LENGTH"),
+    Phrase("definition", "A VOLUME EQUALS to?", "VOLUME"),
+    Phrase("definition", "A WEIGHT EQUALS to?", "WEIGHT"),
+    Phrase("definition", "A LENGTH EQUALS to?", "LENGTH"),
+    Phrase("definition", "are|assume|assuming|that", "TIME in|per|to A? TIME"),
+    Phrase("definition", "month|months|year EQUALS", "day|days|week|weeks"),
+    # --- "milks her cows twice a day. This morning ... This evening"
+    Phrase("listed", "", "times? a|per|each|every day", "2 3", "morning|afternoon|evening"),
+]
+ASKS_WHEN = [
+    "how long|soon|old",
+    "how many W? TIME",
+    "what time|day|date|month|year",
+    "when did|will|does|do|is|was",
+]
+
 # What a text says where its answer is rounded. Each row: words that stand somewhere, words that stand too,
 # the role of the numbers that the answer still tells.
 ROUNDED = [
@@ -334,6 +383,7 @@ CHOICES = [
     "the most|least|fewest W",
     "lowest price",
 ]
+DEALS = ["the best|better deal|offer|value|bargain|buy"]  # says so anywhere in a text
 
 # What a scene is made of: the words behind a number. No answer depends on the number, unless the question
 # asks for an age or a time, or the text tells what happens in some time.
