@@ -25,7 +25,7 @@ constexpr std::size_t reach = 500;
 
 // "3 gardens ... the first garden": the text lists what the number counts.
 constexpr string_view ordering[] = {
-    "first", "second", "third", "fourth", "fifth", "sixth", "last", "final", "another", "other",
+    "first", "second", "third", "fourth", "fifth", "sixth", "last", "final", "another", "other", "both",
 };
 // "another 3 gardens" counts anew.
 constexpr string_view numerals[] = {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"};
@@ -75,7 +75,7 @@ bool is_listed(Text text, const Mention& mention) {
     for (std::size_t at = 0; at < text.size();) {
         const Text word = take_word(text, at);
         // Most words are none of the lists'.
-        if (word.empty() || !is_one_of(lower(word[0]), U"aflost")) continue;
+        if (word.empty() || !is_one_of(lower(word[0]), U"abflost")) continue;
         if (has_one && is_among(word, goes_on, true)) return true;
         const bool is_one = same(word, "one", true);
         if (!(is_one || is_among(word, ordering, true)) || !precedes_counted(text, at, mention)) continue;
@@ -197,8 +197,10 @@ void skip_by_doubts(Text text, std::vector<Number>& numbers) {
         }
     }
     for (const Number& number : numbers) {
-        // "for 3 or more pens ... for 3 pens"
-        if (!bounds.empty() && number.skip == Reason::none && bounds.count(counted(number)) > 0) {
+        // "works over 40 hours ... the first 40 hours"
+        if (bounds.empty() || number.skip != Reason::none) continue;
+        const auto what = counted(number);
+        if (!what.second.empty() && bounds.count(what) > 0) {
             doubts.emplace(number.quantity, Reason::repeated);
         }
     }

@@ -244,6 +244,7 @@ constexpr Phrase rows[] = {
     {Reason::example, U",|( say ,?", U"", U"", U""},
     {Reason::label, U"VEHICLE", U"leaves|arrives|departs|runs|comes|carries|stops|has|is|and|or|,|.", U"",
      U""},
+    {Reason::label, U"", U"star hotel|hotels|restaurant|restaurants|resort|resorts|rating|review", U"", U""},
     {Reason::label, U"", U"N", U"", U"PHONE"},
     {Reason::label, U"N", U"", U"", U"PHONE"},
     {Reason::reference, U"", U"of the|these|those|its|their N? SHAPE", U"2 3", U""},

@@ -20,7 +20,7 @@ def _set_of(words: str) -> frozenset[str]:
 
 
 # "3 gardens ... the first garden": the text lists what the number counts.
-ORDERING = _set_of("first second third fourth fifth sixth last final another other")
+ORDERING = _set_of("first second third fourth fifth sixth last final another other both")
 # "another 3 gardens" counts anew.
 NUMERALS = _set_of("two three four five six seven eight nine ten")
 GOES_ON = _set_of("another other second")  # behind "one garden"
@@ -52,9 +52,10 @@ def skip_by_doubts(text: str, numbers: Sequence[Number]) -> list[Number]:
         if equal != n.quantity and _may_be_one(text[:size], equal, n):
             doubts.setdefault(equal, "repeated")
             doubts.setdefault(n.quantity, "repeated")
-    # "for 3 or more pens ... for 3 pens"
+    # "works over 40 hours ... the first 40 hours"
     for n in numbers if bounds else ():
-        if n.skip is None and _counted(text, n) in bounds:
+        counted = _counted(text, n)
+        if n.skip is None and counted[-1] and counted in bounds:
             doubts.setdefault(n.quantity, "repeated")
     if all(n.quantity in doubts for n in numbers if n.skip is None):
         return list(numbers)

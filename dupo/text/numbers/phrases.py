@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dupo.text.numbers.base import LETTER, LOWER, SPACE, WORDLIKE, Number
+from dupo.text.numbers.phrase_classes import CLASSES
 from dupo.text.numbers.phrase_table import (
     ASKS_MONEY,
     ASKS_TIME,
     ASKS_WHEN,
     CHOICES,
-    CLASSES,
     DEALS,
     DOUBTS,
     NEARBY,

@@ -21,7 +21,7 @@ UNDECIDED = frozenset({None, "reference", "share"})  # what a share of a whole i
 
 
 def skip_by_shares(text: str, numbers: Sequence[Number]) -> list[Number]:
-    """Skips numbers that add up to one whole: "half ... the other half", "7 boys: 3 of them ... 4 of them"."""
+    """Skips numbers that add up to one whole: "half ... the other half", "7 boys: 3 of them ..."."""
     result = list(numbers)
     for k, number in enumerate(numbers):
         parts = _parts_behind(text, numbers, k)
@@ -76,7 +76,7 @@ def _total_before(numbers: Sequence[Number], k: int) -> list[int]:
 
 
 def _parts_behind(text: str, numbers: Sequence[Number], k: int) -> list[int]:
-    """Returns the counted parts that are listed behind their total: "7 boys: 3 of them sing, 4 of them dance"."""
+    """Returns the counted parts that are listed behind their total: "7 boys: 3 of them, 4 of them"."""
     if not _is_counted(numbers[k]) or not _is_part(text, numbers, k + 1):
         return []
     missing, last, num_named = numbers[k].value, k, 0
