@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -23,7 +25,7 @@ constexpr std::size_t reach = 500;
 
 // "3 gardens ... the first garden": the text lists what the number counts.
 constexpr string_view ordering[] = {
-    "first", "second", "third", "fourth", "fifth", "sixth", "last", "final", "another", "other",
+    "first", "second", "third", "fourth", "fifth", "sixth", "last", "final", "another", "other", "both",
 };
 // "another 3 gardens" counts anew.
 constexpr string_view numerals[] = {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"};
@@ -73,7 +75,7 @@ bool is_listed(Text text, const Mention& mention) {
     for (std::size_t at = 0; at < text.size();) {
         const Text word = take_word(text, at);
         // Most words are none of the lists'.
-        if (word.empty() || !is_one_of(lower(word[0]), U"aflost")) continue;
+        if (word.empty() || !is_one_of(lower(word[0]), U"abflost")) continue;
         if (has_one && is_among(word, goes_on, true)) return true;
         const bool is_one = same(word, "one", true);
         if (!(is_one || is_among(word, ordering, true)) || !precedes_counted(text, at, mention)) continue;
@@ -86,6 +88,19 @@ bool is_listed(Text text, const Mention& mention) {
 bool is_pointed_at(Text text, const Number& number) {
     Backward b{text_before(text, number.start)};
     return b.space() && b.word({"the", "all", "these", "those"}, true);
+}
+
+// The stems of the words behind "every other".
+std::vector<std::u32string> every_other(Text text) {
+    std::vector<std::u32string> stems;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        if (!is_one_of(text[at], U"eE") || (at > 0 && is_wordlike(text[at - 1]))) continue;
+        Forward rest{text.substr(at)};
+        if (!rest.literal("every other ", true) || !is_ascii_letter(rest.first())) continue;
+        std::size_t start = 0;
+        stems.push_back(stem_of(take_word(rest.text, start)));
+    }
+    return stems;
 }
 
 // Which words a text has, so that most numbers need no reading.
@@ -135,6 +150,22 @@ Reason doubt_of(Text text, std::size_t size, const Hints& hints, const Number& n
     return is_known || is_listed(behind, mention) ? Reason::listed : Reason::none;
 }
 
+// Whether every other of the things that a number counts matters: with 21 lessons as many may as with 20.
+bool is_halved(Text text, const Number& number, const std::vector<std::u32string>& stems) {
+    if (stems.empty() || number.role != Role::count) return false;
+    const Mention mention = mention_of(text, number, number.end);
+    return std::find(stems.begin(), stems.end(), mention.noun) != stems.end();
+}
+
+// Whether a number may be the equal quantity that starts at `earlier`. text: without the blanks at its end.
+bool may_be_one(Text text, std::int64_t earlier, const Number& number) {
+    // "3 cans of tea ... the price of the 3 drinks"
+    if (number.role == Role::count) return is_pointed_at(text, number);
+    // "Pens cost $5. How much are 3 pens at $5?"
+    return number.role == Role::money && ends_question(text, number.end) &&
+           !ends_question(text, static_cast<std::size_t>(earlier));
+}
+
 }  // namespace
 
 void skip_by_doubts(Text text, std::vector<Number>& numbers) {
@@ -142,17 +173,34 @@ void skip_by_doubts(Text text, std::vector<Number>& numbers) {
     while (size > 0 && is_one_of(text[size - 1], U" \n")) --size;
     const Hints hints = hints_of(text);
     std::map<std::int64_t, Reason> doubts;
-    std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> first;  // the first quantity of each count
+    const Text trimmed = text.substr(0, size);
+    const std::vector<std::u32string> halved = every_other(text);
+    const auto key = [](const Number& n) { return std::tuple{n.numerator, n.denominator, n.role}; };
+    using Key = std::tuple<std::int64_t, std::int64_t, Role>;
+    std::map<Key, std::int64_t> first;                // the first quantity of each value and role
+    std::set<std::pair<Key, std::u32string>> bounds;  // with the noun
+    const auto counted = [&](const Number& n) { return std::pair{key(n), mention_of(text, n, n.end).noun}; };
+    for (const Number& number : numbers) {
+        if (number.skip == Reason::bound) bounds.insert(counted(number));
+    }
     for (const Number& number : numbers) {
         if (number.skip != Reason::none) continue;
-        const Reason reason = doubt_of(text, size, hints, number);
+        Reason reason = doubt_of(text, size, hints, number);
+        if (reason == Reason::none) reason = doubt_by_phrases(text, number);
+        if (reason == Reason::none && is_halved(text, number, halved)) reason = Reason::rounded;
         if (reason != Reason::none) doubts.emplace(number.quantity, reason);
-        if (number.role != Role::count) continue;
-        const std::int64_t equal =
-            first.emplace(std::pair{number.numerator, number.denominator}, number.quantity).first->second;
-        // "3 cans of tea ... the price of the 3 drinks"
-        if (equal != number.quantity && is_pointed_at(text, number)) {
+        if (reason == Reason::bound) bounds.insert(counted(number));
+        const std::int64_t equal = first.emplace(key(number), number.quantity).first->second;
+        if (equal != number.quantity && may_be_one(trimmed, equal, number)) {
             doubts.emplace(equal, Reason::repeated);
+            doubts.emplace(number.quantity, Reason::repeated);
+        }
+    }
+    for (const Number& number : numbers) {
+        // "works over 40 hours ... the first 40 hours"
+        if (bounds.empty() || number.skip != Reason::none) continue;
+        const auto what = counted(number);
+        if (!what.second.empty() && bounds.count(what) > 0) {
             doubts.emplace(number.quantity, Reason::repeated);
         }
     }

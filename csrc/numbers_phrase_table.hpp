@@ -5,16 +5,12 @@
 #pragma once
 
 #include "numbers.hpp"
+#include "numbers_phrase_classes.hpp"
 #include "utf8.hpp"
 
 namespace dupo::phrases {
 
 constexpr std::size_t nearby = 100;  // characters on either side of a number whose words the phrases see
-
-struct Class {
-    Text name;
-    Text words;
-};
 
 // `reason` is none for a number that no later row may skip.
 struct Phrase {
@@ -30,71 +26,6 @@ struct Count {
     Text what;
     Text values;
     Text other;
-};
-
-constexpr Class classes[] = {
-    {U"NUMBER",
-     U"one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|"
-     U"fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|"
-     U"eighty|ninety|hundred|thousand|million|billion|dozen"},
-    {U"AMOUNT",
-     U"N|half|third|thirds|quarter|quarters|fourth|fourths|fifth|fifths|twice|times|much|"
-     U"many|few|couple|%|percent|a|an"},
-    {U"MORE",
-     U"more|less|fewer|greater|larger|bigger|smaller|higher|lower|longer|shorter|taller|"
-     U"older|younger|later|earlier"},
-    {U"INTEGER",
-     U"integer|integers|number|numbers|prime|primes|digit|digits|value|values|term|terms|"
-     U"multiple|multiples|divisor|divisors|factor|factors|squares|cubes|powers|palindrome|"
-     U"palindromes|fraction|fractions|root|roots|solution|solutions|faces|numbered|labeled|"
-     U"labelled"},
-    {U"OLDER",
-     U"people|children|kids|anyone|everyone|those|adults|items|aged|age|ages|orders|bills|"
-     U"purchases"},
-    {U"COPULA", U"is|are|was|were|be|being|not|no|and|or|if|that|which|strictly|either"},
-    {U"PAIR",
-     U"difference|ratio|sum|distance|gap|split|divided|shared|equally|evenly|choose|chooses|"
-     U"choosing"},
-    {U"PLACE", U"in|of"},
-    {U"MONTH", U"january|february|march|april|may|june|july|august|september|october|november|december"},
-    {U"A", U"a|an|the|each|every|one|1"},
-    {U"REMAINDER", U"remainder|remainders|leaves|leftover"},
-    {U"HAS", U"has|have|is|are|equals|=|contains"},
-    {U"CUBE", U"cube|cubes|cubical|cuboid|parallelepiped|box"},
-    {U"DEGREE", U"degree|degrees|°|^"},
-    {U"DIE", U"die|dice|cube|cubes"},
-    {U"PHONE", U"phone|telephone|dial|dialed|dials|call|calls|called|hotline"},
-    {U"CHESS", U"chessboard|chessboards|checkerboard|checkerboards|chess"},
-    {U"MEASURE",
-     U"meter|meters|metre|metres|mile|miles|foot|feet|yard|yards|pound|pounds|gallon|gallons|"
-     U"liter|liters|acre|acres|square|cubic|calorie|calories|watt|watts|dollar|dollars|ton|"
-     U"tons|gram|grams|kilometer|kilometers|km|kg|seat|seats|person|people|piece|pieces|page|"
-     U"pages|word|words|step|steps|seconds|minutes|hours|days|years|point|points|pixel|"
-     U"pixels|rpm|volt|volts"},
-    {U"PACK",
-     U"pack|packs|package|packages|box|boxes|bag|bags|case|cases|bundle|bundles|carton|"
-     U"cartons|set|sets"},
-    {U"ROUND",
-     U"N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|"
-     U"thousandth|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|"
-     U"multiple"},
-    {U"VEHICLE", U"bus|train|tram|truck|ferry|van|taxi"},
-    {U"TIME",
-     U"second|seconds|minute|minutes|hour|hours|night|nights|day|days|week|weeks|weekend|"
-     U"weekends|month|months|year|years|decade|decades|century|centuries"},
-    {U"COIN",
-     U"money|dollar|dollars|cent|cents|penny|pennies|nickel|nickels|dime|dimes|quarter|"
-     U"quarters|coin|coins|bill|bills|buck|bucks|euro|euros"},
-    {U"PAY",
-     U"cost|costs|charge|charges|charged|pay|pays|paid|paying|worth|earn|earns|earned|"
-     U"earning|spend|spends|spent|spending|save|saves|saved|price|priced"},
-    {U"FACTORIAL",
-     U"zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|"
-     U"digits"},
-    {U"SHAPE",
-     U"circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|"
-     U"edges|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|"
-     U"chords"},
 };
 
 constexpr Count units[] = {
@@ -313,6 +244,7 @@ constexpr Phrase rows[] = {
     {Reason::example, U",|( say ,?", U"", U"", U""},
     {Reason::label, U"VEHICLE", U"leaves|arrives|departs|runs|comes|carries|stops|has|is|and|or|,|.", U"",
      U""},
+    {Reason::label, U"", U"star hotel|hotels|restaurant|restaurants|resort|resorts|rating|review", U"", U""},
     {Reason::label, U"", U"N", U"", U"PHONE"},
     {Reason::label, U"N", U"", U"", U"PHONE"},
     {Reason::reference, U"", U"of the|these|those|its|their N? SHAPE", U"2 3", U""},
@@ -320,6 +252,40 @@ constexpr Phrase rows[] = {
     {Reason::pronoun, U"", U"year|month|week|hour|minute later", U"1", U""},
     {Reason::word, U"", U"toed|eyed|winged|horned|petaled|petalled|leafed|leaved|ply|wheeler|wheelers", U"",
      U""},
+};
+
+// Phrases beside numbers that few answers depend on, hidden only where a text has no others.
+constexpr Phrase doubts[] = {
+    {Reason::scene, U"", U"DAY ago|earlier|later|prior", U"", U""},
+    {Reason::scene, U"", U"DAY before|after that|this", U"", U""},
+    {Reason::bound, U"BEYOND|to|past the? age of?", U"", U"", U""},
+    {Reason::bound, U"SCORES|but|or BEYOND", U"", U"", U""},
+    {Reason::bound, U"BEYOND", U"but|or BEYOND", U"", U""},
+    {Reason::bound, U"", U"year|years|month|months W? W? and|or MORE|up|BEYOND", U"", U""},
+    {Reason::bound, U"", U"and older|younger|above|below", U"", U""},
+    {Reason::bound, U"", U"and up .|,|)|are|have|pay|get", U"", U""},
+    {Reason::bound, U"", U"% W? or MORE|BEYOND", U"", U""},
+    {Reason::bound, U"age|ages|aged from?", U"to|N", U"", U""},
+    {Reason::bound, U"age|ages|aged from? N to?", U"", U"", U""},
+    {Reason::bound, U"age|ages|aged|BEYOND", U"+", U"", U""},
+    {Reason::definition, U"", U"VOLUME of? W? INTO to? A? VOLUME", U"", U""},
+    {Reason::definition, U"", U"VOLUME per VOLUME", U"", U""},
+    {Reason::definition, U"", U"WEIGHT of? W? INTO to? A? WEIGHT", U"", U""},
+    {Reason::definition, U"", U"WEIGHT per WEIGHT", U"", U""},
+    {Reason::definition, U"", U"LENGTH INTO|per to? A? LENGTH", U"", U""},
+    {Reason::definition, U"A VOLUME EQUALS to?", U"VOLUME", U"", U""},
+    {Reason::definition, U"A WEIGHT EQUALS to?", U"WEIGHT", U"", U""},
+    {Reason::definition, U"A LENGTH EQUALS to?", U"LENGTH", U"", U""},
+    {Reason::definition, U"are|assume|assuming|that", U"TIME in|per|to A? TIME", U"", U""},
+    {Reason::definition, U"month|months|year EQUALS", U"day|days|week|weeks", U"", U""},
+    {Reason::listed, U"", U"times? a|per|each|every day", U"2 3", U"morning|afternoon|evening"},
+};
+// The text asks for a time.
+constexpr Text asks_when[] = {
+    U"how long|soon|old",
+    U"how many W? TIME",
+    U"what time|day|date|month|year",
+    U"when did|will|does|do|is|was",
 };
 
 // What a text says where its answer is rounded: words that stand somewhere, words that stand too, the role of
@@ -348,6 +314,8 @@ constexpr Text choices[] = {
     U"the most|least|fewest W",
     U"lowest price",
 };
+// The same, anywhere in a text.
+constexpr Text deals[] = {U"the best|better deal|offer|value|bargain|buy"};
 
 // What a scene is made of: the words behind a number.
 constexpr Text scenes[] = {

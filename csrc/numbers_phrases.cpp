@@ -100,14 +100,19 @@ class NextWord {
     RowSet number_, letter_, always_;
 };
 
-std::vector<Row> make_rows(Vocabulary& v) {
+template <std::size_t N>
+std::vector<Row> rows_of(const phrases::Phrase (&table)[N], Vocabulary& v) {
     std::vector<Row> rows;
-    rows.reserve(num_rows);
-    for (const phrases::Phrase& phrase : phrases::rows) {
+    for (const phrases::Phrase& phrase : table) {
         rows.push_back({phrase.reason, items_of(phrase.before, v), items_of(phrase.after, v),
                         split(phrase.values, U' '), item_of(phrase.near, v)});
         std::reverse(rows.back().before.begin(), rows.back().before.end());
     }
+    return rows;
+}
+
+std::vector<Row> make_rows(Vocabulary& v) {
+    std::vector<Row> rows = rows_of(phrases::rows, v);
     for (const phrases::Count& unit : phrases::units) {
         rows.push_back({Reason::definition, {}, {}, split(unit.values, U' '), {}});
         rows.back().after = {item_of(unit.what, v), item_of(U"PLACE", v), item_of(U"A", v, true),
@@ -163,11 +168,14 @@ class Table {
 
     Vocabulary vocabulary;
     std::vector<Row> rows = make_rows(vocabulary);
+    std::vector<Row> doubts = rows_of(phrases::doubts, vocabulary);
     std::vector<RoundedRow> rounded = make_rounded_rows(vocabulary);
     Item starts_rounded = starts_of(rounded);
     std::vector<std::vector<Item>> choices = patterns_of(phrases::choices, vocabulary);
+    std::vector<std::vector<Item>> deals = patterns_of(phrases::deals, vocabulary);
     std::vector<std::vector<Item>> scenes = patterns_of(phrases::scenes, vocabulary);
     std::vector<std::vector<Item>> tells_time = patterns_of(phrases::tells_time, vocabulary);
+    std::vector<std::vector<Item>> asks_when = patterns_of(phrases::asks_when, vocabulary);
     std::vector<std::vector<Item>> tells_money = patterns_of(phrases::tells_money, vocabulary);
     std::vector<Item> how_many = items_of(U"how many", vocabulary);
     Item asking = item_of(asking_words, vocabulary);
@@ -282,20 +290,33 @@ std::vector<std::size_t> scenes_of(Text text, const std::vector<Number>& numbers
     return scenes;
 }
 
+// What stands around a number.
+struct Surroundings {
+    Surroundings(Text text, const Number& number)
+        : surface(text.substr(number.start, number.end - number.start)),
+          before(nearby_before(text, number.start), Table::get().vocabulary, true),
+          after(text.substr(number.end, phrases::nearby), Table::get().vocabulary, false) {}
+    static Text nearby_before(Text text, std::size_t place) {
+        const std::size_t start = place - std::min(place, phrases::nearby);
+        return text.substr(start, place - start);
+    }
+
+    Text surface;
+    Tokens before, after;
+};
+
+bool fits(const Row& row, const Number& number, Surroundings& around) {
+    if (!row.values.empty() && !has_value(around.surface, number, row.values)) return false;
+    if (!match(row.before, around.before) || !match(row.after, around.after)) return false;
+    return row.near.is_empty() || any_near(row.near, around.before) || any_near(row.near, around.after);
+}
+
 Reason reason_of(Text text, const Number& number) {
     const Table& table = Table::get();
-    const Text surface = text.substr(number.start, number.end - number.start);
-    const std::size_t start = number.start - std::min(number.start, phrases::nearby);
-    Tokens before(text.substr(start, number.start - start), table.vocabulary, true);
-    Tokens after(text.substr(number.end, phrases::nearby), table.vocabulary, false);
-    RowSet rows = table.before.rows_of(before.at(0));
-    rows.keep(table.after.rows_of(after.at(0)));
-    const std::size_t found = rows.first([&](std::size_t k) {
-        const Row& row = table.rows[k];
-        if (!row.values.empty() && !has_value(surface, number, row.values)) return false;
-        if (!match(row.before, before) || !match(row.after, after)) return false;
-        return row.near.is_empty() || any_near(row.near, before) || any_near(row.near, after);
-    });
+    Surroundings around(text, number);
+    RowSet rows = table.before.rows_of(around.before.at(0));
+    rows.keep(table.after.rows_of(around.after.at(0)));
+    const std::size_t found = rows.first([&](std::size_t k) { return fits(table.rows[k], number, around); });
     return found < num_rows ? table.rows[found].reason : Reason::none;
 }
 
@@ -330,7 +351,8 @@ void skip_by_rounding(Text text, std::vector<Number>& numbers) {
             if (number.skip == Reason::none && !is_told) number.skip = Reason::rounded;
         }
     }
-    if (!any_stands(table.choices, tokens, question_of(tokens))) return;
+    const bool is_choice = any_stands(table.choices, tokens, question_of(tokens));
+    if (!is_choice && !any_stands(table.deals, tokens)) return;
     for (Number& number : numbers) {
         if (number.skip == Reason::none) number.skip = Reason::choice;
     }
@@ -353,6 +375,18 @@ void skip_by_phrases(Text text, std::vector<Number>& numbers) {
     for (Number& number : numbers) {
         if (number.skip == Reason::none) number.skip = reason_of(text, number);
     }
+}
+
+Reason doubt_by_phrases(Text text, const Number& number) {
+    const Table& table = Table::get();
+    Surroundings around(text, number);
+    const auto row = std::find_if(table.doubts.begin(), table.doubts.end(),
+                                  [&](const Row& doubt) { return fits(doubt, number, around); });
+    if (row == table.doubts.end()) return Reason::none;
+    if (row->reason != Reason::scene) return row->reason;
+    Tokens tokens(text, table.vocabulary, false);
+    const bool tells = any_stands(table.tells_time, tokens) || any_stands(table.asks_when, tokens);
+    return tells ? Reason::none : row->reason;
 }
 
 }  // namespace dupo

@@ -14,11 +14,12 @@ namespace {
 using std::string_view;
 
 constexpr string_view labels[] = {
-    "problem", "question", "example", "figure", "table",   "chapter",    "section",    "part",    "equation",
-    "theorem", "lemma",    "step",    "case",   "room",    "gate",       "apartment",  "suite",   "locker",
-    "grade",   "district", "level",   "route",  "highway", "interstate", "flight",     "channel", "platform",
-    "option",  "choice",   "version", "page",   "phase",   "round",      "stage",      "zone",    "ward",
-    "house",   "lane",     "model",   "pier",   "sector",  "athlete",    "contestant", "runner",
+    "problem",  "question", "example",  "figure",     "table",  "chapter", "section", "part",
+    "equation", "theorem",  "lemma",    "step",       "case",   "room",    "gate",    "apartment",
+    "suite",    "locker",   "grade",    "district",   "level",  "route",   "highway", "interstate",
+    "flight",   "channel",  "platform", "option",     "choice", "version", "page",    "phase",
+    "round",    "stage",    "zone",     "ward",       "house",  "lane",    "model",   "pier",
+    "sector",   "period",   "athlete",  "contestant", "runner",
 };
 constexpr string_view owners[] = {
     "a",    "an",  "the",   "this", "that", "his", "her",   "my",    "their", "our",

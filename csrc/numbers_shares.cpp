@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t most_before = 8;    // numbers before "the other half" among which its shares stand
 constexpr std::size_t most_summed = 3;    // shares that it completes together
+constexpr std::size_t most_parts = 6;     // parts of a total that a text lists one by one
 constexpr std::size_t longest_link = 24;  // characters of "half of the remaining"
 
 // Which share of a whole a number is; 0 / 1 for a number that is no share.
@@ -91,13 +92,39 @@ std::vector<std::size_t> total_before(const std::vector<Number>& numbers, std::s
     return {};
 }
 
+// "3 of them"
+bool is_part(Text text, const std::vector<Number>& numbers, std::size_t k) {
+    if (k >= numbers.size()) return false;
+    Forward behind{text.substr(numbers[k].end)};
+    return behind.literal(" of ") && behind.word({"them", "which", "whom", "these", "those", "the"}, false);
+}
+
+// The counted parts that are listed behind their total: "7 boys: 3 of them sing, 4 of them dance".
+std::vector<std::size_t> parts_behind(Text text, const std::vector<Number>& numbers, std::size_t k) {
+    if (!is_part(text, numbers, k + 1) || !is_counted(numbers[k])) return {};
+    std::int64_t missing = numbers[k].numerator;
+    std::size_t num_named = 0;
+    std::vector<std::size_t> parts;
+    for (std::size_t j = k + 1; missing > 0; ++j) {
+        if (parts.size() == most_parts || j == numbers.size() || !is_counted(numbers[j])) return {};
+        parts.push_back(j);
+        missing -= numbers[j].numerator;
+        num_named += is_part(text, numbers, j);
+    }
+    if (missing != 0 || parts.empty()) return {};
+    if (num_named < 2 && !is_rest(text_before(text, numbers[parts.back()].start))) return {};
+    return parts;
+}
+
 }  // namespace
 
 void skip_by_shares(Text text, std::vector<Number>& numbers) {
     for (std::size_t k = 0; k < numbers.size(); ++k) {
-        if (!is_rest(text_before(text, numbers[k].start))) continue;
-        std::vector<std::size_t> parts =
-            share_of(numbers[k]).numerator != 0 ? parts_before(text, numbers, k) : total_before(numbers, k);
+        std::vector<std::size_t> parts = parts_behind(text, numbers, k);
+        if (parts.empty() && is_rest(text_before(text, numbers[k].start))) {
+            const bool is_share = share_of(numbers[k]).numerator != 0;
+            parts = is_share ? parts_before(text, numbers, k) : total_before(numbers, k);
+        }
         if (!parts.empty()) parts.push_back(k);
         for (const std::size_t j : parts) {
             Reason& skip = numbers[j].skip;

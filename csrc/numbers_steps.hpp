@@ -92,6 +92,8 @@ bool is_whole(const Number& number, Text digits);
 std::vector<Text> tokens_of(Text text);
 // Gives the numbers that may be hidden so far the reason of the first phrase that matches, if any.
 void skip_by_phrases(Text text, std::vector<Number>& numbers);
+// The reason of the first phrase that puts a number in doubt; none for no phrase.
+Reason doubt_by_phrases(Text text, const Number& number);
 
 // Skips what a rounded answer does not tell, and what the best of several things does not tell.
 void skip_by_rounding(Text text, std::vector<Number>& numbers);

@@ -101,7 +101,7 @@ def test_mistakes_are_one_line(tmp_path, content, message, capsys):
 def test_the_examples_of_the_docs_are_true():
     page = (ROOT / "docs/duals.md").read_text(encoding="utf-8")
     examples = re.findall(r"^\| [^|]+ \| `([^|`]*(?:\[\[|\{)[^|`]*)`", page, re.M)
-    assert len(examples) == 102
+    assert len(examples) == 112
     seen = set()
     for example in examples:
         plain = re.sub(rf"\{{(?:{'|'.join(REASONS)})\}}", "", example).replace("[[", "").replace("]]", "")

@@ -7,7 +7,8 @@ import random
 import re
 
 from dupo.text.numbers import areas, doubts, east_asian_context, east_asian_words, mentions, rules, words
-from dupo.text.numbers.phrase_table import CHOICES, CLASSES, PHRASES, ROUNDED, Phrase
+from dupo.text.numbers.phrase_classes import CLASSES
+from dupo.text.numbers.phrase_table import CHOICES, DEALS, DOUBTS, PHRASES, ROUNDED, Phrase
 from tests.helpers.number_texts import COUNTED, EAST_ASIAN, PIECES, SCENES, pieces_of
 
 TABLES = (areas, doubts, east_asian_context, east_asian_words, mentions, rules, words)
@@ -31,7 +32,8 @@ that the 21 482 7 is x
 """)
 ONE_BY_ONE = pieces_of("""
 1 one 1 one 2 two 3 three 8 $5 12 20 pen pens books box boxes kinds colors children days day-trip inch taller
-the the all these How many do have has another other first second last one One different of and , . 3 more
+the the all these How many do have has every another other first second last one One different of
+and , . 3 more both
 """)
 
 
@@ -89,11 +91,12 @@ def _said(rng: random.Random) -> str:
     """Draws a row of the tables of phrases, and says the row of a number."""
     way = rng.random()
     if way < 0.05:
-        return f"{rng.choice(NUMBERS)} {rng.choice(NOUNS)}. How many is {_filled(rng, rng.choice(CHOICES))}"
+        best = _filled(rng, rng.choice(CHOICES + DEALS))
+        return f"{rng.choice(NUMBERS)} {rng.choice(NOUNS)}. How many is {best}"
     if way < 0.15:
         spoken, others, _ = rng.choice(ROUNDED)
         return f"{rng.choice(NUMBERS)} {rng.choice(NOUNS)} {_filled(rng, spoken)}. {_filled(rng, others)}"
-    row: Phrase = rng.choice(PHRASES)
+    row: Phrase = rng.choice(DOUBTS if way < 0.3 else PHRASES)
     value = rng.choice(row.values.split() or NUMBERS)
     number = rng.choice(YEARS) if value in ("YEAR", "ODDYEAR") else value
     near = _filled(rng, row.near)

@@ -6,7 +6,8 @@ import pytest
 
 from dupo import text
 from dupo.text.numbers import doubts, east_asian_context, east_asian_words, mentions, phrase_table, questions
-from dupo.text.numbers.phrase_table import CLASSES, PHRASES, ROUNDED, THINGS, UNITS
+from dupo.text.numbers.phrase_classes import CLASSES
+from dupo.text.numbers.phrase_table import DOUBTS, PHRASES, ROUNDED, THINGS, UNITS
 from tests.helpers.project import ROOT
 
 # A text with its numbers marked as `python -m dupo.duals` marks them: [[5]] may be hidden, 5{reason} may not.
@@ -169,6 +170,43 @@ MARKED = [
     # equal counts, one of which points back, hidden only where a text has no other number
     "He buys 3{repeated} cans of tea for $[[5]]. The 3{repeated} drinks are for Ann.",
     "He has [[3]] gardens and another [[4]] gardens.",
+    # labels of when something was
+    "He drank [[2]]% less than what he drank 2{scene} days ago. Today he drank [[48]] ounces.",
+    "He borrowed money [[6]] months ago and pays $[[10]] per month.",
+    "Ann had [[40]] pens, and 3{scene} days after that [[60]]. How many did she buy?",
+    "Ann had [[40]] pens, and [[3]] days after that [[60]]. How many days did she wait?",
+    # bounds that name a class
+    "[[40]] boys are above 11{bound} but under 13{bound}, [[9]] are 13{bound} years and above.",
+    "[[9]] of them are under the age of 30{bound}, and [[30]] are women.",
+    "Children (ages 3{bound}-12{bound}) pay $[[8]], those of ages 60{bound}+ pay $[[9]].",
+    "Children (ages [[3]], [[5]]) pay $[[8]]; he swam over [[12]] miles.",
+    "Anything over 40{bound} hours pays $[[9]]. He works 40{repeated} hours, Ann [[40]] minutes.",
+    # between two units of one measure
+    "He drinks [[40]] ounces. There are 8{definition} ounces of water in a cup.",
+    "He drinks [[40]] ounces, and 1{unit} cup is 9{definition} ounces.",
+    "He has [[10]] feet of rope. There are 12{definition} inches to the foot.",
+    "He drives [[40]] miles to the gallon and drinks [[8]] cups a day.",
+    "There are [[8]] ounces in a cup.",
+    "Assume 4{definition} weeks in a month. He works [[9]] hours in a week.",
+    # a price that the question says again
+    "He buys games at $50{repeated} and has $[[240]]. How many games can he buy at $50{repeated} each?",
+    "He buys games at $[[50]] and pens at $[[50]]. He has [[9]] of each. How much does he spend?",
+    # every other
+    "He has 20{rounded} lessons and pays $[[5]] for every other lesson. How much does he pay?",
+    "He has [[20]] lessons and pays $[[5]] for every lesson.",
+    # the best deal
+    "He wants the best deal. Pens cost $3{choice} here, $4{choice} there. How much are 5{choice}?",
+    "It is no good deal: pens cost $[[3]]. How much are [[5]]?",
+    # parts that add up to a total in sight
+    "She has 7{partition} boys. 3{partition} of them sing, another 4{partition} of them. All pay $[[9]].",
+    "She has [[7]] brothers. [[3]] of them sing, another [[5]] of them dance.",
+    "4{partition} caps: 2{partition} of them red, one{partition} blue, the other 1{partition} pink: $[[45]].",
+    # what is listed by the time of the day, and both of two things
+    "She milks her cows twice{listed} a day. This morning she got [[36]] gallons.",
+    "She milks her cows [[twice]] a day. She gets [[36]] gallons.",
+    "He has 2{listed} sets of [[4]] knives. Both sets cost $[[80]].",
+    # stars and periods are labels
+    "a 5{label}-star hotel and lunch in period 5{label}, but [[5]] stars",
     # things that are all listed, and times of the day
     "two{definition} friends, Ben and Leo, with [[two]] cats and Ann, [[3]] cats, Ben and Leo",
     "three{definition} colors of pens: red, light blue, and pink; [[four]] colors: red, white and pink",
@@ -205,14 +243,18 @@ def literals_of(source: str, prefix: str) -> list[str]:
 
 
 def test_both_cores_have_one_table() -> None:
-    header = (ROOT / "csrc/numbers_phrase_table.hpp").read_text(encoding="utf-8")
+    names = ("numbers_phrase_classes.hpp", "numbers_phrase_table.hpp")
+    header = "".join((ROOT / "csrc" / name).read_text(encoding="utf-8") for name in names)
     rows = PHRASES[: len(PHRASES) - 2 * len(UNITS) - len(THINGS)]
     expected = [word for pair in CLASSES.items() for word in pair]
     expected += [word for row in [*UNITS, *THINGS] for word in row]
     expected += [word for row in rows for word in row[1:]]
+    expected += [word for row in DOUBTS for word in row[1:]]
+    expected += phrase_table.ASKS_WHEN
     expected += [word for row in ROUNDED for word in row]
     expected += [
         *phrase_table.CHOICES,
+        *phrase_table.DEALS,
         *phrase_table.SCENES,
         phrase_table.ASKS_TIME,
         *phrase_table.TELLS_TIME,
@@ -220,7 +262,7 @@ def test_both_cores_have_one_table() -> None:
     expected += [phrase_table.ASKS_MONEY, *phrase_table.TELLS_MONEY]
     assert literals_of(header, "U") == expected
     reasons = re.findall(r"\{Reason::(\w+),", header)
-    assert reasons == [row.reason or "none" for row in rows]
+    assert reasons == [row.reason or "none" for row in [*rows, *DOUBTS]]
 
 
 def _tables(source: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The phrases beside a number that tell why the number may not be hidden.
 
-csrc/numbers_phrase_table.hpp holds the same rows and classes; a test compares the two files.
+csrc/numbers_phrase_table.hpp holds the same rows; a test compares the two files.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,8 @@ class Phrase(NamedTuple):
     r"""Skips a number for `reason` where all fields match. The first row that matches decides.
 
     The words of `before` and `after` stand next to the number. `a|b` is one of several words, `a?` may be
-    missing. A name in capitals is a class of words: one of `CLASSES`, or N (a number), or W (any word).
+    missing. A name in capitals is a class of words: one of `CLASSES` in
+    phrase_classes.py, or N (a number), or W (any word).
     Blanks, hyphens, dollars and the marks \( and \) between words are ignored, and so is case.
 
     Attributes:
@@ -30,50 +31,6 @@ class Phrase(NamedTuple):
 
 
 NEARBY = 100  # characters on either side of a number whose words the phrases see
-
-CLASSES = {
-    "NUMBER": "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen"
-    "|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
-    "|hundred|thousand|million|billion|dozen",
-    "AMOUNT": "N|half|third|thirds|quarter|quarters|fourth|fourths|fifth|fifths|twice|times|much|many|few"
-    "|couple|%|percent|a|an",
-    "MORE": "more|less|fewer|greater|larger|bigger|smaller|higher|lower|longer|shorter|taller|older|younger"
-    "|later|earlier",
-    "INTEGER": "integer|integers|number|numbers|prime|primes|digit|digits|value|values|term|terms|multiple"
-    "|multiples|divisor|divisors|factor|factors|squares|cubes|powers|palindrome|palindromes|fraction"
-    "|fractions|root|roots|solution|solutions|faces|numbered|labeled|labelled",
-    "OLDER": "people|children|kids|anyone|everyone|those|adults|items|aged|age|ages|orders|bills|purchases",
-    "COPULA": "is|are|was|were|be|being|not|no|and|or|if|that|which|strictly|either",
-    "PAIR": "difference|ratio|sum|distance|gap|split|divided|shared|equally|evenly|choose|chooses|choosing",
-    "PLACE": "in|of",
-    "MONTH": "january|february|march|april|may|june|july|august|september|october|november|december",
-    "A": "a|an|the|each|every|one|1",
-    "REMAINDER": "remainder|remainders|leaves|leftover",
-    "HAS": "has|have|is|are|equals|=|contains",
-    "CUBE": "cube|cubes|cubical|cuboid|parallelepiped|box",
-    "DEGREE": "degree|degrees|°|^",
-    "DIE": "die|dice|cube|cubes",
-    "PHONE": "phone|telephone|dial|dialed|dials|call|calls|called|hotline",
-    "CHESS": "chessboard|chessboards|checkerboard|checkerboards|chess",
-    "MEASURE": "meter|meters|metre|metres|mile|miles|foot|feet|yard|yards|pound|pounds|gallon|gallons|liter"
-    "|liters|acre|acres|square|cubic|calorie|calories|watt|watts|dollar|dollars|ton|tons|gram|grams|kilometer"
-    "|kilometers|km|kg|seat|seats|person|people|piece|pieces|page|pages|word|words|step|steps|seconds|minutes"
-    "|hours|days|years|point|points|pixel|pixels|rpm|volt|volts",
-    "PACK": "pack|packs|package|packages|box|boxes|bag|bags|case|cases|bundle|bundles|carton|cartons"
-    "|set|sets",
-    "ROUND": "N|whole|integer|integral|percent|percentage|tenth|tenths|hundredth|hundredths|thousandth"
-    "|thousandths|unit|cent|penny|dollar|second|minute|hour|day|degree|number|multiple",
-    "VEHICLE": "bus|train|tram|truck|ferry|van|taxi",
-    "TIME": "second|seconds|minute|minutes|hour|hours|night|nights|day|days|week|weeks|weekend|weekends|month"
-    "|months|year|years|decade|decades|century|centuries",
-    "COIN": "money|dollar|dollars|cent|cents|penny|pennies|nickel|nickels|dime|dimes|quarter|quarters|coin"
-    "|coins|bill|bills|buck|bucks|euro|euros",
-    "PAY": "cost|costs|charge|charges|charged|pay|pays|paid|paying|worth|earn|earns|earned|earning|spend"
-    "|spends|spent|spending|save|saves|saved|price|priced",
-    "FACTORIAL": "zero|zeros|zeroes|trailing|factorial|factorials|divides|divisible|divisors|factors|digits",
-    "SHAPE": "circle|circles|sphere|spheres|vertex|vertices|side|sides|point|points|line|lines|edge|edges"
-    "|face|faces|angle|angles|diagonal|diagonals|corner|corners|root|roots|chord|chords",
-}
 
 # Units of a larger unit. Each row: the smaller unit, how many, the larger unit.
 UNITS = [
@@ -302,6 +259,7 @@ PHRASES = [
     Phrase("example", "", "is|are such a|an|INTEGER"),
     Phrase("example", ",|( say ,?"),
     Phrase("label", "VEHICLE", "leaves|arrives|departs|runs|comes|carries|stops|has|is|and|or|,|."),
+    Phrase("label", "", "star hotel|hotels|restaurant|restaurants|resort|resorts|rating|review"),
     Phrase("label", "", "N", "", "PHONE"),
     Phrase("label", "N", "", "", "PHONE"),
     # --- a choice among things of the problem, and words that hold a number
@@ -313,6 +271,44 @@ PHRASES = [
 PHRASES += [Phrase("definition", "", f"{small} PLACE A? {large}", count) for small, count, large in UNITS]
 PHRASES += [Phrase("definition", f"{large} HAS", small, count) for small, count, large in UNITS]
 PHRASES += [Phrase("definition", "", f"W? {thing}", count, near) for thing, count, near in THINGS]
+
+# Phrases beside numbers that few answers depend on, or that everybody knows. Such a number is hidden only
+# where a text has no others. `scene` asks that the text tells of no time elsewhere (TELLS_TIME, ASKS_WHEN).
+DOUBTS = [
+    # --- labels of when something was
+    Phrase("scene", "", "DAY ago|earlier|later|prior"),
+    Phrase("scene", "", "DAY before|after that|this"),
+    # --- bounds that name a class: "children under 12", "13 years and above"
+    Phrase("bound", "BEYOND|to|past the? age of?"),
+    Phrase("bound", "SCORES|but|or BEYOND"),
+    Phrase("bound", "BEYOND", "but|or BEYOND"),
+    Phrase("bound", "", "year|years|month|months W? W? and|or MORE|up|BEYOND"),
+    Phrase("bound", "", "and older|younger|above|below"),
+    Phrase("bound", "", "and up .|,|)|are|have|pay|get"),
+    Phrase("bound", "", "% W? or MORE|BEYOND"),
+    Phrase("bound", "age|ages|aged from?", "to|N"),
+    Phrase("bound", "age|ages|aged from? N to?"),
+    Phrase("bound", "age|ages|aged|BEYOND", "+"),
+    # --- between two units of one measure: "8 ounces of water in a cup", "1 foot is equal to 12 inches"
+    Phrase("definition", "", "VOLUME of? W? INTO to? A? VOLUME"),
+    Phrase("definition", "", "VOLUME per VOLUME"),
+    Phrase("definition", "", "WEIGHT of? W? INTO to? A? WEIGHT"),
+    Phrase("definition", "", "WEIGHT per WEIGHT"),
+    Phrase("definition", "", "LENGTH INTO|per to? A? LENGTH"),
+    Phrase("definition", "A VOLUME EQUALS to?", "VOLUME"),
+    Phrase("definition", "A WEIGHT EQUALS to?", "WEIGHT"),
+    Phrase("definition", "A LENGTH EQUALS to?", "LENGTH"),
+    Phrase("definition", "are|assume|assuming|that", "TIME in|per|to A? TIME"),
+    Phrase("definition", "month|months|year EQUALS", "day|days|week|weeks"),
+    # --- "milks her cows twice a day. This morning ... This evening"
+    Phrase("listed", "", "times? a|per|each|every day", "2 3", "morning|afternoon|evening"),
+]
+ASKS_WHEN = [
+    "how long|soon|old",
+    "how many W? TIME",
+    "what time|day|date|month|year",
+    "when did|will|does|do|is|was",
+]
 
 # What a text says where its answer is rounded. Each row: words that stand somewhere, words that stand too,
 # the role of the numbers that the answer still tells.
@@ -334,6 +330,7 @@ CHOICES = [
     "the most|least|fewest W",
     "lowest price",
 ]
+DEALS = ["the best|better deal|offer|value|bargain|buy"]  # says so anywhere in a text
 
 # What a scene is made of: the words behind a number. No answer depends on the number, unless the question
 # asks for an age or a time, or the text tells what happens in some time.

@@ -8,17 +8,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dupo.text.numbers.base import LETTER, LOWER, SPACE, WORDLIKE, Number
+from dupo.text.numbers.phrase_classes import CLASSES
 from dupo.text.numbers.phrase_table import (
     ASKS_MONEY,
     ASKS_TIME,
+    ASKS_WHEN,
     CHOICES,
-    CLASSES,
+    DEALS,
+    DOUBTS,
     NEARBY,
     PHRASES,
     ROUNDED,
     SCENES,
     TELLS_MONEY,
     TELLS_TIME,
+    Phrase,
 )
 from dupo.text.numbers.questions import ASKING
 from dupo.text.numbers.rules import YEAR
@@ -70,15 +74,20 @@ class Row(NamedTuple):
     near: frozenset[str]
 
 
-ROWS = [
-    Row(p.reason, _items(p.before)[::-1], _items(p.after), frozenset(p.values.split()), _words_of(p.near))
-    for p in PHRASES
-]
+def _row(p: Phrase) -> Row:
+    before, after = _items(p.before)[::-1], _items(p.after)
+    return Row(p.reason, before, after, frozenset(p.values.split()), _words_of(p.near))
+
+
+ROWS = [_row(p) for p in PHRASES]
+DOUBT_ROWS = [_row(p) for p in DOUBTS]
 
 ROUNDED_ITEMS = [(_items(words), _items(others), role) for words, others, role in ROUNDED]
 CHOICE_ITEMS = [_items(words) for words in CHOICES]
+DEAL_ITEMS = [_items(words) for words in DEALS]
 SCENE_ITEMS = [_items(words) for words in SCENES]
 TELLS_TIME_ITEMS = [_items(words) for words in TELLS_TIME]
+ASKS_WHEN_ITEMS = [_items(words) for words in ASKS_WHEN]
 TELLS_MONEY_ITEMS = [_items(words) for words in TELLS_MONEY]
 TIME, TIME_ASKED, MONEY_ASKED = map(_words_of, ("TIME", ASKS_TIME, ASKS_MONEY))
 MONEY_UNITS = frozenset({"dollar", "dollars", "cent", "cents", "euro", "euros"})
@@ -86,7 +95,16 @@ MONEY_UNITS = frozenset({"dollar", "dollars", "cent", "cents", "euro", "euros"})
 
 def skip_by_phrases(text: str, numbers: Sequence[Number]) -> list[Number]:
     """Gives the numbers that may be hidden so far the reason of the first phrase that matches, if any."""
-    return [n._replace(skip=_reason(text, n)) if n.skip is None else n for n in numbers]
+    return [n._replace(skip=_reason(text, n, ROWS)) if n.skip is None else n for n in numbers]
+
+
+def doubt_by_phrases(text: str, number: Number) -> str | None:
+    """Returns the reason of the first phrase that puts a number in doubt; None for no phrase."""
+    reason = _reason(text, number, DOUBT_ROWS)
+    if reason != "scene":
+        return reason
+    tokens = tokens_of(text)
+    return None if any(_stands(items, tokens) for items in TELLS_TIME_ITEMS + ASKS_WHEN_ITEMS) else reason
 
 
 def skip_by_rounding(text: str, numbers: Sequence[Number]) -> list[Number]:
@@ -96,7 +114,8 @@ def skip_by_rounding(text: str, numbers: Sequence[Number]) -> list[Number]:
         if _stands(words, tokens) and _stands(others, tokens):
             result = [n._replace(skip="rounded") if n.skip is None and n.role != told else n for n in result]
     question = _question(tokens)
-    if any(_stands(words, question) for words in CHOICE_ITEMS):
+    is_choice = any(_stands(words, question) for words in CHOICE_ITEMS)
+    if is_choice or any(_stands(words, tokens) for words in DEAL_ITEMS):
         result = [n._replace(skip=n.skip or "choice") for n in result]
     return result
 
@@ -153,11 +172,11 @@ def tokens_of(text: str) -> list[str]:
     return [word or char for word, char in TOKEN.findall(text.translate(LOWER)) if word or char]
 
 
-def _reason(text: str, number: Number) -> str | None:
+def _reason(text: str, number: Number, rows: Sequence[Row]) -> str | None:
     before = tokens_of(text[max(0, number.start - NEARBY) : number.start])[::-1]
     after = tokens_of(text[number.end : number.end + NEARBY])
     values, nearby = _values_of(number), frozenset({"", *before, *after})
-    for row in ROWS:
+    for row in rows:
         if (
             (not row.values or not values.isdisjoint(row.values))
             and _match(row.before, before, 0, 0)

@@ -19,7 +19,8 @@ MONTHS = (
 LABELS = (
     "problem|question|example|figure|table|chapter|section|part|equation|theorem|lemma|step|case"
     "|room|gate|apartment|suite|locker|grade|district|level|route|highway|interstate|flight|channel|platform"
-    "|option|choice|version|page|phase|round|stage|zone|ward|house|lane|model|pier|sector|athlete|contestant|runner"
+    "|option|choice|version|page|phase|round|stage|zone|ward|house|lane|model|pier|sector|period|athlete"
+    "|contestant|runner"
 )
 SHORT_LABELS = "fig|eq|apt|no"
 NAMED = (

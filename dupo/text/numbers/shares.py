@@ -7,24 +7,27 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from dupo.text.numbers.base import LETTER, SPACE, START, Number, text_before
+from dupo.text.numbers.base import END, LETTER, SPACE, START, Number, text_before
 from dupo.text.numbers.phrases import tokens_of
 
 MOST_BEFORE = 8  # numbers before "the other half" among which the shares stand that it completes
 MOST_SUMMED = 3  # shares that it completes together: "a third, another third, the other third"
+MOST_PARTS = 6  # parts of a total that a text lists one by one
 LONGEST_LINK = 24  # characters of "half of the remaining"
 REST = re.compile(rf"{START}(?:other|remaining){SPACE}\Z", re.I | re.A)
+OF_THEM = re.compile(rf" of (?:them|which|whom|these|those|the){END}")
 STARTS_WITH_LETTER = re.compile(LETTER)
 UNDECIDED = frozenset({None, "reference", "share"})  # what a share of a whole is, before the whole is seen
 
 
 def skip_by_shares(text: str, numbers: Sequence[Number]) -> list[Number]:
-    """Skips numbers that add up to one whole, the last of which is "the other half" or "the remaining 6"."""
+    """Skips numbers that add up to one whole: "half ... the other half", "7 boys: 3 of them ..."."""
     result = list(numbers)
     for k, number in enumerate(numbers):
-        if not REST.search(text_before(text, number.start)):
-            continue
-        parts = _parts_before(text, numbers, k) if _share(number) is not None else _total_before(numbers, k)
+        parts = _parts_behind(text, numbers, k)
+        if not parts and REST.search(text_before(text, number.start)):
+            is_share = _share(number) is not None
+            parts = _parts_before(text, numbers, k) if is_share else _total_before(numbers, k)
         for j in [*parts, k] if parts else []:
             if result[j].skip in UNDECIDED:
                 result[j] = result[j]._replace(skip="partition")
@@ -70,6 +73,25 @@ def _total_before(numbers: Sequence[Number], k: int) -> list[int]:
             if total < counted and numbers[total].value == numbers[counted].value + numbers[k].value:
                 return [total, counted]
     return []
+
+
+def _parts_behind(text: str, numbers: Sequence[Number], k: int) -> list[int]:
+    """Returns the counted parts that are listed behind their total: "7 boys: 3 of them, 4 of them"."""
+    if not _is_counted(numbers[k]) or not _is_part(text, numbers, k + 1):
+        return []
+    missing, last, num_named = numbers[k].value, k, 0
+    while missing > 0:
+        last += 1
+        if last > k + MOST_PARTS or last == len(numbers) or not _is_counted(numbers[last]):
+            return []
+        missing -= numbers[last].value
+        num_named += _is_part(text, numbers, last)
+    is_complete = num_named > 1 or REST.search(text_before(text, numbers[last].start))
+    return list(range(k + 1, last + 1)) if missing == 0 and is_complete else []
+
+
+def _is_part(text: str, numbers: Sequence[Number], k: int) -> bool:
+    return k < len(numbers) and OF_THEM.match(text, numbers[k].end) is not None
 
 
 def _is_counted(number: Number) -> bool:
