@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "methods": COMPUTES,
     "run": COMPUTES | {"storage", "views", "methods.base"},  # a run knows what a method is, and none by name
     "machine": NOUNS,
+    "metrics": set(),  # a user names them; they also run in an environment without dupo
     "trust": COMPUTES | {"methods", "run", "storage", "views"},
 }
 # Nothing imports a door by name. `__main__` is the command `dupo`.
@@ -50,6 +51,7 @@ FACE_OF_EXTENSION = "dupo/text/extension.py"
 # Python puts these folders on sys.path when a file in them is run. One door bears a name of the standard
 # library by decree.
 RUN_AS_SCRIPTS = {"dupo", "bench", "bench/evidence", "bench/loss_head", "bench/text", "examples", "kernels"}
+RUN_AS_SCRIPTS |= {"dupo/metrics"}
 RUN_AS_SCRIPTS |= {"tests", "tests/repo", "tests/peers", "tests/kernels", "tests/kernels/hidden"}
 DECREED_NAME = "dupo/select.py"
 KERNELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "dupo_kernels"}

@@ -11,7 +11,7 @@ from dupo.config.config import GROUP_OF, OPTIONS, Config
 from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, assemble
 from dupo.config.trl import ALIASES, about_unknown, own_names
 from dupo.config.values import coerce, option_type, show, underscored
-from dupo.config.yaml_files import read_yaml
+from dupo.config.yaml_files import config_file, read_yaml
 from dupo.errors import UserError, cut, nearest, quoted
 from dupo.storage.commands import command
 from dupo.storage.names import CONFIG, program_of
@@ -158,7 +158,7 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
     if rest:
         raise _unknown(rest[0].partition("=")[0], names, program, method)
     texts = own_names(vars(parsed))
-    file = read_yaml(texts.pop("config")) if "config" in texts else {}
+    file = read_yaml(config_file(texts.pop("config"))) if "config" in texts else {}
     return file | {name: coerce(OPTIONS[name], text) for name, text in texts.items()}
 
 
@@ -174,7 +174,7 @@ def _method_in(argv: Sequence[str]) -> str:
         known, _ = scout.parse_known_args(argv)
     except argparse.ArgumentError:
         return Config.method  # the parser proper says what is wrong
-    files = [known.config] if known.config else []
+    files = [config_file(known.config)] if known.config else []
     # A resumed run has the method that it was started with.
     if known.resume_from_checkpoint:
         is_latest = known.resume_from_checkpoint == "latest"

@@ -11,7 +11,17 @@ from dupo.config.config import GROUP_OF, OPTIONS, Config
 from dupo.config.trl import ALIASES, about_unknown
 from dupo.config.values import coerce, json_text, option_type
 from dupo.errors import UserError, cut
-from dupo.user_files import read_file
+from dupo.user_files import NOTHING, is_file, path_kind, read_file
+
+_SHIPPED = Path(__file__).parents[1] / "configs"
+
+
+def config_file(path: str) -> Path:
+    """The file that `--config` names; configs/<name>.yaml of the package, where no such file stands."""
+    named = Path(path)
+    shipped = _SHIPPED / named.name
+    is_of_package = named.parts == (_SHIPPED.name, named.name) and is_file(shipped)
+    return shipped if is_of_package and path_kind(path) == NOTHING else named
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_layers_hold_options_with_values_of_their_types() -> None:
     assert Config.of(**TASKS["arithmetic"].defaults["dupo"]) == RUN != Config()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "dupo/configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_configs_of_the_repository_parse(path: Path) -> None:
     config = parse(["--config", str(path)])
     task = {"arithmetic": "arithmetic", "gsm8k": "word_problems", "flores_en_de": "translation"}

@@ -25,6 +25,20 @@ def test_yaml_scalars_are_taken_as_written(write: WriteFile) -> None:
     assert parse(["--config", write("")]) == parse(["--config", write("# nothing\n")]) == RUN
 
 
+def test_configs_of_the_package_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse(["--config", "configs/gsm8k.yaml"]).task.task == "word_problems"
+    for name in ("gsm8k.yaml", "other/configs/gsm8k.yaml", "configs/nothing"):
+        assert refusal("--config", name) == f"{name}: expected a file, got no such file"
+    # A file of the user goes first, and also a folder, which is refused.
+    Path("configs").mkdir()
+    Path("configs/gsm8k.yaml").write_text("task: conlang")
+    assert parse(["--config", "configs/gsm8k.yaml"]).task.task == "conlang"
+    Path("configs/arithmetic.yaml").mkdir()
+    refused = "configs/arithmetic.yaml: expected a file, got a folder"
+    assert refusal("--config", "configs/arithmetic.yaml") == refused
+
+
 def test_names_of_trl_are_taken(write: WriteFile) -> None:
     text = "task: word_problems\ndataset_name: a.jsonl\nactivation_checkpointing: true"
     own = "task: word_problems\ndataset: a.jsonl\ngradient_checkpointing: true"

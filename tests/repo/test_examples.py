@@ -87,10 +87,9 @@ COMET_SCORES = [0.5, 0.75, 0.0]  # the last would be -0.25
 
 @pytest.fixture
 def metrics(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.delenv("METRIC_PYTHON", raising=False)
-    monkeypatch.delitem(sys.modules, "examples.translation_metrics", raising=False)
-    return importlib.import_module("examples.translation_metrics")
+    monkeypatch.delitem(sys.modules, "dupo.metrics.learned", raising=False)
+    return importlib.import_module("dupo.metrics.learned")
 
 
 def test_comet_as_a_metric(metrics: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Learned metrics as rewards of back-translation: COMET and BLEURT.
 
-    python -m dupo.train --task translation ... --translation_metric examples.translation_metrics.comet
+    python -m dupo.train --task translation ... --translation_metric dupo.metrics.learned.comet
 
 A metric is any function f(hypotheses, references, sources) that returns a value in [0, 1] for each
 hypothesis, 1 = same meaning. Hypotheses are back-translations, references the sentences they should be,
@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from functools import cache
 from typing import Any
+
+import torch
 
 COMET_MODEL = "Unbabel/wmt22-comet-da"
 BLEURT_MODEL = "lucadiliello/BLEURT-20"
@@ -57,8 +59,6 @@ def _comet_model() -> Any:
 
 
 def _comet(hypotheses: list[str], references: list[str], sources: list[str]) -> list[float]:
-    import torch
-
     rows = zip(hypotheses, references, sources, strict=True)
     samples = [{"mt": mt, "ref": ref, "src": src} for mt, ref, src in rows]
     gpus = int(torch.cuda.is_available())
@@ -74,8 +74,6 @@ def _bleurt_model() -> tuple[Any, Any]:
 
 
 def _bleurt(hypotheses: list[str], references: list[str], sources: list[str]) -> list[float]:
-    import torch
-
     model, tokenizer = _bleurt_model()
     scores: list[float] = []
     for start in range(0, len(hypotheses), BATCH_SIZE):
