@@ -53,7 +53,7 @@ def _score(name: str, *columns: list[str]) -> list[float]:
 
 @cache
 def _comet_model() -> Any:
-    from comet import download_model, load_from_checkpoint
+    from comet import download_model, load_from_checkpoint  # type: ignore[import-not-found]
 
     return load_from_checkpoint(download_model(COMET_MODEL))
 
@@ -67,7 +67,7 @@ def _comet(hypotheses: list[str], references: list[str], sources: list[str]) -> 
 
 @cache
 def _bleurt_model() -> tuple[Any, Any]:
-    from bleurt_pytorch import BleurtForSequenceClassification, BleurtTokenizer
+    from bleurt_pytorch import BleurtForSequenceClassification, BleurtTokenizer  # type: ignore[import-not-found]
 
     model = BleurtForSequenceClassification.from_pretrained(BLEURT_MODEL).eval()
     return model, BleurtTokenizer.from_pretrained(BLEURT_MODEL)
