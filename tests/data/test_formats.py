@@ -287,11 +287,11 @@ def test_two_columns_of_parquet_with_one_name_are_named(tmp_path: Path) -> None:
         read_file_rows(tmp_path / "a.parquet")
 
 
-def test_parquet_without_its_library_names_the_extra(tmp_path: Path, monkeypatch) -> None:
+def test_parquet_without_its_library_names_the_package(tmp_path: Path, monkeypatch) -> None:
     from dupo.data import arrow_files
 
     monkeypatch.setattr(arrow_files, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'dupo\[data\]'"):
+    with pytest.raises(UserError, match=r"got none: pip install pyarrow, or"):
         read_rows(put(tmp_path, "a.parquet", b"PAR1 and the rest"))
 
 
