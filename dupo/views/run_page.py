@@ -117,10 +117,11 @@ def _value(name: str, value: float | None) -> str:
 
 
 def _curves(run: RunRecord) -> list[Block]:
-    """The reward leads, the evaluation stands beside it; metrics without a chart of their own are folded."""
+    """The evaluation leads, the reward stands beside it; metrics without a chart of their own are folded."""
     reward = _metrics_chart(run.steps, *_REWARD_CHART)
     others = [_metrics_chart(run.steps, *chart) for chart in _OTHER_CHARTS]
-    charts = [reward, *_evaluation_charts(run), *others]
+    # What a reader asks first: do held-out problems get better?
+    charts = [*_evaluation_charts(run), reward, *others]
     blocks: list[Block] = [ChartGrid([chart for chart in charts if chart is not None])]
     # A metric that has a place in a chart is never folded, nor are evaluations.
     taken = {name for _, _, names in (_REWARD_CHART, *_OTHER_CHARTS) for name in names}
@@ -134,7 +135,13 @@ def _curves(run: RunRecord) -> list[Block]:
 
 
 def _metrics_chart(steps: Sequence[StepRow], title: str, y_label: str, names: Sequence[str]) -> Chart | None:
-    recorded = [name for name in names if any(name in row.metrics for row in steps)]
+    curves = {name: [row.metrics.get(name) for row in steps] for name in names}
+    # A reward that is the reconstruction rate itself is drawn once.
+    recorded = [
+        name
+        for place, (name, curve) in enumerate(curves.items())
+        if any(value is not None for value in curve) and curve not in list(curves.values())[:place]
+    ]
     return _step_chart(title, y_label, [_series(steps, name) for name in recorded]) if recorded else None
 
 
