@@ -85,10 +85,15 @@ def _metrics(run: RunRecord) -> list[Metric]:
     # What a reader asks first comes first: did held-out problems get better?
     metrics = []
     if held_out := run.held_out:
-        change = f"{_value(held_out.name, held_out.before)} → {_value(held_out.name, held_out.after)}"
+        change = (
+            f"{shown_value(held_out.name, held_out.before)} → {shown_value(held_out.name, held_out.after)}"
+        )
         problems = "" if held_out.problems is None else f", {held_out.problems} problems"
         name = f"held-out {held_out.name}, before → after{problems}"
-        metrics += [Metric(change, name, main=True), Metric(_value(held_out.name, held_out.peak), "peak")]
+        metrics += [
+            Metric(change, name, main=True),
+            Metric(shown_value(held_out.name, held_out.peak), "peak"),
+        ]
     # Each pair with a sample that has no answer agrees with any reward: the figure without them comes first.
     for auc, pairs, among in (
         (run.readable_reward_auc, run.readable_auc_pairs, "readable answers"),
@@ -98,13 +103,13 @@ def _metrics(run: RunRecord) -> list[Metric]:
             of = "" if pairs is None else f"{counted(pairs, 'pair')} of "
             metrics.append(Metric(f"{auc:.3f}", f"reward AUC before training, {of}{among}"))
     if run.steps:
-        metrics.append(Metric(_value("", run.steps[-1].metrics.get("reward")), "reward, last step"))
+        metrics.append(Metric(shown_value("", run.steps[-1].metrics.get("reward")), "reward, last step"))
     if run.seconds is not None:
         metrics.append(Metric(f"{run.seconds:.0f} s", "wall clock"))
     return metrics
 
 
-def _value(name: str, value: float | None) -> str:
+def shown_value(name: str, value: float | None) -> str:
     """Rates and accuracies as percentages, everything else as it is."""
     if value is None:
         return "–"
@@ -226,10 +231,12 @@ def _cells(exchange: ExchangeRow) -> list[str]:
 def _judgement(exchange: ExchangeRow) -> str:
     style = {True: "right", False: "wrong", None: ""}[exchange.correct]
     advantage = (
-        "" if exchange.advantage is None else f"<br><small>advantage {_value('', exchange.advantage)}</small>"
+        ""
+        if exchange.advantage is None
+        else f"<br><small>advantage {shown_value('', exchange.advantage)}</small>"
     )
     word = f'<span class="{style}">{judgement(exchange)}</span>'
-    return f"{word}<br>reward {_value('', exchange.reward)}{advantage}"
+    return f"{word}<br>reward {shown_value('', exchange.reward)}{advantage}"
 
 
 def _duals(duals: Sequence[DualExchangeRow]) -> str:
@@ -246,5 +253,5 @@ def _dual(dual: DualExchangeRow) -> str:
     return (
         f'<div class="dual">{text_block(dual.prompt)}<small>came back</small>'
         f"{text_block(dual.completion)}<small>was hidden</small> <b>{safe(dual.hidden)}</b> · "
-        f'<span class="{style}">distance {_value("", dual.distance)}</span>{plain}</div>'
+        f'<span class="{style}">distance {shown_value("", dual.distance)}</span>{plain}</div>'
     )

@@ -12,7 +12,7 @@ from dupo.errors import UserError
 from dupo.report import main
 from dupo.storage.run_folder import RunFolder
 from dupo.views.run_page import write_report
-from tests.helpers.pages import HOSTILE, SVG, Page, hovers
+from tests.helpers.pages import HOSTILE, SVG, Page, charts, hovers
 
 
 def sample(step: int, number: int, correct: bool | None, **changes: Any) -> dict[str, Any]:
@@ -65,10 +65,6 @@ def full_run(path: Path) -> Path:
         run.samples([sample(step, 0, True), sample(step, 1, False)])
     run.summary(SUMMARY)
     return path
-
-
-def charts(page: str) -> list[ET.Element]:
-    return [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.S)]
 
 
 def chart(page: str, title: str) -> ET.Element:
