@@ -1,4 +1,7 @@
-"""`python -m dupo.report RUN_FOLDER`: writes report.html, one page with the curves and samples of a run."""
+"""`python -m dupo.report RUN`: writes report.html, one page with the curves and samples of a run.
+
+`python -m dupo.report RUN RUN ...` writes comparison.html, one page with the curves of several runs.
+"""
 
 import sys
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from dupo.config.parsers import OneLineParser, path_text
 from dupo.errors import UserError
 from dupo.storage.commands import command
+from dupo.views.compare_page import write_comparison
 from dupo.views.plain import error, print_line
 from dupo.views.run_page import write_report
 from dupo.views.streams import LogStream
@@ -18,9 +22,17 @@ from dupo.views.streams import LogStream
 
 def parser() -> OneLineParser:
     """The options of the program."""
-    about = "Writes report.html, one page with the curves and samples of a run, into the folder of the run."
+    about = (
+        "Writes report.html, one page with the curves and samples of a run, into the folder of the run. "
+        "Of several runs, writes one page that compares them."
+    )
     options = OneLineParser(prog=command("report"), description=about)
-    options.add_argument("run", type=path_text, metavar="RUN_FOLDER", help="the --output_dir of dupo.train")
+    options.add_argument(
+        "runs", type=path_text, nargs="+", metavar="RUN_FOLDER", help="the --output_dir of dupo.train"
+    )
+    options.add_argument(
+        "--output", type=path_text, default="comparison.html", help="the page of several runs (%(default)s)"
+    )
     return options
 
 
@@ -28,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done; after one line on stderr 1 (the page cannot be written) or 2."""
     try:
         values = parser().parse_args(sys.argv[1:] if argv is None else argv)
-        print_line(LogStream(sys.stdout), str(write_report(Path(values.run))))
+        runs = [Path(run) for run in values.runs]
+        page = write_report(runs[0]) if len(runs) == 1 else write_comparison(runs, Path(values.output))
+        print_line(LogStream(sys.stdout), str(page))
     except UserError as problem:
         error(str(problem))
         return problem.exit_code

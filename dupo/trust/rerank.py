@@ -32,9 +32,11 @@ from dupo.trust.answer_choice import (
     samples_for_budget,
 )
 from dupo.trust.rows import AnswerRow, Candidate, TokenCounts
+from dupo.views.counts import counted
 from dupo.views.terminal import Display
 
 ANSWERS = "answers.jsonl"
+SHOWN = 3  # problems of either end that the screen shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ def rerank(
         dual_minus=differences(rows, methods),
     )
     summary = run.write_summary(metrics.to_json())
+    for title, row in best_and_worst(rows):
+        run.display.exchange(f"{title} · {row.problem}", answer_lines(row))
     show(run.display, metrics)
     run.display.note(f"{run.path / ANSWERS} holds the answers")
     run.close()
@@ -257,6 +261,28 @@ def quality_of(
     # `pass` is no method but a bound: what a perfect choice among the n samples would score.
     scores = [task.score(sampled.problem, answer) for answer in sampled.answers[: sampled.n]]
     return {**quality, "mean": sum(scores) / sampled.n, "pass": max(scores)}
+
+
+def best_and_worst(rows: Sequence[AnswerRow]) -> list[tuple[str, AnswerRow]]:
+    """The rows with the highest and the lowest scores, at most `SHOWN` of each and none twice."""
+    # A stable sort: among equal scores the first problems of the data stand first.
+    scored = sorted((row for row in rows if row.score is not None), key=lambda row: -(row.score or 0.0))
+    num_best, num_worst = min(SHOWN, (len(scored) + 1) // 2), min(SHOWN, len(scored) // 2)
+    best, worst = scored[:num_best], scored[len(scored) - num_worst :]
+    return [("recovered best", row) for row in best] + [("recovered worst", row) for row in worst]
+
+
+def answer_lines(row: AnswerRow) -> list[tuple[str, str]]:
+    """An answer and what speaks for it, as `Display.exchange` takes it."""
+    other = row.runner_up
+    lines = [("problem", row.text), ("answer", _supported(row.answer, row.score, row.votes))]
+    if other is not None:
+        lines.append(("next", _supported(other.answer, other.backward_rate, other.votes)))
+    return lines + ([("gold", row.gold)] if row.gold is not None else [])
+
+
+def _supported(answer: str | None, score: float | None, num_votes: int) -> str:
+    return f"{answer} (score {score or 0.0:.2f}, {counted(num_votes, 'vote')})"
 
 
 def show(display: Display, metrics: RerankMetrics) -> None:

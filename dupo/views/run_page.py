@@ -85,10 +85,15 @@ def _metrics(run: RunRecord) -> list[Metric]:
     # What a reader asks first comes first: did held-out problems get better?
     metrics = []
     if held_out := run.held_out:
-        change = f"{_value(held_out.name, held_out.before)} → {_value(held_out.name, held_out.after)}"
+        change = (
+            f"{shown_value(held_out.name, held_out.before)} → {shown_value(held_out.name, held_out.after)}"
+        )
         problems = "" if held_out.problems is None else f", {held_out.problems} problems"
         name = f"held-out {held_out.name}, before → after{problems}"
-        metrics += [Metric(change, name, main=True), Metric(_value(held_out.name, held_out.peak), "peak")]
+        metrics += [
+            Metric(change, name, main=True),
+            Metric(shown_value(held_out.name, held_out.peak), "peak"),
+        ]
     # Each pair with a sample that has no answer agrees with any reward: the figure without them comes first.
     for auc, pairs, among in (
         (run.readable_reward_auc, run.readable_auc_pairs, "readable answers"),
@@ -98,13 +103,13 @@ def _metrics(run: RunRecord) -> list[Metric]:
             of = "" if pairs is None else f"{counted(pairs, 'pair')} of "
             metrics.append(Metric(f"{auc:.3f}", f"reward AUC before training, {of}{among}"))
     if run.steps:
-        metrics.append(Metric(_value("", run.steps[-1].metrics.get("reward")), "reward, last step"))
+        metrics.append(Metric(shown_value("", run.steps[-1].metrics.get("reward")), "reward, last step"))
     if run.seconds is not None:
         metrics.append(Metric(f"{run.seconds:.0f} s", "wall clock"))
     return metrics
 
 
-def _value(name: str, value: float | None) -> str:
+def shown_value(name: str, value: float | None) -> str:
     """Rates and accuracies as percentages, everything else as it is."""
     if value is None:
         return "–"
@@ -117,10 +122,11 @@ def _value(name: str, value: float | None) -> str:
 
 
 def _curves(run: RunRecord) -> list[Block]:
-    """The reward leads, the evaluation stands beside it; metrics without a chart of their own are folded."""
+    """The evaluation leads, the reward stands beside it; metrics without a chart of their own are folded."""
     reward = _metrics_chart(run.steps, *_REWARD_CHART)
     others = [_metrics_chart(run.steps, *chart) for chart in _OTHER_CHARTS]
-    charts = [reward, *_evaluation_charts(run), *others]
+    # What a reader asks first: do held-out problems get better?
+    charts = [*_evaluation_charts(run), reward, *others]
     blocks: list[Block] = [ChartGrid([chart for chart in charts if chart is not None])]
     # A metric that has a place in a chart is never folded, nor are evaluations.
     taken = {name for _, _, names in (_REWARD_CHART, *_OTHER_CHARTS) for name in names}
@@ -134,7 +140,13 @@ def _curves(run: RunRecord) -> list[Block]:
 
 
 def _metrics_chart(steps: Sequence[StepRow], title: str, y_label: str, names: Sequence[str]) -> Chart | None:
-    recorded = [name for name in names if any(name in row.metrics for row in steps)]
+    curves = {name: [row.metrics.get(name) for row in steps] for name in names}
+    # A reward that is the reconstruction rate itself is drawn once.
+    recorded = [
+        name
+        for place, (name, curve) in enumerate(curves.items())
+        if any(value is not None for value in curve) and curve not in list(curves.values())[:place]
+    ]
     return _step_chart(title, y_label, [_series(steps, name) for name in recorded]) if recorded else None
 
 
@@ -219,10 +231,12 @@ def _cells(exchange: ExchangeRow) -> list[str]:
 def _judgement(exchange: ExchangeRow) -> str:
     style = {True: "right", False: "wrong", None: ""}[exchange.correct]
     advantage = (
-        "" if exchange.advantage is None else f"<br><small>advantage {_value('', exchange.advantage)}</small>"
+        ""
+        if exchange.advantage is None
+        else f"<br><small>advantage {shown_value('', exchange.advantage)}</small>"
     )
     word = f'<span class="{style}">{judgement(exchange)}</span>'
-    return f"{word}<br>reward {_value('', exchange.reward)}{advantage}"
+    return f"{word}<br>reward {shown_value('', exchange.reward)}{advantage}"
 
 
 def _duals(duals: Sequence[DualExchangeRow]) -> str:
@@ -239,5 +253,5 @@ def _dual(dual: DualExchangeRow) -> str:
     return (
         f'<div class="dual">{text_block(dual.prompt)}<small>came back</small>'
         f"{text_block(dual.completion)}<small>was hidden</small> <b>{safe(dual.hidden)}</b> · "
-        f'<span class="{style}">distance {_value("", dual.distance)}</span>{plain}</div>'
+        f'<span class="{style}">distance {shown_value("", dual.distance)}</span>{plain}</div>'
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dupo.views.lenient import finite
 
 Number = float | int | None
+_LEAST_SHARE = 0.1  # of the largest number, which a y axis spans at least
 _LEAST = 1e-290  # a tenth of such a span may have no digits left in a float
 
 
@@ -64,7 +65,10 @@ def span(
         # An x axis of one huge number needs more than 1 on either side to have two ends.
         margin = max(margin, 1e-6 * abs(low))
         return low - margin, high + margin
-    return low - padding * (high - low), high + padding * (high - low)
+    # Lengths from 4.98 to 5.01 are a flat line, not a wild one: a tenth of the numbers is the least to show.
+    missing = _LEAST_SHARE * max(abs(low), abs(high)) - (high - low) if padding else 0.0
+    margin = max(padding * (high - low), missing / 2)
+    return low - margin, high + margin
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

@@ -1,5 +1,6 @@
 """Pages and pictures as a browser would see them, and text that tries to be more than text."""
 
+import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -38,3 +39,7 @@ class Page(HTMLParser):
 def hovers(svg: ET.Element) -> list[str]:
     """What hovering over the points of a chart tells."""
     return [title.text or "" for title in svg.iter(f"{SVG}title")]
+
+
+def charts(page: str) -> list[ET.Element]:
+    return [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.S)]

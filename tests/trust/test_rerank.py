@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from dupo.tasks import generated
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.tasks.word_problems import WordProblems
 from dupo.trust.audit import audit
-from dupo.trust.rerank import ANSWERS, interval, rerank
+from dupo.trust.rerank import ANSWERS, best_and_worst, interval, rerank
+from dupo.trust.rows import AnswerRow, TokenCounts
 from tests.helpers.left_rows import leave, whole_batches
 from tests.helpers.worlds import rows, said, save_tiny, summary
 from tests.trust.fakes import fake, solve, start, untaught, watched, write_jsonl
 
+ROW = AnswerRow("id", "text", 2, "7", 0.5, 1, None, {}, [], "7", None, None, TokenCounts(1, 1, 1, 1, 1, 1))
 METHODS = ("greedy", "mean@4", "majority@4", "dual rerank@4", "pass@4")
 SMALL = "--num_threads 1 --num_generations 4 --generation_batch_size 16 --num_problems 10"
 
@@ -97,6 +100,29 @@ def test_rows_are_complete_and_add_up(untrained, tmp_path, monkeypatch):
     assert min(spent.values()) > 0 and len({row["score"] for row in answer_rows}) > 1
     changed = sum(row["answer"] != row["answers"]["majority"] for row in answer_rows)
     assert metrics["other_than_majority"] == changed > 0
+
+
+def test_the_best_and_the_worst_are_shown(untrained, tmp_path, monkeypatch, capfd):
+    answer_anything(monkeypatch)
+    out = run(fake(solve, right=0.5), tmp_path / "run")
+    shown = capfd.readouterr().out
+    assert shown.count("recovered best") == shown.count("recovered worst") == 3
+    answered = {row["problem"]: row for row in rows(out, ANSWERS)}
+    titles = [line.split(" · ") for line in shown.splitlines() if line.startswith("recovered ")]
+    best, worst = (
+        [answered[id]["score"] for kind, id in titles if kind.endswith(end)] for end in ("best", "worst")
+    )
+    assert len({id for _, id in titles}) == 6 and min(best) >= max(worst)
+    scores = sorted(row["score"] for row in answered.values())
+    assert sorted(best) == scores[-3:] and sorted(worst) == scores[:3]
+
+
+@pytest.mark.parametrize(("count", "ends"), [(0, (0, 0)), (1, (1, 0)), (4, (2, 2)), (9, (3, 3))])
+def test_few_problems_are_shown_once(count, ends):
+    scored = [replace(ROW, problem=str(n), score=n / 10) for n in range(count)]
+    shown = best_and_worst([*scored, replace(ROW, score=None)])
+    assert [title for title, _ in shown] == ["recovered best"] * ends[0] + ["recovered worst"] * ends[1]
+    assert len({row.problem for _, row in shown}) == len(shown)
 
 
 def test_tokens_are_those_of_the_problem_itself(tmp_path):

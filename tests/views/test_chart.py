@@ -8,6 +8,7 @@ import pytest
 
 from dupo.views.chart import line_chart
 from dupo.views.marks import Series
+from dupo.views.scales import span
 from tests.helpers.pages import SVG, hovers
 
 
@@ -127,3 +128,12 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         draw(Series("a", [1], [1]), y_range=(1, 1))
     with pytest.raises(ValueError, match=r"shorter|longer"):
         draw(Series("a", [1, 2], [1]))
+
+
+def test_a_nearly_flat_line_looks_flat() -> None:
+    """An axis spans a tenth of its numbers at least: lengths from 4.98 to 5.01 do not fill the chart."""
+    low, high = span([4.98, 5.0, 5.01], 0.05)
+    assert (low + high) / 2 == pytest.approx(4.995) and high - low == pytest.approx(0.501)
+    assert span([1.0, 2.0], 0.05) == (0.95, 2.05)  # a line that moves fills the chart
+    assert span([0.0, 0.001], 0.05) == (-0.00005, 0.00105)  # around nothing, any move is large
+    assert span([100.0, 101.0], 0.0) == (100.0, 101.0)  # steps on an x axis end with the data

@@ -12,7 +12,7 @@ from dupo.errors import UserError
 from dupo.report import main
 from dupo.storage.run_folder import RunFolder
 from dupo.views.run_page import write_report
-from tests.helpers.pages import HOSTILE, SVG, Page, hovers
+from tests.helpers.pages import HOSTILE, SVG, Page, charts, hovers
 
 
 def sample(step: int, number: int, correct: bool | None, **changes: Any) -> dict[str, Any]:
@@ -65,10 +65,6 @@ def full_run(path: Path) -> Path:
         run.samples([sample(step, 0, True), sample(step, 1, False)])
     run.summary(SUMMARY)
     return path
-
-
-def charts(page: str) -> list[ET.Element]:
-    return [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.S)]
 
 
 def chart(page: str, title: str) -> ET.Element:
@@ -134,11 +130,19 @@ def test_a_lone_curve_is_named_beside_its_axis(tmp_path: Path) -> None:
     assert [text.text for text in shares.iter(f"{SVG}text")][-1] == "score"  # the legend names its two lines
 
 
-def test_the_reward_leads_and_the_rest_is_folded(tmp_path: Path) -> None:
+def test_a_reward_that_is_the_reconstruction_rate_is_drawn_once(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "task: arithmetic\n", overwrite=False)
+    for step in (1, 2):
+        run.metrics({"step": step, "reward": step / 4, "dual/reconstruct_rate": step / 4})
+    page = write_report(tmp_path).read_text()
+    assert [hovers(svg) for svg in charts(page)] == [["reward\n1: 0.25", "reward\n2: 0.5"]]
+
+
+def test_held_out_problems_lead_and_the_rest_is_folded(tmp_path: Path) -> None:
     page = write_report(full_run(tmp_path)).read_text()
     before, folded = page.split("<details>")
     titles = [svg.get("aria-label") for svg in charts(before)]
-    assert titles[:3] == ["Reward and reconstruction", "Held-out evaluation", "Loss"]
+    assert titles[:3] == ["Held-out evaluation", "Reward and reconstruction", "Loss"]
     assert [svg.get("aria-label") for svg in charts(folded)] == ["odd/metric"]
     assert "1 other metrics" in folded
 

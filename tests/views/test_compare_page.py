@@ -1,0 +1,80 @@
+"""The page of several runs: a line for each run in each chart, and what differs in their settings."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dupo.errors import UserError
+from dupo.report import main
+from dupo.storage.run_folder import RunFolder
+from dupo.views.compare_page import write_comparison
+from tests.helpers.pages import HOSTILE, SVG, Page, charts, hovers
+
+SUMMARY = {"eval/accuracy_before": 0.5, "eval/accuracy_after": 0.75, "eval/accuracy_peak": 0.8}
+SUMMARY |= {"eval/problems": 2000, "seconds": 141.2, "headline": "accuracy"}
+SUMMARY |= {"evals": [[0, {"accuracy": 0.5}], [4, {"accuracy": 0.75}]]}
+
+
+def write_run(folder: Path, settings: str, *, finished: bool = True) -> Path:
+    run = RunFolder.create(folder, f"task: arithmetic\nmax_steps: 8\n{settings}", overwrite=False)
+    for step in (1, 2):
+        run.metrics({"step": step, "reward": step / 4})
+    if finished:
+        (folder / "summary.json").write_text(json.dumps(SUMMARY))
+    return folder
+
+
+def test_each_run_has_a_row_and_a_line(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", "reward: dual\n")
+    second = write_run(tmp_path / "second", "reward: gold\n", finished=False)
+    page = write_comparison([first, second], tmp_path / "page.html")
+    seen = Page(page)
+    assert seen.open == [] and "2 runs compared" in seen.text
+    assert "50.0% → 75.0%" in seen.text and "+0.250" in seen.text and "2,000" in seen.text
+    assert "2 of 8, unfinished" in seen.text
+    held_out, reward = charts(page.read_text())
+    assert hovers(held_out) == ["first\n0: 0.5", "first\n4: 0.75"]
+    assert hovers(reward) == [
+        f"{run}\n{step}: {step / 4:g}" for run in ("first", "second") for step in (1, 2)
+    ]
+    dashes = [bool(p.get("stroke-dasharray")) for p in reward.iter(f"{SVG}path") if p.get("fill") == "none"]
+    assert dashes == [False, True]  # equal lines both show
+
+
+def test_settings_that_differ_are_listed_and_no_others(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / "a", "reward: dual\noutput_dir: a\nseed: 1\n"),
+        write_run(tmp_path / "b", "reward: gold\noutput_dir: b\nseed: 1\nbeta: 0.04\n"),
+    ]
+    text = Page(write_comparison(runs, tmp_path / "page.html")).text
+    told = text[text.index("What differs") :]
+    assert "reward" in told and "gold" in told and "beta" in told and "–" in told
+    assert "seed" not in told and "output_dir" not in told
+    equal = [write_run(tmp_path / name, "seed: 1\n") for name in "cd"]
+    assert Page(write_comparison(equal, tmp_path / "page.html")).text.strip().endswith("none")
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / place / "run", "seed: 1\n") for place in ("x", "y")]
+    text = Page(write_comparison(runs, tmp_path / "page.html")).text
+    assert all(str(run) in text for run in runs)
+
+
+def test_text_of_a_run_stays_text(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", f"run_name: {json.dumps(HOSTILE)}\n")
+    page = Page(write_comparison([run, write_run(tmp_path / "b", "")], tmp_path / "page.html"))
+    assert "script" not in page.names() and "img" not in page.names() and page.open == []
+
+
+def test_the_door_writes_one_page_for_several_runs(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("a"), ""), write_run(Path("b"), "")
+    assert main(["a", "b"]) == 0
+    assert capsys.readouterr().out == "comparison.html\n" and Path("comparison.html").is_file()
+    assert main(["a", "b", "--output", "two.html"]) == 0 and Path("two.html").is_file()
+    assert main(["a"]) == 0 and Path("a/report.html").is_file()
+    assert main(["a", "nowhere"]) == 2
+    assert "nowhere is no run folder" in capsys.readouterr().err
+    with pytest.raises(UserError):
+        write_comparison([Path("nowhere")], Path("page.html"))
