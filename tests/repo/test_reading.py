@@ -18,6 +18,7 @@ DOORS = {f"dupo/{name}.py" for name in (*doors.DOORS, "__main__")}
 # Imported where they are used: packages that are not always there, and modules that not every torch has.
 OPTIONAL = {"flash_attn", "torch.nn.attention.varlen", "torch.distributed.tensor", "py3langid", "triton"}
 OPTIONAL |= {"pyarrow", "huggingface_hub"}  # of data sets that need them
+OPTIONAL |= {"torch.utils.tensorboard", "wandb", "trackio"}  # of trackers
 OPTIONAL |= {"shtab"}  # of the completion of shells
 OPTIONAL |= {"math_verify", "sympy"}  # of answers that are formulas
 VAGUE = {"found", "made", "given", "kept", "part", "one", "each", "some"}
