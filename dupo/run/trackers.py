@@ -124,8 +124,9 @@ class Wandb:
         """Opens the run, or goes on with the run of the same id."""
         import wandb  # type: ignore[import-not-found]
 
-        # Silent and without a console: stdout and stderr belong to the run.
+        # Silent and without a console: stdout and stderr belong to the run. `setup` silences the login.
         settings = wandb.Settings(silent=True, console="off")
+        wandb.setup(settings=settings)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=run.name,
