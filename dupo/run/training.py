@@ -277,7 +277,7 @@ class TrainingRun(Run):
         self.closing.close()
         if isinstance(error, UserError) and self.is_loaded:
             self._finish_early()  # nothing is lost of the steps that were made
-        if error is not None:
+        if isinstance(error, Exception):  # a second Ctrl-C waits for no network
             self.trackers.finish(failed=True)
         if isinstance(error, FloatingPointError):
             raise FloatingPointError(self._save_failure(error)) from error

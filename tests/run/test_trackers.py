@@ -289,7 +289,9 @@ def test_a_real_tracker_has_every_row_once(
     pytest.importorskip(name)
     capfd.readouterr()
     steady = ["--lr_scheduler_type", "constant"]
+    plain = start(untrained, tmp_path / "plain", *SHORT, *steady)
     run = start(untrained, tmp_path / "run", *SHORT, *steady, "--report_to", name)
+    same_files(plain, run, "metrics.jsonl", "samples.jsonl")  # no tracker draws numbers of the run
     # From an older checkpoint: rows 3 and 4 are made again, to the same numbers.
     assert main(["--resume_from_checkpoint", str(run / "checkpoint-2"), "--max_steps", "6"]) == 0
     assert resume(run) == 0
