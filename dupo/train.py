@@ -15,6 +15,7 @@ from dupo.config.catalogue import METHODS, load
 from dupo.config.config import Config
 from dupo.run.claim import claim_folder
 from dupo.run.program import run_program, tell_loading
+from dupo.run.trackers import check_installed
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def train(config: Config) -> dict[str, Any]:
         FloatingPointError: a loss, gradient or logit is not finite; the message names the saved batch.
     """
     entry = METHODS[config.method]
+    check_installed(config.run.trackers)
     claim_folder(config)
     data = load(entry.data)(config)
     tell_loading("train")

@@ -20,6 +20,7 @@ MOST_SEQUENCES, MOST_SAMPLES, LONGEST_COMPLETION = 2**20, 2**16, 2**20
 # Below LOWEST, softmax is a step function and gradients grow a thousandfold. Above HIGHEST, all tokens are
 # equally likely.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 100.0
+TRACKERS = ("tensorboard", "wandb", "trackio")
 LARGEST_REWARD = 1e15  # its square, summed over a rollout, stays within float32
 
 
@@ -239,6 +240,31 @@ class RunOptions(Options):
         "stop instead of warning: if the first step of a rollout is off policy, or if a resumed run has "
         "other versions or another device",
     )
+    report_to: str | None = option(
+        None,
+        "trackers that get every row of metrics.jsonl: any of tensorboard, wandb, trackio, comma-separated",
+    )
+    run_name: str | None = option(
+        None, "name of the run in trackers, which a resumed run keeps; none: that of the folder"
+    )
+
+    @property
+    def trackers(self) -> list[str]:
+        """The names of the trackers that get the metrics."""
+        names = [name.lower() for name in listed(self.report_to or "none")]
+        return [] if names == ["none"] else names
+
+    def check_together(self) -> None:
+        """Checks the names of trackers."""
+        names = self.trackers
+        for name in names:
+            if name not in TRACKERS:
+                expected = f"none, or any of {', '.join(TRACKERS)}"
+                raise UserError(
+                    f"report_to: expected {expected}, got {quoted(name)}{nearest(name, TRACKERS)}"
+                )
+        if len(set(names)) < len(names):
+            raise UserError(f"report_to: expected different names, got {quoted(self.report_to)}")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def _each(names: str, text: str) -> dict[str, str]:
 
 _EVALUATION = "is not here: evaluation scores one greedy answer to every held-out problem"
 _ONE_DEVICE = "is not here yet: training is on one device"
-_TRACKERS = "is not here yet: metrics.jsonl has every number, report.html the curves"
+_TRACKIO = "is not here: Trackio writes to this machine, or where its own variables say"
 _VLLM = "is not here yet: the built-in engine samples"
 _ADAMW = "is not here: the optimizer is AdamW"
 _ORDER = "is not here: the problems come in a new random order in every epoch"
@@ -140,8 +140,9 @@ INSTEAD: dict[str, str] = {
     ),
     "logging_nan_inf_filter": "is not here: a loss that is not finite stops the run",
     "include_num_input_tokens_seen": "is not here: metrics.jsonl has num_tokens in every row",
-    **_each("report_to project trackio_space_id trackio_bucket_id trackio_static_space_id", _TRACKERS),
-    "run_name": "is the name of the folder --output_dir here",
+    "project": "is the variable WANDB_PROJECT or TRACKIO_PROJECT here; else runs stand in the project dupo",
+    "trackio_space_id": "is the variable TRACKIO_SPACE_ID here, which Trackio reads itself",
+    **_each("trackio_bucket_id trackio_static_space_id", _TRACKIO),
     "log_level": "is not here yet: warnings are always shown",
     "disable_tqdm": "is not here: a terminal has a bar, a file plain lines",
     **_each(

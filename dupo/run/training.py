@@ -20,6 +20,7 @@ from dupo.run.base import Run
 from dupo.run.failures import write_failure
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.summary import TrainingRecord, show_result, summarise
+from dupo.run.trackers import CLASSES, Trackers
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
 from dupo.storage.commands import command, resume_command
@@ -49,6 +50,8 @@ class TrainingRun(Run):
         self.check_inputs(method.inputs())
         self.resumed = self._choose_checkpoint(config.run.resume_from_checkpoint)
         self.folder = self.open_folder()
+        trackers = [CLASSES[name]() for name in config.run.trackers]
+        self.trackers = Trackers(trackers, self.path, self.display)
         title = f"dupo: {method.name}, seed {config.run.seed}"
         self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
 
@@ -104,6 +107,7 @@ class TrainingRun(Run):
                 read_checkpoint_weights(method.model, self.path / "checkpoint-0")
             method.start()
             self._restore(self.resumed)
+            self._start_trackers()
             return True
         if self.continues:
             self.keep_settings()
@@ -113,11 +117,16 @@ class TrainingRun(Run):
         # Rows of a start that was killed before its first checkpoint would stand twice.
         for name in checkpoint.ROW_FILES:
             (self.path / name).unlink(missing_ok=True)
+        self._start_trackers()
         self._measure_before()
         if method.has_stage:
             self.save()
             (self.path / TEACHING).unlink(missing_ok=True)
         return True
+
+    def _start_trackers(self) -> None:
+        name = self.config.run.run_name or self.path.resolve().name
+        self.trackers.start(name, self.config.flat(), self.step)
 
     def _check_disk_space(self) -> None:
         """Refuses a disk without room for one checkpoint: the first step is cheaper to lose than the last."""
@@ -206,6 +215,7 @@ class TrainingRun(Run):
             row |= {f"eval/{name}": value for name, value in evaluation.items()}
         # Written before the checkpoint: on resume, rows past it are cut, but none can be made up.
         self.folder.metrics(row)
+        self.trackers.log(row)
         self.folder.timings({"step": self.step, "seconds": self._seconds()})
         self.progress.update(self.step, row)
         if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted:
@@ -253,7 +263,9 @@ class TrainingRun(Run):
         # A finished run that is resumed writes nothing twice.
         written = read_rows(self.path / SAMPLES)
         if not any(row["step"] == self.step and row.get("held_out") for row in written):
-            self.folder.samples([exchange.row(self.step, held_out=True) for exchange in exchanges])
+            rows = [exchange.row(self.step, held_out=True) for exchange in exchanges]
+            self.folder.samples(rows)
+            self.trackers.held_out(rows, self.step)
         return exchanges
 
     def _seconds(self) -> float:
@@ -265,6 +277,8 @@ class TrainingRun(Run):
         self.closing.close()
         if isinstance(error, UserError) and self.is_loaded:
             self._finish_early()  # nothing is lost of the steps that were made
+        if isinstance(error, Exception):  # a second Ctrl-C waits for no network
+            self.trackers.finish(failed=True)
         if isinstance(error, FloatingPointError):
             raise FloatingPointError(self._save_failure(error)) from error
 
@@ -302,6 +316,7 @@ class TrainingRun(Run):
         """
         finished = self.is_loaded and self.step >= self.config.optimizer.max_steps
         summary = self._finish() if finished else self._finish_early()
+        self.trackers.finish()
         self.close()
         return summary
 

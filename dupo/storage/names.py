@@ -7,6 +7,8 @@ samples.jsonl    what was asked, answered and reconstructed
 timings.jsonl    everything that comes from a clock
 summary.json     the final metrics, with the signature
 report.html      curves and sampled exchanges on one page
+tensorboard/     event files, and what wandb writes in wandb/; both only where asked for
+trackers.json    the run in each tracker, and the step of the last row that the tracker has got
 teaching.pt      the state of the supervised teaching stage that Ctrl-C stopped; removed when done
 run.lock         who writes into the folder; there while a program runs
 taught_model/    the built-in model after teaching, for a program that does not train
@@ -23,6 +25,7 @@ from dupo.user_files import is_file, read_file
 
 CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
+TRACKERS, TENSORBOARD, WANDB = "trackers.json", "tensorboard", "wandb"
 TEACHING, TAUGHT = "teaching.pt", "taught_model"
 INPUTS, FINISHED_ROWS = "inputs.json", "rows.json"
 LOCK = "run.lock"  # see `storage/lock.py`; belongs to no program and is no output of a run
@@ -32,7 +35,7 @@ LATEST = "latest"  # the file that names the newest checkpoint
 # these and nothing else: a file of the user in the same folder stays.
 WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "train": (METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, TEACHING, LATEST, "checkpoint-[0-9]*",
-              "set-aside-[0-9]*", "nonfinite-[0-9]*.json", INPUTS),
+              "set-aside-[0-9]*", "nonfinite-[0-9]*.json", TRACKERS, TENSORBOARD, WANDB, INPUTS),
     "select": (SUMMARY, TEACHING, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl", FINISHED_ROWS, INPUTS),
     "rerank": (SUMMARY, TEACHING, TAUGHT, "answers.jsonl", FINISHED_ROWS, INPUTS),
     "audit": (TEACHING, TAUGHT, "audit.jsonl", "audit.json", "audit.html", FINISHED_ROWS, INPUTS),

@@ -23,7 +23,7 @@ from tests.helpers.options import KINDS, RUN, WriteFile, refusal, table
 from tests.helpers.project import ROOT
 
 FOLDERS = "output_dir overwrite_output_dir resume_from_checkpoint"
-NO_EFFECT = f"{FOLDERS} num_completions_to_print save_steps save_total_limit strict"
+NO_EFFECT = f"{FOLDERS} num_completions_to_print save_steps save_total_limit strict report_to run_name"
 
 
 def test_later_layers_win_and_the_task_is_found_before_its_defaults(write: WriteFile) -> None:
@@ -95,6 +95,7 @@ def another(name: str) -> Any:
         "chat_template_date": "2001-02-03",
         "chat_template_kwargs": '{"a": 1}',
         "num_trained_generations": 2,
+        "report_to": "wandb",
     }
     if name in special:
         return special[name]

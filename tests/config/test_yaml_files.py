@@ -118,7 +118,7 @@ def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
 TIED = "num_generations num_trained_generations generation_batch_size train_batch_size dual_samples "
 TIED += "task resume_from_checkpoint "
 TIED += "dataset eval_dataset reward reward_weights dual_model translation_metric pool_sizes pool_models "
-TIED += "overlong gates teach num_threads chat_template_date chat_template_kwargs "
+TIED += "report_to overlong gates teach num_threads chat_template_date chat_template_kwargs "
 TIED += "max_completion_length dual_max_completion_length "
 TIED += "max_concurrent_sequences weight_decay dual_temperature "
 TIED += "loss_type importance_sampling_level epsilon_high delta clip_ratio_c "

@@ -26,8 +26,8 @@ _SAME = """
 adam_beta1 adam_beta2 adam_epsilon beta chat_template_kwargs delta epsilon epsilon_high eval_steps
 generation_batch_size gradient_checkpointing importance_sampling_level learning_rate
 mask_truncated_completions max_completion_length max_grad_norm max_steps model_name_or_path
-num_generations num_iterations off_policy_mask_threshold resume_from_checkpoint reward_weights
-sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
+num_generations num_iterations off_policy_mask_threshold report_to resume_from_checkpoint reward_weights
+run_name sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
 trust_remote_code use_bias_correction_kl vespo_k_neg vespo_k_pos vespo_lambda_neg
 vespo_lambda_pos vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
 vllm_importance_sampling_correction vllm_importance_sampling_mode weight_decay
@@ -59,6 +59,8 @@ REMARKS = {
     "max_grad_norm": "0 there: no bound; above 0 here",
     "resume_from_checkpoint": "here also `latest`",
     "reward_weights": "`1 0.2` there, `1,0.2` here",
+    "report_to": "`tensorboard`, `wandb`, `trackio`; `wandb trackio` there, `wandb,trackio` here; no `all`",
+    "run_name": "none: the name of the folder `output_dir` here",
     "scale_rewards": "there also `true` (`group`) and `false` (`none`)",
     "epsilon_high": "`cispo` without it is refused here",
     "delta": "refused here for losses without a clip, ignored there",

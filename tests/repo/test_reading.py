@@ -19,6 +19,7 @@ DOORS = {f"dupo/{name}.py" for name in (*doors.DOORS, "__main__")}
 OPTIONAL = {"flash_attn", "torch.nn.attention.varlen", "torch.distributed.tensor", "py3langid", "triton"}
 OPTIONAL |= {"pyarrow", "huggingface_hub"}  # of data sets that need them
 OPTIONAL |= {"comet", "bleurt_pytorch"}  # of learned metrics
+OPTIONAL |= {"torch.utils.tensorboard", "wandb", "trackio"}  # of trackers
 OPTIONAL |= {"shtab"}  # of the completion of shells
 OPTIONAL |= {"math_verify", "sympy"}  # of answers that are formulas
 VAGUE = {"found", "made", "given", "kept", "part", "one", "each", "some"}
