@@ -11,7 +11,7 @@ DOORS: dict[str, str] = {
     "select": "which duals of a data set can be trusted?",
     "rerank": "better answers without training",
     "duals": "which numbers of word problems may be hidden, and which not and why",
-    "report": "writes the page of a run: curves and exchanges; of several runs, one page that compares them",
+    "report": "writes the page of a run: curves and exchanges; compares several runs on one page",
     "doctor": "what this machine has, what is slow and why, and what to type",
     "completion": "writes the script by which a shell completes these commands",
 }
