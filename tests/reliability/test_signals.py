@@ -132,7 +132,8 @@ def test_a_signal_in_the_seconds_of_importing_is_one_line(number, training):
     wait_for(lambda: is_importing(process), process)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, "")
+    # The only line before the imports.
+    assert (process.returncode, out) == (130, "dupo train: options and data are read; loading torch ...\n")
     assert err == "error: stopped; nothing was started\n" and not run.exists()
 
 

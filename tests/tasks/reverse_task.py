@@ -25,6 +25,9 @@ class Reverse:
     def prompt(self, problem: Problem) -> str:
         return problem.text
 
+    def plain(self, text: str) -> str | None:
+        return None
+
     def answer(self, problem: Problem, completion: str) -> str | None:
         digits = "".join(char for char in completion if char.isdigit())
         return digits or None
