@@ -138,8 +138,10 @@ class PolicyMethod(Method):
         step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
         name = c.model.model_name_or_path
-        note = taught_note(c.task.task) if comes_taught(c) else TEACHING_NOTE
-        teaching = [("teaching", note)] if self.has_stage else []
+        teaching = []
+        if self.has_stage:
+            note = taught_note(c.task.task) if comes_taught(c) else TEACHING_NOTE
+            teaching.append(("teaching", note))
         return [
             ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
             ("data", "; ".join(self.task.notes)),

@@ -3,7 +3,7 @@
 `run_record` reads the files of each run; runs may be unfinished, and of other tasks and methods.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dupo.storage.files import read_mapping, write_atomic
@@ -60,44 +60,41 @@ def _row(name: str, run: RunRecord) -> list[str]:
     seconds = "–" if run.seconds is None else f"{run.seconds:.0f}"
     # An unfinished run must not pass for a short one.
     steps += "" if run.finished else f" of {run.planned_steps or '?'}, unfinished"
-    if run.held_out is None:
+    held_out = run.held_out
+    if held_out is None:
         return [safe(name), "nothing", "–", "–", "–", "–", steps, seconds]
-    metric, before, after, peak, problems = (
-        run.held_out.name,
-        run.held_out.before,
-        run.held_out.after,
-        run.held_out.peak,
-        run.held_out.problems,
-    )
+    before, after = held_out.before, held_out.after
     change = "–" if before is None or after is None else f"{after - before:+.3f}"
-    values = [shown_value(metric, value) for value in (before, after, peak)]
-    count = "–" if problems is None else f"{problems:,.0f}"
-    return [safe(name), safe(metric), f"{values[0]} → {values[1]}", change, values[2], count, steps, seconds]
+    count = "–" if held_out.problems is None else f"{held_out.problems:,.0f}"
+    first, last, peak = (shown_value(held_out.name, value) for value in (before, after, held_out.peak))
+    return [safe(name), safe(held_out.name), f"{first} → {last}", change, peak, count, steps, seconds]
 
 
 def _charts(runs: Mapping[str, RunRecord]) -> list[Chart]:
     evaluated = dict.fromkeys(metric for run in runs.values() for metric in run.evaluations)
-    charts = [
-        Chart(
-            f"Held out: {metric}",
-            "optimizer step",
-            metric,
-            [
-                _series(number, name, list(run.evaluations[metric].items()))
-                for number, (name, run) in enumerate(runs.items())
-                if metric in run.evaluations
-            ],
-        )
-        for metric in evaluated
-    ]
-    for metric, title in _COMPARED.items():
-        curves = {
-            name: [(row.step, row.metrics[metric]) for row in run.steps if metric in row.metrics]
-            for name, run in runs.items()
-        }
-        lines = [_series(number, name, curve) for number, (name, curve) in enumerate(curves.items()) if curve]
-        charts += [Chart(title, "optimizer step", metric, lines)] if lines else []
-    return charts
+    charts = [_chart(f"Held out: {metric}", metric, runs, _evaluated) for metric in evaluated]
+    charts += [_chart(title, metric, runs, _trained) for metric, title in _COMPARED.items()]
+    return [chart for chart in charts if chart.lines]
+
+
+def _chart(
+    title: str,
+    metric: str,
+    runs: Mapping[str, RunRecord],
+    curve_of: Callable[[RunRecord, str], Sequence[tuple[float, float]]],
+) -> Chart:
+    """The chart of a metric: a line for each run that has the metric."""
+    curves = {name: curve_of(run, metric) for name, run in runs.items()}
+    lines = [_series(number, name, curve) for number, (name, curve) in enumerate(curves.items()) if curve]
+    return Chart(title, "optimizer step", metric, lines)
+
+
+def _evaluated(run: RunRecord, metric: str) -> list[tuple[float, float]]:
+    return list(run.evaluations.get(metric, {}).items())
+
+
+def _trained(run: RunRecord, metric: str) -> list[tuple[float, float]]:
+    return [(row.step, row.metrics[metric]) for row in run.steps if metric in row.metrics]
 
 
 def _series(number: int, name: str, curve: Sequence[tuple[float, float]]) -> Series:
