@@ -33,7 +33,10 @@ class ModelOptions(Options):
         "auto|float32|bfloat16",
     )
     device: str = option(
-        "auto", "device of the model; auto: the GPU if there is one, else the CPU", "auto|cpu|cuda"
+        "auto",
+        "device of the model; auto: a CUDA GPU if there is one, else the CPU; mps: a GPU of Apple, "
+        "which nobody has tried yet",
+        "auto|cpu|cuda|mps",
     )
     teach: bool = option(
         False, "teach the built-in model on this machine, also where its taught weights come with the package"

@@ -16,7 +16,7 @@ from transformers import DynamicCache
 
 from dupo import text
 from dupo.engines.base import EngineFeatures, Sampling
-from dupo.engines.draws import row_keys, uniform
+from dupo.engines.draws import draw, row_keys, uniform
 from dupo.engines.float32_head import float32_logits
 from dupo.errors import UserError
 from dupo.models.devices import autocast
@@ -198,6 +198,7 @@ class _Decoding:
                 self.cache.batch_select_indices(stay)
                 rows, next_ids, running = rows[stay], next_ids[stay], running[stay]
                 self.mask_BT, self.positions_BT = self.mask_BT[stay], self.positions_BT[stay]
+                stay = stay.to(self.keys_B.device)
                 self.keys_B, self.uniform_BT = self.keys_B[stay], self.uniform_BT[stay]
             self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones(len(rows), 1)], -1)
             self.positions_BT = self.positions_BT + 1
@@ -214,13 +215,8 @@ class _Decoding:
             raise FloatingPointError("the model's logits are not finite")
         if greedy:
             next_ids = logprobs_BV.argmax(-1)
-        else:  # inverse CDF: one random number a row, where torch.multinomial draws one per vocabulary entry
-            # float64: in float32 the sum of 150,000 terms misses tokens of small probability.
-            cdf_BV = logprobs_BV.double().exp().cumsum(-1)
-            target_B1 = self.uniform_BT[:, t % DRAWS_AT_ONCE, None] * cdf_BV[:, -1:]
-            next_ids = torch.searchsorted(cdf_BV, target_B1, right=True)[:, 0]
-            # Rounding can put the target on the total itself, behind the last token.
-            next_ids = next_ids.clamp(max=cdf_BV.shape[-1] - 1)
+        else:
+            next_ids = draw(logprobs_BV, self.uniform_BT[:, t % DRAWS_AT_ONCE, None])
         measures = logprobs_BV.gather(-1, next_ids[:, None])
         if self.measures:
             possible_BV = logprobs_BV.isfinite()  # a masked logit has no share in entropy and certainty

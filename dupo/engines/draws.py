@@ -6,13 +6,17 @@
 `mix` is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, doi 10.1145/2660193.2660195), G its odd
 constant. A generator with a state would give a row other numbers when another row leaves the batch.
 
-Shape letters: B rows, P prompts.
+Metal has no float64: there the numbers and the draws are made on the CPU.
+
+Shape letters: B rows, P prompts, V vocabulary.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from dupo.models.devices import float64
 
 
 def _signed(number: int) -> int:
@@ -42,7 +46,10 @@ def row_keys(prompt_keys: Sequence[int], n: int, device: torch.device) -> Tensor
     Args:
         prompt_keys: P keys of `dupo.seeds.prompt_keys`.
         n: samples of each prompt.
+        device: of the model.
     """
+    if device.type == "mps":
+        device = torch.device("cpu")
     keys_P = torch.tensor(prompt_keys, dtype=torch.int64, device=device)
     # Consecutive multiples of G are the states of SplitMix64, which the mixer was made for.
     samples = torch.arange(1, n + 1, device=device)
@@ -54,3 +61,14 @@ def uniform(keys_B: Tensor, start: int, count: int) -> Tensor:
     tokens = torch.arange(start + 1, start + 1 + count, device=keys_B.device)
     bits = _mix(keys_B[:, None] + tokens * _G)
     return _shift(bits, 64 - _MANTISSA_BITS).double() * 2.0**-_MANTISSA_BITS
+
+
+def draw(logprobs_BV: Tensor, uniform_B1: Tensor) -> Tensor:
+    """Ids (B,) int64: the first token whose cumulative probability is above the uniform number of its row."""
+    # Inverse CDF: one random number a row, where torch.multinomial draws one per vocabulary entry.
+    # float64: in float32 the sum of 150,000 terms misses tokens of small probability.
+    cdf_BV = float64(logprobs_BV).exp().cumsum(-1)
+    target_B1 = uniform_B1 * cdf_BV[:, -1:]
+    ids_B = torch.searchsorted(cdf_BV, target_B1, right=True)[:, 0]
+    # Rounding can put the target on the total itself, behind the last token.
+    return ids_B.clamp(max=cdf_BV.shape[-1] - 1).to(logprobs_BV.device)

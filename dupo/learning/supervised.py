@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dupo.learning.batches import micro_batches
 from dupo.learning.logprobs import Compute, batch_logprobs
+from dupo.models.devices import float64
 from dupo.models.load import Model
 from dupo.records import Trajectory
 
@@ -42,5 +43,5 @@ def supervised_loss(model: Model, examples: Sequence[Trajectory], compute: Compu
     total = 0.0
     for _, batch in micro_batches(examples, compute.token_budget, model.device):
         # Summed in float64, because a held-out set may have millions of tokens.
-        total -= batch_logprobs(model, batch, compute)[0].double().sum().item()
+        total -= float64(batch_logprobs(model, batch, compute)[0]).sum().item()
     return total / num_tokens

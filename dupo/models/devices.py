@@ -4,19 +4,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from dupo.errors import UserError
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device that `--device` names; `auto` takes a GPU where there is one.
+    """The device that `--device` names; `auto` takes a CUDA GPU where there is one.
 
     Raises:
         UserError: a GPU was asked for and torch can use none.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: expected a CUDA GPU, got none that torch can use (try --device cpu)")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    # Nobody has tried Metal yet, so a GPU of Apple is taken only where the user asks for it.
+    name = wanted if wanted != "auto" else "cuda" if usable["cuda"] else "cpu"
+    if not usable[name]:
+        kind = {"cuda": "a CUDA GPU", "mps": "a GPU of Apple (Metal)"}[name]
+        raise UserError(f"device: expected {kind}, got none that torch can use (try --device cpu)")
+    return torch.device(name)
+
+
+def float64(values: Tensor) -> Tensor:
+    """The values in float64, on their device; on the CPU if the device is Metal, which has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def compute_dtype(device: torch.device, dtype: str) -> torch.dtype:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from dupo.models.devices import autocast
+from dupo.models.devices import autocast, float64
 from dupo.models.load import Model
 
 EAGER, SDPA = "eager", "sdpa"  # attention of transformers, by its names
@@ -32,8 +32,8 @@ def own_logprobs(model: Model, sequences: Sequence[list[int]], dtype: str, atten
             mask_BT = torch.ones_like(ids_T)[None]
             with autocast(model.device, dtype):
                 logits_TV = model(input_ids=ids_T[None], attention_mask=mask_BT, use_cache=False).logits[0]
-            all_TV = logits_TV[:-1].double().log_softmax(-1)
-            logprobs.append(all_TV.gather(-1, ids_T[1:, None])[:, 0].cpu())
+            all_TV = float64(logits_TV[:-1]).log_softmax(-1)
+            logprobs.append(all_TV.gather(-1, ids_T[1:, None].to(all_TV.device))[:, 0].cpu())
     return torch.cat(logprobs)
 
 

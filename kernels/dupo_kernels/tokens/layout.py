@@ -64,6 +64,11 @@ class Layout(NamedTuple):
         return sums_S[self.owner]
 
 
+def counting_dtype(device: torch.device) -> torch.dtype:
+    """float64, which counts exactly up to 2**53; float32 (2**24) on Metal, which has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def padded_layout(mask: Tensor) -> Layout:
     """The layout of a mask (B, T), nonzero where a token counts. A mask (N,) is one sequence."""
     active = mask != 0
@@ -96,9 +101,9 @@ def packed_layout(
     if mask is None:
         lengths = bounds.diff()[owner] if sequences else torch.zeros_like(owner)
         return Layout(active, lengths, sequences, owner, bounds)
-    # Lengths are sums over the sequences, so the layout comes first; float64 counts exactly up to 2**53.
+    # Lengths are sums over the sequences, so the layout comes first.
     layout = Layout(active & (mask != 0), owner, sequences, owner, bounds)
-    ones = torch.ones(num_tokens, dtype=torch.float64, device=cu_seqlens.device)
+    ones = torch.ones(num_tokens, dtype=counting_dtype(cu_seqlens.device), device=cu_seqlens.device)
     return layout._replace(lengths=layout.sum(ones).long())
 
 

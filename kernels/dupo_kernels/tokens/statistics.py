@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dupo_kernels.tokens.infinities import INFINITY
+from dupo_kernels.tokens.layout import counting_dtype
 
 
 def reduce_stats(stats: Mapping[str, Tensor], active: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -44,7 +45,7 @@ def active_quantile(values: Tensor, active: Tensor, share: float) -> Tensor:
     ordered = values.masked_fill(~active, INFINITY).flatten().sort().values
     if ordered.numel() == 0:
         return values.new_full((), INFINITY)
-    place = (active.sum() - 1).clamp(min=0).to(torch.float64) * share
+    place = (active.sum() - 1).clamp(min=0).to(counting_dtype(values.device)) * share
     # gather, as ordered[i] with i on the device would wait for it
     below, above = ordered.gather(0, torch.stack([place.floor(), place.ceil()]).long())
     # lerp between two infinities would be NaN
