@@ -18,7 +18,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two steps from `untrained` with random rewards. A test that changes it takes a copy."""
+    """Two steps from `untrained` with random rewards, finished. A test that changes the run takes a copy."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     return start(untrained, folder, "--max_steps", "2", "--reward", "random")
 
