@@ -49,9 +49,11 @@ def few_problems(request: pytest.FixtureRequest) -> Iterator[None]:
     Every start makes, checks and hashes them all: 20,000 took half of the time of a tiny run. The slow tests
     have 20,000.
     """
+    from dupo.tasks import generated  # imports torch, which must find the variables above
+
     with pytest.MonkeyPatch.context() as patch:
         if request.config.option.markexpr == "not slow":
-            patch.setattr("dupo.tasks.generated.TRAIN_SIZE", 1_000)
+            patch.setattr(generated, "TRAIN_SIZE", 1_000)
         yield
 
 

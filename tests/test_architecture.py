@@ -14,7 +14,7 @@ import pytest
 
 from dupo.config import doors
 from tests.helpers.project import ROOT
-from tests.helpers.source import File, called, is_text, project_files, starts_with
+from tests.helpers.source import File, called, complaints_of, is_text, project_files, starts_with
 
 # Room of dupo -> what the room may import beside itself: rooms, or single modules of a room.
 NOUNS = {"records", "errors", "seeds", "plugins", "user_files"}
@@ -203,12 +203,7 @@ RULES: list[Callable[[File], Iterator[str]]] = [
 
 @pytest.fixture(scope="module")
 def complaints() -> dict[str, list[str]]:
-    """What each rule has against the project; one pass, so that every file is parsed once."""
-    found: dict[str, list[str]] = {rule.__name__: [] for rule in RULES}
-    for file in project_files():
-        for rule in RULES:
-            found[rule.__name__] += [f"{file.path}: {complaint}" for complaint in rule(file)]
-    return found
+    return complaints_of(RULES, project_files())
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
