@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,21 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if whole and not alone and options.numprocesses is None:
         # worksteal keeps neighbours together, so few fixtures of a file or a room are made twice.
         options.numprocesses, options.dist = "auto", "worksteal"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_problems(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leaves a built-in task 1,000 training problems in the quick tests.
+
+    Every start makes, checks and hashes them all: 20,000 took half of the time of a tiny run. The slow tests
+    have 20,000.
+    """
+    from dupo.tasks import generated  # imports torch, which must find the variables above
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.option.markexpr == "not slow":
+            patch.setattr(generated, "TRAIN_SIZE", 1_000)
+        yield
 
 
 @pytest.fixture(scope="session")

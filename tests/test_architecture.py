@@ -14,7 +14,7 @@ import pytest
 
 from dupo.config import doors
 from tests.helpers.project import ROOT
-from tests.helpers.source import File, called, is_text, project_files, starts_with
+from tests.helpers.source import File, called, complaints_of, is_text, project_files, starts_with
 
 # Room of dupo -> what the room may import beside itself: rooms, or single modules of a room.
 NOUNS = {"records", "errors", "seeds", "plugins", "user_files"}
@@ -201,10 +201,14 @@ RULES: list[Callable[[File], Iterator[str]]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def complaints() -> dict[str, list[str]]:
+    return complaints_of(RULES, project_files())
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_project_keeps(rule: Callable[[File], Iterator[str]]) -> None:
-    complaints = [f"{file.path}: {complaint}" for file in project_files() for complaint in rule(file)]
-    assert not complaints, "\n".join(complaints)
+def test_project_keeps(rule: Callable[[File], Iterator[str]], complaints: dict[str, list[str]]) -> None:
+    assert not complaints[rule.__name__], "\n".join(complaints[rule.__name__])
 
 
 def test_every_folder_is_looked_at() -> None:

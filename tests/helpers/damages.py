@@ -33,6 +33,12 @@ def halve(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
+def append(file: Path, content: bytes) -> None:
+    """Writes after the last byte."""
+    with file.open("ab") as stream:
+        stream.write(content)
+
+
 def edit(file: Path, old: str, new: str) -> None:
     """Replaces text that is there."""
     text = file.read_text()
@@ -208,9 +214,9 @@ DAMAGED_RUN: dict[str, Damage] = {
 
 HARMLESS: dict[str, Damage] = {
     "nothing": lambda: None,
-    "last metrics torn": lambda: METRICS.open("ab").write(b'{"step": 5, "rew'),
-    "rows of a step that was lost": lambda: METRICS.open("ab").write(b'{"step": 5}\n'),
-    "samples end in zeros": lambda: SAMPLES.open("ab").write(bytes(50)),
+    "last metrics torn": lambda: append(METRICS, b'{"step": 5, "rew'),
+    "rows of a step that was lost": lambda: append(METRICS, b'{"step": 5}\n'),
+    "samples end in zeros": lambda: append(SAMPLES, bytes(50)),
     "a writer was killed": lambda: shutil.copytree(NEWEST, RUN / "checkpoint-6.tmp"),
     "a removal was killed": lambda: shutil.copytree(NEWEST, RUN / "checkpoint-0.gone"),
     "page and summary gone": lambda: ((RUN / "report.html").unlink(), (RUN / "summary.json").unlink()),

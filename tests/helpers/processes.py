@@ -32,10 +32,13 @@ def started(program: str, *options: str, **how: Any) -> subprocess.Popen[str]:
 
 
 def owner(folder: Path) -> subprocess.Popen[str]:
-    """Starts a process that owns a folder, and waits until it does."""
+    """Starts a process that owns a folder, and waits until it does; fails where it may not."""
     command = [sys.executable, "-c", OWNER, str(folder)]
     process = subprocess.Popen(command, text=True, env=ENVIRONMENT, stdout=subprocess.PIPE)
-    assert process.stdout and process.stdout.readline() == "owned\n"
+    assert process.stdout
+    if process.stdout.readline() != "owned\n":
+        process.communicate()
+        raise AssertionError(f"{folder} was not owned")
     return process
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import tokenize
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -55,6 +56,18 @@ class File:
             elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__"):
                 found += [a.value for a in node.args[:1] if is_text(a)]  # type: ignore[attr-defined]
         return found
+
+
+def complaints_of(
+    rules: Iterable[Callable[[File], Iterable[str]]], files: Iterable[File]
+) -> dict[str, list[str]]:
+    """Name of each rule -> its complaints about the files; one pass, so that every file is parsed once."""
+    rules = list(rules)
+    found: dict[str, list[str]] = {rule.__name__: [] for rule in rules}
+    for file in files:
+        for rule in rules:
+            found[rule.__name__] += [f"{file.path}: {complaint}" for complaint in rule(file)]
+    return found
 
 
 def called(node: ast.Call) -> str:

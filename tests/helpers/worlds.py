@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -42,7 +43,9 @@ class World(NamedTuple):
 def tiny(*options: str, spread: float = 1.0) -> World:
     """The built-in model, untaught; `spread` scales its logits, so that they are not all alike."""
     config = parse(["--num_threads", "1", *options])
-    lessons = make_task(config.task, 0).lessons if config.model.model_name_or_path == "tiny" else None
+    # The vocabulary is that of the task; its problems are not looked at.
+    few = replace(config.task, eval_size=0)
+    lessons = make_task(few, 0).lessons if config.model.model_name_or_path == "tiny" else None
     tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
     model = load_model(config.model, model_config(config.model, tokenizer), CPU, config.run.seed)
     tokenizer.eos_ids |= end_tokens(model)

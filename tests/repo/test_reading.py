@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from dupo.config import doors
-from tests.helpers.source import File, project_files
+from tests.helpers.source import File, complaints_of, project_files
 
 DOORS = {f"dupo/{name}.py" for name in (*doors.DOORS, "__main__")}
 # Imported where they are used: packages that are not always there, and modules that not every torch has.
@@ -102,11 +102,14 @@ RULES: list[Callable[[File], Iterator[str]]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def complaints() -> dict[str, list[str]]:
+    return complaints_of(RULES, (file for file in project_files() if file.name.endswith(".py")))
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_project_keeps(rule: Callable[[File], Iterator[str]]) -> None:
-    sources = [file for file in project_files() if file.name.endswith(".py")]
-    complaints = [f"{file.path}: {complaint}" for file in sources for complaint in rule(file)]
-    assert not complaints, "\n".join(complaints)
+def test_project_keeps(rule: Callable[[File], Iterator[str]], complaints: dict[str, list[str]]) -> None:
+    assert not complaints[rule.__name__], "\n".join(complaints[rule.__name__])
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from dupo.methods import teaching
 from dupo.train import main
+from tests.helpers.runs import start
 from tests.helpers.worlds import save_tiny
 
 
@@ -13,6 +14,13 @@ from tests.helpers.worlds import save_tiny
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy with random weights; a run from it needs no teaching."""
     return save_tiny(tmp_path_factory.mktemp("model") / "untrained")
+
+
+@pytest.fixture(scope="session")
+def finished(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps from `untrained` with random rewards, finished. A test that changes the run takes a copy."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    return start(untrained, folder, "--max_steps", "2", "--reward", "random")
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +35,13 @@ def hardly_taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teaching, "MAX_STEPS", 50)
         # Random rewards, so that every step has a gradient.
-        return built_in_run(
-            tmp_path_factory.mktemp("runs") / "hardly_taught", "--teach", "--reward", "random"
-        )
+        options = ["--teach", "--reward", "random", "--generation_batch_size", "64"]
+        return built_in_run(tmp_path_factory.mktemp("runs") / "hardly_taught", *options, eval_size=100)
 
 
-def built_in_run(folder: Path, *more: str) -> Path:
+def built_in_run(folder: Path, *more: str, eval_size: int = 500) -> Path:
     """A run of the built-in model and task, with 12 steps after its teaching."""
-    options = ["--max_steps", "12", "--eval_steps", "6", "--eval_size", "500", "--num_threads", "1"]
+    options = ["--max_steps", "12", "--eval_steps", "6", "--eval_size", str(eval_size), "--num_threads", "1"]
     options += ["--lr_scheduler_type", "constant"]
     assert main([*options, *more, "--output_dir", str(folder)]) == 0
     return folder

@@ -13,12 +13,12 @@ from tests.helpers.runs import SMALL, killed, loop, resume, same_files, start
 from tests.helpers.worlds import rows, summary
 
 
-def test_same_seed_same_bytes(untrained, tmp_path):
-    options = ["--max_steps", "4", "--reward", "random"]
-    first, again = (start(untrained, tmp_path / name, *options) for name in ("first", "again"))
-    same_files(first, again, "metrics.jsonl", "samples.jsonl", "checkpoint-4/model.safetensors")
+def test_same_seed_same_bytes(finished, untrained, tmp_path):
+    options = ["--max_steps", "2", "--reward", "random"]
+    again = start(untrained, tmp_path / "again", *options)
+    same_files(finished, again, "metrics.jsonl", "samples.jsonl", "checkpoint-2/model.safetensors")
     other = start(untrained, tmp_path / "other", *options, "--seed", "1")
-    assert rows(first)[0]["loss"] != rows(other)[0]["loss"]
+    assert rows(finished)[0]["loss"] != rows(other)[0]["loss"]
 
 
 VARIANTS = {
@@ -68,14 +68,13 @@ def test_going_back_to_the_start_gives_the_same_run_again(taught, tmp_path):
     assert (run / "samples.jsonl").read_bytes() == finished  # a finished run writes nothing twice
 
 
-def test_config_yaml_starts_the_same_run_elsewhere(untrained, tmp_path):
-    first = start(untrained, tmp_path / "first", "--max_steps", "2", "--reward", "random")
-    assert main(["--config", str(first / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 0
-    same_files(first, tmp_path / "again", "metrics.jsonl", "config.yaml")
+def test_config_yaml_starts_the_same_run_elsewhere(finished, tmp_path):
+    assert main(["--config", str(finished / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 0
+    same_files(finished, tmp_path / "again", "metrics.jsonl", "config.yaml")
 
 
-def test_other_threads_are_pointed_out_on_resume(untrained, tmp_path, capsys, monkeypatch):
-    run = start(untrained, tmp_path / "run", "--max_steps", "2", "--reward", "random")
+def test_other_threads_are_pointed_out_on_resume(finished, tmp_path, capsys, monkeypatch):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     assert resume(run, "--max_steps", "3") == 0
     assert "threads 1 is now 7" in capsys.readouterr().err
@@ -88,23 +87,21 @@ def test_resume_refuses_other_settings(hardly_taught, capsys):
     assert "method is sft, the run was started with dupo" in capsys.readouterr().err
 
 
-def test_latest_before_the_first_checkpoint_starts_anew(untrained, tmp_path):
+def test_latest_before_the_first_checkpoint_starts_anew(finished, tmp_path):
     """A run that was killed before its first checkpoint has settings and inputs only, and perhaps rows."""
-    options = ["--max_steps", "2", "--reward", "random"]
-    never_stopped = start(untrained, tmp_path / "never", *options)
     run = tmp_path / "early"
     run.mkdir()
-    shutil.copy(never_stopped / "config.yaml", run)
-    shutil.copy(never_stopped / "inputs.json", run)
-    first_row = (never_stopped / "metrics.jsonl").read_text().splitlines(keepends=True)[0]
+    shutil.copy(finished / "config.yaml", run)
+    shutil.copy(finished / "inputs.json", run)
+    first_row = (finished / "metrics.jsonl").read_text().splitlines(keepends=True)[0]
     (run / "metrics.jsonl").write_text(first_row)
     assert resume(run) == 0
-    same_files(never_stopped, run, "metrics.jsonl", "samples.jsonl")
+    same_files(finished, run, "metrics.jsonl", "samples.jsonl")
 
 
-def test_what_cannot_be_resumed_is_left_as_it_was(untrained, tmp_path, capsys):
+def test_what_cannot_be_resumed_is_left_as_it_was(finished, tmp_path, capsys):
     """An older format and a checkpoint that is not there are refused before a byte is written."""
-    run = start(untrained, tmp_path / "run", "--max_steps", "2", "--reward", "random")
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
     config = run / "config.yaml"
     settings = config.read_bytes()
     options = ["--output_dir", str(run), "--max_steps", "4", "--resume_from_checkpoint"]

@@ -127,9 +127,15 @@ def test_notes_that_cannot_be_read_are_no_reason_to_stop(content: str, tmp_path:
     assert one.runs[0].is_new and one.steps == [1]
 
 
+@pytest.fixture(scope="module")
+def untracked(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without trackers."""
+    return start(untrained, tmp_path_factory.mktemp("untracked") / "plain", *SHORT)
+
+
 @pytest.mark.parametrize("method", ["start", "log", "table", "finish"])
 def test_a_tracker_that_fails_is_one_warning_and_the_run_goes_on(
-    method: str, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    method: str, untracked: Path, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sound, broken = Recorder("sound"), Recorder("broken", method, at=2)
 
@@ -138,11 +144,10 @@ def test_a_tracker_that_fails_is_one_warning_and_the_run_goes_on(
             super().__init__(config, method)
             self.trackers = Trackers([broken, sound], self.path, self.display)
 
-    plain = start(untrained, tmp_path / "plain", *SHORT)
     model = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
     sizes = ["--num_threads", "1", "--generation_batch_size", "32", "--eval_steps", "2", "--save_steps", "2"]
     assert loop(parse([*model, *SHORT, *sizes]), run_class=Tracked)
-    same_files(plain, tmp_path / "run", "metrics.jsonl", "samples.jsonl")
+    same_files(untracked, tmp_path / "run", "metrics.jsonl", "samples.jsonl")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: broken failed (ConnectionError: no network)")
     assert sound.steps == [1, 2, 3, 4] and sound.ends == [False]

@@ -8,7 +8,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dupo.engines.base import Sampling
 from dupo.models import attention
-from dupo.tasks import generated
 from dupo.tasks.arithmetic import Arithmetic
 from dupo.train import main
 from tests.helpers.runs import SMALL, same_files, start
@@ -93,8 +92,7 @@ def test_the_method_never_touches_gold(hardly_taught, tmp_path, monkeypatch):
         start(hardly_taught / "checkpoint-0", tmp_path / "gold", *options, "--reward", "gold")
 
 
-def test_rewards_that_use_no_dual_ask_none(untrained, tmp_path, monkeypatch):
-    monkeypatch.setattr(generated, "TRAIN_SIZE", 100)
+def test_rewards_that_use_no_dual_ask_none(untrained, tmp_path):
     for reward in ("gold", "majority", "random"):
         run = start(untrained, tmp_path / reward, "--reward", reward, "--max_steps", "1", "--eval_size", "8")
         assert not any("dual/prompts" in row for row in rows(run))

@@ -314,6 +314,7 @@ def test_any_text_has_duals_that_can_be_asked_and_judged(text: str) -> None:
         assert dual.variable in before + after and answer == without_unknown(text, dual)
 
 
+@pytest.mark.slow
 def test_gsm8k(data_dir: Path) -> None:
     start = time.process_time()
     task = word_problems(dataset=str(data_dir / "gsm8k/train.jsonl"), duals_per_prompt=0, eval_size=500)
