@@ -1,0 +1,212 @@
+"""Every command and code block of README.md and docs/ works.
+
+The blocks of a page run from top to bottom in one folder, those of Python in one namespace. Models of the Hub
+become a tiny folder, and runs are cut short (`SHORT`). A block that `needs` what no test has is parsed.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dupo.config.command_line import parse, program_named
+from dupo.config.config import PROGRAMS
+from tests.docs import given
+from tests.helpers.doc_blocks import PAGES, Block, blocks_of, commands_of, is_plain, lines_of, own_program
+from tests.helpers.project import ROOT
+from tests.helpers.worlds import save_tiny
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+SHELL = [block for block in BLOCKS if block.language == "bash"]
+OF_HUB = re.compile(r"(Qwen|meta-llama)/[\w.-]+")
+# At most so much of each, so that a run takes seconds.
+SHORT = {
+    "max_steps": 2,
+    "generation_batch_size": 8,
+    "train_batch_size": 8,
+    "num_generations": 4,
+    "eval_size": 4,
+}
+SHORT |= {"max_completion_length": 12, "dual_max_completion_length": 12, "num_problems": 6, "vote_samples": 8}
+SHORT |= {"num_threads": 1}
+
+
+def method_of(options: list[str]) -> str:
+    return options[options.index("--method") + 1] if "--method" in options else "dupo"
+
+
+def has_options_of_config(program: str) -> bool:
+    return program == "train" or program in PROGRAMS
+
+
+def shortened(program: str, options: list[str]) -> list[str]:
+    """The options with the small model and small sizes."""
+    if not has_options_of_config(program) or "--resume_from_checkpoint" in options or "--help" in options:
+        return options
+    options = [OF_HUB.sub("tiny_model", word) for word in options]
+    # A file of options may name a model of the Hub.
+    if "--config" in options and "--model_name_or_path" not in options:
+        options += ["--model_name_or_path", "tiny_model"]
+    built_in = "--model_name_or_path" not in options
+    for name in program_named(program, method_of(options)).names:
+        if name not in SHORT or (built_in and name.endswith("max_completion_length")):
+            continue
+        flag, most = f"--{name}", SHORT[name]
+        if flag in options:
+            place = options.index(flag) + 1
+            options[place] = str(min(int(options[place]), most))
+        elif name not in ("train_batch_size", "vote_samples", "dual_max_completion_length"):
+            options += [flag, str(most)]
+    return options
+
+
+def run_command(words: list[str]) -> None:
+    """Runs a command: a program of dupo in this process, any other in one of its own."""
+    own = own_program(words)
+    if own is None:
+        words = [sys.executable, *words[1:]] if words[0] == "python" else words
+        subprocess.run(words, check=True, capture_output=True, timeout=120)
+        return
+    program, options = own
+    try:
+        code = import_module(f"dupo.{program}").main(shortened(program, options))
+    except SystemExit as done:  # of a help
+        code = done.code
+    assert not code, f"exit code {code} of {words}"
+
+
+def run_in_shell(line: str, bin_folder: Path) -> None:
+    """Runs a line that needs a shell, which finds this dupo and this Python."""
+    path = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
+    packages = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
+    home = {"HOME": str(Path.cwd())}  # no page writes into the home of who runs the tests
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line],
+        env={**os.environ, **home, "PATH": path, "PYTHONPATH": packages},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+def run_block(block: Block, names: dict[str, Any], bin_folder: Path) -> None:
+    if block.title:
+        path = Path(block.title)
+        assert not path.is_absolute() and ".." not in path.parts
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+    elif block.language == "python":
+        exec(compile(block.text, block.place, "exec"), names)
+    elif block.language == "bash":
+        for line in lines_of(block.text):
+            if is_plain(line):
+                for words in commands_of(line):
+                    run_command(words)
+            else:
+                run_in_shell(line, bin_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights that takes any text."""
+    folder = tmp_path_factory.mktemp("docs")
+    given.write_files(folder)
+    options = ["--task", "word_problems", "--dataset", str(folder / "train.jsonl")]
+    return save_tiny(folder / "tiny_model", 0, *options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a page runs, with the model and the files that pages take for granted."""
+    shutil.copytree(tiny_model, tmp_path / "tiny_model")
+    given.write_files(tmp_path)
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    # A link to a Python would leave its environment.
+    for name, command in {"python": sys.executable, "dupo": f"{sys.executable} -m dupo"}.items():
+        (bin_folder / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        (bin_folder / name).chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as for a script in the folder
+    return tmp_path
+
+
+def runs_commands(page: Path) -> bool:
+    return any(block.language == "bash" and not block.needs for block in blocks_of(page))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page, id=page.relative_to(ROOT).as_posix(), marks=[pytest.mark.slow] * runs_commands(page)
+        )
+        for page in PAGES
+        if any(not block.needs for block in blocks_of(page))
+    ],
+)
+def test_page_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = page.relative_to(ROOT).as_posix()
+    names = given.NAMES.get(name, dict)()
+    check: Callable[[int, dict[str, Any]], None] = given.CHECKS.get(name, lambda number, names: None)
+    modules = set(sys.modules)
+    for number, block in enumerate(blocks_of(page)):
+        if not block.needs:
+            run_block(block, names, folder / "bin")
+            check(number, names)
+    # Modules that the page wrote: another page may write others of these names.
+    for module in set(sys.modules) - modules:
+        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(folder)):
+            del sys.modules[module]
+
+
+@pytest.mark.parametrize("block", SHELL, ids=lambda block: block.place)
+def test_commands_have_options_that_there_are(block: Block, folder: Path) -> None:
+    """Of all blocks, so that a renamed option fails at once; those that `needs` are tested by this alone."""
+    check = subprocess.run(["bash", "-n"], input=block.text, text=True, capture_output=True)
+    assert check.returncode == 0, check.stderr
+    for line in lines_of(block.text):
+        for words in commands_of(line):
+            own = own_program(words)
+            if own is None or own[0] == "__main__" or "--help" in own[1]:
+                continue
+            program, options = own
+            if not has_options_of_config(program):
+                import_module(f"dupo.{program}").parser().parse_args(options)
+            elif "--resume_from_checkpoint" not in options:  # asks for the run
+                parse(options, program)
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.needs and b.language == "python"], ids=lambda b: b.place
+)
+def test_python_that_is_not_run_compiles(block: Block) -> None:
+    compile(block.text, block.place, "exec")
+
+
+def test_the_task_of_the_page_is_the_one_that_a_run_tries() -> None:
+    """tests/tasks/test_adding_a_task.py trains with that file."""
+    (task,) = (b for b in blocks_of(ROOT / "docs/howto/own_task.md") if b.title == "reverse.py")
+    assert task.text == (ROOT / "tests/tasks/reverse_task.py").read_text(encoding="utf-8")
+
+
+LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+def test_links_lead_to_files(page: Path) -> None:
+    """As on a host of git: relative to the page."""
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    files = [target.partition("#")[0] for target in targets if not re.match(r"https?://|#|mailto:", target)]
+    missing = [file for file in files if not (page.parent / file).exists()]
+    assert not missing
