@@ -101,8 +101,8 @@ def tables(groups: dict[str, list[str]]) -> Iterator[str]:
 def row(name: str, program: str, method: str) -> str:
     """The line of an option."""
     metadata = OPTIONS[name].metadata
-    choices = f"One of {', '.join(metadata['choices'])}. " if metadata["choices"] else ""
-    cells = [f"`--{name}`", shown_default(name, program, method), choices + metadata["help"]]
+    choices = f" (one of {', '.join(metadata['choices'])})" if metadata["choices"] else ""
+    cells = [f"`--{name}`", shown_default(name, program, method), metadata["help"] + choices]
     return "| " + " | ".join(cell_text(cell) for cell in cells) + " |"
 
 
