@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 
 from dupo.config.command_line import parse, program_named
-from dupo.config.config import PROGRAMS
+from dupo.config.config import OPTIONS, PROGRAMS
+from dupo.config.doors import DOORS
 from tests.docs import given
 from tests.helpers.doc_blocks import PAGES, Block, blocks_of, commands_of, is_plain, lines_of, own_program
 from tests.helpers.project import ROOT
@@ -185,10 +187,49 @@ def test_commands_have_options_that_there_are(block: Block, folder: Path) -> Non
                 parse(options, program)
 
 
+PAGE = """
+```
+shown
+```
+
+<!-- needs: network -->
+```bash
+hf download a  # not run
+```
+
+- a list
+  ```csv title="a.csv"
+  question
+
+  Why?
+  ```
+
+```bash
+A=1 dupo train --seed 1 \\
+    --max_steps 2 && python -m dupo.audit  # two
+```
+"""
+
+
+def test_blocks_and_commands_are_read(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    network, file, bash = blocks_of(page)
+    assert (network.needs, network.text, network.line) == ("network", "hf download a  # not run\n", 6)
+    assert (file.title, file.text, file.needs) == ("a.csv", "question\n\nWhy?\n", None)
+    (line,) = lines_of(bash.text)
+    assert [own_program(words) for words in commands_of(line)] == [
+        ("train", ["--seed", "1", "--max_steps", "2"]),
+        ("audit", []),
+    ]
+    assert is_plain(line) and not is_plain("dupo report a > b")
+    assert own_program(["dupo", "--help"]) == ("__main__", ["--help"]) and own_program(["ls"]) is None
+
+
 @pytest.mark.parametrize(
-    "block", [b for b in BLOCKS if b.needs and b.language == "python"], ids=lambda b: b.place
+    "block", [block for block in BLOCKS if block.language == "python"], ids=lambda block: block.place
 )
-def test_python_that_is_not_run_compiles(block: Block) -> None:
+def test_python_compiles(block: Block) -> None:
     compile(block.text, block.place, "exec")
 
 
@@ -196,6 +237,41 @@ def test_the_task_of_the_page_is_the_one_that_a_run_tries() -> None:
     """tests/tasks/test_adding_a_task.py trains with that file."""
     (task,) = (b for b in blocks_of(ROOT / "docs/howto/own_task.md") if b.title == "reverse.py")
     assert task.text == (ROOT / "tests/tasks/reverse_task.py").read_text(encoding="utf-8")
+
+
+# Of other programs: hf, pip, xcode-select, pytest, and our scripts in bench/.
+OF_OTHERS = {
+    "repo-type",
+    "no-deps",
+    "install",
+    "benchmark-only",
+    "results",
+    "full",
+    "votes",
+    "step",
+    "references",
+}
+# Its names are those of TRL; tests/peers/test_trl_options.py tests them.
+OF_TRL = ROOT / "docs/trl.md"
+
+
+@cache
+def known_options() -> set[str]:
+    """The options of all programs, without --."""
+    others = [import_module(f"dupo.{door}").parser() for door in DOORS if not has_options_of_config(door)]
+    flags = {flag for parser in others for action in parser._actions for flag in action.option_strings}
+    return {flag.lstrip("-") for flag in flags} | {*OPTIONS, "config", "version", "help"}
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if p != OF_TRL], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+def test_options_that_a_text_names_exist(page: Path) -> None:
+    text = re.sub(r"(?s)^ *```.*?```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", text)
+    named = {name for span in spans for name in re.findall(r"(?:^| )--([a-z][\w-]+)", span)}
+    unknown = {name for name in named - OF_OTHERS if name.removeprefix("no_") not in known_options()}
+    assert not unknown
 
 
 LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
