@@ -103,7 +103,9 @@ def row(name: str, program: str, method: str) -> str:
     metadata = OPTIONS[name].metadata
     choices = f" (one of {', '.join(metadata['choices'])})" if metadata["choices"] else ""
     cells = [f"`--{name}`", shown_default(name, program, method), metadata["help"] + choices]
-    return "| " + " | ".join(cell_text(cell) for cell in cells) + " |"
+    option, default, meaning = (cell_text(cell) for cell in cells)
+    # A long list may break at its commas.
+    return f"| {option} | {default.replace(',', ',<wbr>')} | {meaning} |"
 
 
 def cell_text(text: str) -> str:
