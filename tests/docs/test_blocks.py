@@ -141,15 +141,17 @@ def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-def runs_commands(page: Path) -> bool:
-    return any(block.language == "bash" and not block.needs for block in blocks_of(page))
+def takes_seconds(page: Path) -> bool:
+    """Whether a page runs programs, as commands or from Python."""
+    run = [block for block in blocks_of(page) if not block.needs]
+    return any(block.language == "bash" or "dupo.api" in block.text for block in run)
 
 
 @pytest.mark.parametrize(
     "page",
     [
         pytest.param(
-            page, id=page.relative_to(ROOT).as_posix(), marks=[pytest.mark.slow] * runs_commands(page)
+            page, id=page.relative_to(ROOT).as_posix(), marks=[pytest.mark.slow] * takes_seconds(page)
         )
         for page in PAGES
         if any(not block.needs for block in blocks_of(page))
