@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -29,15 +29,11 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 SHELL = [block for block in BLOCKS if block.language == "bash"]
 OF_HUB = re.compile(r"(Qwen|meta-llama)/[\w.-]+")
 # At most so much of each, so that a run takes seconds.
-SHORT = {
-    "max_steps": 2,
-    "generation_batch_size": 8,
-    "train_batch_size": 8,
-    "num_generations": 4,
-    "eval_size": 4,
-}
+SHORT = {"max_steps": 2, "generation_batch_size": 8, "train_batch_size": 8, "num_generations": 4}
 SHORT |= {"max_completion_length": 12, "dual_max_completion_length": 12, "num_problems": 6, "vote_samples": 8}
-SHORT |= {"num_threads": 1}
+SHORT |= {"eval_size": 4, "num_threads": 1}
+# Shortened where a command names them, and left alone where not.
+IF_NAMED = ("train_batch_size", "vote_samples", "dual_max_completion_length")
 
 
 def method_of(options: list[str]) -> str:
@@ -64,7 +60,7 @@ def shortened(program: str, options: list[str]) -> list[str]:
         if flag in options:
             place = options.index(flag) + 1
             options[place] = str(min(int(options[place]), most))
-        elif name not in ("train_batch_size", "vote_samples", "dual_max_completion_length"):
+        elif name not in IF_NAMED:
             options += [flag, str(most)]
     return options
 
@@ -126,7 +122,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where a page runs, with the model and the files that pages take for granted."""
     shutil.copytree(tiny_model, tmp_path / "tiny_model")
     given.write_files(tmp_path)
@@ -138,7 +134,12 @@ def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) ->
         (bin_folder / name).chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # as for a script in the folder
-    return tmp_path
+    before = set(sys.modules)
+    yield tmp_path
+    # Modules that the page wrote: another page may write others of these names.
+    for module in set(sys.modules) - before:
+        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[module]
 
 
 def takes_seconds(page: Path) -> bool:
@@ -157,19 +158,21 @@ def takes_seconds(page: Path) -> bool:
         if any(not block.needs for block in blocks_of(page))
     ],
 )
-def test_page_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_runs(page: Path, folder: Path) -> None:
     name = page.relative_to(ROOT).as_posix()
     names = given.NAMES.get(name, dict)()
     check: Callable[[int, dict[str, Any]], None] = given.CHECKS.get(name, lambda number, names: None)
-    modules = set(sys.modules)
     for number, block in enumerate(blocks_of(page)):
         if not block.needs:
             run_block(block, names, folder / "bin")
             check(number, names)
-    # Modules that the page wrote: another page may write others of these names.
-    for module in set(sys.modules) - modules:
-        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(folder)):
-            del sys.modules[module]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_blocks_are_of_kinds_that_are_run(page: Path) -> None:
+    """A block of another language would be run by nobody: it is a file, with a title, or has no language."""
+    unknown = [b.place for b in blocks_of(page) if not b.title and b.language not in ("bash", "python")]
+    assert not unknown
 
 
 @pytest.mark.parametrize("block", SHELL, ids=lambda block: block.place)
