@@ -102,7 +102,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """P problems, each answered G times. Lists are indexed [problem] or [problem][generation].
+    """P problems, each answered G times. Lists are indexed `[problem]` or `[problem][generation]`.
 
     Attributes:
         prompt_ids: token ids of the primal prompt of each problem.

@@ -4,7 +4,7 @@
     python -m bench.loss_head.report bench/results/loss_head_....json --write    and publishes
 
 Several files are told as one: the parts of bench/gpu_run.sh. What is published: docs/loss_head.svg, and the
-tables between the markers of docs/loss_head.md; README.md gets the first table.
+tables between the markers of docs/loss_head.md.
 """
 
 import argparse
@@ -67,7 +67,7 @@ class Goal(NamedTuple):
     reached: bool
 
 
-def markdown(results: Results, selections: Sequence[Selection] = TABLES) -> str:
+def markdown(results: Results) -> str:
     """The tables of a result file, with what produced them."""
     made_by = results.signature
     device = f"Device: {made_by['device']}; torch {made_by['torch']}, Triton {made_by['triton']}."
@@ -76,7 +76,7 @@ def markdown(results: Results, selections: Sequence[Selection] = TABLES) -> str:
     if results.left_out:
         device += f" No time was left for {len(results.left_out)} steps."
     texts = [device, "Milliseconds, median; in brackets as a multiple of the floor, which stands first."]
-    for selection in selections:
+    for selection in TABLES:
         if measurements := selection.of(results):
             title = f"**{selection.op}** ({selection.setting}), {selection.passes}"
             texts.append(f"{title}\n\n{table_by_shape(measurements)}")
@@ -114,17 +114,16 @@ def goals(results: Results) -> list[Goal]:
 
 
 def publish(results: Results, paths: Sequence[Path], root: Path) -> None:
-    """Writes docs/loss_head.svg, and between the markers of docs/loss_head.md and README.md."""
+    """Writes docs/loss_head.svg, and between the markers of docs/loss_head.md."""
     groups = [selection.of(results) for selection in TABLES[:NUM_PICTURED]]
     (root / "docs" / "loss_head.svg").write_text(svg(groups, results.signature), encoding="utf-8")
-    for name, selections in {"docs/loss_head.md": TABLES, "README.md": TABLES[:1]}.items():
-        text = (root / name).read_text(encoding="utf-8")
-        before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
-        up = "../" * name.count("/")
-        links = [f"[bench/results/{path.name}]({up}bench/results/{path.name})" for path in paths]
-        source = f"All of it: {', '.join(links)}."
-        section = "\n\n".join([MARKERS[0], markdown(results, selections), source, MARKERS[1]])
-        (root / name).write_text(before + section + after, encoding="utf-8")
+    page = root / "docs" / "loss_head.md"
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
+    links = [f"[bench/results/{path.name}](../bench/results/{path.name})" for path in paths]
+    source = f"All of it: {', '.join(links)}."
+    section = "\n\n".join([MARKERS[0], markdown(results), source, MARKERS[1]])
+    page.write_text(before + section + after, encoding="utf-8")
 
 
 def table_by_shape(measurements: Sequence[Measurement]) -> str:
@@ -164,7 +163,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="file")
-    parser.add_argument("--write", action="store_true", help="write docs/loss_head.* and README.md")
+    parser.add_argument("--write", action="store_true", help="write docs/loss_head.*")
     options = parser.parse_args()
     results = Results.read(options.files[0])
     for path in options.files[1:]:

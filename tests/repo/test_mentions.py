@@ -16,7 +16,7 @@ PATH = re.compile(rf"(?<![\w/.])((?:{FOLDERS})/[\w/.-]*\w\.(?:py|cpp|hpp|md|yaml
 OF_A_REVISION = re.compile(r"`[^`\n]*` at [0-9a-f]{7}")  # a command of then names files of then
 MODULE = re.compile(r"`(dupo(?:_kernels)?(?:\.[a-z_]\w*)+)(?:\.[A-Z]\w*)?`")
 # The log tells of files that were there on its day.
-PROSE = [path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")] if path.name != "CHANGELOG.md"]
+PROSE = [path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if path.name != "CHANGELOG.md"]
 # A path that a text makes up for an example.
 MADE_UP = {
     "dupo/_C.py",
