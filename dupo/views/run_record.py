@@ -54,6 +54,7 @@ class RunRecord:
         folder: name of the folder.
         model: `model_name_or_path` of the settings.
         planned_steps: `max_steps` of the settings.
+        completions: how many a rollout has, `generation_batch_size` of the settings.
         finished: whether there is a summary.
         steps: rows of metrics.jsonl, by ascending step.
         evaluations: held-out metric -> step -> value.
@@ -70,6 +71,7 @@ class RunRecord:
     folder: str
     model: str | None
     planned_steps: str | None
+    completions: int | None
     finished: bool
     steps: Sequence[StepRow]
     evaluations: Mapping[str, Mapping[float, float]]
@@ -104,6 +106,7 @@ def read_run(folder: Path) -> RunRecord:
         folder=folder.resolve().name,
         model=text_or_none(settings.get("model_name_or_path")),
         planned_steps=text_or_none(settings.get("max_steps")),
+        completions=_count(settings.get("generation_batch_size")),
         finished=bool(summary),
         steps=steps,
         evaluations=evaluations,
