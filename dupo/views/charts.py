@@ -53,6 +53,7 @@ class Chart:
     Attributes:
         note: what the lines show, of how many of what; one sentence under the title.
         y_range: (low, high) of the y axis; None: fits the values, and leaves flat lines flat.
+        least: the smallest span that a fitted y axis has: what moves less is noise.
         stepped: a value holds until the next x.
     """
 
@@ -62,6 +63,7 @@ class Chart:
     lines: Sequence[Series]
     y_range: tuple[float, float] | None = None
     stepped: bool = False
+    least: float = 0.0
 
     @property
     def constant(self) -> float | None:
@@ -94,7 +96,7 @@ class Chart:
             # The x axis ends with the data; the y axis keeps a little air, so that no line runs along an edge.
             "range": {
                 "x": span(xs, 0.0),
-                "y": self.y_range or span([y for line in self.lines for y in line.values], 0.05),
+                "y": self.y_range or span([y for line in self.lines for y in line.values], 0.05, self.least),
             },
         }
 

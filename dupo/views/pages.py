@@ -7,12 +7,13 @@ still runs no script but its own two, because it names their checksums to the br
 
 import base64
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dupo.storage.files import write_atomic
 from dupo.views.counts import counted
@@ -23,7 +24,7 @@ _TEMPLATES, _UPLOT = _HERE / "templates", _HERE / "uplot"
 _LONGEST_TEXT = 4000
 
 
-def write_page(target: Path, template: str, **values: Any) -> Path:
+def write_html(target: Path, template: str, **values: Any) -> Path:
     """Writes a page and returns its path.
 
     Args:
@@ -51,7 +52,11 @@ def _environment() -> Environment:
         "scripts": scripts,
         "script_sums": " ".join(map(_checksum, scripts)),
     }
-    environment.filters |= {"shortened": lambda text: shortened(text, _LONGEST_TEXT), "counted": counted}
+    environment.filters |= {
+        "shortened": lambda text: shortened(text, _LONGEST_TEXT),
+        "counted": counted,
+        "with_options": _with_options,
+    }
     return environment
 
 
@@ -60,6 +65,15 @@ def _shown(value: Any) -> Any:
     if value is None:
         return "–"
     return value if isinstance(value, Markup) else visible(str(value))
+
+
+def _with_options(text: str) -> Markup:
+    """A text in which no name of an option is broken at its double hyphen."""
+    parts = re.split(r"(--\w+)", visible(text))
+    return Markup("").join(
+        Markup('<span class="option">{}</span>').format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
 
 
 def _read(file: Path) -> Markup:

@@ -11,7 +11,7 @@ from dupo.storage.names import REPORT
 from dupo.views.charts import STEPS, Chart, Series, evenly_spaced
 from dupo.views.counts import counted
 from dupo.views.exchange import ExchangeRow, judgement, plain_sum
-from dupo.views.pages import write_page
+from dupo.views.pages import write_html
 from dupo.views.run_record import EVAL, HeldOut, RunRecord, StepRow, read_run
 from dupo.views.scales import short_number
 from dupo.views.words import METRICS, WORDS, metric_words, words_of
@@ -55,7 +55,7 @@ def write_report(folder: Path) -> Path:
     """
     run = read_run(folder)
     charts, more = _curves(run)
-    return write_page(
+    return write_html(
         folder / REPORT,
         "run.html",
         kind="training run",
@@ -183,7 +183,7 @@ def _metrics_chart(steps: Sequence[StepRow], title: str, note: str, names: Seque
     ]
     places = [row.step for row in steps]
     lines = [Series(metric_words(name).name, places, curves[name]) for name in recorded]
-    return Chart(title, note, STEPS, lines)
+    return Chart(title, note, STEPS, lines, least=max((metric_words(name).least for name in recorded), default=0))
 
 
 def _evaluation_charts(run: RunRecord) -> list[Chart]:

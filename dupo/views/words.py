@@ -5,10 +5,16 @@ from typing import NamedTuple
 
 
 class MetricWords(NamedTuple):
-    """A metric of metrics.jsonl as a page names it, and what the number is."""
+    """A metric of metrics.jsonl as a page names it.
+
+    Attributes:
+        meaning: what the number is.
+        least: by how much the metric must move to mean anything: smaller moves are drawn flat.
+    """
 
     name: str
     meaning: str
+    least: float = 0.0
 
 
 WORDS = {
@@ -31,7 +37,8 @@ WORDS = {
     "signal": "how far following the rewards leads in the direction of the right answers, as a share of what gold "
     "would give.",
     "control": "a dual that is tried with no answer, or with a wrong one. What it solves leaks the hidden part.",
-    "score": "how well the duals of a problem recover what was hidden from the answer, from 0 to 1.",
+    "recovered": "how well the duals of a problem give back what was hidden, from the answer: 0 nothing, 1 all.",
+    "score": "how good the answers are against gold, of 100: for exact answers the share that is right.",
     "votes": "how many of the samples gave the same answer.",
     "majority": "the answer with the most votes.",
     "greedy": "the likeliest answer, without sampling.",
@@ -45,26 +52,26 @@ _OF_TOKENS = "mean over the sampled tokens of a step"
 METRICS = {
     "reward": MetricWords("reward", "mean over the completions of a step"),
     "dual/reconstruct_rate": MetricWords("recovered by duals", "mean of 1 - distance over the completions"),
-    "loss": MetricWords("loss", "what the optimizer lowers"),
+    "loss": MetricWords("loss", "what the optimizer lowers", 0.1),
     "grad_norm": MetricWords("gradient norm", "length of the gradient before it is clipped"),
     "completions/mean_length": MetricWords("length", "tokens, mean over the completions"),
     "completions/min_length": MetricWords("shortest completion", "tokens"),
     "completions/max_length": MetricWords("longest completion", "tokens"),
     "frac_reward_zero_std": MetricWords("groups of equal rewards", "share of the groups"),
-    "completions/clipped_ratio": MetricWords("cut at the limit", "share of the completions"),
-    "completions/none_rate": MetricWords("no readable answer", "share of the completions"),
-    "dual/none_rate": MetricWords("duals not readable", "share of the samples of duals"),
+    "completions/clipped_ratio": MetricWords("cut at the limit", "share of the completions", 0.1),
+    "completions/none_rate": MetricWords("no readable answer", "share of the completions", 0.1),
+    "dual/none_rate": MetricWords("duals not readable", "share of the samples of duals", 0.1),
     "dual/prompts": MetricWords("duals asked", "number a step"),
     "dual/cache_hit_rate": MetricWords("duals asked before", "share of readable answers that another one equals"),
-    "dual/too_long_rate": MetricWords("duals too long", "share of the duals that no model could be asked"),
+    "dual/too_long_rate": MetricWords("duals too long", "share of the duals that no model could be asked", 0.1),
     "entropy": MetricWords("entropy", f"how undecided the policy is: nats, {_OF_TOKENS}"),
-    "kl": MetricWords("KL", f"how far the policy is from its start: nats, {_OF_TOKENS}"),
+    "kl": MetricWords("KL", f"how far the policy is from its start: nats, {_OF_TOKENS}", 0.01),
     "reward_std": MetricWords("spread of rewards", "standard deviation within a group, mean over the groups"),
     "num_tokens": MetricWords("tokens so far", "prompts and completions of all rollouts"),
     "learning_rate": MetricWords("learning rate", "of the step"),
-    "ratio/mean": MetricWords("probability ratio, mean", "new over old probability of the sampled tokens"),
-    "ratio/max": MetricWords("probability ratio, largest", "new over old probability of a sampled token"),
-    "approx_kl": MetricWords("KL to the sampling policy", f"nats, {_OF_TOKENS}"),
+    "ratio/mean": MetricWords("probability ratio, mean", "new over old probability of the sampled tokens", 0.1),
+    "ratio/max": MetricWords("probability ratio, largest", "new over old probability of a sampled token", 0.1),
+    "approx_kl": MetricWords("KL to the sampling policy", f"nats, {_OF_TOKENS}", 0.01),
     "top1_agreement": MetricWords("sampled the likeliest token", "share of the sampled tokens"),
 }
 

@@ -3,7 +3,7 @@
 (() => {
   const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3], [14, 4], [4, 2], [1, 5]];
   const COLOURS = 7;
-  const HEIGHT = 230;
+  const height = (width) => (width > 600 ? 290 : 230);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const lineColour = (look) => `--line-${look % COLOURS}`;
   // A colour that comes for the second time has other dashes.
@@ -16,21 +16,23 @@
     return size >= 1000 ? value.toLocaleString("en-US", { maximumFractionDigits: 1 }) : String(Number(value.toPrecision(4)));
   }
 
-  // Lines have points at different x: the cursor reads each line at its own nearest point.
+  // Lines have points at different x: the cursor reads each line at its own nearest point, and nothing
+  // before its first and behind its last point.
   function nearest(u, line, index) {
     const values = u.data[line];
-    if (values[index] != null) return index;
-    for (let away = 1; away < values.length; away++) {
-      const before = values[index - away] != null;
-      const after = values[index + away] != null;
-      if (before && after) {
-        const xs = u.data[0];
-        return xs[index] - xs[index - away] <= xs[index + away] - xs[index] ? index - away : index + away;
-      }
-      if (before) return index - away;
-      if (after) return index + away;
-    }
-    return index;
+    let before = index;
+    let after = index;
+    while (before >= 0 && values[before] == null) before--;
+    while (after < values.length && values[after] == null) after++;
+    if (before < 0 || after === values.length) return index;
+    const xs = u.data[0];
+    return xs[index] - xs[before] <= xs[after] - xs[index] ? before : after;
+  }
+
+  // Where no cursor is, the legend tells the last values.
+  function tellLast(u) {
+    const last = u.data[0].length - 1;
+    u.setLegend({ idxs: u.series.map((line, index) => (index ? nearest(u, index, last) : last)) });
   }
 
   function wholeSteps(span) {
@@ -64,7 +66,7 @@
     const fixed = (low, high) => (u, min, max) => (min == null ? [low, high] : [min, max]);
     return {
       width,
-      height: HEIGHT,
+      height: height(width),
       padding: [10, 12, 0, 0],
       scales: {
         x: { time: false, min: left, max: right, range: fixed(left, right) },
@@ -84,7 +86,7 @@
         sync: chart.x === "optimizer step" ? { key: "steps", scales: ["x", null], filters: { pub: isHover } } : {},
       },
       legend: { markers: { show: true, width: 0 } },
-      hooks: { setScale: [(u) => { button.hidden = !isZoomed(u, chart); }] },
+      hooks: { setCursor: [(u) => { if (u.cursor.left < 0) tellLast(u); }], setScale: [(u) => { button.hidden = !isZoomed(u, chart); }] },
     };
   }
 
@@ -174,6 +176,7 @@
     u.ctx.canvas.setAttribute("aria-label", `${chart.title}: ${chart.lines.map((line) => line.name).join(", ")}`);
     finishLegend(u, chart);
     followFingers(u, chart);
+    tellLast(u);
     return u;
   }
 
@@ -197,7 +200,7 @@
       const figure = target.parentElement;
       if (width === 0) continue;
       if (!drawn.has(figure)) show(figure, width);
-      else drawn.get(figure)?.setSize({ width, height: HEIGHT });
+      else drawn.get(figure)?.setSize({ width, height: height(width) });
     }
   });
 
