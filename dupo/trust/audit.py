@@ -156,6 +156,7 @@ def audit_row(
         quality=None if problem.gold is None else [task.score(problem, answer) for answer in answers],
         duals=duals,
         completion=texts[rewards.index(max(rewards))],
+        plain=task.plain(f"{task.prompt(problem)}{problem.gold or ''}"),
     )
 
 

@@ -276,6 +276,7 @@ def answer_lines(row: AnswerRow) -> list[tuple[str, str]]:
     """An answer and what speaks for it, as `Display.exchange` takes it."""
     other = row.runner_up
     lines = [("problem", row.text), ("answer", _supported(row.answer, row.score, row.votes))]
+    lines += [("in plain", row.plain)] if row.plain else []
     if other is not None:
         lines.append(("next", _supported(other.answer, other.backward_rate, other.votes)))
     return lines + ([("gold", row.gold)] if row.gold is not None else [])

@@ -95,6 +95,7 @@ class AuditRow:
         quality: score in [0, 1] of each answer against gold; None without gold.
         duals: one for each dual of the problem; empty where the reward asks no duals.
         completion: text of the completion with the highest reward.
+        plain: problem and right answer as people write them; None: they stand so already.
     """
 
     problem: str
@@ -107,6 +108,7 @@ class AuditRow:
     quality: Sequence[float] | None
     duals: Sequence[TrialRow]
     completion: str
+    plain: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row as audit.jsonl holds it."""
@@ -121,6 +123,7 @@ class AuditRow:
             "quality": None if self.quality is None else list(self.quality),
             "duals": [dual.to_json() for dual in self.duals],
             "completion": self.completion,
+            "plain": self.plain,
         }
 
     @classmethod

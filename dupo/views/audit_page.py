@@ -39,6 +39,7 @@ _PROBLEMS_SHOWN, _DUALS_SHOWN, _BINS = 6, 4, 20
 _WORDS = ("reward", "dual", "hidden", "gold", "readable", "quality", "reward AUC", "agreement within problems")
 # What training must be told as the audit was; all else has its own defaults there.
 _SHARED_GROUPS = {"model", "task", "reward", "duals"}
+_ONLY_HERE = {"eval_size"}  # an audit holds nothing out
 _SHARED = {"num_generations", "max_completion_length", "temperature", "scale_rewards"}
 AMONG_READABLE, AMONG_ALL = "readable answers", "all completions, refused ones as worthless"
 
@@ -140,7 +141,9 @@ def _next_command(config: Config) -> str:
     values = {
         name: value
         for name, value in config.flat().items()
-        if value != default[name] and (GROUP_OF[name] in _SHARED_GROUPS or name in _SHARED)
+        if value != default[name]
+        and name not in _ONLY_HERE
+        and (GROUP_OF[name] in _SHARED_GROUPS or name in _SHARED)
     }
     values = {"task": config.task.task, "reward": config.reward.reward} | values
     options = [part for name, value in values.items() for part in (f"--{name}", show(value))]

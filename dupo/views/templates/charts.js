@@ -3,6 +3,7 @@
 (() => {
   const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3], [14, 4], [4, 2], [1, 5]];
   const COLOURS = 7;
+  const STEPS = "optimizer step";
   const height = (width) => (width > 600 ? 290 : 230);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const lineColour = (look) => `--line-${look % COLOURS}`;
@@ -29,8 +30,9 @@
     return xs[index] - xs[before] <= xs[after] - xs[index] ? before : after;
   }
 
-  // Where no cursor is, the legend tells the last values.
-  function tellLast(u) {
+  // Where no cursor is, the legend tells the last values of a run; of other charts the last ones say nothing.
+  function rest(u, chart) {
+    u.root.classList.toggle("idle", chart.x !== STEPS);
     const last = u.data[0].length - 1;
     u.setLegend({ idxs: u.series.map((line, index) => (index ? nearest(u, index, last) : last)) });
   }
@@ -60,7 +62,7 @@
       width: 2,
       dash: dashes(line.look),
       paths: chart.stepped ? uPlot.paths.stepped({ align: 1 }) : uPlot.paths.linear(),
-      points: { size: 5, fill: colour(lineColour(line.look)), show: line.xs.length <= 30 },
+      points: { size: 5, fill: colour(lineColour(line.look)), show: !chart.stepped && line.xs.length <= 30 },
       value: (u, value) => written(value),
     }));
     const fixed = (low, high) => (u, min, max) => (min == null ? [low, high] : [min, max]);
@@ -83,10 +85,10 @@
         points: { size: 8 },
         bind: { dblclick: (u, target, handle) => (event) => { handle(event); whole(u, chart); } },
         // All charts over steps point at the same step.
-        sync: chart.x === "optimizer step" ? { key: "steps", scales: ["x", null], filters: { pub: isHover } } : {},
+        sync: chart.x === STEPS ? { key: "steps", scales: ["x", null], filters: { pub: isHover } } : {},
       },
       legend: { markers: { show: true, width: 0 } },
-      hooks: { setCursor: [(u) => { if (u.cursor.left < 0) tellLast(u); }], setScale: [(u) => { button.hidden = !isZoomed(u, chart); }] },
+      hooks: { setCursor: [(u) => { if (u.cursor.left < 0) rest(u, chart); else u.root.classList.remove("idle"); }], setScale: [(u) => { button.hidden = !isZoomed(u, chart); }] },
     };
   }
 
@@ -176,7 +178,7 @@
     u.ctx.canvas.setAttribute("aria-label", `${chart.title}: ${chart.lines.map((line) => line.name).join(", ")}`);
     finishLegend(u, chart);
     followFingers(u, chart);
-    tellLast(u);
+    rest(u, chart);
     return u;
   }
 
