@@ -238,5 +238,5 @@ class AnswerRow:
         values["candidates"] = [Candidate(**candidate) for candidate in row["candidates"]]
         values["tokens"] = TokenCounts(**row["tokens"])
         # Runs that began before these rows held reconstructions go on without them.
-        values["reconstructions"] = [DualExchange(**dual) for dual in row.get("reconstructions", [])]
+        values["reconstructions"] = tuple(DualExchange(**dual) for dual in row.get("reconstructions", ()))
         return cls(**values)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from dupo.views.escaping import visible
@@ -34,7 +35,7 @@ class Series:
         if len(self.xs) != len(self.ys):
             raise ValueError(f"{self.name}: expected as many ys as xs, {len(self.xs)}, got {len(self.ys)}")
 
-    @property
+    @cached_property
     def points(self) -> list[tuple[float, float | None]]:
         """The points that can be drawn; None is a gap."""
         pairs = zip(self.xs, self.ys, strict=True)
