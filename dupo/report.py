@@ -15,8 +15,8 @@ from dupo.config.parsers import OneLineParser, path_text
 from dupo.errors import UserError
 from dupo.storage.commands import command
 from dupo.views.compare_page import write_comparison
-from dupo.views.plain import error, print_line
 from dupo.views.folder_page import write_folder_page
+from dupo.views.plain import error, print_line
 from dupo.views.streams import LogStream
 
 

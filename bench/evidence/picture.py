@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import Any, NamedTuple
 
-# Colour on white, and on a dark page. Each line has its own colour, dashes and marker: told apart in grey as well.
+# Colour on white, and on a dark page. Lines also differ in dashes and markers: told apart in grey as well.
 COLOURS = (
     ("#0072b2", "#58b0ea"),
     ("#d55e00", "#ff8c42"),
@@ -17,7 +17,16 @@ COLOURS = (
     ("#8c3b2e", "#e58f80"),
     ("#3f6f1f", "#a3d27c"),
 )
-DASHES = ("-", (0, (7, 1.5)), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)), (0, (8, 3)), (0, (1, 3)))
+DASHES = (
+    "-",
+    (0, (7, 1.5)),
+    (0, (5, 2)),
+    (0, (1, 1.5)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1)),
+    (0, (8, 3)),
+    (0, (1, 3)),
+)
 MARKERS = "os^Dv<>PX*"
 # Ground, ink, muted ink and grid, as above.
 SHADES = (("#fefefe", "#111417"), ("#1d2024", "#e6e8eb"), ("#5f656d", "#9ba2aa"), ("#e1e3e6", "#2c3238"))

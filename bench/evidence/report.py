@@ -75,7 +75,7 @@ def newest_sources(folder: Path = RESULTS) -> list[Source]:
 
 
 def picture(evidence: Evidence, task: str) -> str:
-    """Mean held-out accuracy by rollouts, each reward at its best rate. Bands show the seeds of dual and gold."""
+    """Mean held-out accuracy by rollouts, each reward at its best rate; bands: all seeds of dual, gold."""
     curves = []
     for label in evidence.labels(task):
         # The variations lie on the line of the dual, but for the run whose gates are off.
@@ -93,7 +93,9 @@ def picture(evidence: Evidence, task: str) -> str:
         rollouts = [step * 10 * EVAL_ROLLOUTS[task] / steps[-1] for step in steps]
         curves.append(Curve(name, rollouts, means, band))
     title = f"{task}: held-out accuracy while training, each reward at its best rate"
-    return draw(curves, title=title, x_label="rollouts", y_label="accuracy, mean of the seeds; bands: all seeds")
+    return draw(
+        curves, title=title, x_label="rollouts", y_label="accuracy, mean of the seeds; bands: all seeds"
+    )
 
 
 def reference_rows(sources: Sequence[Source]) -> dict[str, list[dict[str, Any]]]:

@@ -36,7 +36,16 @@ from dupo.views.run_page import Metric
 from dupo.views.words import WORDS, words_of
 
 _PROBLEMS_SHOWN, _DUALS_SHOWN, _BINS = 6, 4, 20
-_WORDS = ("reward", "dual", "hidden", "gold", "readable", "quality", "reward AUC", "agreement within problems")
+_WORDS = (
+    "reward",
+    "dual",
+    "hidden",
+    "gold",
+    "readable",
+    "quality",
+    "reward AUC",
+    "agreement within problems",
+)
 # What training must be told as the audit was; all else has its own defaults there.
 _SHARED_GROUPS = {"model", "task", "reward", "duals"}
 _ONLY_HERE = {"eval_size"}  # an audit holds nothing out
@@ -84,8 +93,7 @@ def write_page(
         "audit.html",
         kind="audit: is this reward one to train on?",
         title=f"{config.task.task} · reward {reward} · {model}",
-        subtitle=f"{counted(audit.problems, 'problem')}, {counted(audit.completions, 'completion')}; training "
-        "was not started",
+        subtitle=f"{counted(audit.problems, 'problem')}, {counted(audit.completions, 'completion')}",
         verdict=audit.verdict,
         # Green is for what right answers confirm. Training as far as can be told without them has no colour.
         style={"train": "right"}.get(audit.verdict, "" if trains else "wrong"),
@@ -100,7 +108,9 @@ def write_page(
         ],
         charts=[chart for chart in charts if len(set(_xs(chart))) > 1],
         # A picture of one value is a sentence.
-        sentences=[f"{chart.title}: all are {_xs(chart)[0]:g}." for chart in charts if len(set(_xs(chart))) == 1],
+        sentences=[
+            f"{chart.title}: all are {_xs(chart)[0]:g}." for chart in charts if len(set(_xs(chart))) == 1
+        ],
         refusals=_shares(audit.refusals),
         dual_outcomes=_shares(audit.dual_outcomes),
         audit=audit,
@@ -252,7 +262,10 @@ def _distribution(title: str, x_label: str, groups: Mapping[str, NDArray[Any]]) 
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high, _BINS + 1) if high > low else np.array([low])
     note = f"share of each kind, in {_BINS} steps of equal width"
-    lines = [Series(f"{name}, {len(group):,}", edges.tolist(), _bins(group, edges)) for name, group in groups.items()]
+    lines = [
+        Series(f"{name}, {len(group):,}", edges.tolist(), _bins(group, edges))
+        for name, group in groups.items()
+    ]
     return Chart(title, note, x_label, lines, stepped=True)
 
 

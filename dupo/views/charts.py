@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from dupo.views.escaping import visible
 from dupo.views.lenient import finite
@@ -94,7 +94,7 @@ class Chart:
             "whole": all(x == round(x) for x in xs),
             "stepped": self.stepped,
             "lines": lines,
-            # The x axis ends with the data; the y axis keeps a little air, so that no line runs along an edge.
+            # The x axis ends with the data; the y axis keeps a little air: no line runs along an edge.
             "range": {
                 "x": span(xs, 0.0),
                 "y": self.y_range or span([y for line in self.lines for y in line.values], 0.05, self.least),
@@ -129,7 +129,7 @@ def _written(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def _drawable(value: object) -> bool:
+def _drawable(value: object) -> TypeGuard[float]:
     return finite(value) and abs(value) <= _LARGEST
 
 

@@ -110,7 +110,7 @@ def _lead(record: RerankRecord, rows: Sequence[AnsweredProblem]) -> Iterator[str
         if row.quality and row.answer != row.answers.get("majority")
     ]
     if judged:
-        better, worse = sum(d > 0 for d in judged) , sum(d < 0 for d in judged)
+        better, worse = sum(d > 0 for d in judged), sum(d < 0 for d in judged)
         changed += f": {better:,} became better, {worse:,} worse, {len(judged) - better - worse:,} neither"
     yield f"{changed}."
     if record.without_dual:

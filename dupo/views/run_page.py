@@ -183,7 +183,9 @@ def _metrics_chart(steps: Sequence[StepRow], title: str, note: str, names: Seque
     ]
     places = [row.step for row in steps]
     lines = [Series(metric_words(name).name, places, curves[name]) for name in recorded]
-    return Chart(title, note, STEPS, lines, least=max((metric_words(name).least for name in recorded), default=0))
+    return Chart(
+        title, note, STEPS, lines, least=max((metric_words(name).least for name in recorded), default=0)
+    )
 
 
 def _evaluation_charts(run: RunRecord) -> list[Chart]:

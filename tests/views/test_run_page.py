@@ -98,7 +98,11 @@ def test_curves_hold_the_recorded_values(tmp_path: Path) -> None:
     for title, name, values in (
         ("Loss", "loss", {1: -0.5, 2: -0.25, 3: -0.166667, 4: -0.125}),
         ("Completion length", "length", {1: 5, 2: 6, 3: 7, 4: 8}),
-        ("Groups and completions that teach nothing", "groups of equal rewards", {1: 0.25, 2: 0.5, 3: 0.75, 4: 1}),
+        (
+            "Groups and completions that teach nothing",
+            "groups of equal rewards",
+            {1: 0.25, 2: 0.5, 3: 0.75, 4: 1},
+        ),
         ("odd/metric", "odd/metric", {1: 3, 2: 6, 3: 9, 4: 12}),
     ):
         assert page.chart(title) == {name: values}
@@ -137,10 +141,10 @@ def test_the_references_of_the_default_run_stand_beside_it(tmp_path: Path) -> No
     assert len(expected) == 2
     drawn = page.chart("Held-out evaluation")
     assert drawn.pop("accuracy") == {10: 0.5, 20: 0.75}
-    assert drawn == {
-        name: dict(zip(r.steps, r.accuracies, strict=True)) for name, r in expected.items()
-    }
-    assert f"{expected['gold as reward, mean of 5 seeds'].accuracies[-1]:.1%} with gold as reward" in page.text
+    assert drawn == {name: dict(zip(r.steps, r.accuracies, strict=True)) for name, r in expected.items()}
+    assert (
+        f"{expected['gold as reward, mean of 5 seeds'].accuracies[-1]:.1%} with gold as reward" in page.text
+    )
 
 
 def test_held_out_problems_lead_and_the_rest_is_folded(tmp_path: Path) -> None:
