@@ -133,8 +133,8 @@ def _apart(heights: Sequence[float]) -> list[float]:
 def _dark_style() -> str:
     """Repaints each colour where the reader prefers dark pages; other readers get the picture as it is."""
     rules = [
-        f'[style*="{part}: {light}"]{{{part}:{dark}!important}}'
+        f'[style*="{paint}: {light}"]{{{paint}:{dark}!important}}'
         for light, dark in (*COLOURS, *SHADES)
-        for part in ("fill", "stroke")
+        for paint in ("fill", "stroke")
     ]
     return "@media(prefers-color-scheme:dark){" + "".join(rules) + "}"

@@ -36,7 +36,7 @@ from dupo.trust.audit_metrics import AuditMetrics, audit_metrics
 from dupo.trust.dual_filter import Trial, try_duals
 from dupo.trust.guidance import Guidance
 from dupo.trust.rows import AuditRow, TrialRow
-from dupo.views.audit_page import AMONG_ALL, AMONG_READABLE, write_page
+from dupo.views.audit_page import AMONG_ALL, AMONG_READABLE, write_audit
 from dupo.views.counts import counted
 from dupo.views.terminal import Display
 
@@ -83,13 +83,8 @@ def audit(
         },
         RESULT,
     )
-    # The page is made from what the files hold, so it shows no more than they do.
-    json_rows = [row.to_json() for row in rows]
-    page = run.report_safely(
-        PAGE,
-        lambda: write_page(run.path / PAGE, run.config, summary, json_rows, one_answer=run.task.one_answer),
-        f"{command('report')} {shlex.quote(str(run.path))}",
-    )
+    again = f"{command('report')} {shlex.quote(str(run.path))}"
+    page = run.report_safely(PAGE, lambda: write_audit(run.path), again)
     show(run.display, metrics, config.reward.reward, results, run.task.headline)
     run.display.note(f"VERDICT: {decision}")
     if page:

@@ -156,7 +156,7 @@ def _next_command(config: Config) -> str:
         and (GROUP_OF[name] in _SHARED_GROUPS or name in _SHARED)
     }
     values = {"task": config.task.task, "reward": config.reward.reward} | values
-    options = [part for name, value in values.items() for part in (f"--{name}", show(value))]
+    options = [word for name, value in values.items() for word in (f"--{name}", show(value))]
     return f"{command('train')} {shlex.join(options)}"
 
 

@@ -69,10 +69,10 @@ def _shown(value: Any) -> Any:
 
 def _with_options(text: str) -> Markup:
     """A text in which no name of an option is broken at its double hyphen."""
-    parts = re.split(r"(--\w+)", visible(text))
+    pieces = re.split(r"(--\w+)", visible(text))
     return Markup("").join(
-        Markup('<span class="option">{}</span>').format(part) if number % 2 else escape(part)
-        for number, part in enumerate(parts)
+        Markup('<span class="option">{}</span>').format(piece) if number % 2 else escape(piece)
+        for number, piece in enumerate(pieces)
     )
 
 

@@ -149,10 +149,10 @@ def _charts(rows: Sequence[AnsweredProblem]) -> Iterator[Chart]:
     # Answers of equal score cannot be put in an order: a point for each level, and two make a line.
     if len(levels) < 2:
         return
-    kept = [[row for row in judged if row.score is not None and row.score >= level] for level in levels]
-    xs = [100 * len(part) / len(judged) for part in kept]
+    subsets = [[row for row in judged if row.score is not None and row.score >= level] for level in levels]
+    xs = [100 * len(subset) / len(judged) for subset in subsets]
     lines = [
-        Series(name, xs, [100 * fmean(row.quality[key] for row in part if row.quality) for part in kept])
+        Series(name, xs, [100 * fmean(row.quality[key] for row in subset if row.quality) for subset in subsets])
         for key, name in _COMPARED.items()
     ]
     note = (
