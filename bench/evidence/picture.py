@@ -53,11 +53,12 @@ def draw(curves: Sequence[Curve], *, title: str, x_label: str, y_label: str) -> 
     Raises:
         ValueError: there are more lines than colours.
     """
+    if len(curves) > len(COLOURS):
+        raise ValueError(f"curves: expected at most {len(COLOURS)}, got {len(curves)}")
+    # Imported here, because what reads tables alone need not wait for it.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    if len(curves) > len(COLOURS):
-        raise ValueError(f"curves: expected at most {len(COLOURS)}, got {len(curves)}")
     # Text stays text; a fixed salt makes the same bytes of the same curves.
     style: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "dupo", "font.size": 10}
     style |= {"font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"]}

@@ -152,7 +152,9 @@ def _charts(rows: Sequence[AnsweredProblem]) -> Iterator[Chart]:
     subsets = [[row for row in judged if row.score is not None and row.score >= level] for level in levels]
     xs = [100 * len(subset) / len(judged) for subset in subsets]
     lines = [
-        Series(name, xs, [100 * fmean(row.quality[key] for row in subset if row.quality) for subset in subsets])
+        Series(
+            name, xs, [100 * fmean(row.quality[key] for row in subset if row.quality) for subset in subsets]
+        )
         for key, name in _COMPARED.items()
     ]
     note = (
