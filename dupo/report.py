@@ -1,4 +1,4 @@
-"""`python -m dupo.report RUN`: writes report.html, one page with the curves and samples of a run.
+"""`python -m dupo.report FOLDER`: writes the page of a run, an audit or a rerank into its folder.
 
 `python -m dupo.report RUN RUN ...` writes comparison.html, one page with the curves of several runs.
 """
@@ -15,20 +15,20 @@ from dupo.config.parsers import OneLineParser, path_text
 from dupo.errors import UserError
 from dupo.storage.commands import command
 from dupo.views.compare_page import write_comparison
+from dupo.views.folder_page import write_folder_page
 from dupo.views.plain import error, print_line
-from dupo.views.run_page import write_report
 from dupo.views.streams import LogStream
 
 
 def parser() -> OneLineParser:
     """The options of the program."""
     about = (
-        "Writes report.html, one page with the curves and samples of a run, into the folder of the run. "
-        "Of several runs, writes one page that compares them."
+        "Writes the page of a run, an audit or a rerank into its folder: report.html or audit.html. "
+        "Of several training runs, writes one page that compares them."
     )
     options = OneLineParser(prog=command("report"), description=about)
     options.add_argument(
-        "runs", type=path_text, nargs="+", metavar="RUN_FOLDER", help="the --output_dir of dupo.train"
+        "runs", type=path_text, nargs="+", metavar="RUN_FOLDER", help="the --output_dir of a program"
     )
     options.add_argument(
         "--output", type=path_text, default="comparison.html", help="the page of several runs (%(default)s)"
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         values = parser().parse_args(sys.argv[1:] if argv is None else argv)
         runs = [Path(run) for run in values.runs]
-        page = write_report(runs[0]) if len(runs) == 1 else write_comparison(runs, Path(values.output))
+        page = write_folder_page(runs[0]) if len(runs) == 1 else write_comparison(runs, Path(values.output))
         print_line(LogStream(sys.stdout), str(page))
     except UserError as problem:
         error(str(problem))

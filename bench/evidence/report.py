@@ -26,11 +26,10 @@ from bench.evidence.grid import (
     teaching_runs,
     votes_grid,
 )
+from bench.evidence.picture import Curve, draw
 from bench.evidence.records import Evidence
 from bench.result_files import RESULTS, ROOT
 from dupo.config.catalogue import TASKS as CATALOGUE
-from dupo.views.chart import line_chart
-from dupo.views.marks import Series
 from dupo.views.references import REFERENCES
 
 MARKERS = ("<!-- evidence: made by bench.evidence.report -->", "<!-- end of evidence -->")
@@ -76,29 +75,26 @@ def newest_sources(folder: Path = RESULTS) -> list[Source]:
 
 
 def picture(evidence: Evidence, task: str) -> str:
-    """Mean held-out accuracy by rollouts, each reward at its best rate. A band shows the seeds of dual."""
-    series = []
+    """Mean held-out accuracy by rollouts, each reward at its best rate; bands: all seeds of dual, gold."""
+    curves = []
     for label in evidence.labels(task):
         # The variations lie on the line of the dual, but for the run whose gates are off.
         if label.startswith("dual,") and label != "dual, gates off":
             continue
         rate = tables.best_rate(evidence, task, label)
-        curves = [r.curve for r in evidence.training(task, label, rate)]
+        runs = [r.curve for r in evidence.training(task, label, rate)]
         # Curves of one label have equal steps; zip raises where a run was cut short.
-        by_step = list(zip(*([accuracy for _, accuracy in curve] for curve in curves), strict=True))
-        band = ([min(v) for v in by_step], [max(v) for v in by_step]) if label == "dual" else None
+        by_step = list(zip(*([accuracy for _, accuracy in curve] for curve in runs), strict=True))
+        has_band = label in ("dual", "gold")
+        band = ([min(v) for v in by_step], [max(v) for v in by_step]) if has_band else None
         name = label if rate == "" else f"{label}, lr {RATES[rate]:.0e}"
         # Some runs take several optimizer steps a rollout, so curves are compared by their rollouts.
-        steps, means = [step for step, _ in curves[0]], [fmean(v) for v in by_step]
+        steps, means = [step for step, _ in runs[0]], [fmean(v) for v in by_step]
         rollouts = [step * 10 * EVAL_ROLLOUTS[task] / steps[-1] for step in steps]
-        series.append(Series(name, rollouts, means, dashed=label not in ("dual", "gold"), band=band))
+        curves.append(Curve(name, rollouts, means, band))
     title = f"{task}: held-out accuracy while training, each reward at its best rate"
-    return line_chart(
-        series,
-        title=title,
-        x_label="rollouts",
-        y_label="accuracy (mean of the seeds)",
-        y_range=(0.0, 1.0),
+    return draw(
+        curves, title=title, x_label="rollouts", y_label="accuracy, mean of the seeds; bands: all seeds"
     )
 
 

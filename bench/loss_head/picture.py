@@ -5,11 +5,10 @@ from typing import Any
 
 from bench.loss_head.measurement import Measurement
 from dupo.views.escaping import safe
-from dupo.views.marks import PALETTE
 
 # Pixels: of the picture, of its margins, from bar to bar, between panels.
 WIDTH, LEFT, RIGHT, LINE, GAP = 760, 270, 90, 20, 34
-OURS, FLOOR, OTHER = PALETTE[0], PALETTE[2], PALETTE[-1]
+OURS, FLOOR, OTHER = "#0072b2", "#009e73", "#767676"
 
 
 def svg(groups: Sequence[Sequence[Measurement]], signature: Mapping[str, Any]) -> str:

@@ -67,8 +67,9 @@ def to_yaml(config: Config) -> str:
 
 def yaml_lines(config: Config, names: Iterable[str]) -> str:
     """Writes one line `name: value` for each option named."""
-    lines: list[str] = []
-    for name, value in ((name, config.flat()[name]) for name in names):
+    lines, values = list[str](), config.flat()
+    for name in names:
+        value = values[name]
         # Double quotes keep the word "none" apart from None, and unprintable characters as they are.
         is_quoted = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
         style = '"' if is_quoted else None

@@ -1,11 +1,12 @@
 """Exchanges to read: a problem, its answer, and what its duals gave back."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from dupo.config.options import RewardOptions
 from dupo.duality.reconstruct import Ask, Reconstructions, reconstruct
 from dupo.engines.base import Engine, Sampling, sample_answers
-from dupo.records import DualExchange, Exchange, Rollout
+from dupo.records import DualExchange, Exchange, Reconstruction, Rollout
 from dupo.rewards.dual import answer_reward
 from dupo.tasks.base import Task
 
@@ -33,20 +34,25 @@ def exchanges_of(
                 answer=answer,
                 reward=answer_reward(reconstructions, options) if reconstructions else None,
                 correct=None,
-                duals=[
-                    DualExchange(
-                        r.prompt,
-                        r.completions[0],
-                        r.dual.unknown,
-                        r.distances[0],
-                        task.plain(f"{r.prompt}{r.completions[0]}"),
-                    )
-                    for r in reconstructions
-                ],
+                duals=dual_exchanges(task, reconstructions),
                 plain=task.plain(f"{task.prompt(problem)}{answer or ''}"),
             )
         )
     return exchanges
+
+
+def dual_exchanges(task: Task, reconstructions: Sequence[Reconstruction]) -> list[DualExchange]:
+    """What the duals of an answer gave back: the first sample of each."""
+    return [
+        DualExchange(
+            r.prompt,
+            r.completions[0],
+            r.dual.unknown,
+            r.distances[0],
+            task.plain(f"{r.prompt}{r.completions[0]}"),
+        )
+        for r in reconstructions
+    ]
 
 
 def held_out_exchanges(

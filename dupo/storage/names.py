@@ -6,7 +6,9 @@ metrics.jsonl    one row per optimizer step, a pure function of settings, seed a
 samples.jsonl    what was asked, answered and reconstructed
 timings.jsonl    everything that comes from a clock
 summary.json     the final metrics, with the signature
-report.html      curves and sampled exchanges on one page
+report.html      the page of a run: curves and sampled exchanges, or the answers that rerank chose
+audit.html       the page of an audit; audit.json its metrics, audit.jsonl a row for each problem
+answers.jsonl    what rerank answers, a row for each problem
 tensorboard/     event files, and what wandb writes in wandb/; both only where asked for
 trackers.json    the run in each tracker, and the step of the last row that the tracker has got
 teaching.pt      the state of the supervised teaching stage that Ctrl-C stopped; removed when done
@@ -27,6 +29,8 @@ CONFIG, SUMMARY, REPORT = "config.yaml", "summary.json", "report.html"
 METRICS, SAMPLES, TIMINGS = "metrics.jsonl", "samples.jsonl", "timings.jsonl"
 TRACKERS, TENSORBOARD, WANDB = "trackers.json", "tensorboard", "wandb"
 TEACHING, TAUGHT = "teaching.pt", "taught_model"
+AUDIT, AUDIT_ROWS, AUDIT_PAGE = "audit.json", "audit.jsonl", "audit.html"
+ANSWERS = "answers.jsonl"
 INPUTS, FINISHED_ROWS = "inputs.json", "rows.json"
 LOCK = "run.lock"  # see `storage/lock.py`; belongs to no program and is no output of a run
 LATEST = "latest"  # the file that names the newest checkpoint
@@ -37,8 +41,8 @@ WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "train": (METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, TEACHING, LATEST, "checkpoint-[0-9]*",
               "set-aside-[0-9]*", "nonfinite-[0-9]*.json", TRACKERS, TENSORBOARD, WANDB, INPUTS),
     "select": (SUMMARY, TEACHING, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl", FINISHED_ROWS, INPUTS),
-    "rerank": (SUMMARY, TEACHING, TAUGHT, "answers.jsonl", FINISHED_ROWS, INPUTS),
-    "audit": (TEACHING, TAUGHT, "audit.jsonl", "audit.json", "audit.html", FINISHED_ROWS, INPUTS),
+    "rerank": (SUMMARY, REPORT, TEACHING, TAUGHT, ANSWERS, FINISHED_ROWS, INPUTS),
+    "audit": (TEACHING, TAUGHT, AUDIT_ROWS, AUDIT, AUDIT_PAGE, FINISHED_ROWS, INPUTS),
 }  # fmt: skip
 # Of everything in the folder of a run: options, inputs, rows, checkpoints. Format 1 wrote no number; format 2
 # had no fingerprints, no checksums, and one group of weights in the optimizer.

@@ -9,6 +9,7 @@ audit.json    all metrics
 audit.html    the same, with pictures
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -25,17 +26,19 @@ from dupo.rewards import WeightedReward, load_rewards, weighted_sum
 from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
+from dupo.storage.commands import command
+from dupo.storage.names import AUDIT as RESULT
+from dupo.storage.names import AUDIT_PAGE as PAGE
+from dupo.storage.names import AUDIT_ROWS as ROWS
 from dupo.tasks.base import Task
 from dupo.trust.audit_checks import Check, checks, verdict
 from dupo.trust.audit_metrics import AuditMetrics, audit_metrics
 from dupo.trust.dual_filter import Trial, try_duals
 from dupo.trust.guidance import Guidance
 from dupo.trust.rows import AuditRow, TrialRow
-from dupo.views.audit_page import AMONG_ALL, AMONG_READABLE, write_page
+from dupo.views.audit_page import AMONG_ALL, AMONG_READABLE, write_audit
 from dupo.views.counts import counted
 from dupo.views.terminal import Display
-
-ROWS, RESULT, PAGE = "audit.jsonl", "audit.json", "audit.html"
 
 
 def audit(
@@ -75,17 +78,13 @@ def audit(
             "verdict": decision,
             "checks": [check.to_json() for check in results],
             "reward": config.reward.reward,
+            "one_answer": run.task.one_answer,
             "metrics": metrics.to_json(),
         },
         RESULT,
     )
-    # The page is made from what the files hold, so it shows no more than they do.
-    json_rows = [row.to_json() for row in rows]
-    page = run.report_safely(
-        PAGE,
-        lambda: write_page(run.path / PAGE, run.config, summary, json_rows, one_answer=run.task.one_answer),
-        f"the same command, with its --output_dir {run.path}",
-    )
+    again = f"{command('report')} {shlex.quote(str(run.path))}"
+    page = run.report_safely(PAGE, lambda: write_audit(run.path), again)
     show(run.display, metrics, config.reward.reward, results, run.task.headline)
     run.display.note(f"VERDICT: {decision}")
     if page:
@@ -152,6 +151,7 @@ def audit_row(
         quality=None if problem.gold is None else [task.score(problem, answer) for answer in answers],
         duals=duals,
         completion=texts[rewards.index(max(rewards))],
+        plain=task.plain(f"{task.prompt(problem)}{problem.gold or ''}"),
     )
 
 

@@ -5,8 +5,10 @@ back through the duals of the problem. The answer from which the question is rec
 
 answers.jsonl   one problem a line: the answer, its score, the runner-up, all candidates, what it cost
 summary.json    every way to answer (greedy, mean, majority, dual, any) with its score and its cost
+report.html     both on one page, with the best and the worst answers
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +21,13 @@ from dupo.engines.base import Sampling, sample_answers
 from dupo.engines.load import load_engine
 from dupo.errors import UserError
 from dupo.evaluation.intervals import Estimate
+from dupo.evaluation.samples import dual_exchanges
 from dupo.methods.teaching import teaching_stage
 from dupo.records import Completion, Problem, Reconstruction
 from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
+from dupo.storage.commands import command
+from dupo.storage.names import ANSWERS, REPORT
 from dupo.tasks.base import Task
 from dupo.trust.answer_choice import (
     MethodResult,
@@ -33,10 +38,8 @@ from dupo.trust.answer_choice import (
 )
 from dupo.trust.rows import AnswerRow, Candidate, TokenCounts
 from dupo.views.counts import counted
+from dupo.views.rerank_page import best_and_worst, write_answers
 from dupo.views.terminal import Display
-
-ANSWERS = "answers.jsonl"
-SHOWN = 3  # problems of either end that the screen shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,9 @@ def rerank(
         run.display.exchange(f"{title} · {row.problem}", answer_lines(row))
     show(run.display, metrics)
     run.display.note(f"{run.path / ANSWERS} holds the answers")
+    again = f"{command('report')} {shlex.quote(str(run.path))}"
+    if page := run.report_safely(REPORT, lambda: write_answers(run.path), again):
+        run.display.note(f"{page} shows the best and the worst of them, and what the duals gave back")
     run.close()
     return summary
 
@@ -244,6 +250,9 @@ def answer_row(task: Task, sampled: SampledProblem, by: str) -> AnswerRow:
         gold=problem.gold,
         quality=quality_of(task, sampled, answers),
         tokens=sampled.token_counts(),
+        reconstructions=dual_exchanges(task, sampled.reconstructions.get(best.answer, []) if best else []),
+        plain=task.plain(f"{task.prompt(problem)}{best.answer}") if best else None,
+        plain_gold=None if problem.gold is None else task.plain(f"{task.prompt(problem)}{problem.gold}"),
     )
 
 
@@ -263,19 +272,11 @@ def quality_of(
     return {**quality, "mean": sum(scores) / sampled.n, "pass": max(scores)}
 
 
-def best_and_worst(rows: Sequence[AnswerRow]) -> list[tuple[str, AnswerRow]]:
-    """The rows with the highest and the lowest scores, at most `SHOWN` of each and none twice."""
-    # A stable sort: among equal scores the first problems of the data stand first.
-    scored = sorted((row for row in rows if row.score is not None), key=lambda row: -(row.score or 0.0))
-    num_best, num_worst = min(SHOWN, (len(scored) + 1) // 2), min(SHOWN, len(scored) // 2)
-    best, worst = scored[:num_best], scored[len(scored) - num_worst :]
-    return [("recovered best", row) for row in best] + [("recovered worst", row) for row in worst]
-
-
 def answer_lines(row: AnswerRow) -> list[tuple[str, str]]:
     """An answer and what speaks for it, as `Display.exchange` takes it."""
     other = row.runner_up
     lines = [("problem", row.text), ("answer", _supported(row.answer, row.score, row.votes))]
+    lines += [("in plain", row.plain)] if row.plain else []
     if other is not None:
         lines.append(("next", _supported(other.answer, other.backward_rate, other.votes)))
     return lines + ([("gold", row.gold)] if row.gold is not None else [])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
-from dupo.records import Dual
+from dupo.records import Dual, DualExchange
 from dupo.trust.dual_filter import TRUSTED, Trial
 
 
@@ -95,6 +95,7 @@ class AuditRow:
         quality: score in [0, 1] of each answer against gold; None without gold.
         duals: one for each dual of the problem; empty where the reward asks no duals.
         completion: text of the completion with the highest reward.
+        plain: problem and right answer as people write them; None: they stand so already.
     """
 
     problem: str
@@ -107,6 +108,7 @@ class AuditRow:
     quality: Sequence[float] | None
     duals: Sequence[TrialRow]
     completion: str
+    plain: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row as audit.jsonl holds it."""
@@ -121,6 +123,7 @@ class AuditRow:
             "quality": None if self.quality is None else list(self.quality),
             "duals": [dual.to_json() for dual in self.duals],
             "completion": self.completion,
+            "plain": self.plain,
         }
 
     @classmethod
@@ -181,6 +184,9 @@ class AnswerRow:
         completion: text of the first sample that gave the answer.
         gold: the right answer; None where it is unknown.
         quality: method -> score in [0, 1] of its answer, also for `mean` and `pass`; None without gold.
+        reconstructions: what the duals gave back from the answer.
+        plain: problem and answer as people write them; None: they stand so already.
+        plain_gold: problem and right answer likewise.
     """
 
     problem: str
@@ -196,6 +202,9 @@ class AnswerRow:
     gold: str | None
     quality: Mapping[str, float] | None
     tokens: TokenCounts
+    reconstructions: Sequence[DualExchange] = ()
+    plain: str | None = None
+    plain_gold: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row as answers.jsonl holds it."""
@@ -211,7 +220,10 @@ class AnswerRow:
             "answers": dict(self.answers),
             "candidates": [candidate._asdict() for candidate in self.candidates],
             "completion": self.completion,
+            "reconstructions": [asdict(dual) for dual in self.reconstructions],
+            "plain": self.plain,
             "gold": self.gold,
+            "plain_gold": self.plain_gold,
             "quality": None if self.quality is None else dict(self.quality),
             "tokens": self.tokens._asdict(),
         }
@@ -225,4 +237,6 @@ class AnswerRow:
         values["runner_up"] = Candidate(**row["runner_up"]) if row["runner_up"] else None
         values["candidates"] = [Candidate(**candidate) for candidate in row["candidates"]]
         values["tokens"] = TokenCounts(**row["tokens"])
+        # Runs that began before these rows held reconstructions go on without them.
+        values["reconstructions"] = tuple(DualExchange(**dual) for dual in row.get("reconstructions", ()))
         return cls(**values)

@@ -1,44 +1,55 @@
-"""audit.html: the verdict, its checks, and pictures of how the reward sees right and wrong answers."""
+"""audit.html: the verdict, its checks, and pictures of how the reward sees right and wrong answers.
 
-from collections.abc import Mapping, Sequence
+`audit_record` reads the files; this file says what stands where, `templates/audit.html` how it looks.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dupo.config.config import Config
+from dupo.config.config import GROUP_OF, Config
+from dupo.config.layers import assemble, read_config
+from dupo.config.values import show
 from dupo.config.yaml_files import to_yaml
-from dupo.storage.files import write_atomic
+from dupo.errors import UserError
+from dupo.storage.commands import command
+from dupo.storage.files import read_rows
+from dupo.storage.names import AUDIT, AUDIT_PAGE, AUDIT_ROWS, CONFIG
+from dupo.user_files import is_file, read_file
 from dupo.views.audit_record import (
-    AuditedDual,
     AuditedProblem,
     AuditRecord,
-    Check,
     Guidance,
     Order,
     read_audit,
     read_problem,
 )
+from dupo.views.charts import Chart, Series, evenly_spaced
 from dupo.views.counts import counted
-from dupo.views.escaping import safe
-from dupo.views.html import (
-    Block,
-    Chart,
-    ChartGrid,
-    Heading,
-    Metric,
-    MetricRow,
-    Preformatted,
-    Section,
-    Table,
-    evenly_spaced,
-    page,
-    text_block,
-)
-from dupo.views.marks import Series
+from dupo.views.pages import write_html
+from dupo.views.run_page import Metric
+from dupo.views.words import WORDS, words_of
 
-_PROBLEMS_SHOWN, _DUALS_SHOWN = 6, 4
+_PROBLEMS_SHOWN, _DUALS_SHOWN, _BINS = 6, 4, 20
+_WORDS = (
+    "reward",
+    "dual",
+    "hidden",
+    "gold",
+    "readable",
+    "quality",
+    "reward AUC",
+    "agreement within problems",
+)
+# What training must be told as the audit was; all else has its own defaults there.
+_SHARED_GROUPS = {"model", "task", "reward", "duals"}
+_ONLY_HERE = {"eval_size"}  # an audit holds nothing out
+_SHARED = {"num_generations", "max_completion_length", "temperature", "scale_rewards"}
 AMONG_READABLE, AMONG_ALL = "readable answers", "all completions, refused ones as worthless"
 
 
@@ -75,61 +86,98 @@ def write_page(
     words = _ONE_ANSWER if one_answer else _GRADED
     audit, problems = read_audit(summary), [read_problem(row) for row in rows]
     reward, model = config.reward.reward, config.model.model_name_or_path
-    title = f"audit · {config.task.task} · reward {reward} · {model}"
-    # Green is for what right answers confirm. Training as far as can be told without them has no colour.
-    style = {"train": "right"}.get(audit.verdict, "" if audit.verdict.startswith("train") else "wrong")
-    header = ["check", "measured", "of", "needed", "", "if not"]
-    blocks: list[Block] = [
-        Heading(title, f"Verdict: {audit.verdict}", style),
-        MetricRow(_metrics(audit, words)),
-        Section("What training needs", [Table(header, [_check(check) for check in audit.checks])]),
-    ]
-    if audit.with_gold:
-        blocks.append(Section("Do better answers have higher rewards?", [_order_table(audit)]))
-        blocks.append(Section("What does following the rewards give?", [_guidance_table(audit)]))
-    blocks.append(Section("Pictures, of readable answers", [ChartGrid(_charts(problems, words))]))
-    if audit.refusals:
-        table = _share_table("reason", audit.refusals, counted(audit.completions, "completion"))
-        blocks.append(Section("Why completions had no answer", [table]))
-    if audit.dual_outcomes:
-        table = _share_table("outcome", audit.dual_outcomes, counted(audit.duals, "dual"))
-        blocks.append(Section("How the duals fared", [table]))
-    examples = [_example(problem, words) for problem in _chosen(problems)]
-    blocks += [
-        Section(
-            "Problems, from the least to the most agreeing",
-            [Table(["asked", "answers: votes, reward, quality", "duals"], examples)],
-        ),
-        Section("Signature", [Preformatted(audit.signature)]),
-        Section("Settings", [Preformatted(to_yaml(config))]),
-    ]
-    write_atomic(target, page(title, blocks).encode())
-    return target
+    charts = _charts(problems, words)
+    trains = audit.verdict.startswith("train")
+    return write_html(
+        target,
+        "audit.html",
+        kind="audit: is this reward one to train on?",
+        title=f"{config.task.task} · reward {reward} · {model}",
+        subtitle=f"{counted(audit.problems, 'problem')}, {counted(audit.completions, 'completion')}",
+        verdict=audit.verdict,
+        # Green is for what right answers confirm. Training as far as can be told without them has no colour.
+        style={"train": "right"}.get(audit.verdict, "" if trains else "wrong"),
+        next_command=_next_command(config) if trains else None,
+        metrics=list(_metrics(audit, words)),
+        checks=audit.checks,
+        with_gold=audit.with_gold,
+        orders=[_order(AMONG_READABLE, audit.readable_order), _order(AMONG_ALL, audit.overall_order)],
+        guidances=[
+            _guidance(AMONG_READABLE, audit.guidance),
+            _guidance(AMONG_ALL, audit.overall_guidance),
+        ],
+        charts=[chart for chart in charts if len(set(_xs(chart))) > 1],
+        # A picture of one value is a sentence.
+        sentences=[
+            f"{chart.title}: all are {_xs(chart)[0]:g}." for chart in charts if len(set(_xs(chart))) == 1
+        ],
+        refusals=_shares(audit.refusals),
+        dual_outcomes=_shares(audit.dual_outcomes),
+        audit=audit,
+        gold_word=words.gold,
+        examples=_chosen(problems),
+        answer_rows=_answer_rows,
+        duals_shown=_DUALS_SHOWN,
+        words=words_of([*_WORDS, "signal", "control"]),
+        signature=audit.signature,
+        settings=to_yaml(config),
+    )
 
 
-def _metrics(audit: AuditRecord, words: _Words) -> list[Metric]:
+def write_audit(folder: Path) -> Path:
+    """Writes audit.html of a finished audit anew, from its other files, and returns its path.
+
+    Raises:
+        UserError: the audit is not finished, or one of its files is damaged.
+    """
+    if not is_file(folder / AUDIT):
+        raise UserError(
+            f"{folder} holds an audit that is not finished: its command, with the same --output_dir, goes on"
+        )
+    config = read_config(folder / CONFIG, "audit")
+    try:
+        summary = json.loads(read_file(folder / AUDIT))
+        rows = read_rows(folder / AUDIT_ROWS)
+        # Audits before this key had no page made from files alone.
+        one_answer = summary.get("one_answer", True)
+        return write_page(folder / AUDIT_PAGE, config, summary, rows, one_answer=one_answer)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / AUDIT} or {AUDIT_ROWS} is damaged: {error!r}") from None
+
+
+def _next_command(config: Config) -> str:
+    """The training that this audit speaks of, as a shell reads it."""
+    default = assemble({"task": config.task.task}, "audit").flat()
+    values = {
+        name: value
+        for name, value in config.flat().items()
+        if value != default[name]
+        and name not in _ONLY_HERE
+        and (GROUP_OF[name] in _SHARED_GROUPS or name in _SHARED)
+    }
+    values = {"task": config.task.task, "reward": config.reward.reward} | values
+    options = [word for name, value in values.items() for word in (f"--{name}", show(value))]
+    return f"{command('train')} {shlex.join(options)}"
+
+
+def _metrics(audit: AuditRecord, words: _Words) -> Iterator[Metric]:
     completions, order = counted(audit.completions, "completion"), audit.readable_order
-    values: list[tuple[float | None, str, str]] = [
-        (audit.truncated, f"cut at the limit, of {completions}", "{:.0%}"),
-        (audit.readable, f"with an answer, of {completions}", "{:.0%}"),
-        (
-            audit.differing,
-            f"of {counted(audit.problems, 'group')}, whose readable answers have different rewards",
-            "{:.0%}",
-        ),
-    ]
+    yield Metric(_written(audit.readable, "{:.0%}"), f"with an answer, of {completions}", WORDS["readable"])
+    yield Metric(_written(audit.truncated, "{:.0%}"), f"cut at the limit, of {completions}")
+    groups = f"of {counted(audit.problems, 'group')}, whose readable answers have different rewards"
+    yield Metric(_written(audit.differing, "{:.0%}"), groups, WORDS["group"])
     if audit.with_gold:
-        pairs = f"{counted(order.agreement_pairs, 'pair')} of readable answers"
-        values.append((order.agreement, f"agreement within problems, {pairs}", "{:.2f}"))
-        problems = f"{counted(audit.guidance.signal_problems, 'problem')} with such pairs"
-        values.append((audit.guidance.signal, f"of gold's signal, {problems}", "{:.0%}"))
+        pairs = f"agreement within problems, {counted(order.agreement_pairs, 'pair')} of readable answers"
+        yield Metric(_written(order.agreement, "{:.2f}"), pairs, WORDS["agreement within problems"])
+        count = counted(audit.guidance.signal_problems, "problem")
+        signal = f"of gold's signal, {count} with such pairs"
+        yield Metric(_written(audit.guidance.signal, "{:.0%}"), signal, WORDS["signal"])
     if audit.duals_on_gold:
         source = "right answers" if words is _ONE_ANSWER else "references"
         name = f"of {counted(audit.duals_on_gold, 'dual')}, recovered from {source}"
-        values.append((audit.dual_on_gold, name, "{:.0%}"))
+        yield Metric(_written(audit.dual_on_gold, "{:.0%}"), name, WORDS["dual"])
         name = f"of {counted(audit.trials_on_wrong, 'trial')}, recovered from {words.low}"
-        values.append((audit.dual_on_wrong, name, "{:.0%}"))
-    return [Metric(_written(value, form), name) for value, name, form in values]
+        yield Metric(_written(audit.dual_on_wrong, "{:.0%}"), name, WORDS["dual"])
 
 
 def _written(value: float | None, form: str) -> str:
@@ -137,48 +185,31 @@ def _written(value: float | None, form: str) -> str:
     return "none" if value is None else form.format(value)
 
 
-def _check(check: Check) -> list[str]:
-    words = {True: '<span class="right">ok</span>', False: '<span class="wrong">no</span>', None: "none"}
-    told = [safe(text) for text in (check.name, check.measured, check.of, check.needed)]
-    return [*told, words[check.passed], safe(check.advice)]
+def _order(among: str, order: Order) -> list[str]:
+    """Readable answers stand first: each pair with a refused completion agrees by construction."""
+    return [
+        among,
+        _written(order.agreement, "{:.2f}"),
+        counted(order.agreement_pairs, "pair"),
+        _written(order.reward_auc, "{:.3f}"),
+        counted(order.reward_auc_pairs, "pair"),
+    ]
 
 
-def _order_table(audit: AuditRecord) -> Table:
-    """Readable answers first: each pair with a refused completion agrees by construction."""
-
-    def row(name: str, order: Order) -> list[str]:
-        return [
-            name,
-            _written(order.agreement, "{:.2f}"),
-            counted(order.agreement_pairs, "pair"),
-            _written(order.reward_auc, "{:.3f}"),
-            counted(order.reward_auc_pairs, "pair"),
-        ]
-
-    rows = [row(AMONG_READABLE, audit.readable_order), row(AMONG_ALL, audit.overall_order)]
-    return Table(["among", "agreement within problems", "of", "reward AUC", "of"], rows)
+def _guidance(among: str, guidance: Guidance) -> list[str]:
+    """Readable answers stand first: the other row also has what comes of avoiding refused completions."""
+    completions = counted(guidance.compared, "completion")
+    return [
+        among,
+        f"{_written(guidance.accuracy, '{:.3f}')} of {completions}",
+        f"{_written(guidance.reward_accuracy, '{:.2f}')} of {completions}",
+        f"{_written(guidance.best_of_n, '{:.3f}')} of {counted(guidance.best_of_n_problems, 'problem')}",
+        f"{_written(guidance.signal, '{:.0%}')} of {counted(guidance.signal_problems, 'problem')}",
+    ]
 
 
-def _guidance_table(audit: AuditRecord) -> Table:
-    """Readable answers first: the other row also has what comes of avoiding refused completions."""
-
-    def row(name: str, guidance: Guidance) -> list[str]:
-        completions = counted(guidance.compared, "completion")
-        return [
-            name,
-            f"{_written(guidance.accuracy, '{:.3f}')} of {completions}",
-            f"{_written(guidance.reward_accuracy, '{:.2f}')} of {completions}",
-            f"{_written(guidance.best_of_n, '{:.3f}')} of {counted(guidance.best_of_n_problems, 'problem')}",
-            f"{_written(guidance.signal, '{:.0%}')} of {counted(guidance.signal_problems, 'problem')}",
-        ]
-
-    rows = [row(AMONG_READABLE, audit.guidance), row(AMONG_ALL, audit.overall_guidance)]
-    header = ["among", "mean quality", "reward on the same side of 0.5 as quality"]
-    return Table([*header, "quality of the highest rewards", "signal, as a share of gold's"], rows)
-
-
-def _share_table(name: str, shares: Mapping[str, float], total: str) -> Table:
-    return Table([name, f"share of {total}"], [[safe(key), f"{share:.1%}"] for key, share in shares.items()])
+def _shares(shares: Mapping[str, float]) -> list[list[str]]:
+    return [[name, f"{share:.1%}"] for name, share in shares.items()]
 
 
 # --- pictures ---
@@ -206,41 +237,49 @@ def _charts(problems: Sequence[AuditedProblem], words: _Words) -> list[Chart]:
         charts = _separation_charts(judged[is_right, 0], judged[~is_right, 0], words)
     else:
         rewards = np.concatenate([problem.rewards for problem in problems])
-        charts = [_distribution("Rewards of all completions", "reward", [_cumulative("all", rewards)])]
-    # Groups of equal rewards have no advantage: a curve that jumps at 0 shows a reward that teaches little.
+        charts = [_distribution("Rewards of all completions", "reward", {"completions": rewards})]
+    # Groups of equal rewards have no advantage: many at 0 show a reward that teaches little.
     deviations = [float(np.std(problem.rewards, ddof=1)) for problem in problems]
-    steps = [_cumulative("problems", deviations)]
-    charts.append(_distribution("Spread within a problem", "standard deviation of its rewards", steps))
-    return charts
+    title, label = "Spread within a problem", "standard deviation of its rewards"
+    return [*charts, _distribution(title, label, {"problems": np.asarray(deviations)})]
 
 
 def _separation_charts(right: NDArray[Any], wrong: NDArray[Any], words: _Words) -> list[Chart]:
-    groups = {name: group for name, group in ((words.low, wrong), (words.high, right)) if len(group)}
-    lines = [_cumulative(name, rewards) for name, rewards in groups.items()]
-    title = "Rewards of " + " and ".join(groups)
-    charts = [_distribution(title, "reward", lines)]
+    groups = {name: group for name, group in ((words.high, right), (words.low, wrong)) if len(group)}
+    charts = [_distribution("Rewards of " + " and ".join(groups), "reward", groups)]
     # The curve needs answers of both kinds: an area over an empty class has no meaning.
     if len(right) and len(wrong):
-        title = "How the reward tells them apart (ROC)"
-        lines = roc_curve(right, wrong)
         across, up = f"{words.low} taken, of {len(wrong):,}", f"{words.high} taken, of {len(right):,}"
-        charts.append(Chart(title, across, up, lines, (0.0, 1.0)))
+        note = f"up: share of {up}; across: share of {across}, as the bound on the reward falls"
+        title = "How the reward tells them apart (ROC)"
+        charts.append(Chart(title, note, f"{words.low} taken", roc_curve(right, wrong), (0.0, 1.0)))
     return charts
 
 
-def _distribution(title: str, x_label: str, lines: Sequence[Series]) -> Chart:
-    return Chart(title, x_label, "share with at most this", lines, (0.0, 1.0))
+def _distribution(title: str, x_label: str, groups: Mapping[str, NDArray[Any]]) -> Chart:
+    """Share of the values in equal bins over all of them; of equal values one point."""
+    values = np.concatenate([np.asarray(group, float) for group in groups.values()])
+    low, high = float(values.min()), float(values.max())
+    edges = np.linspace(low, high, _BINS + 1) if high > low else np.array([low])
+    note = f"share of each kind, in {_BINS} steps of equal width"
+    lines = [
+        Series(f"{name}, {len(group):,}", edges.tolist(), _bins(group, edges))
+        for name, group in groups.items()
+    ]
+    return Chart(title, note, x_label, lines, stepped=True)
 
 
-def _cumulative(name: str, values: ArrayLike) -> Series:
-    """Share of the values at or below each value, as steps."""
-    xs, counts = np.unique(np.asarray(values, float), return_counts=True)
-    ys = np.cumsum(counts) / counts.sum()
-    corners = [(float(xs[0]), 0.0)]
-    for x, y in zip(xs, ys, strict=True):
-        # Along to the value at the height so far, then up.
-        corners += [(float(x), corners[-1][1]), (float(x), float(y))]
-    return Series(f"{name}, {counts.sum():,}", [x for x, _ in corners], [y for _, y in corners])
+def _bins(group: ArrayLike, edges: NDArray[Any]) -> list[float]:
+    """Share of the values in each bin; the last bin is told at both of its edges."""
+    if len(edges) == 1:
+        return [1.0]
+    counts, _ = np.histogram(group, edges)
+    shares = (counts / counts.sum()).tolist()
+    return [*shares, shares[-1]]
+
+
+def _xs(chart: Chart) -> list[float]:
+    return [x for line in chart.lines for x in line.xs]
 
 
 def roc_curve(right: NDArray[Any], wrong: NDArray[Any]) -> list[Series]:
@@ -249,7 +288,8 @@ def roc_curve(right: NDArray[Any], wrong: NDArray[Any]) -> list[Series]:
     levels = np.unique(np.concatenate([right, wrong]))[::-1]
     xs = [0.0, *(float((wrong >= level).mean()) for level in levels)]
     ys = [0.0, *(float((right >= level).mean()) for level in levels)]
-    return [Series("this reward", xs, ys), Series("chance", [0.0, 1.0], [0.0, 1.0], dashed=True)]
+    # Over the same xs: some of them stand twice, where the curve goes straight up.
+    return [Series("this reward", xs, ys), Series("chance", xs, xs)]
 
 
 # --- examples ---
@@ -267,34 +307,17 @@ def _chosen(problems: Sequence[AuditedProblem]) -> list[AuditedProblem]:
     return evenly_spaced(sorted(problems, key=agreement), _PROBLEMS_SHOWN)
 
 
-def _example(problem: AuditedProblem, words: _Words) -> list[str]:
-    gold = "" if problem.gold is None else f"<small>{words.gold}</small> <b>{safe(problem.gold)}</b>"
-    duals = "".join(_dual(dual) for dual in problem.duals[:_DUALS_SHOWN])
-    return [
-        text_block(problem.text) + gold,
-        text_block("\n".join(_answer_lines(problem))),
-        duals or '<span class="empty">none</span>',
-    ]
-
-
-def _answer_lines(problem: AuditedProblem) -> list[str]:
-    """A line for each different answer, the most frequent first."""
-    # A reader judges a vote by its counts: equal answers share a line.
+def _answer_rows(problem: AuditedProblem) -> list[list[str]]:
+    """A row for each different answer, the most frequent first: answer, votes, reward, quality."""
+    # A reader judges a vote by its counts: equal answers share a row.
     places: dict[str | None, list[int]] = {}
     for index, answer in enumerate(problem.answers):
         places.setdefault(answer, []).append(index)
-    lines = []
+    rows = []
     for answer, indices in sorted(places.items(), key=lambda item: -len(item[1])):
         # Equal answers have equal rewards and qualities.
         first = indices[0]
-        quality = "" if problem.qualities is None else f", quality {problem.qualities[first]:.2f}"
+        quality = [] if problem.qualities is None else [f"{problem.qualities[first]:.2f}"]
         name = "none could be read" if answer is None else answer
-        lines.append(f"{name}: {len(indices)} x, reward {problem.rewards[first]:.2f}{quality}")
-    return lines
-
-
-def _dual(dual: AuditedDual) -> str:
-    return (
-        f'<div class="dual">{text_block(dual.question)}<small>hidden</small> '
-        f"<b>{safe(dual.hidden)}</b> · {safe(dual.outcome)}</div>"
-    )
+        rows.append([name, str(len(indices)), f"{problem.rewards[first]:.2f}", *quality])
+    return rows

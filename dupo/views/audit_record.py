@@ -128,6 +128,7 @@ class AuditedProblem:
         answers: one for each completion; None: none could be read.
         rewards: one for each answer.
         qualities: score of each answer against gold, in [0, 1]; None without gold.
+        plain: problem and right answer as people write them; None: they stand so already.
     """
 
     text: str
@@ -136,6 +137,7 @@ class AuditedProblem:
     rewards: Sequence[float]
     qualities: Sequence[float] | None
     duals: Sequence[AuditedDual]
+    plain: str | None
 
 
 def read_audit(summary: Mapping[str, Any]) -> AuditRecord:
@@ -214,4 +216,5 @@ def read_problem(row: Mapping[str, Any]) -> AuditedProblem:
             AuditedDual(dual["known"] or dual["unknown"], dual["unknown"], dual["outcome"])
             for dual in row["duals"]
         ],
+        plain=row.get("plain"),
     )

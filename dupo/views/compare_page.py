@@ -6,24 +6,26 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from dupo.storage.files import read_mapping, write_atomic
+from dupo.storage.files import read_mapping
 from dupo.storage.names import CONFIG
-from dupo.views.escaping import safe
-from dupo.views.html import Block, Chart, ChartGrid, Heading, Section, Table, page
-from dupo.views.marks import PALETTE, Series
+from dupo.views.charts import STEPS, Chart, Series
+from dupo.views.counts import counted
+from dupo.views.pages import write_html
 from dupo.views.run_page import shown_value
 from dupo.views.run_record import RunRecord, read_run
 from dupo.views.scales import short_number
+from dupo.views.words import metric_words, words_of
 
 # Metrics of training that a reader compares; a chart needs a run that has the metric.
 _COMPARED = {
     "reward": "Reward",
-    "completions/mean_length": "Completion length, tokens",
-    "entropy": "Entropy, nats per token",
-    "grad_norm": "Gradient norm, before clipping",
+    "completions/mean_length": "Completion length",
+    "entropy": "Entropy",
+    "grad_norm": "Gradient norm",
     "loss": "Loss",
 }
 _OF_A_PLACE = {"output_dir", "resume_from_checkpoint", "overwrite_output_dir"}
+_HEADER = ("run", "held out", "before → after", "change", "peak", "problems", "steps", "seconds")
 
 
 def write_comparison(folders: Sequence[Path], target: Path) -> Path:
@@ -35,18 +37,21 @@ def write_comparison(folders: Sequence[Path], target: Path) -> Path:
     names = _names(folders)
     runs = dict(zip(names, map(read_run, folders), strict=True))
     settings = {name: read_mapping(folder / CONFIG) for name, folder in zip(names, folders, strict=True)}
-    title = f"{len(runs)} runs compared"
-    blocks: list[Block] = [
-        Heading(title, "each curve is one run"),
-        Table(
-            ["run", "held out", "before → after", "change", "peak", "problems", "steps", "seconds"],
-            [_row(name, run) for name, run in runs.items()],
-        ),
-        Section("Curves", [ChartGrid(_charts(runs))]),
-        Section("What differs in the settings", [_differences(settings)]),
-    ]
-    write_atomic(target, page(title, blocks).encode())
-    return target
+    charts = _charts(runs)
+    return write_html(
+        target,
+        "comparison.html",
+        kind="comparison",
+        title=f"{len(runs)} runs compared",
+        subtitle="each line is one run, of one colour and one kind of dashes in all charts",
+        header=_HEADER,
+        rows=[_row(name, run) for name, run in runs.items()],
+        charts=[chart for chart in charts if chart.constant is None],
+        unchanged=[chart for chart in charts if chart.constant is not None],
+        options=["option", *settings],
+        differences=_differences(settings),
+        words=words_of(["held out", "accuracy", "reward"]),
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -62,31 +67,48 @@ def _row(name: str, run: RunRecord) -> list[str]:
     steps += "" if run.finished else f" of {run.planned_steps or '?'}, unfinished"
     held_out = run.held_out
     if held_out is None:
-        return [safe(name), "nothing", "–", "–", "–", "–", steps, seconds]
+        return [name, "nothing", "–", "–", "–", "–", steps, seconds]
     before, after = held_out.before, held_out.after
     change = "–" if before is None or after is None else f"{after - before:+.3f}"
     count = "–" if held_out.problems is None else f"{held_out.problems:,.0f}"
     first, last, peak = (shown_value(held_out.name, value) for value in (before, after, held_out.peak))
-    return [safe(name), safe(held_out.name), f"{first} → {last}", change, peak, count, steps, seconds]
+    return [name, held_out.name, f"{first} → {last}", change, peak, count, steps, seconds]
 
 
 def _charts(runs: Mapping[str, RunRecord]) -> list[Chart]:
     evaluated = dict.fromkeys(metric for run in runs.values() for metric in run.evaluations)
-    charts = [_chart(f"Held out: {metric}", metric, runs, _evaluated) for metric in evaluated]
-    charts += [_chart(title, metric, runs, _trained) for metric, title in _COMPARED.items()]
-    return [chart for chart in charts if chart.lines]
+    charts = [
+        _chart(f"Held out: {metric}", _problems(runs), metric, runs, _evaluated) for metric in evaluated
+    ]
+    charts += [
+        _chart(title, metric_words(metric).meaning, metric, runs, _trained)
+        for metric, title in _COMPARED.items()
+    ]
+    return [chart for chart in charts if not chart.is_empty]
+
+
+def _problems(runs: Mapping[str, RunRecord]) -> str:
+    """How many problems the evaluations asked; "" where no run says so."""
+    counts = {run.held_out.problems for run in runs.values() if run.held_out and run.held_out.problems}
+    if len(counts) > 1:
+        return f"on {min(counts):,.0f} to {max(counts):,.0f} problems that training never sees"
+    return "".join(f"on {counted(int(count), 'problem')} that training never sees" for count in counts)
 
 
 def _chart(
     title: str,
+    note: str,
     metric: str,
     runs: Mapping[str, RunRecord],
     curve_of: Callable[[RunRecord, str], Sequence[tuple[float, float]]],
 ) -> Chart:
     """The chart of a metric: a line for each run that has the metric."""
-    curves = {name: curve_of(run, metric) for name, run in runs.items()}
-    lines = [_series(number, name, curve) for number, (name, curve) in enumerate(curves.items()) if curve]
-    return Chart(title, "optimizer step", metric, lines)
+    lines = []
+    for number, (name, run) in enumerate(runs.items()):
+        if curve := curve_of(run, metric):
+            xs, ys = [step for step, _ in curve], [value for _, value in curve]
+            lines.append(Series(name, xs, ys, look=number))
+    return Chart(title, note, STEPS, lines, least=metric_words(metric).least)
 
 
 def _evaluated(run: RunRecord, metric: str) -> list[tuple[float, float]]:
@@ -97,18 +119,12 @@ def _trained(run: RunRecord, metric: str) -> list[tuple[float, float]]:
     return [(row.step, row.metrics[metric]) for row in run.steps if metric in row.metrics]
 
 
-def _series(number: int, name: str, curve: Sequence[tuple[float, float]]) -> Series:
-    """The line of a run, of one colour in all charts. Every second is dashed: equal lines both show."""
-    xs, ys = [step for step, _ in curve], [value for _, value in curve]
-    return Series(name, xs, ys, colour=PALETTE[number % len(PALETTE)], dashed=number % 2 == 1)
-
-
-def _differences(settings: Mapping[str, Mapping[str, object]]) -> Table:
+def _differences(settings: Mapping[str, Mapping[str, object]]) -> list[list[str]]:
     """The options whose values differ, a column a run."""
     options = dict.fromkeys(option for values in settings.values() for option in values)
     rows = []
     for option in options:
         values = [str(values.get(option, "–")) for values in settings.values()]
         if option not in _OF_A_PLACE and len(set(values)) > 1:
-            rows.append([f"<b>{safe(option)}</b>", *map(safe, values)])
-    return Table(["option", *settings], rows or [["none", *[""] * len(settings)]])
+            rows.append([option, *values])
+    return rows

@@ -78,11 +78,12 @@ def read_exchange(row: Mapping[str, Any]) -> ExchangeRow:
         held_out=row.get("held_out") is True,
         plain=text_or_none(row.get("plain")),
         plain_gold=text_or_none(row.get("plain_gold")),
-        duals=tuple(_read_dual(dual) for dual in mappings(row.get("duals"))),
+        duals=tuple(read_dual(dual) for dual in mappings(row.get("duals"))),
     )
 
 
-def _read_dual(row: Mapping[str, Any]) -> DualExchangeRow:
+def read_dual(row: Mapping[str, Any]) -> DualExchangeRow:
+    """Reads one dual of a row."""
     return DualExchangeRow(
         prompt=text_or_none(row.get("prompt")) or "",
         completion=text_or_none(row.get("completion")) or "",

@@ -1,50 +1,50 @@
-"""One static page for a run: `python -m dupo.report RUN_FOLDER` writes report.html into the folder.
+"""One page for a run: `python -m dupo.report RUN_FOLDER` writes report.html into the folder.
 
-The page needs no network and no script. `run_record` reads the files of the run; this file lays them out.
+`run_record` reads the files of the run; this file says what stands where, `templates/run.html` how it looks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from dupo.storage.files import write_atomic
 from dupo.storage.names import REPORT
+from dupo.views.charts import STEPS, Chart, Series, evenly_spaced
 from dupo.views.counts import counted
-from dupo.views.escaping import safe
-from dupo.views.exchange import DualExchangeRow, ExchangeRow, judgement, plain_sum
-from dupo.views.html import (
-    Block,
-    Chart,
-    ChartGrid,
-    Folded,
-    Heading,
-    Metric,
-    MetricRow,
-    Preformatted,
-    Section,
-    Table,
-    evenly_spaced,
-    page,
-    text_block,
-)
-from dupo.views.marks import Series
-from dupo.views.run_record import EVAL, RunRecord, StepRow, read_run
+from dupo.views.exchange import ExchangeRow, judgement, plain_sum
+from dupo.views.pages import write_html
+from dupo.views.run_record import EVAL, HeldOut, RunRecord, StepRow, read_run
 from dupo.views.scales import short_number
+from dupo.views.words import METRICS, WORDS, metric_words, words_of
 
-_REWARD_CHART = ("Reward and reconstruction", "mean", ("reward", "dual/reconstruct_rate"))
-# Title, label of the y axis, metrics; a chart without any of its metrics is left out.
-_OTHER_CHARTS = (
-    ("Loss", "loss", ("loss",)),
-    ("Gradient norm", "before clipping", ("grad_norm",)),
-    ("Completion length", "tokens", ("completions/mean_length",)),
+# Title, note, metrics; a chart without any of its metrics is left out.
+_CHARTS = (
+    ("Reward and reconstruction", "mean over {completions}", ("reward", "dual/reconstruct_rate")),
     (
         "Groups and completions that teach nothing",
-        "share",
+        "shares of the groups, of {completions}, and of the duals asked",
         ("frac_reward_zero_std", "completions/clipped_ratio", "dual/none_rate"),
     ),
-    ("Entropy", "nats per token", ("entropy",)),
-    ("KL to the starting model", "nats per token", ("kl",)),
+    ("Completion length", "tokens, mean over {completions}", ("completions/mean_length",)),
+    ("Entropy", METRICS["entropy"].meaning, ("entropy",)),
+    ("KL to the starting model", METRICS["kl"].meaning, ("kl",)),
+    ("Gradient norm", METRICS["grad_norm"].meaning, ("grad_norm",)),
+    (
+        "Loss",
+        "what the optimizer lowers; with advantages around 0 it stays near 0, and tells little",
+        ("loss",),
+    ),
 )
 _DUALS_SHOWN, _EXCHANGES_OF_A_KIND = 4, 3
+_WORDS = ("held out", "hidden", "dual", "distance", "reward", "advantage", "group", "gold", "random")
+
+
+class Metric(NamedTuple):
+    """A large number with its name and its meaning; the main metric of a page is larger still."""
+
+    value: str
+    name: str
+    meaning: str = ""
+    main: bool = False
 
 
 def write_report(folder: Path) -> Path:
@@ -54,18 +54,29 @@ def write_report(folder: Path) -> Path:
         UserError: the folder holds no run.
     """
     run = read_run(folder)
-    blocks: list[Block] = [Heading(run.title, _subtitle(run)), MetricRow(_metrics(run))]
-    # A run that was stopped in teaching has settings and a signature, and no curves.
-    if run.steps or run.finished:
-        blocks.append(Section("Curves", _curves(run)))
-    blocks += [Section(f"{title}: sampled exchanges", [table]) for title, table in _exchange_tables(run)]
-    blocks += [
-        Section("Signature", [Preformatted(run.signature)]),
-        Section("Settings", [Preformatted(run.settings)]),
-    ]
-    target = folder / REPORT
-    write_atomic(target, page(run.title, blocks).encode())
-    return target
+    charts, more = _curves(run)
+    return write_html(
+        folder / REPORT,
+        "run.html",
+        kind="training run",
+        title=run.title,
+        subtitle=_subtitle(run),
+        lead=list(_lead(run)),
+        metrics=list(_metrics(run)),
+        # A chart of equal values is a sentence.
+        charts=[chart for chart in charts if chart.constant is None],
+        unchanged=[chart for chart in charts if chart.constant is not None],
+        more=[chart for chart in more if chart.constant is None],
+        more_unchanged=[chart for chart in more if chart.constant is not None],
+        exchanges=_exchanges(run),
+        judgement=judgement,
+        plain_sum=plain_sum,
+        shown_value=shown_value,
+        duals_shown=_DUALS_SHOWN,
+        words=words_of([*_WORDS, *(["reward AUC", "readable"] if run.reward_auc is not None else [])]),
+        signature=run.signature,
+        settings=run.settings,
+    )
 
 
 # --- the top ---
@@ -78,22 +89,44 @@ def _subtitle(run: RunRecord) -> str:
         if run.finished
         else f"unfinished: {done} of {run.planned_steps or '?'} steps are recorded"
     )
-    return " · ".join([run.folder, *([f"model {run.model}"] if run.model else []), state])
+    seconds = [] if run.seconds is None else [f"{run.seconds:.0f} s"]
+    return " · ".join([run.folder, *([f"model {run.model}"] if run.model else []), state, *seconds])
 
 
-def _metrics(run: RunRecord) -> list[Metric]:
-    # What a reader asks first comes first: did held-out problems get better?
-    metrics = []
-    if held_out := run.held_out:
-        change = (
-            f"{shown_value(held_out.name, held_out.before)} → {shown_value(held_out.name, held_out.after)}"
-        )
-        problems = "" if held_out.problems is None else f", {held_out.problems} problems"
-        name = f"held-out {held_out.name}, before → after{problems}"
-        metrics += [
-            Metric(change, name, main=True),
-            Metric(shown_value(held_out.name, held_out.peak), "peak"),
+def _lead(run: RunRecord) -> Iterator[str]:
+    """What happened, in words, and what other rewards give in the same loop."""
+    held_out = run.held_out
+    if held_out is None or held_out.before is None or held_out.after is None:
+        return
+    before, after = (shown_value(held_out.name, value) for value in (held_out.before, held_out.after))
+    went = "rose" if held_out.after > held_out.before else "fell"
+    moved = f"stayed at {before}" if before == after else f"{went} from {before} to {after}"
+    yield f"Held-out {held_out.name} {moved}, {_asked(held_out)}."
+    others = [row for row in run.references if held_out.name == "accuracy"]
+    if others:
+        ends = [
+            f"{shown_value('accuracy', row.accuracies[-1])} with {row.reward} as reward (mean of "
+            f"{counted(row.seeds, 'seed')})"
+            for row in others
         ]
+        yield f"The same loop ends at {' and at '.join(ends)}."
+
+
+def _asked(held_out: HeldOut) -> str:
+    count = "problems" if held_out.problems is None else counted(int(held_out.problems), "problem")
+    return f"on {count} that training never sees"
+
+
+def _metrics(run: RunRecord) -> Iterator[Metric]:
+    # What a reader asks first comes first: did held-out problems get better?
+    if held_out := run.held_out:
+        before, after, peak = (
+            shown_value(held_out.name, value) for value in (held_out.before, held_out.after, held_out.peak)
+        )
+        problems = "" if held_out.problems is None else f", {counted(int(held_out.problems), 'problem')}"
+        name = f"held-out {held_out.name}, before → after{problems}"
+        yield Metric(f"{before} → {after}", name, WORDS["held out"], main=True)
+        yield Metric(peak, f"best evaluation, held-out {held_out.name}", WORDS["held out"])
     # Each pair with a sample that has no answer agrees with any reward: the figure without them comes first.
     for auc, pairs, among in (
         (run.readable_reward_auc, run.readable_auc_pairs, "readable answers"),
@@ -101,12 +134,14 @@ def _metrics(run: RunRecord) -> list[Metric]:
     ):
         if auc is not None:
             of = "" if pairs is None else f"{counted(pairs, 'pair')} of "
-            metrics.append(Metric(f"{auc:.3f}", f"reward AUC before training, {of}{among}"))
+            yield Metric(f"{auc:.3f}", f"reward AUC before training, {of}{among}", WORDS["reward AUC"])
     if run.steps:
-        metrics.append(Metric(shown_value("", run.steps[-1].metrics.get("reward")), "reward, last step"))
-    if run.seconds is not None:
-        metrics.append(Metric(f"{run.seconds:.0f} s", "wall clock"))
-    return metrics
+        reward = run.steps[-1].metrics.get("reward")
+        yield Metric(shown_value("", reward), f"reward, last step, {_completions(run)}", WORDS["reward"])
+
+
+def _completions(run: RunRecord) -> str:
+    return "its completions" if run.completions is None else counted(run.completions, "completion")
 
 
 def shown_value(name: str, value: float | None) -> str:
@@ -121,25 +156,24 @@ def shown_value(name: str, value: float | None) -> str:
 # --- curves ---
 
 
-def _curves(run: RunRecord) -> list[Block]:
-    """The evaluation leads, the reward stands beside it; metrics without a chart of their own are folded."""
-    reward = _metrics_chart(run.steps, *_REWARD_CHART)
-    others = [_metrics_chart(run.steps, *chart) for chart in _OTHER_CHARTS]
-    # What a reader asks first: do held-out problems get better?
-    charts = [*_evaluation_charts(run), reward, *others]
-    blocks: list[Block] = [ChartGrid([chart for chart in charts if chart is not None])]
+def _curves(run: RunRecord) -> tuple[list[Chart], list[Chart]]:
+    """The charts, evaluations first, and those of metrics that have no chart of their own."""
+    charts = _evaluation_charts(run)
+    completions = f"{_completions(run)} of a rollout"
+    charts += [
+        _metrics_chart(run.steps, title, note.format(completions=completions), names)
+        for title, note, names in _CHARTS
+    ]
     # A metric that has a place in a chart is never folded, nor are evaluations.
-    taken = {name for _, _, names in (_REWARD_CHART, *_OTHER_CHARTS) for name in names}
+    taken = {name for _, _, names in _CHARTS for name in names}
     names = dict.fromkeys(name for row in run.steps for name in row.metrics)
     # Methods and user rewards log metrics that this file does not know: none is left out.
     rest = [name for name in names if name not in taken and not name.startswith(EVAL)]
-    if rest:
-        more = [_step_chart(name, "", [_series(run.steps, name)]) for name in rest]
-        blocks.append(Folded(f"{len(more)} other metrics", [ChartGrid(more)]))
-    return blocks
+    more = [_metrics_chart(run.steps, name, metric_words(name).meaning, (name,)) for name in rest]
+    return [chart for chart in charts if not chart.is_empty], [chart for chart in more if not chart.is_empty]
 
 
-def _metrics_chart(steps: Sequence[StepRow], title: str, y_label: str, names: Sequence[str]) -> Chart | None:
+def _metrics_chart(steps: Sequence[StepRow], title: str, note: str, names: Sequence[str]) -> Chart:
     curves = {name: [row.metrics.get(name) for row in steps] for name in names}
     # A reward that is the reconstruction rate itself is drawn once.
     recorded = [
@@ -147,55 +181,45 @@ def _metrics_chart(steps: Sequence[StepRow], title: str, y_label: str, names: Se
         for place, (name, curve) in enumerate(curves.items())
         if any(value is not None for value in curve) and curve not in list(curves.values())[:place]
     ]
-    return _step_chart(title, y_label, [_series(steps, name) for name in recorded]) if recorded else None
+    places = [row.step for row in steps]
+    lines = [Series(metric_words(name).name, places, curves[name]) for name in recorded]
+    return Chart(
+        title, note, STEPS, lines, least=max((metric_words(name).least for name in recorded), default=0)
+    )
 
 
 def _evaluation_charts(run: RunRecord) -> list[Chart]:
     # A share in [0, 1] and a BLEU of 30 on one axis would hide the share.
     shares = [name for name, values in run.evaluations.items() if max(values.values()) <= 1]
     scores = [name for name in run.evaluations if name not in shares]
+    note = "" if run.held_out is None else _asked(run.held_out)
     charts = []
     for names in (shares, scores):
         curves = [(name, run.evaluations[name]) for name in names]
         lines = [Series(name, list(curve), list(curve.values())) for name, curve in curves]
         # The ceiling and the floor, so that a gain does not hang in the air.
         lines += [
-            Series(f"{r.reward} as reward, mean of {r.seeds} seeds", r.steps, r.accuracies, dashed=True)
+            Series(f"{r.reward} as reward, mean of {counted(r.seeds, 'seed')}", r.steps, r.accuracies)
             for r in (run.references if "accuracy" in names else ())
         ]
-        # One line has no legend: the axis says what the line is.
-        label = names[0] if len(names) == 1 else "score"
-        charts += [_step_chart("Held-out evaluation", label, lines)] if lines else []
+        charts += [Chart("Held-out evaluation", note, STEPS, lines)] if lines else []
     return charts
-
-
-def _series(steps: Sequence[StepRow], name: str) -> Series:
-    # The reward is often the reconstruction rate itself: dashes let the line below show through.
-    dashed = name == "dual/reconstruct_rate"
-    return Series(name, [row.step for row in steps], [row.metrics.get(name) for row in steps], dashed=dashed)
-
-
-def _step_chart(title: str, y_label: str, lines: Sequence[Series]) -> Chart:
-    return Chart(title, "optimizer step", y_label, lines)
 
 
 # --- exchanges ---
 
 
-def _exchange_tables(run: RunRecord) -> list[tuple[str, Table]]:
-    """Title and table of the first and of the last sampled step."""
-    header = ("asked", "answered", "judged", "put back through the dual")
-    styles = ("ask", "said", "judged", "duals")
+def _exchanges(run: RunRecord) -> list[tuple[str, list[ExchangeRow]]]:
+    """Title and exchanges of the first and of the last sampled step."""
     # Two steps tell what training changed; all steps would be a page of megabytes.
     steps = sorted({exchange.step for exchange in run.exchanges if exchange.step is not None})
-    tables = []
+    sections = []
     for step in dict.fromkeys((steps[0], steps[-1])) if steps else ():
         exchanges = _chosen([exchange for exchange in run.exchanges if exchange.step == step])
-        table = Table(header, [_cells(exchange) for exchange in exchanges], styles)
         # Right answers stand beside held-out problems, which training never reads.
         held_out = ", held-out problems" if all(exchange.held_out for exchange in exchanges) else ""
-        tables.append((f"Step {short_number(step)}{held_out}", table))
-    return tables
+        sections.append((f"Step {short_number(step)}{held_out}", exchanges))
+    return sections
 
 
 def _chosen(exchanges: Sequence[ExchangeRow]) -> list[ExchangeRow]:
@@ -207,51 +231,3 @@ def _chosen(exchanges: Sequence[ExchangeRow]) -> list[ExchangeRow]:
         ordered = sorted(kind, key=lambda exchange: exchange.reward or 0.0)
         chosen += evenly_spaced(ordered, _EXCHANGES_OF_A_KIND)
     return chosen
-
-
-def _cells(exchange: ExchangeRow) -> list[str]:
-    # Some tasks name a problem by its text, which then stands there already.
-    unnamed = exchange.problem in (None, exchange.prompt)
-    name = "" if unnamed else f"<small>{safe(exchange.problem)}</small>"
-    answer = (
-        "<span class='empty'>none could be read</span>"
-        if exchange.answer is None
-        else f"<b>{safe(exchange.answer)}</b>"
-    )
-    gold = f"<br><small>right answer</small> <b>{safe(exchange.gold)}</b>" if exchange.gold else ""
-    plain = f"<br><small>in plain</small> {safe(plain_sum(exchange))}" if exchange.plain else ""
-    return [
-        f"{name}{text_block(exchange.prompt)}",
-        f"{text_block(exchange.completion)}<small>answer</small> {answer}{gold}{plain}",
-        _judgement(exchange),
-        _duals(exchange.duals),
-    ]
-
-
-def _judgement(exchange: ExchangeRow) -> str:
-    style = {True: "right", False: "wrong", None: ""}[exchange.correct]
-    advantage = (
-        ""
-        if exchange.advantage is None
-        else f"<br><small>advantage {shown_value('', exchange.advantage)}</small>"
-    )
-    word = f'<span class="{style}">{judgement(exchange)}</span>'
-    return f"{word}<br>reward {shown_value('', exchange.reward)}{advantage}"
-
-
-def _duals(duals: Sequence[DualExchangeRow]) -> str:
-    first = "".join(_dual(dual) for dual in duals[:_DUALS_SHOWN])
-    remaining = len(duals) - _DUALS_SHOWN
-    more = f"<small>and {remaining} more</small>" if remaining > 0 else ""
-    return first + more or '<span class="empty">no dual was asked</span>'
-
-
-def _dual(dual: DualExchangeRow) -> str:
-    # Distance 0 means that the hidden part came back exactly.
-    style = "" if dual.distance is None else "right" if dual.distance == 0 else "wrong"
-    plain = f"<br><small>in plain</small> {safe(dual.plain)}" if dual.plain else ""
-    return (
-        f'<div class="dual">{text_block(dual.prompt)}<small>came back</small>'
-        f"{text_block(dual.completion)}<small>was hidden</small> <b>{safe(dual.hidden)}</b> · "
-        f'<span class="{style}">distance {shown_value("", dual.distance)}</span>{plain}</div>'
-    )

@@ -8,7 +8,7 @@ from typing import Any
 from dupo.config.layers import read_config
 from dupo.errors import UserError
 from dupo.storage.files import read_mapping, read_rows
-from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY
+from dupo.storage.names import CONFIG, METRICS, SAMPLES, SUMMARY, program_of
 from dupo.storage.signature import signature_line
 from dupo.user_files import check_is_path, is_file, read_file
 from dupo.views.exchange import ExchangeRow, read_exchange
@@ -54,6 +54,7 @@ class RunRecord:
         folder: name of the folder.
         model: `model_name_or_path` of the settings.
         planned_steps: `max_steps` of the settings.
+        completions: how many a rollout has, `generation_batch_size` of the settings.
         finished: whether there is a summary.
         steps: rows of metrics.jsonl, by ascending step.
         evaluations: held-out metric -> step -> value.
@@ -70,6 +71,7 @@ class RunRecord:
     folder: str
     model: str | None
     planned_steps: str | None
+    completions: int | None
     finished: bool
     steps: Sequence[StepRow]
     evaluations: Mapping[str, Mapping[float, float]]
@@ -89,10 +91,13 @@ def read_run(folder: Path) -> RunRecord:
     """Reads the files of a run.
 
     Raises:
-        UserError: no folder can have that name, or the folder holds neither settings nor metrics.
+        UserError: no folder can have that name, or the folder holds neither settings nor metrics, or another
+            program wrote them.
     """
     check_is_path(folder)
     config = folder / CONFIG
+    if (program := program_of(folder)) not in (None, "train"):
+        raise UserError(f"{folder}: expected a training run, got the folder of dupo {program}")
     if not is_file(config) and not is_file(folder / METRICS):
         raise UserError(f"{folder} is no run folder: expected {CONFIG} or {METRICS} in it")
     settings, summary = read_mapping(config), read_mapping(folder / SUMMARY)
@@ -104,6 +109,7 @@ def read_run(folder: Path) -> RunRecord:
         folder=folder.resolve().name,
         model=text_or_none(settings.get("model_name_or_path")),
         planned_steps=text_or_none(settings.get("max_steps")),
+        completions=_whole(text_or_none(settings.get("generation_batch_size"))),
         finished=bool(summary),
         steps=steps,
         evaluations=evaluations,
@@ -116,7 +122,7 @@ def read_run(folder: Path) -> RunRecord:
         references=_references(config),
         seconds=number_or_none(summary.get("seconds")),
         signature=_signature(summary.get("signature")),
-        settings=_text(config),
+        settings=settings_text(config),
     )
 
 
@@ -188,6 +194,11 @@ def _count(value: object) -> int | None:
     return None if number is None else int(number)
 
 
+def _whole(text: str | None) -> int | None:
+    """A whole number of the settings, which are read as texts; a default is left out of no config.yaml."""
+    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else None
+
+
 def _references(config: Path) -> list[Reference]:
     """Those of the settings; none for settings that this version cannot read."""
     try:
@@ -202,7 +213,8 @@ def _signature(value: object) -> str:
     return text_or_none(value) or "none recorded: the run did not finish"
 
 
-def _text(config: Path) -> str:
+def settings_text(config: Path) -> str:
+    """config.yaml as it is; in its place a sentence where it cannot be read."""
     try:
         # As it is, not as parsed: a damaged file is shown rather than hidden.
         return read_file(config).decode("utf-8", "replace")

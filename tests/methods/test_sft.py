@@ -16,6 +16,7 @@ from dupo.methods.sft import SFT, LessonExamples, ListedExamples
 from dupo.records import Message
 from dupo.text.tokenizer import PromptTokenizer
 from dupo.train import main
+from tests.helpers.pages import Page
 from tests.helpers.runs import killed, loop, resume, same_files
 from tests.helpers.tokenizers_made import THINKING, chatml_bytes
 from tests.helpers.worlds import rows, summary, task_of, tiny
@@ -58,7 +59,7 @@ def test_it_learns_the_completions_of_a_file(pairs, tmp_path, capsys):
     assert result["eval/loss_peak"] == result["eval/loss_after"]  # the lowest is the best
     assert result["eval/problems"] == 10 and result["method"] == "sft"
     assert metrics[-1]["eval/loss"] == result["eval/loss_after"] and metrics[-1]["loss"] < metrics[0]["loss"]
-    assert "<svg" in (run / "report.html").read_text() and "80 examples" in capsys.readouterr().out
+    assert Page(run / "report.html").charts and "80 examples" in capsys.readouterr().out
 
 
 def test_the_loss_before_training_is_that_of_the_held_out_examples(pairs, tmp_path):

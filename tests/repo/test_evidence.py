@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pytest
 
-from bench.evidence import grid, report, tables
+from bench.evidence import grid, picture, report, tables
 from bench.evidence.claims import claims
 from bench.evidence.records import (
     AnswerMethod,
@@ -161,14 +161,35 @@ def test_rivals_of_the_third_task_are_shown_at_their_best():
     assert any(line.startswith("| shuffled | none | -10.0") and line.endswith("| |") for line in short)
 
 
+@pytest.mark.slow
 def test_curves_with_several_steps_a_rollout_end_where_the_others_end():
     svg = report.picture(evidence_of(votes_runs()), "stories")
     assert ">rollouts<" in svg and ">majority, TTRL, lr 1e-04<" in svg
 
 
+@pytest.mark.slow
 def test_the_picture_shows_each_reward_at_its_best_rate():
     svg = report.picture(evidence_of(runs()), "conlang")
     assert all(name in svg for name in (">dual<", ">gold<", ">majority, lr 1e-04<", ">dual, gates off<"))
+    assert svg == report.picture(evidence_of(runs()), "conlang")  # to the byte
+    # Every colour of the picture has its colour on a dark page.
+    drawn = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", svg.partition("<style>@media")[0]))
+    repainted = set(re.findall(r'\[style\*="fill: (#[0-9a-f]{6})"\]', svg))
+    assert drawn and drawn <= repainted
+
+
+def test_names_of_lines_stand_apart_and_near_their_lines():
+    assert picture._apart([0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9])
+    low, middle, high = picture._apart([0.5, 0.5, 0.5])
+    assert (low + high) / 2 == pytest.approx(middle) == pytest.approx(0.5)
+    assert high - middle == pytest.approx(picture.LEAST_GAP)
+    assert min(picture._apart([0.0, 0.0, 0.01])) == 0
+
+
+def test_no_two_lines_look_alike():
+    with pytest.raises(ValueError, match="at most 10, got 11"):
+        picture.draw([picture.Curve(str(n), [0], [0]) for n in range(11)], title="", x_label="", y_label="")
+    assert len({light for light, _ in picture.COLOURS}) == len(picture.MARKERS) == 10
 
 
 def test_the_grid_is_what_the_page_promises():

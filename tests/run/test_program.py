@@ -130,6 +130,6 @@ def test_a_report_on_a_disk_that_takes_no_file_is_one_line(tmp_path, monkeypatch
     def full(_: Path) -> Path:
         raise StorageError("report.html could not be written: No space left on device")
 
-    monkeypatch.setattr(report, "write_report", full)
+    monkeypatch.setattr(report, "write_folder_page", full)
     assert report.main([str(tmp_path)]) == 1
     assert capfd.readouterr().err == "error: report.html could not be written: No space left on device\n"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dupo.records import DualExchange
 from dupo.trust.answer_choice import differences, method_results, ranked, samples_for_budget, tokens_of
 from dupo.trust.rows import AnswerRow, Candidate, TokenCounts
 
@@ -135,6 +136,12 @@ def test_a_row_is_read_back_as_it_was_written():
     written = AnswerRow(
         "a:1", "text", 2, "42", 0.5, 3, second, {"greedy": None, "dual": "42"}, [best, second], "so 42",
         gold="42", quality={"greedy": 0.0, "dual": 1.0}, tokens=TOKENS,
+        reconstructions=(DualExchange("? + 25 = 42", "17", "17", 0.0, None),), plain="17 + 25 = 42",
     )  # fmt: skip
     for each_row in (written, ROWS[3]):
         assert AnswerRow.from_json(json.loads(json.dumps(each_row.to_json()))) == each_row
+    # A file of an earlier version, which a rerank continues.
+    earlier = {
+        key: value for key, value in ROWS[3].to_json().items() if key not in ("reconstructions", "plain")
+    }
+    assert AnswerRow.from_json(earlier) == ROWS[3]

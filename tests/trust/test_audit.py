@@ -2,8 +2,6 @@
 
 import json
 import random
-import re
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from dupo.tasks.arithmetic import Arithmetic
 from dupo.tasks.word_problems import WordProblems
 from dupo.trust.audit import PAGE, RESULT, ROWS, audit
 from dupo.views.audit_page import roc_curve, write_page
+from dupo.views.folder_page import write_folder_page
 from tests.helpers.left_rows import leave, whole_batches
 from tests.helpers.pages import HOSTILE, Page
 from tests.helpers.worlds import rows, said, save_tiny
@@ -47,13 +46,8 @@ def result(out: Path) -> dict[str, Any]:
 
 def check_page(out: Path) -> Page:
     """Well-formed, from this machine alone, and every picture drawn of finite numbers."""
-    page, text = Page(out / PAGE), (out / PAGE).read_text(encoding="utf-8")
-    assert page.open == [] and "script" not in page.names()
-    assert set(re.findall(r"https?:[^\"' ]+", text)) <= {"http://www.w3.org/2000/svg"}
-    assert not [tag for tag in page.tags if {"src", "href", "onerror"} & tag[1].keys()]
-    for svg in re.findall(r"<svg.*?</svg>", text, re.S):
-        assert not re.search(r"\b(nan|inf)\b", svg)
-        ET.fromstring(svg)
+    page = Page(out / PAGE)
+    page.check_is_closed()
     return page
 
 
@@ -89,8 +83,10 @@ def test_a_perfect_dual_is_one_to_train_on(tmp_path, capfd):
     assert metrics["accuracy"] == sum(sum(row["quality"]) for row in data) / 160
     assert metrics["readable"] == 1 - answers.count(None) / 160
     assert "VERDICT: train\n" in "".join(capfd.readouterr())
+    page = (tmp_path / "run" / PAGE).read_bytes()
+    assert write_folder_page(tmp_path / "run").read_bytes() == page  # `dupo report` makes the same page
     text = check_page(tmp_path / "run").text
-    assert "Verdict: train" in text and "Rewards of wrong answers and right answers" in text
+    assert "Verdict: train" in text and "Rewards of right answers and wrong answers" in text
     pairs = metrics["readable_agreement_pairs"]
     assert f"{pairs} pairs of readable answers" in text and "160 completions" in text
     assert f"of {metrics['trials_on_wrong']} trials, recovered from wrong answers" in text
@@ -241,7 +237,6 @@ def test_hostile_text_stays_text(tmp_path, monkeypatch):
     run(fake(boxed), tmp_path / "run", "--task", "word_problems", "--dataset", file)
     page = check_page(tmp_path / "run")
     assert page.text.count("<script>alert(1)</script>") >= 8  # of every question and its answers
-    assert "img" not in page.names()
     # every text of a row by itself, whichever task may write it
     data, report = rows(tmp_path / "run", ROWS)[:1], result(tmp_path / "run")
     dual = data[0]["duals"][0] | dict.fromkeys(("known", "unknown", "outcome"), HOSTILE)
@@ -251,31 +246,34 @@ def test_hostile_text_stays_text(tmp_path, monkeypatch):
     config = parse([]).changed(model_name_or_path=HOSTILE[:-1].replace("\0", ""))
     write_page(tmp_path / "run" / PAGE, config, report, data, one_answer=True)
     page = check_page(tmp_path / "run")
-    assert page.text.count("<script>alert(1)</script>") >= 12 and "img" not in page.names()
+    assert page.text.count("<script>alert(1)</script>") >= 12
 
 
 def test_the_page_calls_gold_a_reference_where_answers_are_better_or_worse(tmp_path):
     report = run(fake(solve, right=0.5), tmp_path / "run")
     target = tmp_path / "run" / PAGE
     shown = target.read_text()
-    assert "<small>right</small>" in shown and "recovered from right answers" in shown
+    assert "<dt>right</dt>" in shown and "recovered from right answers" in shown
     assert "right answers taken" in shown and "reference" not in shown
     data = rows(tmp_path / "run", ROWS)
     write_page(target, parse([]), report, data, one_answer=False)
     styles = {
-        "train": ' class="right"',
+        "train": "right",
         "train, as far as can be told without right answers": "",
-        "fix this first: all": ' class="wrong"',
+        "fix this first: all": "wrong",
     }
     for verdict, style in styles.items():
         write_page(target, parse([]), report | {"verdict": verdict}, data, one_answer=True)
-        assert f"<p{style}>Verdict: {verdict}</p>" in target.read_text()
+        assert f'<p class="verdict {style}">Verdict: {verdict}</p>' in target.read_text()
+        # What to type next stands where the verdict is to train.
+        assert ("dupo.train" in target.read_text()) == verdict.startswith("train")
     write_page(target, parse([]), report, data, one_answer=False)
     shown = check_page(tmp_path / "run").text
     assert "recovered from references" in shown and "answers of quality 0.5 or more taken" in shown
     shown = target.read_text()
-    assert "<small>reference</small>" in shown
-    assert not any(text in shown for text in ("<small>right</small>", "from right answers", "wrong answers"))
+    assert "<dt>reference</dt>" in shown
+    told = check_page(tmp_path / "run").text.partition("What the words mean")[0]
+    assert not any(text in told for text in ("from right answers", "wrong answers"))
 
 
 def test_the_curve_has_the_area_that_is_printed():
@@ -284,7 +282,7 @@ def test_the_curve_has_the_area_that_is_printed():
     curve, chance = roc_curve(right, wrong)
     area = np.trapezoid(np.asarray(curve.ys, float), curve.xs)
     assert area == pytest.approx(pair_order([*right, *wrong], [1] * 30 + [0] * 50).share)
-    assert (chance.xs, chance.ys) == ([0, 1], [0, 1])
+    assert chance.xs == chance.ys == curve.xs and (chance.xs[0], chance.xs[-1]) == (0, 1)
 
 
 # --- again, on from where it stopped, or not at all ---

@@ -17,7 +17,9 @@ from dupo.tasks.word_problems import WordProblems
 from dupo.trust.audit import audit
 from dupo.trust.rerank import ANSWERS, best_and_worst, interval, rerank
 from dupo.trust.rows import AnswerRow, TokenCounts
+from dupo.views.folder_page import write_folder_page
 from tests.helpers.left_rows import leave, whole_batches
+from tests.helpers.pages import Page
 from tests.helpers.worlds import rows, said, save_tiny, summary
 from tests.trust.fakes import fake, solve, start, untaught, watched, write_jsonl
 
@@ -115,6 +117,14 @@ def test_the_best_and_the_worst_are_shown(untrained, tmp_path, monkeypatch, capf
     assert len({id for _, id in titles}) == 6 and min(best) >= max(worst)
     scores = sorted(row["score"] for row in answered.values())
     assert sorted(best) == scores[-3:] and sorted(worst) == scores[:3]
+    assert f"{out / 'report.html'} shows the best and the worst of them" in shown
+    page = Page(out / "report.html")
+    page.check_is_closed()
+    given_back = [
+        dual["completion"] for id in (titles[0][1], titles[-1][1]) for dual in answered[id]["reconstructions"]
+    ]
+    assert given_back and all(text in page.text for text in given_back)
+    assert (out / "report.html").read_bytes() == write_folder_page(out).read_bytes()
 
 
 @pytest.mark.parametrize(("count", "ends"), [(0, (0, 0)), (1, (1, 0)), (4, (2, 2)), (9, (3, 3))])

@@ -1,18 +1,22 @@
 """The page of a run: every recorded value, whatever files there are, and text that stays text."""
 
+import base64
+import hashlib
 import json
 import re
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dupo.config.command_line import parse
+from dupo.config.yaml_files import to_yaml
 from dupo.errors import UserError
 from dupo.report import main
 from dupo.storage.run_folder import RunFolder
+from dupo.views.references import references
 from dupo.views.run_page import write_report
-from tests.helpers.pages import HOSTILE, SVG, Page, charts, hovers
+from tests.helpers.pages import HOSTILE, Page, points
 
 
 def sample(step: int, number: int, correct: bool | None, **changes: Any) -> dict[str, Any]:
@@ -34,10 +38,11 @@ def metrics(step: int) -> dict[str, Any]:
         "step": step,
         "reward": step / 10,
         "dual/reconstruct_rate": step / 20,
-        "loss": -0.5,
+        "loss": -0.5 / step,
         "grad_norm": 1.5,
     }
-    row |= {"completions/mean_length": 5.0, "frac_reward_zero_std": 0.25, "entropy": 0.125, "odd/metric": 3.0}
+    row |= {"completions/mean_length": step + 4.0, "frac_reward_zero_std": 0.25 * step, "entropy": 0.125}
+    row |= {"odd/metric": 3.0 * step}
     return row | ({"eval/accuracy": 0.5 + step / 20} if step % 2 == 0 else {})
 
 
@@ -67,11 +72,6 @@ def full_run(path: Path) -> Path:
     return path
 
 
-def chart(page: str, title: str) -> ET.Element:
-    (svg,) = [svg for svg in charts(page) if svg.get("aria-label") == title]
-    return svg
-
-
 # --- the page ---
 
 
@@ -80,7 +80,8 @@ def test_page_tells_the_run(tmp_path: Path) -> None:
     assert path == tmp_path / "report.html"
     text = Page(path).text
     for expected in (
-        *("arithmetic · reward dual · seed 3", "4 steps", "50.0% → 70.0%", "2000 problems", "72.5%"),
+        "Held-out accuracy rose from 50.0% to 70.0%, on 2,000 problems that training never sees.",
+        *("arithmetic · reward dual · seed 3", "4 steps", "50.0% → 70.0%", "2,000 problems", "72.5%"),
         *("0.938", "0.400", "141 s", "dupo:0.1.0|git:abc1234", "max_steps: 4"),
         *("back 17", "hidden 17", "distance 0.250", "reward 0.750", "advantage 0.500", "right", "wrong"),
     ):
@@ -88,63 +89,70 @@ def test_page_tells_the_run(tmp_path: Path) -> None:
 
 
 def test_curves_hold_the_recorded_values(tmp_path: Path) -> None:
-    page = write_report(full_run(tmp_path)).read_text()
-    assert hovers(chart(page, "Held-out evaluation")) == [
-        "accuracy\n0: 0.5",
-        "accuracy\n2: 0.6",
-        "accuracy\n4: 0.7",
-    ]
-    reward = hovers(chart(page, "Reward and reconstruction"))
-    assert reward[:4] == ["reward\n1: 0.1", "reward\n2: 0.2", "reward\n3: 0.3", "reward\n4: 0.4"]
-    strokes = [
-        p for p in chart(page, "Reward and reconstruction").iter(f"{SVG}path") if p.get("fill") == "none"
-    ]
-    assert [bool(p.get("stroke-dasharray")) for p in strokes] == [False, True]  # equal lines both show
-    assert reward[4:] == [f"dual/reconstruct_rate\n{s}: {s / 20:g}" for s in (1, 2, 3, 4)]
-    for title, value in (
-        ("Loss", "loss\n1: -0.5"),
-        ("Gradient norm", "grad_norm\n1: 1.5"),
-        ("Completion length", "completions/mean_length\n1: 5"),
-        ("Groups and completions that teach nothing", "frac_reward_zero_std\n1: 0.25"),
-        ("Entropy", "entropy\n1: 0.125"),
-        ("odd/metric", "odd/metric\n1: 3"),
+    page = Page(write_report(full_run(tmp_path)))
+    assert page.chart("Held-out evaluation") == {"accuracy": {0: 0.5, 2: 0.6, 4: 0.7}}
+    assert page.chart("Reward and reconstruction") == {
+        "reward": {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4},
+        "recovered by duals": {s: s / 20 for s in (1, 2, 3, 4)},
+    }
+    for title, name, values in (
+        ("Loss", "loss", {1: -0.5, 2: -0.25, 3: -0.166667, 4: -0.125}),
+        ("Completion length", "length", {1: 5, 2: 6, 3: 7, 4: 8}),
+        (
+            "Groups and completions that teach nothing",
+            "groups of equal rewards",
+            {1: 0.25, 2: 0.5, 3: 0.75, 4: 1},
+        ),
+        ("odd/metric", "odd/metric", {1: 3, 2: 6, 3: 9, 4: 12}),
     ):
-        assert hovers(chart(page, title))[0] == value
-    assert "KL to the starting model" not in page
+        assert page.chart(title) == {name: values}
+    assert "KL to the starting model" not in page.text
+    # The same figures for who runs no script.
+    assert "groups of equal rewards" in page.text and "-0.1667" in page.text
+
+
+def test_what_never_changes_is_a_sentence(tmp_path: Path) -> None:
+    page = Page(write_report(full_run(tmp_path)))
+    assert "all values are equal: Entropy 0.125; Gradient norm 1.5." in " ".join(page.text.split())
+    assert not [chart for chart in page.charts if chart["title"] in ("Entropy", "Gradient norm")]
 
 
 def test_large_scores_do_not_flatten_shares(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "task: translation\n", overwrite=False)
-    run.metrics({"step": 1, "reward": 0.5, "eval/bleu": 31.0, "eval/language_rate": 0.5})
-    page = write_report(tmp_path).read_text()
-    told = [hovers(svg) for svg in charts(page)]
-    assert ["bleu\n1: 31"] in told
-    assert ["language_rate\n1: 0.5"] in told
-
-
-def test_a_lone_curve_is_named_beside_its_axis(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path, "task: translation\n", overwrite=False)
-    run.metrics({"step": 1, "eval/bleu": 31.0, "eval/language_rate": 0.5, "eval/copies": 0.25})
-    shares, scores = charts(write_report(tmp_path).read_text())
-    assert [text.text for text in scores.iter(f"{SVG}text")][-1] == "bleu"
-    assert [text.text for text in shares.iter(f"{SVG}text")][-1] == "score"  # the legend names its two lines
+    for step in (1, 2):
+        run.metrics({"step": step, "reward": 0.5, "eval/bleu": 30.0 + step, "eval/language_rate": step / 4})
+    told = [points(chart) for chart in Page(write_report(tmp_path)).charts]
+    assert told == [{"language_rate": {1: 0.25, 2: 0.5}}, {"bleu": {1: 31.0, 2: 32.0}}]
 
 
 def test_a_reward_that_is_the_reconstruction_rate_is_drawn_once(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "task: arithmetic\n", overwrite=False)
     for step in (1, 2):
         run.metrics({"step": step, "reward": step / 4, "dual/reconstruct_rate": step / 4})
-    page = write_report(tmp_path).read_text()
-    assert [hovers(svg) for svg in charts(page)] == [["reward\n1: 0.25", "reward\n2: 0.5"]]
+    assert [points(chart) for chart in Page(write_report(tmp_path)).charts] == [{"reward": {1: 0.25, 2: 0.5}}]
+
+
+def test_the_references_of_the_default_run_stand_beside_it(tmp_path: Path) -> None:
+    config = parse([])
+    run = RunFolder.create(tmp_path, to_yaml(config), overwrite=False)
+    run.metrics({"step": 10, "eval/accuracy": 0.5}), run.metrics({"step": 20, "eval/accuracy": 0.75})
+    page = Page(write_report(tmp_path))
+    expected = {f"{r.reward} as reward, mean of {r.seeds} seeds": r for r in references(config)}
+    assert len(expected) == 2
+    drawn = page.chart("Held-out evaluation")
+    assert drawn.pop("accuracy") == {10: 0.5, 20: 0.75}
+    assert drawn == {name: dict(zip(r.steps, r.accuracies, strict=True)) for name, r in expected.items()}
+    assert (
+        f"{expected['gold as reward, mean of 5 seeds'].accuracies[-1]:.1%} with gold as reward" in page.text
+    )
 
 
 def test_held_out_problems_lead_and_the_rest_is_folded(tmp_path: Path) -> None:
-    page = write_report(full_run(tmp_path)).read_text()
-    before, folded = page.split("<details>")
-    titles = [svg.get("aria-label") for svg in charts(before)]
-    assert titles[:3] == ["Held-out evaluation", "Reward and reconstruction", "Loss"]
-    assert [svg.get("aria-label") for svg in charts(folded)] == ["odd/metric"]
-    assert "1 other metrics" in folded
+    path = write_report(full_run(tmp_path))
+    titles = [chart["title"] for chart in Page(path).charts]
+    assert titles[:2] == ["Held-out evaluation", "Reward and reconstruction"] and titles[-1] == "odd/metric"
+    before, folded = path.read_text().split('<details class="more">')
+    assert "<h3>odd/metric</h3>" not in before and "1 other metric<" in folded
 
 
 def test_rows_of_any_shape_give_a_page(tmp_path: Path) -> None:
@@ -177,31 +185,35 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     run.samples(
         [sample(1, 0, False, prompt=HOSTILE, completion=HOSTILE, answer=HOSTILE, problem="p", duals=duals)]
     )
-    run.metrics({"step": 1, "reward": 0.0, HOSTILE: 1.0})
+    for step in (1, 2):
+        run.metrics({"step": step, "reward": 0.0, HOSTILE: float(step)})
     run.summary({"signature": HOSTILE, "headline": HOSTILE, "task": HOSTILE})
     path = write_report(tmp_path)
     page = Page(path)
-    assert not page.names() & {"script", "img", "link", "iframe", "object"}
-    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert page.open == []
+    page.check_is_closed()
     seen = HOSTILE.replace("\x00", "\\x00").replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
     seen = seen.replace("\ufffe", "\\ufffe").replace("\ud800", "\\ud800")
     # title, h1, signature, headline figure, prompt, completion, answer, three of the dual: each at least once
     assert page.text.count(seen) >= 10
-    for svg in re.findall(r"<svg.*?</svg>", path.read_text(), re.S):
-        ET.fromstring(svg)
+    assert page.chart(seen) == {seen: {1: 1.0, 2: 2.0}}
+    assert [name in path.read_text() for name in "\x00\x1b\u202e\ufffe"] == [False] * 4
 
 
-def test_page_opens_without_network_or_script(tmp_path: Path) -> None:
+def test_page_opens_without_network_and_runs_its_own_scripts_alone(tmp_path: Path) -> None:
     path = write_report(full_run(tmp_path))
     page = Page(path)
-    assert "script" not in page.names()
-    assert not [tag for tag in page.tags if {"src", "href"} & tag[1].keys()]
+    page.check_is_closed()
     text = path.read_text()
     assert "url(" not in text and "@import" not in text
-    assert set(re.findall(r"https?://[^\"' ]+", text)) == {"http://www.w3.org/2000/svg"}
+    outside = set(re.findall(r"https?://[^\"' )]+", text))
+    # The banner of uPlot, and the name of the language of pictures.
+    assert outside <= {"http://www.w3.org/2000/svg", "https://github.com/leeoniya/uPlot"}
     assert "prefers-color-scheme:dark" in text
     assert ("meta", {"name": "viewport", "content": "width=device-width,initial-scale=1"}) in page.tags
+    (policy,) = [tag["content"] for _, tag in page.tags if "http-equiv" in tag]
+    sums = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in page.scripts]
+    allowed = " ".join(f"'sha256-{checksum}'" for checksum in sums)
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}"
 
 
 def test_every_subset_of_files_gives_a_page(tmp_path: Path) -> None:
