@@ -1,6 +1,8 @@
 """Where models come from: a folder, the Hub, or the built-in shape with random weights. The only door."""
 
 import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from dupo.models.library_errors import library_call
 from dupo.models.tiny import tiny_config
 from dupo.models.tokenizers import check_model_name
 from dupo.models.weight_checks import check_finite, check_match
+from dupo.progress import tell_progress
 from dupo.text.tokenizer import PromptTokenizer
 
 Model = PreTrainedModel  # the policy, the judge of its duals, the reference
@@ -106,13 +109,41 @@ def read_weights(model_class: Any, option: str, folder: str, **arguments: Any) -
         UserError: the folder cannot be read, or its weights are not those of the model.
     """
     where = f"{option}: {folder}"
-    with library_call(f"{where} could not be loaded"):
+    with library_call(f"{where} could not be loaded"), _weights_counted():
         # Other shapes are told with the missing names, in our line and not in a table of the library.
         model, report = model_class.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
         )
         check_match(report, where)
     return model
+
+
+@contextmanager
+def _weights_counted() -> Iterator[None]:
+    """Tells how many weights transformers has read, where its version can be asked for that."""
+    set_hook = getattr(transformers_logging, "set_tqdm_hook", None)
+    if set_hook is None:
+        yield
+        return
+    before = set_hook(_counted)
+    try:
+        yield
+    finally:
+        set_hook(before)
+
+
+def _counted(bar: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """What transformers gets in the place of a bar: the same items, each told; any other bar as it is."""
+    items = arguments[0] if arguments else None
+    if not isinstance(items, Collection):
+        return bar(*arguments, **options)
+    return _told(items)
+
+
+def _told(items: Collection[Any]) -> Iterator[Any]:
+    for index, item in enumerate(items):
+        tell_progress("weights", index, len(items))
+        yield item
 
 
 def end_tokens(model: Model) -> set[int]:

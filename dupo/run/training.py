@@ -28,6 +28,7 @@ from dupo.storage.files import check_disk_space, read_rows
 from dupo.storage.names import REPORT, SAMPLES, TEACHING
 from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
+from dupo.views.progress import Plan
 from dupo.views.run_page import write_report
 
 HELD_OUT_AT_START, HELD_OUT_AT_END = 2, 3  # held-out exchanges that samples.jsonl gets
@@ -90,9 +91,8 @@ class TrainingRun(Run):
             self.is_loaded = self._load()
             if self.unfinished:
                 self._check_disk_space()
-            total = self.config.optimizer.max_steps
-            bar = self.display.progress(total, self.step, self.method.headline)
-            self.progress = closing.enter_context(bar)
+                plan = Plan(self.config.optimizer.max_steps, self.step, self.method.headline)
+                self.progress = closing.enter_context(self.display.progress(plan))
             self.closing = closing.pop_all()
         return self
 
@@ -100,7 +100,8 @@ class TrainingRun(Run):
         """Weights, stage and first measurements; False if Ctrl-C came before the first step."""
         method = self.method
         # The method loads before the checkpoint is read: it checks model and packing on every start.
-        method.load()
+        with self.display.work("reading and checking the model"):
+            method.load()
         self._warn()
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
@@ -146,9 +147,10 @@ class TrainingRun(Run):
 
     def _measure_before(self) -> None:
         """Held-out metrics and facts before the first step, and a few exchanges."""
-        metrics = self.method.evaluate()
+        metrics = self._evaluate()
         self.record.evals.append((0, metrics))
-        self.record.facts |= self.method.facts()
+        with self.display.work("does the reward tell right from wrong?"):
+            self.record.facts |= self.method.facts()
         for name, value in metrics.items():
             problems = f"{self.method.num_held_out:,} held-out problems"
             self.display.note(f"before training: {name} {value:.3f} on {problems}")
@@ -210,7 +212,7 @@ class TrainingRun(Run):
         # The last step is always evaluated: the table at the end shows it.
         is_last = self.step == self.config.optimizer.max_steps
         if self.method.num_held_out and (self.step % self.config.run.eval_steps == 0 or is_last):
-            evaluation = self.method.evaluate()
+            evaluation = self._evaluate()
             self.record.evals.append((self.step, evaluation))
             row |= {f"eval/{name}": value for name, value in evaluation.items()}
         # Written before the checkpoint: on resume, rows past it are cut, but none can be made up.
@@ -220,6 +222,10 @@ class TrainingRun(Run):
         self.progress.update(self.step, row)
         if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted:
             self.save()
+
+    def _evaluate(self) -> dict[str, float]:
+        with self.display.work("held-out evaluation"):
+            return self.method.evaluate()
 
     def save(self) -> None:
         """Writes a checkpoint from which a resumed run is the same as one never stopped.
