@@ -4,9 +4,13 @@ An engine, or a reader of weights, knows how much is done and knows no display; 
 not see into the engine. So the one tells and the other listens. Without a listener a word goes nowhere.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
+
+Item = TypeVar("Item")
+MOST_WORDS = 200  # of one walk over many items: more of them would cost time and show nothing
 
 # (what is counted, how many are done, how many there are)
 Listener = Callable[[str, int, int], None]
@@ -34,3 +38,17 @@ def listening(listener: Listener) -> Iterator[None]:
     finally:
         # Not by a token: a notebook may end the block in another context than it began in.
         _LISTENER.set(before)
+
+
+def telling(unit: str, items: Collection[Item]) -> Iterator[Item]:
+    """The items one by one, and tells how many there were.
+
+    Args:
+        unit: as in `tell_progress`.
+    """
+    total = len(items)
+    every = max(1, total // MOST_WORDS)
+    for number, item in enumerate(items):
+        if number % every == 0:
+            tell_progress(unit, number, total)
+        yield item

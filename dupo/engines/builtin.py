@@ -38,7 +38,7 @@ class BuiltinEngine:
 
     Args:
         model: sampled from as it is at each call, so a policy in training needs no `load_weights`.
-        dtype: `--dtype`.
+        dtype: `--compute_dtype`.
         max_concurrent_sequences: rows that are decoded at once.
         measure_distributions: measure entropy and self-certainty, at the cost of a pass over the logits each.
     """

@@ -101,7 +101,7 @@ class SFT(Method):
         self.num_held_out = len(self.held_out)
         self.batch_size = config.optimizer.train_batch_size or BATCH_SIZE
         # No temperature: supervised training raises the probabilities of the model as it is.
-        self.compute = Compute(1.0, config.model.dtype, config.optimizer.token_budget)
+        self.compute = Compute(1.0, config.model.compute_dtype, config.optimizer.token_budget)
 
     def _use_lessons(self, task: Task) -> None:
         """Takes examples from the lessons of a built-in task, and its held-out problems as held-out ones."""
@@ -170,7 +170,7 @@ class SFT(Method):
         self.tokenizer.eos_ids |= end_tokens(self.model)
         check_packed(self.model, self.compute)
         if self.task is not None:  # only the answers to a task are sampled
-            check_sampled(self.model, self.config.model.dtype)
+            check_sampled(self.model, self.config.model.compute_dtype)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
 
     def start(self) -> None:

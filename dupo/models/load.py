@@ -19,7 +19,7 @@ from dupo.models.library_errors import library_call
 from dupo.models.tiny import tiny_config
 from dupo.models.tokenizers import check_model_name
 from dupo.models.weight_checks import check_finite, check_match
-from dupo.progress import tell_progress
+from dupo.progress import telling
 from dupo.text.tokenizer import PromptTokenizer
 
 Model = PreTrainedModel  # the policy, the judge of its duals, the reference
@@ -56,8 +56,8 @@ def load_model(
     Args:
         shape: what `model_config` gave.
         seed: fixes the random weights of the built-in model.
-        frozen: no optimizer changes the model. Its weights need no gradient, and `--dtype bfloat16` may hold
-            them in bfloat16. The weights of any other model are float32, whatever the options say.
+        frozen: no optimizer changes the model. Its weights need no gradient, and `--compute_dtype bfloat16`
+            may hold them in bfloat16. The weights of any other model are float32, whatever the options say.
 
     Raises:
         UserError: the weights cannot be loaded, do not match the model, or are not finite.
@@ -67,7 +67,7 @@ def load_model(
     # Random weights come from the global generator.
     torch.manual_seed(seed)
     # An optimizer adds updates of the size of the learning rate, which bfloat16 weights round away.
-    dtype = torch.bfloat16 if frozen and options.dtype == "bfloat16" else torch.float32
+    dtype = torch.bfloat16 if frozen and options.compute_dtype == "bfloat16" else torch.float32
     arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME}
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
@@ -137,13 +137,7 @@ def _counted(bar: Callable[..., Any], arguments: Sequence[Any], options: Mapping
     items = arguments[0] if arguments else None
     if not isinstance(items, Collection):
         return bar(*arguments, **options)
-    return _told(items)
-
-
-def _told(items: Collection[Any]) -> Iterator[Any]:
-    for index, item in enumerate(items):
-        tell_progress("weights", index, len(items))
-        yield item
+    return telling("weights", items)
 
 
 def end_tokens(model: Model) -> set[int]:

@@ -18,6 +18,7 @@ from dupo.records import Exchange, StepBatch
 from dupo.run import resume
 from dupo.run.base import Run
 from dupo.run.failures import write_failure
+from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
@@ -50,6 +51,7 @@ class TrainingRun(Run):
         # Before anything is written: a run that cannot be continued must be left as it was.
         self.check_inputs(method.inputs())
         self.resumed = self._choose_checkpoint(config.run.resume_from_checkpoint)
+        self.repo = open_repo(config.run, self.path, hub()) if config.run.push_to_hub else None
         self.folder = self.open_folder()
         trackers = [CLASSES[name]() for name in config.run.trackers]
         self.trackers = Trackers(trackers, self.path, self.display)
@@ -319,11 +321,18 @@ class TrainingRun(Run):
 
         Returns:
             What summary.json holds; empty if the run was asked to stop early.
+
+        Raises:
+            PushError: the model could not be pushed to the Hub; the run is whole.
         """
         finished = self.is_loaded and self.step >= self.config.optimizer.max_steps
         summary = self._finish() if finished else self._finish_early()
         self.trackers.finish()
         self.close()
+        if summary and self.repo:
+            with self.display.work("pushing the model to the Hub"):
+                address = push(self.path, self.repo, hub())
+            self.display.note(f"pushed: {address}")
         return summary
 
     def _finish(self) -> dict[str, Any]:

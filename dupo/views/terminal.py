@@ -18,11 +18,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from dupo.config.options import RunOptions
 from dupo.progress import listening
 from dupo.views.escaping import encodable, one_line, shortened, visible
 from dupo.views.plain import PlainOutput, print_line
 from dupo.views.progress import PATIENCE, PartProgress, PartStatus, Plan, Status, StepProgress
-from dupo.views.streams import LogStream
+from dupo.views.streams import LogStream, Nowhere
 
 _WIDE = 100  # columns from which the bar has room for the rate
 
@@ -34,6 +35,7 @@ class Display:
         stream: a terminal (and TERM not "dumb") gets rich output, everything else plain lines. None: stdout.
         width: columns of a terminal; None asks the terminal.
         clock: seconds from any start, for rates and times left.
+        warns: whether `warn` prints.
     """
 
     def __init__(
@@ -41,10 +43,19 @@ class Display:
         stream: IO[str] | None = None,
         width: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        warns: bool = True,
     ) -> None:
+        self._warns = warns
         target = self._stream = LogStream(sys.stdout if stream is None else stream)
         rich = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self._output = RichOutput(target, width, clock) if rich else PlainOutput(target, clock)
+
+    @classmethod
+    def of(cls, options: RunOptions) -> "Display":
+        """The display of a run: stdout, and nothing at all on it where the run is quiet."""
+        warns = options.log_level != "error"
+        return cls(Nowhere(), warns=warns) if options.quiet else cls(warns=warns)
 
     @property
     def is_closed(self) -> bool:
@@ -78,8 +89,9 @@ class Display:
         self._output.note(text)
 
     def warn(self, text: str) -> None:
-        """Prints one plain line on stderr: `warning: ...`."""
-        print_line(LogStream(sys.stderr), f"warning: {one_line(text)}")
+        """Prints one plain line on stderr: `warning: ...`; nothing where only errors are asked for."""
+        if self._warns:
+            print_line(LogStream(sys.stderr), f"warning: {one_line(text)}")
 
     def progress(self, plan: Plan) -> AbstractContextManager[StepProgress]:
         """Shows the steps that are done; call `.update(step, metrics)` on what the context yields."""
