@@ -41,8 +41,8 @@ def push_run(argv: Sequence[str]) -> str:
     from dupo.run.hub import finished_checkpoint, hub, open_repo, push
 
     finished_checkpoint(run)
-    given = {name: coerce(OPTIONS[name], text) for name, text in values.items()}
-    options = read_config(run / CONFIG).changed(**given).run
+    named = {name: coerce(OPTIONS[name], text) for name, text in values.items()}
+    options = read_config(run / CONFIG).changed(**named).run
     return push(run, open_repo(options, run, hub()), hub())
 
 

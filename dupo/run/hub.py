@@ -9,6 +9,10 @@ import shlex
 from pathlib import Path
 from typing import Any, Protocol
 
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+
 from dupo.config.options import RunOptions
 from dupo.errors import UserError, in_one_line
 from dupo.run.model_card import model_card
@@ -45,9 +49,6 @@ class Hub(Protocol):
 
 def hub() -> Hub:
     """The Hub that HF_ENDPOINT names, else huggingface.co."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
-
     disable_progress_bars()  # its bars go to stderr, which is for what is wrong
     return HfApi(library_name="dupo")
 
@@ -64,9 +65,6 @@ def open_repo(options: RunOptions, run: Path, hub: Hub) -> str:
     Raises:
         UserError: the name cannot be one, nobody is logged in, or the Hub refuses.
     """
-    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
-    from huggingface_hub.utils import validate_repo_id
-
     name = options.hub_model_id or run.resolve().name
     try:
         validate_repo_id(name)
@@ -96,8 +94,6 @@ def push(run: Path, repo: str, hub: Hub) -> str:
         UserError: the run is not finished, or its last checkpoint is damaged.
         PushError: the upload failed.
     """
-    from huggingface_hub import CommitOperationAdd
-
     checkpoint = finished_checkpoint(run)
     files = [file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name not in KEPT_HERE]
     contents: dict[str, Path | bytes] = {file.relative_to(checkpoint).as_posix(): file for file in files}

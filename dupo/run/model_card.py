@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCard, ModelCardData
+
 from dupo.config.config import OPTIONS, Config
 from dupo.config.layers import ONE_START, assemble, read_config
 from dupo.config.model_options import BUILT_IN_MODEL
@@ -30,8 +32,6 @@ def model_card(run: Path, repo: str) -> str:
         run: the folder of a finished run.
         repo: OWNER/NAME on the Hub.
     """
-    from huggingface_hub import ModelCard, ModelCardData
-
     config = read_config(run / CONFIG)
     summary, inputs = read_mapping(run / SUMMARY), read_mapping(run / INPUTS)
     # A commit stands for weights of the Hub, a sha256 for a folder of this machine.

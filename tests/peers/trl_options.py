@@ -25,8 +25,9 @@ START, END = "<!-- options: made by tests.peers.trl_options -->\n", "<!-- end of
 _SAME = """
 adam_beta1 adam_beta2 adam_epsilon beta chat_template_kwargs delta epsilon epsilon_high eval_steps
 generation_batch_size gradient_checkpointing hub_model_id hub_private_repo importance_sampling_level
-learning_rate log_level mask_truncated_completions max_completion_length max_grad_norm max_steps model_name_or_path
-num_generations num_iterations off_policy_mask_threshold report_to resume_from_checkpoint reward_weights
+learning_rate log_level mask_truncated_completions max_completion_length max_grad_norm max_steps
+model_name_or_path num_generations num_iterations off_policy_mask_threshold report_to
+resume_from_checkpoint reward_weights
 run_name sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
 trust_remote_code use_bias_correction_kl vespo_k_neg vespo_k_pos vespo_lambda_neg
 vespo_lambda_pos vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
