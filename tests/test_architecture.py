@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": READS_DATA | {"engines", "duality", "rewards"},
     "methods": COMPUTES,
     "run": COMPUTES | {"storage", "views", "methods.base"},  # a run knows what a method is, and none by name
-    "machine": NOUNS,
+    "machine": NOUNS | {"storage.signature"},  # for the versions of packages
     "metrics": set(),  # a user names them; they also run in an environment without dupo
     "trust": COMPUTES | {"methods", "run", "storage", "views"},
 }

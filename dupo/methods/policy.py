@@ -30,7 +30,7 @@ from dupo.methods.taught_start import comes_taught, taught_note
 from dupo.methods.teaching import TEACHING_NOTE, Teaching, teaching_stage
 from dupo.models.agreement import has_experts
 from dupo.models.fingerprints import model_fingerprints
-from dupo.models.load import Model, end_tokens, load_model, model_config
+from dupo.models.load import Model, load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
@@ -160,7 +160,7 @@ class PolicyMethod(Method):
         self.on_policy.noise = check_packed(self.model, self.compute)
         self.on_policy.has_experts = has_experts(self.model)
         check_sampled(self.model, self.config.model.compute_dtype)
-        self.tokenizer.eos_ids |= end_tokens(self.model)
+        share_end_tokens(self.model, self.tokenizer)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
@@ -155,6 +155,22 @@ def end_tokens(model: Model) -> set[int]:
         expected = f"token ids as eos_token_id in {GENERATION_CONFIG_NAME}"
         raise UserError(f"model_name_or_path: {model.config.name_or_path}: expected {expected}, got {ids!r}")
     return set(listed)
+
+
+def share_end_tokens(model: Model, tokenizer: PromptTokenizer) -> None:
+    """Lets training and the checkpoints of the model end a text by the same ids: those of either.
+
+    Raises:
+        UserError: as `end_tokens`.
+    """
+    before = end_tokens(model)
+    tokenizer.eos_ids |= before
+    # A tokenizer with another end token than the settings: `generate` would go on behind what training ends.
+    if tokenizer.eos_ids != before:
+        if model.generation_config is None:
+            model.generation_config = GenerationConfig(pad_token_id=tokenizer.pad_id)
+        ids = sorted(tokenizer.eos_ids)
+        model.generation_config.eos_token_id = ids if len(ids) > 1 else ids[0]
 
 
 def _check_generation_config(folder: Path) -> None:

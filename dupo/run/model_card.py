@@ -100,7 +100,9 @@ def command_of(config: Config) -> str:
     told = ["method", "task", *(n for n, v in config.flat().items() if v != before[n])]
     names = [n for n in dict.fromkeys(told) if n not in _NOT_TOLD] + ["dataset"] * bool(config.task.dataset)
     values = config.flat()
-    options = [(f"--{n}", _without_place(n, show(values[n]))) for n in dict.fromkeys(names)]
+    # `show` cuts long texts, for messages.
+    texts = {n: str(values[n]) if isinstance(values[n], str) else show(values[n]) for n in names}
+    options = [(f"--{n}", _without_place(n, text)) for n, text in texts.items()]
     return shlex.join(["python", "-m", "dupo.train", *(word for pair in options for word in pair)])
 
 

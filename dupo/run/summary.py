@@ -97,11 +97,10 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
     if "eval/accuracy_before" not in summary:
         return
     before, after = (summary[f"eval/accuracy_{when}"] for when in ("before", "after"))
-    went = "rose" if after > before else "fell" if after < before else "stayed"
-    yield (
-        f"{_training(config)}; right answers to problems that it never saw {went} from {before:.1%} to "
-        f"{after:.1%} ({100 * (after - before):+.1f} points)."
-    )
+    way = "rose" if after > before else "fell"
+    change = f"{way} from {before:.1%} to {after:.1%} ({100 * (after - before):+.1f} points)"
+    went = change if after != before else f"stayed at {after:.1%}"
+    yield f"{_training(config)}; right answers to problems that it never saw {went}."
     # The reward of this run has its own curve.
     others = [row for row in references(config) if row.reward != config.reward.reward]
     if others:

@@ -36,6 +36,7 @@ QUICK: list[list[str]] = [
 ]
 SLOW: list[list[str]] = [
     ["doctor"],
+    ["train", *SHORT, *ROLLOUT, *MODEL, *TASK, "--eval_size", "2", "--quiet"],
     ["train", *RESUME],
     ["train", *PAIRS, *MODEL, *SHORT],
     ["train", *TEXTS, "--eval_size", "2", *MODEL, *ROLLOUT, *SHORT],

@@ -15,14 +15,14 @@ class HubServer(ThreadingHTTPServer):
     """Keeps what it is sent.
 
     Attributes:
-        repos: name -> whether the repository is private.
+        repos: name -> whether the repository is private; versions of the client say so in two ways.
         files: name of the repository -> name of the file -> content.
         takes_commits: whether commits are taken; else the server has a fault.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.repos: dict[str, bool | None] = {}
+        self.repos: dict[str, bool] = {}
         self.files: dict[str, dict[str, bytes]] = {}
         self.takes_commits = True
 
@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'ann'}/{asked['name']}"
-            self.server.repos[name] = asked.get("private")
+            self.server.repos[name] = asked.get("private", asked.get("visibility") == "private")
             self._answer(200, {"url": f"{self.server.address}/{name}", "name": name})
         elif "/preupload/" in self.path:
             names = [file["path"] for file in json.loads(body)["files"]]

@@ -109,6 +109,7 @@ def test_weights_of_the_hub_are_named_as_the_base(tmp_path: Path) -> None:
     [
         {},
         {"task": "conlang", "gates": "off", "reward": "majority", "learning_rate": 1e-4},
+        {"task": "word_problems", "dataset": "a.jsonl", "system_prompt": "Be short. " * 20},
         {
             "task": "word_problems",
             "dataset": "a.jsonl",
