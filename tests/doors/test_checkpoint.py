@@ -17,7 +17,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 MESSAGES = [{"role": "user", "content": "Tom has 3 apples."}]
-END = "~"  # another end token than that of the model
+END = "!"  # another end token than that of the model
 
 
 @pytest.mark.slow

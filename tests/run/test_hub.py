@@ -1,6 +1,7 @@
 """Pushing a run: what is uploaded, what the card says, and what is told where it cannot work."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,13 @@ def test_what_a_run_alone_needs_stays_here(tmp_path: Path) -> None:
 
 
 def test_the_card_tells_what_the_run_knows_and_no_place_of_this_machine(tmp_path: Path) -> None:
-    data = tmp_path / "private" / "train.jsonl"
-    options = {"task": "word_problems", "dataset": str(data), "model_name_or_path": str(tmp_path / "base")}
+    file = tmp_path / "private" / "train.jsonl"
+    options = {"task": "word_problems", "dataset": str(file), "model_name_or_path": str(tmp_path / "base")}
     options |= {"max_steps": 4, "system_prompt": "It's short.", "hub_model_id": "ann/x", "push_to_hub": True}
     run = finished_run(tmp_path / "run", options, {"the weights of the model": "ab12", "the data set": "cd"})
     card = ModelCard(model_card(run, "ann/x"))
-    assert card.data.base_model is None and card.data.library_name == "transformers"
+    data = card.data.to_dict()
+    assert "base_model" not in data and data["library_name"] == "transformers"
     assert "| accuracy | 0.250 | 0.750 |" in card.text and "2,000 held-out problems" in card.text
     assert "Training read no label, after a teaching on 49,600 labelled examples." in card.text
     assert "`cd`" in card.text and SUMMARY["signature"] in card.text
@@ -101,7 +103,7 @@ def test_the_card_tells_what_the_run_knows_and_no_place_of_this_machine(tmp_path
 def test_weights_of_the_hub_are_named_as_the_base(tmp_path: Path) -> None:
     options = {"task": "word_problems", "dataset": "a.jsonl", "model_name_or_path": "Qwen/Qwen3-0.6B"}
     run = finished_run(tmp_path, options, {"the weights of the model": "commit 123"})
-    assert ModelCard(model_card(run, "ann/x")).data.base_model == "Qwen/Qwen3-0.6B"
+    assert ModelCard(model_card(run, "ann/x")).data.to_dict()["base_model"] == "Qwen/Qwen3-0.6B"
 
 
 @pytest.mark.parametrize(
@@ -121,8 +123,6 @@ def test_weights_of_the_hub_are_named_as_the_base(tmp_path: Path) -> None:
     ids=str,
 )
 def test_the_command_of_the_card_asks_for_the_same_training(options: dict[str, Any]) -> None:
-    import shlex
-
     config = assemble({**options, "chat_template_date": "2001-02-03"})
     words = shlex.split(command_of(config))
     assert words[:3] == ["python", "-m", "dupo.train"]
