@@ -52,8 +52,8 @@ def taught_bytes(task: str) -> bytes:
     method.load()
     stage = method.make_stage()
     while not stage.finished():
-        if note := stage.step():
-            print(note, flush=True)
+        if words := stage.step():
+            print(f"step {stage.steps}: {words}", flush=True)
     stage.finish()
     torch.set_num_threads(threads)
     metadata = json.dumps({"by": maker(), "facts": stage.facts()})

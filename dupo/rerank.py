@@ -10,13 +10,12 @@ from typing import Any
 
 from dupo.config.config import Config
 from dupo.run.problems import read_run_problems
-from dupo.run.program import run_program, tell_loading
+from dupo.run.program import read_first, run_program
 
 
 def rerank(config: Config) -> dict[str, Any]:
     """Runs `dupo.trust.rerank.rerank`."""
-    data = read_run_problems(config)
-    tell_loading("rerank")
+    data = read_first(config, read_run_problems)
     # torch and transformers take seconds to import: a wrong option or column is told before
     from dupo.trust import rerank as body
 

@@ -14,7 +14,7 @@ from typing import Any
 from dupo.config.catalogue import METHODS, load
 from dupo.config.config import Config
 from dupo.run.claim import claim_folder
-from dupo.run.program import run_program, tell_loading
+from dupo.run.program import read_first, run_program
 from dupo.run.trackers import check_installed
 
 
@@ -29,8 +29,7 @@ def train(config: Config) -> dict[str, Any]:
     entry = METHODS[config.method]
     check_installed(config.run.trackers)
     claim_folder(config)
-    data = load(entry.data)(config)
-    tell_loading("train")
+    data = read_first(config, load(entry.data))
     # torch and transformers take seconds to import: a wrong option or column is told before
     from dupo.run.training import TrainingRun
 
@@ -44,8 +43,8 @@ def train(config: Config) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a step was not finite or the disk is full, 2 unusable options, data, model or
-    folder, 130 asked to stop (Ctrl-C, SIGTERM, SIGHUP, a closed pipe) and saved."""
+    """Exit codes: 0 done, 1 a step was not finite, the disk is full or the Hub took no model, 2 unusable
+    options, data, model or folder, 130 asked to stop (Ctrl-C, SIGTERM, SIGHUP, a closed pipe) and saved."""
     return run_program("train", train, argv)
 
 

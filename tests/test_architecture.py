@@ -17,13 +17,14 @@ from tests.helpers.project import ROOT
 from tests.helpers.source import File, called, complaints_of, is_text, project_files, starts_with
 
 # Room of dupo -> what the room may import beside itself: rooms, or single modules of a room.
-NOUNS = {"records", "errors", "seeds", "plugins", "user_files"}
+NOUNS = {"records", "errors", "seeds", "progress", "plugins", "user_files"}
 READS_DATA = NOUNS | {"config", "data", "text", "tasks"}
 COMPUTES = READS_DATA | {"models", "engines", "duality", "rewards", "learning", "evaluation"}
 ROOMS: dict[str, set[str]] = {
     "records": set(),
     "errors": set(),
     "seeds": set(),
+    "progress": set(),
     "plugins": {"errors"},
     "user_files": {"errors"},
     "storage": NOUNS,
@@ -40,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": READS_DATA | {"engines", "duality", "rewards"},
     "methods": COMPUTES,
     "run": COMPUTES | {"storage", "views", "methods.base"},  # a run knows what a method is, and none by name
-    "machine": NOUNS,
+    "machine": NOUNS | {"storage.signature"},  # for the versions of packages
     "metrics": set(),  # a user names them; they also run in an environment without dupo
     "trust": COMPUTES | {"methods", "run", "storage", "views"},
 }

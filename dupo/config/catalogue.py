@@ -94,7 +94,7 @@ METHODS: dict[str, MethodEntry] = {
             "max_completion_length",
             "max_concurrent_sequences",
         ),
-        ("teach", "num_iterations", "num_completions_to_print", "strict"),
+        ("teach", "num_iterations", "num_exchanges_to_log", "strict"),
     ),
 }
 

@@ -53,7 +53,7 @@ class Program:
 
 
 _SAMPLING = ("model", "task", "duals", "rollout")
-_FOLDER = ("output_dir", "overwrite_output_dir", "seed", "num_threads")
+_FOLDER = ("output_dir", "overwrite_output_dir", "seed", "num_threads", "log_level", "quiet")
 PROGRAMS = {
     "select": Program(
         "Which duals can be trusted? Keeps those that exactly one of the sampled answers solves, and that "

@@ -26,7 +26,7 @@ class ModelOptions(Options):
     )
     pad_token: str | None = option(None, "padding token; none: that of the tokenizer")
     eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
-    dtype: str = option(
+    compute_dtype: str = option(
         "auto",
         "precision of matrix products. Trained weights stay float32; bfloat16 also stores the weights of "
         "other models (a judge) in bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",

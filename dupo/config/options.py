@@ -20,6 +20,7 @@ MOST_SEQUENCES, MOST_SAMPLES, LONGEST_COMPLETION = 2**20, 2**16, 2**20
 # Below LOWEST, softmax is a step function and gradients grow a thousandfold. Above HIGHEST, all tokens are
 # equally likely.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 100.0
+LOG_LEVELS = ("passive", "debug", "info", "warning", "error")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 LARGEST_REWARD = 1e15  # its square, summed over a rollout, stays within float32
 
@@ -62,6 +63,13 @@ class RewardOptions(Options):
     def needs(self, what: str) -> bool:
         """Whether any reward needs "duals", "distributions" or "gold" (see `catalogue.RewardEntry`)."""
         return any(name in REWARDS and REWARDS[name].needs == what for name, _ in self.terms)
+
+    @property
+    def labels_read(self) -> str:
+        """Which labels training reads for the rewards, in words that stand behind "training read"."""
+        if self.has_user_function:
+            return "what your reward function reads of the data"
+        return "the labels of its problems" if self.needs("gold") else "no label"
 
     @property
     def has_user_function(self) -> bool:
@@ -230,9 +238,7 @@ class RunOptions(Options):
     eval_steps: int = option(10, "optimizer steps between evaluations", at_least=1)
     save_steps: int = option(50, "optimizer steps between checkpoints", at_least=1)
     save_total_limit: int = option(2, "number of checkpoints that are kept, the newest ones", at_least=1)
-    num_completions_to_print: int = option(
-        4, "exchanges of each rollout that go into samples.jsonl", at_least=0
-    )
+    num_exchanges_to_log: int = option(4, "exchanges of each rollout that go into samples.jsonl", at_least=0)
     # Of a number that the system cannot start, OpenMP ends the process with a segmentation fault.
     num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=1024)
     strict: bool = option(
@@ -247,6 +253,25 @@ class RunOptions(Options):
     run_name: str | None = option(
         None, "name of the run in trackers, which a resumed run keeps; none: that of the folder"
     )
+
+    push_to_hub: bool = option(
+        False,
+        "upload the model to the Hub at the end of the run, with a model card; log in before, by `hf auth "
+        "login` or HF_TOKEN",
+    )
+    hub_model_id: str | None = option(
+        None, "name of the model on the Hub, OWNER/NAME or NAME; none: the name of the folder of the run"
+    )
+    hub_private_repo: bool | None = option(
+        None, "whether only its owner sees the model on the Hub; none: as the Hub does for the owner"
+    )
+    log_level: str = option(
+        "passive",
+        "least level of messages on stderr: of the log of transformers, and at `error` no warning of dupo "
+        "either; passive: the level that transformers has, which is warning",
+        "|".join(LOG_LEVELS),
+    )
+    quiet: bool = option(False, "print nothing on stdout; warnings and errors still go to stderr")
 
     @property
     def trackers(self) -> list[str]:

@@ -52,7 +52,7 @@ INSTEAD: dict[str, str] = {
     # the model
     "model_revision": "is not here yet: give --model_name_or_path the folder of that revision",
     "attn_implementation": "is not here: sequences are packed, with flash-attn where it is installed",
-    "model_init_kwargs": "is not here: see --dtype, --device and --trust_remote_code",
+    "model_init_kwargs": "is not here: see --compute_dtype, --device and --trust_remote_code",
     **_each(
         "use_peft lora_r lora_alpha lora_dropout lora_target_modules lora_target_parameters "
         "lora_modules_to_save lora_task_type use_rslora use_dora",
@@ -64,9 +64,10 @@ INSTEAD: dict[str, str] = {
     ),
     "router_aux_loss_coef": "is not here yet: no loss balances the experts",
     "disable_dropout": "is not here: reinforcement learning has no dropout",
-    "cast_lm_head_to_fp32": "is not here: logits are float32 with every --dtype",
-    "bf16": "is --dtype bfloat16 here",
-    **_each("bf16_full_eval fp16 fp16_full_eval tf32", "is not here: see --dtype"),
+    "cast_lm_head_to_fp32": "is not here: logits are float32 with every --compute_dtype",
+    "dtype": "is not here: weights that are trained are float32; --compute_dtype is what computes",
+    "bf16": "is --compute_dtype bfloat16 here",
+    **_each("bf16_full_eval fp16 fp16_full_eval tf32", "is not here: see --compute_dtype"),
     "use_cpu": "is --device cpu here",
     # the steps
     "per_device_train_batch_size": f"x gradient_accumulation_steps {_STEP}",
@@ -143,11 +144,10 @@ INSTEAD: dict[str, str] = {
     "project": "is the variable WANDB_PROJECT or TRACKIO_PROJECT here; else runs stand in the project dupo",
     "trackio_space_id": "is the variable TRACKIO_SPACE_ID here, which Trackio reads itself",
     **_each("trackio_bucket_id trackio_static_space_id", _TRACKIO),
-    "log_level": "is not here yet: warnings are always shown",
     "disable_tqdm": "is not here: a terminal has a bar, a file plain lines",
     **_each(
-        "log_completions log_unique_prompts",
-        "is not here: samples.jsonl has --num_completions_to_print exchanges of every rollout",
+        "log_completions log_unique_prompts num_completions_to_print",
+        "is not here: samples.jsonl has --num_exchanges_to_log exchanges of every rollout",
     ),
     "log_multimodal": "is not here: models read and write text alone",
     "save_strategy": "is not here: a checkpoint is written every --save_steps steps",
@@ -162,10 +162,12 @@ INSTEAD: dict[str, str] = {
         "is not here: a resumed run goes on where it stopped",
     ),
     **_each(
-        "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision "
-        "log_completions_hub_repo",
-        "is not here yet: hf upload takes the folder of a checkpoint",
+        "hub_strategy hub_always_push",
+        "is not here: --push_to_hub uploads the model once, at the end of the run",
     ),
+    "hub_token": "is not here: log in by `hf auth login`, or set HF_TOKEN",
+    "hub_revision": "is not here yet: --push_to_hub uploads to main",
+    "log_completions_hub_repo": "is not here: samples.jsonl stays on this machine",
     # the rest of transformers' Trainer
     "full_determinism": "is not here: every draw follows from --seed",
     "do_train": "is not here: python -m dupo.train trains",
@@ -185,7 +187,7 @@ EARLIER: dict[str, str] = {
     "use_liger_loss": INSTEAD["use_liger_kernel"],
     "warmup_ratio": "is --warmup_steps here, a number of steps",
     "evaluation_strategy": INSTEAD["eval_strategy"],
-    "torch_dtype": "is --dtype here, the precision of matrix products",
+    "torch_dtype": INSTEAD["dtype"],
     "no_cuda": INSTEAD["use_cpu"],
     "group_by_length": _ORDER,
     "logging_dir": "is the folder --output_dir here",

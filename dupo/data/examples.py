@@ -14,6 +14,7 @@ from dupo.data.rows import Row
 from dupo.data.sources import read_rows
 from dupo.data.splits import copies_note, evaluation_note, split_problems
 from dupo.errors import UserError
+from dupo.progress import telling
 from dupo.records import Message, Problem
 
 # TRL's names, and no others: a guess could train on the wrong text.
@@ -83,7 +84,7 @@ def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
         advice = missing_header(column_names(rows)) or ": rename the columns of the data"
         raise UserError(f"{option}: expected {expected}, got {got}{advice}")
     problems, left_out = [], LeftOut()
-    for row in rows:
+    for row in telling("rows", rows):
         try:
             example = _pair(row, *pair) if pair else _last_turn(row, chat[0], _messages(row, chat[0]))
         except RowError as error:

@@ -16,6 +16,7 @@ from dupo.data.json_rows import parse_json
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
 from dupo.errors import UserError
+from dupo.progress import telling
 from dupo.records import Problem
 from dupo.user_files import NOTHING, is_file, is_folder, list_folder, path_kind
 
@@ -58,7 +59,7 @@ def read_sentences(
 def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[Problem], list[str]]:
     rows, notes = read_rows(dataset, option)
     left_out, untranslated, whole = LeftOut(), LeftOut("translations not read"), list[Row]()
-    for row in rows:
+    for row in telling("rows", rows):
         try:
             _open_cell(row)
             whole.append(row)
@@ -75,7 +76,7 @@ def _read_columns(dataset: str, src: str, tgt: str, option: str) -> tuple[list[P
         raise UserError(f"src: expected {expected}, got {got}{advice}")
     target = usual_columns(whole, [tgt, f"translation.{tgt}"])
     problems = []
-    for row in whole:
+    for row in telling("rows", whole):
         try:
             text = column_text(row, source[0], required=True) or ""
         except RowError as error:

@@ -7,7 +7,8 @@ Shape letters: B rows (prompts x completions), T time, V vocabulary, K measures 
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,7 @@ from dupo.errors import UserError
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.models.positions import position_limit
+from dupo.progress import tell_progress
 from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
 from dupo.text.tokenizer import PromptTokenizer
@@ -36,7 +38,7 @@ class BuiltinEngine:
 
     Args:
         model: sampled from as it is at each call, so a policy in training needs no `load_weights`.
-        dtype: `--dtype`.
+        dtype: `--compute_dtype`.
         max_concurrent_sequences: rows that are decoded at once.
         measure_distributions: measure entropy and self-certainty, at the cost of a pass over the logits each.
     """
@@ -85,7 +87,9 @@ class BuiltinEngine:
             with autocast(self.model.device, self.dtype), float32_logits(self.model):
                 keys_B = row_keys([keys[i] for i in indices], n, self.model.device)
                 decoding = _Decoding(self, [prompt_ids[i] for i in indices], keys_B, sampling)
-                ids_BT, measures_BKT = decoding.run()
+                tell = partial(_tell_running, (start + len(indices)) * n, len(prompt_ids) * n)
+                ids_BT, measures_BKT = decoding.run(tell)
+                tell(0)  # what has reached the limit has ended too
             completions = self._completions(ids_BT, measures_BKT, sampling.max_tokens)
             groups |= {i: completions[k * n : (k + 1) * n] for k, i in enumerate(indices)}
         return [groups[i] for i in range(len(prompt_ids))]
@@ -169,8 +173,11 @@ class _Decoding:
             **{self.cache_name: self.cache},
         ).logits[:, -1]
 
-    def run(self) -> tuple[Tensor, Tensor]:
+    def run(self, tell_running: Callable[[int], None]) -> tuple[Tensor, Tensor]:
         """Decodes until every row has ended.
+
+        Args:
+            tell_running: is told after every token how many rows have not ended.
 
         Returns:
             Sampled ids (B, T) int64, T at most `max_tokens`; and (B, K, T) fp32: log-prob of each id and, if
@@ -190,6 +197,7 @@ class _Decoding:
             running &= ~torch.isin(next_ids, self.eos_ids)
             # The only wait for the device in a step.
             num_running = int(running.sum())
+            tell_running(num_running)
             if num_running == 0 or t == limit - 1:
                 return ids_BT[:, : t + 1], measures_BKT[:, :, : t + 1]
             # Ended rows leave once they are half of the batch: leaving costs a copy of the cache.
@@ -225,6 +233,11 @@ class _Decoding:
             certainty = -finite_BV.sum(-1, keepdim=True) / count - count.log()
             measures = torch.cat([measures, entropy, certainty], -1)
         return next_ids, measures
+
+
+def _tell_running(end: int, total: int, num_running: int) -> None:
+    """Tells how many of all samples have ended; `end` counts those of all batches up to this one."""
+    tell_progress("samples", end - num_running, total)
 
 
 def cache_name(model: Model) -> str:

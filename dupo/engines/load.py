@@ -17,7 +17,7 @@ def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Eng
     return BuiltinEngine(
         model,
         tokenizer,
-        dtype=config.model.dtype,
+        dtype=config.model.compute_dtype,
         max_concurrent_sequences=config.rollout.max_concurrent_sequences,
         measure_distributions=config.reward.needs("distributions"),
     )
@@ -39,7 +39,7 @@ def load_engine(
     shape = model_config(options, tokenizer)
     model = load_model(options, shape, device, config.run.seed, frozen=True)
     # A judge or a pool that samples as another model would leave no trace but its answers.
-    check_sampled(model, config.model.dtype)
+    check_sampled(model, config.model.compute_dtype)
     # Chat models end a turn with a token that their tokenizer does not call its end token.
     tokenizer.eos_ids |= end_tokens(model)
     return make_engine(config, model, tokenizer)

@@ -36,7 +36,7 @@ def check_sampled(model: Model, dtype: str) -> None:
     """Checks that the built-in engine reports the log-probs that the model itself gives, at temperature 1.
 
     Args:
-        dtype: `--dtype`.
+        dtype: `--compute_dtype`.
 
     Raises:
         UserError: the model cannot be sampled from, or the log-probs differ.

@@ -20,7 +20,7 @@ class Compute(NamedTuple):
 
     Attributes:
         temperature: of the sampled distributions; the logits are divided by it.
-        dtype: `--dtype`.
+        dtype: `--compute_dtype`.
         token_budget: most tokens of a micro-batch.
     """
 

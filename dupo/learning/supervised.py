@@ -9,6 +9,7 @@ from dupo.learning.batches import micro_batches
 from dupo.learning.logprobs import Compute, batch_logprobs
 from dupo.models.devices import float64
 from dupo.models.load import Model
+from dupo.progress import tell_progress
 from dupo.records import Trajectory
 
 
@@ -40,8 +41,10 @@ def supervised_gradient(
 def supervised_loss(model: Model, examples: Sequence[Trajectory], compute: Compute) -> float:
     """Mean negative log-prob of the completion tokens, nats per token."""
     num_tokens = sum(len(example.completion_ids) for example in examples)
-    total = 0.0
-    for _, batch in micro_batches(examples, compute.token_budget, model.device):
+    total, num_done = 0.0, 0
+    for members, batch in micro_batches(examples, compute.token_budget, model.device):
         # Summed in float64, because a held-out set may have millions of tokens.
         total -= float64(batch_logprobs(model, batch, compute)[0]).sum().item()
+        num_done += len(members)
+        tell_progress("examples", num_done, len(examples))
     return total / num_tokens

@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 
 from dupo import __version__
 from dupo.machine.optional import OPTIONAL, OTHERS
+from dupo.storage.signature import installed_version
 
 PATIENCE = 120  # seconds, for one process that tries something
 # What is tried -> arguments of Python. "training" imports what a run imports.
@@ -124,7 +125,7 @@ class Facts:
 def collect() -> Facts:
     """Looks at the machine; takes as long as importing torch and transformers does."""
     requires = required_packages()
-    versions = {name: _version(name) for name in [*requires, *OPTIONAL, *OTHERS]}
+    versions = {name: installed_version(name) for name in [*requires, *OPTIONAL, *OTHERS]}
     has_extension = find_spec("dupo._C") is not None
     absent = {"flash-attn"} if versions["flash-attn"] is None else set[str]()
     absent |= set() if has_extension else {"extension"}
@@ -209,10 +210,3 @@ def _limit(name: str) -> list[str]:
     """The words of a limit of this container; none outside of one, or on another system than Linux."""
     file = Path("/sys/fs/cgroup", name)
     return file.read_text().split() if file.is_file() else []
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -26,13 +26,15 @@ class Stage(Protocol):
     Attributes:
         name: what the stage is called in notes.
         steps: optimizer steps done.
+        most_steps: optimizer steps after which the stage ends, whatever it has reached.
     """
 
     name: str
     steps: int
+    most_steps: int
 
     def step(self) -> str | None:
-        """Makes one optimizer step. Returns a progress line now and then, else None."""
+        """Makes one optimizer step. Returns now and then, in words, how near the goal is; else None."""
         ...
 
     def finished(self) -> bool:

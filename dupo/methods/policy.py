@@ -30,7 +30,7 @@ from dupo.methods.taught_start import comes_taught, taught_note
 from dupo.methods.teaching import TEACHING_NOTE, Teaching, teaching_stage
 from dupo.models.agreement import has_experts
 from dupo.models.fingerprints import model_fingerprints
-from dupo.models.load import Model, end_tokens, load_model, model_config
+from dupo.models.load import Model, load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
@@ -85,7 +85,7 @@ class PolicyMethod(Method):
         self.judge_inputs = self._judge_fingerprints(judge_parts)
         options = config.rollout
         self.sampling = Sampling(options.temperature, options.max_completion_length)
-        self.compute = Compute(options.temperature, config.model.dtype, config.optimizer.token_budget)
+        self.compute = Compute(options.temperature, config.model.compute_dtype, config.optimizer.token_budget)
         self.on_policy = OnPolicyCheck(options.temperature, strict=config.run.strict)
         # Options of the loss that do not go together are refused here, before the weights load.
         self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
@@ -146,7 +146,7 @@ class PolicyMethod(Method):
             ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
             ("data", "; ".join(self.task.notes)),
             *teaching,
-            ("reward", f"{c.reward.reward}, RL reads {labels_read(c.reward)}{judge}"),
+            ("reward", f"{c.reward.reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
@@ -159,8 +159,8 @@ class PolicyMethod(Method):
         # Every model and every start: an attention that leaks learns without an error.
         self.on_policy.noise = check_packed(self.model, self.compute)
         self.on_policy.has_experts = has_experts(self.model)
-        check_sampled(self.model, self.config.model.dtype)
-        self.tokenizer.eos_ids |= end_tokens(self.model)
+        check_sampled(self.model, self.config.model.compute_dtype)
+        share_end_tokens(self.model, self.tokenizer)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
@@ -227,7 +227,7 @@ class PolicyMethod(Method):
     ) -> list[Exchange]:
         """The first completion of the first few problems, with reward and advantage, for samples.jsonl."""
         rollout, num_generations = inputs.rollout, self.config.rollout.num_generations
-        shown = range(min(self.config.run.num_completions_to_print, len(rollout.problems)))
+        shown = range(min(self.config.run.num_exchanges_to_log, len(rollout.problems)))
         recovered = [inputs.reconstructions[i] for i in shown] if inputs.reconstructions else []
         exchanges = exchanges_of(self.task, rollout.take(shown), recovered, self.engine, self.config.reward)
         return [
@@ -263,13 +263,6 @@ def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
         replace(p, gold=p.gold if keeps_gold else None, columns=p.columns if keeps_columns else {})
         for p in task.train
     ]
-
-
-def labels_read(options: RewardOptions) -> str:
-    """Which labels the rewards read, in words."""
-    if options.has_user_function:
-        return "whatever your function reads: it is given the columns of the data"
-    return "the labels of its problems" if options.needs("gold") else "no label"
 
 
 def rollout_metrics(task: Task, rollout: Rollout) -> dict[str, float]:

@@ -29,7 +29,7 @@ from dupo.methods.base import Method
 from dupo.methods.data import read_pairs
 from dupo.methods.examples import encode_examples, fitting_examples
 from dupo.models.fingerprints import model_fingerprints
-from dupo.models.load import end_tokens, load_model, model_config
+from dupo.models.load import load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import StepBatch, Trajectory
@@ -101,7 +101,7 @@ class SFT(Method):
         self.num_held_out = len(self.held_out)
         self.batch_size = config.optimizer.train_batch_size or BATCH_SIZE
         # No temperature: supervised training raises the probabilities of the model as it is.
-        self.compute = Compute(1.0, config.model.dtype, config.optimizer.token_budget)
+        self.compute = Compute(1.0, config.model.compute_dtype, config.optimizer.token_budget)
 
     def _use_lessons(self, task: Task) -> None:
         """Takes examples from the lessons of a built-in task, and its held-out problems as held-out ones."""
@@ -167,10 +167,10 @@ class SFT(Method):
         """Loads the weights."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
-        self.tokenizer.eos_ids |= end_tokens(self.model)
+        share_end_tokens(self.model, self.tokenizer)
         check_packed(self.model, self.compute)
         if self.task is not None:  # only the answers to a task are sampled
-            check_sampled(self.model, self.config.model.dtype)
+            check_sampled(self.model, self.config.model.compute_dtype)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
 
     def start(self) -> None:

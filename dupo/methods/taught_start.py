@@ -61,6 +61,7 @@ class TaughtStart:
     def __init__(self, task: str, target: Model) -> None:
         self.task, self.target, self.made = task, target, made_of(task)
         self.steps: int = self.made["facts"]["teaching_steps"]
+        self.most_steps = self.steps
 
     def finished(self) -> bool:
         """Always: the teaching was done when the package was made."""

@@ -7,6 +7,7 @@ problems that neither the method nor the evaluation ever sees, and their number 
 moving average of the weights.
 """
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from dupo.tasks.base import Task
 
 # Goals of the trial that worked on every seed (dev/LOG.md).
 PRIMAL_GOAL, DUAL_GOAL, MAX_STEPS = 0.45, 0.75, 3000
-CHECK_EVERY, NOTE_EVERY = 25, 100  # steps
+CHECK_EVERY = 25  # steps
 EMA_DECAY = 0.98
 
 TEACHING_NOTE = (
@@ -60,7 +61,8 @@ class Teaching:
         self.average = frozen_copy(self.sft.model)
         self.engine = make_engine(config, self.average, self.sft.tokenizer)
         self.greedy = Sampling(0.0, config.rollout.max_completion_length)
-        self.steps, self._goals_met = 0, False
+        self.num_duals = sum(len(task.duals(problem)) for problem in self.dev)
+        self.steps, self.most_steps, self._goals_met = 0, MAX_STEPS, False
 
     @property
     def labels(self) -> int:
@@ -68,22 +70,23 @@ class Teaching:
         return self.steps * TEACHING["train_batch_size"]
 
     def step(self) -> str | None:
-        """One supervised step; both accuracies as a line for the user every `NOTE_EVERY` steps."""
+        """One supervised step; every `CHECK_EVERY` steps what is right, and what of it ends the teaching."""
         self.sft.update(self.sft.next_batch(self.steps), self.steps)
         update_average(self.average, self.sft.model, EMA_DECAY)
         self.steps += 1
-        if self.steps % CHECK_EVERY != 0:
+        if self.steps % CHECK_EVERY != 0:  # checks cost as much as many steps
             return None
-        # Checks cost as much as many steps, so they are rare.
-        is_noted, primal = self.steps % NOTE_EVERY == 0, self.primal_accuracy()
+        primal = self.primal_accuracy()
+        if primal < self.primal_goal:
+            return _in_words(primal, self.primal_goal, len(self.dev), "answers")
         # Duals take several times as long as primals, so they are asked only where their answer matters.
-        dual = self.dual_accuracy() if is_noted or primal >= self.primal_goal else 0.0
-        self._goals_met = primal >= self.primal_goal and dual >= self.dual_goal
-        return f"teaching step {self.steps}: primal {primal:.2f}, dual {dual:.2f} right" if is_noted else None
+        dual = self.dual_accuracy()
+        self._goals_met = dual >= self.dual_goal
+        return _in_words(dual, self.dual_goal, self.num_duals, "duals")
 
     def finished(self) -> bool:
-        """Whether both goals are met, or `MAX_STEPS` are done."""
-        return self._goals_met or self.steps >= MAX_STEPS
+        """Whether both goals are met, or `most_steps` are done."""
+        return self._goals_met or self.steps >= self.most_steps
 
     def finish(self) -> str:
         """Copies the moving average into the model of the method."""
@@ -134,6 +137,11 @@ class Teaching:
     def is_needed(config: Config, task: Task) -> bool:
         """Whether the model has random weights and the task brings lessons."""
         return config.model.model_name_or_path == BUILT_IN_MODEL and task.lessons is not None
+
+
+def _in_words(share: float, goal: float, count: int, what: str) -> str:
+    """What is right, with the number that ends the teaching."""
+    return f"{round(share * count):,} of {count:,} {what} right, goal {math.ceil(goal * count):,}"
 
 
 def teaching_stage(config: Config, task: Task, target: Model) -> Stage | None:

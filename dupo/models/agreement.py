@@ -57,7 +57,7 @@ class CheckLengths(NamedTuple):
     long: tuple[int, ...]
 
 
-Route = Callable[[Model, str, list[int]], list[Scored]]  # (model, `--dtype`, lengths)
+Route = Callable[[Model, str, list[int]], list[Scored]]  # (model, `--compute_dtype`, lengths)
 
 
 def check_agreement(
@@ -72,7 +72,7 @@ def check_agreement(
     """Checks both halves.
 
     Args:
-        dtype: `--dtype`.
+        dtype: `--compute_dtype`.
         verb: what the route does to the model, for the message: "sampled".
         window: of the small model, if the class has windows.
         most_tokens: of a sequence of the real weights; None: any number.

@@ -30,7 +30,7 @@ def float64(values: Tensor) -> Tensor:
 
 
 def compute_dtype(device: torch.device, dtype: str) -> torch.dtype:
-    """The precision of matrix products under `--dtype`; weights that are trained are float32 always."""
+    """The precision of matrix products of `--compute_dtype`; weights that are trained are float32."""
     if dtype == "auto":  # a CPU computes no faster in bfloat16 unless it has instructions for it
         mixed = device.type == "cuda" and torch.cuda.is_bf16_supported()
     else:
@@ -43,7 +43,7 @@ def autocast(device: torch.device, dtype: str) -> Iterator[None]:
     """bfloat16 arithmetic over float32 weights where `compute_dtype` says so; elsewhere no change.
 
     Args:
-        dtype: `--dtype`.
+        dtype: `--compute_dtype`.
     """
     mixed = compute_dtype(device, dtype) is torch.bfloat16
     # The cache of cast weights lives as long as the context, so an optimizer step must come after it.

@@ -14,7 +14,15 @@ import torch
 from dupo.errors import UserError, in_one_line
 
 NO_MEMORY = re.compile(r"(can't|cannot) allocate|out of memory|not enough memory", re.IGNORECASE)
+LIBRARIES = ("transformers", "huggingface_hub")  # whose logs are meant wherever logs are named here
 MOST_RECORDS = 10_000  # of the log of one call
+
+
+def set_log_level(level: str) -> None:
+    """Sets the least level of what the libraries log on stderr; `passive` leaves their levels as they are."""
+    if level != "passive":
+        for name in LIBRARIES:
+            logging.getLogger(name).setLevel(level.upper())
 
 
 @contextmanager
@@ -50,7 +58,7 @@ def _warnings_held_back() -> Iterator[None]:
 
     What a library warns of before it raises would be said twice. What it warns of otherwise must be seen.
     """
-    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
     held = MemoryHandler(MOST_RECORDS, flushLevel=logging.CRITICAL + 1)
     before = [logger.handlers[:] for logger in loggers]
     for logger in loggers:

@@ -1,11 +1,13 @@
 """Where models come from: a folder, the Hub, or the built-in shape with random weights. The only door."""
 
 import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
@@ -17,6 +19,7 @@ from dupo.models.library_errors import library_call
 from dupo.models.tiny import tiny_config
 from dupo.models.tokenizers import check_model_name
 from dupo.models.weight_checks import check_finite, check_match
+from dupo.progress import telling
 from dupo.text.tokenizer import PromptTokenizer
 
 Model = PreTrainedModel  # the policy, the judge of its duals, the reference
@@ -53,8 +56,8 @@ def load_model(
     Args:
         shape: what `model_config` gave.
         seed: fixes the random weights of the built-in model.
-        frozen: no optimizer changes the model. Its weights need no gradient, and `--dtype bfloat16` may hold
-            them in bfloat16. The weights of any other model are float32, whatever the options say.
+        frozen: no optimizer changes the model. Its weights need no gradient, and `--compute_dtype bfloat16`
+            may hold them in bfloat16. The weights of any other model are float32, whatever the options say.
 
     Raises:
         UserError: the weights cannot be loaded, do not match the model, or are not finite.
@@ -64,7 +67,7 @@ def load_model(
     # Random weights come from the global generator.
     torch.manual_seed(seed)
     # An optimizer adds updates of the size of the learning rate, which bfloat16 weights round away.
-    dtype = torch.bfloat16 if frozen and options.dtype == "bfloat16" else torch.float32
+    dtype = torch.bfloat16 if frozen and options.compute_dtype == "bfloat16" else torch.float32
     arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME}
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
@@ -106,13 +109,35 @@ def read_weights(model_class: Any, option: str, folder: str, **arguments: Any) -
         UserError: the folder cannot be read, or its weights are not those of the model.
     """
     where = f"{option}: {folder}"
-    with library_call(f"{where} could not be loaded"):
+    with library_call(f"{where} could not be loaded"), _weights_counted():
         # Other shapes are told with the missing names, in our line and not in a table of the library.
         model, report = model_class.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
         )
         check_match(report, where)
     return model
+
+
+@contextmanager
+def _weights_counted() -> Iterator[None]:
+    """Tells how many weights transformers has read, where its version can be asked for that."""
+    set_hook = getattr(transformers_logging, "set_tqdm_hook", None)
+    if set_hook is None:
+        yield
+        return
+    before = set_hook(_counted)
+    try:
+        yield
+    finally:
+        set_hook(before)
+
+
+def _counted(bar: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """What transformers gets in the place of a bar: the same items, each told; any other bar as it is."""
+    items = arguments[0] if arguments else None
+    if not isinstance(items, Collection):
+        return bar(*arguments, **options)
+    return telling("weights", items)
 
 
 def end_tokens(model: Model) -> set[int]:
@@ -130,6 +155,22 @@ def end_tokens(model: Model) -> set[int]:
         expected = f"token ids as eos_token_id in {GENERATION_CONFIG_NAME}"
         raise UserError(f"model_name_or_path: {model.config.name_or_path}: expected {expected}, got {ids!r}")
     return set(listed)
+
+
+def share_end_tokens(model: Model, tokenizer: PromptTokenizer) -> None:
+    """Lets training and the checkpoints of the model end a text by the same ids: those of either.
+
+    Raises:
+        UserError: as `end_tokens`.
+    """
+    before = end_tokens(model)
+    tokenizer.eos_ids |= before
+    # A tokenizer with another end token than the settings: `generate` would go on behind what training ends.
+    if tokenizer.eos_ids != before:
+        if model.generation_config is None:
+            model.generation_config = GenerationConfig(pad_token_id=tokenizer.pad_id)
+        ids = sorted(tokenizer.eos_ids)
+        model.generation_config.eos_token_id = ids if len(ids) > 1 else ids[0]
 
 
 def _check_generation_config(folder: Path) -> None:

@@ -21,7 +21,7 @@ def own_logprobs(model: Model, sequences: Sequence[list[int]], dtype: str, atten
     """Log-probs of every token but the first of each sequence, end to end, fp64 nats on the CPU.
 
     Args:
-        dtype: `--dtype`, as for `dupo.models.devices.autocast`.
+        dtype: `--compute_dtype`, as for `dupo.models.devices.autocast`.
         attention: a name of transformers; the model has its own back afterwards.
     """
     logprobs = []

@@ -12,6 +12,7 @@ from dupo.config.layers import ONE_START, config_hash, fixed_settings
 from dupo.config.yaml_files import to_yaml
 from dupo.errors import StorageError, UserError, in_one_line
 from dupo.methods.base import Stage
+from dupo.models.library_errors import set_log_level
 from dupo.run.claim import claim_folder
 from dupo.run.stage import run_stage
 from dupo.storage.inputs import SETTINGS, changed_inputs, inputs_hash, read_inputs, write_inputs
@@ -41,7 +42,8 @@ class Run:
 
     def __init__(self, config: Config, name: str) -> None:
         self.started = time.monotonic()
-        self.display = Display()
+        self.display = Display.of(config.run)
+        set_log_level(config.run.log_level)
         if config.run.output_dir is None:
             folder = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
             config = config.changed(output_dir=str(folder))
@@ -107,8 +109,7 @@ class Run:
 
     def _settings_yaml(self) -> str:
         # config.yaml reproduces the run elsewhere, so it names no folder of this machine.
-        fresh = {name: None if name != "overwrite_output_dir" else False for name in ONE_START}
-        return to_yaml(self.config.changed(**fresh))
+        return to_yaml(self.config.changed(**{name: OPTIONS[name].default for name in ONE_START}))
 
     def _settings(self) -> dict[str, str]:
         # Those that were chosen: an option that a later dupo adds, at its default, changes nothing.

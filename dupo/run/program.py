@@ -1,7 +1,8 @@
 """The `main` of every program: options in, exit code out.
 
     0    done
-    1    stopped by the disk (full, not to be written any more), or by numbers that are not finite
+    1    stopped by the disk (full, not to be written any more), or by numbers that are not finite; or the run
+         is done, and its model could not be pushed to the Hub
     2    something in what the user gave; or the folder belongs to a program that is running
     130  asked to stop: Ctrl-C, SIGTERM, SIGHUP, or the reader of stdout is gone
 
@@ -12,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from dupo.config.command_line import parse
 from dupo.config.config import Config
@@ -20,9 +22,11 @@ from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.commands import resume_command
 from dupo.storage.lock import owned, release_all
 from dupo.storage.names import CONFIG, LATEST
-from dupo.views.plain import error, print_line
-from dupo.views.streams import LogStream, flush_standard_streams, open_standard_streams
+from dupo.views.plain import error
+from dupo.views.streams import flush_standard_streams, open_standard_streams
+from dupo.views.terminal import Display
 
+Data = TypeVar("Data")
 _ROOM = "free space or give write permission"
 
 
@@ -62,9 +66,16 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
         flush_standard_streams()
 
 
-def tell_loading(program: str) -> None:
-    """Says that a program has begun: imports take seconds, in which an empty screen looks like a fault."""
-    print_line(LogStream(sys.stdout), f"dupo {program}: options and data are read; loading torch ...")
+def read_first(config: Config, read: Callable[[Config], Data]) -> Data:
+    """Reads the data of a run before torch is imported: a wrong option or column is told at once.
+
+    Imports take seconds, in which an empty screen looks like a fault; so a line says that they come.
+    """
+    display = Display.of(config.run)
+    with display.work("reading the data"):
+        data = read(config)
+    display.note(f"dupo {config.program}: options and data are read; loading torch ...")
+    return data
 
 
 def _kept(program: str) -> str:

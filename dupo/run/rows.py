@@ -40,6 +40,7 @@ from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
 from dupo.tasks.base import Task, as_task
 from dupo.text.tokenizer import PromptTokenizer
+from dupo.views.progress import Plan
 
 # (config of the run, the model to load, tokenizer, device) -> engine; see `dupo.engines.load.load_engine`.
 LoadEngine = Callable[[Config, ModelOptions, PromptTokenizer, torch.device], Engine]
@@ -192,7 +193,8 @@ class RowsRun(Run):
             source = options
             if options.model_name_or_path == BUILT_IN_MODEL:
                 source = self._taught(options, tokenizer)
-            engine = self.load(self.config, source, tokenizer, self.device)
+            with self.display.work("reading the model"):
+                engine = self.load(self.config, source, tokenizer, self.device)
             self._engines[options.model_name_or_path] = engine
         return self._engines[options.model_name_or_path]
 
@@ -264,7 +266,7 @@ class RowsRun(Run):
         rows = self._finished_rows(file, row_type, problems)
         if rows:
             self.display.note(f"{file}: {len(rows):,} of {total:,} problems are there")
-        bar = self.display.progress(total, len(rows), unit="problem")
+        bar = self.display.progress(Plan(total, len(rows), unit="problem"))
         # Made even where there are no problems: a pass without rows is a pass that was made.
         append(file, b"")
         with bar as progress:

@@ -6,7 +6,10 @@ from pathlib import Path
 from dupo.errors import UserError, in_one_line
 from dupo.methods.base import Stage
 from dupo.storage.checkpoint import load_stage, save_stage
+from dupo.views.progress import Plan
 from dupo.views.terminal import Display
+
+LINE_EVERY = 100  # steps, where there is no terminal
 
 
 def run_stage(
@@ -32,15 +35,30 @@ def run_stage(
     if file.exists():
         _continue(stage, file, inputs)
         display.note(f"resumed the {stage.name} after step {stage.steps}")
-    while not stage.finished():
-        # Asked before the step: the state that is saved is one that a step starts from.
-        if interrupted():
-            save_stage(file, inputs, stage.state())
-            display.note(f"Stopped in the {stage.name}, after step {stage.steps}; saved.")
-            return False
-        if note := stage.step():
-            display.note(note)
+    if not stage.finished() and not _run(stage, file, display, interrupted, inputs):
+        return False
     display.note(stage.finish())
+    return True
+
+
+def _run(
+    stage: Stage,
+    file: Path,
+    display: Display,
+    interrupted: Callable[[], bool],
+    inputs: Mapping[str, str],
+) -> bool:
+    """Makes the steps of a stage; False if the stage was stopped."""
+    plan = Plan(stage.most_steps, stage.steps, title=stage.name, is_most=True, line_every=LINE_EVERY)
+    with display.progress(plan) as progress:
+        while not stage.finished():
+            # Asked before the step: the state that is saved is one that a step starts from.
+            if interrupted():
+                save_stage(file, inputs, stage.state())
+                display.note(f"Stopped in the {stage.name}, after step {stage.steps}; saved.")
+                return False
+            words = stage.step()
+            progress.update(stage.steps, {}, words)
     return True
 
 

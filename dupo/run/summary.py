@@ -6,7 +6,6 @@ from typing import Any
 
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import Config
-from dupo.config.options import RewardOptions
 from dupo.storage.signature import signature_line
 from dupo.views.references import references
 from dupo.views.terminal import Display
@@ -90,8 +89,7 @@ def show_result(display: Display, summary: Mapping[str, Any], config: Config) ->
         display.note(f"how well the reward told right from wrong before training: AUC {answers}; {samples}")
     if summary.get("teaching_labels"):
         lessons, dev = summary["teaching_labels"], summary["teaching_dev_labels"]
-        teaching = f"{lessons:,} examples in teaching and {dev} to stop it"
-        display.note(f"labels used: {teaching}, {labels_in_training(config.reward)}")
+        display.note(f"the teaching before it read {lessons:,} labelled examples, and {dev} to know its end")
 
 
 def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]:
@@ -99,11 +97,10 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
     if "eval/accuracy_before" not in summary:
         return
     before, after = (summary[f"eval/accuracy_{when}"] for when in ("before", "after"))
-    went = "rose" if after > before else "fell" if after < before else "stayed"
-    yield (
-        f"{_read_by(config)}right answers to problems that training never saw {went} from {before:.1%} to "
-        f"{after:.1%} ({100 * (after - before):+.1f} points)."
-    )
+    way = "rose" if after > before else "fell"
+    change = f"{way} from {before:.1%} to {after:.1%} ({100 * (after - before):+.1f} points)"
+    went = change if after != before else f"stayed at {after:.1%}"
+    yield f"{_training(config)}; right answers to problems that it never saw {went}."
     # The reward of this run has its own curve.
     others = [row for row in references(config) if row.reward != config.reward.reward]
     if others:
@@ -117,23 +114,14 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
         yield f"Next, can such a reward be trusted on your data? {NEXT}"
 
 
-def _read_by(config: Config) -> str:
-    """Which labels training read, as the beginning of a sentence; "" for a method without rewards."""
+def _training(config: Config) -> str:
+    """What training was, as the beginning of a sentence."""
     if "reward" not in METHODS[config.method].groups:
-        return "After supervised training, "
-    if config.reward.has_user_function:
-        return "With your reward function, "
-    return "With the labels of its problems, " if config.reward.needs("gold") else "Without a label, "
+        return "Training was supervised"
+    return f"Training read {config.reward.labels_read}"
 
 
 def _auc(summary: Mapping[str, Any], prefix: str, pairs: str) -> str:
     """A figure with the number of its pairs; "none" where no two samples differ in quality."""
     auc = summary[f"{prefix}reward_auc"]
     return f"{'none' if auc is None else f'{auc:.3f}'} of {summary[f'{prefix}reward_auc_pairs']:,} {pairs}"
-
-
-def labels_in_training(reward: RewardOptions) -> str:
-    """Which labels the method read after teaching, in words."""
-    if reward.has_user_function:
-        return "and in RL whatever your reward function read"
-    return "and those of the training problems in RL" if reward.needs("gold") else "none in RL"

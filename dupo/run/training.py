@@ -18,6 +18,7 @@ from dupo.records import Exchange, StepBatch
 from dupo.run import resume
 from dupo.run.base import Run
 from dupo.run.failures import write_failure
+from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
@@ -28,6 +29,7 @@ from dupo.storage.files import check_disk_space, read_rows
 from dupo.storage.names import REPORT, SAMPLES, TEACHING
 from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
+from dupo.views.progress import Plan
 from dupo.views.run_page import write_report
 
 HELD_OUT_AT_START, HELD_OUT_AT_END = 2, 3  # held-out exchanges that samples.jsonl gets
@@ -49,6 +51,7 @@ class TrainingRun(Run):
         # Before anything is written: a run that cannot be continued must be left as it was.
         self.check_inputs(method.inputs())
         self.resumed = self._choose_checkpoint(config.run.resume_from_checkpoint)
+        self.repo = open_repo(config.run, self.path, hub()) if config.run.push_to_hub else None
         self.folder = self.open_folder()
         trackers = [CLASSES[name]() for name in config.run.trackers]
         self.trackers = Trackers(trackers, self.path, self.display)
@@ -90,9 +93,8 @@ class TrainingRun(Run):
             self.is_loaded = self._load()
             if self.unfinished:
                 self._check_disk_space()
-            total = self.config.optimizer.max_steps
-            bar = self.display.progress(total, self.step, self.method.headline)
-            self.progress = closing.enter_context(bar)
+                plan = Plan(self.config.optimizer.max_steps, self.step, self.method.headline)
+                self.progress = closing.enter_context(self.display.progress(plan))
             self.closing = closing.pop_all()
         return self
 
@@ -100,7 +102,8 @@ class TrainingRun(Run):
         """Weights, stage and first measurements; False if Ctrl-C came before the first step."""
         method = self.method
         # The method loads before the checkpoint is read: it checks model and packing on every start.
-        method.load()
+        with self.display.work("reading and checking the model"):
+            method.load()
         self._warn()
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
@@ -146,9 +149,10 @@ class TrainingRun(Run):
 
     def _measure_before(self) -> None:
         """Held-out metrics and facts before the first step, and a few exchanges."""
-        metrics = self.method.evaluate()
+        metrics = self._evaluate()
         self.record.evals.append((0, metrics))
-        self.record.facts |= self.method.facts()
+        with self.display.work("does the reward tell right from wrong?"):
+            self.record.facts |= self.method.facts()
         for name, value in metrics.items():
             problems = f"{self.method.num_held_out:,} held-out problems"
             self.display.note(f"before training: {name} {value:.3f} on {problems}")
@@ -210,7 +214,7 @@ class TrainingRun(Run):
         # The last step is always evaluated: the table at the end shows it.
         is_last = self.step == self.config.optimizer.max_steps
         if self.method.num_held_out and (self.step % self.config.run.eval_steps == 0 or is_last):
-            evaluation = self.method.evaluate()
+            evaluation = self._evaluate()
             self.record.evals.append((self.step, evaluation))
             row |= {f"eval/{name}": value for name, value in evaluation.items()}
         # Written before the checkpoint: on resume, rows past it are cut, but none can be made up.
@@ -220,6 +224,10 @@ class TrainingRun(Run):
         self.progress.update(self.step, row)
         if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted:
             self.save()
+
+    def _evaluate(self) -> dict[str, float]:
+        with self.display.work("held-out evaluation"):
+            return self.method.evaluate()
 
     def save(self) -> None:
         """Writes a checkpoint from which a resumed run is the same as one never stopped.
@@ -313,11 +321,18 @@ class TrainingRun(Run):
 
         Returns:
             What summary.json holds; empty if the run was asked to stop early.
+
+        Raises:
+            PushError: the model could not be pushed to the Hub; the run is whole.
         """
         finished = self.is_loaded and self.step >= self.config.optimizer.max_steps
         summary = self._finish() if finished else self._finish_early()
         self.trackers.finish()
         self.close()
+        if summary and self.repo:
+            with self.display.work("pushing the model to the Hub"):
+                address = push(self.path, self.repo, hub())
+            self.display.note(f"pushed: {address}")
         return summary
 
     def _finish(self) -> dict[str, Any]:

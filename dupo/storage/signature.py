@@ -33,14 +33,15 @@ def signature_line(fields: dict[str, str]) -> str:
 def package_versions(*packages: str) -> dict[str, str]:
     """Returns the installed version of each package; "none" for a package that is not installed."""
     # Asked of the installer's records: importing torch for its version would cost seconds.
-    return {package: _version(package) for package in packages}
+    return {package: installed_version(package) or "none" for package in packages}
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str | None:
+    """The version of an installed package; None for one that is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "none"
+        return None
 
 
 def git_revision(file: Path) -> str:

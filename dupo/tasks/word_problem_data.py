@@ -20,6 +20,7 @@ from dupo.data.questions import question_of
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
 from dupo.errors import UserError
+from dupo.progress import telling
 from dupo.records import Problem
 from dupo.tasks.final_answer import gold_answer, last_boxed, same_answer
 
@@ -98,7 +99,7 @@ def read_problems(
     has_commas = _has_decimal_commas(rows, answer_columns)
     disagreements = 0
     left_out, unread, problems = LeftOut(), LeftOut("answers not read"), list[Problem]()
-    for row in rows:
+    for row in telling("rows", rows):
         try:
             question = question_of(row, columns)
         except RowError as error:

@@ -10,14 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from dupo.config.task_options import TaskOptions
+from dupo.progress import telling
 from dupo.records import Dual, Problem
 from dupo.tasks.word_problem_data import read_problems
 from dupo.tasks.word_problem_duals import hidden_number_duals, text_around_answer
 from dupo.text import MOST_HIDDEN, find_numbers
 from dupo.text.numbers import Number
 from dupo.views.escaping import visible
+from dupo.views.terminal import Display
 
 HIDDEN_STYLE, LEFT_STYLE = "bold green", "yellow"
+PART = 1000  # problems whose numbers are found between two words on progress
 WORDS = 4  # on either side of an example
 
 
@@ -33,8 +36,11 @@ def list_numbers(options: TaskOptions, seed: int, num_shown: int) -> None:
         UserError: the file cannot be read.
     """
     assert options.dataset is not None
-    problems, notes = read_problems(options.dataset, options, answers_needed=False)
-    numbers = find_numbers([problem.text for problem in problems])
+    with Display().work("reading the data"):
+        problems, notes = read_problems(options.dataset, options, answers_needed=False)
+        texts = [problem.text for problem in problems]
+        starts = telling("parts", range(0, len(texts), PART))
+        numbers = [of_text for start in starts for of_text in find_numbers(texts[start : start + PART])]
     # Highlighting would colour every number, and the marks are about some of them only.
     console = Console(highlight=False)
     example: Dual | None = None

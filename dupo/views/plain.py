@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
+from dupo.progress import listening
 from dupo.views.escaping import encodable, one_line, visible
-from dupo.views.progress import Status, StepProgress
+from dupo.views.progress import PartProgress, PartStatus, Plan, Status, StepProgress
 from dupo.views.streams import LogStream
 
-_LINE_EVERY_STEPS, _LINE_EVERY_SECONDS = 10, 30.0
+_LINE_EVERY_SECONDS = 30.0
 _MOST_LINES = 500  # of progress, about, however long the run
 
 
@@ -36,6 +37,7 @@ class PlainOutput:
 
     def __init__(self, stream: IO[str] | LogStream, clock: Callable[[], float]) -> None:
         self._stream, self._clock = stream, clock
+        self._last_line = -math.inf  # when the last line on progress was printed, by the clock
 
     def pairs(self, title: str, rows: Sequence[tuple[str, str]], colour: str) -> None:
         """Prints (name, text) rows under a title; `colour` is for terminals."""
@@ -62,23 +64,38 @@ class PlainOutput:
         self._line(visible(text))
 
     @contextmanager
-    def progress(self, total: int, start: int, headline: str | None, unit: str) -> Iterator[StepProgress]:
-        """Prints a line now and then while steps are done; arguments as in `Display.progress`."""
+    def progress(self, plan: Plan) -> Iterator[StepProgress]:
+        """Prints a line now and then while steps are done."""
         # A log gets a line every few steps, and at least every half minute, so that nobody takes a slow
         # run for a dead one; a long run gets no more lines than a reader can scroll through.
-        last_line = -math.inf
-        every = max(_LINE_EVERY_STEPS, total // _MOST_LINES)
+        every = max(plan.line_every, plan.total // _MOST_LINES)
+        name = f"{plan.title} {plan.unit}".strip()
+
+        last_line = -math.inf  # on a step: lines on its parts never take its place
 
         def show(status: Status) -> None:
             nonlocal last_line
             waited = self._clock() - last_line > _LINE_EVERY_SECONDS
-            due = status.step % every == 0 or status.step == total or waited
+            due = status.step % every == 0 or status.step == plan.total or waited
             if due or status.evaluated:
-                last_line = self._clock()
+                last_line = self._last_line = self._clock()
                 words = "  ".join(status.metrics + status.pace)
-                self._line(f"{unit} {status.step}/{total}  {words}")
+                self._line(f"{name} {status.step}/{plan.total}  {words}")
 
-        yield StepProgress(total, start, headline, unit, clock=self._clock, show=show)
+        with self.work("sampling"):
+            yield StepProgress(plan, clock=self._clock, show=show)
+
+    @contextmanager
+    def work(self, what: str) -> Iterator[None]:
+        """Prints a line every half minute while work is done that tells how far it is."""
+
+        def show(status: PartStatus) -> None:
+            if min(status.seconds, self._clock() - self._last_line) > _LINE_EVERY_SECONDS:
+                self._last_line = self._clock()
+                self._line(f"{what}: {status.words}")
+
+        with listening(PartProgress(clock=self._clock, show=show).hear):
+            yield
 
     def _line(self, text: str) -> None:
         print_line(self._stream, text)

@@ -7,6 +7,30 @@ from typing import Any
 
 _SHOWN_METRICS = {"reward": "reward", "rebuilt": "dual/reconstruct_rate"}
 _STEPS_OF_RATE = 50
+PATIENCE = 2.0  # seconds, after which work inside of a step is shown as well
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bar counts.
+
+    Attributes:
+        total: steps of the whole run; the most that there can be where `is_most`.
+        start: steps already done (a resumed run).
+        headline: the held-out metric to show ("accuracy" for eval/accuracy); None: the first eval/ key.
+        unit: what a step is called.
+        title: what stands before the count; empty: nothing.
+        is_most: the work may end before `total`.
+        line_every: steps between two lines where there is no terminal.
+    """
+
+    total: int
+    start: int = 0
+    headline: str | None = None
+    unit: str = "step"
+    title: str = ""
+    is_most: bool = False
+    line_every: int = 10
 
 
 @dataclass(frozen=True)
@@ -29,47 +53,39 @@ class StepProgress:
     """Progress of one run; made by `Display.progress`.
 
     Args:
-        total: steps of the whole run.
-        start: steps already done (a resumed run).
-        headline: the held-out metric to show ("accuracy" for eval/accuracy); None: the first eval/ key.
-        unit: what a step is called.
+        plan: what is counted.
         clock: seconds, from any start.
         show: draws a status.
     """
 
-    def __init__(
-        self,
-        total: int,
-        start: int,
-        headline: str | None,
-        unit: str,
-        *,
-        clock: Callable[[], float],
-        show: Callable[[Status], None],
-    ) -> None:
-        self._total, self._headline, self._unit = total, headline, unit
-        self._clock, self._show = clock, show
-        self._recent = deque([(clock(), start)], maxlen=_STEPS_OF_RATE)
-        self._held_out = ""
+    def __init__(self, plan: Plan, *, clock: Callable[[], float], show: Callable[[Status], None]) -> None:
+        self._plan, self._clock, self._show = plan, clock, show
+        self._recent = deque([(clock(), plan.start)], maxlen=_STEPS_OF_RATE)
+        self._held_out = self._said = ""
 
-    def update(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Shows that `step` is done. Reads reward, dual/reconstruct_rate and eval/<headline> if present."""
+    def update(self, step: int, metrics: Mapping[str, Any], words: str | None = None) -> None:
+        """Shows that `step` is done. Reads reward, dual/reconstruct_rate and eval/<headline> if present.
+
+        Args:
+            words: how far the work is; they stay until there are others.
+        """
         # Only recent steps count: completions may grow longer while a model learns.
         self._recent.append((self._clock(), step))
         # A run without a headline shows whichever evaluation comes first in the row.
         first_evaluation = next((name for name in metrics if name.startswith("eval/")), "")
-        headline = f"eval/{self._headline}" if self._headline else first_evaluation
+        headline = f"eval/{self._plan.headline}" if self._plan.headline else first_evaluation
         evaluated = headline in metrics
         # An evaluation comes every few hundred steps; its result stays on the screen until the next one.
         if evaluated:
             self._held_out = f"{headline.removeprefix('eval/')} {metrics[headline]:.3f}"
-        words = [
+        shown = [
             f"{word} {metrics[name]:.3f}"
             for word, name in _SHOWN_METRICS.items()
             if isinstance(metrics.get(name), int | float)
         ]
-        words += [self._held_out] if self._held_out else []
-        self._show(Status(step, evaluated, words, self._pace()))
+        self._said = self._said if words is None else words
+        shown += [text for text in (self._held_out, self._said) if text]
+        self._show(Status(step, evaluated, shown, self._pace()))
 
     def _pace(self) -> list[str]:
         """Rate over the last 50 steps and time left; nothing before the first step is timed."""
@@ -78,8 +94,56 @@ class StepProgress:
             return []
         rate = (last - first) / (now - begin)
         # Slow steps read better as seconds per step than as 0.0 steps per second.
-        speed = f"{rate:.1f} {self._unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{self._unit}"
-        return [speed, f"{_duration((self._total - last) / rate)} left"]
+        unit, most = self._plan.unit, "at most " if self._plan.is_most else ""
+        speed = f"{rate:.1f} {unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
+        return [speed, f"{most}{_duration((self._plan.total - last) / rate)} left"]
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """How far one part of some work is.
+
+    Attributes:
+        seconds: since the part began.
+        count: "512/2,000 samples".
+        left: "0:40 left"; empty as long as the rate is not known.
+    """
+
+    done: int
+    total: int
+    seconds: float
+    count: str
+    left: str
+
+    @property
+    def words(self) -> str:
+        """Count and time left in one line."""
+        return ", ".join(text for text in (self.count, self.left) if text)
+
+
+class PartProgress:
+    """Progress of work that tells by itself how far it is (`dupo.progress`), part after part.
+
+    Args:
+        clock: seconds, from any start.
+        show: draws a status.
+    """
+
+    def __init__(self, *, clock: Callable[[], float], show: Callable[[PartStatus], None]) -> None:
+        self._clock, self._show = clock, show
+        self._began = clock()
+        self._part, self._first, self._last = ("", 0), 0, 0
+
+    def hear(self, unit: str, done: int, total: int) -> None:
+        """A listener of `dupo.progress`."""
+        now = self._clock()
+        # Work often has several parts, answers before duals: each has a count and a rate of its own.
+        if self._part != (unit, total) or done < self._last:
+            self._part, self._began, self._first = (unit, total), now, done
+        self._last = done
+        seconds, num = now - self._began, done - self._first
+        left = f"{_duration((total - done) * seconds / num)} left" if num and seconds else ""
+        self._show(PartStatus(done, total, seconds, f"{done:,}/{total:,} {unit}", left))
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ A closed pipe (`| head -3`) is remembered, so that the run can stop as after Ctr
 or a terminal that is gone, only costs the lines.
 """
 
+import io
 import os
 import sys
 from contextlib import suppress
@@ -60,6 +61,14 @@ class LogStream:
             os.dup2(null, self._stream.fileno())  # type: ignore[union-attr]
             os.close(null)
         self._stream = None
+
+
+class Nowhere(io.StringIO):
+    """Takes every line and keeps none."""
+
+    def write(self, text: str) -> int:
+        """Forgets the text."""
+        return len(text)
 
 
 def open_standard_streams() -> None:

@@ -18,10 +18,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from dupo.config.options import RunOptions
+from dupo.progress import listening
 from dupo.views.escaping import encodable, one_line, shortened, visible
 from dupo.views.plain import PlainOutput, print_line
-from dupo.views.progress import Status, StepProgress
-from dupo.views.streams import LogStream
+from dupo.views.progress import PATIENCE, PartProgress, PartStatus, Plan, Status, StepProgress
+from dupo.views.streams import LogStream, Nowhere
 
 _WIDE = 100  # columns from which the bar has room for the rate
 
@@ -33,6 +35,7 @@ class Display:
         stream: a terminal (and TERM not "dumb") gets rich output, everything else plain lines. None: stdout.
         width: columns of a terminal; None asks the terminal.
         clock: seconds from any start, for rates and times left.
+        warns: whether `warn` prints.
     """
 
     def __init__(
@@ -40,10 +43,19 @@ class Display:
         stream: IO[str] | None = None,
         width: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        warns: bool = True,
     ) -> None:
+        self._warns = warns
         target = self._stream = LogStream(sys.stdout if stream is None else stream)
         rich = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self._output = RichOutput(target, width, clock) if rich else PlainOutput(target, clock)
+
+    @classmethod
+    def of(cls, options: RunOptions) -> "Display":
+        """The display of a run: stdout, and nothing at all on it where the run is quiet."""
+        warns = options.log_level != "error"
+        return cls(Nowhere(), warns=warns) if options.quiet else cls(warns=warns)
 
     @property
     def is_closed(self) -> bool:
@@ -77,21 +89,21 @@ class Display:
         self._output.note(text)
 
     def warn(self, text: str) -> None:
-        """Prints one plain line on stderr: `warning: ...`."""
-        print_line(LogStream(sys.stderr), f"warning: {one_line(text)}")
+        """Prints one plain line on stderr: `warning: ...`; nothing where only errors are asked for."""
+        if self._warns:
+            print_line(LogStream(sys.stderr), f"warning: {one_line(text)}")
 
-    def progress(
-        self, total: int, start: int = 0, headline: str | None = None, unit: str = "step"
-    ) -> AbstractContextManager[StepProgress]:
-        """Shows the steps that are done; call `.update(step, metrics)` on what the context yields.
+    def progress(self, plan: Plan) -> AbstractContextManager[StepProgress]:
+        """Shows the steps that are done; call `.update(step, metrics)` on what the context yields."""
+        return self._output.progress(plan)
+
+    def work(self, what: str) -> AbstractContextManager[None]:
+        """Shows how far work is that tells so by itself (`dupo.progress`), if the work takes long.
 
         Args:
-            total: steps of the whole run.
-            start: steps already done (a resumed run).
-            headline: the held-out metric to show ("accuracy" for eval/accuracy); None: the first eval/ key.
-            unit: what a step is called.
+            what: the work, in a few words: "answers to held-out problems".
         """
-        return self._output.progress(total, start, headline, unit)
+        return self._output.work(what)
 
 
 class RichOutput:
@@ -105,6 +117,7 @@ class RichOutput:
 
     def __init__(self, stream: LogStream, width: int | None, clock: Callable[[], float]) -> None:
         self._stream, self._clock = stream, clock
+        self._open_bar: Progress | None = None
         # highlight would colour digits inside model text; markup and emoji would rewrite the text.
         self._console = Console(
             file=cast("IO[str]", stream),
@@ -143,28 +156,75 @@ class RichOutput:
         self._console.print(self._text(text))
 
     @contextmanager
-    def progress(self, total: int, start: int, headline: str | None, unit: str) -> Iterator[StepProgress]:
-        """Draws a bar while steps are done; arguments as in `Display.progress`."""
-        bar = Progress(
-            TextColumn("{task.completed}/{task.total}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.description}", markup=False),
-            console=self._console,
-            expand=True,
-            refresh_per_second=4,
-            # Warnings come through above the bar in a terminal, and stay in the file if stderr is a file.
-            redirect_stderr=sys.stderr.isatty(),
-        )
-        with bar:
-            task = bar.add_task("starting", total=total, completed=start)
+    def progress(self, plan: Plan) -> Iterator[StepProgress]:
+        """Draws a bar while steps are done."""
+        with self._bar() as bar:
+
+            def head(step: int) -> str:
+                return f"{plan.title} {step}/{plan.total}".strip()
+
+            task = bar.add_task("starting", head=head(plan.start), total=plan.total, completed=plan.start)
 
             def show(status: Status) -> None:
                 # On a narrow terminal the rate gives way to the bar; the time left says as much.
                 pace = status.pace if self._console.width >= _WIDE else status.pace[1:]
                 line = encodable(visible(" · ".join(status.metrics + pace)), self._stream)
-                bar.update(task, completed=status.step, description=line)
+                bar.update(task, completed=status.step, description=line, head=head(status.step))
 
-            yield StepProgress(total, start, headline, unit, clock=self._clock, show=show)
+            with self.work("sampling"):
+                yield StepProgress(plan, clock=self._clock, show=show)
+
+    @contextmanager
+    def work(self, what: str) -> Iterator[None]:
+        """Draws a bar while work is done; below the bar of the steps only where the work takes long."""
+        # Most work inside of a step is over before anybody could read a second bar.
+        is_inside = self._open_bar is not None
+        with self._bar(is_kept=False) as bar:
+            task = bar.add_task("", head=what, total=None, visible=not is_inside)
+
+            def show(status: PartStatus) -> None:
+                text, is_done = encodable(status.words, self._stream), status.done == status.total
+                bar.update(
+                    task,
+                    total=status.total,
+                    completed=status.done,
+                    description=text,
+                    visible=not is_inside or (status.seconds >= PATIENCE and not is_done),
+                )
+
+            with listening(PartProgress(clock=self._clock, show=show).hear):
+                try:
+                    yield
+                finally:
+                    bar.remove_task(task)
+
+    @contextmanager
+    def _bar(self, *, is_kept: bool = True) -> Iterator[Progress]:
+        """The bars on the screen: those of an outer block, or new ones.
+
+        Args:
+            is_kept: new bars stay on the screen when the block ends.
+        """
+        if self._open_bar is not None:
+            yield self._open_bar
+            return
+        bar = Progress(
+            TextColumn("{task.fields[head]}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            expand=True,
+            transient=not is_kept,
+            refresh_per_second=4,
+            # Warnings come through above the bar in a terminal, and stay in the file if stderr is a file.
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        self._open_bar = bar
+        try:
+            with bar:
+                yield bar
+        finally:
+            self._open_bar = None
 
     def _text(self, text: str, style: str = "") -> Text:
         return Text(encodable(visible(text), self._stream), style=style)

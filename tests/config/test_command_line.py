@@ -30,7 +30,7 @@ optimizer steps: an epoch is problems x num_generations x num_iterations / train
 package.module.function, with commas between them
     --reward-funcs=my.f --method sft => unknown option --reward_funcs: TRL's reward_funcs is --reward here: \
 names, or package.module.function, with commas between them (dupo.train --method sft has no --reward)
-    --no_bf16 => unknown option --no_bf16: TRL's bf16 is --dtype bfloat16 here
+    --no_bf16 => unknown option --no_bf16: TRL's bf16 is --compute_dtype bfloat16 here
     --use_vllm true => unknown option --use_vllm: TRL's use_vllm is not here yet: the built-in engine samples
     --max_prompt_length 512 => unknown option --max_prompt_length: TRL's max_prompt_length is not here: \
 --overlong says what becomes of what is too long
@@ -224,7 +224,7 @@ def test_help_of_a_method_shows_what_that_method_reads(help_text) -> None:
     for name in ("dataset", "learning_rate", "train_batch_size", "max_steps", "seed", "token_budget"):
         assert f"--{name} " in text
     of_others = "reward dual_model num_generations temperature epsilon beta rank_by num_iterations ema_decay "
-    of_others += "generation_batch_size src tgt translation_metric duals_per_prompt num_completions_to_print"
+    of_others += "generation_batch_size src tgt translation_metric duals_per_prompt num_exchanges_to_log"
     for name in of_others.split():
         assert f"--{name} " not in text
     assert METHODS["sft"].description in " ".join(text.split())

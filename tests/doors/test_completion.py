@@ -22,7 +22,7 @@ pytest.importorskip("shtab")
 CASES = [
     ("dupo ", list(DOORS)),
     ("dupo tr", ["train"]),
-    ("dupo train --lo", ["--loss_type"]),
+    ("dupo train --los", ["--loss_type"]),
     ("dupo train --loss_type ", ["grpo", "dapo", "vespo"]),
     ("dupo train --strict ", ["true", "false"]),
     ("dupo completion ", list(SHELLS)),

@@ -34,7 +34,7 @@ QUESTIONS = [
     for n in range(5, 9)
 ]
 SMALL = "--num_threads 1 --max_steps 2 --num_generations 2 --generation_batch_size 4 --eval_size 0 "
-SMALL += "--max_completion_length 4 --num_completions_to_print 4"
+SMALL += "--max_completion_length 4 --num_exchanges_to_log 4"
 
 
 @pytest.fixture

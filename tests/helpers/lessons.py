@@ -14,7 +14,7 @@ class Lesson:
         on_step: is told the number of every step that was made.
     """
 
-    name = "lesson"
+    name, most_steps = "lesson", 1000
 
     def __init__(
         self, model: torch.nn.Module, length: int, on_step: Callable[[int], object] = lambda _: None

@@ -37,7 +37,7 @@ class World(NamedTuple):
     def compute(self) -> Compute:
         """How the options make passes through the model."""
         c = self.config
-        return Compute(c.rollout.temperature, c.model.dtype, c.optimizer.token_budget)
+        return Compute(c.rollout.temperature, c.model.compute_dtype, c.optimizer.token_budget)
 
 
 def tiny(*options: str, spread: float = 1.0) -> World:

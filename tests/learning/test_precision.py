@@ -1,4 +1,4 @@
-"""What `--dtype` means: the weights that learn are float32, whatever computes with them."""
+"""What `--compute_dtype` means: the weights that learn are float32, whatever computes with them."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ STEPS = 4
 
 def share_changed(dtype: str) -> float:
     """Share of the weights that four steps at the default learning rate change."""
-    world = tiny("--dtype", dtype, spread=2.0)
+    world = tiny("--compute_dtype", dtype, spread=2.0)
     assert {p.dtype for p in world.model.parameters()} == {torch.float32}
     before = [p.clone() for p in world.model.parameters()]
     optimizer, batch = make_optimizer(world.model, world.config.optimizer), trajectories(world)
@@ -34,7 +34,7 @@ def test_bfloat16_changes_as_many_weights_as_float32() -> None:
 
 
 def test_bfloat16_computes_in_bfloat16() -> None:
-    world = tiny("--dtype", "bfloat16")
+    world = tiny("--compute_dtype", "bfloat16")
     ids = torch.tensor([[3, 4, 5, 6]])
     with torch.no_grad(), autocast(CPU, "bfloat16"):
         assert world.model(input_ids=ids).logits.dtype == torch.bfloat16
@@ -46,7 +46,7 @@ def test_bfloat16_computes_in_bfloat16() -> None:
 def test_a_model_that_never_learns_may_be_held_in_bfloat16(tmp_path) -> None:
     folder = save_tiny(tmp_path / "model")
     for dtype, held in (("bfloat16", torch.bfloat16), ("auto", torch.float32), ("float32", torch.float32)):
-        options = ModelOptions(model_name_or_path=str(folder), dtype=dtype)
+        options = ModelOptions(model_name_or_path=str(folder), compute_dtype=dtype)
         shape = model_config(options, tiny().tokenizer)
         frozen = load_model(options, shape, CPU, 0, frozen=True)
         assert {p.dtype for p in frozen.parameters()} == {held}

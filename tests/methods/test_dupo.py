@@ -50,7 +50,7 @@ def test_the_start_up_table_says_where_there_is_no_evaluation():
 
 
 def test_only_the_first_batch_of_a_rollout_has_exchanges():
-    method = scripted("--train_batch_size", "6", "--num_completions_to_print", "2")
+    method = scripted("--train_batch_size", "6", "--num_exchanges_to_log", "2")
     first, second = method.new_rollout(0)
     assert second.exchanges == [] and len(first.exchanges) == 2
     for exchange in first.exchanges:

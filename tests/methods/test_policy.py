@@ -5,7 +5,7 @@ import pytest
 from dupo.config.options import RewardOptions
 from dupo.duality.length_check import Lengths
 from dupo.errors import UserError
-from dupo.methods.policy import labels_read, lengths_of, rollout_metrics, training_problems
+from dupo.methods.policy import lengths_of, rollout_metrics, training_problems
 from dupo.records import Problem
 from dupo.tasks.arithmetic import Arithmetic
 from tests.helpers.options import RUN
@@ -39,9 +39,9 @@ def test_gold_needs_every_label():
 
 
 def test_which_labels_are_read_is_said_in_words():
-    assert labels_read(RewardOptions()) == "no label"
-    assert labels_read(RewardOptions(reward="gold")) == "the labels of its problems"
-    assert "your function" in labels_read(RewardOptions(reward="my.function"))
+    assert RewardOptions().labels_read == "no label"
+    assert RewardOptions(reward="gold").labels_read == "the labels of its problems"
+    assert "your reward function" in RewardOptions(reward="my.function").labels_read
 
 
 def test_the_lengths_of_the_options():

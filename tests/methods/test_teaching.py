@@ -20,7 +20,7 @@ TASK = task_of(CONFIG)
 @pytest.fixture
 def short(monkeypatch):
     """Two steps between checks, and goals that everything meets."""
-    for name, value in (("CHECK_EVERY", 2), ("NOTE_EVERY", 4), ("PRIMAL_GOAL", 0.0), ("DUAL_GOAL", 0.0)):
+    for name, value in (("CHECK_EVERY", 2), ("PRIMAL_GOAL", 0.0), ("DUAL_GOAL", 0.0)):
         monkeypatch.setattr(teaching, name, value)
 
 
@@ -37,7 +37,8 @@ def test_the_stage_ends_when_both_goals_are_met(short):
     notes = []
     while not stage.finished():
         notes.append(stage.step())
-    assert stage.steps == 2 and notes == [None, None]
+    assert stage.steps == 2 and notes[0] is None
+    assert re.fullmatch("[0-9]+ of 1,000 duals right, goal 0", notes[1] or "")
     assert stage.facts() == {
         "teaching_labels": 2 * TEACHING["train_batch_size"],
         "teaching_steps": 2,
@@ -46,15 +47,15 @@ def test_the_stage_ends_when_both_goals_are_met(short):
 
 
 def test_a_goal_that_is_missed_goes_on_to_the_last_step(short, monkeypatch):
-    monkeypatch.setattr(teaching, "DUAL_GOAL", 1.01)
+    monkeypatch.setattr(teaching, "PRIMAL_GOAL", 1.01)
     monkeypatch.setattr(teaching, "MAX_STEPS", 5)
     stage = Teaching(CONFIG, TASK, tiny().model)
     notes = []
     while not stage.finished():
         notes.append(stage.step())
-    assert stage.steps == 5
-    assert [note is not None for note in notes] == [False, False, False, True, False]
-    assert notes[3] is not None and notes[3].startswith("teaching step 4: primal 0.")
+    assert stage.steps == stage.most_steps == 5
+    assert [note is not None for note in notes] == [False, True, False, True, False]
+    assert re.fullmatch("[0-9]+ of 500 answers right, goal 505", notes[3] or "")
 
 
 def test_the_options_of_the_user_are_not_those_of_the_lessons(short):

@@ -24,9 +24,10 @@ START, END = "<!-- options: made by tests.peers.trl_options -->\n", "<!-- end of
 # The same name and the same meaning.
 _SAME = """
 adam_beta1 adam_beta2 adam_epsilon beta chat_template_kwargs delta epsilon epsilon_high eval_steps
-generation_batch_size gradient_checkpointing importance_sampling_level learning_rate
-mask_truncated_completions max_completion_length max_grad_norm max_steps model_name_or_path
-num_generations num_iterations off_policy_mask_threshold report_to resume_from_checkpoint reward_weights
+generation_batch_size gradient_checkpointing hub_model_id hub_private_repo importance_sampling_level
+learning_rate log_level mask_truncated_completions max_completion_length max_grad_norm max_steps
+model_name_or_path num_generations num_iterations off_policy_mask_threshold report_to
+resume_from_checkpoint reward_weights
 run_name sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
 trust_remote_code use_bias_correction_kl vespo_k_neg vespo_k_pos vespo_lambda_neg
 vespo_lambda_pos vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
@@ -35,9 +36,8 @@ vllm_importance_sampling_correction vllm_importance_sampling_mode weight_decay
 SAME = set(_SAME.split())
 # The same name, and a meaning that differs in this.
 DIFFERS = {
+    "push_to_hub": "once, at the end of the run here; there also at every save (`hub_strategy`)",
     "output_dir": "none is `trainer_output` there, `runs/<date>-<time>-<what is done>` here",
-    "dtype": "there the type of the weights; here the precision of matrix products, weights that are trained "
-    "stay float32; no `float16`",
     "loss_type": "a step is divided by its own tokens here, for `dapo`, `cispo` and `vespo` there by those "
     "of the rollout over its number of steps: the same where a rollout is one step; `bnpo` is a mean over "
     "the tokens of a micro-batch there, of the step here",
@@ -46,13 +46,13 @@ DIFFERS = {
     "same for `dapo`, `bnpo`, `cispo` and `vespo` without `top_entropy_quantile`",
     "lr_scheduler_type": "`constant` here is `constant_with_warmup` there; else `linear`, `cosine`",
     "warmup_steps": "a whole number here; the first step of the rise has a rate of 0 there, and above 0 here",
-    "num_completions_to_print": "there on the screen; here in `samples.jsonl`, the first completion of "
-    "each of so many problems",
 }
 # Values that one side takes and the other does not, for options of the same meaning.
 REMARKS = {
     "eval_steps": "none there: `logging_steps`, if `eval_strategy` is `steps`; a whole number here",
     "generation_batch_size": "none there: `per_device_train_batch_size` x devices x `steps_per_generation`",
+    "hub_model_id": "none: the name of the folder `output_dir`",
+    "log_level": "at `error` no warning of dupo either; no `critical`",
     "max_steps": "-1 there: `num_train_epochs` decides",
     "save_steps": "a whole number here",
     "save_total_limit": "none there: all are kept",

@@ -42,11 +42,14 @@ FACTS = {"eval/accuracy_before": 0.5, "eval/accuracy_after": 0.75}
     [
         (
             {},
-            "Without a label, right answers to problems that training never saw rose from 50.0% to 75.0%",
+            "Training read no label; right answers to problems that it never saw rose from 50.0% to 75.0%",
         ),
-        ({"reward": "gold"}, "With the labels of its problems, right answers"),
-        ({"reward": "tests.rewards.test_user.rewards"}, "With your reward function, right answers"),
-        ({"method": "sft"}, "After supervised training, right answers"),
+        ({"reward": "gold"}, "Training read the labels of its problems; right answers"),
+        (
+            {"reward": "tests.rewards.test_user.rewards"},
+            "Training read what your reward function reads of the data; right answers",
+        ),
+        ({"method": "sft"}, "Training was supervised; right answers"),
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ import pytest
 
 from dupo.views.exchange import exchange_of
 from dupo.views.plain import error
+from dupo.views.progress import Plan
 from dupo.views.terminal import Display
 from tests.helpers.streams import SAMPLE, Clock, Stream
 
@@ -28,7 +29,7 @@ def test_plain_output_in_full() -> None:
         "dupo: arithmetic", [("task", "arithmetic"), ("warm-up", "a long line " * 12 + "\nand another")]
     )
     display.note("ready")
-    with display.progress(25, 0, "accuracy") as progress:
+    with display.progress(Plan(25, 0, "accuracy")) as progress:
         for step in range(1, 26):
             clock.now += 0.5
             evaluated = {"eval/accuracy": 0.6, "eval/other": 0.9} if step == 12 else {}
@@ -68,7 +69,7 @@ def test_plain_output_in_full() -> None:
 def test_slow_steps_are_reported_every_half_minute() -> None:
     clock = Clock()
     stream = Stream()
-    with Display(stream, clock=clock).progress(100_000, 40) as progress:
+    with Display(stream, clock=clock).progress(Plan(100_000, 40)) as progress:
         for step in range(41, 46):
             clock.now += 20
             progress.update(step, {"reward": 0.5})
@@ -80,7 +81,7 @@ def test_slow_steps_are_reported_every_half_minute() -> None:
 def test_missing_metrics_are_left_out_and_the_first_evaluation_is_found() -> None:
     stream = Stream()
     # A clock that stands still: no rate can be told.
-    with Display(stream, clock=Clock()).progress(3) as progress:
+    with Display(stream, clock=Clock()).progress(Plan(3)) as progress:
         progress.update(1, {"loss": 1.0, "eval/bleu": 31.25})
     assert stream.written() == "step 1/3  bleu 31.250\n"
 
@@ -94,7 +95,7 @@ def test_no_control_code_reaches_a_pipe_or_a_dumb_terminal(
     stream = Stream(terminal=term == "dumb")
     display = Display(stream)
     display.startup("t", [("a", "b")])
-    with display.progress(2) as progress:
+    with display.progress(Plan(2)) as progress:
         progress.update(1, {"reward": 0.5})
     display.table("t", ["a"], [["b"]])
     display.exchange(*exchange_of(SAMPLE), True)

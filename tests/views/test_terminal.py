@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from dupo.views.progress import Plan
 from dupo.views.terminal import Display
 from tests.helpers.streams import Stream, without_codes
 
@@ -30,7 +31,7 @@ def test_an_encoding_that_lacks_a_letter_does_not_stop_a_run(terminal: bool) -> 
     display = Display(stream, width=60)
     display.exchange("日", [("問", "本\ud800")])
     display.table("日", ["本"], [["日"]])
-    with display.progress(10) as progress:
+    with display.progress(Plan(10)) as progress:
         progress.update(1, {"reward": 0.5, "eval/精度": 0.5})
     assert "\\u65e5" in stream.written()
 
@@ -46,7 +47,7 @@ def test_terminal_shows_frames_and_wraps_inside_them() -> None:
 
 def test_terminal_progress_ends_on_the_last_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream(terminal=True)
-    with Display(stream, width=120).progress(20, 10, "accuracy") as progress:
+    with Display(stream, width=120).progress(Plan(20, 10, "accuracy")) as progress:
         for step in range(11, 21):
             progress.update(
                 step, {"reward": step / 100, "dual/reconstruct_rate": 0.25, "eval/accuracy": 0.75}
@@ -58,14 +59,14 @@ def test_terminal_progress_ends_on_the_last_figures(monkeypatch: pytest.MonkeyPa
 
 def test_resumed_bar_starts_where_the_run_stopped() -> None:
     stream = Stream(terminal=True)
-    with Display(stream, width=80).progress(20, 10):
+    with Display(stream, width=80).progress(Plan(20, 10)):
         pass
     assert "10/20 " in without_codes(stream.written())
 
 
 def test_bar_stays_within_eighty_columns() -> None:
     stream = Stream(terminal=True)
-    with Display(stream, width=80).progress(2000, 0, "accuracy") as progress:
+    with Display(stream, width=80).progress(Plan(2000, 0, "accuracy")) as progress:
         progress.update(1500, {"reward": 0.5, "dual/reconstruct_rate": 0.25, "eval/accuracy": 0.75})
     last = [line for line in without_codes(stream.written()).split("\n") if line.strip()][-1]
     assert len(last) <= 80 and last.count("━") >= 5 and "left" in last and "…" not in last
@@ -75,7 +76,7 @@ def test_redirected_stderr_stays_apart_from_the_bar(monkeypatch: pytest.MonkeyPa
     out, errors = Stream(terminal=True), Stream()
     monkeypatch.setattr(sys, "stderr", errors)
     display = Display(out, width=80)
-    with display.progress(2) as progress:
+    with display.progress(Plan(2)) as progress:
         display.warn("kept in the file")
         progress.update(1, {"reward": 0.5})
     assert errors.written() == "warning: kept in the file\n"
@@ -84,6 +85,6 @@ def test_redirected_stderr_stays_apart_from_the_bar(monkeypatch: pytest.MonkeyPa
 
 def test_interrupted_progress_gives_the_cursor_back() -> None:
     stream = Stream(terminal=True)
-    with pytest.raises(KeyboardInterrupt), Display(stream, width=80).progress(2):
+    with pytest.raises(KeyboardInterrupt), Display(stream, width=80).progress(Plan(2)):
         raise KeyboardInterrupt
     assert stream.written().rindex("\x1b[?25h") > stream.written().rindex("\x1b[?25l")
