@@ -10,8 +10,9 @@ In every case what was saved is whole. When a run stops early (disk, signal), th
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from dupo.config.command_line import parse
 from dupo.config.config import Config
@@ -23,6 +24,7 @@ from dupo.storage.names import CONFIG, LATEST
 from dupo.views.plain import error, print_line
 from dupo.views.streams import LogStream, flush_standard_streams, open_standard_streams
 
+ResultT = TypeVar("ResultT")
 _ROOM = "free space or give write permission"
 
 
@@ -60,6 +62,15 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
     finally:
         release_all()
         flush_standard_streams()
+
+
+def returned_by(steps: Generator[Any, None, ResultT]) -> ResultT:
+    """Runs a generator to its end; returns what the generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def tell_loading(program: str) -> None:
