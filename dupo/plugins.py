@@ -45,7 +45,7 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
         name = path.removeprefix(GIVEN_FUNCTION)
         functions = _given_functions.get({})
         if path not in functions:
-            again = f"dupo.api.train({option}={name}, ...), or the function of dupo.api that started the run"
+            again = f"dupo.api.train({option}=..., ...), or whichever function of dupo.api started the run"
             raise UserError(f"{option}: expected the function {name} again, which came from Python: {again}")
         return functions[path]
     module, _, name = path.rpartition(".")

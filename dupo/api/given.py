@@ -38,11 +38,13 @@ class GivenThings:
         rows: option -> JSON lines.
         objects: "model", "tokenizer" -> the object of transformers.
         functions: name in the options -> the function.
+        options_of_functions: the options that name one of these.
     """
 
     rows: dict[str, bytes] = field(default_factory=dict)
     objects: dict[str, Any] = field(default_factory=dict)
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    options_of_functions: list[str] = field(default_factory=list)
 
     def add_dataset(self, option: str, dataset: Any) -> str | None:
         """Returns the path if the data set is one; keeps the rows of any other data set."""
@@ -64,7 +66,10 @@ class GivenThings:
         items = list(reward) if isinstance(reward, list | tuple) else [reward]
         if not items or not all(isinstance(item, str) or callable(item) for item in items):
             raise UserError(f"{option}: expected {_REWARD}, got {quoted(reward)}")
-        return ",".join(item if isinstance(item, str) else self._name_of(item) for item in items)
+        names = [item if isinstance(item, str) else self._name_of(item) for item in items]
+        if any(name in self.functions for name in names):
+            self.options_of_functions.append(option)
+        return ",".join(names)
 
     def _name_of(self, function: Callable[..., Any]) -> str:
         dotted = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
@@ -80,7 +85,7 @@ class GivenThings:
         return name
 
     def options(self, folder: Path) -> dict[str, str]:
-        """Option -> path in the folder of the run; that of a model or tokenizer is known once it is written."""
+        """Option -> path in the folder of the run; the path of a model is known once it is written."""
         rows = {option: str(_file_of(folder, option, lines)) for option, lines in self.rows.items()}
         return rows | {_OBJECTS[name]: str(folder / GIVEN / name) for name in self.objects}
 
@@ -124,7 +129,9 @@ def _can_be_imported(dotted: str, function: Callable[..., Any]) -> bool:
     there = sys.modules.get(module)
     # What was typed into a notebook has a module as well: __main__, which another process lacks.
     is_file = module != "__main__" and getattr(there, "__spec__", None) is not None
-    return is_file and all(map(str.isidentifier, dotted.split("."))) and getattr(there, name, None) is function
+    return (
+        is_file and all(map(str.isidentifier, dotted.split("."))) and getattr(there, name, None) is function
+    )
 
 
 def _file_of(folder: Path, option: str, lines: bytes) -> Path:

@@ -35,7 +35,9 @@ def json_lines(option: str, dataset: Any) -> bytes:
         try:
             values = {_text_key(name, place): _plain(value, _at(place, name)) for name, value in row.items()}
         except RecursionError:
-            raise UserError(f"{place}: expected values that JSON has, got some that hold themselves") from None
+            raise UserError(
+                f"{place}: expected values that JSON has, got some that hold themselves"
+            ) from None
         lines.append(encoded(values, place))
     if not lines:
         raise UserError(f"{option}: expected rows, got none")
@@ -50,7 +52,7 @@ def _rows(option: str, dataset: Any) -> Iterable[Any]:
     if hasattr(dataset, "iterrows") and hasattr(dataset, "to_dict"):
         return dataset.to_dict("records")
     features = getattr(dataset, "features", None)
-    if hasattr(features, "to_dict") and hasattr(dataset, "with_format"):
+    if features is not None and hasattr(dataset, "with_format"):
         described = features.to_dict()
         # Without a format the values are those of Python, not tensors.
         rows = dataset.with_format(None)
@@ -76,7 +78,9 @@ def _split(option: str, splits: Mapping[str, Any]) -> Any:
     if option != "dataset" and len(names) == 1:
         return splits[names[0]]
     expected = "a split train" if option == "dataset" else "one split"
-    raise UserError(f"{option}: expected {expected}, got {shown_names(list(map(str, names)))}: give one of them")
+    raise UserError(
+        f"{option}: expected {expected}, got {shown_names(list(map(str, names)))}: give one of them"
+    )
 
 
 def _is_column(value: Any) -> bool:

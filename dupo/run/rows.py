@@ -34,8 +34,8 @@ from dupo.run.base import Run
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.problems import RunProblems, read_run_problems
 from dupo.seeds import derive
-from dupo.storage.commands import same_start
 from dupo.storage.checksums import RowsSoFar, broken_rows, broken_seal, cut_rows, rows_so_far, seal
+from dupo.storage.commands import same_start
 from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
 from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line

@@ -114,7 +114,7 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
         ]
         yield f"The same loop gives {' and '.join(gains)}."
     if TASKS[config.task.task].built_in:
-        yield f"Next, can such a reward be trusted on your data? {start_of('audit', **AUDIT)}"
+        yield f"Next, can such a reward be trusted on your data? {start_of('audit', AUDIT)}"
 
 
 def _read_by(config: Config) -> str:

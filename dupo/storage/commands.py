@@ -2,15 +2,21 @@
 
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
-_from_python: ContextVar[bool] = ContextVar("from_python", default=False)
+# Of a run that was started from Python: the options that must be given again, as their values are functions.
+_repeated: ContextVar[Sequence[str] | None] = ContextVar("repeated", default=None)
 
 
-def speak_python() -> None:
-    """Lets `start_of` and `resume_command` name calls of `dupo.api`, in this context alone."""
-    _from_python.set(True)
+def speak_python(repeated: Sequence[str]) -> None:
+    """Lets `start_of` and `resume_command` name calls of `dupo.api`, in this context alone.
+
+    Args:
+        repeated: options that whoever resumes the run must give again.
+    """
+    _repeated.set(repeated)
 
 
 def command(program: str) -> str:
@@ -27,14 +33,15 @@ def command(program: str) -> str:
     return f"python -m dupo.{program}"
 
 
-def start_of(program: str, *, more: bool = False, **options: object) -> str:
+def start_of(program: str, options: Mapping[str, object] | None = None, *, more: bool = False) -> str:
     """The start of a program with some options: a command as a shell reads it, or from Python a call.
 
     Args:
         program: train, rerank, audit or select.
         more: the user adds other options.
     """
-    if _from_python.get():
+    options = options or {}
+    if _repeated.get() is not None:
         words = [f"{name}={str(value)!r}" for name, value in options.items()] + (["..."] if more else [])
         return f"dupo.api.{program}({', '.join(words)})"
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
@@ -47,9 +54,15 @@ def resume_command(run: Path, wanted: str | Path = "latest") -> str:
     Args:
         wanted: `latest`, or the folder of a checkpoint.
     """
-    return start_of("train", output_dir=run, resume_from_checkpoint=wanted)
+    call = start_of("train", {"output_dir": run, "resume_from_checkpoint": wanted})
+    again = "".join(f", {name}=..." for name in _repeated.get() or ())
+    return f"{call[:-1]}{again})" if again else call
 
 
 def same_start() -> str:
     """How a user names the start of the run that is going on, in words."""
-    return "the same call with this output_dir" if _from_python.get() else "the same command with this --output_dir"
+    return (
+        "the same call with this output_dir"
+        if _from_python.get()
+        else "the same command with this --output_dir"
+    )

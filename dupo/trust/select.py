@@ -135,7 +135,7 @@ def select(
     summary = run.write_summary(metrics.to_json())
     show(run.display, metrics)
     if lines:
-        run.display.note(f"use them: {start_of('train', more=True, selected_duals=run.path)}")
+        run.display.note(f"use them: {start_of('train', {'selected_duals': run.path}, more=True)}")
     run.close()
     return summary
 

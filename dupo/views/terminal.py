@@ -1,7 +1,8 @@
 """What a person sees of a run: start-up table, progress, results and sample exchanges.
 
-In a terminal, rich draws frames, tables and a bar. Anywhere else `PlainOutput` prints the same facts. Text
-from a model or a data set is never read as markup, and its control characters are escaped.
+In a terminal, rich draws frames, tables and a bar. Anywhere else `PlainOutput` prints the same facts; in a
+notebook `NotebookOutput` adds a bar. Text from a model or a data set is never read as markup, and its control
+characters are escaped.
 """
 
 import os
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dupo.views.escaping import encodable, one_line, shortened, visible
+from dupo.views.notebook import NotebookOutput, is_notebook
 from dupo.views.plain import PlainOutput, print_line
 from dupo.views.progress import Status, StepProgress
 from dupo.views.streams import LogStream
@@ -43,7 +45,8 @@ class Display:
     ) -> None:
         target = self._stream = LogStream(sys.stdout if stream is None else stream)
         rich = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-        self._output = RichOutput(target, width, clock) if rich else PlainOutput(target, clock)
+        plain = NotebookOutput if stream is None and is_notebook() else PlainOutput
+        self._output = RichOutput(target, width, clock) if rich else plain(target, clock)
 
     @property
     def is_closed(self) -> bool:
