@@ -13,6 +13,7 @@ writes lies in its folder; docs/python.md shows how to go on from there.
 
 import atexit
 from collections.abc import Iterator
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any
 from weakref import WeakSet
 
@@ -82,7 +83,8 @@ class TrainingSteps(Iterator[dict[str, Any]]):
     def close(self) -> None:
         """Ends the run: it is saved, unless it has ended. Closing twice does nothing."""
         _OPEN.discard(self)
-        self._call.run(self._steps.close)
+        if getgeneratorstate(self._steps) != GEN_CLOSED:
+            self._call.run(self._steps.close)
         # Left behind its last step, the run has finished all the same.
         if self._step == self._call.config.optimizer.max_steps:
             self._summary = read_mapping(self._call.folder / SUMMARY)

@@ -1,6 +1,6 @@
 """What a call from Python brings that no command line can: rows, a model, a tokenizer, functions.
 
-    RUN/given/<hash>/dataset.jsonl    the rows                RUN/given/<hash>/model    the model, saved
+    RUN/given/<hash>/dataset.python.jsonl    the rows      RUN/given/<hash>/model    the model, saved
 
 A run reads files alone. So config.yaml names everything that was read, and a run that goes on is compared by
 content, wherever its first start came from. Functions have no file: config.yaml holds their dotted paths, or
@@ -19,6 +19,7 @@ from typing import Any
 
 from dupo.api.rows import json_lines
 from dupo.config.catalogue import load
+from dupo.data.rows import PYTHON_ROWS
 from dupo.errors import UserError, quoted
 from dupo.plugins import GIVEN_FUNCTION
 from dupo.storage.files import read_mapping, sync, write_atomic, writing
@@ -135,7 +136,7 @@ def _can_be_imported(dotted: str, function: Callable[..., Any]) -> bool:
 
 
 def _file_of(folder: Path, option: str, lines: bytes) -> Path:
-    return folder / GIVEN / hashlib.sha256(lines).hexdigest()[:_HASH_LENGTH] / f"{option}.jsonl"
+    return folder / GIVEN / hashlib.sha256(lines).hexdigest()[:_HASH_LENGTH] / f"{option}{PYTHON_ROWS}"
 
 
 def _save(name: str, thing: Any, folder: Path) -> Path:

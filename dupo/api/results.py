@@ -76,9 +76,7 @@ class TrainingResult(Result):
 
     def _loaded(self, loader: str) -> Any:
         if self.checkpoint is None:
-            raise UserError(
-                f"{self.folder}: expected a checkpoint, got a run that was stopped before its first"
-            )
+            raise UserError(f"{self.folder}: expected a checkpoint, got none: the run was stopped too soon")
         own_code = read_config(self.folder / CONFIG).model.trust_remote_code
         return load(loader)(self.checkpoint, trust_remote_code=own_code)
 

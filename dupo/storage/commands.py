@@ -61,8 +61,5 @@ def resume_command(run: Path, wanted: str | Path = "latest") -> str:
 
 def same_start() -> str:
     """How a user names the start of the run that is going on, in words."""
-    return (
-        "the same call with this output_dir"
-        if _from_python.get()
-        else "the same command with this --output_dir"
-    )
+    from_python = _repeated.get() is not None
+    return "the same call with this output_dir" if from_python else "the same command with this --output_dir"
