@@ -7,6 +7,8 @@ not meet.
 
 import importlib
 import os
+import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -20,13 +22,17 @@ from dupo.errors import UserError
 from dupo.plugins import GIVEN_FUNCTION, give_functions
 from dupo.run.claim import claim_folder, folder_named
 from dupo.run.interrupt import handlers_kept
+from dupo.run.problems import as_kept
 from dupo.storage.commands import speak_python
-from dupo.storage.lock import own, owned
+from dupo.storage.lock import own
+from dupo.views.notebook import is_notebook
 
 # Options of comma-separated items, which Python writes as a list.
 _LISTS = {"reward_weights", "report_to", "pool_sizes", "pool_models", "gates", "question_column"}
 # Argument -> the option that says the same by a name or a path.
 _OPTION_OF = {"model": "model_name_or_path", "tokenizer": "tokenizer_name"}
+# The folders of all calls that are going on, in whatever thread.
+_FOLDERS, _GUARD = set[str](), threading.Lock()
 ResultT = TypeVar("ResultT")
 
 
@@ -57,19 +63,17 @@ class Call:
     @contextmanager
     def running(self) -> Iterator[Config]:
         """Claims the folder, writes the objects into it, gives the options of the run, and cleans up."""
-        if any(os.path.abspath(path) == os.path.abspath(self.folder) for path in owned()):
-            another = "another call of this process (close() ends a loop over train_steps that was left)"
-            raise UserError(f"output_dir {self.folder} is in use by {another}: nothing was changed")
-        claim_folder(self.config)
-        lock = own(self.folder)
-        try:
-            with handlers_kept(), _threads_kept():
-                speak_python(self._things.options_of_functions)
-                give_functions(self._things.functions)
-                yield self.config.changed(**self._things.write(self.folder))
-        finally:
-            tidy(self.folder)
-            lock.release()
+        with _alone_in(self.folder):
+            claim_folder(as_kept(self.config))
+            lock = own(self.folder)
+            try:
+                with handlers_kept(), _threads_kept():
+                    speak_python(self._things.options_of_functions)
+                    give_functions(self._things.functions)
+                    yield self.config.changed(**self._things.write(self.folder))
+            finally:
+                tidy(self.folder)
+                lock.release()
 
     def run(self, function: Callable[..., ResultT], *args: Any) -> ResultT:
         """Calls a function in the context of the call; the caller's random numbers stay as they are."""
@@ -130,6 +134,21 @@ def _options(things: GivenThings, options: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Refuses a folder that another call of this process writes into: a lock bars other processes alone."""
+    path = os.path.abspath(folder)
+    with _GUARD:
+        if path in _FOLDERS:
+            another = "another call of this process (close() ends a loop over train_steps that was left)"
+            raise UserError(f"output_dir {folder} is in use by {another}: nothing was changed")
+        _FOLDERS.add(path)
+    try:
+        yield
+    finally:
+        _FOLDERS.discard(path)
+
+
 def _new_folder(config: Config) -> Path:
     """A folder that is not there yet: calls of a loop may come within a second."""
     rewards = config.reward.reward.replace(GIVEN_FUNCTION, "")
@@ -147,6 +166,11 @@ def _threads_kept() -> Iterator[None]:
     """Gives the number of threads back to torch that the caller had."""
     # Imported here: a wrong option or object is told without waiting for torch.
     torch = importlib.import_module("torch")
+    if is_notebook():
+        # transformers imports tqdm, which asks for widgets that nothing here draws.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")
+            importlib.import_module("tqdm.auto")
     before = torch.get_num_threads()
     try:
         yield

@@ -31,12 +31,13 @@ def test_the_module_and_the_function_stay_apart_and_wait_for_no_torch(
     assert run_python("-c", f"{order}; {told}").stdout == "module function False\n"
 
 
+@pytest.mark.slow
 def test_python_and_the_command_line_are_the_same_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_tiny(here / "model")
     options = dict(eval_size=20, generation_batch_size=32, max_steps=2, num_threads=1, temperature=0.9)
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     assert main([*words, "--model_name_or_path", "model", "--output_dir", "typed"]) == 0
-    result = api.train(model=here / "model", output_dir="called", **options)
+    result = api.train(model=Path("model"), output_dir="called", **options)
     assert same_run(here / "typed", here / "called", 2)
     assert (here / "typed/samples.jsonl").read_bytes() == (here / "called/samples.jsonl").read_bytes()
     assert result.metrics == read_rows(here / "called/metrics.jsonl")

@@ -37,8 +37,11 @@ def made() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
     return Qwen3ForCausalLM(config), tokenizer
 
 
-def local(completions: list[str], **_: Any) -> list[float]:
-    return variety(completions)
+def closure() -> Any:
+    def local(completions: list[str], **_: Any) -> list[float]:
+        return variety(completions)
+
+    return local
 
 
 def test_functions_are_named_by_their_path_or_kept() -> None:
@@ -86,7 +89,9 @@ def test_a_model_object_trains_as_its_folder_does_and_stays_as_it_was(here: Path
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bytes(here: Path) -> None:
     model, tokenizer = made()
-    objects = dict(model=model, tokenizer=tokenizer, dataset=ROWS[2:], eval_dataset=ROWS[:2], reward=local)
+    objects = dict(
+        model=model, tokenizer=tokenizer, dataset=ROWS[2:], eval_dataset=ROWS[:2], reward=closure()
+    )
     whole = api.train(output_dir="whole", **objects, **SMALL)
     stop = [lambda step, _: api.STOP if step == 2 else None]
     stopped = api.train(output_dir="run", callbacks=stop, **objects, **SMALL)
@@ -110,10 +115,8 @@ def test_config_yaml_reproduces_a_run_with_rows(here: Path, capsys: pytest.Captu
     assert main(["--config", str(run.folder / "config.yaml"), "--output_dir", "again"]) == 0
     assert same_run(run.folder, here / "again")
     capsys.readouterr()
-    lost = api.train(dataset=ROWS, reward=local, **SMALL)
-    config = lost.folder / "config.yaml"
-    config.write_text(config.read_text().replace(f"{__name__}.local", "dupo.given.local"))
-    assert main(["--config", str(config), "--output_dir", "lost"]) == 2
+    lost = api.train(dataset=ROWS, reward=closure(), **SMALL)
+    assert main(["--config", str(lost.folder / "config.yaml"), "--output_dir", "lost"]) == 2
     error = capsys.readouterr().err
     assert "reward: expected the function local again" in error and "dupo.api.train(reward=..." in error
 
