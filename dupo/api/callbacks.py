@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dupo.errors import UserError, quoted
 
-_METHODS = ("on_step", "on_evaluate")
+METHODS = ("on_step", "on_evaluate")
 _EXPECTED = (
     "functions of (step, metrics), or objects with on_step(step, metrics) or on_evaluate(step, metrics)"
 )
@@ -57,7 +57,7 @@ class Callbacks:
 
 def _hooks_of(callback: Any) -> dict[str, Hook]:
     """Name -> hook of one callback; a plain function is its own `on_step`."""
-    hooks = {name: getattr(callback, name) for name in _METHODS if hasattr(callback, name)}
+    hooks = {name: getattr(callback, name) for name in METHODS if hasattr(callback, name)}
     if hasattr(callback, "on_step_end"):
         other = "a callback of transformers, whose methods take other arguments"
         raise UserError(f"callbacks: expected {_EXPECTED}, got {other}: {quoted(callback)}")
