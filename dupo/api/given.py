@@ -105,7 +105,8 @@ class GivenThings:
             file = Path(paths[option])
             with writing(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
-                if not file.exists():
+                # What lies there may have been edited, whatever its name says.
+                if not file.exists() or file.read_bytes() != lines:
                     write_atomic(file, lines)
         for name, thing in self.objects.items():
             paths[_OBJECTS[name]] = str(_save(name, thing, folder))
@@ -148,6 +149,8 @@ def _save(name: str, thing: Any, folder: Path) -> Path:
         inner.mkdir(parents=True)
         load("dupo.models.objects.save_object")(name, thing, inner)
         target = folder / GIVEN / _hash_of(inner)
+        if target.exists() and _hash_of(target / name) != target.name:  # edited since
+            shutil.rmtree(target)
         if not target.exists():
             for file in inner.rglob("*"):
                 sync(file)
