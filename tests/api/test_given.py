@@ -126,7 +126,13 @@ def test_a_run_that_is_replaced_leaves_no_rows_of_the_old_one(here: Path) -> Non
     api.train(dataset=ROWS, reward=variety, output_dir="run", **SMALL)
     api.train(dataset=ROWS[1:], reward=variety, output_dir="run", overwrite_output_dir=True, **SMALL)
     (folder,) = (here / "run" / GIVEN).iterdir()
-    assert len((folder / "dataset.python.jsonl").read_text().splitlines()) == len(ROWS) - 1
+    file = folder / "dataset.python.jsonl"
+    lines = file.read_text()
+    assert len(lines.splitlines()) == len(ROWS) - 1
+    # Rows that were edited on the disk are those of the call again.
+    file.write_text(lines.replace("Ann", "Eve"))
+    api.train(dataset=ROWS[1:], reward=variety, output_dir="run", resume_from_checkpoint="latest", **SMALL)
+    assert file.read_text() == lines
 
 
 @pytest.mark.slow
