@@ -2,7 +2,7 @@
 
     dupo --help            the programs: train, audit, select, rerank, duals, report, push, doctor,
                            completion
-    dupo.train.train       trains as a `dupo.config.config.Config` says; the programs beside it are alike
+    dupo.api               the same from Python: train, rerank, audit, select
     dupo.text              prompts and batches; `find_numbers` and `hide_numbers` of a problem
     dupo_kernels           the loss head, which needs nothing of dupo
 

@@ -1,4 +1,4 @@
-"""Functions that a user names on the command line by a dotted path, package.module.function.
+"""Functions that a user names by a dotted path, package.module.function, or hands over from Python.
 
 `load_function` imports one, `call_function` calls it, and `read_numbers` reads what it returned. Whatever
 goes wrong in code of the user is one line that names the function, the error and the line of the user.
@@ -16,10 +16,19 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
 from dupo.errors import UserError, cut, in_one_line, quoted
+
+GIVEN_FUNCTION = "dupo.given."  # opens the name of a function that came as an object, from Python
+_given_functions: ContextVar[Mapping[str, Callable[..., Any]]] = ContextVar("given_functions")
+
+
+def give_functions(functions: Mapping[str, Callable[..., Any]]) -> None:
+    """Lets `load_function` find functions by names that open with `GIVEN_FUNCTION`, in this context alone."""
+    _given_functions.set(functions)
 
 
 def load_function(option: str, path: str) -> Callable[..., Any]:
@@ -32,6 +41,13 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
     Raises:
         UserError: there is no such module or function, or importing the module fails.
     """
+    if path.startswith(GIVEN_FUNCTION):
+        name = path.removeprefix(GIVEN_FUNCTION)
+        functions = _given_functions.get({})
+        if path not in functions:
+            again = f"dupo.api.train({option}=..., ...), or whichever function of dupo.api started the run"
+            raise UserError(f"{option}: expected the function {name} again, which came from Python: {again}")
+        return functions[path]
     module, _, name = path.rpartition(".")
     if not module or not all(word.isidentifier() for word in path.split(".")):
         raise UserError(f"{option}: expected package.module.function, got {quoted(path)}")

@@ -8,18 +8,20 @@ import sys
 if not __package__:
     sys.exit("run it as a module: python -m dupo.train")
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from dupo.config.catalogue import METHODS, load
 from dupo.config.config import Config
 from dupo.run.claim import claim_folder
-from dupo.run.program import read_first, run_program
+from dupo.run.program import read_first, returned_by, run_program
 from dupo.run.trackers import check_installed
 
 
-def train(config: Config) -> dict[str, Any]:
-    """Trains as configured; returns what summary.json holds, nothing if the run was asked to stop early.
+def train_steps(config: Config) -> Generator[dict[str, Any], None, dict[str, Any]]:
+    """Trains as configured, and gives every row of metrics.jsonl. Closing the generator ends the run early.
+
+    Returns, at its end, what summary.json holds; nothing if the run was asked to stop early.
 
     Raises:
         UserError: the settings, the data, the model or the folder cannot be used; nothing was trained.
@@ -38,8 +40,13 @@ def train(config: Config) -> dict[str, Any]:
         while run.unfinished:
             batch = method.next_batch(run.step)  # sample and reward, or read examples
             metrics = method.update(batch, run.step)  # one optimizer step
-            run.after_step(batch, metrics)
+            yield run.after_step(batch, metrics)
     return run.finish()
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Makes all steps of `train_steps`, and returns what that returns."""
+    return returned_by(train_steps(config))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

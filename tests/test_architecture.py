@@ -42,6 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "methods": COMPUTES,
     "run": COMPUTES | {"storage", "views", "methods.base"},  # a run knows what a method is, and none by name
     "machine": NOUNS | {"storage.signature"},  # for the versions of packages
+    "api": NOUNS | {"config", "data", "storage", "views", "run"},
     "metrics": set(),  # a user names them; they also run in an environment without dupo
     "trust": COMPUTES | {"methods", "run", "storage", "views"},
 }

@@ -10,7 +10,7 @@ from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import GROUP_OF, OPTIONS, Config
 from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, assemble
 from dupo.config.trl import ALIASES, about_unknown, own_names
-from dupo.config.values import coerce, option_type, show, underscored
+from dupo.config.values import check, coerce, option_type, show, underscored
 from dupo.config.yaml_files import config_file, read_yaml
 from dupo.errors import UserError, cut, nearest, quoted
 from dupo.storage.commands import command
@@ -103,6 +103,27 @@ def parse(argv: Sequence[str], program: str = "train") -> Config:
     values = _command_line(underscored(argv), program)
     # The command line wins over its --config, and both over the options of the run that goes on.
     return assemble(_saved_options(values, program) | values, program)
+
+
+def configure(values: Mapping[str, Any], program: str = "train") -> Config:
+    """Reads the options of a program from Python.
+
+    Args:
+        values: by flat name, ours or TRL's; `config` is the path of a YAML file, as on the command line.
+
+    Raises:
+        UserError: as `parse`, with the same words.
+    """
+    typed = own_names(values)
+    file = read_yaml(config_file(typed.pop("config"))) if "config" in typed else {}
+    options = file | typed
+    options = _saved_options(options, program) | options
+    method = options.get("method", Config.method)
+    check(OPTIONS["method"], method)
+    names = program_named(program, method).names
+    if unknown := [name for name in typed if name not in names]:
+        raise _unknown(f"--{unknown[0]}", names, program, method)
+    return assemble(options, program)
 
 
 def _saved_options(values: Mapping[str, Any], program: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dupo.data.contents import mismatch
 from dupo.data.look_alikes import USUAL
-from dupo.data.rows import Row, place_of
+from dupo.data.rows import PYTHON_ROWS, NativeNumber, Row, place_of
 from dupo.errors import UserError, quoted
 
 DEEPEST = 100  # levels of a row: what is nested deeper is no data, and too deep to be copied
@@ -111,7 +111,7 @@ def _refuse_list(path: Path, lines: list[str]) -> None:
 
 
 def _row(path: Path, number: int, line: str) -> Row:
-    value, error = _parsed(line)
+    value, error = _parsed(line, _NATIVE_DECODER if path.name.endswith(PYTHON_ROWS) else _DECODER)
     if error:
         hint = ""
         if number == 1 and line.strip() in ("{", "["):
@@ -149,9 +149,16 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 # Made once: `json.loads` would make a new one for every line.
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object_of, parse_int=str, parse_float=str, parse_constant=lambda name: None
-)
+def _decoder(number: type[str]) -> json.JSONDecoder:
+    def gap(_: str) -> None:
+        return None
+
+    return json.JSONDecoder(
+        object_pairs_hook=_object_of, parse_int=number, parse_float=number, parse_constant=gap
+    )
+
+
+_DECODER, _NATIVE_DECODER = _decoder(str), _decoder(NativeNumber)
 
 
 def _comma_hint(error: json.JSONDecodeError) -> str:
@@ -162,16 +169,16 @@ def _comma_hint(error: json.JSONDecodeError) -> str:
     return ""
 
 
-def _parsed(text: str) -> tuple[Any, str]:
+def _parsed(text: str, decoder: json.JSONDecoder | None = None) -> tuple[Any, str]:
     """A JSON value whose numbers are still text, and what is wrong with it; empty where nothing is."""
-    value, error, _ = _parsed_with_line(text)
+    value, error, _ = _parsed_with_line(text, decoder)
     return value, error
 
 
-def _parsed_with_line(text: str) -> tuple[Any, str, int]:
+def _parsed_with_line(text: str, decoder: json.JSONDecoder | None = None) -> tuple[Any, str, int]:
     """As `_parsed`, and the line of the fault, from 1; 0 for none."""
     try:
-        value = parse_json(text)
+        value = (decoder or _DECODER).decode(text)
     except json.JSONDecodeError as error:
         return None, error.msg + _comma_hint(error), error.lineno
     except _TwiceError as error:

@@ -3,6 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+PYTHON_ROWS = ".python.jsonl"  # ends the names of files of rows that came from Python, see `NativeNumber`
+
+
+class NativeNumber(str):
+    """A number of rows that came from Python: its text, and for reward functions the number itself."""
+
+
+def native(value: Any) -> Any:
+    """A copy of a value in which numbers that came from Python are numbers again."""
+    if isinstance(value, NativeNumber):
+        return float(value) if set(value) & set(".eE") else int(value)
+    if isinstance(value, dict):
+        return {key: native(inner) for key, inner in value.items()}
+    return [native(item) for item in value] if isinstance(value, list) else value
+
 
 class Row(dict[str, Any]):
     """One row of a data set: column -> value.

@@ -28,18 +28,18 @@ def check_saving(model: Model, tokenizer: Any) -> list[str]:
     name, lines = model.config.name_or_path or type(model).__name__, list[str]()
     with tempfile.TemporaryDirectory(prefix="dupo-") as folder:
         settings = model.generation_config
-        if settings is not None and (reason := _refusal(settings, folder)):
+        if settings is not None and (reason := refusal(settings, folder)):
             problem = "its generation_config.json cannot be saved and is cut down to its token ids"
             lines.append(f"{name}: {problem}: {reason}")
             model.generation_config = token_settings(settings)
         for saved in (model.generation_config, model.config, tokenizer):
-            if saved is not None and (reason := _refusal(saved, folder)):
+            if saved is not None and (reason := refusal(saved, folder)):
                 raise UserError(f"{name}: its {type(saved).__name__} cannot be saved: {reason}")
     return lines
 
 
-def _refusal(saved: Any, folder: str) -> str | None:
-    """Why something cannot be saved; None if it can."""
+def refusal(saved: Any, folder: str) -> str | None:
+    """Why `save_pretrained` of a config, generation settings or a tokenizer fails; None if it does not."""
     try:
         saved.save_pretrained(folder)
     except Exception as error:

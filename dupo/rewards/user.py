@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dupo.config.options import LARGEST_REWARD
 from dupo.data.contents import shown_names
+from dupo.data.rows import native
 from dupo.errors import UserError, quoted
 from dupo.plugins import call_function, load_function, read_number, read_numbers
 from dupo.records import Completion, Problem
@@ -30,7 +31,7 @@ def user_reward(path: str) -> Reward:
         prompts, completions    texts; lists of messages where the data set is one of messages
         completion_ids          lists of token ids
         NAME                    the column NAME of the data set, labels among them; numbers of a file are
-                                texts ("0.10"), as they stand there
+                                texts ("0.10"), as they stand there; numbers of Python rows are numbers
         trainer_state           `global_step` and `max_steps`
         log_metric(name, value), log_extra(column, values)
 
@@ -69,7 +70,7 @@ def _arguments(inputs: RewardInputs, path: str) -> dict[str, Any]:
     names = dict.fromkeys(name for problem in rollout.problems for name in problem.columns)
     # A column may hold lists: a function that sorts them in place must not change the data set.
     columns = {
-        name: [deepcopy(problem.columns.get(name)) for problem, _ in pairs]
+        name: [deepcopy(native(problem.columns.get(name))) for problem, _ in pairs]
         for name in names
         if name not in NOT_COLUMNS
     }

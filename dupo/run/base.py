@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from dupo.config.yaml_files import to_yaml
 from dupo.errors import StorageError, UserError, in_one_line
 from dupo.methods.base import Stage
 from dupo.models.library_errors import set_log_level
-from dupo.run.claim import claim_folder
+from dupo.run.claim import claim_folder, folder_named
 from dupo.run.stage import run_stage
 from dupo.storage.inputs import SETTINGS, changed_inputs, inputs_hash, read_inputs, write_inputs
 from dupo.storage.lock import own
@@ -45,8 +44,7 @@ class Run:
         self.display = Display.of(config.run)
         set_log_level(config.run.log_level)
         if config.run.output_dir is None:
-            folder = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
-            config = config.changed(output_dir=str(folder))
+            config = config.changed(output_dir=str(folder_named(name)))
         self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
         self.inputs: dict[str, str] = {}
         self._is_asked = False

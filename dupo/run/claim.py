@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from dupo.config.config import Config
@@ -10,6 +11,11 @@ from dupo.errors import UserError
 from dupo.storage.lock import own
 from dupo.storage.names import CONFIG, check_format, program_of
 from dupo.storage.run_folder import RunFolder
+
+
+def folder_named(name: str) -> Path:
+    """The folder of a run for which the user names none: runs/<date>-<time>-<name>."""
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
 
 
 def claim_folder(config: Config) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 # Windows knows no SIGHUP.
 _POLITE = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-Handler = Callable[[int, Any], object]
+Handler = Callable[[int, Any], object] | int | signal.Handlers
 
 
 @contextmanager
@@ -66,6 +66,15 @@ def stopped_by_signals() -> Iterator[None]:
             if is_asked:
                 raise KeyboardInterrupt from problem
             raise
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Sets the handlers of now again at its end: a call from Python leaves none of its own."""
+    numbers = [signal.SIGINT, *_POLITE]
+    # None: a handler that was not set from Python, and cannot be set again.
+    with _handlers({n: handler for n in numbers if (handler := signal.getsignal(n)) is not None}):
+        yield
 
 
 @contextmanager

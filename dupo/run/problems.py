@@ -31,18 +31,25 @@ class RunProblems(NamedTuple):
     needs_duals: bool
 
 
+def as_kept(config: Config) -> Config:
+    """The options as the folder of a run keeps them: a program that does not train decides some by itself."""
+    if config.program == "train":
+        return config
+    # The problems of dataset are those that will be trained on; a selection has no use for others.
+    if config.program == "select":
+        config = config.changed(eval_dataset=None)
+    # Nothing is held out of the data; of another data set, as many problems are held out as are wanted.
+    num_held_out = (config.selection.num_problems or ALL_PROBLEMS) if config.task.eval_dataset else 0
+    return config.changed(eval_size=num_held_out)
+
+
 def read_run_problems(config: Config) -> RunProblems:
     """Claims the folder of the run, makes the task and chooses the problems.
 
     Raises:
         UserError: the folder or the data cannot be used.
     """
-    # The problems of dataset are those that will be trained on; a selection has no use for others.
-    if config.program == "select":
-        config = config.changed(eval_dataset=None)
-    # Nothing is held out of the data; of another data set, as many problems are held out as are wanted.
-    num_held_out = (config.selection.num_problems or ALL_PROBLEMS) if config.task.eval_dataset else 0
-    config = config.changed(eval_size=num_held_out)
+    config = as_kept(config)
     # With the options that the folder keeps; and a folder that is refused must not wait for the data.
     claim_folder(config)
     check_template_options(config.model)

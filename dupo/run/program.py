@@ -11,9 +11,9 @@ In every case what was saved is whole. When a run stops early (disk, signal), th
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dupo.config.command_line import parse
 from dupo.config.config import Config
@@ -27,6 +27,7 @@ from dupo.views.streams import flush_standard_streams, open_standard_streams
 from dupo.views.terminal import Display
 
 Data = TypeVar("Data")
+ResultT = TypeVar("ResultT")
 _ROOM = "free space or give write permission"
 
 
@@ -76,6 +77,15 @@ def read_first(config: Config, read: Callable[[Config], Data]) -> Data:
         data = read(config)
     display.note(f"dupo {config.program}: options and data are read; loading torch ...")
     return data
+
+
+def returned_by(steps: Generator[Any, None, ResultT]) -> ResultT:
+    """Runs a generator to its end; returns what the generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def _kept(program: str) -> str:

@@ -35,6 +35,7 @@ from dupo.run.interrupt import graceful_interrupt
 from dupo.run.problems import RunProblems, read_run_problems
 from dupo.seeds import derive
 from dupo.storage.checksums import RowsSoFar, broken_rows, broken_seal, cut_rows, rows_so_far, seal
+from dupo.storage.commands import same_start
 from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
 from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
@@ -166,7 +167,7 @@ class RowsRun(Run):
             ("model", f"{name} on {self.device}; duals: {judge}"),
             ("data", "; ".join(self.task.notes)),
             ("problems", f"{len(self.problems):,}"),
-            ("folder", f"{self.path} (the same command with this --output_dir goes on if it is stopped)"),
+            ("folder", f"{self.path} ({same_start()} goes on if it is stopped)"),
         ]
         title = f"dupo.{self.program}: {self.config.task.task}, seed {self.config.run.seed}"
         self.display.startup(title, rows)

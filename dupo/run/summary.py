@@ -6,15 +6,15 @@ from typing import Any
 
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import Config
+from dupo.storage.commands import start_of
 from dupo.storage.signature import signature_line
 from dupo.views.references import references
 from dupo.views.terminal import Display
 
 LOWER_IS_BETTER = {"loss"}
 MEANING = {"gold": "right answers as rewards", "random": "coins as rewards"}
-NEXT = (
-    "python -m dupo.audit --task word_problems --dataset questions.jsonl --model_name_or_path Qwen/Qwen3-0.6B"
-)
+# Options of an audit of data of the user, as an example.
+AUDIT = dict(task="word_problems", dataset="questions.jsonl", model_name_or_path="Qwen/Qwen3-0.6B")
 
 
 @dataclass
@@ -111,7 +111,7 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
         ]
         yield f"The same loop gives {' and '.join(gains)}."
     if TASKS[config.task.task].built_in:
-        yield f"Next, can such a reward be trusted on your data? {NEXT}"
+        yield f"Next, can such a reward be trusted on your data? {start_of('audit', AUDIT)}"
 
 
 def _training(config: Config) -> str:

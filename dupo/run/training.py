@@ -203,8 +203,12 @@ class TrainingRun(Run):
 
     # --- steps ---
 
-    def after_step(self, batch: StepBatch, metrics: dict[str, float]) -> None:
-        """Logs the optimizer step on `batch`; evaluates and saves when it is time to."""
+    def after_step(self, batch: StepBatch, metrics: dict[str, float]) -> dict[str, Any]:
+        """Logs the optimizer step on `batch`; evaluates and saves when it is time to.
+
+        Returns:
+            The row of metrics.jsonl.
+        """
         self.step += 1
         self.last_batch = batch
         self._warn()
@@ -224,6 +228,7 @@ class TrainingRun(Run):
         self.progress.update(self.step, row)
         if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted:
             self.save()
+        return row
 
     def _evaluate(self) -> dict[str, float]:
         with self.display.work("held-out evaluation"):
@@ -285,6 +290,8 @@ class TrainingRun(Run):
         self.closing.close()
         if isinstance(error, UserError) and self.is_loaded:
             self._finish_early()  # nothing is lost of the steps that were made
+        if isinstance(error, GeneratorExit):  # whoever asks for the steps wants no more of them
+            self.finish()
         if isinstance(error, Exception):  # a second Ctrl-C waits for no network
             self.trackers.finish(failed=True)
         if isinstance(error, FloatingPointError):

@@ -1,8 +1,22 @@
-"""The commands that programs print for a user to type."""
+"""What programs tell a user to type next: a command, or from Python a call."""
 
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
+
+# Of a run that was started from Python: the options that must be given again, as their values are functions.
+_repeated: ContextVar[Sequence[str] | None] = ContextVar("repeated", default=None)
+
+
+def speak_python(repeated: Sequence[str]) -> None:
+    """Lets `start_of` and `resume_command` name calls of `dupo.api`, in this context alone.
+
+    Args:
+        repeated: options that whoever resumes the run must give again.
+    """
+    _repeated.set(repeated)
 
 
 def command(program: str) -> str:
@@ -19,11 +33,33 @@ def command(program: str) -> str:
     return f"python -m dupo.{program}"
 
 
+def start_of(program: str, options: Mapping[str, object] | None = None, *, more: bool = False) -> str:
+    """The start of a program with some options: a command as a shell reads it, or from Python a call.
+
+    Args:
+        program: train, rerank, audit or select.
+        more: the user adds other options.
+    """
+    options = options or {}
+    if _repeated.get() is not None:
+        words = [f"{name}={str(value)!r}" for name, value in options.items()] + (["..."] if more else [])
+        return f"dupo.api.{program}({', '.join(words)})"
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return " ".join([command(program), *([shlex.join(words)] if words else []), *(["..."] if more else [])])
+
+
 def resume_command(run: Path, wanted: str | Path = "latest") -> str:
-    """The command that goes on with a training run, as a shell reads it.
+    """The command, or the call, that goes on with a training run.
 
     Args:
         wanted: `latest`, or the folder of a checkpoint.
     """
-    options = shlex.join(["--output_dir", str(run), "--resume_from_checkpoint", str(wanted)])
-    return f"{command('train')} {options}"
+    call = start_of("train", {"output_dir": run, "resume_from_checkpoint": wanted})
+    again = "".join(f", {name}=..." for name in _repeated.get() or ())
+    return f"{call[:-1]}{again})" if again else call
+
+
+def same_start() -> str:
+    """How a user names the start of the run that is going on, in words."""
+    from_python = _repeated.get() is not None
+    return "the same call with this output_dir" if from_python else "the same command with this --output_dir"

@@ -12,6 +12,7 @@ answers.jsonl    what rerank answers, a row for each problem
 tensorboard/     event files, and what wandb writes in wandb/; both only where asked for
 trackers.json    the run in each tracker, and the step of the last row that the tracker has got
 teaching.pt      the state of the supervised teaching stage that Ctrl-C stopped; removed when done
+given/           what a call from Python brought: rows, model, tokenizer; an input, which no program removes
 run.lock         who writes into the folder; there while a program runs
 taught_model/    the built-in model after teaching, for a program that does not train
 rows.json        length and checksum of the rows that a program that does not train has finished
@@ -33,6 +34,7 @@ AUDIT, AUDIT_ROWS, AUDIT_PAGE = "audit.json", "audit.jsonl", "audit.html"
 ANSWERS = "answers.jsonl"
 INPUTS, FINISHED_ROWS = "inputs.json", "rows.json"
 LOCK = "run.lock"  # see `storage/lock.py`; belongs to no program and is no output of a run
+GIVEN = "given"  # belongs to no program either: config.yaml names what lies there
 LATEST = "latest"  # the file that names the newest checkpoint
 
 # What each program writes beside config.yaml, as patterns of file names. --overwrite_output_dir removes

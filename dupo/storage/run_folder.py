@@ -14,6 +14,7 @@ from dupo.errors import UserError
 from dupo.storage.files import append, encoded, write_atomic
 from dupo.storage.names import (
     CONFIG,
+    GIVEN,
     INPUTS,
     LOCK,
     METRICS,
@@ -41,8 +42,9 @@ class RunFolder:
         try:
             if path.exists() and not path.is_dir():
                 raise UserError(f"output_dir {path}: expected a folder, got a file")
-            # The lock is no content: this start has just made it, or a killed one has left it.
-            names = {file.name for file in path.iterdir()} - {LOCK} if path.is_dir() else set()
+            # The lock and the inputs that a call brought are no content: this start has just made them, or a
+            # killed one has left them.
+            names = {file.name for file in path.iterdir()} - {LOCK, GIVEN} if path.is_dir() else set()
             if not names:
                 return
             owner = program_of(path)

@@ -20,7 +20,7 @@ from dupo.methods.teaching import teaching_stage
 from dupo.records import Dual, Problem
 from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
-from dupo.storage.commands import command
+from dupo.storage.commands import start_of
 from dupo.storage.files import encoded, write_atomic
 from dupo.tasks import with_duals
 from dupo.tasks.base import Task
@@ -135,7 +135,7 @@ def select(
     summary = run.write_summary(metrics.to_json())
     show(run.display, metrics)
     if lines:
-        run.display.note(f"use them: {command('train')} --selected_duals {run.path} ...")
+        run.display.note(f"use them: {start_of('train', {'selected_duals': run.path}, more=True)}")
     run.close()
     return summary
 
@@ -230,7 +230,7 @@ def show(display: Display, metrics: SelectMetrics) -> None:
     display.note(f"kept: {metrics.kept_duals:,} duals of {metrics.kept_problems:,} problems")
     # An empty selection is a result, not an error: the model may be too weak for the data.
     if not metrics.kept_duals:
-        display.note(f"nothing can be trusted: is the model able to answer? `{command('audit')}` says more")
+        display.note(f"nothing can be trusted: is the model able to answer? `{start_of('audit')}` says more")
 
 
 def _percent(share: float | None, count: int) -> str:

@@ -1,7 +1,8 @@
 """What a person sees of a run: start-up table, progress, results and sample exchanges.
 
-In a terminal, rich draws frames, tables and a bar. Anywhere else `PlainOutput` prints the same facts. Text
-from a model or a data set is never read as markup, and its control characters are escaped.
+In a terminal, rich draws frames, tables and a bar. Anywhere else `PlainOutput` prints the same facts; in a
+notebook `NotebookOutput` adds a bar. Text from a model or a data set is never read as markup, and its control
+characters are escaped.
 """
 
 import os
@@ -21,6 +22,7 @@ from rich.text import Text
 from dupo.config.options import RunOptions
 from dupo.progress import listening
 from dupo.views.escaping import encodable, one_line, shortened, visible
+from dupo.views.notebook import NotebookOutput, is_notebook
 from dupo.views.plain import PlainOutput, print_line
 from dupo.views.progress import PATIENCE, PartProgress, PartStatus, Plan, Status, StepProgress
 from dupo.views.streams import LogStream, Nowhere
@@ -49,7 +51,8 @@ class Display:
         self._warns = warns
         target = self._stream = LogStream(sys.stdout if stream is None else stream)
         rich = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-        self._output = RichOutput(target, width, clock) if rich else PlainOutput(target, clock)
+        plain = NotebookOutput if stream is None and is_notebook() else PlainOutput
+        self._output = RichOutput(target, width, clock) if rich else plain(target, clock)
 
     @classmethod
     def of(cls, options: RunOptions) -> "Display":

@@ -1,0 +1,64 @@
+"""Models and tokenizers as objects of transformers: those that a user brings, and those of a checkpoint."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from dupo.errors import UserError, quoted
+from dupo.models.library_errors import library_call
+from dupo.models.load import Model, read_weights
+from dupo.models.saving import refusal, token_settings
+
+
+def check_object(name: str, thing: object) -> None:
+    """Refuses an object that is no model, or no tokenizer, of transformers.
+
+    Args:
+        name: of the argument: "model" or "tokenizer".
+
+    Raises:
+        UserError: names what was expected.
+    """
+    expected = PreTrainedModel if name == "model" else PreTrainedTokenizerBase
+    if not isinstance(thing, expected):
+        raise UserError(f"{name}: expected a path or a {name} of transformers, got {quoted(thing)}")
+
+
+def save_object(name: str, thing: Any, folder: Path) -> None:
+    """Writes a model or a tokenizer into a folder; the object stays as it was.
+
+    Args:
+        name: of the argument: "model" or "tokenizer".
+
+    Raises:
+        UserError: the object cannot be saved.
+    """
+    with library_call(f"{name}: the {type(thing).__name__} cannot be saved"):
+        if not isinstance(thing, PreTrainedModel):
+            thing.save_pretrained(folder)
+            return
+        # `save_pretrained` writes the class and the dtype into the config of the object.
+        config, settings = deepcopy(vars(thing.config)), thing.generation_config
+        try:
+            # As for any model that is loaded: sampling here reads the token ids and no other setting.
+            if settings is not None and refusal(settings, str(folder)):
+                thing.generation_config = token_settings(settings)
+            thing.save_pretrained(folder)
+        finally:
+            vars(thing.config).clear()
+            vars(thing.config).update(config)
+            thing.generation_config = settings
+
+
+def model_of(checkpoint: Path, *, trust_remote_code: bool = False) -> Model:
+    """The model of a checkpoint, as transformers loads it: in eval mode, float32, on the CPU."""
+    where = str(checkpoint)
+    return read_weights(AutoModelForCausalLM, "model", where, trust_remote_code=trust_remote_code).eval()
+
+
+def tokenizer_of(checkpoint: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint, as transformers loads it."""
+    with library_call(f"no tokenizer could be loaded from {checkpoint}"):
+        return AutoTokenizer.from_pretrained(str(checkpoint), trust_remote_code=trust_remote_code)
