@@ -13,7 +13,8 @@
   function written(value) {
     if (value == null) return "–";
     const size = Math.abs(value);
-    if (size >= 1e6 || (size > 0 && size < 1e-4)) return value.toExponential(2);
+    if (size >= 1e12 || (size > 0 && size < 1e-4)) return value.toExponential(2);
+    if (size >= 1e6) return `${Number((value / 1e6).toPrecision(4))}M`;
     return size >= 1000 ? value.toLocaleString("en-US", { maximumFractionDigits: 1 }) : String(Number(value.toPrecision(4)));
   }
 
