@@ -44,6 +44,7 @@ __all__ = [
 _OPEN: WeakSet["TrainingSteps"] = WeakSet()
 
 
+# A script may end while it holds a run whose loop was left: without this, its last steps would be lost.
 @atexit.register
 def _close_all() -> None:
     for steps in list(_OPEN):

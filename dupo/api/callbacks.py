@@ -14,6 +14,7 @@ _EXPECTED = (
 Hook = Callable[[int, dict[str, Any]], Any]
 
 
+# Neither True nor False: a callback that returns what it printed or counted must not end a run.
 class _Stop(Enum):
     STOP = "stop"
 

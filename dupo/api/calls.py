@@ -53,6 +53,7 @@ class Call:
 
     def __init__(self, program: str, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self._things = GivenThings()
+        # What is set while the call runs, such as its functions, is gone for the caller's next line.
         self._context = copy_context()
         values = _arguments(self._things, arguments, options) | _options(self._things, options)
         # The objects have no path yet, but the options are checked with one.
@@ -179,6 +180,7 @@ def _threads_kept() -> Iterator[None]:
 
 
 def _with_own_draws(function: Callable[..., ResultT], *args: Any) -> ResultT:
+    # Who seeded torch draws the same numbers after a call as without the call.
     torch = importlib.import_module("torch")
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):

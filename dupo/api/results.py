@@ -13,7 +13,7 @@ from dupo.storage.files import read_rows
 from dupo.storage.names import CONFIG, METRICS
 from dupo.views.escaping import safe
 
-_SHOWN_ANSWERS = 5
+_SHOWN_ANSWERS = 5  # a cell of a notebook is for a glance; the folder has a page for all
 _LEFT = ' style="text-align: left"'
 
 
