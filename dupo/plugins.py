@@ -1,12 +1,14 @@
 """Functions that a user names by a dotted path, package.module.function, or hands over from Python.
 
-`load_function` imports one, `call_function` calls it, and `read_numbers` reads what it returned. Whatever
+`load_function` imports one, `function_fingerprint` tells whether it is what it was, `call_function` calls it,
+and `read_numbers` reads what it returned. Whatever
 goes wrong in code of the user is one line that names the function, the error and the line of the user.
 
 Modules are looked for where Python looks, and then in the current directory.
 """
 
 import asyncio
+import hashlib
 import importlib
 import inspect
 import math
@@ -18,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from dupo.errors import UserError, cut, in_one_line, quoted
@@ -67,6 +70,30 @@ def load_function(option: str, path: str) -> Callable[..., Any]:
         actual = "none of that name" if function is None else f"a {type(function).__name__}"
         raise UserError(f"{option}: expected a function {cut(name)} in {module}, got {actual}")
     return function
+
+
+def function_fingerprint(option: str, path: str) -> str:
+    """The sha256 of the source of a function of the user, in hex digits.
+
+    The whole file of the function is read, with its helpers; of a function that came as an object, the
+    function alone, as a notebook or a script has much else in it. What a closure holds is not looked at.
+
+    Args:
+        option: as in `load_function`.
+        path: as in `load_function`.
+    """
+    function = load_function(option, path)
+    # An object that can be called has its source in its class.
+    code = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
+    try:
+        if path.startswith(GIVEN_FUNCTION):
+            source = inspect.getsource(code)
+        else:
+            source = Path(inspect.getsourcefile(code) or "").read_text(encoding="utf-8")
+    except (OSError, TypeError, ValueError):  # typed into an interpreter, or compiled from C
+        compiled = getattr(function, "__code__", None)
+        source = repr((compiled.co_code, compiled.co_consts) if compiled else type(function))
+    return hashlib.sha256(source.encode(errors="backslashreplace")).hexdigest()
 
 
 def call_function(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -47,7 +47,7 @@ def push_run(argv: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 the upload failed, 2 an unusable option or run, or nobody is logged in."""
+    """Exit codes: 0 done, 1 the upload failed, 2 an unusable option or run, no login, or a silent Hub."""
     try:
         print_line(LogStream(sys.stdout), push_run(sys.argv[1:] if argv is None else argv))
     except UserError as problem:

@@ -14,8 +14,7 @@ from pathlib import Path
 from dupo.config.parsers import OneLineParser, path_text
 from dupo.errors import UserError
 from dupo.storage.commands import command
-from dupo.views.compare_page import write_comparison
-from dupo.views.folder_page import write_folder_page
+from dupo.views.folder_page import write_page
 from dupo.views.plain import error, print_line
 from dupo.views.streams import LogStream
 
@@ -31,7 +30,7 @@ def parser() -> OneLineParser:
         "runs", type=path_text, nargs="+", metavar="RUN_FOLDER", help="the --output_dir of a program"
     )
     options.add_argument(
-        "--output", type=path_text, default="comparison.html", help="the page of several runs (%(default)s)"
+        "--output", type=path_text, help="the page of several runs, a .html file (default: comparison.html)"
     )
     return options
 
@@ -41,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         values = parser().parse_args(sys.argv[1:] if argv is None else argv)
         runs = [Path(run) for run in values.runs]
-        page = write_folder_page(runs[0]) if len(runs) == 1 else write_comparison(runs, Path(values.output))
-        print_line(LogStream(sys.stdout), str(page))
+        print_line(LogStream(sys.stdout), str(write_page(runs, values.output)))
     except UserError as problem:
         error(str(problem))
         return problem.exit_code

@@ -13,7 +13,7 @@ writes lies in its folder; docs/python.md shows how to go on from there.
 
 import atexit
 from collections.abc import Iterator
-from inspect import GEN_CLOSED, getgeneratorstate
+from inspect import GEN_CLOSED, GEN_CREATED, getgeneratorstate
 from typing import Any
 from weakref import WeakSet
 
@@ -59,11 +59,12 @@ class TrainingSteps(Iterator[dict[str, Any]]):
     """
 
     def __init__(self, call: Call) -> None:
-        self._call, self._summary, self._step = call, dict[str, Any](), 0
+        self._call, self._summary, self._step, self._was_asked = call, dict[str, Any](), 0, False
         self._steps = call.steps(door("train", "train_steps"))
         _OPEN.add(self)
 
     def __next__(self) -> dict[str, Any]:
+        self._was_asked = True
         try:
             row = self._call.run(self._steps.__next__)
         except StopIteration as end:
@@ -97,9 +98,10 @@ class TrainingSteps(Iterator[dict[str, Any]]):
         Raises:
             UserError: no step was asked for.
         """
-        self.close()
-        if not self._call.folder.exists():
+        # Closed before its first step, the run has read and written nothing: the folder may hold another one.
+        if getgeneratorstate(self._steps) == GEN_CREATED or not self._was_asked:
             raise UserError("result: expected a loop over the steps before it, got none")
+        self.close()
         return TrainingResult.of(self._call.folder, self._summary, stopped=not self._summary)
 
 
@@ -185,6 +187,7 @@ def rerank(
 
     A call that was stopped goes on when it is made again with its `output_dir`. Arguments and errors are
     those of `train`; `python -m dupo.rerank --help` lists the options.
+    Ctrl-C raises KeyboardInterrupt; what was done is kept, and the same call goes on.
     """
     call = Call("rerank", _arguments(model, tokenizer, dataset, eval_dataset), options)
     summary = call.finish(door("rerank"))
@@ -204,6 +207,7 @@ def audit(
 
     A call that was stopped goes on when it is made again with its `output_dir`. Arguments and errors are
     those of `train`; `python -m dupo.audit --help` lists the options.
+    Ctrl-C raises KeyboardInterrupt; what was done is kept, and the same call goes on.
     """
     arguments = _arguments(model, tokenizer, dataset, eval_dataset) | {"reward": reward}
     call = Call("audit", arguments, options)
@@ -217,6 +221,7 @@ def select(*, model: Any = None, tokenizer: Any = None, dataset: Any = None, **o
 
     A call that was stopped goes on when it is made again with its `output_dir`. Arguments and errors are
     those of `train`; `python -m dupo.select --help` lists the options.
+    Ctrl-C raises KeyboardInterrupt; what was done is kept, and the same call goes on.
     """
     call = Call("select", dict(model=model, tokenizer=tokenizer, dataset=dataset), options)
     summary = call.finish(door("select"))

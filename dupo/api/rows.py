@@ -5,6 +5,7 @@ datasets.DatasetDict, dict of splits  pandas.DataFrame (NaN is a gap)
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -96,8 +97,10 @@ def _plain(value: Any, place: str) -> Any:
         value = value.item()
     elif isinstance(value, np.ndarray):
         value = value.tolist()
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | bool):
         return value
+    if isinstance(value, int):
+        return _number(value, place)
     if isinstance(value, float) and not math.isinf(value):
         return None if math.isnan(value) else value
     if isinstance(value, Mapping):
@@ -105,6 +108,15 @@ def _plain(value: Any, place: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, place) for item in value]
     raise UserError(f"{place}: expected a value that JSON has, got {_shown(value)}")
+
+
+def _number(value: int, place: str) -> int:
+    try:
+        str(value)  # Python writes, and reads, integers up to a length alone
+    except ValueError:
+        expected = f"an integer of at most {sys.get_int_max_str_digits():,} digits"
+        raise UserError(f"{place}: expected {expected}, got one of {value.bit_length():,} bits") from None
+    return value
 
 
 def _text_key(key: object, place: str) -> str:

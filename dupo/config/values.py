@@ -126,9 +126,8 @@ def check(spec: Field[Any], value: Any) -> None:
         raise UserError(f"{name}: expected one of {', '.join(choices)}, got {quoted(value)}{hint}")
     if kind is str or kind is bool:
         if not isinstance(value, kind) or value == "":
-            raise UserError(
-                f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {show(value) or 'none'}"
-            )
+            actual = quoted(value) if value else "none"
+            raise UserError(f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {actual}")
         if isinstance(value, str):
             _check_text(spec, value)
         return

@@ -12,6 +12,7 @@ from dupo.config.yaml_files import to_yaml
 from dupo.errors import StorageError, UserError, in_one_line
 from dupo.methods.base import Stage
 from dupo.models.library_errors import set_log_level
+from dupo.plugins import GIVEN_FUNCTION, function_fingerprint
 from dupo.run.claim import claim_folder, folder_named
 from dupo.run.stage import run_stage
 from dupo.storage.inputs import SETTINGS, changed_inputs, inputs_hash, read_inputs, write_inputs
@@ -70,10 +71,20 @@ class Run:
             UserError: names the inputs that differ.
         """
         # Settings too: config.yaml can be edited, and a row does not tell by which settings it was made.
-        self.inputs = {SETTINGS: inputs_hash(self._settings()), **inputs}
+        self.inputs = {SETTINGS: inputs_hash(self._settings()), **inputs, **self._functions()}
         saved = read_inputs(self.path, self.program) if self.continues else None
         if saved is not None and (changes := changed_inputs(saved, self.inputs)):
             raise UserError(f"{self.path}: {changes}: put them back, or start anew in another --output_dir")
+
+    def _functions(self) -> dict[str, str]:
+        """Name -> fingerprint of the functions of the user that the options name."""
+        named = [("reward", path) for path, _ in self.config.reward.terms]
+        named.append(("translation_metric", self.config.task.translation_metric))
+        return {
+            f"the source of {path.removeprefix(GIVEN_FUNCTION)}": function_fingerprint(option, path)
+            for option, path in named
+            if "." in path  # all other names are of dupo
+        }
 
     @property
     def interrupted(self) -> bool:

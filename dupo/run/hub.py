@@ -16,9 +16,10 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 from dupo.config.options import RunOptions
 from dupo.errors import UserError, in_one_line
 from dupo.run.model_card import model_card
-from dupo.storage.checkpoint import EMA, STATE, latest
+from dupo.storage.checkpoint import EMA, STATE, latest, step_of
 from dupo.storage.checksums import SUMS, broken_sums
 from dupo.storage.commands import command
+from dupo.storage.files import read_mapping
 from dupo.storage.names import SUMMARY
 
 KEPT_HERE = {STATE, EMA, SUMS}  # what only a run that goes on reads
@@ -118,7 +119,8 @@ def finished_checkpoint(run: Path) -> Path:
         UserError: there is none.
     """
     checkpoint = latest(run) if (run / SUMMARY).is_file() else None
-    if checkpoint is None:
+    # A summary of other steps is from before the run was made longer.
+    if checkpoint is None or read_mapping(run / SUMMARY).get("steps") != step_of(checkpoint):
         raise UserError(f"expected the folder of a finished run of dupo.train, got {run}")
     if complaint := broken_sums(checkpoint):
         raise UserError(f"{checkpoint} cannot be pushed ({complaint})")

@@ -15,7 +15,7 @@ from dupo.errors import UserError
 from dupo.storage import checkpoint
 from dupo.storage.checksums import RowsSoFar, broken_rows, cut_rows, rows_so_far
 from dupo.storage.commands import resume_command
-from dupo.storage.names import CONFIG
+from dupo.storage.names import CONFIG, REPORT, SUMMARY
 
 
 class Accepted(NamedTuple):
@@ -95,8 +95,11 @@ def rows_of(run: Path) -> dict[str, dict[str, Any]]:
     return {name: rows_so_far(run / name).to_json() for name in checkpoint.ROW_FILES}
 
 
-def restore_files(run: Path, accepted: Accepted) -> Path | None:
+def restore_files(run: Path, accepted: Accepted, is_over: bool) -> Path | None:
     """Makes the files of the run those of the checkpoint. Call it last: this is the first change.
+
+    Args:
+        is_over: no step is left to make.
 
     Returns:
         Where newer checkpoints and rows were set aside; None where there were no newer checkpoints.
@@ -105,6 +108,10 @@ def restore_files(run: Path, accepted: Accepted) -> Path | None:
     checkpoint.point_latest(run, accepted.step)
     for name, saved in accepted.rows.items():
         cut_rows(run / name, saved)
+    if not is_over:
+        # Whoever reads the folder takes a summary for the end of the run, and these steps come after it.
+        (run / SUMMARY).unlink(missing_ok=True)
+        (run / REPORT).unlink(missing_ok=True)
     return aside
 
 

@@ -177,7 +177,8 @@ class TrainingRun(Run):
                 f"resume_from_checkpoint: {folder} does not fit this run ({reason}){rest}"
             ) from problem
         # Nothing can be refused any more: now the folder may change.
-        aside = resume.restore_files(self.path, accepted)
+        is_over = accepted.step >= self.config.optimizer.max_steps
+        aside = resume.restore_files(self.path, accepted, is_over)
         self.keep_settings()
         (self.path / TEACHING).unlink(missing_ok=True)  # a kill may have come between checkpoint-0 and this
         self._prune()

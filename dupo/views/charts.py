@@ -41,7 +41,7 @@ class Series:
         pairs = zip(self.xs, self.ys, strict=True)
         return [(float(x), float(y) if _drawable(y) else None) for x, y in pairs if _drawable(x)]
 
-    @property
+    @cached_property
     def values(self) -> list[float]:
         """The ys that can be drawn."""
         return [y for _, y in self.points if y is not None]
@@ -66,7 +66,7 @@ class Chart:
     stepped: bool = False
     least: float = 0.0
 
-    @property
+    @cached_property
     def constant(self) -> float | None:
         """The one value that all points have; None where there are two, or none at all."""
         values = {value for line in self.lines for value in line.values}

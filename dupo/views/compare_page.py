@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from dupo.errors import UserError
 from dupo.storage.files import read_mapping
 from dupo.storage.names import CONFIG
 from dupo.views.charts import STEPS, Chart, Series
@@ -32,8 +33,11 @@ def write_comparison(folders: Sequence[Path], target: Path) -> Path:
     """Writes the page of several runs to `target`, and returns `target`.
 
     Raises:
-        UserError: a folder holds no run.
+        UserError: a folder holds no run, or is named twice.
     """
+    twice = [folder for number, folder in enumerate(folders) if _is_in(folder, folders[:number])]
+    if twice:
+        raise UserError(f"expected different runs to compare, got {twice[0]} twice")
     names = _names(folders)
     runs = dict(zip(names, map(read_run, folders), strict=True))
     settings = {name: read_mapping(folder / CONFIG) for name, folder in zip(names, folders, strict=True)}
@@ -52,6 +56,10 @@ def write_comparison(folders: Sequence[Path], target: Path) -> Path:
         differences=_differences(settings),
         words=words_of(["held out", "accuracy", "reward"]),
     )
+
+
+def _is_in(folder: Path, others: Sequence[Path]) -> bool:
+    return folder.resolve() in [other.resolve() for other in others]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -102,6 +102,9 @@ def read_run(folder: Path) -> RunRecord:
         raise UserError(f"{folder} is no run folder: expected {CONFIG} or {METRICS} in it")
     settings, summary = read_mapping(config), read_mapping(folder / SUMMARY)
     steps = _read_steps(folder)
+    # A summary of fewer steps is from before the run was made longer.
+    if steps and (number_or_none(summary.get("steps")) or steps[-1].step) < steps[-1].step:
+        summary = {}
     evaluations = _evaluations(steps, summary)
     exchanges = (read_exchange(row) for row in read_rows(folder / SAMPLES))
     return RunRecord(

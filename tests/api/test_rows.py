@@ -104,6 +104,7 @@ LOOP.append(LOOP)
         ([{"day": date(2026, 1, 2)}], ["row 1, column 'day'", "datetime.date(2026, 1, 2) (date)"]),
         ([ROW, {"in": [{"a": {1}}]}], ["row 2, column 'in'['a']", "(set)"]),
         ([{"x": math.inf}], ["column 'x'", "inf (float)"]),
+        ([{"x": 10**5000}], ["row 1, column 'x'", "an integer of at most", "16,610 bits"]),
         ([{1: "a"}], ["row 1", "names that are texts", "1 (int)"]),
         ([{"x": LOOP}], ["row 1", "hold themselves"]),
     ],

@@ -8,6 +8,7 @@ import pytest
 from dupo import api
 from dupo.api.callbacks import Callbacks
 from dupo.errors import UserError
+from dupo.run.hub import finished_checkpoint
 from dupo.storage.lock import owned
 from tests.helpers.python_runs import ROWS, SMALL, same_run, variety
 
@@ -107,6 +108,27 @@ def test_a_folder_in_use_by_a_loop_is_refused_until_the_loop_is_closed() -> None
     assert not api.train(output_dir="run", resume_from_checkpoint="latest", **RUN).stopped
 
 
-def test_a_result_without_a_loop_is_refused() -> None:
+def test_a_result_without_a_loop_is_refused(here: Path) -> None:
+    (here / "run").mkdir()  # the folder of a run that was there before
     with pytest.raises(UserError, match="result: expected a loop"):
-        _ = api.train_steps(**RUN).result
+        _ = api.train_steps(output_dir="run", **RUN).result
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_is_made_longer_and_stopped_is_not_finished(here: Path) -> None:
+    assert not api.train(output_dir="run", **RUN).stopped
+    longer = RUN | {"max_steps": 8, "output_dir": "run", "resume_from_checkpoint": True}
+    assert api.train(callbacks=[lambda *_: api.STOP], **longer).stopped
+    assert not (here / "run/summary.json").exists()
+    with pytest.raises(UserError, match="expected the folder of a finished run"):
+        finished_checkpoint(here / "run")
+    assert api.train(**longer).summary["steps"] == 8
+    assert finished_checkpoint(here / "run").name == "checkpoint-8"
+
+
+@pytest.mark.slow
+def test_a_function_that_is_another_one_is_refused_on_resume() -> None:
+    api.train(output_dir="run", **RUN | {"max_steps": 1, "reward": lambda completions, **_: [1.0, 0.0] * 2})
+    other = RUN | {"max_steps": 2, "reward": lambda completions, **_: [0.0, 1.0] * 2}
+    with pytest.raises(UserError, match="the source of lambda has changed since the run was started"):
+        api.train(output_dir="run", resume_from_checkpoint=True, **other)

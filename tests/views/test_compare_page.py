@@ -9,6 +9,7 @@ from dupo.errors import UserError
 from dupo.report import main
 from dupo.storage.run_folder import RunFolder
 from dupo.views.compare_page import write_comparison
+from dupo.views.run_record import read_run
 from tests.helpers.pages import HOSTILE, Page
 
 SUMMARY = {"eval/accuracy_before": 0.5, "eval/accuracy_after": 0.75, "eval/accuracy_peak": 0.8}
@@ -75,3 +76,34 @@ def test_the_door_writes_one_page_for_several_runs(tmp_path: Path, capsys, monke
     assert "nowhere is no run folder" in capsys.readouterr().err
     with pytest.raises(UserError):
         write_comparison([Path("nowhere")], Path("page.html"))
+
+
+def test_a_run_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "reward: dual\n")
+    with pytest.raises(UserError, match=r"expected different runs to compare, got .*run/\.\./run twice"):
+        write_comparison([run, run / "../run"], tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("names", "output", "words"),
+    [
+        (["first"], "page.html", "output: expected several runs"),
+        (["first", "second"], "first/metrics.jsonl", "output: expected a name that ends in .html"),
+    ],
+)
+def test_the_page_is_written_over_nothing_else(
+    names: list[str], output: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [write_run(tmp_path / name, "reward: dual\n") for name in names]
+    rows = (runs[0] / "metrics.jsonl").read_bytes()
+    assert main([*map(str, runs), "--output", str(tmp_path / output)]) == 2
+    assert words in capsys.readouterr().err
+    assert (runs[0] / "metrics.jsonl").read_bytes() == rows and not (tmp_path / "page.html").exists()
+
+
+def test_a_run_that_was_made_longer_and_stopped_is_not_finished(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "reward: dual\n")
+    (run / "summary.json").write_text(json.dumps(SUMMARY | {"steps": 1}))
+    assert not read_run(run).finished
+    (run / "summary.json").write_text(json.dumps(SUMMARY | {"steps": 2}))
+    assert read_run(run).finished
