@@ -8,11 +8,11 @@ from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import Config
 from dupo.storage.commands import start_of
 from dupo.storage.signature import signature_line
-from dupo.views.references import references
+from dupo.views.references import OF_ONE_SEED, references
 from dupo.views.terminal import Display
 
 LOWER_IS_BETTER = {"loss"}
-MEANING = {"gold": "right answers as rewards", "random": "coins as rewards"}
+MEANING = {"gold": "right answers as rewards", "random": "random rewards (coins)"}
 # Options of an audit of data of the user, as an example.
 AUDIT = dict(task="word_problems", dataset="questions.jsonl", model_name_or_path="Qwen/Qwen3-0.6B")
 
@@ -109,7 +109,8 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
             f"{row.seeds} seeds)"
             for row in others
         ]
-        yield f"The same loop gives {' and '.join(gains)}."
+        # The figure of one run beside means of several: gold is a ceiling in the mean alone.
+        yield f"The same loop at the same learning rate gives {' and '.join(gains)}. {OF_ONE_SEED}"
     if TASKS[config.task.task].built_in:
         yield f"Next, can such a reward be trusted on your data? {start_of('audit', AUDIT)}"
 
