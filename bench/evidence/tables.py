@@ -171,28 +171,34 @@ def changes_at_best_rate(evidence: Evidence, task: str, label: str) -> dict[int,
     return {r.run.seed: r.change for r in results}
 
 
-COLUMNS = {  # of README.md
-    "arithmetic": "arithmetic, final change",
-    "conlang": "made-up languages, final change",
-    "stories": "word problems in English, final change",
-}
+# The table of README.md: what a newcomer needs of it; docs/evidence.md has every reward.
+COLUMNS = {"arithmetic": "arithmetic", "conlang": "made-up languages", "stories": "word problems in English"}
+ROWS = ("dual", "gold", "majority", "majority, KL", "random")
 
 
 def short_table(evidences: Sequence[Evidence]) -> str:
-    """The table of README.md: each reward at its best rate, all tasks beside each other."""
+    """The table of README.md: some rewards at their best rates, all tasks beside each other."""
     by_task = {task: evidence for task in COLUMNS for evidence in evidences if evidence.labels(task)}
-    # The order is that of the files; a label of several tasks stands once.
-    labels = dict.fromkeys(label for task, evidence in by_task.items() for label in evidence.labels(task))
     lines = []
-    for label in labels:
-        cells = []
-        for task, evidence in by_task.items():
-            # Not every task has every reward.
-            if not evidence.training(task, label):
-                cells.append("")
-                continue
-            rate = best_rate(evidence, task, label)
-            change = mean_interval(list(changes_at_best_rate(evidence, task, label).values()))
-            cells.append(f"{change} at {RATES[rate]:.0e}")
-        lines.append([f"**{label}**" if label == "dual" else label, labels_read(label), *cells])
-    return table(("reward", "labels", *(COLUMNS[task] for task in by_task)), lines)
+    for label in ROWS:
+        # Not every task has every reward.
+        if any(evidence.training(task, label) for task, evidence in by_task.items()):
+            cells = [_best_change(evidence, task, label) for task, evidence in by_task.items()]
+            lines.append([f"**{label}**" if label == "dual" else label, labels_read(label), *cells])
+    columns = [f"{COLUMNS[task]}, {_seeds(evidence, task)}" for task, evidence in by_task.items()]
+    return table(("reward", "labels", *columns), lines)
+
+
+def _best_change(evidence: Evidence, task: str, label: str) -> str:
+    """The final change of a label at its best rate, with the rate."""
+    if not evidence.training(task, label):
+        return "not run"
+    change = mean_interval(list(changes_at_best_rate(evidence, task, label).values()))
+    return f"{change} at {RATES[best_rate(evidence, task, label)]:.0e}"
+
+
+def _seeds(evidence: Evidence, task: str) -> str:
+    """How many seeds are behind the cells of a column: "5 seeds", or "3 to 5 seeds"."""
+    shown = [label for label in ROWS if evidence.training(task, label)]
+    counts = sorted({len(changes_at_best_rate(evidence, task, label)) for label in shown})
+    return f"{' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} seeds"

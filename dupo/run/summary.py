@@ -8,11 +8,12 @@ from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import Config
 from dupo.storage.commands import start_of
 from dupo.storage.signature import signature_line
-from dupo.views.references import references
+from dupo.views.references import OF_ONE_SEED, references
 from dupo.views.terminal import Display
 
 LOWER_IS_BETTER = {"loss"}
-MEANING = {"gold": "right answers as rewards", "random": "coins as rewards"}
+# The rewards of the references in words, around how they were measured.
+IN_WORDS = {"gold": "right answers as rewards ({how})", "random": "random rewards (coins; {how})"}
 # Options of an audit of data of the user, as an example.
 AUDIT = dict(task="word_problems", dataset="questions.jsonl", model_name_or_path="Qwen/Qwen3-0.6B")
 
@@ -105,11 +106,12 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
     others = [row for row in references(config) if row.reward != config.reward.reward]
     if others:
         gains = [
-            f"{100 * row.change:+.1f} points with {MEANING[row.reward]} (--reward {row.reward}, mean of "
-            f"{row.seeds} seeds)"
+            f"{100 * row.change:+.1f} points with "
+            + IN_WORDS[row.reward].format(how=f"--reward {row.reward}, mean of {row.seeds} seeds")
             for row in others
         ]
-        yield f"The same loop gives {' and '.join(gains)}."
+        # The figure of one run beside means of several: gold is a ceiling in the mean alone.
+        yield f"The same loop at the same learning rate gives {' and '.join(gains)}. {OF_ONE_SEED}"
     if TASKS[config.task.task].built_in:
         yield f"Next, can such a reward be trusted on your data? {start_of('audit', AUDIT)}"
 

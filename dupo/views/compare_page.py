@@ -3,6 +3,7 @@
 `run_record` reads the files of each run; runs may be unfinished, and of other tasks and methods.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def write_comparison(folders: Sequence[Path], target: Path) -> Path:
         subtitle="each line is one run, of one colour and one kind of dashes in all charts",
         header=_HEADER,
         rows=[_row(name, run) for name, run in runs.items()],
+        remarks=_remarks(settings),
         charts=[chart for chart in charts if chart.constant is None],
         unchanged=[chart for chart in charts if chart.constant is not None],
         options=["option", *settings],
@@ -77,10 +79,39 @@ def _row(name: str, run: RunRecord) -> list[str]:
     if held_out is None:
         return [name, "nothing", "–", "–", "–", "–", steps, seconds]
     before, after = held_out.before, held_out.after
-    change = "–" if before is None or after is None else f"{after - before:+.3f}"
+    change = "–" if before is None or after is None else _change(held_out.name, before, after)
     count = "–" if held_out.problems is None else f"{held_out.problems:,.0f}"
     first, last, peak = (shown_value(held_out.name, value) for value in (before, after, held_out.peak))
     return [name, held_out.name, f"{first} → {last}", change, peak, count, steps, seconds]
+
+
+def _change(name: str, before: float, after: float) -> str:
+    """The change of a held-out metric: points where the metric is shown as a percentage."""
+    is_share = all(shown_value(name, value).endswith("%") for value in (before, after))
+    return f"{100 * (after - before):+.1f} points" if is_share else f"{after - before:+.3f}"
+
+
+def _remarks(settings: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """What a reader of the table and the curves must know; one seed a run says little."""
+    remarks = []
+    # Seeds do not tell runs apart here: what is left are the runs that repeat one another.
+    free = _OF_A_PLACE | {"seed", "run_name"}
+    alike = Counter(
+        tuple(sorted((name, str(value)) for name, value in values.items() if name not in free))
+        for values in settings.values()
+    )
+    if len(alike) > 1 and 1 in alike.values():
+        remarks.append(
+            "Some settings have one run only. A run is one seed, and seeds differ by points: "
+            "repeat runs with --seed before you call a difference a gain."
+        )
+    rewards = {str(values.get("reward", "–")) for values in settings.values()}
+    if len(rewards) > 1:
+        remarks.append(
+            "The rewards of these runs measure different things, so the heights of their curves of rewards "
+            "cannot be compared. Held-out curves can."
+        )
+    return remarks
 
 
 def _charts(runs: Mapping[str, RunRecord]) -> list[Chart]:

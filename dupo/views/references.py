@@ -12,6 +12,8 @@ from dupo.config.config import Config
 from dupo.config.layers import assemble, config_hash
 
 REFERENCES = Path(__file__).with_name("references.json")
+# For whoever reads a run beside a reference.
+OF_ONE_SEED = "This run is one seed, and one seed may lie above or below such a mean."
 
 
 class Reference(NamedTuple):

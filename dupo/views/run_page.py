@@ -12,6 +12,7 @@ from dupo.views.charts import STEPS, Chart, Series, evenly_spaced
 from dupo.views.counts import counted
 from dupo.views.exchange import ExchangeRow, judgement, plain_sum
 from dupo.views.pages import write_html
+from dupo.views.references import OF_ONE_SEED
 from dupo.views.run_record import EVAL, HeldOut, RunRecord, StepRow, read_run
 from dupo.views.scales import short_number
 from dupo.views.words import METRICS, WORDS, metric_words, words_of
@@ -109,7 +110,7 @@ def _lead(run: RunRecord) -> Iterator[str]:
             f"{counted(row.seeds, 'seed')})"
             for row in others
         ]
-        yield f"The same loop ends at {' and at '.join(ends)}."
+        yield f"The same loop at the same learning rate ends at {' and at '.join(ends)}. {OF_ONE_SEED}"
 
 
 def _asked(held_out: HeldOut) -> str:
@@ -127,14 +128,13 @@ def _metrics(run: RunRecord) -> Iterator[Metric]:
         name = f"held-out {held_out.name}, before → after{problems}"
         yield Metric(f"{before} → {after}", name, WORDS["held out"], main=True)
         yield Metric(peak, f"best evaluation, held-out {held_out.name}", WORDS["held out"])
-    # Each pair with a sample that has no answer agrees with any reward: the figure without them comes first.
-    for auc, pairs, among in (
-        (run.readable_reward_auc, run.readable_auc_pairs, "readable answers"),
-        (run.reward_auc, run.auc_pairs, "all samples"),
-    ):
-        if auc is not None:
-            of = "" if pairs is None else f"{counted(pairs, 'pair')} of "
-            yield Metric(f"{auc:.3f}", f"reward AUC before training, {of}{among}", WORDS["reward AUC"])
+    # Each pair with a sample that has no answer agrees with any reward: the figure without them is read.
+    auc, pairs, among = run.readable_reward_auc, run.readable_auc_pairs, "readable answers"
+    if auc is None:  # of older runs, or where too few answers can be read
+        auc, pairs, among = run.reward_auc, run.auc_pairs, "all samples"
+    if auc is not None:
+        of = "" if pairs is None else f"{counted(pairs, 'pair')} of "
+        yield Metric(f"{auc:.3f}", f"reward AUC before training, {of}{among}", WORDS["reward AUC"])
     if run.steps:
         reward = run.steps[-1].metrics.get("reward")
         yield Metric(shown_value("", reward), f"reward, last step, {_completions(run)}", WORDS["reward"])

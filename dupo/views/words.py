@@ -29,7 +29,7 @@ WORDS = {
     "unless scale_rewards says otherwise.",
     "group": "the completions that were sampled for one problem.",
     "gold": "the right answer, a label. As a reward it shows what the same loop learns with labels.",
-    "random": "a coin as reward. It shows what the same loop does when rewards say nothing.",
+    "random": "random rewards (coins). They show what the same loop does when rewards say nothing.",
     "reward AUC": "of all pairs of a better and a worse answer, the share in which the better one has the "
     "higher reward. 0.5 is a coin, 1 is perfect.",
     "readable": "with a final answer that can be read from the completion.",

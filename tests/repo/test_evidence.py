@@ -155,10 +155,20 @@ def test_rivals_of_the_third_task_are_shown_at_their_best():
     page = document(evidence_of([*runs(), reranked(0.2)]), evidence)
     assert table in page and page.index("## Made-up languages") < page.index("## Word problems in English")
     assert page.count("`COMMAND` at abc1234") == 2
-    short = tables.short_table([evidence_of(runs()), evidence]).splitlines()
-    assert short[0].endswith("| made-up languages, final change | word problems in English, final change |")
-    assert "| majority, TTRL | none | | | +40.0 [+40.0, +40.0] at 1e-04 |" in short
-    assert any(line.startswith("| shuffled | none | -10.0") and line.endswith("| |") for line in short)
+
+
+def test_the_table_of_the_readme_has_few_rows_and_no_empty_cell():
+    with_kl = [trained("stories", "majority, KL", "", seed, [0.1, 0.25], before=0.3) for seed in range(2)]
+    third = evidence_of([*votes_runs(), *with_kl])
+    short = tables.short_table([evidence_of(runs()), third]).splitlines()
+    columns = "arithmetic, 3 seeds | made-up languages, 3 seeds | word problems in English, 2 to 3 seeds"
+    assert short[0] == f"| reward | labels | {columns} |"
+    names = [line.split("|")[1].strip() for line in short[2:]]
+    assert names == ["**dual**", "gold", "majority", "majority, KL", "random"]
+    assert "| majority, KL | none | not run | not run | +25.0 [+25.0, +25.0] at 3e-04 |" in short
+    assert "| majority | none | -2.0 [-2.0, -2.0] at 1e-04 |" in "\n".join(short)
+    # A reward that no task ran has no row.
+    assert "majority, KL" not in tables.short_table([evidence_of(runs()), evidence_of(votes_runs())])
 
 
 @pytest.mark.slow

@@ -73,3 +73,4 @@ def test_only_the_default_loop_stands_beside_other_rewards():
     # A run with gold rewards is its own ceiling.
     assert "--reward random" in said and "--reward gold" not in said
     assert f"{100 * floor.change:+.1f} points" in said and f"mean of {floor.seeds} seeds" in said
+    assert "at the same learning rate" in said and "one seed may lie above or below such a mean" in said

@@ -32,7 +32,7 @@ def test_each_run_has_a_row_and_a_line(tmp_path: Path) -> None:
     page = write_comparison([first, second], tmp_path / "page.html")
     seen = Page(page)
     assert seen.open == [] and "2 runs compared" in seen.text
-    assert "50.0% → 75.0%" in seen.text and "+0.250" in seen.text and "2,000" in seen.text
+    assert "50.0% → 75.0%" in seen.text and "+25.0 points" in seen.text and "2,000" in seen.text
     assert "2 of 8, unfinished" in seen.text
     assert seen.chart("Held out: accuracy") == {"first": {0: 0.5, 4: 0.75}}
     assert seen.chart("Reward") == {run: {1: 0.25, 2: 0.5} for run in ("first", "second")}
@@ -52,6 +52,25 @@ def test_settings_that_differ_are_listed_and_no_others(tmp_path: Path) -> None:
     equal = [write_run(tmp_path / name, "seed: 1\n") for name in "cd"]
     text = Page(write_comparison(equal, tmp_path / "page.html")).text
     assert "none" in text[text.index("What differs") : text.index("What the words mean")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "seed", "rewards"),
+    [
+        (["reward: dual\nseed: 1\n", "reward: dual\nseed: 2\n"], False, False),
+        (["reward: dual\nseed: 1\n", "reward: random\nseed: 1\n"], True, True),
+        (["beta: 0\nreward: dual\n", "beta: 1\nreward: dual\n"], True, False),
+        ([f"reward: {r}\nseed: {s}\n" for r in ("dual", "gold") for s in (1, 2)], False, True),
+    ],
+    ids=["seeds", "rewards", "options", "rewards and seeds"],
+)
+def test_the_page_warns_of_one_seed_and_of_rewards_that_differ(
+    tmp_path: Path, settings: list[str], seed: bool, rewards: bool
+) -> None:
+    runs = [write_run(tmp_path / str(number), text) for number, text in enumerate(settings)]
+    text = Page(write_comparison(runs, tmp_path / "page.html")).text
+    assert ("A run is one seed" in text) is seed
+    assert ("measure different things" in text) is rewards
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:

@@ -139,5 +139,6 @@ def test_a_folder_without_a_page_is_one_line(
 def test_the_door_writes_the_page_of_a_rerank_and_compares_runs_alone(tmp_path: Path, capfd: Any) -> None:
     folder = rerank_folder(tmp_path / "run", ROWS)
     assert main([str(folder)]) == 0 and capfd.readouterr() == (f"{folder}/report.html\n", "")
-    assert main([str(folder), str(folder), "--output", str(tmp_path / "two.html")]) == 2
+    other = rerank_folder(tmp_path / "other", ROWS)
+    assert main([str(folder), str(other), "--output", str(tmp_path / "two.html")]) == 2
     assert "expected a training run, got the folder of dupo rerank" in capfd.readouterr().err

@@ -88,6 +88,14 @@ def test_page_tells_the_run(tmp_path: Path) -> None:
         assert expected in text, expected
 
 
+def test_one_auc_is_shown_that_of_readable_answers_where_there_is_one(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "task: arithmetic\nmax_steps: 4\n", overwrite=False)
+    run.summary({**SUMMARY, "readable_reward_auc": 0.8125, "readable_reward_auc_pairs": 27})
+    text = Page(write_report(tmp_path)).text
+    assert "0.812" in text and "27 pairs of readable answers" in text
+    assert "0.938" not in text and "all samples" not in text
+
+
 def test_curves_hold_the_recorded_values(tmp_path: Path) -> None:
     page = Page(write_report(full_run(tmp_path)))
     assert page.chart("Held-out evaluation") == {"accuracy": {0: 0.5, 2: 0.6, 4: 0.7}}
