@@ -50,13 +50,13 @@ class WordProblems(ExactMatchTask):
             eval_problems, notes = read_problems(options.eval_dataset, options, answers_needed=True)
             left_out += notes
         # A problem without a number has no dual, and so no reward. It can still be held out.
-        maskable = texts_with_number_to_hide(self.problems)
+        hidable = texts_with_number_to_hide(self.problems)
         split = split_problems(self.problems, eval_problems, options.eval_size)
         self.held_out = split.held_out
-        self.train = [problem for problem in split.train if problem.text in maskable]
-        num_maskable = sum(problem.text in maskable for problem in self.problems)
+        self.train = [problem for problem in split.train if problem.text in hidable]
+        num_hidable = sum(problem.text in hidable for problem in self.problems)
         self.notes = [
-            f"{len(self.problems):,} problems read; {num_maskable:,} with a number to mask; "
+            f"{len(self.problems):,} problems read; {num_hidable:,} with a number to hide; "
             f"{len(self.held_out):,} held out",
             *left_out,
         ]
