@@ -123,7 +123,8 @@ def read_problems(
     # Training reads no answer, so a data set without answers is fine unless somebody asks for them.
     if answers_needed and not answer_columns and all(problem.gold is None for problem in problems):
         choose_columns(rows, dataset, None, ANSWER_COLUMNS, "answer_column")
-    answers = [*answer_columns, *worked] or ["the chat"] * any(problem.gold is not None for problem in problems)
+    in_chat = not answer_columns and any(problem.gold is not None for problem in problems)
+    answers = [*answer_columns, *worked, *(["the chat"] if in_chat and not worked else [])]
     notes += _columns_note(rows, columns, answers) + left_out.notes() + unread.notes()
     if disagreements:
         notes.append(
