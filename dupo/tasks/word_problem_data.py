@@ -137,11 +137,11 @@ def _columns_note(rows: Sequence[Row], questions: Sequence[str], answers: Sequen
     """The line for the user on the columns that were read; none for files that have no columns."""
     if column_without_name(rows):
         return []
-    found = ", ".join(dict.fromkeys(answers)) or "no usual name"
+    shown = ", ".join(dict.fromkeys(answers)) or "no usual name"
     others = [name for name in column_names(rows) if name not in questions]
     # An answer under another name would be left out in silence, and with it the evaluation.
     lack = f" among {shown_names(others)} (--answer_column names it)" if others and not answers else ""
-    return [f"question: {', '.join(questions)}, answer: {found if others else 'none'}{lack}"]
+    return [f"question: {', '.join(questions)}, answer: {shown if others else 'none'}{lack}"]
 
 
 def _boxed_answer(row: Row, columns: Sequence[str], *, has_decimal_commas: bool) -> str | None:
