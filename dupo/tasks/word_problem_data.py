@@ -75,13 +75,22 @@ WORKED = "solution"  # beside an answer: how it is reached, with the answer in a
 def read_problems(
     dataset: str, options: TaskOptions, *, answers_needed: bool
 ) -> tuple[list[Problem], list[str]]:
+    """The problems and notes of `read_with_columns` without its line on the columns."""
+    problems, _, notes = read_with_columns(dataset, options, answers_needed=answers_needed)
+    return problems, notes
+
+
+def read_with_columns(
+    dataset: str, options: TaskOptions, *, answers_needed: bool
+) -> tuple[list[Problem], list[str], list[str]]:
     """Reads the problems of a data set; gold answers are extracted and normalised where there are any.
 
     Args:
         answers_needed: the data set is that of evaluation.
 
     Returns:
-        The problems, and lines for the user: files and columns that were read, rows that were left out.
+        The problems; the line for the user on the columns that were read, none for files without columns;
+        lines on the files of a folder that were read, and on rows that were left out.
 
     Raises:
         UserError: the data set, or a column that is named or needed, is missing or cannot be read.
@@ -125,12 +134,12 @@ def read_problems(
         choose_columns(rows, dataset, None, ANSWER_COLUMNS, "answer_column")
     in_chat = not answer_columns and any(problem.gold is not None for problem in problems)
     answers = [*answer_columns, *worked, *(["the chat"] if in_chat and not worked else [])]
-    notes += _columns_note(rows, columns, answers) + left_out.notes() + unread.notes()
+    notes += left_out.notes() + unread.notes()
     if disagreements:
         notes.append(
             f"{disagreements:,} answers are not those in the box of their {WORKED}: the box is taken"
         )
-    return problems, notes
+    return problems, _columns_note(rows, columns, answers), notes
 
 
 def _columns_note(rows: Sequence[Row], questions: Sequence[str], answers: Sequence[str]) -> list[str]:
