@@ -150,6 +150,10 @@ def _resumed_run(values: Mapping[str, Any]) -> Path | None:
     if checkpoint == "latest" and folder is None:
         raise UserError("resume_from_checkpoint: expected --output_dir RUN beside `latest`, got none")
     run = Path(str(folder)) if checkpoint == "latest" else Path(checkpoint).parent
+    if not is_file(run / CONFIG) and checkpoint != "latest" and run == Path():
+        raise UserError(
+            f"resume_from_checkpoint: expected latest, or RUN/checkpoint-N, got {quoted(checkpoint)}"
+        )
     if not is_file(run / CONFIG):
         raise UserError(f"resume_from_checkpoint: expected a run to go on with, got no {CONFIG} in {run}")
     if (owner := program_of(run)) != "train":
@@ -175,12 +179,20 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
         raise UserError(f"{error.argument_name}: expected {expected}") from None
     # The first unknown word is the one to mend; those behind it may be its values.
     if rest and not rest[0].startswith("-"):
-        raise UserError(f"expected options that start with --, got {quoted(rest[0])}")
+        hint = _list_hint(argv, rest[0])
+        raise UserError(f"expected options that start with --, got {quoted(rest[0])}{hint}")
     if rest:
         raise _unknown(rest[0].partition("=")[0], names, program, method)
     texts = own_names(vars(parsed))
     file = read_yaml(config_file(texts.pop("config"))) if "config" in texts else {}
     return file | {name: coerce(OPTIONS[name], text) for name, text in texts.items()}
+
+
+def _list_hint(argv: Sequence[str], word: str) -> str:
+    """Ends the message about a word too many, where the option before it takes a list."""
+    before = [text.removeprefix("--") for text in argv[: argv.index(word)] if text.startswith("--")]
+    spec = OPTIONS.get(before[-1]) if before else None
+    return ": lists are written 1,0.2" if spec and "comma" in spec.metadata["help"] else ""
 
 
 def _method_in(argv: Sequence[str]) -> str:

@@ -105,6 +105,12 @@ def json_text(spec: Field[Any], value: Any) -> str:
     raise UserError(f"{spec.name}: expected {expected}, got {show(value)}")
 
 
+def _is_elsewhere(name: str, value: str) -> str:
+    """Ends the message about a value that another option stands for; empty for all others."""
+    is_gspo = name == "loss_type" and value.lower() == "gspo"
+    return ": GSPO is --loss_type grpo --importance_sampling_level sequence here" if is_gspo else ""
+
+
 def option_type(spec: Field[Any]) -> tuple[type, bool]:
     """The type of an option and whether the option may be None: (int, True) for `int | None`."""
     members = typing.get_args(spec.type)
@@ -122,7 +128,7 @@ def check(spec: Field[Any], value: Any) -> None:
         return
     # Types first: a value from Python may be anything, and an array cannot be looked up among the choices.
     if choices and not (isinstance(value, str) and value in choices):
-        hint = nearest(value, choices) if isinstance(value, str) else ""
+        hint = (_is_elsewhere(name, value) or nearest(value, choices)) if isinstance(value, str) else ""
         raise UserError(f"{name}: expected one of {', '.join(choices)}, got {quoted(value)}{hint}")
     if kind is str or kind is bool:
         if not isinstance(value, kind) or value == "":

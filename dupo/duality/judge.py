@@ -9,6 +9,7 @@ from dupo.config.options import DualOptions
 from dupo.duality.length_check import tokens_of_long
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
+from dupo.progress import counted_as
 from dupo.records import Completion, Prompt
 
 
@@ -44,6 +45,10 @@ class Judge:
         return lambda prompts: self._ask(prompts, seed)
 
     def _ask(self, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
+        with counted_as("samples of duals"):
+            return self._sample(prompts, seed)
+
+    def _sample(self, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
         # The answer in a dual prompt was sampled, so its length is not known when the run starts.
         limit, max_tokens = self.engine.max_positions, self.sampling.max_tokens
         if limit is None:

@@ -4,9 +4,11 @@ from itertools import chain
 
 from dupo.config.config import Config
 from dupo.config.options import RewardOptions
+from dupo.data.asked_columns import check_columns
 from dupo.data.examples import Examples, read_examples
 from dupo.data.templates import check_histories, check_template_options
 from dupo.errors import UserError
+from dupo.plugins import load_function
 from dupo.tasks import make_task
 from dupo.tasks.base import Task
 
@@ -23,6 +25,7 @@ def read_task(config: Config) -> Task:
         reasons = "; ".join(task.notes)
         raise UserError(f"dataset: expected problems to train on, got none: {reasons}")
     check_labels(task, config.reward)
+    _check_asked_columns(task, config.reward)
     if config.task.dataset is not None:
         check_histories(config.model, chain(task.train, task.held_out))
     return task
@@ -33,6 +36,14 @@ def check_labels(task: Task, options: RewardOptions) -> None:
     missing = [problem.id for problem in task.train if problem.gold is None]
     if options.needs("gold") and missing:
         raise UserError(f"reward: gold needs the answer of every training problem, {missing[0]} has none")
+
+
+def _check_asked_columns(task: Task, options: RewardOptions) -> None:
+    """Raises UserError where a reward function asks for a column that no training problem has."""
+    columns = dict.fromkeys(name for problem in task.train for name in problem.columns)
+    for path, _ in options.terms:
+        if "." in path:
+            check_columns(path, load_function("reward", path), columns)
 
 
 def read_pairs(config: Config) -> Examples | Task:

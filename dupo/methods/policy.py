@@ -34,6 +34,7 @@ from dupo.models.load import Model, load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
+from dupo.plugins import GIVEN_FUNCTION
 from dupo.records import Exchange, Problem, Rollout
 from dupo.rewards import load_rewards, weighted_sum
 from dupo.rewards.base import RewardInputs, TrainerState
@@ -63,7 +64,7 @@ class PolicyMethod(Method):
 
     def __init__(self, config: Config, data: Task | None = None) -> None:
         super().__init__(config, data)
-        self.name = f"{config.task.task}-{config.reward.reward}"
+        self.name = f"{config.task.task}-{config.reward.reward.replace(GIVEN_FUNCTION, '')}"
         self.reward_functions = load_rewards(config.reward)
         task = data or read_task(config)
         lessons = task.lessons
@@ -137,7 +138,7 @@ class PolicyMethod(Method):
         length += f", the first {trained} of each prompt trained on" if trained < sampled else ""
         step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
-        name = c.model.model_name_or_path
+        name, reward = c.model.model_name_or_path, c.reward.reward.replace(GIVEN_FUNCTION, "")
         teaching = []
         if self.has_stage:
             note = taught_note(c.task.task) if comes_taught(c) else TEACHING_NOTE
@@ -146,7 +147,7 @@ class PolicyMethod(Method):
             ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
             ("data", "; ".join(self.task.notes)),
             *teaching,
-            ("reward", f"{c.reward.reward}, training reads {c.reward.labels_read}{judge}"),
+            ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
 from dupo.errors import UserError, in_one_line
 
@@ -26,11 +27,12 @@ def set_log_level(level: str) -> None:
 
 
 @contextmanager
-def library_call(subject: str) -> Iterator[None]:
+def library_call(subject: str, name: str = "") -> Iterator[None]:
     """Turns every error inside into one line; what the library logs is shown only if nothing is raised.
 
     Args:
         subject: what was being done and with which folder; opens the line.
+        name: of a model that may be on the Hub.
 
     Raises:
         UserError: names the subject, the kind of the error and the first 200 characters of its text.
@@ -49,7 +51,21 @@ def library_call(subject: str) -> Iterator[None]:
         # torch reports memory of the CPU that it cannot get as a plain RuntimeError.
         if isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)):
             raise UserError(f"{subject}: not enough memory ({in_one_line(error)})") from None
-        raise UserError(f"{subject}: {in_one_line(error, kind=True)}") from None
+        why = _hub_fault(error, name) if name else None
+        raise UserError(f"{subject}: {why or in_one_line(error, kind=True)}") from None
+
+
+def _hub_fault(error: BaseException, name: str) -> str | None:
+    """Why the Hub gave no file of a model, in our words; None for an error of another kind."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, LocalEntryNotFoundError):
+            lack = "neither a folder nor in the cache, and the Hub cannot be reached"
+            return f"{lack}: where there is a network, type: hf download {name}"
+        if isinstance(cause, RepositoryNotFoundError):
+            return "neither a folder, nor a model of the Hub that is open to you: hf auth login gives access"
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def model_config(options: ModelOptions, tokenizer: PromptTokenizer) -> Pretraine
     check_model_name("model_name_or_path", name)
     if (Path(name) / "adapter_config.json").is_file():
         raise UserError(f"model_name_or_path: {name}: expected a whole model, got an adapter: merge it first")
-    with library_call(f"model_name_or_path: {name} has no usable model"):
+    with library_call(f"model_name_or_path: {name} has no usable model", name):
         shape = AutoConfig.from_pretrained(name, trust_remote_code=options.trust_remote_code)
     check_class(shape, name, trust_remote_code=options.trust_remote_code)
     return shape
@@ -109,7 +109,7 @@ def read_weights(model_class: Any, option: str, folder: str, **arguments: Any) -
         UserError: the folder cannot be read, or its weights are not those of the model.
     """
     where = f"{option}: {folder}"
-    with library_call(f"{where} could not be loaded"), _weights_counted():
+    with library_call(f"{where} could not be loaded", folder), _weights_counted():
         # Other shapes are told with the missing names, in our line and not in a table of the library.
         model, report = model_class.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments

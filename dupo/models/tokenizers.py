@@ -31,7 +31,7 @@ def load_tokenizer(
     if name == BUILT_IN_MODEL:
         return _prompt_tokenizer(word_level(vocabulary) if vocabulary else raw_bytes(), options, is_judge)
     check_model_name("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
-    with library_call(f"no tokenizer could be loaded from {name}"):
+    with library_call(f"no tokenizer could be loaded from {name}", name):
         try:
             hf = AutoTokenizer.from_pretrained(name, trust_remote_code=options.trust_remote_code)
         except Exception:

@@ -1,6 +1,5 @@
 """Reward functions of the user, named by a dotted path, which are called as TRL calls its own."""
 
-import inspect
 import math
 from collections.abc import Callable
 from copy import deepcopy
@@ -11,16 +10,13 @@ import torch
 from torch import Tensor
 
 from dupo.config.options import LARGEST_REWARD
-from dupo.data.contents import shown_names
+from dupo.data.asked_columns import NOT_COLUMNS, REWARD_ARGUMENTS, check_columns, parameters_of
 from dupo.data.rows import native
 from dupo.errors import UserError, quoted
 from dupo.plugins import call_function, load_function, read_number, read_numbers
 from dupo.records import Completion, Problem
 from dupo.rewards.base import Reward, RewardInputs, RewardLog
 from dupo.tasks.base import Task
-
-# Columns of these names are not handed on, as in TRL: prompts and completions say it.
-NOT_COLUMNS = {"prompt", "completion", "completion_ids"}
 
 
 def user_reward(path: str) -> Reward:
@@ -103,19 +99,12 @@ def _asked_for(path: str, function: Callable[..., Any], arguments: dict[str, Any
     Raises:
         UserError: the function needs one that there is not.
     """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a function of C, which does not tell
+    check_columns(path, function, [name for name in arguments if name not in REWARD_ARGUMENTS])
+    parameters = parameters_of(function)
+    if parameters is None or any(p.kind == p.VAR_KEYWORD for p in parameters):
         return arguments
-    by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if lacking := [p.name for p in by_name if p.default is p.empty and p.name not in arguments]:
-        actual = shown_names([name for name in arguments if isinstance(arguments[name], list)])
-        raise UserError(
-            f"{path}: expected data with the column {lacking[0]}, which it asks for, got {actual}"
-        )
-    if any(p.kind == p.VAR_KEYWORD for p in parameters):
-        return arguments
-    return {p.name: arguments[p.name] for p in by_name if p.name in arguments}
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return {name: arguments[name] for name in names if name in arguments}
 
 
 def _log_metric(log: RewardLog, path: str, name: str, value: Any) -> None:

@@ -15,7 +15,8 @@ from dupo.storage.run_folder import RunFolder
 
 def folder_named(name: str) -> Path:
     """The folder of a run for which the user names none: runs/<date>-<time>-<name>."""
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    # Several rewards are parted by commas, which a glob or a shell may read as a list.
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name.replace(',', '-')}"
 
 
 def claim_folder(config: Config) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from dupo.config.command_line import parse
 from dupo.config.config import Config
+from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.errors import DISK_FAULTS, StorageError, UserError
 from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.commands import resume_command
@@ -75,7 +76,11 @@ def read_first(config: Config, read: Callable[[Config], Data]) -> Data:
     display = Display.of(config.run)
     with display.work("reading the data"):
         data = read(config)
-    display.note(f"dupo {config.program}: options and data are read; loading torch ...")
+    name = config.model.model_name_or_path
+    # Without a network the Hub is waited for a minute.
+    is_named = name != BUILT_IN_MODEL and not Path(name).is_dir()
+    then = f", then {name} from the Hub or its cache" if is_named else ""
+    display.note(f"dupo {config.program}: options and data are read; loading torch{then} ...")
     return data
 
 

@@ -84,7 +84,8 @@ def show_result(display: Display, summary: Mapping[str, Any], config: Config) ->
         display.table(title, ["", "before", "after", "change", "peak"], rows)
     for line in result_in_words(summary, config):
         display.note(line)
-    if "readable_reward_auc" in summary:
+    # Small runs have no two answers of different quality.
+    if summary.get("reward_auc_pairs"):
         answers = _auc(summary, "readable_", "pairs of readable answers")
         samples = _auc(summary, "", "pairs of all samples")
         display.note(f"how well the reward told right from wrong before training: AUC {answers}; {samples}")
@@ -112,8 +113,18 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
         ]
         # The figure of one run beside means of several: gold is a ceiling in the mean alone.
         yield f"The same loop at the same learning rate gives {' and '.join(gains)}. {OF_ONE_SEED}"
+    if "reward" in METHODS[config.method].groups and config.reward.reward == "dual":
+        yield _next_question(config)
+
+
+def _next_question(config: Config) -> str:
+    """What to measure next of the dual reward: on the data of the run, or on some of the user."""
     if TASKS[config.task.task].built_in:
-        yield f"Next, can such a reward be trusted on your data? {start_of('audit', AUDIT)}"
+        return f"Next, can such a reward be trusted on your data? {start_of('audit', AUDIT)}"
+    names = ("task", "dataset", "question_column", "answer_column")
+    options = {name: value for name in names if (value := getattr(config.task, name)) is not None}
+    options["model_name_or_path"] = config.model.model_name_or_path
+    return f"Next, can this reward be trusted on these data? {start_of('audit', options)}"
 
 
 def _training(config: Config) -> str:

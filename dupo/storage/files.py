@@ -85,6 +85,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             # Contents reach the disk before the rename, or a power cut could leave a complete name on
             # empty files.
             for file in [*temporary.rglob("*"), temporary]:
+                _allow_readers(file, temporary)
                 sync(file)
             # A folder cannot be renamed onto another.
             retired = retire(folder) if folder.exists() else None
@@ -100,6 +101,13 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         sync(folder.parent)
         # Of a writer that was killed as well: the new folder is in its place.
         shutil.rmtree(_retired(folder), ignore_errors=True)
+
+
+def _allow_readers(file: Path, folder: Path) -> None:
+    """Lets those read a file who may read the new folder: safetensors writes files for their owner alone."""
+    if file.is_file():
+        # The folder was made with the umask of the user, which cannot be read without changing the umask.
+        file.chmod(file.stat().st_mode | folder.stat().st_mode & 0o666)
 
 
 def retire(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """The built-in task: additions and subtractions, made on the spot, small enough for a laptop to learn.
 
     primal   #321+654=  ->  9750        123 + 456 = 579
-    dual     @?+654=9750:  ->  321      which number plus 456 is 579? (each operand is masked in turn)
+    dual     @?+654=9750:  ->  321      which number plus 456 is 579? (each operand is hidden in turn)
 
 Numbers are zero-padded and written least significant digit first, so that carries run the way the model
 reads.
@@ -45,7 +45,7 @@ class Arithmetic(ExactMatchTask):
         self.duals_per_prompt = options.duals_per_prompt
         self.notes = [
             "three-digit + and -, digits written from the right: #321+654= asks for 123 + 456",
-            f"{len(self.train):,} problems to train on, {len(self.held_out):,} held out",
+            f"{len(self.train):,} problems, {len(self.held_out):,} held out",
         ]
 
     def prompt(self, problem: Problem) -> str:
@@ -69,11 +69,11 @@ class Arithmetic(ExactMatchTask):
         return duals[: self.duals_per_prompt or None]  # 0: all
 
     def dual_prompt(self, problem: Problem, dual: Dual, answer: str) -> tuple[str, ...]:
-        """The masked question with its result: @?+654=9750:"""
+        """The question without an operand, with its result: @?+654=9750:"""
         return dual.known, answer, ":"
 
     def distance(self, dual: Dual, completion: str) -> float | None:
-        """0 for the masked operand, 1 for another one, None for what is no operand."""
+        """0 for the hidden operand, 1 for another one, None for what is no operand."""
         if not OPERAND.fullmatch(completion):
             return None
         return float(completion != dual.unknown)
@@ -128,7 +128,7 @@ def lesson_examples(seed: int, dual_share: float) -> Iterator[tuple[str, str]]:
         gold = problem.gold or ""
         if rng.random() >= dual_share:
             yield problem.text, gold
-        # Either operand is masked in half of the duals, as `Arithmetic.duals` asks for both.
+        # Either operand is hidden in half of the duals, as `Arithmetic.duals` asks for both.
         elif rng.random() < 0.5:
             yield f"@?{operator}{second}={gold}:", first
         else:

@@ -65,7 +65,7 @@ class Conlang(ExactMatchTask):
         self.bleu = BLEU(effective_order=True, tokenize="none")
         self.notes = [
             "sentences of language A, to be put into language B: miran hulet bosil kavo ana",
-            f"{len(self.train):,} sentences to train on, {len(self.held_out):,} held out",
+            f"{len(self.train):,} sentences, {len(self.held_out):,} held out",
             f"gates: {', '.join(sorted(self.gates & {'copy', 'language'})) or 'off, a copy is an answer'}",
         ]
 

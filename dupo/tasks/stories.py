@@ -52,7 +52,7 @@ class Stories(ExactMatchTask):
         self.duals_per_prompt = options.duals_per_prompt
         self.notes = [
             "word problems in English of one to three steps, with numbers that do not enter",
-            f"{len(self.train):,} problems to train on, {len(self.held_out):,} held out",
+            f"{len(self.train):,} problems, {len(self.held_out):,} held out",
         ]
 
     def prompt(self, problem: Problem) -> str:

@@ -9,12 +9,13 @@ from dupo.data.columns import (
     LeftOut,
     RowError,
     choose_columns,
+    column_names,
     column_text,
     filled_columns,
     usual_columns,
     value_at,
 )
-from dupo.data.contents import LONGEST_NAME
+from dupo.data.contents import LONGEST_NAME, shown_names
 from dupo.data.files import column_without_name
 from dupo.data.questions import question_of
 from dupo.data.rows import Row
@@ -74,13 +75,22 @@ WORKED = "solution"  # beside an answer: how it is reached, with the answer in a
 def read_problems(
     dataset: str, options: TaskOptions, *, answers_needed: bool
 ) -> tuple[list[Problem], list[str]]:
+    """The problems and notes of `read_with_columns` without its line on the columns."""
+    problems, _, notes = read_with_columns(dataset, options, answers_needed=answers_needed)
+    return problems, notes
+
+
+def read_with_columns(
+    dataset: str, options: TaskOptions, *, answers_needed: bool
+) -> tuple[list[Problem], list[str], list[str]]:
     """Reads the problems of a data set; gold answers are extracted and normalised where there are any.
 
     Args:
         answers_needed: the data set is that of evaluation.
 
     Returns:
-        The problems, and lines for the user: files of a folder that were read, rows that were left out.
+        The problems; the line for the user on the columns that were read, none for files without columns;
+        lines on the files of a folder that were read, and on rows that were left out.
 
     Raises:
         UserError: the data set, or a column that is named or needed, is missing or cannot be read.
@@ -122,12 +132,25 @@ def read_problems(
     # Training reads no answer, so a data set without answers is fine unless somebody asks for them.
     if answers_needed and not answer_columns and all(problem.gold is None for problem in problems):
         choose_columns(rows, dataset, None, ANSWER_COLUMNS, "answer_column")
+    in_chat = not answer_columns and any(problem.gold is not None for problem in problems)
+    answers = [*answer_columns, *worked, *(["the chat"] if in_chat and not worked else [])]
     notes += left_out.notes() + unread.notes()
     if disagreements:
         notes.append(
             f"{disagreements:,} answers are not those in the box of their {WORKED}: the box is taken"
         )
-    return problems, notes
+    return problems, _columns_note(rows, columns, answers), notes
+
+
+def _columns_note(rows: Sequence[Row], questions: Sequence[str], answers: Sequence[str]) -> list[str]:
+    """The line for the user on the columns that were read; none for files that have no columns."""
+    if column_without_name(rows):
+        return []
+    shown = ", ".join(dict.fromkeys(answers)) or "no usual name"
+    others = [name for name in column_names(rows) if name not in questions]
+    # An answer under another name would be left out in silence, and with it the evaluation.
+    lack = f" among {shown_names(others)} (--answer_column names it)" if others and not answers else ""
+    return [f"question: {', '.join(questions)}, answer: {shown if others else 'none'}{lack}"]
 
 
 def _boxed_answer(row: Row, columns: Sequence[str], *, has_decimal_commas: bool) -> str | None:

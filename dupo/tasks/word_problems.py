@@ -17,7 +17,7 @@ from dupo.tasks.answer_equality import kind_of
 from dupo.tasks.exact_match import ExactMatchTask
 from dupo.tasks.final_answer import final_answer, same_answer
 from dupo.tasks.math_equality import is_installed
-from dupo.tasks.word_problem_data import read_problems
+from dupo.tasks.word_problem_data import read_problems, read_with_columns
 from dupo.tasks.word_problem_duals import hidden_number_duals, text_around_answer, without_unknown
 from dupo.text import find_numbers
 
@@ -44,20 +44,21 @@ class WordProblems(ExactMatchTask):
     def __init__(self, options: TaskOptions, seed: int) -> None:
         assert options.dataset is not None  # held by `Config`
         self.seed, self.duals_per_prompt = seed, options.duals_per_prompt
-        self.problems, left_out = read_problems(options.dataset, options, answers_needed=False)
+        self.problems, columns, left_out = read_with_columns(options.dataset, options, answers_needed=False)
         eval_problems = None
         if options.eval_dataset:
             eval_problems, notes = read_problems(options.eval_dataset, options, answers_needed=True)
             left_out += notes
         # A problem without a number has no dual, and so no reward. It can still be held out.
-        maskable = texts_with_number_to_hide(self.problems)
+        hidable = texts_with_number_to_hide(self.problems)
         split = split_problems(self.problems, eval_problems, options.eval_size)
         self.held_out = split.held_out
-        self.train = [problem for problem in split.train if problem.text in maskable]
-        num_maskable = sum(problem.text in maskable for problem in self.problems)
+        self.train = [problem for problem in split.train if problem.text in hidable]
+        num_hidable = sum(problem.text in hidable for problem in self.problems)
         self.notes = [
-            f"{len(self.problems):,} problems read; {num_maskable:,} with a number to mask; "
+            f"{len(self.problems):,} problems read; {num_hidable:,} with a number to hide; "
             f"{len(self.held_out):,} held out",
+            *columns,
             *left_out,
         ]
         self.notes += formulas_note([*self.train, *self.held_out])

@@ -12,7 +12,7 @@ from rich.text import Text
 from dupo.config.task_options import TaskOptions
 from dupo.progress import telling
 from dupo.records import Dual, Problem
-from dupo.tasks.word_problem_data import read_problems
+from dupo.tasks.word_problem_data import read_with_columns
 from dupo.tasks.word_problem_duals import hidden_number_duals, text_around_answer
 from dupo.text import MOST_HIDDEN, find_numbers
 from dupo.text.numbers import Number
@@ -37,7 +37,7 @@ def list_numbers(options: TaskOptions, seed: int, num_shown: int) -> None:
     """
     assert options.dataset is not None
     with Display().work("reading the data"):
-        problems, notes = read_problems(options.dataset, options, answers_needed=False)
+        problems, columns, notes = read_with_columns(options.dataset, options, answers_needed=False)
         texts = [problem.text for problem in problems]
         starts = telling("parts", range(0, len(texts), PART))
         numbers = [of_text for start in starts for of_text in find_numbers(texts[start : start + PART])]
@@ -53,7 +53,7 @@ def list_numbers(options: TaskOptions, seed: int, num_shown: int) -> None:
         show_prompt(console, example, seed)
     console.print(count_table(problems, numbers))
     console.print(count_line(numbers, options.duals_per_prompt))
-    for note in notes:
+    for note in [*columns, *notes]:
         console.print(visible(note), soft_wrap=True)
 
 

@@ -297,7 +297,7 @@ def show(display: Display, metrics: RerankMetrics) -> None:
         rows.append(cells)
     header = ["method", "tokens a problem", "generated tokens"]
     if metrics.with_gold:
-        header += [f"score of {metrics.with_gold:,}", "95% interval"]
+        header += [f"score of {metrics.with_gold:,}, %", "95% interval"]
     display.table(f"{metrics.problems:,} problems", header, rows)
     for name, difference in metrics.dual_minus.items():
         within = interval(difference, metrics.with_gold, "+")

@@ -62,6 +62,7 @@ class StepProgress:
         self._plan, self._clock, self._show = plan, clock, show
         self._recent = deque([(clock(), plan.start)], maxlen=_STEPS_OF_RATE)
         self._held_out = self._said = ""
+        self._is_fast: bool | None = None
 
     def update(self, step: int, metrics: Mapping[str, Any], words: str | None = None) -> None:
         """Shows that `step` is done. Reads reward, dual/reconstruct_rate and eval/<headline> if present.
@@ -95,7 +96,9 @@ class StepProgress:
         rate = (last - first) / (now - begin)
         # Slow steps read better as seconds per step than as 0.0 steps per second.
         unit, most = self._plan.unit, "at most " if self._plan.is_most else ""
-        speed = f"{rate:.1f} {unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
+        # Only a clear change of speed changes the unit: rates near 1 would flip it from line to line.
+        self._is_fast = rate >= 0.5 if self._is_fast else rate >= (2 if self._is_fast is False else 1)
+        speed = f"{rate:.1f} {unit}s/s" if self._is_fast else f"{1 / rate:.1f} s/{unit}"
         return [speed, f"{most}{_duration((self._plan.total - last) / rate)} left"]
 
 

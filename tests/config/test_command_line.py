@@ -41,6 +41,7 @@ gradient_checkpointing or activation_checkpointing, its name in TRL, got both
     --method sft --vllm_importance_sampling_cap 2 => unknown option \
 --vllm_importance_sampling_cap: dupo.train --method sft does not have it, only dupo.train
     data.jsonl => expected options that start with --, got 'data.jsonl'
+    --reward_weights 1 0.2 => expected options that start with --, got '0.2': lists are written 1,0.2
     --seed 1 2 => expected options that start with --, got '2'
     --seed => --seed: expected a value
     --config => --config: expected a value
@@ -56,6 +57,8 @@ gradient_checkpointing or activation_checkpointing, its name in TRL, got both
     --trust_remote_code maybe => trust_remote_code: expected true or false, got 'maybe'
     --loss_type ppo => loss_type: expected one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo, \
 got 'ppo'
+    --loss_type GSPO => loss_type: expected one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo, \
+got 'GSPO': GSPO is --loss_type grpo --importance_sampling_level sequence here
     --kl K3 => kl: expected one of k1, k2, k3, abs, k3+, got 'K3', did you mean k3?
     --scale_rewards null => scale_rewards: expected one of group, batch, none, got 'null'
     --num_generations 0 => num_generations: expected at least 2, got 0

@@ -183,6 +183,7 @@ def test_a_resumed_run_keeps_its_method(write: WriteFile) -> None:
 NOT_RESUMED = table("""
     latest => resume_from_checkpoint: expected --output_dir RUN beside `latest`, got none
     latest --output_dir b => resume_from_checkpoint: expected a run to go on with, got no config.yaml in b
+    lates => resume_from_checkpoint: expected latest, or RUN/checkpoint-N, got 'lates'
     b/checkpoint-1 => resume_from_checkpoint: expected a run to go on with, got no config.yaml in b
     a/checkpoint-1 --output_dir b => output_dir: expected a, the run that is resumed, got b
     a/c-1 --overwrite_output_dir => overwrite_output_dir: expected false while a run is resumed, got true

@@ -44,6 +44,7 @@ def test_counts_the_whole_file(dataset, capsys):
     rows = [line.split() for line in shown.splitlines()]
     for cells in (["may", "be", "hidden", "5"], ["pronoun", "1"], ["ordinal", "1"], ["word", "1"]):
         assert cells in [row[: len(cells)] for row in rows]
+    assert "question: question, answer: none" in shown
     assert "3 problems; 2 (66.7%) have a dual; 5 duals, 1.67 for each problem" in shown
 
 

@@ -24,8 +24,12 @@ REFUSED = [
     (["rerank", *WORDS, "--eval_dataset", "nowhere.csv"], "nowhere.csv"),
     (["audit", *WORDS, "--eval_dataset", "data.jsonl"], "answer_column"),
     (["train", *WORDS, "--reward", "gold"], "gold needs the answer"),
-    (["train", "--task", "word_problems", "--dataset", "plain.txt"], "0 with a number to mask"),
-    (["select", "--task", "word_problems", "--dataset", "plain.txt"], "0 with a number to mask"),
+    (
+        ["train", *WORDS, "--reward", "asking.reward"],
+        "with the column solution, which it asks for, got the columns q",
+    ),
+    (["train", "--task", "word_problems", "--dataset", "plain.txt"], "0 with a number to hide"),
+    (["select", "--task", "word_problems", "--dataset", "plain.txt"], "0 with a number to hide"),
     (["train", "--method", "sft", "--dataset", "data.jsonl"], "prompt and completion"),
     (["train", "--task", "translation", "--dataset", "data.jsonl"], "src: expected a column"),
     (["train", "--task", "word_problems", "--dataset", "nowhere.jsonl", "--output_dir", "thesis"], "thesis"),
@@ -47,6 +51,7 @@ def test_wrong_data_are_told_before_torch_is_imported(tmp_path: Path, run_python
     (tmp_path / "data.jsonl").write_text(json.dumps({"question": "Ann has 5 pens and buys 7. How many?"}))
     chats = [[USER, ANSWER], [SYSTEM, USER | {"content": "5 and 8?"}, ANSWER]]
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": m}) + "\n" for m in chats))
+    (tmp_path / "asking.py").write_text("def reward(completions, solution, other=1, **kwargs): ...")
     (tmp_path / "plain.txt").write_text("No number here?\n")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.txt").write_text("")

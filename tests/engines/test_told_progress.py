@@ -4,7 +4,9 @@ from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
+from dupo.config.config import Config
 from dupo.config.model_options import ModelOptions
+from dupo.duality.judge import Judge
 from dupo.engines.base import Sampling
 from dupo.models.load import load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
@@ -21,6 +23,15 @@ def test_the_engine_counts_samples_over_all_its_batches() -> None:
     counts = [done for _, done, _ in heard]
     assert {(unit, total) for unit, _, total in heard} == {("samples", 10)}
     assert counts == sorted(counts) and counts[-1] == 10 and {4, 8} <= set(counts)
+
+
+def test_the_judge_counts_samples_of_duals() -> None:
+    world, heard = tiny(), list[str]()
+    judge = Judge.of(world.engine, Config().duals, 6)
+    with listening(lambda unit, *_: heard.append(unit)):
+        judge.asking(0)(["7 and 8?"])
+        world.engine.sample(["7 and 8?"], 1, Sampling(1.0, 6), seed=0)
+    assert list(dict.fromkeys(heard)) == ["samples of duals", "samples"]
 
 
 def test_reading_weights_is_counted(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
@@ -238,6 +239,19 @@ def test_a_template_that_raises_is_one_line(sound: Path, tmp_path: Path) -> None
 
 
 # --- calls into the library ---
+
+
+def test_a_model_that_the_hub_does_not_give_is_told_in_our_words() -> None:
+    """transformers raises an OSError about URLs from what huggingface_hub raised."""
+    causes = [
+        ("and the Hub cannot be reached: .* hf download a/b", LocalEntryNotFoundError),
+        ("nor a model of the Hub that is open to you: hf auth login", RepositoryNotFoundError),
+    ]
+    for words, kind in causes:
+        cause = kind.__new__(kind)  # its constructor wants what the Hub replied
+        with pytest.raises(UserError, match=words) as caught, library_call("no tokenizer from a/b", "a/b"):
+            raise OSError("see https://huggingface.co") from cause
+        assert "https" not in str(caught.value)
 
 
 class PanicException(BaseException):

@@ -29,8 +29,10 @@ def test_an_auc_stands_beside_its_pairs_and_readable_answers_come_first():
     assert "AUC 0.350 of 27 pairs of readable answers; 0.890 of 1,200 pairs of all samples" in told(facts)
 
 
-def test_an_auc_of_no_pair_is_none():
-    assert "AUC none of 0 pairs of readable answers; none of 0 pairs of all samples" in told(NOTHING)
+def test_an_auc_of_no_pair_is_left_out():
+    some = NOTHING | {"reward_auc": 0.5, "reward_auc_pairs": 3}
+    assert "AUC none of 0 pairs of readable answers; 0.500 of 3 pairs of all samples" in told(some)
+    assert "AUC" not in told(NOTHING)
     assert "AUC" not in told({})  # a method without a reward
 
 
@@ -55,6 +57,15 @@ FACTS = {"eval/accuracy_before": 0.5, "eval/accuracy_after": 0.75}
 )
 def test_the_end_says_what_happened_and_what_was_read(options, words):
     assert next(result_in_words(FACTS, assemble(options))).startswith(words)
+
+
+def test_the_next_question_is_that_of_the_dual_reward_on_the_data_of_the_user():
+    own = {"task": "word_problems", "dataset": "my.jsonl", "answer_column": "my_answer"}
+    last = list(result_in_words(FACTS, assemble(own)))[-1]
+    assert "--task word_problems --dataset my.jsonl --answer_column my_answer --model_name" in last
+    assert "--dataset questions.jsonl" in list(result_in_words(FACTS, assemble({})))[-1]
+    for options in ({"reward": "random"}, {"method": "sft"}):
+        assert "audit" not in " ".join(result_in_words(FACTS, assemble(options)))
 
 
 def test_a_loss_is_told_by_the_table_alone():

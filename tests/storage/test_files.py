@@ -83,6 +83,17 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.rglob("*")] == ["checkpoint-2", "new"]
 
 
+def test_files_of_a_folder_are_for_whoever_the_umask_allows(tmp_path: Path) -> None:
+    for umask, mode in ((0o022, 0o644), (0o027, 0o640), (0o077, 0o600)):
+        before = os.umask(umask)
+        try:
+            with whole_folder(tmp_path / f"{umask}") as temporary:
+                (temporary / "model.safetensors").touch(0o600)
+        finally:
+            os.umask(before)
+        assert (tmp_path / f"{umask}" / "model.safetensors").stat().st_mode & 0o777 == mode
+
+
 def test_a_kill_at_any_place_leaves_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
     folder, log = tmp_path / "run/model", tmp_path / "places.txt"
 

@@ -62,7 +62,10 @@ def questions(count: int) -> list[dict[str, Any]]:
 
 def test_problems_are_read_counted_and_split(make: Make) -> None:
     task = make([*questions(6), {"question": "No number here?", "answer": "yes"}], eval_size=2)
-    assert task.notes == ["7 problems read; 6 with a number to mask; 2 held out"]
+    assert task.notes == [
+        "7 problems read; 6 with a number to hide; 2 held out",
+        "question: question, answer: answer",
+    ]
     assert len(task.held_out) == 2
     assert "No number here?" not in {p.text for p in task.train}
     assert not {p.text for p in task.train} & {p.text for p in task.held_out}
@@ -86,15 +89,27 @@ def test_columns_of_other_names(make: Make) -> None:
     assert all(p.text.endswith("and 5?") for p in task.train)
 
 
+def test_the_columns_that_were_read_are_told_and_so_is_an_answer_of_no_usual_name(make: Make, write) -> None:
+    rows = [{"문제": row["question"], "my_answer": row["answer"], "난이도": "1"} for row in questions(6)]
+    lack = "question: 문제, answer: no usual name among my_answer, 난이도 (--answer_column names it)"
+    assert make(rows).notes[1] == lack and not make(rows).held_out
+    assert make(rows, answer_column="my_answer").notes[1] == "question: 문제, answer: my_answer"
+    both = [row | {"solution": f"\\boxed{{{k + 13}}}"} for k, row in enumerate(questions(6))]
+    assert make(both).notes[1] == "question: question, answer: answer, solution"
+    lines = Path(write([], "lines.txt"))
+    lines.write_text("7 and 8?\n", encoding="utf-8")
+    assert not any("question:" in note for note in word_problems(dataset=str(lines)).notes)
+
+
 def test_no_answers_are_needed_to_train(make: Make) -> None:
     task = make([{"question": row["question"]} for row in questions(4)])
     assert [p.gold for p in task.train] == [None] * 4
     assert list(task.held_out) == []
-    assert "accuracy cannot be given" in task.notes[1]
+    assert task.notes[1] == "question: question, answer: none" and "accuracy cannot be given" in task.notes[2]
 
 
 def test_nine_problems_say_how_to_hold_some_out(make: Make) -> None:
-    assert make(questions(9), eval_size=None).notes[1].startswith("0 held out, a tenth of 9: ")
+    assert make(questions(9), eval_size=None).notes[2].startswith("0 held out, a tenth of 9: ")
     assert not any("held out, a tenth" in note for note in make(questions(10), eval_size=None).notes)
 
 
@@ -140,7 +155,8 @@ def test_thirty_problems_train_without_options_and_a_row_without_text_is_left_ou
     task = word_problems(dataset=write([*questions(30), {"question": None, "answer": "7"}]))
     assert (len(task.train), len(task.held_out)) == (27, 3)
     assert task.notes == [
-        "30 problems read; 30 with a number to mask; 3 held out",
+        "30 problems read; 30 with a number to hide; 3 held out",
+        "question: question, answer: answer",
         "rows left out: 1, expected text in 'question' (first: train.jsonl, line 31, got none)",
     ]
 
@@ -327,7 +343,7 @@ def test_gsm8k(data_dir: Path) -> None:
         for dual in duals:
             assert task.distance(dual, f"\\boxed{{{dual.unknown}}}") == 0.0
         count += len(duals)
-    assert re.fullmatch(r"7,473 problems read; 7,4\d\d with a number to mask; 500 held out", task.notes[0])
+    assert re.fullmatch(r"7,473 problems read; 7,4\d\d with a number to hide; 500 held out", task.notes[0])
     assert count / len(task.train) > 3.4
     assert time.process_time() - start < 10
 
@@ -361,4 +377,4 @@ def test_without_a_number_to_hide_there_is_nothing_to_train_on(tmp_path, capsys)
     options = ["--task", "word_problems", "--dataset", str(path), "--output_dir", str(tmp_path / "run")]
     assert train([*options, "--eval_size", "0"]) == 2
     error = capsys.readouterr().err
-    assert "expected problems to train on, got none: 2 problems read; 0 with a number to mask" in error
+    assert "expected problems to train on, got none: 2 problems read; 0 with a number to hide" in error

@@ -6,7 +6,7 @@ import pytest
 
 from dupo.views.exchange import exchange_of
 from dupo.views.plain import error
-from dupo.views.progress import Plan
+from dupo.views.progress import Plan, StepProgress
 from dupo.views.terminal import Display
 from tests.helpers.streams import SAMPLE, Clock, Stream
 
@@ -64,6 +64,16 @@ def test_plain_output_in_full() -> None:
         "  reward      0.500",
         "",
     ]
+
+
+def test_a_speed_near_one_step_a_second_keeps_its_unit() -> None:
+    clock, pace = Clock(), list[str]()
+    show = lambda status: pace.extend(status.pace[:1])  # noqa: E731
+    progress = StepProgress(Plan(1000), clock=clock, show=show)
+    for step, seconds in enumerate([1.1, 0.5, 0.1, 0.1, 3.0, 20.0], 1):
+        clock.now += seconds
+        progress.update(step, {})
+    assert pace == ["1.1 s/step", "0.8 s/step", "0.6 s/step", "2.2 steps/s", "1.0 steps/s", "4.1 s/step"]
 
 
 def test_slow_steps_are_reported_every_half_minute() -> None:
