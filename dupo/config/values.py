@@ -132,7 +132,8 @@ def check(spec: Field[Any], value: Any) -> None:
         raise UserError(f"{name}: expected one of {', '.join(choices)}, got {quoted(value)}{hint}")
     if kind is str or kind is bool:
         if not isinstance(value, kind) or value == "":
-            actual = quoted(value) if value else "none"
+            # A text beside "true or false" could be taken for one of these.
+            actual = quoted(value) if isinstance(value, str) and value else show(value) or "none"
             raise UserError(f"{name}: expected {_EXPECTED.get(kind, 'some text')}, got {actual}")
         if isinstance(value, str):
             _check_text(spec, value)

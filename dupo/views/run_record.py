@@ -102,8 +102,7 @@ def read_run(folder: Path) -> RunRecord:
         raise UserError(f"{folder} is no run folder: expected {CONFIG} or {METRICS} in it")
     settings, summary = read_mapping(config), read_mapping(folder / SUMMARY)
     steps = _read_steps(folder)
-    # A summary of fewer steps is from before the run was made longer.
-    if steps and (number_or_none(summary.get("steps")) or steps[-1].step) < steps[-1].step:
+    if _is_made_longer(settings, summary, steps):
         summary = {}
     evaluations = _evaluations(steps, summary)
     exchanges = (read_exchange(row) for row in read_rows(folder / SAMPLES))
@@ -134,6 +133,15 @@ def _title(values: Mapping[str, Any]) -> str:
     task = text_or_none(values.get("task")) or "run"
     reward = text_or_none(values.get("reward")) or "unknown"
     return f"{task} · reward {reward} · seed {text_or_none(values.get('seed'))}"
+
+
+def _is_made_longer(
+    settings: Mapping[str, Any], summary: Mapping[str, Any], steps: Sequence[StepRow]
+) -> bool:
+    """Whether the summary is from before the run went on to a later end, which it has not reached."""
+    end, planned = (number_or_none(found) for found in (summary.get("steps"), settings.get("max_steps")))
+    # A step behind all that were planned is a damaged row.
+    return bool(steps) and None not in (end, planned) and end < steps[-1].step <= planned  # type: ignore[operator]
 
 
 def _read_steps(folder: Path) -> list[StepRow]:

@@ -82,7 +82,7 @@ WRONG_GROUPS: list[tuple[type, dict[str, Any], str]] = [
         "tgt: expected another language than src, de, got de",
     ),
     (ModelOptions, {"model_name_or_path": ""}, "model_name_or_path: expected some text, got none"),
-    (ModelOptions, {"trust_remote_code": "yes"}, "trust_remote_code: expected true or false, got yes"),
+    (ModelOptions, {"trust_remote_code": "yes"}, "trust_remote_code: expected true or false, got 'yes'"),
     (OptimizerOptions, {"adam_beta2": 1.5}, "adam_beta2: expected less than 1, got 1.5"),
     (OptimizerOptions, {"learning_rate": None}, "learning_rate: expected a number, got None"),
     (RewardOptions, {"reward": "dual,dual"}, "reward: expected different names, got 'dual,dual'"),

@@ -27,14 +27,14 @@ TEXTS = [
     "2",
 ]
 ROLLOUT = ["--generation_batch_size", "8", "--num_generations", "4", "--max_completion_length", "6"]
-# What a person types first, and what takes no model, at every run of the tests; the rest with the slow ones.
+# What takes no model, at every run of the tests; the rest with the slow ones.
 QUICK: list[list[str]] = [
-    ["train", *TRAIN, "--max_steps", "2", "--output_dir", "other"],
     ["duals", "--dataset", "data.jsonl"],
     ["report", "run"],
     ["completion", "bash"],
 ]
 SLOW: list[list[str]] = [
+    ["train", *TRAIN, "--max_steps", "2", "--output_dir", "other"],
     ["doctor"],
     ["train", *SHORT, *ROLLOUT, *MODEL, *TASK, "--eval_size", "2", "--quiet"],
     ["train", *RESUME],

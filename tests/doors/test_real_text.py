@@ -35,6 +35,7 @@ def problems(tmp_path: Path) -> str:
     return str(file)
 
 
+@pytest.mark.slow
 def test_word_problems(problems, tmp_path):
     out = run(
         tmp_path / "run", "--task", "word_problems", "--dataset", problems, "--max_completion_length", "100"

@@ -61,13 +61,15 @@ def test_a_reward_that_changes_its_arguments_trains_like_an_honest_one(folder: P
 def test_a_reward_that_was_edited_is_refused_on_resume(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = f"--task word_problems --dataset questions.jsonl --reward honest_reward.score {SMALL}"
+    words = f"--task word_problems --dataset questions.jsonl --reward edited_reward.score {SMALL}"
+    source = folder / "edited_reward.py"
+    source.write_text(HONEST)
     assert main([*words.split(), "--max_steps", "1", "--output_dir", "run"]) == 0
     resumed = ["--output_dir", "run", "--resume_from_checkpoint", "latest"]
-    (folder / "honest_reward.py").write_text(HONEST.replace("/ 10", "/ 20"))
+    source.write_text(HONEST.replace("/ 10", "/ 20"))
     assert main([*resumed, "--max_steps", "2"]) == 2
-    assert "the source of honest_reward.score has changed since" in capsys.readouterr().err
-    (folder / "honest_reward.py").write_text(HONEST)
+    assert "the source of edited_reward.score has changed since" in capsys.readouterr().err
+    source.write_text(HONEST)
     assert main([*resumed, "--max_steps", "2"]) == 0
 
 

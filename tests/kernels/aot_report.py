@@ -63,7 +63,7 @@ class Launch(NamedTuple):
     """A launcher that starts one kernel of a module.
 
     Attributes:
-        quick: compiled by every run of the tests.
+        quick: compiled by `pytest -m slow -k quick`, which takes a quarter of a minute.
         tiles: the instructions of its loops are counted, for each logit of a tile that a thread has.
     """
 

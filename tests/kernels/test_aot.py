@@ -18,7 +18,11 @@ Report = dict[str, dict[str, Any]]
 OLDER = [
     pytest.param((architecture, ""), marks=slow, id=f"{architecture}") for architecture in (80, 100, 120)
 ]
-BUILDS = [pytest.param((90, "quick"), id="quick"), pytest.param((90, ""), marks=slow, id="90"), *OLDER]
+BUILDS = [
+    pytest.param((90, "quick"), marks=slow, id="quick"),
+    pytest.param((90, ""), marks=slow, id="90"),
+    *OLDER,
+]
 ALIGNED = "V=32000/32000"
 # Instructions a logit in the loops of the first walk; the special unit serves one logit in 8 at a time.
 MOST_INSTRUCTIONS, MOST_WITH_SOFTCAP = 12, 42

@@ -93,6 +93,7 @@ def test_the_same_tests_pass_under_the_interpreter(
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= at_least  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_works_without_triton(run_python: RunPython) -> None:
     program = HIDE_TRITON + (
         "import torch, dupo_kernels as k; from dupo_kernels import _triton\n"

@@ -15,6 +15,7 @@ from tests.helpers.project import ROOT, RunPython
 HERE = (str(ROOT), str(ROOT / "kernels"))
 
 
+@pytest.mark.slow
 def test_this_machine_can_train(run_python: RunPython) -> None:
     done = run_python("-m", "dupo", "doctor", "--json")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -127,9 +127,9 @@ def test_a_disk_without_room_for_a_checkpoint_is_told_before_the_first_step(untr
 
 
 def test_a_report_on_a_disk_that_takes_no_file_is_one_line(tmp_path, monkeypatch, capfd):
-    def full(_: Path) -> Path:
+    def full(*_: object) -> Path:
         raise StorageError("report.html could not be written: No space left on device")
 
-    monkeypatch.setattr(report, "write_folder_page", full)
+    monkeypatch.setattr(report, "write_page", full)
     assert report.main([str(tmp_path)]) == 1
     assert capfd.readouterr().err == "error: report.html could not be written: No space left on device\n"
