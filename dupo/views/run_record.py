@@ -139,9 +139,9 @@ def _is_made_longer(
     settings: Mapping[str, Any], summary: Mapping[str, Any], steps: Sequence[StepRow]
 ) -> bool:
     """Whether the summary is from before the run went on to a later end, which it has not reached."""
-    end, planned = (number_or_none(found) for found in (summary.get("steps"), settings.get("max_steps")))
+    end, planned = number_or_none(summary.get("steps")), _whole(text_or_none(settings.get("max_steps")))
     # A step behind all that were planned is a damaged row.
-    return bool(steps) and None not in (end, planned) and end < steps[-1].step <= planned  # type: ignore[operator]
+    return bool(steps) and end is not None and planned is not None and end < steps[-1].step <= planned
 
 
 def _read_steps(folder: Path) -> list[StepRow]:

@@ -63,7 +63,7 @@ class Launch(NamedTuple):
     """A launcher that starts one kernel of a module.
 
     Attributes:
-        quick: compiled by `pytest -m slow -k quick`, which takes a quarter of a minute.
+        quick: compiled by `pytest -m slow -k quick tests/kernels/test_aot.py`.
         tiles: the instructions of its loops are counted, for each logit of a tile that a thread has.
     """
 
