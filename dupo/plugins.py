@@ -29,6 +29,11 @@ GIVEN_FUNCTION = "dupo.given."  # opens the name of a function that came as an o
 _given_functions: ContextVar[Mapping[str, Callable[..., Any]]] = ContextVar("given_functions")
 
 
+def without_given(text: str) -> str:
+    """Names of functions as a person knows them: what came as an object has no module to show."""
+    return text.replace(GIVEN_FUNCTION, "")
+
+
 def give_functions(functions: Mapping[str, Callable[..., Any]]) -> None:
     """Lets `load_function` find functions by names that open with `GIVEN_FUNCTION`, in this context alone."""
     _given_functions.set(functions)

@@ -38,12 +38,12 @@ def push_run(argv: Sequence[str]) -> str:
     values = vars(parser().parse_args(underscored(argv)))
     run = Path(values.pop("run"))
     # The checkpoint is read by torch: help does not wait for it.
-    from dupo.run.hub import finished_checkpoint, hub, open_repo, push
+    from dupo.run.hub import finished_checkpoint, hub, open_repo, upload
 
-    finished_checkpoint(run)
+    checkpoint, client = finished_checkpoint(run), hub()
     named = {name: coerce(OPTIONS[name], text) for name, text in values.items()}
     options = read_config(run / CONFIG).changed(**named).run
-    return push(run, open_repo(options, run, hub()), hub())
+    return upload(checkpoint, run, open_repo(options, run, client), client)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

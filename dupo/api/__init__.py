@@ -13,7 +13,7 @@ writes lies in its folder; docs/python.md shows how to go on from there.
 
 import atexit
 from collections.abc import Iterator
-from inspect import GEN_CLOSED, GEN_CREATED, getgeneratorstate
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any
 from weakref import WeakSet
 
@@ -99,7 +99,7 @@ class TrainingSteps(Iterator[dict[str, Any]]):
             UserError: no step was asked for.
         """
         # Closed before its first step, the run has read and written nothing: the folder may hold another one.
-        if getgeneratorstate(self._steps) == GEN_CREATED or not self._was_asked:
+        if not self._was_asked:
             raise UserError("result: expected a loop over the steps before it, got none")
         self.close()
         return TrainingResult.of(self._call.folder, self._summary, stopped=not self._summary)

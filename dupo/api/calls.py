@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dupo.api.given import GivenThings, tidy
+from dupo.config.catalogue import load
 from dupo.config.command_line import configure
 from dupo.config.config import Config
 from dupo.errors import UserError
-from dupo.plugins import GIVEN_FUNCTION, give_functions
+from dupo.plugins import give_functions, without_given
 from dupo.run.claim import claim_folder, folder_named
 from dupo.run.interrupt import handlers_kept
 from dupo.run.problems import as_kept
@@ -152,7 +153,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _new_folder(config: Config) -> Path:
     """A folder that is not there yet: calls of a loop may come within a second."""
-    rewards = config.reward.reward.replace(GIVEN_FUNCTION, "")
+    rewards = without_given(config.reward.reward)
     what = {"dupo": f"{config.task.task}-{rewards}"}.get(config.method, f"{config.method}-{config.task.task}")
     first = folder_named(what if config.program == "train" else f"{config.program}-{config.task.task}")
     folder, number = first, 1
@@ -189,4 +190,4 @@ def _with_own_draws(function: Callable[..., ResultT], *args: Any) -> ResultT:
 
 def door(program: str, name: str | None = None) -> Callable[[Config], Any]:
     """The function of a program's module, by default that of its own name. No room imports a door by name."""
-    return getattr(importlib.import_module(f"dupo.{program}"), name or program)
+    return load(f"dupo.{program}.{name or program}")

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dupo.config.catalogue import load
 from dupo.data.rows import PYTHON_ROWS
 from dupo.errors import UserError, quoted
 from dupo.plugins import GIVEN_FUNCTION
+from dupo.storage.checksums import sums_of
 from dupo.storage.files import read_mapping, sync, write_atomic, writing
 from dupo.storage.names import CONFIG, GIVEN
 
@@ -160,13 +161,4 @@ def _save(name: str, thing: Any, folder: Path) -> Path:
 
 
 def _hash_of(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in _files(folder):
-        with file.open("rb") as opened:
-            content = hashlib.file_digest(opened, "sha256").hexdigest()
-        digest.update(f"{content}  {file.relative_to(folder).as_posix()}\n".encode())
-    return digest.hexdigest()[:_HASH_LENGTH]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (file for file in sorted(folder.rglob("*")) if file.is_file())
+    return hashlib.sha256(sums_of(folder).encode()).hexdigest()[:_HASH_LENGTH]

@@ -34,7 +34,7 @@ from dupo.models.load import Model, load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
-from dupo.plugins import GIVEN_FUNCTION
+from dupo.plugins import without_given
 from dupo.records import Exchange, Problem, Rollout
 from dupo.rewards import load_rewards, weighted_sum
 from dupo.rewards.base import RewardInputs, TrainerState
@@ -64,7 +64,7 @@ class PolicyMethod(Method):
 
     def __init__(self, config: Config, data: Task | None = None) -> None:
         super().__init__(config, data)
-        self.name = f"{config.task.task}-{config.reward.reward.replace(GIVEN_FUNCTION, '')}"
+        self.name = f"{config.task.task}-{without_given(config.reward.reward)}"
         self.reward_functions = load_rewards(config.reward)
         task = data or read_task(config)
         lessons = task.lessons
@@ -138,7 +138,7 @@ class PolicyMethod(Method):
         length += f", the first {trained} of each prompt trained on" if trained < sampled else ""
         step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
-        name, reward = c.model.model_name_or_path, c.reward.reward.replace(GIVEN_FUNCTION, "")
+        name, reward = c.model.model_name_or_path, without_given(c.reward.reward)
         teaching = []
         if self.has_stage:
             note = taught_note(c.task.task) if comes_taught(c) else TEACHING_NOTE

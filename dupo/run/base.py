@@ -12,7 +12,7 @@ from dupo.config.yaml_files import to_yaml
 from dupo.errors import StorageError, UserError, in_one_line
 from dupo.methods.base import Stage
 from dupo.models.library_errors import set_log_level
-from dupo.plugins import GIVEN_FUNCTION, function_fingerprint
+from dupo.plugins import function_fingerprint, without_given
 from dupo.run.claim import claim_folder, folder_named
 from dupo.run.stage import run_stage
 from dupo.storage.inputs import SETTINGS, changed_inputs, inputs_hash, read_inputs, write_inputs
@@ -81,7 +81,7 @@ class Run:
         named = [("reward", path) for path, _ in self.config.reward.terms]
         named.append(("translation_metric", self.config.task.translation_metric))
         return {
-            f"the source of {path.removeprefix(GIVEN_FUNCTION)}": function_fingerprint(option, path)
+            f"the source of {without_given(path)}": function_fingerprint(option, path)
             for option, path in named
             if "." in path  # all other names are of dupo
         }

@@ -95,7 +95,11 @@ def push(run: Path, repo: str, hub: Hub) -> str:
         UserError: the run is not finished, or its last checkpoint is damaged.
         PushError: the upload failed.
     """
-    checkpoint = finished_checkpoint(run)
+    return upload(finished_checkpoint(run), run, repo, hub)
+
+
+def upload(checkpoint: Path, run: Path, repo: str, hub: Hub) -> str:
+    """Uploads a checkpoint that `finished_checkpoint` gave, and the card of its run; see `push`."""
     files = [file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name not in KEPT_HERE]
     contents: dict[str, Path | bytes] = {file.relative_to(checkpoint).as_posix(): file for file in files}
     contents["README.md"] = model_card(run, repo).encode()

@@ -104,14 +104,14 @@ def restore_files(run: Path, accepted: Accepted, is_over: bool) -> Path | None:
     Returns:
         Where newer checkpoints and rows were set aside; None where there were no newer checkpoints.
     """
+    if not is_over:
+        # First: whoever reads the folder takes a summary for the end of the run, also after a kill in here.
+        (run / SUMMARY).unlink(missing_ok=True)
+        (run / REPORT).unlink(missing_ok=True)
     aside = checkpoint.set_aside(run, accepted.step)
     checkpoint.point_latest(run, accepted.step)
     for name, saved in accepted.rows.items():
         cut_rows(run / name, saved)
-    if not is_over:
-        # Whoever reads the folder takes a summary for the end of the run, and these steps come after it.
-        (run / SUMMARY).unlink(missing_ok=True)
-        (run / REPORT).unlink(missing_ok=True)
     return aside
 
 

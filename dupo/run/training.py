@@ -1,6 +1,5 @@
 """The run around a method that trains: folder, log, checkpoints, resume, Ctrl-C, display. Knows no method."""
 
-import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,7 +23,7 @@ from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
-from dupo.storage.commands import command, resume_command
+from dupo.storage.commands import report_command, resume_command
 from dupo.storage.files import check_disk_space, read_rows
 from dupo.storage.names import REPORT, SAMPLES, TEACHING
 from dupo.storage.tensors import num_bytes
@@ -366,5 +365,5 @@ class TrainingRun(Run):
         return {}
 
     def _write_report(self) -> Path | None:
-        again = f"{command('report')} {shlex.quote(str(self.path))}"
+        again = report_command(self.path)
         return self.report_safely(REPORT, lambda: write_report(self.path), again)

@@ -31,11 +31,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sums_of(folder: Path) -> str:
+    """The lines of SHA256SUMS for all files of a folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SUMS)
+    return "".join(f"{sha256_of(file)}  {file.relative_to(folder).as_posix()}\n" for file in files)
+
+
 def write_sums(folder: Path) -> None:
     """Writes SHA256SUMS of all files of a folder."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SUMS)
-    lines = [f"{sha256_of(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    (folder / SUMS).write_text(sums_of(folder), encoding="utf-8")
 
 
 def broken_sums(folder: Path, *needed: str) -> str | None:

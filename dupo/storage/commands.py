@@ -33,6 +33,11 @@ def command(program: str) -> str:
     return f"python -m dupo.{program}"
 
 
+def report_command(folder: Path) -> str:
+    """The command that writes the page of a folder anew, as a shell reads it."""
+    return f"{command('report')} {shlex.quote(str(folder))}"
+
+
 def start_of(program: str, options: Mapping[str, object] | None = None, *, more: bool = False) -> str:
     """The start of a program with some options: a command as a shell reads it, or from Python a call.
 

@@ -9,7 +9,6 @@ audit.json    all metrics
 audit.html    the same, with pictures
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -26,7 +25,7 @@ from dupo.rewards import WeightedReward, load_rewards, weighted_sum
 from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
-from dupo.storage.commands import command
+from dupo.storage.commands import report_command
 from dupo.storage.names import AUDIT as RESULT
 from dupo.storage.names import AUDIT_PAGE as PAGE
 from dupo.storage.names import AUDIT_ROWS as ROWS
@@ -83,7 +82,7 @@ def audit(
         },
         RESULT,
     )
-    again = f"{command('report')} {shlex.quote(str(run.path))}"
+    again = report_command(run.path)
     page = run.report_safely(PAGE, lambda: write_audit(run.path), again)
     show(run.display, metrics, config.reward.reward, results, run.task.headline)
     run.display.note(f"VERDICT: {decision}")

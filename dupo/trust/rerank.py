@@ -8,7 +8,6 @@ summary.json    every way to answer (greedy, mean, majority, dual, any) with its
 report.html     both on one page, with the best and the worst answers
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from dupo.methods.teaching import teaching_stage
 from dupo.records import Completion, Problem, Reconstruction
 from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
-from dupo.storage.commands import command
+from dupo.storage.commands import report_command
 from dupo.storage.names import ANSWERS, REPORT
 from dupo.tasks.base import Task
 from dupo.trust.answer_choice import (
@@ -38,7 +37,8 @@ from dupo.trust.answer_choice import (
 )
 from dupo.trust.rows import AnswerRow, Candidate, TokenCounts
 from dupo.views.counts import counted
-from dupo.views.rerank_page import best_and_worst, write_answers
+from dupo.views.rerank_page import write_answers
+from dupo.views.rerank_record import best_and_worst
 from dupo.views.terminal import Display
 
 
@@ -176,7 +176,7 @@ def rerank(
         run.display.exchange(f"{title} · {row.problem}", answer_lines(row))
     show(run.display, metrics)
     run.display.note(f"{run.path / ANSWERS} holds the answers")
-    again = f"{command('report')} {shlex.quote(str(run.path))}"
+    again = report_command(run.path)
     if page := run.report_safely(REPORT, lambda: write_answers(run.path), again):
         run.display.note(f"{page} shows the best and the worst of them, and what the duals gave back")
     run.close()

@@ -3,7 +3,6 @@
 `audit_record` reads the files; this file says what stands where, `templates/audit.html` how it looks.
 """
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,8 @@ from dupo.config.config import GROUP_OF, Config
 from dupo.config.layers import assemble, read_config
 from dupo.config.values import show
 from dupo.config.yaml_files import to_yaml
-from dupo.errors import UserError
 from dupo.storage.commands import command
-from dupo.storage.files import read_rows
 from dupo.storage.names import AUDIT, AUDIT_PAGE, AUDIT_ROWS, CONFIG
-from dupo.user_files import is_file, read_file
 from dupo.views.audit_record import (
     AuditedProblem,
     AuditRecord,
@@ -31,6 +27,7 @@ from dupo.views.audit_record import (
 )
 from dupo.views.charts import Chart, Series, evenly_spaced
 from dupo.views.counts import counted
+from dupo.views.finished import finished
 from dupo.views.pages import write_html
 from dupo.views.run_page import Metric
 from dupo.views.words import WORDS, words_of
@@ -130,19 +127,11 @@ def write_audit(folder: Path) -> Path:
     Raises:
         UserError: the audit is not finished, or one of its files is damaged.
     """
-    if not is_file(folder / AUDIT):
-        raise UserError(
-            f"{folder} holds an audit that is not finished: its command, with the same --output_dir, goes on"
-        )
-    config = read_config(folder / CONFIG, "audit")
-    try:
-        summary = json.loads(read_file(folder / AUDIT))
-        rows = read_rows(folder / AUDIT_ROWS)
+    with finished(folder, "an audit", AUDIT, AUDIT_ROWS) as (summary, rows):
+        config = read_config(folder / CONFIG, "audit")
         # Audits before this key had no page made from files alone.
         one_answer = summary.get("one_answer", True)
         return write_page(folder / AUDIT_PAGE, config, summary, rows, one_answer=one_answer)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / AUDIT} or {AUDIT_ROWS} is damaged: {error!r}") from None
 
 
 def _next_command(config: Config) -> str:

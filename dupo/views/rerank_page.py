@@ -3,17 +3,15 @@
 `rerank_record` reads the files; this file says what stands where, `templates/rerank.html` how it looks.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from dupo.errors import UserError
-from dupo.storage.files import read_mapping, read_rows
+from dupo.storage.files import read_mapping
 from dupo.storage.names import ANSWERS, CONFIG, REPORT, SUMMARY
-from dupo.user_files import is_file, read_file
 from dupo.views.charts import Chart, Series
 from dupo.views.counts import counted
+from dupo.views.finished import finished
 from dupo.views.pages import write_html
 from dupo.views.rerank_record import (
     AnsweredProblem,
@@ -39,16 +37,8 @@ def write_answers(folder: Path) -> Path:
     Raises:
         UserError: the rerank is not finished, or one of its files is damaged.
     """
-    if not is_file(folder / SUMMARY):
-        raise UserError(
-            f"{folder} holds a rerank that is not finished: its command, with the same --output_dir, goes on"
-        )
-    try:
-        record = read_rerank(json.loads(read_file(folder / SUMMARY)))
-        rows = [read_answer(row) for row in read_rows(folder / ANSWERS)]
-        return _write(folder, record, rows)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / SUMMARY} or {ANSWERS} is damaged: {error!r}") from None
+    with finished(folder, "a rerank", SUMMARY, ANSWERS) as (summary, rows):
+        return _write(folder, read_rerank(summary), [read_answer(row) for row in rows])
 
 
 def _write(folder: Path, record: RerankRecord, rows: Sequence[AnsweredProblem]) -> Path:
