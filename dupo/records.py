@@ -166,11 +166,13 @@ class Trajectory(NamedTuple):
     Attributes:
         prompt_ids: token ids of the prompt.
         completion_ids: (T,) int64.
-        logprobs: (T,) fp32, log-probs of `completion_ids` when they were sampled, nats.
+        logprobs: (T,) fp32, log-probs of `completion_ids` under the policy that sampled them, nats.
         advantage: the same for every token of the completion.
         ref_logprobs: (T,) fp32, log-probs under the reference model, nats; None where beta is 0.
         problem: id of the problem, to name it when something goes wrong.
         masked: left out of the loss (a truncated completion, where `mask_truncated_completions` is on).
+        sampling_logprobs: (T,) fp32, what an engine with other arithmetic gave for `logprobs`, nats; None
+            where the engine shares the arithmetic of the learner.
     """
 
     prompt_ids: list[int]
@@ -180,6 +182,7 @@ class Trajectory(NamedTuple):
     ref_logprobs: Tensor | None = None
     problem: str = ""
     masked: bool = False
+    sampling_logprobs: Tensor | None = None
 
 
 class StepBatch(NamedTuple):
@@ -269,6 +272,7 @@ class Batch:
         old_logprobs: (M,) fp32, log-probs at sampling time, nats.
         advantages: (M,) fp32.
         ref_logprobs: (M,) fp32 log-probs of the reference model, or None where beta is 0.
+        sampling_logprobs: (M,) fp32 log-probs of an engine with other arithmetic, or None.
     """
 
     input_ids: Tensor
@@ -281,3 +285,4 @@ class Batch:
     old_logprobs: Tensor
     advantages: Tensor
     ref_logprobs: Tensor | None = None
+    sampling_logprobs: Tensor | None = None

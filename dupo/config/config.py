@@ -20,6 +20,7 @@ from dupo.config.options import (
 from dupo.config.task_options import TaskOptions
 from dupo.config.trl import about_unknown
 from dupo.config.values import check, json_text, option, show
+from dupo.config.vllm_options import VllmOptions
 from dupo.errors import UserError, cut, quoted
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
@@ -42,6 +43,7 @@ class Config:
     program: str = "train"
     method: str = option("dupo", "how the model is trained", "|".join(METHODS))
     model: ModelOptions = field(default_factory=ModelOptions)
+    vllm: VllmOptions = field(default_factory=VllmOptions)
     task: TaskOptions = field(default_factory=TaskOptions)
     reward: RewardOptions = field(default_factory=RewardOptions)
     duals: DualOptions = field(default_factory=DualOptions)

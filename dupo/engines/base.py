@@ -35,11 +35,13 @@ class EngineFeatures(NamedTuple):
         logprobs: completions carry the log-probs of their tokens.
         distributions: completions carry the entropy and self-certainty of the distributions.
         new_weights: `load_weights` works, so the engine can sample from a policy in training.
+        exact: log-probs are those of the learner, whose arithmetic the engine shares.
     """
 
     logprobs: bool
     distributions: bool
     new_weights: bool
+    exact: bool = False
 
 
 def require(features: EngineFeatures, needed: EngineFeatures, who: str) -> None:
@@ -99,6 +101,10 @@ class Engine(Protocol):
         Raises:
             NotImplementedError: `features.new_weights` is false.
         """
+        ...
+
+    def release_memory(self) -> None:
+        """Gives up what `sample` allocates again, as an optimizer step follows."""
         ...
 
 

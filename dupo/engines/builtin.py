@@ -59,11 +59,16 @@ class BuiltinEngine:
     @property
     def features(self) -> EngineFeatures:
         """What the engine can do."""
-        return EngineFeatures(logprobs=True, distributions=self.measure_distributions, new_weights=True)
+        return EngineFeatures(
+            logprobs=True, distributions=self.measure_distributions, new_weights=True, exact=True
+        )
 
     def load_weights(self, model: Model) -> None:
         """Samples from `model` from now on."""
         self.model = model
+
+    def release_memory(self) -> None:
+        """Nothing: the weights are those of the learner, and the cache ends with each call."""
 
     @torch.no_grad()
     def sample(

@@ -7,6 +7,7 @@ from dupo.config.model_options import ModelOptions
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.sampled_check import check_sampled
+from dupo.engines.vllm import VllmEngine
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.text.tokenizer import PromptTokenizer
@@ -14,6 +15,10 @@ from dupo.text.tokenizer import PromptTokenizer
 
 def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Engine:
     """Puts an engine around a model that is loaded."""
+    if config.vllm.engine == "vllm":
+        return VllmEngine(
+            model, tokenizer, config.vllm, dtype=config.model.compute_dtype, seed=config.run.seed
+        )
     return BuiltinEngine(
         model,
         tokenizer,

@@ -12,6 +12,8 @@ from torch import Tensor
 from dupo import text
 from dupo.records import Batch, Rollout, Trajectory
 
+OPTIONAL_LOGPROBS = ("ref_logprobs", "sampling_logprobs")  # fields of a trajectory and of a batch
+
 
 def trajectories_of(rollout: Rollout, advantages_PG: Tensor, *, mask_truncated: bool) -> list[Trajectory]:
     """The completions of a rollout with their advantages, problem by problem.
@@ -60,8 +62,6 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
     # Every token of a completion has the advantage of the completion.
     lengths = [len(t.completion_ids) for t in trajectories]
     advantages = np.repeat([t.advantage for t in trajectories], lengths)
-    # All trajectories of a run have reference log-probs or none has.
-    ref_logprobs = [t.ref_logprobs for t in trajectories if t.ref_logprobs is not None]
 
     def put(values: object, dtype: torch.dtype) -> Tensor:
         tensor = torch.as_tensor(values, dtype=dtype)
@@ -80,14 +80,22 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
         completion_cu_seqlens=torch.as_tensor(completions.cu_seqlens, dtype=torch.int32),
         old_logprobs=put(torch.cat([t.logprobs for t in trajectories]), torch.float32),
         advantages=put(advantages, torch.float32),
-        ref_logprobs=put(torch.cat(ref_logprobs), torch.float32) if ref_logprobs else None,
+        **{
+            name: put(torch.cat(rows), torch.float32)
+            for name in OPTIONAL_LOGPROBS
+            if (rows := logprobs_of(trajectories, name))
+        },
     )
+
+
+def logprobs_of(trajectories: Sequence[Trajectory], name: str) -> list[Tensor]:
+    """The log-probs by that name; empty where there are none, as all trajectories of a run have them or none."""
+    return [logprobs for t in trajectories if (logprobs := getattr(t, name)) is not None]
 
 
 def trajectories_to_state(trajectories: Sequence[Trajectory]) -> dict[str, object]:
     """A few flat tensors and lists that a checkpoint can hold; `trajectories_from_state` reads them."""
     # Flat tensors: one small tensor for each completion takes a hundred times as long to save.
-    has_reference = bool(trajectories) and trajectories[0].ref_logprobs is not None
     empty = torch.zeros(0)
     return {
         "prompt_ids": torch.tensor([i for t in trajectories for i in t.prompt_ids], dtype=torch.int64),
@@ -95,9 +103,10 @@ def trajectories_to_state(trajectories: Sequence[Trajectory]) -> dict[str, objec
         "completion_ids": torch.cat([empty.long(), *(t.completion_ids for t in trajectories)]),
         "completion_lengths": [len(t.completion_ids) for t in trajectories],
         "logprobs": torch.cat([empty, *(t.logprobs for t in trajectories)]),
-        "ref_logprobs": torch.cat([t.ref_logprobs for t in trajectories if t.ref_logprobs is not None])
-        if has_reference
-        else None,
+        **{
+            name: torch.cat(rows) if (rows := logprobs_of(trajectories, name)) else None
+            for name in OPTIONAL_LOGPROBS
+        },
         "advantages": [t.advantage for t in trajectories],
         "problems": [t.problem for t in trajectories],
         "masked": [t.masked for t in trajectories],
@@ -110,19 +119,21 @@ def trajectories_from_state(state: dict[str, object]) -> list[Trajectory]:
     columns: dict[str, list] = {k: v for k, v in state.items() if isinstance(v, list)}
     # split gives views that share one storage, as long as the batch lives.
     lengths = columns["completion_lengths"]
-    ref_logprobs: Sequence[Tensor | None] = [None] * len(lengths)
-    if "ref_logprobs" in tensors:
-        ref_logprobs = tensors["ref_logprobs"].split(lengths)
+    reference, sampling = (
+        tensors[name].split(lengths) if name in tensors else [None] * len(lengths)
+        for name in OPTIONAL_LOGPROBS
+    )
     return [
-        Trajectory(prompt.tolist(), ids, logprobs, advantage, reference, problem, masked)
-        for prompt, ids, logprobs, advantage, reference, problem, masked in zip(
+        Trajectory(prompt.tolist(), *columns_of_one)
+        for prompt, *columns_of_one in zip(
             tensors["prompt_ids"].split(columns["prompt_lengths"]),
             tensors["completion_ids"].split(lengths),
             tensors["logprobs"].split(lengths),
             columns["advantages"],
-            ref_logprobs,
+            reference,
             columns["problems"],
             columns["masked"],
+            sampling,
             strict=True,
         )
     ]

@@ -71,14 +71,28 @@ def batch_logprobs(model: Model, batch: Batch, compute: Compute) -> tuple[Tensor
 
 
 @torch.no_grad()
+def trajectory_logprobs(model: Model, trajectories: list[Trajectory], compute: Compute) -> list[Tensor]:
+    """Log-probs (T,) fp32 of each completion under a model, nats, on the CPU."""
+    # Micro-batches come in another order than trajectories, so each finds its place by index.
+    by_index: dict[int, Tensor] = {}
+    for indices, batch in micro_batches(trajectories, compute.token_budget, model.device):
+        logprobs, _ = batch_logprobs(model, batch, compute)
+        lengths = batch.completion_cu_seqlens.diff().tolist()
+        # A clone: a view would keep the log-probs of the whole micro-batch alive.
+        by_index |= {i: row.clone() for i, row in zip(indices, logprobs.cpu().split(lengths), strict=True)}
+    return [by_index[i] for i in range(len(trajectories))]
+
+
 def with_reference(reference: Model, trajectories: list[Trajectory], compute: Compute) -> list[Trajectory]:
     """The same trajectories with their log-probs under the reference model."""
-    # Micro-batches come in another order than trajectories, so each finds its place by index.
-    with_logprobs = list(trajectories)
-    for indices, batch in micro_batches(trajectories, compute.token_budget, reference.device):
-        logprobs, _ = batch_logprobs(reference, batch, compute)
-        lengths = batch.completion_cu_seqlens.diff().tolist()
-        for i, ref_logprobs in zip(indices, logprobs.cpu().split(lengths), strict=True):
-            # A clone: a view would keep the log-probs of the whole micro-batch alive.
-            with_logprobs[i] = with_logprobs[i]._replace(ref_logprobs=ref_logprobs.clone())
-    return with_logprobs
+    logprobs = trajectory_logprobs(reference, trajectories, compute)
+    return [t._replace(ref_logprobs=row) for t, row in zip(trajectories, logprobs, strict=True)]
+
+
+def with_learner(learner: Model, trajectories: list[Trajectory], compute: Compute) -> list[Trajectory]:
+    """The same trajectories with the log-probs of the learner beside those that an engine gave for them."""
+    logprobs = trajectory_logprobs(learner, trajectories, compute)
+    return [
+        t._replace(logprobs=row, sampling_logprobs=t.logprobs)
+        for t, row in zip(trajectories, logprobs, strict=True)
+    ]

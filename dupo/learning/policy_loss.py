@@ -17,6 +17,8 @@ from dupo.models.load import Model
 from dupo.records import Batch, Trajectory
 from dupo_kernels import PolicyObjective, PolicyOptions, counts_tokens, linear_objective, token_weights
 
+EXTREMES = {"max": torch.maximum, "min": torch.minimum}  # by the last word of a statistic's name
+
 
 def objective_of(options: PolicyOptions) -> PolicyObjective:
     """The objective that has these options."""
@@ -60,7 +62,7 @@ class PolicyLoss:
         active = [t for t in unmasked if t.advantage != 0 or has_other_gradient or has_quantile]
         # Losses stay on the device: reading one here would stop the pipeline at every micro-batch.
         total_loss = torch.zeros((), device=model.device)
-        sums, maxima = dict[str, Tensor](), dict[str, Tensor]()
+        sums, extremes = dict[str, Tensor](), dict[str, Tensor]()
         for _, batch in micro_batches(active, self.compute.token_budget, model.device):
             loss, stats = self.batch_loss(model, batch, num_items)
             loss.backward()
@@ -68,14 +70,14 @@ class PolicyLoss:
             # Means over micro-batches are weighted by tokens, so the split does not show in the metrics.
             num_tokens = stats.pop("tokens")
             for name, value in stats.items():
-                if name.endswith("/max"):
-                    maxima[name] = torch.maximum(maxima.get(name, value), value)
+                if (kind := name.rpartition("/")[2]) in EXTREMES:
+                    extremes[name] = EXTREMES[kind](extremes.get(name, value), value)
                 else:
                     name = f"{name}_mean" if name.startswith("clip_ratio/") else name  # TRL's names
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value * num_tokens
         count = sum(len(t.completion_ids) for t in active)
         means = {name: value.item() / count for name, value in sums.items()}
-        return total_loss, means | {name: value.item() for name, value in maxima.items()}
+        return total_loss, means | {name: value.item() for name, value in extremes.items()}
 
     def _check_one_micro_batch(self, trajectories: Sequence[Trajectory]) -> None:
         """The quantile is one of all tokens of a step, and a micro-batch knows its own tokens only.
@@ -97,6 +99,7 @@ class PolicyLoss:
             "advantages": batch.advantages,
             "old_logprobs": batch.old_logprobs,
             "ref_logprobs": batch.ref_logprobs,
+            "sampling_logprobs": batch.sampling_logprobs,
         }
         # The weights hold the normaliser of the whole step, so the losses of micro-batches just add up.
         weights = token_weights(

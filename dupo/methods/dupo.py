@@ -21,7 +21,7 @@ from dupo.learning.batches import (
     trajectories_of,
     trajectories_to_state,
 )
-from dupo.learning.logprobs import with_reference
+from dupo.learning.logprobs import with_learner, with_reference
 from dupo.learning.step import optimizer_step
 from dupo.methods.policy import PolicyMethod, rollout_metrics
 from dupo.models.weights import update_average
@@ -83,6 +83,10 @@ class DuPO(PolicyMethod):
         mask_truncated = options.mask_truncated_completions
         trained = rollout.first(options.trained_of_group)
         trajectories = trajectories_of(trained, advantages_PG, mask_truncated=mask_truncated)
+        # An engine with other arithmetic: the policy that sampled is the learner, and the loss weighs each
+        # completion by how likely the engine was to draw it.
+        if not self.engine.features.exact:
+            trajectories = with_learner(self.model, trajectories, self.compute)
         # The reference may exist without a KL term: it is the frozen judge as well.
         if self.reference is not None and self.config.loss.beta != 0:
             trajectories = with_reference(self.reference, trajectories, self.compute)
@@ -101,6 +105,7 @@ class DuPO(PolicyMethod):
 
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """Clipped policy gradient on the sampled tokens; old_logprobs are those of sampling time."""
+        self.release_memory()
         metrics = optimizer_step(
             self.model,
             self.optimizer,
@@ -113,7 +118,7 @@ class DuPO(PolicyMethod):
         )
         if self.ema is not None:
             update_average(self.ema, self.model, self.config.duals.ema_decay)
-        self.engine.load_weights(self.model)
+        self.tell_engines()
         # Popped last, so that a failed step can be saved and made again.
         self.pending.pop(0)
         # Every row of metrics.jsonl is complete: it repeats the metrics of its rollout.
@@ -139,3 +144,4 @@ class DuPO(PolicyMethod):
         self.pending = [
             StepBatch(trajectories_from_state(saved), metrics, []) for saved, metrics in state["pending"]
         ]
+        self.tell_engines()

@@ -187,6 +187,18 @@ class PolicyMethod(Method):
         if self.asks_duals:
             self.judge = Judge.of(self._judge_engine(), self.config.duals, self.sampling.max_tokens)
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
+        self.tell_engines()  # a stage may have changed the weights
+
+    def tell_engines(self) -> None:
+        """Tells the engines that weights have changed."""
+        self.engine.load_weights(self.model)
+        if self.judge and self.ema is not None:
+            self.judge.engine.load_weights(self.ema)
+
+    def release_memory(self) -> None:
+        """Has the engines give up their memory, as an optimizer step follows."""
+        for engine in (self.engine, *([self.judge.engine] if self.judge else [])):
+            engine.release_memory()
 
     def _judge_engine(self) -> Engine:
         """The engine that answers duals."""

@@ -89,14 +89,27 @@ def check_agreement(
     if small is None:
         real = lengths.long
     else:
-        _compare(small, "float32", route, lengths.small, f"{name} (seen in a small model of its class)")
+        compare_with_own(
+            small, "float32", route, lengths.small, f"{name} (seen in a small model of its class)"
+        )
     limits = [limit for limit in (most_tokens, position_limit(model.config)) if limit is not None]
     real = tuple(dict.fromkeys(min(length, *limits) for length in real) if limits else real)
-    return _compare(model, dtype, route, real, name)
+    return compare_with_own(model, dtype, route, real, name)
 
 
-def _compare(model: Model, dtype: str, route: Route, lengths: Sequence[int], failure: str) -> float:
-    """Compares one half; returns the noise, 0 where the arithmetic is exact."""
+def compare_with_own(model: Model, dtype: str, route: Route, lengths: Sequence[int], failure: str) -> float:
+    """Compares one half.
+
+    Args:
+        dtype: `--compute_dtype`.
+        failure: first words of the message.
+
+    Returns:
+        The noise of the model, nats; 0 where the arithmetic is exact.
+
+    Raises:
+        UserError: the route fails, or gives other log-probs than the model.
+    """
     # A class of others may fail in any way on a route that it was not written for.
     try:
         scored = route(model, dtype, list(lengths))

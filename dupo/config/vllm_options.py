@@ -1,0 +1,31 @@
+"""Options of `--engine vllm`, by TRL's names."""
+
+from dataclasses import dataclass
+
+from dupo.config.values import Options, option
+
+LONGEST = 1 << 30  # tokens; far beyond any model
+
+
+@dataclass(frozen=True)
+class VllmOptions(Options):
+    """How vLLM runs beside the learner."""
+
+    engine: str = option(
+        "builtin", "what samples: dupo (builtin), or vLLM in this process (vllm)", "builtin|vllm"
+    )
+    vllm_gpu_memory_utilization: float = option(
+        0.3,
+        "share of a GPU's memory that vLLM takes for its weights and its cache",
+        above=0.0,
+        at_most=1.0,
+    )
+    vllm_max_model_length: int | None = option(
+        None,
+        "most tokens of a prompt and its completion in vLLM; none: as many as the model has positions",
+        at_least=2,
+        at_most=LONGEST,
+    )
+    vllm_enable_sleep_mode: bool = option(
+        False, "let vLLM give up its memory while an optimizer step is made (CUDA only)"
+    )

@@ -1,0 +1,253 @@
+"""vLLM in the process that trains: a second copy of the weights, paged, and fed again after every update.
+
+    load_weights     notes which weights are sampled from next
+    sample           hands vLLM those weights if they are new, drops its cached prefixes, and samples
+    release_memory   vLLM sleeps while the learner needs the memory (CUDA, `vllm_enable_sleep_mode`)
+
+vLLM computes with kernels of its own, so its log-probs are near those of the learner and not equal
+(`EngineFeatures.exact`). The weights that vLLM has are compared with those of the learner by what they say:
+at the start, and after the first update.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from dupo.config.vllm_options import VllmOptions
+from dupo.engines.base import EngineFeatures, Sampling
+from dupo.errors import UserError
+from dupo.models.agreement import Scored, compare_with_own, has_experts, random_ids
+from dupo.models.devices import compute_dtype
+from dupo.models.load import Model
+from dupo.models.positions import position_limit
+from dupo.progress import tell_progress
+from dupo.records import Completion, Prompt
+from dupo.seeds import prompt_keys
+from dupo.text.tokenizer import PromptTokenizer
+
+# Before vLLM is imported. The engine must run in this process, or it could not be handed weights.
+VARIABLES = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+REQUESTS_AT_ONCE = 4096  # between two reports of the progress
+CHECKED_LENGTHS, CHECKED_TOKENS = (9, 33, 65), 8
+UNLIMITED = 1 << 20  # tokens, of a model without a limit of positions
+SEEDS = 2**63  # vLLM takes seeds of 64 bits with a sign
+
+
+class VllmEngine:
+    """Samples from a copy of a model that vLLM holds; see `dupo.engines.base.Engine`.
+
+    Args:
+        model: sampled from as it is when `load_weights` is called, and as it is now until then.
+        dtype: `--compute_dtype`.
+
+    Raises:
+        UserError: vLLM is not installed, cannot run the model, or computes other log-probs than the model.
+    """
+
+    def __init__(
+        self, model: Model, tokenizer: PromptTokenizer, options: VllmOptions, *, dtype: str, seed: int
+    ) -> None:
+        self.model, self.tokenizer, self.dtype = model, tokenizer, dtype
+        if has_experts(model):
+            # transformers fuses experts in memory, and vLLM reads them one by one.
+            raise UserError(f"engine: vllm takes no mixture of experts yet, got {type(model).__name__}")
+        limit = position_limit(model.config)
+        lengths = [most for most in (limit, options.vllm_max_model_length) if most is not None]
+        self.max_length = min(lengths, default=UNLIMITED)
+        self.vllm = _import_vllm()
+        self.sleeps = options.vllm_enable_sleep_mode and model.device.type == "cuda"
+        self.llm = self._start(options, seed)
+        self.is_asleep, self._checks_left = False, 2
+        self.load_weights(model)
+
+    def _start(self, options: VllmOptions, seed: int) -> Any:
+        """An engine with weights of no meaning; `sample` hands it those of the model."""
+        settings: dict[str, Any] = {"gpu_memory_utilization": options.vllm_gpu_memory_utilization}
+        if self.model.device.type == "cpu":
+            # Without CUDA there are no graphs to capture, and compiling takes longer than a tiny run.
+            settings = {"enforce_eager": True}
+        dtype = str(compute_dtype(self.model.device, self.dtype)).removeprefix("torch.")
+        with tempfile.TemporaryDirectory() as folder:
+            self.model.config.save_pretrained(folder)
+            try:
+                return self.vllm.LLM(
+                    model=folder,
+                    load_format="dummy",
+                    dtype=dtype,
+                    max_model_len=self.max_length,
+                    skip_tokenizer_init=True,
+                    # After temperature: the distribution that tokens are drawn from.
+                    logprobs_mode="processed_logprobs",
+                    # A model's own settings may cut the distribution (top_k, top_p) in silence.
+                    generation_config="vllm",
+                    enable_sleep_mode=self.sleeps,
+                    seed=seed % SEEDS,
+                    disable_log_stats=True,
+                    **settings,
+                )
+            except Exception as error:
+                raise UserError(f"engine: vllm cannot run {type(self.model).__name__}: {error}") from error
+
+    @property
+    def features(self) -> EngineFeatures:
+        """What the engine can do."""
+        return EngineFeatures(logprobs=True, distributions=False, new_weights=True, exact=False)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens of a prompt and its completion."""
+        return self.max_length
+
+    def load_weights(self, model: Model) -> None:
+        """Samples from `model` as it is now, from the next call on."""
+        self.model, self._stamp, self._is_stale = model, _stamp(model), True
+
+    def release_memory(self) -> None:
+        """Gives weights and cache up until the next call of `sample`."""
+        if self.sleeps and not self.is_asleep:
+            self.llm.sleep(level=2)  # the learner has the weights
+            self.is_asleep = self._is_stale = True
+
+    @torch.no_grad()
+    def sample(
+        self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int
+    ) -> list[list[Completion]]:
+        """Draws `n` completions of each prompt; see `Engine.sample`.
+
+        Raises:
+            UserError: a prompt leaves no room for `max_tokens` within `max_positions`; or the weights in
+                vLLM are found to be others than those of the learner.
+            RuntimeError: the weights of the model have changed, and `load_weights` was not called.
+        """
+        self._hand_weights_over()
+        prompt_ids = self._ids(prompts)
+        self._check_room(prompt_ids, sampling.max_tokens)
+        return self._sample(prompt_ids, n, sampling, seed)
+
+    def _hand_weights_over(self) -> None:
+        if _stamp(self.model) != self._stamp:
+            raise RuntimeError("the weights of the model changed, and load_weights was not called after it")
+        if not self._is_stale:
+            return
+        # Weights first and the cache after them: both and a copy of a layer would not fit.
+        if self.is_asleep:
+            self.llm.wake_up(tags=["weights"])
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": _weights(self.model)})
+        if self.is_asleep:
+            self.llm.wake_up(tags=["kv_cache"])
+        # Prefixes that were computed with the weights before.
+        self.llm.reset_prefix_cache()
+        self.is_asleep = self._is_stale = False
+        if self._checks_left:
+            self._checks_left -= 1
+            failure = f"engine: vllm cannot sample {type(self.model).__name__}"
+            compare_with_own(self.model, self.dtype, self._scored, self._checked_lengths(), failure)
+
+    def _checked_lengths(self) -> list[int]:
+        return sorted({min(length, self.max_length) for length in CHECKED_LENGTHS})
+
+    def _scored(self, model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
+        """Samples up to the given lengths, from ids at random."""
+        num_tokens = min(CHECKED_TOKENS, min(lengths) - 1)
+        prompts = [random_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]
+        groups = self._sample(prompts, 1, Sampling(1.0, num_tokens), seed=0)
+        return [
+            Scored(prompt + completion.ids.tolist(), completion.logprobs)
+            for prompt, (completion,) in zip(prompts, groups, strict=True)
+        ]
+
+    def _ids(self, prompts: Sequence[Prompt] | Sequence[list[int]]) -> list[list[int]]:
+        if prompts and isinstance(prompts[0], list):
+            return cast(list[list[int]], list(prompts))
+        return self.tokenizer.encode(cast(Sequence[Prompt], prompts))
+
+    def _check_room(self, prompt_ids: list[list[int]], max_tokens: int) -> None:
+        longest = max(map(len, prompt_ids), default=0)
+        if longest + max_tokens > self.max_length:
+            raise UserError(
+                f"a prompt of {longest} tokens and a completion of {max_tokens} need "
+                f"{longest + max_tokens} positions; vllm has {self.max_length} (--vllm_max_model_length)"
+            )
+
+    def _sample(
+        self, prompt_ids: list[list[int]], n: int, sampling: Sampling, seed: int
+    ) -> list[list[Completion]]:
+        # A key for each prompt: the draws do not depend on what else is asked.
+        keys = prompt_keys(seed, prompt_ids)
+        groups: list[list[Completion]] = []
+        for start in range(0, len(prompt_ids), REQUESTS_AT_ONCE):
+            part = slice(start, start + REQUESTS_AT_ONCE)
+            requests = [{"prompt_token_ids": ids} for ids in prompt_ids[part]]
+            parameters = [self._parameters(n, sampling, key) for key in keys[part]]
+            outputs = self.llm.generate(requests, parameters, use_tqdm=False)
+            rows = [row for output in outputs for row in sorted(output.outputs, key=lambda row: row.index)]
+            completions = self._completions(rows)
+            groups += [completions[at : at + n] for at in range(0, len(completions), n)]
+            tell_progress("samples", len(groups) * n, len(prompt_ids) * n)
+        return groups
+
+    def _parameters(self, n: int, sampling: Sampling, key: int) -> Any:
+        return self.vllm.SamplingParams(
+            n=n,
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            seed=key % SEEDS,
+            logprobs=0,  # of the sampled token alone
+            stop_token_ids=sorted(self.tokenizer.eos_ids),
+            ignore_eos=True,  # the tokenizer knows every end token, the config of a model may not
+            detokenize=False,
+        )
+
+    def _completions(self, rows: Sequence[Any]) -> list[Completion]:
+        texts = self.tokenizer.decode([list(row.token_ids) for row in rows])
+        return [
+            Completion(
+                torch.tensor(list(row.token_ids), dtype=torch.int64),
+                _logprobs(row),
+                content,
+                row.finish_reason == "length",
+            )
+            for row, content in zip(rows, texts, strict=True)
+        ]
+
+
+def _logprobs(row: Any) -> Tensor:
+    """Log-probs (T,) fp32 of the sampled tokens of one completion, nats."""
+    logprobs = [
+        of_tokens[token].logprob for of_tokens, token in zip(row.logprobs, row.token_ids, strict=True)
+    ]
+    if not all(map(_is_finite, logprobs)):
+        raise FloatingPointError("the model's logits are not finite")
+    return torch.tensor(logprobs, dtype=torch.float32)
+
+
+def _is_finite(logprob: float) -> bool:
+    return logprob - logprob == 0
+
+
+def _weights(model: Model) -> Iterator[tuple[str, Tensor]]:
+    """The weights by their names, one after the other; tied ones once."""
+    for name, weight in model.named_parameters():
+        yield name, weight.detach()
+
+
+def _stamp(model: Model) -> tuple[int, ...]:
+    """Changes whenever a weight is written in place, as an optimizer does."""
+    return tuple(weight._version for weight in model.parameters())
+
+
+def _import_vllm() -> ModuleType:
+    os.environ.update(VARIABLES)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import vllm
+    except ImportError as error:
+        raise UserError(f"engine: expected vLLM for --engine vllm (pip install vllm), got {error}") from None
+    return vllm
