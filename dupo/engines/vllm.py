@@ -9,6 +9,7 @@ vLLM computes with kernels of its own, so its log-probs are near those of the le
 at the start, and after the first update.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -208,10 +209,7 @@ class VllmEngine:
         texts = self.tokenizer.decode([list(row.token_ids) for row in rows])
         return [
             Completion(
-                torch.tensor(list(row.token_ids), dtype=torch.int64),
-                _logprobs(row),
-                content,
-                row.finish_reason == "length",
+                torch.tensor(list(row.token_ids)), _logprobs(row), content, row.finish_reason == "length"
             )
             for row, content in zip(rows, texts, strict=True)
         ]
@@ -219,16 +217,11 @@ class VllmEngine:
 
 def _logprobs(row: Any) -> Tensor:
     """Log-probs (T,) fp32 of the sampled tokens of one completion, nats."""
-    logprobs = [
-        of_tokens[token].logprob for of_tokens, token in zip(row.logprobs, row.token_ids, strict=True)
-    ]
-    if not all(map(_is_finite, logprobs)):
+    steps = zip(row.logprobs, row.token_ids, strict=True)
+    logprobs = [of_tokens[token].logprob for of_tokens, token in steps]
+    if not all(map(math.isfinite, logprobs)):
         raise FloatingPointError("the model's logits are not finite")
     return torch.tensor(logprobs, dtype=torch.float32)
-
-
-def _is_finite(logprob: float) -> bool:
-    return logprob - logprob == 0
 
 
 def _weights(model: Model) -> Iterator[tuple[str, Tensor]]:

@@ -89,7 +89,7 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
 
 
 def logprobs_of(trajectories: Sequence[Trajectory], name: str) -> list[Tensor]:
-    """The log-probs by that name; empty where there are none, as all trajectories of a run have them or none."""
+    """The log-probs by that name: of all trajectories, or none at all."""
     return [logprobs for t in trajectories if (logprobs := getattr(t, name)) is not None]
 
 

@@ -22,6 +22,7 @@ OPTIONAL |= {"comet", "bleurt_pytorch"}  # of learned metrics
 OPTIONAL |= {"torch.utils.tensorboard", "wandb", "trackio"}  # of trackers
 OPTIONAL |= {"IPython.display"}  # of notebooks
 OPTIONAL |= {"shtab"}  # of the completion of shells
+OPTIONAL |= {"vllm"}  # an engine
 OPTIONAL |= {"math_verify", "sympy"}  # of answers that are formulas
 VAGUE = {"found", "made", "given", "kept", "part", "one", "each", "some"}
 MEDIAN_LINES, DOOR_LINES, COMMENTS = 120, 60, (0.05, 0.10)

@@ -1,0 +1,137 @@
+"""The vLLM engine: what it asks of vLLM and in what order, with a stand-in; and the real vLLM where it is."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dupo.config.vllm_options import VllmOptions
+from dupo.engines.base import Sampling
+from dupo.engines.vllm import VllmEngine
+from dupo.errors import UserError
+from tests.helpers.fake_vllm import FakeLLM
+from tests.helpers.worlds import World, tiny
+
+PROMPTS = ["#321+654=", "#100-200=", "#321+654="]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(LLM=FakeLLM, SamplingParams=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world() -> World:
+    return tiny(spread=1.5)
+
+
+def engine_of(world: World, **options: object) -> VllmEngine:
+    return VllmEngine(world.model, world.tokenizer, VllmOptions(**options), dtype="float32", seed=0)  # type: ignore[arg-type]
+
+
+def train(world: World) -> None:
+    """What an optimizer does."""
+    with torch.no_grad():
+        for weight in world.model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+
+
+@pytest.mark.usefixtures("fake")
+def test_rows_are_those_of_the_model(world: World) -> None:
+    engine = engine_of(world)
+    groups = engine.sample(PROMPTS, 3, Sampling(0.7, 5), seed=1)
+    assert [len(group) for group in groups] == [3, 3, 3]
+    prompts = world.tokenizer.encode(PROMPTS)
+    ends = world.tokenizer.eos_ids
+    for prompt, group in zip(prompts, groups, strict=True):
+        for row in group:
+            ids = torch.tensor([prompt + row.ids.tolist()])
+            with torch.no_grad():
+                logits = world.model(ids).logits[0, len(prompt) - 1 : -1] / 0.7
+            expected = logits.log_softmax(-1).gather(-1, row.ids[:, None])[:, 0]
+            torch.testing.assert_close(row.logprobs, expected, rtol=1e-4, atol=1e-5)
+            assert row.truncated == (int(row.ids[-1]) not in ends) and 1 <= len(row.ids) <= 5
+    texts = [[row.text for row in group] for group in groups]
+    assert texts[0] != texts[2], "a prompt that comes twice has draws of its own"
+    again = engine.sample(PROMPTS, 3, Sampling(0.7, 5), seed=1)
+    assert texts == [[row.text for row in group] for group in again]
+
+
+@pytest.mark.usefixtures("fake")
+def test_greedy_takes_the_likeliest(world: World) -> None:
+    (group,) = engine_of(world).sample(PROMPTS[:1], 2, Sampling(0.0, 4), seed=1)
+    (expected,) = world.engine.sample(PROMPTS[:1], 2, Sampling(0.0, 4), seed=1)
+    assert [row.text for row in group] == [row.text for row in expected]
+
+
+@pytest.mark.usefixtures("fake")
+def test_weights_go_over_once_for_each_update(world: World) -> None:
+    engine = engine_of(world)
+    assert engine.llm.calls == []  # nothing before somebody samples
+    engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
+    engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=2)
+    assert engine.llm.calls == ["reload_weights", "reset_prefix_cache"]
+    for _ in range(2):  # two steps on one rollout are one hand-over
+        train(world)
+        engine.load_weights(world.model)
+    engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=3)
+    assert engine.llm.calls == 2 * ["reload_weights", "reset_prefix_cache"]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_forgotten_update_is_an_error(world: World) -> None:
+    engine = engine_of(world)
+    engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
+    train(world)
+    with pytest.raises(RuntimeError, match="load_weights was not called"):
+        engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("lost", [1, 2])
+def test_weights_that_do_not_arrive_are_an_error(
+    lost: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeLLM, "ignores", frozenset({lost}))
+    engine = engine_of(world)
+    if lost == 2:
+        engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
+        train(world)
+        engine.load_weights(world.model)
+    with pytest.raises(UserError, match="vllm cannot sample Qwen3ForCausalLM: its log-probs differ by"):
+        engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_sleeper_wakes_for_weights_before_its_cache(world: World) -> None:
+    engine = engine_of(world, vllm_enable_sleep_mode=True)
+    engine.release_memory()
+    assert engine.llm.calls == []  # vLLM sleeps on CUDA alone
+    engine.sleeps = True
+    engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
+    engine.llm.calls.clear()
+    engine.release_memory()
+    engine.release_memory()
+    assert engine.llm.calls == ["sleep 2"]
+    engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
+    assert engine.llm.calls[1:] == [
+        "wake_up weights",
+        "reload_weights",
+        "wake_up kv_cache",
+        "reset_prefix_cache",
+    ]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_prompt_without_room_is_told(world: World) -> None:
+    engine = engine_of(world, vllm_max_model_length=12)
+    with pytest.raises(UserError, match="vllm has 12 \\(--vllm_max_model_length\\)"):
+        engine.sample(PROMPTS, 1, Sampling(1.0, 8), seed=1)
+
+
+def test_without_vllm_it_is_one_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="expected vLLM for --engine vllm"):
+        engine_of(world)

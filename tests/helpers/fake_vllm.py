@@ -1,0 +1,67 @@
+"""A stand-in for the package vllm: a copy of the model, which notes what was called in what order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+
+class FakeLLM:
+    """`vllm.LLM` as far as the engine uses it.
+
+    Attributes:
+        calls: names of what was called, but for `generate`.
+        ignores: numbers of the calls of reload_weights that change nothing, from 1.
+    """
+
+    ignores: frozenset[int] = frozenset()
+
+    def __init__(self, model: str, load_format: str, **settings: Any) -> None:
+        assert load_format == "dummy"
+        self.settings, self.calls, self.reloads = settings, list[str](), 0
+        self.model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model)).eval()
+
+    def collective_rpc(self, name: str, kwargs: Mapping[str, Iterator[tuple[str, Tensor]]]) -> None:
+        assert name == "reload_weights"
+        self.calls.append(name)
+        self.reloads += 1
+        weights = dict(kwargs["weights_iterator"])
+        if self.reloads not in self.ignores:
+            self.model.load_state_dict(weights, strict=False)
+
+    def reset_prefix_cache(self) -> None:
+        self.calls.append("reset_prefix_cache")
+
+    def sleep(self, level: int) -> None:
+        self.calls.append(f"sleep {level}")
+
+    def wake_up(self, tags: Sequence[str]) -> None:
+        self.calls.append(f"wake_up {' '.join(tags)}")
+
+    @torch.no_grad()
+    def generate(
+        self, prompts: Sequence[Mapping[str, list[int]]], parameters: Sequence[Any], use_tqdm: bool
+    ) -> list[Any]:
+        return [
+            SimpleNamespace(outputs=[self._row(prompt["prompt_token_ids"], of, k) for k in range(of.n)])
+            for prompt, of in zip(prompts, parameters, strict=True)
+        ]
+
+    def _row(self, prompt: list[int], of: Any, index: int) -> Any:
+        draws = torch.Generator().manual_seed((of.seed + index) % 2**63)
+        ids, logprobs = list(prompt), []
+        while len(logprobs) < of.max_tokens and (not logprobs or ids[-1] not in of.stop_token_ids):
+            logits_V = self.model(torch.tensor([ids])).logits[0, -1] / (of.temperature or 1.0)
+            logprobs_V = logits_V.log_softmax(-1)
+            if of.temperature:
+                token = int(torch.multinomial(logprobs_V.exp(), 1, generator=draws))
+            else:
+                token = int(logprobs_V.argmax())
+            ids.append(token)
+            logprobs.append({token: SimpleNamespace(logprob=logprobs_V[token].item())})
+        reason = "stop" if ids[-1] in of.stop_token_ids else "length"
+        sampled = ids[len(prompt) :]
+        return SimpleNamespace(index=index, token_ids=sampled, logprobs=logprobs, finish_reason=reason)
