@@ -13,6 +13,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from types import ModuleType
 from typing import Any, cast
 
@@ -74,11 +75,14 @@ class VllmEngine:
             # Without CUDA there are no graphs to capture, and compiling takes longer than a tiny run.
             settings = {"enforce_eager": True}
         dtype = str(compute_dtype(self.model.device, self.dtype)).removeprefix("torch.")
+        config = deepcopy(self.model.config)
+        config.architectures = [type(self.model).__name__]  # a model that no folder holds names no class
         with tempfile.TemporaryDirectory() as folder:
-            self.model.config.save_pretrained(folder)
+            config.save_pretrained(folder)
             try:
                 return self.vllm.LLM(
                     model=folder,
+                    runner="generate",
                     load_format="dummy",
                     dtype=dtype,
                     max_model_len=self.max_length,
@@ -225,9 +229,11 @@ def _logprobs(row: Any) -> Tensor:
 
 
 def _weights(model: Model) -> Iterator[tuple[str, Tensor]]:
-    """The weights by their names, one after the other; tied ones once."""
-    for name, weight in model.named_parameters():
-        yield name, weight.detach()
+    """The weights by their names, one after the other.
+
+    A head that is tied to the embedding comes under both names: on a CPU vLLM has a copy of it.
+    """
+    yield from model.state_dict().items()
 
 
 def _stamp(model: Model) -> tuple[int, ...]:

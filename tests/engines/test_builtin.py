@@ -64,8 +64,9 @@ def test_they_cost_nothing_where_no_reward_wants_them():
 
 def test_an_engine_says_what_it_can_do():
     plain, measuring = tiny().engine, tiny("--reward", "entropy").engine
-    assert plain.features == EngineFeatures(logprobs=True, distributions=False, new_weights=True)
-    assert measuring.features == EngineFeatures(logprobs=True, distributions=True, new_weights=True)
+    expected = EngineFeatures(logprobs=True, distributions=False, new_weights=True, exact=True)
+    assert plain.features == expected
+    assert measuring.features == expected._replace(distributions=True)
 
 
 def test_a_masked_logit_has_no_part_in_the_entropy():

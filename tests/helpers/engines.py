@@ -8,7 +8,7 @@ import torch
 from dupo.engines.base import Engine, EngineFeatures, Sampling
 from dupo.records import Completion, Prompt
 
-FEATURES = EngineFeatures(logprobs=True, distributions=False, new_weights=False)
+FEATURES = EngineFeatures(logprobs=True, distributions=False, new_weights=False, exact=True)
 
 
 class Call(NamedTuple):
@@ -62,6 +62,9 @@ class FakeEngine:
     def load_weights(self, model: Any) -> None:
         raise NotImplementedError
 
+    def release_memory(self) -> None:
+        """There is none."""
+
 
 class RecordingEngine:
     """Passes every call on to another engine, and remembers the calls."""
@@ -83,3 +86,6 @@ class RecordingEngine:
 
     def load_weights(self, model: Any) -> None:
         self.engine.load_weights(model)
+
+    def release_memory(self) -> None:
+        self.engine.release_memory()

@@ -30,6 +30,8 @@ class Foreign:
 
     def load_weights(self, model: Any) -> None: ...
 
+    def release_memory(self) -> None: ...
+
 
 class ForeignDuPO(DuPO):
     """DuPO with such an engine from step `since` on."""
