@@ -28,7 +28,7 @@ def _each(names: str, text: str) -> dict[str, str]:
 _EVALUATION = "is not here: evaluation scores one greedy answer to every held-out problem"
 _ONE_DEVICE = "is not here yet: training is on one device"
 _TRACKIO = "is not here: Trackio writes to this machine, or where its own variables say"
-_VLLM = "is not here yet: the built-in engine samples"
+_VLLM = "is not here yet: see --engine vllm for what there is"
 _ADAMW = "is not here: the optimizer is AdamW"
 _ORDER = "is not here: the problems come in a new random order in every epoch"
 _WHOLE_DISTRIBUTION = "is not here: completions are drawn from the whole distribution at --temperature"
@@ -91,11 +91,12 @@ INSTEAD: dict[str, str] = {
     "label_smoothing_factor": "is not here: no loss smooths labels",
     # sampling
     **_each("top_p top_k min_p repetition_penalty generation_kwargs", _WHOLE_DISTRIBUTION),
+    "use_vllm": "is --engine vllm here",
+    "vllm_mode": "is colocate here: --engine vllm samples in the process that trains",
+    **_each("vllm_model_impl vllm_structured_outputs_regex vllm_tensor_parallel_size", _VLLM),
     **_each(
-        "use_vllm vllm_mode vllm_model_impl vllm_enable_sleep_mode vllm_structured_outputs_regex "
-        "vllm_server_base_url vllm_server_host vllm_server_port vllm_server_timeout vllm_group_port "
-        "vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size",
-        _VLLM,
+        "vllm_server_base_url vllm_server_host vllm_server_port vllm_server_timeout vllm_group_port",
+        "is not here yet: no server takes the weights of a training run",
     ),
     **_each(
         "use_transformers_continuous_batching transformers_continuous_batching_config "

@@ -23,7 +23,7 @@ class VllmOptions(Options):
     vllm_max_model_length: int | None = option(
         None,
         "most tokens of a prompt and its completion in vLLM; none: as many as the model has positions",
-        at_least=2,
+        at_least=1,
         at_most=LONGEST,
     )
     vllm_enable_sleep_mode: bool = option(

@@ -13,6 +13,16 @@ from dupo.models.tokenizers import load_tokenizer
 from dupo.text.tokenizer import PromptTokenizer
 
 
+def check_builtin(config: Config, model: Model) -> None:
+    """Checks the built-in engine, where it samples; vLLM is checked when it gets weights.
+
+    Raises:
+        UserError: see `dupo.engines.sampled_check.check_sampled`.
+    """
+    if config.vllm.engine == "builtin":
+        check_sampled(model, config.model.compute_dtype)
+
+
 def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Engine:
     """Puts an engine around a model that is loaded."""
     if config.vllm.engine == "vllm":
@@ -44,7 +54,7 @@ def load_engine(
     shape = model_config(options, tokenizer)
     model = load_model(options, shape, device, config.run.seed, frozen=True)
     # A judge or a pool that samples as another model would leave no trace but its answers.
-    check_sampled(model, config.model.compute_dtype)
+    check_builtin(config, model)
     # Chat models end a turn with a token that their tokenizer does not call its end token.
     tokenizer.eos_ids |= end_tokens(model)
     return make_engine(config, model, tokenizer)

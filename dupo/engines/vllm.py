@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, cast
 
@@ -187,9 +188,9 @@ class VllmEngine:
         keys = prompt_keys(seed, prompt_ids)
         groups: list[list[Completion]] = []
         for start in range(0, len(prompt_ids), REQUESTS_AT_ONCE):
-            part = slice(start, start + REQUESTS_AT_ONCE)
-            requests = [{"prompt_token_ids": ids} for ids in prompt_ids[part]]
-            parameters = [self._parameters(n, sampling, key) for key in keys[part]]
+            at_once = slice(start, start + REQUESTS_AT_ONCE)
+            requests = [{"prompt_token_ids": ids} for ids in prompt_ids[at_once]]
+            parameters = [self._parameters(n, sampling, key) for key in keys[at_once]]
             outputs = self.llm.generate(requests, parameters, use_tqdm=False)
             rows = [row for output in outputs for row in sorted(output.outputs, key=lambda row: row.index)]
             completions = self._completions(rows)
@@ -245,8 +246,8 @@ def _import_vllm() -> ModuleType:
     os.environ.update(VARIABLES)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    try:
-        import vllm
-    except ImportError as error:
-        raise UserError(f"engine: expected vLLM for --engine vllm (pip install vllm), got {error}") from None
+    if find_spec("vllm") is None:
+        raise UserError("engine: expected vLLM for --engine vllm, got none (pip install vllm)")
+    import vllm
+
     return vllm

@@ -13,8 +13,7 @@ from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
 from dupo.duality.overlong import fit_task
 from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
-from dupo.engines.load import load_judge_engine, make_engine
-from dupo.engines.sampled_check import check_sampled
+from dupo.engines.load import check_builtin, load_judge_engine, make_engine
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_order
 from dupo.evaluation.samples import exchanges_of, held_out_exchanges
@@ -44,6 +43,7 @@ from dupo.tasks.base import Task
 from dupo.tasks.fingerprints import task_fingerprints
 from dupo.text.tokenizer import PromptTokenizer
 
+VLLM_NOTE = "vLLM; the loss weighs completions by learner / vLLM (vllm_importance_sampling_*)"
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
 
 
@@ -149,6 +149,7 @@ class PolicyMethod(Method):
             *teaching,
             ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
+            *([("engine", VLLM_NOTE)] if c.vllm.engine == "vllm" else []),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
         ]
@@ -160,7 +161,7 @@ class PolicyMethod(Method):
         # Every model and every start: an attention that leaks learns without an error.
         self.on_policy.noise = check_packed(self.model, self.compute)
         self.on_policy.has_experts = has_experts(self.model)
-        check_sampled(self.model, self.config.model.compute_dtype)
+        check_builtin(self.config, self.model)
         share_end_tokens(self.model, self.tokenizer)
         self.engine = make_engine(self.config, self.model, self.tokenizer)
         needs_distributions = self.config.reward.needs("distributions")

@@ -31,7 +31,7 @@ package.module.function, with commas between them
     --reward-funcs=my.f --method sft => unknown option --reward_funcs: TRL's reward_funcs is --reward here: \
 names, or package.module.function, with commas between them (dupo.train --method sft has no --reward)
     --no_bf16 => unknown option --no_bf16: TRL's bf16 is --compute_dtype bfloat16 here
-    --use_vllm true => unknown option --use_vllm: TRL's use_vllm is not here yet: the built-in engine samples
+    --use_vllm true => unknown option --use_vllm: TRL's use_vllm is --engine vllm here
     --max_prompt_length 512 => unknown option --max_prompt_length: TRL's max_prompt_length is not here: \
 --overlong says what becomes of what is too long
     --dataset_name a --dataset b => dataset_name: expected dataset or dataset_name, its name in TRL, got both

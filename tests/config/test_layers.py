@@ -23,7 +23,8 @@ from tests.helpers.options import KINDS, RUN, WriteFile, refusal, table
 from tests.helpers.project import ROOT
 
 FOLDERS = "output_dir overwrite_output_dir resume_from_checkpoint"
-NO_EFFECT = f"{FOLDERS} num_exchanges_to_log save_steps save_total_limit strict report_to run_name"
+NO_EFFECT = f"{FOLDERS} num_exchanges_to_log save_steps save_total_limit strict report_to run_name "
+NO_EFFECT += "vllm_gpu_memory_utilization vllm_enable_sleep_mode"
 NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo"
 
 

@@ -1,6 +1,7 @@
 """The vLLM engine: what it asks of vLLM and in what order, with a stand-in; and the real vLLM where it is."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,9 @@ PROMPTS = ["#321+654=", "#100-200=", "#321+654="]
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = SimpleNamespace(LLM=FakeLLM, SamplingParams=SimpleNamespace)
+    module = SimpleNamespace(
+        LLM=FakeLLM, SamplingParams=SimpleNamespace, __spec__=ModuleSpec("vllm", loader=None)
+    )
     monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
 
 

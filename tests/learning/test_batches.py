@@ -106,9 +106,11 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("with_reference", [False, True])
-def test_trajectories_come_back_from_a_checkpoint_bit_for_bit(with_reference):
-    rows = [t._replace(ref_logprobs=t.logprobs / 3) for t in ROWS] if with_reference else ROWS
+@pytest.mark.parametrize(
+    "names", [[], ["ref_logprobs"], ["sampling_logprobs"], ["ref_logprobs", "sampling_logprobs"]], ids=str
+)
+def test_trajectories_come_back_from_a_checkpoint_bit_for_bit(names):
+    rows = [t._replace(**{name: t.logprobs / (3 + k) for k, name in enumerate(names)}) for t in ROWS]
     buffer = io.BytesIO()
     torch.save(trajectories_to_state(rows), buffer)
     buffer.seek(0)
