@@ -113,6 +113,9 @@ class Config:
         missing = "ids of tokens, their log-probs, and a way to send new weights"
         local = f"builtin, as training needs {missing}, which dupo takes from no server yet"
         yield is_server and self.program == "train", "engine", local
+        is_framed_twice = self.engine.server_route != "auto" and self.model.tokenizer_name is not None
+        framed = "auto beside --tokenizer_name, which frames the prompts here"
+        yield is_server and is_framed_twice, "server_route", framed
         # Entropy and self-certainty are of the whole distribution, which no server gives.
         texts = "rewards that read texts alone with --engine server, whose answers have no distributions"
         reads_more = self.program == "audit" and self.reward.needs("distributions")

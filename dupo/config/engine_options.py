@@ -8,6 +8,7 @@ from dupo.config.values import Options, option, show
 from dupo.errors import UserError, quoted
 
 BUILTIN, SERVER = "builtin", "server"
+AUTO = "auto"
 MOST_REQUESTS = 4096  # threads of one process
 
 
@@ -68,6 +69,13 @@ class EngineOptions(Options):
         None,
         "address of the server of --engine server, http://host:8000/v1; --model_name_or_path is the name of "
         "the model there, and may be left out where the server holds one model",
+    )
+    server_route: str = option(
+        AUTO,
+        "how prompts go to servers: as chat messages, which the server frames (chat); as plain texts, for "
+        "models without a chat template (text); auto: chat, or text where the server says that it has no "
+        "template. With --tokenizer_name token ids go to the server of --base_url",
+        f"{AUTO}|chat|text",
     )
     max_concurrent_requests: int = option(
         64, "requests that one server has at once", at_least=1, at_most=MOST_REQUESTS

@@ -1,7 +1,7 @@
 """What a server can do, tried at start: nothing that it promises is believed.
 
-Two requests of a few tokens. The first asks for everything at once, and for less where the server refuses;
-the second tells whether a seed repeats the draws.
+A few requests of a few tokens. The first asks for everything at once, and for less where the server refuses;
+the second tells whether a seed repeats the draws, and three more whether other seeds change them.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dupo.config.engine_options import EngineOptions, ServerAddress, is_address
+from dupo.config.engine_options import AUTO, EngineOptions, ServerAddress, is_address
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.engines.base import Sampling
 from dupo.engines.connection import Connection, Refused
@@ -29,7 +29,7 @@ from dupo.text.tokenizer import PromptTokenizer
 
 # Longer than the completion may be: who answers with the whole prompt has not written it.
 PROBE = "Which word comes after the code 7Q4-XK-19-ZB-55? Answer with one word of your own, and no more."
-PROBE_SAMPLING, PROBE_SEED = Sampling(1.0, 8), 20240814
+PROBE_SAMPLING, PROBE_SEED, OTHER_SEEDS = Sampling(1.0, 8), 20240814, (17, 4711, 1009)
 MOST_RETRIES = 2  # at start a person waits, and nothing can be lost
 _TEMPLATE = re.compile(r"chat[ _-]?template", re.IGNORECASE)
 _FRAMES = "leave --tokenizer_name out, and the server frames the prompts"
@@ -45,6 +45,8 @@ class Abilities(NamedTuple):
         n: several completions of one request.
         seed: the same completion for the same seed.
         counts: the number of tokens.
+        draws: other completions for other seeds; `transformers serve` is greedy at every temperature, unless
+            the generation settings of the model say `do_sample`.
     """
 
     ids_out: bool
@@ -52,6 +54,7 @@ class Abilities(NamedTuple):
     n: bool
     seed: bool
     counts: bool
+    draws: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Server:
         facts += [f"log-probs: {words[able.logprobs]}"]
         facts += [f"n: {'yes' if able.n else 'ignored'}, each sample is a request"]
         facts += [f"seed: {'yes' if able.seed else 'ignored, draws do not repeat'}"]
+        if not able.draws:
+            facts.append("one completion for all seeds at temperature 2: it is greedy")
         if not able.counts:
             facts.append("it counts no tokens, so words are counted")
         at_once = self.connection.options.max_concurrent_requests
@@ -113,7 +118,9 @@ def probe(
     model, entry = _chosen(option, address, listed)
     family = str(entry.get("owned_by", "")).lower()
     arguments = options.template_arguments
-    routes = [CHAT, TEXT] if tokenizer is None else [IDS]
+    routes = [IDS]
+    if tokenizer is None:
+        routes = [CHAT, TEXT] if engine.server_route == AUTO else [engine.server_route]
     for route in routes:
         dialect = Dialect(model, route, family, template_arguments=arguments if route == CHAT else {})
         content = _content(route, tokenizer, options.system_prompt)
@@ -121,33 +128,70 @@ def probe(
             dialect, answer, extras = _first_answer(connection, dialect, content)
             break
         except (Refused, ServerError) as problem:
-            if route == CHAT and _lacks_template(problem):
+            if route == CHAT and TEXT in routes and _lacks_template(problem):
                 continue
             raise _complaint(option, address, dialect, listed, problem) from None
     if dialect.route == TEXT and (options.system_prompt is not None or arguments):
         name = "system_prompt" if options.system_prompt is not None else "chat_template_kwargs"
         raise UserError(f"{name}: expected none, as {model} at {address.url} has no chat template")
-    where = f"{option}: {address.url}"
-    texts = [text_of(choice) for choice in choices_of(answer)]
-    if any(PROBE in text for text in texts):
-        raise UserError(f"{where} repeats the prompt in its answers, got {quoted(texts[0])}")
+    _check_prompt_is_read(f"{option}: {address.url}", dialect, content, answer)
+    length = entry.get("max_model_len")
+    return Server(
+        address._replace(model=model),
+        connection,
+        dialect,
+        _abilities(connection, dialect, content, answer, extras),
+        length if type(length) is int and length > 0 else None,
+        options.system_prompt if dialect.route == CHAT else None,
+    )
+
+
+def _check_prompt_is_read(where: str, dialect: Dialect, content: Any, answer: Mapping[str, Any]) -> None:
+    """Refuses a server that repeats the prompt, or reads other ids than it was sent."""
+    for text in _texts(answer):
+        if PROBE in text:
+            raise UserError(f"{where} repeats the prompt in its answers, got {quoted(text)}")
     if dialect.route == IDS and count_in(answer, "prompt_tokens") != len(content):
         num_read = count_in(answer, "prompt_tokens")
         got = "no count of tokens" if num_read is None else f"{num_read} tokens"
         expected = f"a server that reads the {len(content)} token ids that it is sent"
         raise UserError(f"{where}: expected {expected}, got {got}: {_FRAMES}")
-    again = _answer(connection, dialect, content, extras)
-    able = Abilities(
+
+
+def _abilities(
+    connection: Connection,
+    dialect: Dialect,
+    content: Any,
+    answer: Mapping[str, Any],
+    extras: Mapping[str, Any],
+) -> Abilities:
+    texts = _texts(answer)
+    repeats = texts == _texts(_answer(connection, dialect, content, extras))
+    return Abilities(
         ids_out=_has_ids(answer),
         logprobs=_has_logprobs(answer),
         n=len(texts) > 1,
-        seed=texts == [text_of(choice) for choice in choices_of(again)],
+        seed=repeats,
         counts=count_in(answer, "completion_tokens") is not None,
+        draws=not repeats or _draws(connection, dialect, content),
     )
-    length = entry.get("max_model_len")
-    positions = length if type(length) is int and length > 0 else None
-    system_prompt = options.system_prompt if dialect.route == CHAT else None
-    return Server(address._replace(model=model), connection, dialect, able, positions, system_prompt)
+
+
+def _draws(connection: Connection, dialect: Dialect, content: Any) -> bool:
+    """Whether other seeds give other completions, where the temperature makes nearly all tokens possible."""
+    try:
+        texts = {
+            text
+            for seed in OTHER_SEEDS
+            for text in _texts(_answer(connection, dialect, content, {"seed": seed, "temperature": 2.0}))
+        }
+    except Refused:  # so high a temperature
+        return True
+    return len(texts) > 1
+
+
+def _texts(answer: Mapping[str, Any]) -> list[str]:
+    return [text_of(choice) for choice in choices_of(answer)]
 
 
 def _models(connection: Connection) -> list[Mapping[str, Any]]:
@@ -239,7 +283,10 @@ def _complaint(
 ) -> Exception:
     """What is said of a server that refuses the probe."""
     if isinstance(problem, ServerError):
-        return problem
+        # A server may fail where a template is missing, and say nothing of it.
+        is_unsaid = dialect.route == CHAT and "HTTP 5" in str(problem)
+        hint = "; if its model has no chat template: --server_route text" if is_unsaid else ""
+        return ServerError(f"{problem}{hint}")
     assert isinstance(problem, Refused)
     is_listed = dialect.model in {entry["id"] for entry in listed}
     if problem.status in (404, 405) or not is_listed:

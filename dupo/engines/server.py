@@ -106,6 +106,11 @@ class ServerEngine:
             ServerError: the server does not answer; what it answered before is kept.
             UserError: the server refuses the key, or everything as too long.
         """
+        if sampling.temperature > 0 and not self.server.abilities.draws:
+            raise UserError(
+                f"{self.server.address}: expected a server that samples at --temperature, got the same "
+                "completion for every seed (transformers serve needs do_sample in generation_config.json)"
+            )
         contents = [self._content(prompt) for prompt in prompts]
         keys, calls, places = list[str](), list[Callable[[Event], ServerAnswer | None]](), list[int]()
         answers: dict[int, ServerAnswer | None] = {}

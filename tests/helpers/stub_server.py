@@ -3,10 +3,11 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 MODEL = "stub-4b"
@@ -22,7 +23,7 @@ class Reply(NamedTuple):
 
     status: int
     content: bytes | None
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def of(cls, status: int, value: Any, **headers: str) -> "Reply":
@@ -118,7 +119,10 @@ class StubServer(ThreadingHTTPServer):
 
 
 def is_probed(body: dict[str, Any]) -> bool:
-    return isinstance(body["prompt"], list) and "7Q4-XK" in "".join(map(chr, body["prompt"]))
+    """Whether a request comes from the probe."""
+    prompt = body.get("prompt")
+    text = "".join(map(chr, prompt)) if isinstance(prompt, list) else json.dumps(body)
+    return "7Q4-XK" in text
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -136,8 +140,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Type": "application/json", **reply.headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(reply.content)))
-        self.end_headers()
-        self.wfile.write(reply.content)
+        # A client that has given up reads nothing.
+        with suppress(ConnectionError):
+            self.end_headers()
+            self.wfile.write(reply.content)
 
     def do_GET(self) -> None:
         is_list = self.path == "/v1/models"
