@@ -29,6 +29,7 @@ _EVALUATION = "is not here: evaluation scores one greedy answer to every held-ou
 _ONE_DEVICE = "is not here yet: training is on one device"
 _TRACKIO = "is not here: Trackio writes to this machine, or where its own variables say"
 _VLLM = "is not here yet: the built-in engine samples"
+_SERVER = "is not here yet in training; rerank, audit and select have --engine server:"
 _ADAMW = "is not here: the optimizer is AdamW"
 _ORDER = "is not here: the problems come in a new random order in every epoch"
 _WHOLE_DISTRIBUTION = "is not here: completions are drawn from the whole distribution at --temperature"
@@ -91,10 +92,12 @@ INSTEAD: dict[str, str] = {
     "label_smoothing_factor": "is not here: no loss smooths labels",
     # sampling
     **_each("top_p top_k min_p repetition_penalty generation_kwargs", _WHOLE_DISTRIBUTION),
+    "vllm_server_base_url": f"{_SERVER} --base_url is the address",
+    "vllm_server_timeout": f"{_SERVER} --request_timeout is the time limit",
+    **_each("vllm_server_host vllm_server_port", f"{_SERVER} --base_url has both"),
     **_each(
         "use_vllm vllm_mode vllm_model_impl vllm_enable_sleep_mode vllm_structured_outputs_regex "
-        "vllm_server_base_url vllm_server_host vllm_server_port vllm_server_timeout vllm_group_port "
-        "vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size",
+        "vllm_group_port vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size",
         _VLLM,
     ),
     **_each(

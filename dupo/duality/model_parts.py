@@ -66,10 +66,12 @@ def read_parts(config: Config, name: str, vocabulary: Sequence[str] | None) -> M
     if server_address := address_of(name, config.engine, config.model):
         option, address = server_address
         # Without the name of a tokenizer the server frames the prompts, as nothing here knows how.
+        # It belongs to the model of the run, so a judge of another server is sent messages.
         names_tokenizer = not is_other and options.tokenizer_name is not None
         tokenizer = load_tokenizer(options, vocabulary) if names_tokenizer else None
         server = probe(option, address, config.engine, options, tokenizer)
         return ModelParts(options, tokenizer, server=server)
+    # The tokenizer comes first: the shape of the built-in model depends on its vocabulary.
     tokenizer = load_tokenizer(options, vocabulary, is_judge=is_other)
     shape = model_config(options, tokenizer)
     try:

@@ -64,7 +64,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirected POST would become a GET, and would take the key to another host."""
 
     def redirect_request(self, *_: Any) -> None:
-        return None
+        """No other request: the redirect itself is the answer, and an error."""
 
 
 class Connection:
@@ -115,6 +115,7 @@ class Connection:
                     self._num_answered += 1
                 return answer
             except ValueError as problem:
+                # The next try would be answered in the same way.
                 raise ServerError(f"{self.url} gives {self._clean(str(problem))}") from None
             except Passing as problem:
                 # A busy server that answers others has not failed.
@@ -135,6 +136,7 @@ class Connection:
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
+        # Read at the start: a key that is changed while a run goes on would change what the run is.
         if self._key:
             request.add_unredirected_header("Authorization", f"Bearer {self._key}")
         try:
@@ -142,6 +144,7 @@ class Connection:
                 content = reply.read(_MOST_READ)
         except urllib.error.HTTPError as problem:
             raise self._refusal(problem) from None
+        # A time-out while connecting comes as URLError, one while reading as TimeoutError.
         except TimeoutError:
             raise Passing(f"no byte in {self.options.request_timeout:g} seconds") from None
         except urllib.error.URLError as problem:
@@ -171,10 +174,12 @@ class Connection:
         except (OSError, http.client.HTTPException):
             reason = ""
         status = problem.code
+        # An empty body still leaves the words of the standard for the number.
         reason = reason or http.client.responses.get(status, "no reason")
         if status in _PASSING or status >= 500:
             pause = _seconds(problem.headers.get("Retry-After"))
             return Passing(f"HTTP {status}: {reason}", pause, is_busy=status in (429, 503))
+        # No try will bring another key.
         if status in (401, 403):
             key = f"the key in {self.options.api_key_env}"
             what = f"it refuses {key}" if self._key else f"it wants a key: set {self.options.api_key_env}"
@@ -186,6 +191,7 @@ class Connection:
         text = content.decode("utf-8", "replace")
         try:
             text = _message(json.loads(text)) or text
+        # Proxies answer with pages, whose words are the message.
         except (ValueError, RecursionError):
             text = re.sub(r"(?s)<(style|script|head)\b.*?</\1>|<[^>]*>", " ", text)
         return self._clean(" ".join(text.split())[:300])

@@ -28,6 +28,7 @@ def run_all(
     Raises:
         Exception: what the first call raised, or `take`.
     """
+    # Queues of the standard library, as the results must come back into one thread: files have one writer.
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(calls)):
         waiting.put(number)
@@ -40,6 +41,7 @@ def run_all(
                 number = waiting.get_nowait()
             except queue.Empty:
                 return
+            # Whatever is raised is raised again in the thread of the caller.
             try:
                 ended.put((number, calls[number](stop), None))
             except BaseException as problem:
@@ -56,6 +58,7 @@ def run_all(
             failure = _taken(ended.get(), take, is_given_up)
             num_open -= 1
     finally:
+        # Also after Ctrl-C, and where a result could not be written.
         stop.set()
         # What has come meanwhile is kept, also after Ctrl-C.
         until = time.monotonic() + (GRACE if failure is not None else 0.0)

@@ -62,6 +62,7 @@ class Dialect(NamedTuple):
             "seed": seed,
             **WHOLE_DISTRIBUTION.get(self.family, {}),
         }
+        # Not of OpenAI, but of vLLM, SGLang, llama.cpp and transformers; other servers refuse the field.
         if self.route == CHAT and self.template_arguments:
             body["chat_template_kwargs"] = dict(self.template_arguments)
         return body
@@ -113,6 +114,7 @@ def text_of(choice: Mapping[str, Any]) -> str:
     message = choice.get("message")
     holder, name = (message, "content") if isinstance(message, dict) else (choice, "text")
     text = holder.get(name)
+    # Null where a model has thought up to its limit, and said nothing.
     if text is None and name in holder:
         return ""
     # A message that only thinks or calls a tool may lack its content.
@@ -125,6 +127,7 @@ def text_of(choice: Mapping[str, Any]) -> str:
 
 def count_in(answer: Mapping[str, Any], name: str) -> int | None:
     """A number of tokens in the usage of an answer; None where it is not told."""
+    # Some servers leave usage out, others send null.
     usage = answer.get("usage")
     count = usage.get(name) if isinstance(usage, dict) else None
     return count if type(count) is int and count >= 0 else None
@@ -143,7 +146,8 @@ def read_answer(answer: Mapping[str, Any]) -> ServerAnswer:
         raise Passing(f"it broke a completion off (finish_reason {reason})")
     text, fault = text_of(choice), _NO_ANSWER.get(str(reason), "")
     if fault:
-        text = ""  # half an answer could be read as a whole one
+        # Half an answer could be read as a whole one.
+        text = ""
     elif not text:
         fault = "without text"
     tokens = count_in(answer, "completion_tokens")

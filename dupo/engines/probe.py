@@ -114,6 +114,7 @@ def probe(
         ServerError: the server does not answer.
     """
     connection = Connection(address, engine)
+    # The list comes first: it costs nothing, and its absence names a wrong address.
     listed = _models(connection)
     model, entry = _chosen(option, address, listed)
     family = str(entry.get("owned_by", "")).lower()
@@ -131,6 +132,7 @@ def probe(
             if route == CHAT and TEXT in routes and _lacks_template(problem):
                 continue
             raise _complaint(option, address, dialect, listed, problem) from None
+    # A plain text has no place for either.
     if dialect.route == TEXT and (options.system_prompt is not None or arguments):
         name = "system_prompt" if options.system_prompt is not None else "chat_template_kwargs"
         raise UserError(f"{name}: expected none, as {model} at {address.url} has no chat template")
@@ -148,9 +150,11 @@ def probe(
 
 def _check_prompt_is_read(where: str, dialect: Dialect, content: Any, answer: Mapping[str, Any]) -> None:
     """Refuses a server that repeats the prompt, or reads other ids than it was sent."""
+    # The prompt alone has more tokens than the answer may have.
     for text in _texts(answer):
         if PROBE in text:
             raise UserError(f"{where} repeats the prompt in its answers, got {quoted(text)}")
+    # One token more is a second start token, many more a second chat template.
     if dialect.route == IDS and count_in(answer, "prompt_tokens") != len(content):
         num_read = count_in(answer, "prompt_tokens")
         got = "no count of tokens" if num_read is None else f"{num_read} tokens"
@@ -166,6 +170,7 @@ def _abilities(
     extras: Mapping[str, Any],
 ) -> Abilities:
     texts = _texts(answer)
+    # One completion of a request shows whether the next one with its seed is the same.
     repeats = texts == _texts(_answer(connection, dialect, content, extras))
     return Abilities(
         ids_out=_has_ids(answer),

@@ -106,11 +106,13 @@ class ServerEngine:
             ServerError: the server does not answer; what it answered before is kept.
             UserError: the server refuses the key, or everything as too long.
         """
+        # Samples that are all alike would win every vote.
         if sampling.temperature > 0 and not self.server.abilities.draws:
             raise UserError(
                 f"{self.server.address}: expected a server that samples at --temperature, got the same "
                 "completion for every seed (transformers serve needs do_sample in generation_config.json)"
             )
+        # Everything is looked up before anything is asked for: what is kept costs no request.
         contents = [self._content(prompt) for prompt in prompts]
         keys, calls, places = list[str](), list[Callable[[Event], ServerAnswer | None]](), list[int]()
         answers: dict[int, ServerAnswer | None] = {}
@@ -155,6 +157,7 @@ class ServerEngine:
             there = f"{len(answers):,} of {len(keys):,} answers of this batch had come"
             keeps = f", all {len(self.kept):,} are kept" if self.kept is not None else ""
             raise ServerError(f"{problem}; {there}{keeps}") from None
+        # Whatever ends the block, Ctrl-C too: what has come is on the disk.
         finally:
             if self.kept is not None:
                 self.kept.sync()
@@ -182,6 +185,7 @@ class ServerEngine:
             time: how often the same content stood before in this call: equal prompts have draws of their own.
             k: number of the sample.
         """
+        # Not `seeds.prompt_keys`: a prompt may have no ids here.
         digest = hashlib.blake2b(f"{seed} {time} {k} {text}".encode(), digest_size=8).digest()
         body = self.server.dialect.body(content, sampling, int.from_bytes(digest) >> 33)
         # Everything that decides an answer: another server, model, prompt or sampling has another key.
@@ -196,12 +200,14 @@ class ServerEngine:
             if problem.status == 413 or (problem.status in (400, 422) and _TOO_LONG.search(problem.reason)):
                 return None
             where = str(self.server.address)
+            # Of one prompt, as the probe was taken; any other status is of the server.
             if problem.status in (400, 422):
                 raise PromptRefused(f"{where} refuses the prompt ({problem})", prompt) from None
             raise UserError(f"{where} refuses requests ({problem})") from None
 
     def _check_any_fits(self, answers: Mapping[int, ServerAnswer | None], max_tokens: int) -> None:
         """Refuses to go on where the server found everything too long: the limit itself is then too high."""
+        # A single long prompt is left out; a limit that fits no prompt would leave out the whole run in silence.
         if any(answer is not None for answer in answers.values()):
             self._answered_limits.add(max_tokens)
         if answers and max_tokens not in self._answered_limits:

@@ -194,6 +194,7 @@ class RowsRun(Run):
 
     def _server_engine(self, parts: ModelParts) -> Engine:
         assert parts.server is not None
+        # One file for all servers of the run: the keys hold their addresses.
         if self._kept is None:
             self._kept = KeptAnswers(self.path / SERVER_ANSWERS)
             if len(self._kept):

@@ -76,6 +76,7 @@ class KeptAnswers:
         Raises:
             StorageError: the disk is full, or the file cannot be written; the file is as it was.
         """
+        # Encoded before anything is written: a row that cannot be encoded leaves the file as it was.
         row = {"key": key, "answer": dict(answer)}
         line = encoded(row | {"crc32": _crc32(row)}, self.file.name)
         append(self.file, line)
@@ -92,6 +93,7 @@ class KeptAnswers:
         self._unsynced, self._synced_at = 0, time.monotonic()
 
     def _read(self) -> None:
+        # Line by line, as the file may be larger than the memory.
         for line in self._lines():
             place = _Place(self._size, len(line))
             self._size += len(line)

@@ -70,7 +70,7 @@ def is_each_asked_once(stub: StubServer, folder: Path) -> bool:
 
 def loses_and_doubles_none(stub: StubServer, folder: Path, count: int, seconds: float) -> None:
     stub.seconds = seconds
-    assert rerank(options(stub, folder, count, "--generation_batch_size", "128")) == 0
+    assert rerank(options(stub, folder, count, "--generation_batch_size", "128", "--max_retries", "8")) == 0
     assert is_each_asked_once(stub, folder)
     answered = rows(folder / "run", ANSWERS)
     assert [row["question"] for row in answered] == [
