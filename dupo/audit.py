@@ -23,8 +23,8 @@ def audit(config: Config) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 the disk is full, 2 unusable options, data, model or folder, 130 asked to stop
-    (Ctrl-C, SIGTERM, SIGHUP, a closed pipe); the same command continues."""
+    """Exit codes: 0 done, 1 the disk is full or a server is gone, 2 unusable options, data, model or folder,
+    130 asked to stop (Ctrl-C, SIGTERM, SIGHUP, a closed pipe); the same command continues."""
     return run_program("audit", audit, argv)
 
 

@@ -27,6 +27,13 @@ class StorageError(UserError):
     exit_code = 1
 
 
+class ServerError(UserError):
+    """A server does not answer, or answers what nobody can read. What was answered before is kept."""
+
+    # As for a disk: the same command goes on once the server is back.
+    exit_code = 1
+
+
 def os_error_number(error: BaseException) -> int | None:
     """The number that the operating system gave an error; None for an error of another kind."""
     if isinstance(error, OSError):

@@ -77,7 +77,7 @@ METHODS: dict[str, MethodEntry] = {
         "dupo.methods.dupo.DuPO",
         "dupo.methods.data.read_task",
         "Trains a language model with DuPO: on its own consistency, without labels.",
-        ("model", "vllm", "task", "reward", "duals", "rollout", "optimizer", "loss", "run"),
+        ("model", "engine", "vllm", "task", "reward", "duals", "rollout", "optimizer", "loss", "run"),
     ),
     "sft": MethodEntry(
         "dupo.methods.sft.SFT",

@@ -52,7 +52,7 @@ class Program:
         return [name for name in read if name not in self.unread]
 
 
-_SAMPLING = ("model", "vllm", "task", "duals", "rollout")
+_SAMPLING = ("model", "engine", "vllm", "task", "duals", "rollout")
 _FOLDER = ("output_dir", "overwrite_output_dir", "seed", "num_threads", "log_level", "quiet")
 PROGRAMS = {
     "select": Program(

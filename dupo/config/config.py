@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
+from dupo.config.engine_options import EngineOptions, is_address
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import (
     DualOptions,
@@ -43,6 +44,7 @@ class Config:
     program: str = "train"
     method: str = option("dupo", "how the model is trained", "|".join(METHODS))
     model: ModelOptions = field(default_factory=ModelOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
     vllm: VllmOptions = field(default_factory=VllmOptions)
     task: TaskOptions = field(default_factory=TaskOptions)
     reward: RewardOptions = field(default_factory=RewardOptions)
@@ -68,7 +70,9 @@ class Config:
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         yield from self._memory_rules()
+        yield from self._engine_rules()
         is_taught = self.model.model_name_or_path == BUILT_IN_MODEL and TASKS[self.task.task].built_in
+        is_taught = is_taught and not self.engine.is_server
         lessons = f"no --teach, as only --model_name_or_path {BUILT_IN_MODEL} is taught, on a built-in task"
         yield self.model.teach and not is_taught, "teach", lessons
         # The loss itself knows negative values; as options they are slips: a run that is rewarded for being
@@ -102,6 +106,22 @@ class Config:
         none = f"none with --task {task}, which makes its own problems (--task word_problems reads files)"
         for name in ("dataset", "eval_dataset"):
             yield entry.built_in and getattr(self.task, name) is not None, name, none
+
+    def _engine_rules(self) -> Iterator[tuple[bool, str, str]]:
+        """Rules about what a server can do: it gives texts."""
+        is_server, is_named = self.engine.is_server, is_address(self.model.model_name_or_path)
+        here = "--engine server --base_url URL for the address, and here the name of the model at the server"
+        yield is_named, "model_name_or_path", here
+        missing = "ids of tokens, their log-probs, and a way to send new weights"
+        local = f"builtin or vllm, as training needs {missing}, which dupo takes from no server yet"
+        yield is_server and self.program == "train", "engine", local
+        is_framed_twice = self.engine.server_route != "auto" and self.model.tokenizer_name is not None
+        framed = "auto beside --tokenizer_name, which frames the prompts here"
+        yield is_server and is_framed_twice, "server_route", framed
+        # Entropy and self-certainty are of the whole distribution, which no server gives.
+        texts = "rewards that read texts alone with --engine server, whose answers have no distributions"
+        reads_more = self.program == "audit" and self.reward.needs("distributions")
+        yield is_server and reads_more, "reward", texts
 
     def _overlong_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about problems that are cut: nothing may read what belongs to the whole problem."""

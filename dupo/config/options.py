@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from dupo.config.catalogue import REWARDS
+from dupo.config.engine_options import ServerAddress, is_address
 from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, nearest, quoted
 from dupo.user_files import NOTHING, path_kind
@@ -103,7 +104,8 @@ class DualOptions(Options):
     dual_model: str = option(
         "frozen",
         "model that answers the duals: the policy before training (frozen), the policy as it is (policy), "
-        "the moving average of the policy (ema), or the folder or Hub name of another model",
+        "the moving average of the policy (ema), the folder or Hub name of another model, or the address of "
+        "a server that holds one, http://host:8000/v1#NAME",
         is_path=True,
     )
     ema_decay: float = option(
@@ -134,6 +136,8 @@ class DualOptions(Options):
         if 0 < self.dual_temperature < LOWEST_TEMPERATURE:
             expected = f"0 or at least {LOWEST_TEMPERATURE:g}"
             raise UserError(f"dual_temperature: expected {expected}, got {show(self.dual_temperature)}")
+        if is_address(self.dual_model):
+            ServerAddress.of("dual_model", self.dual_model)
         # A Hub name can be anything, so only what looks like a misspelt word is refused.
         hint = nearest(self.dual_model, DUAL_MODELS)
         if hint and self.dual_model not in DUAL_MODELS and path_kind(self.dual_model) == NOTHING:
@@ -303,7 +307,9 @@ class SelectOptions(Options):
         "32,8", "answers sampled for each problem in each pass; a pass sees what the last one kept"
     )
     pool_models: str | None = option(
-        None, "model of each pass, comma-separated; none: the model in all passes"
+        None,
+        "model of each pass, comma-separated: folders, Hub names, or addresses of servers, "
+        "http://host:8000/v1#NAME; none: the model in all passes",
     )
     solve_threshold: float = option(
         0.5, "least mean of 1 - distance at which an answer solves a dual", at_least=0, at_most=1
@@ -330,6 +336,9 @@ class SelectOptions(Options):
         if self.pool_models is not None and len(listed(self.pool_models)) != len(sizes):
             expected = f"{len(sizes)} names, comma-separated, one for each of pool_sizes"
             raise UserError(f"pool_models: expected {expected}, got {show(self.pool_models)}")
+        for name in listed(self.pool_models or ""):
+            if is_address(name):
+                ServerAddress.of("pool_models", name)
 
 
 @dataclass(frozen=True)

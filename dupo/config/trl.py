@@ -29,6 +29,7 @@ _EVALUATION = "is not here: evaluation scores one greedy answer to every held-ou
 _ONE_DEVICE = "is not here yet: training is on one device"
 _TRACKIO = "is not here: Trackio writes to this machine, or where its own variables say"
 _VLLM = "is not here yet: see --engine vllm for what there is"
+_SERVER = "is not here yet in training; rerank, audit and select have --engine server:"
 _ADAMW = "is not here: the optimizer is AdamW"
 _ORDER = "is not here: the problems come in a new random order in every epoch"
 _WHOLE_DISTRIBUTION = "is not here: completions are drawn from the whole distribution at --temperature"
@@ -94,10 +95,10 @@ INSTEAD: dict[str, str] = {
     "use_vllm": "is --engine vllm here",
     "vllm_mode": "is colocate here: --engine vllm samples in the process that trains",
     **_each("vllm_model_impl vllm_structured_outputs_regex vllm_tensor_parallel_size", _VLLM),
-    **_each(
-        "vllm_server_base_url vllm_server_host vllm_server_port vllm_server_timeout vllm_group_port",
-        "is not here yet: no server takes the weights of a training run",
-    ),
+    "vllm_group_port": "is not here yet: no server takes the weights of a training run",
+    "vllm_server_base_url": f"{_SERVER} --base_url is the address",
+    "vllm_server_timeout": f"{_SERVER} --request_timeout is the time limit",
+    **_each("vllm_server_host vllm_server_port", f"{_SERVER} --base_url has both"),
     **_each(
         "use_transformers_continuous_batching transformers_continuous_batching_config "
         "use_transformers_paged cache_implementation",

@@ -11,9 +11,6 @@ LONGEST = 1 << 30  # tokens; far beyond any model
 class VllmOptions(Options):
     """How vLLM runs beside the learner."""
 
-    engine: str = option(
-        "builtin", "what samples: dupo (builtin), or vLLM in this process (vllm)", "builtin|vllm"
-    )
     vllm_gpu_memory_utilization: float = option(
         0.3,
         "share of a GPU's memory that vLLM takes for its weights and its cache",

@@ -92,10 +92,11 @@ class TokenLimits:
     """How long prompts may be, by one tokenizer and one model.
 
     Attributes:
+        tokenizer: None where a server frames the prompts: nobody here can count their tokens.
         positions: most tokens of a sequence that the model reads; None where the model names no limit.
     """
 
-    tokenizer: PromptTokenizer
+    tokenizer: PromptTokenizer | None
     lengths: Lengths
     positions: int | None
 
@@ -132,6 +133,8 @@ class TokenLimits:
 
     def _too_long(self, id: str, prompt: Prompt, case: TooLong) -> TooLong | None:
         """The case with the tokens of the prompt; None where the prompt fits."""
+        if self.tokenizer is None:
+            return None
         try:
             has_ids = self.tokenizer.has_ids(prompt)
         except UserError as problem:

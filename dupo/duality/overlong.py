@@ -118,13 +118,16 @@ class FittingTask:
         for limit in self.limits:
             texts = [(problem.id, self.task.prompt(problem)) for problem in problems]
             texts += [(problem.id, problem.system) for problem in problems if problem.system is not None]
-            check_known(limit.tokenizer, texts)
+            if limit.tokenizer is not None:
+                check_known(limit.tokenizer, texts)
         if not self.judge_limits[0].lengths.dual_completion:
             return
         texts = dual_texts(self.task, problems[:: len(problems) // MOST_WITH_DUALS_READ + 1])
         # Answers are not known yet; those of the held-out problems show what they look like.
         texts += [(problem.id, problem.gold) for problem in self.task.held_out if problem.gold is not None]
         for limit in self.judge_limits:
+            if limit.tokenizer is None:
+                continue
             try:
                 check_known(limit.tokenizer, texts)
             except UserError as problem:

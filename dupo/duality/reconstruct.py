@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from dupo.engines.base import naming_problems
 from dupo.records import Completion, Dual, Problem, Prompt, Reconstruction
 from dupo.tasks.base import Task
 
@@ -42,7 +43,9 @@ def reconstruct(
     """
     questions = dual_questions(task, problems, answers)
     # One call for all duals of the rollout: engines are slow on small batches.
-    samples = ask([question.prompt for question in questions])
+    prompts = [question.prompt for question in questions]
+    with naming_problems([problems[question.problem].id for question in questions], prompts):
+        samples = ask(prompts)
     distances = sample_distances(task, questions, samples)
     reconstructions: Reconstructions = [{} for _ in problems]
     for question, completions, row in zip(questions, samples, distances, strict=True):

@@ -4,7 +4,8 @@ Engines differ in what they can do (`EngineFeatures`): a server may give no log-
 weights. Who needs a feature checks for it before the work starts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -35,13 +36,45 @@ class EngineFeatures(NamedTuple):
         logprobs: completions carry the log-probs of their tokens.
         distributions: completions carry the entropy and self-certainty of the distributions.
         new_weights: `load_weights` works, so the engine can sample from a policy in training.
+        ids: prompts may be token ids, which `tokenizer` gives; if not, there is no tokenizer.
         exact: log-probs are those of the learner, whose arithmetic the engine shares.
     """
 
     logprobs: bool
     distributions: bool
     new_weights: bool
+    ids: bool = True
     exact: bool = False
+
+
+class PromptRefused(UserError):
+    """A prompt that the model behind an engine refuses.
+
+    Attributes:
+        prompt: as it came to the engine.
+    """
+
+    def __init__(self, message: str, prompt: Prompt | list[int]) -> None:
+        super().__init__(message)
+        self.prompt = prompt
+
+
+@contextmanager
+def naming_problems(
+    problem_ids: Sequence[str], prompts: Sequence[Prompt] | Sequence[list[int]]
+) -> Iterator[None]:
+    """Names the problem of a prompt that is refused inside the block.
+
+    Args:
+        problem_ids: id of the problem of each prompt.
+    """
+    try:
+        yield
+    except PromptRefused as refusal:
+        places = (place for place, prompt in enumerate(prompts) if prompt == refusal.prompt)
+        place = next(places, None)
+        name = "a problem" if place is None else problem_ids[place]
+        raise UserError(f"{name}: {refusal}") from None
 
 
 def require(features: EngineFeatures, needed: EngineFeatures, who: str) -> None:
@@ -66,7 +99,7 @@ class Engine(Protocol):
     """Samples from one model.
 
     Attributes:
-        tokenizer: turns prompts into the ids that the model reads.
+        tokenizer: turns prompts into the ids that the model reads; only where `features.ids`.
     """
 
     tokenizer: PromptTokenizer
@@ -92,6 +125,7 @@ class Engine(Protocol):
 
         Raises:
             FloatingPointError: the logits of the model are not finite.
+            PromptRefused: the model refuses a prompt.
         """
         ...
 
@@ -112,9 +146,14 @@ def sample_answers(
     engine: Engine, task: Task, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int
 ) -> Rollout:
     """The primal task: samples `n` answers to each problem and reads them."""
+    prompts = [primal_prompt(task, problem) for problem in problems]
+    prompt_ids = list[list[int]]([] for _ in problems)
     # The ids are kept: training uses the very ids that were sampled from.
-    prompt_ids = engine.tokenizer.encode([primal_prompt(task, problem) for problem in problems])
-    completions = engine.sample(prompt_ids, n, sampling, seed)
+    if engine.features.ids:
+        prompt_ids = engine.tokenizer.encode(prompts)
+    asked = prompt_ids if engine.features.ids else prompts
+    with naming_problems([problem.id for problem in problems], asked):
+        completions = engine.sample(asked, n, sampling, seed)
     answers = [
         [task.answer(problem, completion.text) for completion in group]
         for problem, group in zip(problems, completions, strict=True)

@@ -3,6 +3,7 @@
 import torch
 
 from dupo.config.config import Config
+from dupo.config.engine_options import VLLM
 from dupo.config.model_options import ModelOptions
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
@@ -19,13 +20,13 @@ def check_builtin(config: Config, model: Model) -> None:
     Raises:
         UserError: see `dupo.engines.sampled_check.check_sampled`.
     """
-    if config.vllm.engine == "builtin":
+    if config.engine.engine != VLLM:
         check_sampled(model, config.model.compute_dtype)
 
 
 def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Engine:
     """Puts an engine around a model that is loaded."""
-    if config.vllm.engine == "vllm":
+    if config.engine.engine == VLLM:
         return VllmEngine(
             model, tokenizer, config.vllm, dtype=config.model.compute_dtype, seed=config.run.seed
         )

@@ -7,14 +7,17 @@ from typing import Any
 from torch import Tensor
 
 from dupo.config.config import Config
+from dupo.config.engine_options import VLLM
 from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
+from dupo.duality.model_parts import ModelParts, read_parts
 from dupo.duality.overlong import fit_task
 from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import check_builtin, load_judge_engine, make_engine
-from dupo.errors import UserError
+from dupo.engines.server import ServerEngine
+from dupo.errors import ServerError, UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_order
 from dupo.evaluation.samples import exchanges_of, held_out_exchanges
 from dupo.learning.logprobs import Compute
@@ -41,7 +44,6 @@ from dupo.rewards.refusals import refusal_metrics
 from dupo.seeds import derive
 from dupo.tasks.base import Task
 from dupo.tasks.fingerprints import task_fingerprints
-from dupo.text.tokenizer import PromptTokenizer
 
 VLLM_NOTE = "vLLM; the loss weighs completions by learner / vLLM (vllm_importance_sampling_*)"
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
@@ -75,15 +77,16 @@ class PolicyMethod(Method):
         # Before any weight is loaded: the longest problem may be the last of an hour.
         lengths = lengths_of(config)
         limits = [TokenLimits.of(self.tokenizer, self.shape, lengths)]
-        judge_parts = self._judge_parts()
-        judge_limits = [TokenLimits.of(*judge_parts, lengths)] if judge_parts else limits
+        self.judge_parts = self._judge_parts()
+        judge_limits = [self.judge_parts.limits(lengths)] if self.judge_parts else limits
         self.task = fit_task(task, limits, config.task.overlong, judge_limits, needs_duals=self.asks_duals)
         self.problems = training_problems(self.task, config.reward)
         # Problems, not completions, are visited once per epoch.
         self.order = EpochOrder(self.seed, len(self.problems))
         self.headline, self.num_held_out = self.task.headline, len(self.task.held_out)
         self.has_stage = Teaching.is_needed(config, self.task)
-        self.judge_inputs = self._judge_fingerprints(judge_parts)
+        # After the problems were framed: a history decides what is said of the chat frame.
+        self.judge_inputs = self.judge_parts.fingerprints("judge") if self.judge_parts else {}
         options = config.rollout
         self.sampling = Sampling(options.temperature, options.max_completion_length)
         self.compute = Compute(options.temperature, config.model.compute_dtype, config.optimizer.token_budget)
@@ -91,32 +94,24 @@ class PolicyMethod(Method):
         # Options of the loss that do not go together are refused here, before the weights load.
         self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
 
-    def _judge_parts(self) -> tuple[PromptTokenizer, Any] | None:
-        """Tokenizer and config of another model that answers the duals; None where there is none.
+    def _judge_parts(self) -> ModelParts | None:
+        """What is read of another model that answers the duals; None where there is none.
 
-        Both are read before the teaching: a wrong name must not wait for its end.
+        Read before the teaching: a wrong name must not wait for its end.
 
         Raises:
             UserError: that model cannot be read.
+            ServerError: the server that holds it does not answer.
         """
         name = self.config.duals.dual_model
         if not self.asks_duals or name in DUAL_MODELS:
             return None
-        options = self.config.model.for_model(name)
         try:
-            tokenizer = load_tokenizer(options, None, is_judge=True)
-            shape = model_config(options, tokenizer)
-            check_vocabulary(tokenizer, shape)
-            return tokenizer, shape
+            return read_parts(self.config, name, None)
+        except ServerError:
+            raise
         except UserError as problem:
             raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None
-
-    def _judge_fingerprints(self, parts: tuple[PromptTokenizer, Any] | None) -> Mapping[str, str]:
-        """What `inputs` tells of another model that answers the duals; empty where there is none."""
-        if parts is None:
-            return {}
-        options = self.config.model.for_model(self.config.duals.dual_model)
-        return model_fingerprints("judge", options, *parts)
 
     def inputs(self) -> Mapping[str, str]:
         """Fingerprints of problems, duals, model and judge."""
@@ -147,12 +142,18 @@ class PolicyMethod(Method):
             ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
             ("data", "; ".join(self.task.notes)),
             *teaching,
+            *self._server_rows(),
             ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
-            *([("engine", VLLM_NOTE)] if c.vllm.engine == "vllm" else []),
+            *([("engine", VLLM_NOTE)] if c.engine.engine == VLLM else []),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
         ]
+
+    def _server_rows(self) -> list[tuple[str, str]]:
+        """What the server of the judge can do, where a server answers the duals."""
+        server = self.judge_parts.server if self.judge_parts else None
+        return [(f"server {server.address}", server.describe())] if server else []
 
     def load(self) -> None:
         """Loads the policy and its engine."""
@@ -170,7 +171,9 @@ class PolicyMethod(Method):
 
     def warnings(self) -> list[str]:
         """As of any method; and once for a run: sampler and learner are not one policy."""
-        return super().warnings() + self.on_policy.take_warnings()
+        judge = self.judge.engine if self.judge else None
+        notes = judge.take_notes() if isinstance(judge, ServerEngine) else []
+        return super().warnings() + self.on_policy.take_warnings() + notes
 
     def make_stage(self) -> Stage:
         """Teaches the built-in model, which has random weights, or takes the weights that are taught."""
@@ -209,6 +212,8 @@ class PolicyMethod(Method):
         if name == "policy":
             return self.engine
         copy = copies.get(name)
+        if copy is None and self.judge_parts is not None and self.judge_parts.server is not None:
+            return ServerEngine(self.judge_parts.server, self.judge_parts.tokenizer)
         if copy is None:
             return load_judge_engine(self.config, self.device)
         return make_engine(self.config, copy, self.tokenizer)

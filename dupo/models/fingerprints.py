@@ -28,6 +28,13 @@ def model_fingerprints(
     """
     return {
         **weights_fingerprint(kind, options, shape),
+        **tokenizer_fingerprints(kind, tokenizer),
+    }
+
+
+def tokenizer_fingerprints(kind: str, tokenizer: PromptTokenizer) -> Mapping[str, str]:
+    """The same for the tokenizer and its chat frame alone."""
+    return {
         f"the tokenizer of the {kind}": _sha256(tokenizer_text(tokenizer)),
         # As rendered: a template that shows the date changes although its file does not.
         f"the chat frame of the {kind}": _sha256(json.dumps(_chat_frame(tokenizer))),

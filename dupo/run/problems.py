@@ -52,12 +52,15 @@ def read_run_problems(config: Config) -> RunProblems:
     config = as_kept(config)
     # With the options that the folder keeps; and a folder that is refused must not wait for the data.
     claim_folder(config)
-    check_template_options(config.model)
+    # The template of a server is known to the server alone.
+    has_own_template = not config.engine.is_server
+    if has_own_template:
+        check_template_options(config.model)
     task = make_task(config.task, config.run.seed)
     # Without a dual there is nothing to select, and no reward to audit; an answer can still be chosen.
     asks_duals = {"select": True, "audit": config.reward.needs("duals")}
     needs_duals = asks_duals.get(config.program, False)
-    if config.task.dataset is not None:
+    if config.task.dataset is not None and has_own_template:
         is_apart = config.task.eval_dataset is not None
         check_histories(config.model, task.held_out if is_apart else task.problems)
     return RunProblems(config, task, _usable(config, task, needs_duals), needs_duals)

@@ -1,12 +1,13 @@
 """The `main` of every program: options in, exit code out.
 
     0    done
-    1    stopped by the disk (full, not to be written any more), or by numbers that are not finite; or the run
-         is done, and its model could not be pushed to the Hub
+    1    stopped by the disk (full, not to be written any more), by a server that answers no more, or by
+         numbers that are not finite; or the run is done, and its model could not be pushed to the Hub
     2    something in what the user gave; or the folder belongs to a program that is running
     130  asked to stop: Ctrl-C, SIGTERM, SIGHUP, or the reader of stdout is gone
 
-In every case what was saved is whole. When a run stops early (disk, signal), the last line says how to go on.
+In every case what was saved is whole. When a run stops early (disk, server, signal), the last line says how
+to go on.
 """
 
 import os
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 from dupo.config.command_line import parse
 from dupo.config.config import Config
 from dupo.config.model_options import BUILT_IN_MODEL
-from dupo.errors import DISK_FAULTS, StorageError, UserError
+from dupo.errors import DISK_FAULTS, ServerError, StorageError, UserError
 from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.commands import resume_command
 from dupo.storage.lock import owned, release_all
@@ -47,6 +48,9 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
             return 130 if body(parse(sys.argv[1:] if argv is None else argv, program)) == {} else 0
     except StorageError as problem:
         error(f"{problem}; {_kept(program)}")
+        return problem.exit_code
+    except ServerError as problem:
+        error(f"{problem}; {_go_on(program)}")
         return problem.exit_code
     except UserError as problem:
         error(str(problem))
@@ -78,8 +82,10 @@ def read_first(config: Config, read: Callable[[Config], Data]) -> Data:
         data = read(config)
     name = config.model.model_name_or_path
     # Without a network the Hub is waited for a minute.
-    is_named = name != BUILT_IN_MODEL and not Path(name).is_dir()
+    is_server = config.engine.is_server
+    is_named = name != BUILT_IN_MODEL and not is_server and not Path(name).is_dir()
     then = f", then {name} from the Hub or its cache" if is_named else ""
+    then = f", then asking {config.engine.base_url}" if is_server else then
     display.note(f"dupo {config.program}: options and data are read; loading torch{then} ...")
     return data
 

@@ -19,16 +19,16 @@ from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import DUAL_MODELS
 from dupo.data.fingerprints import problems_fingerprint
 from dupo.duality.judge import Judge
-from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
+from dupo.duality.length_check import lengths_of
+from dupo.duality.model_parts import ModelParts, read_parts
 from dupo.duality.overlong import FittingTask
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
+from dupo.engines.server import ServerEngine
 from dupo.errors import UserError
 from dupo.methods.base import Stage
 from dupo.models.devices import pick_device
-from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import Model, load_model, model_config
-from dupo.models.tokenizers import load_tokenizer
 from dupo.records import Problem
 from dupo.run.base import Run
 from dupo.run.interrupt import graceful_interrupt
@@ -37,7 +37,8 @@ from dupo.seeds import derive
 from dupo.storage.checksums import RowsSoFar, broken_rows, broken_seal, cut_rows, rows_so_far, seal
 from dupo.storage.commands import same_start
 from dupo.storage.files import append, encoded, read_rows, sync, whole_folder, write_atomic
-from dupo.storage.names import FINISHED_ROWS, SUMMARY, TAUGHT, TEACHING
+from dupo.storage.kept_answers import KeptAnswers
+from dupo.storage.names import FINISHED_ROWS, SERVER_ANSWERS, SUMMARY, TAUGHT, TEACHING
 from dupo.storage.signature import signature_line
 from dupo.tasks.base import Task, as_task
 from dupo.text.tokenizer import PromptTokenizer
@@ -47,8 +48,6 @@ from dupo.views.progress import Plan
 LoadEngine = Callable[[Config, ModelOptions, PromptTokenizer, torch.device], Engine]
 # (config, task, model that gets the result) -> the teaching; None where the model needs none.
 Teach = Callable[[Config, Task, Model], Stage | None]
-
-_Parts = tuple[ModelOptions, PromptTokenizer, Any]  # of a model whose weights are not loaded; its config
 
 
 class ProblemRow(Protocol):
@@ -106,47 +105,38 @@ class RowsRun(Run):
         self.device = pick_device(options.device)
         lessons = self.task.lessons
         self.vocabulary = lessons.vocabulary if lessons else None
-        self.tokenizer = load_tokenizer(options, self.vocabulary)
-        shape = model_config(options, self.tokenizer)
-        check_vocabulary(self.tokenizer, shape)
-        others = self._other_models()
-        self.task, self.problems = self._fitting(data, shape, others)
+        # The model of the run stands first.
+        self.models = {
+            options.model_name_or_path: read_parts(self.config, options.model_name_or_path, self.vocabulary)
+        }
+        self.models |= self._other_models()
+        self.task, self.problems = self._fitting(data)
         rollout = self.config.rollout
         self.sampling = Sampling(rollout.temperature, rollout.max_completion_length)
         self._engines: dict[str, Engine] = {}
         inputs = {"the problems": problems_fingerprint(self.problems)}
-        inputs |= model_fingerprints("model", options, self.tokenizer, shape)
-        for name, parts in others.items():
-            inputs |= model_fingerprints(name, *parts)
+        for name, parts in self.models.items():
+            inputs |= parts.fingerprints("model" if parts.options is options else name)
         self.check_inputs(inputs)
         # Everything that costs little is checked by now. Where the input is wrong, no folder is left behind.
         self.folder = self.open_folder()
+        self._kept: KeptAnswers | None = None
         self._show_start()
 
-    def _other_models(self) -> dict[str, _Parts]:
-        """Name -> options, tokenizer and config of the judge and of the models of all passes."""
-        models: dict[str, _Parts] = {}
+    def _other_models(self) -> dict[str, ModelParts]:
+        """Name -> what is read of the judge and of the models of all passes."""
+        models: dict[str, ModelParts] = {}
         pools = {name for _, name in self.config.selection.pools if name}
         own = {*DUAL_MODELS, self.config.model.model_name_or_path}
         for name in sorted({*pools, self.config.duals.dual_model} - own):
-            options = self.config.model.for_model(name)
-            tokenizer = load_tokenizer(options, self.vocabulary, is_judge=True)
-            shape = model_config(options, tokenizer)
-            try:
-                check_vocabulary(tokenizer, shape)
-            except UserError as problem:
-                raise UserError(f"{name}: {problem}") from None
-            models[name] = options, tokenizer, shape
+            models[name] = read_parts(self.config, name, self.vocabulary)
         return models
 
-    def _fitting(
-        self, data: RunProblems, shape: Any, others: Mapping[str, _Parts]
-    ) -> tuple[Task, list[Problem]]:
+    def _fitting(self, data: RunProblems) -> tuple[Task, list[Problem]]:
         """The task with the duals that fit, and the problems that fit every model that answers problems."""
         lengths = lengths_of(self.config)
         own = self.config.model.model_name_or_path
-        by_model = {own: TokenLimits.of(self.tokenizer, shape, lengths)}
-        by_model |= {name: TokenLimits.of(parts[1], parts[2], lengths) for name, parts in others.items()}
+        by_model = {name: parts.limits(lengths) for name, parts in self.models.items()}
         # A judge that answers duals alone need not read the prompts of the problems.
         pools = {name for _, name in self.config.selection.pools}
         limits = [limit for name, limit in by_model.items() if name == own or name in pools]
@@ -163,8 +153,12 @@ class RowsRun(Run):
         # The folder is named before the work starts: who stops it must know what to continue.
         name, judge = self.config.model.model_name_or_path, self.config.duals.dual_model
         judge = "the same model" if judge in DUAL_MODELS else f"the {judge} model"
+        server = self.models[name].server
+        where = f"{name} on {self.device}" if server is None else str(server.address)
+        servers = {str(parts.server.address): parts.server for parts in self.models.values() if parts.server}
         rows = [
-            ("model", f"{name} on {self.device}; duals: {judge}"),
+            ("model", f"{where}; duals: {judge}"),
+            *((f"server {address}", server.describe()) for address, server in servers.items()),
             ("data", "; ".join(self.task.notes)),
             ("problems", f"{len(self.problems):,}"),
             ("folder", f"{self.path} ({same_start()} goes on if it is stopped)"),
@@ -184,20 +178,30 @@ class RowsRun(Run):
         Args:
             name: folder or Hub name; None: the model of the run.
         """
-        options = self.config.model.for_model(name or self.config.model.model_name_or_path)
-        if options.model_name_or_path not in self._engines:
-            # Another model brings its own tokenizer; that of the main model was loaded for the checks.
-            is_main = options is self.config.model
-            tokenizer = self.tokenizer
-            if not is_main:
-                tokenizer = load_tokenizer(options, self.vocabulary, is_judge=True)
-            source = options
-            if options.model_name_or_path == BUILT_IN_MODEL:
-                source = self._taught(options, tokenizer)
-            with self.display.work("reading the model"):
-                engine = self.load(self.config, source, tokenizer, self.device)
-            self._engines[options.model_name_or_path] = engine
-        return self._engines[options.model_name_or_path]
+        name = name or self.config.model.model_name_or_path
+        if name not in self._engines:
+            parts = self.models.get(name) or read_parts(self.config, name, self.vocabulary)
+            self._engines[name] = self._server_engine(parts) if parts.server else self._local_engine(parts)
+        return self._engines[name]
+
+    def _local_engine(self, parts: ModelParts) -> Engine:
+        assert parts.tokenizer is not None
+        source = parts.options
+        if source.model_name_or_path == BUILT_IN_MODEL:
+            source = self._taught(source, parts.tokenizer)
+        with self.display.work("reading the model"):
+            return self.load(self.config, source, parts.tokenizer, self.device)
+
+    def _server_engine(self, parts: ModelParts) -> Engine:
+        assert parts.server is not None
+        # One file for all servers of the run: the keys hold their addresses.
+        if self._kept is None:
+            self._kept = KeptAnswers(self.path / SERVER_ANSWERS)
+            if len(self._kept):
+                self.display.note(f"{self._kept.file}: {len(self._kept):,} answers are there")
+            if self._kept.num_dropped:
+                self.display.note(f"{self._kept.num_dropped:,} broken lines of it are asked for again")
+        return ServerEngine(parts.server, parts.tokenizer, self._kept)
 
     def ask(self, engine: Engine, purpose: str, index: int) -> Ask:
         """Asks duals of the model that `dual_model` names.
@@ -332,6 +336,9 @@ class RowsRun(Run):
         Args:
             name: of the .json file.
         """
+        for engine in self._engines.values():
+            for note in engine.take_notes() if isinstance(engine, ServerEngine) else ():
+                self.display.warn(note)
         # The signature stands last: a person reads the metrics first.
         summary = {**metrics, "signature": signature_line(self.signature(self.device))}
         self.folder.summary(summary, name)

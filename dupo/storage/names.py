@@ -12,6 +12,7 @@ answers.jsonl    what rerank answers, a row for each problem
 tensorboard/     event files, and what wandb writes in wandb/; both only where asked for
 trackers.json    the run in each tracker, and the step of the last row that the tracker has got
 teaching.pt      the state of the supervised teaching stage that Ctrl-C stopped; removed when done
+server.jsonl     every answer that a server gave, by the key of its request
 given/           what a call from Python brought: rows, model, tokenizer; an input, which no program removes
 run.lock         who writes into the folder; there while a program runs
 taught_model/    the built-in model after teaching, for a program that does not train
@@ -32,6 +33,7 @@ TRACKERS, TENSORBOARD, WANDB = "trackers.json", "tensorboard", "wandb"
 TEACHING, TAUGHT = "teaching.pt", "taught_model"
 AUDIT, AUDIT_ROWS, AUDIT_PAGE = "audit.json", "audit.jsonl", "audit.html"
 ANSWERS = "answers.jsonl"
+SERVER_ANSWERS = "server.jsonl"
 INPUTS, FINISHED_ROWS = "inputs.json", "rows.json"
 LOCK = "run.lock"  # see `storage/lock.py`; belongs to no program and is no output of a run
 GIVEN = "given"  # belongs to no program either: config.yaml names what lies there
@@ -42,9 +44,10 @@ LATEST = "latest"  # the file that names the newest checkpoint
 WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "train": (METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, TEACHING, LATEST, "checkpoint-[0-9]*",
               "set-aside-[0-9]*", "nonfinite-[0-9]*.json", TRACKERS, TENSORBOARD, WANDB, INPUTS),
-    "select": (SUMMARY, TEACHING, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl", FINISHED_ROWS, INPUTS),
-    "rerank": (SUMMARY, REPORT, TEACHING, TAUGHT, ANSWERS, FINISHED_ROWS, INPUTS),
-    "audit": (TEACHING, TAUGHT, AUDIT_ROWS, AUDIT, AUDIT_PAGE, FINISHED_ROWS, INPUTS),
+    "select": (SUMMARY, TEACHING, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl", FINISHED_ROWS,
+               SERVER_ANSWERS, INPUTS),
+    "rerank": (SUMMARY, REPORT, TEACHING, TAUGHT, ANSWERS, FINISHED_ROWS, SERVER_ANSWERS, INPUTS),
+    "audit": (TEACHING, TAUGHT, AUDIT_ROWS, AUDIT, AUDIT_PAGE, FINISHED_ROWS, SERVER_ANSWERS, INPUTS),
 }  # fmt: skip
 # Of everything in the folder of a run: options, inputs, rows, checkpoints. Format 1 wrote no number; format 2
 # had no fingerprints, no checksums, and one group of weights in the optimizer.

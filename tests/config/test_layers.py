@@ -26,6 +26,7 @@ FOLDERS = "output_dir overwrite_output_dir resume_from_checkpoint"
 NO_EFFECT = f"{FOLDERS} num_exchanges_to_log save_steps save_total_limit strict report_to run_name "
 NO_EFFECT += "vllm_gpu_memory_utilization vllm_enable_sleep_mode"
 NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo"
+NO_EFFECT += " max_concurrent_requests request_timeout max_retries api_key_env"
 
 
 def test_later_layers_win_and_the_task_is_found_before_its_defaults(write: WriteFile) -> None:
@@ -98,6 +99,7 @@ def another(name: str) -> Any:
         "chat_template_kwargs": '{"a": 1}',
         "num_trained_generations": 2,
         "report_to": "wandb",
+        "base_url": "http://b/v1",
     }
     if name in special:
         return special[name]
@@ -116,19 +118,23 @@ BESIDE = {
     "eval_dataset": {"task": "word_problems", "dataset": "a"},
     "task": {"task": "conlang"},
     "dual_samples": {"dual_temperature": 1.0},
+    "base_url": {"engine": "server", "base_url": "http://a/v1"},
 }
+# Training is not through a server, and an address stands beside the engine that needs one.
+SERVER, RERANK = ("engine", "base_url"), parse([], "rerank")
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_what_changes_results_changes_the_hash_and_may_not_change_on_resume(name: str) -> None:
-    before = RUN.changed(**BESIDE.get(name, {}))
-    changed = before.changed(**{name: "arithmetic" if name == "task" else another(name)})
+    before = (RERANK if name in SERVER else RUN).changed(**BESIDE.get(name, {}))
+    others = {"base_url": "http://a/v1"} if name == "engine" else {}
+    changed = before.changed(**{name: "arithmetic" if name == "task" else another(name)}, **others)
     assert len(config_hash(changed)) == 12 and int(config_hash(changed), 16) >= 0
     # The date counts for few models: equal runs of two days have one hash, but a run keeps its date.
     outside_hash = [*NO_EFFECT.split(), "chat_template_date"]
     assert (config_hash(changed) == config_hash(before)) == (name in outside_hash)
     # Of the places, `dataset` alone leads from a path to another path here.
-    expected = [] if name in [*NO_EFFECT.split(), "max_steps", "dataset"] else [name]
+    expected = [] if name in [*NO_EFFECT.split(), "max_steps", "dataset"] else [name, *others]
     assert [line.split(" is ")[0] for line in resume_differences(before, changed)] == expected
 
 

@@ -17,7 +17,7 @@ from dupo.errors import UserError, cut, in_one_line, quoted
 from tests.helpers.options import KINDS, RUN, reader_of, refusal
 
 MAY_BE_0 = "eval_size duals_per_prompt warmup_steps seed num_exchanges_to_log num_threads num_problems "
-MAY_BE_0 += "num_decoys vote_samples"
+MAY_BE_0 += "num_decoys vote_samples max_retries"
 # The loss options declare their own bounds: some of them may be negative.
 FLOATS = [
     name

@@ -1,0 +1,64 @@
+"""Addresses of servers, and options that do not go with them."""
+
+import re
+
+import pytest
+
+from dupo.config.engine_options import ServerAddress
+from tests.helpers.options import refusal
+
+ADDRESSES = {
+    "http://host": ("http://host/v1", None),
+    "http://host/": ("http://host/v1", None),
+    "https://host:8443/v1/": ("https://host:8443/v1", None),
+    "http://[::1]:8000/v1#Qwen/Qwen3-4B": ("http://[::1]:8000/v1", "Qwen/Qwen3-4B"),
+    "http://host/api/openai#a": ("http://host/api/openai", "a"),
+}
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_an_address_is_read_and_shown(text: str) -> None:
+    address = ServerAddress.of("dual_model", text)
+    assert address == ADDRESSES[text]
+    assert ServerAddress.of("dual_model", str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--base_url http://h/v1", "base_url: expected none without --engine server, got http://h/v1"),
+        ("--engine server", "base_url: expected the address of the server of --engine server, got none"),
+        ("--engine server --base_url h:8000", "base_url: expected an address such as"),
+        ("--engine server --base_url http://h/v1#a", "base_url: expected an address without #NAME"),
+        (
+            "--engine server --base_url http://u:secret@h/v1",
+            "base_url: expected an address such as .* got http://",
+        ),
+        (
+            "--engine server --base_url http://h/v1?key=secret",
+            "base_url: expected an address such as .* got http://",
+        ),
+        ("--model_name_or_path http://h/v1", "model_name_or_path: expected --engine server --base_url URL"),
+        ("--dual_model http://:80", "dual_model: expected an address such as"),
+        ("--engine server --base_url http://h --teach", "teach: expected no --teach"),
+        (
+            "--engine server --base_url http://h --server_route text --tokenizer_name t",
+            "server_route: expected auto beside --tokenizer_name",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(options: str, message: str) -> None:
+    line = refusal(*options.split(), program="rerank")
+    assert re.match(message.replace("(", r"\("), line) and "secret" not in line
+
+
+def test_training_through_a_server_is_refused_with_what_is_missing() -> None:
+    line = refusal("--engine", "server", "--base_url", "http://h/v1")
+    assert line.startswith(
+        "engine: expected builtin, as training needs ids of tokens, their log-probs, and a way"
+    )
+
+
+def test_rewards_that_read_distributions_are_refused() -> None:
+    options = ["--engine", "server", "--base_url", "http://h/v1", "--reward", "self_certainty"]
+    assert refusal(*options, program="audit").startswith("reward: expected rewards that read texts alone")
