@@ -61,8 +61,8 @@ class EngineOptions(Options):
 
     engine: str = option(
         BUILTIN,
-        "what samples: dupo itself (builtin), vLLM in this process (vllm), or the OpenAI-compatible server at "
-        "--base_url (server, for rerank, audit and select)",
+        "what samples: dupo itself (builtin), vLLM in this process (vllm), or the OpenAI-compatible server "
+        "at --base_url (server, for rerank, audit and select)",
         f"{BUILTIN}|{VLLM}|{SERVER}",
     )
     base_url: str | None = option(

@@ -55,7 +55,7 @@ def test_options_that_do_not_go_together(options: str, message: str) -> None:
 def test_training_through_a_server_is_refused_with_what_is_missing() -> None:
     line = refusal("--engine", "server", "--base_url", "http://h/v1")
     assert line.startswith(
-        "engine: expected builtin, as training needs ids of tokens, their log-probs, and a way"
+        "engine: expected builtin or vllm, as training needs ids of tokens, their log-probs, and a way"
     )
 
 
