@@ -27,6 +27,7 @@ PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
 ONE_START = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "log_level", "quiet"}
 _NO_EFFECT_ON_RESULTS = ONE_START | {"num_exchanges_to_log", "save_steps", "save_total_limit", "strict"}
 _NO_EFFECT_ON_RESULTS |= {"report_to", "run_name", "push_to_hub", "hub_model_id", "hub_private_repo"}
+_NO_EFFECT_ON_RESULTS |= {"merge_lora"}
 _FREE_ON_RESUME = _NO_EFFECT_ON_RESULTS | {"max_steps"}
 # Where an input stands. A run may move to another machine: its inputs are compared by content (inputs.json).
 _PLACES = {"dataset", "eval_dataset", "selected_duals", "model_name_or_path", "tokenizer_name"}

@@ -24,7 +24,7 @@ from tests.helpers.project import ROOT
 
 FOLDERS = "output_dir overwrite_output_dir resume_from_checkpoint"
 NO_EFFECT = f"{FOLDERS} num_exchanges_to_log save_steps save_total_limit strict report_to run_name"
-NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo"
+NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo merge_lora"
 
 
 def test_later_layers_win_and_the_task_is_found_before_its_defaults(write: WriteFile) -> None:
@@ -97,6 +97,7 @@ def another(name: str) -> Any:
         "chat_template_kwargs": '{"a": 1}',
         "num_trained_generations": 2,
         "report_to": "wandb",
+        "lora_dropout": 0.1,
     }
     if name in special:
         return special[name]
@@ -115,7 +116,11 @@ BESIDE = {
     "eval_dataset": {"task": "word_problems", "dataset": "a"},
     "task": {"task": "conlang"},
     "dual_samples": {"dual_temperature": 1.0},
+    # Sampling has no dropout, and random weights want teaching.
+    "lora_dropout": {"use_peft": True, "method": "sft", "model_name_or_path": "a"},
 }
+for _name in ("lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "merge_lora"):
+    BESIDE[_name] = {"use_peft": True}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
