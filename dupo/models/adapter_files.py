@@ -63,7 +63,9 @@ def adapter_folder(option: str, name: str) -> AdapterFolder | None:
         base = str(folder.parent / FIRST_CHECKPOINT)
     is_place = Path(base).is_absolute() or base.startswith(".") or base.count("/") > 1
     if is_place and not Path(base).is_dir():
-        raise UserError(f"{where}: expected the model beneath the adapter, got {base}, which does not exist")
+        raise UserError(
+            f"{where}: expected the model beneath the adapter, got {base}, which does not exist: write where it is"
+        )
     if (Path(base) / ADAPTER_CONFIG).is_file():
         raise UserError(f"{where}: expected a whole model beneath the adapter, got {base}, another adapter")
     kind = settings.get("peft_type")
