@@ -64,7 +64,8 @@ def adapter_folder(option: str, name: str) -> AdapterFolder | None:
     is_place = Path(base).is_absolute() or base.startswith(".") or base.count("/") > 1
     if is_place and not Path(base).is_dir():
         raise UserError(
-            f"{where}: expected the model beneath the adapter, got {base}, which does not exist: write where it is"
+            f"{where}: expected the model beneath the adapter as base_model_name_or_path, "
+            f"got {base}, which does not exist"
         )
     if (Path(base) / ADAPTER_CONFIG).is_file():
         raise UserError(f"{where}: expected a whole model beneath the adapter, got {base}, another adapter")
