@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from dupo.config.lora_options import LoraOptions
+from dupo.config.lora_options import ALL_LINEAR, LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
 from dupo.models import attention
@@ -78,7 +78,9 @@ def plan_adapter(options: LoraOptions, model: ModelOptions, shape: PretrainedCon
     layers = _layers(empty, options)
     trained = sum(weight.numel() for weight in empty.parameters() if weight.requires_grad)
     total = sum(weight.numel() for weight in empty.parameters())
-    return AdapterPlan(tuple(dict.fromkeys(layer.rpartition(".")[2] for layer in layers)), trained, total)
+    # Two adapters on the tensors of one layer (experts) are wrapped around each other.
+    ends = [layer.replace(".base_layer", "").rpartition(".")[2] for layer in layers]
+    return AdapterPlan(tuple(dict.fromkeys(ends)), trained, total)
 
 
 def _wrapped(model: Model, options: LoraOptions) -> Any:
@@ -94,8 +96,11 @@ def _wrapped(model: Model, options: LoraOptions) -> Any:
         task_type="CAUSAL_LM",
     )
     # peft raises where no layer has such a name, or where it knows no layers for the architecture.
-    asked = options.lora_target_modules or "none"
-    with library_call(f"lora_target_modules {asked}: no adapter on {type(model).__name__}"), quiet_peft():
+    kind, asked = type(model).__name__, options.lora_target_modules
+    what = f"lora_target_modules {asked}: no adapter on {kind}"
+    if asked is None:
+        what = f"lora_target_modules: expected names or {ALL_LINEAR}, as peft names no layers of {kind}"
+    with library_call(what), quiet_peft():
         return get_peft_model(model, config)
 
 

@@ -165,6 +165,14 @@ def test_weights_that_no_gradient_reaches_are_refused(monkeypatch: pytest.Monkey
     reach(world)
 
 
+def test_a_model_that_fails_with_adapters_is_one_line() -> None:
+    """As the router of Phi-3.5-MoE does, which is a linear layer of two results."""
+    world = tiny()
+    world.model.model.layers[0].mlp.down_proj.forward = lambda hidden: (hidden, hidden)
+    with pytest.raises(UserError, match=r"expected layers that Qwen3ForCausalLM can compute with, got TypeE"):
+        check_reached(world.model, world.compute)
+
+
 def reach(world) -> None:
     """The check with one weight that is reached: a graph without any would have no gradient at all."""
     world.model.get_parameter("model.norm.weight").requires_grad_(True)

@@ -155,6 +155,11 @@ def test_layers_that_cannot_have_an_adapter_are_one_line(targets: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_class_that_peft_has_no_layers_for_needs_names() -> None:
+    with pytest.raises(UserError, match=r"or all-linear, as peft names no layers of BioGptForCausalLM: "):
+        plan_adapter(LoraOptions(use_peft=True), ModelOptions(), model_of_kind("biogpt").config)
+
+
 def test_all_linear_leaves_the_head_out() -> None:
     model = model_of_kind("gpt2")  # layers of another class than nn.Linear, and a tied head
     plan = plan_adapter(
