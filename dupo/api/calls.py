@@ -30,6 +30,7 @@ from dupo.views.notebook import is_notebook
 
 # Options of comma-separated items, which Python writes as a list.
 _LISTS = {"reward_weights", "report_to", "pool_sizes", "pool_models", "gates", "question_column"}
+_LISTS |= {"lora_target_modules"}
 # Argument -> the option that says the same by a name or a path.
 _OPTION_OF = {"model": "model_name_or_path", "tokenizer": "tokenizer_name"}
 # The folders of all calls that are going on, in whatever thread.

@@ -77,13 +77,16 @@ METHODS: dict[str, MethodEntry] = {
         "dupo.methods.dupo.DuPO",
         "dupo.methods.data.read_task",
         "Trains a language model with DuPO: on its own consistency, without labels.",
-        ("model", "engine", "vllm", "task", "reward", "duals", "rollout", "optimizer", "loss", "run"),
+        (
+            *("model", "lora", "engine", "vllm", "task", "reward", "duals"),
+            *("rollout", "optimizer", "loss", "run"),
+        ),
     ),
     "sft": MethodEntry(
         "dupo.methods.sft.SFT",
         "dupo.methods.data.read_pairs",
         "Trains a language model on given completions: supervised fine-tuning on prompt/completion pairs.",
-        ("model", "optimizer", "run"),
+        ("model", "lora", "optimizer", "run"),
         (
             "task",
             "dataset",

@@ -19,7 +19,13 @@ from dupo.user_files import is_file
 
 _METAVAR = {int: "INT", float: "NUMBER", bool: "true|false", str: "TEXT"}
 _SPELLING = "`--no_NAME` turns a true|false option off. Names may be written with dashes."
-_TITLES = {"": "method", "loss": "loss (DuPO)", "selection": "trying duals", "rerank": "choosing an answer"}
+_TITLES = {
+    "": "method",
+    "lora": "adapters (LoRA)",
+    "loss": "loss (DuPO)",
+    "selection": "trying duals",
+    "rerank": "choosing an answer",
+}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.engine_options import EngineOptions, is_address
+from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import (
     DualOptions,
@@ -44,6 +45,7 @@ class Config:
     program: str = "train"
     method: str = option("dupo", "how the model is trained", "|".join(METHODS))
     model: ModelOptions = field(default_factory=ModelOptions)
+    lora: LoraOptions = field(default_factory=LoraOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
     vllm: VllmOptions = field(default_factory=VllmOptions)
     task: TaskOptions = field(default_factory=TaskOptions)
@@ -71,6 +73,7 @@ class Config:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         yield from self._memory_rules()
         yield from self._engine_rules()
+        yield from self._lora_rules()
         is_taught = self.model.model_name_or_path == BUILT_IN_MODEL and TASKS[self.task.task].built_in
         is_taught = is_taught and not self.engine.is_server
         lessons = f"no --teach, as only --model_name_or_path {BUILT_IN_MODEL} is taught, on a built-in task"
@@ -133,6 +136,24 @@ class Config:
         yield is_cut and TASKS[task].built_in, "overlong", own
         gold = f"{whole} the reward gold, as right answers are those of whole problems"
         yield is_cut and self.reward.needs("gold"), "overlong", gold
+
+    def _lora_rules(self) -> Iterator[tuple[bool, str, str]]:
+        """Rules about adapters."""
+        # Sampling has no dropout: the learner would be another policy than the one that sampled.
+        samples = "rollout" in METHODS[self.method].groups
+        none = f"0 with --method {self.method}, as completions are sampled without dropout"
+        yield samples and self.lora.lora_dropout > 0, "lora_dropout", none
+        # What a frozen base never learned, no adapter of a small rank makes up for.
+        is_taught = samples and TASKS[self.task.task].built_in
+        is_random = self.model.model_name_or_path == BUILT_IN_MODEL and not is_taught
+        trained = (
+            f"false with --model_name_or_path {BUILT_IN_MODEL}, whose random weights nothing teaches here"
+        )
+        yield self.program == "train" and self.lora.use_peft and is_random, "use_peft", trained
+        # An adapter whose base is a folder of this machine would be of no use to others.
+        whole = "--merge_lora beside --use_peft, as what is uploaded is a whole model"
+        is_part = self.lora.use_peft and not self.lora.merge_lora
+        yield self.run.push_to_hub and is_part, "push_to_hub", whole
 
     def _memory_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about sizes that no memory holds, whatever the model is."""

@@ -54,11 +54,12 @@ INSTEAD: dict[str, str] = {
     "model_revision": "is not here yet: give --model_name_or_path the folder of that revision",
     "attn_implementation": "is not here: sequences are packed, with flash-attn where it is installed",
     "model_init_kwargs": "is not here: see --compute_dtype, --device and --trust_remote_code",
-    **_each(
-        "use_peft lora_r lora_alpha lora_dropout lora_target_modules lora_target_parameters "
-        "lora_modules_to_save lora_task_type use_rslora use_dora",
-        "is not here yet: all weights are trained",
-    ),
+    "lora_target_parameters": "is not here yet: adapters are on the layers of --lora_target_modules",
+    "lora_modules_to_save": "is not here: with --use_peft adapters alone are trained, so that the reference "
+    "is the model without them",
+    "lora_task_type": "is not here: models are causal language models",
+    "use_dora": "is not here: DoRA scales whole weights by their norms in every pass, which nobody has tried "
+    "with packing and sampling; --use_peft is LoRA",
     **_each(
         "load_in_8bit load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant bnb_4bit_quant_storage",
         "is not here yet: weights are not quantised",
@@ -195,7 +196,7 @@ EARLIER: dict[str, str] = {
     "logging_dir": "is the folder --output_dir here",
     "train_dataset": "is --dataset here",
     "processing_class": "is --tokenizer_name here",
-    "peft_config": INSTEAD["use_peft"],
+    "peft_config": "is --use_peft here, with --lora_r, --lora_alpha and --lora_target_modules",
     "quantization_config": INSTEAD["load_in_4bit"],
 }
 _KNOWN = INSTEAD | EARLIER

@@ -12,7 +12,7 @@ at the start, and after the first update.
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from types import ModuleType
@@ -24,6 +24,7 @@ from torch import Tensor
 from dupo.config.vllm_options import VllmOptions
 from dupo.engines.base import EngineFeatures, Sampling
 from dupo.errors import UserError
+from dupo.models.adapter_files import whole_weights
 from dupo.models.agreement import Scored, compare_with_own, has_experts, random_ids
 from dupo.models.devices import compute_dtype
 from dupo.models.load import Model
@@ -144,7 +145,9 @@ class VllmEngine:
         # Weights first and the cache after them: both and a copy of a layer would not fit.
         if self.is_asleep:
             self.llm.wake_up(tags=["weights"])
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": _weights(self.model)})
+        # A head that is tied to the embedding comes under both names: on a CPU vLLM has a copy of it.
+        weights = whole_weights(self.model)
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         if self.is_asleep:
             self.llm.wake_up(tags=["kv_cache"])
         # Prefixes that were computed with the weights before.
@@ -227,14 +230,6 @@ def _logprobs(row: Any) -> Tensor:
     if not all(map(math.isfinite, logprobs)):
         raise FloatingPointError("the model's logits are not finite")
     return torch.tensor(logprobs, dtype=torch.float32)
-
-
-def _weights(model: Model) -> Iterator[tuple[str, Tensor]]:
-    """The weights by their names, one after the other.
-
-    A head that is tied to the embedding comes under both names: on a CPU vLLM has a copy of it.
-    """
-    yield from model.state_dict().items()
 
 
 def _stamp(model: Model) -> tuple[int, ...]:

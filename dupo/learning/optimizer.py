@@ -11,14 +11,15 @@ from dupo.models.weight_decay import decay_groups
 
 
 def make_optimizer(model: Model, options: OptimizerOptions) -> torch.optim.AdamW:
-    """AdamW over all weights of the model, in two groups: weights that decay, then norms and biases.
+    """AdamW over the trained weights of the model, in two groups: weights that decay, then norms and biases.
 
     Raises:
         UserError: a weight is not float32 or float64.
     """
     # An update is as large as the learning rate. A bfloat16 weight of 0.02 moves in steps of 1e-4, so that at
     # 1e-6 it never moves: the loss looks healthy and the model stays what it was.
-    if half := sorted({str(p.dtype) for p in model.parameters() if p.dtype.itemsize < 4}):
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    if half := sorted({str(weight.dtype) for weight in trained if weight.dtype.itemsize < 4}):
         expected = "float32 weights to train, as bfloat16 rounds small updates away"
         raise UserError(f"optimizer: expected {expected}, got weights of {', '.join(half)}")
     decaying, others = decay_groups(model)

@@ -3,6 +3,7 @@
 # Package -> what dupo does without it.
 OPTIONAL: dict[str, str] = {
     "math-verify": "right answers that are formulas are compared as texts, not by value",
+    "peft": "adapters (LoRA) can be neither trained nor read",
     "py3langid": "the gates of translation cannot tell languages of one script apart",
     "pyarrow": "parquet and Arrow files, and cached data sets of the Hub, cannot be read",
     "shtab": "`dupo completion` cannot write its script",

@@ -13,6 +13,9 @@ import torch
 
 from dupo.config.config import Config
 from dupo.engines.base import Engine
+from dupo.learning.adapter_check import check_reached
+from dupo.learning.logprobs import Compute
+from dupo.models.adapter import Adapter, AdapterPlan, plan_adapter
 from dupo.models.devices import pick_device
 from dupo.models.fingerprints import weights_fingerprint
 from dupo.models.load import Model
@@ -70,6 +73,7 @@ class Method(ABC):
 
     Attributes:
         model: the policy, which the optimizer changes.
+        adapter: what is trained of the model, with `use_peft`; made by `start`, after the stage.
         ema: moving average of the weights, where the method keeps one.
         name: what is trained, in a few words joined by dashes: for the folder and the title of the run.
         has_stage: whether training comes before the method; `make_stage` then gives the stage.
@@ -87,6 +91,8 @@ class Method(ABC):
     optimizer: torch.optim.Optimizer
     # Most methods keep no average, run no stage and hold nothing out.
     ema: Model | None = None
+    adapter: Adapter | None = None
+    adapter_plan: AdapterPlan | None = None
     has_stage: bool = False
     name: str
     headline: str = "loss"
@@ -101,6 +107,24 @@ class Method(ABC):
     @abstractmethod
     def describe(self) -> list[tuple[str, str]]:
         """(name, text) rows of the start-up table."""
+
+    def plan_adapter(self, shape: Any) -> None:
+        """Checks the options of adapters, before the weights are loaded.
+
+        Args:
+            shape: what `model_config` gave.
+        """
+        self.adapter_plan = plan_adapter(self.config.lora, self.config.model, shape)
+
+    def add_adapter(self, compute: Compute) -> None:
+        """Puts adapters on the model as it is now, if the options want any; to be called by `start`."""
+        if self.config.lora.use_peft:
+            self.adapter = Adapter(self.model, self.config.lora, self.seed)
+            check_reached(self.model, compute)
+
+    def adapter_rows(self) -> list[tuple[str, str]]:
+        """The row of the start-up table on what is trained of the model; none without adapters."""
+        return [self.adapter_plan.row(self.config.lora)] if self.adapter_plan else []
 
     def evaluation_row(self, what: str) -> tuple[str, str]:
         """The row of the start-up table on evaluation.

@@ -3,6 +3,7 @@
 from itertools import chain
 
 from dupo.config.config import Config
+from dupo.config.lora_options import check_peft
 from dupo.config.options import RewardOptions
 from dupo.data.asked_columns import check_columns
 from dupo.data.examples import Examples, read_examples
@@ -19,7 +20,7 @@ def read_task(config: Config) -> Task:
     Raises:
         UserError: the data cannot be used.
     """
-    check_template_options(config.model)
+    _check_options(config)
     task = make_task(config.task, config.run.seed)
     if not task.train:
         reasons = "; ".join(task.notes)
@@ -29,6 +30,13 @@ def read_task(config: Config) -> Task:
     if config.task.dataset is not None:
         check_histories(config.model, chain(task.train, task.held_out))
     return task
+
+
+def _check_options(config: Config) -> None:
+    """Raises UserError where options ask for what this machine lacks."""
+    check_template_options(config.model)
+    if config.lora.use_peft:
+        check_peft("use_peft: expected adapters to be made")
 
 
 def check_labels(task: Task, options: RewardOptions) -> None:
@@ -53,7 +61,7 @@ def read_pairs(config: Config) -> Examples | Task:
         UserError: the data cannot be used.
     """
     options = config.task
-    check_template_options(config.model)
+    _check_options(config)
     if options.dataset is None:
         return make_task(options, config.run.seed)
     # A file of pairs is all there is: no task asks, reads answers or evaluates them.

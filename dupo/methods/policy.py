@@ -73,6 +73,7 @@ class PolicyMethod(Method):
         self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
         self.shape = model_config(config.model, self.tokenizer)
         check_vocabulary(self.tokenizer, self.shape)
+        self.plan_adapter(self.shape)
         self.asks_duals = config.reward.needs("duals")
         # Before any weight is loaded: the longest problem may be the last of an hour.
         lengths = lengths_of(config)
@@ -140,6 +141,7 @@ class PolicyMethod(Method):
             teaching.append(("teaching", note))
         return [
             ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
+            *self.adapter_rows(),
             ("data", "; ".join(self.task.notes)),
             *teaching,
             *self._server_rows(),
@@ -182,11 +184,13 @@ class PolicyMethod(Method):
         return stage
 
     def start(self) -> None:
-        """Copies the policy as it is for judge and reference, and makes the optimizer."""
+        """Keeps the policy as it is for judge and reference, and makes adapters and optimizer."""
+        self.add_adapter(self.compute)
         name = self.config.duals.dual_model
-        # A copy of the weights only where somebody reads it.
+        # A copy of the weights only where somebody reads it, and none where adapters leave the weights alone.
         is_judge = self.asks_duals and name == "frozen"
-        self.reference = frozen_copy(self.model) if is_judge or self.config.loss.beta != 0 else None
+        if is_judge or self.config.loss.beta != 0:
+            self.reference = self.adapter.base if self.adapter else frozen_copy(self.model)
         self.ema = frozen_copy(self.model) if name == "ema" else None
         if self.asks_duals:
             self.judge = Judge.of(self._judge_engine(), self.config.duals, self.sampling.max_tokens)

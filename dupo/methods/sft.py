@@ -131,6 +131,7 @@ class SFT(Method):
         self.tokenizer = load_tokenizer(self.config.model, vocabulary)
         self.shape = model_config(self.config.model, self.tokenizer)
         check_vocabulary(self.tokenizer, self.shape)
+        self.plan_adapter(self.shape)
 
     def _fitting(
         self, examples: Sequence[Example], what: str
@@ -152,6 +153,7 @@ class SFT(Method):
                 "model",
                 f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary",
             ),
+            *self.adapter_rows(),
             ("data", "; ".join(self.notes)),
             ("loss", "mean negative log-prob of completion tokens; prompts have no loss"),
             ("steps", f"{steps}, learning rate {c.optimizer.learning_rate:g}"),
@@ -174,7 +176,8 @@ class SFT(Method):
         self.engine = make_engine(self.config, self.model, self.tokenizer)
 
     def start(self) -> None:
-        """Makes the optimizer."""
+        """Makes adapters and optimizer."""
+        self.add_adapter(self.compute)
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
 
     def next_batch(self, step: int) -> StepBatch:

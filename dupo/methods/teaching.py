@@ -13,6 +13,8 @@ from typing import Any
 
 from dupo.config.catalogue import TEACHING
 from dupo.config.config import Config
+from dupo.config.engine_options import EngineOptions
+from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.options import OptimizerOptions
 from dupo.duality.judge import Judge
@@ -52,7 +54,9 @@ class Teaching:
         assert task.lessons is not None
         # The options of the user are those of the method; the lessons have their own, which suit every seed.
         options = OptimizerOptions(**TEACHING, max_steps=MAX_STEPS)
-        self.sft = SFT(replace(config, method="sft", optimizer=options), task)
+        # The whole model is taught, before there are adapters, or an engine beside it.
+        own = replace(config, method="sft", optimizer=options, lora=LoraOptions(), engine=EngineOptions())
+        self.sft = SFT(own, task)
         self.sft.load()
         self.sft.start()
         self.task, self.target, self.dev = task, target, task.lessons.dev()

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from transformers import PretrainedConfig
 
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
+from dupo.models.adapter_files import ADAPTER_CONFIG, adapter_folder
 from dupo.text.tokenizer import PromptTokenizer
 
 # What decides what a model computes: weights, shape, end tokens, and code that comes with the model. Not all
@@ -48,6 +50,11 @@ def weights_fingerprint(
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
         return {}
+    if adapter := adapter_folder("model_name_or_path", name):
+        base = weights_fingerprint(
+            f"base of the {kind}", replace(options, model_name_or_path=adapter.base), shape
+        )
+        return {f"the weights of the {kind}": _adapter_fingerprint(adapter.folder), **base}
     folder = Path(name)
     if folder.is_dir():
         return {f"the weights of the {kind}": _files_fingerprint(folder)}
@@ -83,6 +90,13 @@ def _files_fingerprint(folder: Path) -> str:
                 content = hashlib.file_digest(opened, "sha256").hexdigest()
             digest.update(f"{content}  {file.name}\n".encode())
     return digest.hexdigest()
+
+
+def _adapter_fingerprint(folder: Path) -> str:
+    """The same for an adapter. Where its base stands is no content: the base has a fingerprint of its own."""
+    settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    settings |= {"base_model_name_or_path": None}
+    return _sha256(_files_fingerprint(folder) + json.dumps(settings, sort_keys=True))
 
 
 def _sha256(text: str) -> str:

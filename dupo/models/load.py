@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
 from dupo.models import attention
+from dupo.models.adapter_files import adapter_folder, merged
 from dupo.models.class_check import check_class
 from dupo.models.library_errors import library_call
 from dupo.models.tiny import tiny_config
@@ -35,10 +36,11 @@ def model_config(options: ModelOptions, tokenizer: PromptTokenizer) -> Pretraine
     if name == BUILT_IN_MODEL:
         return tiny_config(tokenizer)
     check_model_name("model_name_or_path", name)
-    if (Path(name) / "adapter_config.json").is_file():
-        raise UserError(f"model_name_or_path: {name}: expected a whole model, got an adapter: merge it first")
+    arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+    if adapter := adapter_folder("model_name_or_path", name):
+        name, arguments["revision"] = adapter.base, adapter.revision
     with library_call(f"model_name_or_path: {name} has no usable model", name):
-        shape = AutoConfig.from_pretrained(name, trust_remote_code=options.trust_remote_code)
+        shape = AutoConfig.from_pretrained(name, **arguments)
     check_class(shape, name, trust_remote_code=options.trust_remote_code)
     return shape
 
@@ -75,9 +77,8 @@ def load_model(
     else:
         if not frozen and getattr(shape, "quantization_config", None) is not None:
             raise UserError(f"model_name_or_path: {name}: expected weights to train, got quantized weights")
-        _check_generation_config(Path(name))
         arguments["trust_remote_code"] = options.trust_remote_code
-        model = read_weights(AutoModelForCausalLM, "model_name_or_path", name, **arguments)
+        model = read_model("model_name_or_path", name, **arguments)
     if options.gradient_checkpointing and not frozen:
         recompute_activations(model)
     with library_call(f"model_name_or_path: {name} does not fit on {device}"):
@@ -87,6 +88,30 @@ def load_model(
     if frozen:
         model.requires_grad_(False)
     return model.eval()
+
+
+def read_model(option: str, name: str, **arguments: Any) -> Model:
+    """Reads a whole model, or an adapter and the model beneath it, and gives one model.
+
+    Args:
+        option: what names the folder, for the error.
+        arguments: of `from_pretrained`.
+
+    Raises:
+        UserError: as `read_weights`; or the adapter or its base cannot be read.
+    """
+    adapter = adapter_folder(option, name)
+    if adapter is None:
+        _check_generation_config(Path(name))
+        return read_weights(AutoModelForCausalLM, option, name, **arguments)
+    _check_generation_config(Path(adapter.base))
+    # Merged before it is rounded: an adapter may be smaller than the last digit of a bfloat16 weight.
+    dtype = arguments.pop("dtype", torch.float32)
+    arguments |= {"dtype": torch.float32, "revision": adapter.revision}
+    model = read_weights(AutoModelForCausalLM, option, adapter.base, **arguments)
+    model = merged(model, adapter, f"{option}: {name}").to(dtype)
+    model.config.name_or_path = name
+    return model.requires_grad_(True)  # peft has frozen what is now a model like any other
 
 
 def recompute_activations(model: Model) -> None:

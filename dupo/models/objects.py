@@ -4,11 +4,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dupo.errors import UserError, quoted
+from dupo.models.adapter_files import has_adapters
 from dupo.models.library_errors import library_call
-from dupo.models.load import Model, read_weights
+from dupo.models.load import Model, read_model
 from dupo.models.saving import refusal, token_settings
 
 
@@ -22,6 +24,10 @@ def check_object(name: str, thing: object) -> None:
         UserError: names what was expected.
     """
     expected = PreTrainedModel if name == "model" else PreTrainedTokenizerBase
+    # Saved as it is, a model with adapters is a file that no class reads, or the adapter without the model.
+    if isinstance(thing, torch.nn.Module) and has_adapters(thing):
+        whole = "a model without adapters (use_peft=True makes new ones, merge_and_unload() ends old ones)"
+        raise UserError(f"{name}: expected {whole}, got a {type(thing).__name__} with adapters")
     if not isinstance(thing, expected):
         raise UserError(f"{name}: expected a path or a {name} of transformers, got {quoted(thing)}")
 
@@ -53,9 +59,11 @@ def save_object(name: str, thing: Any, folder: Path) -> None:
 
 
 def model_of(checkpoint: Path, *, trust_remote_code: bool = False) -> Model:
-    """The model of a checkpoint, as transformers loads it: in eval mode, float32, on the CPU."""
-    where = str(checkpoint)
-    return read_weights(AutoModelForCausalLM, "model", where, trust_remote_code=trust_remote_code).eval()
+    """The model of a checkpoint, as transformers loads it: in eval mode, float32, on the CPU.
+
+    An adapter is merged into the model beneath it.
+    """
+    return read_model("model", str(checkpoint), trust_remote_code=trust_remote_code).eval()
 
 
 def tokenizer_of(checkpoint: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

@@ -9,6 +9,7 @@ from transformers.utils import CONFIG_NAME
 
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
+from dupo.models.adapter_files import adapter_folder
 from dupo.models.library_errors import library_call
 from dupo.text.builtin_tokenizers import raw_bytes, word_level
 from dupo.text.tokenizer import PromptTokenizer
@@ -31,9 +32,14 @@ def load_tokenizer(
     if name == BUILT_IN_MODEL:
         return _prompt_tokenizer(word_level(vocabulary) if vocabulary else raw_bytes(), options, is_judge)
     check_model_name("tokenizer_name" if options.tokenizer_name else "model_name_or_path", name)
+    arguments: dict[str, Any] = {}
+    # Many adapters come without a tokenizer: theirs is that of the model beneath.
+    is_bare = not any(Path(name).glob("tokenizer*")) and options.tokenizer_name is None
+    if is_bare and (adapter := adapter_folder("model_name_or_path", name)):
+        name, arguments["revision"] = adapter.base, adapter.revision
     with library_call(f"no tokenizer could be loaded from {name}", name):
         try:
-            hf = AutoTokenizer.from_pretrained(name, trust_remote_code=options.trust_remote_code)
+            hf = AutoTokenizer.from_pretrained(name, **arguments, trust_remote_code=options.trust_remote_code)
         except Exception:
             _check_config(Path(name), trust_remote_code=options.trust_remote_code)
             raise

@@ -12,7 +12,7 @@ from dupo.errors import UserError
 # Wrappers whose names stand before those of the model when a wrapped model is saved.
 FOREIGN_PREFIXES = {
     "_orig_mod.": "torch.compile",
-    "base_model.model.": "PEFT, whose adapter must be merged first",
+    "base_model.model.": "PEFT, whose adapter stands in a folder with adapter_config.json",
     "module.": "DataParallel or DDP",
     "_fsdp_wrapped_module.": "FSDP",
     "pretrained_model.": "a model with a value head",
@@ -23,10 +23,13 @@ OLD_CONSTANTS = re.compile(r"\.(masked_bias|causal_mask|inv_freq|position_ids)$"
 SHOWN = 3  # names in the line
 
 
-def check_match(report: Mapping[str, Any], where: str) -> None:
+def check_match(report: Mapping[str, Any], where: str, whose: str = "model") -> None:
     """Checks what `from_pretrained(output_loading_info=True)` reports.
 
     Tied weights, and the names that the class of the model ignores, are no longer in the report.
+
+    Args:
+        whose: the weights are, for the error.
 
     Raises:
         UserError: a weight of the model is missing in the file, has another shape there, or the file has a
@@ -42,7 +45,9 @@ def check_match(report: Mapping[str, Any], where: str) -> None:
     ]
     if any(complaints):
         told = "; ".join(complaint for complaint in complaints if complaint)
-        raise UserError(f"{where}: expected the weights of the model, got others: {told}{_cause(unexpected)}")
+        raise UserError(
+            f"{where}: expected the weights of the {whose}, got others: {told}{_cause(unexpected)}"
+        )
 
 
 def check_finite(model: nn.Module, where: str) -> None:

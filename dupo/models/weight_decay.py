@@ -11,8 +11,9 @@ NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(
 
 
 def decay_groups(model: Model) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The parameters that decay, and those that do not; a shared parameter is in one list, once."""
+    """The trained parameters that decay, and those that do not; a shared parameter is in one list, once."""
     names = set(get_parameter_names(model, ALL_LAYERNORM_LAYERS, NO_DECAY))
-    decaying = [parameter for name, parameter in model.named_parameters() if name in names]
-    others = [parameter for name, parameter in model.named_parameters() if name not in names]
+    trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    decaying = [weight for name, weight in trained if name in names]
+    others = [weight for name, weight in trained if name not in names]
     return decaying, others

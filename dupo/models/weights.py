@@ -10,15 +10,17 @@ from dupo.models.weight_checks import check_finite
 
 
 def frozen_copy(model: Model) -> Model:
-    """A copy of the model that no optimizer will change."""
-    return copy.deepcopy(model).requires_grad_(False)
+    """A copy of the model that no optimizer will change; it shares the weights that are frozen already."""
+    shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
+    return copy.deepcopy(model, shared).requires_grad_(False)
 
 
 @torch.no_grad()
 def update_average(average: Model, model: Model, decay: float) -> None:
     """One step of the moving average of the weights: average = decay average + (1 - decay) model."""
     for old, new in zip(average.parameters(), model.parameters(), strict=True):
-        old.lerp_(new, 1 - decay)
+        if old is not new:  # beneath adapters, both have the same frozen weights
+            old.lerp_(new, 1 - decay)
 
 
 @torch.no_grad()

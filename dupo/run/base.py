@@ -149,4 +149,5 @@ class Run:
     def signature(self, device: torch.device) -> dict[str, str]:
         """What produced the results: versions, revision, device, threads and settings."""
         # The number of threads is read and not taken from the options: 0 lets torch decide.
-        return signature(config_hash(self.config), str(device), torch.get_num_threads())
+        packages = ("peft",) if self.config.lora.use_peft else ()
+        return signature(config_hash(self.config), str(device), torch.get_num_threads(), *packages)

@@ -16,11 +16,11 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 from dupo.config.options import RunOptions
 from dupo.errors import UserError, in_one_line
 from dupo.run.model_card import model_card
-from dupo.storage.checkpoint import EMA, STATE, latest, step_of
+from dupo.storage.checkpoint import ADAPTER_FILES, EMA, STATE, latest, step_of
 from dupo.storage.checksums import SUMS, broken_sums
-from dupo.storage.commands import command
+from dupo.storage.commands import command, merge_command
 from dupo.storage.files import read_mapping
-from dupo.storage.names import SUMMARY
+from dupo.storage.names import MERGED, SUMMARY
 
 KEPT_HERE = {STATE, EMA, SUMS}  # what only a run that goes on reads
 
@@ -117,7 +117,7 @@ def upload(checkpoint: Path, run: Path, repo: str, hub: Hub) -> str:
 
 
 def finished_checkpoint(run: Path) -> Path:
-    """The last checkpoint of a finished run, compared with its checksums.
+    """The last checkpoint of a finished run, compared with its checksums; of adapters the merged model.
 
     Raises:
         UserError: there is none.
@@ -126,6 +126,10 @@ def finished_checkpoint(run: Path) -> Path:
     # A summary of other steps is from before the run was made longer.
     if checkpoint is None or read_mapping(run / SUMMARY).get("steps") != step_of(checkpoint):
         raise UserError(f"expected the folder of a finished run of dupo.train, got {run}")
+    if (checkpoint / ADAPTER_FILES[0]).is_file():
+        checkpoint = run / MERGED
+        if not checkpoint.is_dir():
+            raise UserError(f"expected {checkpoint}, as adapters are pushed merged: {merge_command(run)}")
     if complaint := broken_sums(checkpoint):
         raise UserError(f"{checkpoint} cannot be pushed ({complaint})")
     return checkpoint

@@ -5,6 +5,7 @@ the same inputs, and the rows that the files of the run start with. A checkpoint
 line, which offers the newest other one that is; nothing is taken in its place without being asked.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from dupo.errors import UserError
 from dupo.storage import checkpoint
 from dupo.storage.checksums import RowsSoFar, broken_rows, cut_rows, rows_so_far
 from dupo.storage.commands import resume_command
-from dupo.storage.names import CONFIG, REPORT, SUMMARY
+from dupo.storage.files import retire
+from dupo.storage.names import CONFIG, MERGED, REPORT, SUMMARY
 
 
 class Accepted(NamedTuple):
@@ -108,6 +110,9 @@ def restore_files(run: Path, accepted: Accepted, is_over: bool) -> Path | None:
         # First: whoever reads the folder takes a summary for the end of the run, also after a kill in here.
         (run / SUMMARY).unlink(missing_ok=True)
         (run / REPORT).unlink(missing_ok=True)
+    # Of whatever step it is: the end of the run writes it anew.
+    if (run / MERGED).exists():
+        shutil.rmtree(retire(run / MERGED), ignore_errors=True)
     aside = checkpoint.set_aside(run, accepted.step)
     checkpoint.point_latest(run, accepted.step)
     for name, saved in accepted.rows.items():

@@ -21,6 +21,7 @@ from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
+from dupo.run.weights import name_base, read_saved_model, saved_average, saved_model, write_merged
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
 from dupo.storage.commands import report_command, resume_command
@@ -107,7 +108,7 @@ class TrainingRun(Run):
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
                 read_checkpoint_weights(method.model, self.path / "checkpoint-0")
-            method.start()
+            self._start_method()
             self._restore(self.resumed)
             self._start_trackers()
             return True
@@ -115,7 +116,7 @@ class TrainingRun(Run):
             self.keep_settings()
         if method.has_stage and not self._teach():
             return False
-        method.start()
+        self._start_method()
         # Rows of a start that was killed before its first checkpoint would stand twice.
         for name in checkpoint.ROW_FILES:
             (self.path / name).unlink(missing_ok=True)
@@ -125,6 +126,10 @@ class TrainingRun(Run):
             self.save()
             (self.path / TEACHING).unlink(missing_ok=True)
         return True
+
+    def _start_method(self) -> None:
+        self.method.start()
+        name_base(self.method, self.path)
 
     def _start_trackers(self) -> None:
         name = self.config.run.run_name or self.path.resolve().name
@@ -136,7 +141,8 @@ class TrainingRun(Run):
         moments = num_bytes(optimizer.state_dict())
         # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
         moments = moments or 2 * num_bytes([group["params"] for group in optimizer.param_groups])
-        size = num_bytes(self.method.model, self.method.ema) + moments
+        # Most checkpoints are those of a later step.
+        size = num_bytes(saved_model(self.method, self.step + 1), saved_average(self.method)) + moments
         check_disk_space(self.path / f"checkpoint-{self.step}", size)
 
     def _teach(self) -> bool:
@@ -162,9 +168,9 @@ class TrainingRun(Run):
         folder, method = accepted.folder, self.method
         try:
             state = checkpoint.load_state(folder)
-            read_checkpoint_weights(method.model, folder)
-            if method.ema is not None:
-                checkpoint.load_ema(folder, method.ema)
+            read_saved_model(method, accepted.step, folder)
+            if (average := saved_average(method)) is not None:
+                checkpoint.load_ema(folder, average)
             method.optimizer.load_state_dict(state["optimizer"])
             method.load_state(state["method"])
             self.step, self.record = accepted.step, TrainingRecord.from_state(state["record"])
@@ -256,7 +262,8 @@ class TrainingRun(Run):
             "optimizer": method.optimizer.state_dict(),
             "signature": self.signature(method.device),
         }
-        checkpoint.save(self.path, self.step, method.model, method.tokenizer.hf, method.ema, state)
+        model, average = saved_model(method, self.step), saved_average(method)
+        checkpoint.save(self.path, self.step, model, method.tokenizer.hf, average, state)
         self._prune()
 
     def _prune(self) -> None:
@@ -351,6 +358,10 @@ class TrainingRun(Run):
         for exchange in self._write_held_out(HELD_OUT_AT_END):
             self.display.exchange(*exchange_of(exchange.row(self.step, held_out=True)), exchange.correct)
         show_result(self.display, summary, self.config)
+        if self.config.lora.merge_lora:
+            with self.display.work("merging the adapter into the model"):
+                merged = write_merged(self.path, self.config, self.method.tokenizer)
+            self.display.note(f"{merged} holds the whole model")
         if report := self._write_report():
             self.display.note(f"{report} shows the curves; {self.path} holds everything else")
         return summary

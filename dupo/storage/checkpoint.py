@@ -1,6 +1,7 @@
 """Checkpoints that a killed run continues from as if the run had never stopped.
 
     RUN/checkpoint-N/    weights and tokenizer in transformers' format, state.pt, ema.safetensors, SHA256SUMS
+                         with adapters (LoRA): adapter_config.json and adapter_model.safetensors of peft
     RUN/checkpoint-0/    the weights before RL, never pruned; written only where teaching made these weights
     RUN/latest           the name of the newest complete checkpoint
     RUN/set-aside-N/     the run as it was before an older checkpoint was resumed
@@ -30,6 +31,7 @@ from dupo.storage.names import CONFIG, FORMAT, INPUTS, LATEST, METRICS, SAMPLES,
 from dupo.storage.tensors import num_bytes, save_tensors
 
 STATE, EMA = "state.pt", "ema.safetensors"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 ROW_FILES = (METRICS, SAMPLES, TIMINGS)
 # What a state holds, and what each value is. Raise FORMAT in names.py whenever one changes its meaning.
 STATE_KEYS: dict[str, type] = {
@@ -49,7 +51,7 @@ def save(
     Args:
         run: the folder of the run.
         step: optimizer steps done.
-        model: has `save_pretrained`.
+        model: has `save_pretrained` and `state_dict`: a model, or its adapters.
         tokenizer: has `save_pretrained`.
         ema: the moving average of the weights, if the run keeps one.
         state: tensors and plain values; `load_state` returns them. The key "format" is set here.
@@ -119,7 +121,10 @@ def read_checked(folder: Path) -> tuple[dict[str, Any] | None, str]:
     Returns:
         What the state holds beside tensors, and ""; or None, and what is wrong in a few words.
     """
-    if complaint := broken_sums(folder, STATE, "config.json"):
+    # Adapters have no config.json: the shape is that of the model beneath.
+    is_adapter = (folder / "adapter_config.json").is_file()
+    needed = ADAPTER_FILES if is_adapter else ("config.json",)
+    if complaint := broken_sums(folder, STATE, *needed):
         return None, complaint
     try:
         # Mapped, so that tensors stay on the disk: the optimizer may need more memory than there is left.

@@ -64,6 +64,12 @@ def resume_command(run: Path, wanted: str | Path = "latest") -> str:
     return f"{call[:-1]}{again})" if again else call
 
 
+def merge_command(run: Path) -> str:
+    """The command, or the call, that writes the merged model of a finished run of adapters."""
+    options = {"output_dir": run, "resume_from_checkpoint": "latest", "merge_lora": "true"}
+    return start_of("train", options)
+
+
 def same_start() -> str:
     """How a user names the start of the run that is going on, in words."""
     from_python = _repeated.get() is not None

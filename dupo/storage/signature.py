@@ -9,15 +9,18 @@ from pathlib import Path
 from dupo import __version__
 
 
-def signature(config_hash: str, device: str, threads: int) -> dict[str, str]:
+def signature(config_hash: str, device: str, threads: int, *packages: str) -> dict[str, str]:
     """Returns the fields that stand beside the results of a run, in the order of `signature_line`.
+
+    Args:
+        packages: that the run reads beside those that every run reads.
 
     `git` is the revision of the checkout that tracks this file, see `git_revision`.
     """
     return {
         "dupo": __version__,
         "git": git_revision(Path(__file__)),
-        **package_versions("torch", "triton", "transformers"),
+        **package_versions("torch", "triton", "transformers", *packages),
         "python": platform.python_version(),
         "device": device,
         "threads": str(threads),

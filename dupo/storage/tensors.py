@@ -3,10 +3,19 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Saved(Protocol):
+    """What saves tensors and is no module, such as the adapters of a model."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The tensors by name."""
+        ...
 
 
 def num_bytes(*values: object) -> int:
@@ -19,7 +28,7 @@ def num_bytes(*values: object) -> int:
 def _tensors(value: object) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, nn.Module):
+    if isinstance(value, nn.Module | Saved):
         return list(value.state_dict().values())
     items = list(value.values()) if isinstance(value, Mapping) else value
     return [tensor for item in items for tensor in _tensors(item)] if isinstance(items, list | tuple) else []

@@ -23,10 +23,10 @@ from tests.helpers.options import KINDS, RUN, WriteFile, refusal, table
 from tests.helpers.project import ROOT
 
 FOLDERS = "output_dir overwrite_output_dir resume_from_checkpoint"
-NO_EFFECT = f"{FOLDERS} num_exchanges_to_log save_steps save_total_limit strict report_to run_name "
-NO_EFFECT += "vllm_gpu_memory_utilization vllm_enable_sleep_mode"
-NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo"
+NO_EFFECT = f"{FOLDERS} num_exchanges_to_log save_steps save_total_limit strict report_to run_name"
+NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo merge_lora"
 NO_EFFECT += " max_concurrent_requests request_timeout max_retries api_key_env"
+NO_EFFECT += " vllm_gpu_memory_utilization vllm_enable_sleep_mode"
 
 
 def test_later_layers_win_and_the_task_is_found_before_its_defaults(write: WriteFile) -> None:
@@ -100,6 +100,7 @@ def another(name: str) -> Any:
         "num_trained_generations": 2,
         "report_to": "wandb",
         "base_url": "http://b/v1",
+        "lora_dropout": 0.1,
     }
     if name in special:
         return special[name]
@@ -119,7 +120,11 @@ BESIDE = {
     "task": {"task": "conlang"},
     "dual_samples": {"dual_temperature": 1.0},
     "base_url": {"engine": "server", "base_url": "http://a/v1"},
+    # Sampling has no dropout, and random weights want teaching.
+    "lora_dropout": {"use_peft": True, "method": "sft", "model_name_or_path": "a"},
 }
+for _name in ("lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "merge_lora"):
+    BESIDE[_name] = {"use_peft": True}
 # Training is not through a server.
 RERANK = parse([], "rerank")
 

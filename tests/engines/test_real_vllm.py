@@ -45,7 +45,12 @@ def dupo(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "options", [["--reward", "random"], ["--reward", "random", "--train_batch_size", "16"]], ids=str
+    "options",
+    [
+        ["--reward", "random"],
+        ["--reward", "random", "--use_peft", "--lora_r", "4", "--train_batch_size", "16"],
+    ],
+    ids=str,
 )
 def test_engine_and_learner_agree_before_and_after_every_update(
     options: list[str], folder: Path, tmp_path: Path

@@ -160,10 +160,10 @@ def test_a_broken_config_is_one_line(sound: Path, tmp_path: Path, name: str) -> 
     assert words in refusal(folder)
 
 
-def test_an_adapter_is_named(sound: Path, tmp_path: Path) -> None:
+def test_an_adapter_without_a_base_is_named(sound: Path, tmp_path: Path) -> None:
     folder = copied(sound, tmp_path / "model", dict)
     (folder / "adapter_config.json").write_text("{}")
-    assert "expected a whole model, got an adapter: merge it first" in refusal(folder)
+    assert "expected base_model_name_or_path, the model beneath the adapter, got none" in refusal(folder)
 
 
 GEMMA_4 = dict(vocab_size=64, hidden_size=32, hidden_size_per_layer_input=8, vocab_size_per_layer_input=64)

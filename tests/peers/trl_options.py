@@ -25,11 +25,12 @@ START, END = "<!-- options: made by tests.peers.trl_options -->\n", "<!-- end of
 _SAME = """
 adam_beta1 adam_beta2 adam_epsilon beta chat_template_kwargs delta epsilon epsilon_high eval_steps
 generation_batch_size gradient_checkpointing hub_model_id hub_private_repo importance_sampling_level
-learning_rate log_level mask_truncated_completions max_completion_length max_grad_norm max_steps
+learning_rate log_level lora_alpha lora_dropout lora_r lora_target_modules
+mask_truncated_completions max_completion_length max_grad_norm max_steps
 model_name_or_path num_generations num_iterations off_policy_mask_threshold report_to
 resume_from_checkpoint reward_weights
 run_name sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
-trust_remote_code use_bias_correction_kl vespo_k_neg vespo_k_pos vespo_lambda_neg
+trust_remote_code use_bias_correction_kl use_peft use_rslora vespo_k_neg vespo_k_pos vespo_lambda_neg
 vespo_lambda_pos vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
 vllm_importance_sampling_correction vllm_importance_sampling_mode weight_decay
 """
@@ -64,6 +65,10 @@ REMARKS = {
     "scale_rewards": "there also `true` (`group`) and `false` (`none`)",
     "epsilon_high": "`cispo` without it is refused here",
     "delta": "refused here for losses without a clip, ignored there",
+    "use_peft": "needs the extra `peft` here",
+    "lora_dropout": "above 0 here with `--method sft` alone: sampling has no dropout",
+    "lora_target_modules": "`q_proj v_proj` there, `q_proj,v_proj` here: ends of names, or `all-linear`; one "
+    "name alone is a regular expression there",
     "vllm_importance_sampling_correction": "no effect with the built-in engine",
 }
 

@@ -21,6 +21,7 @@ OPTIONAL |= {"pyarrow", "huggingface_hub"}  # of data sets that need them
 OPTIONAL |= {"comet", "bleurt_pytorch"}  # of learned metrics
 OPTIONAL |= {"torch.utils.tensorboard", "wandb", "trackio"}  # of trackers
 OPTIONAL |= {"IPython.display"}  # of notebooks
+OPTIONAL |= {"peft", "peft.tuners.lora"}  # of adapters
 OPTIONAL |= {"shtab"}  # of the completion of shells
 OPTIONAL |= {"vllm"}  # an engine
 OPTIONAL |= {"math_verify", "sympy"}  # of answers that are formulas

@@ -1,0 +1,90 @@
+"""What a checkpoint of a run holds of its models: all weights, or the adapters that are trained.
+
+A run with a stage before its adapters keeps the whole model after the stage in checkpoint-0: the base of all
+later checkpoints.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dupo.config.config import Config
+from dupo.methods.base import Method
+from dupo.models.load import load_model, model_config, share_end_tokens
+from dupo.models.saving import check_saving
+from dupo.models.weights import read_checkpoint_weights
+from dupo.storage.checkpoint import latest
+from dupo.storage.checksums import write_sums
+from dupo.storage.files import check_disk_space, whole_folder
+from dupo.storage.names import MERGED
+from dupo.storage.tensors import num_bytes
+from dupo.text.tokenizer import PromptTokenizer
+
+
+def saved_model(method: Method, step: int) -> Any:
+    """What writes the weights of a checkpoint after `step`: has `save_pretrained` and `state_dict`."""
+    if method.adapter is None:
+        return method.model
+    return method.adapter.base if _holds_base(method, step) else method.adapter
+
+
+def saved_average(method: Method) -> nn.Module | None:
+    """The moving average as a checkpoint holds it: without the weights beneath adapters; None for none."""
+    if method.ema is None or method.adapter is None:
+        return method.ema
+    # The average shares the frozen weights with the model.
+    pairs = zip(method.ema.parameters(), method.model.parameters(), strict=True)
+    return nn.ParameterList([average for average, weight in pairs if average is not weight])
+
+
+def read_saved_model(method: Method, step: int, folder: Path) -> None:
+    """Reads what `saved_model` wrote into the model of a method that has started.
+
+    Raises:
+        UserError: the folder cannot be read, or its weights are not those of the model or not finite; the
+            model is then as it was.
+    """
+    if method.adapter is None:
+        read_checkpoint_weights(method.model, folder)
+    # The base was read before the adapters were made, which the seed gives again.
+    elif not _holds_base(method, step):
+        method.adapter.read(folder)
+
+
+def name_base(method: Method, run: Path) -> None:
+    """Tells the adapters of a taught model that their base is checkpoint-0 of the run."""
+    # A method knows no folder, so the run tells.
+    if method.adapter is not None and method.has_stage:
+        method.adapter.base_name = str(run / "checkpoint-0")
+
+
+def _holds_base(method: Method, step: int) -> bool:
+    return method.has_stage and step == 0
+
+
+def write_merged(run: Path, config: Config, tokenizer: PromptTokenizer) -> Path:
+    """Writes RUN/merged: the whole model of the newest checkpoint, float32, with its tokenizer.
+
+    The adapter is read as any program reads it, so that what was saved is what is merged.
+
+    Args:
+        config: of the run.
+        tokenizer: of the run.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    options = config.model.for_model(str(latest(run)))
+    shape = model_config(options, tokenizer)
+    model = load_model(options, shape, torch.device("cpu"), config.run.seed)
+    share_end_tokens(model, tokenizer)
+    check_saving(model, tokenizer.hf)
+    folder = run / MERGED
+    check_disk_space(folder, num_bytes(model))
+    with whole_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.hf.save_pretrained(temporary)
+        write_sums(temporary)
+    return folder
