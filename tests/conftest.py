@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -42,8 +42,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         options.numprocesses, options.dist = "auto", "worksteal"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def few_problems(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.hookimpl(tryfirst=True)  # modules of tests make tasks when they are collected
+def pytest_collection(session: pytest.Session) -> None:
     """Leaves a built-in task 1,000 training problems in the quick tests.
 
     Every start makes, checks and hashes them all: 20,000 took half of the time of a tiny run. The slow tests
@@ -51,10 +51,8 @@ def few_problems(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     from dupo.tasks import generated  # imports torch, which must find the variables above
 
-    with pytest.MonkeyPatch.context() as patch:
-        if request.config.option.markexpr == "not slow":
-            patch.setattr(generated, "TRAIN_SIZE", 1_000)
-        yield
+    if session.config.option.markexpr == "not slow":
+        generated.TRAIN_SIZE = 1_000
 
 
 @pytest.fixture(scope="session")

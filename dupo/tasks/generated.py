@@ -13,7 +13,9 @@ from dupo.data.splits import MOST_HELD_OUT, Split
 from dupo.errors import UserError
 from dupo.records import Problem
 
-SETS = {"lessons": (0, 1, 2, 3), "train": (4, 5, 6, 7), "held_out": (8,), "dev": (9,)}  # tenths
+# By tenths.
+SETS = {"lessons": (0, 1, 2, 3), "train": (4, 5, 6, 7), "held_out": (8,), "dev": (9,)}
+_SET_OF_TENTH = {tenth: name for name, tenths in SETS.items() for tenth in tenths}
 TRAIN_SIZE, DEV_SIZE, MAX_HELD_OUT = 20_000, 500, 50_000
 
 # (name of a set, seed) -> labelled problems of the set, for ever, with repeats.
@@ -31,8 +33,7 @@ def stream_seed(task: str, set_name: str, seed: int) -> str:
 
 def set_of(text: str) -> str:
     """Returns the name of the only set that a problem with this text is in."""
-    tenth = zlib.crc32(text.encode()) % 10
-    return next(name for name, tenths in SETS.items() if tenth in tenths)
+    return _SET_OF_TENTH[zlib.crc32(text.encode()) % 10]
 
 
 def distinct(problems: Iterator[Problem], count: int) -> list[Problem]:

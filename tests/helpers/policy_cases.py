@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -74,6 +75,13 @@ def applies(loss_type: str, options: dict[str, Any]) -> bool:
 CASES = [
     (loss_type, name) for loss_type in LOSS_TYPES for name in OPTIONS if applies(loss_type, OPTIONS[name])
 ]
+
+# Every option and every loss type once or more, for what holds of all cases alike; the rest is slow.
+FEW = {
+    next(case for case in CASES[i * 31 % len(CASES) :] + CASES if case[1] == name)
+    for i, name in enumerate(OPTIONS)
+}
+SPREAD = [pytest.param(*case, marks=[] if case in FEW else pytest.mark.slow) for case in CASES]
 
 
 def options_of(loss_type: str, name: str) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 the test named beside it must fail by an assertion. All of these tests pass on a copy without a fault."""
 
 import json
+import os
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +16,7 @@ import pytest
 
 from dupo_kernels import _triton
 from tests.helpers.fault import Fault
-from tests.helpers.project import ROOT, RunPython
+from tests.helpers.project import ROOT
 from tests.kernels.hidden import faults as hidden_faults
 from tests.kernels.logits import faults as kernel_faults
 
@@ -21,24 +25,24 @@ pytestmark = [
     pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not installed"),
 ]
 
-# Two of these run at a time, with Triton interpreted and not. Each imports what is slow and not under test,
-# then forks once for every copy: no fault meets another.
+# Imports what is slow and not under test, then forks once for every copy that is asked for. No fault meets
+# another.
 RUN_EACH = """
-import json, os, sys
+import json, os, signal, sys
 import hypothesis, numpy, pytest, torch, torch._dynamo, triton
-options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=short"]
+options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=short", "-m", "not full"]
 sys.dont_write_bytecode = True
-for folder, tests in json.loads(sys.argv[1]).items():
+for line in sys.stdin:
+    folder, tests = json.loads(line)
     if not (child := os.fork()):
+        signal.alarm(600)
         os.chdir(folder)
         for stream in (1, 2):
             os.dup2(os.open("output", os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
         code = pytest.main([*options, *(f"tests/{test}" for test in tests)])
         sys.stdout.flush()
         os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    with open(f"{folder}/code", "w") as file:
-        file.write(str(code))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -227,41 +231,51 @@ def tests_of(name: str) -> list[str]:
     return list(dict.fromkeys(f.test for f in FAULTS.values() if f.interpreted == WITHOUT[name]))
 
 
+@contextmanager
+def runner(interpreted: bool) -> Iterator[subprocess.Popen[str]]:
+    env = {
+        name: value for name, value in os.environ.items() if name not in ("TRITON_INTERPRET", "PYTHONPATH")
+    }
+    if interpreted:
+        env["TRITON_INTERPRET"] = "1"
+    command = [sys.executable, "-c", RUN_EACH]
+    with subprocess.Popen(
+        command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        yield process
+        process.communicate()
+
+
 @pytest.fixture(scope="module")
-def runs(
-    request: pytest.FixtureRequest, run_python: RunPython, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Run]:
-    """What came of each copy that this session asks for."""
-    names = [item.callspec.params["name"] for item in request.session.items if item.path == Path(__file__)]  # type: ignore[attr-defined]
-    copies = {name: copy_of_the_project(tmp_path_factory.mktemp("copy")) for name in names}
-    for name in FAULTS.keys() & copies.keys():
-        insert(FAULTS[name], copies[name] / "kernels")
+def runners() -> Iterator[dict[bool, subprocess.Popen[str]]]:
+    with runner(False) as compiled, runner(True) as interpreted:
+        yield {False: compiled, True: interpreted}
 
-    def run(interpreted: bool) -> None:
-        env = {"TRITON_INTERPRET": "1" if interpreted else None, "PYTHONPATH": None}
-        chosen = {
-            str(copy): tests_of(name)
-            for name, copy in copies.items()
-            if (FAULTS[name].interpreted if name in FAULTS else WITHOUT[name]) == interpreted
-        }
-        done = run_python("-c", RUN_EACH, json.dumps(chosen), env=env, cwd=tmp_path_factory.getbasetemp())
-        assert done.returncode == 0, done.stderr
 
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, (False, True)))
-    return {n: Run(int((c / "code").read_text()), (c / "output").read_text()) for n, c in copies.items()}
+def run_tests(name: str, folder: Path, runners: dict[bool, subprocess.Popen[str]]) -> Run:
+    """Copies the project, with the fault of that name, and runs the tests named beside the fault."""
+    copy_of_the_project(folder)
+    if name in FAULTS:
+        insert(FAULTS[name], folder / "kernels")
+    process = runners[FAULTS[name].interpreted if name in FAULTS else WITHOUT[name]]
+    assert process.stdin and process.stdout
+    process.stdin.write(json.dumps([str(folder), tests_of(name)]) + "\n")
+    process.stdin.flush()
+    return Run(int(process.stdout.readline()), (folder / "output").read_text())
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-def test_passes_without_a_fault(name: str, runs: dict[str, Run]) -> None:
-    code, output = runs[name]
+def test_passes_without_a_fault(
+    name: str, tmp_path: Path, runners: dict[bool, subprocess.Popen[str]]
+) -> None:
+    code, output = run_tests(name, tmp_path, runners)
     assert code == 0, output[-3000:]
     assert "skipped" not in output.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_is_caught(name: str, runs: dict[str, Run]) -> None:
-    code, output = runs[name]
+def test_is_caught(name: str, tmp_path: Path, runners: dict[bool, subprocess.Popen[str]]) -> None:
+    code, output = run_tests(name, tmp_path, runners)
     assert code == 1, output[-3000:]
     assert re.search(r"^1 failed", output.splitlines()[-1]), output[-3000:]
     assert re.search(r"^E +(AssertionError|assert |Failed: DID NOT RAISE|.*OpCheckError)", output, re.M), (

@@ -77,10 +77,11 @@ def test_rows_go_on_with_the_same_problems_and_the_same_model(program, inputs, c
 @pytest.mark.parametrize(
     "change",
     [
-        lambda row: {"problem": row["problem"], "question": row["question"]},
-        lambda row: {**row, "votes": row["votes"] + 1},
+        pytest.param(lambda row: {"problem": row["problem"], "question": row["question"]}, id="without keys"),
+        pytest.param(
+            lambda row: {**row, "votes": row["votes"] + 1}, id="another value", marks=pytest.mark.slow
+        ),
     ],
-    ids=["without keys", "another value"],
 )
 def test_rows_that_were_changed_are_refused(change, inputs, capfd):
     assert rerank.main(ROWS) == 0

@@ -131,7 +131,7 @@ def sweep(name: str, folder: Path, chosen: tuple[int, ...] = ()) -> int:
     return len(distinct(named))
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ["train", pytest.param("rerank", marks=pytest.mark.slow)])
 def test_a_kill_at_a_few_places_changes_nothing(name, tmp_path):
     assert sweep(name, tmp_path, QUICK[name]) > 8
 

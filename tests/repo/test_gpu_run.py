@@ -223,6 +223,7 @@ def test_a_failed_check_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fact.reason is None and fact.values["dweight"] < smoke.GRADIENT_BOUND
 
 
+@pytest.mark.slow
 def test_tests_that_fail_or_hang_are_told(tmp_path: Path) -> None:
     for name, body in {"good": "pass", "bad": "assert 0", "slow": "import time; time.sleep(60)"}.items():
         (tmp_path / f"test_{name}.py").write_text(f"def test_it():\n    {body}\n")

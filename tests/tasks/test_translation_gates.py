@@ -212,7 +212,9 @@ FLORES = ("en-de", "en-zh", "zh-en", "da-nb", "es-pt", "id-ms", "uk-ru", "ar-en"
 
 
 @with_py3langid
-@pytest.mark.parametrize("direction", FLORES)
+@pytest.mark.parametrize(
+    "direction", [*FLORES[:3], *(pytest.param(other, marks=pytest.mark.slow) for other in FLORES[3:])]
+)
 def test_references_pass_and_planted_failures_do_not(data_dir: Path, direction: str) -> None:
     """A few lines of FLORES-200 dev that fitted nothing; bench/text/translation_gates.py judges all."""
     src, tgt = direction.split("-")

@@ -126,7 +126,13 @@ def test_a_damaged_file_hides_no_other_file(name: str, run: Path, capfd: pytest.
         assert "2 steps" in text or "unfinished: 2 of" in text
 
 
-@pytest.mark.parametrize("value", ODD, ids=[f"{type(value).__name__} {i}" for i, value in enumerate(ODD)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(value, id=f"{type(value).__name__} {i}", marks=[pytest.mark.slow] if i % 3 else [])
+        for i, value in enumerate(ODD)
+    ],
+)
 def test_a_wrong_value_in_any_field_gives_a_page(
     value: object, run: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

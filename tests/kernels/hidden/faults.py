@@ -4,7 +4,8 @@ from tests.helpers.fault import Fault
 
 LINEAR, OBJECTIVE = "kernels/hidden/test_linear_logprobs.py", "kernels/hidden/test_linear_objective.py"
 COST, USE = "kernels/hidden/test_objective_cost.py", "kernels/hidden/test_objective_use.py"
-PEAK = "kernels/hidden/test_memory.py::test_the_peak_is_the_formula"
+MEMORY = "kernels/hidden/test_memory.py"
+PEAK = f"{MEMORY}::test_the_peak_is_the_formula"
 GEMM, DEVICES = "kernels/hidden/test_gemm.py", "kernels/hidden/test_devices.py"
 CHUNKED = f"{LINEAR}::test_matches_the_definition_whatever_the_chunks"
 NEEDS = f"{COST}::test_rows_without_a_gradient_get_the_first_product_alone"
@@ -54,22 +55,28 @@ FAULTS = {
     "pieces are larger than they may be": Fault(
         "chunks = -(-num_rows // CHUNK_TOKENS)",
         "chunks = num_rows // CHUNK_TOKENS",
-        "kernels/hidden/test_memory.py::test_rows_that_have_logits_at_once",
+        f"{MEMORY}::test_rows_that_have_logits_at_once",
     ),
     "the budget counts elements": Fault(
         "return min(num_rows, save_budget // (V * itemsize))",
         "return min(num_rows, save_budget // V)",
-        "kernels/hidden/test_memory.py::test_rows_whose_logits_are_kept",
+        f"{MEMORY}::test_rows_whose_logits_are_kept",
     ),
     "logits are kept without a gradient": Fault(
-        "if keeps_logits and head.wants_gradient:", "if keeps_logits:", PEAK
+        "if keeps_logits and head.wants_gradient:",
+        "if keeps_logits:",
+        f"{PEAK}[logprobs-some-kept-bf16 fp32-no-grad]",
     ),
     "each chunk has logits of its own": Fault(
         f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows) if scratch is None else scratch",
         f"{RECOMPUTED}            scratch = logits_buffer(head, num_rows)",
-        PEAK,
+        f"{PEAK}[batch-chunks-bf16 fp32-everything]",
     ),
-    "backward starts with zeros": Fault("ctx.set_materialize_grads(False)  # else", "pass  # else", PEAK),
+    "backward starts with zeros": Fault(
+        "ctx.set_materialize_grads(False)  # else",
+        "pass  # else",
+        f"{PEAK}[token-chunks-bf16 fp32-everything]",
+    ),
     # the products
     "dweight is that of the last chunk": Fault("self.dweight_VH, add=True)", "self.dweight_VH)", CHUNKED),
     "dweight is summed in bf16": Fault(
@@ -108,7 +115,7 @@ FAULTS = {
     "a buffer for each length": Fault(
         "shape = choose_buffer_rows(num_rows),",
         "shape = num_rows,",
-        "kernels/hidden/test_memory.py::test_a_buffer_has_the_size_of_its_class[token]",
+        f"{MEMORY}::test_a_buffer_has_the_size_of_its_class[token]",
     ),
     "rows come from memory that is not pinned": Fault(
         "tensor = tensor.pin_memory()",

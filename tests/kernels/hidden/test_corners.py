@@ -234,7 +234,13 @@ def test_float64_stays_so_under_autocast() -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("objective", [PolicyObjective(), GSPO], ids=["token", "sequence"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param(PolicyObjective(), id="token"),
+        pytest.param(GSPO, id="sequence", marks=pytest.mark.slow),
+    ],
+)
 def test_lengths_share_a_graph(objective: PolicyObjective, more: dict[str, Any]) -> None:
     from torch._dynamo.testing import CompileCounter
 

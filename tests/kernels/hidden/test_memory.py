@@ -227,7 +227,9 @@ def call_of(
 
 @pytest.mark.parametrize(("dtypes", "which"), CASES)
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("op", ["logprobs", *OBJECTIVES])
+@pytest.mark.parametrize(
+    "op", ["logprobs", "token", *(pytest.param(op, marks=pytest.mark.slow) for op in ("sequence", "batch"))]
+)
 def test_the_peak_is_the_formula(
     op: str, budget: str, dtypes: str, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

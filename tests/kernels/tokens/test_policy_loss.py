@@ -16,6 +16,7 @@ from tests.helpers.policy_cases import (
     LOSS_TYPES,
     MASK,
     OPTIONS,
+    SPREAD,
     B,
     T,
     batch,
@@ -23,6 +24,7 @@ from tests.helpers.policy_cases import (
 )
 
 every_case = pytest.mark.parametrize(("loss_type", "name"), CASES)
+spread = pytest.mark.parametrize(("loss_type", "name"), SPREAD)
 Found = tuple[Tensor, dict[str, Tensor]]
 
 
@@ -125,7 +127,7 @@ def assert_same(
         assert not padded[~MASK].any()
 
 
-@every_case
+@spread
 def test_packed_equals_padded(loss_type: str, name: str) -> None:
     """Also with a mask besides, and with tokens outside the bounds, whatever they hold."""
     t = batch(name)
@@ -141,7 +143,7 @@ def test_packed_equals_padded(loss_type: str, name: str) -> None:
     assert_same(loss_type, name, holes, {"cu_seqlens": bounds, "mask": MASK.flatten()}, MASK.flatten())
 
 
-@every_case
+@spread
 def test_masked_tokens_never_enter(loss_type: str, name: str) -> None:
     options, clean = options_of(loss_type, name), batch(name)
     expected = ours(clean, **options)
@@ -155,7 +157,7 @@ def test_masked_tokens_never_enter(loss_type: str, name: str) -> None:
             assert not grad[~MASK].any()
 
 
-@every_case
+@spread
 def test_rows_may_be_permuted_and_masked_ones_appended(loss_type: str, name: str) -> None:
     order = torch.tensor([4, 0, 3, 2, 6, 1, 5])
     t, options = batch(name), options_of(loss_type, name)
@@ -167,7 +169,8 @@ def test_rows_may_be_permuted_and_masked_ones_appended(loss_type: str, name: str
 
 
 @pytest.mark.parametrize(
-    ("loss_type", "name"), [case for case in CASES if "top_entropy_quantile" not in OPTIONS[case[1]]]
+    ("loss_type", "name"),
+    [case for case in SPREAD if "top_entropy_quantile" not in OPTIONS[str(case.values[1])]],
 )
 def test_micro_batches_are_exact(loss_type: str, name: str) -> None:
     """But for the quantile, which is that of the tokens in one call."""
@@ -307,7 +310,7 @@ def test_the_guard_sees_who_waits() -> None:
         x.sum().item()
 
 
-@every_case
+@spread
 def test_never_waits_for_the_device(loss_type: str, name: str) -> None:
     t, options = batch(name), options_of(loss_type, name)
     padded, masked = ({"mask": MASK}, {"cu_seqlens": torch.arange(0, B * T + 1, T), "mask": MASK.flatten()})
@@ -320,14 +323,11 @@ def test_never_waits_for_the_device(loss_type: str, name: str) -> None:
             gradients(ours(tensors, **layout, **options)[0], tensors)
 
 
-# Seconds each: one is enough for the quick tests.
-COMPILED = [("grpo", "sequence", True)]
-COMPILED += [
-    pytest.param(*row, marks=pytest.mark.slow)
-    for row in (("dapo", "kl-k3", False), ("grpo", "sequence", False), ("vespo", "everything", True))
-]
+COMPILED = [("grpo", "sequence", packed) for packed in (True, False)]
+COMPILED += [("dapo", "kl-k3", False), ("vespo", "everything", True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss_type", "name", "packed"), COMPILED)
 def test_compiles_without_a_break(loss_type: str, name: str, packed: bool) -> None:
     options, layout = options_of(loss_type, name), {"cu_seqlens": CU_SEQLENS} if packed else {"mask": MASK}
