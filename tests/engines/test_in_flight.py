@@ -44,10 +44,11 @@ def test_nothing_to_do() -> None:
 
 
 def test_after_a_failure_nothing_is_started_and_what_comes_is_taken() -> None:
-    started, taken = [], dict[int, int]()
+    started, taken, all_four = [], dict[int, int](), threading.Barrier(4)
 
     def call(number: int, stop: Event) -> int:
         started.append(number)
+        all_four.wait(5)
         if number == 1:
             raise ValueError("first")
         # The other calls of the first four end after the failure: one with a result, one gives up.
