@@ -28,24 +28,23 @@ def run_all(
     Raises:
         Exception: what the first call raised, or `take`.
     """
-    # Queues of the standard library, as the results must come back into one thread: files have one writer.
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in range(len(calls)):
-        waiting.put(number)
+    waiting = iter(range(len(calls)))
+    # Results come back into one thread, as a file has one writer.
     ended: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
     stop = Event()
 
     def work() -> None:
         while not stop.is_set():
-            try:
-                number = waiting.get_nowait()
-            except queue.Empty:
+            # One step of an iterator of range is made as a whole, whichever thread asks.
+            number = next(waiting, None)
+            if number is None:
                 return
             # Whatever is raised is raised again in the thread of the caller.
             try:
                 ended.put((number, calls[number](stop), None))
             except BaseException as problem:
                 ended.put((number, None, problem))
+                stop.set()
 
     # Daemons: Ctrl-C must not wait for a server that says nothing.
     threads = [Thread(target=work, daemon=True) for _ in range(min(most_at_once, len(calls)))]
@@ -58,9 +57,8 @@ def run_all(
             failure = _taken(ended.get(), take, is_given_up)
             num_open -= 1
     finally:
-        # Also after Ctrl-C, and where a result could not be written.
+        # Also after Ctrl-C, and where a result could not be written: what has come is kept.
         stop.set()
-        # What has come meanwhile is kept, also after Ctrl-C.
         until = time.monotonic() + (GRACE if failure is not None else 0.0)
         while True:
             is_over = not any(thread.is_alive() for thread in threads) or time.monotonic() >= until

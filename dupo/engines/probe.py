@@ -132,10 +132,7 @@ def probe(
             if route == CHAT and TEXT in routes and _lacks_template(problem):
                 continue
             raise _complaint(option, address, dialect, listed, problem) from None
-    # A plain text has no place for either.
-    if dialect.route == TEXT and (options.system_prompt is not None or arguments):
-        name = "system_prompt" if options.system_prompt is not None else "chat_template_kwargs"
-        raise UserError(f"{name}: expected none, as {model} at {address.url} has no chat template")
+    _check_template_options(dialect, address, options)
     _check_prompt_is_read(f"{option}: {address.url}", dialect, content, answer)
     length = entry.get("max_model_len")
     return Server(
@@ -146,6 +143,13 @@ def probe(
         length if type(length) is int and length > 0 else None,
         options.system_prompt if dialect.route == CHAT else None,
     )
+
+
+def _check_template_options(dialect: Dialect, address: ServerAddress, options: ModelOptions) -> None:
+    """Refuses what a plain text has no place for."""
+    if dialect.route == TEXT and (options.system_prompt is not None or options.template_arguments):
+        name = "system_prompt" if options.system_prompt is not None else "chat_template_kwargs"
+        raise UserError(f"{name}: expected none, as {dialect.model} at {address.url} has no chat template")
 
 
 def _check_prompt_is_read(where: str, dialect: Dialect, content: Any, answer: Mapping[str, Any]) -> None:

@@ -210,7 +210,7 @@ class ServerEngine:
 
     def _check_any_fits(self, answers: Mapping[int, ServerAnswer | None], max_tokens: int) -> None:
         """Refuses to go on where the server found everything too long: the limit itself is then too high."""
-        # A single long prompt is left out; a limit that fits no prompt would leave out the whole run in silence.
+        # One long prompt is left out; a limit that fits no prompt would leave out the whole run in silence.
         if any(answer is not None for answer in answers.values()):
             self._answered_limits.add(max_tokens)
         if answers and max_tokens not in self._answered_limits:
