@@ -32,7 +32,8 @@ resume_from_checkpoint reward_weights
 run_name sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
 trust_remote_code use_bias_correction_kl use_peft use_rslora vespo_k_neg vespo_k_pos vespo_lambda_neg
 vespo_lambda_pos vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
-vllm_importance_sampling_correction vllm_importance_sampling_mode weight_decay
+vllm_importance_sampling_correction vllm_importance_sampling_mode vllm_enable_sleep_mode
+vllm_gpu_memory_utilization vllm_max_model_length weight_decay
 """
 SAME = set(_SAME.split())
 # The same name, and a meaning that differs in this.
@@ -70,6 +71,7 @@ REMARKS = {
     "lora_target_modules": "`q_proj v_proj` there, `q_proj,v_proj` here: ends of names, or `all-linear`; one "
     "name alone is a regular expression there",
     "vllm_importance_sampling_correction": "no effect with the built-in engine",
+    "vllm_gpu_memory_utilization": "of each copy of a model in vLLM: a frozen judge is a second copy",
 }
 
 
