@@ -66,6 +66,9 @@ class Config:
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         yield from self._memory_rules()
+        longest = self.rollout.max_completion_length
+        shorter = f"at most max_completion_length, {longest}"
+        yield (self.reward.soft_punish_cache or 0) > longest, "soft_punish_cache", shorter
         is_taught = self.model.model_name_or_path == BUILT_IN_MODEL and TASKS[self.task.task].built_in
         lessons = f"no --teach, as only --model_name_or_path {BUILT_IN_MODEL} is taught, on a built-in task"
         yield self.model.teach and not is_taught, "teach", lessons
