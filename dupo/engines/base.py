@@ -5,7 +5,7 @@ weights. Who needs a feature checks for it before the work starts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from dupo.errors import UserError
@@ -102,15 +102,28 @@ class Engine(Protocol):
         ...
 
 
+def with_thoughts(
+    engine: Engine, prompts: Sequence[Prompt], completions: list[list[Completion]]
+) -> list[list[Completion]]:
+    """The completions of each prompt, marked where the chat template has opened a thinking part for them."""
+    return [
+        [replace(completion, starts_in_thought=True) for completion in group]
+        if engine.tokenizer.opens_thought(prompt)
+        else group
+        for prompt, group in zip(prompts, completions, strict=True)
+    ]
+
+
 def sample_answers(
     engine: Engine, task: Task, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int
 ) -> Rollout:
     """The primal task: samples `n` answers to each problem and reads them."""
     # The ids are kept: training uses the very ids that were sampled from.
-    prompt_ids = engine.tokenizer.encode([primal_prompt(task, problem) for problem in problems])
-    completions = engine.sample(prompt_ids, n, sampling, seed)
+    prompts = [primal_prompt(task, problem) for problem in problems]
+    prompt_ids = engine.tokenizer.encode(prompts)
+    completions = with_thoughts(engine, prompts, engine.sample(prompt_ids, n, sampling, seed))
     answers = [
-        [task.answer(problem, completion.text) for completion in group]
+        [task.answer(problem, completion.to_read) for completion in group]
         for problem, group in zip(problems, completions, strict=True)
     ]
     return Rollout(list(problems), prompt_ids, completions, answers)

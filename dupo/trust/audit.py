@@ -139,7 +139,7 @@ def audit_row(
         rewards: one for each completion.
     """
     problem, answers = rollout.problems[place], rollout.answers[place]
-    texts = [completion.text for completion in rollout.completions[place]]
+    texts = [completion.to_read for completion in rollout.completions[place]]
     unread = [text for text, answer in zip(texts, answers, strict=True) if answer is None]
     return AuditRow(
         problem=problem.id,
