@@ -99,7 +99,7 @@ class Completion:
     truncated: bool
     entropy: float | None = None
     self_certainty: float | None = None
-    starts_in_thought: bool = False
+    starts_in_thought: bool = field(default=False, kw_only=True)
 
     @property
     def to_read(self) -> str:

@@ -49,6 +49,13 @@ class RewardOptions(Options):
         at_least=1,
         at_most=LONGEST_COMPLETION,
     )
+    reward_timeout: float | None = option(
+        3600.0,
+        "most seconds that a reward function of yours may take for one rollout, after which the run is saved "
+        "and ends; none: no limit",
+        above=0,
+        at_most=1e6,
+    )
     scale_rewards: str = option(
         "group",
         "divide advantages by the standard deviation of the rewards of the group, of the batch, or not",

@@ -32,11 +32,14 @@ def load_rewards(options: RewardOptions) -> list[WeightedReward]:
         UserError: a dotted path names no function.
     """
     return [
-        WeightedReward(
-            name.rpartition(".")[2], user_reward(name) if "." in name else load(REWARDS[name].path), weight
-        )
+        WeightedReward(name.rpartition(".")[2], _load(name, options), weight)
         for name, weight in options.terms
     ]
+
+
+def _load(name: str, options: RewardOptions) -> Reward:
+    """The reward of a name, or the function of the user at a dotted path."""
+    return user_reward(name, options.reward_timeout) if "." in name else load(REWARDS[name].path)
 
 
 class Rewards(NamedTuple):

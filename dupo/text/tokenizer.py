@@ -158,7 +158,8 @@ class PromptTokenizer:
         frame = self.frame_of(prompt)
         key = (frame.closing, *frame.after)
         if key not in self._opens_thought:
-            end = frame.closing + self.hf.decode(frame.after, skip_special_tokens=False)
+            (after,) = self.hf.batch_decode([frame.after], skip_special_tokens=False)
+            end = frame.closing + after
             self._opens_thought[key] = end.rstrip().endswith(OPEN_THOUGHT)
         return self._opens_thought[key]
 
