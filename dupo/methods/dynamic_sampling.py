@@ -126,12 +126,12 @@ def choose_groups(
         return list(range(num_problems)), {}
     spread = _spread(batches, options.trained_of_group)
     with_spread, without = (mask.nonzero()[:, 0].tolist() for mask in (spread, ~spread))
-    kept = with_spread[:num_problems]
-    return (kept + without)[:num_problems], {
+    trained = with_spread[:num_problems]
+    return (trained + without)[:num_problems], {
         "dynamic_sampling/gen_batches": float(len(batches)),
         "dynamic_sampling/drawn_groups": float(len(spread)),
-        "dynamic_sampling/kept_groups": float(len(kept)),
-        "dynamic_sampling/limit_reached": float(len(kept) < num_problems),
+        "dynamic_sampling/kept_groups": float(len(trained)),
+        "dynamic_sampling/limit_reached": float(len(trained) < num_problems),
     }
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dupo import plugins
 from dupo.config.options import RewardOptions
 from dupo.errors import UserError
 from dupo.records import Problem, Rollout
@@ -212,7 +213,7 @@ HANGING = ["looping", "sleeping", "searching", "waiting", "generating", "swallow
 
 @pytest.mark.parametrize("name", HANGING)
 def test_a_function_that_hangs_is_ended_and_named(rollout, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("dupo.plugins.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(plugins, "AGAIN_SECONDS", 0.05)
     (tmp_path / "hanging_rewards_of_a_test.py").write_text(SLOW)
     before = signal.getsignal(signal.SIGVTALRM)
     start = time.monotonic()
