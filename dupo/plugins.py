@@ -1,8 +1,8 @@
 """Functions that a user names by a dotted path, package.module.function, or hands over from Python.
 
 `load_function` imports one, `function_fingerprint` tells whether it is what it was, `call_function` calls it,
-and `read_numbers` reads what it returned. Whatever
-goes wrong in code of the user is one line that names the function, the error and the line of the user.
+`read_numbers` reads what it returned, and `within` ends it where it takes too long. Whatever goes wrong in
+code of the user is one line that names the function, the error and the line of the user.
 
 Modules are looked for where Python looks, and then in the current directory.
 """
@@ -13,7 +13,10 @@ import importlib
 import inspect
 import math
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,9 @@ from typing import Any
 
 from dupo.errors import UserError, cut, in_one_line, quoted
 
+# Which nobody uses: libraries of mathematics set SIGALRM.
+TIMER, SIGNAL = signal.ITIMER_VIRTUAL, signal.SIGVTALRM
+AGAIN_SECONDS = 1.0  # after which a function that swallowed its end is told again
 GIVEN_FUNCTION = "dupo.given."  # opens the name of a function that came as an object, from Python
 _given_functions: ContextVar[Mapping[str, Callable[..., Any]]] = ContextVar("given_functions")
 
@@ -113,7 +119,7 @@ def call_function(name: str, function: Callable[..., Any], /, *args: Any, **kwar
     try:
         returned = function(*args, **kwargs)
         return _waited_for(returned) if inspect.isawaitable(returned) else returned
-    except (KeyboardInterrupt, UserError):  # the latter is of ours that the function called
+    except (KeyboardInterrupt, UserError, OutOfTime):  # a UserError is of ours that the function called
         raise
     except BaseException as error:  # SystemExit and CancelledError of asyncio are no Exception
         # The last line of the user's own file says more than the line of a library that this line called.
@@ -130,8 +136,71 @@ def _waited_for(awaitable: Awaitable[Any]) -> Any:
     except RuntimeError:
         return asyncio.run(wait())
     # A notebook has a loop in this thread, and a thread can have one loop alone.
-    with ThreadPoolExecutor(max_workers=1) as threads:
+    threads = ThreadPoolExecutor(max_workers=1)
+    try:
         return threads.submit(asyncio.run, wait()).result()
+    finally:
+        # A thread that hangs is not waited for: nothing but its end could stop it.
+        threads.shutdown(wait=False)
+
+
+class OutOfTime(BaseException):
+    """The time of a function of the user is over. No Exception: code of the user would swallow one."""
+
+
+@contextmanager
+def within(name: str, seconds: float | None, option: str) -> Iterator[None]:
+    """Ends the block where it takes longer than `seconds` by the clock.
+
+    A function that loops, sleeps, searches with a regular expression or waits for a network is ended. One
+    that does not come back from compiled code is not, nor is one elsewhere than in the main thread, where
+    Python delivers no signals.
+
+    Args:
+        name: of the function, for the message.
+        seconds: None: no limit.
+        option: that sets the limit, for the message.
+
+    Raises:
+        UserError: the block takes longer.
+    """
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    is_over, main = threading.Event(), threading.get_ident()
+    deadline = time.monotonic() + seconds
+
+    def end(*_: object) -> None:
+        # A signal that was sent before the block ended may come after. The timer counts time of processors,
+        # of which several pass at once.
+        if not is_over.is_set() and time.monotonic() >= deadline:
+            raise OutOfTime
+
+    def watch() -> None:
+        wait = seconds
+        while not is_over.wait(wait):
+            # Sent to the thread: a sleep or a wait for a network ends with the signal.
+            signal.pthread_kill(main, SIGNAL)
+            wait = AGAIN_SECONDS
+
+    watcher = threading.Thread(target=watch, name=f"time limit of {name}", daemon=True)
+    before = signal.signal(SIGNAL, end)
+    # A regular expression lets no other thread run, the watcher neither; it does look for signals.
+    signal.setitimer(TIMER, seconds, AGAIN_SECONDS)
+    watcher.start()
+    try:
+        try:
+            yield
+        finally:
+            is_over.set()
+    except OutOfTime as error:
+        expected = f"expected an answer within {seconds:g} s (--{option})"
+        raise UserError(f"{name}: {expected}, got none{_place(error, None)}") from error
+    finally:
+        is_over.set()  # again: the end may have come at the line above
+        signal.setitimer(TIMER, 0)
+        watcher.join()
+        signal.signal(SIGNAL, before)
 
 
 def read_numbers(

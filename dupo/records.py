@@ -90,6 +90,7 @@ class Completion:
         truncated: no end token came within `max_completion_length`.
         entropy: mean over the tokens of the entropy of the distribution, nats; None unless measured.
         self_certainty: mean over the tokens of KL(uniform || distribution), nats; None unless measured.
+        starts_in_thought: the prompt ends with `<think>`, so the text starts inside a thinking part.
     """
 
     ids: Tensor
@@ -98,6 +99,12 @@ class Completion:
     truncated: bool
     entropy: float | None = None
     self_certainty: float | None = None
+    starts_in_thought: bool = field(default=False, kw_only=True)
+
+    @property
+    def to_read(self) -> str:
+        """The text as a task reads it: behind the `<think>` of the prompt, which tells what is thought."""
+        return "<think>" + self.text if self.starts_in_thought else self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ REWARDS: dict[str, RewardEntry] = {
     "random": RewardEntry("dupo.rewards.baselines.coin"),
     "shuffled": RewardEntry("dupo.rewards.baselines.shuffled", "duals"),
     "format_only": RewardEntry("dupo.rewards.baselines.format_only"),
+    "soft_overlong_punishment": RewardEntry("dupo.rewards.overlong.soft_overlong_punishment"),
 }
 
 

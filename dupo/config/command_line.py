@@ -49,6 +49,8 @@ class Program:
         "ema_decay",
         "mask_truncated_completions",
         "num_trained_generations",
+        "dynamic_sampling",
+        "max_num_gen_batches",
     )
 
     @property

@@ -74,6 +74,9 @@ class Config:
         yield from self._memory_rules()
         yield from self._engine_rules()
         yield from self._lora_rules()
+        longest = self.rollout.max_completion_length
+        shorter = f"at most max_completion_length, {longest}"
+        yield (self.reward.soft_punish_cache or 0) > longest, "soft_punish_cache", shorter
         is_taught = self.model.model_name_or_path == BUILT_IN_MODEL and TASKS[self.task.task].built_in
         is_taught = is_taught and not self.engine.is_server
         lessons = f"no --teach, as only --model_name_or_path {BUILT_IN_MODEL} is taught, on a built-in task"

@@ -35,13 +35,28 @@ class RewardOptions(Options):
         "one or several of: dual (recovery of the hidden part), gold (the right answer; reads labels), "
         "majority (the most common answer), soft_vote (share of the same answer), self_certainty, entropy "
         "(low entropy), format_only (any readable answer), random, shuffled (dual rewards of other "
-        "completions), or your package.module.function, as TRL's reward functions",
+        "completions), soft_overlong_punishment (0 to -1 for length, DAPO), or your "
+        "package.module.function, as TRL's reward functions",
     )
     reward_weights: str | None = option(None, "weight of each reward, comma-separated; none: 1")
     reward_shape: str = option(
         "linear", "linear: 1 - distance; exp: exp(-reward_lambda x distance)", "linear|exp"
     )
     reward_lambda: float = option(1.0, "lambda of the exp shape", above=0)
+    soft_punish_cache: int | None = option(
+        None,
+        "last tokens before max_completion_length, in which soft_overlong_punishment falls from 0 to -1; "
+        "none: a fifth of max_completion_length",
+        at_least=1,
+        at_most=LONGEST_COMPLETION,
+    )
+    reward_timeout: float | None = option(
+        3600.0,
+        "most seconds that a reward function of yours may take for one rollout, after which the run is saved "
+        "and ends; none: no limit",
+        above=0,
+        at_most=1e6,
+    )
     scale_rewards: str = option(
         "group",
         "divide advantages by the standard deviation of the rewards of the group, of the batch, or not",
@@ -172,6 +187,16 @@ class RolloutOptions(Options):
         1024, "most sequences that are generated at once", at_least=1, at_most=MOST_SEQUENCES
     )
     mask_truncated_completions: bool = option(False, "leave completions without an end token out of the loss")
+    dynamic_sampling: bool = option(
+        False,
+        "replace groups whose rewards are all equal, which teach nothing, by those of other problems (DAPO)",
+    )
+    max_num_gen_batches: int = option(
+        10,
+        "most times that dynamic_sampling samples for one rollout, the first time included",
+        at_least=1,
+        at_most=1000,
+    )
 
     @property
     def trained_of_group(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from dupo.config.options import DualOptions
 from dupo.duality.length_check import tokens_of_long
 from dupo.duality.reconstruct import Ask
-from dupo.engines.base import Engine, Sampling
+from dupo.engines.base import Engine, Sampling, with_thoughts
 from dupo.progress import counted_as
 from dupo.records import Completion, Prompt
 
@@ -46,7 +46,7 @@ class Judge:
 
     def _ask(self, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
         with counted_as("samples of duals"):
-            return self._sample(prompts, seed)
+            return with_thoughts(self.engine, prompts, self._sample(prompts, seed))
 
     def _sample(self, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
         # The answer in a dual prompt was sampled, so its length is not known when the run starts.

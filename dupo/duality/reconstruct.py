@@ -86,7 +86,7 @@ def sample_distances(
         for completion in completions:
             duals.append(question.dual)
             answers.append(question.answer)
-            texts.append(completion.text)
+            texts.append(completion.to_read)
     distances = iter(task.distances(duals, answers, texts))
     return [list(islice(distances, len(completions))) for completions in samples]
 

@@ -6,7 +6,7 @@ weights. Who needs a feature checks for it before the work starts.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from dupo.errors import UserError
@@ -142,6 +142,20 @@ class Engine(Protocol):
         ...
 
 
+def with_thoughts(
+    engine: Engine, prompts: Sequence[Prompt], completions: list[list[Completion]]
+) -> list[list[Completion]]:
+    """The completions of each prompt, marked where the chat template has opened a thinking part for them."""
+    if not engine.features.ids:  # a server frames the prompts, and says what is a thought
+        return completions
+    return [
+        [replace(completion, starts_in_thought=True) for completion in group]
+        if engine.tokenizer.opens_thought(prompt)
+        else group
+        for prompt, group in zip(prompts, completions, strict=True)
+    ]
+
+
 def sample_answers(
     engine: Engine, task: Task, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int
 ) -> Rollout:
@@ -153,9 +167,9 @@ def sample_answers(
         prompt_ids = engine.tokenizer.encode(prompts)
     asked = prompt_ids if engine.features.ids else prompts
     with naming_problems([problem.id for problem in problems], asked):
-        completions = engine.sample(asked, n, sampling, seed)
+        completions = with_thoughts(engine, prompts, engine.sample(asked, n, sampling, seed))
     answers = [
-        [task.answer(problem, completion.text) for completion in group]
+        [task.answer(problem, completion.to_read) for completion in group]
         for problem, group in zip(problems, completions, strict=True)
     ]
     return Rollout(list(problems), prompt_ids, completions, answers)

@@ -10,6 +10,7 @@ Shape letters: P problems of a rollout, G completions of each.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from dupo.config.config import Config
@@ -23,12 +24,13 @@ from dupo.learning.batches import (
 )
 from dupo.learning.logprobs import with_learner, with_reference
 from dupo.learning.step import optimizer_step
+from dupo.methods.dynamic_sampling import RewardedRollout, ask_until_spread, choose_groups, joined
 from dupo.methods.policy import PolicyMethod, rollout_metrics
 from dupo.models.weights import update_average
 from dupo.records import StepBatch
-from dupo.rewards import weighted_sum
+from dupo.rewards import all_rewards
 from dupo.rewards.advantages import group_advantages
-from dupo.rewards.base import RewardInputs, TrainerState
+from dupo.rewards.base import TrainerState
 from dupo.tasks.base import Task
 
 
@@ -37,13 +39,14 @@ class DuPO(PolicyMethod):
 
     Attributes:
         pending: batches of the last rollout that have had no optimizer step yet.
+        num_asked: problems of all rollouts, which is the place in the data.
         num_tokens: prompt and completion tokens of all rollouts.
     """
 
     def __init__(self, config: Config, data: Task | None = None) -> None:
         super().__init__(config, data)
         self.pending: list[StepBatch] = []
-        self.num_tokens = 0
+        self.num_asked = self.num_tokens = 0
 
     def next_batch(self, step: int) -> StepBatch:
         """The next batch of the last rollout, or the first of a new rollout."""
@@ -53,35 +56,22 @@ class DuPO(PolicyMethod):
         return self.pending[0]
 
     def new_rollout(self, step: int) -> list[StepBatch]:
-        """Samples completions, has the judge recover the hidden parts, and gives one batch for each step."""
-        options, index = self.config.rollout, self.num_rollouts
-
-        # primal: x -> y, num_generations times
+        """Samples completions until enough groups differ, and gives one batch for each optimizer step."""
+        options = self.config.rollout
         num_problems = options.generation_batch_size // options.num_generations
-        problems = self.order.take(self.problems, index * num_problems, num_problems)
-        seed = self.seed_for("primal", index)
-        rollout = sample_answers(
-            self.engine, self.task, problems, options.num_generations, self.sampling, seed
-        )
+        asked = ask_until_spread(partial(self.ask, step), num_problems, options)
+        everything = joined(asked)
+        chosen, sampling_metrics = choose_groups(asked, num_problems, options)
+        rewarded = everything.take(chosen)
         self.on_policy.new_rollout()  # the weights that learn from it first are those that sampled it
 
-        # dual: (y, known part of x) -> hidden part of x
-        ask_judge = self.judge.asking(self.seed_for("dual", index)) if self.judge else None
-        reconstructions = reconstruct(self.task, problems, rollout.answers, ask_judge) if ask_judge else []
-
-        # reward: how well the hidden part is recovered
-        seed = self.seed_for("reward", index)
-        state = TrainerState(step, self.config.optimizer.max_steps)
-        inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed, state)
-        rewards_PG, reward_metrics = weighted_sum(self.reward_functions, inputs)
-
         # advantage: better or worse than the other answers to the same question that are trained on
-        rewards_PG = rewards_PG[:, : options.trained_of_group]
-        advantages_PG, advantage_metrics = group_advantages(rewards_PG, self.config.reward.scale_rewards)
+        rewards_PG = rewarded.rewards.total_PG[:, : options.trained_of_group]
+        advantages_PG, _ = group_advantages(rewards_PG, self.config.reward.scale_rewards)
 
         # batches: one for each optimizer step, num_iterations times over the whole rollout
         mask_truncated = options.mask_truncated_completions
-        trained = rollout.first(options.trained_of_group)
+        trained = rewarded.rollout.first(options.trained_of_group)
         trajectories = trajectories_of(trained, advantages_PG, mask_truncated=mask_truncated)
         # An engine with other arithmetic: the policy that sampled is the learner, and the loss weighs each
         # completion by how likely the engine was to draw it.
@@ -94,14 +84,40 @@ class DuPO(PolicyMethod):
         steps = steps * self.config.optimizer.num_iterations
 
         # what the run writes: metrics of the rollout with every step, a few exchanges with the first
-        self.num_rollouts += 1
-        self.num_tokens += rollout.num_tokens
-        metrics = advantage_metrics | (dual_metrics(rollout.answers, reconstructions) if ask_judge else {})
-        metrics |= reward_metrics | rollout_metrics(self.task, rollout) | {"num_tokens": self.num_tokens}
-        exchanges = self.first_exchanges(inputs, rewards_PG, advantages_PG)
+        self.num_rollouts += len(asked)
+        self.num_asked += len(everything.rollout.problems)
+        self.num_tokens += everything.rollout.num_tokens
+        metrics = self._metrics(everything) | sampling_metrics | {"num_tokens": self.num_tokens}
+        exchanges = self.first_exchanges(rewarded, rewards_PG, advantages_PG)
         return [
             StepBatch(step, metrics, exchanges if number == 0 else []) for number, step in enumerate(steps)
         ]
+
+    def ask(self, step: int, number: int, before: int, count: int) -> RewardedRollout:
+        """Asks one batch of problems of the next rollout; see `AskBatch`. Changes no counter."""
+        # primal: x -> y, num_generations times
+        problems = self.order.take(self.problems, self.num_asked + before, count)
+        index, num_generations = self.num_rollouts + number, self.config.rollout.num_generations
+        seed = self.seed_for("primal", index)
+        rollout = sample_answers(self.engine, self.task, problems, num_generations, self.sampling, seed)
+
+        # dual: (y, known part of x) -> hidden part of x
+        ask_judge = self.judge.asking(self.seed_for("dual", index)) if self.judge else None
+        reconstructions = reconstruct(self.task, problems, rollout.answers, ask_judge) if ask_judge else []
+
+        # reward: how well the hidden part is recovered
+        seed = self.seed_for("reward", index)
+        state = TrainerState(step, self.config.optimizer.max_steps)
+        inputs = self.reward_inputs(rollout, reconstructions, seed, state)
+        return RewardedRollout(rollout, reconstructions, all_rewards(self.reward_functions, inputs))
+
+    def _metrics(self, everything: RewardedRollout) -> dict[str, float]:
+        """Metrics of all that was sampled: groups that were chosen for their spread would not be the data."""
+        rollout, reconstructions, rewards = everything
+        rewards_PG = rewards.total_PG[:, : self.config.rollout.trained_of_group]
+        _, metrics = group_advantages(rewards_PG, self.config.reward.scale_rewards)
+        metrics |= dual_metrics(rollout.answers, reconstructions) if self.judge else {}
+        return metrics | rewards.metrics() | rollout_metrics(self.task, rollout)
 
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """Clipped policy gradient on the sampled tokens; old_logprobs are those of sampling time."""
@@ -132,6 +148,7 @@ class DuPO(PolicyMethod):
         """The batches that wait for their step, and the place in the data."""
         return {
             "rollouts": self.num_rollouts,
+            "num_asked": self.num_asked,
             "num_tokens": self.num_tokens,
             "is_first_step": self.on_policy.is_first_step,
             "pending": [(trajectories_to_state(b.trajectories), b.metrics) for b in self.pending],
@@ -139,7 +156,8 @@ class DuPO(PolicyMethod):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continues from `state`; the exchanges of the rollout are written already."""
-        self.num_rollouts, self.num_tokens = state["rollouts"], state["num_tokens"]
+        self.num_rollouts, self.num_asked = state["rollouts"], state["num_asked"]
+        self.num_tokens = state["num_tokens"]
         self.on_policy.is_first_step = state["is_first_step"]
         self.pending = [
             StepBatch(trajectories_from_state(saved), metrics, []) for saved, metrics in state["pending"]

@@ -13,7 +13,7 @@ from dupo.duality.judge import Judge
 from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
 from dupo.duality.model_parts import ModelParts, read_parts
 from dupo.duality.overlong import fit_task
-from dupo.duality.reconstruct import reconstruct
+from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import check_builtin, load_judge_engine, make_engine
 from dupo.engines.server import ServerEngine
@@ -28,6 +28,7 @@ from dupo.learning.packed_check import check_packed
 from dupo.learning.policy_loss import PolicyLoss, objective_of
 from dupo.methods.base import Method, Stage
 from dupo.methods.data import check_labels, read_task
+from dupo.methods.dynamic_sampling import RewardedRollout
 from dupo.methods.taught_start import comes_taught, taught_note
 from dupo.methods.teaching import TEACHING_NOTE, Teaching, teaching_stage
 from dupo.models.agreement import has_experts
@@ -38,7 +39,7 @@ from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy
 from dupo.plugins import without_given
 from dupo.records import Exchange, Problem, Rollout
-from dupo.rewards import load_rewards, weighted_sum
+from dupo.rewards import all_rewards, load_rewards
 from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.rewards.refusals import refusal_metrics
 from dupo.seeds import derive
@@ -56,7 +57,8 @@ class PolicyMethod(Method):
         problems: the training problems, without labels unless a reward reads labels.
         judge: answers the duals; None where no reward needs duals.
         reference: the policy before training; None where nothing needs it.
-        num_rollouts: rollouts done; with the seed it fixes every draw, so no generator needs saving.
+        num_rollouts: rollouts done, those that dynamic sampling joins counted one by one; with the seed the
+            number fixes every draw, so no generator needs saving.
         on_policy: compares sampler and learner at the first step of each rollout.
     """
 
@@ -132,6 +134,8 @@ class PolicyMethod(Method):
         # Where completions only vote, the row says how many are trained on.
         trained, sampled = rollout.trained_of_group, rollout.num_generations
         length += f", the first {trained} of each prompt trained on" if trained < sampled else ""
+        most = f"; at most {rollout.max_num_gen_batches} times, until as many groups have spread"
+        length += most if rollout.dynamic_sampling else ""
         step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
         name, reward = c.model.model_name_or_path, without_given(c.reward.reward)
@@ -230,8 +234,17 @@ class PolicyMethod(Method):
             reconstructions = reconstruct(self.task, rollout.problems, rollout.answers, ask_judge)
         seed = self.seed_for("reward")
         state = TrainerState(0, self.config.optimizer.max_steps)
-        inputs = RewardInputs(self.task, rollout, reconstructions, self.config.reward, seed, state)
-        return weighted_sum(self.reward_functions, inputs)[0]
+        inputs = self.reward_inputs(rollout, reconstructions, seed, state)
+        return all_rewards(self.reward_functions, inputs).total_PG
+
+    def reward_inputs(
+        self, rollout: Rollout, reconstructions: Reconstructions, seed: int, state: TrainerState
+    ) -> RewardInputs:
+        """What the rewards of a rollout read."""
+        length, options = self.sampling.max_tokens, self.config.reward
+        return RewardInputs(
+            self.task, rollout, reconstructions, options, seed, state, max_completion_length=length
+        )
 
     def evaluate(self) -> dict[str, float]:
         """Metrics of greedy answers to the held-out problems."""
@@ -246,19 +259,19 @@ class PolicyMethod(Method):
         return {"task": self.config.task.task, "reward": self.config.reward.reward, **order.facts()}
 
     def first_exchanges(
-        self, inputs: RewardInputs, rewards_PG: Tensor, advantages_PG: Tensor
+        self, rewarded: RewardedRollout, rewards_PG: Tensor, advantages_PG: Tensor
     ) -> list[Exchange]:
         """The first completion of the first few problems, with reward and advantage, for samples.jsonl."""
-        rollout, num_generations = inputs.rollout, self.config.rollout.num_generations
+        (rollout, reconstructions, rewards), size = rewarded, self.config.rollout.num_generations
         shown = range(min(self.config.run.num_exchanges_to_log, len(rollout.problems)))
-        recovered = [inputs.reconstructions[i] for i in shown] if inputs.reconstructions else []
+        recovered = [reconstructions[i] for i in shown] if reconstructions else []
         exchanges = exchanges_of(self.task, rollout.take(shown), recovered, self.engine, self.config.reward)
         return [
             replace(
                 exchange,
                 reward=rewards_PG[i, 0].item(),
                 advantage=advantages_PG[i, 0].item(),
-                logged={name: values[i * num_generations] for name, values in inputs.log.columns.items()},
+                logged={name: values[i * size] for name, values in rewards.log.columns.items()},
             )
             for i, exchange in zip(shown, exchanges, strict=True)
         ]

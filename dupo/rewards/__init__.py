@@ -1,5 +1,6 @@
 """From answers to rewards: the rewards that `--reward` names, and their weighted sum."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from dupo.config.catalogue import REWARDS, load
 from dupo.config.options import LARGEST_REWARD, RewardOptions
 from dupo.errors import UserError
-from dupo.rewards.base import Reward, RewardInputs
+from dupo.rewards.base import Reward, RewardInputs, RewardLog
 from dupo.rewards.user import user_reward
 
 
@@ -31,35 +32,58 @@ def load_rewards(options: RewardOptions) -> list[WeightedReward]:
         UserError: a dotted path names no function.
     """
     return [
-        WeightedReward(
-            name.rpartition(".")[2], user_reward(name) if "." in name else load(REWARDS[name].path), weight
-        )
+        WeightedReward(name.rpartition(".")[2], _load(name, options), weight)
         for name, weight in options.terms
     ]
 
 
-def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[Tensor, dict[str, float]]:
-    """The reward of every completion: the weighted sum of all rewards, as in TRL.
+def _load(name: str, options: RewardOptions) -> Reward:
+    """The reward of a name, or the function of the user at a dotted path."""
+    return user_reward(name, options.reward_timeout) if "." in name else load(REWARDS[name].path)
 
-    Returns:
-        rewards_PG, (P, G) fp32 on the CPU, 0 where no reward says anything; and the metrics
-        `rewards/<name>/mean` and `/std` of each reward, over the completions that it says something about;
-        `rewards/<name>/<metric>`, the mean of what a function of the user logged by that name.
+
+class Rewards(NamedTuple):
+    """What all rewards say of a rollout.
+
+    Attributes:
+        total_PG: (P, G) fp32 on the CPU, the weighted sum; 0 where no reward says anything.
+        values: name of a reward -> its (P, G) values, NaN where it says nothing.
+        log: what functions of the user logged.
+    """
+
+    total_PG: Tensor
+    values: Mapping[str, Tensor]
+    log: RewardLog
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of each reward by itself.
+
+        Returns:
+            `rewards/<name>/mean` and `/std` of each reward, over the completions that it says something
+            about; `rewards/<name>/<metric>`, the mean of what a function of the user logged by that name.
+        """
+        metrics = dict[str, float]()
+        for name, values_PG in self.values.items():
+            said = values_PG[~values_PG.isnan()]
+            if len(said) > 1:  # one value has no standard deviation
+                mean, std = said.mean().item(), said.std().item()
+                metrics |= {f"rewards/{name}/mean": mean, f"rewards/{name}/std": std}
+        logged = self.log.metrics.items()
+        return metrics | {f"rewards/{name}": sum(values) / len(values) for name, values in logged}
+
+
+def all_rewards(rewards: list[WeightedReward], inputs: RewardInputs) -> Rewards:
+    """The rewards of every completion, and their weighted sum, as in TRL.
 
     Raises:
         UserError: the weights make a sum that is too large for float32 to square.
     """
     # A scalar zero takes the shape of the first reward.
-    total_PG, metrics = torch.zeros(()), dict[str, float]()
+    total_PG, values = torch.zeros(()), dict[str, Tensor]()
     for name, reward, weight in rewards:
-        values_PG = reward(inputs)
+        values[name] = reward(inputs)
         # NaN stands for no opinion, as None does in TRL.
-        said = values_PG[~values_PG.isnan()]
-        if len(said) > 1:  # one value has no standard deviation
-            metrics |= {f"rewards/{name}/mean": said.mean().item(), f"rewards/{name}/std": said.std().item()}
-        total_PG = total_PG + weight * values_PG.nan_to_num(0.0)
-    logged = inputs.log.metrics.items()
-    metrics |= {f"rewards/{name}": sum(values) / len(values) for name, values in logged}
+        total_PG = total_PG + weight * values[name].nan_to_num(0.0)
     # Weights and rewards are bounded alone; their products and sums are seen here only.
     largest = total_PG.abs().max().item()
     if not largest <= LARGEST_REWARD:
@@ -67,4 +91,14 @@ def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[T
         raise UserError(
             f"reward_weights: expected sums of at most {LARGEST_REWARD:g}, got {largest:g} ({terms})"
         )
-    return total_PG, metrics
+    return Rewards(total_PG, values, inputs.log)
+
+
+def weighted_sum(rewards: list[WeightedReward], inputs: RewardInputs) -> tuple[Tensor, dict[str, float]]:
+    """rewards_PG and metrics alone, see `Rewards`, where nothing is joined or chosen.
+
+    Raises:
+        UserError: as `all_rewards`.
+    """
+    rewarded = all_rewards(rewards, inputs)
+    return rewarded.total_PG, rewarded.metrics()

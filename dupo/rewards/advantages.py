@@ -3,6 +3,11 @@
 from torch import Tensor
 
 
+def have_spread(rewards_PG: Tensor) -> Tensor:
+    """(P,) bool: whether the rewards of a group differ. A group without spread has advantages of 0."""
+    return (rewards_PG != rewards_PG[:, :1]).any(-1)
+
+
 def group_advantages(rewards_PG: Tensor, scale_rewards: str) -> tuple[Tensor, dict[str, float]]:
     """The group-relative advantages of GRPO (arXiv 2402.03300, section 4.1.2).
 
@@ -15,7 +20,7 @@ def group_advantages(rewards_PG: Tensor, scale_rewards: str) -> tuple[Tensor, di
         `reward_std` (mean over groups) and `frac_reward_zero_std`, by TRL's names.
     """
     rewards_PG = rewards_PG.float()
-    equal_P = (rewards_PG == rewards_PG[:, :1]).all(-1)
+    equal_P = ~have_spread(rewards_PG)
     # Rounding of the mean would leave a push in groups without any difference: they are set to 0.
     centred_PG = (rewards_PG - rewards_PG.mean(-1, keepdim=True)).masked_fill(equal_P[:, None], 0.0)
     std_P = rewards_PG.std(-1).masked_fill(equal_P, 0.0)

@@ -50,6 +50,7 @@ class RewardInputs:
         seed: fixes the draws of rewards that draw.
         state: how far the training is.
         log: where reward functions of the user write.
+        max_completion_length: most tokens of a completion of the rollout.
     """
 
     task: Task
@@ -59,6 +60,7 @@ class RewardInputs:
     seed: int
     state: TrainerState = field(default_factory=TrainerState)
     log: RewardLog = field(default_factory=RewardLog)
+    max_completion_length: int = field(kw_only=True)
 
 
 # Returns rewards_PG: (P, G) fp32 on the CPU, G completions of each of P problems; NaN: says nothing.

@@ -14,6 +14,6 @@ def refusal_metrics(task: Task, rollout: Rollout) -> dict[str, float]:
     ):
         for completion, answer in zip(completions, answers, strict=True):
             if answer is None:
-                reasons[task.refusal(problem, completion.text) or "unreadable"] += 1
+                reasons[task.refusal(problem, completion.to_read) or "unreadable"] += 1
     total = sum(map(len, rollout.answers))
     return {f"completions/refused/{reason}": count / total for reason, count in sorted(reasons.items())}

@@ -13,13 +13,13 @@ from dupo.config.options import LARGEST_REWARD
 from dupo.data.asked_columns import NOT_COLUMNS, REWARD_ARGUMENTS, check_columns, parameters_of
 from dupo.data.rows import native
 from dupo.errors import UserError, quoted
-from dupo.plugins import call_function, load_function, read_number, read_numbers
+from dupo.plugins import call_function, load_function, read_number, read_numbers, within
 from dupo.records import Completion, Problem
 from dupo.rewards.base import Reward, RewardInputs, RewardLog
 from dupo.tasks.base import Task
 
 
-def user_reward(path: str) -> Reward:
+def user_reward(path: str, timeout: float | None = None) -> Reward:
     """The reward at `package.module.function`, plain or asynchronous.
 
     The function is called once for a rollout, by keywords; each list has one item for each completion:
@@ -34,9 +34,12 @@ def user_reward(path: str) -> Reward:
     A function without `**kwargs` gets what it names. It returns one float for each completion, None for no
     opinion. All that it gets is copied for it.
 
+    Args:
+        timeout: most seconds of a call; None: no limit.
+
     Raises:
         UserError: there is no such function; later, the function asks for a column that there is not, fails,
-            or returns something else.
+            takes too long, or returns something else.
     """
     function = load_function("reward", path)
 
@@ -45,10 +48,15 @@ def user_reward(path: str) -> Reward:
         # Counted before the call: the lists belong to the function, which may change them.
         num_completions = len(arguments["completions"])
         # Called once for the whole rollout, as TRL does: the function may be a model.
-        returned = call_function(path, function, **_asked_for(path, function, arguments))
+        asked_for = _asked_for(path, function, arguments)
         # NaN stands for no opinion below, but from a function of the user it is a mistake.
         low, high = -LARGEST_REWARD, LARGEST_REWARD
-        values = read_numbers(path, returned, num_completions, "completion", low=low, high=high, or_none=True)
+        # A generator runs while its numbers are read.
+        with within(path, timeout, "reward_timeout"):
+            returned = call_function(path, function, **asked_for)
+            values = read_numbers(
+                path, returned, num_completions, "completion", low=low, high=high, or_none=True
+            )
         rewards = [float("nan") if value is None else value for value in values]
         return torch.tensor(rewards).view(len(inputs.rollout.problems), -1)
 

@@ -65,7 +65,8 @@ class Task(Protocol):
         """Reads the final answer in a completion; None if there is none.
 
         Answers are normalised: equal strings are equal answers. Only the final answer, never the rest of the
-        completion, reaches the dual.
+        completion, reaches the dual. Where the chat template has opened a thinking part, `<think>` stands
+        before what was sampled.
         """
         ...
 

@@ -29,9 +29,10 @@ _LAST = r"(?<=[.!?。！？\"”»」)\n])\s*((?:{})[^.!?。！？\n]*[.!?。！
 _LAST_ENGLISH, _LAST_CLOSING = (re.compile(_LAST.format(words), re.IGNORECASE) for words in (_ENGLISH, _ALL))
 # The stop of an initial ends nothing: "U.S.", "M. Pittman".
 _SENTENCE_END = re.compile(r"(?<!\b\w)[.!?]+(?=[^\w\s]*(?:\s|$))|[。！？؟]")
+# A long run of blanks is looked at from its start alone, see `markup`.
 _SEPARATOR = re.compile(
-    r"\s+[/|]\s+"
-    r"|\s*[,;(]?\s*\b(?:or|alternatively|oder|alternativ|ou|o bien|또는|或者|または|あるいは)\s?[:：]\s*",
+    r"(?<!\s)\s+[/|]\s+"
+    r"|\b(?:or|alternatively|oder|alternativ|ou|o bien|또는|或者|または|あるいは)\s?[:：]",
     re.IGNORECASE,
 )
 LEAST_WEIGHT = 16.0  # letters of a translation, of which there may be two

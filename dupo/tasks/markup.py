@@ -19,17 +19,18 @@ _DATA = re.compile(r"\s*[{\[]\s*[\"'“]\w|.*\S[\"'”]\s*[}\]]\s*\Z", re.DOTALL
 _BRACKETS = {"(": ")", "[": "]", "（": "）", "【": "】"}
 _ANY_BRACKET = re.compile(r"[()\[\]（）【】]")
 _LABEL = re.compile(
-    r"\A[(\[（【]([^()\[\]（）【】]{1,30})[)\]）】]\s*|\s*[(\[（【]([^()\[\]（）【】]{1,30})[)\]）】]\Z"
+    r"\A[(\[（【]([^()\[\]（）【】]{1,30})[)\]）】]\s*|(?:(?<!\s)\s+)?[(\[（【]([^()\[\]（）【】]{1,30})[)\]）】]\Z"
 )
 _SYMBOLS = "[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f]"
-_OUTER_SYMBOLS = re.compile(rf"\A(?:{_SYMBOLS}\s*)+|(?:\s*{_SYMBOLS})+\Z")
-# What a post or a signature ends with, and what a source with it has.
+_OUTER_SYMBOLS = re.compile(rf"\A(?:{_SYMBOLS}\s*)+|(?<!\s)(?:\s*{_SYMBOLS})+\Z")
+# What a post or a signature ends with, and what a source with it has. Here and elsewhere a run of blanks is
+# looked at from its start alone: from each place of a long run, it would take square time.
 _TAILS = {
-    "http": re.compile(r"\s+https?://\S+\Z"),
-    "#": re.compile(r"(?:\s+#\w+)+\Z"),
+    "http": re.compile(r"(?<!\s)\s+https?://\S+\Z"),
+    "#": re.compile(r"(?<!\s)(?:\s+#\w+)+\Z"),
     "..": re.compile(r"(?<=[.!?。！？])\s+\.{3}\Z"),
     "…": re.compile(r"(?<=[.!?。！？])\s+…\Z"),
-    "DeepL": re.compile(r"\s+[(—–-]\s*(?:DeepL|Google Translate|ChatGPT|Papago)\)?\Z"),
+    "DeepL": re.compile(r"(?<!\s)\s+[(—–-]\s*(?:DeepL|Google Translate|ChatGPT|Papago)\)?\Z"),
 }
 UNSEEN = "\u200b\u2060\ufeff"
 KEYS = {"translation", "translated", "translated_text", "target", "output", "answer", "text", "result"}
@@ -69,7 +70,7 @@ def _value(text: str, tgt: str) -> str | None:
     """Returns the one text in data, or that of a translation."""
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a thousand brackets in one another are no answer
         return None
     if isinstance(data, dict):
         texts = {str(key).casefold(): value for key, value in data.items()}

@@ -6,6 +6,7 @@ Quotes are taken off where the open quotes of what is left are more like those o
 """
 
 import re
+from collections import defaultdict
 from typing import NamedTuple
 
 # What an opening quote may be closed with.
@@ -23,7 +24,7 @@ QUOTES = {
     "《": "》",
 }
 SINGLE_QUOTES = tuple("'‚‘’")
-_QUOTE = re.compile('["“”„«»‹›「」『』《》]')
+_QUOTES = re.compile('["“”„«»‹›「」『』《》]+')
 _OPENING = set("“„«‹「『《")
 _BEFORE_OPENING = set("([（:'’")
 _BEHIND_CLOSING = set(".,;:!?)]）。，、！？；：")
@@ -93,38 +94,47 @@ def field_text(text: str) -> str:
     if undoubled != inner and '"' not in inner.replace('""', ""):
         return undoubled
     first = inner.find('"')
-    return undoubled if first > 0 and _is_opening(inner, first) is True else text
+    if first <= 0:
+        return text
+    before, behind = _QUOTES.sub("", inner[:first])[-1:], _QUOTES.sub("", inner[first:])[:1]
+    return undoubled if _is_opening(before, behind) is True else text
 
 
 def open_quotes(text: str) -> OpenQuotes:
     """Counts the quotes of a text that have no partner inside."""
     words = [place for place, char in enumerate(text) if char.isalnum()]
     first, last = (words[0], words[-1]) if words else (0, 0)
-    unclosed = list[int]()
-    leading = trailing = opened = closed = 0
-    for match in _QUOTE.finditer(text):
-        place = match.start()
-        is_opening = _is_opening(text, place)
-        if is_opening is None:
-            is_opening = match[0] in _OPENING or (match[0] in '"”' and not unclosed)
-        if is_opening:
-            unclosed.append(place)
-            continue
-        partner = next((p for p in reversed(unclosed) if match[0] in QUOTES.get(text[p], "")), None)
-        if partner is not None:
-            unclosed.remove(partner)
-        is_outer = place > last and (partner is None or partner < first)
-        trailing += is_outer
-        leading += is_outer and partner is not None
-        closed += partner is None and not is_outer
-    leading += sum(place < first for place in unclosed)
-    opened += sum(place >= first for place in unclosed)
+    # A stack for each kind: a text may be nothing but quotes, and one stack would be searched for each.
+    unclosed = defaultdict[str, list[int]](list)
+    trailing = leading = opened = closed = 0
+    for run in _QUOTES.finditer(text):
+        by_sides = _is_opening(text[run.start() - 1 : run.start()], text[run.end() : run.end() + 1])
+        for place in range(run.start(), run.end()):
+            quote, is_opening = text[place], by_sides
+            if is_opening is None:
+                is_opening = quote in _OPENING or (quote in '"”' and not any(unclosed.values()))
+            if is_opening:
+                unclosed[quote].append(place)
+                continue
+            stacks = [stack for kind, stack in unclosed.items() if stack and quote in QUOTES.get(kind, "")]
+            # The partner is the quote that opened last.
+            partner = max(stacks, key=lambda stack: stack[-1]).pop() if stacks else None
+            is_outer = place > last and (partner is None or partner < first)
+            trailing += is_outer
+            leading += is_outer and partner is not None
+            closed += partner is None and not is_outer
+    places = [place for stack in unclosed.values() for place in stack]
+    leading += sum(place < first for place in places)
+    opened += sum(place >= first for place in places)
     return OpenQuotes(leading, trailing, opened, closed)
 
 
-def _is_opening(text: str, place: int) -> bool | None:
-    """Whether a quote opens, by the characters on its sides; None: these do not say."""
-    before, behind = _QUOTE.sub("", text[:place])[-1:], _QUOTE.sub("", text[place:])[:1]
+def _is_opening(before: str, behind: str) -> bool | None:
+    """Whether a quote opens, by the characters beside its run of quotes; None: these do not say.
+
+    Args:
+        before, behind: one character, or none at an end of the text.
+    """
     is_after_gap = not before or before.isspace() or before in _BEFORE_OPENING
     is_before_gap = not behind or behind.isspace() or behind in _BEHIND_CLOSING
     return None if is_after_gap == is_before_gap else is_after_gap

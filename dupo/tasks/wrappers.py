@@ -35,7 +35,7 @@ from dupo.tasks.quotation import without_quotes
 
 _LEAD = re.compile(r"[^:：\n]{1,70}[:：](?:\*\*|__)?\s*")
 _LIST_MARK = re.compile(r"(?:[-*•–—+>]|#{1,6}|\d{1,2}[.)])\s+")
-_TAIL = re.compile(r"\s*[(\[（]([^()\[\]（）]+)[)\]）]\s*[.。]?$")
+_TAIL = re.compile(r"(?:(?<!\s)\s+)?[(\[（]([^()\[\]（）]+)[)\]）]\s*[.。]?$")
 _COLON = re.compile(r"[:：](?!\d)")  # "12:30" introduces nothing
 _TAIL_NOTE = re.compile(r"(?<=[.!?。！？\"”»)])\s+(?=\S)")
 _OPENING = re.compile(r"[(\[（]")

@@ -7,6 +7,7 @@ is written in Python alone has only its own `split_special_tokens`, which may st
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
@@ -19,6 +20,7 @@ from dupo.text.ids import Ids
 from dupo.text.template_arguments import unread_arguments
 
 SYSTEM = "system"  # the role of a message that says how to answer
+OPEN_THOUGHT, CLOSED_THOUGHT = "<think>", "</think>"
 
 
 class PromptTokenizer:
@@ -57,6 +59,7 @@ class PromptTokenizer:
         self.eos_ids = {int(hf.eos_token_id)}  # type: ignore[arg-type]
         self.pad_id = int(hf.pad_token_id)  # type: ignore[arg-type]
         self._has_id: dict[str, bool] = {}
+        self._opens_thought: dict[tuple[str | int, ...], bool] = {}
         self.frames = ChatFrames(hf, samples, day, arguments)
         self._start = () if system_prompt is None else (Message(SYSTEM, system_prompt),)
         self.has_histories = False
@@ -135,8 +138,30 @@ class PromptTokenizer:
         return [[*ids, end] for ids in self._reader.texts(list(completions))]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Returns the text of each list of ids, without special tokens."""
-        return self.hf.batch_decode([list(row) for row in ids], skip_special_tokens=True)
+        """Returns the text of each list of ids, without special tokens but those around a thinking part."""
+        # Without its marks a thought would be read as the answer.
+        if not self._special_but_thoughts:
+            return self.hf.batch_decode([list(row) for row in ids], skip_special_tokens=True)
+        rows = [[i for i in row if i not in self._special_but_thoughts] for row in ids]
+        return self.hf.batch_decode(rows, skip_special_tokens=False)
+
+    @cached_property
+    def _special_but_thoughts(self) -> set[int]:
+        """Ids that no text has, where the marks of a thought are special tokens; else empty, as mostly."""
+        tokens = self.hf.added_tokens_decoder.items()
+        special = {i: str(token) for i, token in tokens if token.special}
+        marks = {i for i, token in special.items() if token in (OPEN_THOUGHT, CLOSED_THOUGHT)}
+        return special.keys() - marks if marks else set()
+
+    def opens_thought(self, prompt: Prompt) -> bool:
+        """Whether the chat template ends a prompt with `<think>`: a completion then starts in a thought."""
+        frame = self.frame_of(prompt)
+        key = (frame.closing, *frame.after)
+        if key not in self._opens_thought:
+            (after,) = self.hf.batch_decode([frame.after], skip_special_tokens=False)
+            end = frame.closing + after
+            self._opens_thought[key] = end.rstrip().endswith(OPEN_THOUGHT)
+        return self._opens_thought[key]
 
     @property
     def counts(self) -> Counts:

@@ -113,7 +113,10 @@ def audit_batch(
         trials = try_duals(task, rollout, ask, config.selection, seed, golds)
         reconstructions = reconstruct(task, problems, rollout.answers, ask)
     state = TrainerState(0, config.optimizer.max_steps)
-    inputs = RewardInputs(task, rollout, reconstructions, config.reward, run.seed_for("reward", index), state)
+    reward_seed, length = run.seed_for("reward", index), run.sampling.max_tokens
+    inputs = RewardInputs(
+        task, rollout, reconstructions, config.reward, reward_seed, state, max_completion_length=length
+    )
     rewards_PG, _ = weighted_sum(rewards, inputs)
     # Outcomes stand in the rows for a person to read; a pool with one answer counts as kept.
     threshold = config.selection.solve_threshold
@@ -136,7 +139,7 @@ def audit_row(
         rewards: one for each completion.
     """
     problem, answers = rollout.problems[place], rollout.answers[place]
-    texts = [completion.text for completion in rollout.completions[place]]
+    texts = [completion.to_read for completion in rollout.completions[place]]
     unread = [text for text, answer in zip(texts, answers, strict=True) if answer is None]
     return AuditRow(
         problem=problem.id,

@@ -58,6 +58,12 @@ METRICS = {
     "completions/min_length": MetricWords("shortest completion", "tokens"),
     "completions/max_length": MetricWords("longest completion", "tokens"),
     "frac_reward_zero_std": MetricWords("groups of equal rewards", "share of the groups"),
+    "dynamic_sampling/gen_batches": MetricWords("batches of problems", "sampled for a rollout"),
+    "dynamic_sampling/drawn_groups": MetricWords("groups sampled", "number a rollout"),
+    "dynamic_sampling/kept_groups": MetricWords("groups with spread", "number that is trained on, a rollout"),
+    "dynamic_sampling/limit_reached": MetricWords(
+        "too few groups with spread", "1 where groups of equal rewards fill the rollout up"
+    ),
     "completions/clipped_ratio": MetricWords("cut at the limit", "share of the completions", 0.1),
     "completions/none_rate": MetricWords("no readable answer", "share of the completions", 0.1),
     "dual/none_rate": MetricWords("duals not readable", "share of the samples of duals", 0.1),

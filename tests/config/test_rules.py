@@ -24,7 +24,8 @@ completions of a rollout that are trained on, 256, got 512
 problems (--task word_problems reads files), got a
     --task translation --dataset d --src de => tgt: expected another language than src, de, got de
     --reward gild => reward: expected any of dual, gold, majority, soft_vote, self_certainty, entropy, \
-random, shuffled, format_only or package.module.function, got 'gild', did you mean gold?
+random, shuffled, format_only, soft_overlong_punishment or package.module.function, got 'gild', did you \
+mean gold?
     --reward dual,gold --reward_weights 1 => reward_weights: expected 2 numbers, \
 comma-separated, as reward names 2, got '1'
     --reward dual --reward_weights inf => reward_weights: expected finite numbers, got 'inf'
@@ -48,6 +49,8 @@ most 8,589 with completions of 999,999 tokens, as more would fill the memory, go
 mean or package.module.function, got blue
     --method sft --task word_problems => dataset: expected --dataset FILE with columns prompt and \
 completion, as --task word_problems brings no lessons, got none
+    --max_completion_length 9 --soft_punish_cache 10 => soft_punish_cache: expected at most \
+max_completion_length, 9, got 10
     --method sft --eval_dataset a => eval_dataset: expected none without --dataset, got a
 """)  # fmt: skip
 

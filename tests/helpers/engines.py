@@ -29,6 +29,9 @@ class FakeTokenizer:
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return [[ord(character) for character in "".join(prompt)] for prompt in prompts]
 
+    def opens_thought(self, prompt: Prompt) -> bool:
+        return False
+
     def most_tokens(self, prompt: Prompt) -> int:
         return len(self.encode([prompt])[0])
 

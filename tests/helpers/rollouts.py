@@ -34,4 +34,5 @@ def inputs_of(
     config = parse(options)
     task = task or task_of(config)
     duals = reconstruct(task, rollout.problems, rollout.answers, ask) if ask else []
-    return RewardInputs(task, rollout, duals, config.reward, seed)
+    length = config.rollout.max_completion_length
+    return RewardInputs(task, rollout, duals, config.reward, seed, max_completion_length=length)

@@ -270,7 +270,7 @@ def rollout_of_rows(rows: list[dict[str, Any]], texts: list[list[str]]) -> Rewar
         task = WordProblems(TaskOptions(task="word_problems", dataset=str(path), eval_size=0), seed=0)
     completions = [[completion(text) for text in group] for group in texts]
     rollout = Rollout(list(task.problems), [[1]] * len(rows), completions, [[None] * 2] * len(rows))
-    return RewardInputs(task, rollout, [], RewardOptions(), 0, TrainerState(3, 12))
+    return RewardInputs(task, rollout, [], RewardOptions(), 0, TrainerState(3, 12), max_completion_length=9)
 
 
 def rows_of(*prompts: Any) -> list[dict[str, Any]]:

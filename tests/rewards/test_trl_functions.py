@@ -103,7 +103,7 @@ def inputs(rows: Sequence[dict[str, Any]], name: str, texts: Sequence[str]) -> R
     completions = [[completion(text) for text in texts[:2]], [completion(text) for text in texts[2:]]]
     rollout = Rollout(list(task.problems), [[1]] * 2, completions, [[None] * 2] * 2)
     made = inputs_of(rollout, "--reward", f"{MODULE}.{name}", ask=None, task=task)
-    return RewardInputs(task, rollout, [], made.options, 0, TrainerState(3, 12))
+    return RewardInputs(task, rollout, [], made.options, 0, TrainerState(3, 12), max_completion_length=9)
 
 
 def rewards(rows: Sequence[dict[str, Any]], name: str, texts: Sequence[str] = ("a", "bb", "", "d")) -> Any:

@@ -1,7 +1,13 @@
 """Reward functions of the user: what they are given, and what is said of one that is wrong."""
 
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from dupo import plugins
 from dupo.config.options import RewardOptions
 from dupo.errors import UserError
 from dupo.records import Problem, Rollout
@@ -155,3 +161,74 @@ def test_a_module_that_ends_the_program_is_refused(tmp_path, monkeypatch):
 def test_a_weighted_sum_stays_within_float32(rollout):
     with pytest.raises(UserError, match=r"^reward_weights: expected sums of at most 1e\+15, got 4e\+15"):
         summed(rollout, "--reward", f"{MODULE}.greedy", "--reward_weights", "1e15")
+
+
+SLOW = '''
+import asyncio, re, time
+
+
+def looping(completions, **kwargs):
+    while True:
+        pass
+
+
+def sleeping(completions, **kwargs):
+    time.sleep(60)
+
+
+def searching(completions, **kwargs):
+    re.fullmatch("(a|a)*b", "a" * 60)
+
+
+async def waiting(completions, **kwargs):
+    await asyncio.sleep(60)
+
+
+def generating(completions, **kwargs):
+    return (time.sleep(60) for _ in completions)
+
+
+def swallowing(completions, **kwargs):
+    """Takes every error for one of its own, once: the second is not swallowed."""
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+    time.sleep(60)
+
+
+def alarming(completions, **kwargs):
+    """Uses the alarm of the system itself, as math-verify does."""
+    import signal
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    time.sleep(60)
+
+
+def quick(completions, **kwargs):
+    return [1.0] * len(completions)
+'''
+HANGING = ["looping", "sleeping", "searching", "waiting", "generating", "swallowing", "alarming"]
+
+
+@pytest.mark.parametrize("name", HANGING)
+def test_a_function_that_hangs_is_ended_and_named(rollout, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(plugins, "AGAIN_SECONDS", 0.05)
+    (tmp_path / "hanging_rewards_of_a_test.py").write_text(SLOW)
+    before = signal.getsignal(signal.SIGVTALRM)
+    start = time.monotonic()
+    expected = r"hanging_rewards.*: expected an answer within 0.2 s \(--reward_timeout\), got none \(.*, line"
+    with pytest.raises(UserError, match=expected):
+        summed(rollout, "--reward", f"hanging_rewards_of_a_test.{name}", "--reward_timeout", "0.2")
+    assert time.monotonic() - start < 10
+    # The next function is not ended by the limit of this one.
+    assert signal.getsignal(signal.SIGVTALRM) == before
+    assert not any(thread.name.startswith("time limit") for thread in threading.enumerate())
+    summed(rollout, "--reward", "hanging_rewards_of_a_test.quick", "--reward_timeout", "0.2")
+
+
+def test_no_limit_is_a_choice_and_elsewhere_than_in_the_main_thread_there_is_none(rollout):
+    assert summed(rollout, "--reward", f"{MODULE}.length", "--reward_timeout", "none")[0].sum() == 26
+    with ThreadPoolExecutor(1) as threads:
+        values = threads.submit(summed, rollout, "--reward", f"{MODULE}.length").result()[0]
+    assert values.sum() == 26

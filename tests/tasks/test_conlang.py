@@ -214,7 +214,8 @@ def answers_duals(prompts):
 def rewards(task: Conlang, *texts: str) -> list[float]:
     answers = rollout(*texts, task=task)
     duals = reconstruct(task, answers.problems, answers.answers, answers_duals)
-    return dual_reward(RewardInputs(task, answers, duals, RewardOptions(), seed=0))[0].tolist()
+    inputs = RewardInputs(task, answers, duals, RewardOptions(), seed=0, max_completion_length=9)
+    return dual_reward(inputs)[0].tolist()
 
 
 def test_a_perfect_dual_rewards_the_right_translation_most():
