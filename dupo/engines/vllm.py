@@ -138,6 +138,7 @@ class VllmEngine:
         return self._sample(prompt_ids, n, sampling, seed)
 
     def _hand_weights_over(self) -> None:
+        # Cheap enough for every call: no weight is read.
         if _stamp(self.model) != self._stamp:
             raise RuntimeError("the weights of the model changed, and load_weights was not called after it")
         if not self._is_stale:
@@ -153,6 +154,7 @@ class VllmEngine:
         # Prefixes that were computed with the weights before.
         self.llm.reset_prefix_cache()
         self.is_asleep = self._is_stale = False
+        # After the first update too: weights that never arrive again would look right until then.
         if self._checks_left:
             self._checks_left -= 1
             failure = f"engine: vllm cannot sample {type(self.model).__name__}"
@@ -197,6 +199,7 @@ class VllmEngine:
             outputs = self.llm.generate(requests, parameters, use_tqdm=False)
             rows = [row for output in outputs for row in sorted(output.outputs, key=lambda row: row.index)]
             completions = self._completions(rows)
+            # The rows of a prompt stand together, in the order of their draws.
             groups += [completions[at : at + n] for at in range(0, len(completions), n)]
             tell_progress("samples", len(groups) * n, len(prompt_ids) * n)
         return groups
@@ -234,6 +237,7 @@ def _logprobs(row: Any) -> Tensor:
 
 def _stamp(model: Model) -> tuple[int, ...]:
     """Changes whenever a weight is written in place, as an optimizer does."""
+    # torch counts the writes of every tensor for autograd.
     return tuple(weight._version for weight in model.parameters())
 
 

@@ -45,6 +45,7 @@ def test_the_batch_of_a_failure_can_be_read_without_torch(tmp_path):
                 "ref_logprobs": None,
                 "problem": "a",
                 "masked": False,
+                "sampling_logprobs": None,
             }
         ],
     }
