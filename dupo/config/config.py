@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
-from dupo.config.engine_options import EngineOptions, is_address
+from dupo.config.engine_options import BUILTIN, EngineOptions, is_address
 from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import (
@@ -124,10 +124,11 @@ class Config:
         is_framed_twice = self.engine.server_route != "auto" and self.model.tokenizer_name is not None
         framed = "auto beside --tokenizer_name, which frames the prompts here"
         yield is_server and is_framed_twice, "server_route", framed
-        # Entropy and self-certainty are of the whole distribution, which no server gives.
-        texts = "rewards that read texts alone with --engine server, whose answers have no distributions"
-        reads_more = self.program == "audit" and self.reward.needs("distributions")
-        yield is_server and reads_more, "reward", texts
+        # Entropy and self-certainty are of the whole distribution.
+        engine = self.engine.engine
+        texts = f"rewards that read texts alone with --engine {engine}, which gives no distributions"
+        reads_more = self.program in ("train", "audit") and self.reward.needs("distributions")
+        yield engine != BUILTIN and reads_more, "reward", texts
 
     def _overlong_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about problems that are cut: nothing may read what belongs to the whole problem."""

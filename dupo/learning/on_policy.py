@@ -3,6 +3,9 @@
     ratio = pi_learner / pi_sampler        1 for every token before the weights move
     kl    = mean of  ratio - 1 - log ratio         about half the mean square of log ratio
 
+Where an engine has other arithmetic, the ratio is that of the learner to itself, and the mean size of
+log pi_learner - log pi_engine is looked at beside it.
+
 What breaks a trainer in silence shows here first: dropout in the update, another attention, an engine with
 other weights.
 """
@@ -15,6 +18,7 @@ from dupo.errors import UserError
 RATIO_NOISE = 1e-3  # of the largest ratio, and of the root mean square log ratio, in float32
 # Of the root mean square log ratio in bfloat16, nats. Wider than in `dupo.models.agreement`: the noise was
 # measured on random ids, and the tokens of a rollout are others.
+DIFFERENCE = "sampling/sampling_logp_difference/mean"  # of an engine with other arithmetic, nats
 NOISES_ALLOWED, ALWAYS_ALLOWED = 4.0, 0.02
 CAUSES = (
     "dropout, another attention kernel or precision, another temperature, or an engine with other weights"
@@ -27,7 +31,8 @@ def off_policy_message(
     """Says how far sampler and learner are apart, where that is more than noise.
 
     Args:
-        metrics: of the first optimizer step of a rollout: `ratio/mean`, `ratio/max`, `approx_kl`.
+        metrics: of the first optimizer step of a rollout: `ratio/mean`, `ratio/max`, `approx_kl`, and
+            `DIFFERENCE` where the engine has other arithmetic.
         noise: of the model, nats; see `dupo.models.own_forward.own_noise`. 0 in float32.
         temperature: of the samples, which divides the logits and so multiplies the noise.
         has_experts: a router chooses among experts; of many tokens a few then go another way by a rounding.
@@ -45,11 +50,12 @@ def off_policy_message(
     # bfloat16 has rare tokens that are far off by rounding.
     is_off = not metrics["approx_kl"] <= allowed**2 / 2
     is_off = is_off or (is_exact and not metrics.get("ratio/max", 1.0) - 1 <= allowed)
+    # Weights that did not arrive in such an engine would show nowhere else.
+    is_off = is_off or not metrics.get(DIFFERENCE, 0.0) <= allowed
     if not is_off:
         return None
-    measured = ", ".join(
-        f"{n} {metrics[n]:.4g}" for n in ("ratio/mean", "ratio/max", "approx_kl") if n in metrics
-    )
+    names = [name for name in ("ratio/mean", "ratio/max", "approx_kl", DIFFERENCE) if name in metrics]
+    measured = ", ".join(f"{name} {metrics[name]:.4g}" for name in names)
     return (
         "the first step of a rollout is not on policy: sampled tokens have other log-probs in learning than "
         f"in sampling (expected ratios of 1, got {measured}); likely causes: {CAUSES}"

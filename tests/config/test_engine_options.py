@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from dupo.config.command_line import parse
 from dupo.config.engine_options import ServerAddress
+from dupo.errors import UserError
 from tests.helpers.options import refusal
 
 ADDRESSES = {
@@ -50,6 +52,12 @@ def test_an_address_is_read_and_shown(text: str) -> None:
 def test_options_that_do_not_go_together(options: str, message: str) -> None:
     line = refusal(*options.split(), program="rerank")
     assert re.match(message.replace("(", r"\("), line) and "secret" not in line
+
+
+@pytest.mark.parametrize("program", ["train", "audit"])
+def test_vllm_gives_no_distributions(program: str) -> None:
+    with pytest.raises(UserError, match="reward: expected rewards that read texts alone with --engine vllm"):
+        parse(["--engine", "vllm", "--reward", "entropy"], program)
 
 
 def test_training_through_a_server_is_refused_with_what_is_missing() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from dupo.errors import UserError
-from dupo.learning.on_policy import OnPolicyCheck, off_policy_message
+from dupo.learning.on_policy import DIFFERENCE, OnPolicyCheck, off_policy_message
 
 
 def measured(ratio_max: float, approx_kl: float) -> dict[str, float]:
@@ -31,6 +31,15 @@ def test_more_than_noise_is_told_with_its_figures(metrics: dict[str, float], noi
     line = off_policy_message(metrics, noise, 1.0)
     assert line is not None and f"ratio/max {metrics['ratio/max']:.4g}" in line
     assert "likely causes: dropout" in line
+
+
+def test_an_engine_with_other_weights_is_told_though_the_ratio_is_one() -> None:
+    of_learner = measured(1.0, 0.0)
+    assert off_policy_message({**of_learner, DIFFERENCE: 1e-5}, 0.0, 1.0) is None
+    assert off_policy_message({**of_learner, DIFFERENCE: 0.05}, 0.02, 1.0) is None  # bfloat16
+    for difference, noise in ((0.01, 0.0), (0.5, 0.02), (float("nan"), 0.0)):
+        line = off_policy_message({**of_learner, DIFFERENCE: difference}, noise, 1.0)
+        assert line is not None and f"{DIFFERENCE} {difference:.4g}" in line
 
 
 def test_the_first_step_of_a_rollout_alone_is_looked_at() -> None:

@@ -46,7 +46,8 @@ def config(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_learner_weighs_what_another_engine_sampled(config, capsys):
     loop(config)
-    assert "not on policy" not in capsys.readouterr().err
+    # This engine is further off than rounding.
+    assert capsys.readouterr().err.count("not on policy") == 1
     for row in rows(Path(config.run.output_dir)):
         assert row["sampling/sampling_logp_difference/mean"] == pytest.approx(OFF, rel=0.01)
         # Of whole sequences of 1 to 3 tokens, learner over engine.
