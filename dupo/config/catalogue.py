@@ -19,6 +19,7 @@ _BUILT_IN: dict[str, Any] = dict(
     lr_scheduler_type="linear",
     adam_beta2=0.95,
     max_steps=150,
+    eval_steps=15,  # 2,000 problems take as long as two steps
     num_problems=1000,
     num_threads=2,  # the model is so small that more threads mostly wait for one another
 )
