@@ -19,7 +19,7 @@ _BUILT_IN: dict[str, Any] = dict(
     lr_scheduler_type="linear",
     adam_beta2=0.95,
     max_steps=150,
-    eval_steps=15,  # 2,000 problems take as long as two steps
+    eval_steps=20,  # 2,000 problems take as long as two steps
     num_problems=1000,
     num_threads=1,  # two gain a third on idle cores, and take three times as long on busy ones
 )
