@@ -7,7 +7,7 @@ weights. Who needs a feature checks for it before the work starts.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from dupo.errors import UserError
 from dupo.models.load import Model
@@ -140,6 +140,13 @@ class Engine(Protocol):
     def release_memory(self) -> None:
         """Gives up what `sample` allocates again, as an optimizer step follows."""
         ...
+
+
+def ids_of(tokenizer: PromptTokenizer, prompts: Sequence[Prompt] | Sequence[list[int]]) -> list[list[int]]:
+    """The token ids of prompts, which may be ids already."""
+    if prompts and isinstance(prompts[0], list):
+        return cast(list[list[int]], list(prompts))
+    return tokenizer.encode(cast(Sequence[Prompt], prompts))
 
 
 def with_thoughts(

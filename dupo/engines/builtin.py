@@ -9,14 +9,14 @@ Shape letters: B rows (prompts x completions), T time, V vocabulary, K measures 
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from dupo import text
-from dupo.engines.base import EngineFeatures, Sampling
+from dupo.engines.base import EngineFeatures, Sampling, ids_of
 from dupo.engines.draws import draw, row_keys, uniform
 from dupo.engines.float32_head import float32_logits
 from dupo.errors import UserError
@@ -79,7 +79,7 @@ class BuiltinEngine:
         Raises:
             UserError: a prompt leaves no room for `max_tokens` within the positions of the model.
         """
-        prompt_ids = self._ids(prompts)
+        prompt_ids = ids_of(self.tokenizer, prompts)
         self._check_room(prompt_ids, sampling.max_tokens)
         # Keys are made before the prompts are sorted and cut: they must not depend on batches.
         keys = prompt_keys(seed, prompt_ids)
@@ -111,11 +111,6 @@ class BuiltinEngine:
                 f"a prompt of {longest} tokens and a completion of {max_tokens} need {longest + max_tokens} "
                 f"positions; the model has {limit}"
             )
-
-    def _ids(self, prompts: Sequence[Prompt] | Sequence[list[int]]) -> list[list[int]]:
-        if prompts and isinstance(prompts[0], list):
-            return cast(list[list[int]], list(prompts))
-        return self.tokenizer.encode(cast(Sequence[Prompt], prompts))
 
     def _completions(self, ids_BT: Tensor, measures_BKT: Tensor, max_tokens: int) -> list[Completion]:
         """Cuts each row after its first end token."""

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dupo.config.vllm_options import VllmOptions
-from dupo.engines.base import EngineFeatures, Sampling
+from dupo.engines.base import EngineFeatures, Sampling, ids_of
 from dupo.errors import UserError
 from dupo.models.adapter_files import whole_weights
 from dupo.models.agreement import Scored, compare_with_own, has_experts, random_ids
@@ -133,7 +133,7 @@ class VllmEngine:
             RuntimeError: the weights of the model have changed, and `load_weights` was not called.
         """
         self._hand_weights_over()
-        prompt_ids = self._ids(prompts)
+        prompt_ids = ids_of(self.tokenizer, prompts)
         self._check_room(prompt_ids, sampling.max_tokens)
         return self._sample(prompt_ids, n, sampling, seed)
 
@@ -172,11 +172,6 @@ class VllmEngine:
             Scored(prompt + completion.ids.tolist(), completion.logprobs)
             for prompt, (completion,) in zip(prompts, groups, strict=True)
         ]
-
-    def _ids(self, prompts: Sequence[Prompt] | Sequence[list[int]]) -> list[list[int]]:
-        if prompts and isinstance(prompts[0], list):
-            return cast(list[list[int]], list(prompts))
-        return self.tokenizer.encode(cast(Sequence[Prompt], prompts))
 
     def _check_room(self, prompt_ids: list[list[int]], max_tokens: int) -> None:
         longest = max(map(len, prompt_ids), default=0)

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 
 from dupo.errors import UserError
 
+DIFFERENCE = "sampling/sampling_logp_difference/mean"  # of an engine with other arithmetic, nats
 RATIO_NOISE = 1e-3  # of the largest ratio, and of the root mean square log ratio, in float32
 # Of the root mean square log ratio in bfloat16, nats. Wider than in `dupo.models.agreement`: the noise was
 # measured on random ids, and the tokens of a rollout are others.
-DIFFERENCE = "sampling/sampling_logp_difference/mean"  # of an engine with other arithmetic, nats
 NOISES_ALLOWED, ALWAYS_ALLOWED = 4.0, 0.02
 CAUSES = (
     "dropout, another attention kernel or precision, another temperature, or an engine with other weights"
