@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from dupo.tasks.answer_numbers import format_number, parse_number
 from dupo.tasks.final_answer import final_answer, gold_answer, last_boxed, normalise, same_answer
+from tests.helpers.linear_time import check_linear
 
 NORMAL = [
     ("27", "27"),
@@ -292,46 +292,44 @@ def test_marks_in_any_order_are_read_and_a_normal_form_stays(text: str) -> None:
     final_answer(text)
 
 
-@pytest.mark.parametrize(
-    "unit",
-    [
-        "\\boxed{",
-        "{",
-        "(",
-        "f(1)",
-        "\\frac{",
-        "\\frac{1 ",
-        "1,",
-        "1,000",
-        "9",
-        "1 1/",
-        " ",
-        "a ",
-        "<think>",
-        "[asy]",
-        "####",
-        "=",
-        "\\sqrt",
-        "^",
-        "_-",
-        "\\{1,",
-        "\\begin{pmatrix}",
-        "\\text{",
-        "\\left(",
-        "\\over{",
-        "and ",
-        "²",
-    ],
-)
-def test_long_hostile_text_takes_no_longer_than_plain_text(unit: str) -> None:
-    text = unit * (30_000 // len(unit))
-    start = time.process_time()
-    final_answer(text)
-    last_boxed(text)
-    final_answer("\\boxed{" + text + "}")
+HOSTILE = [
+    "\\boxed{",
+    "{",
+    "(",
+    "f(1)",
+    "\\frac{",
+    "\\frac{1 ",
+    "1,",
+    "1,000",
+    "9",
+    "1 1/",
+    " ",
+    "a ",
+    "<think>",
+    "[asy]",
+    "####",
+    "=",
+    "\\sqrt",
+    "^",
+    "_-",
+    "\\{1,",
+    "\\begin{pmatrix}",
+    "\\text{",
+    "\\left(",
+    "\\over{",
+    "and ",
+    "²",
+]
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_hostile_text_is_read_in_time_in_proportion(unit: str) -> None:
+    check_linear(final_answer, unit)
+    check_linear(last_boxed, unit)
+    check_linear(final_answer, unit, "\\boxed{", "}")
+    # Of an answer only so much is compared; what grows faster than any power never ends here.
     for length in (150, 1900):
-        same_answer(text[:length], "7", by_value=False)
-    assert time.process_time() - start < 3
+        same_answer((unit * length)[:length], "7", by_value=False)
 
 
 def test_gsm8k_solutions_give_the_number_after_the_marks(data_dir: Path) -> None:

@@ -1,6 +1,5 @@
 """Reading an answer takes time in proportion to the text, whatever a model has written in it."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,9 @@ from dupo.config.task_options import TaskOptions
 from dupo.records import Problem
 from dupo.tasks import make_task
 from dupo.tasks.base import Task
+from tests.helpers.linear_time import check_linear
 
 TASKS = ("arithmetic", "conlang", "stories", "word_problems", "translation")
-SHORT, LONG = 1_000, 10_000  # characters
-# Square time is a hundred times as much. A text of ten times the length may also meet a rule of its own.
-MOST_TIMES, SPARE_SECONDS = 35, 0.1
 PIECES = [
     "a",
     "7",
@@ -95,25 +92,17 @@ def task(name: str, tmp_path: Path) -> Task:
     return make_task(TaskOptions(task=name, eval_size=0, **options.get(name, {})), 0)
 
 
-def seconds(task: Task, problem: Problem, text: str) -> float:
-    """Processor time to read a text as an answer, as a refusal, and as what a dual gave back."""
-    dual = task.duals(problem)[0]
-    start = time.process_time()
+def read(task: Task, problem: Problem, text: str) -> None:
+    """Reads a text as an answer, as a refusal, and as what a dual gave back."""
     answer = task.answer(problem, text)
     assert (task.refusal(problem, text) is None) == (answer is not None)
-    task.distances([dual], ["5"], [text])
-    return time.process_time() - start
+    task.distances([task.duals(problem)[0]], ["5"], [text])
 
 
 def check(task: Task, before: str, piece: str, behind: str) -> None:
     problem = task.train[0]
-    seconds(task, problem, f"{piece} first")  # tables are made at the first text
-    short, long = (
-        seconds(task, problem, before + (piece * (size // len(piece) + 1))[:size] + behind)
-        for size in (SHORT, LONG)
-    )
-    case = f"{piece!r} behind {before!r}: {short:.3f} s for {SHORT:,} characters, {long:.3f} s for {LONG:,}"
-    assert long <= MOST_TIMES * short + SPARE_SECONDS, case
+    read(task, problem, f"{piece} first")  # tables are made at the first text
+    check_linear(lambda text: read(task, problem, text), piece, before, behind)
 
 
 @pytest.mark.parametrize("name", ["word_problems", "translation"])

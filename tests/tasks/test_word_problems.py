@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -332,7 +331,6 @@ def test_any_text_has_duals_that_can_be_asked_and_judged(text: str) -> None:
 
 @pytest.mark.slow
 def test_gsm8k(data_dir: Path) -> None:
-    start = time.process_time()
     task = word_problems(dataset=str(data_dir / "gsm8k/train.jsonl"), duals_per_prompt=0, eval_size=500)
     assert [len(task.held_out), len({p.text for p in task.held_out})] == [500, 500]
     assert all(p.gold is not None for p in task.train)
@@ -345,7 +343,6 @@ def test_gsm8k(data_dir: Path) -> None:
         count += len(duals)
     assert re.fullmatch(r"7,473 problems read; 7,4\d\d with a number to hide; 500 held out", task.notes[0])
     assert count / len(task.train) > 3.4
-    assert time.process_time() - start < 10
 
 
 def test_the_split_does_not_follow_the_order_of_the_file(make: Make) -> None:
