@@ -131,7 +131,7 @@ FREE = {
 }
 
 
-@settings(max_examples=25)  # of some 100 options each
+@settings(max_examples=10)  # of some 100 options each
 @given(st.fixed_dictionaries(FREE))
 @example({"seed": 10**18 - 1})
 @example({"learning_rate": 1e-6, "adam_epsilon": 1.1e-16, "max_grad_norm": 1e22, "beta": 1.0})

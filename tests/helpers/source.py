@@ -21,8 +21,12 @@ class File:
     source: str
 
     @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source)
+
+    @cached_property
     def nodes(self) -> list[ast.AST]:
-        return list(ast.walk(ast.parse(self.source))) if self.name.endswith((".py", ".pyi")) else []
+        return list(ast.walk(self.tree)) if self.name.endswith((".py", ".pyi")) else []
 
     @property
     def name(self) -> str:

@@ -66,6 +66,7 @@ def test_the_options_of_the_user_are_not_those_of_the_lessons(short):
     assert stage.sft.config.method == "sft" and stage.sft.seed == CONFIG.run.seed
 
 
+@pytest.mark.slow
 def test_the_result_is_the_moving_average(short):
     target = tiny().model
     stage = Teaching(CONFIG, TASK, target)

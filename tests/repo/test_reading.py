@@ -39,7 +39,7 @@ def imports_stand_at_the_top(file: File) -> Iterator[str]:
     """Only a door imports inside a function: its help does not wait for torch."""
     if not file.under("dupo", "kernels") or file.path in DOORS:
         return
-    for function in functions(ast.parse(file.source)):
+    for function in functions(file.tree):
         for node in ast.walk(function):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -61,9 +61,8 @@ def names_say_something(file: File) -> Iterator[str]:
 def public_things_have_docstrings(file: File) -> Iterator[str]:
     if not file.under("dupo", "kernels", "bench") or file.name.startswith("bench_"):
         return
-    tree = ast.parse(file.source)
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    for node in [*tree.body, *(member for public in classes for member in public.body)]:
+    classes = [node for node in file.tree.body if isinstance(node, ast.ClassDef)]
+    for node in [*file.tree.body, *(member for public in classes for member in public.body)]:
         is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         if is_definition and not node.name.startswith("_") and ast.get_docstring(node) is None:
             yield f"line {node.lineno}: {node.name} has no docstring"
@@ -76,7 +75,7 @@ def doors_are_thin_and_guarded(file: File) -> Iterator[str]:
         return
     if file.lines > DOOR_LINES:
         yield f"{file.lines} lines, at most {DOOR_LINES}"
-    body = ast.parse(file.source).body[1:]
+    body = file.tree.body[1:]
     opening = [ast.unparse(node) for node in body[:2]]
     name = PurePosixPath(file.path).stem
     module = "dupo" if name == "__main__" else f"dupo.{name}"
