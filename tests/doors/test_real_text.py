@@ -79,7 +79,7 @@ REAL = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", ["gsm8k", pytest.param("flores", marks=pytest.mark.full)])
 def test_real_data_with_a_real_tokenizer(name, data_dir, tmp_path):
     *options, dataset = REAL[name]
     common = [*options, str(data_dir / dataset), "--tokenizer_name", str(data_dir / "tokenizers" / "qwen3")]

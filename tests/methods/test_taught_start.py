@@ -71,6 +71,7 @@ def test_they_come_with_the_package():
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_made_anew_they_are_the_same():
     """The same bytes where torch, CPU and threads are the same, else the same accuracy within two points."""
     anew = taught_bytes("arithmetic")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,12 +46,17 @@ def training(untrained: Path, tmp_path: Path) -> Callable[..., tuple[Path, subpr
     return lambda **how: (run, started("train", *command, **how))
 
 
+def others(*values: object) -> list[Any]:
+    """What .ci/full tries beside the values that .ci/run tries."""
+    return [pytest.param(value, marks=pytest.mark.full) for value in values]
+
+
 def ignore_hangups() -> None:
     """What nohup does before it starts a program."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *others(signal.SIGHUP)], ids=["TERM", "HUP"])
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(number, training, never_stopped):
     run, process = training()
     wait_for(has_lines(run / "metrics.jsonl", 3), process)
@@ -66,7 +72,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(number, training, 
     same_files(never_stopped, run, *FILES)
 
 
-@pytest.mark.parametrize("program", list(PROGRAMS))
+@pytest.mark.parametrize("program", ["rerank", *others("select", "audit")])
 def test_a_signal_stops_a_program_that_writes_rows(program, untrained, tmp_path):
     main, options, file = PROGRAMS[program]
     run, alone = tmp_path / "run", tmp_path / "alone"
@@ -81,7 +87,7 @@ def test_a_signal_stops_a_program_that_writes_rows(program, untrained, tmp_path)
     same_files(alone, run, file)
 
 
-@pytest.mark.parametrize("has_stderr", [True, False], ids=["stdout", "both"])
+@pytest.mark.parametrize("has_stderr", [True, *others(False)], ids=["stdout", "both"])
 def test_a_pipe_whose_reader_is_gone_saves_and_loses_nothing(has_stderr, training, never_stopped):
     """As `python -m dupo.train ... | head -3`, and with `2>&1`."""
     how = {} if has_stderr else {"stderr": subprocess.STDOUT}
@@ -108,7 +114,9 @@ def test_under_nohup_a_hangup_changes_nothing(training, never_stopped):
     same_files(never_stopped, run, *FILES)
 
 
-@pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize(
+    "closing", ["<&- >&- 2>&-", *others(">&-", "2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full")]
+)
 def test_a_run_without_standard_streams_is_like_any_other(closing, untrained, never_stopped, tmp_path):
     run = tmp_path / "run"
     command = [*TRAIN, "--model_name_or_path", str(untrained), "--output_dir", str(run)]
@@ -126,7 +134,7 @@ def is_importing(process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="shows no mapped libraries")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, *others(signal.SIGTERM)], ids=["INT", "TERM"])
 def test_a_signal_in_the_seconds_of_importing_is_one_line(number, training):
     run, process = training()
     wait_for(lambda: is_importing(process), process)
