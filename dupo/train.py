@@ -39,7 +39,8 @@ def train_steps(config: Config) -> Generator[dict[str, Any], None, dict[str, Any
     with TrainingRun(config, method) as run:
         while run.unfinished:
             batch = method.next_batch(run.step)  # sample and reward, or read examples
-            metrics = method.update(batch, run.step)  # one optimizer step
+            with method.phases("update"):
+                metrics = method.update(batch, run.step)  # one optimizer step
             yield run.after_step(batch, metrics)
     return run.finish()
 

@@ -19,6 +19,7 @@ from dupo.models.adapter import Adapter, AdapterPlan, plan_adapter
 from dupo.models.devices import pick_device
 from dupo.models.fingerprints import weights_fingerprint
 from dupo.models.load import Model
+from dupo.phases import Phases
 from dupo.records import Exchange, StepBatch
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -80,6 +81,7 @@ class Method(ABC):
         headline: the held-out metric of the progress line ("accuracy" for eval/accuracy).
         num_held_out: number of held-out problems; 0: nothing is evaluated.
         to_tell: lines that `warnings` has not given yet.
+        phases: the clocks of the run, which timings.jsonl gets.
 
     Raises:
         UserError: the options, the data or the model cannot be used.
@@ -102,6 +104,7 @@ class Method(ABC):
         # The device is chosen here, so that a GPU that is not there is told before weights are read.
         self.config, self.seed = config, config.run.seed
         self.to_tell: list[str] = []
+        self.phases = Phases()
         self.device = pick_device(config.model.device)
 
     @abstractmethod

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from dupo.config.config import Config
-from dupo.duality.reconstruct import dual_metrics, reconstruct
+from dupo.duality.reconstruct import Reconstructions, dual_metrics, reconstruct
 from dupo.engines.base import sample_answers
 from dupo.learning.batches import (
     mini_batches,
@@ -99,17 +99,23 @@ class DuPO(PolicyMethod):
         problems = self.order.take(self.problems, self.num_asked + before, count)
         index, num_generations = self.num_rollouts + number, self.config.rollout.num_generations
         seed = self.seed_for("primal", index)
-        rollout = sample_answers(self.engine, self.task, problems, num_generations, self.sampling, seed)
+        with self.phases("answers"):
+            rollout = sample_answers(self.engine, self.task, problems, num_generations, self.sampling, seed)
 
         # dual: (y, known part of x) -> hidden part of x
-        ask_judge = self.judge.asking(self.seed_for("dual", index)) if self.judge else None
-        reconstructions = reconstruct(self.task, problems, rollout.answers, ask_judge) if ask_judge else []
+        reconstructions: Reconstructions = []
+        if self.judge:
+            ask_judge = self.judge.asking(self.seed_for("dual", index))
+            with self.phases("duals"):
+                reconstructions = reconstruct(self.task, problems, rollout.answers, ask_judge)
 
         # reward: how well the hidden part is recovered
         seed = self.seed_for("reward", index)
         state = TrainerState(step, self.config.optimizer.max_steps)
         inputs = self.reward_inputs(rollout, reconstructions, seed, state)
-        return RewardedRollout(rollout, reconstructions, all_rewards(self.reward_functions, inputs))
+        with self.phases("rewards"):
+            rewards = all_rewards(self.reward_functions, inputs)
+        return RewardedRollout(rollout, reconstructions, rewards)
 
     def _metrics(self, everything: RewardedRollout) -> dict[str, float]:
         """Metrics of all that was sampled: groups that were chosen for their spread would not be the data."""

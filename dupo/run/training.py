@@ -92,6 +92,7 @@ class TrainingRun(Run):
             # Signals are caught before: loading and teaching take the longest.
             self.is_loaded = self._load()
             if self.unfinished:
+                self.method.phases.take()  # of the start: the first step begins here
                 self._check_disk_space()
                 plan = Plan(self.config.optimizer.max_steps, self.step, self.method.headline)
                 self.progress = closing.enter_context(self.display.progress(plan))
@@ -230,14 +231,15 @@ class TrainingRun(Run):
         # Written before the checkpoint: on resume, rows past it are cut, but none can be made up.
         self.folder.metrics(row)
         self.trackers.log(row)
-        self.folder.timings({"step": self.step, "seconds": self._seconds()})
+        self.folder.timings({"step": self.step, "seconds": self._seconds(), **self.method.phases.take()})
         self.progress.update(self.step, row)
         if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted:
-            self.save()
+            with self.method.phases("checkpoint"):
+                self.save()
         return row
 
     def _evaluate(self) -> dict[str, float]:
-        with self.display.work("held-out evaluation"):
+        with self.display.work("held-out evaluation"), self.method.phases("evaluation"):
             return self.method.evaluate()
 
     def save(self) -> None:

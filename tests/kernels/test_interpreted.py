@@ -78,9 +78,12 @@ SAMPLE = [f"kernels/hidden/test_{name}" for name in SAMPLE]
     [
         pytest.param([*QUICK, *SAMPLE], "not slow", 40, id="quick"),
         pytest.param(KERNELS, "not slow", 140, id="kernels", marks=pytest.mark.slow),
-        pytest.param([*CALLS, *HEADS], "not slow", 250, id="calls", marks=pytest.mark.slow),
+        pytest.param(CALLS, "not slow", 150, id="calls", marks=pytest.mark.slow),
+        pytest.param(HEADS, "not slow", 60, id="heads", marks=pytest.mark.slow),
         pytest.param(LINEAR, "not slow", 150, id="linear", marks=pytest.mark.slow),
-        pytest.param(KERNELS, "slow and not full", 150, id="large-kernels", marks=pytest.mark.slow),
+        pytest.param(
+            KERNELS, "slow and not full", 150, id="large-kernels", marks=[pytest.mark.slow, pytest.mark.full]
+        ),
     ],
 )
 def test_the_same_tests_pass_under_the_interpreter(

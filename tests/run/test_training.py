@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -44,6 +45,16 @@ def test_one_row_per_optimizer_step_with_the_names_people_know(hardly_taught):
     names += " completions/mean_length completions/clipped_ratio clip_ratio/low_mean clip_ratio/high_mean"
     assert all(set(names.split()) <= row.keys() for row in metrics)
     assert [row["step"] for row in metrics if "eval/accuracy" in row] == [6, 12]
+
+
+def test_seconds_are_told_by_phase(hardly_taught):
+    timings = rows(hardly_taught, "timings.jsonl")
+    phases = [{*row} - {"step", "seconds"} for row in timings]
+    assert phases[0] == {"answers", "duals", "rewards", "update"}
+    assert [step for step, names in enumerate(phases, 1) if "evaluation" in names] == [6, 12]
+    for last, row in pairwise([{"seconds": 0.0}, *timings]):
+        spent = [row[name] for name in row if name not in ("step", "seconds")]
+        assert min(spent) > 0 and sum(spent) <= row["seconds"] - last["seconds"] + 0.01
 
 
 def test_samples_are_readable_exchanges(hardly_taught):

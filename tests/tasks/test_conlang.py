@@ -253,6 +253,7 @@ def test_a_run_says_how_many_answers_are_copies(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_without_gates_copies_take_over_and_with_them_translations(tmp_path):
     last = {}
     for gates in ("off", "language,copy"):
