@@ -14,8 +14,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -25,11 +26,29 @@ from bench.loss_head.machine import clock_fact
 from bench.loss_head.measurement import Fact, Measurement
 from bench.loss_head.results import Results, tables
 
-PROGRAM = "bench.loss_head.gpu_run"
 PART_SECONDS = 225.0  # of a part, the start of Python apart
 TIMING_SECONDS = 0.3  # of one comparison, after the fewest turns
 HANG_SECONDS = 60.0  # without a new variant
 CLOSING_SECONDS = 10.0  # before the end, when nothing new is begun
+
+
+class Program(NamedTuple):
+    """A bench that comes in parts.
+
+    Attributes:
+        module: is started with `python -m`.
+        script: is started by people.
+        description: for --help.
+        parts: says for a rehearsal (true) or not what the steps of each part are.
+    """
+
+    module: str
+    script: str
+    description: str
+    parts: Callable[[bool], Mapping[int, Sequence[AnyStep]]]
+
+
+PROGRAM = Program("bench.loss_head.gpu_run", "bench/gpu_run.sh", __doc__ or "", parts)
 
 
 def supervise(path: Path, command: list[str], steps: Sequence[AnyStep], end: float, on_gpu: bool) -> None:
@@ -140,13 +159,18 @@ def _outcomes(step: AnyStep, timer: Timer) -> Iterator[Sequence[Measurement | Fa
     yield [clock_fact(step.name, timer.device, "after")]
 
 
-def parse() -> argparse.Namespace:
+def parse(program: Program) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        prog="bench/gpu_run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program.script,
+        description=program.description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
-    parser.add_argument("part", type=int, choices=(1, 2, 3), metavar="PART", help="1, 2 or 3")
+    numbers = list(program.parts(True))
+    parser.add_argument(
+        "part", type=int, choices=numbers, metavar="PART", help=" or ".join(map(str, numbers))
+    )
     parser.add_argument("--tiny", action="store_true", help="tiny shapes")
     parser.add_argument(
         "--seconds", type=float, default=PART_SECONDS, help="longest time (default %(default)s)"
@@ -156,25 +180,25 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main(program: Program = PROGRAM) -> None:
     """Runs the part, or the worker that `supervise` started."""
-    options = parse()
+    options = parse(program)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type != "cuda" and not options.tiny:
         raise SystemExit(
             "no GPU here: --tiny rehearses on a CPU, `pytest --benchmark-only` times the torch path"
         )
-    steps = parts(options.tiny)[options.part]
+    steps = program.parts(options.tiny)[options.part]
     path = options.out.absolute() / f"part{options.part}.json"
     if options.worker:
         return work(path, steps, device, **json.loads(options.worker))
     # From here on: starting workers and making inputs count as well.
     end = time.monotonic() + options.seconds
-    words = ["bench/gpu_run.sh", *["--tiny"] * options.tiny, "OUT", str(options.part)]
+    words = [program.script, *["--tiny"] * options.tiny, "OUT", str(options.part)]
     results = Results.begin(" ".join(words), device, options.revision)
     results.left_out = [step.name for step in steps]
     results.write(path)
-    command = [sys.executable, "-m", PROGRAM, str(options.out), str(options.part)]
+    command = [sys.executable, "-m", program.module, str(options.out), str(options.part)]
     supervise(path, [*command, *["--tiny"] * options.tiny, "--worker"], steps, end, device.type == "cuda")
     left_out = Results.read(path).left_out
     print(f"\nleft out for lack of time: {', '.join(left_out) or 'nothing'}\nwritten: {path}")

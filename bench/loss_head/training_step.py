@@ -15,10 +15,10 @@ from torch.profiler import ProfilerActivity, profile
 from bench.loss_head import inputs, variants
 from bench.loss_head.harness import Timer
 from bench.loss_head.measurement import Fact, Measurement, Shape
+from bench.loss_head.trace import spent
 from dupo_kernels import policy_objective
 
 TRACE = "training_step.json.gz"
-NUM_KERNELS = 12  # of the longest, which the fact names
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,7 @@ class TracedStep:
             seconds = time.perf_counter() - start
         if timer.folder is not None and name == "ours":
             trace.export_chrome_trace(str(timer.folder / TRACE))
-        # On a CPU the operators of torch stand for the kernels of a GPU.
-        device = torch.autograd.DeviceType.CUDA if on_gpu else torch.autograd.DeviceType.CPU
-        events = [event for event in trace.key_averages() if event.device_type == device]
-        spent = {e.key: e.self_device_time_total if on_gpu else e.self_cpu_time_total for e in events}
-        longest = sorted(events, key=lambda e: -spent[e.key])[:NUM_KERNELS]
-        return {
-            "launches": sum(event.count for event in events),
-            "device_ms": sum(spent.values()) / 1e3,
-            "queued_ms": 1e3 * queued,
-            "wall_ms": 1e3 * seconds,
-            "longest": {e.key[:60]: [e.count, spent[e.key] / 1e3] for e in longest},
-        }
+        return spent(trace, on_gpu) | {"queued_ms": 1e3 * queued, "wall_ms": 1e3 * seconds}
 
 
 def _step(head: inputs.HeadInputs, loss: variants.Loss) -> Callable[[], None]:
