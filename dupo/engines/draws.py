@@ -99,18 +99,19 @@ def draw_by_chunks(logprobs_BV: Tensor, uniform_B1: Tensor, chunk: int = CHUNK) 
     chunk_B1, rest_B1 = _place(p_BCL.sum(-1), uniform_B1)
     index_B1L = chunk_B1[..., None].expand(-1, 1, chunk)
     place_B1, _ = _place(p_BCL.gather(1, index_B1L)[:, 0], rest_B1)
-    return (chunk_B1 * chunk + place_B1)[:, 0]
+    # Of NaN an id means nothing, but it is one of the vocabulary.
+    return (chunk_B1 * chunk + place_B1)[:, 0].clamp(max=logprobs_BV.shape[-1] - 1)
 
 
 def _place(weights_BN: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
     """Where u falls among weights (B, 1), and how far into that weight it falls, in [0, 1] (B, 1) float64."""
     cdf_BN = weights_BN.double().cumsum(-1)
-    total_B1 = cdf_BN[:, -1:]
+    total_B1 = cdf_BN[:, -1:].contiguous()
     target_B1 = uniform_B1 * total_B1
     # Rounding can put the target on the total: the last weight above 0 is where the total is reached.
     last_B1 = torch.searchsorted(cdf_BN, total_B1)
     place_B1 = torch.searchsorted(cdf_BN, target_B1, right=True).minimum(last_B1)
-    # NaN among the weights leads behind the last one.
+    # A sum that is NaN leads behind the last weight.
     place_B1 = place_B1.clamp(max=weights_BN.shape[-1] - 1)
     weight_B1 = weights_BN.gather(-1, place_B1).double()
     before_B1 = cdf_BN.gather(-1, place_B1) - weight_B1

@@ -39,11 +39,11 @@ class Reader:
         self.model, self.cache = model, cache
         self._cache_name = cache_name(model)
 
-    def next_logits(self, ids_BT: Tensor, positions_BT: Tensor, mask_BT: Tensor | None) -> Tensor:
+    def next_logits(self, ids_BT: Tensor, positions_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Next-token logits (B, V) after `ids_BT`, which join the cache.
 
         Args:
-            mask_BT: of all columns of the cache, those of `ids_BT` among them; None: the cache knows.
+            mask_BT: of all columns of the cache, those of `ids_BT` among them.
         """
         return self.model(
             input_ids=ids_BT,

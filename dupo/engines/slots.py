@@ -38,6 +38,7 @@ READ_AT_ONCE = 16_384  # tokens of prompts that are read in one pass
 # What waits for the device, or has a shape that only the device knows. A graph can hold none of them.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive", "unique_dim"}
 WAITING |= {"equal", "bincount", "repeat_interleave"}
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 
 
 class SlotOptions(NamedTuple):
@@ -171,6 +172,7 @@ class SlotDecoding:
         cache = slot_cache(token.cache, self.state.positions_S, self.columns)
         self.layers: list[Any] = cache.layers
         self.reader = Reader(model, cache)
+        self.all_seen = torch.ones(1, 1, dtype=torch.bool, device=device)
         self.turn_1 = torch.zeros(1, dtype=torch.int64, device=device)  # column of `uniform_ST`
         keys_PN = row_keys(prompt_keys, n, device).unflatten(0, (-1, n))
         self.queue = deque(_Waiting(p, ids, keys_PN[p]) for p, ids in enumerate(prompts))
@@ -336,7 +338,9 @@ class SlotDecoding:
     def _step(self) -> None:
         """One token for every row: reads the last one, draws the next one, and marks who has ended."""
         state, limit = self.state.front(self.rows), self.sampling.max_tokens
-        logits_BV = self.reader.next_logits(state.ids_S1, state.positions_S[:, None], None)
+        # Models that have no use for a mask may still take the number of columns from it.
+        mask_BT = self.all_seen.expand(self.rows, self.layers[0].width)
+        logits_BV = self.reader.next_logits(state.ids_S1, state.positions_S[:, None], mask_BT)
         numbers_B1 = state.uniform_ST.index_select(1, self.turn_1)
         ids_B, measures_BK, finite_B = choose(
             logits_BV,
@@ -368,7 +372,10 @@ class _Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         result = func(*args, **(kwargs or {}))
+        # A mask as an index is turned into numbers within the operation.
+        indices = args[1] if name in INDEXING else []
+        is_mask = any(index is not None and index.dtype == torch.bool for index in indices)
         is_copy_to_host = name == "_to_copy" and result.device.type == "cpu" and args[0].device.type != "cpu"
-        if name in WAITING or is_copy_to_host:
+        if name in WAITING or is_mask or is_copy_to_host:
             self.waits.add(name)
         return result
