@@ -31,6 +31,7 @@ from dupo.engines.choice import check_finite_logits, choose
 from dupo.engines.draws import draw_by_chunks, row_keys, uniform
 from dupo.engines.reading import Reader
 from dupo.engines.slot_cache import free_bytes, most_slots, slot_cache, token_bytes, width_for
+from dupo.errors import in_one_line
 from dupo.models.load import Model
 
 FLAG_EVERY = 16  # tokens: a row that has ended decodes on for less than that
@@ -39,6 +40,7 @@ READ_AT_ONCE = 16_384  # tokens of prompts that are read in one pass
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive", "unique_dim"}
 WAITING |= {"equal", "bincount", "repeat_interleave"}
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+COPYING = {"_to_copy": 0, "copy_": 1}  # number of the argument that is copied; it may be on another device
 
 
 class SlotOptions(NamedTuple):
@@ -324,16 +326,18 @@ class SlotDecoding:
         # Not run yet: no GPU was at hand.
         with _Watch() as watch:
             self._step()
-        if watch.waits:
-            kind = type(self.model).__name__
-            warnings.warn(
-                f"{kind} decodes without a CUDA graph: {', '.join(sorted(watch.waits))}", stacklevel=2
-            )
-            return self._step
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
-            self._step()
-        return graph.replay
+        reason = ", ".join(sorted(watch.waits))
+        if not reason:
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+                    self._step()
+                return graph.replay
+            except RuntimeError as error:  # nothing of a step that is only captured is computed
+                reason = in_one_line(error)
+        name = type(self.model).__name__
+        warnings.warn(f"{name} decodes without a CUDA graph, as its step waits: {reason}", stacklevel=2)
+        return self._step
 
     def _step(self) -> None:
         """One token for every row: reads the last one, draws the next one, and marks who has ended."""
@@ -375,7 +379,7 @@ class _Watch(TorchDispatchMode):
         # A mask as an index is turned into numbers within the operation.
         indices = args[1] if name in INDEXING else []
         is_mask = any(index is not None and index.dtype == torch.bool for index in indices)
-        is_copy_to_host = name == "_to_copy" and result.device.type == "cpu" and args[0].device.type != "cpu"
-        if name in WAITING or is_mask or is_copy_to_host:
+        is_copy = name in COPYING and result.device.type != args[COPYING[name]].device.type
+        if name in WAITING or is_mask or is_copy:
             self.waits.add(name)
         return result
