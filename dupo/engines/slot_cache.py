@@ -63,6 +63,7 @@ class SlotLayer(CacheLayerMixin):
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Writes one token (B, H, 1, D) of every row; returns all that the rows may see, (B, H, width, D)."""
+        # A row that has ended writes its last column again and again: cheaper than a choice of rows.
         rows, positions_B = self.index_S[: self.rows], self.positions_S[: self.rows]
         self.keys[rows, :, positions_B] = key_states[:, :, 0].to(self.keys.dtype)
         self.values[rows, :, positions_B] = value_states[:, :, 0].to(self.values.dtype)
@@ -140,6 +141,7 @@ def free_bytes(device: torch.device) -> int | None:
     """Memory that torch can still give out on a GPU; None: not limited by what is known here."""
     if device.type != "cuda":
         return None
+    # torch keeps what was freed for the next tensor; the driver does not count it as free.
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 

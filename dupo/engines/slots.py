@@ -34,6 +34,7 @@ from dupo.engines.slot_cache import free_bytes, most_slots, slot_cache, token_by
 from dupo.errors import in_one_line
 from dupo.models.load import Model
 
+ALIGNED = 16  # columns
 FLAG_EVERY = 16  # tokens: a row that has ended decodes on for less than that
 READ_AT_ONCE = 16_384  # tokens of prompts that are read in one pass
 # What waits for the device, or has a shape that only the device knows. A graph can hold none of them.
@@ -163,7 +164,9 @@ class SlotDecoding:
         device = model.device
         self.model, self.n, self.sampling, self.options = model, n, sampling, options
         self.eos_ids = torch.tensor(sorted(options.eos_ids), device=device)
-        self.columns = max(map(len, prompts)) + sampling.max_tokens
+        columns = max(map(len, prompts)) + sampling.max_tokens
+        # Kernels of attention copy a mask whose rows are not aligned.
+        self.columns = -(-columns // ALIGNED) * ALIGNED
         token = Reader(model, DynamicCache())
         vocabulary = token.read([[options.pad_id]], options.pad_id).logits_BV.shape[-1]
         slots = min(options.most_rows, n * len(prompts))
@@ -195,6 +198,7 @@ class SlotDecoding:
         steps = self._begin(FLAG_EVERY)
         while steps:
             self._advance(steps)
+            # The only wait for the device: one copy for all that the host wants to know.
             flags = [self.state.running_S, self.state.counts_S, self.state.finite_S]
             running, counts, finite = torch.stack([flag.long() for flag in flags]).tolist()
             taken = [slot for slot, owner in enumerate(self.owners) if owner is not None]
@@ -219,6 +223,7 @@ class SlotDecoding:
             self._fill(free)
         elif len(free) * 2 >= self.rows:
             self._move_up(free)
+        # Drawn ahead: a dozen small operations for each token alone would take as long as a small model.
         state = self.state.front(self.rows)
         state.uniform_ST.copy_(uniform(state.keys_S, state.counts_S[:, None], FLAG_EVERY))
         self.turn_1.zero_()
@@ -251,6 +256,7 @@ class SlotDecoding:
             reading.append(waiting)
         # A prompt of one token is read by the first step; here it has a row of padding that nobody sees.
         starts = [waiting.ids[:-1] or waiting.ids for waiting in reading]
+        # Without a config the cache keeps what lies before a window: its columns are still positions then.
         reader = Reader(self.model, DynamicCache())
         reader.read(starts, self.options.pad_id)
         for row, waiting in enumerate(reading):
@@ -303,6 +309,7 @@ class SlotDecoding:
         for source, target in zip(old, new, strict=True):
             self.owners[target], self.owners[source] = self.owners[source], None
             self.positions[target], self.positions[source] = self.positions[source], 0
+        # Copied in place: graphs hold the addresses, and there may be no memory for a second cache.
         source, target = (torch.tensor(slots, device=self.model.device) for slots in (old, new))
         for values in self.state:
             values[target] = values[source]
@@ -311,6 +318,7 @@ class SlotDecoding:
 
     def _advance(self, steps: int) -> None:
         """Makes steps; the first one of a shape is not replayed, as it allocates and tunes."""
+        # Narrow views: attention reads every column of a view, and most rows are far from the limit.
         width = width_for(max(self.positions[: self.rows], default=0) + steps, self.columns)
         for layer in self.layers:
             layer.rows, layer.width = self.rows, width
@@ -352,6 +360,7 @@ class SlotDecoding:
             partial(draw_by_chunks, uniform_B1=numbers_B1),
             measure_distributions=self.options.measure_distributions,
         )
+        # All rows write: a choice of rows would have a shape of its own. Ended rows write where nobody reads.
         column_B1 = state.counts_S.where(state.running_S, limit)[:, None]
         state.drawn_ST.scatter_(1, column_B1, ids_B[:, None])
         column_BK1 = column_B1[..., None].expand(-1, measures_BK.shape[1], 1)
