@@ -123,7 +123,7 @@ def test_draws_by_chunks_follow_the_distribution(vocabulary, chunk):
 
 @pytest.mark.parametrize("vocabulary", [20, 151_936])
 def test_draws_by_chunks_are_those_of_one_exact_sum(vocabulary):
-    rows = 64
+    rows = 8
     logprobs = random_logprobs(rows, vocabulary, 3.0)
     numbers = uniform(row_keys([8], rows, CPU), 0, 1)
     cdf = logprobs.double().exp().cumsum(-1)
