@@ -6,23 +6,27 @@ sampled ids and log-probs are what training uses later: nothing is decoded and e
 Shape letters: B rows (prompts x completions), T time, V vocabulary, K measures of a token.
 """
 
-import inspect
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from dupo import text
 from dupo.engines.base import EngineFeatures, Sampling, ids_of
+from dupo.engines.choice import check_finite_logits, choose
 from dupo.engines.draws import draw, row_keys, uniform
 from dupo.engines.float32_head import float32_logits
+from dupo.engines.reading import Reader
+from dupo.engines.slot_cache import why_no_slots
+from dupo.engines.slots import SlotDecoding, SlotOptions
 from dupo.errors import UserError
-from dupo.models.devices import autocast
+from dupo.models.devices import autocast, compute_dtype
 from dupo.models.load import Model
 from dupo.models.positions import position_limit
+from dupo.models.weights import half_copy
 from dupo.progress import tell_progress
 from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
@@ -36,11 +40,15 @@ DRAWS_AT_ONCE = (
 class BuiltinEngine:
     """Samples from a transformers model; see `dupo.engines.base.Engine`.
 
+    On a GPU the engine decodes in slots (`dupo.engines.slots`), with frozen weights rounded once a call.
+    Elsewhere it decodes in batches, each until its longest row has ended.
+
     Args:
         model: sampled from as it is at each call, so a policy in training needs no `load_weights`.
         dtype: `--compute_dtype`.
         max_concurrent_sequences: rows that are decoded at once.
         measure_distributions: measure entropy and self-certainty, at the cost of a pass over the logits each.
+        as_on_gpu: work as on a GPU; None: on a CUDA GPU alone. For tests on a CPU.
     """
 
     def __init__(
@@ -51,10 +59,12 @@ class BuiltinEngine:
         dtype: str = "auto",
         max_concurrent_sequences: int = 1024,
         measure_distributions: bool = False,
+        as_on_gpu: bool | None = None,
     ) -> None:
         self.model, self.tokenizer, self.dtype = model, tokenizer, dtype
         self.max_concurrent_sequences = max_concurrent_sequences
         self.measure_distributions = measure_distributions
+        self.as_on_gpu = as_on_gpu
 
     @property
     def features(self) -> EngineFeatures:
@@ -83,21 +93,93 @@ class BuiltinEngine:
         self._check_room(prompt_ids, sampling.max_tokens)
         # Keys are made before the prompts are sorted and cut: they must not depend on batches.
         keys = prompt_keys(seed, prompt_ids)
-        prompts_at_once = max(1, self.max_concurrent_sequences // n)
         # Prompts of similar length share a batch, so that few rows are padding.
         by_length = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
-        groups: dict[int, list[Completion]] = {}
-        for start in range(0, len(prompt_ids), prompts_at_once):
-            indices = by_length[start : start + prompts_at_once]
-            with autocast(self.model.device, self.dtype), float32_logits(self.model):
-                keys_B = row_keys([keys[i] for i in indices], n, self.model.device)
-                decoding = _Decoding(self, [prompt_ids[i] for i in indices], keys_B, sampling)
-                tell = partial(_tell_running, (start + len(indices)) * n, len(prompt_ids) * n)
-                ids_BT, measures_BKT = decoding.run(tell)
-                tell(0)  # what has reached the limit has ended too
-            completions = self._completions(ids_BT, measures_BKT, sampling.max_tokens)
-            groups |= {i: completions[k * n : (k + 1) * n] for k, i in enumerate(indices)}
+        ordered_ids, ordered_keys = [prompt_ids[i] for i in by_length], [keys[i] for i in by_length]
+        with self._computing() as model:
+            sample = self._in_slots if self._uses_slots(model) else self._in_batches
+            groups = dict(zip(by_length, sample(model, ordered_ids, ordered_keys, n, sampling), strict=True))
         return [groups[i] for i in range(len(prompt_ids))]
+
+    @contextmanager
+    def _computing(self) -> Iterator[Model]:
+        """The model to sample from, in the precision of `--compute_dtype`.
+
+        On a GPU with bfloat16, frozen weights are rounded once a call, where autocast rounds them at every
+        token. For 4 billion weights, 24 GB are read and written: 8 ms at 3 TB/s. The copy takes 8 GB until
+        the call ends. As the copy is made anew for each call, no update can be forgotten. Trained weights
+        stay under autocast, so the arithmetic is that of the learner; it rounds them once a call as well.
+        """
+        model, is_half = self.model, compute_dtype(self.model.device, self.dtype) is torch.bfloat16
+        wide = [weight for weight in model.parameters() if weight.dtype == torch.float32]
+        is_quantized = getattr(model, "is_quantized", False)
+        if self._is_gpu and is_half and not is_quantized and not all(weight.requires_grad for weight in wide):
+            model = half_copy(model)
+        is_rounded = all(weight.dtype == torch.bfloat16 for weight in model.parameters())
+        dtype = "float32" if self._is_gpu and is_rounded else self.dtype  # without autocast
+        with autocast(model.device, dtype), float32_logits(model):
+            yield model
+
+    @property
+    def _is_gpu(self) -> bool:
+        return self.model.device.type == "cuda" if self.as_on_gpu is None else self.as_on_gpu
+
+    def _uses_slots(self, model: Model) -> bool:
+        if not self._is_gpu:
+            return False
+        if reason := why_no_slots(model):
+            warnings.warn(f"sampling waits for the longest of each batch: {reason}", stacklevel=3)
+        return reason is None
+
+    def _in_slots(
+        self,
+        model: Model,
+        prompt_ids: list[list[int]],
+        keys: list[int],
+        n: int,
+        sampling: Sampling,
+    ) -> list[list[Completion]]:
+        """The completions of each prompt, from slots that are filled again."""
+        if not prompt_ids or not n:
+            return [[] for _ in prompt_ids]
+        options = SlotOptions(
+            sorted(self.tokenizer.eos_ids),
+            self.tokenizer.pad_id,
+            self.max_concurrent_sequences,
+            self.measure_distributions,
+        )
+        decoding = SlotDecoding(model, prompt_ids, keys, n, sampling, options)
+        ended: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        for prompt, sample, ids, measures in decoding.run():
+            ended[prompt, sample] = ids, measures
+            tell_progress("samples", len(ended), len(prompt_ids) * n)
+        rows = [ended[prompt, sample] for prompt in range(len(prompt_ids)) for sample in range(n)]
+        completions = self._completions(*zip(*rows, strict=True))
+        return [completions[start : start + n] for start in range(0, len(completions), n)]
+
+    def _in_batches(
+        self,
+        model: Model,
+        prompt_ids: list[list[int]],
+        keys: list[int],
+        n: int,
+        sampling: Sampling,
+    ) -> list[list[Completion]]:
+        """The completions of each prompt, from one batch after another."""
+        prompts_at_once = max(1, self.max_concurrent_sequences // n)
+        groups: list[list[Completion]] = []
+        for start in range(0, len(prompt_ids), prompts_at_once):
+            batch = slice(start, start + prompts_at_once)
+            keys_B = row_keys(keys[batch], n, model.device)
+            decoding = _Decoding(self, model, prompt_ids[batch], keys_B, sampling)
+            end = (start + len(prompt_ids[batch])) * n
+            tell = partial(_tell_running, end, len(prompt_ids) * n)
+            ids_BT, measures_BKT = decoding.run(tell)
+            tell(0)  # what has reached the limit has ended too
+            rows = self._cut(ids_BT, measures_BKT, sampling.max_tokens)
+            completions = self._completions(*rows)
+            groups += [completions[first : first + n] for first in range(0, len(completions), n)]
+        return groups
 
     @property
     def max_positions(self) -> int | None:
@@ -112,8 +194,10 @@ class BuiltinEngine:
                 f"positions; the model has {limit}"
             )
 
-    def _completions(self, ids_BT: Tensor, measures_BKT: Tensor, max_tokens: int) -> list[Completion]:
-        """Cuts each row after its first end token."""
+    def _cut(
+        self, ids_BT: Tensor, measures_BKT: Tensor, max_tokens: int
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Ids (T,) and measures (K, T) of each row up to its first end token."""
         ids_BT, measures_BKT = ids_BT.cpu(), measures_BKT.cpu()
         # On the CPU from here on: completions live there until they are packed.
         is_end_BT = torch.isin(ids_BT, torch.tensor(sorted(self.tokenizer.eos_ids)))
@@ -126,12 +210,17 @@ class BuiltinEngine:
         # The sampled tokens alone, end to end: views of the padded batch would keep its padding alive.
         is_sampled_BT = torch.arange(ids_BT.shape[1]) < torch.tensor(lengths_B)[:, None]
         ids = ids_BT[is_sampled_BT].split(lengths_B)
-        measures = measures_BKT.transpose(0, 1)[:, is_sampled_BT].split(lengths_B, dim=1)
+        return ids, measures_BKT.transpose(0, 1)[:, is_sampled_BT].split(lengths_B, dim=1)
+
+    def _completions(self, ids: Sequence[Tensor], measures: Sequence[Tensor]) -> list[Completion]:
+        """Completions of ids (T,) and measures (K, T), each with its end token where there was one."""
         # One call decodes all rows, which is several times as fast as one call a row.
-        texts = self.tokenizer.decode([row.tolist() for row in ids])
+        lists = [row.tolist() for row in ids]
+        texts = self.tokenizer.decode(lists)
+        truncated = [row[-1] not in self.tokenizer.eos_ids for row in lists]
         return [
-            Completion(row, logprobs, content, not ended, *(float(m.double().mean()) for m in more))
-            for row, (logprobs, *more), content, ended in zip(ids, measures, texts, ended_B, strict=True)
+            Completion(row, logprobs, content, is_cut, *(float(m.double().mean()) for m in more))
+            for row, (logprobs, *more), content, is_cut in zip(ids, measures, texts, truncated, strict=True)
         ]
 
 
@@ -139,39 +228,27 @@ class _Decoding:
     """One batch of B = prompts x n rows, all advancing one token a step until each has met an end token."""
 
     def __init__(
-        self, engine: BuiltinEngine, prompts: list[list[int]], keys_B: Tensor, sampling: Sampling
+        self,
+        engine: BuiltinEngine,
+        model: Model,
+        prompts: list[list[int]],
+        keys_B: Tensor,
+        sampling: Sampling,
     ) -> None:
-        self.model, self.sampling, self.measures = engine.model, sampling, engine.measure_distributions
+        self.sampling, self.measures = sampling, engine.measure_distributions
         self.keys_B, n = keys_B, len(keys_B) // len(prompts)
         self.pad_id = engine.tokenizer.pad_id
-        self.eos_ids = torch.tensor(sorted(engine.tokenizer.eos_ids), device=self.model.device)
-        # Padding stands on the left, so that the last column holds the last token of every prompt.
-        padded = text.padded(text.Ids.of(prompts), pad_id=self.pad_id)
-        self.mask_BT = torch.as_tensor(padded.attention_mask, device=self.model.device)
-        self.positions_BT = torch.as_tensor(padded.position_ids, device=self.model.device)
-        self.cache: Any = DynamicCache(config=self.model.config)
-        self.cache_name = cache_name(self.model)
-        logits_BV = self._forward(torch.as_tensor(padded.input_ids, device=self.model.device))
+        self.eos_ids = torch.tensor(sorted(engine.tokenizer.eos_ids), device=model.device)
+        self.reader = Reader(model, DynamicCache(config=model.config))
+        self.logits_BV, self.mask_BT, self.positions_BT = self.reader.read(prompts, self.pad_id)
         if n > 1:
             # The prompt was read once; its n completions start from copies of the cache.
-            self.cache.batch_repeat_interleave(n)
+            self.reader.cache.batch_repeat_interleave(n)
             self.mask_BT = self.mask_BT.repeat_interleave(n, 0)
             self.positions_BT = self.positions_BT.repeat_interleave(n, 0)
-            logits_BV = logits_BV.repeat_interleave(n, 0)
+            self.logits_BV = self.logits_BV.repeat_interleave(n, 0)
         # From here on every row adds one token a step.
         self.positions_BT = self.positions_BT[:, -1:]
-        self.logits_BV = logits_BV
-
-    def _forward(self, ids_BT: Tensor) -> Tensor:
-        """Next-token logits (B, V) after `ids_BT`, which join the cache."""
-        return self.model(
-            input_ids=ids_BT,
-            attention_mask=self.mask_BT,
-            position_ids=self.positions_BT,
-            use_cache=True,
-            logits_to_keep=1,
-            **{self.cache_name: self.cache},
-        ).logits[:, -1]
 
     def run(self, tell_running: Callable[[int], None]) -> tuple[Tensor, Tensor]:
         """Decodes until every row has ended.
@@ -203,53 +280,28 @@ class _Decoding:
             # Ended rows leave once they are half of the batch: leaving costs a copy of the cache.
             if num_running <= len(running) // 2:
                 stay = running.nonzero()[:, 0]
-                self.cache.batch_select_indices(stay)
+                self.reader.cache.batch_select_indices(stay)
                 rows, next_ids, running = rows[stay], next_ids[stay], running[stay]
                 self.mask_BT, self.positions_BT = self.mask_BT[stay], self.positions_BT[stay]
                 stay = stay.to(self.keys_B.device)
                 self.keys_B, self.uniform_BT = self.keys_B[stay], self.uniform_BT[stay]
             self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones(len(rows), 1)], -1)
             self.positions_BT = self.positions_BT + 1
-            self.logits_BV = self._forward(next_ids[:, None])
+            self.logits_BV = self.reader.next_logits(next_ids[:, None], self.positions_BT, self.mask_BT)
         raise AssertionError("unreachable: max_tokens is at least 1")
 
     def _choose(self, t: int) -> tuple[Tensor, Tensor]:
         """Ids (B,) of token `t` and their measures (B, K) under the distribution they are drawn from."""
-        greedy = self.sampling.temperature == 0
-        temperature = 1.0 if greedy else self.sampling.temperature
-        logprobs_BV = (self.logits_BV.float() / temperature).log_softmax(-1)
-        # The largest log-prob is finite unless a logit is NaN or all are -inf.
-        if not torch.isfinite(logprobs_BV.amax(-1)).all():
-            raise FloatingPointError("the model's logits are not finite")
-        if greedy:
-            next_ids = logprobs_BV.argmax(-1)
-        else:
-            next_ids = draw(logprobs_BV, self.uniform_BT[:, t % DRAWS_AT_ONCE, None])
-        measures = logprobs_BV.gather(-1, next_ids[:, None])
-        if self.measures:
-            possible_BV = logprobs_BV.isfinite()  # a masked logit has no share in entropy and certainty
-            finite_BV, count = logprobs_BV.where(possible_BV, 0.0), possible_BV.sum(-1, keepdim=True)
-            entropy = -(logprobs_BV.exp() * finite_BV).sum(-1, keepdim=True)
-            certainty = -finite_BV.sum(-1, keepdim=True) / count - count.log()
-            measures = torch.cat([measures, entropy, certainty], -1)
-        return next_ids, measures
+        ids_B, measures_BK, finite_B = choose(
+            self.logits_BV,
+            self.sampling.temperature,
+            lambda logprobs_BV: draw(logprobs_BV, self.uniform_BT[:, t % DRAWS_AT_ONCE, None]),
+            measure_distributions=self.measures,
+        )
+        check_finite_logits(finite_B)
+        return ids_B, measures_BK
 
 
 def _tell_running(end: int, total: int, num_running: int) -> None:
     """Tells how many of all samples have ended; `end` counts those of all batches up to this one."""
     tell_progress("samples", end - num_running, total)
-
-
-def cache_name(model: Model) -> str:
-    """By which name the model takes its cache.
-
-    Raises:
-        ValueError: by none that is known.
-    """
-    # transformers renamed the argument within version 5. A name that is not in the signature would be
-    # swallowed, and every token drawn without its context.
-    names = inspect.signature(model.forward).parameters
-    for name in ("cache", "past_key_values"):
-        if name in names:
-            return name
-    raise ValueError(f"{type(model).__name__} takes no cache by a name that is known")

@@ -6,6 +6,7 @@ own       the sampled tokens in one forward pass of the model alone
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from dupo.engines.base import Sampling
@@ -32,11 +33,12 @@ class _Ids(NamedTuple):
         return [""] * len(ids)
 
 
-def check_sampled(model: Model, dtype: str) -> None:
+def check_sampled(model: Model, dtype: str, *, as_on_gpu: bool | None = None) -> None:
     """Checks that the built-in engine reports the log-probs that the model itself gives, at temperature 1.
 
     Args:
         dtype: `--compute_dtype`.
+        as_on_gpu: of `BuiltinEngine`; None: whether the model is on a CUDA GPU.
 
     Raises:
         UserError: the model cannot be sampled from, or the log-probs differ.
@@ -45,14 +47,17 @@ def check_sampled(model: Model, dtype: str) -> None:
     # A window that no sequence can cross need not be crossed in the small model.
     is_crossed = window is not None and (limit is None or window < limit)
     small_window = WINDOW if is_crossed else POSITIONS
-    check_agreement(model, dtype, _sampled, "sampled from", LENGTHS, small_window, limit)
+    # The small model is on the CPU, and must be sampled from as the model itself will be.
+    is_gpu = model.device.type == "cuda" if as_on_gpu is None else as_on_gpu
+    sampled = partial(_sampled, as_on_gpu=is_gpu)
+    check_agreement(model, dtype, sampled, "sampled from", LENGTHS, small_window, limit)
 
 
-def _sampled(model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
+def _sampled(model: Model, dtype: str, lengths: list[int], *, as_on_gpu: bool) -> list[Scored]:
     """Samples up to the given lengths."""
     vocabulary = int(model.config.get_text_config().vocab_size)
     ends = frozenset(range(1, vocabulary, ENDS_ONE_IN))
-    engine = BuiltinEngine(model, cast(Any, _Ids(ends)), dtype=dtype)
+    engine = BuiltinEngine(model, cast(Any, _Ids(ends)), dtype=dtype, as_on_gpu=as_on_gpu)
     # A model of few positions still gets a prompt, and a token that the cache is read for.
     num_tokens = min(TOKENS, min(lengths) - 1)
     prompts = [random_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]

@@ -207,7 +207,23 @@ def _refuse_unknown(kwargs: dict[str, object], used: set[str]) -> None:
 
 def attention_mask(*args: object, **kwargs: object) -> Tensor | None:
     """The mask for generation; packed calls pass no mask and need none."""
+    # A cache whose rows have lengths of their own tells all of them in the place of one number.
+    if isinstance(positions_B := kwargs.get("q_offset"), Tensor) and positions_B.dim() == 1:
+        return _mask_of_rows(positions_B, int(kwargs["kv_length"]), kwargs["mask_function"])  # type: ignore[call-overload, arg-type]
     return None if kwargs.get("attention_mask") is None else sdpa_mask(*args, **kwargs)  # type: ignore[arg-type]
+
+
+def _mask_of_rows(positions_B: Tensor, columns: int, is_seen: Callable[..., Tensor]) -> Tensor:
+    """The mask (B, 1, 1, columns), true: is seen, of one new token in each row.
+
+    Args:
+        positions_B: of the new token; the column of a token is its position.
+        is_seen: what the model asks for: causal, with a window, in chunks.
+    """
+    rows, columns_T = (torch.arange(n, device=positions_B.device) for n in (len(positions_B), columns))
+    queries = positions_B[:, None, None, None]
+    seen = is_seen(rows[:, None, None, None], rows[:1], queries, columns_T[None, None, None])
+    return seen.expand(len(positions_B), 1, 1, columns)
 
 
 def register() -> None:

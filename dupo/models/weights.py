@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dupo.models.load import Model, read_weights
 from dupo.models.weight_checks import check_finite
@@ -13,6 +14,25 @@ def frozen_copy(model: Model) -> Model:
     """A copy of the model that no optimizer will change; it shares the weights that are frozen already."""
     shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
     return copy.deepcopy(model, shared).requires_grad_(False)
+
+
+@torch.no_grad()
+def half_copy(model: Model) -> Model:
+    """A copy of a model whose frozen float32 weights are bfloat16, as `from_pretrained` reads them.
+
+    A model that is frozen as a whole needs no autocast then. Of a model with adapters only the frozen weights
+    of linear layers are rounded. Autocast rounds the same weights, anew at every token unless they need a
+    gradient, so no bit changes. All other weights are shared with the model. Buffers stay as they are: rotary
+    angles in bfloat16 would be wrong from position 256 on.
+    """
+    is_frozen = not any(weight.requires_grad for weight in model.parameters())
+    linear = {id(layer.weight) for layer in model.modules() if type(layer) is nn.Linear}
+    # What the copy shares with the model: deepcopy asks by id, so tied weights stay tied.
+    weights = {id(weight): weight for weight in model.parameters()}
+    for key, weight in weights.items():
+        if weight.dtype == torch.float32 and not weight.requires_grad and (is_frozen or key in linear):
+            weights[key] = nn.Parameter(weight.bfloat16(), requires_grad=False)
+    return copy.deepcopy(model, dict(weights))
 
 
 @torch.no_grad()

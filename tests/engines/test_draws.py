@@ -7,7 +7,7 @@ import torch
 
 from dupo.engines.base import Sampling
 from dupo.engines.builtin import BuiltinEngine
-from dupo.engines.draws import row_keys, uniform
+from dupo.engines.draws import draw, draw_by_chunks, row_keys, uniform
 from dupo.seeds import derive, prompt_keys
 from tests.helpers.worlds import CPU, tiny
 
@@ -89,3 +89,53 @@ def test_the_same_block_gives_the_same_bytes():
     for first, second in zip(one, two, strict=True):
         for c, d in zip(first, second, strict=True):
             assert torch.equal(c.ids, d.ids) and torch.equal(c.logprobs, d.logprobs)
+
+
+def test_numbers_of_rows_at_different_tokens_are_those_of_each_row():
+    keys = row_keys([5, 6, 7], 1, CPU)
+    together = uniform(keys, torch.tensor([[0], [9], [400]]), 4)
+    for row, start in enumerate((0, 9, 400)):
+        assert torch.equal(together[row], uniform(keys, start, 4)[row])
+
+
+def random_logprobs(rows, vocabulary, spread):
+    generator = torch.Generator().manual_seed(vocabulary)
+    return (torch.randn(rows, vocabulary, generator=generator) * spread).log_softmax(-1)
+
+
+@pytest.mark.parametrize(("vocabulary", "chunk"), [(7, 3), (12, 4), (5, 512), (1500, 64)])
+def test_draws_by_chunks_follow_the_distribution(vocabulary, chunk):
+    count = 40_000
+    logprobs = random_logprobs(1, vocabulary, 2.0)
+    numbers = uniform(row_keys([3], count, CPU), 0, 1)
+    ids = draw_by_chunks(logprobs.expand(count, -1), numbers, chunk)
+    expected = logprobs[0].double().exp() * count
+    counts = torch.bincount(ids, minlength=vocabulary)
+    # Rare tokens share a cell, as chi-square needs about five draws in each.
+    is_often = expected >= 5
+    pairs = [*zip(counts[is_often].tolist(), expected[is_often].tolist(), strict=True)]
+    if not is_often.all():
+        pairs.append((counts[~is_often].sum().item(), expected[~is_often].sum().item()))
+    statistic = sum((seen - mean) ** 2 / mean for seen, mean in pairs)
+    freedom = len(pairs) - 1
+    assert statistic < freedom + 4 * math.sqrt(2 * freedom)  # once in some ten thousand
+
+
+@pytest.mark.parametrize("vocabulary", [20, 151_936])
+def test_draws_by_chunks_are_those_of_one_exact_sum(vocabulary):
+    rows = 8
+    logprobs = random_logprobs(rows, vocabulary, 3.0)
+    numbers = uniform(row_keys([8], rows, CPU), 0, 1)
+    cdf = logprobs.double().exp().cumsum(-1)
+    expected = (cdf <= numbers * cdf[:, -1:]).sum(-1)
+    assert draw_by_chunks(logprobs, numbers).tolist() == expected.tolist()
+    assert draw(logprobs, numbers).tolist() == expected.tolist()
+
+
+def test_draws_by_chunks_never_take_what_has_no_probability():
+    logits = torch.full((6,), -math.inf)
+    logits[[1, 4]] = torch.tensor([0.0, 3.0])
+    numbers = torch.tensor([[0.0], [2.0**-53], [0.5], [1 - 2.0**-53], [1.0]], dtype=torch.float64)
+    for chunk in (1, 2, 3, 4, 512):
+        ids = draw_by_chunks(logits.log_softmax(-1).expand(5, -1), numbers, chunk)
+        assert ids.tolist() == [1, 1, 4, 4, 4]

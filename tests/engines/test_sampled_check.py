@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from dupo.engines.builtin import cache_name
+from dupo.engines.reading import cache_name
 from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
 from dupo.models import agreement, attention
