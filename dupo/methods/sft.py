@@ -14,7 +14,7 @@ from typing import Protocol
 from dupo.config.config import Config
 from dupo.data.examples import Example, Examples
 from dupo.data.fingerprints import examples_fingerprint
-from dupo.duality.length_check import Limit, check_known, check_vocabulary, most_positions
+from dupo.duality.length_check import Limit, check_known, check_vocabulary
 from dupo.engines.load import make_engine
 from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
@@ -30,6 +30,7 @@ from dupo.methods.data import read_pairs
 from dupo.methods.examples import encode_examples, fitting_examples
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import load_model, model_config, share_end_tokens
+from dupo.models.positions import position_limit
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import StepBatch, Trajectory
@@ -141,7 +142,7 @@ class SFT(Method):
         texts = [(e.id, text) for e in examples for text in (e.prompt, e.completion)]
         texts += [(e.id, message.content) for e in examples for message in e.history]
         check_known(self.tokenizer, texts)
-        limit = Limit.of(most_positions(self.shape), self.config.optimizer.token_budget)
+        limit = Limit.of(position_limit(self.shape), self.config.optimizer.token_budget)
         return fitting_examples(self.tokenizer, examples, limit, self.config.task.overlong, what)
 
     def describe(self) -> list[tuple[str, str]]:

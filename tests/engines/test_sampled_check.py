@@ -23,7 +23,7 @@ def test_sound_models_pass(kind: str) -> None:
     check_sampled(model_of_kind(kind), "auto")
 
 
-@pytest.mark.parametrize("kind", ["phimoe", "qwen2_moe"])
+@pytest.mark.parametrize("kind", ["phimoe", "qwen2_moe", "mistral", "gemma2", "qwen2", "gpt_oss"])
 def test_windows_are_crossed_by_sampling_and_are_right_there(kind: str) -> None:
     check_sampled(model_of_kind(kind), "auto")
 
@@ -31,8 +31,6 @@ def test_windows_are_crossed_by_sampling_and_are_right_there(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [
-        ("gpt_oss", "does not support s_aux"),
-        ("gemma2", "does not support softcap"),
         ("bloom", "log-probs differ"),
         ("xglm", "log-probs differ"),
         ("gpt_neox_japanese", "log-probs differ"),
