@@ -151,6 +151,9 @@ class _Decoding:
         self.positions_BT = torch.as_tensor(padded.position_ids, device=self.model.device)
         self.cache: Any = DynamicCache(config=self.model.config)
         self.cache_name = cache_name(self.model)
+        # A config may want router logits, and transformers then fails at the second token of a padded batch.
+        knows_routers = "output_router_logits" in inspect.signature(self.model.forward).parameters
+        self.options = {"output_router_logits": False} if knows_routers else {}
         logits_BV = self._forward(torch.as_tensor(padded.input_ids, device=self.model.device))
         if n > 1:
             # The prompt was read once; its n completions start from copies of the cache.
@@ -171,6 +174,7 @@ class _Decoding:
             use_cache=True,
             logits_to_keep=1,
             **{self.cache_name: self.cache},
+            **self.options,
         ).logits[:, -1]
 
     def run(self, tell_running: Callable[[int], None]) -> tuple[Tensor, Tensor]:

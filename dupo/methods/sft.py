@@ -28,6 +28,7 @@ from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.methods.base import Method
 from dupo.methods.data import read_pairs
 from dupo.methods.examples import encode_examples, fitting_examples
+from dupo.models.balancing import balancing_coefficient
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import load_model, model_config, share_end_tokens
 from dupo.models.positions import position_limit
@@ -171,6 +172,8 @@ class SFT(Method):
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         share_end_tokens(self.model, self.tokenizer)
+        coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
+        self.compute = self.compute._replace(router_aux_loss_coef=coefficient)
         check_packed(self.model, self.compute)
         if self.task is not None:  # only the answers to a task are sampled
             check_sampled(self.model, self.config.model.compute_dtype)

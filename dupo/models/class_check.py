@@ -64,7 +64,9 @@ def _reason_against(model: PreTrainedModel, shape: PretrainedConfig) -> str | No
     language_models = [module for module in parts if module is model or module.config is inner]
     # transformers itself refuses SDPA for these classes, but accepts any name that was registered.
     if not all(_takes_attention(module) for module in language_models):
-        return "computes its attention in a way of its own, which no attention of this package can stand for"
+        return (
+            "does not support scaled_dot_product_attention, nor an attention that is registered in its place"
+        )
     # Encoders such as BERT stand among the causal models, for a setting that makes them decoders.
     flags = {bool(m.is_causal) for m in model.modules() if hasattr(m, "is_causal")}
     if flags == {False}:

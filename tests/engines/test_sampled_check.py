@@ -28,6 +28,10 @@ def test_windows_are_crossed_by_sampling_and_are_right_there(kind: str) -> None:
     check_sampled(model_of_kind(kind), "auto")
 
 
+def test_a_config_that_wants_router_logits_stops_no_sampling() -> None:
+    check_sampled(model_of_kind("mixtral", output_router_logits=True), "auto")
+
+
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [
