@@ -3,15 +3,15 @@
     aux_loss = E sum_e f_e p_e      f_e: assignments of expert e by token and layer; p_e: its mean router
                                     probability; E: number of experts
 
-The formula is transformers' own, and so is the rule when it is part of the loss: TRL's. It is taken over all
-tokens of a micro-batch, prompts among them, which are all real: a pack has no padding.
+The formula is the one that transformers has for the class. TRL's rule says when it is part of the loss. It is
+taken over all tokens of a micro-batch, prompts among them; all are real, as a pack has no padding.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from torch import Tensor
-from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from dupo.errors import UserError
 from dupo.models.agreement import has_experts
@@ -27,8 +27,7 @@ def balancing_coefficient(model: Model, router_aux_loss_coef: float | None) -> f
     Raises:
         UserError: the option wants a balancing loss of a model without one.
     """
-    # Classes with a balancing loss of their own keep there how many experts a token has.
-    is_balanced = hasattr(model, "num_experts_per_tok") and has_experts(model)
+    is_balanced = _function_of(model) is not None and has_experts(model)
     if router_aux_loss_coef and not is_balanced:
         kind = type(model).__name__
         raise UserError(f"router_aux_loss_coef: expected a model with a balancing loss, got {kind}")
@@ -43,6 +42,11 @@ def balancing_loss(model: Model, router_logits: Sequence[Tensor]) -> Tensor:
     Args:
         router_logits: what the routers of a model gave, (tokens, experts) for each layer that has one.
     """
-    num_experts, own = router_logits[0].shape[-1], cast(Any, model)
-    loss = load_balancing_loss_func(cast(Any, tuple(router_logits)), num_experts, own.num_experts_per_tok)
-    return cast(Tensor, loss)  # 0 as an int stands for a model without routers there
+    function = _function_of(model)
+    assert function is not None
+    return function(tuple(router_logits), router_logits[0].shape[-1], cast(Any, model).num_experts_per_tok)
+
+
+def _function_of(model: Model) -> Callable[..., Tensor] | None:
+    """What transformers wrote beside the class of the model for its balancing loss; None: nothing."""
+    return getattr(sys.modules[type(model).__module__], "load_balancing_loss_func", None)
