@@ -82,7 +82,7 @@ def test_packed_log_probs_and_gradients_equal_those_of_each_sequence_alone(name:
         assert torch.allclose(weight.grad, other.grad, rtol=1e-4, atol=2e-5), where
 
 
-def test_sinks_and_softcap_have_a_gradient_that_is_not_zero() -> None:
+def test_sinks_have_a_gradient_that_is_not_zero() -> None:
     """Or the comparison of gradients would compare nothing."""
     model, (rows, weights) = model_of_kind("gpt_oss"), rows_and_weights()
     packed, _ = batch_logprobs(model, make_batch(rows, CPU), Compute(1.0, "float32", 16384))
