@@ -232,6 +232,13 @@ class OptimizerOptions(Options):
     max_grad_norm: float = option(
         1.0, "largest norm of the gradient; a longer gradient is scaled down", above=0
     )
+    router_aux_loss_coef: float | None = option(
+        None,
+        "weight in the loss of the loss that balances the experts of a mixture (MoE); none: the weight that "
+        "the config of the model names; 0: no such loss",
+        at_least=0,
+        at_most=1e3,
+    )
     train_batch_size: int | None = option(
         None,
         "completions of each optimizer step; none: all of the rollout (dupo), 8 (sft)",

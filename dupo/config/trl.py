@@ -64,7 +64,6 @@ INSTEAD: dict[str, str] = {
         "load_in_8bit load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant bnb_4bit_quant_storage",
         "is not here yet: weights are not quantised",
     ),
-    "router_aux_loss_coef": "is not here yet: no loss balances the experts",
     "disable_dropout": "is not here: reinforcement learning has no dropout",
     "cast_lm_head_to_fp32": "is not here: logits are float32 with every --compute_dtype",
     "dtype": "is not here: weights that are trained are float32; --compute_dtype is what computes",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 from dupo.config.config import Config
 from dupo.errors import UserError
-from dupo.models.positions import position_limit, window_of
+from dupo.models.positions import position_limit
 from dupo.records import Prompt
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -107,7 +107,7 @@ class TokenLimits:
         Args:
             shape: the transformers config of the model.
         """
-        return cls(tokenizer, lengths, most_positions(shape))
+        return cls(tokenizer, lengths, position_limit(shape))
 
     def prompt(self, id: str, prompt: Prompt) -> TooLong | None:
         """What is too long about a primal prompt; None where it fits.
@@ -189,13 +189,6 @@ def check_known(tokenizer: PromptTokenizer, texts: Sequence[tuple[str, str]]) ->
             f"tokenizer: expected to know the texts, got {sum(counts):,} unknown tokens of {total:,}, "
             f"first in {place}: its vocabulary is of another kind of text"
         )
-
-
-def most_positions(shape: Any) -> int | None:
-    """Most tokens of a sequence that the model can read; None where the model names no limit."""
-    # The packed path has no sliding window, so no sequence may be longer than the window.
-    limits = [limit for limit in (position_limit(shape), window_of(shape)) if limit is not None]
-    return min(limits, default=None)
 
 
 def tokens_of_long(

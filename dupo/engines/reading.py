@@ -37,7 +37,10 @@ class Reader:
 
     def __init__(self, model: Model, cache: Any) -> None:
         self.model, self.cache = model, cache
-        self._cache_name = cache_name(model)
+        self._options = {cache_name(model): cache}
+        # A config may want router logits, and transformers then fails at the second token of a padded batch.
+        if "output_router_logits" in inspect.signature(model.forward).parameters:
+            self._options["output_router_logits"] = False
 
     def next_logits(self, ids_BT: Tensor, positions_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Next-token logits (B, V) after `ids_BT`, which join the cache.
@@ -51,7 +54,7 @@ class Reader:
             position_ids=positions_BT,
             use_cache=True,
             logits_to_keep=1,
-            **{self._cache_name: self.cache},
+            **self._options,
         ).logits[:, -1]
 
     def read(self, prompts: Sequence[list[int]], pad_id: int) -> ReadPrompts:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dupo.learning.batches import micro_batches
+from dupo.models.balancing import balancing_loss
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.records import Batch, Trajectory
@@ -22,17 +23,19 @@ class Compute(NamedTuple):
         temperature: of the sampled distributions; the logits are divided by it.
         dtype: `--compute_dtype`.
         token_budget: most tokens of a micro-batch.
+        router_aux_loss_coef: weight of the loss that balances experts; 0: no such loss.
     """
 
     temperature: float
     dtype: str
     token_budget: int
+    router_aux_loss_coef: float = 0.0
 
 
-def packed_hidden(model: Model, batch: Batch) -> Tensor:
-    """Last hidden states (M, H) of the rows that predict a sampled token."""
+def packed_outputs(model: Model, batch: Batch, **options: Any) -> Any:
+    """What the model beneath the head gives for a packed batch: `last_hidden_state` (1, N, H), and more."""
     # The base model alone: the head is applied by `dupo_kernels`, and only to rows with a loss.
-    hidden_NH = model.base_model(
+    return model.base_model(
         input_ids=batch.input_ids[None],
         position_ids=batch.position_ids[None],
         cu_seq_lens_q=batch.cu_seqlens,
@@ -40,8 +43,19 @@ def packed_hidden(model: Model, batch: Batch) -> Tensor:
         max_length_q=batch.max_seqlen,
         max_length_k=batch.max_seqlen,
         use_cache=False,
-    ).last_hidden_state[0]
-    return hidden_NH[batch.loss_rows]
+        **options,
+    )
+
+
+def hidden_and_balance(model: Model, batch: Batch, compute: Compute) -> tuple[Tensor, Tensor | None]:
+    """Last hidden states (M, H) of the rows that predict a sampled token, and the balancing loss of experts.
+
+    The loss is a fp32 scalar; None where `compute.router_aux_loss_coef` is 0.
+    """
+    if compute.router_aux_loss_coef == 0:
+        return packed_outputs(model, batch).last_hidden_state[0][batch.loss_rows], None
+    outputs = packed_outputs(model, batch, output_router_logits=True)
+    return outputs.last_hidden_state[0][batch.loss_rows], balancing_loss(model, outputs.router_logits)
 
 
 def head_of(model: Model, temperature: float) -> tuple[Tensor, dict[str, Any]]:
@@ -60,12 +74,17 @@ def head_of(model: Model, temperature: float) -> tuple[Tensor, dict[str, Any]]:
 
 def batch_logprobs(model: Model, batch: Batch, compute: Compute) -> tuple[Tensor, Tensor]:
     """Log-probs of the sampled tokens and entropies of their distributions, (M,) fp32 nats each."""
-    weight_VH, head_options = head_of(model, compute.temperature)
     with autocast(model.device, compute.dtype):
-        hidden_MH = packed_hidden(model, batch)
-        logprobs, entropy = linear_token_logprobs(
-            hidden_MH, weight_VH, batch.targets, entropy=True, **head_options
-        )
+        hidden_MH = packed_outputs(model, batch).last_hidden_state[0][batch.loss_rows]
+        return head_logprobs(model, hidden_MH, batch, compute)
+
+
+def head_logprobs(model: Model, hidden_MH: Tensor, batch: Batch, compute: Compute) -> tuple[Tensor, Tensor]:
+    """The same from the hidden states that predict the sampled tokens."""
+    weight_VH, head_options = head_of(model, compute.temperature)
+    logprobs, entropy = linear_token_logprobs(
+        hidden_MH, weight_VH, batch.targets, entropy=True, **head_options
+    )
     assert entropy is not None
     return logprobs, entropy
 

@@ -17,17 +17,16 @@ from dupo.models.positions import window_of
 from dupo.models.shrunk import POSITIONS
 from dupo.records import Trajectory
 
-LONGEST = 48
+WINDOW = 8  # of the small model: several sequences are longer, and so is every pack
+BEYOND = 16  # tokens beyond a window: one token that is off is borne where experts may change places
 # Unlike lengths in no order, so that a wrong bound or position shows; two alike share a bucket of attention.
-LENGTHS = CheckLengths(
-    small=(9, LONGEST, 2, 13, LONGEST, 31), real=(9, 2, 64, 13, 40), long=(300, 2, 64, 250)
-)
+LENGTHS = CheckLengths(small=(9, 48, 2, 13, 48, 31), real=(9, 2, 64, 13, 40), long=(300, 2, 64, 250))
 
 
 def check_packed(model: Model, compute: Compute) -> float:
     """Checks that packed sequences have the log-probs of each alone, at temperature 1.
 
-    Sequences are as long as the window of the model at most: training never has longer ones.
+    Sequences cross the window of the model where `compute.token_budget` lets training cross it.
 
     Returns:
         The noise of the model, nats; see `dupo.models.own_forward.own_noise`. 0 in float32.
@@ -37,20 +36,22 @@ def check_packed(model: Model, compute: Compute) -> float:
     """
     window, route = window_of(model.config), partial(_packed, compute)
 
-    def check(small_window: int) -> float:
-        return check_agreement(model, compute.dtype, route, "trained packed", LENGTHS, small_window, window)
+    def check(small_window: int, lengths: CheckLengths, most_tokens: int | None) -> float:
+        return check_agreement(
+            model, compute.dtype, route, "trained packed", lengths, small_window, most_tokens
+        )
 
     if window is None or compute.token_budget <= window:
-        return check(POSITIONS)
-    # A pack may be longer than the window of its sequences, and is then longer in the small model as well.
+        return check(POSITIONS, LENGTHS, window)
     try:
-        return check(LONGEST)
+        # Without a small model, only a sequence beyond the window of the weights can cross a window.
+        return check(WINDOW, LENGTHS._replace(long=(*LENGTHS.long, window + BEYOND)), None)
     except UserError as error:
         try:
-            check(POSITIONS)
+            check(POSITIONS, LENGTHS, window)
         except UserError:
             raise error from None
-        # Doge keeps the best keys of the whole pack, so that sequences see one another in long packs.
+        # Some classes do not tell their layers of the window; Doge keeps the best keys of the whole pack.
         raise UserError(f"{error}, or --token_budget {window}, with which they agree") from None
 
 

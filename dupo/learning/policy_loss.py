@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dupo.errors import UserError
 from dupo.learning.batches import micro_batches
-from dupo.learning.logprobs import Compute, head_of, packed_hidden
+from dupo.learning.logprobs import Compute, head_of, hidden_and_balance
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.records import Batch, Trajectory
@@ -47,7 +47,7 @@ class PolicyLoss:
 
         Returns:
             The loss (fp32 scalar), and the statistics of `dupo_kernels.policy_loss` over the tokens that were
-            passed; none if there were none.
+            passed, with `aux_loss` beside them where experts are balanced; none if there were none.
         """
         objective = self.objective
         unmasked = [t for t in trajectories if not t.masked]
@@ -63,8 +63,14 @@ class PolicyLoss:
         # Losses stay on the device: reading one here would stop the pipeline at every micro-batch.
         total_loss = torch.zeros((), device=model.device)
         sums, extremes = dict[str, Tensor](), dict[str, Tensor]()
+        count = sum(len(t.completion_ids) for t in active)
         for _, batch in micro_batches(active, self.compute.token_budget, model.device):
             loss, stats = self.batch_loss(model, batch, num_items)
+            if (balance := stats.get("aux_loss")) is not None:
+                # It is a mean over the tokens of a micro-batch, and so weighted like the metrics below.
+                share = len(batch.targets) / count
+                loss = loss + self.compute.router_aux_loss_coef * share * balance
+                stats["aux_loss"] = balance.detach()
             loss.backward()
             total_loss += loss.detach()
             # Means over micro-batches are weighted by tokens, so the split does not show in the metrics.
@@ -75,7 +81,6 @@ class PolicyLoss:
                 else:
                     name = f"{name}_mean" if name.startswith("clip_ratio/") else name  # TRL's names
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value * num_tokens
-        count = sum(len(t.completion_ids) for t in active)
         means = {name: value.item() / count for name, value in sums.items()}
         return total_loss, means | {name: value.item() for name, value in extremes.items()}
 
@@ -93,7 +98,11 @@ class PolicyLoss:
             )
 
     def batch_loss(self, model: Model, batch: Batch, num_items: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of one micro-batch of an optimizer step that has `num_items` tokens or completions."""
+        """The loss of one micro-batch of an optimizer step that has `num_items` tokens or completions.
+
+        Returns:
+            The loss without the balancing loss of experts; and the statistics, `aux_loss` with its graph.
+        """
         weight_VH, head_options = head_of(model, self.compute.temperature)
         per_token = {
             "advantages": batch.advantages,
@@ -110,8 +119,8 @@ class PolicyLoss:
             num_tokens=len(batch.targets),
         )
         with autocast(model.device, self.compute.dtype):
-            hidden_MH = packed_hidden(model, batch)
-            return linear_objective(
+            hidden_MH, balance = hidden_and_balance(model, batch, self.compute)
+            loss, stats = linear_objective(
                 hidden_MH,
                 weight_VH,
                 batch.targets,
@@ -121,3 +130,4 @@ class PolicyLoss:
                 cu_seqlens=batch.completion_cu_seqlens,
                 **head_options,
             )
+        return loss, stats if balance is None else {**stats, "aux_loss": balance}

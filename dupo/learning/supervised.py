@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dupo.learning.batches import micro_batches
-from dupo.learning.logprobs import Compute, batch_logprobs
-from dupo.models.devices import float64
+from dupo.learning.logprobs import Compute, batch_logprobs, head_logprobs, hidden_and_balance
+from dupo.models.devices import autocast, float64
 from dupo.models.load import Model
 from dupo.progress import tell_progress
 from dupo.records import Trajectory
@@ -18,23 +18,32 @@ def supervised_gradient(
 ) -> tuple[Tensor, dict[str, float]]:
     """Adds the gradient of the loss to `.grad`, one micro-batch after the other.
 
-    Every completion token of the step has the same weight, whatever the split into micro-batches.
+    Every completion token of the step has the same weight, whatever the split into micro-batches. The
+    balancing loss of experts is the mean over micro-batches, weighted by their completion tokens.
 
     Returns:
-        The loss, fp32 scalar, nats per token; and the metric `entropy`, mean over tokens, nats.
+        The loss, fp32 scalar, nats per token; and means over tokens: `entropy`, nats, and `aux_loss` where
+        `compute.router_aux_loss_coef` is not 0.
     """
     # The count of the whole step: any split into micro-batches gives the same gradient.
     num_tokens = sum(len(example.completion_ids) for example in examples)
     total_loss = torch.zeros((), device=model.device)
-    total_entropy = torch.zeros((), device=model.device)
+    total_entropy, total_balance = torch.zeros_like(total_loss), torch.zeros_like(total_loss)
+    coefficient = compute.router_aux_loss_coef
     for _, batch in micro_batches(examples, compute.token_budget, model.device):
-        # Entropy costs nothing beside the log-probs, and tells whether the model grows sure.
-        logprobs, entropy = batch_logprobs(model, batch, compute)
+        with autocast(model.device, compute.dtype):
+            hidden_MH, balance = hidden_and_balance(model, batch, compute)
+            # Entropy costs nothing beside the log-probs, and tells whether the model grows sure.
+            logprobs, entropy = head_logprobs(model, hidden_MH, batch, compute)
         loss = -logprobs.sum() / num_tokens
+        if balance is not None:
+            loss = loss + coefficient * balance * (len(batch.targets) / num_tokens)
+            total_balance += balance.detach() * len(batch.targets)
         loss.backward()
         total_loss += loss.detach()
         total_entropy += entropy.detach().sum()
-    return total_loss, {"entropy": total_entropy.item() / num_tokens}
+    metrics = {"entropy": total_entropy.item() / num_tokens}
+    return total_loss, metrics | ({"aux_loss": total_balance.item() / num_tokens} if coefficient else {})
 
 
 @torch.no_grad()

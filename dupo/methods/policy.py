@@ -32,6 +32,7 @@ from dupo.methods.dynamic_sampling import RewardedRollout
 from dupo.methods.taught_start import comes_taught, taught_note
 from dupo.methods.teaching import TEACHING_NOTE, Teaching, teaching_stage
 from dupo.models.agreement import has_experts
+from dupo.models.balancing import balancing_coefficient
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import Model, load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
@@ -165,6 +166,8 @@ class PolicyMethod(Method):
         """Loads the policy and its engine."""
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
+        coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
+        self.compute = self.loss.compute = self.compute._replace(router_aux_loss_coef=coefficient)
         # Every model and every start: an attention that leaks learns without an error.
         self.on_policy.noise = check_packed(self.model, self.compute)
         self.on_policy.has_experts = has_experts(self.model)

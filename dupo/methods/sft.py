@@ -14,7 +14,7 @@ from typing import Protocol
 from dupo.config.config import Config
 from dupo.data.examples import Example, Examples
 from dupo.data.fingerprints import examples_fingerprint
-from dupo.duality.length_check import Limit, check_known, check_vocabulary, most_positions
+from dupo.duality.length_check import Limit, check_known, check_vocabulary
 from dupo.engines.load import make_engine
 from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
@@ -28,8 +28,10 @@ from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.methods.base import Method
 from dupo.methods.data import read_pairs
 from dupo.methods.examples import encode_examples, fitting_examples
+from dupo.models.balancing import balancing_coefficient
 from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import load_model, model_config, share_end_tokens
+from dupo.models.positions import position_limit
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
 from dupo.records import StepBatch, Trajectory
@@ -141,7 +143,7 @@ class SFT(Method):
         texts = [(e.id, text) for e in examples for text in (e.prompt, e.completion)]
         texts += [(e.id, message.content) for e in examples for message in e.history]
         check_known(self.tokenizer, texts)
-        limit = Limit.of(most_positions(self.shape), self.config.optimizer.token_budget)
+        limit = Limit.of(position_limit(self.shape), self.config.optimizer.token_budget)
         return fitting_examples(self.tokenizer, examples, limit, self.config.task.overlong, what)
 
     def describe(self) -> list[tuple[str, str]]:
@@ -170,6 +172,8 @@ class SFT(Method):
         self.model = load_model(self.config.model, self.shape, self.device, self.seed)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         share_end_tokens(self.model, self.tokenizer)
+        coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
+        self.compute = self.compute._replace(router_aux_loss_coef=coefficient)
         check_packed(self.model, self.compute)
         if self.task is not None:  # only the answers to a task are sampled
             check_sampled(self.model, self.config.model.compute_dtype)

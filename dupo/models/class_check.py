@@ -63,8 +63,10 @@ def _reason_against(model: PreTrainedModel, shape: PretrainedConfig) -> str | No
     # A picture encoder beside the language model is never called, so its attention does not matter.
     language_models = [module for module in parts if module is model or module.config is inner]
     # transformers itself refuses SDPA for these classes, but accepts any name that was registered.
-    if not all(module._supports_sdpa for module in language_models):
-        return "does not support scaled_dot_product_attention, which this package computes attention with"
+    if not all(_takes_attention(module) for module in language_models):
+        return (
+            "does not support scaled_dot_product_attention, nor an attention that is registered in its place"
+        )
     # Encoders such as BERT stand among the causal models, for a setting that makes them decoders.
     flags = {bool(m.is_causal) for m in model.modules() if hasattr(m, "is_causal")}
     if flags == {False}:
@@ -75,3 +77,9 @@ def _reason_against(model: PreTrainedModel, shape: PretrainedConfig) -> str | No
     if model.base_model is model:
         return "does not tell its language-model head from the model beneath, so it cannot be trained here"
     return None
+
+
+def _takes_attention(module: PreTrainedModel) -> bool:
+    """Whether the layers of a class call the attention that is registered for them."""
+    # Softcap and sinks keep a class from SDPA, which lacks them, and not from flash-attn, which has them.
+    return module._supports_sdpa or (module._supports_attention_backend and module._supports_flash_attn)

@@ -4,16 +4,21 @@ The truth that packing and sampling are checked against. So nothing here is shar
 mask, no attention entry and no head of ours.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from dupo.models.devices import autocast, float64
 from dupo.models.load import Model
 
 EAGER, SDPA = "eager", "sdpa"  # attention of transformers, by its names
+FLOAT32 = "dupo_own_float32"  # the eager attention of a class, with float32 inside
 
 
 @torch.no_grad()
@@ -54,13 +59,30 @@ def own_noise(model: Model, sequences: Sequence[list[int]], dtype: str) -> tuple
     else:
         # Rounded weights have no exact result: two orders of summation tell how far off each may be.
         truth = own_logprobs(model, sequences, dtype)
-        again = own_logprobs(model, sequences, dtype, SDPA)
+        again = own_logprobs(model, sequences, dtype, SDPA if _is_plain(model) else FLOAT32)
     return truth, (truth - again).square().mean().sqrt().item()
+
+
+def _is_plain(model: Model) -> bool:
+    """Whether SDPA computes what the eager attention of a model does; SDPA drops softcap and sinks."""
+    softcap = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
+    return model._supports_sdpa and softcap is None
+
+
+def _own_float32(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any
+) -> tuple[Tensor, Any]:
+    """The eager attention that stands beside the class of a layer, with float32 inside."""
+    eager: Any = sys.modules[type(module).__module__].eager_attention_forward  # type: ignore[attr-defined]
+    out, weights = eager(module, query.float(), key.float(), value.float(), *rest, **options)
+    return out.to(query.dtype), weights
 
 
 @contextmanager
 def _attention(model: Model, name: str) -> Iterator[None]:
     """The model with another attention for a while."""
+    AttentionInterface.register(FLOAT32, _own_float32)  # type: ignore[arg-type]
+    AttentionMaskInterface.register(FLOAT32, eager_mask)  # type: ignore[arg-type]
     before = str(model.config._attn_implementation)
     model.set_attn_implementation(name)
     try:

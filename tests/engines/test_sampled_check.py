@@ -23,16 +23,18 @@ def test_sound_models_pass(kind: str) -> None:
     check_sampled(model_of_kind(kind), "auto")
 
 
-@pytest.mark.parametrize("kind", ["phimoe", "qwen2_moe"])
+@pytest.mark.parametrize("kind", ["phimoe", "qwen2_moe", "mistral", "gemma2", "qwen2", "gpt_oss"])
 def test_windows_are_crossed_by_sampling_and_are_right_there(kind: str) -> None:
     check_sampled(model_of_kind(kind), "auto")
+
+
+def test_a_config_that_wants_router_logits_stops_no_sampling() -> None:
+    check_sampled(model_of_kind("mixtral", output_router_logits=True), "auto")
 
 
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [
-        ("gpt_oss", "does not support s_aux"),
-        ("gemma2", "does not support softcap"),
         ("bloom", "log-probs differ"),
         ("xglm", "log-probs differ"),
         ("gpt_neox_japanese", "log-probs differ"),

@@ -61,8 +61,19 @@ KINDS: dict[str, dict[str, Any]] = {
     "phimoe": SMALL | dict(sliding_window=128, num_local_experts=4),
     "qwen2_moe": SMALL
     | dict(sliding_window=128, use_sliding_window=True, max_window_layers=1, num_experts=4),
-    "gpt_oss": HEAD | dict(num_local_experts=4, num_experts_per_tok=2, sliding_window=128),
-    "gemma2": HEAD,
+    "mistral": HEAD | dict(sliding_window=4),
+    "qwen2": SMALL
+    | dict(sliding_window=4, use_sliding_window=True, layer_types=["sliding_attention", "full_attention"]),
+    "qwen3_moe": HEAD | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32),
+    "gpt_oss": HEAD
+    | dict(
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        sliding_window=4,
+        rope_parameters=dict(rope_type="default", rope_theta=1e4),
+    ),
+    # A cap so low that most scores come near it.
+    "gemma2": HEAD | dict(sliding_window=4, attn_logit_softcapping=2.0),
     "bloom": dict(vocab_size=TOKENS, hidden_size=64, n_layer=2, n_head=4),
     "xglm": dict(vocab_size=TOKENS, d_model=64, ffn_dim=64, num_layers=2, attention_heads=4),
     "gpt_neox_japanese": SMALL,

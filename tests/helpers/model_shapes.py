@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from dupo.config.command_line import parse
-from dupo.duality.length_check import most_positions
 from dupo.engines.base import Engine
 from dupo.engines.load import make_engine
 from dupo.engines.sampled_check import check_sampled
@@ -20,6 +19,7 @@ from dupo.errors import UserError
 from dupo.learning.logprobs import Compute
 from dupo.learning.packed_check import check_packed
 from dupo.models.load import load_model, model_config
+from dupo.models.positions import position_limit
 from dupo.models.tokenizers import load_tokenizer
 from tests.helpers.tokenizers_made import chatml_bytes
 from tests.helpers.worlds import CPU
@@ -147,11 +147,7 @@ SOUND = shapes(
     minicpm3={**LATENT, "dim_model_base": 32},
     sarvam_mla={**LATENT, **ONE_DENSE},
     youtu=LATENT,
-)
-
-# Right up to the window or the border; a run that can cross it is refused.
-BOUNDED = shapes(
-    "",
+    # Sequences cross the window.
     afmoe=BOTH_KINDS,
     cohere2=BOTH_KINDS,
     cohere2_moe=BOTH_KINDS,
@@ -162,7 +158,6 @@ BOUNDED = shapes(
     gemma3_text=BOTH_KINDS,
     gemma4_text={**BOTH_KINDS, **PER_LAYER_INPUT},
     gemma4_unified_text={**BOTH_KINDS, **PER_LAYER_INPUT},
-    llama__dynamic={"max_position_embeddings": BORDER, **rope("dynamic", factor=2.0)},
     laguna=BOTH_KINDS,
     mellum=BOTH_KINDS,
     ministral=BOTH_KINDS,
@@ -170,6 +165,24 @@ BOUNDED = shapes(
     mistral__window={},
     mixtral__window={},
     olmo3=BOTH_KINDS,
+    phi3__window={},
+    qwen2__window=WINDOW_USED,
+    qwen3__window=WINDOW_USED,
+    starcoder2__window={},
+    # Softcap or sinks, and windows beside them.
+    flint={},
+    gemma2=SOFTCAP,
+    gpt_oss=BOTH_KINDS,
+    granite_swa={},
+    granitemoe_swa={},
+    mimo_v2_flash={"v_head_dim": 6},
+    vaultgemma=SOFTCAP,
+)
+
+# Right up to the window or the border; a run that can cross it is refused.
+BOUNDED = shapes(
+    "",
+    llama__dynamic={"max_position_embeddings": BORDER, **rope("dynamic", factor=2.0)},
     phi3__longrope={
         **NO_WINDOW,
         "original_max_position_embeddings": BORDER,
@@ -180,25 +193,20 @@ BOUNDED = shapes(
             original_max_position_embeddings=BORDER,
         ),
     },
-    phi3__window={},
+    # Their layers are not told of the window, which stands in their mask alone.
     phimoe__window={},
-    qwen2__window=WINDOW_USED,
     qwen2_moe__window={**WINDOW_USED, "mlp_only_layers": [0]},
-    qwen3__window=WINDOW_USED,
-    starcoder2__window={},
 )
 
 # Refused whatever the lengths are.
 REFUSED = shapes(
-    "bloom flint gpt_neox_japanese granite_swa granitemoe_swa modernbert-decoder nemotron openai-gpt xglm",
+    "bloom gpt_neox_japanese modernbert-decoder nemotron openai-gpt xglm",
     bamba={"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "attn_layer_indices": [1]},
     falcon={"alibi": False, "head_dim": ABSENT},
     falcon__alibi={"alibi": True, "head_dim": ABSENT},
     falcon_h1={"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8},
     falcon_mamba={"state_size": 4},
-    gemma2=SOFTCAP,
     gpt_neo={"attention_types": [[["global", "local"], 1]], "window_size": WINDOW},
-    gpt_oss=BOTH_KINDS,
     granitemoehybrid={
         "layer_types": ["mamba", "attention"],
         "mamba_n_heads": 4,
@@ -225,7 +233,6 @@ REFUSED = shapes(
         "layer_types": [*["chunked_attention"] * 3, "full_attention"],
     },
     mamba={"state_size": 4},
-    mimo_v2_flash={"v_head_dim": 6},
     minimax={"layer_types": ["linear_attention", "full_attention"], "block_size": 8},
     moshi={},  # its mask has no window, the cache of transformers drops what lies beyond its window
     mpt={"max_seq_len": 64},
@@ -246,7 +253,6 @@ REFUSED = shapes(
     },
     rwkv={"attention_hidden_size": 32},
     stablelm={"use_qkv_bias": True},
-    vaultgemma=SOFTCAP,
 )
 
 
@@ -296,13 +302,11 @@ def open_and_check(folder: Path, longest: int) -> Opened:
     config = parse(["--num_threads", "1", "--model_name_or_path", str(folder)])
     tokenizer = load_tokenizer(config.model, None)
     shape = model_config(config.model, tokenizer)
-    most_tokens = most_positions(shape)
+    most_tokens = position_limit(shape)
     if most_tokens is not None and longest > most_tokens:
-        raise UserError(
-            f"sequences of {longest} tokens; the positions and windows of the model allow {most_tokens}"
-        )
+        raise UserError(f"sequences of {longest} tokens; the positions of the model allow {most_tokens}")
     model = load_model(config.model, shape, CPU, 0)
-    check_packed(model, COMPUTE)
+    check_packed(model, COMPUTE._replace(token_budget=longest))
     check_sampled(model, "auto")
     return Opened(model, make_engine(config, model, tokenizer))
 

@@ -9,14 +9,17 @@ from dupo.errors import UserError
 from dupo.learning.logprobs import Compute
 from dupo.learning.packed_check import check_packed
 from dupo.models import agreement, attention
-from dupo.models.attention import bucketed_sdpa
+from dupo.models.bucketed_attention import bucketed_attention
 from tests.helpers.model_kinds import model_of_kind
 from tests.helpers.worlds import tiny
 
 COMPUTE = Compute(1.0, "auto", 16384)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "olmo", "cohere", "mixtral", "gemma3_text", "phi3"])
+@pytest.mark.parametrize(
+    "kind",
+    ["gpt2", "olmo", "cohere", "mixtral", "phi3", "mistral", "gemma2", "gemma3_text", "qwen2", "gpt_oss"],
+)
 def test_sound_models_pass(kind: str) -> None:
     assert check_packed(model_of_kind(kind), COMPUTE) == 0  # float32 has no noise
 
@@ -32,15 +35,50 @@ def test_heads_of_values_may_have_another_size(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["phimoe", "qwen2_moe"])
-def test_a_window_that_no_training_sequence_crosses_is_no_reason_to_refuse(kind: str) -> None:
-    check_packed(model_of_kind(kind), COMPUTE)
+def test_a_class_that_does_not_tell_its_layers_of_their_window_is_used_within_it(kind: str) -> None:
+    model = model_of_kind(kind)
+    check_packed(model, Compute(1.0, "auto", token_budget=128))
+    with pytest.raises(UserError, match=r"log-probs differ.*or --token_budget 128, with which they agree"):
+        check_packed(model, COMPUTE)
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma2", "qwen2", "gpt_oss"])
+def test_a_window_off_by_one_is_seen(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    honest = attention.packed_attention
+
+    def shorter(*inputs: Any) -> torch.Tensor:
+        window = inputs[-1].window
+        return honest(*inputs[:-1], inputs[-1]._replace(window=window and window - 1))
+
+    monkeypatch.setattr(attention, "packed_attention", shorter)
+    with pytest.raises(UserError, match="small model of its class"):
+        check_packed(model_of_kind(kind), COMPUTE)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("gemma2", "softcap"), ("gpt_oss", "sinks_K")])
+def test_what_a_layer_wants_and_does_not_get_is_seen(
+    monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    honest = attention.packed_attention
+
+    def forgetful(*inputs: Any) -> torch.Tensor:
+        return honest(*inputs[:-1], inputs[-1]._replace(**{name: None}))
+
+    monkeypatch.setattr(attention, "packed_attention", forgetful)
+    with pytest.raises(UserError, match="small model of its class"):
+        check_packed(model_of_kind(kind), COMPUTE)
+
+
+def test_without_a_small_model_the_window_of_the_weights_is_crossed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "shrunk", lambda model, window: None)
+    check_packed(model_of_kind("mistral", sliding_window=310), COMPUTE)
+    with pytest.raises(UserError, match="log-probs differ"):
+        check_packed(model_of_kind("phimoe", sliding_window=310), COMPUTE)
 
 
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [
-        ("gpt_oss", "does not support s_aux"),
-        ("gemma2", "does not support softcap"),
         ("bloom", "log-probs differ"),
         ("xglm", "log-probs differ"),
         ("gpt_neox_japanese", "log-probs differ"),
@@ -76,8 +114,8 @@ def test_a_mask_of_the_models_own_is_kept() -> None:
         check_packed(doge, COMPUTE)
 
 
-def leaky(q: Any, k: Any, v: Any, cu_seqlens: Any, max_seqlen: Any, scale: Any, *rest: Any) -> torch.Tensor:
-    return bucketed_sdpa(q, k, v, cu_seqlens[[0, -1]], scale)  # as if all were one sequence
+def leaky(q: Any, k: Any, v: Any, cu_seqlens: Any, max_seqlen: Any, options: Any) -> torch.Tensor:
+    return bucketed_attention(q, k, v, cu_seqlens[[0, -1]], options)  # as if all were one sequence
 
 
 def test_a_leak_is_seen_in_the_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,8 +132,9 @@ def test_a_leak_is_seen_in_the_real_weights(monkeypatch: pytest.MonkeyPatch, dty
         check_packed(model_of_kind("llama").to(dtype), COMPUTE)
 
 
-def test_bfloat16_is_compared_with_the_noise_of_the_model_itself() -> None:
-    noise = check_packed(model_of_kind("llama").bfloat16(), COMPUTE)
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt_oss"])
+def test_bfloat16_is_compared_with_the_noise_of_the_model_itself(kind: str) -> None:
+    noise = check_packed(model_of_kind(kind).bfloat16(), COMPUTE)
     assert 1e-3 < noise < 0.2
 
 

@@ -13,7 +13,7 @@ IDS = [[7, 3, 90, 41, 5], [1, 2]]
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_oss", "gemma2"])
 def test_it_has_the_attention_of_transformers_and_nothing_of_ours(kind: str) -> None:
-    """Sinks and softcap are unknown to our attention, which refuses them."""
+    """Sinks and softcap change what SDPA would say."""
     model = model_of_kind(kind)
     plain = AutoModelForCausalLM.from_config(model.config, attn_implementation="eager").eval()
     plain.load_state_dict(model.state_dict())

@@ -28,7 +28,7 @@ generation_batch_size gradient_checkpointing hub_model_id hub_private_repo impor
 learning_rate log_level lora_alpha lora_dropout lora_r lora_target_modules
 mask_truncated_completions max_completion_length max_grad_norm max_steps
 model_name_or_path num_generations num_iterations off_policy_mask_threshold report_to
-resume_from_checkpoint reward_weights
+resume_from_checkpoint reward_weights router_aux_loss_coef
 run_name sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
 trust_remote_code use_bias_correction_kl use_peft use_rslora vespo_k_neg vespo_k_pos vespo_lambda_neg
 vespo_lambda_pos vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
@@ -61,6 +61,7 @@ REMARKS = {
     "max_grad_norm": "0 there: no bound; above 0 here",
     "resume_from_checkpoint": "here also `latest`",
     "reward_weights": "`1 0.2` there, `1,0.2` here",
+    "router_aux_loss_coef": "none: that of the config of the model",
     "report_to": "`tensorboard`, `wandb`, `trackio`; `wandb trackio` there, `wandb,trackio` here; no `all`",
     "run_name": "none: the name of the folder `output_dir` here",
     "scale_rewards": "there also `true` (`group`) and `false` (`none`)",

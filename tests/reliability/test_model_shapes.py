@@ -99,7 +99,7 @@ def test_a_sound_model_is_right_at_any_length(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-def test_a_model_with_a_window_or_a_border_is_right_within_and_refused_beyond(name, tmp_path):
+def test_a_model_with_a_bound_is_right_within_and_refused_beyond(name, tmp_path):
     assert WINDOW < BORDER < LONGEST
     folder = save_model(BOUNDED[name], tmp_path)
     assert verdict(folder, WINDOW) == "right"

@@ -16,7 +16,8 @@ from tests.helpers.source import File, complaints_of, project_files
 
 DOORS = {f"dupo/{name}.py" for name in (*doors.DOORS, "__main__")}
 # Imported where they are used: packages that are not always there, and modules that not every torch has.
-OPTIONAL = {"flash_attn", "torch.nn.attention.varlen", "torch.distributed.tensor", "py3langid", "triton"}
+OPTIONAL = {"flash_attn", "flash_attn.cute"}
+OPTIONAL |= {"torch.nn.attention.varlen", "torch.distributed.tensor", "py3langid", "triton"}
 OPTIONAL |= {"pyarrow", "huggingface_hub"}  # of data sets that need them
 OPTIONAL |= {"comet", "bleurt_pytorch"}  # of learned metrics
 OPTIONAL |= {"torch.utils.tensorboard", "wandb", "trackio"}  # of trackers
