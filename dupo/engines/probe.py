@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dupo.config.config import Config
 from dupo.config.engine_options import AUTO, EngineOptions, ServerAddress, is_address
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.engines.base import Sampling
@@ -116,7 +117,7 @@ def probe(
     connection = Connection(address, engine)
     # The list comes first: it costs nothing, and its absence names a wrong address.
     listed = _models(connection)
-    model, entry = _chosen(option, address, listed)
+    model, entry = _chosen(option, address, listed, options.model_name_or_path)
     family = str(entry.get("owned_by", "")).lower()
     arguments = options.template_arguments
     routes = [IDS]
@@ -206,7 +207,7 @@ def _texts(answer: Mapping[str, Any]) -> list[str]:
 def _models(connection: Connection) -> list[Mapping[str, Any]]:
     """The models that the server lists; empty where it lists none."""
     try:
-        answer = connection.ask("/models", None, dict, max_retries=_retries(connection))
+        answer = connection.ask("/models", None, dict, max_retries=retries_at_start(connection))
     except Refused:
         return []
     entries = answer.get("data")
@@ -214,18 +215,22 @@ def _models(connection: Connection) -> list[Mapping[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
 
-def _retries(connection: Connection) -> int:
+def retries_at_start(connection: Connection) -> int:
+    """Times that a request of the probe is made anew."""
     return min(MOST_RETRIES, connection.options.max_retries)
 
 
 def _chosen(
-    option: str, address: ServerAddress, listed: Sequence[Mapping[str, Any]]
+    option: str, address: ServerAddress, listed: Sequence[Mapping[str, Any]], preferred: str
 ) -> tuple[str, Mapping[str, Any]]:
     """The name of the model, and what the server lists of it."""
     by_name = {entry["id"]: entry for entry in listed}
     if address.model is not None:
         # Servers that load on demand, and those with aliases, list less than they hold.
         return address.model, by_name.get(address.model, {})
+    # In training the name is that of the policy, which the server may call otherwise.
+    if preferred in by_name:
+        return preferred, by_name[preferred]
     if len(by_name) == 1:
         return next(iter(by_name.items()))
     how = "--model_name_or_path" if option == "base_url" else f"{address.url}#NAME"
@@ -265,7 +270,7 @@ def _answer(
     connection: Connection, dialect: Dialect, content: Any, extras: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     body = {**dialect.body(content, PROBE_SAMPLING, PROBE_SEED), **extras}
-    return connection.ask(PATHS[dialect.route], body, _with_texts, max_retries=_retries(connection))
+    return connection.ask(PATHS[dialect.route], body, _with_texts, max_retries=retries_at_start(connection))
 
 
 def _with_texts(answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -319,7 +324,7 @@ def _has_logprobs(answer: Mapping[str, Any]) -> bool:
     return bool(logprobs.get("content") or logprobs.get("token_logprobs"))
 
 
-def address_of(name: str, engine: EngineOptions, options: ModelOptions) -> tuple[str, ServerAddress] | None:
+def address_of(name: str, config: Config) -> tuple[str, ServerAddress] | None:
     """(option, address) of the server that holds a model; None for a model of this machine.
 
     Args:
@@ -327,8 +332,8 @@ def address_of(name: str, engine: EngineOptions, options: ModelOptions) -> tuple
     """
     if is_address(name):
         return "dual_model or pool_models", ServerAddress.of("dual_model or pool_models", name)
-    if not engine.is_server or name != options.model_name_or_path:
+    if not config.holds_no_model or name != config.model.model_name_or_path:
         return None
-    url = ServerAddress.of("base_url", engine.base_url or "").url
+    url = ServerAddress.of("base_url", config.engine.base_url or "").url
     # `tiny` is what the option says where a user says nothing.
     return "base_url", ServerAddress(url, None if name == BUILT_IN_MODEL else name)

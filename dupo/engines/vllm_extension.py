@@ -1,0 +1,44 @@
+"""What a vLLM server needs to take the weights of a training run: a class that vLLM mixes into its workers.
+
+    VLLM_SERVER_DEV_MODE=1 vllm serve NAME --logprobs-mode processed_logprobs \\
+        --worker-extension-cls dupo.engines.vllm_extension.WeightReceiver
+
+The trainer calls the methods by the route /collective_rpc. The Python of the server must find `dupo`; it
+needs nothing of what dupo depends on but torch and safetensors.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dupo.engines.weight_files import Checksum, read_weights
+
+
+class WeightReceiver:
+    """Reads weights from a folder into the model of a worker.
+
+    Attributes:
+        reload_weights: of vLLM's worker.
+    """
+
+    reload_weights: Callable[..., None]
+    _dupo_checksum = ""
+
+    def dupo_receive_weights(self, folder: str) -> dict[str, str]:
+        """Loads the weights of a folder.
+
+        Returns:
+            "checksum" of the weights that were loaded, or "error": what went wrong. Never raises, as what a
+            worker raises reaches the trainer without its reason.
+        """
+        # Half loaded weights are nobody's.
+        self._dupo_checksum, checksum = "", Checksum()
+        try:
+            self.reload_weights(weights_iterator=read_weights(Path(folder), checksum))
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        self._dupo_checksum = checksum.text()
+        return self.dupo_weights()
+
+    def dupo_weights(self) -> dict[str, str]:
+        """The checksum of the weights that this worker samples from; empty for those it started with."""
+        return {"checksum": self._dupo_checksum}
