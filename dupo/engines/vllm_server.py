@@ -114,7 +114,7 @@ class VllmServerEngine:
         self._check_room(prompt_ids, sampling.max_tokens)
         self._check_weights()
         groups = self._sample(prompt_ids, n, sampling, seed)
-        # Requests are made anew after a broken connection: a new server answers with the weights of its start.
+        # A request is made anew after a broken connection: a new server answers it with its first weights.
         self._check_weights()
         return groups
 
