@@ -58,9 +58,13 @@ def probe_for_training(config: Config, tokenizer: PromptTokenizer) -> TrainingSe
     if not (able.ids_out and able.logprobs and able.n):
         words = {"ids of tokens": able.ids_out, "their log-probs": able.logprobs, "n": able.n}
         missing = ", ".join(name for name, is_there in words.items() if not is_there)
-        raise _lacks(address, f"that gives ids of tokens, their log-probs and n, got none of: {missing}")
+        got = f"{address.url} gives none of: {missing}"
+        raise UserError(
+            f"base_url: training needs a server with {', '.join(words)}; {got} (vllm serve has all)"
+        )
     if not _is_processed(server, tokenizer):
-        raise _lacks(address, f"whose log-probs are those after temperature: start it with {PROCESSED}")
+        got = f"{address.url} gives those before temperature: start it with {PROCESSED}"
+        raise UserError(f"base_url: training needs log-probs after temperature; {got}")
     control = Connection(address._replace(url=address.url.removesuffix("/v1")), config.engine)
     _check_extension(address, control)
     return TrainingServer(server, control)
@@ -90,16 +94,17 @@ def _check_extension(address: ServerAddress, control: Connection) -> None:
     try:
         call_workers(control, "dupo_weights", max_retries=retries)
     except Refused:
-        raise _lacks(address, f"that takes new weights: start it as {START}") from None
+        raise _takes_no_weights(address, f"as: {START}") from None
     except ServerError as problem:
         # A worker without the method is a server without the extension; a dead server is neither.
         if "HTTP 5" not in str(problem) and "results" not in str(problem):
             raise
-        raise _lacks(address, f"that takes new weights: start it with {EXTENSION}") from None
+        raise _takes_no_weights(address, f"with {EXTENSION}") from None
 
 
-def _lacks(address: ServerAddress, expected: str) -> UserError:
-    return UserError(f"base_url: expected a server for training, {address.url}, {expected}")
+def _takes_no_weights(address: ServerAddress, how: str) -> UserError:
+    need = "training needs a server that takes new weights"
+    return UserError(f"base_url: {need}; {address.url} takes none: start it {how}")
 
 
 def _is_processed(server: Server, tokenizer: PromptTokenizer) -> bool:

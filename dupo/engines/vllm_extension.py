@@ -9,8 +9,13 @@ needs nothing of what dupo depends on but torch and safetensors.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dupo.engines.weight_files import Checksum, read_weights
+
+# Of a model's config: weights of another shape would break the worker half way.
+SHAPE = ("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
+SHAPE += ("num_attention_heads", "num_key_value_heads", "head_dim")
 
 
 class WeightReceiver:
@@ -18,9 +23,11 @@ class WeightReceiver:
 
     Attributes:
         reload_weights: of vLLM's worker.
+        model_config: of vLLM's worker.
     """
 
     reload_weights: Callable[..., None]
+    model_config: Any
     _dupo_checksum = ""
 
     def dupo_receive_weights(self, folder: str) -> dict[str, str]:
@@ -39,6 +46,17 @@ class WeightReceiver:
         self._dupo_checksum = checksum.text()
         return self.dupo_weights()
 
+    def dupo_shape(self) -> dict[str, Any]:
+        """What `shape_of` says of the model of this worker."""
+        return shape_of(self.model_config.hf_config)
+
     def dupo_weights(self) -> dict[str, str]:
         """The checksum of the weights that this worker samples from; empty for those it started with."""
         return {"checksum": self._dupo_checksum}
+
+
+def shape_of(config: Any) -> dict[str, Any]:
+    """What decides the shapes of the weights, of a transformers config; without what the config leaves open."""
+    text = config.get_text_config()
+    values = {name: getattr(text, name, None) for name in SHAPE}
+    return {name: value for name, value in values.items() if value is not None}
