@@ -12,6 +12,7 @@ from dupo.engines.base import Sampling
 from dupo.engines.connection import Connection, Refused
 from dupo.engines.openai_protocol import IDS, PATHS, choices_of
 from dupo.engines.probe import PROBE, PROBE_SEED, Server, probe, retries_at_start
+from dupo.engines.vllm_extension import shape_of
 from dupo.errors import ServerError, UserError
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -42,11 +43,12 @@ class TrainingServer(NamedTuple):
         return f"{able}; new weights by files, checked; {at_once} requests at once, a prompt each"
 
 
-def probe_for_training(config: Config, tokenizer: PromptTokenizer) -> TrainingServer:
+def probe_for_training(config: Config, tokenizer: PromptTokenizer, shape: Any) -> TrainingServer:
     """Asks the server of `--base_url` for all that training needs.
 
     Args:
         tokenizer: of the policy.
+        shape: the transformers config of the policy.
 
     Raises:
         UserError: the server lacks something; names the flag that it has to be started with.
@@ -58,15 +60,13 @@ def probe_for_training(config: Config, tokenizer: PromptTokenizer) -> TrainingSe
     if not (able.ids_out and able.logprobs and able.n):
         words = {"ids of tokens": able.ids_out, "their log-probs": able.logprobs, "n": able.n}
         missing = ", ".join(name for name, is_there in words.items() if not is_there)
-        got = f"{address.url} gives none of: {missing}"
-        raise UserError(
-            f"base_url: training needs a server with {', '.join(words)}; {got} (vllm serve has all)"
-        )
+        needed = f"{', '.join(words)}, as vllm serve gives"
+        raise UserError(f"base_url: training needs {needed}; {address.url} gives none of: {missing}")
     if not _is_processed(server, tokenizer):
         got = f"{address.url} gives those before temperature: start it with {PROCESSED}"
         raise UserError(f"base_url: training needs log-probs after temperature; {got}")
     control = Connection(address._replace(url=address.url.removesuffix("/v1")), config.engine)
-    _check_extension(address, control)
+    _check_shape(address, _shape_there(address, control), shape_of(shape))
     return TrainingServer(server, control)
 
 
@@ -89,10 +89,19 @@ def _results(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     raise ValueError(f"no results of its workers: {dict(answer)}")
 
 
-def _check_extension(address: ServerAddress, control: Connection) -> None:
+def _check_shape(address: ServerAddress, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    other = [name for name in there.keys() & here.keys() if there[name] != here[name]]
+    if other:
+        name = min(other)
+        expected = f"the model of --model_name_or_path, whose {name} is {here[name]}"
+        raise UserError(f"base_url: expected {expected}, got one of {there[name]} at {address.url}")
+
+
+def _shape_there(address: ServerAddress, control: Connection) -> dict[str, Any]:
+    """The shape of the model at the server, which only a worker with the extension tells."""
     retries = retries_at_start(control)
     try:
-        call_workers(control, "dupo_weights", max_retries=retries)
+        return call_workers(control, "dupo_shape", max_retries=retries)[0]
     except Refused:
         raise _takes_no_weights(address, f"as: {START}") from None
     except ServerError as problem:

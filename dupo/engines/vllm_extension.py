@@ -56,7 +56,7 @@ class WeightReceiver:
 
 
 def shape_of(config: Any) -> dict[str, Any]:
-    """What decides the shapes of the weights, of a transformers config; without what the config leaves open."""
+    """What decides the shapes of the weights, by a transformers config; nothing that is left open there."""
     text = config.get_text_config()
     values = {name: getattr(text, name, None) for name in SHAPE}
     return {name: value for name, value in values.items() if value is not None}

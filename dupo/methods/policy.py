@@ -81,8 +81,9 @@ class PolicyMethod(Method):
         # Before any weight is loaded: the longest problem may be the last of an hour.
         lengths = lengths_of(config)
         limits = [TokenLimits.of(self.tokenizer, self.shape, lengths)]
-        self.server = probe_for_training(config, self.tokenizer) if config.engine.is_server else None
-        if self.server is not None:
+        self.server = None
+        if config.engine.is_server:
+            self.server = probe_for_training(config, self.tokenizer, self.shape)
             limits.append(TokenLimits(self.tokenizer, lengths, self.server.server.max_positions))
         self.judge_parts = self._judge_parts()
         judge_limits = [self.judge_parts.limits(lengths)] if self.judge_parts else limits

@@ -17,8 +17,7 @@ from dupo.engines.base import Sampling
 from dupo.engines.server import ServerEngine
 from dupo.engines.training_probe import probe_for_training
 from dupo.engines.vllm_server import VllmServerEngine
-from dupo.errors import ServerError
-from dupo.models.own_forward import own_logprobs
+from dupo.errors import ServerError, UserError
 from tests.helpers.processes import has_lines, started, wait_for
 from tests.helpers.real_vllm import RealServer, needs_vllm, real_server, save_model
 from tests.helpers.worlds import World, rows, tiny
@@ -86,7 +85,7 @@ def test_greedy_completions_are_those_of_the_built_in_engine(
 
 def test_rows_are_those_of_the_weights_that_were_sent(server: RealServer, model: Path, world: World) -> None:
     config = parse([*at(server), *SMALL, "--model_name_or_path", str(model)])
-    found = probe_for_training(config, world.tokenizer)
+    found = probe_for_training(config, world.tokenizer, world.model.config)
     engine = VllmServerEngine(world.model, world.tokenizer, found, dtype="float32", folder=None)
     assert engine.features.new_weights and engine.features.logprobs and not engine.features.exact
     texts = []
@@ -107,12 +106,17 @@ def test_rows_are_those_of_the_weights_that_were_sent(server: RealServer, model:
         texts.append([[row.text for row in group] for group in groups])
     assert texts[0] != texts[1]
     # Another run sends its weights to the same server.
-    other = VllmServerEngine(tiny().model, world.tokenizer, found, dtype="float32", folder=None)
-    with pytest.raises(ServerError, match="cannot load weights from"):  # of another shape
-        other.sample(PROMPTS, 1, Sampling(1.0, 2), 0)
-    with pytest.raises(ServerError, match="expected weights with the checksum"):
+    other = tiny("--model_name_or_path", str(model)).model
+    rival = VllmServerEngine(other, world.tokenizer, found, dtype="float32", folder=None)
+    rival.sample(PROMPTS, 1, Sampling(1.0, 2), 0)
+    with pytest.raises(ServerError, match=r"expected weights with the checksum .* does another run use it"):
         engine.sample(PROMPTS, 1, Sampling(1.0, 2), 0)
-    assert own_logprobs  # the learner's own
+
+
+def test_another_model_is_refused_before_its_weights_are_sent(server: RealServer, world: World) -> None:
+    config, shape = parse([*at(server), *SMALL]), tiny().model.config
+    with pytest.raises(UserError, match="whose head_dim is 16, got one of 32 at"):
+        probe_for_training(config, world.tokenizer, shape)
 
 
 def test_rerank_and_duals(server: RealServer, model: Path, tmp_path: Path) -> None:
@@ -159,7 +163,7 @@ def test_a_server_that_is_killed_loses_nothing(server: RealServer, model: Path, 
         _, errors = program.communicate(timeout=120)
         lines = [line for line in errors.splitlines() if line.startswith("error: ")]
         assert program.returncode == 1 and len(lines) == 1 and "Traceback" not in errors, errors
-        assert f"{server.url} does not answer" in lines[0] or "does not answer" in lines[0]
+        assert f":{server.port}" in lines[0] and "does not answer" in lines[0]
     kept = answers.read_bytes(), metrics.read_bytes()
     server.start()
     ended(started("rerank", *rerank))

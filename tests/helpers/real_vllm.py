@@ -53,8 +53,8 @@ class RealServer:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.model, self.log, self._process = model, log, None
-        self.start()
+        self.model, self.log = model, log
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -82,10 +82,9 @@ class RealServer:
 
     def kill(self) -> None:
         """Ends the server and its workers at once."""
-        assert self._process is not None
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            self._process.wait()
 
     def num_answered(self) -> int:
         """Requests that the server has answered since its start, by its own count; each of `n` counts."""
@@ -106,6 +105,7 @@ def real_server(model: Path, log: Path) -> Iterator[RealServer]:
     """A server that is ended whatever happens."""
     server = RealServer(model, log)
     try:
+        server.start()
         yield server
     finally:
         server.kill()
