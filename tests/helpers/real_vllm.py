@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ PATIENCE = 300  # seconds that a start may take on a loaded machine
 def save_model(folder: Path) -> Path:
     """The built-in model with heads of 32, as vLLM has no attention for its heads of 16 on a CPU."""
     world = tiny()
-    shape = world.model.config
+    shape: Any = world.model.config
     shape.head_dim, shape.num_attention_heads, shape.num_key_value_heads = 32, 4, 4
     torch.manual_seed(0)
     Qwen3ForCausalLM(shape).save_pretrained(folder)
