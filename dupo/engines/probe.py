@@ -33,7 +33,7 @@ PROBE = "Which word comes after the code 7Q4-XK-19-ZB-55? Answer with one word o
 PROBE_SAMPLING, PROBE_SEED, OTHER_SEEDS = Sampling(1.0, 8), 20240814, (17, 4711, 1009)
 MOST_RETRIES = 2  # at start a person waits, and nothing can be lost
 _TEMPLATE = re.compile(r"chat[ _-]?template", re.IGNORECASE)
-_FRAMES = "leave --tokenizer_name out, and the server frames the prompts"
+FRAMES = "leave --tokenizer_name out, and the server frames the prompts"
 _MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
 
 
@@ -101,6 +101,7 @@ def probe(
     engine: EngineOptions,
     options: ModelOptions,
     tokenizer: PromptTokenizer | None,
+    advice: str = FRAMES,
 ) -> Server:
     """Asks a server what it can do.
 
@@ -108,6 +109,7 @@ def probe(
         option: names the address, for errors.
         options: system message and template arguments, which the server gets where it frames the prompts.
         tokenizer: frames the prompts here; None: the server frames them.
+        advice: what to do where the server reads other ids than it is sent, or none.
 
     Raises:
         UserError: the server has no such model, repeats the prompt in its answers, or does not read prompts
@@ -132,9 +134,9 @@ def probe(
         except (Refused, ServerError) as problem:
             if route == CHAT and TEXT in routes and _lacks_template(problem):
                 continue
-            raise _complaint(option, address, dialect, listed, problem) from None
+            raise _complaint(option, address, dialect, listed, problem, advice) from None
     _check_template_options(dialect, address, options)
-    _check_prompt_is_read(f"{option}: {address.url}", dialect, content, answer)
+    _check_prompt_is_read(f"{option}: {address.url}", dialect, content, answer, advice)
     length = entry.get("max_model_len")
     return Server(
         address._replace(model=model),
@@ -153,7 +155,9 @@ def _check_template_options(dialect: Dialect, address: ServerAddress, options: M
         raise UserError(f"{name}: expected none, as {dialect.model} at {address.url} has no chat template")
 
 
-def _check_prompt_is_read(where: str, dialect: Dialect, content: Any, answer: Mapping[str, Any]) -> None:
+def _check_prompt_is_read(
+    where: str, dialect: Dialect, content: Any, answer: Mapping[str, Any], advice: str
+) -> None:
     """Refuses a server that repeats the prompt, or reads other ids than it was sent."""
     # The prompt alone has more tokens than the answer may have.
     for text in _texts(answer):
@@ -164,7 +168,7 @@ def _check_prompt_is_read(where: str, dialect: Dialect, content: Any, answer: Ma
         num_read = count_in(answer, "prompt_tokens")
         got = "no count of tokens" if num_read is None else f"{num_read} tokens"
         expected = f"a server that reads the {len(content)} token ids that it is sent"
-        raise UserError(f"{where}: expected {expected}, got {got}: {_FRAMES}")
+        raise UserError(f"{where}: expected {expected}, got {got}: {advice}")
 
 
 def _abilities(
@@ -294,6 +298,7 @@ def _complaint(
     dialect: Dialect,
     listed: Sequence[Mapping[str, Any]],
     problem: Exception,
+    advice: str,
 ) -> Exception:
     """What is said of a server that refuses the probe."""
     if isinstance(problem, ServerError):
@@ -307,7 +312,7 @@ def _complaint(
         expected = f"a model of {address.url}, which lists {_names(listed)}"
         return UserError(f"{option}: expected {expected}, got {dialect.model} ({problem})")
     if dialect.route == IDS:
-        return UserError(f"{option}: {address.url} takes no token ids ({problem}): {_FRAMES}")
+        return UserError(f"{option}: {address.url} takes no token ids ({problem}): {advice}")
     return UserError(f"{option}: {address.url} refuses a request ({problem})")
 
 

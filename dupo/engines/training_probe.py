@@ -20,6 +20,7 @@ EXTENSION = "--worker-extension-cls dupo.engines.vllm_extension.WeightReceiver"
 PROCESSED = "--logprobs-mode processed_logprobs"
 DEV_MODE = "VLLM_SERVER_DEV_MODE=1"
 START = f"{DEV_MODE} vllm serve NAME {PROCESSED} {EXTENSION}"
+NEEDED = "ids of tokens, their log-probs, and n, as vllm serve gives"
 RPC = "/collective_rpc"
 COLD, NUM_TOP = 0.7, 5  # temperature beside 1; log-probs that are compared
 LEAST_GROWTH = 1.2  # of the distance between two log-probs: 1 / 0.7 = 1.43 with temperature, 1 without
@@ -55,13 +56,12 @@ def probe_for_training(config: Config, tokenizer: PromptTokenizer, shape: Any) -
         ServerError: the server does not answer.
     """
     address = ServerAddress.of("base_url", config.engine.base_url or "")
-    server = probe("base_url", address, config.engine, config.model, tokenizer)
+    server = probe("base_url", address, config.engine, config.model, tokenizer, f"training needs {NEEDED}")
     able = server.abilities
     if not (able.ids_out and able.logprobs and able.n):
         words = {"ids of tokens": able.ids_out, "their log-probs": able.logprobs, "n": able.n}
         missing = ", ".join(name for name, is_there in words.items() if not is_there)
-        needed = f"{', '.join(words)}, as vllm serve gives"
-        raise UserError(f"base_url: training needs {needed}; {address.url} gives none of: {missing}")
+        raise UserError(f"base_url: training needs {NEEDED}; {address.url} gives none of: {missing}")
     if not _is_processed(server, tokenizer):
         got = f"{address.url} gives those before temperature: start it with {PROCESSED}"
         raise UserError(f"base_url: training needs log-probs after temperature; {got}")

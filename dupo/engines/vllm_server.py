@@ -36,6 +36,8 @@ from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
 from dupo.text.tokenizer import PromptTokenizer
 
+# Without the word about running requests vLLM keeps its prefixes while anybody asks for anything.
+RESET = "/reset_prefix_cache?reset_running_requests=true"
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -127,7 +129,7 @@ class VllmServerEngine:
             results = self._call("dupo_receive_weights", folder)
         self._compare(results, "after the weights were sent")
         # Prefixes that were computed with the weights before.
-        self.control.ask("/reset_prefix_cache", {}, _read_reset)
+        self.control.ask(RESET, {}, _read_reset)
 
     def _check_weights(self) -> None:
         """Checks that the server holds the weights that were sent last; no weight is read."""
@@ -250,6 +252,5 @@ def _read_rows(answer: Mapping[str, Any], n: int) -> list[SampledRow]:
 
 
 def _read_reset(answer: Mapping[str, Any]) -> None:
-    # Requests that are given up may hold their blocks for a moment.
     if answer.get("success") is False:
         raise Passing("it cannot drop its cached prefixes")

@@ -58,6 +58,7 @@ class VllmStub(StubServer):
         if route == "/v1/completions":
             with self.lock:  # one model, many threads
                 return self._complete(body)
+        route = route.partition("?")[0]
         if "dev-mode" in self.lacks or route not in ("/collective_rpc", "/reset_prefix_cache"):
             return fault(404, "Not Found")
         if route == "/reset_prefix_cache":
