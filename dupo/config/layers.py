@@ -35,6 +35,7 @@ _NO_EFFECT_ON_RESULTS |= {"merge_lora"}
 _FREE_ON_RESUME = _NO_EFFECT_ON_RESULTS | {"max_steps"}
 # Where an input stands. A run may move to another machine: its inputs are compared by content (inputs.json).
 _PLACES = {"dataset", "eval_dataset", "selected_duals", "model_name_or_path", "tokenizer_name"}
+_PLACES |= {"base_url"}  # in training the weights there are those of the run; elsewhere an input names it
 A_PLACE = "(a path)"
 
 

@@ -1,5 +1,7 @@
 """Weights in files, and the checksum that tells which weights they are."""
 
+import ast
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from dupo.engines import weight_files
 from dupo.engines.weight_files import Checksum, read_weights, write_weights
+from tests.helpers.project import ROOT
 
 
 def weights() -> dict[str, Tensor]:
@@ -72,3 +75,12 @@ def test_weights_that_are_not_all_read_have_another_checksum(tmp_path: Path) -> 
     for _ in range(3):
         next(reading)
     assert checksum.text() != written
+
+
+@pytest.mark.parametrize("name", ["vllm_extension", "weight_files"])
+def test_what_the_server_imports_needs_torch_and_safetensors_alone(name: str) -> None:
+    tree = ast.parse((ROOT / "dupo/engines" / f"{name}.py").read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    others = {module for module in imported if module.split(".")[0] not in sys.stdlib_module_names}
+    assert others <= {"torch", "safetensors", "safetensors.torch", "dupo.engines.weight_files"}
