@@ -150,11 +150,12 @@ def test_server_and_learner_agree_before_and_after_every_update(
 
 
 def test_a_server_that_is_killed_loses_nothing(server: RealServer, model: Path, tmp_path: Path) -> None:
-    rerank = [*at(server), *SMALL, "--num_problems", "30", "--output_dir", str(tmp_path / "rerank")]
-    rerank += ["--tokenizer_name", str(model), "--max_concurrent_requests", "1"]
+    rerank = [*at(server), *SMALL, "--num_problems", "200", "--output_dir", str(tmp_path / "rerank")]
+    rerank += ["--tokenizer_name", str(model)]
     train = [*TRAIN, "--model_name_or_path", str(model), "--output_dir", str(tmp_path / "train")]
-    train += [*at(server), "--max_steps", "12", "--save_steps", "2"]
-    programs = [started("train", *train), started("rerank", *rerank)]
+    train += [*at(server), "--max_steps", "14", "--save_steps", "2"]
+    # One request at once: nothing is done before the kill.
+    programs = [started("train", *train), started("rerank", *rerank, "--max_concurrent_requests", "1")]
     answers, metrics = tmp_path / "rerank/server.jsonl", tmp_path / "train/metrics.jsonl"
     wait_for(has_lines(metrics, 3), programs[0])
     wait_for(has_lines(answers, 20), programs[1])
@@ -175,4 +176,4 @@ def test_a_server_that_is_killed_loses_nothing(server: RealServer, model: Path, 
     assert num_new <= server.num_answered() <= num_new + MOST_PROBES
     ended(started("train", *train, "--resume_from_checkpoint", "latest"))
     assert metrics.read_bytes().startswith(kept[1])
-    assert [row["step"] for row in rows(tmp_path / "train")] == list(range(1, 13))
+    assert [row["step"] for row in rows(tmp_path / "train")] == list(range(1, 15))
