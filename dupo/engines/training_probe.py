@@ -58,13 +58,15 @@ def probe_for_training(config: Config, tokenizer: PromptTokenizer, shape: Any) -
     address = ServerAddress.of("base_url", config.engine.base_url or "")
     server = probe("base_url", address, config.engine, config.model, tokenizer, f"training needs {NEEDED}")
     able = server.abilities
+    # What is missing is told at once, and flags in the order in which people meet them.
     if not (able.ids_out and able.logprobs and able.n):
         words = {"ids of tokens": able.ids_out, "their log-probs": able.logprobs, "n": able.n}
         missing = ", ".join(name for name, is_there in words.items() if not is_there)
-        raise UserError(f"base_url: training needs {NEEDED}; {address.url} gives none of: {missing}")
+        raise UserError(f"base_url: training needs {NEEDED}; {address.url} lacks {missing}")
     if not _is_processed(server, tokenizer):
         got = f"{address.url} gives those before temperature: start it with {PROCESSED}"
         raise UserError(f"base_url: training needs log-probs after temperature; {got}")
+    # The routes for weights lie beside those of OpenAI, not below them.
     control = Connection(address._replace(url=address.url.removesuffix("/v1")), config.engine)
     _check_shape(address, _shape_there(address, control), shape_of(shape))
     return TrainingServer(server, control)
@@ -90,6 +92,7 @@ def _results(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _check_shape(address: ServerAddress, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    # transformers of two versions may leave different things open: what both say is compared.
     other = [name for name in there.keys() & here.keys() if there[name] != here[name]]
     if other:
         name = min(other)
@@ -133,7 +136,13 @@ def _top_distance(server: Server, ids: list[int], temperature: float) -> float:
     # Names of tokens that are texts may be equal, and are keys here.
     body |= {"logprobs": NUM_TOP, "return_tokens_as_token_ids": True}
     retries = retries_at_start(server.connection)
-    return server.connection.ask(PATHS[IDS], body, _read_distance, max_retries=retries)
+    try:
+        return server.connection.ask(PATHS[IDS], body, _read_distance, max_retries=retries)
+    except Refused as problem:  # a server may be started with fewer (--max-logprobs)
+        where = f"base_url: {server.address.url}"
+        raise UserError(
+            f"{where} gives no {NUM_TOP} log-probs for a token, by which it is tried ({problem})"
+        ) from None
 
 
 def _read_distance(answer: Mapping[str, Any]) -> float:

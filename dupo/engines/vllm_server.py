@@ -26,7 +26,7 @@ from dupo.engines.training_probe import TrainingServer, call_workers
 from dupo.engines.vllm import SEEDS
 from dupo.engines.weight_files import write_weights
 from dupo.engines.weight_handover import WeightHandover
-from dupo.errors import ServerError, UserError
+from dupo.errors import DISK_FAULTS, ServerError, StorageError, UserError, os_error_number
 from dupo.models.adapter_files import whole_weights
 from dupo.models.agreement import has_experts
 from dupo.models.devices import compute_dtype
@@ -123,13 +123,29 @@ class VllmServerEngine:
     # --- weights ---
 
     def _send_weights(self) -> None:
+        # The files go once the server has read them: a rollout is long, and shared memory is memory.
         with tempfile.TemporaryDirectory(prefix="dupo-weights-", dir=self.folder) as folder:
             weights = whole_weights(self.handover.model)
-            self.checksum = write_weights(Path(folder), weights, self.weight_dtype)
+            try:
+                self.checksum = write_weights(Path(folder), weights, self.weight_dtype)
+            except Exception as problem:  # safetensors has errors of its own for a full disk
+                number = os_error_number(problem)
+                if number not in DISK_FAULTS:
+                    raise
+                fault = f"{folder}: {os.strerror(number or 0)}"
+                raise StorageError(
+                    f"weight_folder: {fault}: give one with room for the whole model"
+                ) from None
             results = self._call("dupo_receive_weights", folder)
         self._compare(results, "after the weights were sent")
         # Prefixes that were computed with the weights before.
-        self.control.ask(RESET, {}, _read_reset)
+        self._reset_prefixes()
+
+    def _reset_prefixes(self) -> None:
+        try:
+            self.control.ask(RESET, {}, _read_reset)
+        except Refused as problem:
+            raise ServerError(f"{self.control.url} cannot drop its cached prefixes ({problem})") from None
 
     def _check_weights(self) -> None:
         """Checks that the server holds the weights that were sent last; no weight is read."""
@@ -142,6 +158,7 @@ class VllmServerEngine:
             raise ServerError(f"{self.control.url} takes no weights any more ({problem})") from None
 
     def _compare(self, results: Sequence[Mapping[str, Any]], when: str) -> None:
+        # One for each worker: a model that is split among GPUs must be new on all of them.
         for result in results:
             if error := result.get("error"):
                 raise ServerError(f"{self.control.url} cannot load weights from {self.folder}: {error}")

@@ -1,5 +1,6 @@
 """Training through a vLLM server: what it must be able to do, what it is sent, and what is an error."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ import torch
 from dupo.config.command_line import parse
 from dupo.config.config import Config
 from dupo.config.engine_options import ServerAddress
-from dupo.engines import connection, in_flight, probe, weight_handover
+from dupo.engines import connection, in_flight, probe, vllm_server, weight_handover
 from dupo.engines.base import Sampling
 from dupo.engines.connection import Connection
 from dupo.engines.openai_protocol import IDS, Dialect
 from dupo.engines.probe import Abilities, Server
 from dupo.engines.training_probe import TrainingServer, probe_for_training
 from dupo.engines.vllm_server import VllmServerEngine, weight_folder
-from dupo.errors import ServerError, UserError
+from dupo.errors import ServerError, StorageError, UserError
 from tests.helpers.stub_server import MODEL, Reply, serving
 from tests.helpers.vllm_stub import POSITIONS, VllmStub
 from tests.helpers.worlds import World, tiny
@@ -80,8 +81,8 @@ LACKS = {
     "dev-mode": "takes none: start it as: VLLM_SERVER_DEV_MODE=1 vllm serve NAME --logprobs-mode",
     "extension": "takes none: start it with --worker-extension-cls dupo.engines.vllm_extension.WeightR.*$",
     "processed": "gives those before temperature: start it with --logprobs-mode processed_logprobs$",
-    "ids": "gives none of: ids of tokens$",
-    "logprobs": "gives none of: their log-probs$",
+    "ids": " lacks ids of tokens$",
+    "logprobs": " lacks their log-probs$",
 }
 
 
@@ -224,6 +225,19 @@ def test_a_server_that_dies_is_one_line(stub: VllmStub, world: World) -> None:
     stub.before = lambda route, body: Reply(0, None) if route == "/v1/completions" else None
     with pytest.raises(ServerError, match=r"does not answer: .* \(2 tries\); 0 of 3 groups had come$"):
         engine.sample(PROMPTS, 1, ONE, seed=1)
+
+
+def test_a_weight_folder_without_room_is_one_line(
+    stub: VllmStub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(folder: Path, *_: Any) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    monkeypatch.setattr(vllm_server, "write_weights", no_room)
+    with pytest.raises(
+        StorageError, match=r"^weight_folder: /.*: No space left on device: give one with room"
+    ):
+        engine_of(stub, world).sample(PROMPTS, 1, ONE, seed=1)
 
 
 def test_the_weight_folder_is_one_that_can_be_written_to(tmp_path: Path) -> None:
