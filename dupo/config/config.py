@@ -69,6 +69,11 @@ class Config:
             if broken:
                 raise UserError(f"{name}: expected {expected}, got {show(self.flat()[name])}")
 
+    @property
+    def holds_no_model(self) -> bool:
+        """Whether the model of the run is at a server alone; in training the learner is here as well."""
+        return self.engine.is_server and self.program != "train"
+
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         yield from self._memory_rules()
@@ -78,7 +83,7 @@ class Config:
         shorter = f"at most max_completion_length, {longest}"
         yield (self.reward.soft_punish_cache or 0) > longest, "soft_punish_cache", shorter
         is_taught = self.model.model_name_or_path == BUILT_IN_MODEL and TASKS[self.task.task].built_in
-        is_taught = is_taught and not self.engine.is_server
+        is_taught = is_taught and not self.holds_no_model
         lessons = f"no --teach, as only --model_name_or_path {BUILT_IN_MODEL} is taught, on a built-in task"
         yield self.model.teach and not is_taught, "teach", lessons
         # The loss itself knows negative values; as options they are slips: a run that is rewarded for being
@@ -118,9 +123,11 @@ class Config:
         is_server, is_named = self.engine.is_server, is_address(self.model.model_name_or_path)
         here = "--engine server --base_url URL for the address, and here the name of the model at the server"
         yield is_named, "model_name_or_path", here
-        missing = "ids of tokens, their log-probs, and a way to send new weights"
-        local = f"builtin or vllm, as training needs {missing}, which dupo takes from no server yet"
-        yield is_server and self.program == "train", "engine", local
+        trains = self.program == "train"
+        none = "none without --engine server in training, where weights are sent"
+        yield self.engine.weight_folder is not None and not (is_server and trains), "weight_folder", none
+        ids = "auto in training, where token ids are sent"
+        yield is_server and trains and self.engine.server_route != "auto", "server_route", ids
         is_framed_twice = self.engine.server_route != "auto" and self.model.tokenizer_name is not None
         framed = "auto beside --tokenizer_name, which frames the prompts here"
         yield is_server and is_framed_twice, "server_route", framed

@@ -62,13 +62,14 @@ class EngineOptions(Options):
     engine: str = option(
         BUILTIN,
         "what samples: dupo itself (builtin), vLLM in this process (vllm), or the OpenAI-compatible server "
-        "at --base_url (server, for rerank, audit and select)",
+        "at --base_url (server; for training a vLLM server that takes weights)",
         f"{BUILTIN}|{VLLM}|{SERVER}",
     )
     base_url: str | None = option(
         None,
         "address of the server of --engine server, http://host:8000/v1; --model_name_or_path is the name of "
-        "the model there, and may be left out where the server holds one model",
+        "the model there, and may be left out where the server holds one model; in training it is the model "
+        "that is trained here",
     )
     server_route: str = option(
         AUTO,
@@ -76,6 +77,11 @@ class EngineOptions(Options):
         "models without a chat template (text); auto: chat, or text where the server says that it has no "
         "template. With --tokenizer_name token ids go to the server of --base_url",
         f"{AUTO}|chat|text",
+    )
+    weight_folder: str | None = option(
+        None,
+        "folder that this machine and the server of --engine server share; new weights of a training run are "
+        "written there, read by the server, and deleted. None: /dev/shm, or the folder of temporary files",
     )
     max_concurrent_requests: int = option(
         64, "requests that one server has at once", at_least=1, at_most=MOST_REQUESTS

@@ -30,10 +30,12 @@ _NO_EFFECT_ON_RESULTS |= {"vllm_gpu_memory_utilization", "vllm_enable_sleep_mode
 _NO_EFFECT_ON_RESULTS |= {"report_to", "run_name", "push_to_hub", "hub_model_id", "hub_private_repo"}
 # How a server is asked changes no answer.
 _NO_EFFECT_ON_RESULTS |= {"max_concurrent_requests", "request_timeout", "max_retries", "api_key_env"}
+_NO_EFFECT_ON_RESULTS |= {"weight_folder"}
 _NO_EFFECT_ON_RESULTS |= {"merge_lora"}
 _FREE_ON_RESUME = _NO_EFFECT_ON_RESULTS | {"max_steps"}
 # Where an input stands. A run may move to another machine: its inputs are compared by content (inputs.json).
 _PLACES = {"dataset", "eval_dataset", "selected_duals", "model_name_or_path", "tokenizer_name"}
+_PLACES |= {"base_url"}  # in training the weights there are those of the run; elsewhere an input names it
 A_PLACE = "(a path)"
 
 

@@ -29,7 +29,7 @@ _EVALUATION = "is not here: evaluation scores one greedy answer to every held-ou
 _ONE_DEVICE = "is not here yet: training is on one device"
 _TRACKIO = "is not here: Trackio writes to this machine, or where its own variables say"
 _VLLM = "is not here yet: see --engine vllm for what there is"
-_SERVER = "is not here yet in training; rerank, audit and select have --engine server:"
+_SERVER = "belongs to --engine server here:"
 _ADAMW = "is not here: the optimizer is AdamW"
 _ORDER = "is not here: the problems come in a new random order in every epoch"
 _WHOLE_DISTRIBUTION = "is not here: completions are drawn from the whole distribution at --temperature"
@@ -93,9 +93,9 @@ INSTEAD: dict[str, str] = {
     # sampling
     **_each("top_p top_k min_p repetition_penalty generation_kwargs", _WHOLE_DISTRIBUTION),
     "use_vllm": "is --engine vllm here",
-    "vllm_mode": "is colocate here: --engine vllm samples in the process that trains",
+    "vllm_mode": "is --engine here: vllm is colocate, server is a vLLM server",
     **_each("vllm_model_impl vllm_structured_outputs_regex vllm_tensor_parallel_size", _VLLM),
-    "vllm_group_port": "is not here yet: no server takes the weights of a training run",
+    "vllm_group_port": "is not here: new weights go to a server by files, in --weight_folder",
     "vllm_server_base_url": f"{_SERVER} --base_url is the address",
     "vllm_server_timeout": f"{_SERVER} --request_timeout is the time limit",
     **_each("vllm_server_host vllm_server_port", f"{_SERVER} --base_url has both"),

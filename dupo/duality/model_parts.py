@@ -63,7 +63,7 @@ def read_parts(config: Config, name: str, vocabulary: Sequence[str] | None) -> M
     """
     options = config.model.for_model(name)
     is_other = options is not config.model
-    if server_address := address_of(name, config.engine, config.model):
+    if server_address := address_of(name, config):
         option, address = server_address
         # Without the name of a tokenizer the server frames the prompts, as nothing here knows how.
         # It belongs to the model of the run, so a judge of another server is sent messages.

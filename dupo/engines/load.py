@@ -8,7 +8,9 @@ from dupo.config.model_options import ModelOptions
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.sampled_check import check_sampled
+from dupo.engines.training_probe import TrainingServer
 from dupo.engines.vllm import VllmEngine
+from dupo.engines.vllm_server import VllmServerEngine
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.text.tokenizer import PromptTokenizer
@@ -25,7 +27,7 @@ def check_builtin(config: Config, model: Model) -> None:
 
 
 def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Engine:
-    """Puts an engine around a model that is loaded."""
+    """Puts an engine of this process around a model that is loaded."""
     if config.engine.engine == VLLM:
         return VllmEngine(
             model, tokenizer, config.vllm, dtype=config.model.compute_dtype, seed=config.run.seed
@@ -37,6 +39,20 @@ def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Eng
         max_concurrent_sequences=config.rollout.max_concurrent_sequences,
         measure_distributions=config.reward.needs("distributions"),
     )
+
+
+def make_policy_engine(
+    config: Config, model: Model, tokenizer: PromptTokenizer, server: TrainingServer | None
+) -> Engine:
+    """Puts an engine around a model that is trained.
+
+    Args:
+        server: that samples from the model; None: this process does.
+    """
+    if server is None:
+        return make_engine(config, model, tokenizer)
+    folder, dtype = config.engine.weight_folder, config.model.compute_dtype
+    return VllmServerEngine(model, tokenizer, server, dtype=dtype, folder=folder)
 
 
 def load_engine(

@@ -26,7 +26,7 @@ WHOLE_DISTRIBUTION: dict[str, dict[str, Any]] = {
 }
 _NO_ANSWER = {"content_filter": "stopped by the content filter", "tool_calls": "calling a tool"}
 _NO_ANSWER |= {"function_call": "calling a tool"}
-_BROKEN_OFF = {"abort", "error", "cancelled"}  # the server has stopped the completion for a reason of its own
+BROKEN_OFF = {"abort", "error", "cancelled"}  # the server has stopped the completion for a reason of its own
 
 
 class Dialect(NamedTuple):
@@ -142,7 +142,7 @@ def read_answer(answer: Mapping[str, Any]) -> ServerAnswer:
     """
     choice = choices_of(answer)[0]
     reason = choice.get("finish_reason")
-    if reason in _BROKEN_OFF:
+    if reason in BROKEN_OFF:
         raise Passing(f"it broke a completion off (finish_reason {reason})")
     text, fault = text_of(choice), _NO_ANSWER.get(str(reason), "")
     if fault:

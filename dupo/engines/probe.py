@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dupo.config.config import Config
 from dupo.config.engine_options import AUTO, EngineOptions, ServerAddress, is_address
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.engines.base import Sampling
@@ -32,7 +33,7 @@ PROBE = "Which word comes after the code 7Q4-XK-19-ZB-55? Answer with one word o
 PROBE_SAMPLING, PROBE_SEED, OTHER_SEEDS = Sampling(1.0, 8), 20240814, (17, 4711, 1009)
 MOST_RETRIES = 2  # at start a person waits, and nothing can be lost
 _TEMPLATE = re.compile(r"chat[ _-]?template", re.IGNORECASE)
-_FRAMES = "leave --tokenizer_name out, and the server frames the prompts"
+FRAMES = "leave --tokenizer_name out, and the server frames the prompts"
 _MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
 
 
@@ -100,6 +101,7 @@ def probe(
     engine: EngineOptions,
     options: ModelOptions,
     tokenizer: PromptTokenizer | None,
+    advice: str = FRAMES,
 ) -> Server:
     """Asks a server what it can do.
 
@@ -107,6 +109,7 @@ def probe(
         option: names the address, for errors.
         options: system message and template arguments, which the server gets where it frames the prompts.
         tokenizer: frames the prompts here; None: the server frames them.
+        advice: what to do where the server reads other ids than it is sent, or none.
 
     Raises:
         UserError: the server has no such model, repeats the prompt in its answers, or does not read prompts
@@ -116,7 +119,7 @@ def probe(
     connection = Connection(address, engine)
     # The list comes first: it costs nothing, and its absence names a wrong address.
     listed = _models(connection)
-    model, entry = _chosen(option, address, listed)
+    model, entry = _chosen(option, address, listed, options.model_name_or_path)
     family = str(entry.get("owned_by", "")).lower()
     arguments = options.template_arguments
     routes = [IDS]
@@ -131,9 +134,9 @@ def probe(
         except (Refused, ServerError) as problem:
             if route == CHAT and TEXT in routes and _lacks_template(problem):
                 continue
-            raise _complaint(option, address, dialect, listed, problem) from None
+            raise _complaint(option, address, dialect, listed, problem, advice) from None
     _check_template_options(dialect, address, options)
-    _check_prompt_is_read(f"{option}: {address.url}", dialect, content, answer)
+    _check_prompt_is_read(f"{option}: {address.url}", dialect, content, answer, advice)
     length = entry.get("max_model_len")
     return Server(
         address._replace(model=model),
@@ -152,7 +155,9 @@ def _check_template_options(dialect: Dialect, address: ServerAddress, options: M
         raise UserError(f"{name}: expected none, as {dialect.model} at {address.url} has no chat template")
 
 
-def _check_prompt_is_read(where: str, dialect: Dialect, content: Any, answer: Mapping[str, Any]) -> None:
+def _check_prompt_is_read(
+    where: str, dialect: Dialect, content: Any, answer: Mapping[str, Any], advice: str
+) -> None:
     """Refuses a server that repeats the prompt, or reads other ids than it was sent."""
     # The prompt alone has more tokens than the answer may have.
     for text in _texts(answer):
@@ -163,7 +168,7 @@ def _check_prompt_is_read(where: str, dialect: Dialect, content: Any, answer: Ma
         num_read = count_in(answer, "prompt_tokens")
         got = "no count of tokens" if num_read is None else f"{num_read} tokens"
         expected = f"a server that reads the {len(content)} token ids that it is sent"
-        raise UserError(f"{where}: expected {expected}, got {got}: {_FRAMES}")
+        raise UserError(f"{where}: expected {expected}, got {got}: {advice}")
 
 
 def _abilities(
@@ -206,7 +211,7 @@ def _texts(answer: Mapping[str, Any]) -> list[str]:
 def _models(connection: Connection) -> list[Mapping[str, Any]]:
     """The models that the server lists; empty where it lists none."""
     try:
-        answer = connection.ask("/models", None, dict, max_retries=_retries(connection))
+        answer = connection.ask("/models", None, dict, max_retries=retries_at_start(connection))
     except Refused:
         return []
     entries = answer.get("data")
@@ -214,18 +219,22 @@ def _models(connection: Connection) -> list[Mapping[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
 
-def _retries(connection: Connection) -> int:
+def retries_at_start(connection: Connection) -> int:
+    """Times that a request of the probe is made anew."""
     return min(MOST_RETRIES, connection.options.max_retries)
 
 
 def _chosen(
-    option: str, address: ServerAddress, listed: Sequence[Mapping[str, Any]]
+    option: str, address: ServerAddress, listed: Sequence[Mapping[str, Any]], preferred: str
 ) -> tuple[str, Mapping[str, Any]]:
     """The name of the model, and what the server lists of it."""
     by_name = {entry["id"]: entry for entry in listed}
     if address.model is not None:
         # Servers that load on demand, and those with aliases, list less than they hold.
         return address.model, by_name.get(address.model, {})
+    # In training the name is that of the policy, which the server may call otherwise.
+    if preferred in by_name:
+        return preferred, by_name[preferred]
     if len(by_name) == 1:
         return next(iter(by_name.items()))
     how = "--model_name_or_path" if option == "base_url" else f"{address.url}#NAME"
@@ -265,7 +274,7 @@ def _answer(
     connection: Connection, dialect: Dialect, content: Any, extras: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     body = {**dialect.body(content, PROBE_SAMPLING, PROBE_SEED), **extras}
-    return connection.ask(PATHS[dialect.route], body, _with_texts, max_retries=_retries(connection))
+    return connection.ask(PATHS[dialect.route], body, _with_texts, max_retries=retries_at_start(connection))
 
 
 def _with_texts(answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -289,6 +298,7 @@ def _complaint(
     dialect: Dialect,
     listed: Sequence[Mapping[str, Any]],
     problem: Exception,
+    advice: str,
 ) -> Exception:
     """What is said of a server that refuses the probe."""
     if isinstance(problem, ServerError):
@@ -302,7 +312,7 @@ def _complaint(
         expected = f"a model of {address.url}, which lists {_names(listed)}"
         return UserError(f"{option}: expected {expected}, got {dialect.model} ({problem})")
     if dialect.route == IDS:
-        return UserError(f"{option}: {address.url} takes no token ids ({problem}): {_FRAMES}")
+        return UserError(f"{option}: {address.url} takes no token ids ({problem}): {advice}")
     return UserError(f"{option}: {address.url} refuses a request ({problem})")
 
 
@@ -319,7 +329,7 @@ def _has_logprobs(answer: Mapping[str, Any]) -> bool:
     return bool(logprobs.get("content") or logprobs.get("token_logprobs"))
 
 
-def address_of(name: str, engine: EngineOptions, options: ModelOptions) -> tuple[str, ServerAddress] | None:
+def address_of(name: str, config: Config) -> tuple[str, ServerAddress] | None:
     """(option, address) of the server that holds a model; None for a model of this machine.
 
     Args:
@@ -327,8 +337,8 @@ def address_of(name: str, engine: EngineOptions, options: ModelOptions) -> tuple
     """
     if is_address(name):
         return "dual_model or pool_models", ServerAddress.of("dual_model or pool_models", name)
-    if not engine.is_server or name != options.model_name_or_path:
+    if not config.holds_no_model or name != config.model.model_name_or_path:
         return None
-    url = ServerAddress.of("base_url", engine.base_url or "").url
+    url = ServerAddress.of("base_url", config.engine.base_url or "").url
     # `tiny` is what the option says where a user says nothing.
     return "base_url", ServerAddress(url, None if name == BUILT_IN_MODEL else name)

@@ -3,8 +3,7 @@
 Texts are enough for duals, rerank, audit and select. Every sample is a request of its own, with a seed of its
 own: so each answer is kept by itself, and a server that ignores `n` does the same work.
 
-Training needs more, and `features` says what is missing. A server that gives ids and log-probs and takes
-weights would have other features, and a `load_weights` that sends; the probe tells what a server gives.
+Training needs more, and `features` says what is missing: see `dupo.engines.vllm_server`.
 """
 
 import hashlib

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from dupo.config.vllm_options import VllmOptions
 from dupo.engines.base import EngineFeatures, Sampling, ids_of
+from dupo.engines.weight_handover import WeightHandover
 from dupo.errors import UserError
 from dupo.models.adapter_files import whole_weights
-from dupo.models.agreement import Scored, compare_with_own, has_experts, random_ids
+from dupo.models.agreement import has_experts
 from dupo.models.devices import compute_dtype
 from dupo.models.load import Model
 from dupo.models.positions import position_limit
@@ -38,7 +39,6 @@ from dupo.text.tokenizer import PromptTokenizer
 VARIABLES = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 REQUESTS_AT_ONCE = 4096  # between two reports of the progress
-CHECKED_LENGTHS, CHECKED_TOKENS = (9, 33, 65), 8
 UNLIMITED = 1 << 20  # tokens, of a model without a limit of positions
 SEEDS = 2**63  # vLLM takes seeds of 64 bits with a sign
 
@@ -57,7 +57,7 @@ class VllmEngine:
     def __init__(
         self, model: Model, tokenizer: PromptTokenizer, options: VllmOptions, *, dtype: str, seed: int
     ) -> None:
-        self.model, self.tokenizer, self.dtype = model, tokenizer, dtype
+        self.tokenizer = tokenizer
         if has_experts(model):
             # transformers fuses experts in memory, and vLLM reads them one by one.
             raise UserError(f"engine: vllm takes no mixture of experts yet, got {type(model).__name__}")
@@ -66,19 +66,19 @@ class VllmEngine:
         self.max_length = min(lengths, default=UNLIMITED)
         self.vllm = _import_vllm()
         self.sleeps = options.vllm_enable_sleep_mode and model.device.type == "cuda"
-        self.llm = self._start(options, seed)
-        self.is_asleep, self._checks_left = False, 2
-        self.load_weights(model)
+        self.llm = self._start(model, dtype, options, seed)
+        self.is_asleep = False
+        self.handover = WeightHandover(model, dtype, "vllm", self.max_length)
 
-    def _start(self, options: VllmOptions, seed: int) -> Any:
+    def _start(self, model: Model, dtype: str, options: VllmOptions, seed: int) -> Any:
         """An engine with weights of no meaning; `sample` hands it those of the model."""
         settings: dict[str, Any] = {"gpu_memory_utilization": options.vllm_gpu_memory_utilization}
-        if self.model.device.type == "cpu":
+        if model.device.type == "cpu":
             # Without CUDA there are no graphs to capture, and compiling takes longer than a tiny run.
             settings = {"enforce_eager": True}
-        dtype = str(compute_dtype(self.model.device, self.dtype)).removeprefix("torch.")
-        config = deepcopy(self.model.config)
-        config.architectures = [type(self.model).__name__]  # a model that no folder holds names no class
+        weight_dtype = str(compute_dtype(model.device, dtype)).removeprefix("torch.")
+        config = deepcopy(model.config)
+        config.architectures = [type(model).__name__]  # a model that no folder holds names no class
         with tempfile.TemporaryDirectory() as folder:
             config.save_pretrained(folder)
             try:
@@ -86,7 +86,7 @@ class VllmEngine:
                     model=folder,
                     runner="generate",
                     load_format="dummy",
-                    dtype=dtype,
+                    dtype=weight_dtype,
                     max_model_len=self.max_length,
                     skip_tokenizer_init=True,
                     # After temperature: the distribution that tokens are drawn from.
@@ -99,7 +99,7 @@ class VllmEngine:
                     **settings,
                 )
             except Exception as error:
-                raise UserError(f"engine: vllm cannot run {type(self.model).__name__}: {error}") from error
+                raise UserError(f"engine: vllm cannot run {type(model).__name__}: {error}") from error
 
     @property
     def features(self) -> EngineFeatures:
@@ -113,13 +113,13 @@ class VllmEngine:
 
     def load_weights(self, model: Model) -> None:
         """Samples from `model` as it is now, from the next call on."""
-        self.model, self._stamp, self._is_stale = model, _stamp(model), True
+        self.handover.note(model)
 
     def release_memory(self) -> None:
         """Gives weights and cache up until the next call of `sample`."""
         if self.sleeps and not self.is_asleep:
             self.llm.sleep(level=2)  # the learner has the weights
-            self.is_asleep = self._is_stale = True
+            self.is_asleep = self.handover.is_due = True
 
     @torch.no_grad()
     def sample(
@@ -138,40 +138,21 @@ class VllmEngine:
         return self._sample(prompt_ids, n, sampling, seed)
 
     def _hand_weights_over(self) -> None:
-        # Cheap enough for every call: no weight is read.
-        if _stamp(self.model) != self._stamp:
-            raise RuntimeError("the weights of the model changed, and load_weights was not called after it")
-        if not self._is_stale:
+        self.handover.check_noted()
+        if not self.handover.is_due:
             return
         # Weights first and the cache after them: both and a copy of a layer would not fit.
         if self.is_asleep:
             self.llm.wake_up(tags=["weights"])
         # A head that is tied to the embedding comes under both names: on a CPU vLLM has a copy of it.
-        weights = whole_weights(self.model)
+        weights = whole_weights(self.handover.model)
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         if self.is_asleep:
             self.llm.wake_up(tags=["kv_cache"])
         # Prefixes that were computed with the weights before.
         self.llm.reset_prefix_cache()
-        self.is_asleep = self._is_stale = False
-        # After the first update too: weights that never arrive again would look right until then.
-        if self._checks_left:
-            self._checks_left -= 1
-            failure = f"engine: vllm cannot sample {type(self.model).__name__}"
-            compare_with_own(self.model, self.dtype, self._scored, self._checked_lengths(), failure)
-
-    def _checked_lengths(self) -> list[int]:
-        return sorted({min(length, self.max_length) for length in CHECKED_LENGTHS})
-
-    def _scored(self, model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
-        """Samples up to the given lengths, from ids at random."""
-        num_tokens = min(CHECKED_TOKENS, min(lengths) - 1)
-        prompts = [random_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]
-        groups = self._sample(prompts, 1, Sampling(1.0, num_tokens), seed=0)
-        return [
-            Scored(prompt + completion.ids.tolist(), completion.logprobs)
-            for prompt, (completion,) in zip(prompts, groups, strict=True)
-        ]
+        self.is_asleep = False
+        self.handover.done(self._sample)
 
     def _check_room(self, prompt_ids: list[list[int]], max_tokens: int) -> None:
         longest = max(map(len, prompt_ids), default=0)
@@ -228,12 +209,6 @@ def _logprobs(row: Any) -> Tensor:
     if not all(map(math.isfinite, logprobs)):
         raise FloatingPointError("the model's logits are not finite")
     return torch.tensor(logprobs, dtype=torch.float32)
-
-
-def _stamp(model: Model) -> tuple[int, ...]:
-    """Changes whenever a weight is written in place, as an optimizer does."""
-    # torch counts the writes of every tensor for autograd.
-    return tuple(weight._version for weight in model.parameters())
 
 
 def _import_vllm() -> ModuleType:

@@ -15,8 +15,9 @@ from dupo.duality.model_parts import ModelParts, read_parts
 from dupo.duality.overlong import fit_task
 from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
-from dupo.engines.load import check_builtin, load_judge_engine, make_engine
+from dupo.engines.load import check_builtin, load_judge_engine, make_engine, make_policy_engine
 from dupo.engines.server import ServerEngine
+from dupo.engines.training_probe import probe_for_training
 from dupo.errors import ServerError, UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_order
 from dupo.evaluation.samples import exchanges_of, held_out_exchanges
@@ -47,7 +48,7 @@ from dupo.seeds import derive
 from dupo.tasks.base import Task
 from dupo.tasks.fingerprints import task_fingerprints
 
-VLLM_NOTE = "vLLM; the loss weighs completions by learner / vLLM (vllm_importance_sampling_*)"
+WEIGHED = "the loss weighs completions by learner / vLLM (vllm_importance_sampling_*)"
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
 
 
@@ -81,6 +82,10 @@ class PolicyMethod(Method):
         # Before any weight is loaded: the longest problem may be the last of an hour.
         lengths = lengths_of(config)
         limits = [TokenLimits.of(self.tokenizer, self.shape, lengths)]
+        self.server = None
+        if config.engine.is_server:
+            self.server = probe_for_training(config, self.tokenizer, self.shape)
+            limits.append(TokenLimits(self.tokenizer, lengths, self.server.server.max_positions))
         self.judge_parts = self._judge_parts()
         judge_limits = [self.judge_parts.limits(lengths)] if self.judge_parts else limits
         self.task = fit_task(task, limits, config.task.overlong, judge_limits, needs_duals=self.asks_duals)
@@ -152,15 +157,18 @@ class PolicyMethod(Method):
             *self._server_rows(),
             ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
-            *([("engine", VLLM_NOTE)] if c.engine.engine == VLLM else []),
+            *([("engine", f"vLLM; {WEIGHED}")] if c.engine.engine == VLLM else []),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
         ]
 
     def _server_rows(self) -> list[tuple[str, str]]:
-        """What the server of the judge can do, where a server answers the duals."""
-        server = self.judge_parts.server if self.judge_parts else None
-        return [(f"server {server.address}", server.describe())] if server else []
+        """What servers can do: the one that is trained through, and the one that answers the duals."""
+        judge = self.judge_parts.server if self.judge_parts else None
+        rows = [(f"server {judge.address}", judge.describe())] if judge else []
+        if self.server:
+            rows.append((f"server {self.server.server.address}", f"{self.server.describe()}; {WEIGHED}"))
+        return rows
 
     def load(self) -> None:
         """Loads the policy and its engine."""
@@ -173,7 +181,7 @@ class PolicyMethod(Method):
         self.on_policy.has_experts = has_experts(self.model)
         check_builtin(self.config, self.model)
         share_end_tokens(self.model, self.tokenizer)
-        self.engine = make_engine(self.config, self.model, self.tokenizer)
+        self.engine = make_policy_engine(self.config, self.model, self.tokenizer, self.server)
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
         require(self.engine.features, needed, f"--method {self.config.method}")

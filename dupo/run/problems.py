@@ -53,7 +53,7 @@ def read_run_problems(config: Config) -> RunProblems:
     # With the options that the folder keeps; and a folder that is refused must not wait for the data.
     claim_folder(config)
     # The template of a server is known to the server alone.
-    has_own_template = not config.engine.is_server
+    has_own_template = not config.holds_no_model
     if has_own_template:
         check_template_options(config.model)
     task = make_task(config.task, config.run.seed)

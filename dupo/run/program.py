@@ -82,10 +82,9 @@ def read_first(config: Config, read: Callable[[Config], Data]) -> Data:
         data = read(config)
     name = config.model.model_name_or_path
     # Without a network the Hub is waited for a minute.
-    is_server = config.engine.is_server
-    is_named = name != BUILT_IN_MODEL and not is_server and not Path(name).is_dir()
+    is_named = name != BUILT_IN_MODEL and not config.holds_no_model and not Path(name).is_dir()
     then = f", then {name} from the Hub or its cache" if is_named else ""
-    then = f", then asking {config.engine.base_url}" if is_server else then
+    then += f", then asking {config.engine.base_url}" if config.engine.is_server else ""
     display.note(f"dupo {config.program}: options and data are read; loading torch{then} ...")
     return data
 

@@ -60,11 +60,17 @@ def test_vllm_gives_no_distributions(program: str) -> None:
         parse(["--engine", "vllm", "--reward", "entropy"], program)
 
 
-def test_training_through_a_server_is_refused_with_what_is_missing() -> None:
-    line = refusal("--engine", "server", "--base_url", "http://h/v1")
-    assert line.startswith(
-        "engine: expected builtin or vllm, as training needs ids of tokens, their log-probs, and a way"
-    )
+@pytest.mark.parametrize(
+    ("options", "program", "message"),
+    [
+        ("--server_route text", "train", "server_route: expected auto in training, where token ids are sent"),
+        ("--weight_folder w", "rerank", "weight_folder: expected none without --engine server in training"),
+        ("--reward entropy", "train", "reward: expected rewards that read texts alone with --engine server"),
+    ],
+)
+def test_training_through_a_server_sends_ids_and_weights(options: str, program: str, message: str) -> None:
+    line = refusal("--engine", "server", "--base_url", "http://h/v1", *options.split(), program=program)
+    assert line.startswith(message)
 
 
 def test_rewards_that_read_distributions_are_refused() -> None:

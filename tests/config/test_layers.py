@@ -26,6 +26,7 @@ FOLDERS = "output_dir overwrite_output_dir resume_from_checkpoint"
 NO_EFFECT = f"{FOLDERS} num_exchanges_to_log save_steps save_total_limit strict report_to run_name"
 NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo merge_lora"
 NO_EFFECT += " max_concurrent_requests request_timeout max_retries api_key_env"
+NO_EFFECT += " weight_folder"
 NO_EFFECT += " vllm_gpu_memory_utilization vllm_enable_sleep_mode"
 
 
@@ -120,25 +121,24 @@ BESIDE = {
     "task": {"task": "conlang"},
     "dual_samples": {"dual_temperature": 1.0},
     "base_url": {"engine": "server", "base_url": "http://a/v1"},
+    "weight_folder": {"engine": "server", "base_url": "http://a/v1", "weight_folder": "a"},
     # Sampling has no dropout, and random weights want teaching.
     "lora_dropout": {"use_peft": True, "method": "sft", "model_name_or_path": "a"},
 }
 for _name in ("lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "merge_lora"):
     BESIDE[_name] = {"use_peft": True}
-# Training is not through a server.
-RERANK = parse([], "rerank")
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_what_changes_results_changes_the_hash_and_may_not_change_on_resume(name: str) -> None:
-    before = (RERANK if name == "base_url" else RUN).changed(**BESIDE.get(name, {}))
+    before = RUN.changed(**BESIDE.get(name, {}))
     changed = before.changed(**{name: "arithmetic" if name == "task" else another(name)})
     assert len(config_hash(changed)) == 12 and int(config_hash(changed), 16) >= 0
     # The date counts for few models: equal runs of two days have one hash, but a run keeps its date.
     outside_hash = [*NO_EFFECT.split(), "chat_template_date"]
     assert (config_hash(changed) == config_hash(before)) == (name in outside_hash)
-    # Of the places, `dataset` alone leads from a path to another path here.
-    expected = [] if name in [*NO_EFFECT.split(), "max_steps", "dataset"] else [name]
+    # Of the places, these two alone lead from a place to another place here.
+    expected = [] if name in [*NO_EFFECT.split(), "max_steps", "dataset", "base_url"] else [name]
     assert [line.split(" is ")[0] for line in resume_differences(before, changed)] == expected
 
 

@@ -246,6 +246,9 @@ def test_the_task_of_the_page_is_the_one_that_a_run_tries() -> None:
 
 # Of other programs: hf, pip, xcode-select, pytest, and our scripts in bench/.
 OF_OTHERS = {
+    "dtype",
+    "logprobs-mode",
+    "worker-extension-cls",
     "repo-type",
     "no-deps",
     "install",

@@ -1,7 +1,4 @@
-"""The real vLLM on a CPU: training, rerank, and weights that arrive after every update.
-
-`DUPO_VLLM_PYTHON` names the Python of an environment with vLLM (built for CPUs, beside the packages of dupo).
-"""
+"""The real vLLM in the process that trains, on a CPU: training, rerank, weights after every update."""
 
 import json
 import os
@@ -10,32 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen3ForCausalLM
 
 from tests.helpers.project import ROOT
-from tests.helpers.worlds import tiny
+from tests.helpers.real_vllm import PYTHON, VARIABLES, needs_vllm, save_model
 
-PYTHON = os.environ.get("DUPO_VLLM_PYTHON")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not PYTHON, reason="DUPO_VLLM_PYTHON names no environment with vLLM"),
-]
-# vLLM's own variables: a cache of 1 GB, threads that no core is bound to.
-VARIABLES = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+pytestmark = [pytest.mark.slow, needs_vllm]
 SMALL = ["--engine", "vllm", "--vllm_max_model_length", "64", "--num_threads", "1", "--num_generations", "4"]
 STEPS = 10
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in model with heads of 32, as vLLM has no attention for its heads of 16 on a CPU."""
-    path, world = tmp_path_factory.mktemp("model"), tiny()
-    shape = world.model.config
-    shape.head_dim, shape.num_attention_heads, shape.num_key_value_heads = 32, 4, 4
-    torch.manual_seed(0)
-    Qwen3ForCausalLM(shape).save_pretrained(path)
-    world.tokenizer.hf.save_pretrained(path)
-    return path
+    return save_model(tmp_path_factory.mktemp("model"))
 
 
 def dupo(*arguments: str) -> subprocess.CompletedProcess[str]:

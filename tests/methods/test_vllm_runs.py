@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dupo.config.command_line import parse
-from dupo.engines import vllm
+from dupo.engines import weight_handover
 from dupo.engines.vllm import VllmEngine
 from dupo.learning.logprobs import trajectory_logprobs
 from dupo.methods.dupo import DuPO
@@ -39,7 +39,7 @@ def config(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     )
     monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
     # The comparison of weights is not under test here, and would find these.
-    monkeypatch.setattr(vllm, "compare_with_own", lambda *arguments: 0.0)
+    monkeypatch.setattr(weight_handover, "compare_with_own", lambda *arguments: 0.0)
     folders = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
     return parse([*SMALL, *folders, "--max_steps", "2"])
 

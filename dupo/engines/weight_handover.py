@@ -1,0 +1,80 @@
+"""Which weights an engine with a copy of its own samples from, and whether the copy has them.
+
+A policy that is one update behind looks like a policy. So a weight that changed without being handed over is
+an error, and at the start and after the first update the log-probs of copy and learner are compared.
+"""
+
+from collections.abc import Callable
+
+from dupo.engines.base import Sampling
+from dupo.models.agreement import Scored, compare_with_own, random_ids
+from dupo.models.load import Model
+from dupo.records import Completion
+
+CHECKED_LENGTHS, CHECKED_TOKENS = (9, 33, 65), 8
+# (prompts, samples of each, sampling, seed) -> completions of each prompt; of the copy as it is.
+SampleCopy = Callable[[list[list[int]], int, Sampling, int], list[list[Completion]]]
+
+
+class WeightHandover:
+    """Keeps account of the weights that one engine was told to sample from.
+
+    Args:
+        dtype: `--compute_dtype`.
+        engine: what `--engine` calls the engine, for errors.
+        max_length: most tokens of a sequence; None: no limit.
+
+    Attributes:
+        model: holds the weights.
+        is_due: whether the copy has other weights.
+    """
+
+    def __init__(self, model: Model, dtype: str, engine: str, max_length: int | None) -> None:
+        self.dtype, self.engine, self.max_length = dtype, engine, max_length
+        self._checks_left = 2
+        self.note(model)
+
+    def note(self, model: Model) -> None:
+        """The copy is to have the weights of `model` as they are now."""
+        self.model, self._stamp, self.is_due = model, _stamp(model), True
+
+    def check_noted(self) -> None:
+        """Checks that no weight changed since `note`; cheap, as no weight is read.
+
+        Raises:
+            RuntimeError: a weight changed.
+        """
+        if _stamp(self.model) != self._stamp:
+            raise RuntimeError("the weights of the model changed, and load_weights was not called after it")
+
+    def done(self, sample_copy: SampleCopy) -> None:
+        """The copy was handed the weights; the first two times its log-probs are compared.
+
+        Raises:
+            UserError: the copy computes other log-probs than the model.
+        """
+        self.is_due = False
+        # After the first update too: weights that never arrive again would look right until then.
+        if not self._checks_left:
+            return
+        self._checks_left -= 1
+        longest = self.max_length or max(CHECKED_LENGTHS)
+        lengths = sorted({min(length, longest) for length in CHECKED_LENGTHS})
+
+        def scored(model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
+            num_tokens = min(CHECKED_TOKENS, min(lengths) - 1)
+            prompts = [random_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]
+            groups = sample_copy(prompts, 1, Sampling(1.0, num_tokens), 0)
+            return [
+                Scored(prompt + completion.ids.tolist(), completion.logprobs)
+                for prompt, (completion,) in zip(prompts, groups, strict=True)
+            ]
+
+        failure = f"engine: {self.engine} cannot sample {type(self.model).__name__}"
+        compare_with_own(self.model, self.dtype, scored, lengths, failure)
+
+
+def _stamp(model: Model) -> tuple[int, ...]:
+    """Changes whenever a weight is written in place, as an optimizer does."""
+    # torch counts the writes of every tensor for autograd.
+    return tuple(weight._version for weight in model.parameters())
