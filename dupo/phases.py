@@ -22,5 +22,6 @@ class Phases:
 
     def take(self) -> dict[str, float]:
         """Name -> seconds since the last call."""
+        # Handed over and begun anew: a row tells of one step, not of all before it.
         seconds, self._seconds = self._seconds, {}
         return seconds

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.loss_head import inputs, variants
 from bench.loss_head.harness import Timer
 from bench.loss_head.measurement import Fact, Measurement, Shape
-from bench.loss_head.trace import spent
+from bench.loss_head.profiles import spent
 from dupo_kernels import policy_objective
 
 TRACE = "training_step.json.gz"

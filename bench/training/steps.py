@@ -22,11 +22,12 @@ from torch.profiler import ProfilerActivity, profile
 from bench.loss_head.gpu_parts import AnyStep
 from bench.loss_head.harness import Timer, peak_extra
 from bench.loss_head.measurement import Fact
-from bench.loss_head.trace import spent
+from bench.loss_head.profiles import spent
 from bench.training.model import FULL, TINY, Size, make_model, make_tokenizer, prompt_tokenizer, prompts
 from dupo.config.vllm_options import VllmOptions
 from dupo.engines.base import Engine, Sampling
 from dupo.engines.builtin import BuiltinEngine
+from dupo.engines.continuous import ContinuousEngine
 from dupo.engines.vllm import VllmEngine
 from dupo.models.load import Model
 from dupo.text.tokenizer import PromptTokenizer
@@ -42,8 +43,11 @@ def _vllm(model: Model, tokenizer: PromptTokenizer) -> Engine:
 
 
 ENGINES: dict[str, Make] = {
-    "builtin, slots": lambda model, tokenizer: BuiltinEngine(model, tokenizer),
-    "builtin, batches": lambda model, tokenizer: BuiltinEngine(model, tokenizer),
+    "builtin, slots": lambda model, tokenizer: BuiltinEngine(model, tokenizer, as_on_gpu=True),
+    "builtin, batches": lambda model, tokenizer: BuiltinEngine(model, tokenizer, as_on_gpu=False),
+    "transformers": lambda model, tokenizer: ContinuousEngine(
+        model, tokenizer, dtype="auto", max_concurrent_sequences=1024
+    ),
     "vllm": _vllm,
 }
 

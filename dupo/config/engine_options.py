@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from dupo.config.values import Options, option, show
 from dupo.errors import UserError, quoted
 
-BUILTIN, VLLM, SERVER = "builtin", "vllm", "server"
+BUILTIN, VLLM, SERVER, TRANSFORMERS = "builtin", "vllm", "server", "transformers"
 AUTO = "auto"
 MOST_REQUESTS = 4096  # threads of one process
 
@@ -61,9 +61,10 @@ class EngineOptions(Options):
 
     engine: str = option(
         BUILTIN,
-        "what samples: dupo itself (builtin), vLLM in this process (vllm), or the OpenAI-compatible server "
-        "at --base_url (server; for training a vLLM server that takes weights)",
-        f"{BUILTIN}|{VLLM}|{SERVER}",
+        "what samples: dupo itself (builtin), vLLM in this process (vllm), the OpenAI-compatible server at "
+        "--base_url (server; for training a vLLM server that takes weights), or continuous batching of "
+        "transformers in this process (transformers)",
+        f"{BUILTIN}|{VLLM}|{SERVER}|{TRANSFORMERS}",
     )
     base_url: str | None = option(
         None,

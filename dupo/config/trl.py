@@ -99,11 +99,9 @@ INSTEAD: dict[str, str] = {
     "vllm_server_base_url": f"{_SERVER} --base_url is the address",
     "vllm_server_timeout": f"{_SERVER} --request_timeout is the time limit",
     **_each("vllm_server_host vllm_server_port", f"{_SERVER} --base_url has both"),
-    **_each(
-        "use_transformers_continuous_batching transformers_continuous_batching_config "
-        "use_transformers_paged cache_implementation",
-        "is not here: the built-in engine samples",
-    ),
+    **_each("use_transformers_continuous_batching use_transformers_paged", "is --engine transformers here"),
+    "transformers_continuous_batching_config": "is not here: --max_concurrent_sequences decides on the pages",
+    "cache_implementation": "is not here: the built-in engine has a cache of its own",
     "max_tool_calling_iterations": "is not here: completions call no tools",
     "pad_to_multiple_of": "is not here: sequences are packed without padding",
     # the loss

@@ -149,6 +149,25 @@ def ids_of(tokenizer: PromptTokenizer, prompts: Sequence[Prompt] | Sequence[list
     return tokenizer.encode(cast(Sequence[Prompt], prompts))
 
 
+def check_room(prompt_ids: Sequence[list[int]], max_tokens: int, limit: int | None, where: str) -> None:
+    """Checks that every prompt leaves room for a completion.
+
+    Args:
+        limit: most positions; None: any number.
+        where: what has so many positions: "the model".
+
+    Raises:
+        UserError: a prompt leaves too little room.
+    """
+    longest = max(map(len, prompt_ids), default=0)
+    needed = longest + max_tokens
+    if limit is not None and needed > limit:
+        raise UserError(
+            f"a prompt of {longest} tokens and a completion of {max_tokens} need {needed} positions; "
+            f"{where} has {limit}"
+        )
+
+
 def with_thoughts(
     engine: Engine, prompts: Sequence[Prompt], completions: list[list[Completion]]
 ) -> list[list[Completion]]:

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from dupo.engines.base import EngineFeatures, Sampling, ids_of
+from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
 from dupo.engines.choice import check_finite_logits, choose
 from dupo.engines.draws import draw, row_keys, uniform
 from dupo.engines.float32_head import float32_logits
 from dupo.engines.reading import Reader
 from dupo.engines.slot_cache import why_no_slots
 from dupo.engines.slots import SlotDecoding, SlotOptions
-from dupo.errors import UserError
 from dupo.models.devices import autocast, compute_dtype
 from dupo.models.load import Model
 from dupo.models.positions import position_limit
@@ -90,7 +89,7 @@ class BuiltinEngine:
             UserError: a prompt leaves no room for `max_tokens` within the positions of the model.
         """
         prompt_ids = ids_of(self.tokenizer, prompts)
-        self._check_room(prompt_ids, sampling.max_tokens)
+        check_room(prompt_ids, sampling.max_tokens, self.max_positions, "the model")
         # Keys are made before the prompts are sorted and cut: they must not depend on batches.
         keys = prompt_keys(seed, prompt_ids)
         # Prompts of similar length share a batch, so that few rows are padding.
@@ -185,14 +184,6 @@ class BuiltinEngine:
     def max_positions(self) -> int | None:
         """Most tokens of a prompt and its completion; None: no limit."""
         return position_limit(self.model.config)
-
-    def _check_room(self, prompt_ids: list[list[int]], max_tokens: int) -> None:
-        longest, limit = max(map(len, prompt_ids), default=0), self.max_positions
-        if limit is not None and longest + max_tokens > limit:
-            raise UserError(
-                f"a prompt of {longest} tokens and a completion of {max_tokens} need {longest + max_tokens} "
-                f"positions; the model has {limit}"
-            )
 
     def _cut(
         self, ids_BT: Tensor, measures_BKT: Tensor, max_tokens: int

@@ -3,10 +3,11 @@
 import torch
 
 from dupo.config.config import Config
-from dupo.config.engine_options import VLLM
+from dupo.config.engine_options import TRANSFORMERS, VLLM
 from dupo.config.model_options import ModelOptions
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
+from dupo.engines.continuous import ContinuousEngine
 from dupo.engines.sampled_check import check_sampled
 from dupo.engines.training_probe import TrainingServer
 from dupo.engines.vllm import VllmEngine
@@ -17,12 +18,12 @@ from dupo.text.tokenizer import PromptTokenizer
 
 
 def check_builtin(config: Config, model: Model) -> None:
-    """Checks the built-in engine, where it samples; vLLM is checked when it gets weights.
+    """Checks the built-in engine, where it samples; the other engines check themselves.
 
     Raises:
         UserError: see `dupo.engines.sampled_check.check_sampled`.
     """
-    if config.engine.engine != VLLM:
+    if config.engine.engine not in (VLLM, TRANSFORMERS):
         check_sampled(model, config.model.compute_dtype)
 
 
@@ -31,6 +32,13 @@ def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Eng
     if config.engine.engine == VLLM:
         return VllmEngine(
             model, tokenizer, config.vllm, dtype=config.model.compute_dtype, seed=config.run.seed
+        )
+    if config.engine.engine == TRANSFORMERS:
+        return ContinuousEngine(
+            model,
+            tokenizer,
+            dtype=config.model.compute_dtype,
+            max_concurrent_sequences=config.rollout.max_concurrent_sequences,
         )
     return BuiltinEngine(
         model,

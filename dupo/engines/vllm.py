@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dupo.config.vllm_options import VllmOptions
-from dupo.engines.base import EngineFeatures, Sampling, ids_of
+from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
 from dupo.engines.weight_handover import WeightHandover
 from dupo.errors import UserError
 from dupo.models.adapter_files import whole_weights
@@ -134,7 +134,7 @@ class VllmEngine:
         """
         self._hand_weights_over()
         prompt_ids = ids_of(self.tokenizer, prompts)
-        self._check_room(prompt_ids, sampling.max_tokens)
+        check_room(prompt_ids, sampling.max_tokens, self.max_length, "vllm (--vllm_max_model_length)")
         return self._sample(prompt_ids, n, sampling, seed)
 
     def _hand_weights_over(self) -> None:
@@ -153,14 +153,6 @@ class VllmEngine:
         self.llm.reset_prefix_cache()
         self.is_asleep = False
         self.handover.done(self._sample)
-
-    def _check_room(self, prompt_ids: list[list[int]], max_tokens: int) -> None:
-        longest = max(map(len, prompt_ids), default=0)
-        if longest + max_tokens > self.max_length:
-            raise UserError(
-                f"a prompt of {longest} tokens and a completion of {max_tokens} need "
-                f"{longest + max_tokens} positions; vllm has {self.max_length} (--vllm_max_model_length)"
-            )
 
     def _sample(
         self, prompt_ids: list[list[int]], n: int, sampling: Sampling, seed: int

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dupo.engines.base import EngineFeatures, Sampling, ids_of
+from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
 from dupo.engines.connection import Passing, Refused, Stopped
 from dupo.engines.in_flight import run_all
 from dupo.engines.openai_protocol import BROKEN_OFF, IDS, PATHS, choices_of
@@ -113,7 +113,8 @@ class VllmServerEngine:
             self._send_weights()
             self.handover.done(self._sample)
         prompt_ids = ids_of(self.tokenizer, prompts)
-        self._check_room(prompt_ids, sampling.max_tokens)
+        where = f"{self.server.address.url} (--max-model-len of vllm serve)"
+        check_room(prompt_ids, sampling.max_tokens, self.max_positions, where)
         self._check_weights()
         groups = self._sample(prompt_ids, n, sampling, seed)
         # A request is made anew after a broken connection: a new server answers it with its first weights.
@@ -169,15 +170,6 @@ class VllmServerEngine:
                 )
 
     # --- samples ---
-
-    def _check_room(self, prompt_ids: Sequence[list[int]], max_tokens: int) -> None:
-        longest = max(map(len, prompt_ids), default=0)
-        needed, limit = longest + max_tokens, self.max_positions
-        if limit is not None and needed > limit:
-            raise UserError(
-                f"a prompt of {longest} tokens and a completion of {max_tokens} need {needed} positions; "
-                f"{self.server.address.url} has {limit} (--max-model-len of vllm serve)"
-            )
 
     def _sample(
         self, prompt_ids: Sequence[list[int]], n: int, sampling: Sampling, seed: int

@@ -36,6 +36,7 @@ class Checksum:
 
     def text(self) -> str:
         """16 hex digits."""
+        # Sorted: a server may hand tensors on in another order than they were written in.
         lines = "\n".join(sorted(self._lines))
         return hashlib.blake2b(lines.encode(), digest_size=8).hexdigest()
 

@@ -58,20 +58,34 @@ class WeightHandover:
         if not self._checks_left:
             return
         self._checks_left -= 1
-        longest = self.max_length or max(CHECKED_LENGTHS)
-        lengths = sorted({min(length, longest) for length in CHECKED_LENGTHS})
+        compare_copy(self.model, self.dtype, self.engine, self.max_length, sample_copy)
 
-        def scored(model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
-            num_tokens = min(CHECKED_TOKENS, min(lengths) - 1)
-            prompts = [random_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]
-            groups = sample_copy(prompts, 1, Sampling(1.0, num_tokens), 0)
-            return [
-                Scored(prompt + completion.ids.tolist(), completion.logprobs)
-                for prompt, (completion,) in zip(prompts, groups, strict=True)
-            ]
 
-        failure = f"engine: {self.engine} cannot sample {type(self.model).__name__}"
-        compare_with_own(self.model, self.dtype, scored, lengths, failure)
+def compare_copy(
+    model: Model, dtype: str, engine: str, max_length: int | None, sample_copy: SampleCopy
+) -> None:
+    """Compares the log-probs of an engine with those of the model, on a few completions of ids at random.
+
+    Args: as those of `WeightHandover`.
+
+    Raises:
+        UserError: the engine computes other log-probs than the model.
+    """
+    longest = max_length or max(CHECKED_LENGTHS)
+    lengths = sorted({min(length, longest) for length in CHECKED_LENGTHS})
+
+    def scored(model: Model, dtype: str, lengths: list[int]) -> list[Scored]:
+        num_tokens = min(CHECKED_TOKENS, min(lengths) - 1)
+        # Prompts and completions together have the lengths: no model has room for more.
+        prompts = [random_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]
+        groups = sample_copy(prompts, 1, Sampling(1.0, num_tokens), 0)
+        return [
+            Scored(prompt + completion.ids.tolist(), completion.logprobs)
+            for prompt, (completion,) in zip(prompts, groups, strict=True)
+        ]
+
+    failure = f"engine: {engine} cannot sample {type(model).__name__}"
+    compare_with_own(model, dtype, scored, lengths, failure)
 
 
 def _stamp(model: Model) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from dupo.config.config import Config
-from dupo.config.engine_options import VLLM
+from dupo.config.engine_options import TRANSFORMERS, VLLM
 from dupo.config.options import DUAL_MODELS, RewardOptions
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
@@ -48,7 +48,8 @@ from dupo.seeds import derive
 from dupo.tasks.base import Task
 from dupo.tasks.fingerprints import task_fingerprints
 
-WEIGHED = "the loss weighs completions by learner / vLLM (vllm_importance_sampling_*)"
+WEIGHED = "the loss weighs completions by learner / engine (vllm_importance_sampling_*)"
+SAMPLERS = {VLLM: "vLLM", TRANSFORMERS: "continuous batching of transformers"}
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
 
 
@@ -144,6 +145,7 @@ class PolicyMethod(Method):
         length += most if rollout.dynamic_sampling else ""
         step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
+        engine = c.engine.engine
         name, reward = c.model.model_name_or_path, without_given(c.reward.reward)
         teaching = []
         if self.has_stage:
@@ -157,7 +159,7 @@ class PolicyMethod(Method):
             *self._server_rows(),
             ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
-            *([("engine", f"vLLM; {WEIGHED}")] if c.engine.engine == VLLM else []),
+            *([("engine", f"{SAMPLERS[engine]}; {WEIGHED}")] if engine in SAMPLERS else []),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
         ]

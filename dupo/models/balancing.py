@@ -31,6 +31,7 @@ def balancing_coefficient(model: Model, router_aux_loss_coef: float | None) -> f
     if router_aux_loss_coef and not is_balanced:
         kind = type(model).__name__
         raise UserError(f"router_aux_loss_coef: expected a model with a balancing loss, got {kind}")
+    # A 0 is a wish too: it turns off what the config has on.
     if router_aux_loss_coef is not None or not is_balanced:
         return router_aux_loss_coef or 0.0
     return getattr(model.config.get_text_config(), "router_aux_loss_coef", None) or 0.0
@@ -49,4 +50,5 @@ def balancing_loss(model: Model, router_logits: Sequence[Tensor]) -> Tensor:
 
 def _function_of(model: Model) -> Callable[..., Tensor] | None:
     """What transformers wrote beside the class of the model for its balancing loss; None: nothing."""
+    # transformers copies the function into the file of each class that has experts.
     return getattr(sys.modules[type(model).__module__], "load_balancing_loss_func", None)

@@ -30,7 +30,7 @@ def own_logprobs(model: Model, sequences: Sequence[list[int]], dtype: str, atten
         attention: a name of transformers; the model has its own back afterwards.
     """
     logprobs = []
-    with _attention(model, attention):
+    with other_attention(model, attention):
         for ids in sequences:
             ids_T = torch.tensor(ids, device=model.device)
             # A mask of ones and not none: models make their windows from the mask.
@@ -79,7 +79,7 @@ def _own_float32(
 
 
 @contextmanager
-def _attention(model: Model, name: str) -> Iterator[None]:
+def other_attention(model: Model, name: str) -> Iterator[None]:
     """The model with another attention for a while."""
     AttentionInterface.register(FLOAT32, _own_float32)  # type: ignore[arg-type]
     AttentionMaskInterface.register(FLOAT32, eager_mask)  # type: ignore[arg-type]

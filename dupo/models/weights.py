@@ -17,20 +17,24 @@ def frozen_copy(model: Model) -> Model:
 
 
 @torch.no_grad()
-def half_copy(model: Model) -> Model:
+def half_copy(model: Model, *, trained: bool = False) -> Model:
     """A copy of a model whose frozen float32 weights are bfloat16, as `from_pretrained` reads them.
 
     A model that is frozen as a whole needs no autocast then. Of a model with adapters only the frozen weights
     of linear layers are rounded. Autocast rounds the same weights, anew at every token unless they need a
     gradient, so no bit changes. All other weights are shared with the model. Buffers stay as they are: rotary
     angles in bfloat16 would be wrong from position 256 on.
+
+    Args:
+        trained: round the weights that are trained too, so that nothing in the copy needs autocast.
     """
-    is_frozen = not any(weight.requires_grad for weight in model.parameters())
+    is_frozen = trained or not any(weight.requires_grad for weight in model.parameters())
     linear = {id(layer.weight) for layer in model.modules() if type(layer) is nn.Linear}
     # What the copy shares with the model: deepcopy asks by id, so tied weights stay tied.
     weights = {id(weight): weight for weight in model.parameters()}
     for key, weight in weights.items():
-        if weight.dtype == torch.float32 and not weight.requires_grad and (is_frozen or key in linear):
+        stays = weight.requires_grad and not trained
+        if weight.dtype == torch.float32 and not stays and (is_frozen or key in linear):
             weights[key] = nn.Parameter(weight.bfloat16(), requires_grad=False)
     return copy.deepcopy(model, dict(weights))
 

@@ -56,6 +56,7 @@ def test_word_problems_without_answers(tmp_path):
     assert not any(key.endswith("_before") for key in summary(out))
 
 
+@pytest.mark.slow
 def test_translation_from_jsonl_with_a_language_called_no(tmp_path):
     file = tmp_path / "pairs.jsonl"
     pairs = [

@@ -49,6 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_reward_that_changes_its_arguments_trains_like_an_honest_one(folder: Path) -> None:
     for module in ("honest", "greedy"):
         words = f"--task word_problems --dataset questions.jsonl --reward {module}_reward.score"
@@ -80,6 +81,7 @@ def test_a_reward_that_was_edited_is_refused_on_resume(
         ("metrics_of_the_door.interrupted", 130, ["stopped"]),
     ],
 )
+@pytest.mark.slow
 def test_a_metric_that_fails_is_one_line(
     folder: Path, metric: str, code: int, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,7 +130,7 @@ def test_a_sleeper_wakes_for_weights_before_its_cache(world: World) -> None:
 @pytest.mark.usefixtures("fake")
 def test_a_prompt_without_room_is_told(world: World) -> None:
     engine = engine_of(world, vllm_max_model_length=12)
-    with pytest.raises(UserError, match="vllm has 12 \\(--vllm_max_model_length\\)"):
+    with pytest.raises(UserError, match=r"vllm \(--vllm_max_model_length\) has 12"):
         engine.sample(PROMPTS, 1, Sampling(1.0, 8), seed=1)
 
 

@@ -139,7 +139,7 @@ def test_rows_are_those_of_the_model(stub: VllmStub, world: World) -> None:
 
 
 def test_a_prompt_without_room_is_told(stub: VllmStub, world: World) -> None:
-    with pytest.raises(UserError, match=rf"has {POSITIONS} \(--max-model-len of vllm serve\)"):
+    with pytest.raises(UserError, match=rf"\(--max-model-len of vllm serve\) has {POSITIONS}"):
         engine_of(stub, world).sample(PROMPTS, 1, Sampling(1.0, POSITIONS), seed=1)
 
 

@@ -22,12 +22,9 @@ QUICK += [
     f"kernels/tokens/test_fused_tokens.py::test_kernels_compute_what_torch_does[{case}]"
     for case in (
         "grpo-token_mask-packed",
-        "dapo-token_truncate-packed-masked",
         "dr_grpo-entropy-padded",
-        "bnpo-kl-k2-padded",
         "cispo-kl-k3+-plain-packed-shifted",
         "cispo-token_mask-loose-masked",
-        "luspo-kl-k1-plain-packed-shifted",
         "sapo-kl-k1-packed-masked",
     )
 ]
@@ -35,7 +32,7 @@ BROKEN = ["all_nan", "one_nan", "nan_and_minus_inf", "target_at_minus_inf", "tar
 QUICK += [
     f"kernels/test_nan.py::test_a_row_of_logits[{broken}-{place}]"
     for broken in BROKEN
-    for place in ("None-7-fp32", "8.0-8201-bf16")
+    for place in ("None-7-fp32",)
 ]
 KERNELS = [
     "kernels/tokens/test_triton_copies.py",
@@ -76,7 +73,7 @@ SAMPLE = [f"kernels/hidden/test_{name}" for name in SAMPLE]
 @pytest.mark.parametrize(
     ("tests", "marked", "at_least"),
     [
-        pytest.param([*QUICK, *SAMPLE], "not slow", 40, id="quick"),
+        pytest.param([*QUICK, *SAMPLE], "not slow", 30, id="quick"),
         pytest.param(KERNELS, "not slow", 140, id="kernels", marks=pytest.mark.slow),
         pytest.param(CALLS, "not slow", 150, id="calls", marks=pytest.mark.slow),
         pytest.param(HEADS, "not slow", 60, id="heads", marks=pytest.mark.slow),

@@ -56,6 +56,7 @@ def test_a_run_warns_once(untrained: Path, tmp_path: Path, capsys: pytest.Captur
     assert summary(tmp_path / "run")["steps"] == 3
 
 
+@pytest.mark.slow
 def test_a_run_shows_what_loading_warns_of(
     untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_sound_run_warns_of_nothing(untrained: Path, tmp_path: Path, capsys: A
     assert "arning" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_strict_run_stops_with_all_saved(untrained: Path, tmp_path: Path, capsys: Any) -> None:
     config = config_of(untrained, tmp_path / "run", "--strict", "--save_steps", "50")
     method = ForeignDuPO(config)

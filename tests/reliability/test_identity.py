@@ -159,6 +159,7 @@ def test_a_refused_resume_of_an_older_checkpoint_loses_nothing(world, capfd):
     assert "expected elsewhere, the run that is resumed, got run" in refusal(capfd, train.main, elsewhere)
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_sets_the_newer_aside_as_a_run_of_its_own(world, unbroken, capfd):
     before = contents(Path("run"))
     assert train.main(BACK) == 0
@@ -183,6 +184,7 @@ def test_a_command_can_be_pasted_into_a_shell():
 @pytest.mark.parametrize(
     "broken", ["weights", *(pytest.param(name, marks=pytest.mark.slow) for name in ("average", "optimizer"))]
 )
+@pytest.mark.slow
 def test_what_is_not_finite_is_never_saved_over_what_is(broken, inputs):
     class Breaking(DuPO):
         """Its third step leaves an infinite number behind; no loss shows the number."""

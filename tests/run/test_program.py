@@ -97,6 +97,7 @@ def test_a_full_disk_says_what_is_kept_and_how_to_go_on(program, end, tmp_path, 
     assert capfd.readouterr().err == f"error: disk full; {kept}{end.format(run=run)}\n"
 
 
+@pytest.mark.slow
 def test_a_page_that_fails_does_not_fail_a_finished_run(untrained, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(training, "write_report", raising(ZeroDivisionError("no scale")))
     run = start(untrained, tmp_path / "run", "--max_steps", "1", "--reward", "random")

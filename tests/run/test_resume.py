@@ -87,6 +87,7 @@ def test_resume_refuses_other_settings(hardly_taught, capsys):
     assert "method is sft, the run was started with dupo" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_latest_before_the_first_checkpoint_starts_anew(finished, tmp_path):
     """A run that was killed before its first checkpoint has settings and inputs only, and perhaps rows."""
     run = tmp_path / "early"

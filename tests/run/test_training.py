@@ -50,7 +50,7 @@ def test_one_row_per_optimizer_step_with_the_names_people_know(hardly_taught):
 def test_seconds_are_told_by_phase(hardly_taught):
     timings = rows(hardly_taught, "timings.jsonl")
     phases = [{*row} - {"step", "seconds"} for row in timings]
-    assert phases[0] == {"answers", "duals", "rewards", "update"}
+    assert phases[0] == {"answers", "rewards", "update"}
     assert [step for step, names in enumerate(phases, 1) if "evaluation" in names] == [6, 12]
     for last, row in pairwise([{"seconds": 0.0}, *timings]):
         spent = [row[name] for name in row if name not in ("step", "seconds")]

@@ -137,7 +137,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", [pytest.param("qwen3", marks=pytest.mark.slow), *KINDS])
 @given(prompts=st.lists(st.lists(HEAVY, max_size=5), max_size=3), threads=st.sampled_from([1, 3]))
 def test_prompts_in_pieces_have_the_ids_of_the_whole_text(kind: str, prompts, threads: int) -> None:
     ids_of_prompts = (

@@ -111,7 +111,13 @@ def test_few_tokens(tokens: int) -> None:
 
 
 @pytest.mark.skipif(INTERPRET, reason="large, and the interpreter rounds to bf16 by truncation")
-@pytest.mark.parametrize("chunks", [{}, {"save_budget": 0, "chunk_tokens": 16}], ids=["whole", "chunks"])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param({}, id="whole", marks=pytest.mark.slow),
+        pytest.param({"save_budget": 0, "chunk_tokens": 16}, id="chunks"),
+    ],
+)
 @pytest.mark.parametrize(
     ("logits_dtype", "bonus", "logp_bound", "gradient_bound"),
     [

@@ -228,7 +228,7 @@ def call_of(
 @pytest.mark.parametrize(("dtypes", "which"), CASES)
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize(
-    "op", ["logprobs", "token", *(pytest.param(op, marks=pytest.mark.slow) for op in ("sequence", "batch"))]
+    "op", ["token", *(pytest.param(op, marks=pytest.mark.slow) for op in ("logprobs", "sequence", "batch"))]
 )
 def test_the_peak_is_the_formula(
     op: str, budget: str, dtypes: str, which: str, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,194 @@
+"""Continuous batching of transformers in the process that trains: a paged cache, rows filled again, no vLLM.
+
+    sample    makes the pages, hands all requests over, and gives the pages back
+
+transformers computes in a thread of its own, where no autocast of ours reaches, with an attention of its
+own: the model is asked as a copy in the precision of `--compute_dtype`, and log-probs are near those of the
+learner and not equal (`EngineFeatures.exact`). The draws of a completion depend on what else is asked.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
+
+from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
+from dupo.engines.reading import Reader
+from dupo.engines.slot_cache import free_bytes, most_slots, token_bytes
+from dupo.engines.weight_handover import compare_copy
+from dupo.models.devices import compute_dtype
+from dupo.models.load import Model
+from dupo.models.own_forward import SDPA, other_attention
+from dupo.models.positions import position_limit
+from dupo.models.weights import half_copy
+from dupo.progress import tell_progress
+from dupo.records import Completion, Prompt
+from dupo.seeds import prompt_keys
+from dupo.text.tokenizer import PromptTokenizer
+
+PAGE = 256  # tokens
+TOKENS_AT_ONCE = 16_384  # that one pass reads
+REQUESTS_AT_ONCE = 4096  # between two reports of the progress
+SEEDS = 2**31  # some versions take no more
+SETTINGS = {spec.name for spec in fields(ContinuousBatchingConfig)}
+
+
+class ContinuousEngine:
+    """Samples from a transformers model in pages; see `dupo.engines.base.Engine`.
+
+    Args:
+        model: sampled from as it is at each call, so a policy in training needs no `load_weights`.
+        dtype: `--compute_dtype`.
+        max_concurrent_sequences: rows that have pages at once.
+
+    Raises:
+        UserError: transformers cannot batch the model this way, or gives other log-probs than the model.
+    """
+
+    def __init__(
+        self, model: Model, tokenizer: PromptTokenizer, *, dtype: str, max_concurrent_sequences: int
+    ) -> None:
+        self.model, self.tokenizer, self.dtype = model, tokenizer, dtype
+        self.max_concurrent_sequences = max_concurrent_sequences
+        # Once: the copy is made anew for each call, so weights that are wrong now would be wrong always.
+        compare_copy(model, dtype, "transformers", self.max_positions, self.sample)
+
+    @property
+    def features(self) -> EngineFeatures:
+        """What the engine can do."""
+        return EngineFeatures(logprobs=True, distributions=False, new_weights=True, exact=False)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens of a prompt and its completion; None: no limit."""
+        return position_limit(self.model.config)
+
+    def load_weights(self, model: Model) -> None:
+        """Samples from `model` from now on."""
+        self.model = model
+
+    def release_memory(self) -> None:
+        """Nothing: pages and copies end with each call."""
+
+    @torch.no_grad()
+    def sample(
+        self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int
+    ) -> list[list[Completion]]:
+        """Draws `n` completions of each prompt; see `Engine.sample`.
+
+        Raises:
+            UserError: a prompt leaves no room for `max_tokens` within the positions of the model.
+            RuntimeError: transformers lost a request.
+        """
+        prompt_ids = ids_of(self.tokenizer, prompts)
+        check_room(prompt_ids, sampling.max_tokens, self.max_positions, "the model")
+        keys = prompt_keys(seed, prompt_ids)
+        groups: list[list[Completion]] = []
+        # transformers pages SDPA everywhere, and takes flash-attn for it where there is one.
+        with other_attention(model := self._rounded(), SDPA):
+            for start in range(0, len(prompt_ids), max(1, REQUESTS_AT_ONCE // n)):
+                batch = prompt_ids[start : start + max(1, REQUESTS_AT_ONCE // n)]
+                groups += self._sample(model, batch, n, sampling, keys[start] % SEEDS)
+                tell_progress("samples", len(groups) * n, len(prompt_ids) * n)
+        return groups
+
+    def _rounded(self) -> Model:
+        """The model; for bfloat16 a copy without float32 weights, which takes 2 bytes a weight."""
+        is_half = compute_dtype(self.model.device, self.dtype) is torch.bfloat16
+        return half_copy(self.model, trained=True) if is_half else self.model
+
+    def _sample(
+        self, model: Model, prompt_ids: list[list[int]], n: int, sampling: Sampling, seed: int
+    ) -> list[list[Completion]]:
+        greedy = sampling.temperature == 0
+        # Everything that would cut the distribution is said: the rest comes from the model's own file.
+        settings = GenerationConfig(
+            do_sample=not greedy,
+            temperature=1.0 if greedy else sampling.temperature,
+            top_k=0,
+            top_p=1.0,
+            repetition_penalty=1.0,
+            max_new_tokens=sampling.max_tokens,
+            num_return_sequences=1 if greedy else n,
+            eos_token_id=sorted(self.tokenizer.eos_ids),
+            pad_token_id=self.tokenizer.pad_id,
+        )
+        tokens = max(map(len, prompt_ids)) + sampling.max_tokens
+        config = self._config(tokens, min(len(prompt_ids) * n, self._most_rows(model, tokens)), seed)
+        # transformers seeds the generator of the process.
+        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            outputs: dict[str, Any] = cast(Any, model).generate_batch(
+                prompt_ids, generation_config=settings, continuous_batching_config=config
+            )
+        # Greedy completions of a prompt are all alike, and transformers refuses to give several.
+        drawn = 1 if greedy else n
+        # What fails is logged by transformers and left out, so that all others would move up a place.
+        rows = [output for output in outputs.values() if output.error is None]
+        if len(rows) != len(prompt_ids) * drawn:
+            raise RuntimeError(
+                f"transformers gave {len(rows)} of {len(prompt_ids) * drawn} completions: its log says why"
+            )
+        completions = self._completions(rows, sampling.max_tokens)
+        groups = [completions[at : at + drawn] for at in range(0, len(completions), drawn)]
+        return [group * n for group in groups] if greedy else groups
+
+    def _most_rows(self, model: Model, tokens: int) -> int:
+        """How many rows have pages at once: as many as are wanted, or as fit into the memory of a GPU."""
+        free, most = free_bytes(model.device), self.max_concurrent_sequences
+        if free is None:
+            return most
+        token, pad_id = Reader(model, DynamicCache()), self.tokenizer.pad_id
+        vocabulary = token.read([[pad_id]], pad_id).logits_BV.shape[-1]
+        return min(most, most_slots(free, _pages(tokens) * PAGE, token_bytes(token.cache), vocabulary))
+
+    def _config(self, tokens: int, rows: int, seed: int) -> ContinuousBatchingConfig:
+        """Pages for rows of a prompt and its completion.
+
+        Args:
+            tokens: of the longest row.
+            rows: at once.
+        """
+        # Left to transformers, the pages follow the free memory, which is not known on every machine.
+        settings: dict[str, Any] = {
+            "num_blocks": rows * _pages(tokens) + 1,
+            "max_batch_tokens": min(TOKENS_AT_ONCE, max(tokens, PAGE) * rows),
+            "return_logprobs": True,
+        }
+        # Newer versions call a block a page, and take a seed.
+        settings["page_size" if "page_size" in SETTINGS else "block_size"] = PAGE
+        if "seed" in SETTINGS:
+            settings["seed"] = seed
+        return ContinuousBatchingConfig(**settings)
+
+    def _completions(self, rows: Sequence[Any], max_tokens: int) -> list[Completion]:
+        texts = self.tokenizer.decode([list(row.generated_tokens) for row in rows])
+        return [
+            Completion(
+                torch.tensor(row.generated_tokens),
+                _finite(torch.tensor(row.logprobs, dtype=torch.float32)),
+                content,
+                row.generated_tokens[-1] not in self.tokenizer.eos_ids,
+            )
+            for row, content in zip(rows, texts, strict=True)
+        ]
+
+
+def _pages(tokens: int) -> int:
+    return math.ceil(tokens / PAGE)
+
+
+def _finite(logprobs: Tensor) -> Tensor:
+    """Log-probs that are numbers.
+
+    Raises:
+        FloatingPointError: one is not.
+    """
+    if not torch.isfinite(logprobs).all():
+        raise FloatingPointError("the model's logits are not finite")
+    return logprobs
