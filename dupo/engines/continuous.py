@@ -92,6 +92,7 @@ class ContinuousEngine:
         # transformers pages SDPA everywhere, and takes flash-attn for it where there is one.
         with other_attention(model := self._rounded(), SDPA):
             for start in range(0, len(prompt_ids), max(1, REQUESTS_AT_ONCE // n)):
+                # One seed for each batch, of its first prompt: transformers takes one a call.
                 batch = prompt_ids[start : start + max(1, REQUESTS_AT_ONCE // n)]
                 groups += self._sample(model, batch, n, sampling, keys[start] % SEEDS)
                 tell_progress("samples", len(groups) * n, len(prompt_ids) * n)
@@ -99,6 +100,7 @@ class ContinuousEngine:
 
     def _rounded(self) -> Model:
         """The model; for bfloat16 a copy without float32 weights, which takes 2 bytes a weight."""
+        # Trained weights too: the thread that computes has no autocast, and float32 would halve its speed.
         is_half = compute_dtype(self.model.device, self.dtype) is torch.bfloat16
         return half_copy(self.model, trained=True) if is_half else self.model
 
@@ -143,6 +145,7 @@ class ContinuousEngine:
         free, most = free_bytes(model.device), self.max_concurrent_sequences
         if free is None:
             return most
+        # The config does not tell what is cached: latent attention keeps more than it says.
         token, pad_id = Reader(model, DynamicCache()), self.tokenizer.pad_id
         vocabulary = token.read([[pad_id]], pad_id).logits_BV.shape[-1]
         return min(most, most_slots(free, _pages(tokens) * PAGE, token_bytes(token.cache), vocabulary))
