@@ -21,9 +21,10 @@ from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
 from dupo.engines.reading import Reader
 from dupo.engines.slot_cache import free_bytes, most_slots, token_bytes
 from dupo.engines.weight_handover import compare_copy
+from dupo.errors import UserError
 from dupo.models.devices import compute_dtype
 from dupo.models.load import Model
-from dupo.models.own_forward import SDPA, other_attention
+from dupo.models.own_forward import SDPA, has_plain_attention, other_attention
 from dupo.models.positions import position_limit
 from dupo.models.weights import half_copy
 from dupo.progress import tell_progress
@@ -55,6 +56,10 @@ class ContinuousEngine:
     ) -> None:
         self.model, self.tokenizer, self.dtype = model, tokenizer, dtype
         self.max_concurrent_sequences = max_concurrent_sequences
+        # Dropped in silence: over short texts such a model says nearly the same.
+        if not has_plain_attention(model):
+            kind = type(model).__name__
+            raise UserError(f"engine: transformers pages no softcap and no sinks, which {kind} has")
         # Once: the copy is made anew for each call, so weights that are wrong now would be wrong always.
         compare_copy(model, dtype, "transformers", self.max_positions, self.sample)
 

@@ -59,11 +59,11 @@ def own_noise(model: Model, sequences: Sequence[list[int]], dtype: str) -> tuple
     else:
         # Rounded weights have no exact result: two orders of summation tell how far off each may be.
         truth = own_logprobs(model, sequences, dtype)
-        again = own_logprobs(model, sequences, dtype, SDPA if _is_plain(model) else FLOAT32)
+        again = own_logprobs(model, sequences, dtype, SDPA if has_plain_attention(model) else FLOAT32)
     return truth, (truth - again).square().mean().sqrt().item()
 
 
-def _is_plain(model: Model) -> bool:
+def has_plain_attention(model: Model) -> bool:
     """Whether SDPA computes what the eager attention of a model does; SDPA drops softcap and sinks."""
     softcap = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
     return model._supports_sdpa and softcap is None

@@ -112,6 +112,12 @@ def test_log_probs_of_other_weights_are_refused_at_the_start(world, monkeypatch)
         engine_of(world)
 
 
+def test_a_model_with_a_softcap_is_refused(world, monkeypatch):
+    monkeypatch.setattr(world.model.config, "attn_logit_softcapping", 50.0, raising=False)
+    with pytest.raises(UserError, match="engine: transformers pages no softcap and no sinks, which Qwen3"):
+        engine_of(world)
+
+
 def test_a_prompt_without_room_is_refused(world):
     with pytest.raises(UserError, match=r"a prompt of 4096 tokens and a completion of 5 need 4101 positions"):
         engine_of(world).sample([[3] * 4096], 1, Sampling(1.0, 5), seed=0)
