@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
-from dupo.config.engine_options import BUILTIN, EngineOptions, is_address
+from dupo.config.engine_options import BUILTIN, VLLM, EngineOptions, is_address
 from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import (
@@ -131,8 +131,13 @@ class Config:
         is_framed_twice = self.engine.server_route != "auto" and self.model.tokenizer_name is not None
         framed = "auto beside --tokenizer_name, which frames the prompts here"
         yield is_server and is_framed_twice, "server_route", framed
+        engine, judge = self.engine.engine, self.duals.dual_model
+        # A judge in this process is a second vLLM, and the memory of one alone can be given up.
+        has_two = self.reward.needs("duals") and judge != "policy" and not is_address(judge)
+        single = "false beside a second vLLM, the judge: --dual_model policy, or a judge at a server, needs none"
+        sleeps = engine == VLLM and self.vllm.vllm_enable_sleep_mode
+        yield sleeps and has_two, "vllm_enable_sleep_mode", single
         # Entropy and self-certainty are of the whole distribution.
-        engine = self.engine.engine
         texts = f"rewards that read texts alone with --engine {engine}, which gives no distributions"
         reads_more = self.program in ("train", "audit") and self.reward.needs("distributions")
         yield engine != BUILTIN and reads_more, "reward", texts

@@ -76,10 +76,12 @@ class DuPO(PolicyMethod):
         # An engine with other arithmetic: the policy that sampled is the learner, and the loss weighs each
         # completion by how likely the engine was to draw it.
         if not self.engine.features.exact:
-            trajectories = with_learner(self.model, trajectories, self.compute)
+            with self.phases("old_logprobs"):
+                trajectories = with_learner(self.model, trajectories, self.compute)
         # The reference may exist without a KL term: it is the frozen judge as well.
         if self.reference is not None and self.config.loss.beta != 0:
-            trajectories = with_reference(self.reference, trajectories, self.compute)
+            with self.phases("ref_logprobs"):
+                trajectories = with_reference(self.reference, trajectories, self.compute)
         steps = mini_batches(trajectories, self.config.optimizer.train_batch_size)
         steps = steps * self.config.optimizer.num_iterations
 

@@ -54,6 +54,14 @@ def test_options_that_do_not_go_together(options: str, message: str) -> None:
     assert re.match(message.replace("(", r"\("), line) and "secret" not in line
 
 
+def test_one_vllm_of_a_process_can_sleep() -> None:
+    sleeping = ["--engine", "vllm", "--vllm_enable_sleep_mode"]
+    with pytest.raises(UserError, match="vllm_enable_sleep_mode: expected false beside a second vLLM"):
+        parse(sleeping)
+    for single in (["--dual_model", "policy"], ["--dual_model", "http://a/v1"], ["--reward", "random"]):
+        assert parse([*sleeping, *single]).vllm.vllm_enable_sleep_mode
+
+
 @pytest.mark.parametrize("program", ["train", "audit"])
 def test_vllm_gives_no_distributions(program: str) -> None:
     with pytest.raises(UserError, match="reward: expected rewards that read texts alone with --engine vllm"):

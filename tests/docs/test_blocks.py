@@ -258,6 +258,8 @@ OF_OTHERS = {
     "votes",
     "step",
     "references",
+    "ipc",  # of containers
+    "tiny",  # of the bench
 }
 # Its names are those of TRL; tests/peers/test_trl_options.py tests them.
 OF_TRL = ROOT / "docs/trl.md"
