@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, Self
 
 from dupo.config.catalogue import METHODS, TASKS
-from dupo.config.engine_options import BUILTIN, VLLM, EngineOptions, is_address
+from dupo.config.engine_options import BUILTIN, SERVER, VLLM, EngineOptions, is_address
 from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import (
@@ -22,7 +22,7 @@ from dupo.config.options import (
 from dupo.config.task_options import TaskOptions
 from dupo.config.trl import about_unknown
 from dupo.config.values import check, json_text, option, show
-from dupo.config.vllm_options import VllmOptions
+from dupo.config.vllm_options import LEAST_TEMPERATURE, VllmOptions
 from dupo.errors import UserError, cut, quoted
 from dupo_kernels.tokens.policy_options import PolicyOptions
 
@@ -134,9 +134,13 @@ class Config:
         engine, judge = self.engine.engine, self.duals.dual_model
         # A judge in this process is a second vLLM, and the memory of one alone can be given up.
         has_two = self.reward.needs("duals") and judge != "policy" and not is_address(judge)
-        single = "false beside a second vLLM, the judge: --dual_model policy, or a judge at a server, needs none"
+        single = "false beside a second vLLM, the judge: --dual_model policy or a judge at a server"
         sleeps = engine == VLLM and self.vllm.vllm_enable_sleep_mode
         yield sleeps and has_two, "vllm_enable_sleep_mode", single
+        # vLLM takes what is lower for the least, without a word.
+        for name in ("temperature", "dual_temperature"):
+            is_clamped = 0 < float(self.flat()[name]) < LEAST_TEMPERATURE and engine in (VLLM, SERVER)
+            yield is_clamped, name, f"0 or at least {LEAST_TEMPERATURE} with --engine {engine}"
         # Entropy and self-certainty are of the whole distribution.
         texts = f"rewards that read texts alone with --engine {engine}, which gives no distributions"
         reads_more = self.program in ("train", "audit") and self.reward.needs("distributions")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dupo.config.values import Options, option
 
 LONGEST = 1 << 30  # tokens; far beyond any model
+LEAST_TEMPERATURE = 0.01  # vLLM takes what lies between 0 and this for this
 
 
 @dataclass(frozen=True)

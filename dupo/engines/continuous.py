@@ -14,19 +14,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig
+from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
-from dupo.engines.reading import Reader
-from dupo.engines.slot_cache import free_bytes, most_slots, token_bytes
 from dupo.engines.weight_handover import compare_copy
 from dupo.errors import UserError
 from dupo.models.devices import compute_dtype
 from dupo.models.load import Model
 from dupo.models.own_forward import SDPA, has_plain_attention, other_attention
 from dupo.models.positions import position_limit
-from dupo.models.weights import half_copy
+from dupo.models.weights import all_finite, half_copy
 from dupo.progress import tell_progress
 from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
@@ -45,7 +43,7 @@ class ContinuousEngine:
     Args:
         model: sampled from as it is at each call, so a policy in training needs no `load_weights`.
         dtype: `--compute_dtype`.
-        max_concurrent_sequences: rows that have pages at once.
+        max_concurrent_sequences: rows that are decoded at once.
 
     Raises:
         UserError: transformers cannot batch the model this way, or gives other log-probs than the model.
@@ -121,60 +119,59 @@ class ContinuousEngine:
             top_p=1.0,
             repetition_penalty=1.0,
             max_new_tokens=sampling.max_tokens,
-            num_return_sequences=1 if greedy else n,
             eos_token_id=sorted(self.tokenizer.eos_ids),
             pad_token_id=self.tokenizer.pad_id,
         )
+        # Greedy completions of a prompt are all alike. Others are requests of their own: where a request draws
+        # several, older versions lose all but the first.
+        drawn = 1 if greedy else n
+        requests = [ids for ids in prompt_ids for _ in range(drawn)]
         tokens = max(map(len, prompt_ids)) + sampling.max_tokens
-        config = self._config(tokens, min(len(prompt_ids) * n, self._most_rows(model, tokens)), seed)
+        rows = min(len(requests), self.max_concurrent_sequences)
+        config = self._config(tokens, rows, seed, model.dtype)
         # transformers seeds the generator of the process.
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
             torch.manual_seed(seed)
             outputs: dict[str, Any] = cast(Any, model).generate_batch(
-                prompt_ids, generation_config=settings, continuous_batching_config=config
+                requests, generation_config=settings, continuous_batching_config=config
             )
-        # Greedy completions of a prompt are all alike, and transformers refuses to give several.
-        drawn = 1 if greedy else n
         # What fails is logged by transformers and left out, so that all others would move up a place.
-        rows = [output for output in outputs.values() if output.error is None]
-        if len(rows) != len(prompt_ids) * drawn:
-            raise RuntimeError(
-                f"transformers gave {len(rows)} of {len(prompt_ids) * drawn} completions: its log says why"
-            )
-        completions = self._completions(rows, sampling.max_tokens)
+        ended = [output for output in outputs.values() if output.error is None]
+        if len(ended) != len(requests):
+            if not all_finite(model):
+                raise FloatingPointError("the model's logits are not finite")
+            reason = next((output.error for output in outputs.values() if output.error), "its log says why")
+            raise RuntimeError(f"transformers gave {len(ended)} of {len(requests)} completions: {reason}")
+        completions = self._completions(ended)
         groups = [completions[at : at + drawn] for at in range(0, len(completions), drawn)]
         return [group * n for group in groups] if greedy else groups
 
-    def _most_rows(self, model: Model, tokens: int) -> int:
-        """How many rows have pages at once: as many as are wanted, or as fit into the memory of a GPU."""
-        free, most = free_bytes(model.device), self.max_concurrent_sequences
-        if free is None:
-            return most
-        # The config does not tell what is cached: latent attention keeps more than it says.
-        token, pad_id = Reader(model, DynamicCache()), self.tokenizer.pad_id
-        vocabulary = token.read([[pad_id]], pad_id).logits_BV.shape[-1]
-        return min(most, most_slots(free, _pages(tokens) * PAGE, token_bytes(token.cache), vocabulary))
-
-    def _config(self, tokens: int, rows: int, seed: int) -> ContinuousBatchingConfig:
-        """Pages for rows of a prompt and its completion.
+    def _config(self, tokens: int, rows: int, seed: int, dtype: torch.dtype) -> ContinuousBatchingConfig:
+        """How transformers batches.
 
         Args:
-            tokens: of the longest row.
-            rows: at once.
+            tokens: of the longest prompt and its completion.
+            rows: that are wanted at once.
+            dtype: of the weights.
         """
-        # Left to transformers, the pages follow the free memory, which is not known on every machine.
         settings: dict[str, Any] = {
-            "num_blocks": rows * _pages(tokens) + 1,
             "max_batch_tokens": min(TOKENS_AT_ONCE, max(tokens, PAGE) * rows),
             "return_logprobs": True,
         }
-        # Newer versions call a block a page, and take a seed.
-        settings["page_size" if "page_size" in SETTINGS else "block_size"] = PAGE
-        if "seed" in SETTINGS:
-            settings["seed"] = seed
+        # On a GPU transformers counts what fits: pages, activations, logits. Elsewhere it cannot count.
+        if self.model.device.type != "cuda":
+            settings["num_blocks"] = rows * math.ceil(tokens / PAGE) + 1
+        others = {
+            "page_size" if "page_size" in SETTINGS else "block_size": PAGE,  # newer versions: a page
+            "max_requests_per_batch": rows,
+            "seed": seed,
+            "auto_switch_to_flash": dtype != torch.float32,  # flash-attn takes no float32
+        }
+        # Some of these are not in every version.
+        settings |= {name: value for name, value in others.items() if name in SETTINGS}
         return ContinuousBatchingConfig(**settings)
 
-    def _completions(self, rows: Sequence[Any], max_tokens: int) -> list[Completion]:
+    def _completions(self, rows: Sequence[Any]) -> list[Completion]:
         texts = self.tokenizer.decode([list(row.generated_tokens) for row in rows])
         return [
             Completion(
@@ -185,10 +182,6 @@ class ContinuousEngine:
             )
             for row, content in zip(rows, texts, strict=True)
         ]
-
-
-def _pages(tokens: int) -> int:
-    return math.ceil(tokens / PAGE)
 
 
 def _finite(logprobs: Tensor) -> Tensor:

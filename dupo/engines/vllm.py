@@ -150,7 +150,8 @@ class VllmEngine:
         if self.is_asleep:
             self.llm.wake_up(tags=["kv_cache"])
         # Prefixes that were computed with the weights before.
-        self.llm.reset_prefix_cache()
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("vLLM cannot drop its cached prefixes: requests of before are still under way")
         self.is_asleep = False
         self.handover.done(self._sample)
 

@@ -78,10 +78,12 @@ def compare_copy(
         num_tokens = min(CHECKED_TOKENS, min(lengths) - 1)
         # Prompts and completions together have the lengths: no model has room for more.
         prompts = [random_ids(model, length - num_tokens, k) for k, length in enumerate(lengths)]
-        groups = sample_copy(prompts, 1, Sampling(1.0, num_tokens), 0)
+        # Two of each prompt: samples of one prompt may share what they have read.
+        groups = sample_copy(prompts, 2, Sampling(1.0, num_tokens), 0)
         return [
             Scored(prompt + completion.ids.tolist(), completion.logprobs)
-            for prompt, (completion,) in zip(prompts, groups, strict=True)
+            for prompt, group in zip(prompts, groups, strict=True)
+            for completion in group
         ]
 
     failure = f"engine: {engine} cannot sample {type(model).__name__}"

@@ -63,7 +63,7 @@ class Teaching:
         self.primal_goal, self.dual_goal = task.lessons.goals or (PRIMAL_GOAL, DUAL_GOAL)
         # Judged and handed on: the average moves slowly and answers steadily.
         self.average = frozen_copy(self.sft.model)
-        self.engine = make_engine(config, self.average, self.sft.tokenizer)
+        self.engine = make_engine(own, self.average, self.sft.tokenizer)
         self.greedy = Sampling(0.0, config.rollout.max_completion_length)
         self.num_duals = sum(len(task.duals(problem)) for problem in self.dev)
         self.steps, self.most_steps, self._goals_met = 0, MAX_STEPS, False

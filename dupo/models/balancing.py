@@ -34,7 +34,11 @@ def balancing_coefficient(model: Model, router_aux_loss_coef: float | None) -> f
     # A 0 is a wish too: it turns off what the config has on.
     if router_aux_loss_coef is not None or not is_balanced:
         return router_aux_loss_coef or 0.0
-    return getattr(model.config.get_text_config(), "router_aux_loss_coef", None) or 0.0
+    # JetMoe and DBRX name the coefficient otherwise in their config: the class knows where it stands.
+    places = (model, model.config.get_text_config())
+    names = ("router_aux_loss_coef", "aux_loss_coef")
+    values = [getattr(place, name, None) for place in places for name in names]
+    return next((value for value in values if value is not None), 0.0)
 
 
 def balancing_loss(model: Model, router_logits: Sequence[Tensor]) -> Tensor:

@@ -54,6 +54,13 @@ def test_options_that_do_not_go_together(options: str, message: str) -> None:
     assert re.match(message.replace("(", r"\("), line) and "secret" not in line
 
 
+@pytest.mark.parametrize("name", ["temperature", "dual_temperature"])
+def test_a_temperature_that_vllm_would_raise_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}: expected 0 or at least 0.01 with --engine vllm, got 0.005"):
+        parse(["--engine", "vllm", f"--{name}", "0.005"])
+    assert parse(["--engine", "vllm", f"--{name}", "0.01"]) and parse([f"--{name}", "0.005"])
+
+
 def test_one_vllm_of_a_process_can_sleep() -> None:
     sleeping = ["--engine", "vllm", "--vllm_enable_sleep_mode"]
     with pytest.raises(UserError, match="vllm_enable_sleep_mode: expected false beside a second vLLM"):

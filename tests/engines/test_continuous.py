@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from dupo.engines import continuous
 from dupo.engines.base import Sampling
 from dupo.engines.continuous import ContinuousEngine
 from dupo.errors import UserError
@@ -123,22 +122,18 @@ def test_a_prompt_without_room_is_refused(world):
         engine_of(world).sample([[3] * 4096], 1, Sampling(1.0, 5), seed=0)
 
 
-@pytest.mark.slow
-def test_rows_fit_into_the_memory_there_is(world, monkeypatch):
+def test_logits_that_are_not_finite_are_told_as_such(world, monkeypatch):
     engine = engine_of(world)
-    asked = []
-    whole = world.model.generate_batch
-
-    def noted(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        asked.append(kwargs["continuous_batching_config"].num_blocks)
-        return whole(*args, **kwargs)
-
-    monkeypatch.setattr(world.model, "generate_batch", noted)
-    # Keys and values of 2 layers of 8 heads of 16 numbers in fp32: 2,048 bytes a token, 512 KiB a page.
-    page = 256 * 2048
-    monkeypatch.setattr(continuous, "free_bytes", lambda device: 3 * page)
-    engine.sample(PROMPTS, 4, Sampling(1.0, 3), seed=0)
-    assert asked == [2 + 1]
+    weight = world.model.get_input_embeddings().weight
+    with torch.no_grad():
+        before = weight[3].clone()
+        weight[3] = float("nan")
+    try:
+        with pytest.raises(FloatingPointError, match="logits are not finite"):
+            engine.sample(PROMPTS, 1, Sampling(1.0, 3), seed=0)
+    finally:
+        with torch.no_grad():
+            weight[3] = before
 
 
 @pytest.mark.slow

@@ -32,8 +32,9 @@ class FakeLLM:
         if self.reloads not in self.ignores:
             self.model.load_state_dict(weights, strict=False)
 
-    def reset_prefix_cache(self) -> None:
+    def reset_prefix_cache(self) -> bool:
         self.calls.append("reset_prefix_cache")
+        return True
 
     def sleep(self, level: int) -> None:
         self.calls.append(f"sleep {level}")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dupo.config.catalogue import TEACHING
+from dupo.engines.builtin import BuiltinEngine
 from dupo.methods import teaching
 from dupo.methods.teaching import Teaching, teaching_stage
 from tests.helpers.options import RUN
@@ -64,6 +65,11 @@ def test_the_options_of_the_user_are_not_those_of_the_lessons(short):
     assert optimizer.learning_rate == TEACHING["learning_rate"] != CONFIG.optimizer.learning_rate
     assert (optimizer.train_batch_size, optimizer.warmup_steps) == (64, 50)
     assert stage.sft.config.method == "sft" and stage.sft.seed == CONFIG.run.seed
+
+
+def test_another_engine_samples_from_the_policy_and_not_from_the_lessons(short):
+    stage = Teaching(CONFIG.changed(engine="vllm"), TASK, tiny().model)
+    assert isinstance(stage.engine, BuiltinEngine)
 
 
 @pytest.mark.slow

@@ -19,6 +19,14 @@ from tests.helpers.runs import SMALL, loop, resume, same_files
 from tests.helpers.worlds import rows, summary
 
 
+@pytest.fixture(autouse=True)
+def hangups_are_heard():
+    """Also where the suite was started by nohup, which dupo leaves in force."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_the_first_asks_and_the_second_raises():
     calls, before = [], signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), graceful_interrupt(lambda: calls.append(True)):
