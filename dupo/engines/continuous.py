@@ -122,8 +122,8 @@ class ContinuousEngine:
             eos_token_id=sorted(self.tokenizer.eos_ids),
             pad_token_id=self.tokenizer.pad_id,
         )
-        # Greedy completions of a prompt are all alike. Others are requests of their own: where a request draws
-        # several, older versions lose all but the first.
+        # Greedy completions of a prompt are all alike. Others are requests of their own: of several that one
+        # request draws, older versions lose all but the first.
         drawn = 1 if greedy else n
         requests = [ids for ids in prompt_ids for _ in range(drawn)]
         tokens = max(map(len, prompt_ids)) + sampling.max_tokens
