@@ -12,6 +12,7 @@ from dupo.engines.base import Sampling
 from dupo.engines.vllm import VllmEngine
 from dupo.errors import UserError
 from tests.helpers.fake_vllm import FakeLLM
+from tests.helpers.sampled_rows import check_rows
 from tests.helpers.worlds import World, tiny
 
 PROMPTS = ["#321+654=", "#100-200=", "#321+654="]
@@ -44,22 +45,7 @@ def train(world: World) -> None:
 @pytest.mark.usefixtures("fake")
 def test_rows_are_those_of_the_model(world: World) -> None:
     engine = engine_of(world)
-    groups = engine.sample(PROMPTS, 3, Sampling(0.7, 5), seed=1)
-    assert [len(group) for group in groups] == [3, 3, 3]
-    prompts = world.tokenizer.encode(PROMPTS)
-    ends = world.tokenizer.eos_ids
-    for prompt, group in zip(prompts, groups, strict=True):
-        for row in group:
-            ids = torch.tensor([prompt + row.ids.tolist()])
-            with torch.no_grad():
-                logits = world.model(ids).logits[0, len(prompt) - 1 : -1] / 0.7
-            expected = logits.log_softmax(-1).gather(-1, row.ids[:, None])[:, 0]
-            torch.testing.assert_close(row.logprobs, expected, rtol=1e-4, atol=1e-5)
-            assert row.truncated == (int(row.ids[-1]) not in ends) and 1 <= len(row.ids) <= 5
-    texts = [[row.text for row in group] for group in groups]
-    assert texts[0] != texts[2], "a prompt that comes twice has draws of its own"
-    again = engine.sample(PROMPTS, 3, Sampling(0.7, 5), seed=1)
-    assert texts == [[row.text for row in group] for group in again]
+    check_rows(engine, world, PROMPTS)
 
 
 @pytest.mark.usefixtures("fake")

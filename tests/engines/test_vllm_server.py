@@ -19,6 +19,7 @@ from dupo.engines.probe import Abilities, Server
 from dupo.engines.training_probe import TrainingServer, probe_for_training
 from dupo.engines.vllm_server import VllmServerEngine, weight_folder
 from dupo.errors import ServerError, StorageError, UserError
+from tests.helpers.sampled_rows import check_rows
 from tests.helpers.stub_server import MODEL, Reply, serving
 from tests.helpers.vllm_stub import POSITIONS, VllmStub
 from tests.helpers.worlds import World, tiny
@@ -121,21 +122,7 @@ def test_a_server_that_is_down_is_no_server_without_the_extension(stub: VllmStub
 def test_rows_are_those_of_the_model(stub: VllmStub, world: World) -> None:
     engine = engine_of(stub, world)
     assert engine.features == (True, False, True, True, False) and engine.max_positions == POSITIONS
-    groups = engine.sample(PROMPTS, 3, Sampling(0.7, 5), seed=1)
-    ends = world.tokenizer.eos_ids
-    for prompt, group in zip(world.tokenizer.encode(PROMPTS), groups, strict=True):
-        assert len(group) == 3
-        for row in group:
-            ids = torch.tensor([prompt + row.ids.tolist()])
-            with torch.no_grad():
-                logits = world.model(ids).logits[0, len(prompt) - 1 : -1] / 0.7
-            expected = logits.log_softmax(-1).gather(-1, row.ids[:, None])[:, 0]
-            torch.testing.assert_close(row.logprobs, expected, rtol=1e-4, atol=1e-5)
-            assert row.truncated == (int(row.ids[-1]) not in ends) and 1 <= len(row.ids) <= 5
-    texts = [[row.text for row in group] for group in groups]
-    assert texts[0] != texts[2], "a prompt that comes twice has draws of its own"
-    again = engine.sample(PROMPTS, 3, Sampling(0.7, 5), seed=1)
-    assert texts == [[row.text for row in group] for group in again]
+    check_rows(engine, world, PROMPTS)
 
 
 def test_a_prompt_without_room_is_told(stub: VllmStub, world: World) -> None:
