@@ -149,6 +149,11 @@ def ids_of(tokenizer: PromptTokenizer, prompts: Sequence[Prompt] | Sequence[list
     return tokenizer.encode(cast(Sequence[Prompt], prompts))
 
 
+def in_groups(completions: list[Completion], n: int) -> list[list[Completion]]:
+    """The completions of each prompt, from those of all prompts one after another."""
+    return [completions[start : start + n] for start in range(0, len(completions), n)]
+
+
 def check_room(prompt_ids: Sequence[list[int]], max_tokens: int, limit: int | None, where: str) -> None:
     """Checks that every prompt leaves room for a completion.
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
+from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of, in_groups
 from dupo.engines.choice import check_finite_logits, choose
 from dupo.engines.draws import draw, row_keys, uniform
 from dupo.engines.float32_head import float32_logits
@@ -153,8 +153,7 @@ class BuiltinEngine:
             ended[prompt, sample] = ids, measures
             tell_progress("samples", len(ended), len(prompt_ids) * n)
         rows = [ended[prompt, sample] for prompt in range(len(prompt_ids)) for sample in range(n)]
-        completions = self._completions(*zip(*rows, strict=True))
-        return [completions[start : start + n] for start in range(0, len(completions), n)]
+        return in_groups(self._completions(*zip(*rows, strict=True)), n)
 
     def _in_batches(
         self,
@@ -176,8 +175,7 @@ class BuiltinEngine:
             ids_BT, measures_BKT = decoding.run(tell)
             tell(0)  # what has reached the limit has ended too
             rows = self._cut(ids_BT, measures_BKT, sampling.max_tokens)
-            completions = self._completions(*rows)
-            groups += [completions[first : first + n] for first in range(0, len(completions), n)]
+            groups += in_groups(self._completions(*rows), n)
         return groups
 
     @property

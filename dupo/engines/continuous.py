@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
+from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of, in_groups
 from dupo.engines.weight_handover import compare_copy
 from dupo.errors import UserError
 from dupo.models.devices import compute_dtype
@@ -142,8 +142,7 @@ class ContinuousEngine:
                 raise FloatingPointError("the model's logits are not finite")
             reason = next((output.error for output in outputs.values() if output.error), "its log says why")
             raise RuntimeError(f"transformers gave {len(ended)} of {len(requests)} completions: {reason}")
-        completions = self._completions(ended)
-        groups = [completions[at : at + drawn] for at in range(0, len(completions), drawn)]
+        groups = in_groups(self._completions(ended), drawn)
         return [group * n for group in groups] if greedy else groups
 
     def _config(self, tokens: int, rows: int, seed: int, dtype: torch.dtype) -> ContinuousBatchingConfig:

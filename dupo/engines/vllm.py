@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dupo.config.vllm_options import VllmOptions
-from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
+from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of, in_groups
 from dupo.engines.weight_handover import WeightHandover
 from dupo.errors import UserError
 from dupo.models.adapter_files import whole_weights
@@ -167,9 +167,8 @@ class VllmEngine:
             parameters = [self._parameters(n, sampling, key) for key in keys[at_once]]
             outputs = self.llm.generate(requests, parameters, use_tqdm=False)
             rows = [row for output in outputs for row in sorted(output.outputs, key=lambda row: row.index)]
-            completions = self._completions(rows)
             # The rows of a prompt stand together, in the order of their draws.
-            groups += [completions[at : at + n] for at in range(0, len(completions), n)]
+            groups += in_groups(self._completions(rows), n)
             tell_progress("samples", len(groups) * n, len(prompt_ids) * n)
         return groups
 
