@@ -69,26 +69,31 @@ SAMPLE += [
 SAMPLE = [f"kernels/hidden/test_{name}" for name in SAMPLE]
 
 
+slow, full = pytest.mark.slow, [pytest.mark.slow, pytest.mark.full]
+
+
 @needs_triton
 @pytest.mark.parametrize(
-    ("tests", "marked", "at_least"),
+    ("tests", "marked", "every", "at_least"),
     [
-        pytest.param([*QUICK, *SAMPLE], "not slow", 30, id="quick"),
-        pytest.param(KERNELS, "not slow", 140, id="kernels", marks=pytest.mark.slow),
-        pytest.param(CALLS, "not slow", 150, id="calls", marks=pytest.mark.slow),
-        pytest.param(HEADS, "not slow", 60, id="heads", marks=pytest.mark.slow),
-        pytest.param(LINEAR, "not slow", 150, id="linear", marks=pytest.mark.slow),
-        pytest.param(
-            KERNELS, "slow and not full", 150, id="large-kernels", marks=[pytest.mark.slow, pytest.mark.full]
-        ),
+        pytest.param([*QUICK, *SAMPLE], "not slow", 1, 30, id="quick"),
+        pytest.param(KERNELS, "not slow", 2, 70, id="kernels", marks=slow),
+        pytest.param(HEADS, "not slow", 1, 60, id="heads", marks=slow),
+        # .ci/run tries every fourth of these, .ci/full all of them.
+        pytest.param([*CALLS, *LINEAR], "not slow", 4, 90, id="calls-and-linear", marks=slow),
+        pytest.param(KERNELS, "not slow", 1, 140, id="all-kernels", marks=full),
+        pytest.param(CALLS, "not slow", 1, 150, id="all-calls", marks=full),
+        pytest.param(LINEAR, "not slow", 1, 150, id="all-linear", marks=full),
+        pytest.param(KERNELS, "slow and not full", 1, 150, id="large-kernels", marks=full),
     ],
 )
 def test_the_same_tests_pass_under_the_interpreter(
-    run_python: RunPython, tests: list[str], marked: str, at_least: int
+    run_python: RunPython, tests: list[str], marked: str, every: int, at_least: int
 ) -> None:
     options = ("-q", "-p", "no:cacheprovider", "--no-header", "-m", marked)
     nodes = [str(ROOT / "tests" / test) for test in tests]
-    done = run_python("-m", "pytest", *options, *nodes, env={"TRITON_INTERPRET": "1"}, timeout=550)
+    variables = {"TRITON_INTERPRET": "1", "DUPO_EVERY": str(every)}
+    done = run_python("-m", "pytest", *options, *nodes, env=variables, timeout=1500)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= at_least  # type: ignore[index]
 
