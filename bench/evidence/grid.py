@@ -13,10 +13,11 @@ CORE_REWARDS = ("dual", "gold", "majority", "random", "shuffled", "format_only")
 MORE_REWARDS = ("soft_vote", "self_certainty", "entropy")
 CONTROLS = ("random", "shuffled", "format_only")  # rewards without information
 
-# The default learning rate, a third and a tenth of it, under the names that file names and result files use.
-DEFAULT_RATE: float = CATALOGUE["arithmetic"].defaults["dupo"]["learning_rate"]
-RATES = {"": DEFAULT_RATE, " / 3": DEFAULT_RATE / 3, " / 10": DEFAULT_RATE / 10}
-# Rollouts between evaluations: a tenth of the default run, so that every curve has eleven points.
+# A rate, a third and a tenth of it, under the names that file names and result files use.
+RATES = {"": 3e-4, " / 3": 1e-4, " / 10": 3e-5}
+# Every task has the same loop: the default run of the first one samples less, to end sooner.
+ROLLOUT = 512
+# Rollouts between evaluations: a tenth of a run, so that every curve has eleven points.
 EVAL_ROLLOUTS = {name: CATALOGUE[name].defaults["dupo"]["max_steps"] // 10 for name in (*TASKS, VOTES_TASK)}
 
 # Variations of the majority reward. TTRL: the settings of its authors (arXiv 2504.16084; aime.sh of their
@@ -167,6 +168,7 @@ def options_of(run: Run, folder: Path) -> dict[str, Any]:
         options |= {"reward": run.reward, "learning_rate": RATES[run.rate], "overwrite_output_dir": True}
         # No checkpoint between the first and the last: a run that is killed starts anew.
         options |= {"eval_steps": EVAL_ROLLOUTS[run.task], "save_steps": 1000}
+        options["generation_batch_size"] = ROLLOUT
     teacher = teaching_run(run.task, run.seed)
     # By name, as a teacher may have options of its own.
     if run.name != teacher.name:

@@ -1,4 +1,4 @@
-"""docs/evidence.md, its pictures, the table of README.md, references of the default run, from result files.
+"""docs/evidence.md, its pictures and the table of README.md, from result files.
 
 No number is made elsewhere.
 
@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.evidence import tables
 from bench.evidence.claims import claims
@@ -19,6 +19,7 @@ from bench.evidence.grid import (
     EVAL_ROLLOUTS,
     KL,
     RATES,
+    ROLLOUT,
     TTRL,
     TTRL_STEPS,
     VOTES_TASK,
@@ -30,7 +31,6 @@ from bench.evidence.picture import Curve, draw
 from bench.evidence.records import Evidence
 from bench.result_files import RESULTS, ROOT
 from dupo.config.catalogue import TASKS as CATALOGUE
-from dupo.views.references import REFERENCES
 
 MARKERS = ("<!-- evidence: made by bench.evidence.report -->", "<!-- end of evidence -->")
 TITLES = {
@@ -39,8 +39,6 @@ TITLES = {
     "stories": "Word problems in English (each number of the text hidden in turn)",
 }
 GROUP: int = CATALOGUE[VOTES_TASK].defaults["dupo"]["num_generations"]
-# The default task, and the rewards that stand beside every default run: all labels, and a coin.
-FIRST_TASK, REFERENCES_SHOWN = "arithmetic", ("gold", "random")
 # Themes of the result files: the first two tasks, and the task on which votes help.
 THEME, VOTES_THEME = "evidence", "evidence_votes"
 VOTES_TEXT = (
@@ -98,23 +96,6 @@ def picture(evidence: Evidence, task: str) -> str:
     )
 
 
-def reference_rows(sources: Sequence[Source]) -> dict[str, list[dict[str, Any]]]:
-    """What dupo/views/references.json holds: ceiling and floor of the default run of the first task."""
-    rows = dict[str, list[dict[str, Any]]]()
-    for evidence, _ in sources:
-        for label in REFERENCES_SHOWN if evidence.labels(FIRST_TASK) else ():
-            curves = [result.curve for result in evidence.training(FIRST_TASK, label, "")]
-            steps = [step for step, _ in curves[0]]
-            means = [round(fmean(values), 4) for values in zip(*map(_accuracies, curves), strict=True)]
-            row = {"reward": label, "seeds": len(curves), "steps": steps, "accuracies": means}
-            rows.setdefault(FIRST_TASK, []).append(row)
-    return rows
-
-
-def _accuracies(curve: Sequence[tuple[int, float]]) -> list[float]:
-    return [accuracy for _, accuracy in curve]
-
-
 def cost(evidence: Evidence) -> str:
     """How long the short grid takes, from the seeds whose runs were all timed; "" without such a seed."""
     seconds = {r.run.name: r.seconds for r in evidence.results if r.seconds is not None}
@@ -142,6 +123,7 @@ def document(sources: Sequence[Source]) -> str:
     """docs/evidence.md."""
     promised = [claim for source in sources for claim in claims(source.evidence)]
     num_holding = sum(claim.holds for claim in promised)
+    three_rates = "learning rates " + ", ".join(f"{rate:.0e}" for rate in RATES.values())
     sections = [
         "# Evidence",
         "<!-- made by bench.evidence.report; do not edit -->",
@@ -149,8 +131,8 @@ def document(sources: Sequence[Source]) -> str:
         "Made on two CPU cores. The files hold every run with its curve and signature. Changes are points of "
         "held-out accuracy (greedy) from the start of the same seed, mean over seeds with the 95 % interval "
         "of that mean (Student's t; few seeds, so it is wide). All runs of a seed start from one model that "
-        "was taught with labels; after teaching no label is read but by `gold`. Rewards are shown at the "
-        "default learning rate, a third and a tenth of it; the best rate of a reward is bold.",
+        "was taught with labels; after teaching no label is read but by `gold`. Rewards are shown at "
+        f"{three_rates}; the best rate of a reward is bold. A rollout has {ROLLOUT} completions.",
         *(cost(source.evidence) for source in sources),
         f"## What was promised: {num_holding} of {len(promised)} hold",
         "\n".join(f"- {'holds' if c.holds else '**does not hold**'}: {c.text}" for c in promised),
@@ -210,8 +192,6 @@ def publish(sources: Sequence[Source], root: Path = ROOT) -> None:
         for task in filter(evidence.labels, TITLES):
             (root / "docs" / f"evidence_{task}.svg").write_text(picture(evidence, task), encoding="utf-8")
     (root / "docs" / "evidence.md").write_text(document(sources), encoding="utf-8")
-    shown = json.dumps(reference_rows(sources), indent=1) + "\n"
-    (root / REFERENCES.relative_to(ROOT)).write_text(shown, encoding="utf-8")
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     # Everything outside of the markers is written by hand and stays.

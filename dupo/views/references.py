@@ -1,6 +1,6 @@
-"""What other rewards give in the default run, to stand beside a run: measured by `bench.evidence`.
+"""What other rewards give in the default run, to stand beside a run: measured by `bench.default_rewards`.
 
-references.json is made by `python -m bench.evidence.report --write`: task -> what the file says of it.
+references.json is made by `python -m bench.default_rewards`: task -> what the file says of it.
 """
 
 import json

@@ -6,6 +6,7 @@ from statistics import fmean
 
 import pytest
 
+from bench import default_rewards
 from bench.evidence import grid, picture, report, tables
 from bench.evidence.claims import claims
 from bench.evidence.records import (
@@ -300,7 +301,19 @@ def test_the_pages_are_those_of_the_newest_result_files():
     assert sorted(names) == sorted(file.name for file in (ROOT / "bench/results").glob("evidence_*.json"))
     assert report.document(sources) == (ROOT / "docs/evidence.md").read_text()
     assert tables.short_table([s.evidence for s in sources]) in (ROOT / "README.md").read_text()
-    assert json.loads(REFERENCES.read_text()) == report.reference_rows(sources)
+
+
+def test_the_references_are_those_of_the_newest_result_file():
+    [file] = (ROOT / "bench/results").glob(f"{default_rewards.THEME}_*.json")
+    runs = json.loads(file.read_text())["runs"]
+    references = json.loads(REFERENCES.read_text())
+    assert references == default_rewards.reference_rows(runs)
+    # By hand, of one reward: the mean of all seeds at the end.
+    last = [run["curve"][-1] for run in runs if run["reward"] == "gold"]
+    shown = next(row for row in references["arithmetic"] if row["reward"] == "gold")
+    assert len(last) == shown["seeds"] == 5
+    assert shown["steps"][-1] == 150
+    assert shown["accuracies"][-1] == pytest.approx(sum(accuracy for _, accuracy in last) / 5, abs=1e-4)
 
 
 def test_the_newest_file_of_each_theme_is_read(tmp_path):
