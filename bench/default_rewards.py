@@ -76,15 +76,15 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ... of every reward")
     parser.add_argument("--max_steps", help="a rehearsal: fewer steps, and nothing is written")
-    given = parser.parse_args()
-    options = ["--max_steps", given.max_steps] if given.max_steps else []
+    options = parser.parse_args()
+    shorter = ["--max_steps", options.max_steps] if options.max_steps else []
     made_by = signature("python -m bench.default_rewards", "torch", "transformers")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         runs = list[dict[str, Any]]()
         for rewards in ((FIRST,), OTHERS):
             jobs = [
-                pool.submit(perform, reward, seed, Path(folder), options)
-                for reward, seed in product(rewards, range(given.seeds))
+                pool.submit(perform, reward, seed, Path(folder), shorter)
+                for reward, seed in product(rewards, range(options.seeds))
             ]
             runs += [job.result() for job in jobs]
     changes = {
@@ -93,7 +93,7 @@ def main() -> None:
     }
     for reward, values in changes.items():
         print(f"{reward}: {100 * fmean(values):+.1f} points, mean of {len(values)} seeds")
-    if options:
+    if shorter:
         return
     path = result_path(THEME, made_by)
     write(path, {"signature": made_by, "runs": runs})

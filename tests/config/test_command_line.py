@@ -212,7 +212,7 @@ def test_help_names_and_explains_every_option(help_text) -> None:
     assert shown == OPTIONS.keys()
     defaults = (
         "8; arithmetic: 4; conlang: 4; stories: 16",
-        "1e-6; arithmetic: 3e-4; conlang: 3e-4; stories: 3e-4",
+        "1e-6; arithmetic: 4e-4; conlang: 3e-4; stories: 3e-4",
         "none",
     )
     assert all(f"(default: {default})" in help_text(140) for default in defaults)

@@ -12,10 +12,10 @@ from tests.helpers.options import RUN, refusal, table
 REFUSED = table("""
     --generation_batch_size 510 => generation_batch_size: expected a multiple of num_generations, 4, got 510
     --train_batch_size 100 => train_batch_size: expected a divisor of the completions of a rollout that are \
-trained on, 512, got 100
+trained on, 320, got 100
     --num_trained_generations 5 => num_trained_generations: expected at most num_generations, 4, got 5
-    --num_trained_generations 2 --train_batch_size 512 => train_batch_size: expected a divisor of the \
-completions of a rollout that are trained on, 256, got 512
+    --num_trained_generations 2 --train_batch_size 320 => train_batch_size: expected a divisor of the \
+completions of a rollout that are trained on, 160, got 320
     --dual_samples 4 => dual_samples: expected 1, as dual_temperature 0 makes all alike, got 4
     --task word_problems => dataset: expected --dataset PATH, which --task word_problems needs, got none
     --dataset a.jsonl => dataset: expected none with --task arithmetic, which makes its own problems \
@@ -95,7 +95,7 @@ def test_flat_names_reach_their_groups() -> None:
 def test_a_changed_config_is_a_copy() -> None:
     changed = RUN.changed(learning_rate=0.1, method="sft")
     assert (changed.optimizer.learning_rate, changed.method) == (0.1, "sft")
-    assert (RUN.optimizer.learning_rate, RUN.method) == (3e-4, "dupo")
+    assert (RUN.optimizer.learning_rate, RUN.method) == (4e-4, "dupo")
     assert changed.rollout is RUN.rollout and changed.program == RUN.program
     assert RUN.changed() == RUN
     # Values that only go together are changed together.

@@ -82,7 +82,7 @@ def test_other_threads_are_pointed_out_on_resume(finished, tmp_path, capsys, mon
 
 def test_resume_refuses_other_settings(hardly_taught, capsys):
     assert resume(hardly_taught, "--learning_rate", "1e-5") == 2
-    assert "learning_rate is 1e-5, the run was started with 3e-4" in capsys.readouterr().err
+    assert "learning_rate is 1e-5, the run was started with 4e-4" in capsys.readouterr().err
     assert resume(hardly_taught, "--method", "sft") == 2
     assert "method is sft, the run was started with dupo" in capsys.readouterr().err
 
