@@ -68,7 +68,7 @@ class ThinkingEngine:
         """
         prompt_ids = ids_of(self.tokenizer, prompts)
         # The first call asks for less: what it lets pass would fail in the second.
-        check_room(prompt_ids, sampling.max_tokens, self.max_positions, "the model")
+        check_room(prompt_ids, sampling.max_tokens, self.max_positions, "the engine")
         are_opened = end_in_thought(self.tokenizer, prompt_ids)
         groups: dict[int, list[Completion]] = {}
         for is_opened in (True, False):

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,19 +20,34 @@ from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
 from dupo.engines.load import make_engine
 from dupo.engines.thinking import ThinkingEngine, budget_row, check_judge_thinking, check_thinking
+from dupo.engines.training_probe import probe_for_training
 from dupo.engines.vllm import VllmEngine
+from dupo.engines.vllm_server import VllmServerEngine
 from dupo.errors import UserError
 from dupo.records import Completion
 from dupo.text.thoughts import closing_of_thoughts, end_in_thought
 from dupo.text.tokenizer import PromptTokenizer
 from tests.helpers.fake_vllm import FakeLLM
 from tests.helpers.options import refusal
+from tests.helpers.stub_server import serving
 from tests.helpers.thinking import OPENED, SHOWN, Thinker, thinker, thinking_bytes
-from tests.helpers.tokenizers_made import QWEN3, THINKING, chatml_bytes, gpt2
+from tests.helpers.tokenizers_made import QWEN3, THINKING, chatml_bytes
+from tests.helpers.vllm_stub import VllmStub
 
 PROMPTS = ["1 + 1?", "How many pears are left?", "1 + 1?"]
 BUDGET, LENGTH = 7, 16
 PLAIN = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+
+
+@cache
+def tokenizer_of(template: str) -> PromptTokenizer:
+    return PromptTokenizer(thinking_bytes(template))
+
+
+@cache
+def plain_tokenizer() -> PromptTokenizer:
+    """Of a model that does not think."""
+    return PromptTokenizer(chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>"))
 
 
 # --- how a thought ends ---
@@ -52,10 +68,9 @@ def test_without_a_template_the_vocabulary_says_it() -> None:
     hf.chat_template = None
     mark = hf.convert_tokens_to_ids("</think>")
     assert closing_of_thoughts(PromptTokenizer(hf)) == [mark]
-    assert closing_of_thoughts(PromptTokenizer(gpt2())) is None  # has <think> alone
 
 
-@pytest.mark.parametrize("template", [None, PLAIN, "{{ messages[0].content }}"])
+@pytest.mark.parametrize("template", [None, PLAIN])
 def test_a_model_that_does_not_think_has_no_end_of_thoughts(template: str | None) -> None:
     hf = chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>")
     hf.chat_template = template
@@ -71,9 +86,7 @@ def test_qwen3_ends_its_thoughts_as_its_template_shows_them() -> None:
     assert closing is not None and hf.decode(closing) == "\n</think>\n\n" and len(closing) == 3
 
 
-@pytest.mark.parametrize(
-    ("template", "arguments"), [(OPENED, {}), (OPENED, {"enable_thinking": False}), (THINKING, {})]
-)
+@pytest.mark.parametrize(("template", "arguments"), [(OPENED, {}), (OPENED, {"enable_thinking": False})])
 def test_the_ids_of_a_prompt_tell_what_its_template_tells(template: str, arguments: dict[str, Any]) -> None:
     tokenizer = PromptTokenizer(thinking_bytes(template), arguments=arguments)
     prompts = ["1 + 1?", "<think>", "so </think> <think>\n"]
@@ -138,7 +151,7 @@ def thinking(engine: Engine, budget: int = BUDGET) -> ThinkingEngine:
 
 def test_only_thoughts_that_are_open_at_the_budget_are_closed() -> None:
     """A prompt with an open thought: one that goes on, one that has ended, and one whose completion has."""
-    tokenizer = PromptTokenizer(thinking_bytes(OPENED))
+    tokenizer = tokenizer_of(OPENED)
     engine, wrapped = scripted(tokenizer, ["abcdefghijkl", "klm</think> 27 pears", "so</think>"], "42")
     (group,) = wrapped.sample(["x"], 3, Sampling(1.0, 20), seed=5)
     assert [c.text for c in group] == ["abcdefg</think>42", "klm</think> 27 pears", "so</think>"]
@@ -157,7 +170,7 @@ def test_only_thoughts_that_are_open_at_the_budget_are_closed() -> None:
 
 
 def test_a_thought_that_the_model_opens_has_its_tokens_behind_the_mark() -> None:
-    tokenizer = PromptTokenizer(thinking_bytes(THINKING))
+    tokenizer = tokenizer_of(THINKING)
     said = ["<think>abcdefghijkl", "no thought at all", "<think>abc</think> 27", "7"]
     _, wrapped = scripted(tokenizer, said, "42")
     (group,) = wrapped.sample(["x"], 4, Sampling(1.0, 20), seed=5)
@@ -166,7 +179,7 @@ def test_a_thought_that_the_model_opens_has_its_tokens_behind_the_mark() -> None
 
 
 def test_an_answer_that_is_cut_behind_its_thought_is_truncated() -> None:
-    tokenizer = PromptTokenizer(thinking_bytes(OPENED))
+    tokenizer = tokenizer_of(OPENED)
     _, wrapped = scripted(tokenizer, ["abcdefghijkl"], "four thousand")
     (group,) = with_thoughts(wrapped, ["x"], wrapped.sample(["x"], 1, Sampling(1.0, 12), seed=5))
     assert (group[0].to_read, group[0].truncated) == ("<think>abcdefg</think>four", True)
@@ -182,14 +195,19 @@ def opened() -> Thinker:
     return thinker()
 
 
+@pytest.fixture
+def short_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons of weights that are shorter than in earnest: stand-ins compute each token anew."""
+    monkeypatch.setattr(weight_handover, "CHECKED_LENGTHS", (5,))
+    monkeypatch.setattr(weight_handover, "CHECKED_TOKENS", 2)
+
+
 def engine_of(world: Thinker, kind: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
     if kind == "vllm":
         module = SimpleNamespace(
             LLM=FakeLLM, SamplingParams=SimpleNamespace, __spec__=ModuleSpec("vllm", loader=None)
         )
         monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
-        monkeypatch.setattr(weight_handover, "CHECKED_LENGTHS", (5,))
-        monkeypatch.setattr(weight_handover, "CHECKED_TOKENS", 2)
         return VllmEngine(world.model, world.tokenizer, world.config.vllm, dtype="float32", seed=0)
     if kind == "transformers":
         return ContinuousEngine(world.model, world.tokenizer, dtype="float32", max_concurrent_sequences=8)
@@ -207,27 +225,21 @@ def own_logprobs(world: Thinker, prompt: list[int], ids: Tensor, temperature: fl
     return (logits[len(prompt) - 1 : -1] / temperature).log_softmax(-1)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["batches", "slots", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vllm", "transformers"))],
-)
-def test_every_engine_draws_both_parts_from_the_model(
-    opened: Thinker, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = thinking(engine_of(opened, kind, monkeypatch))
-    groups = engine.sample(PROMPTS, 2, Sampling(0.8, LENGTH), seed=3)
-    mark = opened.tokenizer.hf.convert_tokens_to_ids("</think>")
+def check_both_parts(world: Thinker, engine: Engine) -> None:
+    """Compares two rows of each prompt with a forward pass over all that stands before each token."""
+    groups = thinking(engine).sample(PROMPTS, 2, Sampling(0.8, LENGTH), seed=3)
+    mark = world.tokenizer.hf.convert_tokens_to_ids("</think>")
     num_cut = 0
-    for prompt, group in zip(opened.tokenizer.encode(PROMPTS), groups, strict=True):
+    for prompt, group in zip(world.tokenizer.encode(PROMPTS), groups, strict=True):
         assert len(group) == 2
         for c in group:
             sampled = torch.ones(len(c.ids)).bool() if c.forced is None else ~c.forced
             if c.forced is not None:
                 num_cut += 1
                 assert c.forced.nonzero()[:, 0].tolist() == [BUDGET] and c.ids[BUDGET] == mark
-            assert len(c.ids) == LENGTH if c.truncated else int(c.ids[-1]) in opened.tokenizer.eos_ids
-            assert c.text == opened.tokenizer.decode([c.ids.tolist()])[0]
-            logprobs_TV = own_logprobs(opened, prompt, c.ids, 0.8)
+            assert len(c.ids) == LENGTH if c.truncated else int(c.ids[-1]) in world.tokenizer.eos_ids
+            assert c.text == world.tokenizer.decode([c.ids.tolist()])[0]
+            logprobs_TV = own_logprobs(world, prompt, c.ids, 0.8)
             expected = logprobs_TV.gather(-1, c.ids[:, None])[:, 0] * sampled
             torch.testing.assert_close(c.logprobs.double(), expected, atol=2e-5, rtol=0)
             if c.entropy is not None:
@@ -236,6 +248,25 @@ def test_every_engine_draws_both_parts_from_the_model(
                 assert c.entropy == pytest.approx(entropy_T[sampled].mean().item(), abs=1e-5)
                 assert c.self_certainty == pytest.approx(certainty_T[sampled].mean().item(), abs=1e-5)
     assert num_cut >= 4  # of six: random bytes hardly ever end a thought
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["batches", "slots", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vllm", "transformers"))],
+)
+def test_every_engine_draws_both_parts_from_the_model(
+    opened: Thinker, kind: str, short_checks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_both_parts(opened, engine_of(opened, kind, monkeypatch))
+
+
+@pytest.mark.slow
+def test_so_does_a_server_in_training(opened: Thinker, short_checks: None, tmp_path: Path) -> None:
+    with serving(VllmStub(opened.model, str(tmp_path))) as stub:
+        config = parse(["--engine", "server", "--base_url", stub.url])
+        server = probe_for_training(config, opened.tokenizer, opened.model.config)
+        engine = VllmServerEngine(opened.model, opened.tokenizer, server, dtype="float32", folder=None)
+        check_both_parts(opened, engine)
 
 
 def ids_of(groups: Sequence[Sequence[Completion]]) -> list[list[list[int]]]:
@@ -289,7 +320,7 @@ def test_without_a_thought_nothing_is_forced_and_the_length_is_the_same() -> Non
 def test_a_prompt_without_room_for_the_whole_is_refused_before_anything_is_sampled(opened: Thinker) -> None:
     engine, wrapped = scripted(opened.tokenizer, ["abc"])
     engine.max_positions = 30
-    with pytest.raises(UserError, match=r"a completion of 16 need .* positions; the model has 30"):
+    with pytest.raises(UserError, match=r"a completion of 16 need .* positions; the engine has 30"):
         wrapped.sample(PROMPTS, 1, Sampling(1.0, LENGTH), seed=3)
     assert engine.calls == []
 
@@ -305,8 +336,7 @@ def test_the_option_puts_the_budget_around_the_engine_and_no_option_leaves_it_ba
     assert isinstance(engine, ThinkingEngine) and engine.budget == 100 and engine.features.exact
     assert isinstance(make_engine(parse([]), opened.model, opened.tokenizer), BuiltinEngine)
     # A judge that does not think stays as it is.
-    plain = PromptTokenizer(chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>"))
-    assert isinstance(make_engine(config, opened.model, plain), BuiltinEngine)
+    assert isinstance(make_engine(config, opened.model, plain_tokenizer()), BuiltinEngine)
     (row,) = budget_row(config, opened.tokenizer)
     assert row == ("thoughts", "of at most 100 tokens, then '</think>' is written, which is not trained on")
     assert budget_row(parse([]), opened.tokenizer) == []
@@ -319,7 +349,7 @@ def message(check: Callable[[], None]) -> str:
 
 
 def test_models_and_lengths_that_cannot_have_a_budget_are_refused(opened: Thinker) -> None:
-    plain = PromptTokenizer(chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>"))
+    plain = plain_tokenizer()
     check_thinking(parse([]), "mine", plain)
     check_thinking(parse(BUDGETED), "mine", opened.tokenizer)
     assert message(lambda: check_thinking(parse(BUDGETED), "mine", plain)) == (

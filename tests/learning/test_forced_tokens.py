@@ -23,7 +23,7 @@ CASES |= {
     "off-policy": ["--loss_type", "dapo", "--off_policy_mask_threshold", "0.1"],
     "top-entropy": ["--loss_type", "dapo", "--top_entropy_quantile", "0.5"],
 }
-QUICK = ("dapo", "vespo", "gspo")
+QUICK = ("dapo", "gspo")
 
 
 def forced_at(length: int, *places: int) -> Tensor:
@@ -163,7 +163,8 @@ def test_the_loss_is_its_definition_over_sampled_tokens(case: str) -> None:
     assert metrics["entropy"] == pytest.approx(sum(t.entropy.item() for t in tokens) / len(tokens), rel=1e-4)
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", pytest.param("grpo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
 def test_the_split_into_micro_batches_changes_nothing(loss_type: str) -> None:
     steps: list[tuple[dict[str, float], list[Tensor]]] = []
     for budget in ("1000", "24"):

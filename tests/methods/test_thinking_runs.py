@@ -103,6 +103,7 @@ def test_a_judge_that_is_a_policy_thinks_within_the_budget_and_another_judge_nee
         assert len(rows(folder / f"run-{length}")) == 1
 
 
+@pytest.mark.slow
 def test_a_model_without_thoughts_is_refused_before_work_starts(folder: Path, capsys) -> None:
     thinker().model.save_pretrained("plain")
     chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>").save_pretrained("plain")
