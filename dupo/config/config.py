@@ -150,11 +150,15 @@ class Config:
     def _thinking_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about the budget of thoughts: who goes on behind the end of one must take token ids."""
         has_budget, name = self.rollout.thinking_token_budget is not None, "thinking_token_budget"
-        texts = "with --engine server but in training, as a server that gives texts alone closes no thought"
-        yield has_budget and self.holds_no_model, name, f"none {texts}"
+        texts = f"none with --engine server in dupo.{self.program}: texts come back, and ids close a thought"
+        yield has_budget and self.holds_no_model, name, texts
         pools = (model for _, model in self.selection.pools)
         is_pool = self.program == "select" and any(map(is_address, pools))
-        yield has_budget and is_pool, name, "none with pools at servers, which close no thought"
+        yield (
+            has_budget and is_pool,
+            name,
+            "none with pools at servers, which give texts, as ids close a thought",
+        )
 
     def _overlong_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about problems that are cut: nothing may read what belongs to the whole problem."""

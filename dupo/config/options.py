@@ -189,7 +189,7 @@ class RolloutOptions(Options):
     thinking_token_budget: int | None = option(
         None,
         "most tokens of a thought; a longer one is closed by force, and the model goes on to answer within "
-        "max_completion_length. The words that close it are not trained on. None: no limit",
+        "max_completion_length. The words that close it are not trained on; none: no limit",
         at_least=1,
         at_most=LONGEST_COMPLETION,
     )
