@@ -84,13 +84,17 @@ class Completion:
     """What a model sampled after one prompt; tensors stay on the CPU.
 
     Attributes:
-        ids: (T,) int64, sampled token ids, with the end token where one was sampled. Trained on as they are.
+        ids: (T,) int64, sampled token ids, with the end token where one was sampled. Trained on as they are,
+            but for those that are `forced`.
         logprobs: (T,) fp32, log-probability of each id under the distribution it was drawn from, nats.
         text: the ids decoded without special tokens.
         truncated: no end token came within `max_completion_length`.
         entropy: mean over the tokens of the entropy of the distribution, nats; None unless measured.
         self_certainty: mean over the tokens of KL(uniform || distribution), nats; None unless measured.
         starts_in_thought: the prompt ends with `<think>`, so the text starts inside a thinking part.
+        forced: (T,) bool, tokens that were written into the completion and not sampled, as those that close
+            a thought (`thinking_token_budget`). Their log-probs are 0 and mean nothing, and they are no part
+            of the means above. None where all tokens were sampled.
     """
 
     ids: Tensor
@@ -100,6 +104,7 @@ class Completion:
     entropy: float | None = None
     self_certainty: float | None = None
     starts_in_thought: bool = field(default=False, kw_only=True)
+    forced: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def to_read(self) -> str:
@@ -180,6 +185,8 @@ class Trajectory(NamedTuple):
         masked: left out of the loss (a truncated completion, where `mask_truncated_completions` is on).
         sampling_logprobs: (T,) fp32, what an engine with other arithmetic gave for `logprobs`, nats; None
             where the engine shares the arithmetic of the learner.
+        forced: (T,) bool, tokens that nobody sampled: context to the tokens behind them, as the prompt is,
+            and no part of the loss. Their log-probs are 0 and mean nothing. None where all were sampled.
     """
 
     prompt_ids: list[int]
@@ -190,6 +197,12 @@ class Trajectory(NamedTuple):
     problem: str = ""
     masked: bool = False
     sampling_logprobs: Tensor | None = None
+    forced: Tensor | None = None
+
+    @property
+    def num_sampled(self) -> int:
+        """Tokens of the completion that were sampled."""
+        return len(self.completion_ids) - (0 if self.forced is None else int(self.forced.sum()))
 
 
 class StepBatch(NamedTuple):

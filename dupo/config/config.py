@@ -131,6 +131,7 @@ class Config:
         is_framed_twice = self.engine.server_route != "auto" and self.model.tokenizer_name is not None
         framed = "auto beside --tokenizer_name, which frames the prompts here"
         yield is_server and is_framed_twice, "server_route", framed
+        yield from self._thinking_rules()
         engine, judge = self.engine.engine, self.duals.dual_model
         # A judge in this process is a second vLLM, and the memory of one alone can be given up.
         has_two = self.reward.needs("duals") and judge != "policy" and not is_address(judge)
@@ -145,6 +146,19 @@ class Config:
         texts = f"rewards that read texts alone with --engine {engine}, which gives no distributions"
         reads_more = self.program in ("train", "audit") and self.reward.needs("distributions")
         yield engine != BUILTIN and reads_more, "reward", texts
+
+    def _thinking_rules(self) -> Iterator[tuple[bool, str, str]]:
+        """Rules about the budget of thoughts: who goes on behind the end of one must take token ids."""
+        has_budget, name = self.rollout.thinking_token_budget is not None, "thinking_token_budget"
+        texts = f"none with --engine server in dupo.{self.program}: texts come back, and ids close a thought"
+        yield has_budget and self.holds_no_model, name, texts
+        pools = (model for _, model in self.selection.pools)
+        is_pool = self.program == "select" and any(map(is_address, pools))
+        yield (
+            has_budget and is_pool,
+            name,
+            "none with pools at servers, which give texts, as ids close a thought",
+        )
 
     def _overlong_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about problems that are cut: nothing may read what belongs to the whole problem."""

@@ -186,6 +186,13 @@ class RolloutOptions(Options):
     max_concurrent_sequences: int = option(
         1024, "most sequences that are generated at once", at_least=1, at_most=MOST_SEQUENCES
     )
+    thinking_token_budget: int | None = option(
+        None,
+        "most tokens of a thought; a longer one is closed by force, and the model goes on to answer within "
+        "max_completion_length. The words that close it are not trained on; none: no limit",
+        at_least=1,
+        at_most=LONGEST_COMPLETION,
+    )
     mask_truncated_completions: bool = option(False, "leave completions without an end token out of the loss")
     dynamic_sampling: bool = option(
         False,

@@ -9,6 +9,7 @@ from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
 from dupo.engines.sampled_check import check_sampled
+from dupo.engines.thinking import with_thinking_budget
 from dupo.engines.training_probe import TrainingServer
 from dupo.engines.vllm import VllmEngine
 from dupo.engines.vllm_server import VllmServerEngine
@@ -28,7 +29,11 @@ def check_builtin(config: Config, model: Model) -> None:
 
 
 def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Engine:
-    """Puts an engine of this process around a model that is loaded."""
+    """Puts an engine of this process around a model that is loaded, and `thinking_token_budget` around it."""
+    return with_thinking_budget(config, _bare_engine(config, model, tokenizer))
+
+
+def _bare_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Engine:
     if config.engine.engine == VLLM:
         return VllmEngine(
             model, tokenizer, config.vllm, dtype=config.model.compute_dtype, seed=config.run.seed
@@ -60,7 +65,8 @@ def make_policy_engine(
     if server is None:
         return make_engine(config, model, tokenizer)
     folder, dtype = config.engine.weight_folder, config.model.compute_dtype
-    return VllmServerEngine(model, tokenizer, server, dtype=dtype, folder=folder)
+    engine = VllmServerEngine(model, tokenizer, server, dtype=dtype, folder=folder)
+    return with_thinking_budget(config, engine)
 
 
 def load_engine(

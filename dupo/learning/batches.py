@@ -29,6 +29,7 @@ def trajectories_of(rollout: Rollout, advantages_PG: Tensor, *, mask_truncated: 
             advantage,
             problem=problem.id,
             masked=completion.truncated and mask_truncated,
+            forced=completion.forced,
         )
         for problem, prompt_ids, completions, advantages in zip(
             rollout.problems, rollout.prompt_ids, rollout.completions, advantages_PG.tolist(), strict=True
@@ -55,13 +56,19 @@ def micro_batches(
 
 
 def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batch:
-    """Packs prompts and completions end to end; see `Batch`."""
+    """Packs prompts and completions end to end; see `Batch`.
+
+    Forced tokens of a completion are context, as its prompt is: no row of the loss predicts them. So every
+    loss, and every statistic of tokens or sequences, is one of sampled tokens.
+    """
     prompts = text.Ids.of([t.prompt_ids for t in trajectories])
     completions = text.Ids.of([t.completion_ids.numpy() for t in trajectories])
     packed = text.packed(prompts, completions)
-    # Every token of a completion has the advantage of the completion.
-    lengths = [len(t.completion_ids) for t in trajectories]
+    # Every sampled token of a completion has the advantage of the completion.
+    lengths = [t.num_sampled for t in trajectories]
     advantages = np.repeat([t.advantage for t in trajectories], lengths)
+    forced = forced_of(trajectories)
+    sampled = slice(None) if forced is None else ~forced.numpy()
 
     def put(values: object, dtype: torch.dtype) -> Tensor:
         tensor = torch.as_tensor(values, dtype=dtype)
@@ -74,14 +81,14 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
         cu_seqlens=put(packed.cu_seqlens, torch.int32),
         max_seqlen=packed.max_seqlen,
         # Row r of the hidden states predicts token r + 1.
-        loss_rows=put(np.flatnonzero(packed.loss_mask) - 1, torch.int64),
-        targets=put(completions.ids, torch.int64),
+        loss_rows=put(np.flatnonzero(packed.loss_mask)[sampled] - 1, torch.int64),
+        targets=put(completions.ids[sampled], torch.int64),
         # The loss cuts its chunks where the host knows that completions end.
-        completion_cu_seqlens=torch.as_tensor(completions.cu_seqlens, dtype=torch.int32),
-        old_logprobs=put(torch.cat([t.logprobs for t in trajectories]), torch.float32),
+        completion_cu_seqlens=torch.as_tensor(np.cumsum([0, *lengths]), dtype=torch.int32),
+        old_logprobs=put(torch.cat([t.logprobs for t in trajectories])[sampled], torch.float32),
         advantages=put(advantages, torch.float32),
         **{
-            name: put(torch.cat(rows), torch.float32)
+            name: put(torch.cat(rows)[sampled], torch.float32)
             for name in OPTIONAL_LOGPROBS
             if (rows := logprobs_of(trajectories, name))
         },
@@ -91,6 +98,15 @@ def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batc
 def logprobs_of(trajectories: Sequence[Trajectory], name: str) -> list[Tensor]:
     """The log-probs by that name: of all trajectories, or none at all."""
     return [logprobs for t in trajectories if (logprobs := getattr(t, name)) is not None]
+
+
+def forced_of(trajectories: Sequence[Trajectory]) -> Tensor | None:
+    """Which tokens of all completions, end to end, are forced, bool; None where none is."""
+    if all(t.forced is None for t in trajectories):
+        return None
+    return torch.cat(
+        [torch.zeros(len(t.completion_ids)).bool() if t.forced is None else t.forced for t in trajectories]
+    )
 
 
 def trajectories_to_state(trajectories: Sequence[Trajectory]) -> dict[str, object]:
@@ -110,6 +126,7 @@ def trajectories_to_state(trajectories: Sequence[Trajectory]) -> dict[str, objec
         "advantages": [t.advantage for t in trajectories],
         "problems": [t.problem for t in trajectories],
         "masked": [t.masked for t in trajectories],
+        "forced": forced_of(trajectories),
     }
 
 
@@ -123,6 +140,9 @@ def trajectories_from_state(state: dict[str, object]) -> list[Trajectory]:
         tensors[name].split(lengths) if name in tensors else [None] * len(lengths)
         for name in OPTIONAL_LOGPROBS
     )
+    # A checkpoint of an earlier version has no such key: all its tokens were sampled.
+    rows = tensors["forced"].split(lengths) if "forced" in tensors else [None] * len(lengths)
+    forced = [row if row is not None and row.any() else None for row in rows]
     return [
         Trajectory(prompt.tolist(), *columns_of_one)
         for prompt, *columns_of_one in zip(
@@ -134,6 +154,7 @@ def trajectories_from_state(state: dict[str, object]) -> list[Trajectory]:
             columns["problems"],
             columns["masked"],
             sampling,
+            forced,
             strict=True,
         )
     ]

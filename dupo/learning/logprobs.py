@@ -91,15 +91,23 @@ def head_logprobs(model: Model, hidden_MH: Tensor, batch: Batch, compute: Comput
 
 @torch.no_grad()
 def trajectory_logprobs(model: Model, trajectories: list[Trajectory], compute: Compute) -> list[Tensor]:
-    """Log-probs (T,) fp32 of each completion under a model, nats, on the CPU."""
+    """Log-probs (T,) fp32 of each completion under a model, nats, on the CPU; 0 of forced tokens."""
     # Micro-batches come in another order than trajectories, so each finds its place by index.
     by_index: dict[int, Tensor] = {}
     for indices, batch in micro_batches(trajectories, compute.token_budget, model.device):
         logprobs, _ = batch_logprobs(model, batch, compute)
         lengths = batch.completion_cu_seqlens.diff().tolist()
-        # A clone: a view would keep the log-probs of the whole micro-batch alive.
-        by_index |= {i: row.clone() for i, row in zip(indices, logprobs.cpu().split(lengths), strict=True)}
+        rows = zip(indices, logprobs.cpu().split(lengths), strict=True)
+        by_index |= {i: _of_all_tokens(row, trajectories[i].forced) for i, row in rows}
     return [by_index[i] for i in range(len(trajectories))]
+
+
+def _of_all_tokens(logprobs: Tensor, forced_T: Tensor | None) -> Tensor:
+    """A copy of log-probs of sampled tokens, with 0 at those that were forced."""
+    # A copy: a view would keep the log-probs of the whole micro-batch alive.
+    if forced_T is None:
+        return logprobs.clone()
+    return torch.zeros(len(forced_T)).masked_scatter(~forced_T, logprobs)
 
 
 def with_reference(reference: Model, trajectories: list[Trajectory], compute: Compute) -> list[Trajectory]:

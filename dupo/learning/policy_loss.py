@@ -53,7 +53,7 @@ class PolicyLoss:
         unmasked = [t for t in trajectories if not t.masked]
         # By completion, masked ones count too, as in TRL.
         by_token = counts_tokens(objective.loss_type)
-        num_items = sum(len(t.completion_ids) for t in unmasked) if by_token else len(trajectories)
+        num_items = sum(t.num_sampled for t in unmasked) if by_token else len(trajectories)
         # The KL term and the entropy bonus have a gradient without advantage; a quantile needs all tokens.
         has_other_gradient = objective.beta != 0 or objective.entropy_coef != 0
         has_quantile = objective.top_entropy_quantile < 1
@@ -63,7 +63,7 @@ class PolicyLoss:
         # Losses stay on the device: reading one here would stop the pipeline at every micro-batch.
         total_loss = torch.zeros((), device=model.device)
         sums, extremes = dict[str, Tensor](), dict[str, Tensor]()
-        count = sum(len(t.completion_ids) for t in active)
+        count = sum(t.num_sampled for t in active)
         for _, batch in micro_batches(active, self.compute.token_budget, model.device):
             loss, stats = self.batch_loss(model, batch, num_items)
             if (balance := stats.get("aux_loss")) is not None:

@@ -125,7 +125,9 @@ class DuPO(PolicyMethod):
         rewards_PG = rewards.total_PG[:, : self.config.rollout.trained_of_group]
         _, metrics = group_advantages(rewards_PG, self.config.reward.scale_rewards)
         metrics |= dual_metrics(rollout.answers, reconstructions) if self.judge else {}
-        return metrics | rewards.metrics() | rollout_metrics(self.task, rollout)
+        has_budget = self.config.rollout.thinking_token_budget is not None
+        metrics |= rewards.metrics()
+        return metrics | rollout_metrics(self.task, rollout, has_budget=has_budget)
 
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """Clipped policy gradient on the sampled tokens; old_logprobs are those of sampling time."""

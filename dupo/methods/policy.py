@@ -17,6 +17,7 @@ from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import check_builtin, load_judge_engine, make_engine, make_policy_engine
 from dupo.engines.server import ServerEngine
+from dupo.engines.thinking import budget_row, check_judge_thinking, check_thinking
 from dupo.engines.training_probe import probe_for_training
 from dupo.errors import ServerError, UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_order
@@ -78,6 +79,7 @@ class PolicyMethod(Method):
         self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
         self.shape = model_config(config.model, self.tokenizer)
         check_vocabulary(self.tokenizer, self.shape)
+        check_thinking(config, config.model.model_name_or_path, self.tokenizer)
         self.plan_adapter(self.shape)
         self.asks_duals = config.reward.needs("duals")
         # Before any weight is loaded: the longest problem may be the last of an hour.
@@ -88,6 +90,9 @@ class PolicyMethod(Method):
             self.server = probe_for_training(config, self.tokenizer, self.shape)
             limits.append(TokenLimits(self.tokenizer, lengths, self.server.server.max_positions))
         self.judge_parts = self._judge_parts()
+        if self.asks_duals:
+            judge = self.judge_parts.tokenizer if self.judge_parts else self.tokenizer
+            check_judge_thinking(config, judge)
         judge_limits = [self.judge_parts.limits(lengths)] if self.judge_parts else limits
         self.task = fit_task(task, limits, config.task.overlong, judge_limits, needs_duals=self.asks_duals)
         self.problems = training_problems(self.task, config.reward)
@@ -159,6 +164,7 @@ class PolicyMethod(Method):
             *self._server_rows(),
             ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
+            *budget_row(c, self.tokenizer),
             *([("engine", f"{SAMPLERS[engine]}; {WEIGHED}")] if engine in SAMPLERS else []),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
@@ -314,14 +320,20 @@ def training_problems(task: Task, options: RewardOptions) -> list[Problem]:
     ]
 
 
-def rollout_metrics(task: Task, rollout: Rollout) -> dict[str, float]:
-    """Metrics of the completions of a rollout, by TRL's names."""
+def rollout_metrics(task: Task, rollout: Rollout, *, has_budget: bool = False) -> dict[str, float]:
+    """Metrics of the completions of a rollout, by TRL's names.
+
+    Args:
+        has_budget: thoughts have one, so the share of those that were cut is told.
+    """
     completions = [completion for group in rollout.completions for completion in group]
     lengths = [len(completion.ids) for completion in completions]
+    num_cut = sum(c.forced is not None for c in completions)
     return {
         **refusal_metrics(task, rollout),
         "completions/mean_length": sum(lengths) / len(lengths),
         "completions/min_length": float(min(lengths)),
         "completions/max_length": float(max(lengths)),
         "completions/clipped_ratio": sum(c.truncated for c in completions) / len(completions),
+        **({"completions/clipped_thought_ratio": num_cut / len(completions)} if has_budget else {}),
     }

@@ -25,6 +25,7 @@ from dupo.duality.overlong import FittingTask
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
 from dupo.engines.server import ServerEngine
+from dupo.engines.thinking import budget_row, check_judge_thinking, check_thinking
 from dupo.errors import UserError
 from dupo.methods.base import Stage
 from dupo.models.devices import pick_device
@@ -110,6 +111,7 @@ class RowsRun(Run):
             options.model_name_or_path: read_parts(self.config, options.model_name_or_path, self.vocabulary)
         }
         self.models |= self._other_models()
+        self._check_thinking()
         self.task, self.problems = self._fitting(data)
         rollout = self.config.rollout
         self.sampling = Sampling(rollout.temperature, rollout.max_completion_length)
@@ -131,6 +133,17 @@ class RowsRun(Run):
         for name in sorted({*pools, self.config.duals.dual_model} - own):
             models[name] = read_parts(self.config, name, self.vocabulary)
         return models
+
+    def _check_thinking(self) -> None:
+        """Checks that a budget of thoughts can hold for who answers problems, and for the judge."""
+        own, judge = self.config.model.model_name_or_path, self.config.duals.dual_model
+        pools = [name for _, name in self.config.selection.pools if name in self.models]
+        answering = list(dict.fromkeys([own, *pools]))
+        for name in answering:
+            check_thinking(self.config, name, self.models[name].tokenizer)
+        # Without a judge of its own, every model answers the duals about its answers.
+        for name in answering if judge in DUAL_MODELS else [judge]:
+            check_judge_thinking(self.config, self.models[name].tokenizer)
 
     def _fitting(self, data: RunProblems) -> tuple[Task, list[Problem]]:
         """The task with the duals that fit, and the problems that fit every model that answers problems."""
@@ -161,6 +174,7 @@ class RowsRun(Run):
             *((f"server {address}", server.describe()) for address, server in servers.items()),
             ("data", "; ".join(self.task.notes)),
             ("problems", f"{len(self.problems):,}"),
+            *budget_row(self.config, self.models[name].tokenizer),
             ("folder", f"{self.path} ({same_start()} goes on if it is stopped)"),
         ]
         title = f"dupo.{self.program}: {self.config.task.task}, seed {self.config.run.seed}"

@@ -14,6 +14,7 @@ from dupo.errors import UserError, in_one_line
 from dupo.records import Message
 
 CONTENT = "\x02content\x03"  # stands for the text of the user while the chat template is rendered
+THOUGHT, ANSWER = "\x02thought\x03", "\x02answer\x03"  # stand for those of an assistant in the same way
 SHOWN = 60  # characters of a text in an error
 
 # Templates ask for the date by the function strftime_now(format). transformers hands templates plain data
@@ -136,6 +137,23 @@ class ChatTemplate:
             f"{self.name} changes the user's message, expected the text as it is: "
             f"{changed[:SHOWN]!r} becomes {_around(shown, before if times else '')!r}"
         )
+
+    def behind_thought(self) -> str:
+        """What stands between the thought and the answer of an assistant; empty where no thought is shown."""
+        # By the two names that templates read.
+        thought = {"reasoning_content": THOUGHT, "reasoning": THOUGHT}
+        chat = [
+            {"role": "user", "content": CONTENT},
+            {"role": "assistant", "content": ANSWER, **thought},
+        ]
+        options = {**self.arguments, "add_generation_prompt": False}
+        try:
+            shown = str(self._asking(self.hf.apply_chat_template, chat, tokenize=False, **options))
+        except UserError:  # a template may take questions alone
+            return ""
+        _, thought_mark, behind = shown.rpartition(THOUGHT)
+        between, answer_mark, _ = behind.partition(ANSWER)
+        return between if thought_mark and answer_mark else ""
 
     def _chat(self, text: str, history: Sequence[Message], **options: Any) -> Any:
         messages = [*history, Message("user", text)]

@@ -65,6 +65,9 @@ METRICS = {
         "too few groups with spread", "1 where groups of equal rewards fill the rollout up"
     ),
     "completions/clipped_ratio": MetricWords("cut at the limit", "share of the completions", 0.1),
+    "completions/clipped_thought_ratio": MetricWords(
+        "thought cut at its budget", "share of the completions", 0.1
+    ),
     "completions/none_rate": MetricWords("no readable answer", "share of the completions", 0.1),
     "dual/none_rate": MetricWords("duals not readable", "share of the samples of duals", 0.1),
     "dual/prompts": MetricWords("duals asked", "number a step"),

@@ -13,21 +13,12 @@ from dupo.rewards.refusals import refusal_metrics
 from dupo.tasks.word_problems import WordProblems
 from dupo.text.tokenizer import PromptTokenizer
 from tests.helpers.engines import FakeEngine
-from tests.helpers.tokenizers_made import THINKING, chatml_bytes
-
-# As DeepSeek-R1 and Qwen3-Thinking write it: the thought is opened by the prompt, unless thinking is off.
-OPENED = THINKING.replace(
-    "{%- if enable_thinking", "{%- if enable_thinking is not defined %}{{- '<think>\\n' }}"
-)
-OPENED = OPENED.replace(" is defined and not enable_thinking %}", "{% elif not enable_thinking %}", 1)
+from tests.helpers.thinking import OPENED, thinking_bytes
+from tests.helpers.tokenizers_made import THINKING
 
 
 def tokenizer(template: str, *, special: bool = False, **arguments: Any) -> PromptTokenizer:
-    """A chat tokenizer of bytes; `special`: the marks of a thought are special tokens."""
-    hf = chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>")
-    hf.add_tokens(["<think>", "</think>"], special_tokens=special)
-    hf.chat_template = template
-    return PromptTokenizer(hf, arguments=arguments)
+    return PromptTokenizer(thinking_bytes(template, special=special), arguments=arguments)
 
 
 @pytest.mark.parametrize("special", [False, True])

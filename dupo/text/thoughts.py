@@ -1,0 +1,43 @@
+"""How a thought begins and ends, by the tokenizer of a model and its chat template."""
+
+from collections.abc import Sequence
+
+from dupo.text.tokenizer import CLOSED_THOUGHT, OPEN_THOUGHT, PromptTokenizer
+
+TAIL = 32  # last tokens of a prompt: <think> and the white space behind it, also where a byte is a token
+
+
+def closing_of_thoughts(tokenizer: PromptTokenizer) -> list[int] | None:
+    """The ids between a thought and the answer behind it, `</think>` among them.
+
+    The chat template says what stands there: it is given an answer with its thought, `reasoning_content`. For
+    Qwen3 this gives `\\n</think>\\n\\n`. A template that names `</think>` and shows no thought (DeepSeek-R1)
+    gives the bare mark. So does a tokenizer without a template that has a token for the mark.
+
+    Returns:
+        None: the model does not think, or its thoughts have other marks.
+    """
+    template, hf = tokenizer.frames.template, tokenizer.hf
+    if template is None:
+        words = CLOSED_THOUGHT if CLOSED_THOUGHT in hf.get_vocab() else None
+    elif CLOSED_THOUGHT in (between := template.behind_thought()):
+        words = between
+    else:
+        words = CLOSED_THOUGHT if CLOSED_THOUGHT in template.source else None
+    return None if words is None else list(hf(words, add_special_tokens=False).input_ids)
+
+
+def opening_of_thoughts(tokenizer: PromptTokenizer) -> list[int]:
+    """The ids of `<think>`."""
+    return list(tokenizer.hf(OPEN_THOUGHT, add_special_tokens=False).input_ids)
+
+
+def end_in_thought(tokenizer: PromptTokenizer, prompts: Sequence[list[int]]) -> list[bool]:
+    """Of each prompt, whether its ids end with `<think>`; see `PromptTokenizer.opens_thought`."""
+    tails = tokenizer.hf.batch_decode([ids[-TAIL:] for ids in prompts], skip_special_tokens=False)
+    return [tail.rstrip().endswith(OPEN_THOUGHT) for tail in tails]
+
+
+def is_in_thought(text: str) -> bool:
+    """Whether a text stops inside a thought."""
+    return text.rfind(OPEN_THOUGHT) > text.rfind(CLOSED_THOUGHT)
