@@ -91,8 +91,8 @@ def _nobody(trajectories: Sequence[Trajectory]) -> Trajectory:
     """One token after a prompt of one token, with the fields that the others have."""
     like = trajectories[0]
     token = like.completion_ids[:1]
-    optional = {name: None if getattr(like, name) is None else torch.zeros(1) for name in OPTIONAL_LOGPROBS}
-    return Trajectory(token.tolist(), token, torch.zeros(1), 0.0, **optional)
+    fields = {name: torch.zeros(1) for name in OPTIONAL_LOGPROBS if getattr(like, name) is not None}
+    return Trajectory(token.tolist(), token, torch.zeros(1), 0.0)._replace(**fields)
 
 
 def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batch:

@@ -108,7 +108,7 @@ def trajectory_logprobs(model: Model, trajectories: list[Trajectory], compute: C
         rows = logprobs[: sum(lengths)].cpu().split(lengths)
         # A clone: a view would keep the log-probs of the whole micro-batch alive.
         by_index |= {i: row.clone() for i, row in zip(indices, rows, strict=True)}
-    everywhere = {i: row for part in compute.ranks.gather(by_index) for i, row in part.items()}
+    everywhere = {i: row for rows in compute.ranks.gather(by_index) for i, row in rows.items()}
     return [everywhere[i] for i in range(len(trajectories))]
 
 

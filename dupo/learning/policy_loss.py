@@ -89,14 +89,15 @@ class PolicyLoss:
                 else:
                     name = f"{name}_mean" if name.startswith("clip_ratio/") else name  # TRL's names
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value * num_tokens
-        parts = ranks.gather((total_loss, _numbers(sums), _numbers(extremes)))
-        means = {name: reduce(add, values) / count for name, values in _by_name(part[1] for part in parts)}
-        ends = {"max": max, "min": min}
-        overall = {
-            name: ends[name.rpartition("/")[2]](values)
-            for name, values in _by_name(part[2] for part in parts)
+        losses, all_sums, all_extremes = zip(
+            *ranks.gather((total_loss.cpu(), _on_cpu(sums), _on_cpu(extremes))), strict=True
+        )
+        means = {name: reduce(add, values).item() / count for name, values in _by_name(all_sums)}
+        ends = {
+            name: reduce(EXTREMES[name.rpartition("/")[2]], values).item()
+            for name, values in _by_name(all_extremes)
         }
-        return torch.stack([part[0].to(model.device) for part in parts]).mean(), means | overall
+        return torch.stack(losses).mean().to(model.device), means | ends
 
     def _check_one_micro_batch(self, trajectories: Sequence[Trajectory]) -> None:
         """The quantile is one of all tokens of a step, and a micro-batch knows its own tokens only.
@@ -152,14 +153,14 @@ class PolicyLoss:
             return in_forward(model, run)
 
 
-def _numbers(stats: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: value.item() for name, value in stats.items()}
+def _on_cpu(stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in stats.items()}
 
 
-def _by_name(parts: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, list[float]]]:
+def _by_name(stats: Iterable[Mapping[str, Tensor]]) -> Iterator[tuple[str, list[Tensor]]]:
     """(name, its value on every rank that has one); a rank whose passes only fill up has none."""
-    by_name: dict[str, list[float]] = {}
-    for part in parts:
-        for name, value in part.items():
+    by_name: dict[str, list[Tensor]] = {}
+    for of_rank in stats:
+        for name, value in of_rank.items():
             by_name.setdefault(name, []).append(value)
     yield from by_name.items()

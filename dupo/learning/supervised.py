@@ -48,7 +48,7 @@ def supervised_gradient(
         if balance is not None:
             total_balance += balance.detach() * len(batch.targets)
     totals = ranks.gather(torch.stack([total_loss / ranks.size, total_entropy, total_balance]))
-    total_loss, total_entropy, total_balance = reduce(add, [part.to(model.device) for part in totals])
+    total_loss, total_entropy, total_balance = reduce(add, [total.to(model.device) for total in totals])
     metrics = {"entropy": total_entropy.item() / num_tokens}
     return total_loss, metrics | ({"aux_loss": total_balance.item() / num_tokens} if coefficient else {})
 
