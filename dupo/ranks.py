@@ -6,7 +6,7 @@ each decision (what to train on, whether to stop) is made everywhere alike, from
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -47,9 +47,27 @@ class Ranks:
         dist.all_gather_object(values, value)
         return cast(list[T], values)
 
-    def own(self, items: Sequence[T]) -> Sequence[T]:
-        """Every `size`-th of the items, those of this rank."""
-        return items[self.rank :: self.size]
+    def together(self, work: Callable[[], T]) -> list[T]:
+        """What `work` gives on each rank; every rank has to ask. `work` itself waits for no other rank.
+
+        Raises:
+            Exception: what `work` raised on the first rank on which it raised, on every rank alike: else the
+                others would wait for a rank that is gone.
+        """
+        if self.size == 1:
+            return [work()]
+        problem: Exception | None = None
+        result: T | None = None
+        try:
+            result = work()
+        except Exception as raised:
+            problem = raised
+        outcomes = self.gather((problem, result))
+        for rank, (raised, _) in enumerate(outcomes):
+            if raised is not None:
+                raised.add_note(f"raised on rank {rank} of {self.size}")
+                raise raised
+        return [cast(T, result) for _, result in outcomes]
 
 
 ALONE = Ranks()

@@ -17,6 +17,8 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 
 from dupo.config.lora_options import LoraOptions
 from dupo.config.options import OptimizerOptions
+from dupo.engines.base import Sampling
+from dupo.engines.ranked import RankedEngine
 from dupo.learning.logprobs import Compute, trajectory_logprobs, with_reference
 from dupo.learning.optimizer import make_optimizer
 from dupo.learning.policy_loss import PolicyLoss
@@ -27,8 +29,9 @@ from dupo.models.adapter import Adapter
 from dupo.models.sharding import shard, whole_weights
 from dupo.models.weights import frozen_copy
 from dupo.ranks import ALONE, Ranks
-from dupo.records import Trajectory
+from dupo.records import Completion, Trajectory
 from dupo_kernels import PolicyObjective
+from tests.helpers.worlds import tiny
 
 STEPS, BUDGET, VOCABULARY, LONGEST = 20, 48, 61, 20
 OPTIONS = OptimizerOptions(learning_rate=1e-3, max_steps=STEPS, warmup_steps=0)
@@ -183,6 +186,43 @@ def passes(ranks: Ranks, per_node: int | None) -> None:
     ):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
     assert abs(supervised_loss(whole, some, alone) - supervised_loss(parts, some, shared)) < 1e-6
+
+
+def sampling(ranks: Ranks, per_node: int | None) -> None:
+    """The completions of one process, whichever rank draws them; new weights arrive; a fault ends all."""
+    world = tiny("--learning_rate", "1e-3", spread=2.0)
+    prompts = ["#321+654=", "#1", "#001-100=", "#321+654=", "#9-9=", "#321+654="]
+    engine = RankedEngine(world.engine, ranks, world.model)
+    policy = frozen_copy(world.model).requires_grad_(True)
+    shard(policy, ranks, ranks_per_node=per_node)
+
+    def check(expected: list[list[Completion]]) -> None:
+        for group, alone in zip(engine.sample(prompts, 3, Sampling(1.0, 6), seed=4), expected, strict=True):
+            for one, other in zip(group, alone, strict=True):
+                assert torch.equal(one.ids, other.ids)
+                torch.testing.assert_close(one.logprobs, other.logprobs, rtol=1e-5, atol=1e-5)
+
+    check(world.engine.sample(prompts, 3, Sampling(1.0, 6), seed=4))
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.mul_(1.3)
+    changed = tiny("--learning_rate", "1e-3", spread=2.0)
+    with torch.no_grad():
+        for weight in changed.model.parameters():
+            weight.mul_(1.3)
+    engine.load_weights(policy)
+    check(changed.engine.sample(prompts, 3, Sampling(1.0, 6), seed=4))
+
+    def fail_on_the_last() -> None:
+        if ranks.rank == ranks.size - 1:
+            raise ValueError("no more")
+
+    try:
+        ranks.together(fail_on_the_last)
+    except ValueError as problem:
+        assert problem.__notes__ == [f"raised on rank {ranks.size - 1} of {ranks.size}"]
+    else:
+        raise AssertionError("nothing was raised")
 
 
 def work(rank: int, size: int, port: int, cases: list[str], per_node: int | None) -> None:

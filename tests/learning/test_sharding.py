@@ -26,7 +26,7 @@ def test_packs_are_dealt_out_evenly():
 @pytest.mark.slow
 @needs_gloo
 @pytest.mark.parametrize(
-    ("size", "per_node", "cases"), [("2", "0", "passes losses"), ("4", "2", "passes hybrid")]
+    ("size", "per_node", "cases"), [("2", "0", "passes losses sampling"), ("4", "2", "passes hybrid")]
 )
 def test_ranks_equal_one_process(run_python: RunPython, size, per_node, cases):
     done = run_python("-m", "tests.learning.sharded_steps", size, per_node, *cases.split())
