@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dupo import text
+from dupo.ranks import ALONE, Ranks
 from dupo.records import Batch, Rollout, Trajectory
 
 OPTIONAL_LOGPROBS = ("ref_logprobs", "sampling_logprobs")  # fields of a trajectory and of a batch
@@ -45,14 +46,54 @@ def mini_batches(trajectories: list[Trajectory], size: int | None) -> list[list[
 
 
 def micro_batches(
-    trajectories: Sequence[Trajectory], token_budget: int, device: torch.device
+    trajectories: Sequence[Trajectory], token_budget: int, device: torch.device, ranks: Ranks = ALONE
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Packed batches of at most `token_budget` tokens, each with the indices of its trajectories."""
+    """The micro-batches of this rank: packed batches of at most `token_budget` tokens.
+
+    Every rank gets as many: a sharded model is gathered by all ranks in each pass, so a rank with fewer
+    passes would let the others wait for ever. Where a rank has no more, it gets a token that is nobody's.
+
+    Returns:
+        Pairs of the indices of the trajectories, none for a batch that only fills up, and the batch.
+    """
     # Whole sequences are packed: a completion that was cut in two would lose its prompt.
     lengths = [len(t.prompt_ids) + len(t.completion_ids) for t in trajectories]
-    for packed_indices in text.pack(lengths, token_budget):
-        indices = packed_indices.tolist()
-        yield indices, make_batch([trajectories[i] for i in indices], device)
+    packs = [indices.tolist() for indices in text.pack(lengths, token_budget)]
+    for indices in deal(packs, lengths, ranks.size)[ranks.rank]:
+        yield indices, make_batch([trajectories[i] for i in indices] or [_nobody(trajectories)], device)
+
+
+def deal(packs: list[list[int]], lengths: Sequence[int], size: int) -> list[list[list[int]]]:
+    """Shares packs out over ranks, the same number to each and about as many tokens.
+
+    Args:
+        packs: indices of the sequences of each micro-batch.
+        lengths: tokens of each sequence.
+        size: number of ranks.
+
+    Returns:
+        The packs of each rank; empty ones where there are no more.
+    """
+    if size == 1:
+        return [packs]
+    # The largest first: what is left at the end evens the sums out.
+    by_tokens = sorted(packs, key=lambda pack: -sum(lengths[i] for i in pack))
+    hands: list[list[list[int]]] = [[] for _ in range(size)]
+    tokens = [0] * size
+    for pack in by_tokens:
+        rank = min(range(size), key=lambda rank: (len(hands[rank]), tokens[rank]))
+        hands[rank].append(pack)
+        tokens[rank] += sum(lengths[i] for i in pack)
+    most = max(map(len, hands))
+    return [hand + [[]] * (most - len(hand)) for hand in hands]
+
+
+def _nobody(trajectories: Sequence[Trajectory]) -> Trajectory:
+    """One token after a prompt of one token, with the fields that the others have."""
+    like = trajectories[0]
+    token = like.completion_ids[:1]
+    fields = {name: torch.zeros(1) for name in OPTIONAL_LOGPROBS if getattr(like, name) is not None}
+    return Trajectory(token.tolist(), token, torch.zeros(1), 0.0)._replace(**fields)
 
 
 def make_batch(trajectories: Sequence[Trajectory], device: torch.device) -> Batch:

@@ -12,6 +12,8 @@ from dupo.learning.batches import micro_batches
 from dupo.models.balancing import balancing_loss
 from dupo.models.devices import autocast
 from dupo.models.load import Model
+from dupo.models.sharding import in_forward
+from dupo.ranks import ALONE, Ranks
 from dupo.records import Batch, Trajectory
 from dupo_kernels import linear_token_logprobs
 
@@ -24,12 +26,14 @@ class Compute(NamedTuple):
         dtype: `--compute_dtype`.
         token_budget: most tokens of a micro-batch.
         router_aux_loss_coef: weight of the loss that balances experts; 0: no such loss.
+        ranks: the processes among which the passes are shared out.
     """
 
     temperature: float
     dtype: str
     token_budget: int
     router_aux_loss_coef: float = 0.0
+    ranks: Ranks = ALONE
 
 
 def packed_outputs(model: Model, batch: Batch, **options: Any) -> Any:
@@ -74,9 +78,13 @@ def head_of(model: Model, temperature: float) -> tuple[Tensor, dict[str, Any]]:
 
 def batch_logprobs(model: Model, batch: Batch, compute: Compute) -> tuple[Tensor, Tensor]:
     """Log-probs of the sampled tokens and entropies of their distributions, (M,) fp32 nats each."""
-    with autocast(model.device, compute.dtype):
+
+    def run(model: Model) -> tuple[Tensor, Tensor]:
         hidden_MH = packed_outputs(model, batch).last_hidden_state[0][batch.loss_rows]
         return head_logprobs(model, hidden_MH, batch, compute)
+
+    with autocast(model.device, compute.dtype):
+        return in_forward(model, run)
 
 
 def head_logprobs(model: Model, hidden_MH: Tensor, batch: Batch, compute: Compute) -> tuple[Tensor, Tensor]:
@@ -94,12 +102,13 @@ def trajectory_logprobs(model: Model, trajectories: list[Trajectory], compute: C
     """Log-probs (T,) fp32 of each completion under a model, nats, on the CPU; 0 of forced tokens."""
     # Micro-batches come in another order than trajectories, so each finds its place by index.
     by_index: dict[int, Tensor] = {}
-    for indices, batch in micro_batches(trajectories, compute.token_budget, model.device):
+    for indices, batch in micro_batches(trajectories, compute.token_budget, model.device, compute.ranks):
         logprobs, _ = batch_logprobs(model, batch, compute)
-        lengths = batch.completion_cu_seqlens.diff().tolist()
-        rows = zip(indices, logprobs.cpu().split(lengths), strict=True)
+        lengths = batch.completion_cu_seqlens.diff().tolist()[: len(indices)]  # none of a batch that fills up
+        rows = zip(indices, logprobs[: sum(lengths)].cpu().split(lengths), strict=True)
         by_index |= {i: _of_all_tokens(row, trajectories[i].forced) for i, row in rows}
-    return [by_index[i] for i in range(len(trajectories))]
+    everywhere = {i: row for rows in compute.ranks.gather(by_index) for i, row in rows.items()}
+    return [everywhere[i] for i in range(len(trajectories))]
 
 
 def _of_all_tokens(logprobs: Tensor, forced_T: Tensor | None) -> Tensor:

@@ -3,8 +3,10 @@
 The loss itself stands in `dupo_kernels`, which knows nothing of models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from dupo.learning.batches import micro_batches
 from dupo.learning.logprobs import Compute, head_of, hidden_and_balance
 from dupo.models.devices import autocast
 from dupo.models.load import Model
+from dupo.models.sharding import in_forward
 from dupo.records import Batch, Trajectory
 from dupo_kernels import PolicyObjective, PolicyOptions, counts_tokens, linear_objective, token_weights
 
@@ -64,13 +67,18 @@ class PolicyLoss:
         total_loss = torch.zeros((), device=model.device)
         sums, extremes = dict[str, Tensor](), dict[str, Tensor]()
         count = sum(t.num_sampled for t in active)
-        for _, batch in micro_batches(active, self.compute.token_budget, model.device):
-            loss, stats = self.batch_loss(model, batch, num_items)
+        ranks = self.compute.ranks
+        for indices, batch in micro_batches(active, self.compute.token_budget, model.device, ranks):
+            # A sharded model averages the gradients of its ranks, where they are to be added up.
+            loss, stats = self.batch_loss(model, batch, num_items / ranks.size)
             if (balance := stats.get("aux_loss")) is not None:
                 # It is a mean over the tokens of a micro-batch, and so weighted like the metrics below.
-                share = len(batch.targets) / count
+                share = len(batch.targets) * ranks.size / count
                 loss = loss + self.compute.router_aux_loss_coef * share * balance
                 stats["aux_loss"] = balance.detach()
+            if not indices:
+                (loss * 0).backward()  # other ranks need the pass, and nobody the gradient of its token
+                continue
             loss.backward()
             total_loss += loss.detach()
             # Means over micro-batches are weighted by tokens, so the split does not show in the metrics.
@@ -81,8 +89,15 @@ class PolicyLoss:
                 else:
                     name = f"{name}_mean" if name.startswith("clip_ratio/") else name  # TRL's names
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value * num_tokens
-        means = {name: value.item() / count for name, value in sums.items()}
-        return total_loss, means | {name: value.item() for name, value in extremes.items()}
+        losses, all_sums, all_extremes = zip(
+            *ranks.gather((total_loss.cpu(), _on_cpu(sums), _on_cpu(extremes))), strict=True
+        )
+        means = {name: reduce(add, values).item() / count for name, values in _by_name(all_sums)}
+        ends = {
+            name: reduce(EXTREMES[name.rpartition("/")[2]], values).item()
+            for name, values in _by_name(all_extremes)
+        }
+        return torch.stack(losses).mean().to(model.device), means | ends
 
     def _check_one_micro_batch(self, trajectories: Sequence[Trajectory]) -> None:
         """The quantile is one of all tokens of a step, and a micro-batch knows its own tokens only.
@@ -97,13 +112,12 @@ class PolicyLoss:
                 f"of a step, got {self.compute.token_budget}"
             )
 
-    def batch_loss(self, model: Model, batch: Batch, num_items: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def batch_loss(self, model: Model, batch: Batch, num_items: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one micro-batch of an optimizer step that has `num_items` tokens or completions.
 
         Returns:
             The loss without the balancing loss of experts; and the statistics, `aux_loss` with its graph.
         """
-        weight_VH, head_options = head_of(model, self.compute.temperature)
         per_token = {
             "advantages": batch.advantages,
             "old_logprobs": batch.old_logprobs,
@@ -118,7 +132,10 @@ class PolicyLoss:
             max_completion_length=self.max_completion_length,
             num_tokens=len(batch.targets),
         )
-        with autocast(model.device, self.compute.dtype):
+
+        def run(model: Model) -> tuple[Tensor, dict[str, Tensor]]:
+            # The head is looked up in here: of a sharded model it is whole in its forward pass alone.
+            weight_VH, head_options = head_of(model, self.compute.temperature)
             hidden_MH, balance = hidden_and_balance(model, batch, self.compute)
             loss, stats = linear_objective(
                 hidden_MH,
@@ -130,4 +147,20 @@ class PolicyLoss:
                 cu_seqlens=batch.completion_cu_seqlens,
                 **head_options,
             )
-        return loss, stats if balance is None else {**stats, "aux_loss": balance}
+            return loss, stats if balance is None else {**stats, "aux_loss": balance}
+
+        with autocast(model.device, self.compute.dtype):
+            return in_forward(model, run)
+
+
+def _on_cpu(stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in stats.items()}
+
+
+def _by_name(stats: Iterable[Mapping[str, Tensor]]) -> Iterator[tuple[str, list[Tensor]]]:
+    """(name, its value on every rank that has one); a rank whose passes only fill up has none."""
+    by_name: dict[str, list[Tensor]] = {}
+    for of_rank in stats:
+        for name, value in of_rank.items():
+            by_name.setdefault(name, []).append(value)
+    yield from by_name.items()

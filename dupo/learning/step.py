@@ -9,6 +9,7 @@ from dupo.config.options import OptimizerOptions
 from dupo.learning.learning_mode import learning_mode
 from dupo.learning.optimizer import learning_rate
 from dupo.models.load import Model
+from dupo.models.sharding import whole
 from dupo.seeds import derive
 
 # Adds a gradient to `.grad`. Returns the loss, fp32 scalar, and metrics: none where nothing was to learn.
@@ -51,7 +52,8 @@ def optimizer_step(
         loss, metrics = accumulate_gradient(model)
     if check_metrics is not None:
         check_metrics(metrics)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+    # Of a sharded model the norm is that of all shards, on every rank.
+    norm = whole(torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))
     # Checked before the step: a weight that is NaN once stays NaN.
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise FloatingPointError(f"loss {loss.item()}, gradient norm {norm.item()}")

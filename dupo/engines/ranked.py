@@ -1,0 +1,74 @@
+"""An engine whose prompts are shared out over ranks: each is sampled on one rank, and then known to all."""
+
+from collections.abc import Sequence
+
+import torch
+
+from dupo.engines.base import Engine, EngineFeatures, Sampling, ids_of
+from dupo.models.load import Model
+from dupo.models.sharding import whole_weights
+from dupo.ranks import Ranks
+from dupo.records import Completion, Prompt
+from dupo.text.tokenizer import PromptTokenizer
+
+
+class RankedEngine:
+    """Samples with the engines of all ranks; see `dupo.engines.base.Engine`.
+
+    Completions are those of one engine alone: a draw depends on its prompt and on nothing that stands beside
+    it (`dupo.seeds`).
+
+    Args:
+        engine: of this rank; takes ids.
+        copy: the model that `engine` samples from, whole on every rank; None: nobody changes its weights.
+    """
+
+    def __init__(self, engine: Engine, ranks: Ranks, copy: Model | None = None) -> None:
+        self.engine, self.ranks, self.copy = engine, ranks, copy
+
+    @property
+    def tokenizer(self) -> PromptTokenizer:
+        """Of the engine of this rank."""
+        return self.engine.tokenizer
+
+    @property
+    def features(self) -> EngineFeatures:
+        """Of the engine of this rank."""
+        return self.engine.features
+
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens of a prompt and its completion; None: no limit."""
+        return self.engine.max_positions
+
+    def sample(
+        self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int
+    ) -> list[list[Completion]]:
+        """Draws `n` completions of each prompt; see `Engine.sample`. Every rank has to ask for the same."""
+        prompt_ids = ids_of(self.tokenizer, prompts)
+        # Equal prompts go to one rank, in their order: the first of them has other draws than the second.
+        owners = {
+            ids: rank % self.ranks.size for rank, ids in enumerate(dict.fromkeys(map(tuple, prompt_ids)))
+        }
+        own = [i for i, ids in enumerate(prompt_ids) if owners[tuple(ids)] == self.ranks.rank]
+
+        def sample() -> dict[int, list[Completion]]:
+            groups = self.engine.sample([prompt_ids[i] for i in own], n, sampling, seed)
+            return dict(zip(own, groups, strict=True))
+
+        by_index = {i: group for groups in self.ranks.together(sample) for i, group in groups.items()}
+        return [by_index[i] for i in range(len(prompt_ids))]
+
+    @torch.no_grad()
+    def load_weights(self, model: Model) -> None:
+        """Samples from the weights of `model`, which is sharded, from now on; every rank has to ask."""
+        if self.copy is None:
+            return
+        weights = dict(self.copy.named_parameters())
+        for name, weight in whole_weights(model):
+            weights[name].copy_(weight)
+        self.engine.load_weights(self.copy)
+
+    def release_memory(self) -> None:
+        """Gives up what `sample` allocates again."""
+        self.engine.release_memory()
