@@ -1,9 +1,6 @@
 """DuPO with an engine whose log-probs are not those of the learner: what the loss gets, and what is told."""
 
-import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +10,7 @@ from dupo.engines import weight_handover
 from dupo.engines.vllm import VllmEngine
 from dupo.learning.logprobs import trajectory_logprobs
 from dupo.methods.dupo import DuPO
-from tests.helpers.fake_vllm import FakeLLM
+from tests.helpers.fake_vllm import FakeLLM, put_in_place
 from tests.helpers.runs import loop
 from tests.helpers.worlds import rows
 
@@ -34,10 +31,7 @@ class OtherKernels(FakeLLM):
 
 @pytest.fixture
 def config(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    module = SimpleNamespace(
-        LLM=OtherKernels, SamplingParams=SimpleNamespace, __spec__=ModuleSpec("vllm", loader=None)
-    )
-    monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
+    put_in_place(monkeypatch, OtherKernels)
     # The comparison of weights is not under test here, and would find these.
     monkeypatch.setattr(weight_handover, "compare_with_own", lambda *arguments: 0.0)
     folders = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
