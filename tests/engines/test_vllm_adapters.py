@@ -7,6 +7,7 @@ import torch
 
 from dupo.config.lora_options import LoraOptions
 from dupo.config.vllm_options import VllmOptions
+from dupo.engines import weight_handover
 from dupo.engines.base import Engine, Sampling
 from dupo.engines.vllm import VllmEngine
 from dupo.engines.vllm_adapters import trial_adapter
@@ -35,10 +36,8 @@ class Side(NamedTuple):
 
     @property
     def calls(self) -> list[str]:
-        """What vLLM was asked since the last look."""
-        calls = list(self.engine.instance.llm.calls)
-        self.engine.instance.llm.calls.clear()
-        return calls
+        """What vLLM was asked since they were cleared."""
+        return self.engine.instance.llm.calls
 
     def train(self) -> None:
         """What an optimizer does, and telling the engine."""
@@ -67,14 +66,13 @@ def start(monkeypatch: pytest.MonkeyPatch):
     return started
 
 
-def test_rows_are_those_of_the_model_after_every_update(start) -> None:
-    side = start()
-    side.engine.load_weights(side.world.model)
-    for _ in range(3):
-        check_rows(side.engine, side.world, PROMPTS)
-        side.train()
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the comparisons, where the order of the calls alone is under test."""
+    monkeypatch.setattr(weight_handover, "compare_with_own", lambda *arguments: 0.0)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_base_goes_over_once_and_adapters_one_by_one(start) -> None:
     side = start()
     side.engine.load_weights(side.world.model)
@@ -83,6 +81,7 @@ def test_the_base_goes_over_once_and_adapters_one_by_one(start) -> None:
     trial = ["reload_weights", "add_lora 1", "reset_prefix_cache"]
     assert side.calls == [*trial, "remove_lora 1", "add_lora 2", "reset_prefix_cache"]
     for number in (3, 4):
+        side.calls.clear()
         side.train()
         side.train()  # two steps on one rollout are one hand-over
         sampled(side.engine)
@@ -90,6 +89,7 @@ def test_the_base_goes_over_once_and_adapters_one_by_one(start) -> None:
         assert side.engine.instance.llm.list_loras() == {number}  # nothing piles up
 
 
+@pytest.mark.slow
 def test_a_base_that_is_changed_goes_over_again(start) -> None:
     side = start()
     side.engine.load_weights(side.world.model)
@@ -97,12 +97,13 @@ def test_a_base_that_is_changed_goes_over_again(start) -> None:
     with torch.no_grad():
         side.world.model.get_input_embeddings().weight.mul_(1.1)
     side.engine.load_weights(side.world.model)
-    assert "reload_weights" not in side.calls[3:]
-    check_rows(side.engine, side.world, PROMPTS)
-    assert "reload_weights" in side.calls
+    side.calls.clear()
+    sampled(side.engine)  # compares
+    assert side.calls.count("reload_weights") == 1
 
 
-def test_judge_and_average_answer_from_the_same_vllm(start) -> None:
+@pytest.mark.slow
+def test_policy_and_judge_answer_from_the_same_vllm(start) -> None:
     side = start()
     side.train()
     judge, plain = side.engine.beside(side.adapter.base), side.world._replace(model=side.adapter.base)
@@ -143,6 +144,7 @@ def test_an_adapter_that_stays_is_an_error(start, monkeypatch: pytest.MonkeyPatc
         sampled(side.engine)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_forgotten_update_is_an_error(start) -> None:
     side = start()
     side.engine.load_weights(side.world.model)
@@ -153,6 +155,7 @@ def test_a_forgotten_update_is_an_error(start) -> None:
         sampled(side.engine)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_sleeper_keeps_the_base(start) -> None:
     side = start(vllm_enable_sleep_mode=True)
     side.engine.instance.sleeps = True  # vLLM sleeps on CUDA alone
@@ -167,6 +170,7 @@ def test_a_sleeper_keeps_the_base(start) -> None:
     sampled(judge)
     woken = ["wake_up weights", "wake_up kv_cache", "reset_prefix_cache"]
     assert side.calls[-4:] == ["sleep 1", *woken]
+    side.calls.clear()
     sampled(side.engine)
     assert side.calls == ["remove_lora 2", "add_lora 3", "reset_prefix_cache"]
 
