@@ -30,7 +30,7 @@ def lora_settings(plan: AdapterPlan) -> dict[str, Any]:
     Raises:
         UserError: the rank is above all that vLLM has.
     """
-    from vllm.config.lora import MaxLoRARanks
+    from vllm.config.lora import MaxLoRARanks  # type: ignore[import-not-found]
 
     ranks = sorted(get_args(MaxLoRARanks))
     fitting = [rank for rank in ranks if rank >= plan.rank]
@@ -86,7 +86,7 @@ def send_adapter(llm: Any, model: Model, number: int, old: Any) -> Any:
         UserError: vLLM cannot take the adapters.
         RuntimeError: vLLM has other adapters than it was told.
     """
-    from vllm.lora.request import LoRARequest
+    from vllm.lora.request import LoRARequest  # type: ignore[import-not-found]
 
     engine = llm.llm_engine
     if old is not None:

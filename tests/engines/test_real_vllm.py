@@ -61,6 +61,7 @@ def test_adapters_go_over_alone_and_the_judge_has_none(folder: Path) -> None:
     assert len(told["policy"]) == 4 and max(told["policy"] + told["frozen"]) < 1e-4
     assert told["moved"] > 0.1 and told["reloads"] == 1 and told["held"] == [1, 1, 1, 1]
     assert "vLLM was handed adapter" in told["forgotten"]
+    assert told["cached"] > 0  # prefixes were there to be taken for those of another adapter
 
 
 def test_rerank(folder: Path, tmp_path: Path) -> None:
