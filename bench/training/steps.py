@@ -29,6 +29,7 @@ from dupo.engines.base import Engine, Sampling
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
 from dupo.engines.vllm import VllmEngine
+from dupo.engines.vllm_instance import VllmInstance
 from dupo.models.load import Model
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -39,7 +40,7 @@ Make = Callable[[Model, PromptTokenizer], Engine]
 
 
 def _vllm(model: Model, tokenizer: PromptTokenizer) -> Engine:
-    return VllmEngine(model, tokenizer, VllmOptions(), dtype="auto", seed=0)
+    return VllmEngine(model, tokenizer, VllmInstance(model, VllmOptions(), dtype="auto", seed=0))
 
 
 ENGINES: dict[str, Make] = {

@@ -11,6 +11,7 @@ from dupo.config.engine_options import BUILTIN, SERVER, VLLM, EngineOptions, is_
 from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.config.options import (
+    DUAL_MODELS,
     DualOptions,
     OptimizerOptions,
     RerankOptions,
@@ -74,6 +75,11 @@ class Config:
         """Whether the model of the run is at a server alone; in training the learner is here as well."""
         return self.engine.is_server and self.program != "train"
 
+    @property
+    def sends_adapters(self) -> bool:
+        """Whether the adapters alone go to the vLLM of this process, and not whole weights."""
+        return self.engine.engine == VLLM and self.lora.use_peft and not self.vllm.vllm_merge_adapters
+
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
         """(whether it is broken, option, what was expected) of every rule across groups."""
         yield from self._memory_rules()
@@ -135,9 +141,14 @@ class Config:
         engine, judge = self.engine.engine, self.duals.dual_model
         # A judge in this process is a second vLLM, and the memory of one alone can be given up.
         has_two = self.reward.needs("duals") and judge != "policy" and not is_address(judge)
+        # Judges that share the weights beneath the adapters share the vLLM of the policy.
+        has_two = has_two and not (self.sends_adapters and judge in DUAL_MODELS)
         single = "false beside a second vLLM, the judge: --dual_model policy or a judge at a server"
         sleeps = engine == VLLM and self.vllm.vllm_enable_sleep_mode
         yield sleeps and has_two, "vllm_enable_sleep_mode", single
+        adapters = "false without --engine vllm --use_peft, as no adapters go to vLLM"
+        merges = self.vllm.vllm_merge_adapters
+        yield merges and not (engine == VLLM and self.lora.use_peft), "vllm_merge_adapters", adapters
         # vLLM takes what is lower for the least, without a word.
         for name in ("temperature", "dual_temperature"):
             is_clamped = 0 < float(self.flat()[name]) < LEAST_TEMPERATURE and engine in (VLLM, SERVER)

@@ -27,3 +27,8 @@ class VllmOptions(Options):
     vllm_enable_sleep_mode: bool = option(
         False, "let vLLM give up its memory while an optimizer step is made (CUDA only)"
     )
+    vllm_merge_adapters: bool = option(
+        False,
+        "with --use_peft: send whole weights, with the adapters merged, after every update, instead of the "
+        "adapters alone; for models that vLLM takes no adapters on",
+    )

@@ -9,10 +9,12 @@ from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
 from dupo.engines.sampled_check import check_sampled
-from dupo.engines.thinking import with_thinking_budget
+from dupo.engines.thinking import ThinkingEngine, with_thinking_budget
 from dupo.engines.training_probe import TrainingServer
 from dupo.engines.vllm import VllmEngine
+from dupo.engines.vllm_instance import VllmInstance
 from dupo.engines.vllm_server import VllmServerEngine
+from dupo.models.adapter import AdapterPlan
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.text.tokenizer import PromptTokenizer
@@ -28,16 +30,24 @@ def check_builtin(config: Config, model: Model) -> None:
         check_sampled(model, config.model.compute_dtype)
 
 
-def make_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Engine:
-    """Puts an engine of this process around a model that is loaded, and `thinking_token_budget` around it."""
-    return with_thinking_budget(config, _bare_engine(config, model, tokenizer))
+def make_engine(
+    config: Config, model: Model, tokenizer: PromptTokenizer, adapter: AdapterPlan | None = None
+) -> Engine:
+    """Puts an engine of this process around a model that is loaded, and `thinking_token_budget` around it.
+
+    Args:
+        adapter: what the model gets before it is trained; None: no adapters.
+    """
+    return with_thinking_budget(config, _bare_engine(config, model, tokenizer, adapter))
 
 
-def _bare_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> Engine:
+def _bare_engine(
+    config: Config, model: Model, tokenizer: PromptTokenizer, adapter: AdapterPlan | None
+) -> Engine:
     if config.engine.engine == VLLM:
-        return VllmEngine(
-            model, tokenizer, config.vllm, dtype=config.model.compute_dtype, seed=config.run.seed
-        )
+        dtype, sent = config.model.compute_dtype, adapter if config.sends_adapters else None
+        instance = VllmInstance(model, config.vllm, dtype=dtype, seed=config.run.seed, adapter=sent)
+        return VllmEngine(model, tokenizer, instance)
     if config.engine.engine == TRANSFORMERS:
         return ContinuousEngine(
             model,
@@ -54,16 +64,34 @@ def _bare_engine(config: Config, model: Model, tokenizer: PromptTokenizer) -> En
     )
 
 
+def make_copy_engine(config: Config, copy: Model, engine: Engine) -> Engine:
+    """Puts an engine around a copy of a model that is trained: its past, or its average.
+
+    Args:
+        engine: of the model that is trained.
+    """
+    # Copies of a model with adapters share the weights beneath, and vLLM has these once.
+    bare = engine.engine if isinstance(engine, ThinkingEngine) else engine
+    if isinstance(bare, VllmEngine) and bare.instance.adapter:
+        return with_thinking_budget(config, bare.beside(copy))
+    return make_engine(config, copy, engine.tokenizer)
+
+
 def make_policy_engine(
-    config: Config, model: Model, tokenizer: PromptTokenizer, server: TrainingServer | None
+    config: Config,
+    model: Model,
+    tokenizer: PromptTokenizer,
+    adapter: AdapterPlan | None,
+    server: TrainingServer | None,
 ) -> Engine:
     """Puts an engine around a model that is trained.
 
     Args:
+        adapter: what the model gets before it is trained; None: no adapters.
         server: that samples from the model; None: this process does.
     """
     if server is None:
-        return make_engine(config, model, tokenizer)
+        return make_engine(config, model, tokenizer, adapter)
     folder, dtype = config.engine.weight_folder, config.model.compute_dtype
     engine = VllmServerEngine(model, tokenizer, server, dtype=dtype, folder=folder)
     return with_thinking_budget(config, engine)

@@ -4,43 +4,31 @@
     sample           hands vLLM those weights if they are new, drops its cached prefixes, and samples
     release_memory   vLLM sleeps while the learner needs the memory (CUDA, `vllm_enable_sleep_mode`)
 
-vLLM computes with kernels of its own, so its log-probs are near those of the learner and not equal
-(`EngineFeatures.exact`). The weights that vLLM has are compared with those of the learner by what they say:
-at the start, and after the first update.
+With adapters the weights beneath go over once, and the adapters alone after every update. vLLM computes with
+kernels of its own, so its log-probs are near those of the learner and not equal (`EngineFeatures.exact`). The
+weights that vLLM has are compared with those of the learner by what they say: at the start, and after the
+first update. A new adapter changes nothing, so one that does goes over before it, for trial.
 """
 
 import math
-import os
-import tempfile
 from collections.abc import Sequence
-from copy import deepcopy
-from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dupo.config.vllm_options import VllmOptions
 from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of, in_groups
-from dupo.engines.weight_handover import WeightHandover
-from dupo.errors import UserError
-from dupo.models.adapter_files import whole_weights
-from dupo.models.agreement import has_experts
-from dupo.models.devices import compute_dtype
+from dupo.engines.vllm_adapters import trial_adapter
+from dupo.engines.vllm_instance import SEEDS, VllmInstance
+from dupo.engines.weight_handover import WeightHandover, compare_copy
+from dupo.models.adapter_files import has_adapters
 from dupo.models.load import Model
-from dupo.models.positions import position_limit
 from dupo.progress import tell_progress
 from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
 from dupo.text.tokenizer import PromptTokenizer
 
-# Before vLLM is imported. The engine must run in this process, or it could not be handed weights.
-VARIABLES = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 REQUESTS_AT_ONCE = 4096  # between two reports of the progress
-UNLIMITED = 1 << 20  # tokens, of a model without a limit of positions
-SEEDS = 2**63  # vLLM takes seeds of 64 bits with a sign
 
 
 class VllmEngine:
@@ -48,58 +36,17 @@ class VllmEngine:
 
     Args:
         model: sampled from as it is when `load_weights` is called, and as it is now until then.
-        dtype: `--compute_dtype`.
-
-    Raises:
-        UserError: vLLM is not installed, cannot run the model, or computes other log-probs than the model.
+        instance: was started for a model of that shape.
     """
 
-    def __init__(
-        self, model: Model, tokenizer: PromptTokenizer, options: VllmOptions, *, dtype: str, seed: int
-    ) -> None:
-        self.tokenizer = tokenizer
-        if has_experts(model):
-            # transformers fuses experts in memory, and vLLM reads them one by one.
-            raise UserError(f"engine: vllm takes no mixture of experts yet, got {type(model).__name__}")
-        limit = position_limit(model.config)
-        lengths = [most for most in (limit, options.vllm_max_model_length) if most is not None]
-        self.max_length = min(lengths, default=UNLIMITED)
-        self.vllm = _import_vllm()
-        self.sleeps = options.vllm_enable_sleep_mode and model.device.type == "cuda"
-        self.llm = self._start(model, dtype, options, seed)
-        self.is_asleep = False
-        self.handover = WeightHandover(model, dtype, "vllm", self.max_length)
+    def __init__(self, model: Model, tokenizer: PromptTokenizer, instance: VllmInstance) -> None:
+        self.tokenizer, self.instance = tokenizer, instance
+        self.handover = WeightHandover(model, instance.dtype, "vllm", instance.max_length)
+        self.request: Any = None  # of the adapter that stands for the model
 
-    def _start(self, model: Model, dtype: str, options: VllmOptions, seed: int) -> Any:
-        """An engine with weights of no meaning; `sample` hands it those of the model."""
-        settings: dict[str, Any] = {"gpu_memory_utilization": options.vllm_gpu_memory_utilization}
-        if model.device.type == "cpu":
-            # Without CUDA there are no graphs to capture, and compiling takes longer than a tiny run.
-            settings = {"enforce_eager": True}
-        weight_dtype = str(compute_dtype(model.device, dtype)).removeprefix("torch.")
-        config = deepcopy(model.config)
-        config.architectures = [type(model).__name__]  # a model that no folder holds names no class
-        with tempfile.TemporaryDirectory() as folder:
-            config.save_pretrained(folder)
-            try:
-                return self.vllm.LLM(
-                    model=folder,
-                    runner="generate",
-                    load_format="dummy",
-                    dtype=weight_dtype,
-                    max_model_len=self.max_length,
-                    skip_tokenizer_init=True,
-                    # After temperature: the distribution that tokens are drawn from.
-                    logprobs_mode="processed_logprobs",
-                    # A model's own settings may cut the distribution (top_k, top_p) in silence.
-                    generation_config="vllm",
-                    enable_sleep_mode=self.sleeps,
-                    seed=seed % SEEDS,
-                    disable_log_stats=True,
-                    **settings,
-                )
-            except Exception as error:
-                raise UserError(f"engine: vllm cannot run {type(model).__name__}: {error}") from error
+    def beside(self, model: Model) -> "VllmEngine":
+        """An engine, in the same vLLM, for a model with the same base and other adapters, or without any."""
+        return VllmEngine(model, self.tokenizer, self.instance)
 
     @property
     def features(self) -> EngineFeatures:
@@ -109,7 +56,7 @@ class VllmEngine:
     @property
     def max_positions(self) -> int | None:
         """Most tokens of a prompt and its completion."""
-        return self.max_length
+        return self.instance.max_length
 
     def load_weights(self, model: Model) -> None:
         """Samples from `model` as it is now, from the next call on."""
@@ -117,9 +64,7 @@ class VllmEngine:
 
     def release_memory(self) -> None:
         """Gives weights and cache up until the next call of `sample`."""
-        if self.sleeps and not self.is_asleep:
-            self.llm.sleep(level=2)  # the learner has the weights
-            self.is_asleep = self.handover.is_due = True
+        self.instance.sleep()
 
     @torch.no_grad()
     def sample(
@@ -134,26 +79,27 @@ class VllmEngine:
         """
         self._hand_weights_over()
         prompt_ids = ids_of(self.tokenizer, prompts)
-        check_room(prompt_ids, sampling.max_tokens, self.max_length, "vllm (--vllm_max_model_length)")
+        check_room(prompt_ids, sampling.max_tokens, self.max_positions, "vllm (--vllm_max_model_length)")
         return self._sample(prompt_ids, n, sampling, seed)
 
     def _hand_weights_over(self) -> None:
         self.handover.check_noted()
-        if not self.handover.is_due:
+        if not (self.handover.is_due or self.instance.is_asleep):
             return
-        # Weights first and the cache after them: both and a copy of a layer would not fit.
-        if self.is_asleep:
-            self.llm.wake_up(tags=["weights"])
-        # A head that is tied to the embedding comes under both names: on a CPU vLLM has a copy of it.
-        weights = whole_weights(self.handover.model)
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
-        if self.is_asleep:
-            self.llm.wake_up(tags=["kv_cache"])
-        # Prefixes that were computed with the weights before.
-        if not self.llm.reset_prefix_cache():
-            raise RuntimeError("vLLM cannot drop its cached prefixes: requests of before are still under way")
-        self.is_asleep = False
+        model = self.handover.model
+        if self.instance.adapter and has_adapters(model) and not self.instance.is_tried:
+            with trial_adapter(model):
+                self._load(model)
+                name = "vllm with an adapter"
+                compare_copy(model, self.instance.dtype, name, self.max_positions, self._sample)
+            self.handover.note(model)  # the trial wrote to the adapters, and nothing is left of it
+            self.instance.is_tried = True
+        self._load(model)
         self.handover.done(self._sample)
+
+    def _load(self, model: Model) -> None:
+        with self.instance.renew():
+            self.request = self.instance.load(model, self.request)
 
     def _sample(
         self, prompt_ids: list[list[int]], n: int, sampling: Sampling, seed: int
@@ -163,9 +109,8 @@ class VllmEngine:
         groups: list[list[Completion]] = []
         for start in range(0, len(prompt_ids), REQUESTS_AT_ONCE):
             at_once = slice(start, start + REQUESTS_AT_ONCE)
-            requests = [{"prompt_token_ids": ids} for ids in prompt_ids[at_once]]
             parameters = [self._parameters(n, sampling, key) for key in keys[at_once]]
-            outputs = self.llm.generate(requests, parameters, use_tqdm=False)
+            outputs = self.instance.generate(prompt_ids[at_once], parameters, self.request)
             rows = [row for output in outputs for row in sorted(output.outputs, key=lambda row: row.index)]
             # The rows of a prompt stand together, in the order of their draws.
             groups += in_groups(self._completions(rows), n)
@@ -173,7 +118,7 @@ class VllmEngine:
         return groups
 
     def _parameters(self, n: int, sampling: Sampling, key: int) -> Any:
-        return self.vllm.SamplingParams(
+        return self.instance.vllm.SamplingParams(
             n=n,
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,
@@ -201,14 +146,3 @@ def _logprobs(row: Any) -> Tensor:
     if not all(map(math.isfinite, logprobs)):
         raise FloatingPointError("the model's logits are not finite")
     return torch.tensor(logprobs, dtype=torch.float32)
-
-
-def _import_vllm() -> ModuleType:
-    os.environ.update(VARIABLES)
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    if find_spec("vllm") is None:
-        raise UserError("engine: expected vLLM for --engine vllm, got none (pip install vllm)")
-    import vllm
-
-    return vllm

@@ -23,10 +23,10 @@ from dupo.engines.connection import Passing, Refused, Stopped
 from dupo.engines.in_flight import run_all
 from dupo.engines.openai_protocol import BROKEN_OFF, IDS, PATHS, choices_of
 from dupo.engines.training_probe import TrainingServer, call_workers
-from dupo.engines.vllm import SEEDS
+from dupo.engines.vllm_instance import SEEDS
 from dupo.engines.weight_files import write_weights
-from dupo.engines.weight_handover import WeightHandover
-from dupo.errors import DISK_FAULTS, ServerError, StorageError, UserError, os_error_number
+from dupo.engines.weight_handover import WeightHandover, writing_weights
+from dupo.errors import ServerError, UserError
 from dupo.models.adapter_files import whole_weights
 from dupo.models.agreement import has_experts
 from dupo.models.devices import compute_dtype
@@ -127,16 +127,8 @@ class VllmServerEngine:
         # The files go once the server has read them: a rollout is long, and shared memory is memory.
         with tempfile.TemporaryDirectory(prefix="dupo-weights-", dir=self.folder) as folder:
             weights = whole_weights(self.handover.model)
-            try:
+            with writing_weights(f"weight_folder: {folder}", "give one with room for the whole model"):
                 self.checksum = write_weights(Path(folder), weights, self.weight_dtype)
-            except Exception as problem:  # safetensors has errors of its own for a full disk
-                number = os_error_number(problem)
-                if number not in DISK_FAULTS:
-                    raise
-                fault = f"{folder}: {os.strerror(number or 0)}"
-                raise StorageError(
-                    f"weight_folder: {fault}: give one with room for the whole model"
-                ) from None
             results = self._call("dupo_receive_weights", folder)
         self._compare(results, "after the weights were sent")
         # Prefixes that were computed with the weights before.

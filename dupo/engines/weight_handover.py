@@ -4,9 +4,12 @@ A policy that is one update behind looks like a policy. So a weight that changed
 an error, and at the start and after the first update the log-probs of copy and learner are compared.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from dupo.engines.base import Sampling
+from dupo.errors import DISK_FAULTS, StorageError, os_error_number
 from dupo.models.agreement import Scored, compare_with_own, random_ids
 from dupo.models.load import Model
 from dupo.records import Completion
@@ -88,6 +91,26 @@ def compare_copy(
 
     failure = f"engine: {engine} cannot sample {type(model).__name__}"
     compare_with_own(model, dtype, scored, lengths, failure)
+
+
+@contextmanager
+def writing_weights(where: str, advice: str) -> Iterator[None]:
+    """Turns a failure of the disk inside the block into one line for the user; other errors pass.
+
+    Args:
+        where: weights are written, for the error.
+        advice: what the user can do.
+
+    Raises:
+        StorageError: the disk is full, or cannot be written.
+    """
+    try:
+        yield
+    except Exception as problem:  # safetensors has errors of its own for a full disk
+        number = os_error_number(problem)
+        if number not in DISK_FAULTS:
+            raise
+        raise StorageError(f"{where}: {os.strerror(number or 0)}: {advice}") from None
 
 
 def _stamp(model: Model) -> tuple[int, ...]:

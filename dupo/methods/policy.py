@@ -15,7 +15,7 @@ from dupo.duality.model_parts import ModelParts, read_parts
 from dupo.duality.overlong import fit_task
 from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
-from dupo.engines.load import check_builtin, load_judge_engine, make_engine, make_policy_engine
+from dupo.engines.load import check_builtin, load_judge_engine, make_copy_engine, make_policy_engine
 from dupo.engines.server import ServerEngine
 from dupo.engines.thinking import budget_row, check_judge_thinking, check_thinking
 from dupo.engines.training_probe import probe_for_training
@@ -50,6 +50,7 @@ from dupo.tasks.base import Task
 from dupo.tasks.fingerprints import task_fingerprints
 
 WEIGHED = "the loss weighs completions by learner / engine (vllm_importance_sampling_*)"
+MERGED = "whole weights, adapters merged,"
 SAMPLERS = {VLLM: "vLLM", TRANSFORMERS: "continuous batching of transformers"}
 AUC_PROBLEMS = 512  # held-out problems that the reward is judged on before training
 
@@ -150,7 +151,9 @@ class PolicyMethod(Method):
         length += most if rollout.dynamic_sampling else ""
         step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
         steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
-        engine = c.engine.engine
+        engine, sent = c.engine.engine, ""
+        if engine == VLLM and c.lora.use_peft:
+            sent = f", which gets {'adapters alone' if c.sends_adapters else MERGED} after every update"
         name, reward = c.model.model_name_or_path, without_given(c.reward.reward)
         teaching = []
         if self.has_stage:
@@ -165,7 +168,7 @@ class PolicyMethod(Method):
             ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
             *budget_row(c, self.tokenizer),
-            *([("engine", f"{SAMPLERS[engine]}; {WEIGHED}")] if engine in SAMPLERS else []),
+            *([("engine", f"{SAMPLERS[engine]}{sent}; {WEIGHED}")] if engine in SAMPLERS else []),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
         ]
@@ -175,7 +178,9 @@ class PolicyMethod(Method):
         judge = self.judge_parts.server if self.judge_parts else None
         rows = [(f"server {judge.address}", judge.describe())] if judge else []
         if self.server:
-            rows.append((f"server {self.server.server.address}", f"{self.server.describe()}; {WEIGHED}"))
+            sent = f"; gets {MERGED} after every update" if self.config.lora.use_peft else ""
+            can = f"{self.server.describe()}{sent}; {WEIGHED}"
+            rows.append((f"server {self.server.server.address}", can))
         return rows
 
     def load(self) -> None:
@@ -189,7 +194,9 @@ class PolicyMethod(Method):
         self.on_policy.has_experts = has_experts(self.model)
         check_builtin(self.config, self.model)
         share_end_tokens(self.model, self.tokenizer)
-        self.engine = make_policy_engine(self.config, self.model, self.tokenizer, self.server)
+        self.engine = make_policy_engine(
+            self.config, self.model, self.tokenizer, self.adapter_plan, self.server
+        )
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
         require(self.engine.features, needed, f"--method {self.config.method}")
@@ -243,7 +250,7 @@ class PolicyMethod(Method):
             return ServerEngine(self.judge_parts.server, self.judge_parts.tokenizer)
         if copy is None:
             return load_judge_engine(self.config, self.device)
-        return make_engine(self.config, copy, self.tokenizer)
+        return make_copy_engine(self.config, copy, self.engine)
 
     def reward(self, rollout: Rollout) -> Tensor:
         """rewards_PG of a rollout that is not trained on, with the draws of rollout 0."""

@@ -177,7 +177,7 @@ class SFT(Method):
         check_packed(self.model, self.compute)
         if self.task is not None:  # only the answers to a task are sampled
             check_sampled(self.model, self.config.model.compute_dtype)
-        self.engine = make_engine(self.config, self.model, self.tokenizer)
+        self.engine = make_engine(self.config, self.model, self.tokenizer, self.adapter_plan)
 
     def start(self) -> None:
         """Makes adapters and optimizer."""

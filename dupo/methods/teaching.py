@@ -17,6 +17,7 @@ from dupo.config.engine_options import EngineOptions
 from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.options import OptimizerOptions
+from dupo.config.vllm_options import VllmOptions
 from dupo.duality.judge import Judge
 from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Sampling
@@ -55,7 +56,8 @@ class Teaching:
         # The options of the user are those of the method; the lessons have their own, which suit every seed.
         options = OptimizerOptions(**TEACHING, max_steps=MAX_STEPS)
         # The whole model is taught, before there are adapters, or an engine beside it.
-        own = replace(config, method="sft", optimizer=options, lora=LoraOptions(), engine=EngineOptions())
+        plain = dict(lora=LoraOptions(), engine=EngineOptions(), vllm=VllmOptions())
+        own = replace(config, method="sft", optimizer=options, **plain)
         self.sft = SFT(own, task)
         self.sft.load()
         self.sft.start()

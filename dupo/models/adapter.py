@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
@@ -21,10 +20,10 @@ from dupo.errors import UserError
 from dupo.models import attention
 from dupo.models.adapter_files import (
     ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
     check_names,
     quiet_peft,
     read_adapter_file,
+    write_adapter,
 )
 from dupo.models.library_errors import library_call
 from dupo.models.load import Model
@@ -37,11 +36,13 @@ class AdapterPlan(NamedTuple):
 
     Attributes:
         layers: the last parts of the names of the layers with an adapter.
+        rank: rows of A, columns of B.
         trained: numbers in the adapters.
         total: numbers in the model and its adapters.
     """
 
     layers: tuple[str, ...]
+    rank: int
     trained: int
     total: int
 
@@ -80,7 +81,7 @@ def plan_adapter(options: LoraOptions, model: ModelOptions, shape: PretrainedCon
     total = sum(weight.numel() for weight in empty.parameters())
     # Two adapters on the tensors of one layer (experts) are wrapped around each other.
     ends = [layer.replace(".base_layer", "").rpartition(".")[2] for layer in layers]
-    return AdapterPlan(tuple(dict.fromkeys(ends)), trained, total)
+    return AdapterPlan(tuple(dict.fromkeys(ends)), options.lora_r, trained, total)
 
 
 def _wrapped(model: Model, options: LoraOptions) -> Any:
@@ -170,12 +171,7 @@ class Adapter:
         is_folder = base.is_dir() and self.base_name != BUILT_IN_MODEL
         config.base_model_name_or_path = str(base.resolve()) if is_folder else self.base_name
         config.revision = None if is_folder else self._revision
-        config.inference_mode = True
-        # A set has another order in every process, and a resumed run writes the same bytes.
-        config.target_modules = sorted(config.target_modules)
-        config.save_pretrained(str(folder))
-        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
-        save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        write_adapter(folder, config, self.state_dict())
 
     @torch.no_grad()
     def read(self, folder: Path) -> None:

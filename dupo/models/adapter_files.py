@@ -7,6 +7,7 @@ A program that does not train adapters reads such a folder as the whole model: b
 float32.
 """
 
+import copy
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dupo.config.lora_options import check_peft
@@ -101,6 +102,32 @@ def read_adapter_file(folder: Path, where: str) -> dict[str, Tensor]:
         return load_file(folder / ADAPTER_WEIGHTS)
 
 
+def write_adapter(folder: Path, config: Any, weights: Mapping[str, Tensor]) -> None:
+    """Writes the folder that `PeftModel.from_pretrained` reads.
+
+    Args:
+        config: of peft; it stays as it is.
+        weights: by the names of peft.
+    """
+    config = copy.deepcopy(config)
+    config.inference_mode = True
+    # A set has another order in every process, and a resumed run writes the same bytes.
+    config.target_modules = sorted(config.target_modules)
+    config.save_pretrained(str(folder))
+    stored = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    save_file(stored, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+
+def write_adapter_of(model: Any, folder: Path) -> None:
+    """Writes the adapters of a model as they are now, for a reader that has the base already."""
+    from peft import get_peft_model_state_dict
+
+    # peft names the weights from the wrapper, which the model does not know.
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    named = {f"base_model.model.{name}": weight for name, weight in weights.items()}
+    write_adapter(folder, model.peft_config["default"], named)
+
+
 def check_names(saved: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
     """Refuses weights of a file that are not exactly those of the adapter.
 
@@ -138,6 +165,13 @@ def whole_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{layer}.{end}", weight + delta("default") if delta else weight
         elif ".lora_" not in name:
             yield name, weight
+
+
+def base_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The weights beneath the adapters by their names without adapters, one after the other: W."""
+    for name, weight in model.state_dict().items():
+        if ".lora_" not in name:
+            yield name.replace(".base_layer.", "."), weight
 
 
 def has_adapters(model: nn.Module) -> bool:

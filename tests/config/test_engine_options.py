@@ -69,6 +69,21 @@ def test_one_vllm_of_a_process_can_sleep() -> None:
         assert parse([*sleeping, *single]).vllm.vllm_enable_sleep_mode
 
 
+def test_a_judge_beside_adapters_is_in_the_vllm_that_sleeps() -> None:
+    sleeping = ["--engine", "vllm", "--vllm_enable_sleep_mode", "--use_peft"]
+    for judge in ("frozen", "ema"):
+        assert parse([*sleeping, "--dual_model", judge]).sends_adapters
+    for second in (["--vllm_merge_adapters"], ["--dual_model", "other/model"]):
+        with pytest.raises(UserError, match="vllm_enable_sleep_mode: expected false beside a second vLLM"):
+            parse([*sleeping, *second])
+
+
+@pytest.mark.parametrize("options", [["--engine", "vllm"], ["--use_peft"], []], ids=str)
+def test_nothing_is_merged_where_no_adapter_goes_to_vllm(options: list[str]) -> None:
+    with pytest.raises(UserError, match="vllm_merge_adapters: expected false without --engine vllm --use_p"):
+        parse([*options, "--vllm_merge_adapters"])
+
+
 @pytest.mark.parametrize("program", ["train", "audit"])
 def test_vllm_gives_no_distributions(program: str) -> None:
     with pytest.raises(UserError, match="reward: expected rewards that read texts alone with --engine vllm"):

@@ -127,6 +127,7 @@ BESIDE = {
 }
 for _name in ("lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "merge_lora"):
     BESIDE[_name] = {"use_peft": True}
+BESIDE["vllm_merge_adapters"] = {"use_peft": True, "engine": "vllm"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -32,6 +32,7 @@ def dupo(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ["--reward", "random"],
         ["--reward", "random", "--use_peft", "--lora_r", "4", "--train_batch_size", "16"],
+        ["--reward", "random", "--use_peft", "--vllm_merge_adapters"],
     ],
     ids=str,
 )
@@ -50,6 +51,17 @@ def test_engine_and_learner_agree_before_and_after_every_update(
         assert row["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-4)
     moved = torch.tensor([row["ratio/max"] - 1 for row in rows]).abs().max()
     assert "--train_batch_size" not in options or moved > 1e-3
+
+
+def test_adapters_go_over_alone_and_the_judge_has_none(folder: Path) -> None:
+    done = dupo("tests.helpers.real_adapters", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    # Before and after every update, in one vLLM: the base was sent once, and adapters do not pile up.
+    assert len(told["policy"]) == 4 and max(told["policy"] + told["frozen"]) < 1e-4
+    assert told["moved"] > 0.1 and told["reloads"] == 1 and told["held"] == [1, 1, 1, 1]
+    assert "vLLM was handed adapter" in told["forgotten"]
+    assert told["cached"] > 0  # prefixes were there to be taken for those of another adapter
 
 
 def test_rerank(folder: Path, tmp_path: Path) -> None:

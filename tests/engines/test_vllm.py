@@ -1,8 +1,6 @@
 """The vLLM engine: what it asks of vLLM and in what order, with a stand-in; and the real vLLM where it is."""
 
 import sys
-from importlib.machinery import ModuleSpec
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,8 +8,9 @@ import torch
 from dupo.config.vllm_options import VllmOptions
 from dupo.engines.base import Sampling
 from dupo.engines.vllm import VllmEngine
+from dupo.engines.vllm_instance import VllmInstance
 from dupo.errors import UserError
-from tests.helpers.fake_vllm import FakeLLM
+from tests.helpers.fake_vllm import FakeLLM, put_in_place
 from tests.helpers.sampled_rows import check_rows
 from tests.helpers.worlds import World, tiny
 
@@ -20,10 +19,7 @@ PROMPTS = ["#321+654=", "#100-200=", "#321+654="]
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = SimpleNamespace(
-        LLM=FakeLLM, SamplingParams=SimpleNamespace, __spec__=ModuleSpec("vllm", loader=None)
-    )
-    monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
+    put_in_place(monkeypatch)
 
 
 @pytest.fixture
@@ -32,7 +28,8 @@ def world() -> World:
 
 
 def engine_of(world: World, **options: object) -> VllmEngine:
-    return VllmEngine(world.model, world.tokenizer, VllmOptions(**options), dtype="float32", seed=0)  # type: ignore[arg-type]
+    instance = VllmInstance(world.model, VllmOptions(**options), dtype="float32", seed=0)  # type: ignore[arg-type]
+    return VllmEngine(world.model, world.tokenizer, instance)
 
 
 def train(world: World) -> None:
@@ -58,15 +55,15 @@ def test_greedy_takes_the_likeliest(world: World) -> None:
 @pytest.mark.usefixtures("fake")
 def test_weights_go_over_once_for_each_update(world: World) -> None:
     engine = engine_of(world)
-    assert engine.llm.calls == []  # nothing before somebody samples
+    assert engine.instance.llm.calls == []  # nothing before somebody samples
     engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
     engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=2)
-    assert engine.llm.calls == ["reload_weights", "reset_prefix_cache"]
+    assert engine.instance.llm.calls == ["reload_weights", "reset_prefix_cache"]
     for _ in range(2):  # two steps on one rollout are one hand-over
         train(world)
         engine.load_weights(world.model)
     engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=3)
-    assert engine.llm.calls == 2 * ["reload_weights", "reset_prefix_cache"]
+    assert engine.instance.llm.calls == 2 * ["reload_weights", "reset_prefix_cache"]
 
 
 @pytest.mark.usefixtures("fake")
@@ -97,15 +94,15 @@ def test_weights_that_do_not_arrive_are_an_error(
 def test_a_sleeper_wakes_for_weights_before_its_cache(world: World) -> None:
     engine = engine_of(world, vllm_enable_sleep_mode=True)
     engine.release_memory()
-    assert engine.llm.calls == []  # vLLM sleeps on CUDA alone
-    engine.sleeps = True
+    assert engine.instance.llm.calls == []  # vLLM sleeps on CUDA alone
+    engine.instance.sleeps = True
     engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
-    engine.llm.calls.clear()
+    engine.instance.llm.calls.clear()
     engine.release_memory()
     engine.release_memory()
-    assert engine.llm.calls == ["sleep 2"]
+    assert engine.instance.llm.calls == ["sleep 2"]
     engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
-    assert engine.llm.calls[1:] == [
+    assert engine.instance.llm.calls[1:] == [
         "wake_up weights",
         "reload_weights",
         "wake_up kv_cache",

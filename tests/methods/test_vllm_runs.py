@@ -1,9 +1,6 @@
 """DuPO with an engine whose log-probs are not those of the learner: what the loss gets, and what is told."""
 
-import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +10,7 @@ from dupo.engines import weight_handover
 from dupo.engines.vllm import VllmEngine
 from dupo.learning.logprobs import trajectory_logprobs
 from dupo.methods.dupo import DuPO
-from tests.helpers.fake_vllm import FakeLLM
+from tests.helpers.fake_vllm import FakeLLM, put_in_place
 from tests.helpers.runs import loop
 from tests.helpers.worlds import rows
 
@@ -34,10 +31,7 @@ class OtherKernels(FakeLLM):
 
 @pytest.fixture
 def config(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    module = SimpleNamespace(
-        LLM=OtherKernels, SamplingParams=SimpleNamespace, __spec__=ModuleSpec("vllm", loader=None)
-    )
-    monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
+    put_in_place(monkeypatch, OtherKernels)
     # The comparison of weights is not under test here, and would find these.
     monkeypatch.setattr(weight_handover, "compare_with_own", lambda *arguments: 0.0)
     folders = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
@@ -73,3 +67,38 @@ def test_the_built_in_engine_is_weighed_by_nothing(config):
     method.load()
     method.start()
     assert all(t.sampling_logprobs is None for t in method.next_batch(0).trajectories)
+
+
+def adapted(config, *options: str):
+    """A method with adapters that is ready for its first step."""
+    folders = ["--model_name_or_path", config.model.model_name_or_path]
+    method = DuPO(parse([*SMALL, *folders, "--use_peft", "--reward", "dual,random", *options]))
+    method.load()
+    method.start()
+    return method
+
+
+@pytest.mark.parametrize("judge", ["frozen", "ema"])
+def test_policy_and_judge_share_one_vllm_where_adapters_are_trained(config, judge: str):
+    method = adapted(config, "--dual_model", judge)
+    assert isinstance(method.engine, VllmEngine) and method.judge is not None
+    assert isinstance(method.judge.engine, VllmEngine)
+    assert method.judge.engine.instance is method.engine.instance
+    assert method.judge.engine.handover.model is (method.reference if judge == "frozen" else method.ema)
+    assert "gets adapters alone" in dict(method.describe())["engine"]
+    for step in range(2):
+        assert method.update(method.next_batch(step), step)["ratio/max"] == pytest.approx(1.0, abs=1e-5)
+    calls = method.engine.instance.llm.calls
+    assert calls.count("reload_weights") == 1 and calls.count("add_lora 3") == 1
+
+
+def test_merged_weights_are_said_and_sent(config):
+    method = adapted(config, "--vllm_merge_adapters")
+    assert "whole weights, adapters merged" in dict(method.describe())["engine"]
+    assert isinstance(method.engine, VllmEngine) and method.judge is not None
+    assert isinstance(method.judge.engine, VllmEngine)
+    assert method.judge.engine.instance is not method.engine.instance
+    for step in range(2):
+        method.update(method.next_batch(step), step)
+    calls = method.engine.instance.llm.calls
+    assert calls == 2 * ["reload_weights", "reset_prefix_cache"]

@@ -1,13 +1,15 @@
 """The weights of a model with adapters, as an engine without adapters gets them."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dupo.config.lora_options import LoraOptions
 from dupo.models.adapter import Adapter
-from dupo.models.adapter_files import whole_weights
+from dupo.models.adapter_files import ADAPTER_WEIGHTS, base_weights, whole_weights, write_adapter_of
 from tests.helpers.worlds import tiny
 
 pytest.importorskip("peft")
@@ -40,3 +42,16 @@ def test_a_model_with_them_says_what_the_adapters_say(targets: str) -> None:
         torch.testing.assert_close(plain(ids).logits, expected, rtol=1e-4, atol=1e-4)
         assert (untrained - expected).abs().max() > 0.1
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_what_lies_beneath_and_the_adapter_alone(tmp_path: Path) -> None:
+    model = tiny().model
+    plain = {name: weight.clone() for name, weight in model.state_dict().items()}
+    adapter = Adapter(model, LoraOptions(use_peft=True, lora_target_modules="all-linear"), seed=0)
+    beneath = dict(base_weights(model))
+    assert beneath.keys() == plain.keys()
+    assert all(torch.equal(weight, plain[name]) for name, weight in beneath.items())
+    write_adapter_of(model, tmp_path)
+    saved = load_file(tmp_path / ADAPTER_WEIGHTS)
+    assert saved.keys() == adapter.state_dict().keys()
+    assert all(torch.equal(weight, saved[name]) for name, weight in adapter.state_dict().items())
