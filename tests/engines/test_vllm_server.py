@@ -121,7 +121,7 @@ def test_a_server_that_is_down_is_no_server_without_the_extension(stub: VllmStub
 
 def test_rows_are_those_of_the_model(stub: VllmStub, world: World) -> None:
     engine = engine_of(stub, world)
-    assert engine.features == (True, False, True, True, False) and engine.max_positions == POSITIONS
+    assert engine.features == (True, False, True, True, False, True) and engine.max_positions == POSITIONS
     check_rows(engine, world, PROMPTS)
 
 
