@@ -9,6 +9,24 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 
+class FakeCore:
+    """`LLMEngine` as far as the engine uses it: a step ends the request that came last.
+
+    Attributes:
+        waiting: outputs of requests that have not ended.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = list[Any]()
+
+    def step(self) -> list[Any]:
+        return [SimpleNamespace(finished=False, request_id=self.waiting[0].request_id), self.waiting.pop()]
+
+    def abort_request(self, names: Sequence[str]) -> None:
+        assert set(names) == {output.request_id for output in self.waiting}
+        self.waiting.clear()
+
+
 class FakeLLM:
     """`vllm.LLM` as far as the engine uses it.
 
@@ -23,6 +41,7 @@ class FakeLLM:
         assert load_format == "dummy"
         self.settings, self.calls, self.reloads = settings, list[str](), 0
         self.model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model)).eval()
+        self.llm_engine, self.num_requests = FakeCore(), 0
 
     def collective_rpc(self, name: str, kwargs: Mapping[str, Iterator[tuple[str, Tensor]]]) -> None:
         assert name == "reload_weights"
@@ -50,6 +69,17 @@ class FakeLLM:
             SimpleNamespace(outputs=[self._row(prompt["prompt_token_ids"], of, k) for k in range(of.n)])
             for prompt, of in zip(prompts, parameters, strict=True)
         ]
+
+    def enqueue(
+        self, prompts: Sequence[Mapping[str, list[int]]], parameters: Sequence[Any], use_tqdm: bool
+    ) -> list[str]:
+        names = list[str]()
+        for output in self.generate(prompts, parameters, use_tqdm):
+            names.append(f"{self.num_requests}-abc-def")
+            output.request_id, output.finished = str(self.num_requests), True
+            self.llm_engine.waiting.append(output)
+            self.num_requests += 1
+        return names
 
     def _row(self, prompt: list[int], of: Any, index: int) -> Any:
         draws = torch.Generator().manual_seed((of.seed + index) % 2**63)
