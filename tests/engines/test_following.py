@@ -15,6 +15,7 @@ from dupo.engines.slot_state import FLAG_EVERY
 from dupo.errors import UserError
 from dupo.progress import listening
 from dupo.records import Completion
+from tests.engines.test_slots import watched_steps
 from tests.helpers.worlds import World, tiny
 
 PROMPTS = ["#321+654=", "@?+654=9750:", "#1", "#001-100=", "#1"]
@@ -212,3 +213,12 @@ def test_each_row_has_its_temperature() -> None:
         )
         assert mixed.ids_B[row] == alone.ids_B[0]
         torch.testing.assert_close(mixed.measures_BK[row], alone.measures_BK[0], rtol=0, atol=1e-6)
+
+
+def test_a_step_of_both_kinds_waits_for_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with watched_steps(monkeypatch) as seen:
+        follow_ups = Follower(world, Sampling(0.0, 5)).follow_ups()
+        in_slots(world, 3).sample_and_follow(PROMPTS, 1, Sampling(1.0, 9), 3, follow_ups)
+    steps = [row for row in seen if row[0] == "step"]
+    # Of all that a step reads and writes, only the number of rows and the width ever differ.
+    assert len(steps) > 20 and len({row[3:] for row in steps}) == 1

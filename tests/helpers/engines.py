@@ -3,11 +3,11 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
-from dupo.engines.base import Engine, EngineFeatures, Followed, FollowUps, Sampling
+from dupo.engines.base import Engine, EngineFeatures, Followed, FollowingEngine, FollowUps, Sampling
 from dupo.records import Completion, Prompt
 
 FEATURES = EngineFeatures(logprobs=True, distributions=False, new_weights=False, exact=True)
@@ -135,3 +135,24 @@ class RecordingEngine:
 
     def release_memory(self) -> None:
         self.engine.release_memory()
+
+
+class FollowedEngine(RecordingEngine):
+    """Passes calls on to an engine that takes prompts while it samples, or hides that it does.
+
+    Attributes:
+        num_followed: prompts that followed.
+    """
+
+    def __init__(self, engine: Engine, *, follows: bool) -> None:
+        super().__init__(engine)
+        self.follows, self.num_followed = follows, 0
+
+    @property
+    def features(self) -> EngineFeatures:
+        return self.engine.features._replace(follow_ups=self.follows)
+
+    def sample_and_follow(self, *arguments: Any) -> Followed:
+        followed = cast(FollowingEngine, self.engine).sample_and_follow(*arguments)
+        self.num_followed += len(followed.further)
+        return followed

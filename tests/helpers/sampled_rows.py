@@ -38,7 +38,7 @@ def check_followed(engine: FollowingEngine, prompts: Sequence[str]) -> None:
         asked.extend(further)
         return further
 
-    answers, others = Sampling(0.7, 5), Sampling(0.0, 3)
+    answers, others = Sampling(0.7, 5), Sampling(1.0, 3)
     follow = FollowUps(after, 2, others, 5, "others", 2 * len(prompts))
     groups, further = engine.sample_and_follow(prompts, 3, answers, 1, follow)
     assert texts_of(groups) == texts_of(engine.sample(prompts, 3, answers, 1))

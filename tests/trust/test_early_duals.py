@@ -9,7 +9,7 @@ import torch
 
 from dupo.config.config import Config
 from dupo.config.model_options import ModelOptions
-from dupo.engines.base import Engine, EngineFeatures, Followed
+from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.load import load_engine
 from dupo.run.rows import LoadEngine
@@ -18,7 +18,7 @@ from dupo.text.tokenizer import PromptTokenizer
 from dupo.trust.audit import audit
 from dupo.trust.rerank import rerank
 from dupo.trust.select import select
-from tests.helpers.engines import RecordingEngine
+from tests.helpers.engines import FollowedEngine
 from tests.helpers.worlds import save_tiny
 from tests.trust.fakes import start
 
@@ -31,30 +31,13 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], str, str]] = {
 }
 
 
-class Watched(RecordingEngine):
-    """The built-in engine in slots; remembers how many prompts followed."""
-
-    def __init__(self, engine: Engine, *, follows: bool) -> None:
-        super().__init__(engine)
-        self.follows, self.num_followed = follows, 0
-
-    @property
-    def features(self) -> EngineFeatures:
-        return self.engine.features._replace(follow_ups=self.follows)
-
-    def sample_and_follow(self, *arguments: Any) -> Followed:
-        followed = cast(BuiltinEngine, self.engine).sample_and_follow(*arguments)
-        self.num_followed += len(followed.further)
-        return followed
-
-
-def in_slots(engines: list[Watched], *, follows: bool) -> LoadEngine:
+def in_slots(engines: list[FollowedEngine], *, follows: bool) -> LoadEngine:
     def load(
         config: Config, options: ModelOptions, tokenizer: PromptTokenizer, device: torch.device
     ) -> Engine:
         engine = cast(BuiltinEngine, load_engine(config, options, tokenizer, device))
         engine.as_on_gpu = True
-        engines.append(Watched(engine, follows=follows))
+        engines.append(FollowedEngine(engine, follows=follows))
         return engines[-1]
 
     return load
@@ -68,7 +51,7 @@ def test_rows_are_those_of_two_calls(program: str, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Arithmetic, "distance", lambda task, dual, text: float(text[:1] > "4"))
     body, name, more = PROGRAMS[program]
     model = ["--model_name_or_path", str(save_tiny(tmp_path / "model"))]
-    engines, written = list[Watched](), list[bytes]()
+    engines, written = list[FollowedEngine](), list[bytes]()
     for follows in (False, True):
         load = in_slots(engines, follows=follows)
         out = start(program, body, load, tmp_path / f"{follows}", *SMALL.split(), *more.split(), *model)
