@@ -27,6 +27,7 @@ class Phases:
 
     def turn_to(self, name: str) -> None:
         """Lets the seconds of the rest of the block count for the phase `name`."""
+        # One reading of the clock for both: no second is lost between two phases, and none counts twice.
         now = time.monotonic()
         self._seconds[self._name] = self._seconds.get(self._name, 0.0) + now - self._started
         self._name, self._started = name, now

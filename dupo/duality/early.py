@@ -69,6 +69,7 @@ def sample_with_duals(
     def follow(number: int, group: list[Completion]) -> list[Prompt] | list[list[int]]:
         problem = problems[number]
         (completions[number],) = with_thoughts(engine, prompts[number : number + 1], [group])
+        # Read here and nowhere else: reading may be slow, and some tasks ask a process of their own.
         answers[number] = [task.answer(problem, completion.to_read) for completion in completions[number]]
         if questions is None:
             new = [q._replace(problem=number) for q in dual_questions(task, [problem], [answers[number]])]
@@ -77,6 +78,7 @@ def sample_with_duals(
         owners, taken = early.add(new)
         names.extend(problems[owner].id for owner in owners)
         everything.extend(taken)
+        # Before the duals of the last problem are asked: their seconds are no seconds of answers.
         if all(completions):
             answered()
         return taken
@@ -117,6 +119,7 @@ class _EarlyDuals:
         if self.once:
             new = {q.prompt: q for q in reversed(questions) if q.prompt not in self._keys}
             questions = list(reversed(new.values()))
+        # Too long until the engine has taken it.
         self._keys |= dict.fromkeys(question.prompt for question in questions)
         fitting = [question for question in questions if judge.fits(question.prompt)]
         prompts: list[Prompt] = [question.prompt for question in fitting]

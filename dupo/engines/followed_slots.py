@@ -70,10 +70,12 @@ def sample_in_slots(
     decoding.add([prompt_ids[i] for i in numbers], [keys[i] for i in numbers], n, sampling)
     times, late = Counter[tuple[int, ...]](), list[_Late]()
     for request, sample, ids, measures in decoding.run():
+        # Most rows complete no group.
         if not (prompts := following.take(numbers[request], sample, (ids, measures))):
             continue
         further_ids = call.encode(prompts, follow.sampling.max_tokens)
         first = len(prompt_ids) + following.num_further - len(further_ids)
+        # Counted over the whole call: equal prompts have draws of their own, whenever they come.
         further_keys = prompt_keys(follow.seed, further_ids, times)
         for number, (ids, key) in enumerate(zip(further_ids, further_keys, strict=True), first):
             if decoding.fits(ids, follow.sampling):
@@ -102,6 +104,7 @@ def _room(prompt_ids: Sequence[list[int]], n: int, sampling: Sampling, follow: F
     """Slots for the prompts, and for further prompts of usual length."""
     # A slot for the longest answer inside a dual would hold two answers, and half as many slots would fit.
     further = min(sampling.max_tokens, ANSWER_ROOM) + follow.sampling.max_tokens
+    # One temperature keeps a step as cheap as without further prompts; two cost an argmax of all rows.
     return SlotRoom(
         tokens=max(map(len, prompt_ids)) + max(sampling.max_tokens, further),
         max_tokens=max(sampling.max_tokens, follow.sampling.max_tokens),

@@ -37,11 +37,13 @@ class Following(Generic[Row]):
         """Takes one row; returns the prompts that follow, where the row completes the group of a prompt."""
         is_further = number >= self.num_prompts
         self._rows[number][sample] = row
+        # Counted before anything follows: a fault of what follows must not hide what there is.
         self._num_rows += not is_further
         self._num_further_rows += is_further
         self._tell(is_further)
         if len(self._rows[number]) < (self.follow.n if is_further else self.n):
             return []
+        # Read in the order of the samples, as a rollout holds them: rows end in any order.
         rows = self._rows.pop(number)
         group = self._groups[number] = self.read([rows[k] for k in range(len(rows))])
         if is_further:

@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event, Thread
 from typing import Generic, NamedTuple, TypeVar
 
@@ -56,8 +56,10 @@ def run_all(
     def add(more: Sequence[Call[T]]) -> None:
         nonlocal num_calls, num_open
         for call in more:
+            # At the end: what follows takes the place that the last calls leave.
             waiting.put((num_calls, call))
             num_calls, num_open = num_calls + 1, num_open + 1
+            # No thread for a call that another one could make.
             if len(threads) < min(most_at_once, num_open):
                 threads.append(Thread(target=_work, args=(waiting, ended, stop), daemon=True))
                 threads[-1].start()
@@ -72,20 +74,29 @@ def run_all(
             if failure is None and end.problem is None:
                 add(follow(end.number))
     finally:
-        # Also after Ctrl-C, and where a result could not be written: what has come is kept.
         stop.set()
+        # A thread that waits for a call learns by this that there will be none.
         for _ in threads:
             waiting.put(None)
+        # Also after Ctrl-C, and where a result could not be written: what has come is kept.
         until = time.monotonic() + (GRACE if failure is not None else 0.0)
-        while True:
-            is_over = not any(thread.is_alive() for thread in threads) or time.monotonic() >= until
-            try:
-                _taken(ended.get(timeout=0.0 if is_over else 0.05), take, is_given_up)
-            except queue.Empty:
-                if is_over:
-                    break
+        for end in _last_ends(ended, threads, until):
+            _taken(end, take, is_given_up)
     if failure is not None:
         raise failure
+
+
+def _last_ends(
+    ended: queue.SimpleQueue[_End[T]], threads: Sequence[Thread], until: float
+) -> Iterator[_End[T]]:
+    """What has ended, and what still ends until all threads have, or until a time of the clock."""
+    while True:
+        is_over = not any(thread.is_alive() for thread in threads) or time.monotonic() >= until
+        try:
+            yield ended.get(timeout=0.0 if is_over else 0.05)
+        except queue.Empty:
+            if is_over:
+                return
 
 
 def _work(

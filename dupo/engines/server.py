@@ -108,6 +108,7 @@ class ServerEngine:
         self._check_draws(follow.sampling)
         following = Following[Answer](len(prompts), n, follow, self._completions)
         requests, times = self._requests(prompts, n, sampling, seed, Counter()), Counter[str]()
+        # Requests that follow stand behind these, so a number tells which of both it is.
         num_answers = len(requests)
 
         def take(number: int, answer: Answer) -> list[Request]:
@@ -119,6 +120,7 @@ class ServerEngine:
             return self._requests(further, follow.n, follow.sampling, follow.seed, times)
 
         answers = self._ask_all(requests, take)
+        # Each by itself, as both have limits of their own.
         self._check_any_fits(answers[:num_answers], sampling.max_tokens)
         self._check_any_fits(answers[num_answers:], follow.sampling.max_tokens)
         return following.result()

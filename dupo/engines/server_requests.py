@@ -74,6 +74,7 @@ class PendingRequests:
     def calls(self) -> list[Call[Answer]]:
         """What must be asked for of the new requests. Everything that is kept is looked up before."""
         calls = list[Call[Answer]]()
+        # What is kept may lead to requests of its own, which are looked up in the same walk.
         while (number := self._num_looked_up) < len(self.requests):
             self._num_looked_up += 1
             key, prompt, body = self.requests[number]
@@ -95,6 +96,7 @@ class PendingRequests:
 
     def calls_after(self, call: int) -> Sequence[Call[Answer]]:
         """The calls that follow from one whose result was taken."""
+        # After `take`: an answer is kept before anything that may fail is made of it.
         number = self._numbers[call]
         self._note(number, self.answers[number])
         return self.calls()

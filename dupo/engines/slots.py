@@ -112,6 +112,7 @@ class SlotDecoding:
             running, counts, finite = torch.stack([flag.long() for flag in flags]).tolist()
             taken = [slot for slot, owner in enumerate(self.owners) if owner is not None]
             check_finite_logits(torch.tensor([finite[slot] for slot in taken]))
+            # Of a row that has ended the host forgets both at once.
             for slot in taken:
                 self.positions[slot] += steps
                 self.left[slot] -= steps
@@ -120,6 +121,7 @@ class SlotDecoding:
     def _begin(self) -> int:
         """Fills free slots from the queue; the number of steps that follow, 0 where nothing is left."""
         running = [slot for slot, owner in enumerate(self.owners) if owner is not None]
+        # More rows than before, where prompts have come: what the further slots held before has ended.
         rows = self._rows_for(len(running) + sum(waiting.left for waiting in self.queue))
         if rows < self.rows:
             self._move_up([slot for slot in running if slot >= rows], rows)
@@ -135,6 +137,7 @@ class SlotDecoding:
     def _rows_for(self, count: int) -> int:
         """Rows of a step for as many completions: one of few numbers, as each has a CUDA graph of its own."""
         rows = len(self.owners)
+        # Halves of one number come again when prompts follow; exact counts would each be captured anew.
         while rows > 1 and count <= rows // 2:
             rows //= 2
         return rows

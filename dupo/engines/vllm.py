@@ -171,6 +171,7 @@ class VllmEngine:
                 for output in engine.step():
                     if not output.finished:
                         continue
+                    # Its number is gone before anything follows: what has ended cannot be taken back.
                     rows = sorted(output.outputs, key=lambda row: row.index)
                     if further := following.take_all(numbers.pop(output.request_id), rows):
                         further_ids = self._encode(further, follow.sampling.max_tokens)

@@ -135,6 +135,7 @@ class VllmServerEngine:
             times = Counter[tuple[int, ...]]()
 
             def calls_after(number: int, rows: list[SampledRow]) -> list[Call[list[SampledRow]]]:
+                # Nothing follows from a dual.
                 if not (further := following.take_all(number, rows)):
                     return []
                 further_ids = self._encode(further, follow.sampling.max_tokens)

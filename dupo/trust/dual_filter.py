@@ -143,6 +143,7 @@ class TrialQuestions:
     def __call__(self, number: int, answers: Sequence[str | None]) -> list[DualQuestion]:
         """The questions that the answers to one more problem allow."""
         self._groups[number] = answers
+        # Decoys are left out until all answers are there, then everything is asked that is still missing.
         if len(self._groups) < len(self.problems):
             gold = self.golds[number] if self.golds else None
             own = TrialAnswers([*votes(answers)], [], gold).all
