@@ -24,7 +24,9 @@ def derive(seed: int, purpose: str, index: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
 
 
-def prompt_keys(seed: int, prompts: Sequence[Sequence[int]]) -> list[int]:
+def prompt_keys(
+    seed: int, prompts: Sequence[Sequence[int]], times: Counter[tuple[int, ...]] | None = None
+) -> list[int]:
     """A key of 63 bits for each prompt.
 
     The key depends on the seed and the ids of the prompt. A prompt that stands in the list several times has
@@ -33,8 +35,9 @@ def prompt_keys(seed: int, prompts: Sequence[Sequence[int]]) -> list[int]:
     Args:
         seed: of the call, as `derive` gave.
         prompts: token ids of each prompt.
+        times: how often each prompt came before, where the prompts of a call come bit by bit; counts go on.
     """
-    keys, times = [], Counter[tuple[int, ...]]()
+    keys, times = [], Counter[tuple[int, ...]]() if times is None else times
     # Tuples can be counted; the ids are joined as text because bytes would depend on the machine.
     for ids in map(tuple, prompts):
         text = f"{seed} {times[ids]} {','.join(map(str, ids))}"

@@ -12,6 +12,8 @@ from dupo.engines.base import Engine, Sampling, with_thoughts
 from dupo.progress import counted_as
 from dupo.records import Completion, Prompt
 
+UNIT = "samples of duals"  # what the progress counts
+
 
 @dataclass(frozen=True, slots=True)
 class Judge:
@@ -36,33 +38,42 @@ class Judge:
         max_tokens = options.dual_max_completion_length or max_completion_length
         return cls(engine, options.dual_samples, Sampling(options.dual_temperature, max_tokens))
 
-    def asking(self, seed: int) -> Ask:
-        """A function from dual prompts to samples, with the draws of `seed`.
+    def asking(self, seed: int) -> "Asking":
+        """A function from dual prompts to samples, with the draws of `seed`."""
+        return Asking(self, seed)
 
-        A dual prompt that leaves no room for its answer within the positions of the model is not asked. Each
-        of its samples is a completion without tokens, which no task can read.
-        """
-        return lambda prompts: self._ask(prompts, seed)
-
-    def _ask(self, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
-        with counted_as("samples of duals"):
-            return with_thoughts(self.engine, prompts, self._sample(prompts, seed))
-
-    def _sample(self, prompts: Sequence[Prompt], seed: int) -> list[list[Completion]]:
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether a dual prompt leaves room for its answer within the positions of the model."""
         # The answer in a dual prompt was sampled, so its length is not known when the run starts.
         limit, max_tokens = self.engine.max_positions, self.sampling.max_tokens
-        if limit is None:
-            return self.engine.sample(prompts, self.samples, self.sampling, seed)
-        fits = [
-            tokens_of_long(self.engine.tokenizer, prompt, max_tokens, limit) is None for prompt in prompts
-        ]
+        return limit is None or tokens_of_long(self.engine.tokenizer, prompt, max_tokens, limit) is None
+
+    def unasked(self) -> list[Completion]:
+        """The samples of a dual prompt that is not asked: without tokens, so that no task can read them."""
+        empty = Completion(torch.empty(0, dtype=torch.int64), torch.empty(0), "", truncated=True)
+        return [empty] * self.samples
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A function from dual prompts to samples of each. A dual prompt that is too long is not asked.
+
+    Attributes:
+        seed: fixes the draws of every call.
+    """
+
+    judge: Judge
+    seed: int
+
+    def __call__(self, prompts: Sequence[Prompt]) -> list[list[Completion]]:
+        """Asks the judge."""
+        judge = self.judge
+        fits = [judge.fits(prompt) for prompt in prompts]
         asked = [prompt for prompt, is_fit in zip(prompts, fits, strict=True) if is_fit]
-        samples = iter(self.engine.sample(asked, self.samples, self.sampling, seed))
-        return [next(samples) if is_fit else [_unasked()] * self.samples for is_fit in fits]
-
-
-def _unasked() -> Completion:
-    return Completion(torch.empty(0, dtype=torch.int64), torch.empty(0), "", truncated=True)
+        with counted_as(UNIT):
+            samples = iter(judge.engine.sample(asked, judge.samples, judge.sampling, self.seed))
+        groups = [next(samples) if is_fit else judge.unasked() for is_fit in fits]
+        return with_thoughts(judge.engine, prompts, groups)
 
 
 def cached(ask: Ask) -> Ask:

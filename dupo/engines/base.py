@@ -4,7 +4,7 @@ Engines differ in what they can do (`EngineFeatures`): a server may give no log-
 weights. Who needs a feature checks for it before the work starts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, cast
@@ -38,6 +38,7 @@ class EngineFeatures(NamedTuple):
         new_weights: `load_weights` works, so the engine can sample from a policy in training.
         ids: prompts may be token ids, which `tokenizer` gives; if not, there is no tokenizer.
         exact: log-probs are those of the learner, whose arithmetic the engine shares.
+        follow_ups: it is a `FollowingEngine`: prompts may follow while others are still under way.
     """
 
     logprobs: bool
@@ -45,6 +46,38 @@ class EngineFeatures(NamedTuple):
     new_weights: bool
     ids: bool = True
     exact: bool = False
+    follow_ups: bool = False
+
+
+class FollowUps(NamedTuple):
+    """Prompts that follow from the completions of others, and how they are sampled.
+
+    Attributes:
+        after: further prompts, from the number of a prompt and its completions, which are all there.
+        n, sampling, seed: of the further prompts, as of one call of `Engine.sample`.
+        unit: what their samples are counted as; see `dupo.progress`.
+        expected: about how many there will be; memory is set aside for them.
+    """
+
+    after: Callable[[int, list[Completion]], Sequence[Prompt] | Sequence[list[int]]]
+    n: int
+    sampling: Sampling
+    seed: int
+    unit: str
+    expected: int
+
+
+class Followed(NamedTuple):
+    """What came of prompts and of those that followed.
+
+    Attributes:
+        groups: the completions of each prompt.
+        further: the completions of each further prompt, in the order in which they were asked. The draws are
+            those of one call of `Engine.sample` with the further prompts in that order.
+    """
+
+    groups: list[list[Completion]]
+    further: list[list[Completion]]
 
 
 class PromptRefused(UserError):
@@ -60,13 +93,11 @@ class PromptRefused(UserError):
 
 
 @contextmanager
-def naming_problems(
-    problem_ids: Sequence[str], prompts: Sequence[Prompt] | Sequence[list[int]]
-) -> Iterator[None]:
+def naming_problems(problem_ids: Sequence[str], prompts: Sequence[Prompt | list[int]]) -> Iterator[None]:
     """Names the problem of a prompt that is refused inside the block.
 
     Args:
-        problem_ids: id of the problem of each prompt.
+        problem_ids: id of the problem of each prompt. Both lists may grow within the block.
     """
     try:
         yield
@@ -142,6 +173,25 @@ class Engine(Protocol):
         ...
 
 
+class FollowingEngine(Engine, Protocol):
+    """An engine that takes prompts while it samples; only where `features.follow_ups`."""
+
+    def sample_and_follow(
+        self,
+        prompts: Sequence[Prompt] | Sequence[list[int]],
+        n: int,
+        sampling: Sampling,
+        seed: int,
+        follow: FollowUps,
+    ) -> Followed:
+        """As `sample`; prompts that follow from a group are sampled while other groups are under way.
+
+        Raises:
+            FloatingPointError, PromptRefused: as `sample`.
+        """
+        ...
+
+
 def ids_of(tokenizer: PromptTokenizer, prompts: Sequence[Prompt] | Sequence[list[int]]) -> list[list[int]]:
     """The token ids of prompts, which may be ids already."""
     if prompts and isinstance(prompts[0], list):
@@ -187,16 +237,34 @@ def with_thoughts(
     ]
 
 
+class PrimalPrompts(NamedTuple):
+    """The primal prompts of problems, as an engine takes them.
+
+    Attributes:
+        ids: token ids of each prompt; empty where the engine takes texts.
+        asked: what the engine is asked.
+    """
+
+    prompts: list[Prompt]
+    ids: list[list[int]]
+    asked: list[Prompt] | list[list[int]]
+
+    @classmethod
+    def of(cls, engine: Engine, task: Task, problems: Sequence[Problem]) -> "PrimalPrompts":
+        """The prompts of `problems` for an engine."""
+        prompts = [primal_prompt(task, problem) for problem in problems]
+        # The ids are kept: training uses the very ids that were sampled from.
+        if engine.features.ids:
+            ids = engine.tokenizer.encode(prompts)
+            return cls(prompts, ids, ids)
+        return cls(prompts, [[] for _ in problems], prompts)
+
+
 def sample_answers(
     engine: Engine, task: Task, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int
 ) -> Rollout:
     """The primal task: samples `n` answers to each problem and reads them."""
-    prompts = [primal_prompt(task, problem) for problem in problems]
-    prompt_ids = list[list[int]]([] for _ in problems)
-    # The ids are kept: training uses the very ids that were sampled from.
-    if engine.features.ids:
-        prompt_ids = engine.tokenizer.encode(prompts)
-    asked = prompt_ids if engine.features.ids else prompts
+    prompts, prompt_ids, asked = PrimalPrompts.of(engine, task, problems)
     with naming_problems([problem.id for problem in problems], asked):
         completions = with_thoughts(engine, prompts, engine.sample(asked, n, sampling, seed))
     answers = [

@@ -15,13 +15,23 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of, in_groups
+from dupo.engines.base import (
+    EngineFeatures,
+    Followed,
+    FollowUps,
+    Sampling,
+    check_room,
+    ids_of,
+    in_groups,
+)
 from dupo.engines.choice import check_finite_logits, choose
 from dupo.engines.draws import draw, row_keys, uniform
 from dupo.engines.float32_head import float32_logits
+from dupo.engines.followed_slots import SlotCall, sample_in_slots
 from dupo.engines.reading import Reader
 from dupo.engines.slot_cache import why_no_slots
-from dupo.engines.slots import SlotDecoding, SlotOptions
+from dupo.engines.slot_state import SlotOptions, SlotRoom
+from dupo.engines.slots import SlotDecoding
 from dupo.models.devices import autocast, compute_dtype
 from dupo.models.load import Model
 from dupo.models.positions import position_limit
@@ -69,7 +79,12 @@ class BuiltinEngine:
     def features(self) -> EngineFeatures:
         """What the engine can do."""
         return EngineFeatures(
-            logprobs=True, distributions=self.measure_distributions, new_weights=True, exact=True
+            logprobs=True,
+            distributions=self.measure_distributions,
+            new_weights=True,
+            exact=True,
+            # A batch takes no prompt once it has begun.
+            follow_ups=self._is_gpu and why_no_slots(self.model) is None,
         )
 
     def load_weights(self, model: Model) -> None:
@@ -99,6 +114,39 @@ class BuiltinEngine:
             sample = self._in_slots if self._uses_slots(model) else self._in_batches
             groups = dict(zip(by_length, sample(model, ordered_ids, ordered_keys, n, sampling), strict=True))
         return [groups[i] for i in range(len(prompt_ids))]
+
+    @torch.no_grad()
+    def sample_and_follow(
+        self,
+        prompts: Sequence[Prompt] | Sequence[list[int]],
+        n: int,
+        sampling: Sampling,
+        seed: int,
+        follow: FollowUps,
+    ) -> Followed:
+        """As `sample`, with prompts that follow; see `Engine.sample_and_follow`.
+
+        Raises:
+            UserError: as `sample`, for a prompt or for one that follows.
+        """
+
+        def encode(prompts: Sequence[Prompt] | Sequence[list[int]], max_tokens: int) -> list[list[int]]:
+            prompt_ids = ids_of(self.tokenizer, prompts)
+            check_room(prompt_ids, max_tokens, self.max_positions, "the model")
+            return prompt_ids
+
+        prompt_ids = encode(prompts, sampling.max_tokens)
+        if not prompt_ids:
+            return Followed([], [])
+        with self._computing() as model:
+            return sample_in_slots(
+                SlotCall(model, self._slot_options, encode, self._completions),
+                prompt_ids,
+                n,
+                sampling,
+                seed,
+                follow,
+            )
 
     @contextmanager
     def _computing(self) -> Iterator[Model]:
@@ -130,6 +178,15 @@ class BuiltinEngine:
             warnings.warn(f"sampling waits for the longest of each batch: {reason}", stacklevel=3)
         return reason is None
 
+    @property
+    def _slot_options(self) -> SlotOptions:
+        return SlotOptions(
+            sorted(self.tokenizer.eos_ids),
+            self.tokenizer.pad_id,
+            self.max_concurrent_sequences,
+            self.measure_distributions,
+        )
+
     def _in_slots(
         self,
         model: Model,
@@ -141,13 +198,10 @@ class BuiltinEngine:
         """The completions of each prompt, from slots that are filled again."""
         if not prompt_ids or not n:
             return [[] for _ in prompt_ids]
-        options = SlotOptions(
-            sorted(self.tokenizer.eos_ids),
-            self.tokenizer.pad_id,
-            self.max_concurrent_sequences,
-            self.measure_distributions,
-        )
-        decoding = SlotDecoding(model, prompt_ids, keys, n, sampling, options)
+        tokens = max(map(len, prompt_ids)) + sampling.max_tokens
+        room = SlotRoom(tokens, sampling.max_tokens, len(prompt_ids) * n, sampling.temperature)
+        decoding = SlotDecoding(model, self._slot_options, room)
+        decoding.add(prompt_ids, keys, n, sampling)
         ended: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         for prompt, sample, ids, measures in decoding.run():
             ended[prompt, sample] = ids, measures

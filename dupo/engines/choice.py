@@ -25,18 +25,31 @@ class Choice(NamedTuple):
 
 
 def choose(
-    logits_BV: Tensor, temperature: float, draw: Callable[[Tensor], Tensor], *, measure_distributions: bool
+    logits_BV: Tensor,
+    temperature: float | Tensor,
+    draw: Callable[[Tensor], Tensor],
+    *,
+    measure_distributions: bool,
 ) -> Choice:
     """Chooses the next token of every row; nothing here waits for the device.
 
     Args:
         temperature: divides the logits; 0 takes the most likely token, which is measured at temperature 1.
+            A tensor (B, 1) fp32 has one for each row.
         draw: ids (B,) from log-probs (B, V) fp32.
     """
-    logprobs_BV = (logits_BV.float() / (temperature or 1.0)).log_softmax(-1)
+    if isinstance(temperature, Tensor):
+        divisor = temperature.where(temperature != 0, 1.0)
+    else:
+        divisor = temperature or 1.0
+    logprobs_BV = (logits_BV.float() / divisor).log_softmax(-1)
     # The largest log-prob is finite unless a logit is NaN or all are -inf.
     finite_B = torch.isfinite(logprobs_BV.amax(-1))
-    ids_B = logprobs_BV.argmax(-1) if temperature == 0 else draw(logprobs_BV)
+    if isinstance(temperature, Tensor):
+        # Both kinds are computed of all rows: a choice of rows would have a shape that only the device knows.
+        ids_B = logprobs_BV.argmax(-1).where(temperature[:, 0] == 0, draw(logprobs_BV))
+    else:
+        ids_B = logprobs_BV.argmax(-1) if temperature == 0 else draw(logprobs_BV)
     measures_BK = logprobs_BV.gather(-1, ids_B[:, None])
     if measure_distributions:
         possible_BV = logprobs_BV.isfinite()  # a masked logit has no share in entropy and certainty

@@ -33,8 +33,8 @@ class RankedEngine:
 
     @property
     def features(self) -> EngineFeatures:
-        """Of the engine of this rank."""
-        return self.engine.features
+        """Of the engine of this rank; prompts cannot follow, as other ranks would not know them."""
+        return self.engine.features._replace(follow_ups=False)
 
     @property
     def max_positions(self) -> int | None:

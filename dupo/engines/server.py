@@ -11,20 +11,20 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from dupo.engines.base import EngineFeatures, PromptRefused, Sampling
-from dupo.engines.connection import Refused, Stopped
+from dupo.engines.base import EngineFeatures, Followed, FollowUps, PromptRefused, Sampling, in_groups
+from dupo.engines.connection import Refused
+from dupo.engines.following import Following
 from dupo.engines.in_flight import run_all
-from dupo.engines.openai_protocol import CHAT, IDS, PATHS, ServerAnswer, messages_of, read_answer
+from dupo.engines.openai_protocol import CHAT, IDS, PATHS, messages_of, read_answer
 from dupo.engines.probe import Server
+from dupo.engines.server_requests import Answer, Answers, PendingRequests, Request, is_stopped
 from dupo.errors import ServerError, UserError
 from dupo.models.load import Model
-from dupo.progress import tell_progress
 from dupo.records import ChatPrompt, Completion, Prompt
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -37,26 +37,6 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _Prompts = Sequence[Prompt] | Sequence[list[int]]
-
-
-class Answers(Protocol):
-    """Answers of earlier starts of a run, by the key of their request; see `storage.kept_answers`."""
-
-    def __len__(self) -> int: ...
-
-    def __contains__(self, key: str) -> bool: ...
-
-    def get(self, key: str) -> Mapping[str, Any]:
-        """The answer to a request."""
-        ...
-
-    def put(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Keeps an answer."""
-        ...
-
-    def sync(self) -> None:
-        """Waits until all answers are on the disk."""
-        ...
 
 
 class ServerEngine:
@@ -84,7 +64,9 @@ class ServerEngine:
     def features(self) -> EngineFeatures:
         """What the engine can do."""
         has_ids = self.server.dialect.route == IDS
-        return EngineFeatures(logprobs=False, distributions=False, new_weights=False, ids=has_ids)
+        return EngineFeatures(
+            logprobs=False, distributions=False, new_weights=False, ids=has_ids, follow_ups=True
+        )
 
     @property
     def max_positions(self) -> int | None:
@@ -108,61 +90,89 @@ class ServerEngine:
             ServerError: the server does not answer; what it answered before is kept.
             UserError: the server refuses the key, or everything as too long.
         """
+        self._check_draws(sampling)
+        requests = self._requests(prompts, n, sampling, seed, Counter())
+        answers = self._ask_all(requests, None)
+        self._check_any_fits(answers, sampling.max_tokens)
+        return in_groups(self._completions(answers), n)
+
+    def sample_and_follow(
+        self, prompts: _Prompts, n: int, sampling: Sampling, seed: int, follow: FollowUps
+    ) -> Followed:
+        """As `sample`, with prompts that follow; see `FollowingEngine.sample_and_follow`.
+
+        Raises:
+            PromptRefused, ServerError, UserError: as `sample`.
+        """
+        self._check_draws(sampling)
+        self._check_draws(follow.sampling)
+        following = Following[Answer](len(prompts), n, follow, self._completions)
+        requests, times = self._requests(prompts, n, sampling, seed, Counter()), Counter[str]()
+        # Requests that follow stand behind these, so a number tells which of both it is.
+        num_answers = len(requests)
+
+        def take(number: int, answer: Answer) -> list[Request]:
+            if number < num_answers:
+                further = following.take(*divmod(number, n), answer)
+            else:
+                place, sample = divmod(number - num_answers, follow.n)
+                further = following.take(len(prompts) + place, sample, answer)
+            return self._requests(further, follow.n, follow.sampling, follow.seed, times)
+
+        answers = self._ask_all(requests, take)
+        # Each by itself, as both have limits of their own.
+        self._check_any_fits(answers[:num_answers], sampling.max_tokens)
+        self._check_any_fits(answers[num_answers:], follow.sampling.max_tokens)
+        return following.result()
+
+    def _check_draws(self, sampling: Sampling) -> None:
         # Samples that are all alike would win every vote.
         if sampling.temperature > 0 and not self.server.abilities.draws:
             raise UserError(
                 f"{self.server.address}: expected a server that samples at --temperature, got the same "
                 "completion for every seed (transformers serve needs do_sample in generation_config.json)"
             )
-        # Everything is looked up before anything is asked for: what is kept costs no request.
-        contents = [self._content(prompt) for prompt in prompts]
-        keys, calls, places = list[str](), list[Callable[[Event], ServerAnswer | None]](), list[int]()
-        answers: dict[int, ServerAnswer | None] = {}
-        times = Counter[str]()
-        for place, content in enumerate(contents):
+
+    def _requests(
+        self, prompts: _Prompts, n: int, sampling: Sampling, seed: int, times: Counter[str]
+    ) -> list[Request]:
+        """A request for each completion, those of a prompt one after another.
+
+        Args:
+            times: how often the same content stood before in this call; the counts go on.
+        """
+        requests = list[Request]()
+        for prompt in prompts:
+            content = self._content(prompt)
             text = json.dumps(content)
             for k in range(n):
                 key, body = self._request(content, text, times[text], k, sampling, seed)
-                keys.append(key)
-                number = place * n + k
-                if self.kept is not None and key in self.kept:
-                    answers[number] = ServerAnswer(**self.kept.get(key))
-                else:
-                    calls.append(partial(self._ask, prompts[place], body))
-                    places.append(number)
+                requests.append(Request(key, prompt, body))
             times[text] += 1
-        self._ask_all(calls, places, keys, answers)
-        self._check_any_fits(answers, sampling.max_tokens)
-        # In the order of the prompts: answers came in any order.
-        completions = [self._completion(answers[number]) for number in range(len(keys))]
-        return [completions[start : start + n] for start in range(0, len(completions), n)]
+        return requests
 
     def _ask_all(
-        self,
-        calls: Sequence[Callable[[Event], ServerAnswer | None]],
-        places: Sequence[int],
-        keys: Sequence[str],
-        answers: dict[int, ServerAnswer | None],
-    ) -> None:
-        """Fills `answers` with those that are still to be asked for."""
+        self, requests: list[Request], follow: Callable[[int, Answer], list[Request]] | None
+    ) -> list[Answer]:
+        """The answers to all requests, in their order: they come in any order.
 
-        def take(number: int, answer: ServerAnswer | None) -> None:
-            answers[places[number]] = answer
-            if self.kept is not None and answer is not None:
-                self.kept.put(keys[places[number]], answer._asdict())
-            tell_progress("samples", len(answers), len(keys))
-
+        Args:
+            requests: grows by those that follow.
+            follow: further requests, from the number of a request and its answer; None: nothing follows.
+        """
+        pending = PendingRequests(requests, self.kept, follow, self._ask)
         most_at_once = self.server.connection.options.max_concurrent_requests
         try:
-            run_all(calls, most_at_once, take, lambda problem: isinstance(problem, Stopped))
+            run_all(pending.calls(), most_at_once, pending.take, is_stopped, pending.calls_after)
         except ServerError as problem:
-            there = f"{len(answers):,} of {len(keys):,} answers of this batch had come"
+            there = f"{len(pending.answers):,} of {len(requests):,} answers of this batch had come"
             keeps = f", all {len(self.kept):,} are kept" if self.kept is not None else ""
             raise ServerError(f"{problem}; {there}{keeps}") from None
         # Whatever ends the block, Ctrl-C too: what has come is on the disk.
         finally:
             if self.kept is not None:
                 self.kept.sync()
+        return [pending.answers[number] for number in range(len(requests))]
 
     def _content(self, prompt: Prompt | list[int]) -> Any:
         """What stands for a prompt in a request."""
@@ -194,7 +204,7 @@ class ServerEngine:
         whole = [str(self.server.address), self.server.dialect.route, body, seed, time, k]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32], body
 
-    def _ask(self, prompt: Prompt | list[int], body: Mapping[str, Any], stop: Event) -> ServerAnswer | None:
+    def _ask(self, prompt: Prompt | list[int], body: Mapping[str, Any], stop: Event) -> Answer:
         """Makes one request; None where the prompt is too long."""
         try:
             return self.server.connection.ask(PATHS[self.server.dialect.route], body, read_answer, stop)
@@ -207,10 +217,10 @@ class ServerEngine:
                 raise PromptRefused(f"{where} refuses the prompt ({problem})", prompt) from None
             raise UserError(f"{where} refuses requests ({problem})") from None
 
-    def _check_any_fits(self, answers: Mapping[int, ServerAnswer | None], max_tokens: int) -> None:
+    def _check_any_fits(self, answers: Sequence[Answer], max_tokens: int) -> None:
         """Refuses to go on where the server found everything too long: the limit itself is then too high."""
         # One long prompt is left out; a limit that fits no prompt would leave out the whole run in silence.
-        if any(answer is not None for answer in answers.values()):
+        if any(answer is not None for answer in answers):
             self._answered_limits.add(max_tokens)
         if answers and max_tokens not in self._answered_limits:
             raise UserError(
@@ -218,7 +228,10 @@ class ServerEngine:
                 "are too long for it: give less --max_completion_length or --dual_max_completion_length"
             )
 
-    def _completion(self, answer: ServerAnswer | None) -> Completion:
+    def _completions(self, answers: Sequence[Answer]) -> list[Completion]:
+        return [self._completion(answer) for answer in answers]
+
+    def _completion(self, answer: Answer) -> Completion:
         if answer is None:
             self.faults[TOO_LONG] += 1
             return Completion(torch.empty(0, dtype=torch.int64), torch.empty(0), "", truncated=True)

@@ -41,8 +41,8 @@ class ThinkingEngine:
 
     @property
     def features(self) -> EngineFeatures:
-        """What the engine can do."""
-        return self.engine.features
+        """What the engine can do; prompts cannot follow, as a completion may need two calls."""
+        return self.engine.features._replace(follow_ups=False)
 
     @property
     def max_positions(self) -> int | None:

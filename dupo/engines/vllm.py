@@ -11,13 +11,15 @@ first update. A new adapter changes nothing, so one that does goes over before i
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of, in_groups
+from dupo.engines.base import EngineFeatures, Followed, FollowUps, Sampling, check_room, ids_of, in_groups
+from dupo.engines.following import Following
 from dupo.engines.vllm_adapters import trial_adapter
 from dupo.engines.vllm_instance import SEEDS, VllmInstance
 from dupo.engines.weight_handover import WeightHandover, compare_copy
@@ -51,7 +53,7 @@ class VllmEngine:
     @property
     def features(self) -> EngineFeatures:
         """What the engine can do."""
-        return EngineFeatures(logprobs=True, distributions=False, new_weights=True, exact=False)
+        return EngineFeatures(logprobs=True, distributions=False, new_weights=True, follow_ups=True)
 
     @property
     def max_positions(self) -> int | None:
@@ -78,9 +80,56 @@ class VllmEngine:
             RuntimeError: the weights of the model have changed, and `load_weights` was not called.
         """
         self._hand_weights_over()
+        return self._sample(self._encode(prompts, sampling.max_tokens), n, sampling, seed)
+
+    @torch.no_grad()
+    def sample_and_follow(
+        self,
+        prompts: Sequence[Prompt] | Sequence[list[int]],
+        n: int,
+        sampling: Sampling,
+        seed: int,
+        follow: FollowUps,
+    ) -> Followed:
+        """As `sample`, with prompts that follow; see `FollowingEngine.sample_and_follow`.
+
+        Raises:
+            UserError, RuntimeError: as `sample`.
+        """
+        self._hand_weights_over()
+        prompt_ids = self._encode(prompts, sampling.max_tokens)
+        following = Following[Any](len(prompt_ids), n, follow, self._completions)
+        engine, times, num_asked = self.instance.llm.llm_engine, Counter[tuple[int, ...]](), 0
+        numbers = dict[str, int]()  # of the prompts that are under way, by the name that vLLM has for each
+
+        def add(prompt_ids: list[list[int]], keys: list[int], n: int, sampling: Sampling) -> None:
+            nonlocal num_asked
+            parameters = [self._parameters(n, sampling, key) for key in keys]
+            for name in self.instance.enqueue(prompt_ids, parameters, self.request):
+                numbers[name.partition("-")[0]] = num_asked  # behind it stand random digits
+                num_asked += 1
+
+        add(prompt_ids, prompt_keys(seed, prompt_ids), n, sampling)
+        try:
+            while numbers:
+                for output in engine.step():
+                    if not output.finished:
+                        continue
+                    # Its number is gone before anything follows: what has ended cannot be taken back.
+                    rows = sorted(output.outputs, key=lambda row: row.index)
+                    if further := following.take_all(numbers.pop(output.request_id), rows):
+                        further_ids = self._encode(further, follow.sampling.max_tokens)
+                        keys = prompt_keys(follow.seed, further_ids, times)
+                        add(further_ids, keys, follow.n, follow.sampling)
+        finally:
+            # After a fault: the next call would get what is still under way.
+            engine.abort_request([*numbers])
+        return following.result()
+
+    def _encode(self, prompts: Sequence[Prompt] | Sequence[list[int]], max_tokens: int) -> list[list[int]]:
         prompt_ids = ids_of(self.tokenizer, prompts)
-        check_room(prompt_ids, sampling.max_tokens, self.max_positions, "vllm (--vllm_max_model_length)")
-        return self._sample(prompt_ids, n, sampling, seed)
+        check_room(prompt_ids, max_tokens, self.max_positions, "vllm (--vllm_max_model_length)")
+        return prompt_ids
 
     def _hand_weights_over(self) -> None:
         self.handover.check_noted()

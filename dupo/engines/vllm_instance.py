@@ -163,6 +163,11 @@ class VllmInstance:
         prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
         return self.llm.generate(prompts, parameters, use_tqdm=False, lora_request=request)
 
+    def enqueue(self, prompt_ids: Sequence[list[int]], parameters: Sequence[Any], request: Any) -> list[str]:
+        """Asks vLLM for the same without waiting; returns the names that vLLM has for the prompts."""
+        prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
+        return self.llm.enqueue(prompts, parameters, use_tqdm=False, lora_request=request)
+
 
 def _written(model: Model) -> list[tuple[Tensor, int]]:
     """The weights beneath adapters, each with the number of times that it was written."""

@@ -10,7 +10,9 @@ every rollout: a server that was started again, or that another run has sent wei
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -18,10 +20,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dupo.engines.base import EngineFeatures, Sampling, check_room, ids_of
-from dupo.engines.connection import Passing, Refused, Stopped
-from dupo.engines.in_flight import run_all
+from dupo.engines.base import EngineFeatures, Followed, FollowUps, Sampling, check_room, ids_of
+from dupo.engines.connection import Passing, Refused
+from dupo.engines.following import Following
+from dupo.engines.in_flight import Call, run_all
 from dupo.engines.openai_protocol import BROKEN_OFF, IDS, PATHS, choices_of
+from dupo.engines.server_requests import is_stopped
 from dupo.engines.training_probe import TrainingServer, call_workers
 from dupo.engines.vllm_instance import SEEDS
 from dupo.engines.weight_files import write_weights
@@ -82,7 +86,7 @@ class VllmServerEngine:
     @property
     def features(self) -> EngineFeatures:
         """What the engine can do: `TrainingServer` is only made of a server that was seen to do it."""
-        return EngineFeatures(logprobs=True, distributions=False, new_weights=True, exact=False)
+        return EngineFeatures(logprobs=True, distributions=False, new_weights=True, follow_ups=True)
 
     @property
     def max_positions(self) -> int | None:
@@ -108,18 +112,57 @@ class VllmServerEngine:
                 or its log-probs are others than those of the learner.
             RuntimeError: the weights of the model have changed, and `load_weights` was not called.
         """
+        with self._sound_weights():
+            return self._sample(self._encode(prompts, sampling.max_tokens), n, sampling, seed)
+
+    @torch.no_grad()
+    def sample_and_follow(
+        self,
+        prompts: Sequence[Prompt] | Sequence[list[int]],
+        n: int,
+        sampling: Sampling,
+        seed: int,
+        follow: FollowUps,
+    ) -> Followed:
+        """As `sample`, with prompts that follow; see `FollowingEngine.sample_and_follow`.
+
+        Raises:
+            ServerError, UserError, RuntimeError: as `sample`.
+        """
+        with self._sound_weights():
+            prompt_ids = self._encode(prompts, sampling.max_tokens)
+            following = Following[SampledRow](len(prompt_ids), n, follow, self._completions)
+            times = Counter[tuple[int, ...]]()
+
+            def calls_after(number: int, rows: list[SampledRow]) -> list[Call[list[SampledRow]]]:
+                # Nothing follows from a dual.
+                if not (further := following.take_all(number, rows)):
+                    return []
+                further_ids = self._encode(further, follow.sampling.max_tokens)
+                keys = prompt_keys(follow.seed, further_ids, times)
+                return self._calls(further_ids, keys, follow.n, follow.sampling)
+
+            calls = self._calls(prompt_ids, prompt_keys(seed, prompt_ids), n, sampling)
+            self._ask_all(calls, calls_after)
+            return following.result()
+
+    @contextmanager
+    def _sound_weights(self) -> Iterator[None]:
+        """Sends new weights before the block; after the block, checks that it was sampled from them."""
         self.handover.check_noted()
         if self.handover.is_due:
             self._send_weights()
             self.handover.done(self._sample)
-        prompt_ids = ids_of(self.tokenizer, prompts)
-        where = f"{self.server.address.url} (--max-model-len of vllm serve)"
-        check_room(prompt_ids, sampling.max_tokens, self.max_positions, where)
         self._check_weights()
-        groups = self._sample(prompt_ids, n, sampling, seed)
+        yield
         # A request is made anew after a broken connection: a new server answers it with its first weights.
         self._check_weights()
-        return groups
+
+    def _encode(self, prompts: Sequence[Prompt] | Sequence[list[int]], max_tokens: int) -> list[list[int]]:
+        prompt_ids = ids_of(self.tokenizer, prompts)
+        where = f"{self.server.address.url} (--max-model-len of vllm serve)"
+        check_room(prompt_ids, max_tokens, self.max_positions, where)
+        return prompt_ids
 
     # --- weights ---
 
@@ -167,23 +210,50 @@ class VllmServerEngine:
         self, prompt_ids: Sequence[list[int]], n: int, sampling: Sampling, seed: int
     ) -> list[list[Completion]]:
         # A key for each prompt: the draws do not depend on what else is asked.
-        keys = prompt_keys(seed, list(prompt_ids))
-        calls = [
+        calls = self._calls(prompt_ids, prompt_keys(seed, list(prompt_ids)), n, sampling)
+        rows: dict[int, list[SampledRow]] = {}
+
+        def note(number: int, answer: list[SampledRow]) -> list[Call[list[SampledRow]]]:
+            rows[number] = answer
+            tell_progress("samples", len(rows) * n, len(calls) * n)
+            return []
+
+        self._ask_all(calls, note)
+        return [self._completions(rows[number]) for number in range(len(calls))]
+
+    def _calls(
+        self, prompt_ids: Sequence[list[int]], keys: Sequence[int], n: int, sampling: Sampling
+    ) -> list[Call[list[SampledRow]]]:
+        """A call for each prompt."""
+        return [
             partial(self._ask, self._body(ids, n, sampling, key), n)
             for ids, key in zip(prompt_ids, keys, strict=True)
         ]
-        rows: dict[int, list[SampledRow]] = {}
 
-        def take(number: int, answer: list[SampledRow]) -> None:
-            rows[number] = answer
-            tell_progress("samples", len(rows) * n, len(calls) * n)
+    def _ask_all(
+        self,
+        calls: Sequence[Call[list[SampledRow]]],
+        calls_after: Callable[[int, list[SampledRow]], Sequence[Call[list[SampledRow]]]],
+    ) -> None:
+        """Makes all calls.
+
+        Args:
+            calls_after: further calls, from the number of a call and its rows.
+        """
+        rows: dict[int, list[SampledRow]] = {}
+        num_asked = len(calls)
+
+        def follow(number: int) -> Sequence[Call[list[SampledRow]]]:
+            nonlocal num_asked
+            further = calls_after(number, rows[number])
+            num_asked += len(further)
+            return further
 
         most_at_once = self.server.connection.options.max_concurrent_requests
         try:
-            run_all(calls, most_at_once, take, lambda problem: isinstance(problem, Stopped))
+            run_all(calls, most_at_once, rows.__setitem__, is_stopped, follow)
         except ServerError as problem:
-            raise ServerError(f"{problem}; {len(rows):,} of {len(calls):,} groups had come") from None
-        return [self._completions(rows[number]) for number in range(len(calls))]
+            raise ServerError(f"{problem}; {len(rows):,} of {num_asked:,} groups had come") from None
 
     def _body(self, ids: list[int], n: int, sampling: Sampling, key: int) -> dict[str, Any]:
         body = self.server.dialect.body(ids, sampling, key % SEEDS)

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from dupo.config.config import Config
+from dupo.duality.early import sample_with_duals
 from dupo.duality.reconstruct import Reconstructions, dual_metrics, reconstruct
-from dupo.engines.base import sample_answers
 from dupo.learning.batches import (
     mini_batches,
     trajectories_from_state,
@@ -101,13 +101,22 @@ class DuPO(PolicyMethod):
         problems = self.order.take(self.problems, self.num_asked + before, count)
         index, num_generations = self.num_rollouts + number, self.config.rollout.num_generations
         seed = self.seed_for("primal", index)
+        ask_judge = self.judge.asking(self.seed_for("dual", index)) if self.judge else None
         with self.phases("answers"):
-            rollout = sample_answers(self.engine, self.task, problems, num_generations, self.sampling, seed)
+            rollout, ask_judge = sample_with_duals(
+                self.engine,
+                self.task,
+                problems,
+                num_generations,
+                self.sampling,
+                seed,
+                ask_judge,
+                answered=partial(self.phases.turn_to, "duals"),
+            )
 
         # dual: (y, known part of x) -> hidden part of x
         reconstructions: Reconstructions = []
-        if self.judge:
-            ask_judge = self.judge.asking(self.seed_for("dual", index))
+        if ask_judge:
             with self.phases("duals"):
                 reconstructions = reconstruct(self.task, problems, rollout.answers, ask_judge)
 

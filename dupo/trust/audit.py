@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 from dupo.config.config import Config
+from dupo.duality.early import sample_with_duals
 from dupo.duality.judge import cached
 from dupo.duality.reconstruct import Reconstructions, reconstruct
-from dupo.engines.base import sample_answers
 from dupo.engines.load import load_engine
 from dupo.methods.teaching import teaching_stage
 from dupo.records import Problem, Rollout
@@ -32,7 +32,7 @@ from dupo.storage.names import AUDIT_ROWS as ROWS
 from dupo.tasks.base import Task
 from dupo.trust.audit_checks import Check, checks, verdict
 from dupo.trust.audit_metrics import AuditMetrics, audit_metrics
-from dupo.trust.dual_filter import Trial, try_duals
+from dupo.trust.dual_filter import Trial, TrialQuestions, try_duals
 from dupo.trust.guidance import Guidance
 from dupo.trust.rows import AuditRow, TrialRow
 from dupo.views.audit_page import AMONG_ALL, AMONG_READABLE, write_audit
@@ -101,15 +101,19 @@ def audit_batch(
         index: number of the batch.
     """
     config, task, engine = run.config, run.task, run.engine()
-    seed = run.seed_for("answer", index)
+    seed, n = run.seed_for("answer", index), config.rollout.num_generations
+    golds = [problem.gold for problem in problems]
+    ask = run.ask(engine, "dual", index) if config.reward.needs("duals") else None
+    questions = TrialQuestions(task, problems, config.selection, seed, golds)
     # The same number of samples at the same temperature as in training: the audit is about that reward.
-    rollout = sample_answers(engine, task, problems, config.rollout.num_generations, run.sampling, seed)
+    rollout, ask = sample_with_duals(
+        engine, task, problems, n, run.sampling, seed, ask, questions=questions, once=True
+    )
     trials: list[list[Trial]] = [[] for _ in problems]
     reconstructions: Reconstructions = []
-    if config.reward.needs("duals"):
+    if ask:
         # Trials and rewards ask many duals twice; the second time the samples must be those of the first.
-        ask = cached(run.ask(engine, "dual", index))
-        golds = [problem.gold for problem in problems]
+        ask = cached(ask)
         trials = try_duals(task, rollout, ask, config.selection, seed, golds)
         reconstructions = reconstruct(task, problems, rollout.answers, ask)
     state = TrainerState(0, config.optimizer.max_steps)

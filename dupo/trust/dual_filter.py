@@ -7,6 +7,7 @@ are counted apart. A dual that is solved with a control (`dupo.duality.controls`
 says.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from dupo.config.options import SelectOptions
 from dupo.duality.controls import NO_ANSWER, answers_of_other_problems, with_other_digits
-from dupo.duality.reconstruct import Ask, reconstruct
+from dupo.duality.reconstruct import Ask, DualQuestion, dual_questions, reconstruct
 from dupo.duality.votes import votes
 from dupo.records import Dual, Problem, Reconstruction, Rollout
 from dupo.tasks.base import Task
@@ -94,6 +95,69 @@ class TrialAnswers(NamedTuple):
         return [*self.pool, NO_ANSWER, *self.decoys, self.gold]
 
 
+def trial_answers(
+    groups: Sequence[Sequence[str | None]],
+    options: SelectOptions,
+    seed: int,
+    golds: Sequence[str | None] | None,
+) -> list[TrialAnswers]:
+    """The answers that the duals of each problem are tried with.
+
+    Args:
+        groups: the sampled answers to each problem.
+        options, seed, golds: as of `try_duals`.
+    """
+    pools = [[answer for answer, _ in votes(group).most_common()] for group in groups]
+    # The most frequent answer to another problem is the best decoy: fluent, of the right kind, and about
+    # something else. The right answer is never a decoy, as many problems share one (2, 10, ...).
+    answers = []
+    for index, gold in enumerate(golds or [None] * len(groups)):
+        candidates = [pool[0] for other, pool in enumerate(pools) if other != index and pool]
+        pool = pools[index]
+        decoys = answers_of_other_problems([*pool, gold], candidates, options.num_decoys, seed + index)
+        answers.append(TrialAnswers(pool, decoys, gold))
+    return answers
+
+
+class TrialQuestions:
+    """What the first call of `try_duals` asks, as soon as it is known; see `dupo.duality.early.Questions`.
+
+    A decoy is an answer to another problem, so questions with decoys are known with the last answer.
+
+    Args:
+        options, seed, golds: as of `try_duals`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        problems: Sequence[Problem],
+        options: SelectOptions,
+        seed: int,
+        golds: Sequence[str | None] | None = None,
+    ) -> None:
+        self.task, self.problems, self.options, self.seed, self.golds = task, problems, options, seed, golds
+        self._groups: dict[int, Sequence[str | None]] = {}
+        self._asked = Counter[DualQuestion]()
+
+    def __call__(self, number: int, answers: Sequence[str | None]) -> list[DualQuestion]:
+        """The questions that the answers to one more problem allow."""
+        self._groups[number] = answers
+        # Decoys are left out until all answers are there, then everything is asked that is still missing.
+        if len(self._groups) < len(self.problems):
+            gold = self.golds[number] if self.golds else None
+            own = TrialAnswers([*votes(answers)], [], gold).all
+            questions = dual_questions(self.task, [self.problems[number]], [own])
+            questions = [question._replace(problem=number) for question in questions]
+        else:
+            groups = [self._groups[place] for place in range(len(self.problems))]
+            tried = trial_answers(groups, self.options, self.seed, self.golds)
+            everything = Counter(dual_questions(self.task, self.problems, [of.all for of in tried]))
+            questions = list((everything - self._asked).elements())
+        self._asked.update(questions)
+        return questions
+
+
 def try_duals(
     task: Task,
     rollout: Rollout,
@@ -115,16 +179,7 @@ def try_duals(
         For each problem one trial for each of its duals.
     """
     problems = rollout.problems
-    pools = [[answer for answer, _ in votes(group).most_common()] for group in rollout.answers]
-
-    # The most frequent answer to another problem is the best decoy: fluent, of the right kind, and about
-    # something else. The right answer is never a decoy, as many problems share one (2, 10, ...).
-    answers = []
-    for index, gold in enumerate(golds or [None] * len(problems)):
-        candidates = [pool[0] for other, pool in enumerate(pools) if other != index and pool]
-        pool = pools[index]
-        decoys = answers_of_other_problems([*pool, gold], candidates, options.num_decoys, seed + index)
-        answers.append(TrialAnswers(pool, decoys, gold))
+    answers = trial_answers(rollout.answers, options, seed, golds)
     # All questions go to the model in one call, which fills its batches.
     reconstructions = reconstruct(task, problems, [tried.all for tried in answers], ask)
 

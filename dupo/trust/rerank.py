@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from dupo.config.config import Config
+from dupo.duality.early import sample_with_duals
 from dupo.duality.reconstruct import mean_similarity, reconstruct
 from dupo.duality.votes import majority_answer, votes
 from dupo.engines.base import Sampling, sample_answers
@@ -193,13 +194,14 @@ def rerank_batch(run: RowsRun, index: int, problems: list[Problem]) -> list[Answ
     n = config.rollout.num_generations
     # Greedy answers depend on no seed; they are what the model gives without any of this.
     greedy = sample_answers(engine, task, problems, 1, Sampling(0.0, run.sampling.max_tokens), seed=0)
-    rollout = sample_answers(engine, task, problems, n, run.sampling, run.seed_for("answer", index))
+    seed, ask = run.seed_for("answer", index), run.ask(engine, "dual", index)
+    rollout, ask = sample_with_duals(engine, task, problems, n, run.sampling, seed, ask)
     # The first n samples are part of the larger vote, so only the others are drawn, by a seed of their own.
     num_more = config.rerank.vote_samples - n
     more = None
     if num_more > 0:
         more = sample_answers(engine, task, problems, num_more, run.sampling, run.seed_for("vote", index))
-    reconstructions = reconstruct(task, problems, rollout.answers, run.ask(engine, "dual", index))
+    reconstructions = reconstruct(task, problems, rollout.answers, ask)
     rows = []
     for place, problem in enumerate(problems):
         sampled = SampledProblem(

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dupo.config.config import Config
+from dupo.duality.early import sample_with_duals
 from dupo.duality.votes import votes
-from dupo.engines.base import sample_answers
 from dupo.engines.load import load_engine
 from dupo.methods.teaching import teaching_stage
 from dupo.records import Dual, Problem
@@ -25,7 +25,7 @@ from dupo.storage.files import encoded, write_atomic
 from dupo.tasks import with_duals
 from dupo.tasks.base import Task
 from dupo.tasks.selected_duals import KEPT_FILE
-from dupo.trust.dual_filter import OUTCOMES, LeakRates, leak_rates, try_duals
+from dupo.trust.dual_filter import OUTCOMES, LeakRates, TrialQuestions, leak_rates, try_duals
 from dupo.trust.rows import PassRow, TrialRow
 from dupo.views.terminal import Display
 
@@ -169,8 +169,11 @@ def select_batch(run: RowsRun, this_pass: Pass, index: int, problems: list[Probl
     task, number, options = this_pass.task, this_pass.number, run.config.selection
     # Purposes hold the number of the pass, so a second pass of the same model draws another pool.
     engine, seed = run.engine(this_pass.model), run.seed_for(f"pool {number}", index)
-    rollout = sample_answers(engine, task, problems, this_pass.pool_size, run.sampling, seed)
-    trials = try_duals(task, rollout, run.ask(engine, f"dual {number}", index), options, seed)
+    ask, questions = run.ask(engine, f"dual {number}", index), TrialQuestions(task, problems, options, seed)
+    rollout, ask = sample_with_duals(
+        engine, task, problems, this_pass.pool_size, run.sampling, seed, ask, questions=questions
+    )
+    trials = try_duals(task, rollout, ask, options, seed)
     rows = []
     for problem, answers, problem_trials in zip(problems, rollout.answers, trials, strict=True):
         duals = [

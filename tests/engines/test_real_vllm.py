@@ -64,6 +64,26 @@ def test_adapters_go_over_alone_and_the_judge_has_none(folder: Path) -> None:
     assert told["cached"] > 0  # prefixes were there to be taken for those of another adapter
 
 
+FOLLOWED = """
+import sys
+from dupo.config.command_line import parse
+from dupo.engines.load import load_engine
+from dupo.models.tokenizers import load_tokenizer
+from tests.helpers.sampled_rows import check_followed
+import torch
+config = parse(["--engine", "vllm", "--vllm_max_model_length", "64", "--model_name_or_path", sys.argv[1]])
+engine = load_engine(config, config.model, load_tokenizer(config.model, None), torch.device("cpu"))
+check_followed(engine, ["#321+654=", "#100-200=", "#321+654="])
+"""
+
+
+def test_what_follows_is_what_two_calls_give(folder: Path) -> None:
+    variables = {**os.environ, **VARIABLES, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"}
+    command = [str(PYTHON), "-c", FOLLOWED, str(folder)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_rerank(folder: Path, tmp_path: Path) -> None:
     options = ["--num_problems", "6", "--output_dir", str(tmp_path / "run")]
     done = dupo("dupo.rerank", *SMALL, "--model_name_or_path", str(folder), *options)

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-from dupo.engines import slots
 from dupo.engines.base import Sampling
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.reading import Reader
 from dupo.engines.sampled_check import check_sampled
 from dupo.engines.slot_cache import SHARE, most_slots, token_bytes, why_no_slots, width_for
-from dupo.engines.slots import FLAG_EVERY, SlotDecoding, SlotOptions
+from dupo.engines.slot_state import FLAG_EVERY, SlotOptions, SlotRoom
+from dupo.engines.slots import SlotDecoding
+from dupo.engines.waits import Watch
 from dupo.models import attention
 from dupo.progress import listening
 from dupo.records import Completion
@@ -48,7 +49,11 @@ def decoding_of(
     world: World, prompts: list[list[int]], n: int, sampling: Sampling, most: int
 ) -> SlotDecoding:
     options = SlotOptions(sorted(world.tokenizer.eos_ids), world.tokenizer.pad_id, most, False)
-    return SlotDecoding(world.model, prompts, prompt_keys(3, prompts), n, sampling, options)
+    tokens = max(map(len, prompts)) + sampling.max_tokens
+    room = SlotRoom(tokens, sampling.max_tokens, n * len(prompts), sampling.temperature)
+    decoding = SlotDecoding(world.model, options, room)
+    decoding.add(prompts, prompt_keys(3, prompts), n, sampling)
+    return decoding
 
 
 @pytest.mark.parametrize(
@@ -189,10 +194,10 @@ def test_a_step_waits_for_nothing_and_keeps_its_addresses(
 def test_waits_of_a_step_are_noticed() -> None:
     numbers = torch.arange(5)
     for wait in (lambda: numbers.nonzero(), lambda: numbers[numbers > 2], lambda: int(numbers.sum())):
-        with slots._Watch() as watch:
+        with Watch() as watch:
             wait()
         assert watch.waits
-    with slots._Watch() as watch:
+    with Watch() as watch:
         (numbers + 1).sort().values.cumsum(0)
     assert not watch.waits
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from dupo.config.vllm_options import VllmOptions
-from dupo.engines.base import Sampling
+from dupo.engines.base import FollowUps, Sampling
 from dupo.engines.vllm import VllmEngine
 from dupo.engines.vllm_instance import VllmInstance
 from dupo.errors import UserError
+from dupo.records import Completion
 from tests.helpers.fake_vllm import FakeLLM, put_in_place
-from tests.helpers.sampled_rows import check_rows
+from tests.helpers.sampled_rows import check_followed, check_rows
 from tests.helpers.worlds import World, tiny
 
 PROMPTS = ["#321+654=", "#100-200=", "#321+654="]
@@ -43,6 +44,23 @@ def train(world: World) -> None:
 def test_rows_are_those_of_the_model(world: World) -> None:
     engine = engine_of(world)
     check_rows(engine, world, PROMPTS)
+
+
+@pytest.mark.usefixtures("fake")
+def test_what_follows_is_what_two_calls_give(world: World) -> None:
+    check_followed(engine_of(world), PROMPTS)
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_fault_among_what_follows_leaves_nothing_under_way(world: World) -> None:
+    def after(number: int, group: list[Completion]) -> list[str]:
+        raise ValueError("cannot be read")
+
+    engine = engine_of(world)
+    follow = FollowUps(after, 1, Sampling(0.0, 2), 5, "others", 3)
+    with pytest.raises(ValueError, match="cannot be read"):
+        engine.sample_and_follow(PROMPTS, 1, Sampling(1.0, 2), 1, follow)
+    assert engine.instance.llm.waiting == []
 
 
 @pytest.mark.usefixtures("fake")

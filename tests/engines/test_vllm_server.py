@@ -19,7 +19,7 @@ from dupo.engines.probe import Abilities, Server
 from dupo.engines.training_probe import TrainingServer, probe_for_training
 from dupo.engines.vllm_server import VllmServerEngine, weight_folder
 from dupo.errors import ServerError, StorageError, UserError
-from tests.helpers.sampled_rows import check_rows
+from tests.helpers.sampled_rows import check_followed, check_rows
 from tests.helpers.stub_server import MODEL, Reply, serving
 from tests.helpers.vllm_stub import POSITIONS, VllmStub
 from tests.helpers.worlds import World, tiny
@@ -121,8 +121,12 @@ def test_a_server_that_is_down_is_no_server_without_the_extension(stub: VllmStub
 
 def test_rows_are_those_of_the_model(stub: VllmStub, world: World) -> None:
     engine = engine_of(stub, world)
-    assert engine.features == (True, False, True, True, False) and engine.max_positions == POSITIONS
+    assert engine.features == (True, False, True, True, False, True) and engine.max_positions == POSITIONS
     check_rows(engine, world, PROMPTS)
+
+
+def test_what_follows_is_what_two_calls_give(stub: VllmStub, world: World) -> None:
+    check_followed(engine_of(stub, world), PROMPTS)
 
 
 def test_a_prompt_without_room_is_told(stub: VllmStub, world: World) -> None:

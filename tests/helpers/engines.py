@@ -1,11 +1,13 @@
 """Engines that no model stands behind, and one that remembers what it was asked."""
 
+import random
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
-from dupo.engines.base import Engine, EngineFeatures, Sampling
+from dupo.engines.base import Engine, EngineFeatures, Followed, FollowingEngine, FollowUps, Sampling
 from dupo.records import Completion, Prompt
 
 FEATURES = EngineFeatures(logprobs=True, distributions=False, new_weights=False, exact=True)
@@ -69,6 +71,47 @@ class FakeEngine:
         """There is none."""
 
 
+class FollowingFake(FakeEngine):
+    """An engine that takes prompts while it samples, or not; its last group is complete first.
+
+    What it says depends on the seed, the prompt, the sample, and how often the prompt stood before in the
+    call, as the draws of real engines do.
+
+    Attributes:
+        followed: prompts that came while others were under way.
+    """
+
+    def __init__(self, say: Callable[[str, random.Random], str], *, follows: bool) -> None:
+        super().__init__(lambda text, k: "")
+        self.say, self.followed = say, list[Any]()
+        self.features = FEATURES._replace(follow_ups=follows)
+
+    def sample(self, prompts: Sequence[Any], n: int, sampling: Sampling, seed: int) -> list[list[Completion]]:
+        self.calls.append(Call(list(prompts), n, sampling, seed))
+        return self._groups(prompts, n, seed, Counter())
+
+    def sample_and_follow(
+        self, prompts: Sequence[Any], n: int, sampling: Sampling, seed: int, follow: FollowUps
+    ) -> Followed:
+        groups, further, times = self.sample(prompts, n, sampling, seed), [], Counter[str]()
+        for number in reversed(range(len(prompts))):
+            more = follow.after(number, groups[number])
+            self.followed += more
+            further += self._groups(more, follow.n, follow.seed, times)
+        return Followed(groups, further)
+
+    def _groups(
+        self, prompts: Sequence[Any], n: int, seed: int, times: Counter[str]
+    ) -> list[list[Completion]]:
+        groups = []
+        for prompt in prompts:
+            text = self.tokenizer.decode([prompt])[0] if isinstance(prompt, list) else "".join(prompt)
+            draws = [random.Random(f"{seed} {text} {times[text]} {k}") for k in range(n)]
+            times[text] += 1
+            groups.append([self._completion(self.say(text, draw)) for draw in draws])
+        return groups
+
+
 class RecordingEngine:
     """Passes every call on to another engine, and remembers the calls."""
 
@@ -92,3 +135,24 @@ class RecordingEngine:
 
     def release_memory(self) -> None:
         self.engine.release_memory()
+
+
+class FollowedEngine(RecordingEngine):
+    """Passes calls on to an engine that takes prompts while it samples, or hides that it does.
+
+    Attributes:
+        num_followed: prompts that followed.
+    """
+
+    def __init__(self, engine: Engine, *, follows: bool) -> None:
+        super().__init__(engine)
+        self.follows, self.num_followed = follows, 0
+
+    @property
+    def features(self) -> EngineFeatures:
+        return self.engine.features._replace(follow_ups=self.follows)
+
+    def sample_and_follow(self, *arguments: Any) -> Followed:
+        followed = cast(FollowingEngine, self.engine).sample_and_follow(*arguments)
+        self.num_followed += len(followed.further)
+        return followed

@@ -23,6 +23,7 @@ class FakeLLM:
         ignores: numbers of the calls of reload_weights that change nothing, from 1.
         ignored_adapters: numbers of adapters that arrive as the adapter before, from 1.
         keeps_adapters: whether adapters that are removed stay.
+        waiting: outputs of requests that have not ended; a step ends the request that came last.
         adapters: the weights that each adapter that is held adds to those of the model, by its number.
     """
 
@@ -36,6 +37,7 @@ class FakeLLM:
         self.adapters, self._newest = dict[int, dict[str, Tensor]](), dict[str, Tensor]()
         self.llm_engine = self
         self.model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model)).eval()
+        self.num_requests, self.waiting = 0, list[Any]()
 
     def collective_rpc(self, name: str, kwargs: Mapping[str, Iterator[tuple[str, Tensor]]]) -> None:
         assert name == "reload_weights"
@@ -98,6 +100,22 @@ class FakeLLM:
         ]
         self.model.load_state_dict(state)
         return outputs
+
+    def enqueue(self, prompts: Any, parameters: Any, use_tqdm: bool, lora_request: Any = None) -> list[str]:
+        names = list[str]()
+        for output in self.generate(prompts, parameters, use_tqdm, lora_request):
+            names.append(f"{self.num_requests}-abc-def")
+            output.request_id, output.finished = str(self.num_requests), True
+            self.waiting.append(output)
+            self.num_requests += 1
+        return names
+
+    def step(self) -> list[Any]:
+        return [SimpleNamespace(finished=False, request_id=self.waiting[0].request_id), self.waiting.pop()]
+
+    def abort_request(self, names: Sequence[str]) -> None:
+        assert set(names) == {output.request_id for output in self.waiting}
+        self.waiting.clear()
 
     def _row(self, prompt: list[int], of: Any, index: int) -> Any:
         draws = torch.Generator().manual_seed((of.seed + index) % 2**63)

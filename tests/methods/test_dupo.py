@@ -9,7 +9,8 @@ from dupo.duality.judge import Judge
 from dupo.engines.base import Sampling
 from dupo.learning.order import EpochOrder
 from dupo.methods.dupo import DuPO
-from tests.helpers.engines import FakeEngine
+from dupo.tasks.arithmetic import Arithmetic
+from tests.helpers.engines import FakeEngine, FollowedEngine
 from tests.helpers.learning import trajectories
 from tests.helpers.runs import SMALL, loop
 from tests.helpers.worlds import rows, solver, tiny
@@ -41,6 +42,30 @@ def test_a_rollout_becomes_batches_with_advantages():
     assert metrics["dual/prompts"] == 12 and metrics["completions/mean_length"] == 5
     assert metrics["num_tokens"] == method.num_tokens == 12 * (9 + 5)
     assert method.new_rollout(0)[0].metrics["num_tokens"] == 2 * 12 * (9 + 5)
+
+
+@pytest.mark.slow
+def test_a_rollout_is_that_of_two_calls_where_the_policy_judges_beside_its_answers(monkeypatch):
+    # Random text that can be read.
+    monkeypatch.setattr(Arithmetic, "answer", lambda task, problem, text: text[:1] or None)
+    batches, engines = [], []
+    for follows in (False, True):
+        config = parse([*OPTIONS, "--dual_model", "policy", "--dual_temperature", "1", "--num_threads", "1"])
+        method = DuPO(config)
+        method.load()
+        method.engine.as_on_gpu = True  # type: ignore[attr-defined]
+        method.engine = FollowedEngine(method.engine, follows=follows)
+        method.start()
+        batches.append(method.new_rollout(0))
+        engines.append(method.engine)
+        assert {"answers", "duals", "rewards"} <= set(method.phases.take())
+    for two_calls, together in zip(*batches, strict=True):
+        assert two_calls.metrics == pytest.approx(together.metrics, abs=1e-5)
+        for one, other in zip(two_calls.trajectories, together.trajectories, strict=True):
+            assert one.completion_ids.tolist() == other.completion_ids.tolist()
+            assert (one.problem, one.advantage) == (other.problem, other.advantage)
+    assert engines[0].num_followed == 0
+    assert 0 < engines[1].num_followed == batches[1][0].metrics["dual/prompts"]
 
 
 def test_the_start_up_table_says_where_there_is_no_evaluation():
