@@ -43,6 +43,7 @@ class Ranks:
         """
         if self.size == 1:
             return [value]
+        # Pickled: completions and statistics are small beside the weights, and of any shape.
         values: list[T | None] = [None] * self.size
         dist.all_gather_object(values, value)
         return cast(list[T], values)
@@ -62,6 +63,7 @@ class Ranks:
             result = work()
         except Exception as raised:
             problem = raised
+        # Only now may a rank wait for the others: each has something to tell, whatever went wrong.
         outcomes = self.gather((problem, result))
         for rank, (raised, _) in enumerate(outcomes):
             if raised is not None:
@@ -80,6 +82,7 @@ def join_ranks() -> Ranks:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
+    # NCCL cannot send what lies on the CPU, such as completions.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=WAIT_SECONDS))
     return Ranks(dist.get_rank(), dist.get_world_size())

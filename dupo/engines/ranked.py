@@ -6,7 +6,7 @@ import torch
 
 from dupo.engines.base import Engine, EngineFeatures, Sampling, ids_of
 from dupo.models.load import Model
-from dupo.models.sharding import whole_weights
+from dupo.models.sharding import unsharded_weights
 from dupo.ranks import Ranks
 from dupo.records import Completion, Prompt
 from dupo.text.tokenizer import PromptTokenizer
@@ -64,8 +64,9 @@ class RankedEngine:
         """Samples from the weights of `model`, which is sharded, from now on; every rank has to ask."""
         if self.copy is None:
             return
+        # Weight by weight: a second whole model would not fit beside the copy.
         weights = dict(self.copy.named_parameters())
-        for name, weight in whole_weights(model):
+        for name, weight in unsharded_weights(model):
             weights[name].copy_(weight)
         self.engine.load_weights(self.copy)
 

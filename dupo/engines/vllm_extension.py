@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dupo.engines.weight_files import Checksum, read_weights
+from dupo.engines.weight_files import Checksum, makes_head, read_weights, without_head
 
 # Of a model's config: weights of another shape would break the worker half way.
 SHAPE = ("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
@@ -22,11 +22,12 @@ class WeightReceiver:
     """Reads weights from a folder into the model of a worker.
 
     Attributes:
-        reload_weights: of vLLM's worker.
+        reload_weights, get_model: of vLLM's worker.
         model_config: of vLLM's worker.
     """
 
     reload_weights: Callable[..., None]
+    get_model: Callable[[], Any]
     model_config: Any
     _dupo_checksum = ""
 
@@ -40,7 +41,8 @@ class WeightReceiver:
         # Half loaded weights are nobody's.
         self._dupo_checksum, checksum = "", Checksum()
         try:
-            self.reload_weights(weights_iterator=read_weights(Path(folder), checksum))
+            weights = without_head(read_weights(Path(folder), checksum), makes_head(self.get_model()))
+            self.reload_weights(weights_iterator=weights)
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
         self._dupo_checksum = checksum.text()

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dupo.config.vllm_options import VllmOptions
 from dupo.engines.vllm_adapters import check_layers, lora_settings, send_adapter
+from dupo.engines.weight_files import makes_head, without_head
 from dupo.errors import UserError
 from dupo.models.adapter import AdapterPlan
 from dupo.models.adapter_files import base_weights, has_adapters, whole_weights
@@ -67,6 +68,7 @@ class VllmInstance:
         self.llm = self._start(model, options, seed)
         if adapter:
             check_layers(self.llm, adapter, type(model).__name__)
+        (self.has_head,) = self.llm.apply_model(makes_head)
         self.is_asleep = self.is_tried = False
         self._base: list[tuple[Tensor, int]] = []
         self._num_adapters = 0
@@ -115,7 +117,6 @@ class VllmInstance:
             What stands for the adapter of the model in `generate`; None where whole weights went over.
         """
         if self.adapter is None:
-            # A head that is tied to the embedding comes under both names: on a CPU vLLM has a copy of it.
             self._reload(whole_weights(model))
             return None
         base = _written(model)
@@ -130,7 +131,8 @@ class VllmInstance:
         return send_adapter(self.llm, model, self._num_adapters, request)
 
     def _reload(self, weights: Iterator[tuple[str, Tensor]]) -> None:
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+        known = without_head(weights, self.has_head)
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": known})
 
     @contextmanager
     def renew(self) -> Iterator[None]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+HEAD = "lm_head"  # in transformers and in vLLM
 SHARD_BYTES = 1 << 30  # of host memory beside the model, while the weights are written
 
 
@@ -63,6 +64,24 @@ def write_weights(folder: Path, weights: Iterable[tuple[str, Tensor]], dtype: to
     if shard:
         save_file(shard, folder / f"weights-{number:05d}.safetensors")
     return checksum.text()
+
+
+def without_head(weights: Iterable[tuple[str, Tensor]], has_head: bool) -> Iterator[tuple[str, Tensor]]:
+    """The weights that a model of vLLM knows: without those of a head where it makes none.
+
+    transformers names a head that is tied to the embedding under both names. Most classes of vLLM take the
+    second name, and on a CPU they need it; those that use the embedding itself refuse it.
+
+    Args:
+        has_head: what `makes_head` says of the model.
+    """
+    return ((name, weight) for name, weight in weights if has_head or not name.startswith(f"{HEAD}."))
+
+
+def makes_head(model: nn.Module) -> bool:
+    """Whether a model of vLLM has a head, be it the embedding under another name."""
+    modules = model.named_modules(remove_duplicate=False)
+    return any(name.rpartition(".")[2] == HEAD for name, _ in modules)
 
 
 def read_weights(folder: Path, checksum: Checksum) -> Iterator[tuple[str, Tensor]]:

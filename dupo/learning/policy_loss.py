@@ -89,6 +89,7 @@ class PolicyLoss:
                 else:
                     name = f"{name}_mean" if name.startswith("clip_ratio/") else name  # TRL's names
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value * num_tokens
+        # Tensors and not floats: Python's `max` may lose a NaN.
         losses, all_sums, all_extremes = zip(
             *ranks.gather((total_loss.cpu(), _on_cpu(sums), _on_cpu(extremes))), strict=True
         )

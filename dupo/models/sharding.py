@@ -1,9 +1,9 @@
 """A model whose weights, gradients and optimizer states are shared out over ranks (FSDP2).
 
-    shard          each rank keeps 1 / size of every weight; layers are gathered while they compute
-    in_forward     runs a function of the model as a forward pass of its root, so that FSDP gathers the
-                   weights of the root (embedding, last norm, head) and reduces their gradients
-    whole_weights  the weights as they are without shards, one after the other
+    shard               each rank keeps 1 / size of every weight; layers are gathered while they compute
+    in_forward          runs a function of the model as a forward pass of its root, so that FSDP gathers the
+                        weights of the root (embedding, last norm, head) and reduces their gradients
+    unsharded_weights   the weights as they are without shards, one after the other
 
 FSDP gathers a layer on all ranks at once. So every rank has to make the same passes in the same order.
 """
@@ -61,9 +61,11 @@ def shard(
     # A class that transformers never splits over devices is a layer: what stays whole while it computes.
     layer_classes = set(getattr(model, "_no_split_modules", None) or ())
     layers = [module for module in model.modules() if type(module).__name__ in layer_classes]
+    # Layer by layer, so that no more than one is whole at a time; the root keeps what is in no layer.
     for layer in layers:
         fully_shard(layer, **options)
     fully_shard(model, **options)
+    # Tied weights need this: one weight, used at both ends, has one gradient.
     setattr(model, METHOD, MethodType(_call, model))
     register_fsdp_forward_method(model, METHOD)
 
@@ -83,7 +85,7 @@ def _call(model: Model, function: Callable[[Model], T]) -> T:
 
 
 @torch.no_grad()
-def whole_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
+def unsharded_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
     """(name, weight) of every weight as it is without shards; every rank has to take all of them."""
     for name, weight in model.named_parameters():
         yield name, whole(weight.detach())

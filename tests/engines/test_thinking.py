@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dupo.config.command_line import parse
 from dupo.engines import weight_handover
-from dupo.engines.base import Engine, Sampling, with_thoughts
+from dupo.engines.base import Engine, EngineFeatures, Sampling, with_thoughts
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
 from dupo.engines.load import make_engine
@@ -105,7 +105,7 @@ class Scripted:
         answer: said behind a thought that was closed by force.
     """
 
-    features = SimpleNamespace(ids=True)
+    features = EngineFeatures(logprobs=True, distributions=False, new_weights=True)
     max_positions: int | None = None
 
     def __init__(self, tokenizer: PromptTokenizer, said: Sequence[str], answer: str = "") -> None:

@@ -4,11 +4,13 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from dupo.config.vllm_options import VllmOptions
 from dupo.engines.base import FollowUps, Sampling
 from dupo.engines.vllm import VllmEngine
 from dupo.engines.vllm_instance import VllmInstance
+from dupo.engines.weight_files import makes_head, without_head
 from dupo.errors import UserError
 from dupo.records import Completion
 from tests.helpers.fake_vllm import FakeLLM, put_in_place
@@ -139,3 +141,14 @@ def test_without_vllm_it_is_one_line(world: World, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "vllm", None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="expected vLLM for --engine vllm"):
         engine_of(world)
+
+
+def test_a_head_goes_over_where_vllm_makes_one() -> None:
+    """A tied head has two names in transformers; a class of vLLM may know one of them."""
+    embedding = nn.Embedding(3, 2)
+    weights = [("model.embed_tokens.weight", embedding.weight), ("lm_head.weight", embedding.weight)]
+    tied, bare = nn.Module(), nn.Module()
+    tied.embed_tokens = tied.lm_head = embedding
+    bare.embed_tokens = embedding
+    assert [name for name, _ in without_head(weights, makes_head(tied))] == [name for name, _ in weights]
+    assert [name for name, _ in without_head(weights, makes_head(bare))] == ["model.embed_tokens.weight"]

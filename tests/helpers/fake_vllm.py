@@ -60,7 +60,7 @@ class FakeLLM:
     def apply_model(self, function: Any) -> list[Any]:
         # The layers of vLLM that take adapters: those of the attention, of which three are one.
         model = nn.Module()
-        for name in ("qkv_proj", "o_proj", "norm"):
+        for name in ("qkv_proj", "o_proj", "norm", "lm_head"):
             model.add_module(name, nn.Identity())
         model.qkv_proj.set_lora = model.o_proj.set_lora = print  # type: ignore[assignment]
         model.packed_modules_mapping = {"qkv_proj": ["q_proj", "k_proj", "v_proj"]}  # type: ignore[assignment]

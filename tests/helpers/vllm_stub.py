@@ -27,6 +27,7 @@ class StandInWorker(WeightReceiver):
     def __init__(self, llm: FakeLLM) -> None:
         self.llm, self.model_config = llm, SimpleNamespace(hf_config=llm.model.config)
         self.num_updates, self.ignores, self.breaks = 0, set[int](), False
+        self.get_model = lambda: llm.model
 
     def reload_weights(self, weights_iterator: Iterator[tuple[str, Tensor]]) -> None:
         self.num_updates += 1

@@ -26,7 +26,7 @@ from dupo.learning.step import optimizer_step
 from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.models import attention
 from dupo.models.adapter import Adapter
-from dupo.models.sharding import shard, whole_weights
+from dupo.models.sharding import shard, unsharded_weights
 from dupo.models.weights import frozen_copy
 from dupo.ranks import ALONE, Ranks
 from dupo.records import Completion, Trajectory
@@ -134,7 +134,7 @@ def compare(ranks: Ranks, per_node: int | None, make: Callable[[Ranks], Step], *
         assert one.keys() == other.keys(), (one, other)
         for name, value in one.items():
             assert abs(value - other[name]) <= 2e-6 * max(1, abs(value)), (name, value, other[name])
-    for (name, weight), (_, other) in zip(whole.named_parameters(), whole_weights(parts), strict=True):
+    for (name, weight), (_, other) in zip(whole.named_parameters(), unsharded_weights(parts), strict=True):
         worst = ((weight - other).norm() / weight.norm()).item()
         assert worst <= 1e-6, (name, worst)
 
