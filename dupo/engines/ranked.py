@@ -56,6 +56,7 @@ class RankedEngine:
             groups = self.engine.sample([prompt_ids[i] for i in own], n, sampling, seed)
             return dict(zip(own, groups, strict=True))
 
+        # A fault on any rank is raised on all of them here, so that none samples on alone.
         by_index = {i: group for groups in self.ranks.together(sample) for i, group in groups.items()}
         return [by_index[i] for i in range(len(prompt_ids))]
 

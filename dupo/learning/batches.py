@@ -90,6 +90,7 @@ def deal(packs: list[list[int]], lengths: Sequence[int], size: int) -> list[list
 
 def _nobody(trajectories: Sequence[Trajectory]) -> Trajectory:
     """One token after a prompt of one token, with the fields that the others have."""
+    # Every rank makes passes of one kind: with a reference's log-probs on all of them, or on none.
     like = trajectories[0]
     token = like.completion_ids[:1]
     fields = {name: torch.zeros(1) for name in OPTIONAL_LOGPROBS if getattr(like, name) is not None}

@@ -52,6 +52,7 @@ def shard(
     precision = MixedPrecisionPolicy()
     if half:
         # Inputs stay as they are: token ids, and log-probs that need all their bits.
+        # Gradients of many ranks are added in float32: bfloat16 would drop the small ones.
         precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     options = {
         "mesh": init_device_mesh(model.device.type, shape, mesh_dim_names=names),

@@ -29,15 +29,18 @@ def closing_of_thoughts(tokenizer: PromptTokenizer) -> list[int] | None:
 
 def opening_of_thoughts(tokenizer: PromptTokenizer) -> list[int]:
     """The ids of `<think>`."""
+    # More than one where the vocabulary has no token for the mark.
     return list(tokenizer.hf(OPEN_THOUGHT, add_special_tokens=False).input_ids)
 
 
 def end_in_thought(tokenizer: PromptTokenizer, prompts: Sequence[list[int]]) -> list[bool]:
     """Of each prompt, whether its ids end with `<think>`; see `PromptTokenizer.opens_thought`."""
+    # By text: a token may hold the mark and the white space behind it.
     tails = tokenizer.hf.batch_decode([ids[-TAIL:] for ids in prompts], skip_special_tokens=False)
     return [tail.rstrip().endswith(OPEN_THOUGHT) for tail in tails]
 
 
 def is_in_thought(text: str) -> bool:
     """Whether a text stops inside a thought."""
+    # The last mark decides, as some models think again behind an answer.
     return text.rfind(OPEN_THOUGHT) > text.rfind(CLOSED_THOUGHT)

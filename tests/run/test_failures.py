@@ -46,6 +46,7 @@ def test_the_batch_of_a_failure_can_be_read_without_torch(tmp_path):
                 "problem": "a",
                 "masked": False,
                 "sampling_logprobs": None,
+                "forced": None,
             }
         ],
     }
