@@ -14,7 +14,8 @@ class VllmOptions(Options):
 
     vllm_gpu_memory_utilization: float = option(
         0.3,
-        "share of a GPU's memory that vLLM takes for its weights and its cache",
+        "share of a GPU's memory that vLLM takes for its weights and its cache; a judge in a vLLM of its own "
+        "takes that share again",
         above=0.0,
         at_most=1.0,
     )

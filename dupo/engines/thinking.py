@@ -24,6 +24,7 @@ from dupo.text.thoughts import closing_of_thoughts, end_in_thought, is_in_though
 from dupo.text.tokenizer import CLOSED_THOUGHT, OPEN_THOUGHT, PromptTokenizer
 
 OPTION = "thinking_token_budget"
+SWITCH = "enable_thinking"  # of chat templates, in Qwen3 and others
 
 
 class ThinkingEngine:
@@ -202,11 +203,25 @@ def check_answer_room(config: Config, tokenizer: PromptTokenizer, longest: int, 
         raise UserError(f"{option}: expected at least {needed}, for {parts} ({OPTION}), got {longest}")
 
 
-def budget_row(config: Config, tokenizer: PromptTokenizer | None) -> list[tuple[str, str]]:
-    """The row of the start-up table that says how thoughts end; none without a budget."""
-    budget = config.rollout.thinking_token_budget
-    closing = None if tokenizer is None or budget is None else closing_of_thoughts(tokenizer)
-    if tokenizer is None or closing is None:
+def thoughts_row(config: Config, tokenizer: PromptTokenizer | None) -> list[tuple[str, str]]:
+    """The row of the start-up table on thoughts: how they end; none for a model that cannot be told to think.
+
+    Args:
+        tokenizer: None where a server frames the prompts.
+    """
+    if tokenizer is None:
         return []
-    (words,) = tokenizer.hf.batch_decode([closing], skip_special_tokens=False)
-    return [("thoughts", f"of at most {budget} tokens, then {words!r} is written, which is not trained on")]
+    budget, closing = config.rollout.thinking_token_budget, closing_of_thoughts(tokenizer)
+    if budget is not None and closing is not None:
+        (words,) = tokenizer.hf.batch_decode([closing], skip_special_tokens=False)
+        return [
+            ("thoughts", f"of at most {budget} tokens, then {words!r} is written, which is not trained on")
+        ]
+    template = tokenizer.frames.template
+    if template is None or SWITCH not in template.source or SWITCH in template.arguments:
+        return []
+    # A default of this package is too short for thoughts, and a thought that is cut has no answer.
+    longest = config.rollout.max_completion_length
+    length = f"as the chat template has them, within the {longest} tokens of an answer"
+    off = f"--chat_template_kwargs '{{\"{SWITCH}\": false}}' turns them off"
+    return [("thoughts", f"{length}; {off}, --{OPTION} ends them")]

@@ -17,7 +17,7 @@ from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
 from dupo.engines.load import check_builtin, load_judge_engine, make_copy_engine, make_policy_engine
 from dupo.engines.server import ServerEngine
-from dupo.engines.thinking import budget_row, check_judge_thinking, check_thinking
+from dupo.engines.thinking import check_judge_thinking, check_thinking, thoughts_row
 from dupo.engines.training_probe import probe_for_training
 from dupo.errors import ServerError, UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_order
@@ -167,7 +167,7 @@ class PolicyMethod(Method):
             *self._server_rows(),
             ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
-            *budget_row(c, self.tokenizer),
+            *thoughts_row(c, self.tokenizer),
             *([("engine", f"{SAMPLERS[engine]}{sent}; {WEIGHED}")] if engine in SAMPLERS else []),
             ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),

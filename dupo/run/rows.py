@@ -25,7 +25,7 @@ from dupo.duality.overlong import FittingTask
 from dupo.duality.reconstruct import Ask
 from dupo.engines.base import Engine, Sampling
 from dupo.engines.server import ServerEngine
-from dupo.engines.thinking import budget_row, check_judge_thinking, check_thinking
+from dupo.engines.thinking import check_judge_thinking, check_thinking, thoughts_row
 from dupo.errors import UserError
 from dupo.methods.base import Stage
 from dupo.models.devices import pick_device
@@ -174,7 +174,7 @@ class RowsRun(Run):
             *((f"server {address}", server.describe()) for address, server in servers.items()),
             ("data", "; ".join(self.task.notes)),
             ("problems", f"{len(self.problems):,}"),
-            *budget_row(self.config, self.models[name].tokenizer),
+            *thoughts_row(self.config, self.models[name].tokenizer),
             ("folder", f"{self.path} ({same_start()} goes on if it is stopped)"),
         ]
         title = f"dupo.{self.program}: {self.config.task.task}, seed {self.config.run.seed}"

@@ -19,7 +19,7 @@ from dupo.engines.base import Engine, EngineFeatures, Sampling, with_thoughts
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
 from dupo.engines.load import make_engine
-from dupo.engines.thinking import ThinkingEngine, budget_row, check_judge_thinking, check_thinking
+from dupo.engines.thinking import ThinkingEngine, check_judge_thinking, check_thinking, thoughts_row
 from dupo.engines.training_probe import probe_for_training
 from dupo.engines.vllm import VllmEngine
 from dupo.engines.vllm_server import VllmServerEngine
@@ -337,9 +337,17 @@ def test_the_option_puts_the_budget_around_the_engine_and_no_option_leaves_it_ba
     assert isinstance(make_engine(parse([]), opened.model, opened.tokenizer), BuiltinEngine)
     # A judge that does not think stays as it is.
     assert isinstance(make_engine(config, opened.model, plain_tokenizer()), BuiltinEngine)
-    (row,) = budget_row(config, opened.tokenizer)
+    (row,) = thoughts_row(config, opened.tokenizer)
     assert row == ("thoughts", "of at most 100 tokens, then '</think>' is written, which is not trained on")
-    assert budget_row(parse([]), opened.tokenizer) == []
+    (row,) = thoughts_row(parse([]), opened.tokenizer)
+    assert row[1].startswith(
+        "as the chat template has them, within the 6 tokens of an answer; --chat_template_kw"
+    )
+    # Told to think or not to, by name; and a template that cannot be told.
+    for told in (True, False):
+        tokenizer = PromptTokenizer(thinking_bytes(OPENED), arguments={"enable_thinking": told})
+        assert thoughts_row(parse([]), tokenizer) == []
+    assert thoughts_row(parse([]), plain_tokenizer()) == thoughts_row(parse([]), None) == []
 
 
 def message(check: Callable[[], None]) -> str:
