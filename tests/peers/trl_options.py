@@ -72,8 +72,8 @@ REMARKS = {
     "lora_target_modules": "`q_proj v_proj` there, `q_proj,v_proj` here: ends of names, or `all-linear`; one "
     "name alone is a regular expression there",
     "vllm_importance_sampling_correction": "no effect with the built-in engine",
-    "vllm_gpu_memory_utilization": "of each copy of a model in vLLM: a frozen judge is a second copy, but "
-    "beside adapters",
+    "vllm_gpu_memory_utilization": "of each copy of a model in vLLM: a frozen judge is a second copy, "
+    "except with adapters",
 }
 
 
