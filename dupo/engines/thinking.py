@@ -183,8 +183,8 @@ def check_judge_thinking(config: Config, tokenizer: PromptTokenizer | None) -> N
     Raises:
         UserError: they have not.
     """
-    longest = config.duals.dual_max_completion_length
-    if tokenizer is not None and longest is not None:
+    longest = config.duals.dual_max_completion_length or config.rollout.max_completion_length
+    if tokenizer is not None:
         check_answer_room(config, tokenizer, longest, "dual_max_completion_length")
 
 

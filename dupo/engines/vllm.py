@@ -112,6 +112,9 @@ class VllmEngine:
         add(prompt_ids, prompt_keys(seed, prompt_ids), n, sampling)
         try:
             while numbers:
+                # Without this a request that vLLM has lost would be waited for for ever.
+                if not engine.has_unfinished_requests():
+                    raise RuntimeError(f"vLLM lost {len(numbers)} prompts that it was asked")
                 for output in engine.step():
                     if not output.finished:
                         continue
@@ -179,6 +182,9 @@ class VllmEngine:
         )
 
     def _completions(self, rows: Sequence[Any]) -> list[Completion]:
+        # What vLLM breaks off for another reason would pass for an answer that has ended.
+        if others := {row.finish_reason for row in rows} - {"stop", "length"}:
+            raise RuntimeError(f"vLLM broke completions off: {', '.join(map(str, sorted(others, key=str)))}")
         texts = self.tokenizer.decode([list(row.token_ids) for row in rows])
         return [
             Completion(

@@ -24,7 +24,12 @@ def closing_of_thoughts(tokenizer: PromptTokenizer) -> list[int] | None:
         words = between
     else:
         words = CLOSED_THOUGHT if CLOSED_THOUGHT in template.source else None
-    return None if words is None else list(hf(words, add_special_tokens=False).input_ids)
+    if words is None:
+        return None
+    ids = list(hf(words, add_special_tokens=False).input_ids)
+    # A vocabulary without the characters of the mark would write something else, and close no thought.
+    (written,) = hf.batch_decode([ids], skip_special_tokens=False)
+    return ids if CLOSED_THOUGHT in written else None
 
 
 def opening_of_thoughts(tokenizer: PromptTokenizer) -> list[int]:
@@ -41,6 +46,7 @@ def end_in_thought(tokenizer: PromptTokenizer, prompts: Sequence[list[int]]) -> 
 
 
 def is_in_thought(text: str) -> bool:
-    """Whether a text stops inside a thought."""
-    # The last mark decides, as some models think again behind an answer.
-    return text.rfind(OPEN_THOUGHT) > text.rfind(CLOSED_THOUGHT)
+    """Whether a text stops inside its first thought."""
+    # The first alone: behind a thought that is closed, an answer may speak of the mark.
+    _, mark, thought = text.partition(OPEN_THOUGHT)
+    return bool(mark) and CLOSED_THOUGHT not in thought

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from dupo.config.command_line import parse
 from dupo.engines import weight_handover
@@ -74,6 +78,17 @@ def test_without_a_template_the_vocabulary_says_it() -> None:
 def test_a_model_that_does_not_think_has_no_end_of_thoughts(template: str | None) -> None:
     hf = chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>")
     hf.chat_template = template
+    assert closing_of_thoughts(PromptTokenizer(hf)) is None
+
+
+def test_a_vocabulary_that_cannot_write_the_mark_has_no_end_of_thoughts() -> None:
+    vocabulary = {"<unk>": 0, "<pad>": 1, "<eos>": 2, "think": 3}
+    words = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    hf = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>"
+    )
+    hf.chat_template = OPENED
     assert closing_of_thoughts(PromptTokenizer(hf)) is None
 
 
@@ -176,6 +191,14 @@ def test_a_thought_that_the_model_opens_has_its_tokens_behind_the_mark() -> None
     (group,) = wrapped.sample(["x"], 4, Sampling(1.0, 20), seed=5)
     assert group[0].text == "<think>abcdefg</think>42" and [c.text for c in group[1:]] == said[1:]
     assert [c.forced is not None for c in group] == [True, False, False, False]
+
+
+def test_nothing_is_forced_behind_a_thought_that_is_closed() -> None:
+    """The budget falls into an answer that speaks of the mark: the answer goes on as it was."""
+    for template, said in ((OPENED, "a</think>b<think>cdefgh"), (THINKING, "<think>a</think>b<think>cdefgh")):
+        _, wrapped = scripted(tokenizer_of(template), [said], "42")
+        (group,) = wrapped.sample(["x"], 1, Sampling(1.0, 20), seed=5)
+        assert (group[0].text, group[0].forced) == (said, None)
 
 
 def test_an_answer_that_is_cut_behind_its_thought_is_truncated() -> None:
@@ -373,6 +396,11 @@ def test_models_and_lengths_that_cannot_have_a_budget_are_refused(opened: Thinke
     check_thinking(short, "mine", opened.tokenizer)
     assert "dual_max_completion_length: expected at least 103" in message(
         lambda: check_judge_thinking(short, opened.tokenizer)
+    )
+    # Without a length of their own, answers to duals have that of answers.
+    default = parse([*BUDGETED, "--max_completion_length", "102"])
+    assert "dual_max_completion_length: expected at least 103" in message(
+        lambda: check_judge_thinking(default, opened.tokenizer)
     )
     check_judge_thinking(short, plain)
     check_judge_thinking(short, None)

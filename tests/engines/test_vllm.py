@@ -1,6 +1,7 @@
 """The vLLM engine: what it asks of vLLM and in what order, with a stand-in; and the real vLLM where it is."""
 
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -63,6 +64,28 @@ def test_a_fault_among_what_follows_leaves_nothing_under_way(world: World) -> No
     with pytest.raises(ValueError, match="cannot be read"):
         engine.sample_and_follow(PROMPTS, 1, Sampling(1.0, 2), 1, follow)
     assert engine.instance.llm.waiting == []
+
+
+@pytest.mark.usefixtures("fake")
+def test_what_vllm_breaks_off_or_loses_is_no_completion(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(world)
+    engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=1)
+    monkeypatch.setattr(FakeLLM, "has_unfinished_requests", lambda self: False)
+    follow = FollowUps(lambda number, group: [], 1, Sampling(0.0, 2), 5, "others", 3)
+    with pytest.raises(RuntimeError, match="vLLM lost 3 prompts"):
+        engine.sample_and_follow(PROMPTS, 1, Sampling(1.0, 2), 1, follow)
+    row = FakeLLM._row
+
+    def broken(self: FakeLLM, *arguments: Any) -> Any:
+        output = row(self, *arguments)
+        output.finish_reason = "abort"
+        return output
+
+    monkeypatch.setattr(FakeLLM, "_row", broken)
+    with pytest.raises(RuntimeError, match="vLLM broke completions off: abort"):
+        engine.sample(PROMPTS, 1, Sampling(1.0, 2), seed=2)
 
 
 @pytest.mark.usefixtures("fake")

@@ -113,6 +113,9 @@ class FakeLLM:
     def step(self) -> list[Any]:
         return [SimpleNamespace(finished=False, request_id=self.waiting[0].request_id), self.waiting.pop()]
 
+    def has_unfinished_requests(self) -> bool:
+        return bool(self.waiting)
+
     def abort_request(self, names: Sequence[str]) -> None:
         assert set(names) == {output.request_id for output in self.waiting}
         self.waiting.clear()
