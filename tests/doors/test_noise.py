@@ -29,11 +29,11 @@ TEXTS = [
 ROLLOUT = ["--generation_batch_size", "8", "--num_generations", "4", "--max_completion_length", "6"]
 # What takes no model, at every run of the tests; the rest with the slow ones.
 QUICK: list[list[str]] = [
-    ["duals", "--dataset", "data.jsonl"],
     ["report", "run"],
     ["completion", "bash"],
 ]
 SLOW: list[list[str]] = [
+    ["duals", "--dataset", "data.jsonl"],
     ["train", *TRAIN, "--max_steps", "2", "--output_dir", "other"],
     ["doctor"],
     ["train", *SHORT, *ROLLOUT, *MODEL, *TASK, "--eval_size", "2", "--quiet"],

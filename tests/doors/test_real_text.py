@@ -48,6 +48,7 @@ def test_word_problems(problems, tmp_path):
         assert "\\boxed{" in dual["prompt"] and dual["unknown"].isdecimal()
 
 
+@pytest.mark.slow
 def test_word_problems_without_answers(tmp_path):
     file = tmp_path / "questions.jsonl"
     file.write_text("".join(json.dumps({"prompt": p["question"]}) + "\n" for p in PROBLEMS))

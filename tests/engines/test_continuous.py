@@ -79,6 +79,7 @@ def test_the_model_is_as_it_was(world):
     assert all(weight.dtype == torch.float32 for weight in world.model.parameters())
 
 
+@pytest.mark.slow
 def test_a_request_that_is_lost_is_an_error(world, monkeypatch):
     engine = engine_of(world)
     whole = world.model.generate_batch

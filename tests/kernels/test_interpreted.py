@@ -24,7 +24,6 @@ QUICK += [
         "grpo-token_mask-packed",
         "dr_grpo-entropy-padded",
         "cispo-kl-k3+-plain-packed-shifted",
-        "cispo-token_mask-loose-masked",
         "sapo-kl-k1-packed-masked",
     )
 ]

@@ -66,6 +66,7 @@ def test_a_run_shows_what_loading_warns_of(
     assert capsys.readouterr().err.count("warning: its settings are cut down\n") == 1
 
 
+@pytest.mark.slow
 def test_a_sound_run_warns_of_nothing(untrained: Path, tmp_path: Path, capsys: Any) -> None:
     options = [*SMALL, "--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
     assert main([*options, "--max_steps", "2", "--reward", "random", "--strict"]) == 0

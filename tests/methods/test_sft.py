@@ -46,6 +46,7 @@ def command(dataset: Path, *options: str) -> list[str]:
     return ["--method", "sft", "--dataset", str(dataset), *SHORT, *options]
 
 
+@pytest.mark.slow
 def test_it_learns_the_completions_of_a_file(pairs, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(command(pairs, "--max_steps", "30", "--eval_steps", "10", "--output_dir", str(run))) == 0

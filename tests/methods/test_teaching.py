@@ -47,6 +47,7 @@ def test_the_stage_ends_when_both_goals_are_met(short):
     }
 
 
+@pytest.mark.slow
 def test_a_goal_that_is_missed_goes_on_to_the_last_step(short, monkeypatch):
     monkeypatch.setattr(teaching, "PRIMAL_GOAL", 1.01)
     monkeypatch.setattr(teaching, "MAX_STEPS", 5)

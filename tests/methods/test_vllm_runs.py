@@ -62,6 +62,7 @@ def test_old_logprobs_are_those_of_the_learner(config):
         torch.testing.assert_close(t.sampling_logprobs, expected - OFF, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_built_in_engine_is_weighed_by_nothing(config):
     method = DuPO(config.changed(engine="builtin"))
     method.load()

@@ -18,7 +18,7 @@ QUICK = {"state cut", "state a pickle", "state without step"}
 QUICK |= {"weights a bit", "weights of another run", "checksums gone"}
 QUICK |= {"checkpoint of another run", "latest out of the folder"}
 QUICK |= {"metrics gone", "a figure changed", "seed edited", "inputs gone", "data edited", "model a bit"}
-QUICK |= {"chat template added", "last metrics torn"}
+QUICK |= {"chat template added"}
 
 
 def quick_or_slow(damages):

@@ -170,6 +170,7 @@ def runs(stand_ins: None, tmp_path: Path) -> dict[str, bytes]:
     return {name: data for name, data in made.items() if data is not None and name not in SOUND}
 
 
+@pytest.mark.slow
 def test_the_run_of_the_fuzz_can_be_continued(runs: dict[str, bytes], tmp_path: Path) -> None:
     """Else no case would come to the checkpoint, or to the rows."""
     assert start(Case("train", RESUME.split(), SOUND | runs), tmp_path / "case") == 0

@@ -74,6 +74,7 @@ def test_rows_go_on_with_the_same_problems_and_the_same_model(program, inputs, c
     assert refusal(capfd, door, options).startswith("error: run: the problems have changed since")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

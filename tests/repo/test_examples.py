@@ -55,6 +55,7 @@ def test_comet_as_a_metric(metrics: ModuleType, monkeypatch: pytest.MonkeyPatch)
     assert loaded == ["cache/Unbabel/wmt22-comet-da"]
 
 
+@pytest.mark.slow
 def test_a_metric_in_an_environment_of_its_own(
     metrics: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_prompts_in_pieces_have_the_ids_of_the_whole_text(kind: str, prompts, th
     assert not forbidden(kind) & {i for ids in ids_of_prompts for i in content(kind, ids)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("served_by")
 @pytest.mark.parametrize("kind", ALL)
 def test_dual_prompts_of_real_questions(kind: str) -> None:

@@ -229,6 +229,7 @@ def test_prompts_without_right_answers_or_numbers_are_answered_too(tmp_path, mon
     assert "score of" not in shown and "1 problems have no dual" in shown
 
 
+@pytest.mark.slow
 def test_an_eval_dataset_is_what_is_answered(tmp_path, capfd):
     load = fake(constant("?"), right=1.0)
     data = write_jsonl(tmp_path / "data.jsonl", *({"question": q} for q in QUESTIONS))
@@ -296,6 +297,7 @@ def test_rows_of_other_problems_are_refused(tmp_path, capfd):
         assert (out / ANSWERS).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_the_seed_decides_what_is_sampled(tmp_path, monkeypatch):
     unread_answers(monkeypatch)
     lines = [{"question": f"Is {n} odd?", "answer": f"{n}"} for n in range(1000, 1010)]

@@ -133,6 +133,7 @@ def test_what_cannot_go_on_is_refused(tmp_path, capsys):
     assert (tmp_path / "other/file").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_untrained_model_keeps_nothing_and_says_so(untrained, tmp_path, capsys):
     run(load_engine, tmp_path / "none", "--model_name_or_path", str(untrained), "--pool_sizes", "4,2")
     assert "kept: 0 duals of 0 problems" in capsys.readouterr().out
