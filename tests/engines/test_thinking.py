@@ -1,12 +1,9 @@
 """A budget of thoughts: who is cut, by which ids, what is drawn behind them, and from which distribution."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,12 +23,13 @@ from dupo.engines.load import make_engine
 from dupo.engines.thinking import ThinkingEngine, check_judge_thinking, check_thinking, thoughts_row
 from dupo.engines.training_probe import probe_for_training
 from dupo.engines.vllm import VllmEngine
+from dupo.engines.vllm_instance import VllmInstance
 from dupo.engines.vllm_server import VllmServerEngine
 from dupo.errors import UserError
 from dupo.records import Completion
 from dupo.text.thoughts import closing_of_thoughts, end_in_thought
 from dupo.text.tokenizer import PromptTokenizer
-from tests.helpers.fake_vllm import FakeLLM
+from tests.helpers.fake_vllm import put_in_place
 from tests.helpers.options import refusal
 from tests.helpers.stub_server import serving
 from tests.helpers.thinking import OPENED, SHOWN, Thinker, thinker, thinking_bytes
@@ -227,11 +225,9 @@ def short_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def engine_of(world: Thinker, kind: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
     if kind == "vllm":
-        module = SimpleNamespace(
-            LLM=FakeLLM, SamplingParams=SimpleNamespace, __spec__=ModuleSpec("vllm", loader=None)
-        )
-        monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
-        return VllmEngine(world.model, world.tokenizer, world.config.vllm, dtype="float32", seed=0)
+        put_in_place(monkeypatch)
+        instance = VllmInstance(world.model, world.config.vllm, dtype="float32", seed=0)
+        return VllmEngine(world.model, world.tokenizer, instance)
     if kind == "transformers":
         return ContinuousEngine(world.model, world.tokenizer, dtype="float32", max_concurrent_sequences=8)
     return builtin(world, as_on_gpu=kind == "slots", measure_distributions=True)

@@ -26,7 +26,9 @@ def finished(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in run, cut short: its folder holds the taught policy as checkpoint-0. For slow tests."""
-    return built_in_run(tmp_path_factory.mktemp("runs") / "taught")
+    # Twelve steps of the default run may still go down: its batches are smaller.
+    options = ["--generation_batch_size", "512", "--learning_rate", "3e-4"]
+    return built_in_run(tmp_path_factory.mktemp("runs") / "taught", *options)
 
 
 @pytest.fixture(scope="session")
