@@ -4,6 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from dupo.config.task_options import TaskOptions
 from dupo.duality.judge import Judge
@@ -11,10 +15,13 @@ from dupo.duality.reconstruct import reconstruct
 from dupo.engines.base import Sampling, sample_answers
 from dupo.rewards.refusals import refusal_metrics
 from dupo.tasks.word_problems import WordProblems
+from dupo.text.thoughts import closing_of_thoughts, end_in_thought
 from dupo.text.tokenizer import PromptTokenizer
 from tests.helpers.engines import FakeEngine
-from tests.helpers.thinking import OPENED, thinking_bytes
-from tests.helpers.tokenizers_made import THINKING
+from tests.helpers.thinking import OPENED, SHOWN, thinking_bytes
+from tests.helpers.tokenizers_made import QWEN3, THINKING, chatml_bytes
+
+PLAIN = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
 
 
 def tokenizer(template: str, *, special: bool = False, **arguments: Any) -> PromptTokenizer:
@@ -78,3 +85,58 @@ def test_so_it_is_with_the_answer_to_a_dual(
     judge = Judge(engine(opens), 4, Sampling(1.0, 50))
     (by_answer,) = reconstruct(words, words.train, [["7"]], judge.asking(0))
     assert [row.distances for row in by_answer["7"]] == [expected] * 2
+
+
+# --- how a thought ends ---
+
+
+@pytest.mark.parametrize(
+    ("template", "words", "special"), [(OPENED, "</think>", True), (SHOWN, "\n</think>\n\n", False)]
+)
+def test_the_template_says_how_a_thought_ends(template: str, words: str, special: bool) -> None:
+    tokenizer = PromptTokenizer(thinking_bytes(template, special=special))
+    closing = closing_of_thoughts(tokenizer)
+    assert closing is not None and closing.count(tokenizer.hf.convert_tokens_to_ids("</think>")) == 1
+    assert tokenizer.hf.decode(closing, skip_special_tokens=False) == words
+
+
+def test_without_a_template_the_vocabulary_says_it() -> None:
+    hf = thinking_bytes(OPENED)
+    hf.chat_template = None
+    mark = hf.convert_tokens_to_ids("</think>")
+    assert closing_of_thoughts(PromptTokenizer(hf)) == [mark]
+
+
+@pytest.mark.parametrize("template", [None, PLAIN])
+def test_a_model_that_does_not_think_has_no_end_of_thoughts(template: str | None) -> None:
+    hf = chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>")
+    hf.chat_template = template
+    assert closing_of_thoughts(PromptTokenizer(hf)) is None
+
+
+def test_a_vocabulary_that_cannot_write_the_mark_has_no_end_of_thoughts() -> None:
+    vocabulary = {"<unk>": 0, "<pad>": 1, "<eos>": 2, "think": 3}
+    words = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    hf = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>"
+    )
+    hf.chat_template = OPENED
+    assert closing_of_thoughts(PromptTokenizer(hf)) is None
+
+
+@pytest.mark.skipif(not QWEN3.is_dir(), reason="needs the tokenizer of Qwen3")
+def test_qwen3_ends_its_thoughts_as_its_template_shows_them() -> None:
+    from transformers import AutoTokenizer
+
+    hf = AutoTokenizer.from_pretrained(QWEN3)
+    closing = closing_of_thoughts(PromptTokenizer(hf))
+    assert closing is not None and hf.decode(closing) == "\n</think>\n\n" and len(closing) == 3
+
+
+@pytest.mark.parametrize(("template", "arguments"), [(OPENED, {}), (OPENED, {"enable_thinking": False})])
+def test_the_ids_of_a_prompt_tell_what_its_template_tells(template: str, arguments: dict[str, Any]) -> None:
+    tokenizer = PromptTokenizer(thinking_bytes(template), arguments=arguments)
+    prompts = ["1 + 1?", "<think>", "so </think> <think>\n"]
+    expected = [tokenizer.opens_thought(prompt) for prompt in prompts]
+    assert end_in_thought(tokenizer, tokenizer.encode(prompts)) == expected
