@@ -118,9 +118,9 @@ class DualOptions(Options):
 
     dual_model: str = option(
         "frozen",
-        "model that answers the duals: the policy before training (frozen), the policy as it is (policy), "
-        "the moving average of the policy (ema), the folder or Hub name of another model, or the address of "
-        "a server that holds one, http://host:8000/v1#NAME",
+        "model that answers the duals: the policy before training (frozen; where nothing is trained, the "
+        "model itself), the policy as it is (policy), the moving average of the policy (ema), the folder or "
+        "Hub name of another model, or the address of a server that holds one, http://host:8000/v1#NAME",
         is_path=True,
     )
     ema_decay: float = option(
