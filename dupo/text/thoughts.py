@@ -40,6 +40,8 @@ def opening_of_thoughts(tokenizer: PromptTokenizer) -> list[int]:
 
 def end_in_thought(tokenizer: PromptTokenizer, prompts: Sequence[list[int]]) -> list[bool]:
     """Of each prompt, whether its ids end with `<think>`; see `PromptTokenizer.opens_thought`."""
+    if not prompts:  # transformers 5.5 decodes no prompts to one empty text
+        return []
     # By text: a token may hold the mark and the white space behind it.
     tails = tokenizer.hf.batch_decode([ids[-TAIL:] for ids in prompts], skip_special_tokens=False)
     return [tail.rstrip().endswith(OPEN_THOUGHT) for tail in tails]
