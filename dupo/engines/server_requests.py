@@ -79,7 +79,8 @@ class PendingRequests:
             self._num_looked_up += 1
             key, prompt, body = self.requests[number]
             if self.kept is not None and key in self.kept:
-                self._note(number, ServerAnswer(**self.kept.get(key)))
+                self.answers[number] = ServerAnswer(**self.kept.get(key))
+                self._extend_after(number)
             else:
                 calls.append(partial(self.ask, prompt, body))
                 self._numbers.append(number)
@@ -97,14 +98,12 @@ class PendingRequests:
     def calls_after(self, call: int) -> Sequence[Call[Answer]]:
         """The calls that follow from one whose result was taken."""
         # After `take`: an answer is kept before anything that may fail is made of it.
-        number = self._numbers[call]
-        self._note(number, self.answers[number])
+        self._extend_after(self._numbers[call])
         return self.calls()
 
-    def _note(self, number: int, answer: Answer) -> None:
-        self.answers[number] = answer
+    def _extend_after(self, number: int) -> None:
         if self.follow is not None:
-            self.requests += self.follow(number, answer)
+            self.requests += self.follow(number, self.answers[number])
 
 
 def is_stopped(problem: BaseException) -> bool:

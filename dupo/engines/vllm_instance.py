@@ -162,13 +162,16 @@ class VllmInstance:
         Args:
             request: what `load` gave.
         """
-        prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
-        return self.llm.generate(prompts, parameters, use_tqdm=False, lora_request=request)
+        return self.llm.generate(_prompts(prompt_ids), parameters, use_tqdm=False, lora_request=request)
 
     def enqueue(self, prompt_ids: Sequence[list[int]], parameters: Sequence[Any], request: Any) -> list[str]:
         """Asks vLLM for the same without waiting; returns the names that vLLM has for the prompts."""
-        prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
-        return self.llm.enqueue(prompts, parameters, use_tqdm=False, lora_request=request)
+        return self.llm.enqueue(_prompts(prompt_ids), parameters, use_tqdm=False, lora_request=request)
+
+
+def _prompts(prompt_ids: Sequence[list[int]]) -> list[dict[str, list[int]]]:
+    """Token ids as vLLM takes them."""
+    return [{"prompt_token_ids": ids} for ids in prompt_ids]
 
 
 def _written(model: Model) -> list[tuple[Tensor, int]]:

@@ -3,7 +3,7 @@
 The loss itself stands in `dupo_kernels`, which knows nothing of models.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
 from operator import add
@@ -93,10 +93,10 @@ class PolicyLoss:
         losses, all_sums, all_extremes = zip(
             *ranks.gather((total_loss.cpu(), _on_cpu(sums), _on_cpu(extremes))), strict=True
         )
-        means = {name: reduce(add, values).item() / count for name, values in _by_name(all_sums)}
+        means = {name: reduce(add, values).item() / count for name, values in _by_name(all_sums).items()}
         ends = {
             name: reduce(EXTREMES[name.rpartition("/")[2]], values).item()
-            for name, values in _by_name(all_extremes)
+            for name, values in _by_name(all_extremes).items()
         }
         return torch.stack(losses).mean().to(model.device), means | ends
 
@@ -158,10 +158,10 @@ def _on_cpu(stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in stats.items()}
 
 
-def _by_name(stats: Iterable[Mapping[str, Tensor]]) -> Iterator[tuple[str, list[Tensor]]]:
-    """(name, its value on every rank that has one); a rank whose passes only fill up has none."""
+def _by_name(stats: Iterable[Mapping[str, Tensor]]) -> dict[str, list[Tensor]]:
+    """Name -> its value on every rank that has one; a rank whose passes only fill up has none."""
     by_name: dict[str, list[Tensor]] = {}
     for of_rank in stats:
         for name, value in of_rank.items():
             by_name.setdefault(name, []).append(value)
-    yield from by_name.items()
+    return by_name

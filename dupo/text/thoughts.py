@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dupo.text.tokenizer import CLOSED_THOUGHT, OPEN_THOUGHT, PromptTokenizer
+from dupo.text.tokenizer import CLOSED_THOUGHT, OPEN_THOUGHT, PromptTokenizer, ends_in_mark
 
 TAIL = 32  # last tokens of a prompt: <think> and the white space behind it, also where a byte is a token
 
@@ -44,7 +44,7 @@ def end_in_thought(tokenizer: PromptTokenizer, prompts: Sequence[list[int]]) -> 
         return []
     # By text: a token may hold the mark and the white space behind it.
     tails = tokenizer.hf.batch_decode([ids[-TAIL:] for ids in prompts], skip_special_tokens=False)
-    return [tail.rstrip().endswith(OPEN_THOUGHT) for tail in tails]
+    return [ends_in_mark(tail) for tail in tails]
 
 
 def is_in_thought(text: str) -> bool:

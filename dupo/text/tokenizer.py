@@ -23,6 +23,11 @@ SYSTEM = "system"  # the role of a message that says how to answer
 OPEN_THOUGHT, CLOSED_THOUGHT = "<think>", "</think>"
 
 
+def ends_in_mark(text: str) -> bool:
+    """Whether a prompt, or its end, ends with `<think>` and white space."""
+    return text.rstrip().endswith(OPEN_THOUGHT)
+
+
 class PromptTokenizer:
     """Encodes prompts and decodes samples.
 
@@ -160,7 +165,7 @@ class PromptTokenizer:
         if key not in self._opens_thought:
             (after,) = self.hf.batch_decode([frame.after], skip_special_tokens=False)
             end = frame.closing + after
-            self._opens_thought[key] = end.rstrip().endswith(OPEN_THOUGHT)
+            self._opens_thought[key] = ends_in_mark(end)
         return self._opens_thought[key]
 
     @property
