@@ -13,14 +13,13 @@ from typing import Any
 
 from dupo.config.catalogue import METHODS, load
 from dupo.config.config import Config
-from dupo.run.claim import claim_folder
+from dupo.run.claim import take_place
 from dupo.run.program import read_first, returned_by, run_program
 from dupo.run.trackers import check_installed
 
 
 def train_steps(config: Config) -> Generator[dict[str, Any], None, dict[str, Any]]:
     """Trains as configured, and gives every row of metrics.jsonl. Closing the generator ends the run early.
-
     Returns, at its end, what summary.json holds; nothing if the run was asked to stop early.
 
     Raises:
@@ -30,19 +29,21 @@ def train_steps(config: Config) -> Generator[dict[str, Any], None, dict[str, Any
     """
     entry = METHODS[config.method]
     check_installed(config.run.trackers)
-    claim_folder(config)
+    launch, config = take_place(config)
     data = read_first(config, load(entry.data))
     # torch and transformers take seconds to import: a wrong option or column is told before
+    from dupo.distributed.watch import joined_ranks
     from dupo.run.training import TrainingRun
 
-    method = load(entry.path)(config, data)
-    with TrainingRun(config, method) as run:
-        while run.unfinished:
-            batch = method.next_batch(run.step)  # sample and reward, or read examples
-            with method.phases("update"):
-                metrics = method.update(batch, run.step)  # one optimizer step
-            yield run.after_step(batch, metrics)
-    return run.finish()
+    with joined_ranks(launch, config.ranks.ddp_timeout) as ranks:
+        method = load(entry.path)(config, data, ranks)
+        with TrainingRun(config, method) as run:
+            while run.goes_on():
+                batch = method.next_batch(run.step)  # sample and reward, or read examples
+                with method.phases("update"):
+                    metrics = method.update(batch, run.step)  # one optimizer step
+                yield run.after_step(batch, metrics)
+        return run.finish()
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tests.helpers.project import ROOT
 from tests.helpers.source import File, called, complaints_of, is_text, project_files, starts_with
 
 # Room of dupo -> what the room may import beside itself: rooms, or single modules of a room.
-NOUNS = {"records", "errors", "seeds", "progress", "phases", "plugins", "user_files", "ranks"}
+NOUNS = {"records", "errors", "seeds", "progress", "phases", "plugins", "user_files", "distributed"}
 READS_DATA = NOUNS | {"config", "data", "text", "tasks"}
 COMPUTES = READS_DATA | {"models", "engines", "duality", "rewards", "learning", "evaluation"}
 ROOMS: dict[str, set[str]] = {
@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "seeds": set(),
     "progress": set(),
     "phases": set(),
-    "ranks": set(),
+    "distributed": {"errors"},
     "plugins": {"errors"},
     "user_files": {"errors"},
     "storage": NOUNS,

@@ -80,14 +80,14 @@ METHODS: dict[str, MethodEntry] = {
         "Trains a language model with DuPO: on its own consistency, without labels.",
         (
             *("model", "lora", "engine", "vllm", "task", "reward", "duals"),
-            *("rollout", "optimizer", "loss", "run"),
+            *("rollout", "optimizer", "loss", "ranks", "run"),
         ),
     ),
     "sft": MethodEntry(
         "dupo.methods.sft.SFT",
         "dupo.methods.data.read_pairs",
         "Trains a language model on given completions: supervised fine-tuning on prompt/completion pairs.",
-        ("model", "lora", "optimizer", "run"),
+        ("model", "lora", "optimizer", "ranks", "run"),
         (
             "task",
             "dataset",

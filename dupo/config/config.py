@@ -20,6 +20,7 @@ from dupo.config.options import (
     RunOptions,
     SelectOptions,
 )
+from dupo.config.rank_options import RankOptions
 from dupo.config.task_options import TaskOptions
 from dupo.config.trl import about_unknown
 from dupo.config.values import check, json_text, option, show
@@ -55,6 +56,7 @@ class Config:
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     loss: PolicyOptions = field(default_factory=PolicyOptions)
+    ranks: RankOptions = field(default_factory=RankOptions)
     run: RunOptions = field(default_factory=RunOptions)
     selection: SelectOptions = field(default_factory=SelectOptions)
     rerank: RerankOptions = field(default_factory=RerankOptions)

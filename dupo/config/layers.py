@@ -31,7 +31,8 @@ _NO_EFFECT_ON_RESULTS |= {"report_to", "run_name", "push_to_hub", "hub_model_id"
 # How a server is asked changes no answer.
 _NO_EFFECT_ON_RESULTS |= {"max_concurrent_requests", "request_timeout", "max_retries", "api_key_env"}
 _NO_EFFECT_ON_RESULTS |= {"weight_folder"}
-_NO_EFFECT_ON_RESULTS |= {"merge_lora"}
+_NO_EFFECT_ON_RESULTS |= {"merge_lora", "num_processes", "ddp_timeout", "cpu_offload"}
+_NO_EFFECT_ON_RESULTS |= {"data_parallel_shard_degree"}  # but for last bits, which the signature tells
 _FREE_ON_RESUME = _NO_EFFECT_ON_RESULTS | {"max_steps"}
 # Where an input stands. A run may move to another machine: its inputs are compared by content (inputs.json).
 _PLACES = {"dataset", "eval_dataset", "selected_duals", "model_name_or_path", "tokenizer_name"}

@@ -7,7 +7,7 @@ weights. Who needs a feature checks for it before the work starts.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from dupo.errors import UserError
 from dupo.models.load import Model
@@ -90,6 +90,10 @@ class PromptRefused(UserError):
     def __init__(self, message: str, prompt: Prompt | list[int]) -> None:
         super().__init__(message)
         self.prompt = prompt
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without this the error could not be sent to another rank: pickle knows the message alone.
+        return type(self), (str(self), self.prompt)
 
 
 @contextmanager

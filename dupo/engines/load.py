@@ -8,6 +8,7 @@ from dupo.config.model_options import ModelOptions
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
+from dupo.engines.ranked import RankedEngine
 from dupo.engines.sampled_check import check_sampled
 from dupo.engines.thinking import ThinkingEngine, with_thinking_budget
 from dupo.engines.training_probe import TrainingServer
@@ -71,10 +72,17 @@ def make_copy_engine(config: Config, copy: Model, engine: Engine) -> Engine:
         engine: of the model that is trained.
     """
     # Copies of a model with adapters share the weights beneath, and vLLM has these once.
-    bare = engine.engine if isinstance(engine, ThinkingEngine) else engine
+    bare = unwrapped(engine)
     if isinstance(bare, VllmEngine) and bare.instance.adapter:
         return with_thinking_budget(config, bare.beside(copy))
     return make_engine(config, copy, engine.tokenizer)
+
+
+def unwrapped(engine: Engine) -> Engine:
+    """The engine that samples, beneath what is put around it."""
+    while isinstance(engine, ThinkingEngine | RankedEngine):
+        engine = engine.engine
+    return engine
 
 
 def make_policy_engine(

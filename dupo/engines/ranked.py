@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import torch
+from torch.distributed.tensor import DTensor
 
+from dupo.distributed.ranks import Ranks
 from dupo.engines.base import Engine, EngineFeatures, Sampling, ids_of
 from dupo.models.load import Model
-from dupo.models.sharding import unsharded_weights
-from dupo.ranks import Ranks
+from dupo.models.sharding import whole
 from dupo.records import Completion, Prompt
 from dupo.text.tokenizer import PromptTokenizer
 
@@ -20,16 +21,13 @@ class RankedEngine:
 
     Args:
         engine: of this rank; takes ids.
-        copy: the model that `engine` samples from, whole on every rank; None: nobody changes its weights.
+        copy: what `engine` samples from, whole on every rank; None: `engine` takes the weights that change.
     """
 
     def __init__(self, engine: Engine, ranks: Ranks, copy: Model | None = None) -> None:
         self.engine, self.ranks, self.copy = engine, ranks, copy
-
-    @property
-    def tokenizer(self) -> PromptTokenizer:
-        """Of the engine of this rank."""
-        return self.engine.tokenizer
+        if engine.features.ids:
+            self.tokenizer: PromptTokenizer = engine.tokenizer
 
     @property
     def features(self) -> EngineFeatures:
@@ -64,11 +62,13 @@ class RankedEngine:
     def load_weights(self, model: Model) -> None:
         """Samples from the weights of `model`, which is sharded, from now on; every rank has to ask."""
         if self.copy is None:
+            self.engine.load_weights(model)
             return
         # Weight by weight: a second whole model would not fit beside the copy.
         weights = dict(self.copy.named_parameters())
-        for name, weight in unsharded_weights(model):
-            weights[name].copy_(weight)
+        for name, weight in model.named_parameters():
+            if isinstance(weight, DTensor):  # the others are frozen beneath adapters
+                weights[name].copy_(whole(weight.detach()))
         self.engine.load_weights(self.copy)
 
     def release_memory(self) -> None:

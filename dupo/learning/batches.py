@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dupo import text
-from dupo.ranks import ALONE, Ranks
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.records import Batch, Rollout, Trajectory
 
 OPTIONAL_LOGPROBS = ("ref_logprobs", "sampling_logprobs")  # fields of a trajectory and of a batch

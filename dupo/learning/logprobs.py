@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.learning.batches import micro_batches
 from dupo.models.balancing import balancing_loss
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.models.sharding import in_forward
-from dupo.ranks import ALONE, Ranks
 from dupo.records import Batch, Trajectory
 from dupo_kernels import linear_token_logprobs
 

@@ -12,13 +12,16 @@ from typing import Any, Protocol
 import torch
 
 from dupo.config.config import Config
+from dupo.distributed.ranks import ALONE, Ranks, share_tensors
 from dupo.engines.base import Engine
+from dupo.engines.ranked import RankedEngine
 from dupo.learning.adapter_check import check_reached
 from dupo.learning.logprobs import Compute
 from dupo.models.adapter import Adapter, AdapterPlan, plan_adapter
-from dupo.models.devices import pick_device
+from dupo.models.devices import compute_dtype, pick_device
 from dupo.models.fingerprints import weights_fingerprint
 from dupo.models.load import Model
+from dupo.models.sharding import shard, whole_twin
 from dupo.phases import Phases
 from dupo.records import Exchange, StepBatch
 from dupo.text.tokenizer import PromptTokenizer
@@ -71,6 +74,7 @@ class Method(ABC):
     Args:
         config: every option of the run.
         data: what the function `data` of the entry in `METHODS` gave; None: the method calls the function.
+        ranks: the processes that train together.
 
     Attributes:
         model: the policy, which the optimizer changes.
@@ -100,9 +104,10 @@ class Method(ABC):
     headline: str = "loss"
     num_held_out: int = 0
 
-    def __init__(self, config: Config, data: Any = None) -> None:
+    def __init__(self, config: Config, data: Any = None, ranks: Ranks = ALONE) -> None:
         # The device is chosen here, so that a GPU that is not there is told before weights are read.
         self.config, self.seed = config, config.run.seed
+        self.ranks = ranks
         self.to_tell: list[str] = []
         self.phases = Phases()
         self.device = pick_device(config.model.device)
@@ -124,6 +129,45 @@ class Method(ABC):
         if self.config.lora.use_peft:
             self.adapter = Adapter(self.model, self.config.lora, self.seed)
             check_reached(self.model, compute)
+
+    def share_out(self, model: Model) -> Model | None:
+        """Shares a model out over the ranks, once everything is in it that is trained.
+
+        Returns:
+            A twin that is whole on every rank, to sample from; None where one process has all of the model.
+        """
+        if self.ranks.size == 1:
+            return None
+        # Weights are drawn, read or taught on every rank alike; another machine may round otherwise.
+        share_tensors(self.ranks, list(model.parameters()))
+        twin, options = whole_twin(model, half=self._is_half), self.config.ranks
+        shard(
+            model,
+            self.ranks,
+            # Asked of the model that learns: in its average, no weight is trained.
+            stay_whole={name for name, weight in self.model.named_parameters() if not weight.requires_grad},
+            ranks_per_node=options.data_parallel_shard_degree or self.ranks.per_node,
+            half=self._casts,
+            offload=options.cpu_offload,
+        )
+        return twin.requires_grad_(False)
+
+    def shared_engine(self, engine: Engine, twin: Model | None = None) -> Engine:
+        """An engine as all ranks ask it together; see `dupo.engines.ranked`."""
+        return engine if self.ranks.size == 1 else RankedEngine(engine, self.ranks, twin)
+
+    def shared_compute(self, compute: Compute) -> Compute:
+        """How passes are made through a model that is shared out."""
+        return compute._replace(ranks=self.ranks, dtype="float32" if self._casts else compute.dtype)
+
+    @property
+    def _is_half(self) -> bool:
+        return compute_dtype(self.device, self.config.model.compute_dtype) is torch.bfloat16
+
+    @property
+    def _casts(self) -> bool:
+        """Whether FSDP casts the weights that it gathers; those beneath adapters are not gathered."""
+        return self._is_half and self.adapter is None and self.ranks.size > 1
 
     def adapter_rows(self) -> list[tuple[str, str]]:
         """The row of the start-up table on what is trained of the model; none without adapters."""

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from dupo.config.config import Config
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.duality.early import sample_with_duals
 from dupo.duality.reconstruct import Reconstructions, dual_metrics, reconstruct
 from dupo.learning.batches import (
@@ -43,8 +44,8 @@ class DuPO(PolicyMethod):
         num_tokens: prompt and completion tokens of all rollouts.
     """
 
-    def __init__(self, config: Config, data: Task | None = None) -> None:
-        super().__init__(config, data)
+    def __init__(self, config: Config, data: Task | None = None, ranks: Ranks = ALONE) -> None:
+        super().__init__(config, data, ranks)
         self.pending: list[StepBatch] = []
         self.num_asked = self.num_tokens = 0
 
@@ -125,7 +126,7 @@ class DuPO(PolicyMethod):
         state = TrainerState(step, self.config.optimizer.max_steps)
         inputs = self.reward_inputs(rollout, reconstructions, seed, state)
         with self.phases("rewards"):
-            rewards = all_rewards(self.reward_functions, inputs)
+            rewards = self.ranks.on_first(lambda: all_rewards(self.reward_functions, inputs))
         return RewardedRollout(rollout, reconstructions, rewards)
 
     def _metrics(self, everything: RewardedRollout) -> dict[str, float]:

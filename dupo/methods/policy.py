@@ -9,13 +9,20 @@ from torch import Tensor
 from dupo.config.config import Config
 from dupo.config.engine_options import TRANSFORMERS, VLLM
 from dupo.config.options import DUAL_MODELS, RewardOptions
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.duality.judge import Judge
 from dupo.duality.length_check import TokenLimits, check_vocabulary, lengths_of
 from dupo.duality.model_parts import ModelParts, read_parts
 from dupo.duality.overlong import fit_task
 from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.base import Engine, EngineFeatures, Sampling, require
-from dupo.engines.load import check_builtin, load_judge_engine, make_copy_engine, make_policy_engine
+from dupo.engines.load import (
+    check_builtin,
+    load_judge_engine,
+    make_copy_engine,
+    make_policy_engine,
+    unwrapped,
+)
 from dupo.engines.server import ServerEngine
 from dupo.engines.thinking import check_judge_thinking, check_thinking, thoughts_row
 from dupo.engines.training_probe import probe_for_training
@@ -71,8 +78,8 @@ class PolicyMethod(Method):
     reference: Model | None = None
     num_rollouts: int = 0
 
-    def __init__(self, config: Config, data: Task | None = None) -> None:
-        super().__init__(config, data)
+    def __init__(self, config: Config, data: Task | None = None, ranks: Ranks = ALONE) -> None:
+        super().__init__(config, data, ranks)
         self.name = f"{config.task.task}-{without_given(config.reward.reward)}"
         self.reward_functions = load_rewards(config.reward)
         task = data or read_task(config)
@@ -203,7 +210,7 @@ class PolicyMethod(Method):
 
     def warnings(self) -> list[str]:
         """As of any method; and once for a run: sampler and learner are not one policy."""
-        judge = self.judge.engine if self.judge else None
+        judge = unwrapped(self.judge.engine) if self.judge else None
         notes = judge.take_notes() if isinstance(judge, ServerEngine) else []
         return super().warnings() + self.on_policy.take_warnings() + notes
 
@@ -222,6 +229,8 @@ class PolicyMethod(Method):
         if is_judge or self.config.loss.beta != 0:
             self.reference = self.adapter.base if self.adapter else frozen_copy(self.model)
         self.ema = frozen_copy(self.model) if name == "ema" else None
+        self.engine = self.shared_engine(self.engine, self.share_out(self.model))
+        self.compute = self.loss.compute = self.shared_compute(self.compute)
         if self.asks_duals:
             self.judge = Judge.of(self._judge_engine(), self.config.duals, self.sampling.max_tokens)
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
@@ -241,16 +250,17 @@ class PolicyMethod(Method):
     def _judge_engine(self) -> Engine:
         """The engine that answers duals."""
         # The live policy forgets the dual while it learns the primal, so `frozen` is the default.
-        copies = {"frozen": self.reference, "ema": self.ema}
         name = self.config.duals.dual_model
         if name == "policy":
             return self.engine
-        copy = copies.get(name)
-        if copy is None and self.judge_parts is not None and self.judge_parts.server is not None:
-            return ServerEngine(self.judge_parts.server, self.judge_parts.tokenizer)
+        if self.judge_parts is not None and self.judge_parts.server is not None:
+            engine = ServerEngine(self.judge_parts.server, self.judge_parts.tokenizer)
+            return self.shared_engine(engine)
+        copy = {"frozen": self.reference, "ema": self.ema}.get(name)
         if copy is None:
-            return load_judge_engine(self.config, self.device)
-        return make_copy_engine(self.config, copy, self.engine)
+            return self.shared_engine(load_judge_engine(self.config, self.device))
+        engine = make_copy_engine(self.config, copy, self.engine)
+        return self.shared_engine(engine, self.share_out(copy) if copy is self.ema else None)
 
     def reward(self, rollout: Rollout) -> Tensor:
         """rewards_PG of a rollout that is not trained on, with the draws of rollout 0."""
@@ -261,7 +271,8 @@ class PolicyMethod(Method):
         seed = self.seed_for("reward")
         state = TrainerState(0, self.config.optimizer.max_steps)
         inputs = self.reward_inputs(rollout, reconstructions, seed, state)
-        return all_rewards(self.reward_functions, inputs).total_PG
+        # Once: a function of the user may cost money, and may not give every rank the same.
+        return self.ranks.on_first(lambda: all_rewards(self.reward_functions, inputs)).total_PG
 
     def reward_inputs(
         self, rollout: Rollout, reconstructions: Reconstructions, seed: int, state: TrainerState

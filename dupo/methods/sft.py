@@ -14,6 +14,7 @@ from typing import Protocol
 from dupo.config.config import Config
 from dupo.data.examples import Example, Examples
 from dupo.data.fingerprints import examples_fingerprint
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.duality.length_check import Limit, check_known, check_vocabulary
 from dupo.engines.load import make_engine
 from dupo.engines.sampled_check import check_sampled
@@ -87,8 +88,8 @@ class SFT(Method):
         data: the examples, or the task whose lessons are the examples.
     """
 
-    def __init__(self, config: Config, data: Examples | Task | None = None) -> None:
-        super().__init__(config, data)
+    def __init__(self, config: Config, data: Examples | Task | None = None, ranks: Ranks = ALONE) -> None:
+        super().__init__(config, data, ranks)
         data = data or read_pairs(config)
         dataset = config.task.dataset
         # A file gives the run its name, because the task says nothing about it.
@@ -182,6 +183,8 @@ class SFT(Method):
     def start(self) -> None:
         """Makes adapters and optimizer."""
         self.add_adapter(self.compute)
+        self.engine = self.shared_engine(self.engine, self.share_out(self.model))
+        self.compute = self.shared_compute(self.compute)
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
 
     def next_batch(self, step: int) -> StepBatch:

@@ -4,11 +4,13 @@
     in_forward          runs a function of the model as a forward pass of its root, so that FSDP gathers the
                         weights of the root (embedding, last norm, head) and reduces their gradients
     unsharded_weights   the weights as they are without shards, one after the other
+    whole_twin          a model with the same weights, which stays whole when the first is sharded
 
 FSDP gathers a layer on all ranks at once. So every rank has to make the same passes in the same order.
 """
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Collection, Iterator
 from types import MethodType
 from typing import Any, TypeVar
 
@@ -24,8 +26,9 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
+from dupo.distributed.ranks import Ranks
 from dupo.models.load import Model
-from dupo.ranks import Ranks
+from dupo.models.weights import half_copy
 
 T = TypeVar("T")
 METHOD = "dupo_forward"  # name of the method of a sharded root that `in_forward` calls
@@ -35,6 +38,7 @@ def shard(
     model: Model,
     ranks: Ranks,
     *,
+    stay_whole: Collection[str] = (),
     ranks_per_node: int | None = None,
     half: bool = False,
     offload: bool = False,
@@ -42,6 +46,8 @@ def shard(
     """Shares the weights of a model out over all ranks, in place.
 
     Args:
+        stay_whole: names of weights that every rank keeps, such as those beneath adapters: they have no
+            gradient and no optimizer state, and whoever samples from the model needs them whole.
         ranks_per_node: weights are sharded within a node and repeated over nodes (HSDP); None: over all.
         half: compute in bfloat16. Weights stay as they are, gradients are added up in float32.
         offload: keep weights, gradients and optimizer states in the memory of the CPU.
@@ -55,6 +61,7 @@ def shard(
         # Gradients of many ranks are added in float32: bfloat16 would drop the small ones.
         precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     options = {
+        "ignored_params": {weight for name, weight in model.named_parameters() if name in stay_whole},
         "mesh": init_device_mesh(model.device.type, shape, mesh_dim_names=names),
         "mp_policy": precision,
         "offload_policy": CPUOffloadPolicy() if offload else OffloadPolicy(),
@@ -85,11 +92,29 @@ def _call(model: Model, function: Callable[[Model], T]) -> T:
     return function(model)
 
 
+def whole_twin(model: Model, *, half: bool = False) -> Model:
+    """A model with the same weights, to be made before `shard`: it then keeps them whole, and its own.
+
+    Args:
+        half: round the weights to bfloat16, but for adapters, which are small.
+    """
+    if half:
+        is_lora = any(not weight.requires_grad for weight in model.parameters())
+        return half_copy(model, trained=not is_lora)
+    # deepcopy asks by id: every weight is its own copy.
+    return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
+
+
 @torch.no_grad()
 def unsharded_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
     """(name, weight) of every weight as it is without shards; every rank has to take all of them."""
     for name, weight in model.named_parameters():
         yield name, whole(weight.detach())
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this rank has; all of one that is not sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import copy
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dupo.models.load import Model, read_weights
 from dupo.models.weight_checks import check_finite
@@ -48,10 +49,19 @@ def update_average(average: Model, model: Model, decay: float) -> None:
 
 
 @torch.no_grad()
+def copy_whole(target: Tensor, whole: Tensor) -> None:
+    """Copies a whole tensor into one that may be sharded; each rank takes its share."""
+    if isinstance(target, DTensor):
+        # None: every rank has the whole tensor, so nothing needs to be sent.
+        mesh, places = target.device_mesh, target.placements
+        whole = distribute_tensor(whole.to(target.device), mesh, places, src_data_rank=None)
+    target.copy_(whole)
+
+
 def copy_weights(source: Model, target: Model) -> None:
-    """Copies every weight of `source` into `target`, a model of the same shape."""
+    """Copies every weight of `source` into `target`, a model of the same shape, which may be sharded."""
     for old, new in zip(target.parameters(), source.parameters(), strict=True):
-        old.copy_(new)
+        copy_whole(old, new.detach())
 
 
 def read_checkpoint_weights(model: Model, folder: Path) -> None:

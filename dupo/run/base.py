@@ -9,6 +9,7 @@ import torch
 from dupo.config.config import OPTIONS, Config
 from dupo.config.layers import ONE_START, config_hash, fixed_settings
 from dupo.config.yaml_files import to_yaml
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.errors import StorageError, UserError, in_one_line
 from dupo.methods.base import Stage
 from dupo.models.library_errors import set_log_level
@@ -16,9 +17,9 @@ from dupo.plugins import function_fingerprint, without_given
 from dupo.run.claim import claim_folder, folder_named
 from dupo.run.stage import run_stage
 from dupo.storage.inputs import SETTINGS, changed_inputs, inputs_hash, read_inputs, write_inputs
-from dupo.storage.lock import own
+from dupo.storage.lock import follow, own
 from dupo.storage.names import INPUTS, TEACHING
-from dupo.storage.run_folder import RunFolder
+from dupo.storage.run_folder import NoFolder, RunFolder
 from dupo.storage.signature import signature
 from dupo.views.terminal import Display
 
@@ -28,6 +29,7 @@ class Run:
 
     Args:
         name: what the run is about, in a few words joined by dashes: the end of a folder that is not named.
+        ranks: the processes that make the run together. The first alone writes.
 
     Attributes:
         at_stake: what a second Ctrl-C loses, in words.
@@ -40,18 +42,19 @@ class Run:
 
     at_stake = "it"
 
-    def __init__(self, config: Config, name: str) -> None:
-        self.started = time.monotonic()
+    def __init__(self, config: Config, name: str, ranks: Ranks = ALONE) -> None:
+        self.started, self.ranks = time.monotonic(), ranks
         self.display = Display.of(config.run)
         set_log_level(config.run.log_level)
         if config.run.output_dir is None:
-            config = config.changed(output_dir=str(folder_named(name)))
+            # Ranks may read their clocks on both sides of a second.
+            config = config.changed(output_dir=str(ranks.on_first(lambda: folder_named(name))))
         self.config, self.program, self.path = config, config.program, Path(str(config.run.output_dir))
         self.inputs: dict[str, str] = {}
-        self._is_asked = False
+        self._is_asked = self._stops = False
         # Before anything is loaded: a folder that is refused costs no time.
-        self.continues = claim_folder(config)
-        self._lock = own(self.path)
+        self.continues = ranks.on_first(lambda: claim_folder(config))
+        self._lock = own(self.path) if ranks.is_first else follow(self.path)
         if not self._lock.has_lock:
             self.display.warn(f"{self.path} is on a file system without locks: start no second run in it")
         if config.run.num_threads:
@@ -72,7 +75,8 @@ class Run:
         """
         # Settings too: config.yaml can be edited, and a row does not tell by which settings it was made.
         self.inputs = {SETTINGS: inputs_hash(self._settings()), **inputs, **self._functions()}
-        saved = read_inputs(self.path, self.program) if self.continues else None
+        self.ranks.check_same(self.inputs, "data, model and options")
+        saved = self.ranks.on_first(lambda: read_inputs(self.path, self.program)) if self.continues else None
         if saved is not None and (changes := changed_inputs(saved, self.inputs)):
             raise UserError(f"{self.path}: {changes}: put them back, or start anew in another --output_dir")
 
@@ -86,10 +90,14 @@ class Run:
             if "." in path  # all other names are of dupo
         }
 
-    @property
     def interrupted(self) -> bool:
-        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone."""
-        return self._is_asked or self.display.is_closed
+        """Whether the run was asked to stop: by a signal, or by a reader of stdout that is gone.
+
+        Every rank has to ask, and all stop if one was asked to.
+        """
+        # Once a run stops it stops: later answers must not differ between ranks.
+        self._stops = self._stops or self.ranks.any(self._is_asked or self.display.is_closed)
+        return self._stops
 
     def interrupt(self) -> None:
         """Asks the run to stop after this step."""
@@ -99,10 +107,14 @@ class Run:
     def run_stage(self, stage: Stage) -> bool:
         """Runs the stage before a method, or goes on with it; see `dupo.run.stage`."""
         file = self.path / TEACHING
-        return run_stage(stage, file, self.display, lambda: self.interrupted, self.inputs)
+        return run_stage(stage, file, self.display, self.interrupted, self.inputs, self.ranks)
 
     def open_folder(self) -> RunFolder:
         """The folder with config.yaml and inputs.json in it; a new one unless the run is continued."""
+        folder = self.ranks.on_first(self._open_folder)
+        return folder if self.ranks.is_first else NoFolder(self.path)
+
+    def _open_folder(self) -> RunFolder:
         if self.continues:
             folder = RunFolder.open(self.path)
         else:
@@ -114,7 +126,8 @@ class Run:
 
     def keep_settings(self) -> None:
         """Writes the settings of this start into config.yaml: options that are free on resume may differ."""
-        RunFolder.open(self.path).settings(self._settings_yaml(), self.program)
+        if self.ranks.is_first:
+            RunFolder.open(self.path).settings(self._settings_yaml(), self.program)
 
     def _settings_yaml(self) -> str:
         # config.yaml reproduces the run elsewhere, so it names no folder of this machine.
@@ -150,4 +163,6 @@ class Run:
         """What produced the results: versions, revision, device, threads and settings."""
         # The number of threads is read and not taken from the options: 0 lets torch decide.
         packages = ("peft",) if self.config.lora.use_peft else ()
-        return signature(config_hash(self.config), str(device), torch.get_num_threads(), *packages)
+        fields = signature(config_hash(self.config), str(device), torch.get_num_threads(), *packages)
+        # Sums over ranks are rounded by their order.
+        return fields if self.ranks.size == 1 else fields | {"ranks": str(self.ranks.size)}

@@ -1,12 +1,12 @@
 """Who may write into the folder of a run: asked before data are read and before torch is imported."""
 
 import os
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 from dupo.config.config import Config
 from dupo.config.layers import read_config, resume_differences
+from dupo.distributed.launch import Launch
 from dupo.errors import UserError
 from dupo.storage.lock import own
 from dupo.storage.names import CONFIG, check_format, program_of
@@ -32,7 +32,8 @@ def claim_folder(config: Config) -> bool:
     """
     if config.run.output_dir is None:
         return False
-    refuse_several_processes(os.environ)
+    if config.program != "train":
+        refuse_several_processes(f"dupo.{config.program}")
     folder = Path(config.run.output_dir)
     # Before the lock is made: a folder that is refused gets no file of ours.
     _continues(config, folder)
@@ -41,29 +42,45 @@ def claim_folder(config: Config) -> bool:
     return _continues(config, folder)
 
 
-def refuse_several_processes(environment: Mapping[str, str]) -> None:
-    """Refuses a distributed launch (torchrun, accelerate, mpirun): each process would do the whole run, into
-    one folder.
+def refuse_several_processes(program: str) -> None:
+    """Refuses a distributed launch (torchrun, accelerate, mpirun) of a program that does not train: each
+    process would do the whole run, into one folder.
 
     Args:
-        environment: the variables of the process.
+        program: what was started, in words.
 
     Raises:
         UserError: the process is one of several.
     """
-    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"):
-        if environment.get(name, "1").strip() not in ("", "1"):
-            raise _several(name, environment[name])
-    # Without a size, a rank says that there are others.
-    if environment.get("RANK") and not environment.get("WORLD_SIZE"):
-        raise _several("RANK", environment["RANK"])
+    if not (launch := Launch.of(os.environ)).is_alone:
+        raise UserError(
+            f"expected one process, got a distributed launch of {launch.size}: {program} is not shared out, "
+            "start it with python -m"
+        )
 
 
-def _several(name: str, value: str) -> UserError:
-    return UserError(
-        f"expected one process, got a distributed launch ({name}={value}): a run is not sharded, "
-        "start it with python -m"
-    )
+def take_place(config: Config) -> tuple[Launch, Config]:
+    """The place of this process among those that train, and the options as it reads them. The first process
+    claims the folder.
+
+    Raises:
+        UserError: there are other processes than the options say; or as `claim_folder`.
+    """
+    launch, options = Launch.of(os.environ), config.ranks
+    if options.num_processes not in (None, launch.size):
+        raise UserError(
+            f"num_processes: expected {launch.size}, as many as were started, got {options.num_processes}"
+        )
+    degree = options.data_parallel_shard_degree or 1
+    if launch.size % min(degree, launch.size):
+        raise UserError(
+            f"data_parallel_shard_degree: expected a divisor of the {launch.size} processes, got {degree}"
+        )
+    if launch.is_first:
+        claim_folder(config)
+        return launch, config
+    # The first rank alone prints and uploads; what the others know, it knows.
+    return launch, config.changed(quiet=True, log_level="error", report_to=None, push_to_hub=False)
 
 
 def _continues(config: Config, folder: Path) -> bool:

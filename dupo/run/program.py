@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 from dupo.config.command_line import parse
 from dupo.config.config import Config
 from dupo.config.model_options import BUILT_IN_MODEL
+from dupo.distributed.faults import RankFault, told_by
+from dupo.distributed.launch import Launch, start_ranks, this_program
 from dupo.errors import DISK_FAULTS, ServerError, StorageError, UserError
 from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.commands import resume_command
@@ -43,33 +45,57 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
         The exit code, see above.
     """
     open_standard_streams()
+    arguments = sys.argv[1:] if argv is None else argv
     try:
+        config = parse(arguments, program)
+        if (size := config.ranks.num_processes or 1) > 1 and Launch.of(os.environ).is_alone:
+            return start_ranks(this_program(program, arguments), size)
         with stopped_by_signals():
-            return 130 if body(parse(sys.argv[1:] if argv is None else argv, program)) == {} else 0
-    except StorageError as problem:
-        error(f"{problem}; {_kept(program)}")
-        return problem.exit_code
-    except ServerError as problem:
-        error(f"{problem}; {_go_on(program)}")
-        return problem.exit_code
-    except UserError as problem:
-        error(str(problem))
-        return problem.exit_code
-    except FloatingPointError as problem:
-        error(str(problem))
-        return 1
-    except OSError as problem:
+            return 130 if body(config) == {} else 0
+    except RankFault as end:
+        if end.is_own:
+            error(end.fault.message)
+        return end.fault.code
+    except (UserError, FloatingPointError, OSError, KeyboardInterrupt) as problem:
         # Wherever a library writes: its cache and temporary files are told in one line as well.
-        if problem.errno not in DISK_FAULTS:
+        if isinstance(problem, OSError) and problem.errno not in DISK_FAULTS:
             raise
-        error(f"{problem.filename or 'a file'}: {os.strerror(problem.errno)}; {_kept(program)}")
-        return StorageError.exit_code
-    except KeyboardInterrupt:
-        error(f"stopped; {_go_on(program)}")
-        return 130
+        _tell(problem, _ending(problem, program))
+        return _exit_code(problem)
     finally:
         release_all()
         flush_standard_streams()
+
+
+def _ending(problem: BaseException, program: str) -> str:
+    """What a program says at its end, in one line."""
+    match problem:
+        case StorageError():
+            return f"{problem}; {_kept(program)}"
+        case ServerError():
+            return f"{problem}; {_go_on(program)}"
+        case OSError():
+            reason = os.strerror(problem.errno or 0)
+            return f"{problem.filename or 'a file'}: {reason}; {_kept(program)}"
+        case KeyboardInterrupt():
+            return f"stopped; {_go_on(program)}"
+    return str(problem)
+
+
+def _exit_code(problem: BaseException) -> int:
+    if isinstance(problem, UserError):
+        return problem.exit_code
+    return 130 if isinstance(problem, KeyboardInterrupt) else StorageError.exit_code
+
+
+def _tell(problem: BaseException, line: str) -> None:
+    """Prints the line once, whatever number of processes meet the problem."""
+    rank = told_by(problem)
+    if rank is not None:
+        error(f"rank {rank}: {line}")
+    # Before they have met, the processes of one machine meet the same options and files.
+    elif os.environ.get("LOCAL_RANK", "0") == "0":
+        error(line)
 
 
 def read_first(config: Config, read: Callable[[Config], Data]) -> Data:

@@ -297,7 +297,7 @@ class RowsRun(Run):
                 self._record(file)
                 rows += new_rows
                 progress.update(len(rows), {})
-                if self.interrupted and len(rows) < total:
+                if self.interrupted() and len(rows) < total:
                     raise KeyboardInterrupt
         return rows
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.errors import UserError, in_one_line
 from dupo.methods.base import Stage
 from dupo.storage.checkpoint import load_stage, save_stage
@@ -18,8 +19,9 @@ def run_stage(
     display: Display,
     interrupted: Callable[[], bool],
     inputs: Mapping[str, str],
+    ranks: Ranks = ALONE,
 ) -> bool:
-    """Runs the stage to its end.
+    """Runs the stage to its end. Every rank runs all of it: a stage is as small as the built-in model.
 
     Args:
         file: the state of a stage that was stopped; read at the start, written when the stage is stopped.
@@ -32,10 +34,10 @@ def run_stage(
     Raises:
         UserError: the file is damaged, or of another run.
     """
-    if file.exists():
+    if ranks.on_first(file.exists):
         _continue(stage, file, inputs)
         display.note(f"resumed the {stage.name} after step {stage.steps}")
-    if not stage.finished() and not _run(stage, file, display, interrupted, inputs):
+    if not stage.finished() and not _run(stage, file, display, interrupted, inputs, ranks):
         return False
     display.note(stage.finish())
     return True
@@ -47,6 +49,7 @@ def _run(
     display: Display,
     interrupted: Callable[[], bool],
     inputs: Mapping[str, str],
+    ranks: Ranks,
 ) -> bool:
     """Makes the steps of a stage; False if the stage was stopped."""
     plan = Plan(stage.most_steps, stage.steps, title=stage.name, is_most=True, line_every=LINE_EVERY)
@@ -54,7 +57,7 @@ def _run(
         while not stage.finished():
             # Asked before the step: the state that is saved is one that a step starts from.
             if interrupted():
-                save_stage(file, inputs, stage.state())
+                ranks.on_first(lambda: save_stage(file, inputs, stage.state()))
                 display.note(f"Stopped in the {stage.name}, after step {stage.steps}; saved.")
                 return False
             words = stage.step()

@@ -6,13 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dupo.config.config import Config
 from dupo.config.layers import fixed_settings
 from dupo.errors import UserError, in_one_line
 from dupo.methods.base import Method
-from dupo.models.weights import all_finite, read_checkpoint_weights
 from dupo.records import Exchange, StepBatch
 from dupo.run import resume
 from dupo.run.base import Run
@@ -21,11 +18,20 @@ from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
-from dupo.run.weights import name_base, read_saved_model, saved_average, saved_model, write_merged
+from dupo.run.weights import (
+    is_sound,
+    name_base,
+    read_model_weights,
+    read_saved_weights,
+    save_sharded,
+    saved_average,
+    saved_model,
+    write_merged,
+)
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
 from dupo.storage.commands import report_command, resume_command
-from dupo.storage.files import check_disk_space, read_rows
+from dupo.storage.files import check_disk_space, read_rows, remove
 from dupo.storage.names import REPORT, SAMPLES, TEACHING
 from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
@@ -43,14 +49,15 @@ class TrainingRun(Run):
     """
 
     def __init__(self, config: Config, method: Method) -> None:
-        super().__init__(config, method.name)
+        super().__init__(config, method.name, method.ranks)
         self.method, self.step = method, 0
         self.record = TrainingRecord(seconds=0.0)
         self.is_loaded = False
         self.last_batch: StepBatch | None = None
         # Before anything is written: a run that cannot be continued must be left as it was.
         self.check_inputs(method.inputs())
-        self.resumed = self._choose_checkpoint(config.run.resume_from_checkpoint)
+        wanted = config.run.resume_from_checkpoint
+        self.resumed = self.ranks.on_first(lambda: self._choose_checkpoint(wanted))
         self.repo = open_repo(config.run, self.path, hub()) if config.run.push_to_hub else None
         self.folder = self.open_folder()
         trackers = [CLASSES[name]() for name in config.run.trackers]
@@ -58,10 +65,10 @@ class TrainingRun(Run):
         title = f"dupo: {method.name}, seed {config.run.seed}"
         self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether there is a step to make."""
-        return self.is_loaded and self.step < self.config.optimizer.max_steps and not self.interrupted
+    def goes_on(self) -> bool:
+        """Whether there is a step to make. Every rank has to ask."""
+        is_over = not self.is_loaded or self.step >= self.config.optimizer.max_steps
+        return not is_over and not self.interrupted()
 
     # --- start ---
 
@@ -91,7 +98,7 @@ class TrainingRun(Run):
             closing.enter_context(graceful_interrupt(self.interrupt))
             # Signals are caught before: loading and teaching take the longest.
             self.is_loaded = self._load()
-            if self.unfinished:
+            if self.goes_on():
                 self.method.phases.take()  # of the start: the first step begins here
                 self._check_disk_space()
                 plan = Plan(self.config.optimizer.max_steps, self.step, self.method.headline)
@@ -108,7 +115,7 @@ class TrainingRun(Run):
         self._warn()
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
-                read_checkpoint_weights(method.model, self.path / "checkpoint-0")
+                read_model_weights(method.model, self.path / "checkpoint-0", self.ranks)
             self._start_method()
             self._restore(self.resumed)
             self._start_trackers()
@@ -119,13 +126,12 @@ class TrainingRun(Run):
             return False
         self._start_method()
         # Rows of a start that was killed before its first checkpoint would stand twice.
-        for name in checkpoint.ROW_FILES:
-            (self.path / name).unlink(missing_ok=True)
+        self.ranks.on_first(lambda: remove(self.path, *checkpoint.ROW_FILES))
         self._start_trackers()
         self._measure_before()
         if method.has_stage:
             self.save()
-            (self.path / TEACHING).unlink(missing_ok=True)
+            self.ranks.on_first(lambda: remove(self.path, TEACHING))
         return True
 
     def _start_method(self) -> None:
@@ -144,7 +150,7 @@ class TrainingRun(Run):
         moments = moments or 2 * num_bytes([group["params"] for group in optimizer.param_groups])
         # Most checkpoints are those of a later step.
         size = num_bytes(saved_model(self.method, self.step + 1), saved_average(self.method)) + moments
-        check_disk_space(self.path / f"checkpoint-{self.step}", size)
+        self.ranks.on_first(lambda: check_disk_space(self.path / f"checkpoint-{self.step}", size))
 
     def _teach(self) -> bool:
         stage = self.method.make_stage()
@@ -169,10 +175,7 @@ class TrainingRun(Run):
         folder, method = accepted.folder, self.method
         try:
             state = checkpoint.load_state(folder)
-            read_saved_model(method, accepted.step, folder)
-            if (average := saved_average(method)) is not None:
-                checkpoint.load_ema(folder, average)
-            method.optimizer.load_state_dict(state["optimizer"])
+            read_saved_weights(method, accepted.step, folder, state["optimizer"])
             method.load_state(state["method"])
             self.step, self.record = accepted.step, TrainingRecord.from_state(state["record"])
         # The checksums were right, so another revision wrote the state, or other code than ours.
@@ -183,11 +186,7 @@ class TrainingRun(Run):
                 f"resume_from_checkpoint: {folder} does not fit this run ({reason}){rest}"
             ) from problem
         # Nothing can be refused any more: now the folder may change.
-        is_over = accepted.step >= self.config.optimizer.max_steps
-        aside = resume.restore_files(self.path, accepted, is_over)
-        self.keep_settings()
-        (self.path / TEACHING).unlink(missing_ok=True)  # a kill may have come between checkpoint-0 and this
-        self._prune()
+        aside = self.ranks.on_first(lambda: self._restore_files(accepted))
         if changes := self._signature_changes(accepted):
             self.display.warn(f"figures may differ in the last bits from a run never stopped: {changes}")
         if aside is not None:
@@ -197,8 +196,19 @@ class TrainingRun(Run):
             )
         self.display.note(f"resumed from {folder} after step {self.step}")
 
+    def _restore_files(self, accepted: resume.Accepted) -> Path | None:
+        is_over = accepted.step >= self.config.optimizer.max_steps
+        aside = resume.restore_files(self.path, accepted, is_over)
+        self.keep_settings()
+        remove(self.path, TEACHING)  # a kill may have come between checkpoint-0 and this
+        self._prune()
+        return aside
+
     def _signature_changes(self, accepted: resume.Accepted | None) -> str:
-        now, saved = self.signature(self.method.device), accepted.signature if accepted else {}
+        if accepted is None:
+            return ""
+        alone = {"ranks": "1"}  # a run of one process does not name it
+        now, saved = alone | self.signature(self.method.device), alone | dict(accepted.signature)
         # Options that are free on resume change their hash; everything else can change what is computed.
         names = [name for name in saved if name != "config" and saved[name] != now.get(name)]
         return ", ".join(f"{name} {saved[name]} is now {now.get(name)}" for name in names)
@@ -233,7 +243,7 @@ class TrainingRun(Run):
         self.trackers.log(row)
         self.folder.timings({"step": self.step, "seconds": self._seconds(), **self.method.phases.take()})
         self.progress.update(self.step, row)
-        if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted:
+        if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted():
             with self.method.phases("checkpoint"):
                 self.save()
         return row
@@ -258,15 +268,19 @@ class TrainingRun(Run):
             "step": self.step,
             "settings": fixed_settings(self.config),
             "inputs": self.inputs,
-            "rows": resume.rows_of(self.path),
+            "rows": self.ranks.on_first(lambda: resume.rows_of(self.path)),
             "record": replace(self.record, seconds=self._seconds()).state(),
             "method": method.state(),
             "optimizer": method.optimizer.state_dict(),
             "signature": self.signature(method.device),
         }
-        model, average = saved_model(method, self.step), saved_average(method)
-        checkpoint.save(self.path, self.step, model, method.tokenizer.hf, average, state)
-        self._prune()
+        if self.ranks.size > 1:
+            state["optimizer"] = {}  # its states stand in the shards
+            save_sharded(method, self.path, self.step, state)
+        else:
+            model, average = saved_model(method, self.step), saved_average(method)
+            checkpoint.save(self.path, self.step, model, method.tokenizer.hf, average, state)
+        self.ranks.on_first(self._prune)
 
     def _prune(self) -> None:
         if self.config.run.save_total_limit:
@@ -274,14 +288,13 @@ class TrainingRun(Run):
 
     def _is_sound(self) -> bool:
         """Whether everything that a checkpoint holds is finite."""
-        models = [self.method.model] + ([self.method.ema] if self.method.ema is not None else [])
-        values = [value for state in self.method.optimizer.state.values() for value in state.values()]
-        tensors = [value for value in values if isinstance(value, torch.Tensor)]
-        return all(map(all_finite, models)) and all(bool(torch.isfinite(value).all()) for value in tensors)
+        return not self.ranks.any(not is_sound(self.method))
 
     def _write_held_out(self, count: int) -> list[Exchange]:
         """Writes held-out exchanges of the model as it is into samples.jsonl, once for each step."""
         exchanges = self.method.exchanges(count)
+        if not self.ranks.is_first:
+            return exchanges
         # A finished run that is resumed writes nothing twice.
         written = read_rows(self.path / SAMPLES)
         if not any(row["step"] == self.step and row.get("held_out") for row in written):
@@ -297,7 +310,9 @@ class TrainingRun(Run):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.closing.close()
-        if isinstance(error, UserError) and self.is_loaded:
+        # An error of one rank alone: the others are elsewhere, and all save together or not at all.
+        is_everywhere = error is None or self.ranks.raised_everywhere(error)
+        if isinstance(error, UserError) and self.is_loaded and is_everywhere:
             self._finish_early()  # nothing is lost of the steps that were made
         if isinstance(error, GeneratorExit):  # whoever asks for the steps wants no more of them
             self.finish()
@@ -312,7 +327,7 @@ class TrainingRun(Run):
         is_sound = self._is_sound()
         step = self.step + 1 if is_sound else self.step
         batch = self.method.current_batch(self.step) if is_sound else self.last_batch
-        file = write_failure(self.path, step, batch)
+        file = self.ranks.on_first(lambda: write_failure(self.path, step, batch))
         # A checkpoint of this step is from before its batch, which is drawn again to the same bits.
         if is_sound and not self._is_saved():
             self.save()
@@ -325,7 +340,7 @@ class TrainingRun(Run):
         )
 
     def _is_saved(self) -> bool:
-        return self.step in checkpoint.steps(self.path)
+        return self.ranks.on_first(lambda: self.step in checkpoint.steps(self.path))
 
     def _last_sound(self) -> str:
         saved = checkpoint.steps(self.path)
@@ -360,7 +375,7 @@ class TrainingRun(Run):
         for exchange in self._write_held_out(HELD_OUT_AT_END):
             self.display.exchange(*exchange_of(exchange.row(self.step, held_out=True)), exchange.correct)
         show_result(self.display, summary, self.config)
-        if self.config.lora.merge_lora:
+        if self.config.lora.merge_lora and self.ranks.is_first:
             with self.display.work("merging the adapter into the model"):
                 merged = write_merged(self.path, self.config, self.method.tokenizer)
             self.display.note(f"{merged} holds the whole model")
@@ -378,5 +393,7 @@ class TrainingRun(Run):
         return {}
 
     def _write_report(self) -> Path | None:
+        if not self.ranks.is_first:
+            return None
         again = report_command(self.path)
         return self.report_safely(REPORT, lambda: write_report(self.path), again)

@@ -26,8 +26,9 @@ from torch import nn
 
 from dupo.errors import UserError
 from dupo.storage.checksums import broken_sums, write_sums
-from dupo.storage.files import check_disk_space, retire, sync, whole_folder, write_atomic
+from dupo.storage.files import check_disk_space, retire, sync, whole_folder, write_atomic, writing
 from dupo.storage.names import CONFIG, FORMAT, INPUTS, LATEST, METRICS, SAMPLES, TIMINGS
+from dupo.storage.shards import SHARDS
 from dupo.storage.tensors import num_bytes, save_tensors
 
 STATE, EMA = "state.pt", "ema.safetensors"
@@ -39,12 +40,36 @@ STATE_KEYS: dict[str, type] = {
     "record": dict, "method": dict, "optimizer": dict, "signature": dict,
 }  # fmt: skip
 _NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
-_LEFTOVER = re.compile(r"checkpoint-[0-9]+\.(tmp|gone)")  # half written, half removed
+_LEFTOVER = re.compile(r"checkpoint-[0-9]+\.(tmp|gone|shards)")  # half written, half removed
 _DIGEST = 32  # bytes of a sha256
 
 
+def new_shards(run: Path, step: int, size: int) -> Path:
+    """Makes an empty folder for the shards of `checkpoint-<step>`, which `save` moves into the checkpoint.
+
+    Args:
+        size: bytes of all shards.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    folder = run / f"checkpoint-{step}.shards"
+    check_disk_space(run / f"checkpoint-{step}", size)
+    with writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)  # of a save that was killed
+        folder.mkdir()
+    return folder
+
+
 def save(
-    run: Path, step: int, model: Any, tokenizer: Any, ema: nn.Module | None, state: dict[str, Any]
+    run: Path,
+    step: int,
+    model: Any,
+    tokenizer: Any,
+    ema: nn.Module | None,
+    state: dict[str, Any],
+    *,
+    shards: Path | None = None,
 ) -> Path:
     """Writes `checkpoint-<step>`, points `latest` at it, and returns the folder.
 
@@ -55,6 +80,7 @@ def save(
         tokenizer: has `save_pretrained`.
         ema: the moving average of the weights, if the run keeps one.
         state: tensors and plain values; `load_state` returns them. The key "format" is set here.
+        shards: folder with the tensors of all ranks, which moves into the checkpoint.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written; the checkpoints are as they were.
@@ -65,6 +91,8 @@ def save(
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        if shards is not None:
+            shards.rename(temporary / SHARDS)
         if ema is not None:
             save_model(ema, str(temporary / EMA))
         save_tensors({**state, "format": FORMAT}, temporary / STATE)

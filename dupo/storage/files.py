@@ -47,6 +47,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         sync(path.parent)
 
 
+def remove(folder: Path, *names: str) -> None:
+    """Removes files of a folder, where they are there."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
 def append(path: Path, data: bytes) -> None:
     """Adds whole rows to the end of a file. The operating system has the rows when this function returns.
 

@@ -38,7 +38,7 @@ class FolderLock:
         has_lock: False on a file system that has no locks, where another process would not be noticed.
     """
 
-    def __init__(self, name: Path, handle: int, has_lock: bool, new_folders: list[Path]) -> None:
+    def __init__(self, name: Path, handle: int | None, has_lock: bool, new_folders: list[Path]) -> None:
         self.name, self.has_lock = name, has_lock
         # A program may change its working directory while it owns the folder.
         self.folder = _absolute(name)
@@ -49,6 +49,8 @@ class FolderLock:
         if _OWNED.get(self.folder) is not self:
             return
         del _OWNED[self.folder]
+        if self._handle is None:
+            return
         # A process that was forked off closes its copy of the handle, and must not free its parent's folder.
         is_owner = os.getpid() == self._pid
         # Removed while it is still locked: whoever locks it a moment later finds it removed, and tries again.
@@ -85,6 +87,12 @@ def own(folder: Path) -> FolderLock:
         kind = StorageError if is_full else UserError
         raise kind(f"output_dir {folder} cannot be written: {problem.strerror}") from problem
     lock = _OWNED[path] = FolderLock(folder, handle, has_lock, new_folders)
+    return lock
+
+
+def follow(folder: Path) -> FolderLock:
+    """The folder as a process sees it that writes nothing there: another rank of the same run owns it."""
+    lock = _OWNED[_absolute(folder)] = FolderLock(folder, None, True, [])
     return lock
 
 

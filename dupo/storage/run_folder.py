@@ -142,6 +142,19 @@ class RunFolder:
         append(self.path / name, b"".join(encoded(row, f"{name} at step {row['step']}") for row in rows))
 
 
+class NoFolder(RunFolder):
+    """The folder of a run as a rank sees it that writes nothing: the first rank writes what all know."""
+
+    def settings(self, config_yaml: str, program: str) -> None:
+        """Writes nothing."""
+
+    def summary(self, metrics: Mapping[str, Any], name: str = SUMMARY) -> None:
+        """Writes nothing."""
+
+    def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
+        pass
+
+
 def _remove_run(folder: Path, program: str) -> None:
     """Removes what an earlier run of the program wrote, with the temporary files of a killed write."""
     names = WRITTEN_BY[program]

@@ -37,7 +37,7 @@ def loop(
     """The loop of `dupo/train.py`, around a method or in a run that the test hands in."""
     method = method or load(METHODS[config.method].path)(config)
     with run_class(config, method) as run:
-        while run.unfinished:
+        while run.goes_on():
             batch = method.next_batch(run.step)
             run.after_step(batch, method.update(batch, run.step))
     return run.finish()

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 
 from dupo.config.lora_options import LoraOptions
 from dupo.config.options import OptimizerOptions
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.engines.base import Sampling
 from dupo.engines.ranked import RankedEngine
 from dupo.learning.logprobs import Compute, trajectory_logprobs, with_reference
@@ -28,7 +29,6 @@ from dupo.models import attention
 from dupo.models.adapter import Adapter
 from dupo.models.sharding import shard, unsharded_weights
 from dupo.models.weights import frozen_copy
-from dupo.ranks import ALONE, Ranks
 from dupo.records import Completion, Trajectory
 from dupo_kernels import PolicyObjective
 from tests.helpers.worlds import tiny

@@ -15,21 +15,24 @@ from tests.helpers.runs import SMALL, resume, start
 from tests.helpers.worlds import summary
 
 MAIN = {"train": train.main, "rerank": rerank.main, "select": select.main, "audit": audit.main}
+MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 LAUNCHES = [
-    {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"},
+    {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", **MEETING},
     {"RANK": "1"},
     {"OMPI_COMM_WORLD_SIZE": "4"},
 ]
 
 
 @pytest.mark.parametrize("variables", LAUNCHES, ids=["torchrun", "rank", "mpirun"])
-@pytest.mark.parametrize("program", list(MAIN))
-def test_a_distributed_launch_is_refused_in_one_line(variables, program, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("program", [program for program in MAIN if program != "train"])
+def test_a_distributed_launch_of_what_does_not_train_is_one_line(
+    variables, program, tmp_path, monkeypatch, capfd
+):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert MAIN[program](["--output_dir", str(tmp_path / "run"), "--model_name_or_path", "none"]) == 2
     out, err = capfd.readouterr()
-    assert err.startswith("error: expected one process, got a distributed launch (") and err.count("\n") == 1
+    assert err.startswith("error: expected one process") and err.count("\n") == 1
     assert out == "" and not (tmp_path / "run").exists()
 
 

@@ -1,0 +1,41 @@
+"""What ends a run of several ranks, as one rank tells it and all others know it. Needs no torch."""
+
+from typing import NamedTuple
+
+_TELLER = "_dupo_told_by_rank"
+
+
+class Fault(NamedTuple):
+    """What ended a run.
+
+    Attributes:
+        rank: that met it.
+        code: exit code of every rank.
+    """
+
+    rank: int
+    message: str
+    code: int
+
+
+class RankFault(Exception):
+    """A rank has ended the run.
+
+    Attributes:
+        fault: what the rank met.
+        is_own: this rank has told it, and has to tell the user.
+    """
+
+    def __init__(self, fault: Fault, *, is_own: bool) -> None:
+        super().__init__(fault.message)
+        self.fault, self.is_own = fault, is_own
+
+
+def mark_told(problem: BaseException, rank: int) -> None:
+    """Marks an error as one that its rank has told all others: the rank has to tell the user as well."""
+    setattr(problem, _TELLER, rank)
+
+
+def told_by(problem: BaseException) -> int | None:
+    """The rank that has told all others of its error; None where ranks had not met yet."""
+    return getattr(problem, _TELLER, None)
