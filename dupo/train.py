@@ -27,16 +27,15 @@ def train_steps(config: Config) -> Generator[dict[str, Any], None, dict[str, Any
         StorageError: the disk is full, or the folder cannot be written any more.
         FloatingPointError: a loss, gradient or logit is not finite; the message names the saved batch.
     """
-    entry = METHODS[config.method]
     check_installed(config.run.trackers)
     launch, config = take_place(config)
-    data = read_first(config, load(entry.data))
+    data = read_first(config, load(METHODS[config.method].data))
     # torch and transformers take seconds to import: a wrong option or column is told before
     from dupo.distributed.watch import joined_ranks
     from dupo.run.training import TrainingRun
 
     with joined_ranks(launch, config.ranks.ddp_timeout) as ranks:
-        method = load(entry.path)(config, data, ranks)
+        method = load(METHODS[config.method].path)(config, data, ranks)
         with TrainingRun(config, method) as run:
             while run.goes_on():
                 batch = method.next_batch(run.step)  # sample and reward, or read examples

@@ -124,8 +124,8 @@ def test_a_damaged_shard_is_refused_and_an_older_checkpoint_offered(two, tmp_pat
 
 
 FAULTS = [
-    ("fail", "1", 1, "rank 1: ValueError: the disk of this rank is made of cheese"),
-    ("fail", "0", 1, "ValueError: the disk of this rank is made of cheese"),
+    ("fail", "1", 1, "[rank1]: ValueError: the disk of this rank is made of cheese"),
+    ("fail", "0", 1, "[rank0]: ValueError: the disk of this rank is made of cheese"),
     ("hangs elsewhere", "1", 1, "the disk of this rank is made of cheese"),
     ("killed", "1", 1, "error: rank 1 of 2 is gone (process "),
     ("spoiled", "1", 1, "step 3 is not finite"),
