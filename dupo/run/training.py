@@ -26,7 +26,7 @@ from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
 from dupo.storage.commands import report_command, resume_command
 from dupo.storage.files import check_disk_space, read_rows
-from dupo.storage.names import REPORT, SAMPLES, TEACHING
+from dupo.storage.names import MERGED, REPORT, SAMPLES, TEACHING
 from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
 from dupo.views.progress import Plan
@@ -362,7 +362,8 @@ class TrainingRun(Run):
         show_result(self.display, summary, self.config)
         if self.config.lora.merge_lora:
             with self.display.work("merging the adapter into the model"):
-                merged = write_merged(self.path, self.config, self.method.tokenizer)
+                adapter = self.config.model.for_model(str(checkpoint.latest(self.path)))
+                merged = write_merged(adapter, self.path / MERGED, self.method.tokenizer)
             self.display.note(f"{merged} holds the whole model")
         if report := self._write_report():
             self.display.note(f"{report} shows the curves; {self.path} holds everything else")

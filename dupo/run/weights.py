@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from dupo.config.config import Config
+from dupo.config.model_options import ModelOptions
 from dupo.methods.base import Method
 from dupo.models.load import load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.weights import read_checkpoint_weights
-from dupo.storage.checkpoint import latest
 from dupo.storage.checksums import write_sums
 from dupo.storage.files import check_disk_space, whole_folder
-from dupo.storage.names import MERGED
 from dupo.storage.tensors import num_bytes
 from dupo.text.tokenizer import PromptTokenizer
+
+MAX_SHARD_SIZE = "5GB"  # of a file of weights, as transformers has long had it
 
 
 def saved_model(method: Method, step: int) -> Any:
@@ -64,27 +64,37 @@ def _holds_base(method: Method, step: int) -> bool:
     return method.has_stage and step == 0
 
 
-def write_merged(run: Path, config: Config, tokenizer: PromptTokenizer) -> Path:
-    """Writes RUN/merged: the whole model of the newest checkpoint, float32, with its tokenizer.
+def write_merged(
+    options: ModelOptions,
+    folder: Path,
+    tokenizer: PromptTokenizer,
+    dtype: str = "float32",
+    max_shard_size: str = MAX_SHARD_SIZE,
+) -> Path:
+    """Writes the whole model that an adapter belongs to, merged, as a model folder; returns the folder.
 
-    The adapter is read as any program reads it, so that what was saved is what is merged.
+    The adapter is read as any program reads it, so that what was saved is what is merged. Merging is in
+    float32. The model is in memory once.
 
     Args:
-        config: of the run.
+        options: of the model, which name the folder of the adapter.
         tokenizer: of the run.
+        dtype: of the weights that are written: `float32` or `bfloat16`.
+        max_shard_size: of a file of weights.
 
     Raises:
+        UserError: the adapter or its base cannot be read.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    options = config.model.for_model(str(latest(run)))
     shape = model_config(options, tokenizer)
-    model = load_model(options, shape, torch.device("cpu"), config.run.seed)
+    model = load_model(options, shape, torch.device("cpu"), 0)
+    # Merged before it is rounded: an adapter may be smaller than the last digit of a bfloat16 weight.
+    model.to(getattr(torch, dtype))
     share_end_tokens(model, tokenizer)
     check_saving(model, tokenizer.hf)
-    folder = run / MERGED
     check_disk_space(folder, num_bytes(model))
     with whole_folder(folder) as temporary:
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, max_shard_size=max_shard_size)
         tokenizer.hf.save_pretrained(temporary)
         write_sums(temporary)
     return folder
