@@ -84,7 +84,7 @@ class Completion:
     """What a model sampled after one prompt; tensors stay on the CPU.
 
     Attributes:
-        ids: (T,) int64, sampled token ids, with the end token where one was sampled. Trained on as they are,
+        ids: (T,) int32, sampled token ids, with the end token where one was sampled. Trained on as they are,
             but for those that are `forced`.
         logprobs: (T,) fp32, log-probability of each id under the distribution it was drawn from, nats.
         text: the ids decoded without special tokens.
@@ -177,7 +177,7 @@ class Trajectory(NamedTuple):
 
     Attributes:
         prompt_ids: token ids of the prompt.
-        completion_ids: (T,) int64.
+        completion_ids: (T,) int32.
         logprobs: (T,) fp32, log-probs of `completion_ids` under the policy that sampled them, nats.
         advantage: the same for every token of the completion.
         ref_logprobs: (T,) fp32, log-probs under the reference model, nats; None where beta is 0.
