@@ -6,6 +6,7 @@ S sequences of a batch, N its tokens, M those of them that were sampled, V the v
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -275,6 +276,16 @@ class Exchange:
         if held_out:
             return {name: row[name] for name in row if name != "advantage"} | {"held_out": True}
         return {name: row[name] for name in row if name not in ("gold", "score", "plain_gold")}
+
+    def to_json(self) -> str:
+        """One JSON text, from which `from_json` makes an exchange with the same `row`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Exchange:
+        """What `to_json` was called on."""
+        fields = json.loads(text)
+        return cls(**fields | {"duals": [DualExchange(**dual) for dual in fields["duals"]]})
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,12 @@ class RunOptions(Options):
     eval_steps: int = option(10, "optimizer steps between evaluations", at_least=1)
     save_steps: int = option(50, "optimizer steps between checkpoints", at_least=1)
     save_total_limit: int = option(2, "number of checkpoints that are kept, the newest ones", at_least=1)
+    save_rollout_seconds: float = option(
+        10.0,
+        "save a rollout that took so many seconds before it is trained on, so that a run that is killed "
+        "samples it no second time; 0: every rollout",
+        at_least=0,
+    )
     num_exchanges_to_log: int = option(4, "exchanges of each rollout that go into samples.jsonl", at_least=0)
     # Of a number that the system cannot start, OpenMP ends the process with a segmentation fault.
     num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=1024)

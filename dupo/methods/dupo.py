@@ -9,6 +9,7 @@
 Shape letters: P problems of a rollout, G completions of each.
 """
 
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -27,7 +28,7 @@ from dupo.learning.step import optimizer_step
 from dupo.methods.dynamic_sampling import RewardedRollout, ask_until_spread, choose_groups, joined
 from dupo.methods.policy import PolicyMethod, rollout_metrics
 from dupo.models.weights import update_average
-from dupo.records import StepBatch
+from dupo.records import Exchange, StepBatch
 from dupo.rewards import all_rewards
 from dupo.rewards.advantages import group_advantages
 from dupo.rewards.base import TrainerState
@@ -50,10 +51,27 @@ class DuPO(PolicyMethod):
 
     def next_batch(self, step: int) -> StepBatch:
         """The next batch of the last rollout, or the first of a new rollout."""
-        if not self.pending:
+        if not self.pending and not self._load_rollout(step):
+            start = time.monotonic()
             # A rollout is used up before the next is sampled: the lag is at most its number of steps.
             self.pending = self.new_rollout(step)
+            if self.rollouts is not None:
+                self.rollouts.save(step, time.monotonic() - start, self._rollout_state)
         return self.pending[0]
+
+    def _rollout_state(self) -> dict[str, Any]:
+        """The state, with the exchanges that the run has not written yet."""
+        return self.state() | {"exchanges": [exchange.to_json() for exchange in self.pending[0].exchanges]}
+
+    def _load_rollout(self, step: int) -> bool:
+        """Takes the rollout of a run that was killed after it had sampled; False where there is none."""
+        saved = self.rollouts.load(step) if self.rollouts is not None else None
+        if saved is None:
+            return False
+        self._take_state(saved)
+        exchanges = [Exchange.from_json(text) for text in saved["exchanges"]]
+        self.pending[0] = self.pending[0]._replace(exchanges=exchanges)
+        return True
 
     def new_rollout(self, step: int) -> list[StepBatch]:
         """Samples completions until enough groups differ, and gives one batch for each optimizer step."""
@@ -175,10 +193,13 @@ class DuPO(PolicyMethod):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continues from `state`; the exchanges of the rollout are written already."""
+        self._take_state(state)
+        self.tell_engines()
+
+    def _take_state(self, state: Mapping[str, Any]) -> None:
         self.num_rollouts, self.num_asked = state["rollouts"], state["num_asked"]
         self.num_tokens = state["num_tokens"]
         self.on_policy.is_first_step = state["is_first_step"]
         self.pending = [
             StepBatch(trajectories_from_state(saved), metrics, []) for saved, metrics in state["pending"]
         ]
-        self.tell_engines()

@@ -19,6 +19,7 @@ from dupo.run.base import Run
 from dupo.run.failures import write_failure
 from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
+from dupo.run.rollouts import saved_rollouts
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
 from dupo.run.weights import name_base, read_saved_model, saved_average, saved_model, write_merged
@@ -53,6 +54,7 @@ class TrainingRun(Run):
         self.resumed = self._choose_checkpoint(config.run.resume_from_checkpoint)
         self.repo = open_repo(config.run, self.path, hub()) if config.run.push_to_hub else None
         self.folder = self.open_folder()
+        self.rollouts = saved_rollouts(self, method.device)
         trackers = [CLASSES[name]() for name in config.run.trackers]
         self.trackers = Trackers(trackers, self.path, self.display)
         title = f"dupo: {method.name}, seed {config.run.seed}"
@@ -87,6 +89,8 @@ class TrainingRun(Run):
 
     def __enter__(self) -> "TrainingRun":
         """Loads the method, or the checkpoint that is resumed, and shows the progress."""
+        # Before anything is sampled: a start that is killed in its first rollout finds it again as well.
+        self.method.rollouts = self.rollouts
         with ExitStack() as closing:
             closing.enter_context(graceful_interrupt(self.interrupt))
             # Signals are caught before: loading and teaching take the longest.
@@ -266,6 +270,7 @@ class TrainingRun(Run):
         }
         model, average = saved_model(method, self.step), saved_average(method)
         checkpoint.save(self.path, self.step, model, method.tokenizer.hf, average, state)
+        self.rollouts.drop(self.step)
         self._prune()
 
     def _prune(self) -> None:
