@@ -13,6 +13,7 @@ import torch
 
 from dupo.config.config import Config
 from dupo.engines.base import Engine
+from dupo.engines.kept import Groups
 from dupo.learning.adapter_check import check_reached
 from dupo.learning.logprobs import Compute
 from dupo.models.adapter import Adapter, AdapterPlan, plan_adapter
@@ -71,6 +72,10 @@ class Rollouts(Protocol):
 
     def load(self, step: int) -> Mapping[str, Any] | None:
         """What was saved; None where the rollout must be sampled."""
+        ...
+
+    def groups(self, step: int) -> Groups:
+        """Where the groups of the rollout are kept while it is sampled."""
         ...
 
 

@@ -11,12 +11,14 @@ Shape letters: P problems of a rollout, G completions of each.
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from dupo.config.config import Config
 from dupo.duality.early import sample_with_duals
 from dupo.duality.reconstruct import Reconstructions, dual_metrics, reconstruct
+from dupo.engines.kept import Groups, keeping
 from dupo.learning.batches import (
     mini_batches,
     trajectories_from_state,
@@ -39,6 +41,7 @@ class DuPO(PolicyMethod):
     """The method on one screen; `PolicyMethod` prepares what the method uses.
 
     Attributes:
+        groups: where the rollout in progress is kept.
         pending: batches of the last rollout that have had no optimizer step yet.
         num_asked: problems of all rollouts, which is the place in the data.
         num_tokens: prompt and completion tokens of all rollouts.
@@ -47,6 +50,7 @@ class DuPO(PolicyMethod):
     def __init__(self, config: Config, data: Task | None = None) -> None:
         super().__init__(config, data)
         self.pending: list[StepBatch] = []
+        self.groups: Groups | None = None
         self.num_asked = self.num_tokens = 0
 
     def next_batch(self, step: int) -> StepBatch:
@@ -54,7 +58,9 @@ class DuPO(PolicyMethod):
         if not self.pending and not self._load_rollout(step):
             start = time.monotonic()
             # A rollout is used up before the next is sampled: the lag is at most its number of steps.
+            self.groups = self.rollouts.groups(step) if self.rollouts is not None else None
             self.pending = self.new_rollout(step)
+            self.groups = None
             if self.rollouts is not None:
                 self.rollouts.save(step, time.monotonic() - start, self._rollout_state)
         return self.pending[0]
@@ -119,10 +125,15 @@ class DuPO(PolicyMethod):
         problems = self.order.take(self.problems, self.num_asked + before, count)
         index, num_generations = self.num_rollouts + number, self.config.rollout.num_generations
         seed = self.seed_for("primal", index)
-        ask_judge = self.judge.asking(self.seed_for("dual", index)) if self.judge else None
+        # Of a run that is killed, the groups that have ended are not sampled again.
+        engine, judge = keeping(self.engine, self.groups), self.judge
+        if judge:
+            shared = judge.engine is self.engine
+            judge = replace(judge, engine=engine if shared else keeping(judge.engine, self.groups))
+        ask_judge = judge.asking(self.seed_for("dual", index)) if judge else None
         with self.phases("answers"):
             rollout, ask_judge = sample_with_duals(
-                self.engine,
+                engine,
                 self.task,
                 problems,
                 num_generations,

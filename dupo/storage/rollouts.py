@@ -2,6 +2,7 @@
 
     RUN/rollouts/N/rollout.pt    what the method remembers after the rollout that optimizer step N begins with
     RUN/rollouts/N/SHA256SUMS
+    RUN/rollouts/N.jsonl         while it is sampled: its groups so far, see `storage/kept_groups.py`
 
 A run that is killed in an update goes on from its last checkpoint: it makes the steps since then again, each
 on the rollout that is here, and samples none. A rollout is taken only where sampling again would give the
@@ -17,6 +18,7 @@ import torch
 
 from dupo.storage.checksums import broken_sums, write_sums
 from dupo.storage.files import check_disk_space, whole_folder, writing
+from dupo.storage.kept_groups import KeptGroups
 from dupo.storage.names import FORMAT, ROLLOUTS
 from dupo.storage.tensors import num_bytes, save_tensors
 
@@ -43,6 +45,16 @@ class SavedRollouts:
         self.folder, self.seconds = run / ROLLOUTS, seconds
         self._origin, self._tell = origin, tell
 
+    def groups(self, step: int) -> KeptGroups:
+        """Where groups are kept while the rollout is sampled; it holds those of a run that was killed."""
+        groups = KeptGroups(self._groups_file(step), self.seconds, self._origin())
+        if groups.num_kept:
+            self._tell(f"the rollout of step {step + 1} goes on from {groups.file}")
+        return groups
+
+    def _groups_file(self, step: int) -> Path:
+        return self.folder / f"{step}.jsonl"
+
     def save(self, step: int, seconds: float, state: Callable[[], dict[str, Any]]) -> None:
         """Writes a rollout, whole or not at all; does nothing for one that was sampled in a moment.
 
@@ -55,8 +67,12 @@ class SavedRollouts:
             StorageError: the disk is full, or the folder cannot be written.
         """
         # To sample again costs less than it costs to save each time.
-        if seconds < self.seconds:
-            return
+        if seconds >= self.seconds:
+            self._write(step, state)
+        if self._groups_file(step).is_file():
+            self._groups_file(step).unlink()
+
+    def _write(self, step: int, state: Callable[[], dict[str, Any]]) -> None:
         saved = {"format": FORMAT, "origin": dict(self._origin()), "state": state()}
         folder = self.folder / str(step)
         with writing(folder):
@@ -86,8 +102,12 @@ class SavedRollouts:
             return
         for entry in self.folder.iterdir():
             # What a kill left half written has another name than a number.
-            if not entry.name.isdecimal() or int(entry.name) <= step:
+            # No rollout is in progress: these are groups of one that another run began.
+            if entry.is_file():
+                entry.unlink()
+            elif not entry.name.isdecimal() or int(entry.name) <= step:
                 shutil.rmtree(entry, ignore_errors=True)
+        # An empty folder would tell a reader that something was left over.
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -1,15 +1,19 @@
 """A run that is killed in an update samples nothing again, and ends with the bytes of one never stopped."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dupo.config.command_line import parse
+from dupo.engines.builtin import BuiltinEngine
 from dupo.methods.dupo import DuPO
 from dupo.records import DualExchange, Exchange, StepBatch
+from dupo.seeds import derive
 from tests.helpers.kills import in_child
 from tests.helpers.runs import loop, same_files
 from tests.helpers.small_world import TRAIN, inside, make_inputs
@@ -86,6 +90,45 @@ def test_what_was_sampled_is_not_sampled_again(number: int, never_stopped: Path,
         assert gone_on(RESUME) == list(range(number + 2 - number % 2, 6, 2))
         same_files(never_stopped / "run", Path("run"), *FILES)
         assert not Path("run/rollouts").exists()
+
+
+class KilledInRollout(DuPO):
+    """Ends when the second rollout has been answered, and not yet rewarded."""
+
+    def reward_inputs(self, *rest: Any) -> Any:
+        if self.num_rollouts == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reward_inputs(*rest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("torn", [0, 10], ids=["whole", "torn"])
+def test_a_rollout_in_progress_goes_on(
+    torn: int, never_stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed() -> int:
+        config = parse(OPTIONS)
+        loop(config, KilledInRollout(config))
+        return 0
+
+    sample, seeds = BuiltinEngine.sample, list[int]()
+
+    def counted(self: BuiltinEngine, prompts: Any, n: int, sampling: Any, seed: int) -> Any:
+        seeds.append(seed)
+        return sample(self, prompts, n, sampling, seed)
+
+    with inside(world_of(never_stopped, tmp_path / "world")):
+        assert os.waitstatus_to_exitcode(in_child(killed)) == -signal.SIGKILL
+        file = Path("run/rollouts/2.jsonl")
+        keys = [json.loads(line)["key"] for line in file.read_text().splitlines()]
+        assert keys[0] == "origin" and len(keys) == 2  # the answers; nobody asks duals
+        file.write_bytes(file.read_bytes()[: file.stat().st_size - torn])
+        monkeypatch.setattr(BuiltinEngine, "sample", counted)
+        assert gone_on(RESUME) == [2, 4]
+        same_files(never_stopped / "run", Path("run"), *FILES)
+        assert not Path("run/rollouts").exists()
+    assert (derive(0, "primal", 1) in seeds) == bool(torn)
+    assert derive(0, "primal", 2) in seeds
 
 
 def flip(file: Path) -> None:
