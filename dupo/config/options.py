@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dupo.config.catalogue import REWARDS
 from dupo.config.engine_options import ServerAddress, is_address
+from dupo.config.saving_options import SavingOptions
 from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, nearest, quoted
 from dupo.user_files import NOTHING, path_kind
@@ -267,7 +268,7 @@ class OptimizerOptions(Options):
 
 
 @dataclass(frozen=True)
-class RunOptions(Options):
+class RunOptions(SavingOptions):
     """Where a run writes, what it saves, and its seed."""
 
     output_dir: str | None = option(
@@ -281,12 +282,6 @@ class RunOptions(Options):
     eval_steps: int = option(10, "optimizer steps between evaluations", at_least=1)
     save_steps: int = option(50, "optimizer steps between checkpoints", at_least=1)
     save_total_limit: int = option(2, "number of checkpoints that are kept, the newest ones", at_least=1)
-    save_rollout_seconds: float = option(
-        10.0,
-        "save a rollout that took so many seconds before it is trained on, so that a run that is killed "
-        "samples it no second time; 0: every rollout",
-        at_least=0,
-    )
     num_exchanges_to_log: int = option(4, "exchanges of each rollout that go into samples.jsonl", at_least=0)
     # Of a number that the system cannot start, OpenMP ends the process with a segmentation fault.
     num_threads: int = option(0, "CPU threads; 0: torch decides", at_least=0, at_most=1024)

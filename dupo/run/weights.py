@@ -4,20 +4,24 @@ A run with a stage before its adapters keeps the whole model after the stage in 
 later checkpoints.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from dupo.config.config import Config
 from dupo.config.model_options import ModelOptions
 from dupo.methods.base import Method
 from dupo.models.load import load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
-from dupo.models.weights import read_checkpoint_weights
+from dupo.models.weights import all_finite, read_checkpoint_weights
+from dupo.storage import checkpoint
 from dupo.storage.checksums import write_sums
 from dupo.storage.files import check_disk_space, whole_folder
-from dupo.storage.tensors import num_bytes
+from dupo.storage.tensors import Snapshot, host_copy, num_bytes
 from dupo.text.tokenizer import PromptTokenizer
 
 MAX_SHARD_SIZE = "5GB"  # of a file of weights, as transformers has long had it
@@ -62,6 +66,37 @@ def name_base(method: Method, run: Path) -> None:
 
 def _holds_base(method: Method, step: int) -> bool:
     return method.has_stage and step == 0
+
+
+def is_sound(method: Method) -> bool:
+    """Whether everything that a checkpoint holds is finite."""
+    models = [method.model] + ([method.ema] if method.ema is not None else [])
+    values = [value for state in method.optimizer.state.values() for value in state.values()]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return all(map(all_finite, models)) and all(bool(torch.isfinite(value).all()) for value in tensors)
+
+
+def saves_async(config: Config, device: torch.device) -> bool:
+    """Whether checkpoints are written in the background."""
+    # On a CPU a second copy would take the memory of the model that trains.
+    wanted = config.run.async_save
+    return device.type == "cuda" if wanted is None else wanted
+
+
+def checkpoint_writer(
+    method: Method, run: Path, step: int, state: dict[str, Any], *, copied: bool
+) -> Callable[[], Path]:
+    """A function that writes a checkpoint of what the method holds now; see `dupo.storage.checkpoint.save`.
+
+    Args:
+        copied: copy into host memory what the next steps change, so that the function may be called later.
+    """
+    model, average = saved_model(method, step), saved_average(method)
+    if copied:
+        # Pending samples and the record are never changed, so they need no copy.
+        state = state | {"optimizer": host_copy(state["optimizer"])}
+        model, average = Snapshot(model), None if average is None else Snapshot(average)
+    return partial(checkpoint.save, run, step, model, method.tokenizer.hf, average, state)
 
 
 def write_merged(

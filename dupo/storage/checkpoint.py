@@ -43,9 +43,7 @@ _LEFTOVER = re.compile(r"checkpoint-[0-9]+\.(tmp|gone)")  # half written, half r
 _DIGEST = 32  # bytes of a sha256
 
 
-def save(
-    run: Path, step: int, model: Any, tokenizer: Any, ema: nn.Module | None, state: dict[str, Any]
-) -> Path:
+def save(run: Path, step: int, model: Any, tokenizer: Any, ema: Any, state: dict[str, Any]) -> Path:
     """Writes `checkpoint-<step>`, points `latest` at it, and returns the folder.
 
     Args:
@@ -53,7 +51,7 @@ def save(
         step: optimizer steps done.
         model: has `save_pretrained` and `state_dict`: a model, or its adapters.
         tokenizer: has `save_pretrained`.
-        ema: the moving average of the weights, if the run keeps one.
+        ema: the moving average of the weights, a model or its `Snapshot`; None: the run keeps none.
         state: tensors and plain values; `load_state` returns them. The key "format" is set here.
 
     Raises:

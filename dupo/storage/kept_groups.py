@@ -74,6 +74,7 @@ class KeptGroups:
                 self.file.parent.mkdir(exist_ok=True)
             self._kept = KeptAnswers(self.file)
             self._kept.put(ORIGIN, self._origin)
+        # The first lines are those of the seconds in which nothing was written.
         for waiting, completions in self._waiting:
             self._kept.put(waiting, {"groups": [[_fields(c) for c in group] for group in completions]})
         self._waiting.clear()

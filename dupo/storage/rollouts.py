@@ -97,7 +97,7 @@ class SavedRollouts:
         return saved["state"]
 
     def drop(self, step: int) -> None:
-        """Removes the rollouts up to a step: a checkpoint after that step holds all that is left of them."""
+        """Removes the rollouts before a step: a checkpoint after that step holds all that is left of them."""
         if not self.folder.is_dir():
             return
         for entry in self.folder.iterdir():
@@ -105,7 +105,7 @@ class SavedRollouts:
             # No rollout is in progress: these are groups of one that another run began.
             if entry.is_file():
                 entry.unlink()
-            elif not entry.name.isdecimal() or int(entry.name) <= step:
+            elif not entry.name.isdecimal() or int(entry.name) < step:
                 shutil.rmtree(entry, ignore_errors=True)
         # An empty folder would tell a reader that something was left over.
         if not any(self.folder.iterdir()):
