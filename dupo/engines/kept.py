@@ -9,7 +9,7 @@ place among equal prompts decide. So what is sampled later has the draws that it
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from dupo.engines.base import Engine, Followed, FollowingEngine, FollowUps, Sampling, ids_of
 from dupo.models.load import Model
@@ -93,7 +93,7 @@ class KeptEngine:
         missing = [i for i, ids in enumerate(prompt_ids) if tuple(ids) in open_ids]
         known = {i: group for i, group in known.items() if i not in set(missing)}
         # All that follows goes through one call, in which equal prompts are told apart.
-        waiting = [prompt for i, group in known.items() for prompt in follow.after(i, group)]
+        waiting = list[Any](prompt for i, group in known.items() for prompt in follow.after(i, group))
 
         def after(number: int, group: Group) -> Sequence[Prompt] | Sequence[list[int]]:
             self.groups.put(names[missing[number]], [group])
