@@ -6,6 +6,7 @@ S sequences of a batch, N its tokens, M those of them that were sampled, V the v
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,7 +85,7 @@ class Completion:
     """What a model sampled after one prompt; tensors stay on the CPU.
 
     Attributes:
-        ids: (T,) int64, sampled token ids, with the end token where one was sampled. Trained on as they are,
+        ids: (T,) int32, sampled token ids, with the end token where one was sampled. Trained on as they are,
             but for those that are `forced`.
         logprobs: (T,) fp32, log-probability of each id under the distribution it was drawn from, nats.
         text: the ids decoded without special tokens.
@@ -177,7 +178,7 @@ class Trajectory(NamedTuple):
 
     Attributes:
         prompt_ids: token ids of the prompt.
-        completion_ids: (T,) int64.
+        completion_ids: (T,) int32.
         logprobs: (T,) fp32, log-probs of `completion_ids` under the policy that sampled them, nats.
         advantage: the same for every token of the completion.
         ref_logprobs: (T,) fp32, log-probs under the reference model, nats; None where beta is 0.
@@ -275,6 +276,16 @@ class Exchange:
         if held_out:
             return {name: row[name] for name in row if name != "advantage"} | {"held_out": True}
         return {name: row[name] for name in row if name not in ("gold", "score", "plain_gold")}
+
+    def to_json(self) -> str:
+        """One JSON text, from which `from_json` makes an exchange with the same `row`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Exchange:
+        """What `to_json` was called on."""
+        fields = json.loads(text)
+        return cls(**fields | {"duals": [DualExchange(**dual) for dual in fields["duals"]]})
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
 # Options of one start of a program; a resumed run has its own.
 ONE_START = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "log_level", "quiet"}
 _NO_EFFECT_ON_RESULTS = ONE_START | {"num_exchanges_to_log", "save_steps", "save_total_limit", "strict"}
+_NO_EFFECT_ON_RESULTS |= {"save_rollout_seconds", "async_save"}
 _NO_EFFECT_ON_RESULTS |= {"vllm_gpu_memory_utilization", "vllm_enable_sleep_mode"}
 _NO_EFFECT_ON_RESULTS |= {"report_to", "run_name", "push_to_hub", "hub_model_id", "hub_private_repo"}
 # How a server is asked changes no answer.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dupo.config.catalogue import REWARDS
 from dupo.config.engine_options import ServerAddress, is_address
+from dupo.config.saving_options import SavingOptions
 from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, nearest, quoted
 from dupo.user_files import NOTHING, path_kind
@@ -267,7 +268,7 @@ class OptimizerOptions(Options):
 
 
 @dataclass(frozen=True)
-class RunOptions(Options):
+class RunOptions(SavingOptions):
     """Where a run writes, what it saves, and its seed."""
 
     output_dir: str | None = option(

@@ -50,7 +50,7 @@ class Judge:
 
     def unasked(self) -> list[Completion]:
         """The samples of a dual prompt that is not asked: without tokens, so that no task can read them."""
-        empty = Completion(torch.empty(0, dtype=torch.int64), torch.empty(0), "", truncated=True)
+        empty = Completion(torch.empty(0, dtype=torch.int32), torch.empty(0), "", truncated=True)
         return [empty] * self.samples
 
 

@@ -262,7 +262,14 @@ class BuiltinEngine:
         texts = self.tokenizer.decode(lists)
         truncated = [row[-1] not in self.tokenizer.eos_ids for row in lists]
         return [
-            Completion(row, logprobs, content, is_cut, *(float(m.double().mean()) for m in more))
+            # A copy where there are other measures: a view would keep theirs alive.
+            Completion(
+                row.int(),
+                logprobs.clone() if more else logprobs,
+                content,
+                is_cut,
+                *(float(m.double().mean()) for m in more),
+            )
             for row, (logprobs, *more), content, is_cut in zip(ids, measures, texts, truncated, strict=True)
         ]
 

@@ -174,7 +174,7 @@ class ContinuousEngine:
         texts = self.tokenizer.decode([list(row.generated_tokens) for row in rows])
         return [
             Completion(
-                torch.tensor(row.generated_tokens),
+                torch.tensor(row.generated_tokens, dtype=torch.int32),
                 _finite(torch.tensor(row.logprobs, dtype=torch.float32)),
                 content,
                 row.generated_tokens[-1] not in self.tokenizer.eos_ids,

@@ -234,13 +234,13 @@ class ServerEngine:
     def _completion(self, answer: Answer) -> Completion:
         if answer is None:
             self.faults[TOO_LONG] += 1
-            return Completion(torch.empty(0, dtype=torch.int64), torch.empty(0), "", truncated=True)
+            return Completion(torch.empty(0, dtype=torch.int32), torch.empty(0), "", truncated=True)
         if answer.fault:
             self.faults[answer.fault] += 1
         # Without a count of the server, words stand for tokens; the start-up table says so. One at least: a
         # completion of no tokens is one that was not asked for.
         count = len(answer.text.split()) + 1 if answer.tokens is None else answer.tokens
-        ids = torch.full((max(1, count),), NO_ID)
+        ids = torch.full((max(1, count),), NO_ID, dtype=torch.int32)
         # NaN and not 0: a loss of these would be told as not finite.
         return Completion(ids, torch.full((len(ids),), float("nan")), answer.text, answer.truncated)
 

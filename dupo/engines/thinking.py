@@ -121,7 +121,7 @@ class ThinkingEngine:
 
 def _joined(first: Completion, forced: Sequence[int], second: Completion) -> Completion:
     """Both parts of a completion with the forced ids between them; the text is that of the first."""
-    between = torch.tensor(forced, dtype=torch.int64)
+    between = torch.tensor(forced, dtype=torch.int32)
     is_forced = [torch.zeros(len(c.ids), dtype=torch.bool) for c in (first, second)]
     is_forced.insert(1, torch.ones(len(forced), dtype=torch.bool))
 

@@ -188,7 +188,10 @@ class VllmEngine:
         texts = self.tokenizer.decode([list(row.token_ids) for row in rows])
         return [
             Completion(
-                torch.tensor(list(row.token_ids)), _logprobs(row), content, row.finish_reason == "length"
+                torch.tensor(list(row.token_ids), dtype=torch.int32),
+                _logprobs(row),
+                content,
+                row.finish_reason == "length",
             )
             for row, content in zip(rows, texts, strict=True)
         ]

@@ -277,7 +277,9 @@ class VllmServerEngine:
             raise FloatingPointError("the model's logits are not finite")
         texts = self.tokenizer.decode([row.ids for row in rows])
         return [
-            Completion(torch.tensor(row.ids), torch.tensor(row.logprobs), text, row.truncated)
+            Completion(
+                torch.tensor(row.ids, dtype=torch.int32), torch.tensor(row.logprobs), text, row.truncated
+            )
             for row, text in zip(rows, texts, strict=True)
         ]
 

@@ -155,10 +155,14 @@ def trajectories_to_state(trajectories: Sequence[Trajectory]) -> dict[str, objec
     """A few flat tensors and lists that a checkpoint can hold; `trajectories_from_state` reads them."""
     # Flat tensors: one small tensor for each completion takes a hundred times as long to save.
     empty = torch.zeros(0)
+    # The completions of a group share one list of prompt ids, which is written once.
+    prompts = {id(t.prompt_ids): t.prompt_ids for t in trajectories}
+    places = {key: place for place, key in enumerate(prompts)}
     return {
-        "prompt_ids": torch.tensor([i for t in trajectories for i in t.prompt_ids], dtype=torch.int64),
-        "prompt_lengths": [len(t.prompt_ids) for t in trajectories],
-        "completion_ids": torch.cat([empty.long(), *(t.completion_ids for t in trajectories)]),
+        "prompt_ids": torch.from_numpy(text.Ids.of(list(prompts.values())).ids).int(),
+        "prompt_lengths": [len(prompt) for prompt in prompts.values()],
+        "prompts": [places[id(t.prompt_ids)] for t in trajectories],
+        "completion_ids": torch.cat([empty.int(), *(t.completion_ids for t in trajectories)]),
         "completion_lengths": [len(t.completion_ids) for t in trajectories],
         "logprobs": torch.cat([empty, *(t.logprobs for t in trajectories)]),
         **{
@@ -185,11 +189,14 @@ def trajectories_from_state(state: dict[str, object]) -> list[Trajectory]:
     # A checkpoint of an earlier version has no such key: all its tokens were sampled.
     rows = tensors["forced"].split(lengths) if "forced" in tensors else [None] * len(lengths)
     forced = [row if row is not None and row.any() else None for row in rows]
+    prompts = [prompt.tolist() for prompt in tensors["prompt_ids"].split(columns["prompt_lengths"])]
+    # Nor has it this key: it held a prompt for each trajectory.
+    places = columns.get("prompts", range(len(lengths)))
     return [
-        Trajectory(prompt.tolist(), *columns_of_one)
-        for prompt, *columns_of_one in zip(
-            tensors["prompt_ids"].split(columns["prompt_lengths"]),
-            tensors["completion_ids"].split(lengths),
+        Trajectory(prompts[place], *columns_of_one)
+        for place, *columns_of_one in zip(
+            places,
+            tensors["completion_ids"].int().split(lengths),
             tensors["logprobs"].split(lengths),
             columns["advantages"],
             reference,

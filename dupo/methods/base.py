@@ -6,7 +6,7 @@ knows no folder and no display: what it must remember comes and goes as `state`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,7 @@ import torch
 from dupo.config.config import Config
 from dupo.distributed.ranks import ALONE, Ranks, share_tensors
 from dupo.engines.base import Engine
+from dupo.engines.kept import Groups
 from dupo.engines.ranked import RankedEngine
 from dupo.learning.adapter_check import check_reached
 from dupo.learning.logprobs import Compute
@@ -65,6 +66,22 @@ class Stage(Protocol):
         ...
 
 
+class Rollouts(Protocol):
+    """Where a method that samples leaves its rollouts; `storage/rollouts.py` is the one of a run."""
+
+    def save(self, step: int, seconds: float, state: Callable[[], dict[str, Any]]) -> None:
+        """Saves what the method remembers after the rollout that optimizer step `step` begins with."""
+        ...
+
+    def load(self, step: int) -> Mapping[str, Any] | None:
+        """What was saved; None where the rollout must be sampled."""
+        ...
+
+    def groups(self, step: int) -> Groups:
+        """Where the groups of the rollout are kept while it is sampled."""
+        ...
+
+
 class Method(ABC):
     """One way to train.
 
@@ -85,6 +102,7 @@ class Method(ABC):
         headline: the held-out metric of the progress line ("accuracy" for eval/accuracy).
         num_held_out: number of held-out problems; 0: nothing is evaluated.
         to_tell: lines that `warnings` has not given yet.
+        rollouts: where rollouts are left for a run that is killed; None: nowhere.
         phases: the clocks of the run, which timings.jsonl gets.
 
     Raises:
@@ -99,6 +117,7 @@ class Method(ABC):
     ema: Model | None = None
     adapter: Adapter | None = None
     adapter_plan: AdapterPlan | None = None
+    rollouts: Rollouts | None = None
     has_stage: bool = False
     name: str
     headline: str = "loss"

@@ -9,7 +9,9 @@
 Shape letters: P problems of a rollout, G completions of each.
 """
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +19,7 @@ from dupo.config.config import Config
 from dupo.distributed.ranks import ALONE, Ranks
 from dupo.duality.early import sample_with_duals
 from dupo.duality.reconstruct import Reconstructions, dual_metrics, reconstruct
+from dupo.engines.kept import Groups, keeping
 from dupo.learning.batches import (
     mini_batches,
     trajectories_from_state,
@@ -28,7 +31,7 @@ from dupo.learning.step import optimizer_step
 from dupo.methods.dynamic_sampling import RewardedRollout, ask_until_spread, choose_groups, joined
 from dupo.methods.policy import PolicyMethod, rollout_metrics
 from dupo.models.weights import update_average
-from dupo.records import StepBatch
+from dupo.records import Exchange, StepBatch
 from dupo.rewards import all_rewards
 from dupo.rewards.advantages import group_advantages
 from dupo.rewards.base import TrainerState
@@ -39,6 +42,7 @@ class DuPO(PolicyMethod):
     """The method on one screen; `PolicyMethod` prepares what the method uses.
 
     Attributes:
+        groups: where the rollout in progress is kept.
         pending: batches of the last rollout that have had no optimizer step yet.
         num_asked: problems of all rollouts, which is the place in the data.
         num_tokens: prompt and completion tokens of all rollouts.
@@ -47,14 +51,34 @@ class DuPO(PolicyMethod):
     def __init__(self, config: Config, data: Task | None = None, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, ranks)
         self.pending: list[StepBatch] = []
+        self.groups: Groups | None = None
         self.num_asked = self.num_tokens = 0
 
     def next_batch(self, step: int) -> StepBatch:
         """The next batch of the last rollout, or the first of a new rollout."""
-        if not self.pending:
+        if not self.pending and not self._load_rollout(step):
+            start = time.monotonic()
             # A rollout is used up before the next is sampled: the lag is at most its number of steps.
+            self.groups = self.rollouts.groups(step) if self.rollouts is not None else None
             self.pending = self.new_rollout(step)
+            self.groups = None
+            if self.rollouts is not None:
+                self.rollouts.save(step, time.monotonic() - start, self._rollout_state)
         return self.pending[0]
+
+    def _rollout_state(self) -> dict[str, Any]:
+        """The state, with the exchanges that the run has not written yet."""
+        return self.state() | {"exchanges": [exchange.to_json() for exchange in self.pending[0].exchanges]}
+
+    def _load_rollout(self, step: int) -> bool:
+        """Takes the rollout of a run that was killed after it had sampled; False where there is none."""
+        saved = self.rollouts.load(step) if self.rollouts is not None else None
+        if saved is None:
+            return False
+        self._take_state(saved)
+        exchanges = [Exchange.from_json(text) for text in saved["exchanges"]]
+        self.pending[0] = self.pending[0]._replace(exchanges=exchanges)
+        return True
 
     def new_rollout(self, step: int) -> list[StepBatch]:
         """Samples completions until enough groups differ, and gives one batch for each optimizer step."""
@@ -102,10 +126,15 @@ class DuPO(PolicyMethod):
         problems = self.order.take(self.problems, self.num_asked + before, count)
         index, num_generations = self.num_rollouts + number, self.config.rollout.num_generations
         seed = self.seed_for("primal", index)
-        ask_judge = self.judge.asking(self.seed_for("dual", index)) if self.judge else None
+        # Of a run that is killed, the groups that have ended are not sampled again.
+        engine, judge = keeping(self.engine, self.groups), self.judge
+        if judge:
+            shared = judge.engine is self.engine
+            judge = replace(judge, engine=engine if shared else keeping(judge.engine, self.groups))
+        ask_judge = judge.asking(self.seed_for("dual", index)) if judge else None
         with self.phases("answers"):
             rollout, ask_judge = sample_with_duals(
-                self.engine,
+                engine,
                 self.task,
                 problems,
                 num_generations,
@@ -176,10 +205,13 @@ class DuPO(PolicyMethod):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continues from `state`; the exchanges of the rollout are written already."""
+        self._take_state(state)
+        self.tell_engines()
+
+    def _take_state(self, state: Mapping[str, Any]) -> None:
         self.num_rollouts, self.num_asked = state["rollouts"], state["num_asked"]
         self.num_tokens = state["num_tokens"]
         self.on_policy.is_first_step = state["is_first_step"]
         self.pending = [
             StepBatch(trajectories_from_state(saved), metrics, []) for saved, metrics in state["pending"]
         ]
-        self.tell_engines()

@@ -26,7 +26,7 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
     completions = tokenizer.encode_completions([example.completion for example in examples])
     # Slices of two tensors: a small tensor for each example would take longer than its tokens.
     lengths = [len(ids) for ids in completions]
-    ids_M = torch.tensor([i for ids in completions for i in ids], dtype=torch.int64)
+    ids_M = torch.tensor([i for ids in completions for i in ids], dtype=torch.int32)
     # Advantage and sampled log-probs are not read by the supervised loss.
     return [
         Trajectory(prompt, ids, logprobs, 0.0, problem=example.id)

@@ -7,6 +7,7 @@ model before training is always there, without a copy: `Adapter.base`.
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,15 +164,19 @@ class Adapter:
         # Else peft asks the Hub whether the vocabulary has grown.
         return get_peft_model_state_dict(self._wrapped, save_embedding_layers=False)
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes the folder that `PeftModel.from_pretrained` reads."""
+    def save_pretrained(self, folder: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        """Writes the folder that `PeftModel.from_pretrained` reads.
+
+        Args:
+            state_dict: what to write in place of the weights as they are, as of a model of transformers.
+        """
         config = copy.deepcopy(self._wrapped.peft_config["default"])
         base = Path(self.base_name)
         # Absolute: whoever loads the adapter stands in another folder.
         is_folder = base.is_dir() and self.base_name != BUILT_IN_MODEL
         config.base_model_name_or_path = str(base.resolve()) if is_folder else self.base_name
         config.revision = None if is_folder else self._revision
-        write_adapter(folder, config, self.state_dict())
+        write_adapter(folder, config, self.state_dict() if state_dict is None else state_dict)
 
     @torch.no_grad()
     def read(self, folder: Path) -> None:

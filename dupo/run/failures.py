@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dupo.records import StepBatch, Trajectory
+from dupo.storage import checkpoint
 from dupo.storage.files import write_atomic
 
 
@@ -24,6 +25,13 @@ def write_failure(folder: Path, step: int, batch: StepBatch | None) -> Path:
     # Not checked for NaN: this file is written because something is not finite.
     write_atomic(file, json.dumps(row).encode())
     return file
+
+
+def last_sound(run: Path) -> str:
+    """Says in words which checkpoint is from before the weights were not finite."""
+    saved = checkpoint.steps(run)
+    rest = f"checkpoint-{saved[-1]} is from before it" if saved else "no checkpoint is from before it"
+    return f"it left weights that are not finite and not saved; {rest}"
 
 
 def _plain(trajectory: Trajectory) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dupo.storage import checkpoint
 from dupo.storage.checksums import RowsSoFar, broken_rows, cut_rows, rows_so_far
 from dupo.storage.commands import resume_command
 from dupo.storage.files import retire
-from dupo.storage.names import CONFIG, MERGED, REPORT, SUMMARY
+from dupo.storage.names import CONFIG, MERGED, REPORT, ROLLOUTS, SUMMARY
 
 
 class Accepted(NamedTuple):
@@ -114,6 +114,9 @@ def restore_files(run: Path, accepted: Accepted, is_over: bool) -> Path | None:
     if (run / MERGED).exists():
         shutil.rmtree(retire(run / MERGED), ignore_errors=True)
     aside = checkpoint.set_aside(run, accepted.step)
+    # They were sampled by weights that are set aside.
+    if aside is not None and (run / ROLLOUTS).is_dir():
+        (run / ROLLOUTS).rename(aside / ROLLOUTS)
     checkpoint.point_latest(run, accepted.step)
     for name, saved in accepted.rows.items():
         cut_rows(run / name, saved)

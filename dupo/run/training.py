@@ -3,6 +3,7 @@
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,21 @@ from dupo.config.layers import fixed_settings
 from dupo.errors import UserError, in_one_line
 from dupo.methods.base import Method
 from dupo.records import Exchange, StepBatch
-from dupo.run import resume
+from dupo.run import resume, weights
+from dupo.run.background import Background
 from dupo.run.base import Run
-from dupo.run.failures import write_failure
+from dupo.run.failures import last_sound, write_failure
 from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
+from dupo.run.rollouts import saved_rollouts
+from dupo.run.sharded import is_sound, read_start
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
-from dupo.run.weights import (
-    is_sound,
-    name_base,
-    read_model_weights,
-    read_saved_weights,
-    save_sharded,
-    saved_average,
-    saved_model,
-    write_merged,
-)
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
 from dupo.storage.commands import report_command, resume_command
 from dupo.storage.files import check_disk_space, read_rows, remove
-from dupo.storage.names import REPORT, SAMPLES, TEACHING
+from dupo.storage.names import MERGED, REPORT, SAMPLES, TEACHING
 from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
 from dupo.views.progress import Plan
@@ -60,6 +54,8 @@ class TrainingRun(Run):
         self.resumed = self.ranks.on_first(lambda: self._choose_checkpoint(wanted))
         self.repo = open_repo(config.run, self.path, hub()) if config.run.push_to_hub else None
         self.folder = self.open_folder()
+        self.saving = Background()
+        self.rollouts = saved_rollouts(self, method.device)
         trackers = [CLASSES[name]() for name in config.run.trackers]
         self.trackers = Trackers(trackers, self.path, self.display)
         title = f"dupo: {method.name}, seed {config.run.seed}"
@@ -94,6 +90,8 @@ class TrainingRun(Run):
 
     def __enter__(self) -> "TrainingRun":
         """Loads the method, or the checkpoint that is resumed, and shows the progress."""
+        # Before anything is sampled: a start that is killed in its first rollout finds it again as well.
+        self.method.rollouts = self.rollouts
         with ExitStack() as closing:
             closing.enter_context(graceful_interrupt(self.interrupt))
             # Signals are caught before: loading and teaching take the longest.
@@ -115,7 +113,7 @@ class TrainingRun(Run):
         self._warn()
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
-                read_model_weights(method.model, self.path / "checkpoint-0", self.ranks)
+                read_start(method.model, self.path / "checkpoint-0", self.ranks)
             self._start_method()
             self._restore(self.resumed)
             self._start_trackers()
@@ -136,7 +134,7 @@ class TrainingRun(Run):
 
     def _start_method(self) -> None:
         self.method.start()
-        name_base(self.method, self.path)
+        weights.name_base(self.method, self.path)
 
     def _start_trackers(self) -> None:
         name = self.config.run.run_name or self.path.resolve().name
@@ -149,7 +147,8 @@ class TrainingRun(Run):
         # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
         moments = moments or 2 * num_bytes([group["params"] for group in optimizer.param_groups])
         # Most checkpoints are those of a later step.
-        size = num_bytes(saved_model(self.method, self.step + 1), saved_average(self.method)) + moments
+        method = self.method
+        size = num_bytes(weights.saved_model(method, self.step + 1), weights.saved_average(method)) + moments
         self.ranks.on_first(lambda: check_disk_space(self.path / f"checkpoint-{self.step}", size))
 
     def _teach(self) -> bool:
@@ -175,7 +174,7 @@ class TrainingRun(Run):
         folder, method = accepted.folder, self.method
         try:
             state = checkpoint.load_state(folder)
-            read_saved_weights(method, accepted.step, folder, state["optimizer"])
+            weights.read_saved(method, accepted.step, folder, state["optimizer"])
             method.load_state(state["method"])
             self.step, self.record = accepted.step, TrainingRecord.from_state(state["record"])
         # The checksums were right, so another revision wrote the state, or other code than ours.
@@ -243,24 +242,32 @@ class TrainingRun(Run):
         self.trackers.log(row)
         self.folder.timings({"step": self.step, "seconds": self._seconds(), **self.method.phases.take()})
         self.progress.update(self.step, row)
-        if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted():
+        self.saving.look()
+        is_stopped = self.interrupted()
+        if self.step % self.config.run.save_steps == 0 or is_last or is_stopped:
             with self.method.phases("checkpoint"):
-                self.save()
+                # At the end nothing is trained that could hide the time.
+                is_end = is_last or is_stopped
+                self.save(in_background=weights.saves_async(self.method) and not is_end)
         return row
 
     def _evaluate(self) -> dict[str, float]:
         with self.display.work("held-out evaluation"), self.method.phases("evaluation"):
             return self.method.evaluate()
 
-    def save(self) -> None:
+    def save(self, *, in_background: bool = False) -> None:
         """Writes a checkpoint from which a resumed run is the same as one never stopped.
 
+        Args:
+            in_background: copy what the checkpoint holds, and return before it is written.
+
         Raises:
+            StorageError: of this save, or of the one before, which was written in the background.
             FloatingPointError: weights, their average or the optimizer are not finite; nothing is written.
         """
         method = self.method
         # Looked at before the checkpoint becomes the newest, and older ones that are sound are deleted.
-        if not self._is_sound():
+        if not is_sound(method):
             raise FloatingPointError(
                 "the weights or the optimizer hold NaN or an infinity: nothing was saved"
             )
@@ -274,21 +281,16 @@ class TrainingRun(Run):
             "optimizer": method.optimizer.state_dict(),
             "signature": self.signature(method.device),
         }
-        if self.ranks.size > 1:
-            state["optimizer"] = {}  # its states stand in the shards
-            save_sharded(method, self.path, self.step, state)
-        else:
-            model, average = saved_model(method, self.step), saved_average(method)
-            checkpoint.save(self.path, self.step, model, method.tokenizer.hf, average, state)
-        self.ranks.on_first(self._prune)
+        write = weights.checkpoint_writer(method, self.path, self.step, state, copied=in_background)
+        self.saving.run(write, partial(self._after_save, self.step), in_background=in_background)
+
+    def _after_save(self, step: int) -> None:
+        if self.ranks.is_first:
+            self.rollouts.drop(step)
+            self._prune()
 
     def _prune(self) -> None:
-        if self.config.run.save_total_limit:
-            checkpoint.prune(self.path, self.config.run.save_total_limit)
-
-    def _is_sound(self) -> bool:
-        """Whether everything that a checkpoint holds is finite."""
-        return not self.ranks.any(not is_sound(self.method))
+        checkpoint.prune(self.path, self.config.run.save_total_limit)
 
     def _write_held_out(self, count: int) -> list[Exchange]:
         """Writes held-out exchanges of the model as it is into samples.jsonl, once for each step."""
@@ -310,6 +312,8 @@ class TrainingRun(Run):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.closing.close()
+        if not isinstance(error, KeyboardInterrupt):  # a second Ctrl-C waits for no disk
+            self._end_save(error)
         # An error of one rank alone: the others are elsewhere, and all save together or not at all.
         is_everywhere = error is None or self.ranks.raised_everywhere(error)
         if isinstance(error, UserError) and self.is_loaded and is_everywhere:
@@ -321,31 +325,36 @@ class TrainingRun(Run):
         if isinstance(error, FloatingPointError):
             raise FloatingPointError(self._save_failure(error)) from error
 
+    def _end_save(self, error: BaseException | None) -> None:
+        """Waits for a checkpoint in the background; its failure hides no error that came before."""
+        try:
+            self.saving.wait()
+        except Exception as problem:
+            if error is None:
+                raise
+            self.display.warn(in_one_line(problem))
+
     def _save_failure(self, error: FloatingPointError) -> str:
         """Saves the batch that broke the run, and the weights as well if they are still finite."""
         # Weights that are NaN already are of no use in a checkpoint.
-        is_sound = self._is_sound()
-        step = self.step + 1 if is_sound else self.step
-        batch = self.method.current_batch(self.step) if is_sound else self.last_batch
+        is_whole = is_sound(self.method)
+        step = self.step + 1 if is_whole else self.step
+        batch = self.method.current_batch(self.step) if is_whole else self.last_batch
         file = self.ranks.on_first(lambda: write_failure(self.path, step, batch))
         # A checkpoint of this step is from before its batch, which is drawn again to the same bits.
-        if is_sound and not self._is_saved():
+        if is_whole and not self._is_saved():
             self.save()
         problems = list(dict.fromkeys(t.problem for t in batch.trajectories))[:3] if batch else []
         named = f" (problems {', '.join(problems)}, ...)" if problems else ""
-        weights = "the weights before it are saved" if is_sound else self._last_sound()
+        left = "the weights before it are saved" if is_whole else last_sound(self.path)
         return (
-            f"step {step} is not finite ({error}); its batch{named} is in {file}; {weights}; "
+            f"step {step} is not finite ({error}); its batch{named} is in {file}; {left}; "
             f"try a lower --learning_rate than {self.config.optimizer.learning_rate:g}"
         )
 
     def _is_saved(self) -> bool:
+        self.saving.wait()
         return self.ranks.on_first(lambda: self.step in checkpoint.steps(self.path))
-
-    def _last_sound(self) -> str:
-        saved = checkpoint.steps(self.path)
-        rest = f"checkpoint-{saved[-1]} is from before it" if saved else "no checkpoint is from before it"
-        return f"it left weights that are not finite and not saved; {rest}"
 
     def finish(self) -> dict[str, Any]:
         """Writes summary.json and report.html, shows before and after, and a few exchanges.
@@ -356,6 +365,7 @@ class TrainingRun(Run):
         Raises:
             PushError: the model could not be pushed to the Hub; the run is whole.
         """
+        self.saving.wait()
         finished = self.is_loaded and self.step >= self.config.optimizer.max_steps
         summary = self._finish() if finished else self._finish_early()
         self.trackers.finish()
@@ -377,7 +387,8 @@ class TrainingRun(Run):
         show_result(self.display, summary, self.config)
         if self.config.lora.merge_lora and self.ranks.is_first:
             with self.display.work("merging the adapter into the model"):
-                merged = write_merged(self.path, self.config, self.method.tokenizer)
+                adapter = self.config.model.for_model(str(checkpoint.latest(self.path)))
+                merged = weights.write_merged(adapter, self.path / MERGED, self.method.tokenizer)
             self.display.note(f"{merged} holds the whole model")
         if report := self._write_report():
             self.display.note(f"{report} shows the curves; {self.path} holds everything else")

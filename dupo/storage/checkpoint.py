@@ -66,7 +66,7 @@ def save(
     step: int,
     model: Any,
     tokenizer: Any,
-    ema: nn.Module | None,
+    ema: Any,
     state: dict[str, Any],
     *,
     shards: Path | None = None,
@@ -78,7 +78,7 @@ def save(
         step: optimizer steps done.
         model: has `save_pretrained` and `state_dict`: a model, or its adapters.
         tokenizer: has `save_pretrained`.
-        ema: the moving average of the weights, if the run keeps one.
+        ema: the moving average of the weights, a model or its `Snapshot`; None: the run keeps none.
         state: tensors and plain values; `load_state` returns them. The key "format" is set here.
         shards: folder with the tensors of all ranks, which moves into the checkpoint.
 

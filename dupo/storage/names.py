@@ -17,6 +17,7 @@ given/           what a call from Python brought: rows, model, tokenizer; an inp
 run.lock         who writes into the folder; there while a program runs
 taught_model/    the built-in model after teaching, for a program that does not train
 rows.json        length and checksum of the rows that a program that does not train has finished
+rollouts/        what was sampled since the last checkpoint, see `storage/rollouts.py`
 merged/          the whole model of a run that trained adapters, where it was asked for
 set-aside-N/     the run as it was before an older checkpoint was resumed, with the newer checkpoints
 """
@@ -39,13 +40,15 @@ INPUTS, FINISHED_ROWS = "inputs.json", "rows.json"
 LOCK = "run.lock"  # see `storage/lock.py`; belongs to no program and is no output of a run
 GIVEN = "given"  # belongs to no program either: config.yaml names what lies there
 MERGED = "merged"
+ROLLOUTS = "rollouts"
 LATEST = "latest"  # the file that names the newest checkpoint
 
 # What each program writes beside config.yaml, as patterns of file names. --overwrite_output_dir removes
 # these and nothing else: a file of the user in the same folder stays.
 WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "train": (METRICS, SAMPLES, TIMINGS, SUMMARY, REPORT, TEACHING, LATEST, "checkpoint-[0-9]*",
-              "set-aside-[0-9]*", "nonfinite-[0-9]*.json", TRACKERS, TENSORBOARD, WANDB, INPUTS, MERGED),
+              "set-aside-[0-9]*", "nonfinite-[0-9]*.json", TRACKERS, TENSORBOARD, WANDB, INPUTS, MERGED,
+              ROLLOUTS),
     "select": (SUMMARY, TEACHING, TAUGHT, "pass-[0-9]*.jsonl", "kept.jsonl", FINISHED_ROWS,
                SERVER_ANSWERS, INPUTS),
     "rerank": (SUMMARY, REPORT, TEACHING, TAUGHT, ANSWERS, FINISHED_ROWS, SERVER_ANSWERS, INPUTS),

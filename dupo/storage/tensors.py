@@ -34,6 +34,45 @@ def _tensors(value: object) -> list[Tensor]:
     return [tensor for item in items for tensor in _tensors(item)] if isinstance(items, list | tuple) else []
 
 
+def host_copy(value: Any, copies: dict[tuple[Any, ...], Tensor] | None = None) -> Any:
+    """A copy of tensors in nested mappings, lists and tuples, in host memory; all else as it is.
+
+    Tensors that are one and the same (tied weights) stay one.
+    """
+    copies = {} if copies is None else copies
+    if isinstance(value, Tensor):
+        key = (value.data_ptr(), value.shape, value.stride(), value.dtype, value.device)
+        # An empty tensor has no address of its own.
+        if value.numel() == 0 or key not in copies:
+            # A copy on a CPU as well, where `to` alone would give the tensor itself.
+            copies[key] = value.detach().to("cpu", copy=True)
+        return copies[key]
+    if isinstance(value, Mapping):
+        return {name: host_copy(inner, copies) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(host_copy(inner, copies) for inner in value)
+    return value
+
+
+class Snapshot:
+    """A model as it was, for `checkpoint.save`: `save_pretrained` of the model, with a copy of its weights.
+
+    Args:
+        model: has `state_dict`, and `save_pretrained` that takes a `state_dict`, if that is called.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._weights = model, host_copy(model.state_dict())
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The copies."""
+        return self._weights
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the folder with the copies; the model itself may be in training meanwhile."""
+        self._model.save_pretrained(folder, state_dict=self._weights)
+
+
 def save_tensors(state: Mapping[str, Any], file: Path) -> None:
     """Writes tensors and plain values, as torch.save does.
 

@@ -26,7 +26,7 @@ FOLDERS = "output_dir overwrite_output_dir resume_from_checkpoint"
 NO_EFFECT = f"{FOLDERS} num_exchanges_to_log save_steps save_total_limit strict report_to run_name"
 NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo merge_lora"
 NO_EFFECT += " max_concurrent_requests request_timeout max_retries api_key_env"
-NO_EFFECT += " weight_folder"
+NO_EFFECT += " weight_folder save_rollout_seconds async_save"
 NO_EFFECT += " vllm_gpu_memory_utilization vllm_enable_sleep_mode"
 
 

@@ -38,6 +38,7 @@ SLOW: list[list[str]] = [
     ["doctor"],
     ["train", *SHORT, *ROLLOUT, *MODEL, *TASK, "--eval_size", "2", "--quiet"],
     ["train", *RESUME],
+    ["export", "run", "--output_dir", "exported"],
     ["train", *PAIRS, *MODEL, *SHORT],
     ["train", *TEXTS, "--eval_size", "2", *MODEL, *ROLLOUT, *SHORT],
     [

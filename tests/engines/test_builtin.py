@@ -36,8 +36,8 @@ def test_kept_log_probs_are_those_of_the_sampled_ids(temperature):
     for prompt, group in zip(world.tokenizer.encode(PROMPTS), groups, strict=True):
         for c in group:
             logp = (logits_after(world, prompt, c) / temperature).log_softmax(-1)
-            expected = logp.gather(-1, c.ids[:, None])[:, 0].tolist()
-            assert c.ids.dtype == torch.int64 and c.logprobs.dtype == torch.float32
+            expected = logp.gather(-1, c.ids.long()[:, None])[:, 0].tolist()
+            assert c.ids.dtype == torch.int32 and c.logprobs.dtype == torch.float32
             assert c.logprobs.tolist() == pytest.approx(expected, abs=1e-5)
 
 

@@ -42,7 +42,7 @@ def test_log_probs_are_those_of_the_distribution_that_was_drawn_from(world, temp
             with torch.no_grad():
                 logits = world.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].double()
             truth = (logits[len(prompt) - 1 : -1] / temperature).log_softmax(-1)
-            truth = truth.gather(-1, completion.ids[:, None])[:, 0]
+            truth = truth.gather(-1, completion.ids.long()[:, None])[:, 0]
             torch.testing.assert_close(completion.logprobs.double(), truth, atol=1e-5, rtol=0)
             # An end token, or the limit: nothing is cut in between.
             ends = [int(token) in world.tokenizer.eos_ids for token in completion.ids]

@@ -101,7 +101,7 @@ def test_rows_are_those_of_the_weights_that_were_sent(server: RealServer, model:
                 ids = torch.tensor([prompt + row.ids.tolist()])
                 with torch.no_grad():
                     logits = world.model(ids).logits[0, len(prompt) - 1 : -1] / 0.7
-                expected = logits.log_softmax(-1).gather(-1, row.ids[:, None])[:, 0]
+                expected = logits.log_softmax(-1).gather(-1, row.ids.long()[:, None])[:, 0]
                 torch.testing.assert_close(row.logprobs, expected, rtol=0, atol=1e-4)
         texts.append([[row.text for row in group] for group in groups])
     assert texts[0] != texts[1]

@@ -199,7 +199,7 @@ def check_both_parts(world: Thinker, engine: Engine) -> None:
             assert len(c.ids) == LENGTH if c.truncated else int(c.ids[-1]) in world.tokenizer.eos_ids
             assert c.text == world.tokenizer.decode([c.ids.tolist()])[0]
             logprobs_TV = own_logprobs(world, prompt, c.ids, 0.8)
-            expected = logprobs_TV.gather(-1, c.ids[:, None])[:, 0] * sampled
+            expected = logprobs_TV.gather(-1, c.ids.long()[:, None])[:, 0] * sampled
             torch.testing.assert_close(c.logprobs.double(), expected, atol=2e-5, rtol=0)
             if c.entropy is not None:
                 entropy_T = -(logprobs_TV.exp() * logprobs_TV).sum(-1)

@@ -19,7 +19,7 @@ def check_rows(engine: Engine, world: World, prompts: Sequence[str]) -> None:
             ids = torch.tensor([prompt + row.ids.tolist()])
             with torch.no_grad():
                 logits = world.model(ids).logits[0, len(prompt) - 1 : -1] / 0.7
-            expected = logits.log_softmax(-1).gather(-1, row.ids[:, None])[:, 0]
+            expected = logits.log_softmax(-1).gather(-1, row.ids.long()[:, None])[:, 0]
             torch.testing.assert_close(row.logprobs, expected, rtol=1e-4, atol=1e-5)
             assert row.truncated == (int(row.ids[-1]) not in ends) and 1 <= len(row.ids) <= 5
     texts = [[row.text for row in group] for group in groups]

@@ -20,7 +20,7 @@ from tests.helpers.worlds import CPU, tiny
 
 
 def trajectory(prompt, ids, logprobs, advantage, **more):
-    return Trajectory(prompt, torch.tensor(ids), torch.tensor(logprobs), advantage, **more)
+    return Trajectory(prompt, torch.tensor(ids, dtype=torch.int32), torch.tensor(logprobs), advantage, **more)
 
 
 def test_batches_are_packed_as_described():
@@ -118,3 +118,18 @@ def test_trajectories_come_back_from_a_checkpoint_bit_for_bit(names):
     for before, after in zip(rows, trajectories_from_state(state), strict=True):
         same(before, after)
     assert trajectories_from_state(trajectories_to_state([])) == []
+
+
+def test_a_prompt_is_held_once_for_its_group_and_older_checkpoints_are_read() -> None:
+    prompt = [5, 6, 7]
+    rows = [t._replace(prompt_ids=prompt) for t in ROWS] + [ROWS[0]]
+    state = trajectories_to_state(rows)
+    assert state["prompt_lengths"] == [3, 3]
+    first, second, third, other = trajectories_from_state(state)
+    assert first.prompt_ids is second.prompt_ids is third.prompt_ids
+    assert other.prompt_ids == prompt and other.prompt_ids is not first.prompt_ids
+    # As it was: a prompt for each trajectory, all ids int64.
+    older = {name: value for name, value in trajectories_to_state(ROWS).items() if name != "prompts"}
+    older |= {name: older[name].long() for name in ("prompt_ids", "completion_ids")}
+    for before, after in zip(ROWS, trajectories_from_state(older), strict=True):
+        same(before, after)

@@ -229,7 +229,7 @@ def test_an_example_ends_with_an_end_token():
     assert tokenizer.decode([example.prompt_ids]) == ["#321+654="]
     *content, end = example.completion_ids.tolist()
     assert tokenizer.decode([content]) == ["9750"] and end in tokenizer.eos_ids
-    assert example.completion_ids.dtype == torch.int64
+    assert example.completion_ids.dtype == torch.int32
 
 
 def test_the_start_up_table_says_why_nothing_is_evaluated(tmp_path):

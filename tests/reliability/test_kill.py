@@ -19,6 +19,8 @@ CONFIG = Path("run/config.yaml")
 CLOCK = {"timings.jsonl", "summary.json", "report.html", "SHA256SUMS"}
 # One checkpoint is kept, so that every save removes one.
 SHORT = [*TRAIN, "--max_steps", "2", "--save_steps", "1", "--save_total_limit", "1"]
+# A checkpoint at the end alone: whatever comes before is made again from the rollouts.
+ROLLOUTS = [*TRAIN, "--max_steps", "4", "--save_steps", "4", "--save_rollout_seconds", "0"]
 ROWS = [*TASK, "--model_name_or_path", "./model", "--output_dir", "run", "--generation_batch_size", "8"]
 ROWS += ["--num_generations", "2", "--max_completion_length", "6"]
 TAUGHT = ["--teach", "--num_threads", "1", "--output_dir", "run", "--generation_batch_size", "8"]
@@ -51,6 +53,7 @@ def going_back() -> int:
 
 PROGRAMS: dict[str, Callable[[], int]] = {
     "train": training(SHORT),
+    "train, rollouts": training(ROLLOUTS),
     "going back": going_back,
     "train, taught": training(TAUGHT_TRAIN),
     "rerank": lambda: rerank.main(ROWS),
