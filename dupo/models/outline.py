@@ -67,13 +67,15 @@ def outline(
     register([])
     dtype = torch.bfloat16 if precision == BFLOAT16 else torch.float32
     with library_call("model_name_or_path: no usable model"), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
+        model: Model = AutoModelForCausalLM.from_config(
             _plain(shape),
             dtype=dtype,
             attn_implementation=NAME,
             experts_implementation=NAME,
             trust_remote_code=trust_remote_code,
-        ).eval()
+        )
+    # Dropout would keep masks, and the policy learns without it.
+    model.eval()
     sizes = _sizes(model)
     if lora.use_peft:
         put_adapters(model, lora)
@@ -95,6 +97,7 @@ def _sizes(model: Model) -> dict[str, Any]:
     embedding = model.get_input_embeddings().weight
     # An embedding is looked up; where it is tied, its weight is that of the head as well.
     looked_up = 0 if embedding is _ends(model)[-1].weight else embedding.numel()
+    # FSDP gathers whole layers, so the largest counts.
     layers = [sum(weight.numel() for weight in layer.parameters()) for layer in layers_of(model)]
     vocabulary, hidden = _ends(model)[-1].weight.shape
     parameters = sum(weight.numel() for weight in weights)

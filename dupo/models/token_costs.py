@@ -48,9 +48,9 @@ class Costs:
 
     Attributes:
         cached: numbers that all layers cache of it.
-        saved: bytes that are kept of it for the backward pass.
+        saved: bytes that are storages of it for the backward pass.
         saved_by_layer: bytes that a layer keeps of it, on average over layers.
-        saved_inputs: bytes of the inputs of all layers: what is kept where activations are recomputed.
+        saved_inputs: bytes of the inputs of all layers: what is storages where activations are recomputed.
         flop: of one pass through the layers, without attention and head.
         attention: of each layer.
     """
@@ -103,11 +103,11 @@ def _costs(model: Model, *, is_mixed: bool) -> Costs:
     inner: Any = model.base_model
     layers = layers_of(model)
     counts = _skip_repeated(model, layers)
-    products, kept = _Products(), dict[int, Any]()
+    products, storages = _Products(), dict[int, Any]()
     readings: dict[int, list[Reading]] = {}
 
     def read(layer: torch.nn.Module, *args: object) -> None:
-        place = Reading(_bytes(kept), products.flop, len(attention))
+        place = Reading(_bytes(storages), products.flop, len(attention))
         readings.setdefault(id(layer), []).append(place)
 
     for layer in layers:
@@ -116,13 +116,15 @@ def _costs(model: Model, *, is_mixed: bool) -> Costs:
     # Beneath adapters all weights are frozen, and what the first layer reads needs no gradient: others' does.
     model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
     with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed), products:
-        _pass(inner, TOKENS, kept)
-        before_all = _bytes(kept)
+        _pass(inner, TOKENS, storages)
+        before_all = _bytes(storages)
         attention.clear()
-        outputs = _pass(inner, 2 * TOKENS, kept)
-    cache = getattr(outputs, "past_key_values", None) or outputs.cache
+        outputs = _pass(inner, 2 * TOKENS, storages)
+    # transformers renamed the field within version 5, and warns of the old name.
+    (name,) = {"cache", "past_key_values"} & outputs.keys()
+    cache = outputs[name]
     # Of all that grows, what is left by the layers belongs to the norms around them.
-    outside = (_bytes(kept) - before_all) / TOKENS
+    outside = (_bytes(storages) - before_all) / TOKENS
     saved, flop, cached, all_attention = 0.0, 0.0, 0, list[LayerAttention]()
     for index, layer in enumerate(layers):
         before, after, before_again, after_again = readings[id(layer)]
@@ -202,16 +204,16 @@ def _is_setting(name: str, value: object) -> bool:
     return "layer_idx" not in name and isinstance(value, int | float | str | None)
 
 
-def _pass(inner: Any, num_tokens: int, kept: dict[int, Any]) -> Any:
+def _pass(inner: Any, num_tokens: int, storages: dict[int, Any]) -> Any:
     """The outputs of a pass; `kept` then holds all that the pass keeps, without the weights themselves."""
     weights = {weight.untyped_storage()._cdata for weight in inner.parameters()}
-    kept.clear()
+    storages.clear()
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights:
             # Held, so that no later storage has its number.
-            kept[storage._cdata] = storage
+            storages[storage._cdata] = storage
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -235,6 +237,7 @@ class _Kernel(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q_BKND: Tensor, k_BKND: Tensor, v_BKND: Tensor) -> Tensor:
+        """The result (B, N, K, D), without numbers."""
         batch, heads, num_tokens, _ = q_BKND.shape
         out_BNKD = q_BKND.new_empty(batch, num_tokens, heads, v_BKND.shape[-1])
         ctx.save_for_backward(q_BKND, k_BKND, v_BKND, out_BNKD)

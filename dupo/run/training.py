@@ -13,12 +13,14 @@ from dupo.config.layers import fixed_settings
 from dupo.errors import UserError, in_one_line
 from dupo.methods.base import Method
 from dupo.models.weights import all_finite, read_checkpoint_weights
+from dupo.planning.words import short_rows
 from dupo.records import Exchange, StepBatch
 from dupo.run import resume
 from dupo.run.base import Run
 from dupo.run.failures import write_failure
 from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
+from dupo.run.planned import beside, doubts, measured, plan_run
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
 from dupo.run.weights import name_base, read_saved_model, saved_average, saved_model, write_merged
@@ -51,12 +53,17 @@ class TrainingRun(Run):
         # Before anything is written: a run that cannot be continued must be left as it was.
         self.check_inputs(method.inputs())
         self.resumed = self._choose_checkpoint(config.run.resume_from_checkpoint)
+        # Before weights are loaded and anything is written.
+        self.plan = plan_run(config, method.shape)
         self.repo = open_repo(config.run, self.path, hub()) if config.run.push_to_hub else None
         self.folder = self.open_folder()
         trackers = [CLASSES[name]() for name in config.run.trackers]
         self.trackers = Trackers(trackers, self.path, self.display)
+        plan_rows = short_rows(self.plan) if self.plan else []
         title = f"dupo: {method.name}, seed {config.run.seed}"
-        self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
+        self.display.startup(title, [*method.describe(), *plan_rows, ("folder", str(self.path))])
+        for line in doubts(self.plan) if self.plan else []:
+            self.display.warn(line)
 
     @property
     def unfinished(self) -> bool:
@@ -231,7 +238,12 @@ class TrainingRun(Run):
         # Written before the checkpoint: on resume, rows past it are cut, but none can be made up.
         self.folder.metrics(row)
         self.trackers.log(row)
-        self.folder.timings({"step": self.step, "seconds": self._seconds(), **self.method.phases.take()})
+        timings = {"step": self.step, "seconds": self._seconds(), **self.method.phases.take()}
+        if self.plan and self.step == 1:
+            figures = measured(self.plan, timings)
+            self.display.note(beside(figures, timings))
+            timings |= figures
+        self.folder.timings(timings)
         self.progress.update(self.step, row)
         if self.step % self.config.run.save_steps == 0 or is_last or self.interrupted:
             with self.method.phases("checkpoint"):

@@ -1,6 +1,6 @@
 """The outline of a model against the model itself, built with weights and run on the CPU.
 
-Parameters, cached numbers and products are equal. What is kept for the backward pass is measured in the learner.
+Parameters, cached numbers and products are equal. What the backward pass needs is measured in the learner.
 """
 
 import copy
@@ -227,7 +227,7 @@ def test_layers_of_one_kind_are_counted_as_often_as_they_are() -> None:
     deep.num_hidden_layers, deep.layer_types = 12, flat.layer_types * 3
     a, b = (outlined(shape).costs for shape in (flat, deep))
     assert a is not None and b is not None
-    assert (3 * a.saved, 3 * a.flop, 3 * a.cached) == (b.saved, b.flop, b.cached)
+    assert (a.saved_by_layer, 3 * a.flop, 3 * a.cached) == (b.saved_by_layer, b.flop, b.cached)
     assert Counter(b.attention) == Counter(a.attention * 3)
 
 
