@@ -8,12 +8,21 @@ if not __package__:
 from collections.abc import Sequence
 
 from dupo.config.catalogue import METHODS, load
+from dupo.config.completion import option_parser
 from dupo.config.model_options import BUILT_IN_MODEL
-from dupo.config.plan_options import parse_plan, parser
+from dupo.config.parsers import OneLineParser
+from dupo.config.plan_options import own_parser, parse_plan
 from dupo.errors import UserError
 from dupo.views.plain import error
 
-__all__ = ["main", "parser", "show_plan"]
+
+def parser() -> OneLineParser:
+    """The options of the program, those of training among them, for the completion of shells."""
+    options = own_parser()
+    for action in option_parser("train")._actions:
+        if "--help" not in action.option_strings:
+            options._add_action(action)
+    return options
 
 
 def show_plan(argv: Sequence[str]) -> int:

@@ -56,7 +56,7 @@ class PlanOptions(Options):
             raise UserError("memory: expected --memory beside --tflops and --bandwidth, got none")
 
 
-def parser() -> OneLineParser:
+def own_parser() -> OneLineParser:
     """The options of the program that `dupo train` does not have."""
     layout = argparse.RawDescriptionHelpFormatter
     examples = "".join(f"\n  {command('plan')} {words}" for words in EXAMPLES)
@@ -82,7 +82,7 @@ def parse_plan(argv: Sequence[str]) -> tuple[Config, PlanOptions]:
         UserError: anything wrong with the options.
     """
     # What is no option of a plan is one of training, and refused there if it is none.
-    texts, others = parser().parse_known_args(underscored(argv))
+    texts, others = own_parser().parse_known_args(underscored(argv))
     specs = {spec.name: spec for spec in fields(PlanOptions)}
     values = {name: coerce(specs[name], text) for name, text in vars(texts).items()}
     return parse(others, "train"), PlanOptions(**values)
