@@ -19,6 +19,7 @@ from dupo.views.plain import error
 def parser() -> OneLineParser:
     """The options of the program, those of training among them, for the completion of shells."""
     options = own_parser()
+    # Help does not repeat a hundred options of training, which a shell has to know.
     for action in option_parser("train")._actions:
         if "--help" not in action.option_strings:
             options._add_action(action)
@@ -28,6 +29,7 @@ def parser() -> OneLineParser:
 def show_plan(argv: Sequence[str]) -> int:
     """Reads the options and prints the plan; 0 if the run fits, 1 if it does not."""
     config, expected = parse_plan(argv)
+    # The built-in model has the words of its task, and no folder to read them from.
     vocabulary = None
     if config.model.model_name_or_path == BUILT_IN_MODEL:
         lessons = load(METHODS["dupo"].data)(config).lessons

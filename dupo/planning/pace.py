@@ -30,6 +30,7 @@ def decode_seconds(
     # All weights are read for every token, however few rows there are: so a few rows cost as much as many.
     read = itemsize * model.matrices + rows * length * cache_bytes(config, model, machine)
     products = rows * (forward_flop(model, length) + head_flop(model))
+    # Without a graph, Python starts every operation of every layer.
     layers = len(model.costs.attention) if model.costs else 0
     start = LAUNCHES if machine.gpus else LAUNCHES_CPU * layers
     return tokens / rows * (max(read / machine.bandwidth, products / machine.flops) + start)

@@ -41,6 +41,7 @@ def show(config: Config, expected: PlanOptions, vocabulary: Sequence[str] | None
     if plan.model.costs is None:
         display.warn(f"{plan.model.kind} does not run without numbers ({plan.model.problem}): no activations")
     changes = best_changes(plan, try_changes(plan, expected, models))
+    # One change is rarely enough for a model that is far too large.
     every = together(plan, changes, expected, models)
     changes += [every] if every else []
     header = ["option", "GB at most", "a step", "fits"]
