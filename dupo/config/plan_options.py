@@ -63,7 +63,7 @@ def own_parser() -> OneLineParser:
     options = OneLineParser(
         usage=f"{command('plan')} [--gpus N --memory GB] [options of dupo train]",
         description=ABOUT,
-        epilog=f"All options of `{command('train')} --help` as well.\n\nexamples:{examples}",
+        epilog=f"All options of dupo.train, with its --help, as well.\n\nexamples:{examples}",
         formatter_class=layout,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
