@@ -1,6 +1,6 @@
 """DuPO: language models that learn from the consistency of their own answers, without labels.
 
-    dupo --help            the programs: train, audit, select, rerank, duals, report, push, doctor,
+    dupo --help            the programs: train, plan, audit, select, rerank, duals, report, push, doctor,
                            completion
     dupo.api               the same from Python: train, rerank, audit, select
     dupo.text              prompts and batches; `find_numbers` and `hide_numbers` of a problem

@@ -42,7 +42,9 @@ ROOMS: dict[str, set[str]] = {
     "learning": NOUNS | {"config", "text", "models"},
     "evaluation": READS_DATA | {"engines", "duality", "rewards"},
     "methods": COMPUTES,
-    "run": COMPUTES | {"storage", "views", "methods.base"},  # a run knows what a method is, and none by name
+    "planning": NOUNS | {"config", "models", "machine.facts", "engines.slot_cache", "views"},
+    "run": COMPUTES
+    | {"storage", "views", "methods.base", "planning"},  # a run knows what a method is, and none by name
     "machine": NOUNS | {"storage.signature"},  # for the versions of packages
     "api": NOUNS | {"config", "data", "storage", "views", "run"},
     "metrics": set(),  # a user names them; they also run in an environment without dupo

@@ -7,6 +7,7 @@ are not those of `Config` also has `parser()`, which `dupo completion` reads.
 # Name -> what `dupo --help` says of the program. The order is that of the help.
 DOORS: dict[str, str] = {
     "train": "trains a model: on its own consistency, without labels, or on given completions",
+    "plan": "what a training run needs and takes, before it starts: memory, seconds, disk",
     "audit": "is the reward of this model on this data one to train on?",
     "select": "which duals of a data set can be trusted?",
     "rerank": "better answers without training",

@@ -100,6 +100,7 @@ class Method(ABC):
         name: what is trained, in a few words joined by dashes: for the folder and the title of the run.
         has_stage: whether training comes before the method; `make_stage` then gives the stage.
         headline: the held-out metric of the progress line ("accuracy" for eval/accuracy).
+        shape: the config of the model; None: not known before `load`.
         num_held_out: number of held-out problems; 0: nothing is evaluated.
         to_tell: lines that `warnings` has not given yet.
         rollouts: where rollouts are left for a run that is killed; None: nowhere.
@@ -110,6 +111,8 @@ class Method(ABC):
     """
 
     tokenizer: PromptTokenizer
+    # A method that knows the config of its model before it loads the weights has a plan of its memory.
+    shape: Any = None
     engine: Engine
     model: Model
     optimizer: torch.optim.Optimizer

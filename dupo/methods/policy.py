@@ -46,7 +46,7 @@ from dupo.models.fingerprints import model_fingerprints
 from dupo.models.load import Model, load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
-from dupo.models.weights import frozen_copy
+from dupo.models.weights import frozen_copy, half_copy
 from dupo.plugins import without_given
 from dupo.records import Exchange, Problem, Rollout
 from dupo.rewards import all_rewards, load_rewards
@@ -227,7 +227,7 @@ class PolicyMethod(Method):
         # A copy of the weights only where somebody reads it, and none where adapters leave the weights alone.
         is_judge = self.asks_duals and name == "frozen"
         if is_judge or self.config.loss.beta != 0:
-            self.reference = self.adapter.base if self.adapter else frozen_copy(self.model)
+            self.reference = self.adapter.base if self.adapter else self.frozen_copy()
         self.ema = frozen_copy(self.model) if name == "ema" else None
         self.engine = self.shared_engine(self.engine, self.share_out(self.model))
         self.compute = self.loss.compute = self.shared_compute(self.compute)
@@ -235,6 +235,10 @@ class PolicyMethod(Method):
             self.judge = Judge.of(self._judge_engine(), self.config.duals, self.sampling.max_tokens)
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
         self.tell_engines()  # a stage may have changed the weights
+
+    def frozen_copy(self) -> Model:
+        """The model as it is now. Whole on every rank, so on a GPU a rank has it in bfloat16."""
+        return half_copy(self.model, trained=True) if self._casts else frozen_copy(self.model)
 
     def tell_engines(self) -> None:
         """Tells the engines that weights have changed."""

@@ -75,14 +75,23 @@ def plan_adapter(options: LoraOptions, model: ModelOptions, shape: PretrainedCon
         empty = AutoModelForCausalLM.from_config(
             shape, attn_implementation=attention.NAME, trust_remote_code=model.trust_remote_code
         )
-    empty.requires_grad_(False)
-    _wrapped(empty, options)
-    layers = _layers(empty, options)
+    layers = put_adapters(empty, options)
     trained = sum(weight.numel() for weight in empty.parameters() if weight.requires_grad)
     total = sum(weight.numel() for weight in empty.parameters())
     # Two adapters on the tensors of one layer (experts) are wrapped around each other.
     ends = [layer.replace(".base_layer", "").rpartition(".")[2] for layer in layers]
     return AdapterPlan(tuple(dict.fromkeys(ends)), options.lora_r, trained, total)
+
+
+def put_adapters(model: Model, options: LoraOptions) -> list[str]:
+    """Freezes a model and puts adapters into it, in place; returns the names of the layers that have one.
+
+    Raises:
+        UserError: no layer has such a name, or an adapter would not be trained where the options want it.
+    """
+    model.requires_grad_(False)
+    _wrapped(model, options)
+    return _layers(model, options)
 
 
 def _wrapped(model: Model, options: LoraOptions) -> Any:

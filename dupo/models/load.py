@@ -26,14 +26,18 @@ from dupo.text.tokenizer import PromptTokenizer
 Model = PreTrainedModel  # the policy, the judge of its duals, the reference
 
 
-def model_config(options: ModelOptions, tokenizer: PromptTokenizer) -> PretrainedConfig:
+def model_config(options: ModelOptions, tokenizer: PromptTokenizer | None) -> PretrainedConfig:
     """The shape of the model without its weights: enough to check lengths before any weight is loaded.
+
+    Args:
+        tokenizer: read for the built-in model alone.
 
     Raises:
         UserError: the folder or the Hub has no model of that name, or none that can be sampled and trained.
     """
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
+        assert tokenizer is not None
         return tiny_config(tokenizer)
     check_model_name("model_name_or_path", name)
     arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}

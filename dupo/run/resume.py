@@ -92,6 +92,17 @@ def check_checkpoint(run: Path, folder: Path, config: Config, inputs: Mapping[st
     return Accepted(folder, state["step"], rows, state["signature"])
 
 
+def signature_changes(signature: Mapping[str, str], accepted: Accepted | None) -> str:
+    """What computes a run now and did not when its checkpoint was written, in words; empty for nothing."""
+    if accepted is None:
+        return ""
+    alone = {"ranks": "1"}  # a run of one process does not name it
+    now, saved = alone | dict(signature), alone | dict(accepted.signature)
+    # Options that are free on resume change their hash; everything else can change what is computed.
+    names = [name for name in saved if name != "config" and saved[name] != now.get(name)]
+    return ", ".join(f"{name} {saved[name]} is now {now.get(name)}" for name in names)
+
+
 def rows_of(run: Path) -> dict[str, dict[str, Any]]:
     """What a checkpoint remembers of the rows that the run has written."""
     return {name: rows_so_far(run / name).to_json() for name in checkpoint.ROW_FILES}

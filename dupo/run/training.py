@@ -18,6 +18,7 @@ from dupo.run.base import Run
 from dupo.run.failures import last_sound, write_failure
 from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
+from dupo.run.planned import RunPlan, beside
 from dupo.run.rollouts import saved_rollouts
 from dupo.run.sharded import is_sound, read_start
 from dupo.run.summary import TrainingRecord, show_result, summarise
@@ -25,9 +26,8 @@ from dupo.run.trackers import CLASSES, Trackers
 from dupo.storage import checkpoint
 from dupo.storage.checksums import broken_sums
 from dupo.storage.commands import report_command, resume_command
-from dupo.storage.files import check_disk_space, read_rows, remove
+from dupo.storage.files import read_rows, remove
 from dupo.storage.names import MERGED, REPORT, SAMPLES, TEACHING
-from dupo.storage.tensors import num_bytes
 from dupo.views.exchange import exchange_of
 from dupo.views.progress import Plan
 from dupo.views.run_page import write_report
@@ -52,6 +52,8 @@ class TrainingRun(Run):
         self.check_inputs(method.inputs())
         wanted = config.run.resume_from_checkpoint
         self.resumed = self.ranks.on_first(lambda: self._choose_checkpoint(wanted))
+        # Before weights are loaded and anything is written.
+        self.plan = RunPlan(config, method.shape, self.ranks)
         self.repo = open_repo(config.run, self.path, hub()) if config.run.push_to_hub else None
         self.folder = self.open_folder()
         self.saving = Background()
@@ -59,7 +61,9 @@ class TrainingRun(Run):
         trackers = [CLASSES[name]() for name in config.run.trackers]
         self.trackers = Trackers(trackers, self.path, self.display)
         title = f"dupo: {method.name}, seed {config.run.seed}"
-        self.display.startup(title, [*method.describe(), ("folder", str(self.path))])
+        self.display.startup(title, [*method.describe(), *self.plan.rows(), ("folder", str(self.path))])
+        for line in self.plan.doubts():
+            self.display.warn(line)
 
     def goes_on(self) -> bool:
         """Whether there is a step to make. Every rank has to ask."""
@@ -98,7 +102,7 @@ class TrainingRun(Run):
             self.is_loaded = self._load()
             if self.goes_on():
                 self.method.phases.take()  # of the start: the first step begins here
-                self._check_disk_space()
+                self.ranks.on_first(lambda: weights.check_room(self.method, self.path, self.step))
                 plan = Plan(self.config.optimizer.max_steps, self.step, self.method.headline)
                 self.progress = closing.enter_context(self.display.progress(plan))
             self.closing = closing.pop_all()
@@ -139,17 +143,6 @@ class TrainingRun(Run):
     def _start_trackers(self) -> None:
         name = self.config.run.run_name or self.path.resolve().name
         self.trackers.start(name, self.config.flat(), self.step)
-
-    def _check_disk_space(self) -> None:
-        """Refuses a disk without room for one checkpoint: the first step is cheaper to lose than the last."""
-        optimizer = self.method.optimizer
-        moments = num_bytes(optimizer.state_dict())
-        # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
-        moments = moments or 2 * num_bytes([group["params"] for group in optimizer.param_groups])
-        # Most checkpoints are those of a later step.
-        method = self.method
-        size = num_bytes(weights.saved_model(method, self.step + 1), weights.saved_average(method)) + moments
-        self.ranks.on_first(lambda: check_disk_space(self.path / f"checkpoint-{self.step}", size))
 
     def _teach(self) -> bool:
         stage = self.method.make_stage()
@@ -204,13 +197,7 @@ class TrainingRun(Run):
         return aside
 
     def _signature_changes(self, accepted: resume.Accepted | None) -> str:
-        if accepted is None:
-            return ""
-        alone = {"ranks": "1"}  # a run of one process does not name it
-        now, saved = alone | self.signature(self.method.device), alone | dict(accepted.signature)
-        # Options that are free on resume change their hash; everything else can change what is computed.
-        names = [name for name in saved if name != "config" and saved[name] != now.get(name)]
-        return ", ".join(f"{name} {saved[name]} is now {now.get(name)}" for name in names)
+        return resume.signature_changes(self.signature(self.method.device), accepted)
 
     def _warn(self) -> None:
         """Shows what the method warns of."""
@@ -240,7 +227,11 @@ class TrainingRun(Run):
         # Written before the checkpoint: on resume, rows past it are cut, but none can be made up.
         self.folder.metrics(row)
         self.trackers.log(row)
-        self.folder.timings({"step": self.step, "seconds": self._seconds(), **self.method.phases.take()})
+        timings = {"step": self.step, "seconds": self._seconds(), **self.method.phases.take()}
+        if self.step == 1 and (figures := self.plan.measured(timings)):
+            self.display.note(beside(figures, timings))
+            timings |= figures
+        self.folder.timings(timings)
         self.progress.update(self.step, row)
         self.saving.look()
         is_stopped = self.interrupted()

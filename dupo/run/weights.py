@@ -78,6 +78,20 @@ def _holds_base(method: Method, step: int) -> bool:
     return method.has_stage and step == 0
 
 
+def check_room(method: Method, run: Path, step: int) -> None:
+    """Refuses a disk without room for one checkpoint: the first step is cheaper to lose than the last.
+
+    Raises:
+        StorageError: there is no room.
+    """
+    moments = num_bytes(method.optimizer.state_dict())
+    # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
+    moments = moments or 2 * num_bytes([group["params"] for group in method.optimizer.param_groups])
+    # Most checkpoints are those of a later step.
+    size = num_bytes(saved_model(method, step + 1), saved_average(method)) + moments
+    check_disk_space(run / f"checkpoint-{step}", size)
+
+
 def saves_async(method: Method) -> bool:
     """Whether checkpoints are written in the background."""
     if method.ranks.size > 1:  # ranks exchange what they save, and would exchange gradients meanwhile

@@ -1,0 +1,177 @@
+"""Bytes of one GPU, or of a machine without one, while a run samples and while it makes a step.
+
+    held       weights, gradients, two moments of AdamW, copies
+    sampling   held, weights rounded to bfloat16, and the cache of keys and values
+    update     held, and the larger of: a backward pass, or the step of AdamW
+
+Gradients stay until the next update begins, so they are there while answers are sampled as well.
+"""
+
+from dataclasses import dataclass
+
+from dupo.config.config import Config
+from dupo.config.engine_options import BUILTIN, TRANSFORMERS, VLLM, is_address
+from dupo.config.options import DUAL_MODELS
+from dupo.models.outline import BFLOAT16, FLOAT32, MIXED, Outline
+from dupo.planning.machines import Machine
+
+CHUNK_ROWS = 8192  # of logits that exist at once (docs/loss_head.md, "Memory")
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that takes memory.
+
+    Attributes:
+        name: in words.
+        sampling, update: bytes while answers are sampled, and while a step is made.
+        is_certain: no assumption is in it.
+    """
+
+    name: str
+    sampling: float
+    update: float
+    is_certain: bool = True
+
+
+def precision_of(config: Config, machine: Machine) -> str:
+    """In which precision the learner computes, as `dupo.models.outline` names it."""
+    wanted = config.model.compute_dtype
+    if wanted == "float32" or (wanted == "auto" and not machine.gpus):
+        return FLOAT32
+    # Sharded weights are gathered in bfloat16; autocast rounds those of one GPU where they are multiplied.
+    return BFLOAT16 if is_sharded(config, machine) else MIXED
+
+
+def is_sharded(config: Config, machine: Machine) -> bool:
+    """Whether GPUs share the weights out. Beneath adapters, each that samples keeps them whole."""
+    return machine.shards > 1 and not (config.lora.use_peft and not config.engine.is_server)
+
+
+def held(config: Config, model: Outline, judge: Outline | None, machine: Machine) -> list[Item]:
+    """What is there in both phases from the second step on: nothing in it is an assumption.
+
+    Args:
+        judge: the model that `dual_model` names, where it is another one.
+    """
+    shards = machine.shards if is_sharded(config, machine) else 1
+    # Beneath adapters the weights stay float32, and neither gradients nor moments belong to them.
+    frozen = model.parameters + adapters_of(config, model) - model.trained
+    items = [
+        ("weights, float32", 4 * (frozen + model.trained) / shards),
+        ("gradients, float32", 4 * model.trained / shards),
+        ("AdamW, two float32 moments", 8 * model.trained / shards),
+    ]
+    # A copy of a sharded model is made in bfloat16 and is whole on every GPU.
+    itemsize = 2 if shards > 1 else 4
+    if copies_policy(config):
+        items.append(("frozen copy that judges, or beta", itemsize * model.parameters))
+    if config.method != "sft" and config.duals.dual_model == "ema":
+        # The average shares the frozen weights beneath adapters with the model.
+        averaged = model.trained if config.lora.use_peft else model.parameters
+        items.append(("moving average (ema)", itemsize * averaged))
+    if judge is not None:
+        # Weights that no optimizer changes are rounded where the option asks for that, and not by `auto`.
+        of_judge = 2 if config.model.compute_dtype == "bfloat16" else 4
+        items.append(("judge, another model", of_judge * judge.parameters))
+    return [Item(name, size, size) for name, size in items]
+
+
+def adapters_of(config: Config, model: Outline) -> int:
+    """Numbers in the adapters."""
+    return model.trained if config.lora.use_peft else 0
+
+
+def copies_policy(config: Config) -> bool:
+    """Whether a second copy of the weights is kept: for the judge or for the KL term."""
+    # With the adapters switched off, the model is what it was before training: no copy is needed.
+    if config.method == "sft" or config.lora.use_peft:
+        return False
+    is_judge = config.reward.needs("duals") and config.duals.dual_model == "frozen"
+    return is_judge or config.loss.beta != 0
+
+
+def num_vllms(config: Config) -> int:
+    """Instances of vLLM in a process: of the policy, and of a judge with weights of its own."""
+    if config.engine.engine != VLLM:
+        return 0
+    judge = config.duals.dual_model
+    # Judges that differ from the policy in adapters alone are in the vLLM of the policy.
+    shares = judge == "policy" or is_address(judge) or (config.sends_adapters and judge in DUAL_MODELS)
+    return 2 if config.reward.needs("duals") and not shares else 1
+
+
+def engine_items(config: Config, model: Outline, machine: Machine) -> list[Item]:
+    """What the engine takes beside its cache, or all of it where its share is an option."""
+    engine, items = config.engine.engine, list[Item]()
+    if instances := num_vllms(config):
+        share = instances * config.vllm.vllm_gpu_memory_utilization * machine.memory
+        # A vLLM that sleeps gives weights and cache up while a step is made.
+        sleeps = config.vllm.vllm_enable_sleep_mode and machine.gpus
+        items.append(Item("vLLM, weights and cache", share, 0 if sleeps else share))
+    precision = precision_of(config, machine)
+    if not machine.gpus or precision == FLOAT32:
+        return items
+    if engine == TRANSFORMERS or (engine == BUILTIN and is_sharded(config, machine)):
+        items.append(Item("whole copy to sample from, bfloat16", 2 * model.parameters, 0))
+    elif engine == BUILTIN:
+        items.append(Item("weights rounded to sample, bfloat16", 2 * model.matrices, 0, is_certain=False))
+    return items
+
+
+def update_items(config: Config, model: Outline, machine: Machine, tokens: int, rows: int) -> list[Item]:
+    """What a step needs beside what is held.
+
+    Args:
+        tokens: of a micro-batch.
+        rows: sampled tokens among them.
+    """
+    precision, costs = precision_of(config, machine), model.costs
+    itemsize = 4 if precision == FLOAT32 else 2
+    items = list[tuple[str, float]]()
+    if is_sharded(config, machine):
+        # The next layer is gathered while one computes; the gradients of the ends are summed in float32.
+        gathered = 2 * itemsize * model.largest_layer + (itemsize + 4) * model.ends
+        items.append(("two layers, embeddings and head, gathered", gathered))
+    elif precision == MIXED:
+        items.append(("weights rounded to bfloat16", 2 * model.matrices))
+    if costs is not None:
+        by_token = costs.saved
+        if config.model.gradient_checkpointing:
+            # The backward pass computes one layer again at a time, and has the inputs of all.
+            by_token = costs.saved_inputs + costs.saved_by_layer
+        items.append((f"activations of {tokens:,} tokens", by_token * tokens))
+    items.append(("logits, gradients of the loss head", head_bytes(config, model, rows, itemsize)))
+    # Both do not come together: activations are gone when AdamW makes its step.
+    backward = sum(size for _, size in items)
+    shards = machine.shards if is_sharded(config, machine) else 1
+    # On a GPU, AdamW makes its step for all weights at once, with one more tensor for each of them.
+    step = 4 * model.trained / shards if machine.gpus else 0
+    if step > backward:
+        return [Item("temporary tensors of AdamW", 0, step, is_certain=False)]
+    return [Item(name, 0, size, is_certain=False) for name, size in items]
+
+
+def head_bytes(config: Config, model: Outline, rows: int, itemsize: int) -> float:
+    """A chunk of logits, the gradient of the hidden states, and that of a head that is trained."""
+    chunk = rows if rows <= 2 * model.hidden else min(rows, CHUNK_ROWS)
+    # Beneath adapters the head is frozen and has no gradient.
+    weight = 0 if config.lora.use_peft else model.vocabulary * model.hidden * itemsize
+    if weight and chunk < rows:  # several chunks are summed in float32
+        weight += 4 * model.vocabulary * model.hidden
+    return 4 * chunk * model.vocabulary + rows * model.hidden * itemsize + weight
+
+
+def cache_bytes(config: Config, model: Outline, machine: Machine) -> float:
+    """Keys and values of one token of one row."""
+    # Attention casts keys and values to the type that it computes in.
+    cached = model.costs.cached if model.costs else 0
+    return cached * (4 if precision_of(config, machine) == FLOAT32 else 2)
+
+
+def checkpoint_bytes(config: Config, model: Outline) -> float:
+    """A checkpoint on the disk: float32 weights, or adapters alone, moments, and a moving average."""
+    # A checkpoint of a run with adapters names its base and does not hold the base.
+    weights = adapters_of(config, model) or model.parameters
+    average = weights if config.method != "sft" and config.duals.dual_model == "ema" else 0
+    return 4 * weights + 8 * model.trained + 4 * average

@@ -1,0 +1,49 @@
+"""Makes the plan of a config and shows it: what `dupo plan` prints."""
+
+from collections.abc import Sequence
+
+import torch
+
+from dupo.config.config import Config
+from dupo.config.model_options import BUILT_IN_MODEL
+from dupo.config.plan_options import PlanOptions
+from dupo.models.load import model_config
+from dupo.models.tokenizers import load_tokenizer
+from dupo.planning.changes import best_changes, planned, together, try_changes
+from dupo.planning.machines import machine_of
+from dupo.planning.models import Models
+from dupo.planning.plan import Plan
+from dupo.planning.words import change_rows, machine_row, memory_table, model_row, verdict, work_rows
+from dupo.views.terminal import Display
+
+
+def show(config: Config, expected: PlanOptions, vocabulary: Sequence[str] | None) -> Plan:
+    """Prints the plan of a run.
+
+    Args:
+        vocabulary: words of the built-in task, where the built-in model is planned.
+
+    Raises:
+        UserError: the config of the model cannot be read, or the machine is not known.
+    """
+    if config.run.num_threads:
+        torch.set_num_threads(config.run.num_threads)
+    machine = machine_of(expected, config)
+    # The vocabulary of the built-in model is that of its task.
+    is_built_in = config.model.model_name_or_path == BUILT_IN_MODEL
+    tokenizer = load_tokenizer(config.model, vocabulary) if is_built_in else None
+    models = Models(model_config(config.model, tokenizer))
+    plan = planned(config, expected, machine, models)
+    display = Display.of(config.run)
+    display.startup("plan", [model_row(plan), machine_row(plan), ("memory", verdict(plan))])
+    display.table("memory", *memory_table(plan))
+    display.startup("work", work_rows(plan, expected))
+    if plan.model.costs is None:
+        display.warn(f"{plan.model.kind} does not run without numbers ({plan.model.problem}): no activations")
+    changes = best_changes(plan, try_changes(plan, expected, models))
+    # One change is rarely enough for a model that is far too large.
+    every = together(plan, changes, expected, models)
+    changes += [every] if every else []
+    header = ["option", "GB at most", "a step", "fits"]
+    display.table("what would change most", header, change_rows(plan, changes))
+    return plan
