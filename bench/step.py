@@ -1,0 +1,260 @@
+"""One optimizer step of our learner beside TRL's GRPOTrainer: time, memory and gradients on the same rows.
+
+    .ci/peers DIRECTORY trl && . DIRECTORY/variables
+    python -m bench.step                        measures, and writes bench/results/step_cpu_<date>_<sha>.json
+    python -m bench.step --repeats 1 --out /tmp/results        a rehearsal
+    python -m bench.step --write FILE           publishes a result file in docs/trl.md
+
+On a CPU, one thread. Time is CPU time of one process in which all trainers make their steps in turn, so that
+other work on the machine meets all of them. Memory is that of the first step in a fresh process: resident
+bytes at the peak, above those that were resident before the step. Needs Linux, which tells both.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+
+from bench.loss_head import peers
+from bench.loss_head.results import table
+from bench.result_files import RESULTS, ROOT, result_path, signature, write
+from bench.training.trainers import Gradients, Row, Variant, make_rows, make_trainer
+
+THEME = "step"
+OURS = Variant("ours")
+GOAL = Variant("TRL, 4 rows", 4)  # what the bounds are about
+VARIANTS = (
+    OURS,
+    Variant("TRL, 1 row", 1),
+    Variant("TRL, 2 rows", 2),
+    GOAL,
+    Variant("TRL, 8 rows", 8),
+    Variant("TRL, 4 rows, padded as by TRL", 4, padded_whole=True),
+    Variant("ours, activations recomputed", recomputed=True),
+    Variant("TRL, 4 rows, activations recomputed", 4, recomputed=True),
+)
+SIZES = {2_000: 16, 151_936: 8}  # vocabulary -> rows of a step
+LEAST_TIME, LEAST_MEMORY, MOST_DIFFERENCE = 2.5, 3.0, 1e-5  # TRL over ours; relative, of a gradient
+MARKERS = ("<!-- step: made by bench.step -->", "<!-- end of step -->")
+PAGE = Path("docs/trl.md")
+COLUMNS = (
+    "vocabulary",
+    "trainer",
+    "tokens passed",
+    "CPU seconds",
+    "time / ours",
+    "MiB",
+    "memory / ours",
+    "gradient",
+)
+
+
+class Measured(NamedTuple):
+    """What a variant takes.
+
+    Attributes:
+        tokens: that go through the model, padding included.
+        difference: of the gradient of a weight from ours, norm over norm, at the worst weight.
+        cpu_seconds: of each step.
+        peak_bytes: of the first step of each process, above what was resident before.
+    """
+
+    name: str
+    tokens: int
+    loss: float
+    difference: float
+    cpu_seconds: list[float]
+    peak_bytes: list[int]
+
+
+def difference(ours: Gradients, theirs: Gradients) -> float:
+    """The largest |ours - theirs| / |ours| of a weight.
+
+    Raises:
+        ValueError: the trainers have other weights, or a gradient is 0.
+    """
+    if ours.keys() != theirs.keys() or any(not gradient.norm() > 0 for gradient in ours.values()):
+        raise ValueError("gradients: expected one for each weight, none of them 0")
+    return max(((mine - theirs[name]).norm() / mine.norm()).item() for name, mine in ours.items())
+
+
+def measure_time(
+    variants: Sequence[Variant], rows: Sequence[Row], vocabulary: int, repeats: int
+) -> dict[str, Measured]:
+    """Measures all but memory; the first variant is ours.
+
+    Raises:
+        ValueError: a step held a ratio at the clip, so that our loss left its row out.
+    """
+    trainers = {variant.name: make_trainer(variant, rows, vocabulary) for variant in variants}
+    gradients = {name: trainer.gradients() for name, trainer in trainers.items()}
+    _, ours = gradients[variants[0].name]
+    measured = {
+        name: Measured(name, trainer.num_passed, loss, difference(ours, own), [], [])
+        for (name, trainer), (loss, own) in zip(trainers.items(), gradients.values(), strict=True)
+    }
+    for turn in range(repeats + 1):
+        for name, trainer in trainers.items():
+            started = time.process_time()
+            metrics = trainer.step()
+            if turn:  # the first step makes the moments of AdamW
+                measured[name].cpu_seconds.append(time.process_time() - started)
+            if metrics.get("clip_ratio/region_mean", 0.0):
+                raise ValueError(f"{name}: expected no ratio at the clip, as TRL's are all 1")
+    return measured
+
+
+def measure_memory(variant: Variant, vocabulary: int, count: int) -> int:
+    """Bytes at the peak of the first step above those resident before, in this process."""
+    trainer = make_trainer(variant, make_rows(count, vocabulary), vocabulary)
+    # 5 sets the peak back to what is resident now.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmRSS")
+    trainer.step()
+    return _resident("VmHWM") - before
+
+
+def _resident(name: str) -> int:
+    """Bytes that the system counts under that name: VmRSS now, VmHWM at the peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    values = dict(line.split(":", 1) for line in lines)
+    return int(values[name].split()[0]) * 1024
+
+
+def in_fresh_process(variant: Variant, vocabulary: int, count: int) -> int:
+    """What `measure_memory` gives in a process of its own.
+
+    Raises:
+        CalledProcessError: the process failed.
+    """
+    cell = json.dumps([variant, vocabulary, count])
+    command = [sys.executable, "-m", "bench.step", "--cell", cell]
+    return int(
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[-1]
+    )
+
+
+def measure(
+    vocabulary: int, count: int, variants: Sequence[Variant], repeats: int, memory_repeats: int
+) -> dict[str, Any]:
+    """Time and memory of all variants on the rows of one vocabulary, as the result file holds them."""
+    rows = make_rows(count, vocabulary)
+    measured = measure_time(variants, rows, vocabulary, repeats)
+    for _ in range(memory_repeats):
+        for variant in variants:
+            measured[variant.name].peak_bytes.append(in_fresh_process(variant, vocabulary, count))
+            print(vocabulary, measured[variant.name], flush=True)
+    sampled = sum(len(row.completion) for row in rows)
+    return {
+        "vocabulary": vocabulary,
+        "rows": count,
+        "tokens": measured[OURS.name].tokens,
+        "sampled": sampled,
+        "variants": [of_variant._asdict() for of_variant in measured.values()],
+    }
+
+
+def ratios(batch: dict[str, Any], name: str) -> tuple[list[float], float]:
+    """Of a variant over ours: time of each repeat, and memory in the median."""
+    by_name = {row["name"]: row for row in batch["variants"]}
+    own, other = by_name[OURS.name], by_name[name]
+    times = [b / a for a, b in zip(own["cpu_seconds"], other["cpu_seconds"], strict=True)]
+    return times, median(other["peak_bytes"]) / median(own["peak_bytes"])
+
+
+def goals(result: dict[str, Any]) -> list[tuple[str, bool]]:
+    """What is asked of our step, with what was measured, and whether it is reached."""
+    lines = []
+    for batch in result["batches"]:
+        times, memory = ratios(batch, GOAL.name)
+        worst = max(row["difference"] for row in batch["variants"])
+        where = f"vocabulary {batch['vocabulary']:,}"
+        bound = f"{GOAL.name} take {LEAST_TIME} x the time: {median(times):.2f}"
+        lines.append((f"{where}: {bound}", median(times) >= LEAST_TIME))
+        bound = f"{GOAL.name} take {LEAST_MEMORY:g} x the memory: {memory:.2f}"
+        lines.append((f"{where}: {bound}", memory >= LEAST_MEMORY))
+        bound = f"gradients differ by {MOST_DIFFERENCE:g} at most: {worst:.1e}"
+        lines.append((f"{where}: {bound}", worst <= MOST_DIFFERENCE))
+    return lines
+
+
+def markdown(result: dict[str, Any], file: str) -> str:
+    """The table of a result file, and the file."""
+    lines = []
+    for batch in result["batches"]:
+        for row in batch["variants"]:
+            times, memory = ratios(batch, row["name"])
+            seconds = row["cpu_seconds"]
+            is_ours = row["name"] == OURS.name
+            lines.append(
+                [
+                    f"{batch['vocabulary']:,}" if is_ours else "",
+                    f"**{row['name']}**" if is_ours else row["name"],
+                    f"{row['tokens']:,}",
+                    f"{median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})",
+                    "1" if is_ours else f"{median(times):.1f} ({min(times):.1f}-{max(times):.1f})",
+                    f"{median(row['peak_bytes']) / 2**20:,.0f}",
+                    "1" if is_ours else f"{memory:.1f}",
+                    "" if is_ours else f"{row['difference']:.0e}",
+                ]
+            )
+    made_by = result["signature"]
+    where = f"TRL {made_by['trl']}, {made_by['device']}, one thread"
+    source = (
+        f"Made by `{made_by['command']}` at {made_by['git']} ({where}): "
+        f"[bench/results/{file}](../bench/results/{file})."
+    )
+    return f"{table(COLUMNS, lines)}\n\n{source}"
+
+
+def publish(page: str, result: dict[str, Any], file: str) -> str:
+    """The page with the table of a result file between the markers."""
+    before, after = page.split(MARKERS[0])[0], page.split(MARKERS[1])[1]
+    return "\n".join([before + MARKERS[0], markdown(result, file), MARKERS[1] + after])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures and writes, or publishes."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="steps that are timed")
+    parser.add_argument("--memory_repeats", type=int, default=3, help="processes for the memory of a variant")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder (default bench/results)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="publish this result file")
+    parser.add_argument("--cell", help="one cell of memory, for a fresh process")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    if options.cell:
+        variant, vocabulary, count = json.loads(options.cell)
+        print(measure_memory(Variant(*variant), vocabulary, count))
+        return
+    if options.write:
+        result = json.loads(options.write.read_text())
+        page = ROOT / PAGE
+        page.write_text(publish(page.read_text(), result, options.write.name))
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
+    arguments = f"--repeats {options.repeats} --memory_repeats {options.memory_repeats}"
+    made_by = signature(f"python -m bench.step {arguments}", "torch", "transformers", "accelerate")
+    made_by["trl"] = peers.versions()["trl"]
+    batches = [
+        measure(vocabulary, count, VARIANTS, options.repeats, options.memory_repeats)
+        for vocabulary, count in SIZES.items()
+    ]
+    result = {"signature": made_by, "batches": batches}
+    path = result_path(THEME, made_by, options.out)
+    write(path, result)
+    print(markdown(result, path.name))
+    for words, is_reached in goals(result):
+        print("reached" if is_reached else "MISSED", words)
+
+
+if __name__ == "__main__":
+    main()
