@@ -60,14 +60,14 @@ class Trainer(Protocol):
         ...
 
 
-def make_rows(count: int, vocabulary: int, longest: int = LONGEST) -> list[Row]:
-    """Ragged rows: prompts of 20 to 59 tokens, completions log-normal around 100, at most `longest`."""
+def make_rows(count: int, vocabulary: int) -> list[Row]:
+    """Ragged rows: prompts of 20 to 59 tokens, completions log-normal around 100, at most 512."""
     draws = torch.Generator().manual_seed(1)
     rows = []
     for _ in range(count):
         num_prompt = int(torch.randint(20, 60, (1,), generator=draws))
         length = (torch.randn(1, generator=draws) * 0.8 + 4.6).exp()
-        num_completion = int(length.clamp(min(SHORTEST, longest), longest))
+        num_completion = int(length.clamp(SHORTEST, LONGEST))
         ids = torch.randint(2, vocabulary, (num_prompt + num_completion,), generator=draws).tolist()
         rows.append(Row(ids[:num_prompt], ids[num_prompt:], float(torch.randn(1, generator=draws))))
     return rows
