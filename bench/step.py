@@ -2,7 +2,7 @@
 
     .ci/peers DIRECTORY trl && . DIRECTORY/variables
     python -m bench.step                        measures, and writes bench/results/step_cpu_<date>_<sha>.json
-    python -m bench.step --repeats 1 --out /tmp/results        a rehearsal
+    python -m bench.step --rehearsal            one step of each at the small vocabulary, which writes nothing
     python -m bench.step --write FILE           publishes a result file in docs/trl.md
 
 On a CPU, one thread. Time is CPU time of one process in which all trainers make their steps in turn, so that
@@ -29,6 +29,25 @@ from bench.result_files import RESULTS, ROOT, result_path, signature, write
 from bench.training.trainers import Gradients, Row, Variant, make_rows, make_trainer
 
 THEME = "step"
+
+
+class Size(NamedTuple):
+    """What is measured at one vocabulary.
+
+    Attributes:
+        rows: of a step.
+        repeats: steps that are timed.
+        processes: for the memory of a variant.
+        variants: ours first.
+    """
+
+    vocabulary: int
+    rows: int
+    repeats: int
+    processes: int
+    variants: tuple[Variant, ...]
+
+
 OURS = Variant("ours")
 GOAL = Variant("TRL, 4 rows", 4)  # what the bounds are about
 VARIANTS = (
@@ -37,11 +56,12 @@ VARIANTS = (
     Variant("TRL, 2 rows", 2),
     GOAL,
     Variant("TRL, 8 rows", 8),
+    Variant("TRL, 4 rows, activations recomputed", 4, recomputed=True),
     Variant("TRL, 4 rows, padded as by TRL", 4, padded_whole=True),
     Variant("ours, activations recomputed", recomputed=True),
-    Variant("TRL, 4 rows, activations recomputed", 4, recomputed=True),
 )
-SIZES = {2_000: 16, 151_936: 8}  # vocabulary -> rows of a step
+# A step of TRL takes a minute at the large vocabulary.
+SIZES = (Size(2_000, 16, 5, 3, VARIANTS), Size(151_936, 8, 2, 1, VARIANTS[:6]))
 LEAST_TIME, LEAST_MEMORY, MOST_DIFFERENCE = 2.5, 3.0, 1e-5  # TRL over ours; relative, of a gradient
 MARKERS = ("<!-- step: made by bench.step -->", "<!-- end of step -->")
 PAGE = Path("docs/trl.md")
@@ -101,12 +121,12 @@ def measure_time(
         name: Measured(name, trainer.num_passed, loss, difference(ours, own), [], [])
         for (name, trainer), (loss, own) in zip(trainers.items(), gradients.values(), strict=True)
     }
-    for turn in range(repeats + 1):
+    # In turn, and warm: the gradients above took the same way.
+    for _ in range(repeats):
         for name, trainer in trainers.items():
             started = time.process_time()
             metrics = trainer.step()
-            if turn:  # the first step makes the moments of AdamW
-                measured[name].cpu_seconds.append(time.process_time() - started)
+            measured[name].cpu_seconds.append(time.process_time() - started)
             if metrics.get("clip_ratio/region_mean", 0.0):
                 raise ValueError(f"{name}: expected no ratio at the clip, as TRL's are all 1")
     return measured
@@ -142,22 +162,18 @@ def in_fresh_process(variant: Variant, vocabulary: int, count: int) -> int:
     )
 
 
-def measure(
-    vocabulary: int, count: int, variants: Sequence[Variant], repeats: int, memory_repeats: int
-) -> dict[str, Any]:
-    """Time and memory of all variants on the rows of one vocabulary, as the result file holds them."""
-    rows = make_rows(count, vocabulary)
-    measured = measure_time(variants, rows, vocabulary, repeats)
-    for _ in range(memory_repeats):
-        for variant in variants:
-            measured[variant.name].peak_bytes.append(in_fresh_process(variant, vocabulary, count))
-            print(vocabulary, measured[variant.name], flush=True)
-    sampled = sum(len(row.completion) for row in rows)
+def measure(size: Size) -> dict[str, Any]:
+    """Time and memory of all variants of a size, as the result file holds them."""
+    vocabulary, rows = size.vocabulary, make_rows(size.rows, size.vocabulary)
+    measured = measure_time(size.variants, rows, vocabulary, size.repeats)
+    for variant in size.variants * size.processes:
+        measured[variant.name].peak_bytes.append(in_fresh_process(variant, vocabulary, size.rows))
+        print(vocabulary, measured[variant.name], flush=True)
     return {
         "vocabulary": vocabulary,
-        "rows": count,
+        "rows": size.rows,
         "tokens": measured[OURS.name].tokens,
-        "sampled": sampled,
+        "sampled": sum(len(row.completion) for row in rows),
         "variants": [of_variant._asdict() for of_variant in measured.values()],
     }
 
@@ -224,8 +240,7 @@ def publish(page: str, result: dict[str, Any], file: str) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and writes, or publishes."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="steps that are timed")
-    parser.add_argument("--memory_repeats", type=int, default=3, help="processes for the memory of a variant")
+    parser.add_argument("--rehearsal", action="store_true", help="measure little, and write nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder (default bench/results)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="publish this result file")
     parser.add_argument("--cell", help="one cell of memory, for a fresh process")
@@ -241,16 +256,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         page.write_text(publish(page.read_text(), result, options.write.name))
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
-    arguments = f"--repeats {options.repeats} --memory_repeats {options.memory_repeats}"
-    made_by = signature(f"python -m bench.step {arguments}", "torch", "transformers", "accelerate")
+    made_by = signature("python -m bench.step", "torch", "transformers", "accelerate")
     made_by["trl"] = peers.versions()["trl"]
-    batches = [
-        measure(vocabulary, count, VARIANTS, options.repeats, options.memory_repeats)
-        for vocabulary, count in SIZES.items()
-    ]
+    sizes = [SIZES[0]._replace(repeats=1, processes=1)] if options.rehearsal else SIZES
+    batches = [measure(size) for size in sizes]
     result = {"signature": made_by, "batches": batches}
     path = result_path(THEME, made_by, options.out)
-    write(path, result)
+    if not options.rehearsal:
+        write(path, result)
     print(markdown(result, path.name))
     for words, is_reached in goals(result):
         print("reached" if is_reached else "MISSED", words)
