@@ -1,9 +1,10 @@
 """One optimizer step of our learner beside TRL's GRPOTrainer: time, memory and gradients on the same rows.
 
     .ci/peers DIRECTORY trl && . DIRECTORY/variables
-    python -m bench.step                        measures, and writes bench/results/step_cpu_<date>_<sha>.json
-    python -m bench.step --rehearsal            one step of each at the small vocabulary, which writes nothing
-    python -m bench.step --write FILE           publishes a result file in docs/trl.md
+    python -m bench.step VOCABULARY             measures at 2000 or 151936, and writes a file of bench/results
+    python -m bench.step 2000 --rehearsal       one step of each, which writes nothing
+    python -m bench.step 151936 --only "TRL, 4 rows"       ours and this one alone
+    python -m bench.step --write                publishes the newest files in docs/trl.md
 
 On a CPU, one thread. Time is CPU time of one process in which all trainers make their steps in turn, so that
 other work on the machine meets all of them. Memory is that of the first step in a fresh process: resident
@@ -27,8 +28,6 @@ from bench.loss_head import peers
 from bench.loss_head.results import table
 from bench.result_files import RESULTS, ROOT, result_path, signature, write
 from bench.training.trainers import Gradients, Row, Variant, make_rows, make_trainer
-
-THEME = "step"
 
 
 class Size(NamedTuple):
@@ -61,12 +60,13 @@ VARIANTS = (
     Variant("ours, activations recomputed", recomputed=True),
 )
 # A step of TRL takes a minute at the large vocabulary.
-SIZES = (Size(2_000, 16, 5, 3, VARIANTS), Size(151_936, 8, 2, 1, VARIANTS[:6]))
+SIZES = {
+    size.vocabulary: size for size in (Size(2_000, 16, 5, 3, VARIANTS), Size(151_936, 8, 2, 1, VARIANTS[:6]))
+}
 LEAST_TIME, LEAST_MEMORY, MOST_DIFFERENCE = 2.5, 3.0, 1e-5  # TRL over ours; relative, of a gradient
 MARKERS = ("<!-- step: made by bench.step -->", "<!-- end of step -->")
 PAGE = Path("docs/trl.md")
 COLUMNS = (
-    "vocabulary",
     "trainer",
     "tokens passed",
     "CPU seconds",
@@ -186,83 +186,101 @@ def ratios(batch: dict[str, Any], name: str) -> tuple[list[float], float]:
     return times, median(other["peak_bytes"]) / median(own["peak_bytes"])
 
 
-def goals(result: dict[str, Any]) -> list[tuple[str, bool]]:
+def goals(batch: dict[str, Any]) -> list[tuple[str, bool]]:
     """What is asked of our step, with what was measured, and whether it is reached."""
-    lines = []
-    for batch in result["batches"]:
-        times, memory = ratios(batch, GOAL.name)
-        worst = max(row["difference"] for row in batch["variants"])
-        where = f"vocabulary {batch['vocabulary']:,}"
-        bound = f"{GOAL.name} take {LEAST_TIME} x the time: {median(times):.2f}"
-        lines.append((f"{where}: {bound}", median(times) >= LEAST_TIME))
-        bound = f"{GOAL.name} take {LEAST_MEMORY:g} x the memory: {memory:.2f}"
-        lines.append((f"{where}: {bound}", memory >= LEAST_MEMORY))
-        bound = f"gradients differ by {MOST_DIFFERENCE:g} at most: {worst:.1e}"
-        lines.append((f"{where}: {bound}", worst <= MOST_DIFFERENCE))
-    return lines
+    times, memory = ratios(batch, GOAL.name)
+    worst = max(row["difference"] for row in batch["variants"])
+    return [
+        (f"{GOAL.name} take {LEAST_TIME} x the time: {median(times):.2f}", median(times) >= LEAST_TIME),
+        (f"{GOAL.name} take {LEAST_MEMORY:g} x the memory: {memory:.2f}", memory >= LEAST_MEMORY),
+        (f"gradients differ by {MOST_DIFFERENCE:g} at most: {worst:.1e}", worst <= MOST_DIFFERENCE),
+    ]
 
 
-def markdown(result: dict[str, Any], file: str) -> str:
+def markdown(batch: dict[str, Any], file: str) -> str:
     """The table of a result file, and the file."""
     lines = []
-    for batch in result["batches"]:
-        for row in batch["variants"]:
-            times, memory = ratios(batch, row["name"])
-            seconds = row["cpu_seconds"]
-            is_ours = row["name"] == OURS.name
-            lines.append(
-                [
-                    f"{batch['vocabulary']:,}" if is_ours else "",
-                    f"**{row['name']}**" if is_ours else row["name"],
-                    f"{row['tokens']:,}",
-                    f"{median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})",
-                    "1" if is_ours else f"{median(times):.1f} ({min(times):.1f}-{max(times):.1f})",
-                    f"{median(row['peak_bytes']) / 2**20:,.0f}",
-                    "1" if is_ours else f"{memory:.1f}",
-                    "" if is_ours else f"{row['difference']:.0e}",
-                ]
-            )
-    made_by = result["signature"]
+    for row in batch["variants"]:
+        times, memory = ratios(batch, row["name"])
+        seconds = row["cpu_seconds"]
+        is_ours = row["name"] == OURS.name
+        lines.append(
+            [
+                f"**{row['name']}**" if is_ours else row["name"],
+                f"{row['tokens']:,}",
+                f"{median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})",
+                "1" if is_ours else f"{median(times):.1f} ({min(times):.1f}-{max(times):.1f})",
+                f"{median(row['peak_bytes']) / 2**20:,.0f}",
+                "1" if is_ours else f"{memory:.1f}",
+                "" if is_ours else f"{row['difference']:.0e}",
+            ]
+        )
+    made_by = batch["signature"]
     where = f"TRL {made_by['trl']}, {made_by['device']}, one thread"
+    title = f"**Vocabulary {batch['vocabulary']:,}, {batch['rows']} rows, {batch['tokens']:,} tokens**"
     source = (
         f"Made by `{made_by['command']}` at {made_by['git']} ({where}): "
         f"[bench/results/{file}](../bench/results/{file})."
     )
-    return f"{table(COLUMNS, lines)}\n\n{source}"
+    return "\n\n".join([title, table(COLUMNS, lines), source])
 
 
-def publish(page: str, result: dict[str, Any], file: str) -> str:
-    """The page with the table of a result file between the markers."""
+def newest_results(folder: Path = RESULTS) -> list[Path]:
+    """The newest result file of each vocabulary, where there is one."""
+    # The date stands in the name, so the newest file sorts last.
+    by_size = [sorted(folder.glob(f"{theme_of(vocabulary)}_*.json")) for vocabulary in SIZES]
+    return [files[-1] for files in by_size if files]
+
+
+def theme_of(vocabulary: int) -> str:
+    """The theme of the result file."""
+    return f"step_{vocabulary}"
+
+
+def publish(page: str, results: Sequence[Path]) -> str:
+    """The page with the tables of result files between the markers."""
     before, after = page.split(MARKERS[0])[0], page.split(MARKERS[1])[1]
-    return "\n".join([before + MARKERS[0], markdown(result, file), MARKERS[1] + after])
+    tables = [markdown(json.loads(file.read_text()), file.name) for file in results]
+    return "\n\n".join([before + MARKERS[0], *tables, MARKERS[1] + after])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and writes, or publishes."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("vocabulary", type=int, nargs="?", choices=SIZES)
+    parser.add_argument("--only", action="append", metavar="NAME", help="measure ours and the variants named")
     parser.add_argument("--rehearsal", action="store_true", help="measure little, and write nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder (default bench/results)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="publish this result file")
+    parser.add_argument("--write", action="store_true", help="publish the newest results")
     parser.add_argument("--cell", help="one cell of memory, for a fresh process")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     if options.cell:
         variant, vocabulary, count = json.loads(options.cell)
         print(measure_memory(Variant(*variant), vocabulary, count))
-        return
-    if options.write:
-        result = json.loads(options.write.read_text())
+    elif options.write:
         page = ROOT / PAGE
-        page.write_text(publish(page.read_text(), result, options.write.name))
-        return
+        page.write_text(publish(page.read_text(), newest_results()))
+    elif options.vocabulary is None:
+        parser.error("expected a vocabulary, or --write")
+    else:
+        _measure_and_write(SIZES[options.vocabulary], options.only, options.out, options.rehearsal)
+
+
+def _measure_and_write(size: Size, only: list[str] | None, folder: Path, is_rehearsal: bool) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
-    made_by = signature("python -m bench.step", "torch", "transformers", "accelerate")
+    command = ["python -m bench.step", str(size.vocabulary)]
+    if only:
+        chosen = [variant for variant in size.variants if variant.name in (OURS.name, *only)]
+        size = size._replace(variants=tuple(chosen))
+        command += [f'--only "{name}"' for name in only]
+    if is_rehearsal:
+        size = size._replace(repeats=1, processes=1)
+    made_by = signature(" ".join(command), "torch", "transformers", "accelerate")
     made_by["trl"] = peers.versions()["trl"]
-    sizes = [SIZES[0]._replace(repeats=1, processes=1)] if options.rehearsal else SIZES
-    batches = [measure(size) for size in sizes]
-    result = {"signature": made_by, "batches": batches}
-    path = result_path(THEME, made_by, options.out)
-    if not options.rehearsal:
+    result = {"signature": made_by} | measure(size)
+    path = result_path(theme_of(size.vocabulary), made_by, folder)
+    if not is_rehearsal:
         write(path, result)
     print(markdown(result, path.name))
     for words, is_reached in goals(result):
