@@ -141,8 +141,9 @@ class TrainingRun(Run):
         weights.name_base(self.method, self.path)
 
     def _start_trackers(self) -> None:
-        name = self.config.run.run_name or self.path.resolve().name
-        self.trackers.start(name, self.config.flat(), self.step)
+        self.trackers.start(
+            self.config.run.run_name or self.path.resolve().name, self.config.flat(), self.step
+        )
 
     def _teach(self) -> bool:
         stage = self.method.make_stage()

@@ -1,5 +1,6 @@
 """Methods that train adapters: who samples, who judges, what moves, and what stays as it was, bit for bit."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,74 @@ def test_the_judge_without_adapters_says_what_a_frozen_copy_says(started: Starte
         for completion, again, other in zip(group, copies, others, strict=True):
             assert torch.equal(completion.logprobs, again.logprobs)
             assert not torch.equal(completion.logprobs, other.logprobs)
+
+
+JUDGES = {
+    "frozen judge, reference": ("--beta", "0.05"),
+    "ema": ("--dual_model", "ema", "--beta", "0.05"),
+    "policy": (
+        "--dual_model",
+        "policy",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", JUDGES)
+def test_the_weights_beneath_are_in_memory_once(started: Started, judge: str) -> None:
+    """Counted over all live tensors, while prompts are answered and judged, and after the step."""
+    gc.collect()
+    before = live_tensors()
+    method = started("--reward", "dual,random", "--max_completion_length", "6", *JUDGES[judge])
+    assert method.adapter is not None and method.judge is not None
+    weights = [weight for weight in method.adapter.base.parameters() if weight.dim() > 1]
+    asked, counts = dict[tuple[int, bool], int](), list[int]()
+
+    def count(model: torch.nn.Module, *_: object) -> None:
+        # A model answers token by token: its first passes are enough, and those with a gradient.
+        key = id(model), torch.is_grad_enabled()
+        asked[key] = asked.get(key, 0) + 1
+        if asked[key] <= 2:
+            counts.append(most_copies(weights, before))
+
+    models = [method.model, method.reference, method.ema, method.judge.engine.model]  # type: ignore[attr-defined]
+    for model in {id(model): model for model in models if model is not None}.values():
+        model.base_model.register_forward_hook(count)
+    method.update(method.next_batch(0), 0)
+    counts.append(most_copies(weights, before))
+    assert set(counts) == {1} and len(counts) >= 4
+    # Adapters, their gradients and moments, and the average of adapters.
+    trained = sum(weight.nbytes for weight in method.adapter.state_dict().values())
+    total = sum(weight.nbytes for weight in method.adapter.base.parameters())
+    assert total < num_bytes(new_tensors(before)) < 1.1 * total + 5 * trained
+
+
+def live_tensors() -> list[torch.Tensor]:
+    """All tensors of the process. Whoever holds the list keeps their addresses from being used again."""
+    # By type: `isinstance` asks objects for their class, and some warn of that.
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+
+
+def new_tensors(before: list[torch.Tensor]) -> list[torch.Tensor]:
+    """A tensor in each memory that came since; several may share it."""
+    old = {tensor.untyped_storage().data_ptr() for tensor in before}
+    by_address = {tensor.untyped_storage().data_ptr(): tensor for tensor in live_tensors()}
+    return [tensor for address, tensor in by_address.items() if address not in old]
+
+
+def num_bytes(tensors: list[torch.Tensor]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+
+def most_copies(weights: list[torch.Tensor], before: list[torch.Tensor]) -> int:
+    """In how many memories the values of a weight stand, rounded or not; the most of any weight."""
+    tensors = new_tensors(before)
+
+    def holds(tensor: torch.Tensor, weight: torch.Tensor) -> bool:
+        is_like = tensor.shape == weight.shape and tensor.is_floating_point()
+        return is_like and torch.allclose(tensor.detach().float(), weight, rtol=0.01, atol=1e-3)
+
+    return max(sum(holds(tensor, weight) for tensor in tensors) for weight in weights)
 
 
 @pytest.mark.slow

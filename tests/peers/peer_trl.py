@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.step import MOST_DIFFERENCE, OURS, VARIANTS, difference
+from bench.training.trainers import make_rows, make_trainer
 from dupo.config.options import RewardOptions
 from dupo.config.task_options import TaskOptions
 from dupo.data.chats import holds_messages
@@ -315,6 +317,20 @@ def check_their_reward_functions() -> None:
     assert inputs.log.columns["accuracy_reward/solution"] == ["13"] * 4
 
 
+# --- a whole step ----------------------------------------------------------------------------------
+
+
+def check_gradients_of_a_step() -> None:
+    """A real GRPOTrainer has the gradient of our learner, however it pads and splits the rows."""
+    vocabulary = 70
+    rows = make_rows(4, vocabulary)
+    _, mine = make_trainer(OURS, rows, vocabulary).gradients()
+    for variant in VARIANTS:
+        if variant.micro in (1, 2, 4):
+            _, theirs = make_trainer(variant, rows, vocabulary).gradients()
+            assert difference(mine, theirs) < MOST_DIFFERENCE, variant
+
+
 CHECKS: Checks = {f"loss-{name}": partial(check_losses, name) for name in LOSS_TYPES}
 CHECKS |= {
     "entropy-bonus": check_entropy_bonus,
@@ -326,4 +342,5 @@ CHECKS |= {
     "rewards-of-trl": check_their_reward_functions,
     "head": check_head_and_its_scalings,
     "head-impossible-logits": check_impossible_logits,
+    "step-gradients": check_gradients_of_a_step,
 }
