@@ -176,7 +176,7 @@ INSTEAD: dict[str, str] = {
         "accelerator_config parallelism_config fsdp fsdp_config deepspeed local_rank "
         "average_tokens_across_devices ds3_gather_for_generation ignore_bias_buffers log_on_each_node "
         "log_level_replica save_on_each_node ddp_find_unused_parameters ddp_bucket_cap_mb "
-        "ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout",
+        "ddp_broadcast_buffers ddp_static_graph ddp_backend",
         _ONE_DEVICE,
     ),
 }

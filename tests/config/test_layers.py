@@ -28,6 +28,7 @@ NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo merge_l
 NO_EFFECT += " max_concurrent_requests request_timeout max_retries api_key_env"
 NO_EFFECT += " weight_folder save_rollout_seconds async_save"
 NO_EFFECT += " vllm_gpu_memory_utilization vllm_enable_sleep_mode"
+NO_EFFECT += " num_processes data_parallel_shard_degree cpu_offload ddp_timeout"
 
 
 def test_later_layers_win_and_the_task_is_found_before_its_defaults(write: WriteFile) -> None:
