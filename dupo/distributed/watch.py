@@ -91,15 +91,25 @@ class Watch(threading.Thread):
     def told(self) -> Fault | None:
         """The fault that a rank has told."""
         if self.fault is None and self.store.check([_FAULT]):
-            self.fault = Fault(*json.loads(self.store.get(_FAULT)))
+            self._learn(self.store.get(_FAULT))
+        return self.fault
+
+    def _learn(self, text: bytes) -> Fault:
+        self.fault = Fault(*json.loads(text))
+        self.store.set(f"seen/{self.launch.rank}", "")
         return self.fault
 
     def tell(self, message: str, code: int) -> Fault:
         """Tells all ranks what ended this one; returns the fault that was told first, by any rank."""
         own = json.dumps(Fault(self.launch.rank, message, code))
-        first = self.store.compare_set(_FAULT, "", own)
-        self.fault = Fault(*json.loads(first))
-        return self.fault
+        return self._learn(self.store.compare_set(_FAULT, "", own))
+
+    def wait_until_seen(self) -> None:
+        """Waits a moment for all ranks to know what ended the run: the store ends with the first rank."""
+        end, names = time.monotonic() + PEER_SECONDS, [f"seen/{rank}" for rank in range(self.launch.size)]
+        with suppress(Exception):  # the store is gone already
+            while self.launch.is_first and not self.store.check(names) and time.monotonic() < end:
+                time.sleep(LOOK_SECONDS / 5)
 
     def lost_peer(self) -> Fault | None:
         """What broke a connection: the fault of another rank, or a rank that is gone; None for neither."""
@@ -129,9 +139,11 @@ class Watch(threading.Thread):
             os._exit(fault.code)
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """Ends the thread; what it is just looking at, it still looks at."""
         self._over.set()
         self._is_main_over.set()
+        if self.is_alive() and threading.current_thread() is not self:
+            self.join(LOOK_SECONDS)
 
 
 @contextmanager
@@ -158,11 +170,16 @@ def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
         watch.start()
         try:
             yield Ranks(launch.rank, launch.size, launch.local_size)
+            watch.stop()
             dist.barrier()  # else the owner of the store would leave while others look into it
-        except (RankFault, GeneratorExit):  # told already; or the caller wants no more steps
+        except GeneratorExit:  # the caller wants no more steps
+            raise
+        except RankFault:  # told already
+            watch.wait_until_seen()
             raise
         except BaseException as problem:
             fault = _cause(watch, problem)
+            watch.wait_until_seen()
             if fault.rank != launch.rank:
                 raise RankFault(fault, is_own=False) from problem
             if fault.message != _message(problem):  # another rank that is gone

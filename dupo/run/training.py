@@ -103,7 +103,7 @@ class TrainingRun(Run):
             self.is_loaded = self._load()
             if self.goes_on():
                 self.method.phases.take()  # of the start: the first step begins here
-                self.ranks.on_first(lambda: weights.check_room(self.method, self.path, self.step))
+                weights.check_room(self.method, self.path, self.step)
                 plan = Plan(self.config.optimizer.max_steps, self.step, self.method.headline)
                 self.progress = closing.enter_context(self.display.progress(plan))
             self.closing = closing.pop_all()

@@ -96,7 +96,8 @@ def _holds_base(method: Method, step: int) -> bool:
 
 
 def check_room(method: Method, run: Path, step: int) -> None:
-    """Refuses a disk without room for one checkpoint: the first step is cheaper to lose than the last.
+    """Refuses a disk without room for one checkpoint: the first step is cheaper to lose than the last. Every
+    rank has to ask.
 
     Raises:
         StorageError: there is no room.
@@ -105,8 +106,9 @@ def check_room(method: Method, run: Path, step: int) -> None:
     # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
     moments = moments or 2 * num_bytes([group["params"] for group in method.optimizer.param_groups])
     # Most checkpoints are those of a later step.
+    # On every rank: FSDP gives a gathered weight up when its state is asked for, and all must gather alike.
     size = num_bytes(saved_model(method, step + 1), saved_average(method)) + moments
-    check_disk_space(run / f"checkpoint-{step}", size)
+    method.ranks.on_first(lambda: check_disk_space(run / f"checkpoint-{step}", size))
 
 
 def saves_async(method: Method) -> bool:

@@ -7,6 +7,7 @@ from typing import IO, Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 @runtime_checkable
@@ -21,8 +22,13 @@ class Saved(Protocol):
 def num_bytes(*values: object) -> int:
     """Bytes of all tensors in models, and in nested mappings, lists and tuples. Shared tensors count once."""
     # Tied weights are written once, so they are counted once.
-    tensors = {(tensor.data_ptr(), tensor.nbytes): tensor for tensor in _tensors(values)}
+    tensors = {(_place(tensor), tensor.nbytes): tensor for tensor in _tensors(values)}
     return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _place(tensor: Tensor) -> int:
+    # A tensor that is shared out over ranks has no place of its own, but its part has.
+    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).data_ptr()
 
 
 def _tensors(value: object) -> list[Tensor]:

@@ -1,16 +1,25 @@
 """Runs of several processes that share one model out: against one process, and when one of them fails."""
 
 import json
+import os
 import shutil
+import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch.distributed
 
+from dupo import train
 from dupo.distributed.launch import Launch
 from dupo.errors import UserError
+from dupo.methods.dupo import DuPO
+from dupo.models.sharding import local
 from tests.helpers.project import RunPython
+from tests.helpers.ranks import Ended, run_ranks
 
 pytestmark = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="needs gloo"
@@ -21,7 +30,6 @@ OPTIONS += ["--learning_rate", "1e-3", "--eval_steps", "2", "--save_steps", "2"]
 DUAL = ["--reward", "dual", "--dual_model", "ema", "--beta", "0.05", "--ema_decay", "0.9"]
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 LORA = ["--use_peft", "--lora_r", "4"]
-SECONDS = 60  # for a run to start, to reach its fault and to end, on a slow machine
 
 
 def rows(run: Path, name: str = "metrics.jsonl") -> list[dict]:
@@ -64,108 +72,195 @@ def test_variables_of_another_kind_are_one_line(variables):
         Launch.of(variables)
 
 
-# --- with two processes ---
+# --- with several processes ---
 
 
-@pytest.fixture(scope="session")
-def two(untrained: Path, tmp_path_factory: pytest.TempPathFactory, run_python: RunPython) -> Path:
+def start(model: Path, out: Path, *options: str, size: int = 2, **how: Any) -> Ended:
+    paths = ["--model_name_or_path", str(model), "--output_dir", str(out)]
+    argv = [*OPTIONS, *paths, *options]
+    return run_ranks(partial(train.main, argv), out.with_suffix(".said"), size, **how)
+
+
+def go_on(run: Path, checkpoint: str = "latest", *, size: int = 2) -> Ended:
+    wanted = checkpoint if checkpoint == "latest" else str(run / checkpoint)
+    argv = ["--output_dir", str(run), "--resume_from_checkpoint", wanted, "--quiet"]
+    return run_ranks(partial(train.main, argv), run.with_suffix(".said"), size)
+
+
+def succeeded(ended: Ended) -> bool:
+    return set(ended.codes) == {0} and ended.err == ""
+
+
+@pytest.fixture(scope="module")
+def two(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two ranks that was never stopped. A test that changes the run takes a copy."""
     out = tmp_path_factory.mktemp("ranks") / "two"
-    done = train(run_python, untrained, out, "--num_processes", "2")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert succeeded(start(untrained, out))
     return out
-
-
-def train(run_python: RunPython, model: Path, out: Path, *options: str):
-    paths = ["--model_name_or_path", str(model), "--output_dir", str(out)]
-    return run_python("-m", "dupo.train", *OPTIONS, *paths, *options)
-
-
-def go_on(run_python: RunPython, run: Path, ranks: int, checkpoint: str = "latest"):
-    wanted = checkpoint if checkpoint == "latest" else str(run / checkpoint)
-    options = ["--output_dir", str(run), "--resume_from_checkpoint", wanted, "--quiet"]
-    return run_python("-m", "dupo.train", *options, "--num_processes", str(ranks))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), tuple(DUAL), (*DUAL, *LORA)], ids=["random", "ema", "lora"])
-def test_two_ranks_train_as_one_process(options, untrained, tmp_path, run_python):
-    for name, ranks in {"one": "1", "two": "2"}.items():
-        done = train(run_python, untrained, tmp_path / name, *options, "--num_processes", ranks)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    check_equal(tmp_path / "one", tmp_path / "two", 1e-5)
+def test_two_ranks_train_as_one_process(options, untrained, tmp_path):
+    for size in (1, 2):
+        assert succeeded(start(untrained, tmp_path / str(size), *options, size=size))
+    check_equal(tmp_path / "1", tmp_path / "2", 1e-5)
 
 
 @pytest.mark.slow
-def test_another_number_of_ranks_goes_on_with_a_run_and_says_so(two, untrained, tmp_path, run_python):
+def test_weights_are_repeated_over_groups_of_ranks(two, untrained, tmp_path):
+    assert succeeded(start(untrained, tmp_path / "four", "--data_parallel_shard_degree", "2", size=4))
+    check_equal(tmp_path / "four", two, 1e-5)
+
+
+@pytest.mark.slow
+def test_supervised_training_is_shared_out(tmp_path):
+    pairs = [{"prompt": f"{n}+1=", "completion": str(n + 1)} for n in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    options = ["--method", "sft", "--dataset", str(tmp_path / "pairs.jsonl"), "--max_steps", "3", "--quiet"]
+    options += ["--eval_size", "4", "--num_threads", "1", "--learning_rate", "1e-3", "--token_budget", "64"]
+    for size in (1, 2):
+        argv = [*options, "--output_dir", str(tmp_path / str(size))]
+        assert succeeded(run_ranks(partial(train.main, argv), tmp_path / f"{size}.said", size))
+    for one, other in zip(rows(tmp_path / "1"), rows(tmp_path / "2"), strict=True):
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_another_number_of_ranks_goes_on_with_a_run_and_says_so(two, tmp_path):
     again, alone = (shutil.copytree(two, tmp_path / name) for name in ("again", "alone"))
-    assert go_on(run_python, again, 2, "checkpoint-4").stderr == ""
-    for name in ("metrics.jsonl", "samples.jsonl"):
+    assert succeeded(go_on(again, "checkpoint-4"))
+    for name in ("metrics.jsonl", "samples.jsonl", "checkpoint-6/model.safetensors"):
         assert (again / name).read_bytes() == (two / name).read_bytes()
-    done = go_on(run_python, alone, 1, "checkpoint-4")
+    ended = go_on(alone, "checkpoint-4", size=1)
     changed = "figures may differ in the last bits from a run never stopped: ranks 2 is now 1"
-    assert (done.returncode, done.stderr) == (0, f"warning: {changed}\n")
+    assert ended.codes == [0] and ended.err == f"warning: {changed}\n"
     check_equal(alone, two, 1e-5)
     # And back: what one process has written, two ranks read.
-    done = go_on(run_python, alone, 2, "checkpoint-6")
-    assert done.returncode == 0 and "ranks 1 is now 2" in done.stderr
+    ended = go_on(alone, "checkpoint-6")
+    assert ended.codes == [0, 0] and "ranks 1 is now 2" in ended.err
 
 
 @pytest.mark.slow
-def test_a_damaged_shard_is_refused_and_an_older_checkpoint_offered(two, tmp_path, run_python):
+def test_a_damaged_shard_is_refused_and_an_older_checkpoint_offered(two, tmp_path):
     run = shutil.copytree(two, tmp_path / "run")
     shard = next((run / "checkpoint-6" / "shards").glob("*.distcp"))
     shard.write_bytes(shard.read_bytes()[:-100])
-    done = go_on(run_python, run, 2)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "is not what was saved" in done.stderr and "checkpoint-4 is sound, go on from it" in done.stderr
-    assert go_on(run_python, run, 2, "checkpoint-4").returncode == 0
+    ended = go_on(run)
+    assert ended.codes == [2, 2] and ended.err.count("\n") == 1
+    assert "is not what was saved" in ended.err and "checkpoint-4 is sound, go on from it" in ended.err
+    assert succeeded(go_on(run, "checkpoint-4"))
     check_equal(run, two, 0)
 
 
+# --- when something happens to one rank ---
+
+CHEESE = "the disk of this rank is made of cheese"
+
+
+def fail(method: DuPO) -> None:
+    raise ValueError(CHEESE)
+
+
+def kill(method: DuPO) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop(method: DuPO) -> None:
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+
+
+def ask(method: DuPO) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def spoil(method: DuPO) -> None:
+    """A weight becomes NaN in the part of this rank alone."""
+    local(next(method.model.parameters()).data).view(-1)[0] = float("nan")
+
+
+def wait_for_ever(method: DuPO) -> None:
+    while True:
+        time.sleep(0.1)
+
+
+def happens(own: Callable[[DuPO], None], others: Callable[[DuPO], None] | None, rank: int):
+    """Something happens on a rank, just before the third optimizer step."""
+
+    def before(here: int) -> None:
+        update = DuPO.update
+
+        def changed(self: DuPO, batch: Any, step: int) -> dict[str, float]:
+            fault = own if here == rank else others
+            if step == 2 and fault is not None:
+                fault(self)
+            return update(self, batch, step)
+
+        DuPO.update = changed
+
+    return before
+
+
 FAULTS = [
-    ("fail", "1", 1, "[rank1]: ValueError: the disk of this rank is made of cheese"),
-    ("fail", "0", 1, "[rank0]: ValueError: the disk of this rank is made of cheese"),
-    ("hangs elsewhere", "1", 1, "the disk of this rank is made of cheese"),
-    ("killed", "1", 1, "error: rank 1 of 2 is gone (process "),
-    ("spoiled", "1", 1, "step 3 is not finite"),
-    ("stopped", "0", 130, "stopped; python -m dupo.train --output_dir"),
+    (fail, None, 1, 1, CHEESE),
+    (fail, None, 0, 1, CHEESE),
+    (fail, wait_for_ever, 1, 1, CHEESE),
+    (kill, None, 1, 1, "error: rank 1 of 2 is gone (process "),
+    (kill, wait_for_ever, 0, 1, "is gone"),
+    (spoil, None, 1, 1, "is not finite (loss nan"),
+    (stop, None, 0, 130, "stopped; "),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fault", "rank", "code", "line"), FAULTS, ids=[f"{f[0]} {f[1]}" for f in FAULTS])
-def test_all_ranks_end_together_with_one_message(
-    fault, rank, code, line, two, untrained, tmp_path, run_python
-):
-    run, start = tmp_path / "run", time.monotonic()
-    paths = ["--model_name_or_path", str(untrained), "--output_dir", str(run)]
-    done = run_python("-m", "tests.run.rank_faults", fault, rank, *OPTIONS, *paths, timeout=SECONDS)
-    assert done.returncode == code, done.stderr
-    assert line in done.stderr, done.stderr
-    assert done.stderr.count("error: ") <= 1 and time.monotonic() - start < SECONDS
-    # What was saved goes on, by as many ranks, to the bytes of a run never stopped.
-    done = go_on(run_python, run, 2)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (run / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
-
-
-@pytest.mark.slow
-def test_a_signal_to_one_rank_stops_all_after_the_step(two, untrained, tmp_path, run_python):
+@pytest.mark.parametrize(("own", "others", "rank", "code", "line"), FAULTS)
+def test_all_ranks_end_together_with_one_message(own, others, rank, code, line, two, untrained, tmp_path):
     run = tmp_path / "run"
-    paths = ["--model_name_or_path", str(untrained), "--output_dir", str(run)]
-    done = run_python("-m", "tests.run.rank_faults", "asked", "1", *OPTIONS, *paths, timeout=SECONDS)
-    assert done.returncode == 130 and len(rows(run)) == 3
-    assert go_on(run_python, run, 2).returncode == 0
+    ended = start(untrained, run, before=happens(own, others, rank))
+    expected = [-signal.SIGKILL if own is kill and r == rank else code for r in range(2)]
+    assert ended.codes == expected, ended.err
+    assert line in ended.err and ended.err.count("error: ") + ended.err.count("Traceback") <= 2, ended.err
+    # What was saved goes on, by as many ranks, to the bytes of a run never stopped.
+    assert succeeded(go_on(run))
     assert (run / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
 
 
 @pytest.mark.slow
-def test_ranks_that_were_given_other_data_or_options_say_so_once(untrained, tmp_path, run_python):
-    wrong = train(run_python, untrained, tmp_path / "a", "--num_processes", "2", "--task", "no task")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+def test_a_signal_to_one_rank_stops_all_after_the_step(two, untrained, tmp_path):
+    run = tmp_path / "run"
+    ended = start(untrained, run, before=happens(ask, None, 1))
+    assert ended.codes == [130, 130] and len(rows(run)) == 3
+    assert succeeded(go_on(run))
+    assert (run / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
+
+
+# --- how ranks are started ---
+
+
+@pytest.mark.slow
+def test_one_command_starts_several_processes(two, untrained, tmp_path, run_python: RunPython):
+    paths = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
+    done = run_python("-m", "dupo.train", *OPTIONS, *paths, "--num_processes", "2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.full
+def test_torchrun_starts_several_processes(two, untrained, tmp_path, run_python: RunPython):
+    paths = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-endpoint", "127.0.0.1:0"]
+    done = run_python(*torchrun, "-m", "dupo.train", *OPTIONS, *paths)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_wrong_option_is_one_line_whatever_the_number_of_processes(tmp_path, run_python: RunPython):
+    done = run_python("-m", "dupo.train", "--num_processes", "2", "--task", "no task")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     variables = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", **MEETING}
-    options = [*OPTIONS, "--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "b")]
-    done = run_python("-m", "dupo.train", *options, "--num_processes", "3", env=variables)
+    done = run_python("-m", "dupo.train", "--num_processes", "3", env=variables, cwd=tmp_path)
     expected = "error: num_processes: expected 2, as many as were started, got 3\n"
     assert (done.returncode, done.stderr) == (2, expected)
