@@ -1,4 +1,4 @@
-"""The recipes of dupo/configs/: options that there are, values of the paper, and plans that docs/scale.md shows."""
+"""The recipes of dupo/configs/: their options, the values of the paper, and the plans that a page shows."""
 
 import re
 from pathlib import Path
