@@ -21,7 +21,7 @@ from dupo.config.command_line import configure
 from dupo.config.config import Config
 from dupo.errors import UserError
 from dupo.plugins import give_functions, without_given
-from dupo.run.claim import claim_folder, folder_named
+from dupo.run.claim import claim_folder, folder_named, refuse_several_processes
 from dupo.run.interrupt import handlers_kept
 from dupo.run.problems import as_kept
 from dupo.storage.commands import speak_python
@@ -54,6 +54,7 @@ class Call:
     """
 
     def __init__(self, program: str, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        refuse_several_processes("a call from Python")
         self._things = GivenThings()
         # What is set while the call runs, such as its functions, is gone for the caller's next line.
         self._context = copy_context()

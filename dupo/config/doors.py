@@ -13,7 +13,7 @@ DOORS: dict[str, str] = {
     "rerank": "better answers without training",
     "duals": "which numbers of word problems may be hidden, and which not and why",
     "report": "writes the page of a run: curves and exchanges; compares several runs on one page",
-    "export": "writes a checkpoint as a model folder of transformers: shards, bfloat16, adapters merged",
+    "export": "writes a checkpoint as a model folder of transformers; merges adapters",
     "push": "uploads the model of a run to the Hub of Hugging Face, with a model card",
     "doctor": "what this machine has, what is slow and why, and what to type",
     "completion": "writes the script by which a shell completes these commands",

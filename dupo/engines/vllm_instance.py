@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dupo.config.vllm_options import VllmOptions
@@ -78,6 +79,9 @@ class VllmInstance:
         if model.device.type == "cpu":
             # Without CUDA there are no graphs to capture, and compiling takes longer than a tiny run.
             settings = {"enforce_eager": True}
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Each rank has a vLLM of its own, which must not take the other ranks for its workers.
+            settings |= {"distributed_executor_backend": "external_launcher"}
         if self.adapter:
             settings |= lora_settings(self.adapter)
         weight_dtype = str(compute_dtype(model.device, self.dtype)).removeprefix("torch.")

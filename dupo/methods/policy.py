@@ -94,6 +94,11 @@ class PolicyMethod(Method):
         lengths = lengths_of(config)
         limits = [TokenLimits.of(self.tokenizer, self.shape, lengths)]
         self.server = None
+        if config.engine.is_server and ranks.size > 1:
+            raise UserError(
+                "engine: expected builtin, vllm or transformers with several processes, got server, which "
+                "takes weights from one process alone"
+            )
         if config.engine.is_server:
             self.server = probe_for_training(config, self.tokenizer, self.shape)
             limits.append(TokenLimits(self.tokenizer, lengths, self.server.server.max_positions))

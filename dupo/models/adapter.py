@@ -28,7 +28,7 @@ from dupo.models.adapter_files import (
 )
 from dupo.models.library_errors import library_call
 from dupo.models.load import Model
-from dupo.models.weights import frozen_copy
+from dupo.models.weights import copy_whole, frozen_copy
 from dupo.seeds import derive
 
 
@@ -202,4 +202,4 @@ class Adapter:
             raise UserError(f"{where}: expected finite weights, got NaN or infinity in {broken[0]}")
         # Copied into the tensors that are there: optimizer and engine hold references to them.
         for name, weight in own.items():
-            weight.copy_(saved[name])
+            copy_whole(weight, saved[name])

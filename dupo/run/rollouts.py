@@ -15,16 +15,16 @@ from dupo.storage.rollouts import SavedRollouts
 class RankedGroups:
     """Groups that the first rank keeps, and all ranks read alike; see `dupo.engines.kept.Groups`."""
 
-    def __init__(self, groups: Groups, ranks: Ranks) -> None:
+    def __init__(self, groups: Groups | None, ranks: Ranks) -> None:
         self.groups, self.ranks = groups, ranks
 
     def get(self, name: str) -> list[Group] | None:
         """The groups of that name; every rank has to ask."""
-        return self.ranks.on_first(lambda: self.groups.get(name))
+        return self.ranks.on_first(lambda: self.groups.get(name) if self.groups else None)
 
     def put(self, name: str, groups: Sequence[Group]) -> None:
         """Keeps groups; every rank has to ask."""
-        self.ranks.on_first(lambda: self.groups.put(name, groups))
+        self.ranks.on_first(lambda: self.groups.put(name, groups) if self.groups else None)
 
 
 class RankedRollouts:
@@ -43,25 +43,13 @@ class RankedRollouts:
 
     def groups(self, step: int) -> Groups:
         """Where the groups of a rollout are kept; every rank has to ask."""
-        # The first rank alone opens the file; the others have nothing behind what it tells them.
-        groups = self.rollouts.groups(step) if self.ranks.is_first else _NO_GROUPS
-        return RankedGroups(groups, self.ranks)
+        # The first rank alone opens the file: it may remove one that is of another run.
+        return RankedGroups(self.rollouts.groups(step) if self.ranks.is_first else None, self.ranks)
 
     def drop(self, step: int) -> None:
         """Removes the rollouts before a step."""
         if self.ranks.is_first:
             self.rollouts.drop(step)
-
-
-class _NoGroups:
-    def get(self, name: str) -> None:
-        return None
-
-    def put(self, name: str, groups: Sequence[Group]) -> None:
-        pass
-
-
-_NO_GROUPS = _NoGroups()
 
 
 def saved_rollouts(run: Run, device: Any) -> SavedRollouts | RankedRollouts:

@@ -1,8 +1,8 @@
-"""Checkpoints of a model that is shared out over ranks: each rank writes its part, any number of ranks reads.
+"""Checkpoints of a model that is shared out over ranks; any number of ranks reads what any number wrote.
 
-shards/model.NAME                   a weight that is trained
-shards/optimizer.exp_avg.NAME       what AdamW keeps of the weight: exp_avg, exp_avg_sq, step
-shards/ema.NAME                     its moving average, where the run keeps one
+model.safetensors, or those of an adapter    the weights, gathered: as one process writes them
+shards/exp_avg.NAME, exp_avg_sq.NAME, step.NAME    what AdamW keeps of a weight, each rank its part
+shards/ema.NAME                              the moving average of the weight, where the run keeps one
 """
 
 from functools import partial
@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from dupo.distributed.ranks import Ranks
 from dupo.methods.base import Method
-from dupo.models.load import Model
-from dupo.models.sharding import local
-from dupo.models.weights import copy_whole, read_checkpoint_weights
+from dupo.models.sharding import local, whole
+from dupo.models.weights import copy_whole
 from dupo.storage import checkpoint
 from dupo.storage.files import writing
-from dupo.storage.shards import SHARDS, load_shards, read_metadata, save_shards
+from dupo.storage.shards import load_shards, read_metadata, save_shards
+from dupo.storage.tensors import Snapshot
 
 
 def is_sound(method: Method) -> bool:
@@ -33,88 +32,67 @@ def is_sound(method: Method) -> bool:
     return not method.ranks.any(not all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors))
 
 
-class SavedShape:
-    """What a sharded checkpoint holds of a model beside its weights: what transformers needs to build it."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes config.json and generation_config.json."""
-        # FSDP names the class anew.
-        self.model.config.architectures = [type(self.model).__name__.removeprefix("FSDP")]
-        self.model.config.save_pretrained(folder)
-        if self.model.generation_config is not None:
-            self.model.generation_config.save_pretrained(folder)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """None."""
-        return {}
-
-
-def save_sharded(method: Method, run: Path, step: int, state: dict[str, Any], base: Model | None) -> None:
-    """Writes a checkpoint, each rank its part of the tensors; see `dupo.storage.checkpoint.save`.
+def save_sharded(method: Method, run: Path, step: int, model: Any, state: dict[str, Any]) -> None:
+    """Writes a checkpoint: the first rank the weights, each rank its part of all else. Every rank has to ask.
 
     Args:
-        base: the model beneath adapters, where the checkpoint has to hold it.
+        model: what the checkpoint holds of the weights; see `dupo.storage.checkpoint.save`.
 
     Raises:
         StorageError: on every rank, if the disk is full or the folder cannot be written for any.
     """
-    tensors, ranks = trained_tensors(method), method.ranks
-    size = sum(tensor.nbytes for tensor in tensors.values())
+    ranks, weights, kept = method.ranks, _gathered(method, model), _kept_tensors(method)
+    size = sum(tensor.nbytes for tensor in kept.values())
     parts = ranks.on_first(lambda: checkpoint.new_shards(run, step, size))
     with writing(parts):
-        save_shards(parts, tensors, ranks)
-    # A base is whole on every rank. What the optimizer keeps stands in the shards.
-    model, tokenizer = base or SavedShape(method.model), method.tokenizer.hf
-    state = {**state, "optimizer": {}}
-    save = partial(checkpoint.save, run, step, model, tokenizer, None, state, shards=parts)
+        save_shards(parts, kept, ranks)
+    state = {**state, "optimizer": {}}  # it stands in the shards
+    snapshot, tokenizer = Snapshot(model, weights), method.tokenizer.hf
+    save = partial(checkpoint.save, run, step, snapshot, tokenizer, None, state, shards=parts)
     ranks.on_first(lambda: save() and None)
 
 
-def trained_tensors(method: Method) -> dict[str, Tensor]:
-    """Name -> tensor of all that training changes: weights, their average, and what the optimizer keeps."""
-    tensors, states = dict[str, Tensor](), method.optimizer.state
+@torch.no_grad()
+def _gathered(method: Method, model: Any) -> dict[str, Tensor]:
+    """The weights of a model, whole and on the CPU, for the first rank; none for the others."""
+    by_place, weights = dict[int, Tensor](), dict[str, Tensor]()
+    for name, weight in model.state_dict().items():
+        # A tied weight has two names: gathered once, it is written once.
+        place = local(weight).data_ptr()
+        if place not in by_place:
+            gathered = whole(weight)
+            by_place[place] = gathered.cpu() if method.ranks.is_first else gathered[:0]
+        weights[name] = by_place[place]
+    return weights
+
+
+def _kept_tensors(method: Method) -> dict[str, Tensor]:
+    """Name -> what the optimizer keeps of a weight, and its moving average."""
+    tensors, trained = dict[str, Tensor](), set[str]()
     for name, weight in method.model.named_parameters():
-        if not weight.requires_grad:
-            continue
-        tensors[f"model.{name}"] = weight.detach()
-        tensors |= {f"optimizer.{key}.{name}": value for key, value in states.get(weight, {}).items()}
+        if weight.requires_grad:
+            trained.add(name)
+            state = method.optimizer.state.get(weight, {})
+            tensors |= {f"{key}.{name}": value for key, value in state.items()}
     if method.ema is not None:
-        trained = {name for name, weight in method.model.named_parameters() if weight.requires_grad}
-        tensors |= {
-            f"ema.{name}": weight for name, weight in method.ema.named_parameters() if name in trained
-        }
+        averages = method.ema.named_parameters()
+        tensors |= {f"ema.{name}": weight for name, weight in averages if name in trained}
     return tensors
 
 
-def read_start(model: Model, folder: Path, ranks: Ranks) -> None:
-    """Reads the weights of a checkpoint, bit for bit, into a model of the same shape that is not sharded yet.
+def read_shards(method: Method, folder: Path) -> None:
+    """Reads the shards of a checkpoint into the optimizer and the average; every rank has to ask.
 
     Raises:
-        UserError: the folder cannot be read, or its weights are not those of the model or not finite; the
-            model is then as it was.
+        KeyError, ValueError: the shards are those of another model.
     """
-    if not (folder / SHARDS).is_dir() or any(folder.glob("model*.safetensors")):
-        read_checkpoint_weights(model, folder)
-        return
-    weights = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
-    load_shards(folder / SHARDS, weights, ranks)
-
-
-def read_sharded(method: Method, folder: Path) -> None:
-    """Reads shards in place; what the optimizer keeps of a weight is made first, as the weight is shared."""
     names = read_metadata(folder).state_dict_metadata
     for name, weight in method.model.named_parameters():
-        # A weight that never had a gradient has no state.
-        if f"optimizer.step.{name}" in names:
-            method.optimizer.state[weight] = {
-                "step": torch.tensor(0.0),
-                "exp_avg": torch.zeros_like(weight),
-                "exp_avg_sq": torch.zeros_like(weight),
-            }
-    load_shards(folder, trained_tensors(method), method.ranks)
+        # A weight that never had a gradient has no state. Tensors that are read come into those made here.
+        if f"step.{name}" in names:
+            moments = {key: torch.zeros_like(weight) for key in ("exp_avg", "exp_avg_sq")}
+            method.optimizer.state[weight] = {"step": torch.tensor(0.0), **moments}
+    load_shards(folder, _kept_tensors(method), method.ranks)
 
 
 def shared_like(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dupo.config.config import Config
 from dupo.config.layers import fixed_settings
 from dupo.errors import UserError, in_one_line
 from dupo.methods.base import Method
+from dupo.models.weights import read_checkpoint_weights
 from dupo.records import Exchange, StepBatch
 from dupo.run import resume, weights
 from dupo.run.background import Background
@@ -20,7 +21,7 @@ from dupo.run.hub import hub, open_repo, push
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.planned import RunPlan, beside
 from dupo.run.rollouts import saved_rollouts
-from dupo.run.sharded import is_sound, read_start
+from dupo.run.sharded import is_sound
 from dupo.run.summary import TrainingRecord, show_result, summarise
 from dupo.run.trackers import CLASSES, Trackers
 from dupo.storage import checkpoint
@@ -117,7 +118,7 @@ class TrainingRun(Run):
         self._warn()
         if self.resumed is not None:
             if method.has_stage:  # judge and reference are the model after the stage
-                read_start(method.model, self.path / "checkpoint-0", self.ranks)
+                read_checkpoint_weights(method.model, self.path / "checkpoint-0")
             self._start_method()
             self._restore(self.resumed)
             self._start_trackers()
@@ -194,7 +195,7 @@ class TrainingRun(Run):
         aside = resume.restore_files(self.path, accepted, is_over)
         self.keep_settings()
         remove(self.path, TEACHING)  # a kill may have come between checkpoint-0 and this
-        self._prune()
+        checkpoint.prune(self.path, self.config.run.save_total_limit)
         return aside
 
     def _signature_changes(self, accepted: resume.Accepted | None) -> str:
@@ -279,10 +280,7 @@ class TrainingRun(Run):
     def _after_save(self, step: int) -> None:
         if self.ranks.is_first:
             self.rollouts.drop(step)
-            self._prune()
-
-    def _prune(self) -> None:
-        checkpoint.prune(self.path, self.config.run.save_total_limit)
+            checkpoint.prune(self.path, self.config.run.save_total_limit)
 
     def _write_held_out(self, count: int) -> list[Exchange]:
         """Writes held-out exchanges of the model as it is into samples.jsonl, once for each step."""

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from dupo.config.model_options import ModelOptions
 from dupo.methods.base import Method
 from dupo.models.load import load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
-from dupo.models.weights import read_checkpoint_weights
-from dupo.run.sharded import read_sharded, save_sharded, shared_like
+from dupo.models.weights import copy_whole, read_checkpoint_weights
+from dupo.run.sharded import read_shards, save_sharded, shared_like
 from dupo.storage import checkpoint
 from dupo.storage.checksums import write_sums
 from dupo.storage.files import check_disk_space, whole_folder
@@ -54,17 +55,33 @@ def read_saved(method: Method, step: int, folder: Path, optimizer: dict[str, Any
         UserError: the folder cannot be read, or its weights are not those of the model or not finite.
         KeyError, ValueError: the shards are those of another model.
     """
-    if (folder / SHARDS).is_dir():
-        read_sharded(method, folder / SHARDS)
-        return
     if method.adapter is None:
         read_checkpoint_weights(method.model, folder)
     # The base was read before the adapters were made, which the seed gives again.
     elif not _holds_base(method, step):
         method.adapter.read(folder)
+    if (folder / SHARDS).is_dir():
+        read_shards(method, folder / SHARDS)
+        return
     if (average := saved_average(method)) is not None:
-        checkpoint.load_ema(folder, average)
+        read_average(average, folder)
     method.optimizer.load_state_dict(shared_like(method.optimizer, optimizer))
+
+
+def read_average(average: nn.Module, folder: Path) -> None:
+    """Reads the moving average, which may be sharded.
+
+    Raises:
+        KeyError: a weight is missing.
+    """
+    saved, missing = load_file(folder / checkpoint.EMA), set(average.parameters())
+    # A tied weight has two names, and safetensors writes one of them.
+    for name, weight in average.named_parameters(remove_duplicate=False):
+        if name in saved:
+            copy_whole(weight, saved[name])
+            missing.discard(weight)
+    if missing:
+        raise KeyError(f"{len(missing)} weights are not in {checkpoint.EMA}")
 
 
 def name_base(method: Method, run: Path) -> None:
@@ -109,10 +126,9 @@ def checkpoint_writer(
     Args:
         copied: copy into host memory what the next steps change, so that the function may be called later.
     """
-    if method.ranks.size > 1:
-        base = method.adapter.base if method.adapter is not None and _holds_base(method, step) else None
-        return partial(save_sharded, method, run, step, state, base)
     model, average = saved_model(method, step), saved_average(method)
+    if method.ranks.size > 1:
+        return partial(save_sharded, method, run, step, model, state)
     if copied:
         # Pending samples and the record are never changed, so they need no copy.
         state = state | {"optimizer": host_copy(state["optimizer"])}

@@ -2,6 +2,7 @@
 
     RUN/checkpoint-N/    weights and tokenizer in transformers' format, state.pt, ema.safetensors, SHA256SUMS
                          with adapters (LoRA): adapter_config.json and adapter_model.safetensors of peft
+                         of several ranks: shards/ in place of ema.safetensors and the state of the optimizer
     RUN/checkpoint-0/    the weights before RL, never pruned; written only where teaching made these weights
     RUN/latest           the name of the newest complete checkpoint
     RUN/set-aside-N/     the run as it was before an older checkpoint was resumed
@@ -21,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import save_model
 
 from dupo.errors import UserError
 from dupo.storage.checksums import broken_sums, write_sums
@@ -174,11 +174,6 @@ def read_checked(folder: Path) -> tuple[dict[str, Any] | None, str]:
 def load_state(folder: Path) -> dict[str, Any]:
     """Reads the state that `save` was given, onto the CPU; `read_checked` must have accepted the folder."""
     return torch.load(folder / STATE, map_location="cpu", weights_only=True)
-
-
-def load_ema(folder: Path, ema: nn.Module) -> None:
-    """Loads the saved moving average into `ema`."""
-    load_model(ema, str(folder / EMA))
 
 
 # --- the stage before a method ---

@@ -59,10 +59,12 @@ class Snapshot:
 
     Args:
         model: has `state_dict`, and `save_pretrained` that takes a `state_dict`, if that is called.
+        weights: the copies; None: they are made here.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model, self._weights = model, host_copy(model.state_dict())
+    def __init__(self, model: Any, weights: Mapping[str, Tensor] | None = None) -> None:
+        self._model = model
+        self._weights = host_copy(model.state_dict()) if weights is None else weights
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The copies."""

@@ -28,6 +28,7 @@ NO_EFFECT += " log_level quiet push_to_hub hub_model_id hub_private_repo merge_l
 NO_EFFECT += " max_concurrent_requests request_timeout max_retries api_key_env"
 NO_EFFECT += " weight_folder save_rollout_seconds async_save"
 NO_EFFECT += " vllm_gpu_memory_utilization vllm_enable_sleep_mode"
+NO_EFFECT += " num_processes data_parallel_shard_degree cpu_offload ddp_timeout"
 
 
 def test_later_layers_win_and_the_task_is_found_before_its_defaults(write: WriteFile) -> None:
@@ -73,8 +74,8 @@ def test_layers_hold_options_with_values_of_their_types() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "dupo/configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_configs_of_the_repository_parse(path: Path) -> None:
     config = parse(["--config", str(path)])
-    task = {"arithmetic": "arithmetic", "gsm8k": "word_problems", "flores_en_de": "translation"}
-    assert config.task.task == task[path.stem]
+    task = {"arithmetic": "arithmetic", "flores_en_de": "translation", "paper_translation": "translation"}
+    assert config.task.task == task.get(path.stem, "word_problems")
     assert path.read_text(encoding="utf-8").startswith("# ")
     assert config_hash(config.changed(beta=0)) == config_hash(config)  # 0 is 0.0
     assert config.task.dataset is None or not Path(config.task.dataset).is_absolute()

@@ -270,7 +270,8 @@ OF_OTHERS = {
     "references",
     "ipc",  # of containers
     "tiny",  # of the bench
-    "node-rank",  # of torchrun
+    "nproc-per-node",  # of torchrun
+    "node-rank",
     "max-restarts",
     "signal",  # of scancel
 }

@@ -39,6 +39,7 @@ SLOW: list[list[str]] = [
     ["train", *SHORT, *ROLLOUT, *MODEL, *TASK, "--eval_size", "2", "--quiet"],
     ["train", *RESUME],
     ["export", "run", "--output_dir", "exported"],
+    ["plan", *ROLLOUT, *MODEL, *TASK],
     ["train", *PAIRS, *MODEL, *SHORT],
     ["train", *TEXTS, "--eval_size", "2", *MODEL, *ROLLOUT, *SHORT],
     [

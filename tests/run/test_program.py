@@ -8,7 +8,7 @@ import pytest
 from dupo import audit, report, rerank, select, train
 from dupo.config.command_line import parse
 from dupo.errors import StorageError, UserError
-from dupo.run import training
+from dupo.run import weights
 from dupo.run.program import run_program
 from dupo.storage.lock import own
 from tests.helpers.runs import SMALL, resume, start
@@ -119,7 +119,7 @@ def test_a_disk_without_room_for_a_checkpoint_is_told_before_the_first_step(untr
         asked.append((path.name, size))
         raise StorageError("no room")
 
-    monkeypatch.setattr(training, "check_disk_space", no_room)
+    monkeypatch.setattr(weights, "check_disk_space", no_room)
     run = tmp_path / "run"
     options = [*SMALL, "--model_name_or_path", str(untrained), "--output_dir", str(run), "--max_steps", "1"]
     with pytest.raises(StorageError):

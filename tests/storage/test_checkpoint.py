@@ -9,6 +9,7 @@ import torch
 from dupo.errors import UserError
 from dupo.learning.optimizer import make_optimizer
 from dupo.models.weights import frozen_copy, read_checkpoint_weights
+from dupo.run.weights import read_average
 from dupo.storage import checkpoint
 from dupo.storage.checksums import write_sums
 from tests.helpers.worlds import tiny
@@ -37,7 +38,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
     assert folder == tmp_path / "checkpoint-7" and checkpoint.read_checked(folder)[1] == ""
     other, other_average = tiny("--seed", "9").model, tiny("--seed", "9").model
     read_checkpoint_weights(other, folder)
-    checkpoint.load_ema(folder, other_average)
+    read_average(other_average, folder)
     for saved, loaded in ((model, other), (average, other_average)):
         assert all(torch.equal(p, q) for p, q in zip(saved.parameters(), loaded.parameters(), strict=True))
     read = checkpoint.load_state(folder)
