@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch.distributed
 
+from dupo import export
 from dupo.distributed.launch import Launch
 from dupo.errors import UserError
 from tests.helpers.project import RunPython
@@ -109,6 +110,13 @@ def test_another_number_of_ranks_goes_on_with_a_run_and_says_so(two, untrained, 
     # And back: what one process has written, two ranks read.
     done = go_on(run_python, alone, 2, "checkpoint-6")
     assert done.returncode == 0 and "ranks 1 is now 2" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_export_of_ranks_is_the_model_alone(two, tmp_path):
+    assert export.main([str(two), "--output_dir", str(tmp_path / "model")]) == 0
+    names = {file.name for file in (tmp_path / "model").iterdir()}
+    assert "model.safetensors" in names and not names & {"shards", "state.pt"}
 
 
 @pytest.mark.slow
