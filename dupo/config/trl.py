@@ -26,7 +26,10 @@ def _each(names: str, text: str) -> dict[str, str]:
 
 
 _EVALUATION = "is not here: evaluation scores one greedy answer to every held-out problem"
-_ONE_DEVICE = "is not here yet: training is on one device"
+_LAUNCH = (
+    "is not here: torchrun or --num_processes starts several processes, and "
+    "--data_parallel_shard_degree says how many of them share a copy of the weights out"
+)
 _TRACKIO = "is not here: Trackio writes to this machine, or where its own variables say"
 _VLLM = "is not here yet: see --engine vllm for what there is"
 _SERVER = "belongs to --engine server here:"
@@ -177,7 +180,7 @@ INSTEAD: dict[str, str] = {
         "average_tokens_across_devices ds3_gather_for_generation ignore_bias_buffers log_on_each_node "
         "log_level_replica save_on_each_node ddp_find_unused_parameters ddp_bucket_cap_mb "
         "ddp_broadcast_buffers ddp_static_graph ddp_backend",
-        _ONE_DEVICE,
+        _LAUNCH,
     ),
 }
 

@@ -103,6 +103,8 @@ def start_ranks(command: Sequence[str], size: int) -> int:
     threads = {"OMP_NUM_THREADS": max(1, (os.cpu_count() or 1) // size)}
     common = {name: str(value) for name, value in threads.items()} | dict(os.environ)
     common |= {name: str(value) for name, value in places.items()}
+    # Beneath torchrun, ranks would wait for its store, which knows nothing of them.
+    common.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     # A group of their own: Ctrl-C in a terminal comes here alone and is passed on once.
     ranks = [
         subprocess.Popen(command, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, process_group=0)

@@ -73,8 +73,10 @@ def _gpus(facts: Facts) -> Iterator[Advice]:
     elif torch.gpus:
         yield from (_old_gpu(gpu) for gpu in torch.gpus if gpu.capability < LEAST_CAPABILITY)
         if len(torch.gpus) > 1:
-            what = f"{len(torch.gpus)} GPUs, and a run takes one: the first"
-            yield Advice("slow", what, "CUDA_VISIBLE_DEVICES=1 before a command gives it the second")
+            # Training alone is shared out; all other programs take one GPU.
+            what = f"{len(torch.gpus)} GPUs, and a run takes one, unless several processes share it"
+            start = f"dupo plan, then torchrun --nproc-per-node {len(torch.gpus)} -m dupo.train takes all"
+            yield Advice("slow", what, f"{start}; CUDA_VISIBLE_DEVICES=1 gives a command the second")
     elif facts.has_driver and torch.built_for == "the CPU alone":
         what = "the machine has an NVIDIA driver, but torch is built for the CPU alone"
         yield Advice("slow", what, _reinstall("torch", facts))

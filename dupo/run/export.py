@@ -19,9 +19,10 @@ from dupo.storage.checkpoint import ADAPTER_FILES, EMA, STATE, latest, steps
 from dupo.storage.checksums import SUMS, broken_sums, write_sums
 from dupo.storage.files import check_disk_space, whole_folder
 from dupo.storage.names import CONFIG, check_format, program_of
+from dupo.storage.shards import SHARDS
 from dupo.storage.weight_shards import is_weight_file, open_weights, write_shards
 
-KEPT_IN_RUN = {STATE, EMA, SUMS}
+KEPT_IN_RUN = {STATE, EMA, SUMS, SHARDS}  # files, and the folder of what ranks keep
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:KB|MB|GB|TB)", re.IGNORECASE)
 
 
@@ -128,7 +129,7 @@ def _copy_others(checkpoint: Path, folder: Path, dtype: str) -> None:
     """Copies everything but the weights and what the run alone reads."""
     for file in sorted(checkpoint.rglob("*")):
         name = file.relative_to(checkpoint)
-        if file.is_file() and name.as_posix() not in KEPT_IN_RUN and not is_weight_file(file.name):
+        if file.is_file() and name.parts[0] not in KEPT_IN_RUN and not is_weight_file(file.name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / name)
     if (folder / "config.json").is_file():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dupo.config.command_line import parse, program_named
 from dupo.config.config import OPTIONS, PROGRAMS
@@ -229,6 +230,8 @@ def test_blocks_and_commands_are_read(tmp_path: Path) -> None:
     ]
     assert is_plain(line) and not is_plain("dupo report a > b")
     assert own_program(["dupo", "--help"]) == ("__main__", ["--help"]) and own_program(["ls"]) is None
+    started = ["torchrun", "--nproc-per-node", "2", "-m", "dupo.train", "--seed", "1"]
+    assert own_program(started) == ("train", ["--seed", "1"])
 
 
 @pytest.mark.parametrize(
@@ -236,6 +239,13 @@ def test_blocks_and_commands_are_read(tmp_path: Path) -> None:
 )
 def test_python_compiles(block: Block) -> None:
     compile(block.text, block.place, "exec")
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda block: block.place
+)
+def test_yaml_is_yaml(block: Block) -> None:
+    assert all(isinstance(document, dict) for document in yaml.safe_load_all(block.text))
 
 
 def test_the_task_of_the_page_is_the_one_that_a_run_tries() -> None:
@@ -260,6 +270,10 @@ OF_OTHERS = {
     "references",
     "ipc",  # of containers
     "tiny",  # of the bench
+    "nproc-per-node",  # of torchrun
+    "node-rank",
+    "max-restarts",
+    "signal",  # of scancel
 }
 # Its names are those of TRL; tests/peers/test_trl_options.py tests them.
 OF_TRL = ROOT / "docs/trl.md"

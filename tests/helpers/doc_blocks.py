@@ -84,6 +84,8 @@ def own_program(words: list[str]) -> tuple[str, list[str]] | None:
     """(program, its options) of a command of dupo; None for any other command."""
     while words and re.fullmatch(r"\w+=.*", words[0]):
         words = words[1:]
+    if words[:1] == ["torchrun"] and "-m" in words:
+        words = ["python", *words[words.index("-m") :]]
     if words[:2] == ["python", "-m"] and words[2:] and words[2].startswith("dupo."):
         return words[2].removeprefix("dupo."), words[3:]
     if words[:3] == ["python", "-m", "dupo"] or words[:1] == ["dupo"]:

@@ -91,7 +91,7 @@ CASES: list[tuple[Facts, str, str, str]] = [
         replace(BEST, torch=replace(CUDA, gpus=(HOPPER, HOPPER))),
         "slow",
         "2 GPUs, and a run takes one",
-        "CUDA_VISIBLE_DEVICES=1",
+        "torchrun --nproc-per-node 2 -m dupo.train",
     ),
     (
         replace(

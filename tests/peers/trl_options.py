@@ -24,7 +24,8 @@ START, END = "<!-- options: made by tests.peers.trl_options -->\n", "<!-- end of
 # The same name and the same meaning.
 _SAME = """
 adam_beta1 adam_beta2 adam_epsilon beta chat_template_kwargs delta epsilon epsilon_high eval_steps
-generation_batch_size gradient_checkpointing hub_model_id hub_private_repo importance_sampling_level
+ddp_timeout generation_batch_size gradient_checkpointing hub_model_id hub_private_repo
+importance_sampling_level
 learning_rate log_level lora_alpha lora_dropout lora_r lora_target_modules
 mask_truncated_completions max_completion_length max_grad_norm max_steps
 model_name_or_path num_generations num_iterations off_policy_mask_threshold report_to
@@ -61,6 +62,7 @@ REMARKS = {
     "max_grad_norm": "0 there: no bound; above 0 here",
     "resume_from_checkpoint": "here also `latest`",
     "reward_weights": "`1 0.2` there, `1,0.2` here",
+    "ddp_timeout": "seconds; the same number",
     "router_aux_loss_coef": "none: that of the config of the model",
     "report_to": "`tensorboard`, `wandb`, `trackio`; `wandb trackio` there, `wandb,trackio` here; no `all`",
     "run_name": "none: the name of the folder `output_dir` here",

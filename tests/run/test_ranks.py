@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch.distributed
 
-from dupo import train
+from dupo import export, train
 from dupo.distributed.launch import Launch
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
@@ -139,6 +139,13 @@ def test_another_number_of_ranks_goes_on_with_a_run_and_says_so(two, tmp_path):
     # And back: what one process has written, two ranks read.
     ended = go_on(alone, "checkpoint-6")
     assert ended.codes == [0, 0] and "ranks 1 is now 2" in ended.err
+
+
+@pytest.mark.slow
+def test_an_export_of_ranks_is_the_model_alone(two, tmp_path):
+    assert export.main([str(two), "--output_dir", str(tmp_path / "model")]) == 0
+    names = {file.name for file in (tmp_path / "model").iterdir()}
+    assert "model.safetensors" in names and not names & {"shards", "state.pt"}
 
 
 @pytest.mark.slow
