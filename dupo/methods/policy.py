@@ -192,7 +192,10 @@ class PolicyMethod(Method):
 
     def load(self) -> None:
         """Loads the policy and its engine."""
-        self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        gets_adapters = self.config.lora.use_peft
+        self.model = load_model(
+            self.config.model, self.shape, self.device, self.seed, gets_adapters=gets_adapters
+        )
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
         self.compute = self.loss.compute = self.compute._replace(router_aux_loss_coef=coefficient)

@@ -170,7 +170,10 @@ class SFT(Method):
 
     def load(self) -> None:
         """Loads the weights."""
-        self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        gets_adapters = self.config.lora.use_peft
+        self.model = load_model(
+            self.config.model, self.shape, self.device, self.seed, gets_adapters=gets_adapters
+        )
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         share_end_tokens(self.model, self.tokenizer)
         coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)

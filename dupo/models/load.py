@@ -16,6 +16,8 @@ from dupo.errors import UserError
 from dupo.models import attention
 from dupo.models.adapter_files import adapter_folder, merged
 from dupo.models.class_check import check_class
+from dupo.models.devices import compute_dtype
+from dupo.models.frozen_base import halve_base
 from dupo.models.library_errors import library_call
 from dupo.models.tiny import tiny_config
 from dupo.models.tokenizers import check_model_name
@@ -56,6 +58,7 @@ def load_model(
     seed: int,
     *,
     frozen: bool = False,
+    gets_adapters: bool = False,
 ) -> Model:
     """Loads the model in eval mode (no dropout) on `device`.
 
@@ -63,7 +66,9 @@ def load_model(
         shape: what `model_config` gave.
         seed: fixes the random weights of the built-in model.
         frozen: no optimizer changes the model. Its weights need no gradient, and `--compute_dtype bfloat16`
-            may hold them in bfloat16. The weights of any other model are float32, whatever the options say.
+            may hold them in bfloat16. Weights that are trained are float32, whatever the options say.
+        gets_adapters: adapters alone are trained. Where matrix products are in bfloat16, most weights of a
+            model that was read are bfloat16; see `dupo.models.frozen_base`.
 
     Raises:
         UserError: the weights cannot be loaded, do not match the model, or are not finite.
@@ -85,6 +90,11 @@ def load_model(
         model = read_model("model_name_or_path", name, **arguments)
     if options.gradient_checkpointing and not frozen:
         recompute_activations(model)
+    is_half = compute_dtype(device, options.compute_dtype) is torch.bfloat16
+    # The built-in model is taught as a whole before it gets adapters. Read in float32 and rounded on the way
+    # to the device: norms keep their bits, and a GPU never holds more than it will need.
+    if gets_adapters and is_half and name != BUILT_IN_MODEL:
+        halve_base(model)
     with library_call(f"model_name_or_path: {name} does not fit on {device}"):
         model.to(device)  # type: ignore[arg-type]
     if name != BUILT_IN_MODEL:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dupo.config.config import Config
 from dupo.config.engine_options import BUILTIN, TRANSFORMERS, VLLM, is_address
+from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.options import DUAL_MODELS
 from dupo.models.outline import BFLOAT16, FLOAT32, MIXED, Outline
 from dupo.planning.machines import Machine
@@ -44,8 +45,8 @@ def precision_of(config: Config, machine: Machine) -> str:
 
 
 def is_sharded(config: Config, machine: Machine) -> bool:
-    """Whether GPUs share the weights out. Beneath adapters, each that samples keeps them whole."""
-    return machine.shards > 1 and not (config.lora.use_peft and not config.engine.is_server)
+    """Whether GPUs share the weights out. Beneath adapters, each keeps them whole."""
+    return machine.shards > 1 and not config.lora.use_peft
 
 
 def held(config: Config, model: Outline, judge: Outline | None, machine: Machine) -> list[Item]:
@@ -55,13 +56,16 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
         judge: the model that `dual_model` names, where it is another one.
     """
     shards = machine.shards if is_sharded(config, machine) else 1
-    # Beneath adapters the weights stay float32, and neither gradients nor moments belong to them.
+    # Neither gradients nor moments belong to the weights beneath adapters.
     frozen = model.parameters + adapters_of(config, model) - model.trained
+    halved = halved_beneath(config, model, machine)
     items = [
-        ("weights, float32", 4 * (frozen + model.trained) / shards),
+        ("weights, float32", 4 * (frozen - halved + model.trained) / shards),
         ("gradients, float32", 4 * model.trained / shards),
         ("AdamW, two float32 moments", 8 * model.trained / shards),
     ]
+    if halved:
+        items.insert(0, ("weights beneath adapters, bfloat16", 2 * halved))
     # A copy of a sharded model is made in bfloat16 and is whole on every GPU.
     itemsize = 2 if shards > 1 else 4
     if copies_policy(config):
@@ -75,6 +79,13 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
         of_judge = 2 if config.model.compute_dtype == "bfloat16" else 4
         items.append(("judge, another model", of_judge * judge.parameters))
     return [Item(name, size, size) for name, size in items]
+
+
+def halved_beneath(config: Config, model: Outline, machine: Machine) -> int:
+    """Numbers in the weights beneath adapters that are held in bfloat16."""
+    is_half = config.lora.use_peft and precision_of(config, machine) != FLOAT32
+    # The built-in model is taught as a whole, in float32.
+    return model.halved if is_half and config.model.model_name_or_path != BUILT_IN_MODEL else 0
 
 
 def adapters_of(config: Config, model: Outline) -> int:
@@ -112,10 +123,14 @@ def engine_items(config: Config, model: Outline, machine: Machine) -> list[Item]
     precision = precision_of(config, machine)
     if not machine.gpus or precision == FLOAT32:
         return items
+    # What is bfloat16 already is shared.
+    halved = halved_beneath(config, model, machine)
     if engine == TRANSFORMERS or (engine == BUILTIN and is_sharded(config, machine)):
-        items.append(Item("whole copy to sample from, bfloat16", 2 * model.parameters, 0))
-    elif engine == BUILTIN:
-        items.append(Item("weights rounded to sample, bfloat16", 2 * model.matrices, 0, is_certain=False))
+        copied = model.parameters - halved + adapters_of(config, model)
+        items.append(Item("whole copy to sample from, bfloat16", 2 * copied, 0))
+    elif engine == BUILTIN and model.matrices > halved:
+        rounded = 2 * (model.matrices - halved)
+        items.append(Item("weights rounded to sample, bfloat16", rounded, 0, is_certain=False))
     return items
 
 
@@ -134,7 +149,8 @@ def update_items(config: Config, model: Outline, machine: Machine, tokens: int, 
         gathered = 2 * itemsize * model.largest_layer + (itemsize + 4) * model.ends
         items.append(("two layers, embeddings and head, gathered", gathered))
     elif precision == MIXED:
-        items.append(("weights rounded to bfloat16", 2 * model.matrices))
+        rounded = max(0, model.matrices - halved_beneath(config, model, machine))
+        items.append(("weights rounded to bfloat16", 2 * (rounded + adapters_of(config, model))))
     if costs is not None:
         by_token = costs.saved
         if config.model.gradient_checkpointing:

@@ -80,6 +80,7 @@ def step_of(config: Config) -> Method:
         ("--dual_model", "ema", "--beta", "0.1"),
         ("--use_peft", "--dual_model", "frozen", "--beta", "0.1"),
         ("--use_peft", "--dual_model", "ema"),
+        ("--use_peft", "--dual_model", "frozen", "--compute_dtype", "bfloat16"),
         ("--dual_model", "OTHER"),
     ],
     ids=" ".join,
