@@ -77,7 +77,7 @@ INSTEAD: dict[str, str] = {
     "steps_per_generation": "is --generation_batch_size divided by --train_batch_size here",
     "auto_find_batch_size": "is not here: --token_budget bounds the memory",
     "torch_empty_cache_steps": "is not here: --token_budget bounds the memory",
-    **_each("optim optim_args optim_target_modules", _ADAMW),
+    **_each("optim_args optim_target_modules", _ADAMW),
     "lr_scheduler_kwargs": "is not here: the schedules of --lr_scheduler_type have no arguments",
     **_each(
         "activation_checkpointing_kwargs gradient_checkpointing_kwargs",

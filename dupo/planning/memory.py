@@ -2,7 +2,7 @@
 
     held       weights, gradients, two moments of AdamW, copies
     sampling   held, weights rounded to bfloat16, and the cache of keys and values
-    update     held, and the larger of: a backward pass, or the step of AdamW
+    update     held, and a backward pass; the step of AdamW takes less
 
 Gradients stay until the next update begins, so they are there while answers are sampled as well.
 """
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from dupo.config.config import Config
 from dupo.config.engine_options import BUILTIN, TRANSFORMERS, VLLM, is_address
 from dupo.config.model_options import BUILT_IN_MODEL
-from dupo.config.options import DUAL_MODELS
+from dupo.config.options import ADAMW_8BIT, DUAL_MODELS
 from dupo.models.outline import BFLOAT16, FLOAT32, MIXED, Outline
 from dupo.planning.machines import Machine
 
+MOMENTS = {"adamw_torch": "AdamW, two float32 moments", ADAMW_8BIT: "AdamW, two moments of 8 bits"}
 CHUNK_ROWS = 8192  # of logits that exist at once (docs/loss_head.md, "Memory")
 
 
@@ -62,7 +63,7 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
     items = [
         ("weights, float32", 4 * (frozen - halved + model.trained) / shards),
         ("gradients, float32", 4 * model.trained / shards),
-        ("AdamW, two float32 moments", 8 * model.trained / shards),
+        moments_item(config, model, shards),
     ]
     if halved:
         items.insert(0, ("weights beneath adapters, bfloat16", 2 * halved))
@@ -79,6 +80,17 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
         of_judge = 2 if config.model.compute_dtype == "bfloat16" else 4
         items.append(("judge, another model", of_judge * judge.parameters))
     return [Item(name, size, size) for name, size in items]
+
+
+def moments_item(config: Config, model: Outline, shards: int) -> tuple[str, float]:
+    """What the optimizer keeps: its name and bytes."""
+    return MOMENTS[config.optimizer.optim], moment_bytes(config) * model.trained / shards
+
+
+def moment_bytes(config: Config) -> float:
+    """Bytes of both moments of a weight."""
+    # Two of 8 bits, and for each block of 256 a scale. Small weights and odd ones keep float32.
+    return 2 + 2 * 4 / 256 if config.optimizer.optim == ADAMW_8BIT else 8
 
 
 def halved_beneath(config: Config, model: Outline, machine: Machine) -> int:
@@ -158,13 +170,6 @@ def update_items(config: Config, model: Outline, machine: Machine, tokens: int, 
             by_token = costs.saved_inputs + costs.saved_by_layer
         items.append((f"activations of {tokens:,} tokens", by_token * tokens))
     items.append(("logits, gradients of the loss head", head_bytes(config, model, rows, itemsize)))
-    # Both do not come together: activations are gone when AdamW makes its step.
-    backward = sum(size for _, size in items)
-    shards = machine.shards if is_sharded(config, machine) else 1
-    # On a GPU, AdamW makes its step for all weights at once, with one more tensor for each of them.
-    step = 4 * model.trained / shards if machine.gpus else 0
-    if step > backward:
-        return [Item("temporary tensors of AdamW", 0, step, is_certain=False)]
     return [Item(name, 0, size, is_certain=False) for name, size in items]
 
 
@@ -190,4 +195,4 @@ def checkpoint_bytes(config: Config, model: Outline) -> float:
     # A checkpoint of a run with adapters names its base and does not hold the base.
     weights = adapters_of(config, model) or model.parameters
     average = weights if config.method != "sft" and config.duals.dual_model == "ema" else 0
-    return 4 * weights + 8 * model.trained + 4 * average
+    return 4 * weights + moment_bytes(config) * model.trained + 4 * average

@@ -21,13 +21,13 @@ from dupo.models.weights import copy_whole, read_checkpoint_weights
 from dupo.storage import checkpoint
 from dupo.storage.files import writing
 from dupo.storage.shards import SHARDS, load_shards, read_metadata, save_shards
+from dupo.storage.tensors import tensors_in
 
 
 def is_sound(method: Method) -> bool:
     """Whether everything that a checkpoint holds is finite; every rank has to ask."""
     models = [method.model] + ([method.ema] if method.ema is not None else [])
-    values = [value for state in method.optimizer.state.values() for value in state.values()]
-    tensors = [value for value in values if isinstance(value, Tensor)]
+    tensors = tensors_in(method.optimizer.state_dict()["state"])
     tensors += [weight for model in models for weight in model.parameters()]
     # Of a sharded tensor each rank looks at its own part.
     return not method.ranks.any(not all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors))
@@ -106,11 +106,13 @@ def read_start(model: Model, folder: Path, ranks: Ranks) -> None:
 def read_sharded(method: Method, folder: Path) -> None:
     """Reads shards in place; what the optimizer keeps of a weight is made first, as the weight is shared."""
     names = read_metadata(folder).state_dict_metadata
+    # A fused step counts its steps where the weights are.
+    is_fused = any(group.get("fused") for group in method.optimizer.param_groups)
     for name, weight in method.model.named_parameters():
         # A weight that never had a gradient has no state.
         if f"optimizer.step.{name}" in names:
             method.optimizer.state[weight] = {
-                "step": torch.tensor(0.0),
+                "step": torch.zeros((), device=weight.device if is_fused else "cpu"),
                 "exp_avg": torch.zeros_like(weight),
                 "exp_avg_sq": torch.zeros_like(weight),
             }

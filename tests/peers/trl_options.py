@@ -40,6 +40,8 @@ SAME = set(_SAME.split())
 DIFFERS = {
     "push_to_hub": "once, at the end of the run here; there also at every save (`hub_strategy`)",
     "output_dir": "none is `trainer_output` there, `runs/<date>-<time>-<what is done>` here",
+    "optim": "`adamw_torch` here is one fused kernel on a CUDA GPU, as `adamw_torch_fused` there; beside it "
+    "`adamw_torch_8bit` alone",
     "loss_type": "a step is divided by its own tokens here, for `dapo`, `cispo` and `vespo` there by those "
     "of the rollout over its number of steps: the same where a rollout is one step; `bnpo` is a mean over "
     "the tokens of a micro-batch there, of the step here",

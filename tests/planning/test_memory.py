@@ -106,6 +106,14 @@ def test_shards_are_equal_parts_and_copies_are_whole(folder: Path) -> None:
     assert planned_bytes(config, sixteen) == planned_bytes(config, eight)
 
 
+def test_moments_of_eight_bits_take_two_bytes_and_a_scale_for_each_block(folder: Path) -> None:
+    whole, config = config_of(folder), config_of(folder, "--optim", "adamw_torch_8bit")
+    about = models_of(config).policy(config, GPU)
+    less = (8 - 2 - 2 * 4 / 256) * about.parameters
+    assert planned_bytes(whole, GPU) - planned_bytes(config, GPU) == pytest.approx(less)
+    assert memory.checkpoint_bytes(whole, about) - memory.checkpoint_bytes(config, about) == pytest.approx(less)
+
+
 def test_a_model_that_cannot_fit_is_refused_with_what_would_do(folder: Path) -> None:
     config = config_of(folder)
     shape, number = model_config(config.model, None), models_of(config).policy(config, CPU).parameters
