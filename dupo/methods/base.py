@@ -22,6 +22,7 @@ from dupo.learning.optimizer import check_optimizer
 from dupo.models.adapter import Adapter, AdapterPlan, plan_adapter
 from dupo.models.devices import compute_dtype, pick_device
 from dupo.models.fingerprints import weights_fingerprint
+from dupo.models.four_bits import check_four_bits
 from dupo.models.load import Model
 from dupo.models.sharding import shard, whole_twin
 from dupo.phases import Phases
@@ -135,6 +136,7 @@ class Method(ABC):
         self.phases = Phases()
         self.device = pick_device(config.model.device)
         check_optimizer(config.optimizer, ranks.size)
+        check_four_bits(config.lora, self.device, ranks.size)
 
     @abstractmethod
     def describe(self) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from dupo.config.config import Config
 from dupo.config.engine_options import BUILTIN, TRANSFORMERS, VLLM, is_address
 from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.options import ADAMW_8BIT, DUAL_MODELS
+from dupo.models.four_bits import bytes_of_weight
 from dupo.models.outline import BFLOAT16, FLOAT32, MIXED, Outline
 from dupo.planning.machines import Machine
 
@@ -59,12 +60,14 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
     shards = machine.shards if is_sharded(config, machine) else 1
     # Neither gradients nor moments belong to the weights beneath adapters.
     frozen = model.parameters + adapters_of(config, model) - model.trained
-    halved = halved_beneath(config, model, machine)
+    halved, quantized = halved_beneath(config, model, machine), quantized_beneath(config, model)
     items = [
-        ("weights, float32", 4 * (frozen - halved + model.trained) / shards),
+        ("weights, float32", 4 * (frozen - halved - quantized + model.trained) / shards),
         ("gradients, float32", 4 * model.trained / shards),
         moments_item(config, model, shards),
     ]
+    if quantized:
+        items.insert(0, ("weights beneath adapters, 4 bits", bytes_of_weight(config.lora) * quantized))
     if halved:
         items.insert(0, ("weights beneath adapters, bfloat16", 2 * halved))
     # A copy of a sharded model is made in bfloat16 and is whole on every GPU.
@@ -97,7 +100,14 @@ def halved_beneath(config: Config, model: Outline, machine: Machine) -> int:
     """Numbers in the weights beneath adapters that are held in bfloat16."""
     is_half = config.lora.use_peft and precision_of(config, machine) != FLOAT32
     # The built-in model is taught as a whole, in float32.
-    return model.halved if is_half and config.model.model_name_or_path != BUILT_IN_MODEL else 0
+    if not is_half or config.model.model_name_or_path == BUILT_IN_MODEL:
+        return 0
+    return model.halved - quantized_beneath(config, model)
+
+
+def quantized_beneath(config: Config, model: Outline) -> int:
+    """Numbers in the weights beneath adapters that are held in 4 bits."""
+    return model.quantized if config.lora.load_in_4bit else 0
 
 
 def adapters_of(config: Config, model: Outline) -> int:
@@ -136,7 +146,7 @@ def engine_items(config: Config, model: Outline, machine: Machine) -> list[Item]
     if not machine.gpus or precision == FLOAT32:
         return items
     # What is bfloat16 already is shared.
-    halved = halved_beneath(config, model, machine)
+    halved = halved_beneath(config, model, machine) + quantized_beneath(config, model)
     if engine == TRANSFORMERS or (engine == BUILTIN and is_sharded(config, machine)):
         copied = model.parameters - halved + adapters_of(config, model)
         items.append(Item("whole copy to sample from, bfloat16", 2 * copied, 0))
@@ -161,7 +171,8 @@ def update_items(config: Config, model: Outline, machine: Machine, tokens: int, 
         gathered = 2 * itemsize * model.largest_layer + (itemsize + 4) * model.ends
         items.append(("two layers, embeddings and head, gathered", gathered))
     elif precision == MIXED:
-        rounded = max(0, model.matrices - halved_beneath(config, model, machine))
+        small = halved_beneath(config, model, machine) + quantized_beneath(config, model)
+        rounded = max(0, model.matrices - small)
         items.append(("weights rounded to bfloat16", 2 * (rounded + adapters_of(config, model))))
     if costs is not None:
         by_token = costs.saved

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import ModelOptions
 from dupo.models.frozen_base import halve_base, halved_weights
 from dupo.models.load import Model, load_model, model_config
@@ -73,7 +74,8 @@ def test_only_a_model_that_gets_adapters_and_computes_in_bfloat16_is_halved(tmp_
 
     def loaded(name: str, dtype: str, *, gets_adapters: bool) -> Model:
         options = ModelOptions(model_name_or_path=name, compute_dtype=dtype)
-        return load_model(options, model_config(options, tokenizer), CPU, 0, gets_adapters=gets_adapters)
+        lora = LoraOptions(use_peft=gets_adapters)
+        return load_model(options, model_config(options, tokenizer), CPU, 0, lora=lora)
 
     file = load_file(folder / "model.safetensors")
     halved = loaded(str(folder), "bfloat16", gets_adapters=True)
