@@ -65,6 +65,7 @@ class LoraOptions(Options):
             expected = f"different names with commas between them, or {ALL_LINEAR}"
             actual = quoted(self.lora_target_modules)
             raise UserError(f"lora_target_modules: expected {expected}, got {actual}")
+        # transformers would read such settings and round nothing.
         for name in ("bnb_4bit_quant_type", "use_bnb_nested_quant"):
             value, default = getattr(self, name), LoraOptions.__dataclass_fields__[name].default
             if value != default and not self.load_in_4bit:

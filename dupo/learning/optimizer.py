@@ -96,6 +96,7 @@ def _plain(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str,
     def parts(value: Any) -> Any:
         if type(value) is Tensor or not isinstance(value, Tensor):
             return value
+        # What torch asks of every tensor that is made of others; torchao may change the parts.
         names, _ = value.__tensor_flatten__()  # type: ignore[attr-defined]
         return {name: getattr(value, name) for name in names}
 

@@ -60,6 +60,7 @@ def reading_arguments(options: LoraOptions, dtype: torch.dtype, device: torch.de
 
 def quantized_weights(model: PreTrainedModel) -> list[nn.Parameter]:
     """The weights that become codes; no number is read."""
+    # transformers leaves the head out: its rounding would stand in every log-prob.
     head = model.get_output_embeddings()
     layers = [layer for layer in model.modules() if type(layer) is nn.Linear and layer is not head]
     return list({id(layer.weight): layer.weight for layer in layers}.values())
@@ -67,6 +68,7 @@ def quantized_weights(model: PreTrainedModel) -> list[nn.Parameter]:
 
 def bytes_of_weight(options: LoraOptions) -> float:
     """Bytes of a weight in 4 bits, its share of the scales included."""
+    # A scale is a float32; nested, it is 8 bits and a share of a float32 of its own.
     if options.use_bnb_nested_quant:
         return 0.5 + 1 / BLOCK + 4 / (BLOCK * NESTED_BLOCK)
     return 0.5 + 4 / BLOCK

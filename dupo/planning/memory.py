@@ -98,6 +98,7 @@ def moment_bytes(config: Config) -> float:
 
 def halved_beneath(config: Config, model: Outline, machine: Machine) -> int:
     """Numbers in the weights beneath adapters that are held in bfloat16."""
+    # In float32 arithmetic, rounded weights would be another model.
     is_half = config.lora.use_peft and precision_of(config, machine) != FLOAT32
     # The built-in model is taught as a whole, in float32.
     if not is_half or config.model.model_name_or_path == BUILT_IN_MODEL:
