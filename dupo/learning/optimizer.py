@@ -66,6 +66,7 @@ def make_optimizer(model: Model, options: OptimizerOptions) -> torch.optim.Optim
 
 def _own_kernel(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     """The state of an optimizer, for one on another device: a checkpoint names the kernel that made it."""
+    # A fused step refuses a count that is on the CPU, and the count goes where the setting says.
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
     return {**state, "param_groups": [{**saved, "fused": own["fused"]} for saved, own in pairs]}
 
