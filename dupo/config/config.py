@@ -197,6 +197,12 @@ class Config:
             f"false with --model_name_or_path {BUILT_IN_MODEL}, whose random weights nothing teaches here"
         )
         yield self.program == "train" and self.lora.use_peft and is_random, "use_peft", trained
+        # Other engines take the weights themselves, and codes of 4 bits are none.
+        codes = self.lora.load_in_4bit
+        own = f"{BUILTIN} beside --load_in_4bit, as other engines take weights and not codes of 4 bits"
+        yield codes and self.engine.engine != BUILTIN, "engine", own
+        read = f"a model that is read beside --load_in_4bit, as {BUILT_IN_MODEL} is taught as a whole"
+        yield codes and self.model.model_name_or_path == BUILT_IN_MODEL, "model_name_or_path", read
         # An adapter whose base is a folder of this machine would be of no use to others.
         whole = "--merge_lora beside --use_peft, as what is uploaded is a whole model"
         is_part = self.lora.use_peft and not self.lora.merge_lora

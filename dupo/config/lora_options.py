@@ -31,6 +31,15 @@ class LoraOptions(Options):
         "layers but the head; none: those that peft names for the architecture",
     )
     use_rslora: bool = option(False, "multiply by lora_alpha / sqrt(lora_r) instead")
+    load_in_4bit: bool = option(
+        False,
+        "hold the weights beneath the adapters in 4 bits (QLoRA), on one CUDA GPU; needs bitsandbytes. "
+        "Nobody has tried it yet",
+    )
+    bnb_4bit_quant_type: str = option("nf4", "values that 4 bits stand for, with load_in_4bit", "nf4|fp4")
+    use_bnb_nested_quant: bool = option(
+        False, "hold the scales of 4-bit weights in 8 bits, with load_in_4bit"
+    )
     merge_lora: bool = option(
         False,
         "write RUN/merged at the end: the whole model with the adapter merged into its weights; a finished "
@@ -56,6 +65,11 @@ class LoraOptions(Options):
             expected = f"different names with commas between them, or {ALL_LINEAR}"
             actual = quoted(self.lora_target_modules)
             raise UserError(f"lora_target_modules: expected {expected}, got {actual}")
+        # transformers would read such settings and round nothing.
+        for name in ("bnb_4bit_quant_type", "use_bnb_nested_quant"):
+            value, default = getattr(self, name), LoraOptions.__dataclass_fields__[name].default
+            if value != default and not self.load_in_4bit:
+                raise UserError(f"load_in_4bit: expected true beside {name} {show(value)}, got false")
         if self.use_peft:
             return
         # Whoever says how large an adapter is does not expect all weights to be trained.

@@ -28,8 +28,9 @@ class ModelOptions(Options):
     eos_token: str | None = option(None, "token that ends a completion; none: that of the tokenizer")
     compute_dtype: str = option(
         "auto",
-        "precision of matrix products. Trained weights stay float32; bfloat16 also stores the weights of "
-        "other models (a judge) in bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
+        "precision of matrix products. Trained weights stay float32; with bfloat16 most weights beneath "
+        "adapters are bfloat16; asked for by name, it also stores the weights of other models (a judge) in "
+        "bfloat16; auto: bfloat16 on GPUs that support bfloat16, else float32",
         "auto|float32|bfloat16",
     )
     device: str = option(

@@ -18,6 +18,7 @@ from dupo.user_files import NOTHING, path_kind
 
 DUAL_MODELS = ("frozen", "policy", "ema")  # or the folder or Hub name of another model
 # Largest sizes that a run can be meant to have; a slip of the keyboard beyond them would eat all memory.
+ADAMW_8BIT = "adamw_torch_8bit"
 MOST_SEQUENCES, MOST_SAMPLES, LONGEST_COMPLETION = 2**20, 2**16, 2**20
 # Below LOWEST, softmax is a step function and gradients grow a thousandfold. Above HIGHEST, all tokens are
 # equally likely.
@@ -222,6 +223,11 @@ class OptimizerOptions(Options):
     """How many steps, of which size, at which rate."""
 
     max_steps: int = option(200, "optimizer steps of the whole run", at_least=1)
+    optim: str = option(
+        "adamw_torch",
+        f"optimizer; {ADAMW_8BIT}: moments of 2 bytes a weight, not 8; needs torchao, and one process",
+        f"adamw_torch|{ADAMW_8BIT}",
+    )
     learning_rate: float = option(1e-6, "highest learning rate of AdamW", at_least=0, at_most=1)
     lr_scheduler_type: str = option(
         "constant",

@@ -63,10 +63,8 @@ INSTEAD: dict[str, str] = {
     "lora_task_type": "is not here: models are causal language models",
     "use_dora": "is not here: DoRA scales whole weights by their norms in every pass, which nobody has tried "
     "with packing and sampling; --use_peft is LoRA",
-    **_each(
-        "load_in_8bit load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant bnb_4bit_quant_storage",
-        "is not here yet: weights are not quantised",
-    ),
+    "load_in_8bit": "is not here: --load_in_4bit is, beneath adapters",
+    "bnb_4bit_quant_storage": "is not here: codes of 4 bits are stored as bytes",
     "disable_dropout": "is not here: reinforcement learning has no dropout",
     "cast_lm_head_to_fp32": "is not here: logits are float32 with every --compute_dtype",
     "dtype": "is not here: weights that are trained are float32; --compute_dtype is what computes",
@@ -80,7 +78,7 @@ INSTEAD: dict[str, str] = {
     "steps_per_generation": "is --generation_batch_size divided by --train_batch_size here",
     "auto_find_batch_size": "is not here: --token_budget bounds the memory",
     "torch_empty_cache_steps": "is not here: --token_budget bounds the memory",
-    **_each("optim optim_args optim_target_modules", _ADAMW),
+    **_each("optim_args optim_target_modules", _ADAMW),
     "lr_scheduler_kwargs": "is not here: the schedules of --lr_scheduler_type have no arguments",
     **_each(
         "activation_checkpointing_kwargs gradient_checkpointing_kwargs",
@@ -197,7 +195,7 @@ EARLIER: dict[str, str] = {
     "train_dataset": "is --dataset here",
     "processing_class": "is --tokenizer_name here",
     "peft_config": "is --use_peft here, with --lora_r, --lora_alpha and --lora_target_modules",
-    "quantization_config": INSTEAD["load_in_4bit"],
+    "quantization_config": "is --load_in_4bit here, with --bnb_4bit_quant_type and --use_bnb_nested_quant",
 }
 _KNOWN = INSTEAD | EARLIER
 

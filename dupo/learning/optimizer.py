@@ -1,16 +1,41 @@
-"""AdamW and the schedule of its learning rate."""
+"""AdamW and the schedule of its learning rate.
+
+adamw_torch        moments in float32, 8 bytes a weight; one kernel for all weights on a CUDA GPU
+adamw_torch_8bit   moments in 8 bits with a scale for each 256 of them, 2 bytes a weight, by torchao
+                   (arXiv 2110.02861)
+"""
 
 import math
+from importlib.util import find_spec
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from dupo.config.options import OptimizerOptions
+from dupo.config.options import ADAMW_8BIT, OptimizerOptions
 from dupo.errors import UserError
 from dupo.models.load import Model
 from dupo.models.weight_decay import decay_groups
 
+INSTALL = "pip install torchao"
 
-def make_optimizer(model: Model, options: OptimizerOptions) -> torch.optim.AdamW:
+
+def check_optimizer(options: OptimizerOptions, num_ranks: int) -> None:
+    """Looks at the optimizer before any weight is loaded.
+
+    Raises:
+        UserError: torchao is wanted and not installed, or several processes train.
+    """
+    if options.optim != ADAMW_8BIT:
+        return
+    if find_spec("torchao") is None:
+        raise UserError(f"optim: expected torchao for {ADAMW_8BIT}, got none installed: {INSTALL}")
+    # Shards are saved by weight, and a block of 256 moments may lie in two of them.
+    if num_ranks > 1:
+        raise UserError(f"optim: expected adamw_torch with {num_ranks} processes, got {ADAMW_8BIT}")
+
+
+def make_optimizer(model: Model, options: OptimizerOptions) -> torch.optim.Optimizer:
     """AdamW over the trained weights of the model, in two groups: weights that decay, then norms and biases.
 
     Raises:
@@ -27,12 +52,76 @@ def make_optimizer(model: Model, options: OptimizerOptions) -> torch.optim.AdamW
         {"params": decaying, "weight_decay": options.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups,
-        lr=options.learning_rate,
-        betas=(options.adam_beta1, options.adam_beta2),
-        eps=options.adam_epsilon,
+    betas = (options.adam_beta1, options.adam_beta2)
+    if options.optim == ADAMW_8BIT:
+        return _eight_bit(groups, options, betas)
+    # torch would make one more tensor for each weight. On a CPU the bits of earlier runs stay.
+    fused = True if trained and all(weight.device.type == "cuda" for weight in trained) else None
+    optimizer = torch.optim.AdamW(
+        groups, lr=options.learning_rate, betas=betas, eps=options.adam_epsilon, fused=fused
     )
+    optimizer.register_load_state_dict_pre_hook(_own_kernel)
+    return optimizer
+
+
+def _own_kernel(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """The state of an optimizer, for one on another device: a checkpoint names the kernel that made it."""
+    # A fused step refuses a count that is on the CPU, and the count goes where the setting says.
+    pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    return {**state, "param_groups": [{**saved, "fused": own["fused"]} for saved, own in pairs]}
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of all groups."""
+    for group in optimizer.param_groups:
+        # torchao compiles the step once, and a number would be a constant in it.
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def _eight_bit(
+    groups: list[dict[str, Any]], options: OptimizerOptions, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    from torchao.optim import AdamW8bit
+
+    optimizer = AdamW8bit(groups, lr=options.learning_rate, betas=betas, eps=options.adam_epsilon)
+    # A checkpoint holds plain tensors: it is copied, counted and read by code that knows no torchao.
+    optimizer.register_state_dict_post_hook(_plain)
+    optimizer.register_load_state_dict_pre_hook(_quantized)
+    return optimizer
+
+
+def _plain(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    def parts(value: Any) -> Any:
+        if type(value) is Tensor or not isinstance(value, Tensor):
+            return value
+        # What torch asks of every tensor that is made of others; torchao may change the parts.
+        names, _ = value.__tensor_flatten__()  # type: ignore[attr-defined]
+        return {name: getattr(value, name) for name in names}
+
+    states = {
+        number: {key: parts(value) for key, value in values.items()}
+        for number, values in state["state"].items()
+    }
+    return {**state, "state": states}
+
+
+def _quantized(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    from torchao.optim.subclass_8bit import OptimState8bit
+
+    def whole(key: str, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        # Means of gradients have a sign, means of their squares have none.
+        return OptimState8bit(**value, signed=key == "exp_avg", dtype=torch.float32)
+
+    states = {
+        number: {key: whole(key, value) for key, value in values.items()}
+        for number, values in state["state"].items()
+    }
+    return {**state, "state": states}
 
 
 def learning_rate(step: int, options: OptimizerOptions) -> float:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dupo.config.options import OptimizerOptions
 from dupo.learning.learning_mode import learning_mode
-from dupo.learning.optimizer import learning_rate
+from dupo.learning.optimizer import learning_rate, set_learning_rate
 from dupo.models.load import Model
 from dupo.models.sharding import whole
 from dupo.seeds import derive
@@ -42,8 +42,7 @@ def optimizer_step(
         FloatingPointError: loss or gradient is not finite; the weights are then unchanged.
     """
     rate = learning_rate(step, options)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_learning_rate(optimizer, rate)
     # None and not zero: AdamW skips weights without a gradient.
     optimizer.zero_grad(set_to_none=True)
     # Dropout draws from the global generator, so a resumed step must set it.

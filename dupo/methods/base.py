@@ -18,9 +18,11 @@ from dupo.engines.kept import Groups
 from dupo.engines.ranked import RankedEngine
 from dupo.learning.adapter_check import check_reached
 from dupo.learning.logprobs import Compute
+from dupo.learning.optimizer import check_optimizer
 from dupo.models.adapter import Adapter, AdapterPlan, plan_adapter
 from dupo.models.devices import compute_dtype, pick_device
 from dupo.models.fingerprints import weights_fingerprint
+from dupo.models.four_bits import check_four_bits
 from dupo.models.load import Model
 from dupo.models.sharding import shard, whole_twin
 from dupo.phases import Phases
@@ -133,6 +135,8 @@ class Method(ABC):
         self.to_tell: list[str] = []
         self.phases = Phases()
         self.device = pick_device(config.model.device)
+        check_optimizer(config.optimizer, ranks.size)
+        check_four_bits(config.lora, self.device, ranks.size)
 
     @abstractmethod
     def describe(self) -> list[tuple[str, str]]:

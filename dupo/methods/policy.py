@@ -197,7 +197,8 @@ class PolicyMethod(Method):
 
     def load(self) -> None:
         """Loads the policy and its engine."""
-        self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        lora = self.config.lora
+        self.model = load_model(self.config.model, self.shape, self.device, self.seed, lora=lora)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
         self.compute = self.loss.compute = self.compute._replace(router_aux_loss_coef=coefficient)

@@ -170,7 +170,8 @@ class SFT(Method):
 
     def load(self) -> None:
         """Loads the weights."""
-        self.model = load_model(self.config.model, self.shape, self.device, self.seed)
+        lora = self.config.lora
+        self.model = load_model(self.config.model, self.shape, self.device, self.seed, lora=lora)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         share_end_tokens(self.model, self.tokenizer)
         coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)

@@ -11,11 +11,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
+from dupo.config.lora_options import LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
 from dupo.models import attention
 from dupo.models.adapter_files import adapter_folder, merged
 from dupo.models.class_check import check_class
+from dupo.models.devices import compute_dtype
+from dupo.models.four_bits import reading_arguments
+from dupo.models.frozen_base import halve_base
 from dupo.models.library_errors import library_call
 from dupo.models.tiny import tiny_config
 from dupo.models.tokenizers import check_model_name
@@ -56,6 +60,7 @@ def load_model(
     seed: int,
     *,
     frozen: bool = False,
+    lora: LoraOptions | None = None,
 ) -> Model:
     """Loads the model in eval mode (no dropout) on `device`.
 
@@ -63,7 +68,9 @@ def load_model(
         shape: what `model_config` gave.
         seed: fixes the random weights of the built-in model.
         frozen: no optimizer changes the model. Its weights need no gradient, and `--compute_dtype bfloat16`
-            may hold them in bfloat16. The weights of any other model are float32, whatever the options say.
+            may hold them in bfloat16. Weights that are trained are float32, whatever the options say.
+        lora: adapters that the model will get. Of a model that is read, most weights are then bfloat16 where
+            matrix products are, or codes of 4 bits; see `dupo.models.frozen_base` and `four_bits`.
 
     Raises:
         UserError: the weights cannot be loaded, do not match the model, or are not finite.
@@ -82,11 +89,19 @@ def load_model(
         if not frozen and getattr(shape, "quantization_config", None) is not None:
             raise UserError(f"model_name_or_path: {name}: expected weights to train, got quantized weights")
         arguments["trust_remote_code"] = options.trust_remote_code
+        if lora is not None and lora.load_in_4bit:
+            arguments |= reading_arguments(lora, compute_dtype(device, options.compute_dtype), device)
         model = read_model("model_name_or_path", name, **arguments)
     if options.gradient_checkpointing and not frozen:
         recompute_activations(model)
+    is_half = compute_dtype(device, options.compute_dtype) is torch.bfloat16
+    # The built-in model is taught as a whole before it gets adapters. Read in float32 and rounded on the way
+    # to the device: norms keep their bits, and a GPU never holds more than it will need.
+    if lora is not None and lora.use_peft and is_half and name != BUILT_IN_MODEL:
+        halve_base(model)
     with library_call(f"model_name_or_path: {name} does not fit on {device}"):
-        model.to(device)  # type: ignore[arg-type]
+        if lora is None or not lora.load_in_4bit:  # what was read in 4 bits is there already
+            model.to(device)  # type: ignore[arg-type]
     if name != BUILT_IN_MODEL:
         check_finite(model, f"model_name_or_path: {name}")
     if frozen:

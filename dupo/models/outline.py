@@ -14,6 +14,8 @@ from transformers import AutoModelForCausalLM
 from dupo.config.lora_options import LoraOptions
 from dupo.errors import in_one_line
 from dupo.models.adapter import put_adapters
+from dupo.models.four_bits import quantized_weights
+from dupo.models.frozen_base import halved_weights
 from dupo.models.library_errors import library_call
 from dupo.models.load import Model
 from dupo.models.positions import BORDERED_ROPE, rope_settings
@@ -31,6 +33,8 @@ class Outline:
         parameters: numbers in the model, without adapters; tied weights count once.
         trained: numbers that an optimizer changes: those of adapters, where there are some.
         matrices: numbers in the weights of matrix products, the head among them.
+        halved: numbers in the weights that may be bfloat16 beneath adapters.
+        quantized: numbers in the weights that may be codes of 4 bits beneath adapters.
         ends: numbers in the embeddings and the head.
         largest_layer: numbers in the largest layer.
         hidden, vocabulary: sizes of the head.
@@ -42,6 +46,8 @@ class Outline:
     parameters: int
     trained: int
     matrices: int
+    halved: int
+    quantized: int
     ends: int
     largest_layer: int
     hidden: int
@@ -106,6 +112,8 @@ def _sizes(model: Model) -> dict[str, Any]:
         "parameters": parameters,
         "trained": parameters,
         "matrices": sum(weight.numel() for weight in weights if weight.dim() > 1) - looked_up,
+        "halved": sum(weight.numel() for weight in halved_weights(model)),
+        "quantized": sum(weight.numel() for weight in quantized_weights(model)),
         "ends": sum(ends.values()),
         "largest_layer": max(layers, default=0),
         "hidden": hidden,

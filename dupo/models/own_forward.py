@@ -51,7 +51,7 @@ def own_noise(model: Model, sequences: Sequence[list[int]], dtype: str) -> tuple
     """
     with autocast(model.device, dtype):
         is_mixed = torch.is_autocast_enabled(model.device.type)
-    if model.dtype == torch.float32:
+    if all(weight.dtype == torch.float32 for weight in model.parameters() if weight.is_floating_point()):
         truth = own_logprobs(model, sequences, "float32")
         if not is_mixed:
             return truth, None

@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,10 @@ from dupo.models.weight_checks import check_finite
 
 def frozen_copy(model: Model) -> Model:
     """A copy of the model that no optimizer will change; it shares the weights that are frozen already."""
-    shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
+    shared: dict[int, Any] = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
+    # Scales of codes of 4 bits, which a layer of bitsandbytes keeps beside its weight.
+    states = (getattr(layer, "quant_state", None) for layer in model.modules())
+    shared |= {id(state): state for state in states if state is not None}
     return copy.deepcopy(model, shared).requires_grad_(False)
 
 

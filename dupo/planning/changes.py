@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from dupo.config.config import Config
+from dupo.config.options import ADAMW_8BIT
 from dupo.config.plan_options import PlanOptions
 from dupo.config.values import show
 from dupo.errors import UserError
@@ -94,6 +95,8 @@ def _candidates(plan: Plan) -> Iterator[dict[str, Any]]:
     yield {"gradient_checkpointing": not config.model.gradient_checkpointing}
     if not config.lora.use_peft and find_spec("peft") is not None:
         yield {"use_peft": True}
+    if find_spec("torchao") is not None and machine.ranks == 1:
+        yield {"optim": ADAMW_8BIT}
     # Micro-batches of fewer tokens would keep a GPU idle.
     if optimizer.token_budget > 1024:
         yield {"token_budget": optimizer.token_budget // 4}

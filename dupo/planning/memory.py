@@ -2,7 +2,7 @@
 
     held       weights, gradients, two moments of AdamW, copies
     sampling   held, weights rounded to bfloat16, and the cache of keys and values
-    update     held, and the larger of: a backward pass, or the step of AdamW
+    update     held, and a backward pass; the step of AdamW takes less
 
 Gradients stay until the next update begins, so they are there while answers are sampled as well.
 """
@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 from dupo.config.config import Config
 from dupo.config.engine_options import BUILTIN, TRANSFORMERS, VLLM, is_address
-from dupo.config.options import DUAL_MODELS
+from dupo.config.model_options import BUILT_IN_MODEL
+from dupo.config.options import ADAMW_8BIT, DUAL_MODELS
+from dupo.models.four_bits import bytes_of_weight
 from dupo.models.outline import BFLOAT16, FLOAT32, MIXED, Outline
 from dupo.planning.machines import Machine
 
+MOMENTS = {"adamw_torch": "AdamW, two float32 moments", ADAMW_8BIT: "AdamW, two moments of 8 bits"}
 CHUNK_ROWS = 8192  # of logits that exist at once (docs/loss_head.md, "Memory")
 
 
@@ -44,8 +47,8 @@ def precision_of(config: Config, machine: Machine) -> str:
 
 
 def is_sharded(config: Config, machine: Machine) -> bool:
-    """Whether GPUs share the weights out. Beneath adapters, each that samples keeps them whole."""
-    return machine.shards > 1 and not (config.lora.use_peft and not config.engine.is_server)
+    """Whether GPUs share the weights out. Beneath adapters, each keeps them whole."""
+    return machine.shards > 1 and not config.lora.use_peft
 
 
 def held(config: Config, model: Outline, judge: Outline | None, machine: Machine) -> list[Item]:
@@ -55,13 +58,18 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
         judge: the model that `dual_model` names, where it is another one.
     """
     shards = machine.shards if is_sharded(config, machine) else 1
-    # Beneath adapters the weights stay float32, and neither gradients nor moments belong to them.
+    # Neither gradients nor moments belong to the weights beneath adapters.
     frozen = model.parameters + adapters_of(config, model) - model.trained
+    halved, quantized = halved_beneath(config, model, machine), quantized_beneath(config, model)
     items = [
-        ("weights, float32", 4 * (frozen + model.trained) / shards),
+        ("weights, float32", 4 * (frozen - halved - quantized + model.trained) / shards),
         ("gradients, float32", 4 * model.trained / shards),
-        ("AdamW, two float32 moments", 8 * model.trained / shards),
+        moments_item(config, model, shards),
     ]
+    if quantized:
+        items.insert(0, ("weights beneath adapters, 4 bits", bytes_of_weight(config.lora) * quantized))
+    if halved:
+        items.insert(0, ("weights beneath adapters, bfloat16", 2 * halved))
     # A copy of a sharded model is made in bfloat16 and is whole on every GPU.
     itemsize = 2 if shards > 1 else 4
     if copies_policy(config):
@@ -75,6 +83,32 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
         of_judge = 2 if config.model.compute_dtype == "bfloat16" else 4
         items.append(("judge, another model", of_judge * judge.parameters))
     return [Item(name, size, size) for name, size in items]
+
+
+def moments_item(config: Config, model: Outline, shards: int) -> tuple[str, float]:
+    """What the optimizer keeps: its name and bytes."""
+    return MOMENTS[config.optimizer.optim], moment_bytes(config) * model.trained / shards
+
+
+def moment_bytes(config: Config) -> float:
+    """Bytes of both moments of a weight."""
+    # Two of 8 bits, and for each block of 256 a scale. Small weights and odd ones keep float32.
+    return 2 + 2 * 4 / 256 if config.optimizer.optim == ADAMW_8BIT else 8
+
+
+def halved_beneath(config: Config, model: Outline, machine: Machine) -> int:
+    """Numbers in the weights beneath adapters that are held in bfloat16."""
+    # In float32 arithmetic, rounded weights would be another model.
+    is_half = config.lora.use_peft and precision_of(config, machine) != FLOAT32
+    # The built-in model is taught as a whole, in float32.
+    if not is_half or config.model.model_name_or_path == BUILT_IN_MODEL:
+        return 0
+    return model.halved - quantized_beneath(config, model)
+
+
+def quantized_beneath(config: Config, model: Outline) -> int:
+    """Numbers in the weights beneath adapters that are held in 4 bits."""
+    return model.quantized if config.lora.load_in_4bit else 0
 
 
 def adapters_of(config: Config, model: Outline) -> int:
@@ -112,10 +146,14 @@ def engine_items(config: Config, model: Outline, machine: Machine) -> list[Item]
     precision = precision_of(config, machine)
     if not machine.gpus or precision == FLOAT32:
         return items
+    # What is bfloat16 already is shared.
+    halved = halved_beneath(config, model, machine) + quantized_beneath(config, model)
     if engine == TRANSFORMERS or (engine == BUILTIN and is_sharded(config, machine)):
-        items.append(Item("whole copy to sample from, bfloat16", 2 * model.parameters, 0))
-    elif engine == BUILTIN:
-        items.append(Item("weights rounded to sample, bfloat16", 2 * model.matrices, 0, is_certain=False))
+        copied = model.parameters - halved + adapters_of(config, model)
+        items.append(Item("whole copy to sample from, bfloat16", 2 * copied, 0))
+    elif engine == BUILTIN and model.matrices > halved:
+        rounded = 2 * (model.matrices - halved)
+        items.append(Item("weights rounded to sample, bfloat16", rounded, 0, is_certain=False))
     return items
 
 
@@ -134,7 +172,9 @@ def update_items(config: Config, model: Outline, machine: Machine, tokens: int, 
         gathered = 2 * itemsize * model.largest_layer + (itemsize + 4) * model.ends
         items.append(("two layers, embeddings and head, gathered", gathered))
     elif precision == MIXED:
-        items.append(("weights rounded to bfloat16", 2 * model.matrices))
+        small = halved_beneath(config, model, machine) + quantized_beneath(config, model)
+        rounded = max(0, model.matrices - small)
+        items.append(("weights rounded to bfloat16", 2 * (rounded + adapters_of(config, model))))
     if costs is not None:
         by_token = costs.saved
         if config.model.gradient_checkpointing:
@@ -142,13 +182,6 @@ def update_items(config: Config, model: Outline, machine: Machine, tokens: int, 
             by_token = costs.saved_inputs + costs.saved_by_layer
         items.append((f"activations of {tokens:,} tokens", by_token * tokens))
     items.append(("logits, gradients of the loss head", head_bytes(config, model, rows, itemsize)))
-    # Both do not come together: activations are gone when AdamW makes its step.
-    backward = sum(size for _, size in items)
-    shards = machine.shards if is_sharded(config, machine) else 1
-    # On a GPU, AdamW makes its step for all weights at once, with one more tensor for each of them.
-    step = 4 * model.trained / shards if machine.gpus else 0
-    if step > backward:
-        return [Item("temporary tensors of AdamW", 0, step, is_certain=False)]
     return [Item(name, 0, size, is_certain=False) for name, size in items]
 
 
@@ -174,4 +207,4 @@ def checkpoint_bytes(config: Config, model: Outline) -> float:
     # A checkpoint of a run with adapters names its base and does not hold the base.
     weights = adapters_of(config, model) or model.parameters
     average = weights if config.method != "sft" and config.duals.dual_model == "ema" else 0
-    return 4 * weights + 8 * model.trained + 4 * average
+    return 4 * weights + moment_bytes(config) * model.trained + 4 * average

@@ -19,14 +19,13 @@ from dupo.models.weights import copy_whole
 from dupo.storage import checkpoint
 from dupo.storage.files import writing
 from dupo.storage.shards import load_shards, read_metadata, save_shards
-from dupo.storage.tensors import Snapshot
+from dupo.storage.tensors import Snapshot, tensors_in
 
 
 def is_sound(method: Method) -> bool:
     """Whether everything that a checkpoint holds is finite; every rank has to ask."""
     models = [method.model] + ([method.ema] if method.ema is not None else [])
-    values = [value for state in method.optimizer.state.values() for value in state.values()]
-    tensors = [value for value in values if isinstance(value, Tensor)]
+    tensors = tensors_in(method.optimizer.state_dict()["state"])
     tensors += [weight for model in models for weight in model.parameters()]
     # Of a sharded tensor each rank looks at its own part.
     return not method.ranks.any(not all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors))
@@ -87,11 +86,14 @@ def read_shards(method: Method, folder: Path) -> None:
         KeyError, ValueError: the shards are those of another model.
     """
     names = read_metadata(folder).state_dict_metadata
+    # A fused step counts its steps where the weights are.
+    is_fused = any(group.get("fused") for group in method.optimizer.param_groups)
     for name, weight in method.model.named_parameters():
         # A weight that never had a gradient has no state. Tensors that are read come into those made here.
         if f"step.{name}" in names:
+            steps = torch.zeros((), device=weight.device if is_fused else "cpu")
             moments = {key: torch.zeros_like(weight) for key in ("exp_avg", "exp_avg_sq")}
-            method.optimizer.state[weight] = {"step": torch.tensor(0.0), **moments}
+            method.optimizer.state[weight] = {"step": steps, **moments}
     load_shards(folder, _kept_tensors(method), method.ranks)
 
 

@@ -22,7 +22,7 @@ class Saved(Protocol):
 def num_bytes(*values: object) -> int:
     """Bytes of all tensors in models, and in nested mappings, lists and tuples. Shared tensors count once."""
     # Tied weights are written once, so they are counted once.
-    tensors = {(_place(tensor), tensor.nbytes): tensor for tensor in _tensors(values)}
+    tensors = {(_place(tensor), tensor.nbytes): tensor for tensor in tensors_in(values)}
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
@@ -31,13 +31,16 @@ def _place(tensor: Tensor) -> int:
     return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).data_ptr()
 
 
-def _tensors(value: object) -> list[Tensor]:
+def tensors_in(value: object) -> list[Tensor]:
+    """The tensors of a model, or in nested mappings, lists and tuples."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, nn.Module | Saved):
         return list(value.state_dict().values())
     items = list(value.values()) if isinstance(value, Mapping) else value
-    return [tensor for item in items for tensor in _tensors(item)] if isinstance(items, list | tuple) else []
+    return (
+        [tensor for item in items for tensor in tensors_in(item)] if isinstance(items, list | tuple) else []
+    )
 
 
 def host_copy(value: Any, copies: dict[tuple[Any, ...], Tensor] | None = None) -> Any:

@@ -9,6 +9,7 @@ import torch
 
 from dupo.config.command_line import parse
 from dupo.engines.base import Sampling
+from dupo.engines.builtin import BuiltinEngine
 from dupo.errors import UserError
 from dupo.learning import adapter_check
 from dupo.learning.adapter_check import check_reached
@@ -107,6 +108,7 @@ JUDGES = {
         "--dual_model",
         "policy",
     ),
+    "in bfloat16": ("--compute_dtype", "bfloat16", "--beta", "0.05"),
 }
 
 
@@ -163,9 +165,37 @@ def most_copies(weights: list[torch.Tensor], before: list[torch.Tensor]) -> int:
 
     def holds(tensor: torch.Tensor, weight: torch.Tensor) -> bool:
         is_like = tensor.shape == weight.shape and tensor.is_floating_point()
-        return is_like and torch.allclose(tensor.detach().float(), weight, rtol=0.01, atol=1e-3)
+        return is_like and torch.allclose(tensor.detach().float(), weight.float(), rtol=0.01, atol=1e-3)
 
     return max(sum(holds(tensor, weight) for tensor in tensors) for weight in weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_on_gpu", [False, True])
+def test_a_base_in_bfloat16_samples_and_learns_as_one_in_float32(started: Started, as_on_gpu: bool) -> None:
+    """Whose weights have the same values: rounding them at every product or once is the same arithmetic."""
+    method = started("--reward", "random", "--beta", "0.05", "--compute_dtype", "bfloat16")
+    assert method.adapter is not None and isinstance(method.engine, BuiltinEngine)
+    method.engine.as_on_gpu = as_on_gpu
+    before = {name: weight.clone() for name, weight in method.adapter.base.named_parameters()}
+    metrics = steps(method)
+    assert not method.warnings()  # sampler and learner are one policy, within the noise of bfloat16
+    assert metrics[0]["kl"] < 1e-3 < metrics[-1]["kl"]
+    weights = dict(method.adapter.base.named_parameters())
+    assert all(torch.equal(weights[name], weight) for name, weight in before.items())
+    assert {w.dtype for n, w in weights.items() if n.endswith("proj.weight")} == {torch.bfloat16}
+    assert {weight.dtype for weight in method.adapter.state_dict().values()} == {torch.float32}
+
+    batch = method.next_batch(STEPS)
+    loss = method.loss.accumulate_gradient(method.model, batch.trajectories)
+    sampled = method.engine.sample(PROMPTS, 3, Sampling(1.0, 6), seed=1)
+    for weight in method.model.parameters():
+        weight.data = weight.data.float()
+    method.model.zero_grad()
+    assert loss == method.loss.accumulate_gradient(method.model, batch.trajectories)
+    again = method.engine.sample(PROMPTS, 3, Sampling(1.0, 6), seed=1)
+    for group, others in zip(sampled, again, strict=True):
+        assert all(torch.equal(a.logprobs, b.logprobs) for a, b in zip(group, others, strict=True))
 
 
 @pytest.mark.slow

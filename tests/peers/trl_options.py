@@ -23,15 +23,16 @@ START, END = "<!-- options: made by tests.peers.trl_options -->\n", "<!-- end of
 
 # The same name and the same meaning.
 _SAME = """
-adam_beta1 adam_beta2 adam_epsilon beta chat_template_kwargs delta epsilon epsilon_high eval_steps
-ddp_timeout generation_batch_size gradient_checkpointing hub_model_id hub_private_repo
+adam_beta1 adam_beta2 adam_epsilon beta bnb_4bit_quant_type chat_template_kwargs ddp_timeout delta epsilon
+epsilon_high eval_steps generation_batch_size gradient_checkpointing hub_model_id hub_private_repo
 importance_sampling_level
-learning_rate log_level lora_alpha lora_dropout lora_r lora_target_modules
+learning_rate load_in_4bit log_level lora_alpha lora_dropout lora_r lora_target_modules
 mask_truncated_completions max_completion_length max_grad_norm max_steps
 model_name_or_path num_generations num_iterations off_policy_mask_threshold report_to
 resume_from_checkpoint reward_weights router_aux_loss_coef
 run_name sapo_temperature_neg sapo_temperature_pos save_steps save_total_limit scale_rewards seed temperature
-trust_remote_code use_bias_correction_kl use_peft use_rslora vespo_k_neg vespo_k_pos vespo_lambda_neg
+trust_remote_code use_bias_correction_kl use_bnb_nested_quant
+use_peft use_rslora vespo_k_neg vespo_k_pos vespo_lambda_neg
 vespo_lambda_pos vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
 vllm_importance_sampling_correction vllm_importance_sampling_mode vllm_enable_sleep_mode
 vllm_gpu_memory_utilization vllm_max_model_length weight_decay
@@ -41,6 +42,8 @@ SAME = set(_SAME.split())
 DIFFERS = {
     "push_to_hub": "once, at the end of the run here; there also at every save (`hub_strategy`)",
     "output_dir": "none is `trainer_output` there, `runs/<date>-<time>-<what is done>` here",
+    "optim": "`adamw_torch` here is one fused kernel on a CUDA GPU, as `adamw_torch_fused` there; beside it "
+    "`adamw_torch_8bit` alone",
     "loss_type": "a step is divided by its own tokens here, for `dapo`, `cispo` and `vespo` there by those "
     "of the rollout over its number of steps: the same where a rollout is one step; `bnpo` is a mean over "
     "the tokens of a micro-batch there, of the step here",
@@ -70,6 +73,8 @@ REMARKS = {
     "epsilon_high": "`cispo` without it is refused here",
     "delta": "refused here for losses without a clip, ignored there",
     "use_peft": "needs the extra `peft` here",
+    "load_in_4bit": "with `use_peft`, on one CUDA GPU, with the built-in engine here; nobody has "
+    "tried it yet",
     "lora_dropout": "above 0 here with `--method sft` alone: sampling has no dropout",
     "lora_target_modules": "`q_proj v_proj` there, `q_proj,v_proj` here: ends of names, or `all-linear`; one "
     "name alone is a regular expression there",

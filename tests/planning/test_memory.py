@@ -20,7 +20,7 @@ from dupo.planning.machines import Machine
 from dupo.planning.models import Models
 from dupo.planning.plan import workload_of
 from dupo.run.planned import checked_plan, doubts
-from tests.helpers.worlds import save_tiny
+from tests.helpers.worlds import save_tiny, tiny
 
 CPU = Machine("a CPU", 0, 1, 25e9, 1e11, 1e10, "")
 GPU = Machine("a GPU", 1, 1, 80e9, 4e14, 2e12, "")
@@ -80,6 +80,7 @@ def step_of(config: Config) -> Method:
         ("--dual_model", "ema", "--beta", "0.1"),
         ("--use_peft", "--dual_model", "frozen", "--beta", "0.1"),
         ("--use_peft", "--dual_model", "ema"),
+        ("--use_peft", "--dual_model", "frozen", "--compute_dtype", "bfloat16"),
         ("--dual_model", "OTHER"),
     ],
     ids=" ".join,
@@ -103,6 +104,27 @@ def test_shards_are_equal_parts_and_copies_are_whole(folder: Path) -> None:
     # Two machines of eight: the shards are repeated.
     sixteen = Machine("GPUs", 16, 8, 80e9, 4e14, 2e12, "")
     assert planned_bytes(config, sixteen) == planned_bytes(config, eight)
+
+
+def test_moments_of_eight_bits_take_two_bytes_and_a_scale_for_each_block(folder: Path) -> None:
+    whole, config = config_of(folder), config_of(folder, "--optim", "adamw_torch_8bit")
+    about = models_of(config).policy(config, GPU)
+    less = (8 - 2 - 2 * 4 / 256) * about.parameters
+    assert planned_bytes(whole, GPU) - planned_bytes(config, GPU) == pytest.approx(less)
+    assert memory.checkpoint_bytes(whole, about) - memory.checkpoint_bytes(config, about) == pytest.approx(
+        less
+    )
+
+
+def test_weights_in_four_bits_take_a_code_and_a_share_of_a_scale(folder: Path) -> None:
+    pytest.importorskip("peft")
+    half = config_of(folder, "--use_peft")
+    config = config_of(folder, "--use_peft", "--load_in_4bit")
+    about = models_of(config).policy(config, GPU)
+    # Linear layers but the head, each of which has 2 bytes a weight without the option.
+    layers = sum(w.numel() for name, w in tiny().model.named_parameters() if "proj" in name)
+    assert planned_bytes(half, GPU) - planned_bytes(config, GPU) == (2 - 0.5 - 4 / 64) * layers
+    assert about.quantized == layers < about.halved
 
 
 def test_a_model_that_cannot_fit_is_refused_with_what_would_do(folder: Path) -> None:

@@ -75,6 +75,32 @@ def test_a_finished_run_is_merged_later(adapted: Path, untrained: Path, tmp_path
     assert torch.equal(logprobs(run / "merged"), logprobs(run / "checkpoint-4"))
 
 
+@pytest.mark.slow
+def test_a_base_in_bfloat16_is_merged_as_it_was_read(untrained: Path, tmp_path: Path) -> None:
+    # A rate that falls would depend on the number of steps.
+    options = [*PEFT, "--reward", "random", "--compute_dtype", "bfloat16", "--merge_lora"]
+    options += ["--lr_scheduler_type", "constant"]
+    whole = start(untrained, tmp_path / "whole", *options, "--max_steps", "4")
+    run = start(untrained, tmp_path / "run", *options, "--max_steps", "2")
+    assert resume(run, "--max_steps", "4") == 0
+    same_files(whole, run, "metrics.jsonl", f"checkpoint-4/{ADAPTER}", "merged/model.safetensors")
+    merged, base = (load_file(folder / "model.safetensors") for folder in (run / "merged", untrained))
+    adapter = {
+        name.removeprefix("base_model.model."): weight
+        for name, weight in load_file(run / "checkpoint-4" / ADAPTER).items()
+    }
+    for name, weight in base.items():
+        layer = name.removesuffix(".weight")
+        if f"{layer}.lora_A.weight" not in adapter:
+            # Not what bfloat16 makes of the weight.
+            assert torch.equal(merged[name], weight), name
+            continue
+        a, b = (adapter[f"{layer}.lora_{which}.weight"].double() for which in "AB")
+        expected = weight.double() + 32 / 4 * b @ a
+        assert b.abs().max() > 1e-3
+        assert (merged[name].double() - expected).abs().max() < 1e-6
+
+
 VARIANTS = {
     "frozen judge and penalty": ["--beta", "0.05", "--lora_target_modules", "all-linear"],
     "ema": ["--dual_model", "ema", "--lr_scheduler_type", "linear", "--warmup_steps", "2"],

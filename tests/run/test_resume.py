@@ -114,3 +114,19 @@ def test_what_cannot_be_resumed_is_left_as_it_was(finished, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "holds a run of format 1, this dupo continues format 3: start anew" in error
     assert error.count("\n") == 1 and config.read_bytes() == old
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["--async_save true", "--async_save false"])
+def test_moments_of_eight_bits_are_resumed_to_the_same_bytes(how, untrained, tmp_path, capsys):
+    pytest.importorskip("torchao")
+    options = ["--optim", "adamw_torch_8bit", "--reward", "random", "--lr_scheduler_type", "constant"]
+    options += ["--learning_rate", "1e-3", "--eval_size", "0", *how.split()]
+    # torchao compiles its step, which takes minutes on a CPU.
+    with torch.compiler.set_stance("force_eager"):
+        whole = start(untrained, tmp_path / "whole", *options, "--max_steps", "4")
+        run = start(untrained, tmp_path / "run", *options, "--max_steps", "2")
+        assert resume(run, "--max_steps", "4") == 0
+    same_files(whole, run, "metrics.jsonl", "checkpoint-4/model.safetensors", "checkpoint-4/state.pt")
+    assert resume(run, "--max_steps", "5", "--optim", "adamw_torch") == 2
+    assert "optim" in capsys.readouterr().err
