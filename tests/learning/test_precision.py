@@ -43,6 +43,7 @@ def test_bfloat16_computes_in_bfloat16() -> None:
     assert compute_dtype(CPU, "auto") == compute_dtype(CPU, "float32") == torch.float32
 
 
+@pytest.mark.slow
 def test_a_model_that_never_learns_may_be_held_in_bfloat16(tmp_path) -> None:
     folder = save_tiny(tmp_path / "model")
     for dtype, held in (("bfloat16", torch.bfloat16), ("auto", torch.float32), ("float32", torch.float32)):
