@@ -28,6 +28,7 @@ def share_changed(dtype: str) -> float:
     return moved / sum(p.numel() for p in after)
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_as_many_weights_as_float32() -> None:
     in_float32, in_bfloat16 = share_changed("float32"), share_changed("bfloat16")
     assert in_float32 > 0.9 and in_bfloat16 > 0.98 * in_float32, (in_float32, in_bfloat16)
