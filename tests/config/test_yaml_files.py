@@ -132,13 +132,23 @@ FREE = {
 }
 
 
-@settings(max_examples=10)  # of some 100 options each
+@settings(max_examples=2)  # of some 100 options each
 @given(st.fixed_dictionaries(FREE))
-@example({"seed": 10**18 - 1})
 @example({"learning_rate": 1e-6, "adam_epsilon": 1.1e-16, "max_grad_norm": 1e22, "beta": 1.0})
 def test_yaml_gives_the_same_config_back(tmp_path_factory, changes: dict[str, Any]) -> None:
+    there_and_back(tmp_path_factory.getbasetemp() / "there_and_back.yaml", changes)
+
+
+@pytest.mark.slow
+@settings(max_examples=10)
+@given(st.fixed_dictionaries(FREE))
+@example({"seed": 10**18 - 1})
+def test_yaml_gives_many_configs_back(tmp_path_factory, changes: dict[str, Any]) -> None:
+    there_and_back(tmp_path_factory.getbasetemp() / "there_and_back.yaml", changes)
+
+
+def there_and_back(path: Path, changes: dict[str, Any]) -> None:
     config = RUN.changed(**changes)
-    path = tmp_path_factory.getbasetemp() / "there_and_back.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
     assert parse(["--config", str(path)]) == config == read_config(path)
     assert yaml.safe_load(to_yaml(config)) == config.flat()  # other readers see the same values

@@ -14,6 +14,7 @@ from dupo.config.doors import DOORS
 from dupo.storage.commands import command, resume_command
 from tests.doors.test_doors import MARGIN, SECONDS, cpu_seconds
 from tests.helpers.project import ROOT, RunPython
+from tests.helpers.slow import with_slow
 
 SHOW_IMPORTS = """
 import runpy, sys
@@ -46,7 +47,7 @@ def test_help_comes_at_once(run_python: RunPython) -> None:
     assert seconds < MARGIN * SECONDS, f"{seconds:.2f} s of CPU"
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", with_slow(DOORS, quick=("train", "report")))
 def test_a_program_is_the_same_under_both_names(door: str, run_python: RunPython) -> None:
     one, other = run_python("-m", "dupo", door, "--help"), run_python("-m", f"dupo.{door}", "--help")
     assert one.returncode == other.returncode == 0

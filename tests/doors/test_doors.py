@@ -8,6 +8,7 @@ import pytest
 from dupo.config.catalogue import METHODS
 from dupo.config.doors import DOORS
 from tests.helpers.project import ROOT, RunPython
+from tests.helpers.slow import with_slow
 
 HELPS = [(door,) for door in DOORS] + [("train", "--method", method) for method in METHODS]
 SECONDS = 0.5  # of CPU, that help may take
@@ -32,7 +33,9 @@ def test_a_door_that_is_run_as_a_file_says_how_to_run_it(door: str, run_python: 
     assert done.stderr == f"run it as a module: python -m dupo.{door}\n"
 
 
-@pytest.mark.parametrize("words", HELPS, ids=" ".join)
+@pytest.mark.parametrize(
+    "words", with_slow(HELPS, quick=(("train",), ("report",), ("train", "--method", "sft"))), ids=" ".join
+)
 def test_help_imports_neither_torch_nor_transformers(words: Sequence[str], run_python: RunPython) -> None:
     done = run_python("-c", SHOW_HELP, *words)
     assert done.returncode == 0, done.stderr
@@ -41,7 +44,7 @@ def test_help_imports_neither_torch_nor_transformers(words: Sequence[str], run_p
     assert text[0].startswith(f"usage: python -m dupo.{words[0]}") and done.stderr == ""
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", with_slow(DOORS, quick=("train", "report")))
 def test_help_comes_at_once(door: str, run_python: RunPython) -> None:
     seconds = min(cpu_seconds(run_python, f"dupo.{door}") for _ in range(2))
     assert seconds < MARGIN * SECONDS, f"{seconds:.2f} s of CPU"

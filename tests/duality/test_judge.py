@@ -56,6 +56,7 @@ def test_the_same_model_keeps_the_tokenizer_that_was_asked_for():
     assert other.model_name_or_path == "n"
 
 
+@pytest.mark.slow
 def test_training_asks_it(tmp_path):
     ours, theirs = save_tiny(tmp_path / "ours", 0), save_tiny(tmp_path / "theirs", 1)
     config = parse([*SMALL, "--model_name_or_path", str(ours), "--dual_model", str(theirs)])

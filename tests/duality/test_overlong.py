@@ -40,6 +40,7 @@ def prompt_tokens(task: Task, text: str) -> int:
     return len(task.prompt(Problem("x", text)).encode())
 
 
+@pytest.mark.slow
 def test_a_long_problem_is_left_out_and_counted(tmp_path) -> None:
     task = word_problems(tmp_path, [*SHORT[:3], LONG, *SHORT[3:], LONG + " "])
     fitted = fit_task(task, [limit()], "drop", needs_duals=True)

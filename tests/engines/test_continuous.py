@@ -123,6 +123,7 @@ def test_a_prompt_without_room_is_refused(world):
         engine_of(world).sample([[3] * 4096], 1, Sampling(1.0, 5), seed=0)
 
 
+@pytest.mark.slow
 def test_logits_that_are_not_finite_are_told_as_such(world, monkeypatch):
     engine = engine_of(world)
     weight = world.model.get_input_embeddings().weight

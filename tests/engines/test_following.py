@@ -67,7 +67,7 @@ def check(world: World, most: int, n: int, first: Sampling, follower: Follower) 
     ("most", "n", "first", "second"),
     [
         (4, 2, Sampling(0.7, 30), Sampling(0.0, 9)),
-        (1024, 3, Sampling(1.0, 9), Sampling(1.0, 30)),
+        pytest.param(1024, 3, Sampling(1.0, 9), Sampling(1.0, 30), marks=pytest.mark.slow),
         *(
             pytest.param(most, 4, first, second, marks=pytest.mark.slow)
             for most in (1, 7)
@@ -86,6 +86,7 @@ def test_completions_are_those_of_two_calls(
     check(world, most, n, first, Follower(world, second))
 
 
+@pytest.mark.slow
 def test_a_prompt_that_no_slot_holds_is_not_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     late, sample_late = list[int](), followed_slots.sample_late
 
@@ -152,6 +153,7 @@ def test_what_follows_is_decoded_beside_the_tail(world: World) -> None:
     assert len(together) <= len(rows) - steps_of_duals + DUALS.max_tokens + FLAG_EVERY
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_step_shrink_and_grow_again(world: World) -> None:
     let_long_rows_run(world)
     rows = passes_of(world)
@@ -181,6 +183,7 @@ def test_batches_take_no_prompts(world: World) -> None:
     assert not world.engine.features.follow_ups and in_slots(world).features.follow_ups
 
 
+@pytest.mark.slow
 def test_answers_are_counted_first(world: World) -> None:
     heard = list[tuple[str, int, int]]()
     follower = Follower(world, Sampling(0.0, 3))

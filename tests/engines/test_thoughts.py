@@ -125,6 +125,7 @@ def test_a_vocabulary_that_cannot_write_the_mark_has_no_end_of_thoughts() -> Non
     assert closing_of_thoughts(PromptTokenizer(hf)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not QWEN3.is_dir(), reason="needs the tokenizer of Qwen3")
 def test_qwen3_ends_its_thoughts_as_its_template_shows_them() -> None:
     from transformers import AutoTokenizer

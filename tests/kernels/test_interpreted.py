@@ -75,7 +75,9 @@ slow, full = pytest.mark.slow, [pytest.mark.slow, pytest.mark.full]
 @pytest.mark.parametrize(
     ("tests", "marked", "every", "at_least"),
     [
-        pytest.param([*QUICK, *SAMPLE], "not slow", 1, 30, id="quick"),
+        # Every third of these cases leaves losses, broken rows and parts of the head.
+        pytest.param([*QUICK, *SAMPLE], "not slow", 3, 10, id="quick"),
+        pytest.param([*QUICK, *SAMPLE], "not slow", 1, 30, id="few", marks=slow),
         pytest.param(KERNELS, "not slow", 2, 70, id="kernels", marks=slow),
         pytest.param(HEADS, "not slow", 1, 60, id="heads", marks=slow),
         # .ci/run tries every fourth of these, .ci/full all of them.

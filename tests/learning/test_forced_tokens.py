@@ -23,7 +23,7 @@ CASES |= {
     "off-policy": ["--loss_type", "dapo", "--off_policy_mask_threshold", "0.1"],
     "top-entropy": ["--loss_type", "dapo", "--top_entropy_quantile", "0.5"],
 }
-QUICK = ("dapo", "gspo")
+QUICK = ("gspo",)
 
 
 def forced_at(length: int, *places: int) -> Tensor:

@@ -11,6 +11,7 @@ from dupo.learning.packed_check import check_packed
 from dupo.models import agreement, attention
 from dupo.models.bucketed_attention import bucketed_attention
 from tests.helpers.model_kinds import model_of_kind
+from tests.helpers.slow import with_slow
 from tests.helpers.worlds import tiny
 
 COMPUTE = Compute(1.0, "auto", 16384)
@@ -18,7 +19,10 @@ COMPUTE = Compute(1.0, "auto", 16384)
 
 @pytest.mark.parametrize(
     "kind",
-    ["gpt2", "olmo", "cohere", "mixtral", "phi3", "mistral", "gemma2", "gemma3_text", "qwen2", "gpt_oss"],
+    with_slow(
+        ["gpt2", "olmo", "cohere", "mixtral", "phi3", "mistral", "gemma2", "gemma3_text", "qwen2", "gpt_oss"],
+        quick=("gpt2", "gemma2", "gpt_oss"),
+    ),
 )
 def test_sound_models_pass(kind: str) -> None:
     assert check_packed(model_of_kind(kind), COMPUTE) == 0  # float32 has no noise
@@ -29,12 +33,12 @@ def test_the_built_in_model_passes() -> None:
     check_packed(world.model, world.compute)
 
 
-@pytest.mark.parametrize("kind", ["deepseek_v2", "deepseek_v3"])
+@pytest.mark.parametrize("kind", with_slow(["deepseek_v2", "deepseek_v3"], quick=("deepseek_v3",)))
 def test_heads_of_values_may_have_another_size(kind: str) -> None:
     check_packed(model_of_kind(kind), COMPUTE)
 
 
-@pytest.mark.parametrize("kind", ["phimoe", "qwen2_moe"])
+@pytest.mark.parametrize("kind", with_slow(["phimoe", "qwen2_moe"], quick=("phimoe",)))
 def test_a_class_that_does_not_tell_its_layers_of_their_window_is_used_within_it(kind: str) -> None:
     model = model_of_kind(kind)
     check_packed(model, Compute(1.0, "auto", token_budget=128))
@@ -42,7 +46,7 @@ def test_a_class_that_does_not_tell_its_layers_of_their_window_is_used_within_it
         check_packed(model, COMPUTE)
 
 
-@pytest.mark.parametrize("kind", ["mistral", "gemma2", "qwen2", "gpt_oss"])
+@pytest.mark.parametrize("kind", with_slow(["mistral", "gemma2", "qwen2", "gpt_oss"], quick=("mistral",)))
 def test_a_window_off_by_one_is_seen(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     honest = attention.packed_attention
 
@@ -80,14 +84,14 @@ def test_without_a_small_model_the_window_of_the_weights_is_crossed(monkeypatch:
     ("kind", "cause"),
     [
         ("bloom", "log-probs differ"),
-        ("xglm", "log-probs differ"),
-        ("gpt_neox_japanese", "log-probs differ"),
+        pytest.param("xglm", "log-probs differ", marks=pytest.mark.slow),
+        pytest.param("gpt_neox_japanese", "log-probs differ", marks=pytest.mark.slow),
         ("mamba", "log-probs differ"),
-        ("bamba", "log-probs differ"),
-        ("jamba", "log-probs differ"),
+        pytest.param("bamba", "log-probs differ", marks=pytest.mark.slow),
+        pytest.param("jamba", "log-probs differ", marks=pytest.mark.slow),
         ("nemotron_h", "log-probs differ|does not support"),
-        ("lfm2", "log-probs differ"),
-        ("recurrent_gemma", "log-probs differ"),
+        pytest.param("lfm2", "log-probs differ", marks=pytest.mark.slow),
+        pytest.param("recurrent_gemma", "log-probs differ", marks=pytest.mark.slow),
         ("qwen3_next", "packed sequences|log-probs differ"),  # told by transformers itself, if it is new
     ],
 )

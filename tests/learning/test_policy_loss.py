@@ -6,13 +6,16 @@ import torch
 from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import batch_logprobs, with_reference
 from tests.helpers.learning import NO_UPDATE, gradients, step_on, trajectories
+from tests.helpers.slow import with_slow
 from tests.helpers.worlds import CPU, tiny
 
 
 @pytest.mark.parametrize(
     "loss_type", ["dapo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grpo", "dr_grpo"))]
 )
-@pytest.mark.parametrize("extra", [[], ["--beta", "0.1"]], ids=["", "kl"])
+@pytest.mark.parametrize(
+    "extra", [[], pytest.param(["--beta", "0.1"], marks=pytest.mark.slow)], ids=["", "kl"]
+)
 def test_any_split_into_micro_batches_gives_the_same_gradient(loss_type, extra):
     options = ["--loss_type", loss_type, *extra]
     at_once, expected = gradients(trajectories, *options, old_shift=0.05)
@@ -67,12 +70,12 @@ def by_hand(world, rows):
     return total
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("loss_type", with_slow(["grpo", "dapo", "dr_grpo"], quick=("dapo",)))
 @pytest.mark.parametrize(
     "extra",
     [
         ["--epsilon_high", "0.5"],
-        ["--beta", "0.3", "--kl", "k1"],
+        pytest.param(["--beta", "0.3", "--kl", "k1"], marks=pytest.mark.slow),
         ["--beta", "0.3", "--kl", "k2", "--no_use_bias_correction_kl"],
         ["--beta", "0.3"],
     ],

@@ -28,6 +28,7 @@ def share_changed(dtype: str) -> float:
     return moved / sum(p.numel() for p in after)
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_as_many_weights_as_float32() -> None:
     in_float32, in_bfloat16 = share_changed("float32"), share_changed("bfloat16")
     assert in_float32 > 0.9 and in_bfloat16 > 0.98 * in_float32, (in_float32, in_bfloat16)
@@ -43,6 +44,7 @@ def test_bfloat16_computes_in_bfloat16() -> None:
     assert compute_dtype(CPU, "auto") == compute_dtype(CPU, "float32") == torch.float32
 
 
+@pytest.mark.slow
 def test_a_model_that_never_learns_may_be_held_in_bfloat16(tmp_path) -> None:
     folder = save_tiny(tmp_path / "model")
     for dtype, held in (("bfloat16", torch.bfloat16), ("auto", torch.float32), ("float32", torch.float32)):

@@ -30,7 +30,9 @@ def storage_bytes(values: list[Any]) -> int:
 
 
 @pytest.mark.parametrize("slots", [False, True], ids=["batches", "slots"])
-@pytest.mark.parametrize("measured", [False, True], ids=["log-probs", "distributions"])
+@pytest.mark.parametrize(
+    "measured", [pytest.param(False, marks=pytest.mark.slow), True], ids=["log-probs", "distributions"]
+)
 def test_a_sampled_token_takes_eight_bytes(slots: bool, measured: bool) -> None:
     world = tiny()
     engine = BuiltinEngine(

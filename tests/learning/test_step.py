@@ -74,8 +74,8 @@ def test_dropout_is_drawn_by_seed_and_step_and_only_while_learning():
     assert modes[-1] is False
 
 
-@pytest.mark.parametrize("recomputed", ["true", "false"])
-@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+@pytest.mark.parametrize("recomputed", ["true", pytest.param("false", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["gpt2", pytest.param("opt", marks=pytest.mark.slow)])
 def test_on_policy_every_ratio_is_one_though_the_model_has_dropout(tmp_path, kind, recomputed):
     folder = str(save_kind(tmp_path / kind, kind))
     options = ["--model_name_or_path", folder, "--gradient_checkpointing", recomputed]

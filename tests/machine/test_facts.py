@@ -36,6 +36,7 @@ def test_a_broken_torch_is_told_and_breaks_nothing(tmp_path: Path, run_python: R
     assert done.stdout.endswith("training cannot run\n")
 
 
+@pytest.mark.slow
 def test_where_no_package_is_installed_each_is_named(tmp_path: Path, run_python: RunPython) -> None:
     """Only `packaging` is there, which reads the versions that dupo allows."""
     origin = find_spec("packaging").origin  # type: ignore[union-attr]

@@ -50,6 +50,7 @@ def trained_of(method: DuPO) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in method.adapter.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_after_some_steps_the_engine_samples_what_the_learner_computes(started: Started) -> None:
     method = started("--reward", "random")
     before, adapters = frozen_copy(method.adapter.base), trained_of(method)  # type: ignore[union-attr]

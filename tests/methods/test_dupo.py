@@ -173,6 +173,7 @@ def test_a_batch_waits_until_its_step_is_made(untrained):
     assert method.current_batch(0) is None
 
 
+@pytest.mark.slow
 def test_the_average_model_moves(untrained, tmp_path):
     options = ["--max_steps", "3", "--dual_model", "ema", "--ema_decay", "0.5", "--reward", "random"]
     folder = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "ema")]
@@ -186,6 +187,7 @@ def test_the_average_model_moves(untrained, tmp_path):
     assert (average - before).abs().max() > 1e-5 < (average - policy).abs().max()
 
 
+@pytest.mark.slow
 def test_the_reference_and_the_judge_are_the_policy_before_training(untrained):
     options = ["--model_name_or_path", str(untrained), "--beta", "0.1", *SMALL]
     method = DuPO(parse(options))

@@ -46,7 +46,7 @@ class ForeignDuPO(DuPO):
 
 def config_of(untrained: Path, out: Path, *options: str) -> Any:
     model = ["--model_name_or_path", str(untrained), "--output_dir", str(out), "--reward", "random"]
-    return parse([*SMALL, *model, "--max_steps", "3", *options])
+    return parse([*SMALL, *model, "--max_steps", "3", "--eval_size", "4", *options])
 
 
 def test_a_run_warns_once(untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,15 @@ def test_they_answer_about_half():
 
 
 @pytest.mark.parametrize(
-    "options", [{"teach": True}, {"seed": 1}, {"task": "conlang"}, {"task": "stories"}], ids=str
+    "options",
+    [
+        {"teach": True},
+        *(
+            pytest.param(o, marks=pytest.mark.slow)
+            for o in ({"seed": 1}, {"task": "conlang"}, {"task": "stories"})
+        ),
+    ],
+    ids=str,
 )
 def test_other_runs_are_taught(options):
     config = assemble({"eval_size": 20, **options})

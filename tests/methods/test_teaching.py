@@ -68,6 +68,7 @@ def test_the_options_of_the_user_are_not_those_of_the_lessons(short):
     assert stage.sft.config.method == "sft" and stage.sft.seed == CONFIG.run.seed
 
 
+@pytest.mark.slow
 def test_another_engine_samples_from_the_policy_and_not_from_the_lessons(short):
     stage = Teaching(CONFIG.changed(engine="vllm"), TASK, tiny().model)
     assert isinstance(stage.engine, BuiltinEngine)
@@ -107,6 +108,7 @@ def test_a_stopped_stage_goes_on_as_if_never_stopped(short):
     assert same(weights(never.average), weights(resumed.average))
 
 
+@pytest.mark.slow
 def test_only_random_weights_with_lessons_are_taught(tmp_path):
     model = tiny().model
     assert isinstance(teaching_stage(CONFIG, TASK, model), Teaching)

@@ -38,6 +38,7 @@ def config(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return parse([*SMALL, *folders, "--max_steps", "2"])
 
 
+@pytest.mark.slow
 def test_the_learner_weighs_what_another_engine_sampled(config, capsys):
     loop(config)
     # This engine is further off than rounding.
@@ -79,7 +80,7 @@ def adapted(config, *options: str):
     return method
 
 
-@pytest.mark.parametrize("judge", ["frozen", "ema"])
+@pytest.mark.parametrize("judge", ["frozen", pytest.param("ema", marks=pytest.mark.slow)])
 def test_policy_and_judge_share_one_vllm_where_adapters_are_trained(config, judge: str):
     method = adapted(config, "--dual_model", judge)
     assert isinstance(method.engine, VllmEngine) and method.judge is not None
@@ -93,6 +94,7 @@ def test_policy_and_judge_share_one_vllm_where_adapters_are_trained(config, judg
     assert calls.count("reload_weights") == 1 and calls.count("add_lora 3") == 1
 
 
+@pytest.mark.slow
 def test_merged_weights_are_said_and_sent(config):
     method = adapted(config, "--vllm_merge_adapters")
     assert "whole weights, adapters merged" in dict(method.describe())["engine"]

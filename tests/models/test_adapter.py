@@ -22,6 +22,7 @@ from dupo.models.own_forward import own_logprobs
 from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy, update_average
 from tests.helpers.shapes import model_of as model_of_kind
+from tests.helpers.slow import with_slow
 from tests.helpers.worlds import CPU, World, save_tiny, tiny
 
 IDS = [[3, 9, 4, 17, 2, 11, 5], [7, 1, 12]]
@@ -233,7 +234,7 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("case", WEIGHTS)
+@pytest.mark.parametrize("case", with_slow(WEIGHTS, quick=("missing", "NaN")))
 def test_other_weights_are_refused_and_change_nothing(case: str, base: Path, saved, tmp_path: Path) -> None:
     weights, words = WEIGHTS[case]
     folder = changed(saved[0], tmp_path / "copy", **weights)

@@ -17,6 +17,7 @@ from dupo.models import attention
 from dupo.records import Trajectory
 from tests.helpers.model_kinds import TOKENS, model_of_kind
 from tests.helpers.naive_attention import naive_attention
+from tests.helpers.slow import with_slow
 from tests.helpers.worlds import CPU
 
 # Tokens of prompt and completion. Windows of 4 tokens are crossed by all but two, by one token or by many.
@@ -63,7 +64,7 @@ def alone(twin: PreTrainedModel, row: Trajectory) -> Tensor:
     return logprobs.gather(-1, row.completion_ids[:, None])[:, 0]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", with_slow(KINDS, quick=("llama", "gemma2", "gpt_oss")))
 def test_packed_log_probs_and_gradients_equal_those_of_each_sequence_alone(name: str) -> None:
     kind, changes = KINDS[name]
     model = model_of_kind(kind, **changes)

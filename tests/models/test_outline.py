@@ -30,6 +30,7 @@ from dupo.models.outline import FLOAT32, MIXED, Outline, outline
 from dupo.records import Trajectory
 from dupo_kernels import PolicyOptions
 from tests.helpers.model_shapes import ABSENT, BOTH_KINDS, GENERAL, LATENT, ONE_DENSE
+from tests.helpers.slow import with_slow
 
 # Layers of two kinds and more than one of a kind; wide enough that products outweigh statistics of norms.
 WIDE: dict[str, Any] = {
@@ -78,7 +79,8 @@ def outlined(shape: Any, lora: LoraOptions = NO_LORA, precision: str = FLOAT32) 
     return about
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# A plain model, one with windows, and one whose cache is compressed.
+@pytest.mark.parametrize("kind", with_slow(KINDS, quick=("qwen3", "gemma3_text", "deepseek_v3")))
 def test_parameters_and_cache_are_those_of_the_model(kind: str) -> None:
     shape = shape_of(kind)
     model, about = built(shape), outlined(shape)

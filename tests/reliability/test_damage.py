@@ -14,11 +14,8 @@ NOT_COMPARED = {"timings.jsonl", "summary.json", "report.html"}
 
 
 # The rest takes a minute.
-QUICK = {"state cut", "state a pickle", "state without step"}
-QUICK |= {"weights a bit", "weights of another run", "checksums gone"}
-QUICK |= {"checkpoint of another run", "latest out of the folder"}
-QUICK |= {"metrics gone", "a figure changed", "seed edited", "inputs gone", "data edited", "model a bit"}
-QUICK |= {"chat template added"}
+QUICK = {"state cut", "weights a bit", "checksums gone", "latest out of the folder"}
+QUICK |= {"metrics gone", "a figure changed", "data edited", "chat template added"}
 
 
 def quick_or_slow(damages):

@@ -36,7 +36,7 @@ from tests.helpers.runs import loop
 from tests.helpers.small_world import contents
 
 SECONDS = float(os.environ.get("DUPO_FUZZ_SECONDS", "20"))
-QUICK_EXAMPLES, ROUND = 8, 100
+QUICK_EXAMPLES, ROUND = 4, 100
 # Stands behind whatever was drawn: a run that is over in a second.
 SMALL_SFT = "--num_threads 1 --max_steps 1 --train_batch_size 2 --token_budget 4096 --output_dir out"
 SMALL = f"{SMALL_SFT} --num_generations 2 --generation_batch_size 2 --max_completion_length 4 --eval_size 0 "

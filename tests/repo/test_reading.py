@@ -106,8 +106,14 @@ RULES: list[Callable[[File], Iterator[str]]] = [
 
 
 @pytest.fixture(scope="module")
-def complaints() -> dict[str, list[str]]:
-    return complaints_of(RULES, (file for file in project_files() if file.name.endswith(".py")))
+def files() -> list[File]:
+    """All files; a tree is parsed once for all tests of this module."""
+    return project_files()
+
+
+@pytest.fixture(scope="module")
+def complaints(files: list[File]) -> dict[str, list[str]]:
+    return complaints_of(RULES, (file for file in files if file.name.endswith(".py")))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -115,10 +121,10 @@ def test_project_keeps(rule: Callable[[File], Iterator[str]], complaints: dict[s
     assert not complaints[rule.__name__], "\n".join(complaints[rule.__name__])
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
+def test_no_module_imports_itself_in_a_circle(files: list[File]) -> None:
     """Whatever stands in a function or under TYPE_CHECKING counts: a circle is one wherever it closes."""
     modules: dict[str, File] = {}
-    for file in project_files():
+    for file in files:
         if file.under("dupo", "kernels", "bench") and file.name.endswith(".py"):
             dotted = file.path.removeprefix("kernels/").removesuffix(".py").replace("/", ".")
             modules[dotted.removesuffix(".__init__")] = file
@@ -147,8 +153,8 @@ def module_of(target: str, modules: dict[str, File]) -> str:
 
 
 @pytest.mark.parametrize("folder", ["dupo", "kernels"])
-def test_files_are_short_and_comments_say_why(folder: str) -> None:
-    sources = [file for file in project_files() if file.under(folder) and file.name.endswith(".py")]
+def test_files_are_short_and_comments_say_why(folder: str, files: list[File]) -> None:
+    sources = [file for file in files if file.under(folder) and file.name.endswith(".py")]
     sizes = [file.lines for file in sources]
     assert statistics.median(sizes) <= MEDIAN_LINES, sorted(sizes)
     share = sum(file.comments for file in sources) / sum(sizes)

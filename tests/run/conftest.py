@@ -35,7 +35,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hardly_taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same after a few steps of teaching: all files are there, and hardly an answer is right."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teaching, "MAX_STEPS", 20)
+        patch.setattr(teaching, "MAX_STEPS", 4)
         # Random rewards, so that every step has a gradient.
         options = ["--teach", "--reward", "random", "--generation_batch_size", "64"]
         return built_in_run(tmp_path_factory.mktemp("runs") / "hardly_taught", *options, eval_size=100)

@@ -37,6 +37,7 @@ def test_a_distributed_launch_of_what_does_not_train_is_one_line(
     assert out == "" and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_one_process_of_torchrun_and_a_job_of_slurm_are_no_distributed_launch(
     untrained, tmp_path, monkeypatch
 ):

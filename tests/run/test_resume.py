@@ -68,6 +68,7 @@ def test_going_back_to_the_start_gives_the_same_run_again(taught, tmp_path):
     assert (run / "samples.jsonl").read_bytes() == finished  # a finished run writes nothing twice
 
 
+@pytest.mark.slow
 def test_config_yaml_starts_the_same_run_elsewhere(finished, tmp_path):
     assert main(["--config", str(finished / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 0
     same_files(finished, tmp_path / "again", "metrics.jsonl", "config.yaml")

@@ -133,9 +133,8 @@ def untracked(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return start(untrained, tmp_path_factory.mktemp("untracked") / "plain", *SHORT)
 
 
-@pytest.mark.parametrize(
-    "method", ["log", *(pytest.param(name, marks=pytest.mark.slow) for name in ("start", "table", "finish"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["log", "start", "table", "finish"])
 def test_a_tracker_that_fails_is_one_warning_and_the_run_goes_on(
     method: str, untracked: Path, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

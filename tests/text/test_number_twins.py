@@ -22,7 +22,7 @@ of_any_text = given(problem=TEXTS, seed=SEEDS, most=st.integers(1, 4))
 
 
 @needs_extension
-@settings(max_examples=300)
+@settings(max_examples=100)
 @of_any_text
 def test_the_extension_equals_its_twin(problem: str, seed: int, most: int) -> None:
     assert text.find_numbers([problem]) == [numbers.find_numbers(problem)]

@@ -264,7 +264,15 @@ def test_a_second_backward_raises() -> None:
 
 
 @pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
-@pytest.mark.parametrize("options", [{}, {"mask": MASK}, {"rows": MASK.flatten().nonzero()[:, 0]}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"mask": MASK}, marks=pytest.mark.slow),
+        {"rows": MASK.flatten().nonzero()[:, 0]},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize(
     "budget", [1 << 30, pytest.param(0, marks=pytest.mark.slow)], ids=["kept", "recomputed"]
 )

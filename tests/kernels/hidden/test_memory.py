@@ -23,6 +23,7 @@ from dupo_kernels.hidden.chunks import (
 from dupo_kernels.logits import torch_path
 from tests.helpers.numerics import DEVICE, INTERPRET
 from tests.helpers.project import ROOT
+from tests.helpers.slow import with_slow
 
 pytestmark = pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
 
@@ -226,7 +227,7 @@ def call_of(
 
 
 @pytest.mark.parametrize(("dtypes", "which"), CASES)
-@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("budget", with_slow(BUDGETS, quick=("default", "some-kept")))
 @pytest.mark.parametrize(
     "op", ["token", *(pytest.param(op, marks=pytest.mark.slow) for op in ("logprobs", "sequence", "batch"))]
 )
