@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from dupo.methods.base import Method
@@ -54,14 +54,18 @@ def save_sharded(method: Method, run: Path, step: int, model: Any, state: dict[s
 @torch.no_grad()
 def _gathered(method: Method, model: Any) -> dict[str, Tensor]:
     """The weights of a model, whole and on the CPU, for the first rank; none for the others."""
-    by_place, weights = dict[int, Tensor](), dict[str, Tensor]()
+    # A tied weight has two names: gathered once, it is written once. Asked of the parameters, as a part may be
+    # empty on some ranks, and all ranks must gather alike.
+    is_module = isinstance(model, nn.Module)
+    places = {n: id(p) for n, p in model.named_parameters(remove_duplicate=False)} if is_module else {}
+    gathered, weights = dict[Any, Tensor](), dict[str, Tensor]()
     for name, weight in model.state_dict().items():
-        # A tied weight has two names: gathered once, it is written once.
-        place = local(weight).data_ptr()
-        if place not in by_place:
-            gathered = whole(weight)
-            by_place[place] = gathered.cpu() if method.ranks.is_first else gathered[:0]
-        weights[name] = by_place[place]
+        place = places.get(name, name)
+        if place not in gathered:
+            tensor = whole(weight)
+            # The others give it up at once: they have no room for a whole model.
+            gathered[place] = tensor.cpu() if method.ranks.is_first else tensor.new_empty(0)
+        weights[name] = gathered[place]
     return weights
 
 
