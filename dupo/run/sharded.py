@@ -40,11 +40,11 @@ def save_sharded(method: Method, run: Path, step: int, model: Any, state: dict[s
     Raises:
         StorageError: on every rank, if the disk is full or the folder cannot be written for any.
     """
-    ranks, weights, kept = method.ranks, _gathered(method, model), _kept_tensors(method)
-    size = sum(tensor.nbytes for tensor in kept.values())
+    ranks, weights, tensors = method.ranks, _gathered(method, model), _kept_tensors(method)
+    size = sum(tensor.nbytes for tensor in tensors.values())
     parts = ranks.on_first(lambda: checkpoint.new_shards(run, step, size))
     with writing(parts):
-        save_shards(parts, kept, ranks)
+        save_shards(parts, tensors, ranks)
     state = {**state, "optimizer": {}}  # it stands in the shards
     snapshot, tokenizer = Snapshot(model, weights), method.tokenizer.hf
     save = partial(checkpoint.save, run, step, snapshot, tokenizer, None, state, shards=parts)
@@ -54,8 +54,8 @@ def save_sharded(method: Method, run: Path, step: int, model: Any, state: dict[s
 @torch.no_grad()
 def _gathered(method: Method, model: Any) -> dict[str, Tensor]:
     """The weights of a model, whole and on the CPU, for the first rank; none for the others."""
-    # A tied weight has two names: gathered once, it is written once. Asked of the parameters, as a part may be
-    # empty on some ranks, and all ranks must gather alike.
+    # A tied weight has two names: gathered once, it is written once. Asked of the parameters: a part may be
+    # empty on some ranks, and so have no place in memory, and all ranks must gather alike.
     is_module = isinstance(model, nn.Module)
     places = {n: id(p) for n, p in model.named_parameters(remove_duplicate=False)} if is_module else {}
     gathered, weights = dict[Any, Tensor](), dict[str, Tensor]()
