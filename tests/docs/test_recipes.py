@@ -56,18 +56,8 @@ def test_every_value_is_marked_as_the_papers_or_explained(file: Path) -> None:
     assert values["max_completion_length"] == longest and values["token_budget"] == INPUT + longest
 
 
-# The weights beneath adapters are float32, and rounded once more to sample: 24.7 GB.
-TOO_LARGE_YET = pytest.mark.xfail(strict=True, reason="weights beneath adapters are float32")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        pytest.param(recipe, id=recipe.name, marks=[TOO_LARGE_YET] * (recipe.name == "lora_24gb"))
-        for recipe in RECIPES
-    ],
-)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_a_recipe_fits(recipe: Recipe, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     plan = plan_of(recipe, tmp_path)
