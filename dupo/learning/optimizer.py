@@ -84,7 +84,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def _eight_bit(
     groups: list[dict[str, Any]], options: OptimizerOptions, betas: tuple[float, float]
 ) -> torch.optim.Optimizer:
-    from torchao.optim import AdamW8bit
+    from torchao.optim import AdamW8bit  # type: ignore[import-not-found]
 
     optimizer = AdamW8bit(groups, lr=options.learning_rate, betas=betas, eps=options.adam_epsilon)
     # A checkpoint holds plain tensors: it is copied, counted and read by code that knows no torchao.
@@ -109,7 +109,7 @@ def _plain(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str,
 
 
 def _quantized(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    from torchao.optim.subclass_8bit import OptimState8bit
+    from torchao.optim.subclass_8bit import OptimState8bit  # type: ignore[import-not-found]
 
     def whole(key: str, value: Any) -> Any:
         if not isinstance(value, dict):

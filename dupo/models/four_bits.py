@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from dupo.config.lora_options import LoraOptions
@@ -58,7 +58,7 @@ def reading_arguments(options: LoraOptions, dtype: torch.dtype, device: torch.de
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def quantized_weights(model: PreTrainedModel) -> list[nn.Parameter]:
+def quantized_weights(model: PreTrainedModel) -> list[Tensor]:
     """The weights that become codes; no number is read."""
     # transformers leaves the head out: its rounding would stand in every log-prob.
     head = model.get_output_embeddings()
