@@ -100,7 +100,7 @@ def _sizes(model: Model) -> dict[str, Any]:
     """The fields of `Outline` that are counted in weights."""
     weights = list(model.parameters())
     ends = {id(end.weight): end.weight.numel() for end in _ends(model)}
-    embedding = model.get_input_embeddings().weight
+    embedding: Any = model.get_input_embeddings().weight
     # An embedding is looked up; where it is tied, its weight is that of the head as well.
     looked_up = 0 if embedding is _ends(model)[-1].weight else embedding.numel()
     # FSDP gathers whole layers, so the largest counts.

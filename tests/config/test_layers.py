@@ -128,6 +128,9 @@ BESIDE = {
 }
 for _name in ("lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "merge_lora"):
     BESIDE[_name] = {"use_peft": True}
+BESIDE["load_in_4bit"] = {"use_peft": True, "model_name_or_path": "a"}
+for _name in ("bnb_4bit_quant_type", "use_bnb_nested_quant"):
+    BESIDE[_name] = {"use_peft": True, "model_name_or_path": "a", "load_in_4bit": True}
 BESIDE["vllm_merge_adapters"] = {"use_peft": True, "engine": "vllm"}
 HASH_OF_RUN = config_hash(RUN)
 

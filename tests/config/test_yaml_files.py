@@ -123,7 +123,7 @@ TIED += "max_completion_length dual_max_completion_length soft_punish_cache "
 TIED += "max_concurrent_sequences weight_decay dual_temperature "
 TIED += "loss_type importance_sampling_level epsilon_high delta clip_ratio_c "
 TIED += "use_peft lora_r lora_alpha lora_dropout lora_target_modules use_rslora merge_lora "
-TIED += "vllm_merge_adapters "
+TIED += "vllm_merge_adapters load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant "
 TIED += "vllm_importance_sampling_clip_min vllm_importance_sampling_clip_max"
 FREE = {
     name: st.one_of(*(of_kind(name, kind) for kind in KINDS[name]))
