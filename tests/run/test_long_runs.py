@@ -12,6 +12,7 @@ from tests.helpers.project import RunPython
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 OPTIONS: dict[str, dict[str, Any]] = {
