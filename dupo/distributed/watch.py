@@ -188,7 +188,9 @@ def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
             raise
         finally:
             watch.stop()
-    dist.destroy_process_group()
+    # vLLM ends its own groups when the process ends, and finds none after this.
+    if "vllm" not in sys.modules:
+        dist.destroy_process_group()
 
 
 def _meet(launch: Launch, timeout: float) -> Store:

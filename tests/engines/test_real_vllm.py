@@ -53,6 +53,22 @@ def test_engine_and_learner_agree_before_and_after_every_update(
     assert "--train_batch_size" not in options or moved > 1e-3
 
 
+def test_each_of_two_ranks_has_a_vllm_of_its_own(folder: Path, tmp_path: Path) -> None:
+    options = ["--reward", "random", "--learning_rate", "3e-3", "--max_steps", "3", "--eval_size", "8"]
+    options += ["--strict", "--generation_batch_size", "32", "--model_name_or_path", str(folder)]
+    for size in "12":
+        out = ["--output_dir", str(tmp_path / size), "--num_processes", size]
+        done = dupo("dupo.train", *SMALL, *options, *out)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-3000:]
+    one, two = (
+        [json.loads(line) for line in (tmp_path / size / "metrics.jsonl").read_text().splitlines()]
+        for size in "12"
+    )
+    assert len(one) == 3
+    for row, other in zip(one, two, strict=True):
+        assert other == pytest.approx(row, rel=1e-4, abs=1e-4)
+
+
 def test_adapters_go_over_alone_and_the_judge_has_none(folder: Path) -> None:
     done = dupo("tests.helpers.real_adapters", str(folder))
     assert done.returncode == 0, done.stderr[-3000:]
