@@ -50,7 +50,7 @@ class Watch(threading.Thread):
         self.launch, self.store = launch, store
         self.fault: Fault | None = None
         self._over, self._parent = threading.Event(), os.getppid()
-        self._is_main_over = threading.Event()
+        self._is_main_ending, self._is_main_over = threading.Event(), threading.Event()
         self._seen: dict[int, tuple[str, float]] = {}
         self._beats = 0
         self.store.set(f"host/{launch.rank}", f"process {os.getpid()} on {socket.gethostname()}")
@@ -104,6 +104,10 @@ class Watch(threading.Thread):
         own = json.dumps(Fault(self.launch.rank, message, code))
         return self._learn(self.store.compare_set(_FAULT, "", own))
 
+    def main_ends(self) -> None:
+        """The main thread has an error of its own, and is not to be told of one any more."""
+        self._is_main_ending.set()
+
     def wait_until_seen(self) -> None:
         """Waits a moment for all ranks to know what ended the run: the store ends with the first rank."""
         end, names = time.monotonic() + PEER_SECONDS, [f"seen/{rank}" for rank in range(self.launch.size)]
@@ -131,7 +135,7 @@ class Watch(threading.Thread):
     def _end(self, fault: Fault) -> None:
         """Ends this process: by an error in the main thread, or where that waits for a dead rank, at once."""
         self.fault = fault
-        if threading.main_thread().is_alive():
+        if threading.main_thread().is_alive() and not self._is_main_ending.is_set():
             signal.raise_signal(_SIGNAL)
         if not self._is_main_over.wait(END_SECONDS):
             if fault.rank == self.launch.rank:
@@ -175,9 +179,11 @@ def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
         except GeneratorExit:  # the caller wants no more steps
             raise
         except RankFault:  # told already
+            watch.main_ends()
             watch.wait_until_seen()
             raise
         except BaseException as problem:
+            watch.main_ends()
             fault = _cause(watch, problem)
             watch.wait_until_seen()
             if fault.rank != launch.rank:
