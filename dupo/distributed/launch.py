@@ -117,7 +117,8 @@ def start_ranks(command: Sequence[str], size: int) -> int:
                 process.send_signal(number)
 
     names = ("SIGINT", "SIGTERM", "SIGHUP")
-    before = {number: signal.signal(number, pass_on) for name in names if (number := getattr(signal, name))}
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows knows no SIGHUP
+    before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         return _wait_for(ranks)
     finally:

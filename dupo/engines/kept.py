@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from dupo.engines.base import Engine, Followed, FollowingEngine, FollowUps, Sampling, ids_of
-from dupo.models.load import Model
+from dupo.engines.wrapped import WrappedEngine
 from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
-from dupo.text.tokenizer import PromptTokenizer
 
 Group = list[Completion]
 
@@ -32,7 +31,7 @@ class Groups(Protocol):
         ...
 
 
-class KeptEngine:
+class KeptEngine(WrappedEngine):
     """Samples what is not kept yet; see `dupo.engines.base.Engine`.
 
     Args:
@@ -40,23 +39,8 @@ class KeptEngine:
     """
 
     def __init__(self, engine: Engine, groups: Groups) -> None:
-        self.engine, self.groups = engine, groups
-        self.features, self.tokenizer = engine.features, engine.tokenizer
-
-    tokenizer: PromptTokenizer
-
-    @property
-    def max_positions(self) -> int | None:
-        """Those of the engine."""
-        return self.engine.max_positions
-
-    def load_weights(self, model: Model) -> None:
-        """Samples from the weights of `model` from now on."""
-        self.engine.load_weights(model)
-
-    def release_memory(self) -> None:
-        """As the engine does."""
-        self.engine.release_memory()
+        super().__init__(engine)
+        self.groups, self.features = groups, engine.features
 
     def sample(
         self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int

@@ -8,13 +8,13 @@ from dupo.config.model_options import ModelOptions
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
-from dupo.engines.ranked import RankedEngine
 from dupo.engines.sampled_check import check_sampled
-from dupo.engines.thinking import ThinkingEngine, with_thinking_budget
+from dupo.engines.thinking import with_thinking_budget
 from dupo.engines.training_probe import TrainingServer
 from dupo.engines.vllm import VllmEngine
 from dupo.engines.vllm_instance import VllmInstance
 from dupo.engines.vllm_server import VllmServerEngine
+from dupo.engines.wrapped import WrappedEngine
 from dupo.models.adapter import AdapterPlan
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
@@ -80,7 +80,7 @@ def make_copy_engine(config: Config, copy: Model, engine: Engine) -> Engine:
 
 def unwrapped(engine: Engine) -> Engine:
     """The engine that samples, beneath what is put around it."""
-    while isinstance(engine, ThinkingEngine | RankedEngine):
+    while isinstance(engine, WrappedEngine):
         engine = engine.engine
     return engine
 

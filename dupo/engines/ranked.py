@@ -7,13 +7,13 @@ from torch.distributed.tensor import DTensor
 
 from dupo.distributed.ranks import Ranks
 from dupo.engines.base import Engine, EngineFeatures, Sampling, ids_of
+from dupo.engines.wrapped import WrappedEngine
 from dupo.models.load import Model
 from dupo.models.sharding import whole
 from dupo.records import Completion, Prompt
-from dupo.text.tokenizer import PromptTokenizer
 
 
-class RankedEngine:
+class RankedEngine(WrappedEngine):
     """Samples with the engines of all ranks; see `dupo.engines.base.Engine`.
 
     Completions are those of one engine alone: a draw depends on its prompt and on nothing that stands beside
@@ -25,19 +25,13 @@ class RankedEngine:
     """
 
     def __init__(self, engine: Engine, ranks: Ranks, copy: Model | None = None) -> None:
-        self.engine, self.ranks, self.copy = engine, ranks, copy
-        if engine.features.ids:
-            self.tokenizer: PromptTokenizer = engine.tokenizer
+        super().__init__(engine)
+        self.ranks, self.copy = ranks, copy
 
     @property
     def features(self) -> EngineFeatures:
         """Of the engine of this rank; prompts cannot follow, as other ranks would not know them."""
         return self.engine.features._replace(follow_ups=False)
-
-    @property
-    def max_positions(self) -> int | None:
-        """Most tokens of a prompt and its completion; None: no limit."""
-        return self.engine.max_positions
 
     def sample(
         self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int
@@ -70,7 +64,3 @@ class RankedEngine:
             if isinstance(weight, DTensor):  # the others are frozen beneath adapters
                 weights[name].copy_(whole(weight.detach()))
         self.engine.load_weights(self.copy)
-
-    def release_memory(self) -> None:
-        """Gives up what `sample` allocates again."""
-        self.engine.release_memory()

@@ -15,8 +15,8 @@ import torch
 
 from dupo.config.config import Config
 from dupo.engines.base import Engine, EngineFeatures, Sampling, check_room, ids_of
+from dupo.engines.wrapped import WrappedEngine
 from dupo.errors import UserError
-from dupo.models.load import Model
 from dupo.progress import counted_as
 from dupo.records import Completion, Prompt
 from dupo.seeds import derive
@@ -27,7 +27,7 @@ OPTION = "thinking_token_budget"
 SWITCH = "enable_thinking"  # of chat templates, in Qwen3 and others
 
 
-class ThinkingEngine:
+class ThinkingEngine(WrappedEngine):
     """Samples from another engine, and ends thoughts that are too long; see `dupo.engines.base.Engine`.
 
     Args:
@@ -36,7 +36,7 @@ class ThinkingEngine:
     """
 
     def __init__(self, engine: Engine, budget: int, closing: Sequence[int]) -> None:
-        self.engine, self.tokenizer = engine, engine.tokenizer
+        super().__init__(engine)
         self.budget, self.closing = budget, list(closing)
         self.num_opening = len(opening_of_thoughts(engine.tokenizer))
 
@@ -44,19 +44,6 @@ class ThinkingEngine:
     def features(self) -> EngineFeatures:
         """What the engine can do; prompts cannot follow, as a completion may need two calls."""
         return self.engine.features._replace(follow_ups=False)
-
-    @property
-    def max_positions(self) -> int | None:
-        """Most tokens of a prompt and its completion; None: no limit."""
-        return self.engine.max_positions
-
-    def load_weights(self, model: Model) -> None:
-        """Samples from the weights of `model` from now on."""
-        self.engine.load_weights(model)
-
-    def release_memory(self) -> None:
-        """Gives up what `sample` allocates again."""
-        self.engine.release_memory()
 
     def sample(
         self, prompts: Sequence[Prompt] | Sequence[list[int]], n: int, sampling: Sampling, seed: int

@@ -1,6 +1,5 @@
 """The plan of a run at its start, and what was measured beside the plan after the first step."""
 
-import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,9 @@ from dupo.planning.machines import Machine, machine_of
 from dupo.planning.models import Models
 from dupo.planning.plan import Plan
 from dupo.planning.words import duration, gigabytes, short_rows, verdict
+
+if sys.platform != "win32":
+    import resource
 
 UNTOLD = PlanOptions()  # nobody has said how long prompts and answers are
 PHASES = ("answers", "duals", "update")
@@ -64,7 +66,7 @@ def checked_plan(config: Config, shape: Any, machine: Machine) -> Plan:
     """The plan of a run on a machine.
 
     Raises:
-        UserError: as `plan_run`.
+        UserError: as `RunPlan`.
     """
     models = Models(shape)
     plan = planned(config, UNTOLD, machine, models)
@@ -102,14 +104,20 @@ def measured(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
     figures = {
         f"plan/{name}": plan.seconds[name] for name in PHASES if {name} <= plan.seconds.keys() & seconds
     }
-    return figures | {"plan/memory_gb": plan.peak / 1e9, "memory_gb": memory_taken() / 1e9}
+    taken = memory_taken()
+    if taken is None:
+        return figures
+    return figures | {"plan/memory_gb": plan.peak / 1e9, "memory_gb": taken / 1e9}
 
 
-def memory_taken() -> float:
-    """The most bytes that were taken: of tensors on a GPU, or of this process without one."""
+def memory_taken() -> float | None:
+    """The most bytes that were taken: of tensors on a GPU, or of this process without one; None where the
+    system does not tell."""
     # What the allocator holds beside its tensors is no need of the run.
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated())
+    if sys.platform == "win32":
+        return None
     kilobyte = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte)
 
@@ -121,5 +129,6 @@ def beside(figures: Mapping[str, float], seconds: Mapping[str, float]) -> str:
         for name in PHASES
         if f"plan/{name}" in figures
     ]
-    memory = f"memory {figures['memory_gb']:.3g} GB (plan: {figures['plan/memory_gb']:.3g})"
-    return f"step 1: {', '.join([*phases, memory])}"
+    if "memory_gb" in figures:
+        phases.append(f"memory {figures['memory_gb']:.3g} GB (plan: {figures['plan/memory_gb']:.3g})")
+    return f"step 1: {', '.join(phases)}"
