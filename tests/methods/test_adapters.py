@@ -144,9 +144,13 @@ def test_the_weights_beneath_are_in_memory_once(started: Started, judge: str) ->
 
 
 def live_tensors() -> list[torch.Tensor]:
-    """All tensors of the process. Whoever holds the list keeps their addresses from being used again."""
+    """All dense tensors of the process. Whoever holds the list keeps their addresses from being used again.
+
+    Libraries that other tests loaded may hold tensors without a memory of their own: sparse ones, and fakes.
+    """
     # By type: `isinstance` asks objects for their class, and some warn of that.
-    return [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+    tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+    return [tensor for tensor in tensors if tensor.layout == torch.strided and tensor.device.type == "cpu"]
 
 
 def new_tensors(before: list[torch.Tensor]) -> list[torch.Tensor]:
