@@ -18,8 +18,11 @@ class Fault(NamedTuple):
     code: int
 
 
-class RankFault(Exception):
+class RankFault(BaseException):
     """A rank has ended the run.
+
+    Comes at any place of a program, as Ctrl-C does. So it is no `Exception`: those that a library raises are
+    caught at many places, and told as a fault of the library.
 
     Attributes:
         fault: what the rank met.

@@ -144,7 +144,12 @@ def _wait_for(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
             for process in ranks:
                 process.kill()
     told = [code for code in codes.values() if code > 0]
-    return told[0] if told else int(any(codes.values()))
+    if told or not any(codes.values()):
+        return told[0] if told else 0
+    # No rank was left to tell.
+    signals = ", ".join(f"rank {rank} by signal {-code}" for rank, code in codes.items() if code)
+    print(f"error: every rank has ended, killed: {signals}", file=sys.stderr)
+    return 1
 
 
 def this_program(program: str, options: Sequence[str]) -> list[str]:

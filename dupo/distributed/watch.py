@@ -61,8 +61,7 @@ class Watch(threading.Thread):
             try:
                 fault = self._look()
             except Exception:  # whatever a store raises whose owner is gone
-                gone = "the process that holds the ranks together is gone"
-                fault = self.fault or Fault(self.launch.rank, gone, 1)
+                fault = self.fault or _without_store(self.launch)
             if fault is not None and not self._over.is_set():
                 self._end(fault)
                 return
@@ -221,8 +220,20 @@ def _cause(watch: Watch, problem: BaseException) -> Fault:
         # What torch raises where a connection breaks tells nothing of the rank at its other end.
         fault = watch.lost_peer() if isinstance(problem, RuntimeError) else None
         return fault or watch.tell(_message(problem), _code(problem))
-    except Exception:  # the store is gone: this rank tells what it knows
+    except Exception:  # the store is gone
+        if isinstance(problem, RuntimeError):
+            return _without_store(watch.launch)
         return Fault(watch.launch.rank, _message(problem), _code(problem))
+
+
+def _without_store(launch: Launch) -> Fault:
+    """What ended the run where no rank can tell the others: the owner of the store is gone.
+
+    Told by the rank that stands next in line, so that the user reads it once.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return Fault(0, "the process that started the ranks is gone, and with it what they meet in", 1)
+    return Fault(1, f"rank 0 of {launch.size} is gone: it was killed, or its machine is gone", 1)
 
 
 def _message(problem: BaseException) -> str:

@@ -48,7 +48,10 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
     arguments = sys.argv[1:] if argv is None else argv
     try:
         config = parse(arguments, program)
-        if (size := config.ranks.num_processes or 1) > 1 and Launch.of(os.environ).is_alone:
+        if not Launch.of(os.environ).is_alone:
+            # Where a rank is killed, torch would print the stacks of all who waited for it.
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        elif (size := config.ranks.num_processes or 1) > 1:
             return start_ranks(this_program(program, arguments), size)
         with stopped_by_signals():
             return 130 if body(config) == {} else 0

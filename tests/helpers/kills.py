@@ -5,6 +5,7 @@ places is whole or in a temporary file.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def places(program: Program, folder: Path, log: Path) -> list[str]:
 
     def watched() -> int:
         with log.open("w", buffering=1) as out:
-            _watch(folder, lambda name: out.write(f"{name}\n"))
+            watch_changes(folder, lambda name: out.write(f"{name}\n"))
             return program()
 
     assert os.waitstatus_to_exitcode(in_child(watched)) in (0, 130)
@@ -64,10 +65,17 @@ def kill_at(number: int, program: Program, folder: Path) -> None:
         left[0] -= 1
 
     def watched() -> int:
-        _watch(folder, count)
+        watch_changes(folder, count)
         return program()
 
     assert os.waitstatus_to_exitcode(in_child(watched)) == -signal.SIGKILL
+
+
+def distinct(named: list[str]) -> list[int]:
+    """The last place of each name: later checkpoints replace and remove, which the first ones do not. The
+    files of a temporary folder count as one place: nobody reads the folder before its rename."""
+    short = [re.sub(r"[0-9]+", "N", re.sub(r"(\.tmp|\.gone)/.*", r"\1/*", name)) for name in named]
+    return sorted({name: number for number, name in enumerate(short)}.values())
 
 
 def _folder_of(event: str, arguments: tuple[Any, ...]) -> str:
@@ -76,7 +84,7 @@ def _folder_of(event: str, arguments: tuple[Any, ...]) -> str:
     return os.readlink(f"/proc/self/fd/{handle}") if isinstance(handle, int) and handle >= 0 else ""
 
 
-def _watch(folder: Path, tell: Callable[[str], object]) -> None:
+def watch_changes(folder: Path, tell: Callable[[str], object]) -> None:
     """Calls `tell` before every change of the folder, from now to the end of the process."""
     inside = str(folder.resolve())
 

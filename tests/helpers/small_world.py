@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from dupo.train import main
 from tests.helpers.worlds import save_tiny
 
 STEPS, MORE = 4, 6
+# Of the clock, or checksums of what is of the clock.
+CLOCK = {"timings.jsonl", "summary.json", "report.html", "SHA256SUMS"}
 PROBLEMS = [("Tom", 3, 4), ("Ann", 5, 9), ("Sue", 7, 2), ("Jim", 8, 6), ("Eva", 1, 12), ("Max", 4, 11)]
 PROBLEMS += [("Leo", 2, 13), ("Ida", 6, 15), ("Kim", 9, 14), ("Ole", 10, 3), ("Pia", 12, 7), ("Uwe", 11, 5)]
 TASK = ["--task", "word_problems", "--dataset", "data.jsonl", "--num_threads", "1"]
@@ -69,6 +73,27 @@ def contents(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() and not path.is_symlink() else None
         for path in paths
     }
+
+
+def result(run: Path) -> dict[str, object]:
+    """What must be equal: every file but those of the clock, and what a state holds but the clock."""
+    files = contents(run)
+    kept = {name: data for name, data in files.items() if name.rpartition("/")[2] not in CLOCK}
+    kept = {name: data for name, data in kept.items() if not name.startswith("set-aside")}
+    for name in [name for name in kept if name.endswith("state.pt")]:
+        state = torch.load(run / name, weights_only=True)
+        del state["record"]["seconds"], state["rows"]["timings.jsonl"]
+        kept[name] = plain(state)
+    return kept
+
+
+def plain(value: object) -> object:
+    """The value with bytes in place of tensors: `==` then compares bit for bit."""
+    if isinstance(value, torch.Tensor):
+        return value.numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @contextmanager

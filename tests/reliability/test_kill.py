@@ -1,22 +1,18 @@
 """A program that is killed anywhere and started again leaves the bytes of one that was never stopped."""
 
-import re
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from dupo import audit, rerank, select, train
 from dupo.methods import teaching
-from tests.helpers.kills import in_child, kill_at, places
-from tests.helpers.small_world import RESUME, TASK, TRAIN, contents, inside, make_inputs, make_world
+from tests.helpers.kills import distinct, in_child, kill_at, places
+from tests.helpers.small_world import RESUME, TASK, TRAIN, inside, make_inputs, make_world, result
 
 CONFIG = Path("run/config.yaml")
-# Of the clock, or checksums of what is of the clock.
-CLOCK = {"timings.jsonl", "summary.json", "report.html", "SHA256SUMS"}
 # One checkpoint is kept, so that every save removes one.
 SHORT = [*TRAIN, "--max_steps", "2", "--save_steps", "1", "--save_total_limit", "1"]
 # A checkpoint at the end alone: whatever comes before is made again from the rollouts.
@@ -80,37 +76,9 @@ def short_teaching(monkeypatch):
         monkeypatch.setattr(teaching, name, value)
 
 
-def result(run: Path) -> dict[str, object]:
-    """What must be equal: every file but those of the clock, and what a state holds but the clock."""
-    files = contents(run)
-    kept = {name: data for name, data in files.items() if name.rpartition("/")[2] not in CLOCK}
-    kept = {name: data for name, data in kept.items() if not name.startswith("set-aside")}
-    for name in [name for name in kept if name.endswith("state.pt")]:
-        state = torch.load(run / name, weights_only=True)
-        del state["record"]["seconds"], state["rows"]["timings.jsonl"]
-        kept[name] = plain(state)
-    return kept
-
-
-def plain(value: object) -> object:
-    """The value with bytes in place of tensors: `==` then compares bit for bit."""
-    if isinstance(value, torch.Tensor):
-        return value.numpy().tobytes()
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
 def start_of(name: str, folder: Path) -> Path:
     """The folder in which the program is started: going back needs a run that is finished."""
     return make_world(folder) if name == "going back" else make_inputs(folder)
-
-
-def distinct(named: list[str]) -> list[int]:
-    """The last place of each name: later checkpoints replace and remove, which the first ones do not. The
-    files of a temporary folder count as one place: nobody reads the folder before its rename."""
-    short = [re.sub(r"[0-9]+", "N", re.sub(r"(\.tmp|\.gone)/.*", r"\1/*", name)) for name in named]
-    return sorted({name: number for number, name in enumerate(short)}.values())
 
 
 def sweep(name: str, folder: Path, chosen: tuple[int, ...] = ()) -> int:
