@@ -1,5 +1,6 @@
 """Bytes of one GPU, or of a machine without one, while a run samples and while it makes a step.
 
+    start      the whole model and its copies, before several GPUs share the weights out
     held       weights, gradients, two moments of AdamW, copies
     sampling   held, weights rounded to bfloat16, and the cache of keys and values
     update     held, and a backward pass; the step of AdamW takes less
@@ -29,12 +30,14 @@ class Item:
         name: in words.
         sampling, update: bytes while answers are sampled, and while a step is made.
         is_certain: no assumption is in it.
+        start: bytes before weights are shared out over GPUs; 0 on one GPU, where the phases are no smaller.
     """
 
     name: str
     sampling: float
     update: float
     is_certain: bool = True
+    start: float = 0.0
 
 
 def precision_of(config: Config, machine: Machine) -> str:
@@ -61,28 +64,36 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
     # Neither gradients nor moments belong to the weights beneath adapters.
     frozen = model.parameters + adapters_of(config, model) - model.trained
     halved, quantized = halved_beneath(config, model, machine), quantized_beneath(config, model)
-    items = [
+    weights = [
         ("weights, float32", 4 * (frozen - halved - quantized + model.trained) / shards),
         ("gradients, float32", 4 * model.trained / shards),
         moments_item(config, model, shards),
     ]
     if quantized:
-        items.insert(0, ("weights beneath adapters, 4 bits", bytes_of_weight(config.lora) * quantized))
+        weights.insert(0, ("weights beneath adapters, 4 bits", bytes_of_weight(config.lora) * quantized))
     if halved:
-        items.insert(0, ("weights beneath adapters, bfloat16", 2 * halved))
-    # A copy of a sharded model is made in bfloat16 and is whole on every GPU.
-    itemsize = 2 if shards > 1 else 4
+        weights.insert(0, ("weights beneath adapters, bfloat16", 2 * halved))
+    items = [Item(name, size, size) for name, size in weights]
+    itemsize = copy_itemsize(config, machine)
     if copies_policy(config):
-        items.append(("frozen copy that judges, or beta", itemsize * model.parameters))
+        size = itemsize * model.parameters
+        items.append(Item("frozen copy that judges, or beta", size, size, start=size if shards > 1 else 0))
     if config.method != "sft" and config.duals.dual_model == "ema":
         # The average shares the frozen weights beneath adapters with the model.
         averaged = model.trained if config.lora.use_peft else model.parameters
-        items.append(("moving average (ema)", itemsize * averaged))
+        # Of a sharded one, each GPU has a part in float32, and a whole copy that judges.
+        size = itemsize * averaged + 4 * averaged / shards if shards > 1 else 4 * averaged
+        items.append(Item("moving average (ema)", size, size, start=4 * averaged if shards > 1 else 0))
     if judge is not None:
         # Weights that no optimizer changes are rounded where the option asks for that, and not by `auto`.
-        of_judge = 2 if config.model.compute_dtype == "bfloat16" else 4
-        items.append(("judge, another model", of_judge * judge.parameters))
-    return [Item(name, size, size) for name, size in items]
+        size = (2 if config.model.compute_dtype == "bfloat16" else 4) * judge.parameters
+        items.append(Item("judge, another model", size, size, start=size if shards > 1 else 0))
+    return items
+
+
+def copy_itemsize(config: Config, machine: Machine) -> int:
+    """Bytes of a weight in a copy of the policy: what FSDP casts is copied as it is cast."""
+    return 2 if is_sharded(config, machine) and precision_of(config, machine) == BFLOAT16 else 4
 
 
 def moments_item(config: Config, model: Outline, shards: int) -> tuple[str, float]:
@@ -142,13 +153,20 @@ def engine_items(config: Config, model: Outline, machine: Machine) -> list[Item]
         share = instances * config.vllm.vllm_gpu_memory_utilization * machine.memory
         # A vLLM that sleeps gives weights and cache up while a step is made.
         sleeps = config.vllm.vllm_enable_sleep_mode and machine.gpus
-        items.append(Item("vLLM, weights and cache", share, 0 if sleeps else share))
+        start = share if is_sharded(config, machine) else 0
+        items.append(Item("vLLM, weights and cache", share, 0 if sleeps else share, start=start))
+    if is_sharded(config, machine):
+        # Every engine gets its weights from the copy; a server gets them from the shards.
+        size = 0 if config.engine.is_server else copy_itemsize(config, machine) * model.parameters
+        items.append(Item("whole copy to sample from", size, size, start=size))
+        items.append(Item("the whole model, before it is shared out", 0, 0, start=4 * model.parameters))
+        return items
     precision = precision_of(config, machine)
     if not machine.gpus or precision == FLOAT32:
         return items
     # What is bfloat16 already is shared.
     halved = halved_beneath(config, model, machine) + quantized_beneath(config, model)
-    if engine == TRANSFORMERS or (engine == BUILTIN and is_sharded(config, machine)):
+    if engine == TRANSFORMERS:
         copied = model.parameters - halved + adapters_of(config, model)
         items.append(Item("whole copy to sample from, bfloat16", 2 * copied, 0))
     elif engine == BUILTIN and model.matrices > halved:

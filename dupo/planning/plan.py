@@ -62,6 +62,11 @@ class Plan:
     checkpoint: float
 
     @property
+    def start(self) -> float:
+        """Bytes of each GPU before the weights are shared out; 0 where they are not."""
+        return sum(item.start for item in self.items)
+
+    @property
     def sampling(self) -> float:
         """Bytes while answers are sampled."""
         return sum(item.sampling for item in self.items)
@@ -74,13 +79,14 @@ class Plan:
     @property
     def peak(self) -> float:
         """Bytes at the most."""
-        return max(self.sampling, self.update)
+        return max(self.start, self.sampling, self.update)
 
     @property
     def least(self) -> float:
         """Bytes that are needed at the least: nothing in it is an assumption."""
         certain = [item for item in self.items if item.is_certain]
-        return max(sum(item.sampling for item in certain), sum(item.update for item in certain))
+        phases = zip(*((item.start, item.sampling, item.update) for item in certain), strict=True)
+        return max(map(sum, phases))
 
     @property
     def step_seconds(self) -> float:

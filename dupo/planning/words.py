@@ -64,10 +64,15 @@ def machine_row(plan: Plan) -> tuple[str, str]:
 
 def memory_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the memory of one GPU."""
-    header = [f"GB of {'each GPU' if plan.machine.gpus > 1 else 'memory'}", "sampling", "update"]
-    rows = [[item.name, *(_cell(size) for size in (item.sampling, item.update))] for item in plan.items]
-    rows.append(["together", gigabytes(plan.sampling), gigabytes(plan.update)])
-    return header, rows
+    header = [f"GB of {'each GPU' if plan.machine.gpus > 1 else 'memory'}", "start", "sampling", "update"]
+    rows = [
+        [item.name, *(_cell(size) for size in (item.start, item.sampling, item.update))]
+        for item in plan.items
+    ]
+    rows.append(["together", *(_cell(size) for size in (plan.start, plan.sampling, plan.update))])
+    if plan.start:
+        return header, rows
+    return [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
 
 
 def _cell(size: float) -> str:
@@ -160,6 +165,7 @@ def short_rows(plan: Plan) -> list[tuple[str, str]]:
     # How fast a CPU is, depends on what else it does.
     step = f"; about {_step(plan)} a step" if plan.rows and plan.machine.gpus else ""
     phases = f"{gigabytes(plan.sampling)} GB while sampling, {gigabytes(plan.update)} GB in a step"
+    phases = f"{gigabytes(plan.start)} GB at the start, {phases}" if plan.start else phases
     return [
         ("plan", f"{count(plan.model.parameters)} parameters; {phases}; {verdict(plan)}{step}"),
         disk_row(plan),

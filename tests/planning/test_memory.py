@@ -106,6 +106,21 @@ def test_shards_are_equal_parts_and_copies_are_whole(folder: Path) -> None:
     assert planned_bytes(config, sixteen) == planned_bytes(config, eight)
 
 
+def test_before_shards_are_made_each_gpu_needs_the_whole_model_and_its_copies(folder: Path) -> None:
+    config, eight = config_of(folder), Machine("GPUs", 8, 8, 80e9, 4e14, 2e12, "")
+    shape, number = model_config(config.model, None), models_of(config).policy(config, CPU).parameters
+    assert checked_plan(config, shape, GPU).start == 0
+    # Float32; copies in bfloat16 that judge and sample.
+    assert checked_plan(config, shape, eight).start == (4 + 2 + 2) * number
+    assert checked_plan(config.changed(compute_dtype="float32"), shape, eight).start == 12 * number
+    averaged = checked_plan(config.changed(dual_model="ema"), shape, eight)
+    assert averaged.start == (4 + 4 + 2) * number
+    # What is held later is less, and the start alone refuses.
+    small = Machine("GPUs", 8, 8, 7.0 * number, 4e14, 2e12, "")
+    with pytest.raises(UserError, match="--dual_model policy needs"):
+        checked_plan(config, shape, small)
+
+
 def test_moments_of_eight_bits_take_two_bytes_and_a_scale_for_each_block(folder: Path) -> None:
     whole, config = config_of(folder), config_of(folder, "--optim", "adamw_torch_8bit")
     about = models_of(config).policy(config, GPU)
