@@ -51,6 +51,7 @@ class Program:
         "num_trained_generations",
         "dynamic_sampling",
         "max_num_gen_batches",
+        "skip_equal_answers",
     )
 
     @property

@@ -109,6 +109,7 @@ class Config:
             trained = self.rollout.trained_of_rollout
             divisor = f"a divisor of the completions of a rollout that are trained on, {trained}"
             yield trained % (self.optimizer.train_batch_size or 1) != 0, "train_batch_size", divisor
+            yield from self._skip_rules()
         if self.program == "train" and self.method == "sft":
             pairs = f"--dataset FILE with columns prompt and completion, as --task {task} brings no lessons"
             yield not entry.built_in and self.task.dataset is None, "dataset", pairs
@@ -125,6 +126,14 @@ class Config:
         none = f"none with --task {task}, which makes its own problems (--task word_problems reads files)"
         for name in ("dataset", "eval_dataset"):
             yield entry.built_in and getattr(self.task, name) is not None, name, none
+
+    def _skip_rules(self) -> Iterator[tuple[bool, str, str]]:
+        """Rules about duals that are not asked: nobody may read what they would have said."""
+        skips, names = self.rollout.skip_equal_answers, [name for name, _ in self.reward.terms]
+        alone = "false without the reward dual, and with shuffled, which gives its values to other problems"
+        yield skips and ("dual" not in names or "shuffled" in names), "skip_equal_answers", alone
+        of_batch = "false with --scale_rewards batch, which reads the rewards of all groups"
+        yield skips and self.reward.scale_rewards == "batch", "skip_equal_answers", of_batch
 
     def _engine_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about what a server can do: it gives texts."""

@@ -206,6 +206,10 @@ class RolloutOptions(Options):
         at_least=1,
         at_most=1000,
     )
+    skip_equal_answers: bool = option(
+        False,
+        "ask no duals of a prompt whose completions all give one answer: equal rewards teach nothing",
+    )
 
     @property
     def trained_of_group(self) -> int:

@@ -41,6 +41,7 @@ def sample_with_duals(
     ask: AskT,
     *,
     questions: Questions | None = None,
+    skip_equal: bool = False,
     once: bool = False,
     answered: Callable[[], None] = lambda: None,
 ) -> tuple[Rollout, AskT | Ask]:
@@ -50,6 +51,7 @@ def sample_with_duals(
         ask: who answers the duals; None: there are none.
         questions: all that the first call of the returned function asks, in any order; None: each different
             answer beside each dual of its problem, as `reconstruct` asks.
+        skip_equal: as `reconstruct` is asked; not read beside `questions`.
         once: the first call asks equal prompts once; see `dupo.duality.judge.cached`.
         answered: is called once all answers are there.
 
@@ -72,7 +74,8 @@ def sample_with_duals(
         # Read here and nowhere else: reading may be slow, and some tasks ask a process of their own.
         answers[number] = [task.answer(problem, completion.to_read) for completion in completions[number]]
         if questions is None:
-            new = [q._replace(problem=number) for q in dual_questions(task, [problem], [answers[number]])]
+            own = dual_questions(task, [problem], [answers[number]], skip_equal=skip_equal)
+            new = [question._replace(problem=number) for question in own]
         else:
             new = questions(number, answers[number])
         owners, taken = early.add(new)

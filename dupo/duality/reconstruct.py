@@ -32,7 +32,12 @@ class DualQuestion(NamedTuple):
 
 
 def reconstruct(
-    task: Task, problems: Sequence[Problem], answers: Sequence[Sequence[str | None]], ask: Ask
+    task: Task,
+    problems: Sequence[Problem],
+    answers: Sequence[Sequence[str | None]],
+    ask: Ask,
+    *,
+    skip_equal: bool = False,
 ) -> Reconstructions:
     """Puts every different readable answer of every problem through every dual of that problem.
 
@@ -40,8 +45,9 @@ def reconstruct(
         problems: P problems.
         answers: the answers to each problem; None where none could be read.
         ask: the model that answers dual prompts.
+        skip_equal: see `dual_questions`.
     """
-    questions = dual_questions(task, problems, answers)
+    questions = dual_questions(task, problems, answers, skip_equal=skip_equal)
     # One call for all duals of the rollout: engines are slow on small batches.
     prompts = [question.prompt for question in questions]
     with naming_problems([problems[question.problem].id for question in questions], prompts):
@@ -61,12 +67,28 @@ def reconstruct(
     return reconstructions
 
 
+def is_one_answer(group: Sequence[str | None]) -> bool:
+    """Whether all completions of a problem give the same answer, which can be read."""
+    return group[0] is not None and all(answer == group[0] for answer in group)
+
+
 def dual_questions(
-    task: Task, problems: Sequence[Problem], answers: Sequence[Sequence[str | None]]
+    task: Task,
+    problems: Sequence[Problem],
+    answers: Sequence[Sequence[str | None]],
+    *,
+    skip_equal: bool = False,
 ) -> list[DualQuestion]:
-    """Every different readable answer beside every dual of its problem."""
+    """Every different readable answer beside every dual of its problem.
+
+    Args:
+        skip_equal: ask nothing of a problem whose completions give one answer: whatever its duals say, the
+            rewards are equal.
+    """
     questions = []
     for index, (problem, group) in enumerate(zip(problems, answers, strict=True)):
+        if skip_equal and is_one_answer(group):
+            continue
         duals = task.duals(problem)
         # dict.fromkeys keeps the order in which the answers came, which a set would not.
         for answer in dict.fromkeys(answer for answer in group if answer is not None):

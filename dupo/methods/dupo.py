@@ -28,7 +28,13 @@ from dupo.learning.batches import (
 )
 from dupo.learning.logprobs import with_learner, with_reference
 from dupo.learning.step import optimizer_step
-from dupo.methods.dynamic_sampling import RewardedRollout, ask_until_spread, choose_groups, joined
+from dupo.methods.dynamic_sampling import (
+    RewardedRollout,
+    ask_until_spread,
+    choose_groups,
+    joined,
+    metrics_of_judged,
+)
 from dupo.methods.policy import PolicyMethod, rollout_metrics
 from dupo.models.weights import update_average
 from dupo.records import Exchange, StepBatch
@@ -132,6 +138,7 @@ class DuPO(PolicyMethod):
             shared = judge.engine is self.engine
             judge = replace(judge, engine=engine if shared else keeping(judge.engine, self.groups))
         ask_judge = judge.asking(self.seed_for("dual", index)) if judge else None
+        skip_equal = self.config.rollout.skip_equal_answers
         with self.phases("answers"):
             rollout, ask_judge = sample_with_duals(
                 engine,
@@ -141,6 +148,7 @@ class DuPO(PolicyMethod):
                 self.sampling,
                 seed,
                 ask_judge,
+                skip_equal=skip_equal,
                 answered=partial(self.phases.turn_to, "duals"),
             )
 
@@ -148,7 +156,9 @@ class DuPO(PolicyMethod):
         reconstructions: Reconstructions = []
         if ask_judge:
             with self.phases("duals"):
-                reconstructions = reconstruct(self.task, problems, rollout.answers, ask_judge)
+                reconstructions = reconstruct(
+                    self.task, problems, rollout.answers, ask_judge, skip_equal=skip_equal
+                )
 
         # reward: how well the hidden part is recovered
         seed = self.seed_for("reward", index)
@@ -163,7 +173,10 @@ class DuPO(PolicyMethod):
         rollout, reconstructions, rewards = everything
         rewards_PG = rewards.total_PG[:, : self.config.rollout.trained_of_group]
         _, metrics = group_advantages(rewards_PG, self.config.reward.scale_rewards)
-        metrics |= dual_metrics(rollout.answers, reconstructions) if self.judge else {}
+        if self.config.rollout.skip_equal_answers:
+            metrics |= metrics_of_judged(everything, rewards_PG)
+        elif self.judge:
+            metrics |= dual_metrics(rollout.answers, reconstructions)
         has_budget = self.config.rollout.thinking_token_budget is not None
         metrics |= rewards.metrics()
         return metrics | rollout_metrics(self.task, rollout, has_budget=has_budget)

@@ -1,5 +1,7 @@
 """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): other problems for groups that teach nothing.
 
+Where `skip_equal_answers` is on, groups of one answer are not even judged: their rewards cannot differ.
+
 A group whose rewards are all equal has advantages of 0, and no gradient. So problems are asked in batches
 until as many groups have spread as a rollout has problems, or the limit of batches is reached. Groups without
 spread then fill the rollout up: a step has as many completions as without dynamic sampling.
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dupo.config.options import RolloutOptions
-from dupo.duality.reconstruct import Reconstructions
+from dupo.duality.reconstruct import Reconstructions, dual_metrics, is_one_answer
 from dupo.records import Rollout
 from dupo.rewards import Rewards
 from dupo.rewards.advantages import have_spread
@@ -110,6 +112,29 @@ def joined(batches: Sequence[RewardedRollout]) -> RewardedRollout:
         [by_answer for batch in batches for by_answer in batch.reconstructions],
         Rewards(torch.cat([r.total_PG for r in rewards]), values, RewardLog(metrics, columns)),
     )
+
+
+def metrics_of_judged(everything: RewardedRollout, rewards_PG: Tensor) -> dict[str, float]:
+    """Metrics of a rollout where groups of one answer were not judged (`skip_equal_answers`).
+
+    Args:
+        rewards_PG: of the completions that are trained on.
+
+    Returns:
+        `dual/skipped_groups`, their share; `completions/none_rate` of all completions; of the other groups,
+        where there are some, `reward` and what `dual_metrics` gives: nobody knows the rewards of the skipped.
+    """
+    answers = everything.rollout.answers
+    judged = [i for i, group in enumerate(answers) if not is_one_answer(group)]
+    share = len(judged) / len(answers)
+    metrics = {"dual/skipped_groups": 1 - share, "completions/none_rate": 0.0}
+    if judged:
+        rollout, reconstructions, _ = everything.take(judged)
+        metrics |= dual_metrics(rollout.answers, reconstructions)
+        metrics |= {"reward": rewards_PG[judged].mean().item()}
+        # All groups have as many completions, and those of the skipped can be read.
+        metrics["completions/none_rate"] *= share
+    return metrics
 
 
 def choose_groups(

@@ -314,11 +314,14 @@ class PolicyMethod(Method):
         (rollout, reconstructions, rewards), size = rewarded, self.config.rollout.num_generations
         shown = range(min(self.config.run.num_exchanges_to_log, len(rollout.problems)))
         recovered = [reconstructions[i] for i in shown] if reconstructions else []
+        judged_PG = rewards.values.get("dual", rewards_PG)
+        unknown_P = judged_PG.isnan().any(-1).tolist()
         exchanges = exchanges_of(self.task, rollout.take(shown), recovered, self.engine, self.config.reward)
         return [
             replace(
                 exchange,
-                reward=rewards_PG[i, 0].item(),
+                # Nobody knows the reward of a group whose duals were not asked.
+                reward=None if unknown_P[i] else rewards_PG[i, 0].item(),
                 advantage=advantages_PG[i, 0].item(),
                 logged={name: values[i * size] for name, values in rewards.log.columns.items()},
             )

@@ -6,27 +6,42 @@ An answer that cannot be read, and a dual sample that cannot be read, is worth 0
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from dupo.config.options import RewardOptions
+from dupo.duality.reconstruct import is_one_answer
 from dupo.records import Reconstruction
 from dupo.rewards.base import RewardInputs
 
 
 def dual(inputs: RewardInputs) -> Tensor:
-    """Rewards each completion by the duals of its answer; see `dupo.rewards.base.Reward`."""
-    return torch.tensor(
-        [
-            [
-                answer_reward(by_answer.get(answer, []), inputs.options) if answer is not None else 0.0
-                for answer in group
-            ]
-            for by_answer, group in zip(inputs.reconstructions, inputs.rollout.answers, strict=True)
-        ]
-    )
+    """Rewards each completion by the duals of its answer; see `dupo.rewards.base.Reward`.
+
+    Says nothing of a group that was not judged (`skip_equal_answers`): its rewards are equal, and unknown.
+    """
+    groups = zip(inputs.rollout.problems, inputs.rollout.answers, inputs.reconstructions, strict=True)
+    rewards = [
+        _group_rewards(group, by_answer, inputs.options, has_duals=bool(inputs.task.duals(problem)))
+        for problem, group, by_answer in groups
+    ]
+    return torch.tensor(rewards)
+
+
+def _group_rewards(
+    group: Sequence[str | None],
+    by_answer: Mapping[str, Sequence[Reconstruction]],
+    options: RewardOptions,
+    *,
+    has_duals: bool,
+) -> list[float]:
+    if has_duals and not by_answer and is_one_answer(group):
+        return [math.nan] * len(group)
+    return [
+        answer_reward(by_answer.get(answer, []), options) if answer is not None else 0.0 for answer in group
+    ]
 
 
 def answer_reward(reconstructions: Sequence[Reconstruction], options: RewardOptions) -> float:

@@ -121,8 +121,8 @@ def exchange_of(row: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
             *([("in plain", dual.plain)] if dual.plain else []),
             ("was hidden", f"{dual.hidden} (distance {_decimal(dual.distance)})"),
         ]
-    # A held-out problem has a reward from its duals alone.
-    unasked = exchange.held_out and exchange.reward is None and not exchange.duals
+    # A held-out problem has a reward from its duals alone, and a group of one answer may not be judged.
+    unasked = exchange.reward is None and not exchange.duals
     lines.append(("reward", "none, as no dual was asked" if unasked else _decimal(exchange.reward)))
     # Right answers are shown of held-out problems alone, and training reads none of these.
     kind = "held out · " if exchange.held_out else ""

@@ -70,6 +70,7 @@ METRICS = {
     ),
     "completions/none_rate": MetricWords("no readable answer", "share of the completions", 0.1),
     "dual/none_rate": MetricWords("duals not readable", "share of the samples of duals", 0.1),
+    "dual/skipped_groups": MetricWords("groups of one answer, not judged", "share of the groups"),
     "dual/prompts": MetricWords("duals asked", "number a step"),
     "dual/cache_hit_rate": MetricWords(
         "duals asked before", "share of readable answers that another one equals"
