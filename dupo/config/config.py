@@ -16,11 +16,11 @@ from dupo.config.options import (
     OptimizerOptions,
     RerankOptions,
     RewardOptions,
-    RolloutOptions,
     RunOptions,
     SelectOptions,
 )
 from dupo.config.rank_options import RankOptions
+from dupo.config.rollout_options import RolloutOptions
 from dupo.config.task_options import TaskOptions
 from dupo.config.trl import about_unknown
 from dupo.config.values import check, json_text, option, show

@@ -11,18 +11,20 @@ from dataclasses import dataclass
 
 from dupo.config.catalogue import REWARDS
 from dupo.config.engine_options import ServerAddress, is_address
+from dupo.config.rollout_options import (
+    HIGHEST_TEMPERATURE,
+    LONGEST_COMPLETION,
+    LOWEST_TEMPERATURE,
+    MOST_SAMPLES,
+    MOST_SEQUENCES,
+)
 from dupo.config.saving_options import SavingOptions
 from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, nearest, quoted
 from dupo.user_files import NOTHING, path_kind
 
 DUAL_MODELS = ("frozen", "policy", "ema")  # or the folder or Hub name of another model
-# Largest sizes that a run can be meant to have; a slip of the keyboard beyond them would eat all memory.
 ADAMW_8BIT = "adamw_torch_8bit"
-MOST_SEQUENCES, MOST_SAMPLES, LONGEST_COMPLETION = 2**20, 2**16, 2**20
-# Below LOWEST, softmax is a step function and gradients grow a thousandfold. Above HIGHEST, all tokens are
-# equally likely.
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 100.0
 LOG_LEVELS = ("passive", "debug", "info", "warning", "error")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 LARGEST_REWARD = 1e15  # its square, summed over a rollout, stays within float32
@@ -160,66 +162,6 @@ class DualOptions(Options):
         if hint and self.dual_model not in DUAL_MODELS and path_kind(self.dual_model) == NOTHING:
             expected = f"{', '.join(DUAL_MODELS)}, a folder or a Hub name ({hint.removeprefix(', ')})"
             raise UserError(f"dual_model: expected {expected}, got {self.dual_model}")
-
-
-@dataclass(frozen=True)
-class RolloutOptions(Options):
-    """How completions are sampled."""
-
-    num_generations: int = option(
-        8, "completions of each prompt, compared with one another", at_least=2, at_most=MOST_SAMPLES
-    )
-    num_trained_generations: int | None = option(
-        None,
-        "completions of each prompt that are trained on, the first ones; the others count in rewards that "
-        "compare answers (TTRL: 32 of 64 votes); none: all",
-        at_least=2,
-        at_most=MOST_SAMPLES,
-    )
-    generation_batch_size: int = option(
-        64, "completions of each rollout, a multiple of num_generations", at_least=1, at_most=MOST_SEQUENCES
-    )
-    max_completion_length: int = option(
-        256, "most tokens of a completion", at_least=1, at_most=LONGEST_COMPLETION
-    )
-    temperature: float = option(
-        1.0, "sampling temperature", at_least=LOWEST_TEMPERATURE, at_most=HIGHEST_TEMPERATURE
-    )
-    max_concurrent_sequences: int = option(
-        1024, "most sequences that are generated at once", at_least=1, at_most=MOST_SEQUENCES
-    )
-    thinking_token_budget: int | None = option(
-        None,
-        "most tokens of a thought; a longer one is closed by force, and the model goes on to answer within "
-        "max_completion_length. The words that close it are not trained on; none: no limit",
-        at_least=1,
-        at_most=LONGEST_COMPLETION,
-    )
-    mask_truncated_completions: bool = option(False, "leave completions without an end token out of the loss")
-    dynamic_sampling: bool = option(
-        False,
-        "replace groups whose rewards are all equal, which teach nothing, by those of other problems (DAPO)",
-    )
-    max_num_gen_batches: int = option(
-        10,
-        "most times that dynamic_sampling samples for one rollout, the first time included",
-        at_least=1,
-        at_most=1000,
-    )
-    skip_equal_answers: bool = option(
-        False,
-        "ask no duals of a prompt whose completions all give one answer: equal rewards teach nothing",
-    )
-
-    @property
-    def trained_of_group(self) -> int:
-        """Completions of each prompt that are trained on."""
-        return self.num_trained_generations or self.num_generations
-
-    @property
-    def trained_of_rollout(self) -> int:
-        """Completions of each rollout that are trained on."""
-        return self.generation_batch_size // self.num_generations * self.trained_of_group
 
 
 @dataclass(frozen=True)

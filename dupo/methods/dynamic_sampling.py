@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dupo.config.options import RolloutOptions
+from dupo.config.rollout_options import RolloutOptions
 from dupo.duality.reconstruct import Reconstructions, dual_metrics, is_one_answer
 from dupo.records import Rollout
 from dupo.rewards import Rewards

@@ -4,7 +4,8 @@ import pytest
 
 from dupo.config.command_line import parse
 from dupo.config.config import OPTIONS, Config
-from dupo.config.options import OptimizerOptions, RolloutOptions
+from dupo.config.options import OptimizerOptions
+from dupo.config.rollout_options import RolloutOptions
 from dupo.config.task_options import TaskOptions
 from dupo.errors import UserError
 from tests.helpers.options import RUN, refusal, table

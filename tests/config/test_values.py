@@ -10,7 +10,8 @@ import torch
 
 from dupo.config.config import GROUP_OF, GROUPS, OPTIONS, Config
 from dupo.config.model_options import ModelOptions
-from dupo.config.options import DualOptions, OptimizerOptions, RewardOptions, RolloutOptions, SelectOptions
+from dupo.config.options import DualOptions, OptimizerOptions, RewardOptions, SelectOptions
+from dupo.config.rollout_options import RolloutOptions
 from dupo.config.task_options import TaskOptions
 from dupo.config.values import coerce
 from dupo.errors import UserError, cut, in_one_line, quoted

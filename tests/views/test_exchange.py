@@ -42,10 +42,11 @@ def test_exchange_without_duals_or_text() -> None:
     assert "came back" not in stream.written()
 
 
-def test_a_held_out_problem_without_duals_says_why_it_has_no_reward() -> None:
+def test_an_answer_without_duals_says_why_it_has_no_reward() -> None:
     row = {**SAMPLE, "duals": [], "reward": None}
     assert ("reward", "none, as no dual was asked") in exchange_of({**row, "held_out": True})[1]
-    assert ("reward", "-") in exchange_of(row)[1]
+    # Neither has one of a group that was not judged.
+    assert ("reward", "none, as no dual was asked") in exchange_of(row)[1]
 
 
 def test_what_a_model_writes_its_own_way_stands_there_in_plain_as_well() -> None:
