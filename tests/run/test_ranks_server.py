@@ -191,7 +191,9 @@ def test_a_rank_that_is_killed_at_a_wait_ends_the_other(rank: int, untrained: Pa
         server = ["--engine", "server", "--base_url", stub.url]
         ended = start(untrained, tmp_path / "run", *server, *RANDOM, before=killed(rank))
     assert ended.codes == [-signal.SIGKILL if rank == r else 1 for r in range(2)], ended.err
-    assert ended.err.count("\n") == 1 and "is gone" in ended.err, ended.err
+    # torch adds warnings of its own where the first rank takes the store with it.
+    assert ended.err.count("error: ") == 1 and "Traceback" not in ended.err, ended.err
+    assert "is gone" in ended.err
 
 
 @pytest.mark.slow
