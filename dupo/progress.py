@@ -41,6 +41,20 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
+def also_listening(listener: Listener) -> Iterator[None]:
+    """Hears what the block tells; whoever listens already hears it as well."""
+    outer = _LISTENER.get()
+
+    def both(unit: str, done: int, total: int) -> None:
+        listener(unit, done, total)
+        if outer is not None:
+            outer(unit, done, total)
+
+    with listening(both):
+        yield
+
+
+@contextmanager
 def counted_as(unit: str) -> Iterator[None]:
     """Gives what the block counts another name: an engine does not know what it samples for.
 

@@ -32,7 +32,8 @@ class RankOptions(Options):
     )
     ddp_timeout: float = option(
         1800.0,
-        "most seconds that a process waits for the others in one exchange, as at the end of sampling",
+        "most seconds that a process waits for the others in one exchange; while others sample, seconds "
+        "without a completion that ends, and at a server no less than its own limits",
         at_least=1,
         at_most=1e6,
     )

@@ -9,15 +9,28 @@ happen once (files, rewards of the user) happens on the first rank, which tells 
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
+from dupo.distributed.meeting import Meeting
 from dupo.errors import UserError, in_one_line
 
 T = TypeVar("T")
 _EVERYWHERE = "_dupo_is_raised_on_every_rank"
+
+
+class Wait(NamedTuple):
+    """How ranks wait for long work of others.
+
+    Attributes:
+        what: the work is, for the message.
+        patience: most seconds without a sign of the work; never less than ddp_timeout.
+    """
+
+    what: str
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +41,13 @@ class Ranks:
         rank: number of this process, from 0.
         size: number of processes; with 1 there is no process group, and nothing is sent.
         per_node: number of processes of one machine.
+        meeting: where ranks wait for long work of others; None: they wait in the exchange that follows.
     """
 
     rank: int = 0
     size: int = 1
     per_node: int = 1
+    meeting: Meeting | None = None
 
     @property
     def is_first(self) -> bool:
@@ -52,8 +67,16 @@ class Ranks:
         dist.all_gather_object(values, value)
         return cast(list[T], values)
 
-    def together(self, work: Callable[[], T]) -> list[T]:
+    def sign(self) -> None:
+        """Says that the long work of this rank goes on."""
+        if self.meeting is not None:
+            self.meeting.sign()
+
+    def together(self, work: Callable[[], T], wait: Wait | None = None) -> list[T]:
         """What `work` gives on each rank; every rank has to ask. `work` itself waits for no other rank.
+
+        Args:
+            wait: how long the others wait, where that may be longer than ddp_timeout.
 
         Raises:
             Exception: what `work` raised on the first rank on which it raised, on every rank alike: else the
@@ -63,14 +86,18 @@ class Ranks:
             return [work()]
         # Only now may a rank wait for the others: each has something to tell, whatever went wrong.
         own = _outcome(work)
+        self._meet(wait)
         outcomes = self.gather((_sendable(own[0]), own[1]))
         for rank, (raised, _) in enumerate(outcomes):
             if raised is not None:
                 raise self._everywhere(raised, own[0], rank)
         return [cast(T, result) for _, result in outcomes]
 
-    def on_first(self, work: Callable[[], T]) -> T:
+    def on_first(self, work: Callable[[], T], wait: Wait | None = None) -> T:
         """What `work` gives on the first rank, which alone does it; every rank has to ask.
+
+        Args:
+            wait: as that of `together`.
 
         Raises:
             Exception: what `work` raised, on every rank alike.
@@ -78,12 +105,17 @@ class Ranks:
         if self.size == 1:
             return work()
         own = _outcome(work) if self.is_first else (None, None)
+        self._meet(wait)
         sent = [(_sendable(own[0]), own[1])]
         dist.broadcast_object_list(sent, src=0)
         raised, result = sent[0]
         if raised is not None:
             raise self._everywhere(raised, own[0], 0)
         return cast(T, result)
+
+    def _meet(self, wait: Wait | None) -> None:
+        if wait is not None and self.meeting is not None:
+            self.meeting.wait(*wait)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any rank; every rank has to ask."""
@@ -108,13 +140,13 @@ class Ranks:
     def raised_everywhere(self, error: BaseException) -> bool:
         """Whether every rank has met the error, so that what follows can be done by all of them together."""
         # A loss that is not finite is the sum of all ranks.
-        return self.size == 1 or isinstance(error, FloatingPointError) or hasattr(error, _EVERYWHERE)
+        return self.size == 1 or isinstance(error, FloatingPointError) or raised_by(error) is not None
 
     def _everywhere(self, sent: Exception, own: Exception | None, rank: int) -> Exception:
         # The rank that raised it knows the traceback, which is not sent.
         error = own if own is not None and rank == self.rank else sent
         error.add_note(f"raised on rank {rank} of {self.size}")
-        setattr(error, _EVERYWHERE, True)
+        setattr(error, _EVERYWHERE, rank)
         return error
 
 
@@ -133,6 +165,11 @@ def _outcome(work: Callable[[], T]) -> tuple[Exception | None, T | None]:
         return None, work()
     except Exception as raised:
         return raised, None
+
+
+def raised_by(error: BaseException) -> int | None:
+    """The rank that raised an error which every rank has met; None for an error of this rank alone."""
+    return getattr(error, _EVERYWHERE, None)
 
 
 ALONE = Ranks()

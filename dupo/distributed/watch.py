@@ -26,7 +26,8 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from dupo.distributed.faults import Fault, RankFault, mark_told
 from dupo.distributed.launch import Launch
-from dupo.distributed.ranks import ALONE, Ranks
+from dupo.distributed.meeting import Meeting
+from dupo.distributed.ranks import ALONE, Ranks, raised_by
 from dupo.errors import UserError, in_one_line
 
 LOOK_SECONDS = 0.5
@@ -126,6 +127,13 @@ class Watch(threading.Thread):
                 return self.tell(self._gone(lost[0]), 1)
         return None
 
+    def wait_until_told(self) -> Fault | None:
+        """The fault that another rank is about to tell; None where it tells none in time."""
+        end = time.monotonic() + PEER_SECONDS
+        while (fault := self.told()) is None and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS / 5)
+        return fault
+
     def _gone(self, rank: int) -> str:
         key = f"host/{rank}"
         who = self.store.get(key).decode() if self.store.check([key]) else "which never came"
@@ -168,11 +176,12 @@ def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
     if torch.cuda.is_available():
         torch.cuda.set_device(launch.local_rank)
     store = _meet(launch, timeout)
-    watch = Watch(launch, store)
+    watch = Watch(launch, PrefixStore("dupo watch", store))
+    meeting = Meeting(PrefixStore("dupo meeting", _store(timeout)), launch.rank, launch.size, timeout)
     with _raising(watch):
         watch.start()
         try:
-            yield Ranks(launch.rank, launch.size, launch.local_size)
+            yield Ranks(launch.rank, launch.size, launch.local_size, meeting)
             watch.stop()
             dist.barrier()  # else the owner of the store would leave while others look into it
         except GeneratorExit:  # the caller wants no more steps
@@ -199,19 +208,28 @@ def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
 
 
 def _meet(launch: Launch, timeout: float) -> Store:
-    """Makes the process group; returns a store of its own for the watch."""
+    """Makes the process group; returns a line to its store for the watch."""
     wait = timedelta(seconds=timeout)
     # NCCL cannot send what lies on the CPU, such as completions.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
     try:
         dist.init_process_group(backend, timeout=wait)
-        store = TCPStore(host, int(port), is_master=False, timeout=wait)
+        return _store(timeout)
     except (RuntimeError, ValueError) as problem:
+        host, port = _address()
         where = f"{launch.size} ranks at {host}:{port}"
         reason = in_one_line(problem, kind=True)
         raise UserError(f"ranks: expected {where} within {timeout:g} s (ddp_timeout), got {reason}") from None
-    return PrefixStore("dupo watch", store)
+
+
+def _address() -> tuple[str, str]:
+    return os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
+
+
+def _store(timeout: float) -> Store:
+    """Another line to the store of the process group."""
+    host, port = _address()
+    return TCPStore(host, int(port), is_master=False, timeout=timedelta(seconds=timeout))
 
 
 def _cause(watch: Watch, problem: BaseException) -> Fault:
@@ -219,6 +237,9 @@ def _cause(watch: Watch, problem: BaseException) -> Fault:
     try:
         # What torch raises where a connection breaks tells nothing of the rank at its other end.
         fault = watch.lost_peer() if isinstance(problem, RuntimeError) else None
+        # Every rank has met it: the one that raised it tells, in its own words.
+        if fault is None and raised_by(problem) not in (None, watch.launch.rank):
+            fault = watch.wait_until_told()
         return fault or watch.tell(_message(problem), _code(problem))
     except Exception:  # the store is gone
         if isinstance(problem, RuntimeError):

@@ -6,8 +6,9 @@ from typing import Any
 
 from dupo.config.config import Config
 from dupo.config.model_options import ModelOptions
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.duality.length_check import Lengths, TokenLimits, check_vocabulary
-from dupo.engines.probe import Server, address_of, probe
+from dupo.engines.probe import Server, address_of, probe, probe_wait
 from dupo.errors import UserError
 from dupo.models.fingerprints import model_fingerprints, tokenizer_fingerprints
 from dupo.models.load import model_config
@@ -50,12 +51,15 @@ class ModelParts:
         return own if self.tokenizer is None else {**own, **tokenizer_fingerprints(kind, self.tokenizer)}
 
 
-def read_parts(config: Config, name: str, vocabulary: Sequence[str] | None) -> ModelParts:
+def read_parts(
+    config: Config, name: str, vocabulary: Sequence[str] | None, ranks: Ranks = ALONE
+) -> ModelParts:
     """Reads tokenizer and shape of a model, or asks its server what it can do.
 
     Args:
         name: folder, Hub name or address of a server.
         vocabulary: tokens of the built-in tokenizer; None: one token for each byte.
+        ranks: the processes that use the model together; their first alone asks a server.
 
     Raises:
         UserError: there is no such model, or it does not fit its tokenizer; names no option.
@@ -69,7 +73,10 @@ def read_parts(config: Config, name: str, vocabulary: Sequence[str] | None) -> M
         # It belongs to the model of the run, so a judge of another server is sent messages.
         names_tokenizer = not is_other and options.tokenizer_name is not None
         tokenizer = load_tokenizer(options, vocabulary) if names_tokenizer else None
-        server = probe(option, address, config.engine, options, tokenizer)
+        server = ranks.on_first(
+            lambda: probe(option, address, config.engine, options, tokenizer),
+            probe_wait(address, config.engine),
+        )
         return ModelParts(options, tokenizer, server=server)
     # The tokenizer comes first: the shape of the built-in model depends on its vocabulary.
     tokenizer = load_tokenizer(options, vocabulary, is_judge=is_other)

@@ -109,7 +109,10 @@ def naming_problems(problem_ids: Sequence[str], prompts: Sequence[Prompt | list[
         places = (place for place, prompt in enumerate(prompts) if prompt == refusal.prompt)
         place = next(places, None)
         name = "a problem" if place is None else problem_ids[place]
-        raise UserError(f"{name}: {refusal}") from None
+        named = UserError(f"{name}: {refusal}")
+        # What ranks have noted of the refusal holds of its new words.
+        vars(named).update(vars(refusal))
+        raise named from None
 
 
 def require(features: EngineFeatures, needed: EngineFeatures, who: str) -> None:

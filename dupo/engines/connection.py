@@ -83,6 +83,16 @@ class Connection:
         self._opener = urllib.request.build_opener(*handlers)
         self._num_answered, self._lock = 0, Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another rank has the key from its own environment: no key is ever sent.
+        return type(self), (ServerAddress(self.url), self.options)
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which a request has surely ended, with an answer or with an error."""
+        tries = self.options.max_retries + 1
+        return tries * (self.options.request_timeout + LONGEST_ASKED_PAUSE)
+
     def ask(
         self,
         route: str,

@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from dupo.distributed.ranks import Ranks
 from dupo.engines.base import Engine, Followed, FollowingEngine, FollowUps, Sampling, ids_of
+from dupo.engines.first_rank import FirstRankEngine
 from dupo.engines.wrapped import WrappedEngine
 from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
@@ -29,6 +31,25 @@ class Groups(Protocol):
     def put(self, name: str, groups: Sequence[Group]) -> None:
         """Keeps groups under a name."""
         ...
+
+
+class RankedGroups:
+    """Groups that the first rank keeps, and all ranks read alike; see `Groups`.
+
+    Args:
+        groups: None on all ranks but the first.
+    """
+
+    def __init__(self, groups: Groups | None, ranks: Ranks) -> None:
+        self.groups, self.ranks = groups, ranks
+
+    def get(self, name: str) -> list[Group] | None:
+        """The groups of that name; every rank has to ask."""
+        return self.ranks.on_first(lambda: self.groups.get(name) if self.groups else None)
+
+    def put(self, name: str, groups: Sequence[Group]) -> None:
+        """Keeps groups; every rank has to ask."""
+        self.ranks.on_first(lambda: self.groups.put(name, groups) if self.groups else None)
 
 
 class KeptEngine(WrappedEngine):
@@ -97,7 +118,12 @@ class KeptEngine(WrappedEngine):
 
 def keeping(engine: Engine, groups: Groups | None) -> Engine:
     """The engine with its samples kept; as it is where nobody keeps them, or where it takes no ids."""
-    return engine if groups is None or not engine.features.ids else KeptEngine(engine, groups)
+    if groups is None or not engine.features.ids:
+        return engine
+    # The rank that asks keeps each group as it ends: it may not wait for the others in between.
+    if isinstance(engine, FirstRankEngine) and isinstance(groups, RankedGroups):
+        return FirstRankEngine(keeping(engine.engine, groups.groups), engine.ranks, engine.copy)
+    return KeptEngine(engine, groups)
 
 
 def _name_of_call(keys: Sequence[int]) -> str:

@@ -5,6 +5,7 @@ import torch
 from dupo.config.config import Config
 from dupo.config.engine_options import TRANSFORMERS, VLLM
 from dupo.config.model_options import ModelOptions
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.engines.base import Engine
 from dupo.engines.builtin import BuiltinEngine
 from dupo.engines.continuous import ContinuousEngine
@@ -14,7 +15,7 @@ from dupo.engines.training_probe import TrainingServer
 from dupo.engines.vllm import VllmEngine
 from dupo.engines.vllm_instance import VllmInstance
 from dupo.engines.vllm_server import VllmServerEngine
-from dupo.engines.wrapped import WrappedEngine
+from dupo.engines.wrapped import unwrapped
 from dupo.models.adapter import AdapterPlan
 from dupo.models.load import Model, end_tokens, load_model, model_config
 from dupo.models.tokenizers import load_tokenizer
@@ -78,30 +79,25 @@ def make_copy_engine(config: Config, copy: Model, engine: Engine) -> Engine:
     return make_engine(config, copy, engine.tokenizer)
 
 
-def unwrapped(engine: Engine) -> Engine:
-    """The engine that samples, beneath what is put around it."""
-    while isinstance(engine, WrappedEngine):
-        engine = engine.engine
-    return engine
-
-
 def make_policy_engine(
     config: Config,
     model: Model,
     tokenizer: PromptTokenizer,
     adapter: AdapterPlan | None,
     server: TrainingServer | None,
+    ranks: Ranks = ALONE,
 ) -> Engine:
     """Puts an engine around a model that is trained.
 
     Args:
         adapter: what the model gets before it is trained; None: no adapters.
         server: that samples from the model; None: this process does.
+        ranks: the processes that train the model; their first alone asks the server.
     """
     if server is None:
         return make_engine(config, model, tokenizer, adapter)
     folder, dtype = config.engine.weight_folder, config.model.compute_dtype
-    engine = VllmServerEngine(model, tokenizer, server, dtype=dtype, folder=folder)
+    engine = VllmServerEngine(model, tokenizer, server, dtype=dtype, folder=folder, ranks=ranks)
     return with_thinking_budget(config, engine)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from dupo.config.config import Config
 from dupo.config.engine_options import AUTO, EngineOptions, ServerAddress, is_address
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
+from dupo.distributed.ranks import Wait
 from dupo.engines.base import Sampling
 from dupo.engines.connection import Connection, Refused
 from dupo.engines.openai_protocol import (
@@ -31,6 +32,7 @@ from dupo.text.tokenizer import PromptTokenizer
 # Longer than the completion may be: who answers with the whole prompt has not written it.
 PROBE = "Which word comes after the code 7Q4-XK-19-ZB-55? Answer with one word of your own, and no more."
 PROBE_SAMPLING, PROBE_SEED, OTHER_SEEDS = Sampling(1.0, 8), 20240814, (17, 4711, 1009)
+MOST_PROBES = 16  # requests of a probe
 MOST_RETRIES = 2  # at start a person waits, and nothing can be lost
 _TEMPLATE = re.compile(r"chat[ _-]?template", re.IGNORECASE)
 FRAMES = "leave --tokenizer_name out, and the server frames the prompts"
@@ -217,6 +219,11 @@ def _models(connection: Connection) -> list[Mapping[str, Any]]:
     entries = answer.get("data")
     entries = entries if isinstance(entries, list) else []
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+
+def probe_wait(address: ServerAddress, engine: EngineOptions) -> Wait:
+    """How the other ranks wait for the first, which asks a server what it can do."""
+    return Wait(f"the probe of {address.url}", MOST_PROBES * Connection(address, engine).longest_wait)
 
 
 def retries_at_start(connection: Connection) -> int:

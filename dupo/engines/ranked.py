@@ -1,16 +1,21 @@
 """An engine whose prompts are shared out over ranks: each is sampled on one rank, and then known to all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch.distributed.tensor import DTensor
 
-from dupo.distributed.ranks import Ranks
+from dupo.distributed.ranks import Ranks, Wait
 from dupo.engines.base import Engine, EngineFeatures, Sampling, ids_of
 from dupo.engines.wrapped import WrappedEngine
 from dupo.models.load import Model
 from dupo.models.sharding import whole
+from dupo.progress import also_listening
 from dupo.records import Completion, Prompt
+
+T = TypeVar("T")
+SAMPLING = Wait("sampling")
 
 
 class RankedEngine(WrappedEngine):
@@ -49,7 +54,8 @@ class RankedEngine(WrappedEngine):
             return dict(zip(own, groups, strict=True))
 
         # A fault on any rank is raised on all of them here, so that none samples on alone.
-        by_index = {i: group for groups in self.ranks.together(sample) for i, group in groups.items()}
+        shares = self.ranks.together(signing(self.ranks, sample), SAMPLING)
+        by_index = {i: group for groups in shares for i, group in groups.items()}
         return [by_index[i] for i in range(len(prompt_ids))]
 
     @torch.no_grad()
@@ -64,3 +70,13 @@ class RankedEngine(WrappedEngine):
             if isinstance(weight, DTensor):  # the others are frozen beneath adapters
                 weights[name].copy_(whole(weight.detach()))
         self.engine.load_weights(self.copy)
+
+
+def signing(ranks: Ranks, work: Callable[[], T]) -> Callable[[], T]:
+    """Work whose progress the waiting ranks see."""
+
+    def work_with_signs() -> T:
+        with also_listening(lambda *_: ranks.sign()):
+            return work()
+
+    return work_with_signs

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from dupo.config.config import Config
 from dupo.config.engine_options import ServerAddress
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.engines.base import Sampling
 from dupo.engines.connection import Connection, Refused
 from dupo.engines.openai_protocol import IDS, PATHS, choices_of
-from dupo.engines.probe import PROBE, PROBE_SEED, Server, probe, retries_at_start
+from dupo.engines.probe import PROBE, PROBE_SEED, Server, probe, probe_wait, retries_at_start
 from dupo.engines.vllm_extension import shape_of
 from dupo.errors import ServerError, UserError
 from dupo.text.tokenizer import PromptTokenizer
@@ -44,18 +45,26 @@ class TrainingServer(NamedTuple):
         return f"{able}; new weights by files, checked; {at_once} requests at once, a prompt each"
 
 
-def probe_for_training(config: Config, tokenizer: PromptTokenizer, shape: Any) -> TrainingServer:
+def probe_for_training(
+    config: Config, tokenizer: PromptTokenizer, shape: Any, ranks: Ranks = ALONE
+) -> TrainingServer:
     """Asks the server of `--base_url` for all that training needs.
 
     Args:
         tokenizer: of the policy.
         shape: the transformers config of the policy.
+        ranks: the processes that train the policy; their first alone asks.
 
     Raises:
         UserError: the server lacks something; names the flag that it has to be started with.
         ServerError: the server does not answer.
     """
     address = ServerAddress.of("base_url", config.engine.base_url or "")
+    wait = probe_wait(address, config.engine)
+    return ranks.on_first(lambda: _probed(config, address, tokenizer, shape), wait)
+
+
+def _probed(config: Config, address: ServerAddress, tokenizer: PromptTokenizer, shape: Any) -> TrainingServer:
     server = probe("base_url", address, config.engine, config.model, tokenizer, f"training needs {NEEDED}")
     able = server.abilities
     # What is missing is told at once, and flags in the order in which people meet them.

@@ -10,8 +10,8 @@ every rollout: a server that was started again, or that another run has sent wei
 import math
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,9 @@ from threading import Event
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
+from dupo.distributed.ranks import ALONE, Ranks, Wait
 from dupo.engines.base import EngineFeatures, Followed, FollowUps, Sampling, check_room, ids_of
 from dupo.engines.connection import Passing, Refused
 from dupo.engines.following import Following
@@ -35,6 +37,7 @@ from dupo.models.adapter_files import whole_weights
 from dupo.models.agreement import has_experts
 from dupo.models.devices import compute_dtype
 from dupo.models.load import Model
+from dupo.models.sharding import reshard, whole
 from dupo.progress import tell_progress
 from dupo.records import Completion, Prompt
 from dupo.seeds import prompt_keys
@@ -60,6 +63,8 @@ class VllmServerEngine:
         model: sampled from as it is when `load_weights` is called, and as it is now until then.
         dtype: `--compute_dtype`.
         folder: `--weight_folder`.
+        ranks: the processes that train the model, which may be sharded. All of them make this object, ask for
+            `renew` together, and then the first alone samples.
 
     Raises:
         UserError: the server cannot take the weights of this model.
@@ -73,11 +78,14 @@ class VllmServerEngine:
         *,
         dtype: str,
         folder: str | None,
+        ranks: Ranks = ALONE,
     ) -> None:
         if has_experts(model):
             # transformers fuses experts in memory, and vLLM reads them one by one.
             raise UserError(f"engine: server takes no mixture of experts yet, got {type(model).__name__}")
-        self.tokenizer, self.folder = tokenizer, weight_folder(folder)
+        self.tokenizer, self.ranks = tokenizer, ranks
+        # The machines of other ranks may have no such folder.
+        self.folder = ranks.on_first(lambda: weight_folder(folder))
         self.server, self.control = server.server, server.control
         self.weight_dtype = compute_dtype(model.device, dtype)
         self.handover = WeightHandover(model, dtype, "server", self.max_positions)
@@ -95,7 +103,27 @@ class VllmServerEngine:
 
     def load_weights(self, model: Model) -> None:
         """Samples from `model` as it is now, from the next call on."""
+        # Weights that a pass has gathered stand in the place of the shares, with other counts of writes.
+        reshard(model)
         self.handover.note(model)
+
+    @torch.no_grad()
+    def renew(self) -> None:
+        """Has the server take the weights that were noted last, if they are new; every rank has to ask.
+
+        Raises:
+            ServerError, UserError, RuntimeError: as `sample`.
+        """
+        reshard(self.handover.model)
+        self.handover.check_noted()
+        if self.handover.is_due:
+            self._send_weights()
+            # The learner's half is a pass through the shares, so every rank takes part.
+            self.handover.done(lambda *asked: self.ranks.on_first(lambda: self._sample(*asked), self._wait()))
+            reshard(self.handover.model)
+
+    def _wait(self) -> Wait:
+        return Wait(f"answers of {self.control.url}", self.control.longest_wait)
 
     def release_memory(self) -> None:
         """Nothing: the memory is that of the server."""
@@ -149,10 +177,7 @@ class VllmServerEngine:
     @contextmanager
     def _sound_weights(self) -> Iterator[None]:
         """Sends new weights before the block; after the block, checks that it was sampled from them."""
-        self.handover.check_noted()
-        if self.handover.is_due:
-            self._send_weights()
-            self.handover.done(self._sample)
+        self.renew()
         self._check_weights()
         yield
         # A request is made anew after a broken connection: a new server answers it with its first weights.
@@ -167,9 +192,24 @@ class VllmServerEngine:
     # --- weights ---
 
     def _send_weights(self) -> None:
+        # Whole one after the other: no rank has room for a second model.
+        weights = ((name, whole(weight)) for name, weight in whole_weights(self.handover.model))
+
+        def send() -> None:
+            try:
+                self._hand_over(weights)
+            except Exception:
+                # The others gather all of them, whatever happens to the first.
+                deque(weights, maxlen=0)
+                raise
+
+        if not self.ranks.is_first:
+            deque(weights, maxlen=0)
+        self.ranks.on_first(send, self._wait())
+
+    def _hand_over(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         # The files go once the server has read them: a rollout is long, and shared memory is memory.
         with tempfile.TemporaryDirectory(prefix="dupo-weights-", dir=self.folder) as folder:
-            weights = whole_weights(self.handover.model)
             with writing_weights(f"weight_folder: {folder}", "give one with room for the whole model"):
                 self.checksum = write_weights(Path(folder), weights, self.weight_dtype)
             results = self._call("dupo_receive_weights", folder)

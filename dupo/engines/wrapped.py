@@ -31,3 +31,10 @@ class WrappedEngine:
     def release_memory(self) -> None:
         """Gives up what `sample` allocates again."""
         self.engine.release_memory()
+
+
+def unwrapped(engine: Engine) -> Engine:
+    """The engine that samples, beneath what is put around it."""
+    while isinstance(engine, WrappedEngine):
+        engine = engine.engine
+    return engine

@@ -14,6 +14,7 @@ import torch
 from dupo.config.config import Config
 from dupo.distributed.ranks import ALONE, Ranks, share_tensors
 from dupo.engines.base import Engine
+from dupo.engines.first_rank import FirstRankEngine, is_of_server
 from dupo.engines.kept import Groups
 from dupo.engines.ranked import RankedEngine
 from dupo.learning.adapter_check import check_reached
@@ -156,17 +157,22 @@ class Method(ABC):
             self.adapter = Adapter(self.model, self.config.lora, self.seed)
             check_reached(self.model, compute)
 
-    def share_out(self, model: Model) -> Model | None:
+    def share_out(self, model: Model, *, needs_twin: bool = True) -> Model | None:
         """Shares a model out over the ranks, once everything is in it that is trained.
 
+        Args:
+            needs_twin: whether ranks sample from the model themselves.
+
         Returns:
-            A twin that is whole on every rank, to sample from; None where one process has all of the model.
+            A twin that is whole on every rank, to sample from; None where none is needed, or where one
+            process has all of the model.
         """
         if self.ranks.size == 1:
             return None
         # Weights are drawn, read or taught on every rank alike; another machine may round otherwise.
         share_tensors(self.ranks, list(model.parameters()))
-        twin, options = whole_twin(model, half=self._is_half), self.config.ranks
+        twin = whole_twin(model, half=self._is_half) if needs_twin else None
+        options = self.config.ranks
         shard(
             model,
             self.ranks,
@@ -176,11 +182,14 @@ class Method(ABC):
             half=self._casts,
             offload=options.cpu_offload,
         )
-        return twin.requires_grad_(False)
+        return twin.requires_grad_(False) if twin is not None else None
 
     def shared_engine(self, engine: Engine, twin: Model | None = None) -> Engine:
-        """An engine as all ranks ask it together; see `dupo.engines.ranked`."""
-        return engine if self.ranks.size == 1 else RankedEngine(engine, self.ranks, twin)
+        """An engine as all ranks ask it together; see `dupo.engines.ranked` and `dupo.engines.first_rank`."""
+        if self.ranks.size == 1:
+            return engine
+        kind = FirstRankEngine if is_of_server(engine) else RankedEngine
+        return kind(engine, self.ranks, twin)
 
     def shared_compute(self, compute: Compute) -> Compute:
         """How passes are made through a model that is shared out."""

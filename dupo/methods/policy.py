@@ -21,11 +21,11 @@ from dupo.engines.load import (
     load_judge_engine,
     make_copy_engine,
     make_policy_engine,
-    unwrapped,
 )
 from dupo.engines.server import ServerEngine
 from dupo.engines.thinking import check_judge_thinking, check_thinking, thoughts_row
 from dupo.engines.training_probe import probe_for_training
+from dupo.engines.wrapped import unwrapped
 from dupo.errors import ServerError, UserError
 from dupo.evaluation.held_out import held_out_metrics, reward_order
 from dupo.evaluation.samples import exchanges_of, held_out_exchanges
@@ -94,13 +94,8 @@ class PolicyMethod(Method):
         lengths = lengths_of(config)
         limits = [TokenLimits.of(self.tokenizer, self.shape, lengths)]
         self.server = None
-        if config.engine.is_server and ranks.size > 1:
-            raise UserError(
-                "engine: expected builtin, vllm or transformers with several processes, got server, which "
-                "takes weights from one process alone"
-            )
         if config.engine.is_server:
-            self.server = probe_for_training(config, self.tokenizer, self.shape)
+            self.server = probe_for_training(config, self.tokenizer, self.shape, ranks)
             limits.append(TokenLimits(self.tokenizer, lengths, self.server.server.max_positions))
         self.judge_parts = self._judge_parts()
         if self.asks_duals:
@@ -135,7 +130,7 @@ class PolicyMethod(Method):
         if not self.asks_duals or name in DUAL_MODELS:
             return None
         try:
-            return read_parts(self.config, name, None)
+            return read_parts(self.config, name, None, self.ranks)
         except ServerError:
             raise
         except UserError as problem:
@@ -208,7 +203,7 @@ class PolicyMethod(Method):
         check_builtin(self.config, self.model)
         share_end_tokens(self.model, self.tokenizer)
         self.engine = make_policy_engine(
-            self.config, self.model, self.tokenizer, self.adapter_plan, self.server
+            self.config, self.model, self.tokenizer, self.adapter_plan, self.server, self.ranks
         )
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
@@ -235,7 +230,9 @@ class PolicyMethod(Method):
         if is_judge or self.config.loss.beta != 0:
             self.reference = self.adapter.base if self.adapter else self.frozen_copy()
         self.ema = frozen_copy(self.model) if name == "ema" else None
-        self.engine = self.shared_engine(self.engine, self.share_out(self.model))
+        # A server samples from its own copy; adapters are merged into weights that are whole anyway.
+        needs_twin = self.server is None or self.adapter is not None
+        self.engine = self.shared_engine(self.engine, self.share_out(self.model, needs_twin=needs_twin))
         self.compute = self.loss.compute = self.shared_compute(self.compute)
         if self.asks_duals:
             self.judge = Judge.of(self._judge_engine(), self.config.duals, self.sampling.max_tokens)

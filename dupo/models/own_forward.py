@@ -16,6 +16,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from dupo.models.devices import autocast, float64
 from dupo.models.load import Model
+from dupo.models.sharding import computes_in_half
 
 EAGER, SDPA = "eager", "sdpa"  # attention of transformers, by its names
 FLOAT32 = "dupo_own_float32"  # the eager attention of a class, with float32 inside
@@ -51,7 +52,8 @@ def own_noise(model: Model, sequences: Sequence[list[int]], dtype: str) -> tuple
     """
     with autocast(model.device, dtype):
         is_mixed = torch.is_autocast_enabled(model.device.type)
-    if all(weight.dtype == torch.float32 for weight in model.parameters() if weight.is_floating_point()):
+    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
+    if all(weight.dtype == torch.float32 for weight in weights) and not computes_in_half(model):
         truth = own_logprobs(model, sequences, "float32")
         if not is_mixed:
             return truth, None

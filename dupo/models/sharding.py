@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
+    FSDPModule,
     MixedPrecisionPolicy,
     OffloadPolicy,
     fully_shard,
@@ -32,6 +33,7 @@ from dupo.models.weights import half_copy
 
 T = TypeVar("T")
 METHOD = "dupo_forward"  # name of the method of a sharded root that `in_forward` calls
+HALF = "dupo_half"  # name of what a sharded root tells of its precision
 
 
 def shard(
@@ -74,6 +76,7 @@ def shard(
         fully_shard(layer, **options)
     fully_shard(model, **options)
     # Tied weights need this: one weight, used at both ends, has one gradient.
+    setattr(model, HALF, half)
     setattr(model, METHOD, MethodType(_call, model))
     register_fsdp_forward_method(model, METHOD)
 
@@ -103,6 +106,18 @@ def whole_twin(model: Model, *, half: bool = False) -> Model:
         return half_copy(model, trained=not is_lora)
     # deepcopy asks by id: every weight is its own copy.
     return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
+
+
+def reshard(model: Model) -> None:
+    """Gives up what a pass has gathered of a sharded model; every rank has to, between the same passes."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def computes_in_half(model: Model) -> bool:
+    """Whether a sharded model rounds its weights to bfloat16 as it gathers them."""
+    return bool(getattr(model, HALF, False))
 
 
 @torch.no_grad()

@@ -1,30 +1,15 @@
 """What decides the rollouts of a training run, so that one of another run is never taken for its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 from dupo.distributed.ranks import Ranks
-from dupo.engines.kept import Group, Groups
+from dupo.engines.kept import Groups, RankedGroups
 from dupo.run.base import Run
 from dupo.storage.checksums import rows_so_far
 from dupo.storage.names import METRICS
 from dupo.storage.rollouts import SavedRollouts
-
-
-class RankedGroups:
-    """Groups that the first rank keeps, and all ranks read alike; see `dupo.engines.kept.Groups`."""
-
-    def __init__(self, groups: Groups | None, ranks: Ranks) -> None:
-        self.groups, self.ranks = groups, ranks
-
-    def get(self, name: str) -> list[Group] | None:
-        """The groups of that name; every rank has to ask."""
-        return self.ranks.on_first(lambda: self.groups.get(name) if self.groups else None)
-
-    def put(self, name: str, groups: Sequence[Group]) -> None:
-        """Keeps groups; every rank has to ask."""
-        self.ranks.on_first(lambda: self.groups.put(name, groups) if self.groups else None)
 
 
 class RankedRollouts:

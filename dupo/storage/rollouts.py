@@ -102,10 +102,13 @@ class SavedRollouts:
             return
         for entry in self.folder.iterdir():
             # What a kill left half written has another name than a number.
-            # No rollout is in progress: these are groups of one that another run began.
+            number = entry.name.removesuffix(".jsonl")
+            # An error may have ended the rollout of this very step, whose groups are not asked again.
+            if number.isdecimal() and int(number) >= step:
+                continue
             if entry.is_file():
                 entry.unlink()
-            elif not entry.name.isdecimal() or int(entry.name) < step:
+            else:
                 shutil.rmtree(entry, ignore_errors=True)
         # An empty folder would tell a reader that something was left over.
         if not any(self.folder.iterdir()):

@@ -132,7 +132,13 @@ def test_rerank_and_duals(server: RealServer, model: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--use_peft", "--lora_r", "4", "--train_batch_size", "16"]], ids=["whole", "lora"]
+    "options",
+    [
+        [],
+        ["--use_peft", "--lora_r", "4", "--train_batch_size", "16"],
+        ["--num_processes", "2", "--train_batch_size", "16"],
+    ],
+    ids=["whole", "lora", "ranks"],
 )
 def test_server_and_learner_agree_before_and_after_every_update(
     options: list[str], server: RealServer, model: Path, tmp_path: Path
