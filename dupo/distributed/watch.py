@@ -26,7 +26,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from dupo.distributed.faults import Fault, RankFault, mark_told
 from dupo.distributed.launch import Launch
-from dupo.distributed.ranks import ALONE, Ranks
+from dupo.distributed.ranks import ALONE, Ranks, met_by
 from dupo.errors import UserError, in_one_line
 
 LOOK_SECONDS = 0.5
@@ -36,6 +36,7 @@ END_SECONDS = 10.0  # for the main thread to end by itself
 # Raises `RankFault` in the main thread; nobody else sends it (Slurm sends SIGUSR1).
 _SIGNAL = getattr(signal, "SIGUSR2", signal.SIGINT)
 _FAULT = "fault"
+_STORE_IS_GONE = "the process that holds the ranks together is gone"
 
 
 class Watch(threading.Thread):
@@ -61,8 +62,7 @@ class Watch(threading.Thread):
             try:
                 fault = self._look()
             except Exception:  # whatever a store raises whose owner is gone
-                gone = "the process that holds the ranks together is gone"
-                fault = self.fault or Fault(self.launch.rank, gone, 1)
+                fault = self.fault or Fault(self.launch.rank, _STORE_IS_GONE, 1)
             if fault is not None and not self._over.is_set():
                 self._end(fault)
                 return
@@ -190,7 +190,9 @@ def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
                 raise RankFault(fault, is_own=False) from problem
             if fault.message != _message(problem):  # another rank that is gone
                 raise RankFault(fault, is_own=True) from problem
-            mark_told(problem, launch.rank)
+            # Of an error that all have raised, any rank may be the first to tell.
+            rank = met_by(problem)
+            mark_told(problem, launch.rank if rank is None else rank)
             raise
         finally:
             watch.stop()
@@ -222,7 +224,9 @@ def _cause(watch: Watch, problem: BaseException) -> Fault:
         fault = watch.lost_peer() if isinstance(problem, RuntimeError) else None
         return fault or watch.tell(_message(problem), _code(problem))
     except Exception:  # the store is gone: this rank tells what it knows
-        return Fault(watch.launch.rank, _message(problem), _code(problem))
+        # What broke the connection is then the end of the store's owner, and no fault of this rank.
+        is_lost = isinstance(problem, RuntimeError)
+        return Fault(watch.launch.rank, _STORE_IS_GONE if is_lost else _message(problem), _code(problem))
 
 
 def _message(problem: BaseException) -> str:

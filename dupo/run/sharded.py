@@ -5,6 +5,8 @@ shards/exp_avg.NAME, exp_avg_sq.NAME, step.NAME    what AdamW keeps of a weight,
 shards/ema.NAME                              the moving average of the weight, where the run keeps one
 """
 
+import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from dupo.distributed.ranks import Ranks
 from dupo.methods.base import Method
 from dupo.models.sharding import local, whole
 from dupo.models.weights import copy_whole
 from dupo.storage import checkpoint
-from dupo.storage.files import writing
 from dupo.storage.shards import load_shards, read_metadata, save_shards
 from dupo.storage.tensors import Snapshot, tensors_in
 
@@ -31,28 +33,42 @@ def is_sound(method: Method) -> bool:
     return not method.ranks.any(not all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors))
 
 
-def save_sharded(method: Method, run: Path, step: int, model: Any, state: dict[str, Any]) -> None:
-    """Writes a checkpoint: the first rank the weights, each rank its part of all else. Every rank has to ask.
+def sharded_writer(
+    method: Method, run: Path, step: int, model: Any, state: dict[str, Any], ranks: Ranks, *, copied: bool
+) -> Callable[[], None]:
+    """A function that writes a checkpoint: the first rank the weights, each rank its part of all else. Every
+    rank has to ask, and to call the function.
+
+    The function raises `StorageError` on every rank, if the disk is full or cannot be written for any.
 
     Args:
         model: what the checkpoint holds of the weights; see `dupo.storage.checkpoint.save`.
-
-    Raises:
-        StorageError: on every rank, if the disk is full or the folder cannot be written for any.
+        ranks: as the function knows them, which may run in another thread.
+        copied: copy into host memory what the next steps change, so that the function may be called later.
     """
-    ranks, weights, tensors = method.ranks, _gathered(method, model), _kept_tensors(method)
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    parts = ranks.on_first(lambda: checkpoint.new_shards(run, step, size))
-    with writing(parts):
-        save_shards(parts, tensors, ranks)
+    snapshot = Snapshot(model, _gathered(method, model, copied=copied))
+    tensors = _kept_tensors(method)
+    if copied:
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
     state = {**state, "optimizer": {}}  # it stands in the shards
-    snapshot, tokenizer = Snapshot(model, weights), method.tokenizer.hf
-    save = partial(checkpoint.save, run, step, snapshot, tokenizer, None, state, shards=parts)
-    ranks.on_first(lambda: save() and None)
+    tokenizer = method.tokenizer.hf
+
+    def write() -> None:
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        shards = ranks.on_first(lambda: checkpoint.new_shards(run, step, size))
+        save = partial(checkpoint.save, run, step, snapshot, tokenizer, None, state, shards=shards)
+        try:
+            save_shards(shards, tensors, ranks)
+            ranks.on_first(lambda: save() and None)
+        finally:
+            if ranks.is_first:  # of a failure: half a checkpoint would keep the room that rows need
+                shutil.rmtree(shards, ignore_errors=True)
+
+    return write
 
 
 @torch.no_grad()
-def _gathered(method: Method, model: Any) -> dict[str, Tensor]:
+def _gathered(method: Method, model: Any, *, copied: bool) -> dict[str, Tensor]:
     """The weights of a model, whole and on the CPU, for the first rank; none for the others."""
     # A tied weight has two names: gathered once, it is written once. Asked of the parameters: a part may be
     # empty on some ranks, and so have no place in memory, and all ranks must gather alike.
@@ -63,8 +79,10 @@ def _gathered(method: Method, model: Any) -> dict[str, Tensor]:
         place = places.get(name, name)
         if place not in gathered:
             tensor = whole(weight)
-            # The others give it up at once: they have no room for a whole model.
-            gathered[place] = tensor.cpu() if method.ranks.is_first else tensor.new_empty(0)
+            # The others give it up at once: they have no room for a whole model. Copied on a CPU as well:
+            # what is in no shards is the weight itself.
+            is_kept = method.ranks.is_first
+            gathered[place] = tensor.to("cpu", copy=copied) if is_kept else tensor.new_empty(0)
         weights[name] = gathered[place]
     return weights
 

@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dupo.config.model_options import ModelOptions
+from dupo.distributed.ranks import Ranks
 from dupo.methods.base import Method
 from dupo.models.load import load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.weights import copy_whole, read_checkpoint_weights
-from dupo.run.sharded import read_shards, save_sharded, shared_like
+from dupo.run.sharded import read_shards, sharded_writer, shared_like
 from dupo.storage import checkpoint
 from dupo.storage.checksums import write_sums
 from dupo.storage.files import check_disk_space, whole_folder
@@ -113,24 +114,24 @@ def check_room(method: Method, run: Path, step: int) -> None:
 
 def saves_async(method: Method) -> bool:
     """Whether checkpoints are written in the background."""
-    if method.ranks.size > 1:  # ranks exchange what they save, and would exchange gradients meanwhile
-        return False
     # On a CPU a second copy would take the memory of the model that trains.
     wanted = method.config.run.async_save
     return method.device.type == "cuda" if wanted is None else wanted
 
 
 def checkpoint_writer(
-    method: Method, run: Path, step: int, state: dict[str, Any], *, copied: bool
+    method: Method, run: Path, step: int, state: dict[str, Any], ranks: Ranks, *, copied: bool
 ) -> Callable[[], object]:
     """A function that writes a checkpoint of what the method holds now; see `dupo.storage.checkpoint.save`.
+    Every rank has to ask, and to call the function.
 
     Args:
+        ranks: as the function knows them, which may run in another thread.
         copied: copy into host memory what the next steps change, so that the function may be called later.
     """
     model, average = saved_model(method, step), saved_average(method)
     if method.ranks.size > 1:
-        return partial(save_sharded, method, run, step, model, state)
+        return sharded_writer(method, run, step, model, state, ranks, copied=copied)
     if copied:
         # Pending samples and the record are never changed, so they need no copy.
         state = state | {"optimizer": host_copy(state["optimizer"])}
