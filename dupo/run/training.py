@@ -314,6 +314,8 @@ class TrainingRun(Run):
             self.finish()
         if isinstance(error, Exception):  # a second Ctrl-C waits for no network
             self.trackers.finish(failed=True)
+            if is_everywhere:
+                self.ranks.gather(None)  # else another rank would tell its end to one that still writes
         if isinstance(error, FloatingPointError):
             raise FloatingPointError(self._save_failure(error)) from error
 
