@@ -32,7 +32,7 @@ class RankFault(Exception):
 
 
 def mark_told(problem: BaseException, rank: int) -> None:
-    """Marks an error of `rank` as one that this process has told all others: it has to tell the user as well."""
+    """Marks an error of `rank` that this process has told all others, so that it has to tell the user."""
     setattr(problem, _TELLER, rank)
 
 

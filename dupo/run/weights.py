@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dupo.config.model_options import ModelOptions
+from dupo.config.options import ADAMW_8BIT
 from dupo.distributed.ranks import Ranks
 from dupo.methods.base import Method
 from dupo.models.load import load_model, model_config, share_end_tokens
@@ -66,7 +67,9 @@ def read_saved(method: Method, step: int, folder: Path, optimizer: dict[str, Any
         return
     if (average := saved_average(method)) is not None:
         read_average(average, folder)
-    method.optimizer.load_state_dict(shared_like(method.optimizer, optimizer))
+    is_eight_bit = method.config.optimizer.optim == ADAMW_8BIT
+    state = shared_like(method.optimizer, optimizer, is_eight_bit=is_eight_bit)
+    method.optimizer.load_state_dict(state)
 
 
 def read_average(average: nn.Module, folder: Path) -> None:
@@ -103,7 +106,8 @@ def check_room(method: Method, run: Path, step: int) -> None:
     Raises:
         StorageError: there is no room.
     """
-    moments = num_bytes(method.optimizer.state_dict())
+    # Several ranks write moments of 8 bits in float32.
+    moments = num_bytes(method.optimizer.state_dict()) if method.ranks.size == 1 else 0
     # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
     moments = moments or 2 * num_bytes([group["params"] for group in method.optimizer.param_groups])
     # Most checkpoints are those of a later step.

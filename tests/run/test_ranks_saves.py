@@ -167,7 +167,11 @@ def test_a_kill_while_the_threads_write_leaves_the_older_checkpoint(
     ended = start(untrained, run, "--async_save", "true", before=killed(waits, rank))
     assert ended.codes == [-signal.SIGKILL if here == rank else 1 for here in range(2)], ended.err
     # The first rank holds the store in which ranks tell each other.
-    told = "error: the process that holds the ranks together is gone" if rank == 0 else "error: rank 1 of 2 is gone"
+    told = (
+        "error: the process that holds the ranks together is gone"
+        if rank == 0
+        else "error: rank 1 of 2 is gone"
+    )
     assert ended.err.count("error: ") == 1 and told in ended.err and "Traceback" not in ended.err, ended.err
     assert (run / "latest").read_text() == "checkpoint-2\n"
     alone = shutil.copytree(run, tmp_path / "alone")
