@@ -24,18 +24,22 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 def scale_of(moment: Tensor) -> Tensor | None:
     """The scale of each block of this rank's part of a moment; None where the part is in float32."""
-    part = local(moment)
-    return None if type(part) is Tensor else part.scale  # type: ignore[attr-defined]
+    own = local(moment)
+    return own.scale if _is_quantized(own) else None  # type: ignore[attr-defined]
+
+
+def _is_quantized(tensor: Any) -> bool:
+    # What torch asks of every tensor that is made of others; a weight of the average is one of another class.
+    return hasattr(tensor, "__tensor_flatten__")
 
 
 def plain_parts(moment: Any) -> Any:
     """Codes, scales and map of this rank's part of a moment, by name; all else as it is."""
-    part = local(moment) if isinstance(moment, Tensor) else moment
-    if type(part) is Tensor or not isinstance(part, Tensor):
+    own = local(moment) if isinstance(moment, Tensor) else moment
+    if not _is_quantized(own):
         return moment
-    # What torch asks of every tensor that is made of others; torchao may change the parts.
-    names, _ = part.__tensor_flatten__()  # type: ignore[attr-defined]
-    return {name: getattr(part, name) for name in names}
+    names, _ = own.__tensor_flatten__()  # type: ignore[attr-defined]
+    return {name: getattr(own, name) for name in names}
 
 
 def from_parts(key: str, parts: dict[str, Tensor]) -> Tensor:
@@ -52,10 +56,10 @@ def from_parts(key: str, parts: dict[str, Tensor]) -> Tensor:
 
 def in_float32(moment: Tensor) -> Tensor:
     """A moment in float32, shared out over ranks as the moment is."""
-    part = local(moment)
-    if type(part) is Tensor:
+    own = local(moment)
+    if not _is_quantized(own):
         return moment
-    numbers = part.dequantize()  # type: ignore[attr-defined]
+    numbers = own.dequantize()  # type: ignore[attr-defined]
     if not isinstance(moment, DTensor):
         return numbers
     places, shape, stride = moment.placements, moment.shape, moment.stride()
@@ -80,12 +84,12 @@ def in_eight_bits(
 
     # torchao alone knows which parts are too small for it.
     moment = optimizer._new_buffer(weight, key == "exp_avg")
-    part: Any = local(moment)
-    values = local(numbers).to(part.device)
-    if type(part) is Tensor or scale is None or scale.shape != part.scale.shape:
-        part.copy_(values)
+    own: Any = local(moment)
+    values = local(numbers).to(own.device)
+    if not _is_quantized(own) or scale is None or scale.shape != own.scale.shape:
+        own.copy_(values)
         return moment
-    part.scale.copy_(scale)
-    blocks = values.view(len(scale), -1) / part.scale[:, None]
-    part.codes.copy_(quantize_8bit_with_qmap(blocks, part.qmap).view(part.codes.shape))
+    own.scale.copy_(scale)
+    blocks = values.view(len(scale), -1) / own.scale[:, None]
+    own.codes.copy_(quantize_8bit_with_qmap(blocks, own.qmap).view(own.codes.shape))
     return moment

@@ -53,10 +53,12 @@ class _Writer(FileSystemWriter):
     """Tells of a disk that takes no byte more as every other writer of a run does."""
 
     def write_data(self, plan: Any, planner: Any) -> Any:
+        """Writes the part of this rank."""
         with writing(Path(self.path)):
             return super().write_data(plan, planner)
 
     def finish(self, metadata: Metadata, results: Any) -> None:
+        """Writes which file holds what, on the first rank."""
         with writing(Path(self.path)):
             super().finish(metadata, results)
 

@@ -1,4 +1,4 @@
-"""Runs of several ranks whose optimizer keeps moments of 8 bits: checkpoints that any number of ranks reads."""
+"""Runs of several ranks with moments of 8 bits: checkpoints that any number of ranks reads."""
 
 import shutil
 from functools import partial

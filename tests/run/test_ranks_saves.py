@@ -5,6 +5,7 @@ import pickle
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ import pytest
 import torch.distributed
 
 from dupo import train
+from dupo.methods.dupo import DuPO
 from dupo.storage import checkpoint, shards
 from tests.helpers.ranks import Ended, run_ranks
 from tests.helpers.runs import same_files
@@ -27,7 +29,16 @@ pytestmark = [
     ),
 ]
 OPTIONS = ["--num_threads", "1", "--eval_size", "8", "--generation_batch_size", "16", "--quiet"]
-OPTIONS += ["--num_generations", "4", "--train_batch_size", "8", "--reward", "dual", "--dual_model", "ema"]
+OPTIONS += [
+    "--num_generations",
+    "4",
+    "--train_batch_size",
+    "8",
+    "--reward",
+    "dual,random",
+    "--dual_model",
+    "ema",
+]
 OPTIONS += ["--ema_decay", "0.9", "--max_steps", "6", "--learning_rate", "1e-3", "--eval_steps", "2"]
 OPTIONS += ["--save_steps", "2", "--save_total_limit", "5"]
 FULL = "No space left on device"
@@ -51,6 +62,9 @@ def waited(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("saves") / "waited"
     ended = start(untrained, run, "--async_save", "false")
     assert (ended.codes, ended.err) == ([0, 0], "")
+    # Else no copy that is taken too late would be told.
+    for name in ("model.safetensors", "shards/__0_0.distcp", "shards/__1_0.distcp"):
+        assert len({(run / f"checkpoint-{step}" / name).read_bytes() for step in (2, 4, 6)}) == 3, name
     return run
 
 
@@ -71,14 +85,21 @@ def same_checkpoint(first: Path, second: Path) -> None:
 
 
 def slow_disk(rank: int) -> None:
-    """The weights have moved before a byte of the checkpoint is written."""
-    save = shards.save
+    """The weights have moved before a byte of a checkpoint in the background is written."""
+    save, update, has_moved = shards.save, DuPO.update, threading.Event()
+
+    def moves(self: DuPO, batch: Any, step: int) -> dict[str, float]:
+        metrics = update(self, batch, step)
+        has_moved.set()
+        return metrics
 
     def late(*values: Any, **options: Any) -> Any:
-        time.sleep(0.7)
+        if threading.current_thread() is not threading.main_thread():
+            has_moved.clear()
+            assert has_moved.wait(60)
         return save(*values, **options)
 
-    shards.save = late
+    shards.save, DuPO.update = late, moves
 
 
 def test_both_ways_write_the_same_bytes(waited: Path, untrained: Path, tmp_path: Path) -> None:
@@ -167,11 +188,8 @@ def test_a_kill_while_the_threads_write_leaves_the_older_checkpoint(
     ended = start(untrained, run, "--async_save", "true", before=killed(waits, rank))
     assert ended.codes == [-signal.SIGKILL if here == rank else 1 for here in range(2)], ended.err
     # The first rank holds the store in which ranks tell each other.
-    told = (
-        "error: the process that holds the ranks together is gone"
-        if rank == 0
-        else "error: rank 1 of 2 is gone"
-    )
+    gone = {0: "the process that holds the ranks together is gone", 1: "rank 1 of 2 is gone (process "}
+    told = f"error: {gone[rank]}"
     assert ended.err.count("error: ") == 1 and told in ended.err and "Traceback" not in ended.err, ended.err
     assert (run / "latest").read_text() == "checkpoint-2\n"
     alone = shutil.copytree(run, tmp_path / "alone")
