@@ -171,7 +171,7 @@ class OptimizerOptions(Options):
     max_steps: int = option(200, "optimizer steps of the whole run", at_least=1)
     optim: str = option(
         "adamw_torch",
-        f"optimizer; {ADAMW_8BIT}: moments of 2 bytes a weight, not 8; needs torchao, and one process",
+        f"optimizer; {ADAMW_8BIT}: moments of 2 bytes a weight, not 8; needs torchao",
         f"adamw_torch|{ADAMW_8BIT}",
     )
     learning_rate: float = option(1e-6, "highest learning rate of AdamW", at_least=0, at_most=1)

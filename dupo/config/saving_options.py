@@ -18,6 +18,6 @@ class SavingOptions(Options):
     # None and not true: only a run knows its device.
     async_save: bool | None = option(
         None,
-        "write checkpoints in the background, from a copy in host memory, while the training goes on; none: "
-        "on a GPU, not on a CPU",
+        "write checkpoints in the background, from a copy in host memory, while the training goes on, in one "
+        "process or several; none: on a GPU, not on a CPU",
     )

@@ -35,10 +35,10 @@ class RankFault(BaseException):
 
 
 def mark_told(problem: BaseException, rank: int) -> None:
-    """Marks an error as one that its rank has told all others: the rank has to tell the user as well."""
+    """Marks an error of `rank` that this process has told all others, so that it has to tell the user."""
     setattr(problem, _TELLER, rank)
 
 
 def told_by(problem: BaseException) -> int | None:
-    """The rank that has told all others of its error; None where ranks had not met yet."""
+    """The rank whose error all others were told of; None where ranks had not met yet."""
     return getattr(problem, _TELLER, None)

@@ -8,8 +8,9 @@ happen once (files, rewards of the user) happens on the first rank, which tells 
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar, cast
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -42,17 +43,31 @@ class Ranks:
         size: number of processes; with 1 there is no process group, and nothing is sent.
         per_node: number of processes of one machine.
         meeting: where ranks wait for long work of others; None: they wait in the exchange that follows.
+        group: the process group of the exchanges; None: that which all ranks have met in.
     """
 
     rank: int = 0
     size: int = 1
     per_node: int = 1
     meeting: Meeting | None = None
+    group: Any = None
 
     @property
     def is_first(self) -> bool:
         """Whether this rank writes the files and talks to the user."""
         return self.rank == 0
+
+    def apart(self, timeout: float) -> "Ranks":
+        """The same ranks with a gloo group of their own, for a second thread; every rank has to ask.
+
+        Args:
+            timeout: most seconds that a rank waits for the others in one exchange.
+        """
+        if self.size == 1:
+            return self
+        # All ranks make the exchanges of a group in one order, and no order holds between two threads.
+        group = dist.new_group(timeout=timedelta(seconds=timeout), backend="gloo")
+        return replace(self, group=group, meeting=None)  # which is of the main thread alone
 
     def gather(self, value: T) -> list[T]:
         """The values of all ranks, by rank; every rank has to ask.
@@ -64,7 +79,7 @@ class Ranks:
             return [value]
         # Pickled: completions and statistics are small beside the weights, and of any shape.
         values: list[T | None] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.group)
         return cast(list[T], values)
 
     def sign(self) -> None:
@@ -107,7 +122,7 @@ class Ranks:
         own = _outcome(work) if self.is_first else (None, None)
         self._meet(wait)
         sent = [(_sendable(own[0]), own[1])]
-        dist.broadcast_object_list(sent, src=0)
+        dist.broadcast_object_list(sent, src=0, group=self.group)
         raised, result = sent[0]
         if raised is not None:
             raise self._everywhere(raised, own[0], 0)
@@ -144,7 +159,10 @@ class Ranks:
 
     def _everywhere(self, sent: Exception, own: Exception | None, rank: int) -> Exception:
         # The rank that raised it knows the traceback, which is not sent.
-        error = own if own is not None and rank == self.rank else sent
+        return self.alike(own if own is not None and rank == self.rank else sent, rank)
+
+    def alike(self, error: Exception, rank: int) -> Exception:
+        """Marks an error that every rank raises now as one that `rank` has met; returns the error."""
         error.add_note(f"raised on rank {rank} of {self.size}")
         setattr(error, _EVERYWHERE, rank)
         return error

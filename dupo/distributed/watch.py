@@ -198,7 +198,9 @@ def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
                 raise RankFault(fault, is_own=False) from problem
             if fault.message != _message(problem):  # another rank that is gone
                 raise RankFault(fault, is_own=True) from problem
-            mark_told(problem, launch.rank)
+            # Of an error that all have raised, any rank may be the first to tell.
+            rank = raised_by(problem)
+            mark_told(problem, launch.rank if rank is None else rank)
             raise
         finally:
             watch.stop()

@@ -14,25 +14,21 @@ from torch import Tensor
 
 from dupo.config.options import ADAMW_8BIT, OptimizerOptions
 from dupo.errors import UserError
+from dupo.learning.eight_bits import from_parts, plain_parts
 from dupo.models.load import Model
 from dupo.models.weight_decay import decay_groups
 
 INSTALL = "pip install torchao"
 
 
-def check_optimizer(options: OptimizerOptions, num_ranks: int) -> None:
+def check_optimizer(options: OptimizerOptions) -> None:
     """Looks at the optimizer before any weight is loaded.
 
     Raises:
-        UserError: torchao is wanted and not installed, or several processes train.
+        UserError: torchao is wanted and not installed.
     """
-    if options.optim != ADAMW_8BIT:
-        return
-    if find_spec("torchao") is None:
+    if options.optim == ADAMW_8BIT and find_spec("torchao") is None:
         raise UserError(f"optim: expected torchao for {ADAMW_8BIT}, got none installed: {INSTALL}")
-    # Shards are saved by weight, and a block of 256 moments may lie in two of them.
-    if num_ranks > 1:
-        raise UserError(f"optim: expected adamw_torch with {num_ranks} processes, got {ADAMW_8BIT}")
 
 
 def make_optimizer(model: Model, options: OptimizerOptions) -> torch.optim.Optimizer:
@@ -94,31 +90,16 @@ def _eight_bit(
 
 
 def _plain(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    def parts(value: Any) -> Any:
-        if type(value) is Tensor or not isinstance(value, Tensor):
-            return value
-        # What torch asks of every tensor that is made of others; torchao may change the parts.
-        names, _ = value.__tensor_flatten__()  # type: ignore[attr-defined]
-        return {name: getattr(value, name) for name in names}
-
     states = {
-        number: {key: parts(value) for key, value in values.items()}
+        number: {key: plain_parts(value) for key, value in values.items()}
         for number, values in state["state"].items()
     }
     return {**state, "state": states}
 
 
 def _quantized(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    from torchao.optim.subclass_8bit import OptimState8bit  # type: ignore[import-not-found]
-
-    def whole(key: str, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        # Means of gradients have a sign, means of their squares have none.
-        return OptimState8bit(**value, signed=key == "exp_avg", dtype=torch.float32)
-
     states = {
-        number: {key: whole(key, value) for key, value in values.items()}
+        number: {key: from_parts(key, v) if isinstance(v, dict) else v for key, v in values.items()}
         for number, values in state["state"].items()
     }
     return {**state, "state": states}

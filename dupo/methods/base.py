@@ -136,7 +136,7 @@ class Method(ABC):
         self.to_tell: list[str] = []
         self.phases = Phases()
         self.device = pick_device(config.model.device)
-        check_optimizer(config.optimizer, ranks.size)
+        check_optimizer(config.optimizer)
         check_four_bits(config.lora, self.device, ranks.size)
 
     @abstractmethod

@@ -95,7 +95,7 @@ def _candidates(plan: Plan) -> Iterator[dict[str, Any]]:
     yield {"gradient_checkpointing": not config.model.gradient_checkpointing}
     if not config.lora.use_peft and find_spec("peft") is not None:
         yield {"use_peft": True}
-    if find_spec("torchao") is not None and machine.ranks == 1:
+    if find_spec("torchao") is not None:
         yield {"optim": ADAMW_8BIT}
     # Micro-batches of fewer tokens would keep a GPU idle.
     if optimizer.token_budget > 1024:

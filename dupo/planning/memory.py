@@ -220,9 +220,11 @@ def cache_bytes(config: Config, model: Outline, machine: Machine) -> float:
     return cached * (4 if precision_of(config, machine) == FLOAT32 else 2)
 
 
-def checkpoint_bytes(config: Config, model: Outline) -> float:
+def checkpoint_bytes(config: Config, model: Outline, ranks: int = 1) -> float:
     """A checkpoint on the disk: float32 weights, or adapters alone, moments, and a moving average."""
     # A checkpoint of a run with adapters names its base and does not hold the base.
     weights = adapters_of(config, model) or model.parameters
     average = weights if config.method != "sft" and config.duals.dual_model == "ema" else 0
-    return 4 * weights + moment_bytes(config) * model.trained + 4 * average
+    # Several ranks write moments of 8 bits in float32, for any number of ranks to read.
+    moments = moment_bytes(config) if ranks == 1 else 8
+    return 4 * weights + moments * model.trained + 4 * average

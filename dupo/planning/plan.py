@@ -146,7 +146,8 @@ def make_plan(
     items = memory.held(config, model, judge, machine)
     items += memory.engine_items(config, model, machine)
     items += memory.update_items(config, model, machine, work.micro_tokens, int(share * work.micro_tokens))
-    plan = Plan(config, machine, model, work, items, None, {}, memory.checkpoint_bytes(config, model))
+    checkpoint = memory.checkpoint_bytes(config, model, machine.ranks)
+    plan = Plan(config, machine, model, work, items, None, {}, checkpoint)
     rows, cache = _rows(plan, expected)
     if cache:
         items = [*items, Item(f"keys and values of {rows:,} rows", cache, 0, is_certain=False)]

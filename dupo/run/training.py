@@ -57,7 +57,7 @@ class TrainingRun(Run):
         self.plan = RunPlan(config, method.shape, self.ranks)
         self.repo = open_repo(config.run, self.path, hub()) if config.run.push_to_hub else None
         self.folder = self.open_folder()
-        self.saving = Background()
+        self.saving = Background(self.ranks, self.ranks.apart(config.ranks.ddp_timeout))
         self.rollouts = saved_rollouts(self, method.device)
         trackers = [CLASSES[name]() for name in config.run.trackers]
         self.trackers = Trackers(trackers, self.path, self.display)
@@ -259,6 +259,7 @@ class TrainingRun(Run):
             FloatingPointError: weights, their average or the optimizer are not finite; nothing is written.
         """
         method = self.method
+        self.saving.wait()  # else two copies of the weights would be in memory
         # Looked at before the checkpoint becomes the newest, and older ones that are sound are deleted.
         if not is_sound(method):
             raise FloatingPointError(
@@ -274,7 +275,8 @@ class TrainingRun(Run):
             "optimizer": method.optimizer.state_dict(),
             "signature": self.signature(method.device),
         }
-        write = weights.checkpoint_writer(method, self.path, self.step, state, copied=in_background)
+        ranks = self.saving.apart
+        write = weights.checkpoint_writer(method, self.path, self.step, state, ranks, copied=in_background)
         self.saving.run(write, partial(self._after_save, self.step), in_background=in_background)
 
     def _after_save(self, step: int) -> None:
@@ -303,7 +305,7 @@ class TrainingRun(Run):
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.closing.close()
         if not isinstance(error, KeyboardInterrupt):  # a second Ctrl-C waits for no disk
-            self._end_save(error)
+            self.saving.end(error, self.display.warn)
         # An error of one rank alone: the others are elsewhere, and all save together or not at all.
         is_everywhere = error is None or self.ranks.raised_everywhere(error)
         if isinstance(error, UserError) and self.is_loaded and is_everywhere:
@@ -312,17 +314,10 @@ class TrainingRun(Run):
             self.finish()
         if isinstance(error, Exception):  # a second Ctrl-C waits for no network
             self.trackers.finish(failed=True)
+            if is_everywhere:
+                self.ranks.gather(None)  # else another rank would tell its end to one that still writes
         if isinstance(error, FloatingPointError):
             raise FloatingPointError(self._save_failure(error)) from error
-
-    def _end_save(self, error: BaseException | None) -> None:
-        """Waits for a checkpoint in the background; its failure hides no error that came before."""
-        try:
-            self.saving.wait()
-        except Exception as problem:
-            if error is None:
-                raise
-            self.display.warn(in_one_line(problem))
 
     def _save_failure(self, error: FloatingPointError) -> str:
         """Saves the batch that broke the run, and the weights as well if they are still finite."""

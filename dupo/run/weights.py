@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dupo.config.model_options import ModelOptions
+from dupo.config.options import ADAMW_8BIT
+from dupo.distributed.ranks import Ranks
 from dupo.methods.base import Method
 from dupo.models.load import load_model, model_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.weights import copy_whole, read_checkpoint_weights
-from dupo.run.sharded import read_shards, save_sharded, shared_like
+from dupo.run.sharded import read_shards, sharded_writer, shared_like
 from dupo.storage import checkpoint
 from dupo.storage.checksums import write_sums
 from dupo.storage.files import check_disk_space, whole_folder
@@ -65,7 +67,9 @@ def read_saved(method: Method, step: int, folder: Path, optimizer: dict[str, Any
         return
     if (average := saved_average(method)) is not None:
         read_average(average, folder)
-    method.optimizer.load_state_dict(shared_like(method.optimizer, optimizer))
+    is_eight_bit = method.config.optimizer.optim == ADAMW_8BIT
+    state = shared_like(method.optimizer, optimizer, is_eight_bit=is_eight_bit)
+    method.optimizer.load_state_dict(state)
 
 
 def read_average(average: nn.Module, folder: Path) -> None:
@@ -102,7 +106,8 @@ def check_room(method: Method, run: Path, step: int) -> None:
     Raises:
         StorageError: there is no room.
     """
-    moments = num_bytes(method.optimizer.state_dict())
+    # Several ranks write moments of 8 bits in float32.
+    moments = num_bytes(method.optimizer.state_dict()) if method.ranks.size == 1 else 0
     # Before the first step the optimizer has no moments yet; Adam keeps two for each weight.
     moments = moments or 2 * num_bytes([group["params"] for group in method.optimizer.param_groups])
     # Most checkpoints are those of a later step.
@@ -113,24 +118,24 @@ def check_room(method: Method, run: Path, step: int) -> None:
 
 def saves_async(method: Method) -> bool:
     """Whether checkpoints are written in the background."""
-    if method.ranks.size > 1:  # ranks exchange what they save, and would exchange gradients meanwhile
-        return False
     # On a CPU a second copy would take the memory of the model that trains.
     wanted = method.config.run.async_save
     return method.device.type == "cuda" if wanted is None else wanted
 
 
 def checkpoint_writer(
-    method: Method, run: Path, step: int, state: dict[str, Any], *, copied: bool
+    method: Method, run: Path, step: int, state: dict[str, Any], ranks: Ranks, *, copied: bool
 ) -> Callable[[], object]:
     """A function that writes a checkpoint of what the method holds now; see `dupo.storage.checkpoint.save`.
+    Every rank has to ask, and to call the function.
 
     Args:
+        ranks: as the function knows them, which may run in another thread.
         copied: copy into host memory what the next steps change, so that the function may be called later.
     """
     model, average = saved_model(method, step), saved_average(method)
     if method.ranks.size > 1:
-        return partial(save_sharded, method, run, step, model, state)
+        return sharded_writer(method, run, step, model, state, ranks, copied=copied)
     if copied:
         # Pending samples and the record are never changed, so they need no copy.
         state = state | {"optimizer": host_copy(state["optimizer"])}

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from dupo.distributed.ranks import Ranks
+from dupo.errors import in_one_line
+from dupo.storage.files import writing
 
 SHARDS = "shards"  # the folder in a checkpoint
 METADATA = ".metadata"
@@ -29,14 +32,35 @@ def save_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> No
     """Writes the part of this rank of all tensors; every rank has to ask. The folder is there and empty.
 
     Raises:
-        OSError: the disk is full, or a file cannot be written; part of the files may be there.
+        StorageError: on every rank, if the disk is full or a file cannot be written for any; part of the
+            files may be there.
     """
     with _quiet():
-        save(
-            cast(dict[str, Any], dict(tensors)),
-            storage_writer=FileSystemWriter(folder),
-            no_dist=ranks.size == 1,
-        )
+        try:
+            save(
+                cast(dict[str, Any], dict(tensors)),
+                storage_writer=_Writer(folder),
+                process_group=ranks.group,
+                no_dist=ranks.size == 1,
+            )
+        except CheckpointException as problem:  # which is no Exception to Python
+            rank, (reason, _) = min(problem.failures.items(), key=lambda failure: failure[0])
+            error = reason if isinstance(reason, Exception) else RuntimeError(in_one_line(reason, kind=True))
+            raise ranks.alike(error, rank) from problem
+
+
+class _Writer(FileSystemWriter):
+    """Tells of a disk that takes no byte more as every other writer of a run does."""
+
+    def write_data(self, plan: Any, planner: Any) -> Any:
+        """Writes the part of this rank."""
+        with writing(Path(self.path)):
+            return super().write_data(plan, planner)
+
+    def finish(self, metadata: Metadata, results: Any) -> None:
+        """Writes which file holds what, on the first rank."""
+        with writing(Path(self.path)):
+            super().finish(metadata, results)
 
 
 def load_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:

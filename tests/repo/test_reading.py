@@ -26,7 +26,8 @@ OPTIONAL |= {"peft", "peft.tuners.lora"}  # of adapters
 OPTIONAL |= {"shtab"}  # of the completion of shells
 OPTIONAL |= {"vllm", "vllm.config.lora", "vllm.lora.request"}  # an engine
 OPTIONAL |= {"math_verify", "sympy"}  # of answers that are formulas
-OPTIONAL |= {"torchao.optim", "torchao.optim.subclass_8bit"}  # of moments in 8 bits
+# Of moments in 8 bits.
+OPTIONAL |= {"torchao.optim", "torchao.optim.subclass_8bit", "torchao.optim.quant_utils"}
 VAGUE = {"found", "made", "given", "kept", "part", "one", "each", "some"}
 MEDIAN_LINES, DOOR_LINES, COMMENTS = 120, 60, (0.05, 0.10)
 

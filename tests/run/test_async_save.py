@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from threading import Event
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from dupo import train
 from dupo.config.command_line import parse
+from dupo.distributed.ranks import ALONE, Ranks
 from dupo.errors import StorageError
 from dupo.run.background import Background
 from dupo.run.training import TrainingRun
@@ -45,6 +47,40 @@ def test_work_is_one_at_a_time_and_its_failure_is_raised_once() -> None:
     background.wait()
     background.look()
     assert log == ["written", "after"]
+
+
+def test_a_failure_is_told_once_the_threads_of_all_ranks_have_ended() -> None:
+    others = [False]
+
+    class Two(Ranks):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, others[0]]
+
+    background = Background(Two(0, 2))
+    background.run(lambda: 1 / 0, lambda: None, in_background=True)
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint":
+            thread.join()
+    background.look()  # this rank is done, the other writes
+    others[0] = True
+    with pytest.raises(ZeroDivisionError):
+        background.look()
+
+
+def test_a_failure_hides_no_error_and_a_lost_rank_is_not_told_twice() -> None:
+    told = list[str]()
+    for ranks, problem in ((ALONE, OSError("full")), (Ranks(0, 2), RuntimeError("connection closed"))):
+        background = Background(ranks)
+
+        def work(problem: Exception = problem) -> None:
+            raise problem
+
+        background.run(work, lambda: None, in_background=True)
+        background.end(ValueError(), told.append)
+    assert told == ["full"]
+    background.run(work, lambda: None, in_background=True)
+    with pytest.raises(RuntimeError):
+        background.end(None, told.append)
 
 
 def test_a_copy_keeps_ties_and_takes_no_part_in_what_follows(tmp_path: Path) -> None:
