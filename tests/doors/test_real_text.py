@@ -81,7 +81,8 @@ REAL = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gsm8k", pytest.param("flores", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["gsm8k", "flores"])
 def test_real_data_with_a_real_tokenizer(name, data_dir, tmp_path):
     *options, dataset = REAL[name]
     common = [*options, str(data_dir / dataset), "--tokenizer_name", str(data_dir / "tokenizers" / "qwen3")]

@@ -139,6 +139,7 @@ def test_logits_that_are_not_finite_are_told_as_such(world, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_training_samples_from_the_newest_weights(tmp_path: Path):
     untrained, run = save_tiny(tmp_path / "untrained"), tmp_path / "run"
     options = ["--engine", "transformers", "--reward", "random", "--learning_rate", "0.01"]

@@ -13,10 +13,10 @@ from dupo_kernels import _triton
 from tests.helpers.project import ROOT, RunPython
 
 pytestmark = pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not installed")
-slow = pytest.mark.slow
+slow, full = pytest.mark.slow, [pytest.mark.slow, pytest.mark.full]
 Report = dict[str, dict[str, Any]]
 OLDER = [
-    pytest.param((architecture, ""), marks=slow, id=f"{architecture}") for architecture in (80, 100, 120)
+    pytest.param((architecture, ""), marks=full, id=f"{architecture}") for architecture in (80, 100, 120)
 ]
 BUILDS = [
     pytest.param((90, "quick"), marks=slow, id="quick"),

@@ -22,6 +22,7 @@ from tests.kernels.logits import faults as kernel_faults
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not installed"),
 ]
 

@@ -16,7 +16,7 @@ from tests.helpers.full_disk import POINTS
 from tests.helpers.processes import ENVIRONMENT
 from tests.helpers.project import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.full]
 
 # Pages are made last, from files that are complete: the run has not failed.
 COMPLETE = {"report", "audit page"}

@@ -294,6 +294,7 @@ def trainings(draw: st.DrawFn) -> Case:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(SECONDS + 600)
 def test_runs_of_one_step_never_end_in_a_traceback(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
@@ -318,6 +319,7 @@ COMMANDS: list[tuple[Sequence[str], int]] = [
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("words", "code"), COMMANDS, ids=lambda value: str(value))
 def test_a_process_says_the_same(
     words: Sequence[str], code: int, tmp_path: Path, run_python: RunPython

@@ -4,7 +4,9 @@ A model that is wrong in silence fails here. The truth shares no code with what 
 model with its own attention, float32, one whole sequence at a time.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +33,12 @@ from tests.helpers.model_shapes import (
 from tests.helpers.worlds import CPU
 
 pytestmark = pytest.mark.slow
+
+
+def every_third(names: Iterable[str]) -> list[Any]:
+    """All names; .ci/run tries every third, .ci/full the others."""
+    return [pytest.param(n, marks=pytest.mark.full if i % 3 else ()) for i, n in enumerate(names)]
+
 
 # Tokens of prompt and completion of eight sequences of unlike lengths, in no order.
 SHORT = [(9, 7), (1, 2), (3, 5), (1, 5), (7, 7), (4, 6), (2, 3), (5, 7)]
@@ -93,12 +101,12 @@ def verdict(folder: Path, longest: int) -> str:
     return " and ".join(wrong) or "right"
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", every_third(SOUND))
 def test_a_sound_model_is_right_at_any_length(name, tmp_path):
     assert verdict(save_model(SOUND[name], tmp_path), LONGEST) == "right"
 
 
-@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize("name", every_third(BOUNDED))
 def test_a_model_with_a_bound_is_right_within_and_refused_beyond(name, tmp_path):
     assert WINDOW < BORDER < LONGEST
     folder = save_model(BOUNDED[name], tmp_path)
@@ -106,7 +114,7 @@ def test_a_model_with_a_bound_is_right_within_and_refused_beyond(name, tmp_path)
     assert verdict(folder, LONGEST).startswith("refused: ")
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", every_third(REFUSED))
 def test_a_model_that_would_be_wrong_is_refused_by_name(name, tmp_path):
     folder = save_model(REFUSED[name], tmp_path)
     refusal = verdict(folder, WINDOW)

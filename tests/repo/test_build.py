@@ -147,6 +147,7 @@ def test_sdist_holds_what_git_tracks_and_nothing_else(tracked: set[str], whole_s
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_tests_run_from_the_sdist(whole_sdist: Path, run_python: RunPython) -> None:
     """They find their helpers, tables and data."""
     env = {"PYTHONPATH": os.pathsep.join([str(whole_sdist), str(whole_sdist / "kernels")])}

@@ -39,6 +39,7 @@ def rehearsed(part: int, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_each_engine_is_timed_at_each_number_of_rows(tmp_path: Path) -> None:
     facts = rehearsed(1, tmp_path)
     told = [kinds["decoding"] for kinds in facts.values() if "decoding" in kinds]
@@ -50,6 +51,7 @@ def test_each_engine_is_timed_at_each_number_of_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_whole_step_is_told_by_phase_and_by_kernel(tmp_path: Path) -> None:
     facts = rehearsed(2, tmp_path)
     step = facts["whole-step"]

@@ -14,6 +14,7 @@ SECONDS = os.environ.get("DUPO_FUZZ_SECONDS", "20")
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_nothing_is_found_by_the_sanitizers(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

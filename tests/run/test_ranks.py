@@ -210,8 +210,8 @@ def happens(own: Callable[[DuPO], None], others: Callable[[DuPO], None] | None, 
 
 
 FAULTS = [
-    (fail, None, 1, 1, CHEESE),
-    (fail, None, 0, 1, CHEESE),
+    pytest.param(fail, None, 1, 1, CHEESE, marks=pytest.mark.full),
+    pytest.param(fail, None, 0, 1, CHEESE, marks=pytest.mark.full),
     (fail, wait_for_ever, 1, 1, CHEESE),
     (kill, None, 1, 1, "error: rank 1 of 2 is gone (process "),
     (kill, wait_for_ever, 0, 1, "is gone"),

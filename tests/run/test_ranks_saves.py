@@ -134,7 +134,7 @@ def full(first: int, last: int, rank: int) -> Callable[[int], None]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-@pytest.mark.parametrize("how", ["true", "false"])
+@pytest.mark.parametrize("how", ["true", pytest.param("false", marks=pytest.mark.full)])
 def test_a_full_disk_of_one_rank_is_told_by_both_in_the_next_step(
     how: str, waited: Path, untrained: Path, tmp_path: Path
 ) -> None:
@@ -184,7 +184,9 @@ def killed(waits: str, rank: int) -> Callable[[int], None]:
 KILLS = [("checkpoint-4.shards/__1", 1), ("checkpoint-4.shards/__0", 0), ("checkpoint-4.tmp/SHA256SUMS", 0)]
 
 
-@pytest.mark.parametrize(("waits", "rank"), KILLS)
+@pytest.mark.parametrize(
+    ("waits", "rank"), [KILLS[0], *(pytest.param(*case, marks=pytest.mark.full) for case in KILLS[1:])]
+)
 def test_a_kill_while_the_threads_write_leaves_the_older_checkpoint(
     waits: str, rank: int, waited: Path, gone_on_alone: Path, untrained: Path, tmp_path: Path
 ) -> None:

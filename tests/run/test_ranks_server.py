@@ -154,7 +154,7 @@ def test_two_ranks_train_through_a_server_as_one_process(kind: str, untrained: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_left", [6, 10])
+@pytest.mark.parametrize("num_left", [6, pytest.param(10, marks=pytest.mark.full)])
 def test_a_server_that_dies_ends_all_ranks_and_a_resumed_run_asks_nothing_twice(
     num_left: int, untrained: Path, tmp_path: Path
 ) -> None:
@@ -185,7 +185,7 @@ def test_a_full_weight_folder_of_the_first_rank_ends_all(untrained: Path, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_a_rank_that_is_killed_at_a_wait_ends_the_other(rank: int, untrained: Path, tmp_path: Path) -> None:
     with stub_of(untrained, tmp_path / "config") as (stub, _):
         server = ["--engine", "server", "--base_url", stub.url]

@@ -29,7 +29,9 @@ VARIANTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", list(VARIANTS))
+@pytest.mark.parametrize(
+    "variant", ["dual", *(pytest.param(v, marks=pytest.mark.full) for v in VARIANTS if v != "dual")]
+)
 def test_killed_between_two_steps_and_resumed_equals_never_stopped(variant, taught, tmp_path, run_python):
     model = taught / "checkpoint-0"
     options = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "3", *VARIANTS[variant]]
@@ -58,6 +60,7 @@ def test_teaching_is_not_repeated_on_resume(hardly_taught, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_going_back_to_the_start_gives_the_same_run_again(taught, tmp_path):
     """From checkpoint-0 everything must come back: the policy, the frozen model that judges, the sampler."""
     run = Path(shutil.copytree(taught, tmp_path / "again"))

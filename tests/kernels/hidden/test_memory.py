@@ -197,7 +197,12 @@ BUDGETS: dict[str, dict[str, Any]] = {
 GRADIENTS = {"frozen-weight": (True, False), "frozen-hidden": (False, True), "no-grad": (False, False)}
 CASES = [(dtypes, "everything") for dtypes in ("bf16 fp32", "fp32 fp32", "bf16 bf16")]
 CASES += [("bf16 fp32", which) for which in (*GRADIENTS, "mask")]
-CASES = [case if case == CASES[0] else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+SLOW, FULL = [pytest.mark.slow], [pytest.mark.slow, pytest.mark.full]
+CASES = [
+    CASES[0],
+    pytest.param(*CASES[1], marks=SLOW),
+    *(pytest.param(*case, marks=FULL) for case in CASES[2:]),
+]
 OBJECTIVES = {
     "token": PolicyObjective(),
     "sequence": PolicyObjective(importance_sampling_level="sequence"),
