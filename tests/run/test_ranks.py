@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 OPTIONS = ["--num_threads", "1", "--eval_size", "8", "--generation_batch_size", "16", "--quiet"]
 OPTIONS += ["--num_generations", "4", "--train_batch_size", "8", "--reward", "random", "--max_steps", "6"]
 OPTIONS += ["--learning_rate", "1e-3", "--eval_steps", "2", "--save_steps", "2"]
-DUAL = ["--reward", "dual", "--dual_model", "ema", "--beta", "0.05", "--ema_decay", "0.9"]
+DUAL = ["--reward", "dual,random", "--dual_model", "ema", "--beta", "0.05", "--ema_decay", "0.9"]
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 LORA = ["--use_peft", "--lora_r", "4"]
 
