@@ -144,12 +144,11 @@ def _wait_for(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
             for process in ranks:
                 process.kill()
     told = [code for code in codes.values() if code > 0]
-    if told or not any(codes.values()):
-        return told[0] if told else 0
-    # No rank was left to tell.
-    signals = ", ".join(f"rank {rank} by signal {-code}" for rank, code in codes.items() if code)
-    print(f"error: every rank has ended, killed: {signals}", file=sys.stderr)
-    return 1
+    killed = [f"rank {rank} by signal {-code}" for rank, code in codes.items() if code < 0]
+    # A rank that is left tells of one that is gone; of several, the one that would tell may be among them.
+    if killed and (len(killed) > 1 or not told):
+        print(f"error: ranks were killed: {', '.join(killed)}", file=sys.stderr)
+    return told[0] if told else int(bool(killed))
 
 
 def this_program(program: str, options: Sequence[str]) -> list[str]:

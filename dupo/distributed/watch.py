@@ -252,11 +252,13 @@ def _cause(watch: Watch, problem: BaseException) -> Fault:
 def _without_store(launch: Launch) -> Fault:
     """What ended the run where no rank can tell the others: the owner of the store is gone.
 
-    Told by the rank that stands next in line, so that the user reads it once.
+    Told by the first rank of each machine: nobody knows which machines are left.
     """
+    first = launch.rank - launch.local_rank
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        return Fault(0, "the process that started the ranks is gone, and with it what they meet in", 1)
-    return Fault(1, f"rank 0 of {launch.size} is gone: it was killed, or its machine is gone", 1)
+        return Fault(first, "the process that started the ranks is gone, and with it what they meet in", 1)
+    teller = max(first, 1)  # rank 0 itself is gone
+    return Fault(teller, f"rank 0 of {launch.size} is gone: it was killed, or its machine is gone", 1)
 
 
 def _message(problem: BaseException) -> str:

@@ -174,6 +174,7 @@ class DuPO(PolicyMethod):
         rewards_PG = rewards.total_PG[:, : self.config.rollout.trained_of_group]
         _, metrics = group_advantages(rewards_PG, self.config.reward.scale_rewards)
         if self.config.rollout.skip_equal_answers:
+            del metrics["reward"]  # which counts what nobody knows as 0
             metrics |= metrics_of_judged(everything, rewards_PG)
         elif self.judge:
             metrics |= dual_metrics(rollout.answers, reconstructions)

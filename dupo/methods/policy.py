@@ -237,7 +237,9 @@ class PolicyMethod(Method):
         if self.asks_duals:
             self.judge = Judge.of(self._judge_engine(), self.config.duals, self.sampling.max_tokens)
         elif self.ema is not None:
-            self.share_out(self.ema)  # a checkpoint has the average, though nobody samples from it
+            self.share_out(
+                self.ema, needs_twin=False
+            )  # a checkpoint has the average, though nobody samples from it
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
         self.tell_engines()  # a stage may have changed the weights
 

@@ -81,8 +81,9 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
     if config.method != "sft" and config.duals.dual_model == "ema":
         # The average shares the frozen weights beneath adapters with the model.
         averaged = model.trained if config.lora.use_peft else model.parameters
-        # Of a sharded one, each GPU has a part in float32, and a whole copy that judges.
-        size = itemsize * averaged + 4 * averaged / shards if shards > 1 else 4 * averaged
+        # Of a sharded one, each GPU has a part in float32, and a whole copy where that judges.
+        copied = itemsize if config.reward.needs("duals") else 0
+        size = (copied + 4 / shards) * averaged if shards > 1 else 4 * averaged
         items.append(Item("moving average (ema)", size, size, start=4 * averaged if shards > 1 else 0))
     if judge is not None:
         # Weights that no optimizer changes are rounded where the option asks for that, and not by `auto`.
@@ -158,7 +159,9 @@ def engine_items(config: Config, model: Outline, machine: Machine) -> list[Item]
     if is_sharded(config, machine):
         # Every engine gets its weights from the copy; a server gets them from the shards.
         size = 0 if config.engine.is_server else copy_itemsize(config, machine) * model.parameters
-        items.append(Item("whole copy to sample from", size, size, start=size))
+        # In float32, the copy and the model share their weights until the model is shared out.
+        start = size if precision_of(config, machine) == BFLOAT16 else 0
+        items.append(Item("whole copy to sample from", size, size, start=start))
         items.append(Item("the whole model, before it is shared out", 0, 0, start=4 * model.parameters))
         return items
     precision = precision_of(config, machine)

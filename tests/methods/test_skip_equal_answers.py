@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from dupo import train
@@ -11,6 +12,10 @@ from dupo.config.command_line import parse
 from dupo.duality.reconstruct import dual_questions
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
+from dupo.methods.dynamic_sampling import RewardedRollout, metrics_of_judged
+from dupo.records import Completion, Rollout
+from dupo.rewards import Rewards
+from dupo.rewards.base import RewardLog
 
 OPTIONS = ["--max_steps", "2", "--save_steps", "2", "--eval_size", "8", "--quiet", "--num_threads", "1"]
 OPTIONS += ["--generation_batch_size", "64", "--num_generations", "4", "--temperature", "0.2"]
@@ -54,6 +59,16 @@ def test_the_gradient_is_the_same_from_fewer_duals(judge: str, tmp_path: Path) -
         other["reward"] in (None, one["reward"]) and other["completion"] == one["completion"]
         for one, other in pairs
     )
+
+
+def test_a_rollout_in_which_all_agree_has_no_reward_to_tell() -> None:
+    method = DuPO(parse([*OPTIONS, "--skip_equal_answers"]))
+    problems = method.task.train[:3]
+    rollout = Rollout(problems, [[1]] * 3, [[Completion.__new__(Completion)] * 4] * 3, [["12"] * 4] * 3)
+    rewards_PG = torch.zeros(3, 4)
+    everything = RewardedRollout(rollout, [{}, {}, {}], Rewards(rewards_PG, {}, RewardLog()))
+    metrics = metrics_of_judged(everything, rewards_PG)
+    assert metrics == {"dual/skipped_groups": 1.0, "completions/none_rate": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def test_before_shards_are_made_each_gpu_needs_the_whole_model_and_its_copies(fo
     assert checked_plan(config, shape, GPU).start == 0
     # Float32; copies in bfloat16 that judge and sample.
     assert checked_plan(config, shape, eight).start == (4 + 2 + 2) * number
-    assert checked_plan(config.changed(compute_dtype="float32"), shape, eight).start == 12 * number
+    # In float32 the copy that samples shares its weights with the model, until that is shared out.
+    assert checked_plan(config.changed(compute_dtype="float32"), shape, eight).start == 8 * number
     averaged = checked_plan(config.changed(dual_model="ema"), shape, eight)
     assert averaged.start == (4 + 4 + 2) * number
     # What is held later is less, and the start alone refuses.
