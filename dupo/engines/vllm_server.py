@@ -192,20 +192,35 @@ class VllmServerEngine:
     # --- weights ---
 
     def _send_weights(self) -> None:
-        # Whole one after the other: no rank has room for a second model.
-        weights = ((name, whole(weight)) for name, weight in whole_weights(self.handover.model))
+        left, failure = list[Exception](), list[Exception]()
 
-        def send() -> None:
+        def gathered() -> Iterator[tuple[str, Tensor]]:
+            # Whole one after the other: no rank has room for a second model.
+            for name, weight in whole_weights(self.handover.model):
+                try:
+                    tensor = whole(weight)
+                except Exception as problem:
+                    left.append(problem)
+                    raise
+                yield name, tensor
+
+        weights = gathered()
+        if self.ranks.is_first:
             try:
                 self._hand_over(weights)
-            except Exception:
-                # The others gather all of them, whatever happens to the first.
-                deque(weights, maxlen=0)
-                raise
+            except Exception as problem:
+                # The others wait in a gather that this rank has left: they cannot be met, and are told.
+                if left:
+                    raise
+                failure.append(problem)
+        # All ranks gather all of them, whatever happens to the first.
+        deque(weights, maxlen=0)
 
-        if not self.ranks.is_first:
-            deque(weights, maxlen=0)
-        self.ranks.on_first(send, self._wait())
+        def outcome() -> None:
+            for problem in failure:
+                raise problem
+
+        self.ranks.on_first(outcome, self._wait())
 
     def _hand_over(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         # The files go once the server has read them: a rollout is long, and shared memory is memory.
