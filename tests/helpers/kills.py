@@ -57,18 +57,24 @@ def places(program: Program, folder: Path, log: Path) -> list[str]:
 
 def kill_at(number: int, program: Program, folder: Path) -> None:
     """Runs the program until just before its change `number` of the folder, counted from 0."""
-    left = [number]
-
-    def count(_: str) -> None:
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left[0] -= 1
 
     def watched() -> int:
-        watch_changes(folder, count)
+        watch_changes(folder, in_call(number, lambda: os.kill(os.getpid(), signal.SIGKILL)))
         return program()
 
     assert os.waitstatus_to_exitcode(in_child(watched)) == -signal.SIGKILL
+
+
+def in_call(number: int, act: Callable[[], object]) -> Callable[..., None]:
+    """A function that acts in its call `number`, counted from 0, whatever it is called with."""
+    left = [number]
+
+    def count(*_: object) -> None:
+        if left[0] == 0:
+            act()
+        left[0] -= 1
+
+    return count
 
 
 def distinct(named: list[str]) -> list[int]:

@@ -80,8 +80,6 @@ slow, full = pytest.mark.slow, [pytest.mark.slow, pytest.mark.full]
         pytest.param([*QUICK, *SAMPLE], "not slow", 1, 30, id="few", marks=slow),
         pytest.param(KERNELS, "not slow", 2, 70, id="kernels", marks=slow),
         pytest.param(HEADS, "not slow", 1, 60, id="heads", marks=full),
-        # Of these, .ci/full tries all as well.
-        pytest.param([*CALLS, *LINEAR], "not slow", 4, 90, id="calls-and-linear", marks=full),
         pytest.param(KERNELS, "not slow", 1, 140, id="all-kernels", marks=full),
         pytest.param(CALLS, "not slow", 1, 150, id="all-calls", marks=full),
         pytest.param(LINEAR, "not slow", 1, 150, id="all-linear", marks=full),

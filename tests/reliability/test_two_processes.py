@@ -59,11 +59,8 @@ def held(request, untrained, tmp_path) -> Iterator[tuple[Path, subprocess.Popen[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "held",
-    [pytest.param(name, marks=pytest.mark.full) for name in FIRST],
-    indirect=True,
-)
+@pytest.mark.full
+@pytest.mark.parametrize("held", list(FIRST), indirect=True)
 def test_a_second_start_changes_nothing_and_the_first_ends_as_if_alone(held, request, tmp_path, capfd):
     folder, process, options = held
     program = request.node.callspec.params["held"]

@@ -109,7 +109,8 @@ VARIANTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", [pytest.param(name, marks=pytest.mark.full) for name in VARIANTS])
+@pytest.mark.full
+@pytest.mark.parametrize("variant", list(VARIANTS))
 def test_killed_and_resumed_equals_never_stopped(variant, taught, tmp_path, run_python) -> None:
     model, options = taught / "checkpoint-0", [*PEFT, *VARIANTS[variant]]
     options += ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "3"]

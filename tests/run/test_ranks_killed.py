@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from dupo import train
 from dupo.engines import builtin
-from tests.helpers.kills import distinct, watch_changes
+from tests.helpers.kills import distinct, in_call, watch_changes
 from tests.helpers.ranks import Ended, run_ranks
 from tests.helpers.small_world import TRAIN, inside, make_inputs, result
 
@@ -58,16 +58,14 @@ def named(base: Path) -> list[list[str]]:
     return [(base.parent / f"places{rank}").read_text().splitlines() for rank in range(2)]
 
 
-def in_call(number: int, owner: type, name: str) -> Arm:
+def in_method(number: int, owner: type, name: str) -> Arm:
     """In call `number` of a method, counted from 0."""
 
     def arm(die: Die) -> None:
-        method, left = getattr(owner, name), [number]
+        method, count = getattr(owner, name), in_call(number, die)
 
         def counted(*arguments: object, **options: object) -> object:
-            if left[0] == 0:
-                die()
-            left[0] -= 1
+            count()
             return method(*arguments, **options)
 
         setattr(owner, name, counted)
@@ -77,34 +75,25 @@ def in_call(number: int, owner: type, name: str) -> Arm:
 
 def in_the_middle_of_an_optimizer_step(die: Die) -> None:
     """In the second step, after some weights moved."""
-    step, left = torch.optim.AdamW.step, [1]
 
-    def half(self: torch.optim.AdamW, *arguments: object) -> object:
-        if left[0] == 0:
-            with torch.no_grad():
-                for weight in self.param_groups[0]["params"][:3]:
-                    weight.add_(1.0)
-            die()
-        left[0] -= 1
-        return step(self, *arguments)
+    def half(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        with torch.no_grad():
+            for weight in optimizer.param_groups[0]["params"][:3]:
+                weight.add_(1.0)
+        die()
 
-    torch.optim.AdamW.step = half
+    step, steps = torch.optim.AdamW.step, list[None]()
+
+    def counted(self: torch.optim.AdamW, *arguments: object) -> object:
+        steps.append(None)
+        return half(self) if len(steps) == 2 else step(self, *arguments)
+
+    torch.optim.AdamW.step = counted
 
 
 def at_change(number: int) -> Arm:
     """Just before change `number` of the folder of the run."""
-
-    def arm(die: Die) -> None:
-        left = [number]
-
-        def count(_: str) -> None:
-            if left[0] == 0:
-                die()
-            left[0] -= 1
-
-        watch_changes(Path("run"), count)
-
-    return arm
+    return lambda die: watch_changes(Path("run"), in_call(number, die))
 
 
 def of_ranks(run: Path) -> dict[str, object]:
@@ -161,8 +150,8 @@ def kill_and_go_on(base: Path, folder: Path, rank: int, arm: Arm, *, both: bool)
 
 
 COMPUTING: dict[str, Arm] = {
-    "sampling": in_call(5, builtin._Decoding, "_choose"),
-    "backward": in_call(3, torch.Tensor, "backward"),
+    "sampling": in_method(5, builtin._Decoding, "_choose"),
+    "backward": in_method(3, torch.Tensor, "backward"),
     "optimizer": in_the_middle_of_an_optimizer_step,
 }
 
