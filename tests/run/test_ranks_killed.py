@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,9 +85,9 @@ def in_the_middle_of_an_optimizer_step(die: Die) -> None:
 
     step, steps = torch.optim.AdamW.step, list[None]()
 
-    def counted(self: torch.optim.AdamW, *arguments: object) -> object:
+    def counted(self: torch.optim.AdamW, closure: Any = None) -> Any:
         steps.append(None)
-        return half(self) if len(steps) == 2 else step(self, *arguments)
+        return half(self) if len(steps) == 2 else step(self, closure)
 
     torch.optim.AdamW.step = counted
 
