@@ -77,9 +77,10 @@ def outline(
             _plain(shape),
             dtype=dtype,
             attn_implementation=NAME,
-            experts_implementation=NAME,
             trust_remote_code=trust_remote_code,
         )
+    # transformers 5.5 refuses a name of its own here as an argument, and looks at the config in every pass.
+    model.config._experts_implementation = NAME
     # Dropout would keep masks, and the policy learns without it.
     model.eval()
     sizes = _sizes(model)
