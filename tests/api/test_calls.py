@@ -147,6 +147,7 @@ def test_a_call_leaves_the_process_as_it_was(here: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_saves_returns_and_tells_the_call_that_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     interrupt: Callable[..., None] = lambda step, _: signal.raise_signal(signal.SIGINT)  # noqa: E731
     whole = api.train(dataset=ROWS, reward=variety, output_dir="whole", **SMALL)
@@ -163,6 +164,7 @@ def test_ctrl_c_saves_returns_and_tells_the_call_that_goes_on(capsys: pytest.Cap
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_threads_call_beside_each_other_and_not_into_one_folder() -> None:
     errors: list[str] = []
 

@@ -87,6 +87,7 @@ def test_a_model_object_trains_as_its_folder_does_and_stays_as_it_was(here: Path
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_stopped_run_goes_on_to_the_same_bytes(here: Path) -> None:
     model, tokenizer = made()
     objects = dict(
@@ -122,6 +123,7 @@ def test_config_yaml_reproduces_a_run_with_rows(here: Path, capsys: pytest.Captu
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_run_that_is_replaced_leaves_no_rows_of_the_old_one(here: Path) -> None:
     api.train(dataset=ROWS, reward=variety, output_dir="run", **SMALL)
     api.train(dataset=ROWS[1:], reward=variety, output_dir="run", overwrite_output_dir=True, **SMALL)

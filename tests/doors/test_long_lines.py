@@ -48,6 +48,7 @@ def note_in(out: str) -> bool:
     return "1 of " in out and "too long (" in out and "first data.jsonl:3" in out
 
 
+@pytest.mark.slow
 def test_training_leaves_the_long_problem_out(folder: Path, capsys) -> None:
     assert train.main([*TRAIN, "--model_name_or_path", "model", "--output_dir", "run"]) == 0
     assert note_in(" ".join(capsys.readouterr().out.split()))
@@ -71,6 +72,7 @@ def test_a_resumed_run_has_the_same_problems(folder: Path, capsys) -> None:
     assert inputs[0]["the data set"] != inputs[1]["the data set"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "door", [audit, *(pytest.param(d, marks=pytest.mark.slow) for d in (select, rerank))]
 )

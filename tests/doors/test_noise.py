@@ -29,10 +29,10 @@ TEXTS = [
 ROLLOUT = ["--generation_batch_size", "8", "--num_generations", "4", "--max_completion_length", "6"]
 # What takes no model, at every run of the tests; the rest with the slow ones.
 QUICK: list[list[str]] = [
-    ["report", "run"],
     ["completion", "bash"],
 ]
 SLOW: list[list[str]] = [
+    ["report", "run"],
     ["duals", "--dataset", "data.jsonl"],
     ["train", *TRAIN, "--max_steps", "2", "--output_dir", "other"],
     ["doctor"],

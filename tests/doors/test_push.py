@@ -19,6 +19,7 @@ def environment(server: HubServer, home: Path, token: str = TOKEN) -> dict[str, 
     return {"HF_ENDPOINT": server.address, "HF_HOME": str(home), "HF_TOKEN": token, "HF_HUB_OFFLINE": "0"}
 
 
+@pytest.mark.full
 def test_a_run_is_pushed_at_its_end_and_a_failed_push_is_made_up_for(
     tmp_path: Path, run_python: RunPython
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_reward_that_changes_its_arguments_trains_like_an_honest_one(folder: P
     same_files(folder / "honest", folder / "greedy", "metrics.jsonl", "samples.jsonl")
 
 
+@pytest.mark.slow
 def test_a_reward_that_was_edited_is_refused_on_resume(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_long_dual_is_left_out_and_its_problem_stays(tmp_path) -> None:
     assert text in [p.text for p in unrewarded.train] and unrewarded.duals(problem) == []
 
 
+@pytest.mark.slow
 def test_the_model_that_answers_duals_bounds_duals_alone(tmp_path) -> None:
     task = word_problems(tmp_path, SHORT)
     duals = [task.duals(problem) for problem in task.train]

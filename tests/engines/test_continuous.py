@@ -29,9 +29,10 @@ def engine_of(world: World, rows_at_once: int = 64) -> ContinuousEngine:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("temperature", "rows_at_once"),
-    [(0.6, 2), *(pytest.param(t, 64, marks=pytest.mark.slow) for t in (0.6, 1.0))],
+    [(0.6, 2), (0.6, 64), (1.0, 64)],
 )
 def test_log_probs_are_those_of_the_distribution_that_was_drawn_from(world, temperature, rows_at_once):
     groups = engine_of(world, rows_at_once).sample(PROMPTS, 3, Sampling(temperature, 7), seed=5)
@@ -118,6 +119,7 @@ def test_a_model_with_a_softcap_is_refused(world, monkeypatch):
         engine_of(world)
 
 
+@pytest.mark.slow
 def test_a_prompt_without_room_is_refused(world):
     with pytest.raises(UserError, match=r"a prompt of 4096 tokens and a completion of 5 need 4101 positions"):
         engine_of(world).sample([[3] * 4096], 1, Sampling(1.0, 5), seed=0)

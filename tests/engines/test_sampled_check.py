@@ -12,13 +12,13 @@ from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
 from dupo.models import agreement, attention
 from tests.helpers.model_kinds import SMALL, model_of_kind, spread_out
+from tests.helpers.slow import with_slow
 from tests.helpers.worlds import tiny
 
+SOUND = ["gpt2", "olmo", "mixtral", "gemma3_text", "doge", "deepseek_v2", "deepseek_v3", "phi3"]
 
-@pytest.mark.parametrize(
-    "kind",
-    ["gpt2", "olmo", "mixtral", "gemma3_text", "doge", "deepseek_v2", "deepseek_v3", "phi3"],
-)
+
+@pytest.mark.parametrize("kind", with_slow(SOUND, quick=("gpt2", "gemma3_text", "deepseek_v3")))
 def test_sound_models_pass(kind: str) -> None:
     check_sampled(model_of_kind(kind), "auto")
 

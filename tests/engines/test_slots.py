@@ -127,6 +127,7 @@ def test_a_prompt_is_read_once_for_all_its_completions() -> None:
     assert [shape for is_reading, *shape in passes if is_reading] == [[1, 1], [1, 4], [1, 6]]
 
 
+@pytest.mark.slow
 def test_a_slot_is_filled_again_while_a_long_row_goes_on() -> None:
     world = tiny(spread=2.0)
     passes = passes_of(world)

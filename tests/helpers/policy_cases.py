@@ -81,7 +81,11 @@ FEW = {
     next(case for case in CASES[i * 31 % len(CASES) :] + CASES if case[1] == name)
     for i, name in enumerate(OPTIONS)
 }
-SPREAD = [pytest.param(*case, marks=[] if case in FEW else pytest.mark.slow) for case in CASES]
+SLOW, FULL = [pytest.mark.slow], [pytest.mark.slow, pytest.mark.full]
+SPREAD = [
+    pytest.param(*case, marks=[] if case in FEW else FULL if place % 3 else SLOW)
+    for place, case in enumerate(CASES)
+]
 
 
 def options_of(loss_type: str, name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import ast
 import tokenize
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from io import StringIO
 
 from tests.helpers.project import ROOT
@@ -86,6 +86,7 @@ def starts_with(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
+@cache  # trees of several seconds, shared by all tests of a process
 def project_files() -> list[File]:
     paths = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*")) if p.suffix in SUFFIXES]
     return [File(p.relative_to(ROOT).as_posix(), p.read_text(encoding="utf-8")) for p in paths]

@@ -1,4 +1,4 @@
-"""Which cases of a large group the quick tests try: the first, the last and every fifth."""
+"""Which cases of a large group are quick: the first, the last and every fifth. The next of each is slow."""
 
 import os
 from itertools import groupby
@@ -11,7 +11,7 @@ LARGE, EVERY = 24, 5
 
 @pytest.hookimpl(tryfirst=True)  # before -m leaves the slow ones out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the other cases as slow."""
+    """Marks the other cases as slow, and three of four among them as full."""
     # tests/kernels/test_interpreted.py chooses its own cases, and names some.
     if os.environ.get("TRITON_INTERPRET") == "1":
         return
@@ -21,3 +21,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for place, item in enumerate(cases):
             if len(cases) > LARGE and place % EVERY and item is not cases[-1]:
                 item.add_marker(pytest.mark.slow)
+                if place % EVERY > 1:
+                    item.add_marker(pytest.mark.full)

@@ -16,11 +16,10 @@ pytestmark = pytest.mark.skipif(not _triton.HAS_TRITON, reason="Triton is not in
 slow, full = pytest.mark.slow, [pytest.mark.slow, pytest.mark.full]
 Report = dict[str, dict[str, Any]]
 OLDER = [
-    pytest.param((architecture, ""), marks=full, id=f"{architecture}") for architecture in (80, 100, 120)
+    pytest.param((architecture, ""), marks=full, id=f"{architecture}") for architecture in (80, 90, 100, 120)
 ]
 BUILDS = [
     pytest.param((90, "quick"), marks=slow, id="quick"),
-    pytest.param((90, ""), marks=slow, id="90"),
     *OLDER,
 ]
 ALIGNED = "V=32000/32000"

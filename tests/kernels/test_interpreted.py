@@ -78,7 +78,7 @@ slow, full = pytest.mark.slow, [pytest.mark.slow, pytest.mark.full]
         # Every third of these cases leaves losses, broken rows and parts of the head.
         pytest.param([*QUICK, *SAMPLE], "not slow", 3, 10, id="quick"),
         pytest.param([*QUICK, *SAMPLE], "not slow", 1, 30, id="few", marks=slow),
-        pytest.param(KERNELS, "not slow", 2, 70, id="kernels", marks=slow),
+        pytest.param(KERNELS, "not slow", 7, 20, id="kernels", marks=slow),
         pytest.param(HEADS, "not slow", 1, 60, id="heads", marks=full),
         pytest.param(KERNELS, "not slow", 1, 140, id="all-kernels", marks=full),
         pytest.param(CALLS, "not slow", 1, 150, id="all-calls", marks=full),

@@ -68,7 +68,7 @@ def model(*, tied: bool = True, lora: bool = False) -> Any:
     return new
 
 
-def rows(seed: int, count: int = 13, zero: tuple[int, ...] = (1, 2)) -> list[Trajectory]:
+def rows(seed: int, count: int = 8, zero: tuple[int, ...] = (1, 2)) -> list[Trajectory]:
     """Ragged made-up completions; those at `zero` have no advantage."""
     generator = torch.Generator().manual_seed(seed)
 

@@ -102,6 +102,7 @@ def test_the_judge_without_adapters_says_what_a_frozen_copy_says(started: Starte
             assert not torch.equal(completion.logprobs, other.logprobs)
 
 
+IN_CI = ("frozen judge, reference", "in bfloat16")
 JUDGES = {
     "frozen judge, reference": ("--beta", "0.05"),
     "ema": ("--dual_model", "ema", "--beta", "0.05"),
@@ -114,7 +115,9 @@ JUDGES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("judge", JUDGES)
+@pytest.mark.parametrize(
+    "judge", [j if j in IN_CI else pytest.param(j, marks=pytest.mark.full) for j in JUDGES]
+)
 def test_the_weights_beneath_are_in_memory_once(started: Started, judge: str) -> None:
     """Counted over all live tensors, while prompts are answered and judged, and after the step."""
     gc.collect()

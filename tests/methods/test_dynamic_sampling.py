@@ -173,6 +173,7 @@ def test_logged_columns_follow_their_groups(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_run_goes_on_to_the_same_bytes(
     untrained: Path, tmp_path: Path, run_python: RunPython
 ) -> None:

@@ -63,6 +63,7 @@ def test_it_learns_the_completions_of_a_file(pairs, tmp_path, capsys):
     assert Page(run / "report.html").charts and "80 examples" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_loss_before_training_is_that_of_the_held_out_examples(pairs, tmp_path):
     config = parse(command(pairs, "--max_steps", "1", "--output_dir", str(tmp_path / "run")))
     method = SFT(config)
@@ -84,6 +85,7 @@ def test_a_file_of_its_own_can_be_held_out(pairs, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_killed_between_two_steps_and_resumed_equals_never_stopped(pairs, tmp_path, run_python):
     options = command(pairs, "--max_steps", "8", "--lr_scheduler_type", "linear", "--warmup_steps", "2")
     never = tmp_path / "never"

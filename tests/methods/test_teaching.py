@@ -89,6 +89,7 @@ def test_the_result_is_the_moving_average(short):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_stopped_stage_goes_on_as_if_never_stopped(short):
     never = Teaching(CONFIG, TASK, tiny().model)
     for _ in range(5):

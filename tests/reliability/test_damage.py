@@ -20,7 +20,11 @@ QUICK |= {"metrics gone", "a figure changed", "data edited", "chat template adde
 
 def quick_or_slow(damages):
     """One test for each damage."""
-    return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in damages]
+    slow, full = [pytest.mark.slow], [pytest.mark.slow, pytest.mark.full]
+    return [
+        pytest.param(name, marks=[] if name in QUICK else full if place % 2 else slow)
+        for place, name in enumerate(damages)
+    ]
 
 
 @pytest.fixture

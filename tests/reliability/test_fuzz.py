@@ -265,6 +265,7 @@ def fuzz(
     one_round()
 
 
+@pytest.mark.slow
 def test_some_cases(runs: dict[str, bytes], tmp_path: Path) -> None:
     """The quick part: always the same cases."""
     fuzz(cases(runs), lambda case: start(case, tmp_path / "case"), number=1, examples=QUICK_EXAMPLES)

@@ -102,18 +102,14 @@ def sweep(name: str, folder: Path, chosen: tuple[int, ...] = ()) -> int:
     return len(distinct(named))
 
 
-@pytest.mark.parametrize("name", ["train", pytest.param("rerank", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train", "rerank"])
 def test_a_kill_at_a_few_places_changes_nothing(name, tmp_path):
     assert sweep(name, tmp_path, QUICK[name]) > 8
 
 
-# In CI the shorter of the two programs that the others share their ways of writing with.
-IN_CI = ("rerank",)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in IN_CI else pytest.mark.full) for name in PROGRAMS]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_kill_at_every_place_changes_nothing(name, tmp_path, short_teaching):
     assert sweep(name, tmp_path) > 8

@@ -35,9 +35,9 @@ from tests.helpers.worlds import CPU
 pytestmark = pytest.mark.slow
 
 
-def every_third(names: Iterable[str]) -> list[Any]:
-    """All names; .ci/run tries every third, .ci/full the others."""
-    return [pytest.param(n, marks=pytest.mark.full if i % 3 else ()) for i, n in enumerate(names)]
+def every_sixth(names: Iterable[str]) -> list[Any]:
+    """All names; .ci/run tries every sixth, .ci/full the others."""
+    return [pytest.param(n, marks=pytest.mark.full if i % 6 else ()) for i, n in enumerate(names)]
 
 
 # Tokens of prompt and completion of eight sequences of unlike lengths, in no order.
@@ -101,12 +101,12 @@ def verdict(folder: Path, longest: int) -> str:
     return " and ".join(wrong) or "right"
 
 
-@pytest.mark.parametrize("name", every_third(SOUND))
+@pytest.mark.parametrize("name", every_sixth(SOUND))
 def test_a_sound_model_is_right_at_any_length(name, tmp_path):
     assert verdict(save_model(SOUND[name], tmp_path), LONGEST) == "right"
 
 
-@pytest.mark.parametrize("name", every_third(BOUNDED))
+@pytest.mark.parametrize("name", every_sixth(BOUNDED))
 def test_a_model_with_a_bound_is_right_within_and_refused_beyond(name, tmp_path):
     assert WINDOW < BORDER < LONGEST
     folder = save_model(BOUNDED[name], tmp_path)
@@ -114,7 +114,7 @@ def test_a_model_with_a_bound_is_right_within_and_refused_beyond(name, tmp_path)
     assert verdict(folder, LONGEST).startswith("refused: ")
 
 
-@pytest.mark.parametrize("name", every_third(REFUSED))
+@pytest.mark.parametrize("name", every_sixth(REFUSED))
 def test_a_model_that_would_be_wrong_is_refused_by_name(name, tmp_path):
     folder = save_model(REFUSED[name], tmp_path)
     refusal = verdict(folder, WINDOW)

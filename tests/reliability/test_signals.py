@@ -72,7 +72,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(number, training, 
     same_files(never_stopped, run, *FILES)
 
 
-@pytest.mark.parametrize("program", ["rerank", *others("select", "audit")])
+@pytest.mark.parametrize("program", others("rerank", "select", "audit"))
 def test_a_signal_stops_a_program_that_writes_rows(program, untrained, tmp_path):
     main, options, file = PROGRAMS[program]
     run, alone = tmp_path / "run", tmp_path / "alone"
@@ -87,7 +87,8 @@ def test_a_signal_stops_a_program_that_writes_rows(program, untrained, tmp_path)
     same_files(alone, run, file)
 
 
-@pytest.mark.parametrize("has_stderr", [True, *others(False)], ids=["stdout", "both"])
+@pytest.mark.full
+@pytest.mark.parametrize("has_stderr", [True, False], ids=["stdout", "both"])
 def test_a_pipe_whose_reader_is_gone_saves_and_loses_nothing(has_stderr, training, never_stopped):
     """As `python -m dupo.train ... | head -3`, and with `2>&1`."""
     how = {} if has_stderr else {"stderr": subprocess.STDOUT}
@@ -105,6 +106,7 @@ def test_a_pipe_whose_reader_is_gone_saves_and_loses_nothing(has_stderr, trainin
     same_files(never_stopped, run, *FILES)
 
 
+@pytest.mark.full
 def test_under_nohup_a_hangup_changes_nothing(training, never_stopped):
     run, process = training(preexec_fn=ignore_hangups)
     wait_for(has_lines(run / "metrics.jsonl", 3), process)
@@ -114,9 +116,8 @@ def test_under_nohup_a_hangup_changes_nothing(training, never_stopped):
     same_files(never_stopped, run, *FILES)
 
 
-@pytest.mark.parametrize(
-    "closing", ["<&- >&- 2>&-", *others(">&-", "2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full")]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("closing", ["<&- >&- 2>&-", ">&-", "2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full"])
 def test_a_run_without_standard_streams_is_like_any_other(closing, untrained, never_stopped, tmp_path):
     run = tmp_path / "run"
     command = [*TRAIN, "--model_name_or_path", str(untrained), "--output_dir", str(run)]

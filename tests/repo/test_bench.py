@@ -49,6 +49,7 @@ def results(measurements: list[Measurement]) -> Results:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_ours_and_torch_run_and_are_right(measurements: list[Measurement]) -> None:
     for m in measurements:
         if m.is_ours or m.variant == "eager torch":
@@ -78,6 +79,7 @@ def test_error_is_seen() -> None:
     assert Timer(CPU).measure(comparison)[0].errors["logp"] > 1
 
 
+@pytest.mark.slow
 def test_failed_variant_is_a_measurement() -> None:
     def fails() -> Call:
         raise LookupError("not here\nsecond line")

@@ -141,6 +141,7 @@ def whole_sdist(tracked: set[str], tmp_path_factory: pytest.TempPathFactory) -> 
     return make_sdist(checkout)
 
 
+@pytest.mark.slow
 def test_sdist_holds_what_git_tracks_and_nothing_else(tracked: set[str], whole_sdist: Path) -> None:
     packed = {path.relative_to(whole_sdist).as_posix() for path in whole_sdist.rglob("*") if path.is_file()}
     assert {name for name in packed if not name.startswith("dupo.egg-info/")} == tracked | GENERATED

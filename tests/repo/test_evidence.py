@@ -324,6 +324,7 @@ def test_the_newest_file_of_each_theme_is_read(tmp_path):
     assert [s.file_name for s in report.newest_sources(tmp_path)] == [names[1], names[3]]
 
 
+@pytest.mark.slow
 def test_a_short_run_is_performed_once_and_reads_back(tmp_path):
     teacher = grid.teaching_run("arithmetic", 0)
     save_tiny(tmp_path / teacher.name / "checkpoint-0")

@@ -41,7 +41,8 @@ def run_script(*arguments: str, **variables: str) -> subprocess.CompletedProcess
 @needs_no_gpu
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed")
-@pytest.mark.parametrize("part", [2, *(pytest.param(part, marks=pytest.mark.full) for part in (1, 3))])
+@pytest.mark.full
+@pytest.mark.parametrize("part", [1, 2, 3])
 def test_rehearsal_of_a_part(part: int, tmp_path: Path) -> None:
     """Every step says something that it measured, and what can run here has run."""
     done = run_script("--tiny", str(tmp_path), str(part))

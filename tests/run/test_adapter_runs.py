@@ -76,6 +76,7 @@ def test_a_finished_run_is_merged_later(adapted: Path, untrained: Path, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_base_in_bfloat16_is_merged_as_it_was_read(untrained: Path, tmp_path: Path) -> None:
     # A rate that falls would depend on the number of steps.
     options = [*PEFT, "--reward", "random", "--compute_dtype", "bfloat16", "--merge_lora"]
@@ -128,6 +129,7 @@ def test_killed_and_resumed_equals_never_stopped(variant, taught, tmp_path, run_
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_supervised_run_equals_one_never_stopped(untrained, tmp_path, run_python) -> None:
     options = ["--method", "sft", *PEFT, "--lora_dropout", "0.1", "--max_steps", "8", "--save_steps", "3"]
     few = [word for word in SMALL if word not in ("--generation_batch_size", "32")]
@@ -139,6 +141,7 @@ def test_a_killed_supervised_run_equals_one_never_stopped(untrained, tmp_path, r
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_adapters_are_put_on_the_taught_model(tmp_path, run_python) -> None:
     options = [*PEFT, *SMALL, "--max_steps", "8", "--save_steps", "8"]
     assert train.main([*options, "--output_dir", str(tmp_path / "never")]) == 0

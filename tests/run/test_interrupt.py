@@ -143,6 +143,7 @@ class StoppedDuPO(DuPO):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_in_the_teaching_loses_nothing(tmp_path, capsys, monkeypatch):
     for name, value in (("PRIMAL_GOAL", 0.0), ("DUAL_GOAL", 0.0), ("CHECK_EVERY", 12)):
         monkeypatch.setattr(teaching, name, value)

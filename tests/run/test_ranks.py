@@ -100,7 +100,11 @@ def two(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), tuple(DUAL), (*DUAL, *LORA)], ids=["random", "ema", "lora"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param((), marks=pytest.mark.full), tuple(DUAL), (*DUAL, *LORA)],
+    ids=["random", "ema", "lora"],
+)
 def test_two_ranks_train_as_one_process(options, untrained, tmp_path):
     for size in (1, 2):
         assert succeeded(start(untrained, tmp_path / str(size), *options, size=size))
@@ -108,6 +112,7 @@ def test_two_ranks_train_as_one_process(options, untrained, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_weights_are_repeated_over_groups_of_ranks(two, untrained, tmp_path):
     assert succeeded(start(untrained, tmp_path / "four", "--data_parallel_shard_degree", "2", size=4))
     check_equal(tmp_path / "four", two, 1e-5)
@@ -212,11 +217,11 @@ def happens(own: Callable[[DuPO], None], others: Callable[[DuPO], None] | None, 
 FAULTS = [
     pytest.param(fail, None, 1, 1, CHEESE, marks=pytest.mark.full),
     pytest.param(fail, None, 0, 1, CHEESE, marks=pytest.mark.full),
-    (fail, wait_for_ever, 1, 1, CHEESE),
+    pytest.param(fail, wait_for_ever, 1, 1, CHEESE, marks=pytest.mark.full),
     (kill, None, 1, 1, "error: rank 1 of 2 is gone (process "),
-    (kill, wait_for_ever, 0, 1, "is gone"),
+    pytest.param(kill, wait_for_ever, 0, 1, "is gone", marks=pytest.mark.full),
     (spoil, None, 1, 1, "is not finite (loss nan"),
-    (stop, None, 0, 130, "stopped; "),
+    pytest.param(stop, None, 0, 130, "stopped; ", marks=pytest.mark.full),
 ]
 
 
@@ -234,6 +239,7 @@ def test_all_ranks_end_together_with_one_message(own, others, rank, code, line, 
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_signal_to_one_rank_stops_all_after_the_step(two, untrained, tmp_path):
     run = tmp_path / "run"
     ended = start(untrained, run, before=happens(ask, None, 1))
@@ -246,6 +252,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_step(two, untrained, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_one_command_starts_several_processes(two, untrained, tmp_path, run_python: RunPython):
     paths = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
     done = run_python("-m", "dupo.train", *OPTIONS, *paths, "--num_processes", "2")

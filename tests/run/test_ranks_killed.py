@@ -169,6 +169,7 @@ def test_a_kill_while_a_rank_computes_changes_nothing(place, rank, both, base, n
     kill_and_go_on(base, tmp_path, rank, COMPUTING[place], both=both)
 
 
+@pytest.mark.full
 def test_a_kill_while_the_shards_are_written_changes_nothing(base, named, tmp_path):
     shards = [number for number in distinct(named[1]) if "shards" in named[1][number]]
     kill_and_go_on(base, tmp_path, 1, at_change(shards[-1]), both=False)

@@ -152,6 +152,7 @@ def test_a_full_disk_of_one_rank_is_told_by_both_in_the_next_step(
     same_files(waited, run, "metrics.jsonl", "samples.jsonl", "checkpoint-6/model.safetensors")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_a_disk_that_stays_full_leaves_the_older_checkpoint(
     waited: Path, untrained: Path, tmp_path: Path
@@ -184,9 +185,8 @@ def killed(waits: str, rank: int) -> Callable[[int], None]:
 KILLS = [("checkpoint-4.shards/__1", 1), ("checkpoint-4.shards/__0", 0), ("checkpoint-4.tmp/SHA256SUMS", 0)]
 
 
-@pytest.mark.parametrize(
-    ("waits", "rank"), [KILLS[0], *(pytest.param(*case, marks=pytest.mark.full) for case in KILLS[1:])]
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("waits", "rank"), KILLS)
 def test_a_kill_while_the_threads_write_leaves_the_older_checkpoint(
     waits: str, rank: int, waited: Path, gone_on_alone: Path, untrained: Path, tmp_path: Path
 ) -> None:
@@ -206,6 +206,7 @@ def test_a_kill_while_the_threads_write_leaves_the_older_checkpoint(
     same_files(gone_on_alone, alone, "metrics.jsonl", "samples.jsonl", "checkpoint-6/model.safetensors")
 
 
+@pytest.mark.full
 def test_a_run_that_is_asked_to_stop_waits_for_its_checkpoint(
     waited: Path, untrained: Path, tmp_path: Path
 ) -> None:

@@ -137,7 +137,9 @@ KINDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["policy", *(pytest.param(k, marks=pytest.mark.full) for k in KINDS if k != "policy")]
+)
 def test_two_ranks_train_through_a_server_as_one_process(kind: str, untrained: Path, tmp_path: Path) -> None:
     asked = list[Counter[str]]()
     for size in (1, 2):
@@ -176,6 +178,7 @@ def test_a_server_that_dies_ends_all_ranks_and_a_resumed_run_asks_nothing_twice(
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_full_weight_folder_of_the_first_rank_ends_all(untrained: Path, tmp_path: Path) -> None:
     with stub_of(untrained, tmp_path / "config") as (stub, _):
         server = ["--engine", "server", "--base_url", stub.url]
@@ -185,7 +188,8 @@ def test_a_full_weight_folder_of_the_first_rank_ends_all(untrained: Path, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_killed_at_a_wait_ends_the_other(rank: int, untrained: Path, tmp_path: Path) -> None:
     with stub_of(untrained, tmp_path / "config") as (stub, _):
         server = ["--engine", "server", "--base_url", stub.url]
@@ -197,6 +201,7 @@ def test_a_rank_that_is_killed_at_a_wait_ends_the_other(rank: int, untrained: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_server_judges_for_all_ranks(untrained: Path, tmp_path: Path) -> None:
     asked = list[Counter[str]]()
     for size in (1, 2):
@@ -210,6 +215,7 @@ def test_a_server_judges_for_all_ranks(untrained: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_server_may_take_longer_than_ranks_wait_for_each_other(untrained: Path, tmp_path: Path) -> None:
     limit = 8.0
     with stub_of(untrained, tmp_path / "config") as (stub, counting):

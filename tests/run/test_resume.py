@@ -46,6 +46,7 @@ def test_killed_between_two_steps_and_resumed_equals_never_stopped(variant, taug
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_teaching_is_not_repeated_on_resume(hardly_taught, tmp_path):
     class Untaught(DuPO):
         def make_stage(self):
@@ -72,11 +73,13 @@ def test_going_back_to_the_start_gives_the_same_run_again(taught, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_config_yaml_starts_the_same_run_elsewhere(finished, tmp_path):
     assert main(["--config", str(finished / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 0
     same_files(finished, tmp_path / "again", "metrics.jsonl", "config.yaml")
 
 
+@pytest.mark.slow
 def test_other_threads_are_pointed_out_on_resume(finished, tmp_path, capsys, monkeypatch):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
@@ -84,6 +87,7 @@ def test_other_threads_are_pointed_out_on_resume(finished, tmp_path, capsys, mon
     assert "threads 1 is now 7" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_settings(hardly_taught, capsys):
     assert resume(hardly_taught, "--learning_rate", "1e-5") == 2
     assert "learning_rate is 1e-5, the run was started with 4e-4" in capsys.readouterr().err

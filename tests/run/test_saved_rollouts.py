@@ -81,7 +81,7 @@ def kill(place: Path, number: int, argv: list[str] = OPTIONS) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 3, 5])
+@pytest.mark.parametrize("number", [3, *(pytest.param(n, marks=pytest.mark.full) for n in (0, 5))])
 def test_what_was_sampled_is_not_sampled_again(number: int, never_stopped: Path, tmp_path: Path) -> None:
     with inside(world_of(never_stopped, tmp_path / "world")):
         kill(Path.cwd(), number)
@@ -102,7 +102,9 @@ class KilledInRollout(DuPO):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("torn", [0, 10], ids=["whole", "torn"])
+@pytest.mark.parametrize(
+    "torn", [pytest.param(0, marks=pytest.mark.full, id="whole"), pytest.param(10, id="torn")]
+)
 def test_a_rollout_in_progress_goes_on(
     torn: int, never_stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +147,9 @@ REFUSED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reason", REFUSED)
+@pytest.mark.parametrize(
+    "reason", ["damaged", *(pytest.param(r, marks=pytest.mark.full) for r in REFUSED if r != "damaged")]
+)
 def test_another_rollout_is_sampled_again(reason: str, never_stopped: Path, tmp_path: Path, capfd) -> None:
     change, more = REFUSED[reason]
     with inside(world_of(never_stopped, tmp_path / "world")):

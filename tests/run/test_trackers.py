@@ -162,6 +162,7 @@ def test_a_tracker_that_fails_is_one_warning_and_the_run_goes_on(
         assert broken.steps == ([] if method == "start" else [1])
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_so(untrained: Path, tmp_path: Path) -> None:
     one = Recorder()
 

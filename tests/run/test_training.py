@@ -104,9 +104,8 @@ def test_the_method_never_touches_gold(hardly_taught, tmp_path, monkeypatch):
         start(hardly_taught / "checkpoint-0", tmp_path / "gold", *options, "--reward", "gold")
 
 
-@pytest.mark.parametrize(
-    "reward", ["majority", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gold", "random"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("reward", ["majority", "gold", "random"])
 def test_rewards_that_use_no_dual_ask_none(reward, untrained, tmp_path):
     run = start(untrained, tmp_path / reward, "--reward", reward, "--max_steps", "1", "--eval_size", "8")
     assert not any("dual/prompts" in row for row in rows(run))

@@ -7,6 +7,7 @@ import pytest
 from dupo.tasks.wrappers import bare_lines, bare_translation, has_doubtful_opening, has_lead
 from tests.helpers import planted_translations as planted
 from tests.helpers.sentences import DE, EN, JA, RU
+from tests.helpers.slow import with_slow
 
 
 def bare(source: str, text: str, tgt: str = "de") -> str:
@@ -184,10 +185,10 @@ def test_a_line_too_many_comes_off_paragraphs() -> None:
     assert bare_lines(source, wrapped, "en") == lines
 
 
-SLOW = [pytest.param(pair, marks=pytest.mark.slow) for pair in ("de-en", "zh-en", "hr-cs", "en-sv")]
+PAIRS = ["en-de", "en-zh", "en-ja", "de-en", "zh-en", "hr-cs", "en-sv"]
 
 
-@pytest.mark.parametrize("direction", ["en-de", "en-zh", "en-ja", *SLOW])
+@pytest.mark.parametrize("direction", with_slow(PAIRS, quick=("en-ja",)))
 def test_references_stay_as_they_are(data_dir: Path, direction: str) -> None:
     src, tgt = direction.split("-")
     texts = [(data_dir / f"flores_dev/dev.{c}").read_text("utf-8").splitlines() for c in (src, tgt)]

@@ -65,6 +65,7 @@ def run(core, call, threads: int):
     return chunks, first, ids.tolist(), cu_seqlens.tolist(), core.counts()
 
 
+@pytest.mark.slow
 @needs_extension
 @given(
     calls=st.lists(st.tuples(PIECES, SEQUENCES), max_size=3), cuts=st.booleans(), limit=st.integers(0, 900)

@@ -57,6 +57,7 @@ def test_the_extension_equals_its_twin_on_mixtures(monkeypatch: pytest.MonkeyPat
             assert hidden[k] == numbers.hide_numbers(problems[k], k, 3), problems[k]
 
 
+@pytest.mark.slow
 @needs_extension
 def test_mixtures_reach_every_reason() -> None:
     rng = random.Random(0)
@@ -143,7 +144,9 @@ def test_hostile_text_is_read_in_time_in_proportion(unit: str) -> None:
 
 
 @needs_extension
-@pytest.mark.parametrize("unit", ["Ann has 5 pens. ", "é你🙂\u0301 ", "x", "\0"])
+@pytest.mark.parametrize(
+    "unit", [pytest.param("Ann has 5 pens. ", marks=pytest.mark.slow), "é你🙂\u0301 ", "x", "\0"]
+)
 def test_a_mebibyte_of_text(unit: str) -> None:
     long = unit * (2**20 // len(unit.encode())) + " and 7 more"
     (hidden,) = text.hide_numbers([long], [0])

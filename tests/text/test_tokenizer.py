@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from dupo.errors import UserError
 from dupo.text.tokenizer import PromptTokenizer
+from tests.helpers.slow import with_slow
 from tests.helpers.tokenizers_made import KINDS, QWEN3, bytewise, chatml_bytes, corpus, gpt2, wrapped
 
 CHATML = (
@@ -137,7 +138,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("kind", [pytest.param("qwen3", marks=pytest.mark.slow), *KINDS])
+@pytest.mark.parametrize("kind", with_slow(ALL, quick=("gpt2",)))
 @given(prompts=st.lists(st.lists(HEAVY, max_size=5), max_size=3), threads=st.sampled_from([1, 3]))
 def test_prompts_in_pieces_have_the_ids_of_the_whole_text(kind: str, prompts, threads: int) -> None:
     ids_of_prompts = (

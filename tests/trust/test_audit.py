@@ -343,6 +343,7 @@ REAL = {
 
 
 @pytest.mark.slow  # 26 s
+@pytest.mark.full
 @pytest.mark.parametrize("name", REAL)
 def test_real_text_with_random_weights(name, data_dir, tmp_path):
     """From files to metrics: a model that knows nothing is told so."""

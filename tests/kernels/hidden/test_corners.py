@@ -222,6 +222,7 @@ def test_float64_stays_so_under_autocast() -> None:
         assert linear_token_logprobs(**given)[0].dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
 @pytest.mark.parametrize(
     "more",
@@ -238,7 +239,7 @@ def test_float64_stays_so_under_autocast() -> None:
     "objective",
     [
         pytest.param(PolicyObjective(), id="token"),
-        pytest.param(GSPO, id="sequence", marks=pytest.mark.slow),
+        pytest.param(GSPO, id="sequence"),
     ],
 )
 def test_lengths_share_a_graph(objective: PolicyObjective, more: dict[str, Any]) -> None:

@@ -121,8 +121,8 @@ def test_few_tokens(tokens: int) -> None:
 @pytest.mark.parametrize(
     ("logits_dtype", "bonus", "logp_bound", "gradient_bound"),
     [
-        (torch.float32, 1.0, 1e-5, 2.5e-3),
-        (torch.bfloat16, 0.0, 0.1, 1.2e-2),
+        pytest.param(torch.float32, 1.0, 1e-5, 2.5e-3, marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, 0.0, 0.1, 1.2e-2, marks=pytest.mark.slow),
         (torch.bfloat16, 1.0, 0.1, 2.5e-2),
     ],
     ids=["fp32-logits", "bf16-logits", "bf16-logits-entropy"],

@@ -232,7 +232,7 @@ def call_of(
 
 
 @pytest.mark.parametrize(("dtypes", "which"), CASES)
-@pytest.mark.parametrize("budget", with_slow(BUDGETS, quick=("default", "some-kept")))
+@pytest.mark.parametrize("budget", with_slow(BUDGETS, quick=("some-kept",)))
 @pytest.mark.parametrize(
     "op", ["token", *(pytest.param(op, marks=pytest.mark.slow) for op in ("logprobs", "sequence", "batch"))]
 )

@@ -21,12 +21,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 VOCABULARIES = [1, 7, 1000, 1024, 32_000, 50_257, 151_936]
 ROWS = [0, 1, 17, 512 if _triton.INTERPRET else 4096]
 MOST_LOGITS = 17 * 151_936 if _triton.INTERPRET else 200_000_000
-SIZES = [
-    pytest.param(N, V, marks=[pytest.mark.slow] if N * V > 10_000_000 or N == 512 else [])
-    for N in ROWS
-    for V in VOCABULARIES
-    if N * V <= MOST_LOGITS
-]
+
+
+def marks_of(N: int, V: int) -> list[pytest.MarkDecorator]:
+    if N * V > 100_000_000:
+        return [pytest.mark.slow, pytest.mark.full]
+    return [pytest.mark.slow] if N * V > 10_000_000 or N == 512 else []
+
+
+SIZES = [pytest.param(N, V, marks=marks_of(N, V)) for N in ROWS for V in VOCABULARIES if N * V <= MOST_LOGITS]
 
 
 def check(logits: Tensor, targets: Tensor, **options: Any) -> Result:
