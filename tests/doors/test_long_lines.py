@@ -89,6 +89,7 @@ def test_other_programs_leave_it_out(folder: Path, door, capsys) -> None:
     assert "overlong: expected drop or error in dupo." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_system_message_stands_in_the_ids_of_primal_and_dual_prompts(folder: Path) -> None:
     chat = ["--model_name_or_path", "tiny", "--tokenizer_name", "chat", "--reward", "dual"]
     chat += ["--system_prompt", "Be brief.", "--chat_template_kwargs", '{"enable_thinking": false}']

@@ -27,11 +27,8 @@ TEXTS = [
     "2",
 ]
 ROLLOUT = ["--generation_batch_size", "8", "--num_generations", "4", "--max_completion_length", "6"]
-# What takes no model, at every run of the tests; the rest with the slow ones.
-QUICK: list[list[str]] = [
+COMMANDS: list[list[str]] = [
     ["completion", "bash"],
-]
-SLOW: list[list[str]] = [
     ["report", "run"],
     ["duals", "--dataset", "data.jsonl"],
     ["train", *TRAIN, "--max_steps", "2", "--output_dir", "other"],
@@ -59,7 +56,6 @@ SLOW: list[list[str]] = [
     ["select", *SAMPLING],
     ["rerank", *SAMPLING],
 ]
-EVERY = [*QUICK, *(pytest.param(words, marks=pytest.mark.slow) for words in SLOW)]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +69,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("words", EVERY, ids=lambda words: " ".join(words[:3]))
+@pytest.mark.slow
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:3]))
 def test_stderr_is_empty(words: list[str], world: Path, run_python: RunPython) -> None:
     if words[0] == "completion":
         pytest.importorskip("shtab")
@@ -84,4 +81,4 @@ def test_stderr_is_empty(words: list[str], world: Path, run_python: RunPython) -
 
 def test_every_program_is_tried() -> None:
     # A push needs a Hub: tests/doors/test_push.py brings one, and looks at stderr as well.
-    assert {words[0] for words in [*QUICK, *SLOW]} | {"push"} == set(DOORS)
+    assert {words[0] for words in COMMANDS} | {"push"} == set(DOORS)

@@ -170,6 +170,7 @@ def test_a_judge_without_an_id_for_a_dual_prompt_is_refused(tmp_path) -> None:
         fit_task(task, [limit()], "drop", [judge], needs_duals=True)
 
 
+@pytest.mark.slow
 def test_a_message_names_the_limit_that_holds_and_its_option(tmp_path) -> None:
     """The two limits in turn: the other one is larger by one token, or as large."""
     task = word_problems(tmp_path, SHORT[:1])
@@ -191,6 +192,7 @@ def test_a_message_names_the_limit_that_holds_and_its_option(tmp_path) -> None:
             fit_task(task, [limit()], "drop", [limit(positions, 30)], needs_duals=True)
 
 
+@pytest.mark.slow
 def test_a_cut_problem_fits_with_its_duals_and_keeps_its_end(tmp_path) -> None:
     task = word_problems(tmp_path, [*SHORT, LONG, "x" * 600 + " 5"])
     fitted = fit_task(task, [limit()], "truncate_left", needs_duals=True)

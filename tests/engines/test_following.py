@@ -130,6 +130,7 @@ TAIL = [*([3, 4, 5, 6 + k] for k in range(7)), [7] * LONG]  # seven answers that
 ANSWERS, DUALS = Sampling(1.0, 96), Sampling(0.0, 16)
 
 
+@pytest.mark.slow
 def test_what_follows_is_decoded_beside_the_tail(world: World) -> None:
     let_long_rows_run(world)
     engine, rows, asked = in_slots(world, 8), passes_of(world), list[list[int]]()

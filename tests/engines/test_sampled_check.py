@@ -23,7 +23,10 @@ def test_sound_models_pass(kind: str) -> None:
     check_sampled(model_of_kind(kind), "auto")
 
 
-@pytest.mark.parametrize("kind", ["phimoe", "qwen2_moe", "mistral", "gemma2", "qwen2", "gpt_oss"])
+@pytest.mark.parametrize(
+    "kind",
+    with_slow(["phimoe", "qwen2_moe", "mistral", "gemma2", "qwen2", "gpt_oss"], quick=("gemma2", "gpt_oss")),
+)
 def test_windows_are_crossed_by_sampling_and_are_right_there(kind: str) -> None:
     check_sampled(model_of_kind(kind), "auto")
 
@@ -77,6 +80,7 @@ def test_a_sampler_that_lost_its_context_is_refused() -> None:
         check_sampled(llama(Forgetful), "auto")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_it_is_refused_by_the_real_weights_as_well(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype

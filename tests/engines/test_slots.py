@@ -175,6 +175,7 @@ def watched_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, .
     yield seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_a_step_waits_for_nothing_and_keeps_its_addresses(
     temperature: float, monkeypatch: pytest.MonkeyPatch

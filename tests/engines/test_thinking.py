@@ -232,6 +232,7 @@ def ids_of(groups: Sequence[Sequence[Completion]]) -> list[list[list[int]]]:
     return [[c.ids.tolist() for c in group] for group in groups]
 
 
+@pytest.mark.slow
 def test_draws_depend_on_prompt_and_sample_and_not_on_who_decodes(opened: Thinker) -> None:
     sampling = Sampling(1.0, LENGTH)
     groups = ids_of(thinking(builtin(opened)).sample(PROMPTS, 3, sampling, seed=3))
@@ -289,6 +290,7 @@ def test_a_prompt_without_room_for_the_whole_is_refused_before_anything_is_sampl
 BUDGETED = ["--thinking_token_budget", "100", "--max_completion_length", "200"]
 
 
+@pytest.mark.slow
 def test_the_option_puts_the_budget_around_the_engine_and_no_option_leaves_it_bare(opened: Thinker) -> None:
     config = parse(BUDGETED)
     engine = make_engine(config, opened.model, opened.tokenizer)

@@ -49,6 +49,7 @@ def test_rows_are_those_of_the_model(world: World) -> None:
     check_rows(engine, world, PROMPTS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fake")
 def test_what_follows_is_what_two_calls_give(world: World) -> None:
     check_followed(engine_of(world), PROMPTS)

@@ -115,6 +115,7 @@ def test_policy_and_judge_answer_from_the_same_vllm(start) -> None:
     assert sampled(judge) != sampled(side.engine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lost", "message"),
     [

@@ -125,6 +125,7 @@ def test_rows_are_those_of_the_model(stub: VllmStub, world: World) -> None:
     check_rows(engine, world, PROMPTS)
 
 
+@pytest.mark.slow
 def test_what_follows_is_what_two_calls_give(stub: VllmStub, world: World) -> None:
     check_followed(engine_of(stub, world), PROMPTS)
 

@@ -89,7 +89,7 @@ def test_without_a_small_model_the_window_of_the_weights_is_crossed(monkeypatch:
         ("mamba", "log-probs differ"),
         pytest.param("bamba", "log-probs differ", marks=pytest.mark.slow),
         pytest.param("jamba", "log-probs differ", marks=pytest.mark.slow),
-        ("nemotron_h", "log-probs differ|does not support"),
+        pytest.param("nemotron_h", "log-probs differ|does not support", marks=pytest.mark.slow),
         pytest.param("lfm2", "log-probs differ", marks=pytest.mark.slow),
         pytest.param("recurrent_gemma", "log-probs differ", marks=pytest.mark.slow),
         ("qwen3_next", "packed sequences|log-probs differ"),  # told by transformers itself, if it is new

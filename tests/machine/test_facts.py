@@ -26,6 +26,7 @@ def test_this_machine_can_train(run_python: RunPython) -> None:
     assert len(answer["facts"]["torch"]["gpus"]) == torch.cuda.device_count()
 
 
+@pytest.mark.slow
 def test_a_broken_torch_is_told_and_breaks_nothing(tmp_path: Path, run_python: RunPython) -> None:
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch/__init__.py").write_text('raise ImportError("libcudart.so.13: cannot open")')

@@ -49,6 +49,7 @@ def config_of(untrained: Path, out: Path, *options: str) -> Any:
     return parse([*SMALL, *model, "--max_steps", "3", "--eval_size", "4", *options])
 
 
+@pytest.mark.slow
 def test_a_run_warns_once(untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = config_of(untrained, tmp_path / "run")
     loop(config, ForeignDuPO(config))

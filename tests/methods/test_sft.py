@@ -140,6 +140,7 @@ CHAT = chatml_bytes(pad_token="<pad>", eos_token="<|im_end|>")
 CHAT.chat_template = THINKING
 
 
+@pytest.mark.slow
 def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
     tokenizer = PromptTokenizer(CHAT)
     turns = (Message("user", "old " * 20), Message("assistant", "old"))

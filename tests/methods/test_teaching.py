@@ -33,6 +33,7 @@ def same(first, second):
     return all(torch.equal(p, q) for p, q in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_the_stage_ends_when_both_goals_are_met(short):
     stage = Teaching(CONFIG, TASK, tiny().model)
     notes = []

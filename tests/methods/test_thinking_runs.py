@@ -42,6 +42,7 @@ def refused(main: Callable[[list[str]], int], argv: list[str], capsys: pytest.Ca
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_rollout_is_trained_on_but_for_what_was_forced() -> None:
     method = DuPO(parse([*TRAIN, "--output_dir", "run"]))

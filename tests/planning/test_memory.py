@@ -106,6 +106,7 @@ def test_shards_are_equal_parts_and_copies_are_whole(folder: Path) -> None:
     assert planned_bytes(config, sixteen) == planned_bytes(config, eight)
 
 
+@pytest.mark.slow
 def test_before_shards_are_made_each_gpu_needs_the_whole_model_and_its_copies(folder: Path) -> None:
     config, eight = config_of(folder), Machine("GPUs", 8, 8, 80e9, 4e14, 2e12, "")
     shape, number = model_config(config.model, None), models_of(config).policy(config, CPU).parameters

@@ -52,6 +52,7 @@ def offer(checkpoint):
     return f"; {checkpoint} is sound, go on from it with: {command}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", quick_or_slow(DAMAGED_CHECKPOINT))
 def test_a_damaged_checkpoint_is_one_line_that_offers_the_older_one(name, world, capfd):
     DAMAGED_CHECKPOINT[name]()

@@ -96,6 +96,7 @@ def test_rows_that_were_changed_are_refused(change, inputs, capfd):
     assert "rows.json says nothing of answers.jsonl" in refusal(capfd, rerank.main, ROWS)
 
 
+@pytest.mark.slow
 def test_a_taught_model_that_was_changed_is_not_used(tmp_path):
     config = parse(["--num_problems", "4", "--num_threads", "1", "--output_dir", str(tmp_path)], "rerank")
 

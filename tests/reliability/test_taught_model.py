@@ -29,6 +29,7 @@ def run(program: str, folder: Path) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_left_gets_no_place_in_the_model(tmp_path):
     folder = tmp_path / "run"
     run("rerank", folder)

@@ -71,6 +71,7 @@ def test_compiled_torch_runs_and_is_right() -> None:
         assert not compiled.reason and compiled.seconds and compiled.seconds > 0, compiled
 
 
+@pytest.mark.slow
 def test_error_is_seen() -> None:
     """Twice the log-probability is far from the truth."""
     (comparison, *_) = Step("token_logprobs", SHAPE, entropy=(True,)).comparisons(CPU)

@@ -54,6 +54,7 @@ def setup_py(checkout: Path, *args: str, **env: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_broken_compiler_builds_without_the_extension(checkout: Path) -> None:
     result = setup_py(checkout, "build", CC="false", CXX="false", LDSHARED="false", LDCXXSHARED="false")
     assert result.returncode == 0, result.stderr

@@ -166,6 +166,7 @@ def test_interprets_without_a_gpu_what_needs_a_kernel(
     assert (row["first"], row["last"], row["interpreted"]) == (0, 4, None)
 
 
+@pytest.mark.slow
 def test_stops_in_time_and_makes_again_what_was_not_finished(tmp_path: Path) -> None:
     path, steps = tmp_path / "result.json", [Step("gemms", SHAPE), Step("token_logprobs", SHAPE)]
     results = Results.begin("test", CPU)

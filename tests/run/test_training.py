@@ -133,6 +133,7 @@ def test_the_loop_uses_what_the_options_say(taught, tmp_path):
     assert rows(kl)[-1]["kl"] > 1e-4  # the reference stays
 
 
+@pytest.mark.slow
 def test_a_model_that_leaks_is_refused_at_the_start(untrained, tmp_path, capsys, monkeypatch):
     honest = attention.packed_attention
 

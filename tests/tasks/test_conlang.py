@@ -232,6 +232,7 @@ def test_a_copy_comes_back_perfectly_unless_a_gate_refuses_it():
 # --- runs ---
 
 
+@pytest.mark.slow
 def test_a_step_of_the_teaching_and_its_check():
     world = tiny("--task", "conlang")
     teaching = Teaching(world.config, Conlang(world.config.task, 0), world.model)

@@ -12,6 +12,7 @@ from dupo.tasks import language_detection
 from dupo.tasks.translation_gates import GATES, REFUSERS, Gates, parse_gates
 from tests.helpers import planted_translations as planted
 from tests.helpers.sentences import DE, EN, JA, RU, UK, ZH
+from tests.helpers.slow import with_slow
 
 with_py3langid = pytest.mark.skipif(find_spec("py3langid") is None, reason="py3langid is not installed")
 ALL = frozenset(GATES)
@@ -212,9 +213,7 @@ FLORES = ("en-de", "en-zh", "zh-en", "da-nb", "es-pt", "id-ms", "uk-ru", "ar-en"
 
 
 @with_py3langid
-@pytest.mark.parametrize(
-    "direction", [*FLORES[:3], *(pytest.param(other, marks=pytest.mark.slow) for other in FLORES[3:])]
-)
+@pytest.mark.parametrize("direction", with_slow(FLORES, quick=FLORES[:1]))
 def test_references_pass_and_planted_failures_do_not(data_dir: Path, direction: str) -> None:
     """A few lines of FLORES-200 dev that fitted nothing; bench/text/translation_gates.py judges all."""
     src, tgt = direction.split("-")

@@ -112,9 +112,9 @@ def chat_ids(tokenizer: PromptTokenizer, text: str) -> list[int]:
     )  # type: ignore[return-value]
 
 
-# Each template with one kind of tokenizer, and in the slow run with every kind.
+# Every second template with one kind of tokenizer, and in the slow run all with every kind.
 PAIRS = [
-    pytest.param(kind, template, marks=() if i % len(TOKENIZERS) == k else pytest.mark.slow)
+    pytest.param(kind, template, marks=() if i % 2 == 0 and i % len(TOKENIZERS) == k else pytest.mark.slow)
     for i, template in enumerate(ACCEPTED)
     for k, kind in enumerate(TOKENIZERS)
 ]

@@ -73,6 +73,7 @@ def test_numbers_stand_where_they_are_said_to_and_can_be_put_back(problem: str, 
     check_hidden(problem, text.hide_numbers([problem], [seed])[0])
 
 
+@pytest.mark.slow
 @needs_extension
 @given(problems=st.lists(TEXTS, max_size=12), threads=st.integers(2, 5))
 def test_threads_change_nothing(problems: list[str], threads: int) -> None:

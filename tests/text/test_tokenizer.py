@@ -181,7 +181,7 @@ def test_hostile_text_stays_text(kind: str) -> None:
             assert normalize("NFC", tokenizer_of(kind).decode([ids])[0]) == normalize("NFC", text)
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", with_slow(ALL, quick=KINDS))
 def test_plain_text_has_the_ids_that_transformers_gives_it(kind: str) -> None:
     plain = [question for question in corpus() if "apple" not in question][:100]
     ids_of_prompts = [content(kind, ids) for ids in tokenizer_of(kind).encode(plain)]

@@ -137,6 +137,7 @@ def test_a_dual_that_is_solved_whatever_the_answer_leaks_with_decoys_too(tmp_pat
     assert run(load, tmp_path / "none", "--num_decoys", "0")["metrics"]["leak/decoy"] is None
 
 
+@pytest.mark.slow
 def test_a_decoy_that_happens_to_be_right_is_no_leak(tmp_path, monkeypatch):
     """Decoys are answers to other problems; here all problems have one answer, which is sampled for some."""
 

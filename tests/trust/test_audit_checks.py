@@ -216,6 +216,7 @@ def test_a_few_pairs_that_agree_are_too_few(pairs, others):
     assert verdict(checks(audit_metrics([row([0.9, 0.1], [1.0, 0.0])] * 6, 0.5)), True) == "train"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problems", "completions"), [(2, 2), (6, 2), (8, 4)])
 def test_a_coin_is_one_to_train_on_no_oftener_than_the_interval_says(problems, completions):
     """The interval holds 19 of 20 times, so in at most one of 40 times it lies above chance by mistake."""

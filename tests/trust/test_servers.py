@@ -95,6 +95,7 @@ def test_rerank_of_many_at_64_in_flight_loses_and_doubles_none(stub: StubServer,
     assert stub.most_at_once > 48
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle(
     stub: StubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_damaged_file_hides_no_other_file(name: str, run: Path, capfd: pytest.
         assert "2 steps" in text or "unfinished: 2 of" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [

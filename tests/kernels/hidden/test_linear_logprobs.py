@@ -263,6 +263,7 @@ def test_a_second_backward_raises() -> None:
         logp.sum().backward()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
 @pytest.mark.parametrize(
     "options",

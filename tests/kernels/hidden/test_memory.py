@@ -231,6 +231,7 @@ def call_of(
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtypes", "which"), CASES)
 @pytest.mark.parametrize("budget", with_slow(BUDGETS, quick=("some-kept",)))
 @pytest.mark.parametrize(
