@@ -128,6 +128,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_options_that_would_have_no_effect_are_refused(folder: Path, capsys) -> None:
     for words, options in REFUSED.items():
         assert train.main([*TRAIN, "--model_name_or_path", "model", "--output_dir", "run", *options]) == 2

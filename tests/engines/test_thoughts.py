@@ -28,7 +28,8 @@ def tokenizer(template: str, *, special: bool = False, **arguments: Any) -> Prom
     return PromptTokenizer(thinking_bytes(template, special=special), arguments=arguments)
 
 
-@pytest.mark.parametrize("special", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("special", [False, True])
 def test_a_template_may_open_a_thought(special: bool) -> None:
     assert tokenizer(OPENED, special=special).opens_thought("1 + 1?")
     assert tokenizer(OPENED, special=special).opens_thought(("1 +", " 1?"))

@@ -1,17 +1,17 @@
-"""Which cases of a large group are quick: the first, the last and every fifth. The next of each is slow."""
+"""Which cases of a large group are quick: the first, the last and every seventh. The next of each is slow."""
 
 import os
 from itertools import groupby
 
 import pytest
 
-# Five has no divisor in common with most products of parameters: every value of each comes up.
-LARGE, EVERY = 24, 5
+# Seven has no divisor in common with most products of parameters: every value of each comes up.
+LARGE, EVERY = 20, 7
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m leaves the slow ones out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the other cases as slow, and three of four among them as full."""
+    """Marks the other cases as slow, and five of six among them as full."""
     # tests/kernels/test_interpreted.py chooses its own cases, and names some.
     if os.environ.get("TRITON_INTERPRET") == "1":
         return

@@ -88,6 +88,7 @@ def test_one_token_of_a_model_with_experts_may_differ(
             check(Honest(change), kind=kind)
 
 
+@pytest.mark.slow
 def test_the_model_is_named() -> None:
     """With a judge or several pools, the class alone does not tell which model is meant."""
     model = model_of_kind("llama")

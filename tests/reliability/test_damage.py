@@ -13,17 +13,13 @@ from tests.helpers.small_world import RESUME, contents, copy_of
 NOT_COMPARED = {"timings.jsonl", "summary.json", "report.html"}
 
 
-# The rest takes a minute.
-QUICK = {"state cut", "weights a bit", "checksums gone", "latest out of the folder"}
-QUICK |= {"metrics gone", "a figure changed", "data edited", "chat template added"}
+pytestmark = pytest.mark.slow
 
 
-def quick_or_slow(damages):
-    """One test for each damage."""
-    slow, full = [pytest.mark.slow], [pytest.mark.slow, pytest.mark.full]
+def every_second(damages):
+    """One test for each damage; .ci/run tries every second, .ci/full the others."""
     return [
-        pytest.param(name, marks=[] if name in QUICK else full if place % 2 else slow)
-        for place, name in enumerate(damages)
+        pytest.param(name, marks=pytest.mark.full if place % 2 else ()) for place, name in enumerate(damages)
     ]
 
 
@@ -52,27 +48,26 @@ def offer(checkpoint):
     return f"; {checkpoint} is sound, go on from it with: {command}\n"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", quick_or_slow(DAMAGED_CHECKPOINT))
+@pytest.mark.parametrize("name", every_second(DAMAGED_CHECKPOINT))
 def test_a_damaged_checkpoint_is_one_line_that_offers_the_older_one(name, world, capfd):
     DAMAGED_CHECKPOINT[name]()
     message = refused(capfd, world)
     assert message.endswith(offer("checkpoint-2")) and "unpickled" not in message
 
 
-@pytest.mark.parametrize("name", quick_or_slow(DAMAGED_LATEST))
+@pytest.mark.parametrize("name", every_second(DAMAGED_LATEST))
 def test_a_damaged_pointer_is_one_line_that_offers_the_newest_one(name, world, capfd):
     DAMAGED_LATEST[name]()
     assert refused(capfd, world).endswith(offer("checkpoint-4"))
 
 
-@pytest.mark.parametrize("name", quick_or_slow(DAMAGED_RUN))
+@pytest.mark.parametrize("name", every_second(DAMAGED_RUN))
 def test_a_run_that_is_not_what_it_was_is_one_line(name, world, capfd):
     DAMAGED_RUN[name]()
     refused(capfd, world)
 
 
-@pytest.mark.parametrize("name", quick_or_slow(HARMLESS))
+@pytest.mark.parametrize("name", every_second(HARMLESS))
 def test_a_harmless_damage_changes_no_byte_of_the_result(name, world, unbroken):
     HARMLESS[name]()
     assert main(RESUME) == 0
@@ -86,7 +81,6 @@ def test_a_harmless_damage_changes_no_byte_of_the_result(name, world, unbroken):
             assert after[file] == data, file
 
 
-@pytest.mark.slow
 def test_the_checkpoint_that_is_offered_goes_on_to_the_same_bytes(world, unbroken, capfd):
     DAMAGED_CHECKPOINT["weights a bit"]()
     words = refused(capfd, world).split()

@@ -230,6 +230,7 @@ def test_without_right_answers_it_says_so(tmp_path, capfd):
     assert "Rewards" in check_page(tmp_path / "run").text
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text(tmp_path, monkeypatch):
     text = HOSTILE.replace("\ud800", "")  # neither a data set nor a tokenizer gives half a character
     monkeypatch.setattr(WordProblems, "answer", lambda task, problem, completion: f"{completion} {text}")

@@ -268,6 +268,7 @@ def test_no_tokens() -> None:
     assert all(value == 0 for value in stats.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kl-k3", heavy("sequence")])
 def test_compiles_without_a_break(name: str) -> None:
     tensors, options = case("dapo", name)
