@@ -49,9 +49,10 @@ def pytest_collection(session: pytest.Session) -> None:
     Every start makes, checks and hashes them all: 20,000 took half of the time of a tiny run. The slow tests
     have 20,000.
     """
-    from dupo.tasks import generated  # imports torch, which must find the variables above
+    # With xdist the workers alone make tests.
+    if session.config.option.markexpr == "not slow" and not session.config.option.numprocesses:
+        from dupo.tasks import generated  # imports torch, which must find the variables above
 
-    if session.config.option.markexpr == "not slow":
         generated.TRAIN_SIZE = 1_000
 
 

@@ -92,4 +92,4 @@ def test_the_checkpoint_that_is_offered_goes_on_to_the_same_bytes(world, unbroke
 
 def test_there_are_fifty_damages():
     damages = {**DAMAGED_CHECKPOINT, **DAMAGED_LATEST, **DAMAGED_RUN}
-    assert len(damages) >= 50 and {**damages, **HARMLESS}.keys() > QUICK
+    assert len(damages) >= 50

@@ -153,6 +153,7 @@ def test_the_hub_names_weights_by_their_commit():
 # --- older checkpoints ---
 
 
+@pytest.mark.slow
 def test_a_refused_resume_of_an_older_checkpoint_loses_nothing(world, capfd):
     lines(METRICS, lambda rows: [b"damaged\n", *rows[1:]])
     assert "metrics.jsonl has rows that were changed" in refusal(capfd, train.main, BACK)
