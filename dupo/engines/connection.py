@@ -87,10 +87,13 @@ class Connection:
         # Another rank has the key from its own environment: no key is ever sent.
         return type(self), (ServerAddress(self.url), self.options)
 
-    @property
-    def longest_wait(self) -> float:
-        """Seconds after which a request has surely ended, with an answer or with an error."""
-        tries = self.options.max_retries + 1
+    def longest_wait(self, max_retries: int | None = None) -> float:
+        """Seconds after which a request has surely ended, with an answer or with an error.
+
+        Args:
+            max_retries: None: `--max_retries`.
+        """
+        tries = 1 + (self.options.max_retries if max_retries is None else max_retries)
         return tries * (self.options.request_timeout + LONGEST_ASKED_PAUSE)
 
     def ask(

@@ -85,4 +85,4 @@ def server_wait(engine: Engine) -> Wait:
     """How the other ranks wait for the first, which waits for the server of an engine."""
     assert isinstance(engine, ServerEngine | VllmServerEngine)
     server = engine.server
-    return Wait(f"answers of {server.address.url}", server.connection.longest_wait)
+    return Wait(f"answers of {server.address.url}", server.connection.longest_wait())

@@ -223,7 +223,9 @@ def _models(connection: Connection) -> list[Mapping[str, Any]]:
 
 def probe_wait(address: ServerAddress, engine: EngineOptions) -> Wait:
     """How the other ranks wait for the first, which asks a server what it can do."""
-    return Wait(f"the probe of {address.url}", MOST_PROBES * Connection(address, engine).longest_wait)
+    connection = Connection(address, engine)
+    of_one = connection.longest_wait(retries_at_start(connection))
+    return Wait(f"the probe of {address.url}", MOST_PROBES * of_one)
 
 
 def retries_at_start(connection: Connection) -> int:

@@ -123,7 +123,7 @@ class VllmServerEngine:
             reshard(self.handover.model)
 
     def _wait(self) -> Wait:
-        return Wait(f"answers of {self.control.url}", self.control.longest_wait)
+        return Wait(f"answers of {self.control.url}", self.control.longest_wait())
 
     def release_memory(self) -> None:
         """Nothing: the memory is that of the server."""

@@ -23,6 +23,7 @@ from tests.helpers.worlds import save_tiny
 ORDERS = ["import dupo.train; from dupo.api import train", "from dupo.api import train; import dupo.train"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_module_and_the_function_stay_apart_and_wait_for_no_torch(
     run_python: RunPython, order: str

@@ -29,6 +29,7 @@ def engine_of(folder, *options):
     return load_engine(config, config.model, load_tokenizer(config.model, None), CPU)
 
 
+@pytest.mark.slow
 def test_the_other_model_answers_with_its_own_weights_and_tokenizer(tmp_path):
     ours, theirs = save_tiny(tmp_path / "ours", 0), save_tiny(tmp_path / "theirs", 1, "--task", "conlang")
     config = parse(["--model_name_or_path", str(ours), "--dual_model", str(theirs), "--dual_samples", "2",

@@ -103,6 +103,7 @@ def random_logprobs(rows, vocabulary, spread):
     return (torch.randn(rows, vocabulary, generator=generator) * spread).log_softmax(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("vocabulary", "chunk"), [(7, 3), (12, 4), (5, 512), (1500, 64)])
 def test_draws_by_chunks_follow_the_distribution(vocabulary, chunk):
     count = 40_000

@@ -63,13 +63,14 @@ def check(world: World, most: int, n: int, first: Sampling, follower: Follower) 
         torch.testing.assert_close(row.logprobs, other.logprobs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("most", "n", "first", "second"),
     [
         (4, 2, Sampling(0.7, 30), Sampling(0.0, 9)),
-        pytest.param(1024, 3, Sampling(1.0, 9), Sampling(1.0, 30), marks=pytest.mark.slow),
+        (1024, 3, Sampling(1.0, 9), Sampling(1.0, 30)),
         *(
-            pytest.param(most, 4, first, second, marks=pytest.mark.slow)
+            (most, 4, first, second)
             for most in (1, 7)
             for first, second in (
                 (Sampling(0.7, 40), Sampling(0.0, 20)),

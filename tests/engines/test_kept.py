@@ -78,7 +78,10 @@ def test_a_call_is_that_of_the_engine_and_is_not_made_twice(slots: bool, world: 
     assert again.asked == len(PROMPTS) and not equal(other, expected)
 
 
-@pytest.mark.parametrize(("lost", "asked"), [([0], 1), ([1], 2), ([3], 2), ([0, 3, 4], 4), (range(5), 5)])
+SOME_LOST = [pytest.param(*case, marks=pytest.mark.slow) for case in (([0], 1), ([1], 2), (range(5), 5))]
+
+
+@pytest.mark.parametrize(("lost", "asked"), [([3], 2), ([0, 3, 4], 4), *SOME_LOST])
 def test_missing_groups_are_sampled_alone(lost: Sequence[int], asked: int, world: World) -> None:
     """Of equal prompts both: the second alone would get the draws of the first."""
     groups = Kept()

@@ -180,6 +180,7 @@ def test_a_size_below_one_is_named() -> None:
         check_class(AutoConfig.for_model("gpt2", n_layer=0), "m", trust_remote_code=False)
 
 
+@pytest.mark.slow
 def test_layers_that_differ_in_size_are_no_reason_to_refuse() -> None:
     """The config of Gemma 4 raises for the size of a head, which differs between layers."""
     check_class(AutoConfig.for_model("gemma4_text", **GEMMA_4), "m", trust_remote_code=False)

@@ -114,6 +114,7 @@ def textbook_length(first: str, second: str) -> int:
     return row[-1]
 
 
+@pytest.mark.slow
 @given(st.text("abc", max_size=12), st.text("abc", max_size=12))
 def test_the_longest_common_subsequence(first: str, second: str) -> None:
     assert common_subsequence_length(first, second) == textbook_length(first, second)

@@ -124,6 +124,7 @@ def test_special_words_before_a_prompt_stay_text(kind: str, role: str, content: 
         assert content in hf.decode(ids)
 
 
+@pytest.mark.slow
 def test_the_thought_of_an_earlier_answer_is_left_to_the_template() -> None:
     tokenizer = PromptTokenizer(hf_of("gpt2", "thinking"))
     (ids,) = tokenizer.encode([ChatPrompt(("x",), TURNS)])

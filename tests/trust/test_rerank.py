@@ -148,6 +148,7 @@ def test_tokens_are_those_of_the_problem_itself(tmp_path):
         }
 
 
+@pytest.mark.slow
 def test_more_votes_are_asked_for_and_counted(tmp_path):
     load = fake(solve, right=0.4, read=1.0)
     out = run(load, tmp_path / "run", "--vote_samples", "40", "--num_problems", "40")

@@ -312,6 +312,7 @@ def test_offsets_beyond_int32() -> None:
     assert torch.equal(logits, expected.dlogits)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_triton.INTERPRET, reason="the same with and without kernels")
 def test_compiles_without_graph_breaks() -> None:
     logits, targets = draw(2, 3, 50)
