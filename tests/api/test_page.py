@@ -9,6 +9,7 @@ from tests.helpers.project import ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_the_blocks_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
     assert len(blocks) > 5

@@ -143,18 +143,22 @@ def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) ->
             del sys.modules[module]
 
 
-def takes_seconds(page: Path) -> bool:
-    """Whether a page runs programs, as commands or from Python."""
+IN_CI = ("README.md", "docs/tutorial.md", "docs/korean.md")  # what a newcomer reads
+
+
+def marks_of(page: Path) -> list[pytest.MarkDecorator]:
+    """Slow is a page that runs programs, as commands or from Python."""
     run = [block for block in blocks_of(page) if not block.needs]
-    return any(block.language == "bash" or "dupo.api" in block.text for block in run)
+    if not any(block.language == "bash" or "dupo.api" in block.text for block in run):
+        return []
+    is_in_ci = page.relative_to(ROOT).as_posix() in IN_CI
+    return [pytest.mark.slow] if is_in_ci else [pytest.mark.slow, pytest.mark.full]
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(
-            page, id=page.relative_to(ROOT).as_posix(), marks=[pytest.mark.slow] * takes_seconds(page)
-        )
+        pytest.param(page, id=page.relative_to(ROOT).as_posix(), marks=marks_of(page))
         for page in PAGES
         if any(not block.needs for block in blocks_of(page))
     ],

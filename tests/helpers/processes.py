@@ -11,7 +11,7 @@ from typing import Any
 from tests.helpers.project import ROOT
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
-PATIENCE = 120  # seconds
+PATIENCE = 300  # seconds; a loaded machine takes longest to start a program
 
 # Owns a folder until it is killed; needs neither torch nor a model.
 OWNER = """

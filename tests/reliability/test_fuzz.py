@@ -272,6 +272,7 @@ def test_some_cases(runs: dict[str, bytes], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(SECONDS + 600)
 def test_doors_never_end_in_a_traceback(runs: dict[str, bytes], tmp_path: Path) -> None:
     def one_round(number: int) -> None:

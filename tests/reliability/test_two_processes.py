@@ -85,6 +85,7 @@ def test_a_second_start_changes_nothing_and_the_first_ends_as_if_alone(held, req
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_of_two_that_start_at_once_one_trains(untrained, tmp_path):
     command = [*TRAIN, "--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
     processes = [started("train", *command) for _ in range(2)]

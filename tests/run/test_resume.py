@@ -29,9 +29,8 @@ VARIANTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "variant", ["dual", *(pytest.param(v, marks=pytest.mark.full) for v in VARIANTS if v != "dual")]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_killed_between_two_steps_and_resumed_equals_never_stopped(variant, taught, tmp_path, run_python):
     model = taught / "checkpoint-0"
     options = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "3", *VARIANTS[variant]]
