@@ -11,6 +11,7 @@ from pathlib import Path
 from dupo.config.parsers import OneLineParser, path_text
 from dupo.config.values import underscored
 from dupo.errors import UserError
+from dupo.imports import quick_imports
 from dupo.storage.commands import command
 from dupo.views.plain import error, print_line
 from dupo.views.streams import LogStream
@@ -38,7 +39,8 @@ def export_run(argv: Sequence[str]) -> str:
     """Reads the options and exports; returns the folder that was written."""
     values = parser().parse_args(underscored(argv))
     # Weights are read by torch: help does not wait for it.
-    from dupo.run.export import Form, export
+    with quick_imports():
+        from dupo.run.export import Form, export
 
     form = Form(values.merge_lora, values.dtype, values.max_shard_size)
     return str(export(Path(values.run), values.checkpoint, Path(values.output_dir), form))

@@ -13,6 +13,7 @@ from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.parsers import OneLineParser
 from dupo.config.plan_options import own_parser, parse_plan
 from dupo.errors import UserError
+from dupo.imports import quick_imports
 from dupo.views.plain import error
 
 
@@ -35,7 +36,8 @@ def show_plan(argv: Sequence[str]) -> int:
         lessons = load(METHODS["dupo"].data)(config).lessons
         vocabulary = lessons.vocabulary if lessons else None
     # torch and transformers take seconds to import: help and a wrong option do not wait for them.
-    from dupo.planning.show import show
+    with quick_imports():
+        from dupo.planning.show import show
 
     return 0 if show(config, expected, vocabulary).fits else 1
 

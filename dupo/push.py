@@ -14,6 +14,7 @@ from dupo.config.layers import read_config
 from dupo.config.parsers import OneLineParser, path_text
 from dupo.config.values import coerce, underscored
 from dupo.errors import UserError
+from dupo.imports import quick_imports
 from dupo.storage.commands import command
 from dupo.storage.names import CONFIG
 from dupo.views.plain import error, print_line
@@ -22,10 +23,7 @@ from dupo.views.streams import LogStream
 
 def parser() -> OneLineParser:
     """The options of the program."""
-    about = (
-        "Uploads the model of a finished run to the Hub: weights and tokenizer of its last checkpoint, and a "
-        "model card. Log in before, by `hf auth login` or HF_TOKEN."
-    )
+    about = "Uploads the last checkpoint of a finished run and a model card to the Hub; needs a login there."
     options = OneLineParser(prog=command("push"), description=about, argument_default=SUPPRESS)
     options.add_argument("run", type=path_text, metavar="RUN_FOLDER", help="the --output_dir of dupo.train")
     for name in ("hub_model_id", "hub_private_repo"):
@@ -38,7 +36,8 @@ def push_run(argv: Sequence[str]) -> str:
     values = vars(parser().parse_args(underscored(argv)))
     run = Path(values.pop("run"))
     # The checkpoint is read by torch: help does not wait for it.
-    from dupo.run.hub import finished_checkpoint, hub, open_repo, upload
+    with quick_imports():
+        from dupo.run.hub import finished_checkpoint, hub, open_repo, upload
 
     checkpoint, client = finished_checkpoint(run), hub()
     named = {name: coerce(OPTIONS[name], text) for name, text in values.items()}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dupo.config.config import Config
+from dupo.imports import quick_imports
 from dupo.run.problems import read_run_problems
 from dupo.run.program import read_first, run_program
 
@@ -17,7 +18,8 @@ def select(config: Config) -> dict[str, Any]:
     """Runs `dupo.trust.select.select`."""
     data = read_first(config, read_run_problems)
     # torch and transformers take seconds to import: a wrong option or column is told before
-    from dupo.trust import select as body
+    with quick_imports():
+        from dupo.trust import select as body
 
     return body.select(config, data)
 

@@ -13,14 +13,15 @@ from typing import Any
 
 from dupo.config.catalogue import METHODS, load
 from dupo.config.config import Config
+from dupo.imports import quick_imports
 from dupo.run.claim import take_place
 from dupo.run.program import read_first, returned_by, run_program
 from dupo.run.trackers import check_installed
 
 
 def train_steps(config: Config) -> Generator[dict[str, Any], None, dict[str, Any]]:
-    """Trains as configured, and gives every row of metrics.jsonl. Closing the generator ends the run early.
-    Returns, at its end, what summary.json holds; nothing if the run was asked to stop early.
+    """Trains, gives every row of metrics.jsonl, and returns what summary.json holds; nothing if it was asked
+    to stop early. Closing the generator ends the run early.
 
     Raises:
         UserError: the settings, the data, the model or the folder cannot be used; nothing was trained.
@@ -30,9 +31,9 @@ def train_steps(config: Config) -> Generator[dict[str, Any], None, dict[str, Any
     check_installed(config.run.trackers)
     launch, config = take_place(config)
     data = read_first(config, load(METHODS[config.method].data))
-    # torch and transformers take seconds to import: a wrong option or column is told before
-    from dupo.distributed.watch import joined_ranks
-    from dupo.run.training import TrainingRun
+    with quick_imports():  # takes seconds still: a wrong option or column is told before
+        from dupo.distributed.watch import joined_ranks
+        from dupo.run.training import TrainingRun
 
     with joined_ranks(launch, config.ranks.ddp_timeout) as ranks:
         method = load(METHODS[config.method].path)(config, data, ranks)
@@ -51,8 +52,7 @@ def train(config: Config) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a step was not finite, the disk is full or the Hub took no model, 2 unusable
-    options, data, model or folder, 130 asked to stop (Ctrl-C, SIGTERM, SIGHUP, a closed pipe) and saved."""
+    """Exit codes: 0 done, 1 ended by numbers, disk or Hub, 2 unusable input, 130 asked to stop, and saved."""
     return run_program("train", train, argv)
 
 

@@ -1,9 +1,10 @@
 """What every test may rely on: no network, one thread, the same examples in every run, and these fixtures."""
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
@@ -42,18 +43,29 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         options.numprocesses, options.dist = "auto", "worksteal"
 
 
-@pytest.hookimpl(tryfirst=True)  # modules of tests make tasks when they are collected
-def pytest_collection(session: pytest.Session) -> None:
-    """Leaves a built-in task 1,000 training problems in the quick tests.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Leaves a built-in task 1,000 training problems in the quick tests, and speeds up the collection.
 
-    Every start makes, checks and hashes them all: 20,000 took half of the time of a tiny run. The slow tests
-    have 20,000.
+    Every start makes, checks and hashes all problems: 20,000 took half of the time of a tiny run. The slow
+    tests have 20,000. Modules and tests are many objects that stay: the garbage collector, which frees none
+    of them, took a third of the time.
     """
-    # With xdist the workers alone make tests.
+    gc.disable()
+    # With xdist the workers alone make tests, and modules of tests make tasks when they are collected.
     if session.config.option.markexpr == "not slow" and not session.config.option.numprocesses:
         from dupo.tasks import generated  # imports torch, which must find the variables above
 
         generated.TRAIN_SIZE = 1_000
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
+
+
+def pytest_sessionfinish() -> None:
+    """Libraries complain of what is left at the end."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(trylast=True)  # after the tests that -m leaves out

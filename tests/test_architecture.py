@@ -17,7 +17,17 @@ from tests.helpers.project import ROOT
 from tests.helpers.source import File, called, complaints_of, is_text, project_files, starts_with
 
 # Room of dupo -> what the room may import beside itself: rooms, or single modules of a room.
-NOUNS = {"records", "errors", "seeds", "progress", "phases", "plugins", "user_files", "distributed"}
+NOUNS = {
+    "records",
+    "errors",
+    "seeds",
+    "progress",
+    "phases",
+    "plugins",
+    "user_files",
+    "distributed",
+    "imports",
+}
 READS_DATA = NOUNS | {"config", "data", "text", "tasks"}
 COMPUTES = READS_DATA | {"models", "engines", "duality", "rewards", "learning", "evaluation"}
 ROOMS: dict[str, set[str]] = {
@@ -26,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "seeds": set(),
     "progress": set(),
     "phases": set(),
+    "imports": set(),
     "distributed": {"errors"},
     "plugins": {"errors"},
     "user_files": {"errors"},

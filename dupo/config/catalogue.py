@@ -8,6 +8,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from dupo.imports import quick_imports
+
 # The model of random weights is taught with these options, on every seed (trials in dev/LOG.md).
 TEACHING: dict[str, Any] = dict(learning_rate=1e-3, adam_beta2=0.98, warmup_steps=50, train_batch_size=64)
 
@@ -151,4 +153,5 @@ def load(path: str) -> Any:
     """The class or function at `module.name`, a path of this catalogue."""
     # Imported here and not above: the modules pull torch in, and help must not wait for torch.
     module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+    with quick_imports():
+        return getattr(importlib.import_module(module), name)
