@@ -56,6 +56,7 @@ def test_a_run_is_pushed_at_its_end_and_a_failed_push_is_made_up_for(
     assert model.generate(**ids, max_new_tokens=3).shape[0] == 1
 
 
+@pytest.mark.full
 def test_who_may_not_push_is_told_before_anything_is_done(tmp_path: Path, run_python: RunPython) -> None:
     world = make_inputs(tmp_path / "world")
     with hub_server() as server:

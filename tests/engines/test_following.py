@@ -70,7 +70,7 @@ def check(world: World, most: int, n: int, first: Sampling, follower: Follower) 
         (4, 2, Sampling(0.7, 30), Sampling(0.0, 9)),
         (1024, 3, Sampling(1.0, 9), Sampling(1.0, 30)),
         *(
-            (most, 4, first, second)
+            pytest.param(most, 4, first, second, marks=pytest.mark.full)
             for most in (1, 7)
             for first, second in (
                 (Sampling(0.7, 40), Sampling(0.0, 20)),

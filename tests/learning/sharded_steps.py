@@ -177,7 +177,7 @@ def losses(ranks: Ranks, per_node: int | None) -> None:
 
 def hybrid(ranks: Ranks, per_node: int | None) -> None:
     """Shards within a node, repeated over nodes."""
-    fresh = [rows(400 + step) for step in range(STEPS)]
+    fresh = [rows(400 + step, count=13) for step in range(STEPS)]
     compare(ranks, per_node, lambda who: policy_step(PolicyObjective("dapo"), who, fresh))
 
 

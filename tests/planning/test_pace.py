@@ -84,6 +84,7 @@ def test_the_changes_that_are_shown_are_those_that_spare_most() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_seconds_grow_with_operations_as_the_clock_says() -> None:
     config = parse(["--model_name_or_path", "somewhere", "--dual_model", "policy"])
     trajectories = batch_of([256] * 4, 512)

@@ -23,6 +23,7 @@ from dupo import audit, duals, report, rerank, select, train
 from dupo.config.catalogue import METHODS, load
 from dupo.config.command_line import parse, program_named
 from dupo.config.config import Config
+from dupo.run import program
 from dupo.run.training import TrainingRun
 from dupo.storage.names import first_line
 from dupo.tasks import generated
@@ -123,6 +124,11 @@ def up_to_the_model(config: Config) -> dict[str, Any]:
     raise Reached
 
 
+def in_place_of_ranks(command: list[str], size: int) -> int:
+    """In the place of `dupo.distributed.launch.start_ranks`."""
+    raise Reached
+
+
 class Case(NamedTuple):
     """One start of a door.
 
@@ -183,6 +189,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         select: select_body.select, rerank: rerank_body.rerank, audit: audit_body.audit,
     }  # fmt: skip
     monkeypatch.setattr(train, "train", up_to_the_model)
+    # Or `--num_processes 108` starts as many programs.
+    monkeypatch.setattr(program, "start_ranks", in_place_of_ranks)
     monkeypatch.setattr(generated, "TRAIN_SIZE", 20)  # 20,000 problems would take half of the time
     for door, body in bodies.items():
         name = door.__name__.removeprefix("dupo.")

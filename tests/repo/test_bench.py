@@ -106,12 +106,14 @@ def test_steps_of_the_gpu_cover_every_op_and_shape() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_results_read_back(results: Results, tmp_path: Path) -> None:
     results.write(tmp_path / "file.json")
     assert Results.read(tmp_path / "file.json") == results
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_report(results: Results, tmp_path: Path) -> None:
     text = report.markdown(results)
     for word in ("three bare GEMMs", "copy of the same bytes", "**ours**", "chunk_tokens=4", "need a GPU"):
