@@ -18,7 +18,6 @@ from dupo.config.parsers import OneLineParser, path_text
 from dupo.config.task_options import TaskOptions
 from dupo.config.values import underscored
 from dupo.errors import UserError
-from dupo.imports import quick_imports
 from dupo.storage.commands import command
 from dupo.views.plain import error
 
@@ -38,8 +37,7 @@ def show_duals(argv: Sequence[str]) -> None:
     """Reads the options and prints the listing; raises UserError for unusable options or data."""
     values = parser().parse_args(underscored(argv))
     # The rules of numbers take a while to load: help does not wait for them.
-    with quick_imports():
-        from dupo.trust.number_listing import list_numbers
+    from dupo.trust.number_listing import list_numbers
 
     task = {"task": "word_problems", "dataset": values.dataset, "question_column": values.question_column}
     if values.show < 0:
