@@ -23,7 +23,7 @@ from dupo.views.streams import LogStream
 
 def parser() -> OneLineParser:
     """The options of the program."""
-    about = "Uploads the last checkpoint of a finished run and a model card to the Hub; needs a login there."
+    about = "Uploads a finished run with a model card. Log in before, by `hf auth login` or HF_TOKEN."
     options = OneLineParser(prog=command("push"), description=about, argument_default=SUPPRESS)
     options.add_argument("run", type=path_text, metavar="RUN_FOLDER", help="the --output_dir of dupo.train")
     for name in ("hub_model_id", "hub_private_repo"):

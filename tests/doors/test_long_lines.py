@@ -73,9 +73,7 @@ def test_a_resumed_run_has_the_same_problems(folder: Path, capsys) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "door", [audit, *(pytest.param(d, marks=pytest.mark.slow) for d in (select, rerank))]
-)
+@pytest.mark.parametrize("door", [audit, select, rerank])
 def test_other_programs_leave_it_out(folder: Path, door, capsys) -> None:
     small = ["--pool_sizes", "2"] if door is select else []
     options = [*COMMON, "--model_name_or_path", "model", "--num_problems", "4", *small]

@@ -85,7 +85,7 @@ def test_prompts_behind_messages_have_the_ids_of_the_whole_chat(kind: str, templ
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("thinks", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("thinks", [True, False])
 @pytest.mark.parametrize("kind", ["qwen3", "gpt2"])
 def test_a_system_message_and_arguments_stand_in_every_prompt(kind: str, thinks: bool) -> None:
     hf, arguments = hf_of(kind, "thinking"), {"enable_thinking": thinks}
