@@ -10,6 +10,7 @@ from importlib import import_module
 
 from dupo.config.doors import DOORS
 from dupo.errors import cut, nearest
+from dupo.process import run_process
 from dupo.views.plain import error, print_line
 from dupo.views.streams import LogStream
 
@@ -48,5 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
+def run() -> None:
+    """The `dupo` command, in a process of its own."""
+    run_process(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dupo.config.config import Config
-from dupo.imports import quick_imports
+from dupo.process import quick_imports, run_process
 from dupo.run.problems import read_run_problems
 from dupo.run.program import read_first, run_program
 
@@ -31,4 +31,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

@@ -1,7 +1,4 @@
-"""`dupo doctor`: what this machine has, what is slow and why, and what to type.
-
-Reads the machine and changes nothing. Takes as long as torch and transformers take to import.
-"""
+"""`dupo doctor`: what this machine has, what is slow and why, and what to type. Changes nothing."""
 
 import sys
 
@@ -16,6 +13,7 @@ from dupo.errors import UserError
 from dupo.machine.advice import advise, can_train
 from dupo.machine.description import as_json, describe
 from dupo.machine.facts import collect
+from dupo.process import run_process
 from dupo.storage.commands import command
 from dupo.views.plain import PlainOutput, error
 from dupo.views.streams import LogStream
@@ -28,14 +26,11 @@ def parser() -> OneLineParser:
     return options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 training can run, 1 training cannot run, 2 unusable options."""
-    try:
-        values = parser().parse_args(sys.argv[1:] if argv is None else argv)
-    except UserError as problem:
-        error(str(problem))
-        return problem.exit_code
-    output = PlainOutput(LogStream(sys.stdout), time.monotonic)
+def show_machine(argv: Sequence[str]) -> bool:
+    """Prints what the machine has and what to do; whether training can run. Raises OSError as of stdout."""
+    values = parser().parse_args(argv)
+    stream = LogStream(sys.stdout)
+    output = PlainOutput(stream, time.monotonic)
     if not values.json:
         output.note("looking at the machine, and trying torch and transformers ...")
     facts = collect()
@@ -47,8 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = [(line.kind, f"{line.what}\n-> {line.mend}") for line in advice]
         output.pairs("what to do", rows or [("nothing", "all that dupo can use is there")], "")
         output.note(f"\ntraining {'can' if can_train(advice) else 'cannot'} run")
-    return 0 if can_train(advice) else 1
+    stream.check_written()
+    return can_train(advice)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 training can run, 1 it cannot or stdout cannot be written, 2 unusable options."""
+    try:
+        return 0 if show_machine(sys.argv[1:] if argv is None else argv) else 1
+    except (UserError, OSError) as problem:  # OSError: stdout is full
+        error(str(problem))
+        return 2 if isinstance(problem, UserError) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

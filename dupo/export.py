@@ -11,7 +11,7 @@ from pathlib import Path
 from dupo.config.parsers import OneLineParser, path_text
 from dupo.config.values import underscored
 from dupo.errors import UserError
-from dupo.imports import quick_imports
+from dupo.process import quick_imports, run_process
 from dupo.storage.commands import command
 from dupo.views.plain import error, print_line
 from dupo.views.streams import LogStream
@@ -57,4 +57,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

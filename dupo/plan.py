@@ -13,7 +13,7 @@ from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.parsers import OneLineParser
 from dupo.config.plan_options import own_parser, parse_plan
 from dupo.errors import UserError
-from dupo.imports import quick_imports
+from dupo.process import quick_imports, run_process
 from dupo.views.plain import error
 
 
@@ -52,4 +52,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

@@ -14,7 +14,7 @@ from dupo.config.layers import read_config
 from dupo.config.parsers import OneLineParser, path_text
 from dupo.config.values import coerce, underscored
 from dupo.errors import UserError
-from dupo.imports import quick_imports
+from dupo.process import quick_imports, run_process
 from dupo.storage.commands import command
 from dupo.storage.names import CONFIG
 from dupo.views.plain import error, print_line
@@ -56,4 +56,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

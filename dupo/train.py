@@ -13,7 +13,7 @@ from typing import Any
 
 from dupo.config.catalogue import METHODS, load
 from dupo.config.config import Config
-from dupo.imports import quick_imports
+from dupo.process import quick_imports, run_process
 from dupo.run.claim import take_place
 from dupo.run.program import read_first, returned_by, run_program
 from dupo.run.trackers import check_installed
@@ -57,4 +57,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

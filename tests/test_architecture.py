@@ -26,7 +26,7 @@ NOUNS = {
     "plugins",
     "user_files",
     "distributed",
-    "imports",
+    "process",
 }
 READS_DATA = NOUNS | {"config", "data", "text", "tasks"}
 COMPUTES = READS_DATA | {"models", "engines", "duality", "rewards", "learning", "evaluation"}
@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "seeds": set(),
     "progress": set(),
     "phases": set(),
-    "imports": set(),
+    "process": set(),
     "distributed": {"errors"},
     "plugins": {"errors"},
     "user_files": {"errors"},

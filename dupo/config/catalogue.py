@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dupo.imports import quick_imports
+from dupo.process import quick_imports
 
 # The model of random weights is taught with these options, on every seed (trials in dev/LOG.md).
 TEACHING: dict[str, Any] = dict(learning_rate=1e-3, adam_beta2=0.98, warmup_steps=50, train_batch_size=64)

@@ -124,7 +124,8 @@ class _EarlyDuals:
             questions = list(reversed(new.values()))
         # Too long until the engine has taken it.
         self._keys |= dict.fromkeys(question.prompt for question in questions)
-        fitting = [question for question in questions if judge.fits(question.prompt)]
+        fits = judge.fit(question.prompt for question in questions)
+        fitting = [question for question, is_fit in zip(questions, fits, strict=True) if is_fit]
         prompts: list[Prompt] = [question.prompt for question in fitting]
         taken = judge.engine.tokenizer.encode(prompts) if judge.engine.features.ids else prompts
         keys = [_key(asked) for asked in taken]

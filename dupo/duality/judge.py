@@ -1,6 +1,6 @@
 """The judge: the engine that answers duals, and how it is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,11 +42,14 @@ class Judge:
         """A function from dual prompts to samples, with the draws of `seed`."""
         return Asking(self, seed)
 
-    def fits(self, prompt: Prompt) -> bool:
-        """Whether a dual prompt leaves room for its answer within the positions of the model."""
+    def fit(self, prompts: Iterable[Prompt]) -> list[bool]:
+        """Whether each dual prompt leaves room for its answer within the positions of the model."""
         # The answer in a dual prompt was sampled, so its length is not known when the run starts.
-        limit, max_tokens = self.engine.max_positions, self.sampling.max_tokens
-        return limit is None or tokens_of_long(self.engine.tokenizer, prompt, max_tokens, limit) is None
+        tokenizer, limit = self.engine.tokenizer, self.engine.max_positions
+        if limit is None:
+            return [True for _ in prompts]
+        max_tokens = self.sampling.max_tokens
+        return [tokens_of_long(tokenizer, prompt, max_tokens, limit) is None for prompt in prompts]
 
     def unasked(self) -> list[Completion]:
         """The samples of a dual prompt that is not asked: without tokens, so that no task can read them."""
@@ -68,7 +71,7 @@ class Asking:
     def __call__(self, prompts: Sequence[Prompt]) -> list[list[Completion]]:
         """Asks the judge."""
         judge = self.judge
-        fits = [judge.fits(prompt) for prompt in prompts]
+        fits = judge.fit(prompts)
         asked = [prompt for prompt, is_fit in zip(prompts, fits, strict=True) if is_fit]
         with counted_as(UNIT):
             samples = iter(judge.engine.sample(asked, judge.samples, judge.sampling, self.seed))

@@ -25,6 +25,7 @@ def show(config: Config, expected: PlanOptions, vocabulary: Sequence[str] | None
 
     Raises:
         UserError: the config of the model cannot be read, or the machine is not known.
+        OSError: stdout cannot be written.
     """
     if config.run.num_threads:
         torch.set_num_threads(config.run.num_threads)
@@ -46,4 +47,5 @@ def show(config: Config, expected: PlanOptions, vocabulary: Sequence[str] | None
     changes += [every] if every else []
     header = ["option", "GB at most", "a step", "fits"]
     display.table("what would change most", header, change_rows(plan, changes))
+    display.check_written()
     return plan

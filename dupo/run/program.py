@@ -22,7 +22,6 @@ from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.distributed.faults import RankFault, told_by
 from dupo.distributed.launch import Launch, start_ranks, this_program
 from dupo.errors import DISK_FAULTS, ServerError, StorageError, UserError
-from dupo.imports import modules_set_aside
 from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.commands import resume_command
 from dupo.storage.lock import owned, release_all
@@ -54,7 +53,7 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         elif (size := config.ranks.num_processes or 1) > 1:
             return start_ranks(this_program(program, arguments), size)
-        with stopped_by_signals(), modules_set_aside():
+        with stopped_by_signals():
             return 130 if body(config) == {} else 0
     except RankFault as end:
         if end.is_own:

@@ -24,6 +24,7 @@ class LogStream:
     def __init__(self, stream: IO[str] | None) -> None:
         self._stream = stream
         self.is_closed = False
+        self._lost: OSError | None = None
         # rich and `encodable` ask for these.
         self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
         self.errors: str | None = getattr(stream, "errors", None)
@@ -35,7 +36,9 @@ class LogStream:
                 self._stream.write(text)
             except BrokenPipeError:
                 self._close()
-            except (OSError, RuntimeError, ValueError):
+            except OSError as fault:
+                self._lost = fault
+            except (RuntimeError, ValueError):
                 pass  # a signal handler that writes within a write gets a RuntimeError; its line is lost
         return len(text)
 
@@ -46,12 +49,23 @@ class LogStream:
                 self._stream.flush()
             except BrokenPipeError:
                 self._close()
-            except (OSError, RuntimeError, ValueError):
+            except OSError as fault:
+                self._lost = fault
+            except (RuntimeError, ValueError):
                 pass
 
     def isatty(self) -> bool:
         """Whether a terminal is behind the stream."""
         return self._stream is not None and self._stream.isatty()
+
+    def check_written(self) -> None:
+        """Checks that no line was lost: for a program whose lines are what the user asked for.
+
+        Raises:
+            OSError: why a line was lost. A pipe whose reader is gone loses none.
+        """
+        if self._lost is not None:
+            raise self._lost
 
     def _close(self) -> None:
         self.is_closed = True

@@ -65,6 +65,10 @@ class Display:
         """Whether the stream was a pipe whose reader is gone: nobody sees how the run goes on."""
         return self._stream.is_closed
 
+    def check_written(self) -> None:
+        """Checks that no line was lost; see `LogStream.check_written`."""
+        self._stream.check_written()
+
     def startup(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Shows what will be done and how much of it, as (name, value) rows."""
         self._output.pairs(title, rows, "cyan")

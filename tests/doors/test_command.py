@@ -116,7 +116,7 @@ def test_outside_of_a_checkout_the_version_is_that_of_the_installation(
 def test_the_package_says_what_there_is() -> None:
     assert dupo.__doc__ and all(f" {door}" in dupo.__doc__ for door in DOORS)
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"dupo": "dupo.__main__:main"}
+    assert scripts == {"dupo": "dupo.__main__:run"}
 
 
 @pytest.mark.parametrize(

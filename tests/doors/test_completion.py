@@ -5,7 +5,6 @@ import pty
 import select
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from dupo.completion import main
 from dupo.config.completion import SHELLS
 from dupo.config.doors import DOORS
-from tests.helpers.processes import ENVIRONMENT
 from tests.helpers.project import RunPython
 
 pytest.importorskip("shtab")
@@ -115,11 +113,3 @@ def test_without_shtab_one_line_says_what_to_install(run_python: RunPython, tmp_
     done = run_python("-c", hide)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: completion: expected the package shtab, got none: pip install shtab\n"
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
-def test_half_a_script_is_an_error() -> None:
-    with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "dupo.completion", "bash"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +10,22 @@ from dupo.config.catalogue import METHODS
 from dupo.config.doors import DOORS
 from tests.helpers.project import ROOT, RunPython
 from tests.helpers.slow import with_slow
+from tests.text.exam.judge import PROBLEMS
 
 HELPS = [(door,) for door in DOORS] + [("train", "--method", method) for method in METHODS]
+QUESTIONS = ("--dataset", str(PROBLEMS.relative_to(ROOT)))
+# What they print is all that they give.
+LISTINGS = [
+    ("completion", "bash"),
+    ("duals", *QUESTIONS),
+    ("doctor",),
+    ("plan", "--model_name_or_path", "tiny"),
+]
+ON_FULL_DISK = """
+import os, runpy, sys
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+runpy.run_module("dupo", run_name="__main__")
+"""
 SECONDS = 0.5  # of CPU, that help may take
 # Machines differ, and other tests run beside this one.
 MARGIN = 3
@@ -48,6 +63,15 @@ def test_help_imports_neither_torch_nor_transformers(words: Sequence[str], run_p
 def test_help_comes_at_once(door: str, run_python: RunPython) -> None:
     seconds = min(cpu_seconds(run_python, f"dupo.{door}") for _ in range(2))
     assert seconds < MARGIN * SECONDS, f"{seconds:.2f} s of CPU"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+@pytest.mark.parametrize(
+    "words", with_slow(LISTINGS, quick=(("completion", "bash"), ("duals", *QUESTIONS))), ids=" ".join
+)
+def test_a_listing_that_is_lost_is_an_error(words: Sequence[str], run_python: RunPython) -> None:
+    done = run_python("-c", ON_FULL_DISK, *words)
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
 
 
 def cpu_seconds(run_python: RunPython, module: str) -> float:

@@ -198,7 +198,7 @@ def test_wheel_made_from_the_sdist_holds_what_is_needed(
     )
 
     (commands,) = (n for n in names if n.endswith("entry_points.txt"))
-    assert "dupo = dupo.__main__:main" in zipfile.ZipFile(wheel).read(commands).decode().splitlines()
+    assert "dupo = dupo.__main__:run" in zipfile.ZipFile(wheel).read(commands).decode().splitlines()
     # Outside of a checkout the records of the installation tell the version and the packages that dupo needs.
     code = "import dupo; from dupo.machine.facts import required_packages as needs\n"
     result = isolated(

@@ -36,6 +36,8 @@ def test_a_full_disk_under_the_log_costs_its_lines_only() -> None:
         display = Display(stream)
         display.note("step 1")
         assert not display.is_closed
+        with pytest.raises(OSError, match="No space left"):
+            display.check_written()  # for a program whose lines are the result
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # there is room again
 
 
