@@ -194,7 +194,9 @@ class TrainingRun(Run):
         is_over = accepted.step >= self.config.optimizer.max_steps
         aside = resume.restore_files(self.path, accepted, is_over)
         self.keep_settings()
-        remove(self.path, TEACHING)  # a kill may have come between checkpoint-0 and this
+        # A kill may have come between a checkpoint and what a checkpoint makes superfluous.
+        remove(self.path, TEACHING)
+        self.rollouts.drop(accepted.step)
         checkpoint.prune(self.path, self.config.run.save_total_limit)
         return aside
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +71,7 @@ def never_stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def world_of(never_stopped: Path, place: Path) -> Path:
     """The inputs alone, in another place."""
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     for name in ("data.jsonl", "model"):
         (place / name).symlink_to(never_stopped / name)
     return place
@@ -90,6 +91,15 @@ def test_what_was_sampled_is_not_sampled_again(number: int, never_stopped: Path,
         assert gone_on(RESUME) == list(range(number + 2 - number % 2, 6, 2))
         same_files(never_stopped / "run", Path("run"), *FILES)
         assert not Path("run/rollouts").exists()
+
+
+@pytest.mark.slow
+def test_a_rollout_that_a_checkpoint_outlived_is_removed(never_stopped: Path, tmp_path: Path) -> None:
+    # A kill came between the last checkpoint and the removal of its rollouts.
+    run = Path(shutil.copytree(never_stopped / "run", tmp_path / "world/run"))
+    with inside(world_of(never_stopped, run.parent)):
+        Path("run/rollouts/4").mkdir(parents=True)
+        assert gone_on(RESUME) == [] and not Path("run/rollouts").exists()
 
 
 class KilledInRollout(DuPO):
