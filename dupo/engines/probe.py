@@ -317,6 +317,9 @@ def _complaint(
         return ServerError(f"{problem}{hint}")
     assert isinstance(problem, Refused)
     is_listed = dialect.model in {entry["id"] for entry in listed}
+    if problem.status in (404, 405) and is_listed:
+        route = f"the route {PATHS[dialect.route]}"
+        return UserError(f"{option}: expected a server with {route}, got {address.url} without ({problem})")
     if problem.status in (404, 405) or not is_listed:
         expected = f"a model of {address.url}, which lists {_names(listed)}"
         return UserError(f"{option}: expected {expected}, got {dialect.model} ({problem})")

@@ -162,12 +162,13 @@ class PolicyMethod(Method):
         if engine == VLLM and c.lora.use_peft:
             sent = f", which gets {'adapters alone' if c.sends_adapters else MERGED} after every update"
         name, reward = c.model.model_name_or_path, without_given(c.reward.reward)
+        shared = f" by {self.ranks.size} ranks" if self.ranks.size > 1 else ""
         teaching = []
         if self.has_stage:
             note = taught_note(c.task.task) if comes_taught(c) else TEACHING_NOTE
             teaching.append(("teaching", note))
         return [
-            ("model", f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary"),
+            ("model", f"{name} on {self.device}{shared}, {len(self.tokenizer):,} tokens of vocabulary"),
             *self.adapter_rows(),
             ("data", "; ".join(self.task.notes)),
             *teaching,

@@ -17,7 +17,7 @@ from dupo.config.values import show
 from dupo.errors import UserError
 from dupo.planning.machines import Machine
 from dupo.planning.models import Models
-from dupo.planning.plan import Plan, make_plan
+from dupo.planning.plan import Plan, least_budget, make_plan
 
 LEAST_GAIN = 1.05  # what spares less is no advice
 
@@ -47,7 +47,7 @@ def planned(config: Config, expected: PlanOptions, machine: Machine, models: Mod
 def try_changes(plan: Plan, expected: PlanOptions, models: Models) -> list[Change]:
     """Every change that the options of the run allow, with its plan."""
     changes = []
-    for flat in _candidates(plan):
+    for flat in _candidates(plan, expected):
         try:
             changes.append(_changed(plan, flat, expected, models))
         except UserError:  # options that do not go together are no advice
@@ -88,7 +88,7 @@ def best_changes(plan: Plan, changes: list[Change], count: int = 3) -> list[Chan
     return sorted(useful, key=rank, reverse=True)[:count]
 
 
-def _candidates(plan: Plan) -> Iterator[dict[str, Any]]:
+def _candidates(plan: Plan, expected: PlanOptions) -> Iterator[dict[str, Any]]:
     """Options that cost memory or time, with another value than they have."""
     config, machine = plan.config, plan.machine
     options, rollout, optimizer = config.flat(), config.rollout, config.optimizer
@@ -97,9 +97,10 @@ def _candidates(plan: Plan) -> Iterator[dict[str, Any]]:
         yield {"use_peft": True}
     if find_spec("torchao") is not None:
         yield {"optim": ADAMW_8BIT}
-    # Micro-batches of fewer tokens would keep a GPU idle.
-    if optimizer.token_budget > 1024:
-        yield {"token_budget": optimizer.token_budget // 4}
+    # Micro-batches of fewer tokens would keep a GPU idle, and must hold a whole sequence.
+    budget = max(256, optimizer.token_budget // 4, least_budget(config, expected))
+    if budget < optimizer.token_budget:
+        yield {"token_budget": budget}
     if machine.gpus and config.model.compute_dtype == "float32":
         yield {"compute_dtype": "auto"}
     if config.method == "sft":

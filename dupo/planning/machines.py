@@ -62,8 +62,10 @@ def machine_of(options: PlanOptions, config: Config) -> Machine:
         config: of the run: its device, and how many ranks share one copy of the weights out.
 
     Raises:
-        UserError: GPUs without a size, on a machine that has none to look at.
+        UserError: GPUs without a size, on a machine that has none to look at; a number of processes.
     """
+    if (size := config.ranks.num_processes or 1) > 1:
+        raise UserError(f"num_processes: expected none in a plan, which takes --gpus, got {size}")
     has_gpu = torch.cuda.is_available()
     if options.gpus is None and options.memory is None and (config.model.device == "cpu" or not has_gpu):
         return cpu_here()

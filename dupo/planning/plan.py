@@ -132,6 +132,13 @@ def workload_of(config: Config, expected: PlanOptions) -> Workload:
     )
 
 
+def least_budget(config: Config, expected: PlanOptions) -> int:
+    """Tokens that a micro-batch must hold at least: a prompt with its longest completion."""
+    # Supervised completions are those of the data, and no option says how long they are.
+    longest = 0 if config.method == "sft" else config.rollout.max_completion_length
+    return expected.mean_prompt_length + longest
+
+
 def make_plan(
     config: Config, expected: PlanOptions, machine: Machine, model: Outline, judge: Outline | None
 ) -> Plan:

@@ -7,12 +7,13 @@ import torch
 from dupo.config.config import Config
 from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.plan_options import PlanOptions
+from dupo.errors import UserError
 from dupo.models.load import model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.planning.changes import best_changes, planned, together, try_changes
 from dupo.planning.machines import machine_of
 from dupo.planning.models import Models
-from dupo.planning.plan import Plan
+from dupo.planning.plan import Plan, least_budget
 from dupo.planning.words import change_rows, machine_row, memory_table, model_row, verdict, work_rows
 from dupo.views.terminal import Display
 
@@ -24,9 +25,15 @@ def show(config: Config, expected: PlanOptions, vocabulary: Sequence[str] | None
         vocabulary: words of the built-in task, where the built-in model is planned.
 
     Raises:
-        UserError: the config of the model cannot be read, or the machine is not known.
+        UserError: the config of the model cannot be read, the machine is not known, or no micro-batch holds a
+            sequence.
         OSError: stdout cannot be written.
     """
+    need, longest = least_budget(config, expected), config.rollout.max_completion_length
+    if config.optimizer.token_budget < need:
+        of = f"mean_prompt_length {expected.mean_prompt_length:,} and max_completion_length {longest:,}"
+        got = f"{config.optimizer.token_budget:,}"
+        raise UserError(f"token_budget: expected at least {need:,} ({of}), got {got}")
     if config.run.num_threads:
         torch.set_num_threads(config.run.num_threads)
     machine = machine_of(expected, config)

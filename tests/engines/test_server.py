@@ -149,6 +149,15 @@ def test_the_model_is_the_only_one_or_named(stub: StubServer) -> None:
         engine_of(stub, "--model_name_or_path", "third")
 
 
+def test_a_server_with_another_route_alone_is_told_so(stub: StubServer) -> None:
+    stub.reply = lambda route, body: fault(404, "no such route")  # type: ignore[method-assign]
+    expected = (
+        rf"base_url: expected a server with the route /chat/completions, got {stub.url} without \(HTTP 404"
+    )
+    with pytest.raises(UserError, match=expected):
+        engine_of(stub, "--server_route", "chat")
+
+
 def test_a_server_that_is_always_greedy_may_be_asked_greedily_alone() -> None:
     with serving(StubServer(lambda text, seed: "7")) as stub:
         engine = engine_of(stub)
