@@ -43,8 +43,8 @@ FAULTS = {
         NEEDS,
     ),
     "rows are sorted": Fault(
-        "return values_M.new_zeros(N).index_copy_(0, row_index, values_M)",
-        "return values_M.new_zeros(N).index_copy_(0, row_index.sort().values, values_M)",
+        "values_M.new_zeros(N, *values_M.shape[1:]).index_copy_(0, row_index, values_M)",
+        "values_M.new_zeros(N, *values_M.shape[1:]).index_copy_(0, row_index.sort().values, values_M)",
         f"{LINEAR}::test_rows_and_mask_say_the_same",
     ),
     "kept logits are consumed twice": Fault(
