@@ -77,10 +77,9 @@ def first_column(tensor: Tensor) -> Tensor:
 
 def _walk(rows: Rows, statistics: RowStatistics, outputs: RowOutputs) -> None:
     """Writes mean_logits and log_sum_sq, or the one that is there."""
-    temporaries = 2 if rows.softcap else 1
     scratch_bytes = None if rows.logits.device.type == "cpu" else DEVICE_SCRATCH_BYTES
-    for block, scratch in torch_path.blocks(rows.logits, temporaries, statistics.lse.dtype, scratch_bytes):
-        z = torch_path.scaled(rows.take(block), scratch[0], scratch[-1])
+    for block, scratch in torch_path.blocks(rows.logits, 1, statistics.lse.dtype, scratch_bytes):
+        z = torch_path.scaled(rows.take(block), scratch[0], scratch[0])
         if outputs.mean_logits is not None:
             torch.mean(z, 1, out=outputs.mean_logits[block])
         if outputs.log_sum_sq is not None:

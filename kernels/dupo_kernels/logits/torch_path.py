@@ -57,7 +57,10 @@ def blocks(
 
 
 def scaled(rows: Rows, z: Tensor, squashed: Tensor) -> Tensor:
-    """z (C, V), written; with a softcap `squashed` (C, V) becomes tanh(logits / softcap)."""
+    """z (C, V), written; with a softcap `squashed` (C, V) becomes tanh(logits / softcap).
+
+    Who does not read `squashed` may give the memory of z for it.
+    """
     scale = rows.scale
     # A number would leave the product of half logits in their own type: a column widens it.
     column = scale[:, None] if isinstance(scale, Tensor) else z.new_full((1, 1), scale)
