@@ -29,6 +29,13 @@ def several(given: dict[str, Tensor], K: int) -> dict[str, Tensor]:
     return given | {"targets": targets}
 
 
+def with_likeliest(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same head, where the target of every other token is the likeliest token."""
+    likeliest = (given["hidden"] @ given["weight"].t() + given["bias"]).argmax(-1)
+    is_other = torch.arange(likeliest.numel(), device=DEVICE).view(likeliest.shape) % 2 == 0
+    return given | {"targets": torch.where(is_other, likeliest, given["targets"])}
+
+
 def results_of(function: Any, given: dict[str, Tensor], **options: Any) -> dict[str, Tensor]:
     """What is returned by name, and the gradients under upstream gradients of either sign."""
     outputs = options.setdefault("outputs", NAMES)
@@ -111,8 +118,10 @@ def test_mixes_match_the_definition(seed: int, monkeypatch: pytest.MonkeyPatch) 
     ids=["plain", "scaled", "mask"],
 )
 def test_float32(options: dict[str, Any], chunks: dict[str, Any], K: int) -> None:
-    given = head(torch.float32) if K == 1 else several(head(torch.float32), K)
+    given = with_likeliest(head(torch.float32))
+    given = given if K == 1 else several(given, K)
     truth = results_of(linear_token_logprobs_ref, wide(given), **options)
+    assert 3 < truth["top1"].sum() < B * T
     found = results_of(linear_token_logprobs, given, **options, **chunks)
     for name, true in truth.items():
         assert found[name].dtype == (torch.bool if name == "top1" else torch.float32)
@@ -335,7 +344,19 @@ def test_the_compiler_knows_the_shapes(
         ({"targets": torch.zeros(B, 2, 3).long()}, r"hidden: expected shape \(\*tokens, H\) .* \(3, 2\)"),
         ({"targets": torch.zeros(B, T, 2, 1).long()}, r"hidden: expected shape \(\*tokens, H\)"),
     ],
-    ids=str,
+    ids=[
+        "nothing",
+        "text",
+        "number",
+        "unknown",
+        "no-text",
+        "list",
+        "repeated",
+        "both",
+        "no-targets",
+        "other-tokens",
+        "too-deep",
+    ],
 )
 def test_refuses(change: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {name: x.cpu() for name, x in head(torch.float32).items()}
