@@ -2,6 +2,7 @@
 random mixes of every argument, then the values that could go wrong, the cost and the use."""
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -298,7 +299,16 @@ def test_one_token_with_several_targets() -> None:
     assert torch.equal(alone.logprobs, whole[0]) and alone.entropy.shape == ()
 
 
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """A function has eight graphs at most, which all tests share."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.skipif(INTERPRET, reason="the compiler does not see the interpreter")
 @pytest.mark.parametrize("K", [1, 3])
 @pytest.mark.parametrize("which", [{}, {"mask": MASK}, {"rows": ROWS}], ids=["all", "mask", "rows"])
