@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dupo_kernels.hidden.logprobs import linear_token_logprobs
     from dupo_kernels.hidden.objective import linear_objective
+    from dupo_kernels.hidden.outputs import HeadOutputs
     from dupo_kernels.hidden.reference import linear_objective_ref, linear_token_logprobs_ref
     from dupo_kernels.logits.logprobs import token_logprobs
     from dupo_kernels.logits.policy_loss import fused_policy_loss
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dupo_kernels.tokens.weights import counts_tokens, token_weights
 
 __all__ = [
+    "HeadOutputs",
     "PolicyObjective",
     "PolicyOptions",
     "counts_tokens",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "HeadOutputs": "hidden.outputs",
     "PolicyObjective": "tokens.policy_objective",
     "PolicyOptions": "tokens.policy_options",
     "counts_tokens": "tokens.weights",

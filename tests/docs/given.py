@@ -72,7 +72,15 @@ def names_of_loss_head() -> dict[str, Any]:
     mask[1, 3:] = 0
     with torch.no_grad():
         old = token_logprobs_ref(model(ids).logits[:, :-1], ids[:, 1:], temperature=0.9)[0] * mask
-    names = {"torch": torch, "model": model, "ids": ids, "mask": mask, "old": old, "expected": old}
+    names = {
+        "torch": torch,
+        "model": model,
+        "teacher": model,
+        "ids": ids,
+        "mask": mask,
+        "old": old,
+        "expected": old,
+    }
     return names | {"advantages": torch.tensor([1.0, -1.0])}
 
 
@@ -86,6 +94,11 @@ def check_loss_head(number: int, names: dict[str, Any]) -> None:
     if number == 2:
         assert names["stats"].keys() == {"surprise", "top1_agreement", "tokens"}
         assert names["stats"]["tokens"] == 8
+    if number == 3:
+        # The teacher is the student: its likeliest tokens are those of the student.
+        q = names["q"] * mask[..., None]
+        assert torch.allclose(names["loss"], -(q * names["q"].log()).sum() / mask.sum(), atol=1e-5)
+        assert names["accuracy"] == 1.0
 
 
 NAMES: dict[str, Callable[[], dict[str, Any]]] = {

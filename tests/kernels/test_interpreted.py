@@ -49,6 +49,7 @@ CALLS = [
 HEADS = ["kernels/test_nan.py", "kernels/test_hostile_values.py"]
 # Of the linear head a sample: the rest of it is the same code.
 LINEAR = ["linear_logprobs", "linear_objective", "objective_cost", "objective_use", "fused_chunks", "corners"]
+LINEAR += ["head_outputs"]
 LINEAR = [f"kernels/hidden/test_{name}.py" for name in LINEAR]
 SAMPLE = ["test_masked_rows_change_nothing_whatever_they_hold", "test_few_tokens"]
 SAMPLE = [f"linear_logprobs.py::{name}" for name in SAMPLE]

@@ -201,6 +201,56 @@ def check_head_and_its_scalings() -> None:
     check_head(head, [(None, 1.0), (4.0, 1.0), (None, 0.5), (3.0, 2.0)])
 
 
+def check_outputs_of_the_head() -> None:
+    """All that TRL's head returns of a token, both in float32; among equal logits both take the first."""
+    from trl.kernels import ChunkedLogProbFunction
+
+    names = ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
+    h, W, ids = head_inputs(torch.float32)
+    h.data[0], ids[0], ids[1] = 0.0, 0, 0  # all logits of the first token are equal
+    ids[::3] = (h @ W.t()).argmax(-1)[::3]
+    bias = torch.linspace(-1, 1, V)
+    for softcap, scale, b in ((None, 1.0, None), (4.0, 1.0, None), (3.0, 0.5, bias)):
+        theirs = ChunkedLogProbFunction.apply(h, W, b, ids, TEMPERATURE, 16, softcap, scale, names)
+        mine = linear_token_logprobs(
+            h, W, ids, bias=b, temperature=TEMPERATURE, logit_scale=scale, softcap=softcap,
+            outputs=("logprobs", "entropy", "top1", "mean_logits", "log_sum_sq"),
+        )  # fmt: skip
+        logp, entropy, log_sum_sq, mean_logits, is_top1 = theirs
+        assert torch.equal(mine.top1, is_top1) and 3 < is_top1.sum() < ids.numel()
+        numbers = [mine.logprobs, mine.entropy, mine.mean_logits, mine.log_sum_sq]
+        assert_close(numbers, [logp, entropy, mean_logits, log_sum_sq], 1e-6, (softcap, scale))
+
+
+def check_outputs_of_a_model() -> None:
+    """The same through `add_fused_lm_head`, which trainers call, on a model of random weights."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=V, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, initializer_range=0.4,
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config).eval()
+    ids = torch.randint(V, (3, 11))
+    labels = ids.masked_fill(torch.rand(3, 11) < 0.3, -100)
+    body = model.model(input_ids=ids).last_hidden_state[:, :-1]
+    # Of a random target few are the likeliest.
+    labels[:, 1::2] = (body @ model.lm_head.weight.t()).argmax(-1)[:, ::2]
+    names = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
+    add_fused_lm_head(model, temperature=TEMPERATURE, outputs=names)
+    theirs = model(input_ids=ids, labels=labels, fused_lm_head=True)
+    mine = linear_token_logprobs(
+        body, model.lm_head.weight, labels[:, 1:], mask=labels[:, 1:] != -100, temperature=TEMPERATURE,
+        outputs=("logprobs", "entropy", "log_sum_sq", "mean_logits", "top1"),
+    )  # fmt: skip
+    assert torch.equal(mine.top1, theirs.is_top1) and 3 < mine.top1.sum() < 20
+    numbers = [mine.logprobs, mine.entropy, mine.log_sum_sq, mine.mean_logits]
+    expected = [theirs.log_probs, theirs.entropy, theirs.log_sum_sq_probs, theirs.mean_logits]
+    assert_close(numbers, expected, 1e-6, "model")
+
+
 def check_impossible_logits() -> None:
     """Logits of -inf (padding of the vocabulary, a grammar) make TRL's entropies and gradients NaN, a whole
     tile of them its log-probabilities too: TRL is wrong. Ours are those of a vocabulary without them."""
@@ -341,6 +391,8 @@ CHECKS |= {
     "reward-form-of-prompts": check_form_of_prompts,
     "rewards-of-trl": check_their_reward_functions,
     "head": check_head_and_its_scalings,
+    "head-outputs": check_outputs_of_the_head,
+    "head-outputs-of-a-model": check_outputs_of_a_model,
     "head-impossible-logits": check_impossible_logits,
     "step-gradients": check_gradients_of_a_step,
 }

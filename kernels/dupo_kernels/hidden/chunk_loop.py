@@ -9,15 +9,24 @@ Shape letters: M rows (tokens that count), C rows of one chunk, V vocabulary (of
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dupo_kernels.hidden.chunks import Chunks
-from dupo_kernels.hidden.head import GradientSums, chunk_forward, fused_rows, logits_buffer, write_logits
+from dupo_kernels.hidden.head import (
+    GradientSums,
+    chunk_forward,
+    fused_rows,
+    logits_buffer,
+    logits_rows,
+    write_logits,
+)
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.logits.fused_loss import fused_loss
+from dupo_kernels.logits.row_outputs import RowOutputs, Wanted, row_outputs
 from dupo_kernels.logits.rows import RowStatistics, narrowed
 from dupo_kernels.tokens.token_objective import TokenObjective
 from dupo_kernels.tokens.token_report import new_report
@@ -42,9 +51,11 @@ class Evaluation(NamedTuple):
 Evaluate = Callable[[RowStatistics, slice], Evaluation]
 
 
-def head_forward(head: HeadInputs, chunks: Chunks, kept_logits: Tensor, with_entropy: bool) -> RowStatistics:
-    """The statistics of all M rows; `kept_logits` (num_kept, V) receives the logits of the first rows."""
-    statistics, scratch = [], None
+def head_forward(
+    head: HeadInputs, chunks: Chunks, kept_logits: Tensor, wanted: Wanted
+) -> tuple[RowStatistics, RowOutputs]:
+    """What is wanted of all M rows; `kept_logits` (num_kept, V) receives the logits of the first rows."""
+    results, scratch = [], None
     for rows in chunks.forward():
         if rows.stop <= chunks.num_kept:
             logits_CV = kept_logits[rows]
@@ -53,11 +64,16 @@ def head_forward(head: HeadInputs, chunks: Chunks, kept_logits: Tensor, with_ent
             # One buffer for all chunks: the allocator would otherwise hold two while the next is made.
             scratch = logits_buffer(head, num_rows) if scratch is None else scratch
             logits_CV = scratch[: rows.stop - rows.start]
-        statistics.append(chunk_forward(head, rows, logits_CV, with_entropy))
+        results.append(chunk_forward(head, rows, logits_CV, wanted))
     # No rows: cat refuses an empty list.
-    if not statistics:
-        return _no_statistics(head)
-    return RowStatistics(*(torch.cat(columns) for columns in zip(*statistics, strict=True)))
+    if not results:
+        nothing = _no_statistics(head)
+        return nothing, row_outputs(logits_rows(head, slice(0), kept_logits[:0]), nothing, wanted)
+    statistics, outputs = (zip(*columns, strict=True) for columns in zip(*results, strict=True))
+    return (
+        RowStatistics(*(torch.cat(column) for column in statistics)),
+        RowOutputs(*(None if column[0] is None else torch.cat(column) for column in outputs)),
+    )
 
 
 def head_backward(
@@ -72,7 +88,7 @@ def head_backward(
 
     Args:
         statistics: of the M rows, from `head_forward`; lse and entropy are read.
-        dlogp, dentropy: (M,); dentropy may be None for zero.
+        dlogp, dentropy: (M,); dlogp is (M, K) for K targets, dentropy may be None for zero.
     """
     gradients, scratch = GradientSums(head, chunks.num_with_grad, several=len(chunks.backward()) > 1), None
     for rows in chunks.backward():
@@ -101,7 +117,7 @@ def run_objective(
         return _run_by_chunk(head, chunks, evaluate, with_entropy)
     # The derivative of a token needs log-probabilities of other chunks: forward through all rows first.
     kept_logits = logits_buffer(head, chunks.num_kept)
-    statistics = head_forward(head, chunks, kept_logits, with_entropy)
+    statistics, _ = head_forward(head, chunks, kept_logits, Wanted(with_entropy))
     loss, dlogp, dentropy, stats = evaluate(statistics, slice(0, chunks.num_rows))
     gradients = GradientSums(head, 0, several=False)
     if head.wants_gradient:
@@ -117,7 +133,7 @@ def _run_by_chunk(
     losses, stats_of_chunks = [], []
     for rows in chunks.once():
         logits_CV = scratch[: rows.stop - rows.start]
-        statistics = chunk_forward(head, rows, logits_CV, with_entropy)
+        statistics, _ = chunk_forward(head, rows, logits_CV, Wanted(with_entropy))
         loss, dlogp, dentropy, stats = evaluate(statistics, rows)
         losses.append(loss)
         stats_of_chunks.append(stats | _agreement(statistics))
@@ -181,4 +197,6 @@ def _agreement(statistics: RowStatistics) -> dict[str, Tensor]:
 
 
 def _no_statistics(head: HeadInputs) -> RowStatistics:
-    return RowStatistics(*(head.hidden.new_empty(0, dtype=head.wide) for _ in RowStatistics._fields))
+    new = partial(head.hidden.new_empty, dtype=head.wide)
+    logp = new((0, *head.targets.shape[1:]))
+    return RowStatistics(logp, *(new(0) for _ in RowStatistics._fields[1:]))

@@ -125,7 +125,7 @@ def plan_rows(
         keeps_logits: the backward pass comes after all rows have been forward, so it pays to keep logits.
         bounds: of the sequences, if chunks made of whole sequences spare what keeps_logits is for.
     """
-    N = head.targets.numel()
+    N = head.num_tokens
     # Finding the rows of a mask waits for the device, which a compiler cannot do: the op finds them.
     is_late = mask is not None and torch.compiler.is_compiling()
     late_mask = mask.reshape(N) if mask is not None and is_late else None
@@ -225,7 +225,7 @@ def choose_num_kept(
 
 
 def scatter_rows(values_M: Tensor, N: int, row_index: Tensor | None) -> Tensor:
-    """Puts values of rows (M,) at their tokens (N,); zero elsewhere."""
+    """Puts values of rows, (M,) or (M, K), at their tokens, (N,) or (N, K); zero elsewhere."""
     if row_index is None:
         return values_M
-    return values_M.new_zeros(N).index_copy_(0, row_index, values_M)
+    return values_M.new_zeros(N, *values_M.shape[1:]).index_copy_(0, row_index, values_M)

@@ -20,7 +20,9 @@ from dupo_kernels.hidden import sharding
 from dupo_kernels.hidden.chunks import choose_buffer_rows
 from dupo_kernels.hidden.gemm import gemm
 from dupo_kernels.hidden.inputs import HeadInputs
+from dupo_kernels.logits import several_targets
 from dupo_kernels.logits.launch import logprobs_backward, logprobs_forward
+from dupo_kernels.logits.row_outputs import RowOutputs, Wanted, row_outputs
 from dupo_kernels.logits.rows import Rows, RowStatistics, narrowed
 
 ALIGN = 8  # elements between rows of logits: whole 16-byte words in any type
@@ -41,11 +43,24 @@ def write_logits(head: HeadInputs, rows: slice, logits_CV: Tensor) -> None:
         logits_CV += head.bias
 
 
-def chunk_forward(head: HeadInputs, rows: slice, logits_CV: Tensor, with_entropy: bool) -> RowStatistics:
-    """Writes the logits of the rows and returns their statistics, (C,) each, over the whole vocabulary."""
+def chunk_forward(
+    head: HeadInputs, rows: slice, logits_CV: Tensor, wanted: Wanted
+) -> tuple[RowStatistics, RowOutputs]:
+    """Writes the logits of the rows and returns what is wanted of them, over the whole vocabulary.
+
+    Each is (C,); of K targets the log-probabilities are (C, K).
+    """
     write_logits(head, rows, logits_CV)
-    statistics = logprobs_forward(logits_rows(head, rows, logits_CV), with_entropy)
-    return sharding.combine(statistics, head.group) if head.group else statistics
+    kernel_rows = logits_rows(head, rows, logits_CV)
+    forward = several_targets.forward if head.has_several_targets else logprobs_forward
+    statistics = forward(kernel_rows, wanted.with_entropy)
+    outputs = row_outputs(kernel_rows, statistics, wanted)
+    if not head.group:
+        return statistics, outputs
+    whole = sharding.combine(statistics, head.group)
+    if any(x is not None for x in outputs):
+        outputs = sharding.combine_outputs(outputs, statistics.lse, whole, head.group)
+    return whole, outputs
 
 
 def fused_rows(head: HeadInputs, rows: slice, logits_CV: Tensor, by_index: bool) -> Rows:
@@ -107,12 +122,14 @@ class GradientSums:
 
         Args:
             statistics: of these rows, from the forward pass; lse and entropy are read.
-            dlogp, dentropy: (C,), dloss / dlogp and dloss / dentropy; dentropy may be None for zero.
+            dlogp, dentropy: (C,), dloss / dlogp and dloss / dentropy; dlogp is (C, K) for K targets, dentropy
+                may be None for zero.
         """
         # The kernel reads a block of logits before it writes dlogits over it, so no second (C, V) exists.
         head = self.head
         dlogits_CV = narrowed(logits_CV, head.hidden.dtype)
-        logprobs_backward(
+        backward = several_targets.backward if head.has_several_targets else logprobs_backward
+        backward(
             logits_rows(head, rows, logits_CV),
             statistics.lse, statistics.entropy, dlogp, dentropy, dlogits_CV,
         )  # fmt: skip

@@ -45,7 +45,8 @@ class HeadInputs(NamedTuple):
     Attributes:
         hidden: (N, H); (M, H) after `take`.
         weight: (V, H). bias: (V,) or None. Both of the type of hidden.
-        targets: (N,) int64; after `take` (M,), in the numbering of this process's vocabulary.
+        targets: (N,) int64, or (N, K) for K targets of each token; after `take` (M,) or (M, K), in the
+            numbering of this process's vocabulary.
         inv_temperature: (N,), logit_scale / temperature of each token in the type of the sums; None where
             all tokens have the same.
         inv_temperature_of_all: logit_scale / temperature where inv_temperature is None: a number costs no
@@ -70,6 +71,16 @@ class HeadInputs(NamedTuple):
     wants_dhidden: bool
     wants_dweight: bool
     wants_dbias: bool
+
+    @property
+    def num_tokens(self) -> int:
+        """N; M after `take`."""
+        return self.targets.shape[0]
+
+    @property
+    def has_several_targets(self) -> bool:
+        """Whether targets are (N, K)."""
+        return self.targets.dim() == 2
 
     @property
     def wide(self) -> torch.dtype:
@@ -113,8 +124,12 @@ def prepare_head(
     logits_dtype: torch.dtype,
     process_group: Any,
     check: bool,
+    several_targets: bool = False,
 ) -> HeadInputs:
     """Checks the inputs of `linear_token_logprobs`, casts them as autocast says, and flattens them.
+
+    Args:
+        several_targets: targets may be (*tokens, K).
 
     Raises:
         ValueError: shapes, dtypes or devices that do not match, or values out of range.
@@ -131,17 +146,18 @@ def prepare_head(
         dtype = torch.get_autocast_dtype(device_type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    _check_head(hidden, weight, targets, bias, logits_dtype)
-    check_scaling(hidden, targets, temperature, softcap=softcap, logit_scale=logit_scale, check=check)
+    tokens = first_targets(hidden, targets) if several_targets else targets
+    _check_head(hidden, weight, tokens, bias, logits_dtype)
+    check_scaling(hidden, tokens, temperature, softcap=softcap, logit_scale=logit_scale, check=check)
     if process_group is not None and not hasattr(process_group, "group_name"):
         raise refused("process_group", "a process group of torch.distributed, or None", process_group)
-    N = targets.numel()
+    N = tokens.numel()
     wide = torch.promote_types(hidden.dtype, torch.float32)
     # c tanh(s z / c) = s c' tanh(z / c') with c' = c / s: a scale before the softcap c is one after c'.
     inv_temperature, of_all = None, 1.0
     if isinstance(temperature, Tensor):
         inv_temperature = logit_scale * temperature.to(hidden.device, wide).reciprocal()
-        inv_temperature = inv_temperature.expand(targets.shape).reshape(N)
+        inv_temperature = inv_temperature.expand(tokens.shape).reshape(N)
     else:
         of_all = float(logit_scale / temperature)
     grad_enabled = torch.is_grad_enabled()  # inside an autograd.Function grad mode is always off
@@ -149,7 +165,7 @@ def prepare_head(
         hidden=hidden.reshape(N, hidden.shape[-1]),
         weight=weight,
         bias=bias,
-        targets=targets.reshape(N),
+        targets=targets.reshape(N, *targets.shape[tokens.dim() :]),
         inv_temperature=inv_temperature,
         inv_temperature_of_all=of_all,
         softcap=(softcap or 0.0) / logit_scale,
@@ -160,6 +176,20 @@ def prepare_head(
         wants_dweight=grad_enabled and weight.requires_grad,
         wants_dbias=grad_enabled and bias is not None and bias.requires_grad,
     )
+
+
+def first_targets(hidden: Tensor, targets: Tensor) -> Tensor:
+    """The target of each token; the first of each where targets are (*tokens, K).
+
+    Raises:
+        ValueError: no targets.
+    """
+    # Only the number of dimensions tells (B, T) from (N, K).
+    if hidden.dim() == 0 or targets.dim() != hidden.dim():
+        return targets
+    if targets.shape[-1] == 0:
+        raise refused("targets", "shape (*tokens, K) with K > 0, or that of the tokens", targets.shape)
+    return targets[..., 0]
 
 
 def _check_head(

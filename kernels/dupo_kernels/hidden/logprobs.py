@@ -10,11 +10,15 @@ A half-precision head gets fp32 logits from half inputs: as exact as casting bot
 the half product. Masked tokens reach no GEMM. Nothing here waits for the device, except once for a
 device mask. The same inputs give the same bits; another chunking changes them by rounding.
 
-Shape letters: N tokens, M of them that count, V vocabulary, H hidden. "Tokens" is (N,) or (B, T).
+A token may have K targets, whose log-probabilities come from one softmax: logits/several_targets.py. What
+else a row of logits tells is computed while the chunk exists: logits/row_outputs.py.
+
+Shape letters: N tokens, M of them that count, K targets, V vocabulary, H hidden. "Tokens" is (N,) or (B, T).
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -23,31 +27,46 @@ from dupo_kernels._custom_ops import differentiable, record_op, save, saved, unp
 from dupo_kernels.hidden.chunk_loop import head_backward, head_forward
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows, scatter_rows
 from dupo_kernels.hidden.head import Gradients, logits_buffer
-from dupo_kernels.hidden.inputs import HeadInputs, check_rows, prepare_head
+from dupo_kernels.hidden.inputs import HeadInputs, check_rows, first_targets, prepare_head
+from dupo_kernels.hidden.outputs import HeadOutputs, wanted_outputs
+from dupo_kernels.logits.row_outputs import Wanted
 from dupo_kernels.logits.rows import RowStatistics
 
 # --- autograd --------------------------------------------------------------------------------------
 
 
 @record_op("dupo_kernels::linear_token_logprobs")
-def _op(head: HeadInputs, plan: RowPlan, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(logp (N,), entropy (N,) or (0,), lse (N,), kept logits (num_kept, V))."""
-    N = head.targets.numel()
+def _op(
+    head: HeadInputs, plan: RowPlan, wanted: Wanted
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """logp (N,) or (N, K), entropy, lse (N,), kept logits (num_kept, V), top1, mean_logits, log_sum_sq.
+
+    entropy and the last three are (N,), or (0,) where they are not wanted.
+    """
+    N = head.num_tokens
     row_index, chunks = plan.resolve(N)
     rows_head = head.take(row_index)
     # An output of the op, so that autograd keeps it; its size must be known to the compiler before M is.
     kept_logits = logits_buffer(rows_head, plan.num_kept)
-    statistics = head_forward(rows_head, chunks, kept_logits, with_entropy)
+    statistics, outputs = head_forward(rows_head, chunks, kept_logits, wanted)
     logp, entropy, lse, _ = statistics
-    entropy = scatter_rows(entropy, N, row_index) if with_entropy else entropy
-    return scatter_rows(logp, N, row_index), entropy, scatter_rows(lse, N, row_index), kept_logits
+    entropy = scatter_rows(entropy, N, row_index) if wanted.with_entropy else entropy
+    top1, mean_logits, log_sum_sq = (
+        lse.new_empty(0) if x is None else scatter_rows(x, N, row_index)
+        for x in (outputs.top1, outputs.mean_logits, outputs.log_sum_sq)
+    )
+    logp, lse = scatter_rows(logp, N, row_index), scatter_rows(lse, N, row_index)
+    return logp, entropy, lse, kept_logits, top1, mean_logits, log_sum_sq
 
 
 @_op.register_fake
 def _(*values: Any) -> tuple[Tensor, ...]:
-    head, plan, with_entropy = unpack(values, HeadInputs, RowPlan, bool)
-    new, N = partial(head.hidden.new_empty, dtype=head.wide), head.targets.shape[0]
-    return new(N), new(N if with_entropy else 0), new(N), logits_buffer(head, plan.num_kept)
+    head, plan, wanted = unpack(values, HeadInputs, RowPlan, Wanted)
+    new, N = partial(head.hidden.new_empty, dtype=head.wide), head.num_tokens
+    entropy, top1, mean_logits, log_sum_sq = (new(N if asked else 0) for asked in wanted)
+    top1 = top1.new_empty(N, dtype=torch.bool) if wanted.with_top1 else top1
+    kept_logits = logits_buffer(head, plan.num_kept)
+    return new(head.targets.shape), entropy, new(N), kept_logits, top1, mean_logits, log_sum_sq
 
 
 @record_op("dupo_kernels::linear_token_logprobs_backward", mutates_args={"kept_logits"})
@@ -60,8 +79,11 @@ def _backward_op(
     dlogp: Tensor | None,
     dentropy: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of hidden, weight and bias, from (N,) tensors; (0,) for those that are not wanted."""
-    N = head.targets.numel()
+    """The gradients of hidden, weight and bias; (0,) for those that are not wanted.
+
+    dlogp is (N,) or (N, K), the other tensors are (N,).
+    """
+    N = head.num_tokens
     row_index, chunks = plan.resolve(N)
     rows_head = head.take(row_index)
     # Results are (N,) for the caller; the head works on the rows that count.
@@ -70,7 +92,7 @@ def _backward_op(
         entropy = entropy[row_index] if entropy.numel() else entropy
         dlogp = None if dlogp is None else dlogp[row_index]
         dentropy = None if dentropy is None else dentropy[row_index]
-    dlogp = torch.zeros_like(lse) if dlogp is None else dlogp
+    dlogp = lse.new_zeros(rows_head.targets.shape) if dlogp is None else dlogp
     statistics = RowStatistics(logp=lse, entropy=entropy, lse=lse, top=lse)  # logp and top are not read
     sums = head_backward(rows_head, chunks, kept_logits, statistics, dlogp, dentropy)
     dhidden, dweight, dbias = (x.to(head.hidden.dtype) for x in sums.result(N, row_index))
@@ -89,9 +111,9 @@ def _(*values: Any) -> tuple[Tensor, ...]:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    head, plan, with_entropy = unpack(inputs, HeadInputs, RowPlan, bool)
-    _, entropy, lse, kept_logits = output
-    save(ctx, head, plan, with_entropy, kept_logits, lse, entropy)
+    head, plan, wanted = unpack(inputs, HeadInputs, RowPlan, Wanted)
+    _, entropy, lse, kept_logits, *_ = output
+    save(ctx, head, plan, wanted, kept_logits, lse, entropy)
     ctx.set_materialize_grads(False)  # an output without a gradient costs nothing
     ctx.consumed = False
     ctx.num_inputs = len(inputs)
@@ -104,8 +126,8 @@ def _differentiate(ctx: Any, dlogp: Tensor | None, dentropy: Tensor | None, *_: 
             "the logits"
         )
     ctx.consumed = True
-    head, plan, with_entropy, kept_logits, lse, entropy = saved(ctx)
-    dentropy = dentropy if with_entropy else None
+    head, plan, wanted, kept_logits, lse, entropy = saved(ctx)
+    dentropy = dentropy if wanted.with_entropy else None
     gradients = Gradients(*_backward_op(*head, *plan, kept_logits, lse, entropy, dlogp, dentropy))
     return (
         gradients.dhidden if head.wants_dhidden else None,
@@ -121,6 +143,30 @@ _run = differentiable(_op, _save, _differentiate)
 # --- public function -------------------------------------------------------------------------------
 
 
+@overload
+def linear_token_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *,
+    bias: Tensor | None = None, temperature: float | Tensor = 1.0, logit_scale: float = 1.0,
+    softcap: float | None = None, entropy: bool = False, outputs: None = None,
+    mask: Tensor | None = None, rows: Tensor | None = None, logits_dtype: torch.dtype = torch.float32,
+    save_budget: int = SAVE_BUDGET, chunk_tokens: int | None = None, process_group: Any = None,
+    check: bool = False,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Log-probabilities and, if asked for, entropies."""
+
+
+@overload
+def linear_token_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *,
+    bias: Tensor | None = None, temperature: float | Tensor = 1.0, logit_scale: float = 1.0,
+    softcap: float | None = None, outputs: Sequence[str],
+    mask: Tensor | None = None, rows: Tensor | None = None, logits_dtype: torch.dtype = torch.float32,
+    save_budget: int = SAVE_BUDGET, chunk_tokens: int | None = None, process_group: Any = None,
+    check: bool = False,
+) -> HeadOutputs:  # fmt: skip
+    """What `outputs` names."""
+
+
 def linear_token_logprobs(
     hidden: Tensor,
     weight: Tensor,
@@ -131,6 +177,7 @@ def linear_token_logprobs(
     logit_scale: float = 1.0,
     softcap: float | None = None,
     entropy: bool = False,
+    outputs: Sequence[str] | None = None,
     mask: Tensor | None = None,
     rows: Tensor | None = None,
     logits_dtype: torch.dtype = torch.float32,
@@ -138,7 +185,7 @@ def linear_token_logprobs(
     chunk_tokens: int | None = None,
     process_group: Any = None,
     check: bool = False,
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None] | HeadOutputs:
     """Log-probability of `targets` under the head, and the entropy of each distribution; for any loss.
 
     Under autocast, hidden, weight and bias are cast to the autocast type first, as torch.nn.functional.linear
@@ -148,13 +195,17 @@ def linear_token_logprobs(
     Args:
         hidden: (*tokens, H), fp16, bf16, fp32 or fp64.
         weight: (V, H) of the same type; with process_group this rank's part of the vocabulary.
-        targets: tokens, int64. Outside [0, V) the result is NaN.
+        targets: tokens, int64; or (*tokens, K), K targets of each token, known by as many dimensions as those
+            of hidden. Outside [0, V) the log-probability is NaN.
         bias: (V,), or None.
         temperature: positive and finite, as 1 / temperature must be; a number, or a tensor that broadcasts to
-            `targets`, not differentiated.
+            the tokens, not differentiated.
         logit_scale: positive and finite; multiplies the logits before softcap and temperature.
         softcap: positive and finite, in units of logits.
         entropy: also return the entropy.
+        outputs: names of what to return, among the fields of `HeadOutputs`: logprobs, entropy, top1,
+            mean_logits, log_sum_sq. None of them costs a product. In the forward pass top1 reads the logits
+            once more, and mean_logits and log_sum_sq together once more. Not together with `entropy`.
         mask: tokens; nonzero where a token counts. Other tokens reach no GEMM; their results are 0. Finding
             the tokens that count waits for the device once. Inside torch.compile memory is taken for all N.
         rows: (M,) int64 or int32, instead of the mask: the tokens that count, as indices into the flattened
@@ -169,23 +220,33 @@ def linear_token_logprobs(
             the device. Tensors on the CPU are checked always, and no tensor is inside torch.compile.
 
     Returns:
-        (logprobs, entropy or None): tokens, fp32 (fp64 for fp64 inputs), nats, differentiable once.
+        (logprobs, entropy or None), or with `outputs` a `HeadOutputs`: tokens, fp32 (fp64 for fp64 inputs),
+        nats. logprobs and entropy are differentiable once. Of K targets logprobs are (*tokens, K).
 
     Raises:
         ValueError: types, shapes, dtypes or devices that do not match, values out of range or not finite,
-            rows out of range or repeated, a mask of NaN, mask and rows both.
+            rows out of range or repeated, a mask of NaN, mask and rows both, entropy and outputs both,
+            unknown or repeated names.
         RuntimeError: a second backward.
     """
     head = prepare_head(
         hidden, weight, targets, bias,
         temperature=temperature, logit_scale=logit_scale, softcap=softcap, logits_dtype=logits_dtype,
-        process_group=process_group, check=check,
+        process_group=process_group, check=check, several_targets=True,
     )  # fmt: skip
+    tokens = first_targets(hidden, targets)
     check_rows(
-        targets, mask, rows, save_budget=save_budget, chunk_tokens=chunk_tokens, check=check, entropy=entropy
+        tokens, mask, rows, save_budget=save_budget, chunk_tokens=chunk_tokens, check=check, entropy=entropy
     )
+    wanted = wanted_outputs(outputs, entropy)
     plan = plan_rows(
         head, mask, rows, None, keeps_logits=True, save_budget=save_budget, chunk_tokens=chunk_tokens
     )
-    logp_N, entropy_N, *_ = _run(*head, *plan, entropy)
-    return logp_N.view(targets.shape), entropy_N.view(targets.shape) if entropy else None
+    logp_N, entropy_N, _, _, *others = _run(*head, *plan, *wanted)
+    logprobs = logp_N.view(targets.shape)
+    if outputs is None:
+        return logprobs, entropy_N.view(tokens.shape) if entropy else None
+    # The op does not differentiate these, which autograd must know.
+    values = [entropy_N, *(x.detach() for x in others)]
+    shown = [x.view(tokens.shape) if asked else None for x, asked in zip(values, wanted, strict=True)]
+    return HeadOutputs(logprobs if "logprobs" in outputs else None, *shown)

@@ -3,12 +3,13 @@
 Every logit exists at once. Shape letters: N tokens, V vocabulary, H hidden. "Tokens" is (N,) or (B, T).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dupo_kernels.hidden.outputs import HeadOutputs, wanted_outputs
 from dupo_kernels.hidden.user_objective import Objective
 from dupo_kernels.logits.reference import token_logprobs_ref
 from dupo_kernels.tokens.layout import token_layout
@@ -26,9 +27,10 @@ def linear_token_logprobs_ref(
     logit_scale: float = 1.0,
     softcap: float | None = None,
     entropy: bool = False,
+    outputs: Sequence[str] | None = None,
     mask: Tensor | None = None,
     rows: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
+) -> Any:
     """`linear_token_logprobs` by its definition and autograd; fp64 inputs give the truth.
 
     Arguments and results are those of `linear_token_logprobs`.
@@ -36,14 +38,42 @@ def linear_token_logprobs_ref(
     wide = torch.promote_types(hidden.dtype, torch.float32)
     logits = hidden.to(wide) @ weight.to(wide).t()
     logits = logit_scale * (logits if bias is None else logits + bias)
-    logp, H = token_logprobs_ref(logits, targets, temperature=temperature, softcap=softcap, entropy=entropy)
+    wanted = wanted_outputs(outputs, entropy)
+    scaling: dict[str, Any] = {"temperature": temperature, "softcap": softcap}
+    first = targets[..., 0] if targets.dim() == hidden.dim() else targets
+    logp, H = token_logprobs_ref(logits, first, entropy=wanted.with_entropy, **scaling)
+    others = _without_gradient(logits, first, logp, **scaling)
+    # Each target has a softmax of its own here.
+    if targets.dim() == hidden.dim():
+        logp = torch.stack([token_logprobs_ref(logits, y, **scaling)[0] for y in targets.unbind(-1)], -1)
     # A list of rows says the same as a mask.
     if rows is not None:
-        mask = torch.zeros_like(targets).flatten().index_fill(0, rows.long(), 1).view(targets.shape)
+        mask = torch.zeros_like(first).flatten().index_fill(0, rows.long(), 1).view(first.shape)
     if mask is not None:
-        logp = logp.where(mask != 0, 0.0)
-        H = None if H is None else H.where(mask != 0, 0.0)
-    return logp, H
+        absent = mask == 0
+        logp = logp.masked_fill(absent if targets is first else absent[..., None], 0.0)
+        H = None if H is None else H.masked_fill(absent, 0.0)
+        others = tuple(x.masked_fill(absent, 0) for x in others)
+    if outputs is None:
+        return logp, H
+    results = HeadOutputs(logp, H, *others)
+    return HeadOutputs(**{name: getattr(results, name) for name in outputs})
+
+
+@torch.no_grad()
+def _without_gradient(
+    logits: Tensor, targets: Tensor, logp: Tensor, *, temperature: float | Tensor, softcap: float | None
+) -> tuple[Tensor, ...]:
+    """(top1, mean_logits, log_sum_sq) of each token."""
+    z = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    if isinstance(temperature, Tensor):
+        temperature = temperature.to(z).expand(targets.shape)[..., None]
+    z = z / temperature
+    # softmax of a row of -inf is NaN; such a row has no distribution, and its values are set by hand.
+    empty = (z == -torch.inf).all(-1)
+    log_sum_sq = z.softmax(-1).square().sum(-1).log().masked_fill(empty, 0.0)
+    is_number = ~logp.isnan() & ~empty
+    return (logits.argmax(-1) == targets) & is_number, z.mean(-1), log_sum_sq
 
 
 def linear_objective_ref(

@@ -20,7 +20,7 @@ BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers of the size 
 
 def forward(rows: Rows, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor) -> None:
     """Writes logp, lse, the log-prob of the likeliest token and (unless None) entropy, each (N,)."""
-    for chunk, scratch in _chunks(rows.logits, 2, lse.dtype):
+    for chunk, scratch in blocks(rows.logits, 2, lse.dtype):
         entropy_C = None if entropy is None else entropy[chunk]
         _forward_chunk(rows.take(chunk), scratch, logp[chunk], entropy_C, lse[chunk], top[chunk])
 
@@ -29,7 +29,7 @@ def backward(
     rows: Rows, lse: Tensor, entropy: Tensor, dlogp: Tensor, dentropy: Tensor | None, dlogits: Tensor
 ) -> None:
     """Writes dlogits (N, V) from dlogp and dentropy, each (N,); lse and entropy are those of `forward`."""
-    for chunk, scratch in _chunks(rows.logits, 3, lse.dtype):
+    for chunk, scratch in blocks(rows.logits, 3, lse.dtype):
         # 1 / temperature enters by numbers of rows, and costs no pass.
         dlogp_C = dlogp[chunk] * rows.take(chunk).scale
         dentropy_C = None if dentropy is None else dentropy[chunk] * rows.take(chunk).scale
@@ -38,10 +38,17 @@ def backward(
         )
 
 
-def _chunks(logits: Tensor, temporaries: int, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-    """The rows of each chunk, and memory for its temporaries, (temporaries, C, V)."""
+def blocks(
+    logits: Tensor, temporaries: int, dtype: torch.dtype, scratch_bytes: int | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of each chunk, and memory for its temporaries, (temporaries, C, V).
+
+    Args:
+        scratch_bytes: of all temporaries at once, but for one row; None: SCRATCH_BYTES.
+    """
     N, V = logits.shape
-    step = max(1, min(N, SCRATCH_BYTES // (temporaries * V * dtype.itemsize)))
+    most = SCRATCH_BYTES if scratch_bytes is None else scratch_bytes
+    step = max(1, min(N, most // (temporaries * V * dtype.itemsize)))
     # All chunks share this memory: new pages of the system cost more than a pass over a chunk.
     scratch = logits.new_empty(temporaries, step, V, dtype=dtype)
     for start in range(0, N, step):
@@ -49,8 +56,11 @@ def _chunks(logits: Tensor, temporaries: int, dtype: torch.dtype) -> Iterator[tu
         yield chunk, scratch[:, : chunk.stop - start]
 
 
-def _scaled(rows: Rows, z: Tensor, squashed: Tensor) -> Tensor:
-    """z (C, V), written; with a softcap `squashed` (C, V) becomes tanh(logits / softcap)."""
+def scaled(rows: Rows, z: Tensor, squashed: Tensor) -> Tensor:
+    """z (C, V), written; with a softcap `squashed` (C, V) becomes tanh(logits / softcap).
+
+    Who does not read `squashed` may give the memory of z for it.
+    """
     scale = rows.scale
     # A number would leave the product of half logits in their own type: a column widens it.
     column = scale[:, None] if isinstance(scale, Tensor) else z.new_full((1, 1), scale)
@@ -60,7 +70,8 @@ def _scaled(rows: Rows, z: Tensor, squashed: Tensor) -> Tensor:
     return torch.mul(squashed, rows.softcap, out=z).mul_(column)
 
 
-def _exp(x: Tensor, out: Tensor) -> Tensor:
+def exp(x: Tensor, out: Tensor) -> Tensor:
+    """exp(x), written into `out`, which may be x."""
     # On CPUs that are not Intel's torch leaves exp to MKL, and exp takes three times as long as exp2. The
     # product rounds x, as in the kernels.
     return torch.mul(x, LOG2E, out=out).exp2_()
@@ -69,7 +80,7 @@ def _exp(x: Tensor, out: Tensor) -> Tensor:
 def _forward_chunk(
     rows: Rows, scratch: Tensor, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor
 ) -> None:
-    gap = _scaled(rows, scratch[0], scratch[1])
+    gap = scaled(rows, scratch[0], scratch[1])
     peak = gap.amax(1)
     empty = peak == -torch.inf
     # -inf minus -inf would be NaN: a row of nothing but -inf has its peak at 0.
@@ -78,7 +89,7 @@ def _forward_chunk(
     valid = (rows.targets >= 0) & (rows.targets < gap.shape[1])
     target_gap = gap.gather(1, rows.targets.where(valid, 0)[:, None])[:, 0]
     # Without an entropy nobody reads the gaps again.
-    exp_gap = _exp(gap, gap if entropy is None else scratch[1])
+    exp_gap = exp(gap, gap if entropy is None else scratch[1])
     total = exp_gap.sum(1)
     log_sum = total.log()
     logp.copy_((target_gap - log_sum).masked_fill_(empty, -torch.inf).masked_fill_(~valid, torch.nan))
@@ -96,13 +107,13 @@ def _backward_chunk(
 ) -> None:  # fmt: skip
     # Where dlogits have the type of the sums they are their own temporary; they may be the logits as well.
     dz = dlogits if dlogits.dtype == scratch.dtype else scratch[0]
-    log_p = _scaled(rows, dz, scratch[1]).sub_(lse[:, None])
+    log_p = scaled(rows, dz, scratch[1]).sub_(lse[:, None])
     has_gradient = dlogp != 0
     if dentropy is None:
-        _exp(log_p, log_p).mul_(-dlogp[:, None])
+        exp(log_p, log_p).mul_(-dlogp[:, None])
     else:
         has_gradient |= dentropy != 0
-        p = _exp(log_p, scratch[2])
+        p = exp(log_p, scratch[2])
         log_p.clamp_(min=FLOOR).add_(entropy[:, None])
         log_p.mul_(-dentropy[:, None]).sub_(dlogp[:, None]).mul_(p)
     valid = (rows.targets >= 0) & (rows.targets < dz.shape[1])

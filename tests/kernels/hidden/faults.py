@@ -14,6 +14,9 @@ HALF = f"{USE}::test_float16_needs_the_loss_scale_and_uses_it[policy]"
 WRITE = '"""Writes the logits of the rows, before softcap and temperature."""\n    '
 RECOMPUTED = "min(chunks.chunk_size, chunks.num_with_grad - chunks.num_kept)\n"
 SEQUENCES, FUSED = "kernels/hidden/test_sequence_chunks.py", "kernels/hidden/test_fused_chunks.py"
+OUTPUTS, SHARDS = "kernels/hidden/test_head_outputs.py", "kernels/hidden/test_sharding.py"
+TWO = f"{SHARDS}::test_two_processes_equal_one"
+SEVERAL = f"{OUTPUTS}::test_float32[plain-whole-3]"
 PRODUCT = "gemm(head.hidden[rows], head.weight.t(), logits_CV)\n    "
 
 FAULTS = {
@@ -43,8 +46,8 @@ FAULTS = {
         NEEDS,
     ),
     "rows are sorted": Fault(
-        "return values_M.new_zeros(N).index_copy_(0, row_index, values_M)",
-        "return values_M.new_zeros(N).index_copy_(0, row_index.sort().values, values_M)",
+        "values_M.new_zeros(N, *values_M.shape[1:]).index_copy_(0, row_index, values_M)",
+        "values_M.new_zeros(N, *values_M.shape[1:]).index_copy_(0, row_index.sort().values, values_M)",
         f"{LINEAR}::test_rows_and_mask_say_the_same",
     ),
     "kept logits are consumed twice": Fault(
@@ -149,6 +152,79 @@ FAULTS = {
         "wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype",
         "head.hidden.dtype",
         f"{USE}::test_operator_is_registered_correctly",
+    ),
+    # results by name
+    "NaN has a likeliest token": Fault(
+        "top1 = (likeliest == first) & (logp > -torch.inf)",
+        "top1 = likeliest == first",
+        f"{OUTPUTS}::test_nan_and_targets_that_are_no_tokens",
+    ),
+    "the last of equal logits is the likeliest": Fault(
+        "top_logit, likeliest = rows.logits.max(1)",
+        "top_logit = rows.logits.amax(1)\n"
+        "        likeliest = rows.logits.shape[1] - 1 - rows.logits.flip(1).argmax(1)",
+        f"{OUTPUTS}::test_the_first_of_equal_logits_is_the_likeliest[None]",
+    ),
+    "the last target is the first": Fault("else tensor[:, 0]", "else tensor[:, -1]", SEVERAL),
+    "the mean is that of logits before the temperature": Fault(
+        "torch.mean(z, 1, out=outputs.mean_logits[block])",
+        "outputs.mean_logits[block] = rows.logits[block].to(z.dtype).mean(1)",
+        f"{OUTPUTS}::test_float32[scaled-whole-1]",
+    ),
+    "the mean is a sum": Fault("torch.mean(z, 1, out=", "torch.sum(z, 1, out=", SEVERAL),
+    "probabilities are not squared": Fault(
+        "log_sum += 2.0 * statistics.top[block]", "log_sum += statistics.top[block]", SEVERAL
+    ),
+    "squares are taken from lse on": Fault(
+        "log_sum += 2.0 * statistics.top[block]",
+        "log_sum += 2.0 * (peak[:, 0] - statistics.lse[block])",
+        f"{OUTPUTS}::test_large_logits_cost_no_digits",
+    ),
+    "a row of nothing has a sum of squares": Fault(
+        "log_sum.masked_fill_(empty[:, 0], 0.0)",
+        "log_sum",
+        f"{OUTPUTS}::test_minus_infinity_is_no_probability",
+    ),
+    "a call with outputs keeps a gradient": Fault(
+        "*(x.detach() for x in others)",
+        "*others",
+        f"{OUTPUTS}::test_only_two_of_them_are_differentiable",
+    ),
+    "names may repeat": Fault(
+        "if len(set(outputs)) < len(outputs):",
+        "if False:",
+        f"{OUTPUTS}::test_refuses[repeated]",
+    ),
+    "the least of the parts has the likeliest token": Fault(
+        'parts["top_logit"].max(0)', 'parts["top_logit"].min(0)', TWO
+    ),
+    "parts are weighed by p, not by its square": Fault("share = 2.0 * (lse_WM", "share = 1.0 * (lse_WM", TWO),
+    # several targets
+    "equal targets have the gradient of the last": Fault(
+        "at_target += own[:, k, None].where(place == place[:, k, None], 0.0)",
+        "at_target[:, k] = own[:, k]",
+        SEVERAL,
+    ),
+    "the other targets leave no probability": Fault("total = dlogp.sum(1)", "total = dlogp[:, 0]", SEVERAL),
+    "gradients that cancel are none": Fault(
+        "has_gradient = (dlogp != 0).any(1)",
+        "has_gradient = total != 0",
+        f"{OUTPUTS}::test_targets_without_a_gradient_and_gradients_that_cancel[kept]",
+    ),
+    "a log-probability is relative to lse": Fault(
+        "logp = (statistics.logp[:, None] + drop).",
+        "logp = (u * _factor(rows) - statistics.lse[:, None]).",
+        f"{OUTPUTS}::test_large_logits_cost_no_digits",
+    ),
+    "a target that is no token is the first": Fault(
+        "drop).masked_fill(~is_valid, torch.nan)",
+        "drop)",
+        f"{OUTPUTS}::test_nan_and_targets_that_are_no_tokens",
+    ),
+    "the compiler knows one target": Fault(
+        "return new(head.targets.shape), entropy",
+        "return new(N), entropy",
+        f"{OUTPUTS}::test_the_compiler_knows_the_shapes[5-3]",
     ),
     # sequences in chunks, and losses of sequences that inputs decide
     "chunks end inside sequences": Fault(

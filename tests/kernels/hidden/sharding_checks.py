@@ -1,6 +1,6 @@
 """Run by test_sharding.py: two gloo processes with different data against one that has all of it.
 
-python tests/kernels/hidden/sharding_checks.py PORT vocabulary fsdp
+python tests/kernels/hidden/sharding_checks.py PORT vocabulary outputs fsdp
 """
 
 import os
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
 from dupo_kernels import (
+    HeadOutputs,
     PolicyObjective,
     linear_objective,
     linear_token_logprobs,
+    linear_token_logprobs_ref,
     token_logprobs_ref,
     token_weights,
 )
@@ -89,6 +91,42 @@ def vocabulary(rank: int) -> None:
     expected = token_logprobs_ref(given["hidden"] @ whole[0].t() + whole[1], given["targets"], entropy=True)
     close(logp, expected[0])
     close(entropy, expected[1])
+
+
+def outputs(rank: int) -> None:
+    """All results of a token, and three targets of it, from halves of the vocabulary."""
+    generator = torch.Generator().manual_seed(7)
+    weight = torch.randn(V, H, generator=generator).double()
+    bias = torch.randn(V, generator=generator).double()
+    hidden = data(0)["hidden"]
+    hidden[0] = 0.0
+    bias[[5, V // 2 + 3]] = bias.max() + 1  # equal logits of the first token, one in each half
+    targets = torch.randint(V, (N, 3), generator=generator)
+    targets[:, 0] = (hidden @ weight.t() + bias).argmax(1).where(torch.arange(N) % 3 > 0, targets[:, 0])
+    targets[0, :2], targets[1, 1:], targets[2, 1] = torch.tensor([5, V // 2 + 3]), targets[1, 0], -100
+    mine = slice(rank * V // WORLD, (rank + 1) * V // WORLD)
+    upstream = torch.randn(N, 3, generator=generator).double().masked_fill(targets == -100, 0.0)
+    for half_is_empty in (False, True):
+        if half_is_empty:
+            bias = bias.index_fill(0, torch.arange(V // 2), -torch.inf)
+        for y, a in (targets, upstream), (targets[:, 0], upstream[:, 0]):
+            results = []
+            for part, function, options in (
+                (slice(None), linear_token_logprobs_ref, {}),
+                (mine, linear_token_logprobs, {"process_group": dist.group.WORLD, "chunk_tokens": 7}),
+            ):
+                leaves = [x.clone().requires_grad_() for x in (hidden, weight[part], bias[part])]
+                asked: Any = {"outputs": HeadOutputs._fields, "softcap": None if half_is_empty else 4.0}
+                found = function(*leaves[:2], y, bias=leaves[2], **asked, **options)
+                loss = (found.logprobs * a).nan_to_num(0.0, 0.0, 0.0).sum() + found.entropy.sum()
+                results.append((found, torch.autograd.grad(loss, leaves)))
+            (whole, full), (sharded, parts) = results
+            for got, want in zip(sharded, whole, strict=True):
+                torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9, equal_nan=True)
+            assert half_is_empty or (whole.top1[0] and 3 < whole.top1.sum() < N)
+            close(parts[0], full[0])
+            for got, want in zip(parts[1:], full[1:], strict=True):
+                close(got, want[mine])
 
 
 def fsdp(rank: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dupo_kernels import PolicyObjective, linear_objective, linear_token_logprobs
+from dupo_kernels import HeadOutputs, PolicyObjective, linear_objective, linear_token_logprobs
 from dupo_kernels.hidden import gemm
 from dupo_kernels.hidden.chunks import (
     SAVE_BUDGET,
@@ -20,7 +20,7 @@ from dupo_kernels.hidden.chunks import (
     choose_chunk_size,
     choose_num_kept,
 )
-from dupo_kernels.logits import torch_path
+from dupo_kernels.logits import row_outputs, torch_path
 from tests.helpers.numerics import DEVICE, INTERPRET
 from tests.helpers.project import ROOT
 from tests.helpers.slow import with_slow
@@ -262,6 +262,32 @@ def test_the_peak_is_the_formula(
             if which != "no-grad" or not both:
                 found = peak_of(call_of(op, leaves, both, **options))
                 assert -SLACK / 2 <= found - bytes_ <= SLACK, (both, found, bytes_)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", with_slow(BUDGETS, quick=("some-kept",)))
+@pytest.mark.parametrize("K", [1, 5])
+def test_outputs_and_targets_need_numbers_of_tokens_alone(
+    K: int, budget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No second chunk of logits, whatever is asked for."""
+    monkeypatch.setattr(torch_path, "SCRATCH_BYTES", 1)
+    monkeypatch.setattr(row_outputs, "DEVICE_SCRATCH_BYTES", 1)
+    leaves = torch.zeros(N, H, device=DEVICE), torch.zeros(V, H, device=DEVICE)
+    targets = torch.zeros((N, K) if K > 1 else N, dtype=torch.int64, device=DEVICE)
+    options = {"outputs": HeadOutputs._fields, "softcap": 30.0, **BUDGETS[budget]}
+    sizes = {"element": 4, **BUDGETS[budget]}
+    for both, bytes_ in zip((False, True), peak_bytes("logprobs", N, V, H, **sizes), strict=True):
+
+        def call(both: bool = both) -> None:
+            for leaf in leaves:
+                leaf.requires_grad_().grad = None
+            found = linear_token_logprobs(*leaves, targets, **options)
+            if both:
+                found.logprobs.sum().backward()
+
+        found = peak_of(call)
+        assert -SLACK / 2 <= found - bytes_ <= K * SLACK, (both, found, bytes_)
 
 
 def test_buffers_come_in_few_sizes() -> None:
