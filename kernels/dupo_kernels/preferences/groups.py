@@ -43,8 +43,8 @@ def group_members(groups: Any, S: int, K: int) -> Tensor:
     return groups.argsort(stable=True).view(-1, size)
 
 
-def sequence_inputs(inputs: Any, S: int, device: torch.device) -> dict[str, Tensor]:
-    """The inputs of sequences that are there, detached, (S,) each; a scalar is that of all sequences.
+def sequence_inputs(inputs: Any, S: int, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The inputs of sequences that are there, detached, (S,) of `dtype` each; a scalar is that of all.
 
     Raises:
         ValueError: another type, shape or device.
@@ -57,7 +57,7 @@ def sequence_inputs(inputs: Any, S: int, device: torch.device) -> dict[str, Tens
     for name, x in there.items():
         if x.shape not in ((), (S,)):
             raise refused(name, f"shape {(S,)}, a number for each sequence", x.shape)
-    return {name: x.detach().expand(S) for name, x in there.items()}
+    return {name: x.detach().to(dtype).expand(S) for name, x in there.items()}
 
 
 def group_weights(weights: Tensor | None, G: int, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -73,9 +73,10 @@ def preference_loss(
     layout = token_layout(logprobs, "logprobs", mask, cu_seqlens, check)
     S = layout.sequences
     members = to_device(group_members(groups, S, objective.sequences), logprobs.device)
-    inputs = sequence_inputs({"ref_logps": ref_logps, "desirable": desirable, "kl": kl}, S, logprobs.device)
-    objective.check_inputs(inputs)
     dtype = torch.promote_types(logprobs.dtype, torch.float32)
+    of_sequences = {"ref_logps": ref_logps, "desirable": desirable, "kl": kl}
+    inputs = sequence_inputs(of_sequences, S, logprobs.device, dtype)
+    objective.check_inputs(inputs)
     G = members.shape[0]
     of_groups = group_weights(weights, G, logprobs.device, dtype)
     logps, lengths = (

@@ -111,7 +111,8 @@ class PreferenceObjective(PreferenceOptions):
             # AlphaPO's p is the probability by token where the loss compares means.
             scores = power_score(ratios / lengths if name in ("ipo", "simpo") else ratios, -self.alpha)
         weight = ratios[:, 0] if nll_weight is None else nll_weight[:, 0].to(ratios.dtype)
-        return Pair(*ratios.unbind(1), *lengths.unbind(1), *scores.unbind(1), weight)
+        (c, r), (c_length, r_length), (c_score, r_score) = (x.unbind(1) for x in (ratios, lengths, scores))
+        return Pair(c, r, c_length, r_length, c_score, r_score, weight)
 
     def _of_singles(
         self, logps: Tensor, ratios: Tensor, desirable: Tensor, kl: Tensor | None

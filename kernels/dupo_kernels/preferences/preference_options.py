@@ -24,14 +24,14 @@ class PreferenceOptions:
         ValueError: an unknown choice, a number out of range, or an option that no loss of the sum reads.
     """
 
-    loss_type: Any = option(
+    loss_type: tuple[str, ...] = option(
         ("sigmoid",),
         "How sequences are compared. Of pairs: sigmoid (DPO, CPO), sigmoid_norm, hinge, ipo, robust, "
         "exo_pair, discopop, nca_pair, bco_pair, sppo_hard, apo_zero, apo_down, simpo, orpo (the odds "
         "ratio), sft (the chosen sequence alone). Of K sequences, the best first: plackett_luce. Of single "
         "sequences: kto, apo_zero_unpaired. Several names are added up.",
     )
-    loss_weights: Any = option(None, "Factors of several losses (none: 1 each).")
+    loss_weights: tuple[float, ...] = option((), "Factors of several losses (none: 1 each).")
     beta: float = option(
         0.1,
         "Factor of the log-ratio of policy and reference. ipo: the regularization tau of its paper. simpo, "
@@ -75,13 +75,14 @@ class PreferenceOptions:
     )
 
     def __post_init__(self) -> None:
-        names = (self.loss_type,) if isinstance(self.loss_type, str) else self.loss_type
+        given: Any = self.loss_type  # a name alone, or a list of names, is taken too
+        names = (given,) if isinstance(given, str) else given
         if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) for n in names):
-            raise refused("loss_type", "a name or several", self.loss_type)
+            raise refused("loss_type", "a name or several", given)
         for name in names:
             if name not in PREFERENCE_LOSSES:
                 raise ValueError(f"loss_type: expected one of {', '.join(PREFERENCE_LOSSES)}, got {name!r}")
-        weights = (1.0,) * len(names) if self.loss_weights is None else self.loss_weights
+        weights: Any = self.loss_weights or (1.0,) * len(names)
         if not isinstance(weights, list | tuple) or not all(map(_is_finite, weights)):
             raise refused("loss_weights", "finite numbers", self.loss_weights)
         if len(weights) != len(names):
