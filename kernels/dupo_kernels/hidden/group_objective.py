@@ -84,6 +84,7 @@ class GroupRows:
     def __call__(self, statistics: RowStatistics, rows: slice) -> Evaluation:
         """The weighted loss of the groups of these rows and its derivatives."""
         call, which = self.call, self._groups(rows)
+        # Sequences stand in the order of their groups, so a chunk is a slice of everything.
         lengths, K = call.lengths[which], call.lengths.shape[1]
         offsets = call.offsets[which.start * K : which.stop * K + 1] - rows.start
         sums = torch.segment_reduce(statistics.logp, "sum", offsets=offsets, unsafe=True, initial=0)
@@ -100,6 +101,7 @@ class GroupRows:
             (slope,) = torch.autograd.grad(total, leaf, allow_unused=True)
         slope = torch.zeros_like(sums) if slope is None else slope.flatten() * call.grad_scale
         num_rows = rows.stop - rows.start
+        # Every token of a sequence has the derivative of its sum.
         owner_C = torch.repeat_interleave(offsets.diff(), output_size=num_rows)
         return Evaluation(total.detach(), slope[owner_C], None, {n: x.detach() for n, x in stats.items()})
 
@@ -172,6 +174,7 @@ def _sorted_rows(bounds: HostBounds, row_index: Tensor | None, members: Tensor) 
     owner = bounds.owners(tokens)
     # Tokens outside all sequences belong to no group, so they are no rows.
     tokens, owner = tokens[owner >= 0], owner[owner >= 0]
+    # Where each sequence stands among the members; the sort is stable, so tokens keep their order.
     place = torch.empty(members.numel(), dtype=torch.int64)
     place[members.flatten()] = torch.arange(members.numel())
     order = place[owner].argsort(stable=True)

@@ -227,37 +227,56 @@ def linear_objective(
         targets, mask, rows, save_budget=save_budget, chunk_tokens=chunk_tokens, check=check, entropy=entropy
     )
     check_token_bounds(targets, cu_seqlens, check)
+    check_grad_scale(grad_scale, head.hidden.dtype, head.wants_gradient)
+    options = {
+        "weights": weights, "mask": mask, "rows": rows, "cu_seqlens": cu_seqlens, "save_budget": save_budget,
+        "chunk_tokens": chunk_tokens, "grad_scale": grad_scale or 1.0,
+    }  # fmt: skip
     if getattr(objective, "scope", "") == "group":
-        check_grad_scale(grad_scale, head.hidden.dtype, head.wants_gradient)
-        return _of_groups(
-            head, targets.shape, objective, per_token,
-            groups=groups, weights=weights, mask=mask, rows=rows, cu_seqlens=cu_seqlens,
-            save_budget=save_budget, chunk_tokens=chunk_tokens, grad_scale=grad_scale or 1.0,
-        )  # fmt: skip
+        return _of_groups(head, targets.shape, objective, per_token, groups=groups, **options)
     if groups is not None:
         raise refused("groups", "None, as the scope of the objective is not 'group'", groups)
     _check_objective(objective, targets, weights, row_needs_grad, check)
+    return _of_tokens(
+        head, targets, objective, per_token, row_needs_grad=row_needs_grad, entropy=entropy, **options
+    )
+
+
+def _of_tokens(
+    head: HeadInputs,
+    targets: Tensor,
+    objective: PolicyObjective | Objective,
+    per_token: Mapping[str, Tensor | None],
+    *,
+    weights: Tensor,
+    mask: Tensor | None,
+    rows: Tensor | None,
+    row_needs_grad: Tensor | None,
+    cu_seqlens: Tensor | None,
+    entropy: bool,
+    save_budget: int,
+    chunk_tokens: int | None,
+    grad_scale: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
     for_policy = isinstance(objective, PolicyObjective)
     inputs = flatten_per_token(per_token, targets, cu_seqlens, for_policy=for_policy)
-    check_grad_scale(grad_scale, head.hidden.dtype, head.wants_gradient)
     scope = _scope(objective, inputs, cu_seqlens is not None or targets.dim() == 2)
     plan = plan_rows(
         head, mask, rows, row_needs_grad,
         keeps_logits=scope != "token", save_budget=save_budget, chunk_tokens=chunk_tokens,
         bounds=_host_bounds(targets, cu_seqlens, for_policy=for_policy) if scope == "sequence" else None,
     )  # fmt: skip
+    shape = list(targets.shape)
     # Weights may require grad by accident (a learned mask); the loss is not differentiated in them.
-    shape, scale = list(targets.shape), grad_scale or 1.0
-    assert weights is not None
     weights = weights.detach().to(head.wide).reshape(-1)
     cu_seqlens = _device_bounds(objective, inputs, plan, targets, cu_seqlens)
     if not isinstance(objective, PolicyObjective):
-        call = UserCall(head, plan, objective, weights, inputs, shape, cu_seqlens, entropy, scale)
+        call = UserCall(head, plan, objective, weights, inputs, shape, cu_seqlens, entropy, grad_scale)
         loss: Any = UserObjective.apply(head.hidden, head.weight, head.bias, call)
         return loss, call.stats
     tokens = PolicyTokens(
         weights, **{name: inputs.get(name) for name in TOKEN_INPUTS}, shape=shape, cu_seqlens=cu_seqlens,
-        with_entropy=entropy or objective.needs_entropy, grad_scale=scale,
+        with_entropy=entropy or objective.needs_entropy, grad_scale=grad_scale,
         # The parts of a vocabulary must meet between the log-probabilities and the objective.
         is_fused=scope == "token" and not head.group and runs_on_triton(head.hidden),
     )  # fmt: skip

@@ -29,6 +29,7 @@ def group_members(groups: Any, S: int, K: int) -> Tensor:
         if K == 0 or S % K:
             expected = "ids of sequences" if K == 0 else f"ids, or a multiple of {K} sequences"
             raise ValueError(f"groups: expected {expected}, got None and {S} sequences")
+        # What TRL's collator makes: torch.chunk takes such a batch apart.
         return torch.arange(S).view(K, S // K).t()
     check_tensors(INTEGER, ("groups",), groups=groups)
     if groups.device.type != "cpu":
@@ -67,6 +68,7 @@ def group_weights(weights: Tensor | None, G: int, device: torch.device, dtype: t
         ValueError: another type, shape or device.
     """
     if weights is None:
+        # A mean over groups, as in TRL; no group is no division by zero.
         return torch.full((G,), 1 / max(G, 1), device=device, dtype=dtype)
     check_tensors(REAL, ("weights",), weights=weights)
     check_devices(device, "the tokens", weights=weights)
@@ -77,6 +79,7 @@ def group_weights(weights: Tensor | None, G: int, device: torch.device, dtype: t
 
 def reduce_groups(stats: Mapping[str, Tensor], G: int, dtype: torch.dtype) -> dict[str, Tensor]:
     """Means over the groups that count for a name, and "groups", their number; waits for nothing."""
+    # A report may be of one label alone, and then NaN elsewhere.
     means = {name: values.to(dtype).nanmean() for name, values in stats.items()}
     # The mean of no group is 0, as that of no token.
     return {"groups": torch.tensor(float(G), dtype=dtype)} | {

@@ -84,24 +84,29 @@ def _smoothed(x: Tensor, e: float) -> Tensor:
 
 
 def _sigmoid(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # With smoothing this is cDPO; without a reference it is CPO. TRL's DPO ignores the smoothing here.
     return _smoothed(options.beta * pair.difference, options.label_smoothing)
 
 
 def _sigmoid_norm(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # Sums favour short sequences: a mean does not depend on how long the two are.
     return -logsigmoid(options.beta * pair.mean_difference)
 
 
 def _hinge(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # A pair that is far enough apart has no gradient any more.
     return torch.relu(1 - options.beta * pair.difference)
 
 
 def _ipo(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # A mean, as the authors of the paper told TRL; the paper itself speaks of sums.
     # AlphaPO shapes the mean, so the score is one of a token already.
     distance = pair.difference if options.alpha else pair.mean_difference
     return (distance - 1 / (2 * options.beta)) ** 2
 
 
 def _robust(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # Divided by 1 - 2 e, the noisy labels give the loss of the true ones in the mean.
     e, d = options.label_smoothing, options.beta * pair.difference
     return (-(1 - e) * logsigmoid(d) + e * logsigmoid(-d)) / (1 - 2 * e)
 
@@ -114,40 +119,48 @@ def _exo_pair(pair: Pair, options: PreferenceOptions) -> Tensor:
 
 
 def _discopop(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # Found by search: logistic where the pair is in the wrong order, exponential where it is right.
     d = options.beta * pair.difference
     share = (d / options.discopop_tau).sigmoid()
     return -logsigmoid(d) * (1 - share) + (-d).exp() * share
 
 
 def _nca_pair(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # Beside the order, the last terms hold both log-ratios near 0.
     c, r = options.beta * pair.chosen, options.beta * pair.rejected
     return -logsigmoid(c) - (logsigmoid(-c) + logsigmoid(-r)) / 2
 
 
 def _bco_pair(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # A classifier of single sequences; of a pair, the shift of the paper cancels.
     return -logsigmoid(options.beta * pair.chosen) - logsigmoid(-options.beta * pair.rejected)
 
 
 def _sppo_hard(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # The chosen one wins with probability 1: the hard form, where no model of preferences is asked.
     half = 1 / (2 * options.beta)
     return (pair.chosen - half) ** 2 + (pair.rejected + half) ** 2
 
 
 def _apo_zero(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # For chosen sequences that are better than what the model writes.
     return (-options.beta * pair.chosen).sigmoid() + (options.beta * pair.rejected).sigmoid()
 
 
 def _apo_down(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # For chosen sequences that are worse than what the model writes: both become less likely.
     c, r = options.beta * pair.chosen, options.beta * pair.rejected
     return c.sigmoid() + (r - c).sigmoid()
 
 
 def _simpo(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # The margin stands outside beta here, and TRL divides it by beta first: the same.
     distance = pair.difference if options.alpha else pair.mean_difference
     return _smoothed(options.beta * distance - options.simpo_gamma, options.label_smoothing)
 
 
 def _orpo(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # The odds ratio alone: the loss of the paper adds sft. TRL's sft of ORPO counts prompts too.
     c, r = pair.means
     return -options.beta * logsigmoid(c - r - _log1mexp(c) + _log1mexp(r))
 
@@ -162,6 +175,7 @@ def _log1mexp(x: Tensor) -> Tensor:
 
 
 def _sft(pair: Pair, options: PreferenceOptions) -> Tensor:
+    # Not a mean of this pair: long sequences count by their tokens.
     return -pair.chosen * pair.nll_weight
 
 

@@ -97,9 +97,11 @@ class PreferenceObjective(PreferenceOptions):
             nll_weight = self.batch_inputs(lengths).get("nll_weight")
         losses = logps.new_zeros(logps.shape[0])
         for name, weight in zip(self.loss_type, self.loss_weights, strict=True):
+            # simpo, orpo and sft look at no reference, also where another loss of the sum does.
             compared = ratios if PREFERENCE_LOSSES[name].reference else logps
             pair = self._pair(name, compared, lengths, nll_weight)
             losses = losses + weight * PAIR_LOSSES[name](pair, self)
+        # Reports are in the units of the loss, as TRL's trainers have them.
         by_token = any(name in ("simpo", "orpo") for name in self.loss_type)
         return losses, _reports(logps, self.beta * (ratios / lengths.clamp(min=1) if by_token else ratios))
 
@@ -117,6 +119,7 @@ class PreferenceObjective(PreferenceOptions):
     def _of_singles(
         self, logps: Tensor, ratios: Tensor, desirable: Tensor, kl: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        # One formula for both labels: an undesirable sequence is to become less likely.
         sign = desirable.to(ratios.dtype) * 2 - 1
         losses = torch.zeros_like(ratios)
         for name, weight in zip(self.loss_type, self.loss_weights, strict=True):
@@ -137,6 +140,7 @@ class PreferenceObjective(PreferenceOptions):
 
 def _reports(logps: Tensor, rewards: Tensor) -> dict[str, Tensor]:
     """By TRL's names, of groups (G, K): the best sequence is chosen, the last one rejected."""
+    # Of more than two, the ends of the order tell most.
     chosen, rejected = rewards.detach()[:, 0], rewards.detach()[:, -1]
     return {
         "rewards/chosen": chosen,

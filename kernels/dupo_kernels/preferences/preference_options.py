@@ -75,10 +75,11 @@ class PreferenceOptions:
     )
 
     def __post_init__(self) -> None:
-        given: Any = self.loss_type  # a name alone, or a list of names, is taken too
-        names = (given,) if isinstance(given, str) else given
+        names: Any = self.loss_type
+        # A name alone is the usual case, and a list what a config file holds.
+        names = (names,) if isinstance(names, str) else names
         if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) for n in names):
-            raise refused("loss_type", "a name or several", given)
+            raise refused("loss_type", "a name or several", self.loss_type)
         for name in names:
             if name not in PREFERENCE_LOSSES:
                 raise ValueError(f"loss_type: expected one of {', '.join(PREFERENCE_LOSSES)}, got {name!r}")

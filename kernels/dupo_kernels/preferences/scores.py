@@ -61,6 +61,7 @@ def score_loss(
                 f"margin and center_rewards_coefficient: expected none for kind={kind!r}, got one"
             )
         return plackett_luce(scores).mean()
+    # Half scores would round the difference that the loss is about.
     best, other = scores.unbind(1)
     losses = -logsigmoid(best - other - (0 if margin is None else margin))
     return (losses + center_rewards_coefficient * (best + other) ** 2).mean()
@@ -68,5 +69,6 @@ def score_loss(
 
 def plackett_luce(scores_GK: Tensor) -> Tensor:
     """-log of the probability of the order 1, 2, ..., K, (G,): each best is drawn from what is left."""
+    # The sums over what is left, from the last place on: one pass, and the largest score cannot overflow.
     left_GK = scores_GK.flip(1).logcumsumexp(1).flip(1)
     return (left_GK - scores_GK)[:, :-1].sum(1)
