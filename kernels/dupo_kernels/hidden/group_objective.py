@@ -168,8 +168,13 @@ def group_call(
     )
 
 
-def _sorted_rows(bounds: HostBounds, row_index: Tensor | None, members: Tensor) -> tuple[Tensor, Tensor]:
-    """(row_index (M,) in the order of the members, rows of each of the S sequences), on the host."""
+def _sorted_rows(
+    bounds: HostBounds, row_index: Tensor | None, members: Tensor
+) -> tuple[Tensor | None, Tensor]:
+    """(row_index (M,) in the order of the members, rows of each of the S sequences), on the host.
+
+    The index is None where it would be all N tokens in order: nothing is gathered then.
+    """
     tokens = torch.arange(bounds.N) if row_index is None else row_index.long()
     owner = bounds.owners(tokens)
     # Tokens outside all sequences belong to no group, so they are no rows.
@@ -178,7 +183,9 @@ def _sorted_rows(bounds: HostBounds, row_index: Tensor | None, members: Tensor) 
     place = torch.empty(members.numel(), dtype=torch.int64)
     place[members.flatten()] = torch.arange(members.numel())
     order = place[owner].argsort(stable=True)
-    return tokens[order], torch.bincount(place[owner], minlength=members.numel())
+    counts = torch.bincount(place[owner], minlength=members.numel())
+    rows = tokens[order]
+    return None if torch.equal(rows, torch.arange(bounds.N)) else rows, counts
 
 
 def _checked(result: Any, num_groups: int) -> tuple[Tensor, dict[str, Tensor]]:

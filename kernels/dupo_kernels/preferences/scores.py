@@ -69,6 +69,8 @@ def score_loss(
 
 def plackett_luce(scores_GK: Tensor) -> Tensor:
     """-log of the probability of the order 1, 2, ..., K, (G,): each best is drawn from what is left."""
-    # The sums over what is left, from the last place on: one pass, and the largest score cannot overflow.
+    # Only differences count, and those of numbers near 0 are exact.
+    scores_GK = scores_GK - scores_GK.detach().amax(1, keepdim=True)
+    # The sums over what is left, from the last place on: one pass.
     left_GK = scores_GK.flip(1).logcumsumexp(1).flip(1)
     return (left_GK - scores_GK)[:, :-1].sum(1)
