@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from dupo_kernels.logits.logprobs import token_logprobs
     from dupo_kernels.logits.policy_loss import fused_policy_loss
     from dupo_kernels.logits.reference import token_logprobs_ref
+    from dupo_kernels.preferences.preference_loss import preference_loss
+    from dupo_kernels.preferences.preference_objective import PreferenceObjective, preference_objective
+    from dupo_kernels.preferences.preference_options import PreferenceOptions
+    from dupo_kernels.preferences.reference import preference_loss_ref
+    from dupo_kernels.preferences.scores import score_loss
     from dupo_kernels.tokens.kl import kl_estimate
     from dupo_kernels.tokens.policy_loss import policy_loss
     from dupo_kernels.tokens.policy_objective import PolicyObjective, policy_objective
@@ -26,6 +31,8 @@ __all__ = [
     "HeadOutputs",
     "PolicyObjective",
     "PolicyOptions",
+    "PreferenceObjective",
+    "PreferenceOptions",
     "counts_tokens",
     "fused_policy_loss",
     "kl_estimate",
@@ -36,6 +43,10 @@ __all__ = [
     "policy_loss",
     "policy_loss_ref",
     "policy_objective",
+    "preference_loss",
+    "preference_loss_ref",
+    "preference_objective",
+    "score_loss",
     "token_logprobs",
     "token_logprobs_ref",
     "token_weights",
@@ -45,6 +56,8 @@ _MODULES = {
     "HeadOutputs": "hidden.outputs",
     "PolicyObjective": "tokens.policy_objective",
     "PolicyOptions": "tokens.policy_options",
+    "PreferenceObjective": "preferences.preference_objective",
+    "PreferenceOptions": "preferences.preference_options",
     "counts_tokens": "tokens.weights",
     "fused_policy_loss": "logits.policy_loss",
     "kl_estimate": "tokens.kl",
@@ -55,6 +68,10 @@ _MODULES = {
     "policy_loss": "tokens.policy_loss",
     "policy_loss_ref": "tokens.reference",
     "policy_objective": "tokens.policy_objective",
+    "preference_loss": "preferences.preference_loss",
+    "preference_loss_ref": "preferences.reference",
+    "preference_objective": "preferences.preference_objective",
+    "score_loss": "preferences.scores",
     "token_logprobs": "logits.logprobs",
     "token_logprobs_ref": "logits.reference",
     "token_weights": "tokens.weights",

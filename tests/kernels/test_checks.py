@@ -326,4 +326,4 @@ def test_a_scope_has_a_name() -> None:
 
     objective.scope = "sentence"  # type: ignore[attr-defined]
     message = refusal("linear_objective", objective=objective)
-    assert message == "scope of the objective: expected one of token, sequence, batch, got 'sentence'"
+    assert message == "scope of the objective: expected one of token, sequence, batch, group, got 'sentence'"

@@ -19,6 +19,7 @@ from tests.helpers.fault import Fault
 from tests.helpers.project import ROOT
 from tests.kernels.hidden import faults as hidden_faults
 from tests.kernels.logits import faults as kernel_faults
+from tests.kernels.preferences import faults as preference_faults
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,6 +73,7 @@ READS, HOST = "(check or on_host(tensor))", "tensors_on_the_host_are_read"
 FAULTS = {
     **kernel_faults.FAULTS,
     **hidden_faults.FAULTS,
+    **preference_faults.FAULTS,
     # NaN
     "a token without an entropy is left out": Fault(
         "tokens.entropy.where(tokens.entropy.isnan(), is_high)",

@@ -158,7 +158,7 @@ class Unused(MetaPathFinder, Loader):
 def run_checks(peer: str) -> int:
     import transformers  # noqa: F401  (looks at what is installed)
 
-    sys.meta_path.append(Unused(UNUSED.get(peer.removesuffix("_triton"), set())))
+    sys.meta_path.append(Unused(UNUSED.get(peer.partition("_")[0], set())))
     checks: Checks = importlib.import_module(f"tests.peers.peer_{peer}").CHECKS
     failed = 0
     for name, check in checks.items():

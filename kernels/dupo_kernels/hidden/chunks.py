@@ -8,6 +8,8 @@ not know losses.
 Shape letters: N tokens, M rows (tokens that count), V vocabulary (of this process), H hidden.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -134,17 +136,47 @@ def plan_rows(
         # Where the host must know the rows, the mask comes to the host: that is the one wait it costs anyway.
         mask = (mask != 0).cpu() if mask is not None and bounds is not None else mask
         row_index, num_with_grad = find_rows(N, mask, rows, row_needs_grad)
-    M = N if row_index is None else row_index.numel()
+    if bounds is None or (row_index is not None and row_index.device.type != "cpu"):
+        segments = None
+    else:
+        segments = partial(segment_bounds, bounds, row_index)
+    plan = cut_rows(
+        head, row_index, segments,
+        num_with_grad=num_with_grad, keeps_logits=keeps_logits, save_budget=save_budget,
+        chunk_tokens=chunk_tokens,
+    )  # fmt: skip
+    return plan._replace(mask=late_mask)
+
+
+def cut_rows(
+    head: HeadInputs,
+    row_index: Tensor | None,
+    segments: Callable[[int], list[int] | None] | None,
+    *,
+    keeps_logits: bool,
+    save_budget: int,
+    chunk_tokens: int | None,
+    num_with_grad: int | None = None,
+) -> RowPlan:
+    """Decides whose logits are kept and how the chunks of known rows are cut.
+
+    Args:
+        row_index: (M,), or None for all N in order.
+        segments: (rows of a chunk) -> bounds of stretches of rows that chunks must not cut; None for none.
+        num_with_grad: the first rows, which get a gradient; None: all.
+    """
+    M = head.targets.numel() if row_index is None else row_index.numel()
+    num_with_grad = M if num_with_grad is None else num_with_grad
     (V, H), itemsize = head.weight.shape, head.logits_dtype.itemsize
     sizes = V, H, itemsize, save_budget, chunk_tokens
     chunk_size = choose_chunk_size(M, *sizes)
     ends: list[int] = []
-    segments = None
-    if bounds is not None and M > 0 and (row_index is None or row_index.device.type == "cpu"):
-        segments = segment_bounds(bounds, row_index, chunk_size)
+    uncut: list[int] | None = None
+    if segments is not None and M > 0:
+        uncut = segments(chunk_size)
         # A long sequence may have as many rows as the longest of equal chunks.
         largest = chunk_size if chunk_tokens is not None else max(chunk_size, CHUNK_TOKENS)
-        ends = [] if segments is None else cut_at_ends(segments, chunk_size, largest)
+        ends = [] if uncut is None else cut_at_ends(uncut, chunk_size, largest)
     num_kept = 0
     if not ends:
         if keeps_logits and head.wants_gradient:
@@ -152,8 +184,8 @@ def plan_rows(
         chunk_size = choose_chunk_size(M - num_kept, *sizes)
     if row_index is not None:
         row_index = to_device(row_index.to(torch.int64), head.hidden.device)
-    uncut = torch.tensor(segments) if ends else None
-    return RowPlan(row_index, late_mask, num_with_grad, num_kept, chunk_size, ends, uncut)
+    bounds = torch.tensor(uncut) if ends else None
+    return RowPlan(row_index, None, num_with_grad, num_kept, chunk_size, ends, bounds)
 
 
 def find_rows(

@@ -35,6 +35,7 @@ from dupo_kernels._triton import runs_on_triton
 from dupo_kernels.hidden.chunk_loop import run_fused, run_objective
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
+from dupo_kernels.hidden.group_objective import group_call
 from dupo_kernels.hidden.head import Gradients
 from dupo_kernels.hidden.inputs import (
     HeadInputs,
@@ -47,6 +48,7 @@ from dupo_kernels.hidden.policy_rows import PolicyRows, PolicyTokens, kernel_obj
 from dupo_kernels.hidden.segments import segments_of
 from dupo_kernels.hidden.sequences import HostBounds
 from dupo_kernels.hidden.user_objective import Objective, UserCall, UserObjective
+from dupo_kernels.preferences.preference_objective import PreferenceObjective
 from dupo_kernels.tokens.layout import check_tokens
 from dupo_kernels.tokens.policy_objective import (
     TOKEN_INPUTS,
@@ -58,7 +60,7 @@ from dupo_kernels.tokens.statistics import reduce_stats
 from dupo_kernels.tokens.token_form import scope_as_tokens
 from dupo_kernels.tokens.token_report import COLUMNS, named_scalars, reduce_report
 
-SCOPES = ("token", "sequence", "batch")
+SCOPES = ("token", "sequence", "batch", "group")
 
 # --- a policy objective: one op, which torch.compile takes as it is --------------------------------
 
@@ -146,10 +148,11 @@ def linear_objective(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
-    objective: PolicyObjective | Objective,
+    objective: PolicyObjective | PreferenceObjective | Objective,
     per_token: Mapping[str, Tensor | None],
     *,
-    weights: Tensor,
+    weights: Tensor | None = None,
+    groups: Tensor | None = None,
     mask: Tensor | None = None,
     rows: Tensor | None = None,
     row_needs_grad: Tensor | None = None,
@@ -176,10 +179,16 @@ def linear_objective(
             The callable sees the tokens of a chunk, (C,), unless its attribute `scope` is "sequence" or
             "batch": then all tokens at once, of the shape of targets, 0 where a token does not count. With
             "sequence" and targets (B, T) it may be called for some of the B sequences at a time, (b, T).
+            With "group" it is (sums, lengths, **inputs) -> (losses (g,), stats (g,)) of g groups of K
+            sequences, (g, K) each, as `preference_objective` is; see groups.
         per_token: by name, tensors of the shape of targets. For a policy objective: advantages (also one
             for each sequence) and, as far as they exist, old_logprobs (without them the ratio is 1 and needs
-            no pass), ref_logprobs, sampling_logprobs.
-        weights: tokens, fp32: `token_weights` of the loss type.
+            no pass), ref_logprobs, sampling_logprobs. With scope "group": of sequences, (S,) or (B,).
+        weights: tokens, fp32: `token_weights` of the loss type. With scope "group": (G,), of groups in
+            ascending order of their ids; None: 1 / G.
+        groups: scope "group" alone: (S,) or (B,) integers on the CPU, sequences of one id are compared, the
+            best first; see `preference_loss`. Whole groups are a chunk, wherever their sequences stand. A
+            mask, rows or bounds on a device are waited for. torch.compile breaks its graph there.
         mask, rows: which tokens count, see `linear_token_logprobs`.
         row_needs_grad: tokens, bool; a token that is False gets no backward GEMM. Say False only where the
             gradient is known to be zero: advantage 0 (with a ratio of sequences, in the whole sequence),
@@ -199,11 +208,12 @@ def linear_objective(
 
     Returns:
         (loss, stats). loss: scalar, fp32 (fp64 for fp64 inputs), differentiable once in hidden, weight, bias.
-        stats: those of `policy_loss`, and "top1_agreement", the share of targets that are the likeliest
-        token.
+        stats: those of `policy_loss` or of `preference_loss`, and "top1_agreement", the share of targets that
+        are the likeliest token.
 
     Raises:
-        ValueError: as `linear_token_logprobs` and `policy_loss`; fp16 without grad_scale.
+        ValueError: as `linear_token_logprobs`, `policy_loss` and `preference_loss`; fp16 without grad_scale;
+            groups, or no weights, where the scope does not say so.
         RuntimeError: a second backward.
     """
     # Sorting rows by need waits for their number, which a compiler cannot do: all rows get a gradient.
@@ -217,31 +227,70 @@ def linear_objective(
         targets, mask, rows, save_budget=save_budget, chunk_tokens=chunk_tokens, check=check, entropy=entropy
     )
     check_token_bounds(targets, cu_seqlens, check)
+    check_grad_scale(grad_scale, head.hidden.dtype, head.wants_gradient)
+    options = {
+        "weights": weights, "mask": mask, "rows": rows, "cu_seqlens": cu_seqlens, "save_budget": save_budget,
+        "chunk_tokens": chunk_tokens, "grad_scale": grad_scale or 1.0,
+    }  # fmt: skip
+    if getattr(objective, "scope", "") == "group":
+        return _of_groups(head, targets.shape, objective, per_token, groups=groups, **options)
+    if groups is not None:
+        raise refused("groups", "None, as the scope of the objective is not 'group'", groups)
     _check_objective(objective, targets, weights, row_needs_grad, check)
+    return _of_tokens(
+        head, targets, objective, per_token, row_needs_grad=row_needs_grad, entropy=entropy, **options
+    )
+
+
+def _of_tokens(
+    head: HeadInputs,
+    targets: Tensor,
+    objective: PolicyObjective | Objective,
+    per_token: Mapping[str, Tensor | None],
+    *,
+    weights: Tensor,
+    mask: Tensor | None,
+    rows: Tensor | None,
+    row_needs_grad: Tensor | None,
+    cu_seqlens: Tensor | None,
+    entropy: bool,
+    save_budget: int,
+    chunk_tokens: int | None,
+    grad_scale: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
     for_policy = isinstance(objective, PolicyObjective)
     inputs = flatten_per_token(per_token, targets, cu_seqlens, for_policy=for_policy)
-    check_grad_scale(grad_scale, head.hidden.dtype, head.wants_gradient)
     scope = _scope(objective, inputs, cu_seqlens is not None or targets.dim() == 2)
     plan = plan_rows(
         head, mask, rows, row_needs_grad,
         keeps_logits=scope != "token", save_budget=save_budget, chunk_tokens=chunk_tokens,
         bounds=_host_bounds(targets, cu_seqlens, for_policy=for_policy) if scope == "sequence" else None,
     )  # fmt: skip
+    shape = list(targets.shape)
     # Weights may require grad by accident (a learned mask); the loss is not differentiated in them.
-    shape, scale = list(targets.shape), grad_scale or 1.0
     weights = weights.detach().to(head.wide).reshape(-1)
     cu_seqlens = _device_bounds(objective, inputs, plan, targets, cu_seqlens)
     if not isinstance(objective, PolicyObjective):
-        call = UserCall(head, plan, objective, weights, inputs, shape, cu_seqlens, entropy, scale)
+        call = UserCall(head, plan, objective, weights, inputs, shape, cu_seqlens, entropy, grad_scale)
         loss: Any = UserObjective.apply(head.hidden, head.weight, head.bias, call)
         return loss, call.stats
     tokens = PolicyTokens(
         weights, **{name: inputs.get(name) for name in TOKEN_INPUTS}, shape=shape, cu_seqlens=cu_seqlens,
-        with_entropy=entropy or objective.needs_entropy, grad_scale=scale,
+        with_entropy=entropy or objective.needs_entropy, grad_scale=grad_scale,
         # The parts of a vocabulary must meet between the log-probabilities and the objective.
         is_fused=scope == "token" and not head.group and runs_on_triton(head.hidden),
     )  # fmt: skip
     return _policy_loss(head, plan, objective, tokens)
+
+
+# A callable and numbers of the host cannot be arguments of a custom op.
+@torch.compiler.disable(reason="linear_objective: groups are cut on the host; compile around it")
+def _of_groups(
+    head: HeadInputs, shape: torch.Size, objective: Any, inputs: Any, **options: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    call = group_call(head, shape, objective, inputs, **options)
+    loss: Any = UserObjective.apply(head.hidden, head.weight, head.bias, call)
+    return loss, call.stats
 
 
 def _policy_loss(

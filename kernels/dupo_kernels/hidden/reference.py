@@ -4,6 +4,7 @@ Every logit exists at once. Shape letters: N tokens, V vocabulary, H hidden. "To
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from dupo_kernels.hidden.outputs import HeadOutputs, wanted_outputs
 from dupo_kernels.hidden.user_objective import Objective
 from dupo_kernels.logits.reference import token_logprobs_ref
+from dupo_kernels.preferences.preference_objective import PreferenceObjective
+from dupo_kernels.preferences.reference import preference_loss_ref
 from dupo_kernels.tokens.layout import token_layout
 from dupo_kernels.tokens.policy_objective import PolicyObjective
 from dupo_kernels.tokens.reference import losses_ref
@@ -80,10 +83,11 @@ def linear_objective_ref(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
-    objective: Objective,
+    objective: PolicyObjective | PreferenceObjective | Objective,
     per_token: Mapping[str, Tensor],
     *,
-    weights: Tensor,
+    weights: Tensor | None = None,
+    groups: Tensor | None = None,
     mask: Tensor | None = None,
     rows: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
@@ -92,10 +96,23 @@ def linear_objective_ref(
 ) -> Tensor:
     """The loss of `linear_objective` by its definition and autograd; fp64 inputs give the truth.
 
-    Arguments are those of `linear_objective`; head: bias, temperature, logit_scale, softcap.
+    Arguments are those of `linear_objective`; head: bias, temperature, logit_scale, softcap. A preference
+    objective needs groups.
     """
     if rows is not None:
-        mask = torch.zeros_like(weights).flatten().index_fill(0, rows.long(), 1).view(weights.shape)
+        mask = torch.zeros_like(targets).flatten().index_fill(0, rows.long(), 1).view(targets.shape)
+    if isinstance(objective, PreferenceObjective):
+        logp, _ = linear_token_logprobs_ref(hidden, weight, targets, **head)
+        layout = token_layout(targets, "targets", mask, cu_seqlens)
+        owner = layout.owner
+        if owner is None:
+            owner = torch.arange(layout.sequences)[:, None].expand(targets.shape)
+        sequences = [logp[layout.active & (owner == s)] for s in range(layout.sequences)]
+        assert groups is not None
+        members = [(groups == id).nonzero()[:, 0].tolist() for id in groups.unique()]
+        options = {spec.name: getattr(objective, spec.name) for spec in fields(objective)}
+        return preference_loss_ref(sequences, members, **per_token, weights=weights, **options)
+    assert weights is not None
     if isinstance(objective, PolicyObjective):
         entropy = entropy or objective.needs_entropy
     logp, H = linear_token_logprobs_ref(hidden, weight, targets, mask=mask, entropy=entropy, **head)

@@ -57,6 +57,15 @@ class UserCall:
     grad_scale: float
     stats: dict[str, Tensor] = field(default_factory=dict)
 
+    def evaluator(self, row_index: Tensor | None) -> "UserRows":
+        """The objective for the rows of this call."""
+        bounds, device = self.plan.segment_bounds, self.weights.device
+        return UserRows(self, row_index, None if bounds is None else segments_of(bounds, device))
+
+    def reduce(self, stats: dict[str, Tensor], rows: "UserRows", dtype: torch.dtype) -> dict[str, Tensor]:
+        """Scalars of what the rows reported."""
+        return reduce_stats(stats, rows.active_M, dtype)
+
 
 class UserRows:
     """A user's objective, to be called with the statistics of some rows."""
@@ -117,7 +126,7 @@ class UserRows:
 
 
 class UserObjective(torch.autograd.Function):
-    """The loss of a `UserCall`, differentiable once in hidden, weight and bias."""
+    """The loss of a `UserCall` or a `GroupCall`, differentiable once in hidden, weight and bias."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, call):
@@ -125,8 +134,7 @@ class UserObjective(torch.autograd.Function):
         head = call.head._replace(hidden=hidden, weight=weight, bias=bias)
         N = head.targets.numel()
         row_index, chunks = call.plan.resolve(N)
-        bounds, device = call.plan.segment_bounds, hidden.device
-        evaluate = UserRows(call, row_index, None if bounds is None else segments_of(bounds, device))
+        evaluate = call.evaluator(row_index)
         loss, stats, gradients = run_objective(
             head.take(row_index),
             chunks,
@@ -134,7 +142,7 @@ class UserObjective(torch.autograd.Function):
             with_entropy=call.with_entropy,
             by_chunk=evaluate.by_chunk,
         )
-        call.stats.update(reduce_stats(stats, evaluate.active_M, loss.dtype))
+        call.stats.update(call.reduce(stats, evaluate, loss.dtype))
         results = gradients.result(N, row_index)
         save_gradients(ctx, results, head, grad_scale=call.grad_scale, num_inputs=4)
         return loss

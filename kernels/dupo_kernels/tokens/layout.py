@@ -47,21 +47,23 @@ class Layout(NamedTuple):
         """Whether sums over sequences mean anything: loose tokens (N,) without bounds have no sequences."""
         return self.owner is not None or self.active.dim() == 2
 
+    def totals(self, values: Tensor) -> Tensor:
+        """The sum over the active tokens of each sequence, (B,) or (S,); differentiable."""
+        # where, not a product: inactive tokens may hold NaN
+        values = values.where(self.active, 0)
+        if self.cu_seqlens is None:
+            return values.sum(-1)
+        # By segments: index_add_ would add in whatever order the threads come (no two runs the same bits).
+        return torch.segment_reduce(values, "sum", offsets=self.cu_seqlens, unsafe=True, initial=0)
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the active tokens of each token's sequence; the result broadcasts to the tokens."""
-        # where, not a product: inactive tokens may hold NaN
-        return self._sum(values.where(self.active, 0))
+        totals = self.totals(values)
+        return totals[..., None] if self.owner is None else totals[self.owner]
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the active tokens of each token's sequence; 0 for a sequence that has none."""
         return self.sum(values) / self.lengths.clamp(min=1)
-
-    def _sum(self, values: Tensor) -> Tensor:
-        if self.owner is None or self.cu_seqlens is None:
-            return values.sum(-1, keepdim=True)
-        # By segments: index_add_ would add in whatever order the threads come (no two runs the same bits).
-        sums_S = torch.segment_reduce(values, "sum", offsets=self.cu_seqlens, unsafe=True, initial=0)
-        return sums_S[self.owner]
 
 
 def counting_dtype(device: torch.device) -> torch.dtype:

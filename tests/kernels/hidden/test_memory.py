@@ -12,7 +12,13 @@ from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dupo_kernels import HeadOutputs, PolicyObjective, linear_objective, linear_token_logprobs
+from dupo_kernels import (
+    HeadOutputs,
+    PolicyObjective,
+    linear_objective,
+    linear_token_logprobs,
+    preference_objective,
+)
 from dupo_kernels.hidden import gemm
 from dupo_kernels.hidden.chunks import (
     SAVE_BUDGET,
@@ -218,7 +224,10 @@ def call_of(
     ones = torch.ones(4, N // 4, device=DEVICE)
 
     def call() -> None:
-        if op == "logprobs":
+        if op == "group":
+            pairs = {"groups": torch.tensor([0, 0, 1, 1]), **options}
+            loss, _ = linear_objective(*leaves, targets, preference_objective("simpo"), {}, **pairs)
+        elif op == "logprobs":
             loss = linear_token_logprobs(*leaves, targets, **options)[0].sum()
         else:
             given = {"advantages": ones, "old_logprobs": -7 * ones}
@@ -288,6 +297,24 @@ def test_outputs_and_targets_need_numbers_of_tokens_alone(
 
         found = peak_of(call)
         assert -SLACK / 2 <= found - bytes_ <= K * SLACK, (both, found, bytes_)
+
+
+@pytest.mark.parametrize("chunk_tokens", [None, N // 2, N // 2 - 1])
+def test_the_logits_of_a_chunk_are_those_of_whole_pairs(
+    chunk_tokens: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four sequences are two pairs. Where no pair fits a chunk, all log-probabilities come first."""
+    monkeypatch.setattr(torch_path, "SCRATCH_BYTES", 1)
+    leaves = (
+        torch.zeros(4, N // 4, H, device=DEVICE, requires_grad=True),
+        torch.zeros(V, H, device=DEVICE, requires_grad=True),
+    )
+    options: dict[str, Any] = {"save_budget": 0, "chunk_tokens": chunk_tokens}
+    fits = chunk_tokens is None or chunk_tokens >= N // 2
+    expected = peak_bytes("sequence" if fits else "batch", N, V, H, element=4, length=N // 2, **options)
+    for both, bytes_ in zip((False, True), expected, strict=True):
+        found = peak_of(call_of("group", leaves, both, **options))
+        assert -SLACK / 2 <= found - bytes_ <= SLACK, (both, found, bytes_)
 
 
 def test_buffers_come_in_few_sizes() -> None:

@@ -9,8 +9,8 @@ import torch
 
 import dupo_kernels
 from dupo_kernels import PolicyObjective, PolicyOptions, counts_tokens, policy_loss, token_weights
+from dupo_kernels._options import option
 from dupo_kernels.tokens.choices import LOSS_TYPES
-from dupo_kernels.tokens.policy_options import option
 from tests.helpers.project import RunPython
 
 LOSS_NAMES = "grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, vespo"

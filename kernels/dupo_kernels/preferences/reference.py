@@ -1,0 +1,139 @@
+"""Preference losses by their definitions, one group after the other: the truth in the tests of this folder.
+
+Written from the papers that pair_losses.py names, apart from its formulas on purpose. Shape letters: S
+sequences, K sequences of a group.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dupo_kernels.preferences.preference_options import PreferenceOptions
+
+
+def preference_loss_ref(
+    logprobs: list[Tensor],
+    groups: list[list[int]],
+    *,
+    ref_logps: Tensor | None = None,
+    desirable: Tensor | None = None,
+    kl: Tensor | float = 0.0,
+    weights: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
+    """The loss of `preference_loss` by its definition and autograd; fp64 inputs give the truth.
+
+    Args:
+        logprobs: of each of S sequences, (tokens,) nats.
+        groups: the sequences of each group, the best first.
+        ref_logps, desirable: (S,). kl: the divergence of kto.
+        weights: (G,); None: 1 / G.
+        options: of `PreferenceOptions`.
+    """
+    checked = PreferenceOptions(**options)
+    chosen_tokens = sum(len(logprobs[group[0]]) for group in groups)
+    total = torch.zeros((), dtype=torch.float64)
+    for number, group in enumerate(groups):
+        reference = [0.0 if ref_logps is None else ref_logps[s] for s in group]
+        weight = 1 / len(groups) if weights is None else weights[number]
+        for name, factor in zip(checked.loss_type, checked.loss_weights, strict=True):
+            if name == "sft":
+                loss = -logprobs[group[0]].sum() * len(groups) / chosen_tokens
+            elif name == "plackett_luce":
+                loss = _order(checked, [logprobs[s].sum() for s in group], reference)
+            elif checked.sequences == 1:
+                assert desirable is not None
+                ratio = logprobs[group[0]].sum() - reference[0]
+                loss = _single(checked, name, ratio, bool(desirable[group[0]]), kl)
+            else:
+                first, second = (logprobs[s] for s in group)
+                loss = _pair(checked, name, first, second, *reference)
+            total = total + weight * factor * loss
+    return total
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-x))
+
+
+def _order(options: PreferenceOptions, sums: list[Tensor], reference: list[Any]) -> Tensor:
+    worth = [torch.exp(options.beta * (s - r)) for s, r in zip(sums, reference, strict=True)]
+    probability = torch.ones((), dtype=torch.float64)
+    for place in range(len(worth)):
+        probability = probability * worth[place] / torch.stack(worth[place:]).sum()
+    return -probability.log()
+
+
+def _single(options: PreferenceOptions, name: str, ratio: Tensor, is_good: bool, kl: Any) -> Tensor:
+    zero = kl if name == "kto" else 0.0
+    if is_good:
+        return options.desirable_weight * (1 - _sigmoid(options.beta * (ratio - zero)))
+    return options.undesirable_weight * (1 - _sigmoid(options.beta * (zero - ratio)))
+
+
+def _pair(
+    options: PreferenceOptions, name: str, first: Tensor, second: Tensor, ref_first: Any, ref_second: Any
+) -> Tensor:
+    beta, e = options.beta, options.label_smoothing
+    lengths = max(len(first), 1), max(len(second), 1)
+    by_token = name in ("ipo", "sigmoid_norm", "simpo", "orpo")
+    sums = [first.sum(), second.sum()]
+    if name not in ("simpo", "orpo"):
+        sums = [sums[0] - ref_first, sums[1] - ref_second]
+    means = [x / n for x, n in zip(sums, lengths, strict=True)]
+    if name == "orpo":
+        odds = [x.exp() / (1 - x.exp()) for x in means]
+        return -beta * _sigmoid((odds[0] / odds[1]).log()).log()
+    if options.alpha:
+        worth = [(1 - torch.exp(x) ** -options.alpha) / options.alpha for x in (means if by_token else sums)]
+    else:
+        derivative = _derivative_of_divergence(options)
+        worth = [derivative(torch.exp(x)) for x in sums]
+        worth = [x / n for x, n in zip(worth, lengths, strict=True)] if by_token else worth
+    gap = worth[0] - worth[1]
+    p = _sigmoid(beta * gap)
+    c, r = (beta * x for x in sums)
+    match name:
+        case "sigmoid":
+            return -(1 - e) * p.log() - e * (1 - p).log()
+        case "sigmoid_norm":
+            return -p.log()
+        case "hinge":
+            return (1 - beta * gap).clamp(min=0)
+        case "ipo":
+            return (gap - 1 / (2 * beta)) ** 2
+        case "robust":
+            return (-(1 - e) * p.log() + e * (1 - p).log()) / (1 - 2 * e)
+        case "exo_pair":
+            return p * (p / (1 - e)).log() + (1 - p) * ((1 - p) / e).log()
+        case "discopop":
+            share = _sigmoid(beta * gap / options.discopop_tau)
+            return (1 - share) * (1 + torch.exp(-beta * gap)).log() + share * torch.exp(-beta * gap)
+        case "nca_pair":
+            return -_sigmoid(c).log() - (_sigmoid(-c).log() + _sigmoid(-r).log()) / 2
+        case "bco_pair":
+            return -_sigmoid(c).log() - _sigmoid(-r).log()
+        case "sppo_hard":
+            return (sums[0] - 0.5 / beta) ** 2 + (sums[1] + 0.5 / beta) ** 2
+        case "apo_zero":
+            return 1 - _sigmoid(c) + _sigmoid(r)
+        case "apo_down":
+            return _sigmoid(c) + 1 - _sigmoid(c - r)
+        case "simpo":
+            p = _sigmoid(beta * gap - options.simpo_gamma)
+            return -(1 - e) * p.log() - e * (1 - p).log()
+    raise AssertionError(name)
+
+
+def _derivative_of_divergence(options: PreferenceOptions) -> Callable[[Tensor], Tensor]:
+    """f' of the f-divergence at a probability ratio t, up to constants (f-DPO, table 1)."""
+    a = options.f_alpha_divergence_coef
+    of_alpha = (lambda t: (t ** (a - 1) - 1) / (a - 1)) if a != 1 else torch.log
+    return {
+        "reverse_kl": torch.log,
+        "forward_kl": lambda t: 1 - 1 / t,
+        "js_divergence": lambda t: (2 * t / (1 + t)).log(),
+        "alpha_divergence": of_alpha,
+    }[options.f_divergence_type]
