@@ -212,7 +212,7 @@ def joined_ranks(launch: Launch, timeout: float, device: str = "auto") -> Iterat
 
 
 def _take_gpu(launch: Launch) -> None:
-    # NCCL would wait for ever for two ranks of one GPU.
+    # torch names no option where a GPU is not there.
     if launch.local_size > (count := torch.cuda.device_count()):
         expected = f"at most {count}, the GPUs of this machine (or --device cpu)"
         raise UserError(f"num_processes: expected {expected}, got {launch.local_size}")
