@@ -35,7 +35,7 @@ def train_steps(config: Config) -> Generator[dict[str, Any], None, dict[str, Any
         from dupo.distributed.watch import joined_ranks
         from dupo.run.training import TrainingRun
 
-    with joined_ranks(launch, config.ranks.ddp_timeout) as ranks:
+    with joined_ranks(launch, config.ranks.ddp_timeout, config.model.device) as ranks:
         method = load(METHODS[config.method].path)(config, data, ranks)
         with TrainingRun(config, method) as run:
             while run.goes_on():

@@ -158,24 +158,26 @@ class Watch(threading.Thread):
 
 
 @contextmanager
-def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
+def joined_ranks(launch: Launch, timeout: float, device: str = "auto") -> Iterator[Ranks]:
     """Joins the process group of a launch, and leaves it at the end.
 
     On a GPU, tensors go through NCCL and all else through gloo.
 
     Args:
         timeout: most seconds that a rank waits for the others in one exchange.
+        device: `--device`; with `cpu` no rank takes a GPU.
 
     Raises:
         RankFault: another rank ended the run. What this rank raises inside the block ends all others.
-        UserError: the ranks did not meet.
+        UserError: the ranks did not meet, or there are more of them than GPUs.
     """
     if launch.is_alone:
         yield ALONE
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(launch.local_rank)
-    store = _meet(launch, timeout)
+    has_gpu = device != "cpu" and torch.cuda.is_available()
+    if has_gpu:
+        _take_gpu(launch)
+    store = _meet(launch, timeout, has_gpu=has_gpu)
     watch = Watch(launch, PrefixStore("dupo watch", store))
     meeting = Meeting(PrefixStore("dupo meeting", _store(timeout)), launch.rank, launch.size, timeout)
     with _raising(watch):
@@ -209,11 +211,19 @@ def joined_ranks(launch: Launch, timeout: float) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def _meet(launch: Launch, timeout: float) -> Store:
+def _take_gpu(launch: Launch) -> None:
+    # torch names no option where a GPU is not there.
+    if launch.local_size > (count := torch.cuda.device_count()):
+        expected = f"at most {count}, the GPUs of this machine (or --device cpu)"
+        raise UserError(f"num_processes: expected {expected}, got {launch.local_size}")
+    torch.cuda.set_device(launch.local_rank)
+
+
+def _meet(launch: Launch, timeout: float, *, has_gpu: bool) -> Store:
     """Makes the process group; returns a line to its store for the watch."""
     wait = timedelta(seconds=timeout)
     # NCCL cannot send what lies on the CPU, such as completions.
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
     try:
         dist.init_process_group(backend, timeout=wait)
         return _store(timeout)

@@ -138,6 +138,10 @@ class Method(ABC):
         self.device = pick_device(config.model.device)
         check_optimizer(config.optimizer)
         check_four_bits(config.lora, self.device, ranks.size)
+        # Machines of other sizes would each lay the ranks out in another grid, and wait for ever.
+        if config.ranks.data_parallel_shard_degree is None:
+            what = "number of processes on its machine (else give --data_parallel_shard_degree)"
+            ranks.check_same(ranks.per_node, what)
 
     @abstractmethod
     def describe(self) -> list[tuple[str, str]]:

@@ -52,7 +52,8 @@ def shard(
             gradient and no optimizer state, and whoever samples from the model needs them whole.
         ranks_per_node: weights are sharded within a node and repeated over nodes (HSDP); None: over all.
         half: compute in bfloat16. Weights stay as they are, gradients are added up in float32.
-        offload: keep weights, gradients and optimizer states in the memory of the CPU.
+        offload: keep weights, gradients and optimizer states in the memory of the CPU; on a CPU they are
+            there already.
     """
     shape, names = (ranks.size,), ("shard",)
     if ranks_per_node is not None and ranks_per_node < ranks.size:
@@ -66,7 +67,8 @@ def shard(
         "ignored_params": {weight for name, weight in model.named_parameters() if name in stay_whole},
         "mesh": init_device_mesh(model.device.type, shape, mesh_dim_names=names),
         "mp_policy": precision,
-        "offload_policy": CPUOffloadPolicy() if offload else OffloadPolicy(),
+        # It pins memory, which torch refuses without a GPU.
+        "offload_policy": CPUOffloadPolicy() if offload and model.device.type != "cpu" else OffloadPolicy(),
     }
     # A class that transformers never splits over devices is a layer: what stays whole while it computes.
     layer_classes = set(getattr(model, "_no_split_modules", None) or ())

@@ -62,13 +62,12 @@ def machine_of(options: PlanOptions, config: Config) -> Machine:
         config: of the run: its device, and how many ranks share one copy of the weights out.
 
     Raises:
-        UserError: GPUs without a size, on a machine that has none to look at; a number of processes.
+        UserError: GPUs without a size, on a machine that has none to look at; or GPUs that no run has.
     """
-    if (size := config.ranks.num_processes or 1) > 1:
-        raise UserError(f"num_processes: expected none in a plan, which takes --gpus, got {size}")
     has_gpu = torch.cuda.is_available()
     if options.gpus is None and options.memory is None and (config.model.device == "cpu" or not has_gpu):
         return cpu_here()
+    gpus, shards = _gpus(options, config)
     memory, name = options.memory, ""
     if memory is None:
         if not has_gpu:
@@ -81,16 +80,30 @@ def machine_of(options: PlanOptions, config: Config) -> Machine:
     card, tflops, bandwidth = CARDS[min(CARDS, key=lambda size: abs(size - memory))]
     tflops, bandwidth = options.tflops or tflops, options.bandwidth or bandwidth
     sheet = "--tflops, --bandwidth" if options.tflops and options.bandwidth else f"those of the {card}"
-    gpus, shares = options.gpus or 1, [f"{share:.0%}" for share in (SHARE_OF_FLOPS, SHARE_OF_BANDWIDTH)]
+    shares = [f"{share:.0%}" for share in (SHARE_OF_FLOPS, SHARE_OF_BANDWIDTH)]
     return Machine(
         name=f"{gpus} GPU{'s' if gpus > 1 else ''} of {memory:.0f} GB{f' ({name})' if name else ''}",
         gpus=gpus,
-        shards=min(gpus, config.ranks.data_parallel_shard_degree or options.gpus_per_node),
+        shards=shards,
         memory=memory * GB,
         flops=SHARE_OF_FLOPS * tflops * 1e12,
         bandwidth=SHARE_OF_BANDWIDTH * bandwidth * 1e12,
         speed=f"{shares[0]} of {tflops:g} TFLOP/s, {shares[1]} of {bandwidth:g} TB/s, {sheet}",
     )
+
+
+def _gpus(options: PlanOptions, config: Config) -> tuple[int, int]:
+    """GPUs of a run, one for each of its processes, and among how many of them weights are shared out."""
+    processes, degree = config.ranks.num_processes, config.ranks.data_parallel_shard_degree
+    if options.gpus is not None and processes not in (None, options.gpus):
+        raise UserError(f"gpus: expected {processes}, one for each of num_processes, got {options.gpus}")
+    gpus = options.gpus or processes or 1
+    shards = min(gpus, degree or options.gpus_per_node)
+    # Training refuses them as well.
+    if gpus % shards:
+        name = "data_parallel_shard_degree" if degree else "gpus_per_node"
+        raise UserError(f"{name}: expected a divisor of the {gpus} GPUs, got {shards}")
+    return gpus, shards
 
 
 def cpu_here() -> Machine:

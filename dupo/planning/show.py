@@ -43,6 +43,8 @@ def show(config: Config, expected: PlanOptions, vocabulary: Sequence[str] | None
     models = Models(model_config(config.model, tokenizer))
     plan = planned(config, expected, machine, models)
     display = Display.of(config.run)
+    if not machine.gpus and (config.ranks.num_processes or 1) > 1:
+        display.warn("several processes of a CPU share its memory: this is the plan of a single one")
     display.startup("plan", [model_row(plan), machine_row(plan), ("memory", verdict(plan))])
     display.table("memory", *memory_table(plan))
     display.startup("work", work_rows(plan, expected))

@@ -21,8 +21,9 @@ from dupo.storage.checksums import SUMS, broken_sums
 from dupo.storage.commands import command, merge_command
 from dupo.storage.files import read_mapping
 from dupo.storage.names import MERGED, SUMMARY
+from dupo.storage.shards import SHARDS
 
-KEPT_HERE = {STATE, EMA, SUMS}  # what only a run that goes on reads
+KEPT_HERE = {STATE, EMA, SUMS, SHARDS}  # what only a run that goes on reads: files, and a folder of ranks
 
 
 class PushError(UserError):
@@ -100,8 +101,11 @@ def push(run: Path, repo: str, hub: Hub) -> str:
 
 def upload(checkpoint: Path, run: Path, repo: str, hub: Hub) -> str:
     """Uploads a checkpoint that `finished_checkpoint` gave, and the card of its run; see `push`."""
-    files = [file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name not in KEPT_HERE]
-    contents: dict[str, Path | bytes] = {file.relative_to(checkpoint).as_posix(): file for file in files}
+    files = [file for file in sorted(checkpoint.rglob("*")) if file.is_file()]
+    names = {file: file.relative_to(checkpoint) for file in files}
+    contents: dict[str, Path | bytes] = {
+        name.as_posix(): file for file, name in names.items() if name.parts[0] not in KEPT_HERE
+    }
     contents["README.md"] = model_card(run, repo).encode()
     operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
     try:

@@ -1,5 +1,6 @@
 """The run around a method that trains: folder, log, checkpoints, resume, Ctrl-C, display. Knows no method."""
 
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 from dupo.config.config import Config
 from dupo.config.layers import fixed_settings
+from dupo.distributed.ranks import Wait
 from dupo.errors import UserError, in_one_line
 from dupo.methods.base import Method
 from dupo.models.weights import read_checkpoint_weights
@@ -194,8 +196,7 @@ class TrainingRun(Run):
         is_over = accepted.step >= self.config.optimizer.max_steps
         aside = resume.restore_files(self.path, accepted, is_over)
         self.keep_settings()
-        # A kill may have come between a checkpoint and what a checkpoint makes superfluous.
-        remove(self.path, TEACHING)
+        remove(self.path, TEACHING)  # a kill may have come between a checkpoint and this
         self.rollouts.drop(accepted.step)
         checkpoint.prune(self.path, self.config.run.save_total_limit)
         return aside
@@ -361,6 +362,8 @@ class TrainingRun(Run):
             with self.display.work("pushing the model to the Hub"):
                 address = push(self.path, self.repo, hub())
             self.display.note(f"pushed: {address}")
+        # The first rank may merge and upload for hours; one that is gone is noticed without a limit.
+        self.ranks.on_first(lambda: None, Wait("the last files", math.inf))
         return summary
 
     def _finish(self) -> dict[str, Any]:

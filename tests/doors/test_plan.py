@@ -42,7 +42,6 @@ def test_the_built_in_model_is_planned_on_this_machine(capsys: pytest.CaptureFix
         (["--gpus", "0"], "gpus: expected at least 1, got 0"),
         (["--tflops", "100"], "memory: expected --memory beside --tflops"),
         (["--max_stepz", "3"], "did you mean --max_steps?"),
-        (["--num_processes", "2"], "num_processes: expected none in a plan, which takes --gpus, got 2"),
         # As training would refuse: no micro-batch holds a prompt and its completion.
         (
             ["--max_completion_length", "3000", "--token_budget", "2000"],

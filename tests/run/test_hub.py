@@ -64,6 +64,9 @@ def finished_run(folder: Path, options: dict[str, Any], inputs: dict[str, str]) 
     checkpoint.mkdir(parents=True)
     for name in ("model.safetensors", "tokenizer.json", "chat_template.jinja", "state.pt", "ema.safetensors"):
         (checkpoint / name).write_bytes(name.encode())
+    (checkpoint / "shards").mkdir()  # of a run of several ranks
+    for name in ("__0_0.distcp", ".metadata"):
+        (checkpoint / "shards" / name).write_bytes(name.encode())
     write_sums(checkpoint)
     (folder / "latest").write_text("checkpoint-4\n")
     (folder / "config.yaml").write_text(first_line("train") + to_yaml(assemble(options)))

@@ -15,9 +15,11 @@ import torch.distributed
 
 from dupo import export, train
 from dupo.distributed.launch import Launch
+from dupo.distributed.watch import joined_ranks
 from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
 from dupo.models.sharding import local
+from dupo.run import weights
 from tests.helpers.project import RunPython
 from tests.helpers.ranks import Ended, run_ranks
 
@@ -72,6 +74,14 @@ def test_variables_of_another_kind_are_one_line(variables):
         Launch.of(variables)
 
 
+def test_more_ranks_than_gpus_are_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    message = r"^num_processes: expected at most 2, the GPUs of this machine \(or --device cpu\), got 3$"
+    with pytest.raises(UserError, match=message), joined_ranks(Launch(0, 3, 0, 3), 1.0):
+        pass
+
+
 # --- with several processes ---
 
 
@@ -116,6 +126,12 @@ def test_two_ranks_train_as_one_process(options, untrained, tmp_path):
 def test_weights_are_repeated_over_groups_of_ranks(two, untrained, tmp_path):
     assert succeeded(start(untrained, tmp_path / "four", "--data_parallel_shard_degree", "2", size=4))
     check_equal(tmp_path / "four", two, 1e-5)
+
+
+@pytest.mark.slow
+def test_on_a_cpu_there_is_nothing_to_offload(two, untrained, tmp_path):
+    assert succeeded(start(untrained, tmp_path / "run", "--cpu_offload"))
+    check_equal(tmp_path / "run", two, 0)
 
 
 @pytest.mark.slow
@@ -246,6 +262,34 @@ def test_a_signal_to_one_rank_stops_all_after_the_step(two, untrained, tmp_path)
     assert ended.codes == [130, 130] and len(rows(run)) == 3
     assert succeeded(go_on(run))
     assert (run / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_machines_of_other_sizes_are_one_line(untrained, tmp_path):
+    def before(rank: int) -> None:
+        os.environ |= {"LOCAL_RANK": str(rank % 2), "LOCAL_WORLD_SIZE": "1" if rank == 2 else "2"}
+
+    ended = start(untrained, tmp_path / "run", size=3, before=before, timeout=60.0)
+    assert ended.codes == [2, 2, 2] and ended.err.count("\n") == 1
+    assert "ranks: expected the same number of processes on its machine (else give --data_parall" in ended.err
+
+
+@pytest.mark.slow
+def test_the_last_work_of_the_first_rank_may_take_longer_than_an_exchange(untrained, tmp_path):
+    limit, run = 2.0, tmp_path / "run"
+
+    def before(rank: int) -> None:
+        write = weights.write_merged
+
+        def slowly(*arguments: Any) -> Path:
+            time.sleep(2 * limit)
+            return write(*arguments)
+
+        weights.write_merged = slowly
+
+    options = [*LORA, "--merge_lora", "--max_steps", "1", "--ddp_timeout", str(limit)]
+    assert succeeded(start(untrained, run, *options, before=before))
+    assert (run / "merged" / "model.safetensors").is_file()
 
 
 # --- how ranks are started ---

@@ -4,7 +4,6 @@ Every logit exists at once. Shape letters: N tokens, V vocabulary, H hidden. "To
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from dupo_kernels.hidden.outputs import HeadOutputs, wanted_outputs
 from dupo_kernels.hidden.user_objective import Objective
 from dupo_kernels.logits.reference import token_logprobs_ref
 from dupo_kernels.preferences.preference_objective import PreferenceObjective
-from dupo_kernels.preferences.reference import preference_loss_ref
+from dupo_kernels.preferences.reference import grouped_loss_ref
 from dupo_kernels.tokens.layout import token_layout
 from dupo_kernels.tokens.policy_objective import PolicyObjective
 from dupo_kernels.tokens.reference import losses_ref
@@ -102,16 +101,10 @@ def linear_objective_ref(
     if rows is not None:
         mask = torch.zeros_like(targets).flatten().index_fill(0, rows.long(), 1).view(targets.shape)
     if isinstance(objective, PreferenceObjective):
+        # Tokens that do not count are left out of their sequences, so nothing need be masked here.
         logp, _ = linear_token_logprobs_ref(hidden, weight, targets, **head)
         layout = token_layout(targets, "targets", mask, cu_seqlens)
-        owner = layout.owner
-        if owner is None:
-            owner = torch.arange(layout.sequences)[:, None].expand(targets.shape)
-        sequences = [logp[layout.active & (owner == s)] for s in range(layout.sequences)]
-        assert groups is not None
-        members = [(groups == id).nonzero()[:, 0].tolist() for id in groups.unique()]
-        options = {spec.name: getattr(objective, spec.name) for spec in fields(objective)}
-        return preference_loss_ref(sequences, members, **per_token, weights=weights, **options)
+        return grouped_loss_ref(objective, logp, layout, groups, **per_token, weights=weights)
     assert weights is not None
     if isinstance(objective, PolicyObjective):
         entropy = entropy or objective.needs_entropy

@@ -5,12 +5,14 @@ sequences, K sequences of a group.
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dupo_kernels.preferences.preference_options import PreferenceOptions
+from dupo_kernels.tokens.layout import Layout
 
 
 def preference_loss_ref(
@@ -52,6 +54,20 @@ def preference_loss_ref(
                 loss = _pair(checked, name, first, second, *reference)
             total = total + weight * factor * loss
     return total
+
+
+def grouped_loss_ref(
+    options: PreferenceOptions, logprobs: Tensor, layout: Layout, groups: Any, **inputs: Any
+) -> Tensor:
+    """The same of tokens in a layout, and of groups by their ids (S,)."""
+    owner = layout.owner
+    if owner is None:
+        owner = torch.arange(layout.sequences)[:, None].expand(logprobs.shape)
+    # One sequence after the other, as on paper: nothing of what is checked takes part.
+    sequences = [logprobs[layout.active & (owner == s)] for s in range(layout.sequences)]
+    members = [(groups == id).nonzero()[:, 0].tolist() for id in groups.unique()]
+    chosen = {spec.name: getattr(options, spec.name) for spec in fields(PreferenceOptions)}
+    return preference_loss_ref(sequences, members, **inputs, **chosen)
 
 
 def _sigmoid(x: Tensor) -> Tensor:
