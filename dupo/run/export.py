@@ -58,6 +58,11 @@ def export(run: Path, number: int | None, folder: Path, form: Form) -> Path:
     is_adapter = (checkpoint / ADAPTER_CONFIG).is_file()
     if form.merge_lora and not is_adapter:
         raise UserError(f"merge_lora: expected a run of adapters, got {checkpoint}, a whole model")
+    # A checkpoint-9 of the user would be pruned or resumed, and merged/ is removed at the next resume.
+    if folder.resolve().is_relative_to(run.resolve()):
+        raise UserError(
+            f"output_dir: expected a folder outside of the run {cut(str(run))}, got {cut(str(folder))}"
+        )
     _check_empty(folder)
     if form.merge_lora:
         options = read_config(run / CONFIG).model.for_model(str(checkpoint))

@@ -35,18 +35,24 @@ def save_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> No
         StorageError: on every rank, if the disk is full or a file cannot be written for any; part of the
             files may be there.
     """
-    with _quiet():
-        try:
-            save(
-                cast(dict[str, Any], dict(tensors)),
-                storage_writer=_Writer(folder),
-                process_group=ranks.group,
-                no_dist=ranks.size == 1,
-            )
-        except CheckpointException as problem:  # which is no Exception to Python
-            rank, (reason, _) = min(problem.failures.items(), key=lambda failure: failure[0])
-            error = reason if isinstance(reason, Exception) else RuntimeError(in_one_line(reason, kind=True))
-            raise ranks.alike(error, rank) from problem
+    with _quiet(), _alike(ranks):
+        save(
+            cast(dict[str, Any], dict(tensors)),
+            storage_writer=_Writer(folder),
+            process_group=ranks.group,
+            no_dist=ranks.size == 1,
+        )
+
+
+@contextmanager
+def _alike(ranks: Ranks) -> Iterator[None]:
+    """Raises what failed on one rank on all of them, as an error that the programs know."""
+    try:
+        yield
+    except CheckpointException as problem:  # which is no Exception to Python
+        rank, (reason, _) = min(problem.failures.items(), key=lambda failure: failure[0])
+        error = reason if isinstance(reason, Exception) else RuntimeError(in_one_line(reason, kind=True))
+        raise ranks.alike(error, rank) from problem
 
 
 class _Writer(FileSystemWriter):
@@ -78,7 +84,7 @@ def load_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> No
         size = getattr(saved[name], "size", None)
         if size != tensor.shape:
             raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, {tuple(size or ())} was saved")
-    with _quiet():
+    with _quiet(), _alike(ranks):
         load(
             cast(dict[str, Any], dict(tensors)),
             storage_reader=FileSystemReader(folder),

@@ -114,6 +114,13 @@ def test_what_cannot_be_exported_is_told_in_one_line(fault: str, run: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_holds_no_export_of_itself(run: Path, capsys) -> None:
+    for name in ("checkpoint-100", "merged", "checkpoint-1/model"):
+        assert main([str(run), "--output_dir", str(run / name)]) == 2
+        assert "output_dir: expected a folder outside of the run" in capsys.readouterr().err
+        assert not (run / "checkpoint-100").exists()
+
+
 def test_nothing_is_overwritten(run: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert main([str(run), "--output_dir", str(tmp_path)]) == 2
