@@ -99,6 +99,9 @@ def check_loss_head(number: int, names: dict[str, Any]) -> None:
         q = names["q"] * mask[..., None]
         assert torch.allclose(names["loss"], -(q * names["q"].log()).sum() / mask.sum(), atol=1e-5)
         assert names["accuracy"] == 1.0
+    if number == 4:
+        # The policy is its own reference but for the temperature of the old log-probabilities.
+        assert names["stats"]["groups"] == 1 and names["stats"]["logps/chosen"] < 0
 
 
 NAMES: dict[str, Callable[[], dict[str, Any]]] = {
