@@ -1,5 +1,6 @@
-"""Checks against TRL 1.16: the losses of a DPOTrainer, CPOTrainer, ORPOTrainer and RewardTrainer that are not
-there. TRL's batches are its own: all chosen sequences, then all rejected ones.
+"""Checks against TRL 1.16: the losses of trainers of DPO, CPO, ORPO, KTO and rewards that are not there.
+
+TRL's batches are its own: all chosen sequences, then all rejected ones.
 """
 
 from collections import defaultdict
@@ -149,6 +150,51 @@ def orpo() -> None:
     assert_close(differentiated(loss, logprobs), differentiated(theirs, logprobs), SINGLE, "orpo")
 
 
+def kto() -> None:
+    """KTOTrainer, where the reference was computed beforehand; it estimates the divergence on other pairs."""
+    from trl.trainer.kto_trainer import KTOTrainer
+
+    def same(x: Any) -> Any:
+        return x
+
+    def model(**_: Any) -> Any:
+        zero = torch.zeros_like(logprobs)
+        return SimpleNamespace(log_probs=logprobs * MASK, entropy=zero, mean_logits=zero, aux_loss=None)
+
+    factors: Any = {"desirable_weight": 1.5, "undesirable_weight": 0.7}
+    label = torch.tensor([True, False, True, True, False, False, True, False])
+    mask = torch.cat([torch.zeros(2 * PAIRS, 1, dtype=torch.long), MASK.long()], 1)
+    for kind, shift in (("kto", 0.4), ("kto", -0.4), ("apo_zero_unpaired", 0.4)):
+        logprobs, reference = batch()
+        others = reference + torch.linspace(-0.3, 0.3, 2 * PAIRS).double() + shift
+        trainer: Any = SimpleNamespace(
+            model=SimpleNamespace(training=False),
+            accelerator=SimpleNamespace(device=torch.device("cpu"), gather_for_metrics=same),
+            _compute_kl_logps=lambda *_, others=others: others,
+            calculate_KL=kind == "kto", loss_type=kind, beta=0.3, precompute_ref_logps=True, **factors,
+            aux_loss_enabled=False, _metrics={"eval": defaultdict(list)},
+            _total_train_tokens=0, _tp_size=1,
+        )  # fmt: skip
+        rows = {"input_ids": torch.zeros_like(mask), "attention_mask": torch.ones_like(mask), "label": label}
+        rows |= {"completion_mask": mask, "ref_logps": reference, "ref_KL_logps": reference}
+        theirs: Any = KTOTrainer._compute_loss(trainer, model, rows, False)  # type: ignore[arg-type]
+        inputs = {"ref_logps": reference, "desirable": label}
+        if kind == "kto":
+            inputs["kl"] = (others - reference).mean().clamp(min=0)
+        loss, stats = preference_loss(
+            logprobs,
+            mask=MASK,
+            loss_type=kind,
+            beta=0.3,
+            desirable_weight=1.5,
+            undesirable_weight=0.7,
+            **inputs,
+        )
+        assert_close(differentiated(loss, logprobs), differentiated(theirs, logprobs), EXACT, (kind, shift))
+        for name in ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected"):
+            assert abs(stats[name].item() - trainer._metrics["eval"][name][-1]) < EXACT, name
+
+
 def rewards() -> None:
     """RewardTrainer.compute_loss on scores that a model gives."""
     from trl.trainer.reward_trainer import RewardTrainer
@@ -176,4 +222,4 @@ def rewards() -> None:
         assert_close(differentiated(loss, scores), differentiated(theirs, scores), EXACT, coefficient)
 
 
-CHECKS: Checks = {f.__name__: f for f in (dpo, divergences, smoothing_of_sigmoid, cpo, orpo, rewards)}
+CHECKS: Checks = {f.__name__: f for f in (dpo, divergences, smoothing_of_sigmoid, cpo, orpo, kto, rewards)}
