@@ -28,6 +28,7 @@ from dupo_kernels.hidden.sequences import HostBounds
 from dupo_kernels.logits.rows import RowStatistics
 from dupo_kernels.preferences.groups import group_members, group_weights, reduce_groups, sequence_inputs
 from dupo_kernels.preferences.preference_objective import PreferenceObjective
+from dupo_kernels.tokens.layout import segment_sums
 
 
 @dataclass
@@ -87,7 +88,7 @@ class GroupRows:
         # Sequences stand in the order of their groups, so a chunk is a slice of everything.
         lengths, K = call.lengths[which], call.lengths.shape[1]
         offsets = call.offsets[which.start * K : which.stop * K + 1] - rows.start
-        sums = torch.segment_reduce(statistics.logp, "sum", offsets=offsets, unsafe=True, initial=0)
+        sums = segment_sums(statistics.logp, offsets)
         # A leaf of a small graph: grad mode is off in a forward pass, and logits must stay outside.
         leaf = sums.view(-1, K).requires_grad_()
         weights = call.weights[which]

@@ -53,8 +53,7 @@ class Layout(NamedTuple):
         values = values.where(self.active, 0)
         if self.cu_seqlens is None:
             return values.sum(-1)
-        # By segments: index_add_ would add in whatever order the threads come (no two runs the same bits).
-        return torch.segment_reduce(values, "sum", offsets=self.cu_seqlens, unsafe=True, initial=0)
+        return segment_sums(values, self.cu_seqlens)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the active tokens of each token's sequence; the result broadcasts to the tokens."""
@@ -64,6 +63,19 @@ class Layout(NamedTuple):
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the active tokens of each token's sequence; 0 for a sequence that has none."""
         return self.sum(values) / self.lengths.clamp(min=1)
+
+
+def segment_sums(values_N: Tensor, offsets: Tensor) -> Tensor:
+    """The sum of each segment, (S,), of the type of the values; differentiable, and the same bits each time.
+
+    Args:
+        offsets: (S + 1,) int64, where the segments begin and end.
+    """
+    # By segments: index_add_ would add in whatever order the threads come. One number after the other in
+    # float32 would be off by 0.1 nats after 30,000 tokens.
+    wide = values_N.to(counting_dtype(values_N.device))
+    sums = torch.segment_reduce(wide, "sum", offsets=offsets, unsafe=True, initial=0)
+    return sums.to(values_N.dtype)
 
 
 def counting_dtype(device: torch.device) -> torch.dtype:
