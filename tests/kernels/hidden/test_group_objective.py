@@ -210,3 +210,24 @@ def test_groups_are_refused_where_nothing_compares_sequences() -> None:
             weights=torch.ones(4, device=DEVICE),
             groups=torch.tensor([0]),
         )
+
+
+@pytest.mark.slow
+def test_compiled_code_runs_beside_it_and_a_whole_graph_is_refused() -> None:
+    case = Case(0)
+    packed = {"groups": case.sequences.groups, "cu_seqlens": case.bounds}
+
+    def loss_of(hidden: Tensor) -> Tensor:
+        parts = 2 * hidden, case.given["weight"], case.given["targets"]
+        return 3 * linear_objective(*parts, case.objective, case.inputs, **packed)[0]
+
+    torch.compiler.reset()
+    hidden = case.given["hidden"].requires_grad_()
+    results = [function(hidden) for function in (loss_of, torch.compile(loss_of, backend="aot_eager"))]
+    torch.testing.assert_close(*results, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(result, hidden)[0] for result in results]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-15)
+    torch.compiler.reset()  # the compiler would go on with the broken graph
+    with pytest.raises(Exception, match="groups are cut on the host"):
+        torch.compile(loss_of, backend="aot_eager", fullgraph=True)(hidden)
+    torch.compiler.reset()
