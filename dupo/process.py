@@ -50,7 +50,9 @@ def _end(codes: list[int]) -> None:
         return
     try:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if stream is not None:  # a program may be started without them
+                stream.flush()
     except (OSError, ValueError):
+        gc.unfreeze()
         return  # Python meets the same fault at its end, and tells of it
     os._exit(codes[0])

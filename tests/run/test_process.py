@@ -1,5 +1,8 @@
 """The end of a process: threads, exit handlers, output and exit code as of Python, and nothing freed."""
 
+import shlex
+import sys
+
 import pytest
 
 from tests.helpers.project import RunPython
@@ -37,3 +40,12 @@ def test_an_error_ends_as_ever(run_python: RunPython) -> None:
     done = run_python("-c", PROGRAM.replace("END", "raise RuntimeError('why')"))
     assert done.returncode == 1 and done.stdout == "thread ended\nexit handler ranfreed\n"
     assert done.stderr.startswith("Traceback") and done.stderr.endswith("RuntimeError: why\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_were_never_there(closed: str, run_python: RunPython) -> None:
+    # bash closes what Python would open.
+    start = "import subprocess, sys; sys.exit(subprocess.run(['bash', '-c', sys.argv[1]]).returncode)"
+    program = PROGRAM.replace("END", "return 3").replace('"exit handler ran", end=""', "''")
+    done = run_python("-c", start, f"{sys.executable} -c {shlex.quote(program)} {closed}")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
