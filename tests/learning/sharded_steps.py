@@ -1,17 +1,11 @@
-"""Run by test_sharding.py: gloo processes that share one model out, against one process that has all of it.
+"""What ranks do in test_sharding.py: they share one model out, beside one process that has all of it."""
 
-python -m tests.learning.sharded_steps SIZE CASE...
-"""
-
-import socket
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 from transformers import AutoModelForCausalLM, Qwen3Config
 
@@ -34,6 +28,8 @@ from dupo_kernels import PolicyObjective
 from tests.helpers.worlds import tiny
 
 STEPS, BUDGET, VOCABULARY, LONGEST = 20, 48, 61, 20
+# In float32 the order of a sum is 1e-6 of a metric, which would hide a small fault.
+DTYPE = torch.float64
 OPTIONS = OptimizerOptions(learning_rate=1e-3, max_steps=STEPS, warmup_steps=0)
 Step = Callable[[Any, torch.optim.Optimizer, int], dict[str, float]]
 
@@ -56,9 +52,7 @@ def model(*, tied: bool = True, lora: bool = False) -> Any:
         eos_token_id=1,
         bos_token_id=None,
     )
-    new = AutoModelForCausalLM.from_config(
-        shape, dtype=torch.float32, attn_implementation=attention.NAME
-    ).eval()
+    new = AutoModelForCausalLM.from_config(shape, dtype=DTYPE, attn_implementation=attention.NAME).eval()
     if lora:
         Adapter(new, LoraOptions(use_peft=True, lora_r=4), seed=0)
         generator = torch.Generator().manual_seed(1)
@@ -138,10 +132,11 @@ def compare(ranks: Ranks, per_node: int | None, make: Callable[[Ranks], Step], *
     for one, other in zip(expected, metrics, strict=True):
         assert one.keys() == other.keys(), (one, other)
         for name, value in one.items():
-            assert abs(value - other[name]) <= 2e-6 * max(1, abs(value)), (name, value, other[name])
+            # Losses and entropies of passes are added up in float32.
+            assert abs(value - other[name]) <= 2e-7 * max(1, abs(value)), (name, value, other[name])
     for name, weight in whole.named_parameters():
         worst = ((weight - gathered[name]).norm() / weight.norm()).item()
-        assert worst <= 1e-6, (name, worst)
+        assert worst <= 1e-12, (name, worst)
 
 
 def with_references(steps: list[list[Trajectory]]) -> list[list[Trajectory]]:
@@ -160,13 +155,11 @@ def losses(ranks: Ranks, per_node: int | None) -> None:
     uneven = [rows(300 + step, count=step % 5 * 4, zero=(0,) * (step % 2)) for step in range(STEPS)]
     uneven[3] = [row._replace(advantage=0.0) for row in rows(1)]
     masked = [[t._replace(masked=i % 3 == 0) for i, t in enumerate(step)] for step in fresh]
+    gspo = PolicyObjective("grpo", importance_sampling_level="sequence")
     mixes: list[tuple[PolicyObjective, list[list[Trajectory]], dict[str, bool]]] = [
         (PolicyObjective("dapo"), fresh, {}),
-        (PolicyObjective("dapo"), fresh, {"tied": False}),
-        (PolicyObjective("grpo"), masked, {}),
-        (PolicyObjective("dr_grpo"), again, {}),
-        (PolicyObjective("grpo", importance_sampling_level="sequence"), again, {"tied": False}),
-        (PolicyObjective("dapo", beta=0.1, entropy_coef=0.02), with_references(fresh), {}),
+        (PolicyObjective("grpo", beta=0.1, entropy_coef=0.02), with_references(masked), {"tied": False}),
+        (gspo, again, {}),
         (PolicyObjective("dapo"), again, {"lora": True}),
         (PolicyObjective("dapo"), uneven, {}),
     ]
@@ -230,20 +223,15 @@ def sampling(ranks: Ranks, per_node: int | None) -> None:
         raise AssertionError("nothing was raised")
 
 
-def work(rank: int, size: int, port: int, cases: list[str], per_node: int | None) -> None:
+CASES = {"losses": losses, "hybrid": hybrid, "passes": passes, "sampling": sampling}
+
+
+def program(cases: list[str], per_node: int | None) -> int:
+    """The life of a rank: the exit code."""
     warnings.simplefilter("error")
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+    dist.init_process_group("gloo")
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
     for case in cases:
-        globals()[case](Ranks(rank, size), per_node)
-        if rank == 0:
-            print("passed", case, flush=True)
+        CASES[case](ranks, per_node)
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    size, per_node, *cases = sys.argv[1:]
-    mp.start_processes(work, (int(size), port, cases, int(per_node) or None), int(size), start_method="spawn")
+    return 0

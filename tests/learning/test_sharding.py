@@ -1,10 +1,14 @@
 """Learning on several ranks: gloo processes that share one model out, against one that has all of it."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch.distributed
 
 from dupo.learning.batches import deal
-from tests.helpers.project import RunPython
+from tests.helpers.ranks import run_ranks
+from tests.learning.sharded_steps import program
 
 needs_gloo = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="needs gloo"
@@ -26,10 +30,8 @@ def test_packs_are_dealt_out_evenly():
 @pytest.mark.slow
 @needs_gloo
 @pytest.mark.parametrize(
-    ("size", "per_node", "cases"), [("2", "0", "passes losses sampling"), ("4", "2", "passes hybrid")]
+    ("size", "per_node", "cases"), [(2, None, ["passes", "losses", "sampling"]), (4, 2, ["passes", "hybrid"])]
 )
-def test_ranks_equal_one_process(run_python: RunPython, size, per_node, cases):
-    done = run_python("-m", "tests.learning.sharded_steps", size, per_node, *cases.split())
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.split("\n")[:-1] == [f"passed {case}" for case in cases.split()]
-    assert not done.stderr
+def test_ranks_equal_one_process(tmp_path: Path, size: int, per_node: int | None, cases: list[str]) -> None:
+    ended = run_ranks(partial(program, cases, per_node), tmp_path, size)
+    assert (ended.codes, ended.err) == ([0] * size, "")

@@ -1,10 +1,12 @@
 """Policies that runs start from: with random weights, taught, and hardly taught."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dupo.methods import teaching
+from dupo.tasks import generated
 from dupo.train import main
 from tests.helpers.runs import start
 from tests.helpers.worlds import save_tiny
@@ -14,6 +16,14 @@ from tests.helpers.worlds import save_tiny
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy with random weights; a run from it needs no teaching."""
     return save_tiny(tmp_path_factory.mktemp("model") / "untrained")
+
+
+@pytest.fixture(scope="module")
+def few_problems() -> Iterator[None]:
+    """The built-in task has 400 problems: to make 20,000 takes every process longer than its few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generated, "TRAIN_SIZE", 400)
+        yield
 
 
 @pytest.fixture(scope="session")

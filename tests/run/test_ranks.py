@@ -20,12 +20,14 @@ from dupo.errors import UserError
 from dupo.methods.dupo import DuPO
 from dupo.models.sharding import local
 from dupo.run import weights
-from tests.helpers.project import RunPython
 from tests.helpers.ranks import Ended, run_ranks
 
-pytestmark = pytest.mark.skipif(
-    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="needs gloo"
-)
+pytestmark = [
+    pytest.mark.usefixtures("few_problems"),
+    pytest.mark.skipif(
+        not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="needs gloo"
+    ),
+]
 OPTIONS = ["--num_threads", "1", "--eval_size", "8", "--generation_batch_size", "16", "--quiet"]
 OPTIONS += ["--num_generations", "4", "--train_batch_size", "8", "--reward", "random", "--max_steps", "6"]
 OPTIONS += ["--learning_rate", "1e-3", "--eval_steps", "2", "--save_steps", "2"]
@@ -102,7 +104,7 @@ def succeeded(ended: Ended) -> bool:
 
 
 @pytest.fixture(scope="module")
-def two(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(few_problems: None, untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two ranks that was never stopped. A test that changes the run takes a copy."""
     out = tmp_path_factory.mktemp("ranks") / "two"
     assert succeeded(start(untrained, out))
@@ -129,6 +131,7 @@ def test_weights_are_repeated_over_groups_of_ranks(two, untrained, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_on_a_cpu_there_is_nothing_to_offload(two, untrained, tmp_path):
     assert succeeded(start(untrained, tmp_path / "run", "--cpu_offload"))
     check_equal(tmp_path / "run", two, 0)
@@ -290,35 +293,3 @@ def test_the_last_work_of_the_first_rank_may_take_longer_than_an_exchange(untrai
     options = [*LORA, "--merge_lora", "--max_steps", "1", "--ddp_timeout", str(limit)]
     assert succeeded(start(untrained, run, *options, before=before))
     assert (run / "merged" / "model.safetensors").is_file()
-
-
-# --- how ranks are started ---
-
-
-@pytest.mark.slow
-@pytest.mark.full
-def test_one_command_starts_several_processes(two, untrained, tmp_path, run_python: RunPython):
-    paths = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
-    done = run_python("-m", "dupo.train", *OPTIONS, *paths, "--num_processes", "2")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
-
-
-@pytest.mark.slow
-@pytest.mark.full
-def test_torchrun_starts_several_processes(two, untrained, tmp_path, run_python: RunPython):
-    paths = ["--model_name_or_path", str(untrained), "--output_dir", str(tmp_path / "run")]
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-endpoint", "127.0.0.1:0"]
-    done = run_python(*torchrun, "-m", "dupo.train", *OPTIONS, *paths)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
-
-
-@pytest.mark.slow
-def test_a_wrong_option_is_one_line_whatever_the_number_of_processes(tmp_path, run_python: RunPython):
-    done = run_python("-m", "dupo.train", "--num_processes", "2", "--task", "no task")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    variables = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", **MEETING}
-    done = run_python("-m", "dupo.train", "--num_processes", "3", env=variables, cwd=tmp_path)
-    expected = "error: num_processes: expected 2, as many as were started, got 3\n"
-    assert (done.returncode, done.stderr) == (2, expected)

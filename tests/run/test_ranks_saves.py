@@ -24,6 +24,7 @@ from tests.helpers.worlds import rows
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("few_problems"),
     pytest.mark.skipif(
         not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="needs gloo"
     ),
@@ -50,7 +51,7 @@ def go_on(run: Path, checkpoint: str = "latest", *, size: int = 2) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def waited(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def waited(few_problems: None, untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two ranks that waits for its checkpoints. A test that changes the run takes a copy."""
     run = tmp_path_factory.mktemp("saves") / "waited"
     ended = start(untrained, run, "--async_save", "false")

@@ -28,9 +28,12 @@ from tests.helpers.ranks import Ended, run_ranks
 from tests.helpers.stub_server import MODEL, Reply, StubServer, serving
 from tests.helpers.vllm_stub import VllmStub
 
-pytestmark = pytest.mark.skipif(
-    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="needs gloo"
-)
+pytestmark = [
+    pytest.mark.usefixtures("few_problems"),
+    pytest.mark.skipif(
+        not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="needs gloo"
+    ),
+]
 OPTIONS = ["--num_threads", "1", "--eval_size", "4", "--generation_batch_size", "16", "--quiet"]
 OPTIONS += ["--num_generations", "4", "--train_batch_size", "8", "--max_steps", "4", "--eval_steps", "2"]
 OPTIONS += [
