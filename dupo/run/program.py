@@ -22,6 +22,7 @@ from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.distributed.faults import RankFault, told_by
 from dupo.distributed.launch import Launch, start_ranks, this_program
 from dupo.errors import DISK_FAULTS, ServerError, StorageError, UserError
+from dupo.run.claim import claim_folder
 from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.commands import resume_command
 from dupo.storage.lock import owned, release_all
@@ -52,6 +53,9 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
             # Where a rank is killed, torch would print the stacks of all who waited for it.
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         elif (size := config.ranks.num_processes or 1) > 1:
+            # A folder that only the first rank refuses would leave the others waiting for that rank.
+            claim_folder(config)
+            release_all()
             return start_ranks(this_program(program, arguments), size)
         with stopped_by_signals():
             return 130 if body(config) == {} else 0

@@ -55,3 +55,14 @@ def test_a_wrong_option_is_one_line_whatever_the_number_of_processes(tmp_path, r
     done = run_python("-m", "dupo.train", "--num_processes", "3", env=variables, cwd=tmp_path)
     expected = "error: num_processes: expected 2, as many as were started, got 3\n"
     assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_a_folder_that_is_refused_starts_no_process(tmp_path: Path, run_python: RunPython) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").touch()
+    done = run_python(
+        "-m", "dupo.train", "--num_processes", "2", "--output_dir", "run", cwd=tmp_path, timeout=15
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "output_dir run is not empty and holds no run" in done.stderr
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
