@@ -1,6 +1,7 @@
 """Options of what samples, and of the servers that a run asks."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -10,6 +11,16 @@ from dupo.errors import UserError, quoted
 BUILTIN, VLLM, SERVER, TRANSFORMERS = "builtin", "vllm", "server", "transformers"
 AUTO = "auto"
 MOST_REQUESTS = 4096  # threads of one process
+
+
+def check_vllm() -> None:
+    """Refuses to go on without vLLM.
+
+    Raises:
+        UserError: names what to install.
+    """
+    if find_spec("vllm") is None:
+        raise UserError("engine: expected vLLM for --engine vllm, got none (pip install vllm)")
 
 
 class ServerAddress(NamedTuple):

@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dupo.config.engine_options import check_vllm
 from dupo.config.vllm_options import VllmOptions
 from dupo.engines.vllm_adapters import check_layers, lora_settings, send_adapter
 from dupo.engines.weight_files import makes_head, without_head
@@ -195,8 +195,7 @@ def _import_vllm() -> ModuleType:
     os.environ.update(VARIABLES)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if find_spec("vllm") is None:
-        raise UserError("engine: expected vLLM for --engine vllm, got none (pip install vllm)")
+    check_vllm()
     import vllm
 
     return vllm

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from dupo.config.command_line import parse
 from dupo.config.config import Config
+from dupo.config.engine_options import VLLM, check_vllm
 from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.distributed.faults import RankFault, told_by
 from dupo.distributed.launch import Launch, start_ranks, this_program
@@ -110,6 +111,8 @@ def read_first(config: Config, read: Callable[[Config], Data]) -> Data:
 
     Imports take seconds, in which an empty screen looks like a fault; so a line says that they come.
     """
+    if config.engine.engine == VLLM:
+        check_vllm()
     display = Display.of(config.run)
     with display.work("reading the data"):
         data = read(config)

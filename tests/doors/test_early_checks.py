@@ -36,6 +36,7 @@ REFUSED = [
     (["train", *WORDS, "--system_prompt", "Be brief."], "system_prompt"),
     (["train", "--system_prompt", "Be brief."], "system_prompt"),
     (["select", *WORDS, "--chat_template_kwargs", '{"enable_thinking": false}'], "chat_template_kwargs"),
+    (["train", *WORDS, "--engine", "vllm"], "engine: expected vLLM"),
     (["rerank", *CHATS], "chats.jsonl:2: expected a question alone"),
     (["train", *CHATS], "(1 of 2 rows): write the message into the question"),
     (
