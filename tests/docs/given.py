@@ -104,9 +104,17 @@ def check_loss_head(number: int, names: dict[str, Any]) -> None:
         assert names["stats"]["groups"] == 1 and names["stats"]["logps/chosen"] < 0
 
 
+def names_of_own_loop() -> dict[str, Any]:
+    """Of the first loop alone; tests/docs/test_own_loop.py runs all."""
+    names = names_of_loss_head()
+    batch = {name: names[name] for name in ("ids", "mask", "advantages")} | {"old_logprobs": names["old"]}
+    return names | {"rollouts": [batch]}
+
+
 NAMES: dict[str, Callable[[], dict[str, Any]]] = {
     "README.md": names_of_readme,
     "docs/loss_head.md": names_of_loss_head,
+    "docs/howto/own_loop.md": names_of_own_loop,
 }
 CHECKS: dict[str, Callable[[int, dict[str, Any]], None]] = {
     "README.md": check_readme,
