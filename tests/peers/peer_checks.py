@@ -1,5 +1,5 @@
-"""Our losses and heads beside a peer: `python -m tests.peers.peer_checks trl` (or liger, verl, and
-each with _triton).
+"""Our losses and heads beside a peer: `python -m tests.peers.peer_checks trl` (or liger, verl, each with
+_triton; trl and liger with _preferences).
 
 Runs in a process of its own, see test_peers.py; the checks are in peer_<name>.py, which import their peer
 only when they run. Prints the outcome of each check; the exit status is the number of those that failed.

@@ -148,6 +148,11 @@ def orpo() -> None:
     theirs = -ORPOTrainer.odds_ratio_loss(trainer, *means.chunk(2))[0].mean()  # type: ignore[arg-type]
     loss, _ = preference_loss(logprobs, mask=MASK, loss_type="orpo", beta=0.3)
     assert_close(differentiated(loss, logprobs), differentiated(theirs, logprobs), SINGLE, "orpo")
+    # Where the probability of an answer rounds to 1, TRL's gradient is NaN: a branch of torch.where is 1 / 0.
+    certain = torch.tensor([[-1e-9], [-1.0]], requires_grad=True)
+    theirs = -ORPOTrainer.odds_ratio_loss(trainer, *certain.flatten().chunk(2))[0].mean()
+    loss, _ = preference_loss(certain, loss_type="orpo", beta=0.3)
+    assert_apart(differentiated(loss, certain), differentiated(theirs, certain), 1.0, "probability 1")
 
 
 def kto() -> None:

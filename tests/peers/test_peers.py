@@ -17,6 +17,7 @@ VARIABLES = {
     "trl_preferences": "DUPO_PEER_TRL",
     "trl_triton": "DUPO_PEER_TRL",
     "liger": "DUPO_PEER_LIGER",
+    "liger_preferences": "DUPO_PEER_LIGER",
     "liger_triton": "DUPO_PEER_LIGER",
     "verl": "DUPO_PEER_VERL",
     "verl_triton": "DUPO_PEER_VERL",
