@@ -26,6 +26,7 @@ import torch
 
 from bench.loss_head import peers
 from bench.loss_head.results import table
+from bench.peak_memory import added_bytes
 from bench.result_files import RESULTS, ROOT, result_path, signature, write
 from bench.training.trainers import Gradients, Row, Variant, make_rows, make_trainer
 
@@ -135,18 +136,7 @@ def measure_time(
 def measure_memory(variant: Variant, vocabulary: int, count: int) -> int:
     """Bytes at the peak of the first step above those resident before, in this process."""
     trainer = make_trainer(variant, make_rows(count, vocabulary), vocabulary)
-    # 5 sets the peak back to what is resident now.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
-    trainer.step()
-    return _resident("VmHWM") - before
-
-
-def _resident(name: str) -> int:
-    """Bytes that the system counts under that name: VmRSS now, VmHWM at the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    values = dict(line.split(":", 1) for line in lines)
-    return int(values[name].split()[0]) * 1024
+    return added_bytes(trainer.step)
 
 
 def in_fresh_process(variant: Variant, vocabulary: int, count: int) -> int:
