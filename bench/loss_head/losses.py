@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.loss_head import dpo, peers
+from bench.loss_head import distillation, dpo, peers
 from bench.loss_head.results import instructions, table
 from bench.peak_memory import added_bytes
 from bench.result_files import RESULTS, ROOT, result_path, signature, write
@@ -88,6 +88,20 @@ CASES = {
             "Liger": Variant(lambda inputs: dpo.liger(inputs, compiled=False)),
             "Liger, compiled": Variant(lambda inputs: dpo.liger(inputs, compiled=True), compiles=True),
             "eager torch, whole logits": Variant(dpo.eager),
+        },
+    ),
+    "distillation": Case(
+        "Distillation (reverse KL), student and teacher",
+        distillation.make_inputs,
+        {
+            OURS: Variant(distillation.ours),
+            "ours, 128 tokens at a time": Variant(lambda inputs: distillation.ours(inputs, chunk=128)),
+            "TRL, tokens that count": Variant(distillation.trl),
+            "Liger": Variant(lambda inputs: distillation.liger(inputs, compiled=False)),
+            "Liger, compiled": Variant(
+                lambda inputs: distillation.liger(inputs, compiled=True), compiles=True
+            ),
+            "eager torch, whole logits": Variant(distillation.eager),
         },
     ),
 }

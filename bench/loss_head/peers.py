@@ -85,13 +85,12 @@ def load(package: str, module: str = "") -> ModuleType:
 
 def trl_kernels(module: str) -> ModuleType:
     """Imports a module of TRL's kernels."""
-    kernels = load("trl", f".kernels.{module}")
     # The kernels call one function of the trainer. The trainer needs packages that the kernels do not need.
     if "trl.trainer.utils" not in sys.modules:
         for name in ("trl.trainer", "trl.trainer.utils"):
             sys.modules[name] = ModuleType(name)
         sys.modules["trl.trainer.utils"].maybe_gather_lm_head_ctx = lambda *_: nullcontext()  # type: ignore
-    return kernels
+    return load("trl", f".kernels.{module}")
 
 
 def verl_module(name: str) -> ModuleType:
