@@ -28,6 +28,7 @@ def test_outside_of_a_notebook_there_is_no_bar_of_html() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_the_notebook_runs_with_one_bar_a_run_and_few_lines(here: Path, monkeypatch: Any) -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

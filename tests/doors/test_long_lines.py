@@ -56,6 +56,7 @@ def test_training_leaves_the_long_problem_out(folder: Path, capsys) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_resumed_run_has_the_same_problems(folder: Path, capsys) -> None:
     options = [*TRAIN, "--model_name_or_path", "model"]
     assert train.main([*options, "--output_dir", "never"]) == 0

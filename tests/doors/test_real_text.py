@@ -36,6 +36,7 @@ def problems(tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_word_problems(problems, tmp_path):
     out = run(
         tmp_path / "run", "--task", "word_problems", "--dataset", problems, "--max_completion_length", "100"

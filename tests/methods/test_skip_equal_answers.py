@@ -35,7 +35,9 @@ def test_only_groups_of_one_readable_answer_are_skipped() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("judge", ["frozen", "policy"])  # asked afterwards, and beside the answers
+@pytest.mark.parametrize(
+    "judge", [pytest.param("frozen", marks=pytest.mark.full), "policy"]
+)  # asked afterwards, and beside the answers
 def test_the_gradient_is_the_same_from_fewer_duals(judge: str, tmp_path: Path) -> None:
     runs = [tmp_path / "all", tmp_path / "fewer"]
     for run, more in zip(runs, ([], ["--skip_equal_answers"]), strict=True):

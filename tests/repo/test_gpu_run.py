@@ -96,6 +96,7 @@ def test_parts_measure_what_was_asked_for() -> None:
 
 @needs_no_gpu
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_real_run_wants_a_gpu(tmp_path: Path) -> None:
     done = run_script(str(tmp_path), "1")
     assert done.returncode == 1 and "no GPU here: --tiny rehearses" in done.stderr

@@ -72,6 +72,7 @@ def test_padding_holds_the_rows(rows: list[Row], padded_whole: bool) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_memory_counts_gradient_and_moments(run_python: RunPython) -> None:
     """What the first step adds at least: three numbers for each weight."""
     vocabulary = 100_000

@@ -10,6 +10,7 @@ from tests.helpers.worlds import rows, save_tiny
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_file_and_a_line_make_a_reward(tmp_path, run_python):
     environment = copy_packages(tmp_path)
     shutil.copy(ROOT / "tests/rewards/brevity_reward.py", tmp_path / "dupo" / "rewards" / "brevity.py")

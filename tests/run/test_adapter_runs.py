@@ -61,6 +61,7 @@ def test_the_merged_folder_is_a_whole_model(adapted: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_finished_run_is_merged_later(adapted: Path, untrained: Path, tmp_path: Path) -> None:
     run = start(untrained, tmp_path / "run", *RANDOM)
     assert not (run / "merged").exists()

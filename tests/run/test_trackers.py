@@ -134,7 +134,9 @@ def untracked(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["log", "start", "table", "finish"])
+@pytest.mark.parametrize(
+    "method", ["log", *(pytest.param(m, marks=pytest.mark.full) for m in ("start", "table", "finish"))]
+)
 def test_a_tracker_that_fails_is_one_warning_and_the_run_goes_on(
     method: str, untracked: Path, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

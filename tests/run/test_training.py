@@ -105,7 +105,9 @@ def test_the_method_never_touches_gold(hardly_taught, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reward", ["majority", "gold", "random"])
+@pytest.mark.parametrize(
+    "reward", ["majority", *(pytest.param(r, marks=pytest.mark.full) for r in ("gold", "random"))]
+)
 def test_rewards_that_use_no_dual_ask_none(reward, untrained, tmp_path):
     run = start(untrained, tmp_path / reward, "--reward", reward, "--max_steps", "1", "--eval_size", "8")
     assert not any("dual/prompts" in row for row in rows(run))
@@ -113,6 +115,7 @@ def test_rewards_that_use_no_dual_ask_none(reward, untrained, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_the_loop_uses_what_the_options_say(taught, tmp_path):
     """Options that change no shape are easy to drop on the way: each must leave its mark on the metrics."""
     model = taught / "checkpoint-0"

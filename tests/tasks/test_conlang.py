@@ -245,6 +245,7 @@ def test_a_step_of_the_teaching_and_its_check():
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_run_says_how_many_answers_are_copies(tmp_path):
     model = save_tiny(tmp_path / "model", 0, "--task", "conlang")
     options = ["--task", "conlang", "--model_name_or_path", str(model), "--output_dir", str(tmp_path / "run")]

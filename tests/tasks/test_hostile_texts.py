@@ -112,7 +112,9 @@ def test_what_once_was_slow_is_read_in_time_in_proportion(task: Task, case: tupl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("around", [("", ""), ("", " 5"), (r"\boxed{", "}")])
+@pytest.mark.parametrize(
+    "around", [("", ""), *(pytest.param(a, marks=pytest.mark.full) for a in (("", " 5"), (r"\boxed{", "}")))]
+)
 @pytest.mark.parametrize("name", TASKS)
 def test_any_text_is_read_in_time_in_proportion(task: Task, around: tuple[str, str]) -> None:
     for piece in PIECES:

@@ -377,7 +377,7 @@ def test_any_text_has_a_distance(mean_task: Translation, source: str, completion
 
 FLORES_DIRECTIONS = [
     pytest.param("en", "de", marks=pytest.mark.slow),
-    pytest.param("zh", "th", marks=pytest.mark.slow),
+    pytest.param("zh", "th", marks=[pytest.mark.slow, pytest.mark.full]),
     pytest.param("ar", "ja", marks=pytest.mark.slow),
 ]
 

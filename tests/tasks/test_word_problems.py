@@ -353,6 +353,7 @@ def test_the_split_does_not_follow_the_order_of_the_file(make: Make) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_prompts_of_gsm8k_have_the_ids_of_whole_strings(data_dir: Path) -> None:
     task = word_problems(dataset=str(data_dir / "gsm8k/train.jsonl"), duals_per_prompt=0, eval_size=0)
     tokenizer = PromptTokenizer(AutoTokenizer.from_pretrained(data_dir / "tokenizers/qwen3"))

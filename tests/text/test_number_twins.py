@@ -33,6 +33,7 @@ def test_the_extension_equals_its_twin(problem: str, seed: int, most: int) -> No
 @pytest.mark.slow
 @settings(max_examples=3000)
 @of_any_text
+@pytest.mark.full
 def test_the_extension_equals_its_twin_on_more_texts(problem: str, seed: int, most: int) -> None:
     assert text.find_numbers([problem]) == [numbers.find_numbers(problem)]
     assert text.hide_numbers([problem], [seed], most=most) == [numbers.hide_numbers(problem, seed, most)]
@@ -47,7 +48,7 @@ def test_the_extension_equals_its_twin_on_mixtures(monkeypatch: pytest.MonkeyPat
     found: dict[str, list[numbers.Number]] = {}
     # The twin is slow: nothing is found twice.
     monkeypatch.setattr(hide, "find_numbers", lambda problem: found[problem])
-    for _ in range(int(os.environ.get("DUPO_MIXTURES", "20000")) // 1000):
+    for _ in range(int(os.environ.get("DUPO_MIXTURES", "8000")) // 1000):
         problems = [mixture(rng) for _ in range(1000)]
         found.clear()
         found.update({problem: numbers.find_numbers(problem) for problem in problems})

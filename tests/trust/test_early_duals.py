@@ -44,7 +44,9 @@ def in_slots(engines: list[FollowedEngine], *, follows: bool) -> LoadEngine:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    "program", [pytest.param(p, marks=() if p == "rerank" else pytest.mark.full) for p in PROGRAMS]
+)
 def test_rows_are_those_of_two_calls(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Random text that can be read, and is recovered now and then.
     monkeypatch.setattr(Arithmetic, "answer", lambda task, problem, text: text[:1] or None)

@@ -102,6 +102,7 @@ def test_duals_of_a_pool_with_one_answer_are_kept_unless_told_otherwise(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_killed_anywhere_and_started_again_gives_the_same_bytes(tmp_path):
     options = ("--generation_batch_size", "128", "--num_problems", "14")
     complete = run(SOLVED, tmp_path / "complete", *options)
