@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dupo_kernels.hidden.divergence import linear_divergence
+    from dupo_kernels.hidden.divergence_reference import linear_divergence_ref
     from dupo_kernels.hidden.logprobs import linear_token_logprobs
     from dupo_kernels.hidden.objective import linear_objective
     from dupo_kernels.hidden.outputs import HeadOutputs
@@ -36,6 +38,8 @@ __all__ = [
     "counts_tokens",
     "fused_policy_loss",
     "kl_estimate",
+    "linear_divergence",
+    "linear_divergence_ref",
     "linear_objective",
     "linear_objective_ref",
     "linear_token_logprobs",
@@ -61,6 +65,8 @@ _MODULES = {
     "counts_tokens": "tokens.weights",
     "fused_policy_loss": "logits.policy_loss",
     "kl_estimate": "tokens.kl",
+    "linear_divergence": "hidden.divergence",
+    "linear_divergence_ref": "hidden.divergence_reference",
     "linear_objective": "hidden.objective",
     "linear_objective_ref": "hidden.reference",
     "linear_token_logprobs": "hidden.logprobs",

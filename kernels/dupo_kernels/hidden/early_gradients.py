@@ -14,7 +14,13 @@ from dupo_kernels.hidden.inputs import HeadInputs
 
 
 def save_gradients(
-    ctx: Any, gradients: Gradients, head: HeadInputs, *, grad_scale: float, num_inputs: int
+    ctx: Any,
+    gradients: Gradients,
+    head: HeadInputs,
+    *,
+    grad_scale: float,
+    num_inputs: int,
+    name: str = "linear_objective",
 ) -> None:
     """Keeps the gradients for `scaled_gradients`.
 
@@ -22,17 +28,18 @@ def save_gradients(
         gradients: of the loss times grad_scale.
         head: which gradients are wanted, and their type.
         num_inputs: of the function; hidden, weight and bias come first, and no other input has a gradient.
+        name: of the public function, for its errors.
     """
     ctx.save_for_backward(*gradients)
     ctx.dtype = head.hidden.dtype
     ctx.wanted = head.wants_dhidden, head.wants_dweight, head.wants_dbias
     ctx.grad_scale, ctx.num_inputs = grad_scale, num_inputs
-    ctx.consumed = False
+    ctx.consumed, ctx.name = False, name
 
 
 def scaled_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
     """The gradients of all inputs, for the upstream gradient `grad` of the loss (a scalar)."""
-    claim_gradients(ctx, "linear_objective")
+    claim_gradients(ctx, ctx.name)
     # The loss scale of float16 went into the gradients before they were rounded. `grad` has it too: divide.
     # A float32 sum is cast in the same pass.
     gradients = [
