@@ -16,6 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from dupo_kernels import (
     HeadOutputs,
     PolicyObjective,
+    linear_divergence,
     linear_objective,
     linear_token_logprobs,
     linear_token_logprobs_ref,
@@ -161,6 +162,28 @@ def fsdp(rank: int) -> None:
         for got, want in zip(model.parameters(), alone.parameters(), strict=True):
             assert want.grad is not None and want.grad.abs().sum() > 0
             close(got.grad.full_tensor(), want.grad)  # type: ignore[union-attr]
+
+
+def fsdp_divergence(rank: int) -> None:
+    """A student and a teacher, both sharded by FSDP2; the teacher has no gradient."""
+    torch.manual_seed(1)
+    model, alone, teacher, whole = (Model().double() for _ in range(4))
+    alone.load_state_dict(model.state_dict())
+    whole.load_state_dict(teacher.state_dict())
+    for part in (model.body, model.head, teacher.head):
+        fully_shard(part)
+
+    def loss_of_rank(student: Model, other: Model, r: int) -> Tensor:
+        hidden, weights = student.body(data(r)["hidden"][:, :8]), (student.head.weight, other.head.weight)
+        biases = {"bias": student.head.bias, "teacher_bias": other.head.bias}
+        return linear_divergence(hidden, weights[0], data(r)["hidden"], weights[1], beta=0.3, **biases)[0]
+
+    loss_of_rank(model, teacher, rank).backward()
+    (sum(loss_of_rank(alone, whole, r) for r in range(WORLD)) / WORLD).backward()  # type: ignore[union-attr]
+    for got, want in zip(model.parameters(), alone.parameters(), strict=True):
+        assert want.grad is not None and want.grad.abs().sum() > 0
+        close(got.grad.full_tensor(), want.grad)  # type: ignore[union-attr]
+    assert all(p.grad is None for p in (*teacher.parameters(), *whole.parameters()))
 
 
 def worker(rank: int, port: str, checks: list[str]) -> None:

@@ -215,6 +215,16 @@ def test_a_row_costs_three_products_of_the_student_and_one_of_the_teacher(beta: 
     assert seen.rows == {"logits": 21, "teacher": 21}
 
 
+@pytest.mark.parametrize("spare", [0, -1])
+def test_both_chunks_share_the_budget(spare: int) -> None:
+    """Many tokens are one chunk where the logits of both heads fit, and else come in pieces near 8,192."""
+    given, longest = inputs(tokens=(9000,), V=7, dtype=torch.float32), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head_module, "gemm", lambda *a, **o: longest.append(len(a[0])) or PRODUCT(*a, **o))
+        linear_divergence(**given, beta=0.5, save_budget=2 * 9000 * 7 * 4 + spare)
+    assert longest == ([9000, 9000] if spare == 0 else [4608, 4608, 4392, 4392])
+
+
 @pytest.mark.parametrize("by", ["rows", "mask", "all"])
 def test_waits_for_the_device_once_for_a_mask_and_else_never(by: str) -> None:
     which = {"rows": torch.tensor([3, 1]), "mask": torch.ones(3, 7, device=DEVICE)}

@@ -1,0 +1,74 @@
+"""Faults of one line in the divergence of two heads, which test_mutants.py puts into copies."""
+
+from tests.helpers.fault import Fault
+
+FILE = "kernels/hidden/test_divergence.py"
+DEFINED = f"{FILE}::test_equals_the_definition_whatever_the_chunks"
+ROWS = f"{FILE}::test_a_row_without_a_distribution_has_no_divergence"
+COST = f"{FILE}::test_a_row_costs_three_products_of_the_student_and_one_of_the_teacher"
+HALF = f"{FILE}::test_half_types_are_as_exact_as_their_inputs"
+
+FAULTS = {
+    # forward KL
+    "forward KL has the other sign": Fault(
+        "_terms(q, log_q, log_p, out=log_q)", "_terms(q, log_p, log_q, out=log_q)", DEFINED
+    ),
+    "forward KL weighs by the student": Fault(
+        "q = torch_path.exp(log_q, work[0])\n        value",
+        "q = torch_path.exp(log_p, work[0])\n        value",
+        DEFINED,
+    ),
+    "forward KL pushes away from the teacher": Fault(
+        "torch_path.exp(log_p, log_p).sub_(q)", "torch_path.exp(log_p, log_p).add_(q)", DEFINED
+    ),
+    # reverse KL
+    "reverse KL weighs by the teacher": Fault(
+        "p = torch_path.exp(log_p, work[0])\n    if beta == 1:",
+        "p = torch_path.exp(log_p if beta < 1 else log_q, work[0])\n    if beta == 1:",
+        DEFINED,
+    ),
+    "reverse KL forgets its mean": Fault(
+        "return value, terms.addcmul_(p, value[:, None], value=-1)\n", "return value, terms\n", DEFINED
+    ),
+    # JSD
+    "the mixture is the other way round": Fault("torch.lerp(p, q, beta,", "torch.lerp(q, p, beta,", DEFINED),
+    "JSD weighs both sides alike": Fault(
+        "beta * of_teacher + (1 - beta) * of_student", "0.5 * of_teacher + 0.5 * of_student", DEFINED
+    ),
+    "JSD subtracts the whole divergence": Fault(
+        "of_student[:, None], value=-1", "value[:, None], value=-1", DEFINED
+    ),
+    "JSD's derivative is not weighed": Fault("value=-1).mul_(1 - beta)", "value=-1)", DEFINED),
+    # both heads
+    "what both sides lack is NaN": Fault(
+        ".nan_to_num_(nan=0.0, posinf", ".nan_to_num_(nan=torch.nan, posinf", DEFINED
+    ),
+    "NaN is a number": Fault(
+        "undefined = 0.0 * (_normalise(log_p, scratch[1]) + _normalise(log_q, scratch[1]))",
+        "undefined = (0.0 * (_normalise(log_p, scratch[1]) + _normalise(log_q, scratch[1]))).nan_to_num()",
+        ROWS,
+    ),
+    "rows without a weight have a derivative": Fault(
+        "torch_path.clear_rows(dlogits[block], slope_C != 0)", "pass", ROWS
+    ),
+    "the temperature is not in the derivative": Fault(
+        "(slope_C + undefined) * student.take(block).scale", "slope_C + undefined", DEFINED
+    ),
+    "the softcap is not in the derivative": Fault(
+        "dz.mul_(squashed.square_().neg_().add_(1.0))", "pass", DEFINED
+    ),
+    "the teacher has the student's softcap": Fault("softcap=self.teacher_softcap,", "", DEFINED),
+    "the teacher's rows are the first ones": Fault(
+        "teacher.like(head).take(row_index)", "teacher.like(head).take(None)", DEFINED
+    ),
+    "the teacher is multiplied twice": Fault(
+        "write_logits(teacher, rows, teacher_CV)\n",
+        "write_logits(teacher, rows, write_logits(teacher, rows, teacher_CV) or teacher_CV)\n",
+        COST,
+    ),
+    "the mean is that of all tokens": Fault("1 / max(M, 1), dtype", "1 / max(N, 1), dtype", DEFINED),
+    "the loss scale is left out": Fault("beta, weights_M * grad_scale)", "beta, weights_M)", HALF),
+    "both chunks have the whole budget": Fault(
+        "save_budget // 2", "save_budget", f"{FILE}::test_both_chunks_share_the_budget"
+    ),
+}
