@@ -2,13 +2,16 @@
 
     loss = sum over the tokens that count of weight x D(student, teacher), D as in logits/row_divergence.py
 
+    both logits of a chunk -> divergence -> dlogits in place of the student's -> dhidden, dweight
+
 The gradients are made in the forward pass, for the student alone; the backward pass multiplies them by the
 gradient of the loss (early_gradients.py). 6NVH flop of the student, 2NVH of the teacher, the logits of one
 chunk of each. Heads, chunks and masks are as in logprobs.py.
 
-Shape letters: N tokens, M of them that count, V vocabulary, H hidden. "Tokens" is (N,) or (B, T).
+Shape letters: N tokens, M of them that count (rows), V vocabulary, H hidden. "Tokens" is (N,) or (B, T).
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,15 +20,48 @@ from torch import Tensor
 from dupo_kernels._checks import REAL, check_devices, check_grad_scale, check_tensors
 from dupo_kernels._custom_ops import differentiable, record_op, unpack
 from dupo_kernels._messages import is_number, refused
-from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows
-from dupo_kernels.hidden.divergence_loop import run_divergence
+from dupo_kernels.hidden import sharding
+from dupo_kernels.hidden.chunks import SAVE_BUDGET, Chunks, RowPlan, plan_rows
 from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
-from dupo_kernels.hidden.head import Gradients
+from dupo_kernels.hidden.head import Gradients, GradientSums, logits_buffer, logits_rows, write_logits
 from dupo_kernels.hidden.inputs import HeadInputs, check_rows, prepare_head
 from dupo_kernels.hidden.teacher import Teacher, prepare_teacher, without_targets
+from dupo_kernels.logits.row_divergence import row_divergence
+from dupo_kernels.logits.rows import narrowed
 from dupo_kernels.tokens.layout import check_tokens
 
 STATS = "tokens", "divergence"
+
+
+def _run_chunks(
+    student: HeadInputs, teacher: HeadInputs, chunks: Chunks, beta: float, slope: Tensor
+) -> tuple[Tensor, GradientSums]:
+    """(divergence of each of M rows, the gradients of sum(slope * divergence)).
+
+    Args:
+        student, teacher: the inputs of the M rows.
+        slope: (M,), of the type of the logits.
+    """
+    gradients = GradientSums(student, chunks.num_with_grad, chunks.several)
+    # One pair of buffers for all chunks: the allocator would otherwise hold two while the next is made.
+    student_memory, teacher_memory = (logits_buffer(head, chunks.longest) for head in (student, teacher))
+    divergence = slope.new_empty(chunks.num_rows)
+    # One process is a vocabulary of one part.
+    group = student.group
+    gather = (
+        partial(sharding.all_gathered, group=group) if group else lambda columns: torch.stack(columns)[None]
+    )
+    for rows in chunks.once():
+        logits_CV, teacher_CV = (x[: rows.stop - rows.start] for x in (student_memory, teacher_memory))
+        write_logits(student, rows, logits_CV)
+        write_logits(teacher, rows, teacher_CV)
+        # The place of the student's logits: a block of rows is read before dlogits are written over it.
+        dlogits = narrowed(logits_CV, student.hidden.dtype) if student.wants_gradient else None
+        pair = logits_rows(student, rows, logits_CV), logits_rows(teacher, rows, teacher_CV)
+        row_divergence(*pair, beta, slope[rows], divergence[rows], dlogits, gather)
+        if dlogits is not None:
+            gradients.add_products(dlogits, rows)
+    return divergence, gradients
 
 
 @record_op("dupo_kernels::linear_divergence")
@@ -41,7 +77,7 @@ def _op(
     weights_M = weights if row_index is None else weights[row_index]
     # The temperature belongs to tokens, and so do the hidden states of both: one index serves both heads.
     pair = head.take(row_index), teacher.like(head).take(row_index)
-    divergence, sums = run_divergence(*pair, chunks, beta, weights_M * grad_scale)
+    divergence, sums = _run_chunks(*pair, chunks, beta, weights_M * grad_scale)
     # A weight of 0 times an infinite divergence must not spoil the sum.
     loss = (divergence * weights_M).where(weights_M != 0, 0.0).sum()
     stats = torch.stack([loss.new_tensor(float(M)), divergence.sum() / max(M, 1)])
@@ -97,6 +133,7 @@ def linear_divergence(
     teacher_softcap: float | None = None,
     save_budget: int = SAVE_BUDGET,
     chunk_tokens: int | None = None,
+    process_group: Any = None,
     grad_scale: float | None = None,
     check: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -121,6 +158,7 @@ def linear_divergence(
         teacher_logit_scale, teacher_softcap: of the teacher's logits.
         save_budget: bytes of logits, of both heads: all tokens are one chunk if their logits fit.
         chunk_tokens: the number of tokens whose logits exist at once. None: docs/loss_head.md says how many.
+        process_group: the ranks among which the vocabulary of both is split, see `linear_token_logprobs`.
         grad_scale: fp16 students only, where it is required: the factor that a loss scaler will multiply the
             loss by, taken in before anything is rounded to fp16. Positive and finite.
         check: see `linear_token_logprobs`.
@@ -141,7 +179,7 @@ def linear_divergence(
     head = prepare_head(
         hidden, weight, tokens, bias,
         temperature=temperature, logit_scale=logit_scale, softcap=softcap, logits_dtype=torch.float32,
-        process_group=None, check=check,
+        process_group=process_group, check=check,
     )  # fmt: skip
     teacher = prepare_teacher(
         head, tokens, teacher_hidden, teacher_weight, teacher_bias,

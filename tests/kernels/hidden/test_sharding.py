@@ -20,6 +20,13 @@ def test_two_processes_equal_one(run_python: RunPython) -> None:
         port = free.getsockname()[1]
     script = str(ROOT / "tests/kernels/hidden/sharding_checks.py")
     done = run_python(
-        script, str(port), "vocabulary", "outputs", "fsdp", "fsdp_divergence", env={"TRITON_INTERPRET": None}
+        script,
+        str(port),
+        "vocabulary",
+        "outputs",
+        "fsdp",
+        "divergence",
+        "fsdp_divergence",
+        env={"TRITON_INTERPRET": None},
     )
     assert done.returncode == 0, done.stdout + done.stderr
