@@ -1,12 +1,17 @@
-"""Faults of one line in the divergence of two heads, which test_mutants.py puts into copies."""
+"""Faults of one line in losses of a student and a teacher, which test_mutants.py puts into copies."""
 
 from tests.helpers.fault import Fault
 
-FILE = "kernels/hidden/test_divergence.py"
+HIDDEN = "kernels/hidden"
+FILE = f"{HIDDEN}/test_divergence.py"
 DEFINED = f"{FILE}::test_equals_the_definition_whatever_the_chunks"
 ROWS = f"{FILE}::test_a_row_without_a_distribution_has_no_divergence"
-COST = f"{FILE}::test_a_row_costs_three_products_of_the_student_and_one_of_the_teacher"
-HALF = f"{FILE}::test_half_types_are_as_exact_as_their_inputs"
+MIXED = f"{HIDDEN}/test_label_and_teacher.py::test_equals_the_definition"
+SHARDS = f"{HIDDEN}/test_sharding.py::test_two_processes_equal_one"
+COST = (
+    f"{HIDDEN}/test_divergence_cost.py::test_a_row_costs_three_products_of_the_student_and_one_of_the_teacher"
+)
+HALF = f"{HIDDEN}/test_divergence_use.py::test_half_types_are_as_exact_as_their_inputs"
 
 FAULTS = {
     # forward KL
@@ -14,8 +19,8 @@ FAULTS = {
         "_terms(q, log_q, log_p, out=log_q)", "_terms(q, log_p, log_q, out=log_q)", DEFINED
     ),
     "forward KL weighs by the student": Fault(
-        "q = torch_path.exp(log_q, work[0])\n        value",
-        "q = torch_path.exp(log_p, work[0])\n        value",
+        "q = torch_path.exp(log_q, work[0])\n",
+        "q = torch_path.exp(log_p, work[0])\n",
         DEFINED,
     ),
     "forward KL pushes away from the teacher": Fault(
@@ -44,8 +49,8 @@ FAULTS = {
         ".nan_to_num_(nan=0.0, posinf", ".nan_to_num_(nan=torch.nan, posinf", DEFINED
     ),
     "NaN is a number": Fault(
-        "undefined = 0.0 * (_normalise(log_p, scratch[1]) + _normalise(log_q, scratch[1]))",
-        "undefined = (0.0 * (_normalise(log_p, scratch[1]) + _normalise(log_q, scratch[1]))).nan_to_num()",
+        "return (0.0 * log_sum_2c).sum(0)",
+        "return torch.zeros_like(log_sum_2c[0])",
         ROWS,
     ),
     "rows without a weight have a derivative": Fault(
@@ -69,6 +74,32 @@ FAULTS = {
     "the mean is that of all tokens": Fault("1 / max(M, 1), dtype", "1 / max(N, 1), dtype", DEFINED),
     "the loss scale is left out": Fault("beta, weights_M * grad_scale)", "beta, weights_M)", HALF),
     "both chunks have the whole budget": Fault(
-        "save_budget // 2", "save_budget", f"{FILE}::test_both_chunks_share_the_budget"
+        "save_budget // 2",
+        "save_budget",
+        f"{HIDDEN}/test_divergence_cost.py::test_both_chunks_share_the_budget",
+    ),
+    # a vocabulary of several parts
+    "a part knows its own peak alone": Fault("highest_2c - start_2c + log_sum_2c", "log_sum_2c", SHARDS),
+    "a part knows its own mean alone": Fault(
+        "(value,) = gather([terms.sum(1)]).sum(0)", "value = terms.sum(1)", SHARDS
+    ),
+    "an empty part is NaN": Fault("peak_2c.masked_fill(peak_2c == -torch.inf, 0.0)", "peak_2c", SHARDS),
+    "a part counts tokens from 0": Fault(".to(torch.int64) + V * holder", ".to(torch.int64)", SHARDS),
+    # the likeliest token of a teacher, and the label
+    "the least likely token is the likeliest": Fault(
+        "top_logit, likeliest = rows.logits.max(1)", "top_logit, likeliest = rows.logits.min(1)", MIXED
+    ),
+    "NaN has a token to learn": Fault(
+        "likeliest.where(top_logit.isfinite(), NO_TOKEN) if",
+        "likeliest if",
+        f"{HIDDEN}/test_head_outputs.py::test_nan_and_targets_that_are_no_tokens",
+    ),
+    "of two targets the first alone is learned": Fault(
+        "own = dlogp.where(is_valid, 0.0)",
+        "own = dlogp.where(is_valid, 0.0) * (dlogp == dlogp[:, :1])",
+        MIXED,
+    ),
+    "of two targets the first alone lowers the others": Fault(
+        "total = dlogp.sum(1)", "total = dlogp[:, 0]", MIXED
     ),
 }
