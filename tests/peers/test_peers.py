@@ -19,6 +19,7 @@ VARIABLES = {
     "trl_triton": "DUPO_PEER_TRL",
     "liger": "DUPO_PEER_LIGER",
     "liger_preferences": "DUPO_PEER_LIGER",
+    "liger_divergence": "DUPO_PEER_LIGER",
     "liger_triton": "DUPO_PEER_LIGER",
     "verl": "DUPO_PEER_VERL",
     "verl_triton": "DUPO_PEER_VERL",
