@@ -107,6 +107,7 @@ def check_loss_head(number: int, names: dict[str, Any]) -> None:
         # The teacher is the student.
         assert names["loss"].abs() < 1e-6 and names["stats"]["tokens"] == 8
     if number == 6:
+        # Again the teacher is the student.
         logp = names["model"](names["ids"]).logits[:, :-1].log_softmax(-1)
         of_label = logp.gather(-1, names["ids"][:, 1:, None])[..., 0]
         expected = -(0.9 * logp.amax(-1) + 0.1 * of_label)[mask != 0].mean()

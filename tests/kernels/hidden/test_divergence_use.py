@@ -71,6 +71,33 @@ def test_reports_and_batches_of_nothing() -> None:
     for none in ({"mask": mask & False}, {"rows": torch.empty(0, dtype=torch.int64)}):
         loss, *gradients = both_ways(linear_divergence, given, beta=0.5, **none)
         assert loss == 0 and not any(x.any() for x in gradients)
+    for shape in ((0,), (0, 7), (3, 0)):
+        loss, *gradients = both_ways(linear_divergence, inputs(tokens=shape), beta=0.5)
+        assert loss == 0 and not any(x.any() for x in gradients)
+
+
+@pytest.mark.parametrize("learned", [("hidden",), ("weight",), ("bias",), ("weight", "bias"), ()], ids=str)
+def test_whatever_is_frozen(learned: tuple[str, ...]) -> None:
+    given = {name: x.requires_grad_(name in learned) for name, x in inputs().items()}
+    loss, _ = linear_divergence(**given, beta=0.3, chunk_tokens=4)
+    assert loss.requires_grad == bool(learned)
+    expected = dict(zip(LEAVES, both_ways(linear_divergence, inputs(), beta=0.3)[1:], strict=True))
+    found = torch.autograd.grad(2 * loss, [given[name] for name in learned]) if learned else ()
+    assert_equal(list(found), [expected[name] for name in learned])
+
+
+def test_adapters_of_both() -> None:
+    """Hidden states and a head that are sums of frozen numbers and of small products, as with LoRA."""
+    given = inputs()
+    small = [torch.randn(shape, device=DEVICE).double().requires_grad_() for shape in ((101, 2), (2, 16))]
+    gradients = []
+    for function in (linear_divergence, linear_divergence_ref):
+        learned = small[0] @ small[1]
+        changed = {"hidden": given["hidden"] @ learned[:16], "weight": given["weight"] + learned}
+        result = function(**(given | changed), beta=1.0)
+        loss = result[0] if isinstance(result, tuple) else result
+        gradients.append([loss.detach(), *torch.autograd.grad(loss, small)])
+    assert_equal(*gradients)
 
 
 def test_only_the_student_learns_and_only_once() -> None:
@@ -146,6 +173,9 @@ REFUSED = [
     ({"weights": torch.zeros(3)}, r"weights: expected the shape \(3, 7\) of hidden, got \(3,\)"),
     ({"weights": 1.0}, "weights: expected a dense tensor of real numbers or bool, got 1.0"),
     ({"save_budget": -1}, "save_budget: expected an integer from 0"),
+    ({"process_group": "all"}, "process_group: expected a process group of torch.distributed, or None"),
+    ({"teacher_weight": None}, "teacher_weight: expected a dense tensor of float16"),
+    ({"mask": torch.ones(3, 7), "rows": torch.tensor([1])}, "mask and rows: expected at most one of them"),
 ]
 
 
@@ -163,3 +193,11 @@ def test_refuses_float64_beside_others() -> None:
     given |= {name: x.double() for name, x in given.items() if name.startswith("teacher")}
     with pytest.raises(ValueError, match=r"^teacher_hidden: expected float64 on both sides or on none"):
         linear_divergence(**given, beta=0.5)
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "teacher_hidden", "teacher_weight", "teacher_bias"])
+def test_refuses_another_device(name: str) -> None:
+    given = inputs(dtype=torch.float32)
+    elsewhere = {name: given[name].to("meta")}
+    with pytest.raises(ValueError, match=f"^{name}: expected a tensor on {DEVICE}.* as .*hidden, got meta$"):
+        linear_divergence(**(given | elsewhere), beta=0.5)
