@@ -22,7 +22,12 @@ from dupo_kernels._custom_ops import differentiable, record_op, unpack
 from dupo_kernels._messages import is_number, refused
 from dupo_kernels.hidden import sharding
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, Chunks, RowPlan, plan_rows
-from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
+from dupo_kernels.hidden.early_gradients import (
+    final_gradients,
+    save_gradients,
+    scaled_gradients,
+    unfilled_gradients,
+)
 from dupo_kernels.hidden.head import Gradients, GradientSums, logits_buffer, logits_rows, write_logits
 from dupo_kernels.hidden.inputs import HeadInputs, check_rows, prepare_head
 from dupo_kernels.hidden.teacher import Teacher, prepare_teacher, without_targets
@@ -81,24 +86,17 @@ def _op(
     # A weight of 0 times an infinite divergence must not spoil the sum.
     loss = (divergence * weights_M).where(weights_M != 0, 0.0).sum()
     stats = torch.stack([loss.new_tensor(float(M)), divergence.sum() / max(M, 1)])
-    dhidden, dweight, dbias = sums.result(N, row_index)
-    if plan.mask is not None and plan.sums_dweight(N):
-        # The compiler expects the sum of several chunks; the mask may have left one chunk.
-        dweight = dweight.to(head.wide)
-    return loss, stats, dhidden, dweight, dbias
+    return loss, stats, *final_gradients(sums, head, plan, row_index)
 
 
 @_op.register_fake
 def _(*values: Any) -> tuple[Tensor, ...]:
     head, plan = unpack(values, HeadInputs, RowPlan)
     new, wide = head.hidden.new_empty, head.wide
-    dweight_dtype = wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype
     return (
         new((), dtype=wide),
         new((len(STATS),), dtype=wide),
-        new(head.hidden.shape if head.wants_dhidden else (0,), dtype=head.dhidden_dtype),
-        new(head.weight.shape if head.wants_dweight else (0,), dtype=dweight_dtype),
-        new(head.bias.shape if head.wants_dbias and head.bias is not None else (0,), dtype=wide),
+        *unfilled_gradients(head, plan),
     )
 
 
@@ -108,7 +106,6 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     sizes = {"grad_scale": inputs[-1], "num_inputs": len(inputs)}
     save_gradients(ctx, gradients, head, **sizes, name="linear_divergence")
     ctx.mark_non_differentiable(stats, *gradients)
-    ctx.set_materialize_grads(False)  # else backward starts with zeros as large as the gradients
 
 
 _run = differentiable(_op, _save, scaled_gradients)
