@@ -11,7 +11,6 @@ from dupo_kernels.hidden import gemm
 from dupo_kernels.hidden import head as head_module
 from dupo_kernels.logits import row_divergence, torch_path
 from tests.helpers.numerics import DEVICE, INTERPRET, GemmRows, syncs
-from tests.helpers.slow import with_slow
 from tests.helpers.two_heads import BETAS, TEACHER_H, H, both_ways, inputs
 from tests.kernels.hidden.test_memory import SLACK, peak_bytes, peak_of
 
@@ -58,11 +57,12 @@ def test_waits_for_the_device_once_for_a_mask_and_else_never(by: str) -> None:
     assert syncs(linear_divergence, **given, beta=0.5, chunk_tokens=4, **options) == (by == "mask")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRET, reason="the same with and without kernels")
-@pytest.mark.parametrize("masked", with_slow((False, True), quick=(True,)))
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("beta", with_slow(BETAS[:3], quick=(0.5,)))
-@pytest.mark.parametrize("chunk_tokens", with_slow((None, 40), quick=(40,)))
+@pytest.mark.parametrize("beta", BETAS[:3])
+@pytest.mark.parametrize("chunk_tokens", [None, 40])
 def test_the_peak_is_the_formula(
     chunk_tokens: int | None, beta: float, dtype: torch.dtype, masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
