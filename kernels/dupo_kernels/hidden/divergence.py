@@ -86,7 +86,8 @@ def _op(
     # A weight of 0 times an infinite divergence must not spoil the sum.
     loss = (divergence * weights_M).where(weights_M != 0, 0.0).sum()
     stats = torch.stack([loss.new_tensor(float(M)), divergence.sum() / max(M, 1)])
-    return loss, stats, *final_gradients(sums, head, plan, row_index)
+    dhidden, dweight, dbias = final_gradients(sums, head, plan, row_index)
+    return loss, stats, dhidden, dweight, dbias
 
 
 @_op.register_fake

@@ -51,13 +51,12 @@ def _op(
     statistics, outputs = head_forward(rows_head, chunks, kept_logits, wanted)
     logp, entropy, lse, _ = statistics
     entropy = scatter_rows(entropy, N, row_index) if wanted.with_entropy else entropy
-    columns = outputs.top1, outputs.mean_logits, outputs.log_sum_sq, outputs.likeliest
-    others = [
-        scatter_rows(x, N, row_index) if asked and x is not None else lse.new_empty(0)
-        for x, asked in zip(columns, wanted[1:], strict=True)
-    ]
+    top1, mean_logits, log_sum_sq, likeliest = (
+        lse.new_empty(0) if x is None else scatter_rows(x, N, row_index)
+        for x in (outputs.top1, outputs.mean_logits, outputs.log_sum_sq, outputs.likeliest)
+    )
     logp, lse = scatter_rows(logp, N, row_index), scatter_rows(lse, N, row_index)
-    return logp, entropy, lse, kept_logits, *others
+    return logp, entropy, lse, kept_logits, top1, mean_logits, log_sum_sq, likeliest
 
 
 @_op.register_fake

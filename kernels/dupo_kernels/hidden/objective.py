@@ -112,7 +112,8 @@ def _op(
         scalars = reduce_stats(reported, evaluate.active_M, loss.dtype)
         names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
         stats = torch.stack([scalars[name] for name in names])
-    return loss, stats, *final_gradients(sums, head, plan, row_index)
+    dhidden, dweight, dbias = final_gradients(sums, head, plan, row_index)
+    return loss, stats, dhidden, dweight, dbias
 
 
 @_op.register_fake

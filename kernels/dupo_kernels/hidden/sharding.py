@@ -115,11 +115,11 @@ def combine_outputs(outputs: RowOutputs, lse: Tensor, whole: RowStatistics, V: i
     if "top_logit" in parts:
         # Of equals the first part has the first token.
         top_logit, holder = parts["top_logit"].max(0)
-    if "top1" in parts:
-        top1 = (parts["top1"].gather(0, holder[None])[0] != 0) & (first_column(whole.logp) > -torch.inf)
-    if "likeliest" in parts:
-        likeliest = parts["likeliest"].gather(0, holder[None])[0].to(torch.int64) + V * holder
-        likeliest = likeliest.where(top_logit.isfinite(), NO_TOKEN)
+        if "top1" in parts:
+            top1 = (parts["top1"].gather(0, holder[None])[0] != 0) & (first_column(whole.logp) > -torch.inf)
+        if "likeliest" in parts:
+            likeliest = parts["likeliest"].gather(0, holder[None])[0].to(torch.int64) + V * holder
+            likeliest = likeliest.where(top_logit.isfinite(), NO_TOKEN)
     if "mean_logits" in parts:
         mean_logits = parts["mean_logits"].mean(0)  # the parts are equal
     if "log_sum_sq" in parts:
