@@ -8,10 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dupo_kernels.hidden.divergence import linear_divergence
     from dupo_kernels.hidden.logprobs import linear_token_logprobs
     from dupo_kernels.hidden.objective import linear_objective
     from dupo_kernels.hidden.outputs import HeadOutputs
-    from dupo_kernels.hidden.reference import linear_objective_ref, linear_token_logprobs_ref
+    from dupo_kernels.hidden.reference import (
+        linear_divergence_ref,
+        linear_objective_ref,
+        linear_token_logprobs_ref,
+    )
     from dupo_kernels.logits.logprobs import token_logprobs
     from dupo_kernels.logits.policy_loss import fused_policy_loss
     from dupo_kernels.logits.reference import token_logprobs_ref
@@ -36,6 +41,8 @@ __all__ = [
     "counts_tokens",
     "fused_policy_loss",
     "kl_estimate",
+    "linear_divergence",
+    "linear_divergence_ref",
     "linear_objective",
     "linear_objective_ref",
     "linear_token_logprobs",
@@ -61,6 +68,8 @@ _MODULES = {
     "counts_tokens": "tokens.weights",
     "fused_policy_loss": "logits.policy_loss",
     "kl_estimate": "tokens.kl",
+    "linear_divergence": "hidden.divergence",
+    "linear_divergence_ref": "hidden.reference",
     "linear_objective": "hidden.objective",
     "linear_objective_ref": "hidden.reference",
     "linear_token_logprobs": "hidden.logprobs",

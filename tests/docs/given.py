@@ -103,6 +103,16 @@ def check_loss_head(number: int, names: dict[str, Any]) -> None:
         # The policy is its own reference but for the temperature of the old log-probabilities.
         assert names["stats"]["groups"] == 1 and names["stats"]["logps/chosen"] < 0
 
+    if number == 5:
+        # The teacher is the student.
+        assert names["loss"].abs() < 1e-6 and names["stats"]["tokens"] == 8
+    if number == 6:
+        # Again the teacher is the student.
+        logp = names["model"](names["ids"]).logits[:, :-1].log_softmax(-1)
+        of_label = logp.gather(-1, names["ids"][:, 1:, None])[..., 0]
+        expected = -(0.9 * logp.amax(-1) + 0.1 * of_label)[mask != 0].mean()
+        assert torch.allclose(names["loss"], expected, atol=1e-5)
+
 
 def names_of_own_loop() -> dict[str, Any]:
     """Of the first loop alone; tests/docs/test_own_loop.py runs all."""

@@ -17,6 +17,7 @@ import pytest
 from dupo_kernels import _triton
 from tests.helpers.fault import Fault
 from tests.helpers.project import ROOT
+from tests.kernels.hidden import divergence_faults
 from tests.kernels.hidden import faults as hidden_faults
 from tests.kernels.logits import faults as kernel_faults
 from tests.kernels.preferences import faults as preference_faults
@@ -74,6 +75,7 @@ FAULTS = {
     **kernel_faults.FAULTS,
     **hidden_faults.FAULTS,
     **preference_faults.FAULTS,
+    **divergence_faults.FAULTS,
     # NaN
     "a token without an entropy is left out": Fault(
         "tokens.entropy.where(tokens.entropy.isnan(), is_high)",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dupo_kernels import fused_policy_loss, policy_loss, token_logprobs, token_weights
+from dupo_kernels import fused_policy_loss, linear_divergence, policy_loss, token_logprobs, token_weights
 from tests.helpers.policy_cases import CAP, LOW, MASK, OPTIONS, B, T, options_of
 from tests.peers.peer_checks import (
     PER_SEQUENCE,
@@ -23,6 +23,8 @@ from tests.peers.peer_checks import (
     weight_of,
 )
 from tests.peers.peer_liger import AGREE, SHARED, on_logits, single, their_options
+from tests.peers.peer_liger_divergence import IGNORED
+from tests.peers.peer_trl_divergence import BETAS, heads
 
 
 def both(loss_type: str, name: str) -> tuple[list[Tensor], list[Tensor]]:
@@ -130,7 +132,24 @@ def check_impossible_logits() -> None:
     assert not mine[1][:, :2048].any()
 
 
+def check_divergence() -> None:
+    """Its kernel for the divergence of two heads without biases: value and both gradients."""
+    from liger_kernel.transformers.fused_linear_jsd import LigerFusedLinearJSD
+
+    names = "hidden", "weight", "teacher_hidden", "teacher_weight"
+    for beta in BETAS:
+        for temperature in (1.0, 2.0):
+            given = heads(torch.float32)
+            theirs = LigerFusedLinearJSD(beta, temperature=temperature)(*(given[n] for n in names), IGNORED)
+            expected = differentiated(theirs, given["hidden"], given["weight"])
+            given = {n: x for n, x in heads(torch.float64).items() if n in names}
+            loss, _ = linear_divergence(**given, beta=beta, temperature=temperature, mask=IGNORED >= 0)
+            mine = differentiated(loss, given["hidden"], given["weight"])
+            assert_close(mine, expected, SINGLE, (beta, temperature))
+
+
 CHECKS: Checks = {f"loss-{name}": partial(check_losses, name) for name in AGREE}
 CHECKS |= {f"fused-{name}": partial(check_fused, name) for name in AGREE}
 CHECKS |= {"luspo": check_luspo, "delta-inside-the-clip": check_delta_inside_the_clip}
 CHECKS |= {"impossible-logits": check_impossible_logits}
+CHECKS |= {"divergence": check_divergence}

@@ -15,9 +15,11 @@ from tests.helpers.project import ROOT, RunPython
 VARIABLES = {
     "trl": "DUPO_PEER_TRL",
     "trl_preferences": "DUPO_PEER_TRL",
+    "trl_divergence": "DUPO_PEER_TRL",
     "trl_triton": "DUPO_PEER_TRL",
     "liger": "DUPO_PEER_LIGER",
     "liger_preferences": "DUPO_PEER_LIGER",
+    "liger_divergence": "DUPO_PEER_LIGER",
     "liger_triton": "DUPO_PEER_LIGER",
     "verl": "DUPO_PEER_VERL",
     "verl_triton": "DUPO_PEER_VERL",

@@ -59,7 +59,7 @@ def chunk_forward(
         return statistics, outputs
     whole = sharding.combine(statistics, head.group)
     if any(x is not None for x in outputs):
-        outputs = sharding.combine_outputs(outputs, statistics.lse, whole, head.group)
+        outputs = sharding.combine_outputs(outputs, statistics.lse, whole, logits_CV.shape[1], head.group)
     return whole, outputs
 
 

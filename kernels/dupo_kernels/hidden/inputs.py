@@ -219,16 +219,21 @@ def check_rows(
     save_budget: Any,
     chunk_tokens: Any,
     check: bool,
+    like: str = "targets",
     **flags: Any,
 ) -> None:
-    """Raises ValueError unless mask, rows, flags and the sizes of chunks can be used with these targets."""
+    """Raises ValueError unless mask, rows, flags and the sizes of chunks can be used with these targets.
+
+    Args:
+        like: what the caller named the tensor whose tokens these are.
+    """
     check_flags(**flags)
     check_tensors(REAL, mask=mask)
     check_tensors(INDEX, rows=rows)
-    check_host_or_device(targets.device, "targets", mask=mask, rows=rows)
+    check_host_or_device(targets.device, like, mask=mask, rows=rows)
     if mask is not None and rows is not None:
         raise ValueError("mask and rows: expected at most one of them, got both")
-    check_tokens(targets.shape, "targets", mask=mask)
+    check_tokens(targets.shape, like, mask=mask)
     check_mask("mask", mask, check)
     if rows is not None:
         if rows.dim() != 1:

@@ -38,10 +38,10 @@ from dupo_kernels.logits.rows import RowStatistics
 @record_op("dupo_kernels::linear_token_logprobs")
 def _op(
     head: HeadInputs, plan: RowPlan, wanted: Wanted
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """logp (N,) or (N, K), entropy, lse (N,), kept logits (num_kept, V), top1, mean_logits, log_sum_sq.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """logp (N,) or (N, K), entropy, lse (N,), kept logits (num_kept, V), then `Wanted` without its entropy.
 
-    entropy and the last three are (N,), or (0,) where they are not wanted.
+    entropy and the last four are (N,), or (0,) where they are not wanted.
     """
     N = head.num_tokens
     row_index, chunks = plan.resolve(N)
@@ -51,22 +51,24 @@ def _op(
     statistics, outputs = head_forward(rows_head, chunks, kept_logits, wanted)
     logp, entropy, lse, _ = statistics
     entropy = scatter_rows(entropy, N, row_index) if wanted.with_entropy else entropy
-    top1, mean_logits, log_sum_sq = (
+    top1, mean_logits, log_sum_sq, likeliest = (
         lse.new_empty(0) if x is None else scatter_rows(x, N, row_index)
-        for x in (outputs.top1, outputs.mean_logits, outputs.log_sum_sq)
+        for x in (outputs.top1, outputs.mean_logits, outputs.log_sum_sq, outputs.likeliest)
     )
     logp, lse = scatter_rows(logp, N, row_index), scatter_rows(lse, N, row_index)
-    return logp, entropy, lse, kept_logits, top1, mean_logits, log_sum_sq
+    return logp, entropy, lse, kept_logits, top1, mean_logits, log_sum_sq, likeliest
 
 
 @_op.register_fake
 def _(*values: Any) -> tuple[Tensor, ...]:
     head, plan, wanted = unpack(values, HeadInputs, RowPlan, Wanted)
     new, N = partial(head.hidden.new_empty, dtype=head.wide), head.num_tokens
-    entropy, top1, mean_logits, log_sum_sq = (new(N if asked else 0) for asked in wanted)
-    top1 = top1.new_empty(N, dtype=torch.bool) if wanted.with_top1 else top1
+    entropy, top1, mean_logits, log_sum_sq, likeliest = (new(N if asked else 0) for asked in wanted)
+    top1 = top1.to(torch.bool) if wanted.with_top1 else top1
+    likeliest = likeliest.to(torch.int64) if wanted.with_likeliest else likeliest
     kept_logits = logits_buffer(head, plan.num_kept)
-    return new(head.targets.shape), entropy, new(N), kept_logits, top1, mean_logits, log_sum_sq
+    others = top1, mean_logits, log_sum_sq, likeliest
+    return new(head.targets.shape), entropy, new(N), kept_logits, *others
 
 
 @record_op("dupo_kernels::linear_token_logprobs_backward", mutates_args={"kept_logits"})
@@ -204,8 +206,8 @@ def linear_token_logprobs(
         softcap: positive and finite, in units of logits.
         entropy: also return the entropy.
         outputs: names of what to return, among the fields of `HeadOutputs`: logprobs, entropy, top1,
-            mean_logits, log_sum_sq. None of them costs a product. In the forward pass top1 reads the logits
-            once more, and mean_logits and log_sum_sq together once more. Not together with `entropy`.
+            mean_logits, log_sum_sq, likeliest. None of them costs a product. In the forward pass top1 and
+            likeliest read the logits once more, and so do mean_logits and log_sum_sq. Not with `entropy`.
         mask: tokens; nonzero where a token counts. Other tokens reach no GEMM; their results are 0. Finding
             the tokens that count waits for the device once. Inside torch.compile memory is taken for all N.
         rows: (M,) int64 or int32, instead of the mask: the tokens that count, as indices into the flattened

@@ -34,7 +34,12 @@ from dupo_kernels._messages import refused
 from dupo_kernels._triton import runs_on_triton
 from dupo_kernels.hidden.chunk_loop import run_fused, run_objective
 from dupo_kernels.hidden.chunks import SAVE_BUDGET, RowPlan, plan_rows
-from dupo_kernels.hidden.early_gradients import save_gradients, scaled_gradients
+from dupo_kernels.hidden.early_gradients import (
+    final_gradients,
+    save_gradients,
+    scaled_gradients,
+    unfilled_gradients,
+)
 from dupo_kernels.hidden.group_objective import group_call
 from dupo_kernels.hidden.head import Gradients
 from dupo_kernels.hidden.inputs import (
@@ -107,10 +112,7 @@ def _op(
         scalars = reduce_stats(reported, evaluate.active_M, loss.dtype)
         names = head_stat_names(objective, tokens.inputs(), tokens.with_entropy)
         stats = torch.stack([scalars[name] for name in names])
-    dhidden, dweight, dbias = sums.result(N, row_index)
-    if plan.mask is not None and plan.sums_dweight(N):
-        # The compiler expects the sum of several chunks; the mask may have left one chunk.
-        dweight = dweight.to(head.wide)
+    dhidden, dweight, dbias = final_gradients(sums, head, plan, row_index)
     return loss, stats, dhidden, dweight, dbias
 
 
@@ -119,13 +121,10 @@ def _(*values: Any) -> tuple[Tensor, ...]:
     head, plan, encoded, tokens = unpack(values, HeadInputs, RowPlan, EncodedObjective, PolicyTokens)
     names = head_stat_names(PolicyObjective.decoded(encoded), tokens.inputs(), tokens.with_entropy)
     new, wide = head.hidden.new_empty, head.wide
-    dweight_dtype = wide if plan.sums_dweight(head.hidden.shape[0]) else head.hidden.dtype
     return (
         new((), dtype=wide),
         new((COLUMNS, 3) if tokens.is_fused else (len(names),), dtype=wide),
-        new(head.hidden.shape if head.wants_dhidden else (0,), dtype=head.dhidden_dtype),
-        new(head.weight.shape if head.wants_dweight else (0,), dtype=dweight_dtype),
-        new(head.bias.shape if head.wants_dbias and head.bias is not None else (0,), dtype=wide),
+        *unfilled_gradients(head, plan),
     )
 
 
@@ -135,7 +134,6 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     gradients = Gradients(result.dhidden, result.dweight, result.dbias)
     save_gradients(ctx, gradients, head, grad_scale=tokens.grad_scale, num_inputs=len(inputs))
     ctx.mark_non_differentiable(result.stats, *gradients)
-    ctx.set_materialize_grads(False)  # else backward starts with zeros as large as the gradients
 
 
 _run = differentiable(_op, _save, scaled_gradients)

@@ -19,6 +19,8 @@ class HeadOutputs(NamedTuple):
         mean_logits: tokens; the mean over the vocabulary of the logits after logit_scale, softcap and
             temperature, as in TRL. No gradient.
         log_sum_sq: tokens; log of the sum of the squared probabilities, after temperature. No gradient.
+        likeliest: tokens, int64: the likeliest token itself, the first of equals. -100, which is no target,
+            where the logits have NaN or infinity, or nothing but -inf.
     """
 
     logprobs: Tensor | None = None
@@ -26,6 +28,7 @@ class HeadOutputs(NamedTuple):
     top1: Tensor | None = None
     mean_logits: Tensor | None = None
     log_sum_sq: Tensor | None = None
+    likeliest: Tensor | None = None
 
 
 def wanted_outputs(outputs: Any, entropy: bool) -> Wanted:

@@ -1,8 +1,10 @@
-"""The linear loss head by its definitions and autograd: what logprobs.py and objective.py are tested against.
+"""The linear loss head by its definitions and autograd: what logprobs.py, objective.py and divergence.py are
+tested against.
 
 Every logit exists at once. Shape letters: N tokens, V vocabulary, H hidden. "Tokens" is (N,) or (B, T).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,9 +39,7 @@ def linear_token_logprobs_ref(
 
     Arguments and results are those of `linear_token_logprobs`.
     """
-    wide = torch.promote_types(hidden.dtype, torch.float32)
-    logits = hidden.to(wide) @ weight.to(wide).t()
-    logits = logit_scale * (logits if bias is None else logits + bias)
+    logits = _logits(hidden, weight, bias, logit_scale)
     wanted = wanted_outputs(outputs, entropy)
     scaling: dict[str, Any] = {"temperature": temperature, "softcap": softcap}
     first = targets[..., 0] if targets.dim() == hidden.dim() else targets
@@ -62,20 +62,32 @@ def linear_token_logprobs_ref(
     return HeadOutputs(**{name: getattr(results, name) for name in outputs})
 
 
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, logit_scale: float) -> Tensor:
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    logits = hidden.to(wide) @ weight.to(wide).t()
+    return logit_scale * (logits if bias is None else logits + bias)
+
+
+def _scaled(logits: Tensor, temperature: float | Tensor, softcap: float | None) -> Tensor:
+    z = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    if isinstance(temperature, Tensor):
+        temperature = temperature.to(z).expand(z.shape[:-1])[..., None]
+    return z / temperature
+
+
 @torch.no_grad()
 def _without_gradient(
     logits: Tensor, targets: Tensor, logp: Tensor, *, temperature: float | Tensor, softcap: float | None
 ) -> tuple[Tensor, ...]:
-    """(top1, mean_logits, log_sum_sq) of each token."""
-    z = logits if softcap is None else softcap * torch.tanh(logits / softcap)
-    if isinstance(temperature, Tensor):
-        temperature = temperature.to(z).expand(targets.shape)[..., None]
-    z = z / temperature
+    """(top1, mean_logits, log_sum_sq, likeliest) of each token."""
+    z = _scaled(logits, temperature, softcap)
     # softmax of a row of -inf is NaN; such a row has no distribution, and its values are set by hand.
     empty = (z == -torch.inf).all(-1)
     log_sum_sq = z.softmax(-1).square().sum(-1).log().masked_fill(empty, 0.0)
     is_number = ~logp.isnan() & ~empty
-    return (logits.argmax(-1) == targets) & is_number, z.mean(-1), log_sum_sq
+    likeliest = logits.argmax(-1)
+    shown = likeliest.where(logits.amax(-1).isfinite(), -100)
+    return (likeliest == targets) & is_number, z.mean(-1), log_sum_sq, shown
 
 
 def linear_objective_ref(
@@ -117,3 +129,57 @@ def linear_objective_ref(
         losses, _ = objective(logp, H, **per_token)
         weights = weights if mask is None else weights.where(mask != 0, 0.0)
     return (losses * weights).sum()
+
+
+def linear_divergence_ref(
+    hidden: Tensor,
+    weight: Tensor,
+    teacher_hidden: Tensor,
+    teacher_weight: Tensor,
+    *,
+    beta: float,
+    temperature: float | Tensor = 1.0,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    rows: Tensor | None = None,
+    bias: Tensor | None = None,
+    teacher_bias: Tensor | None = None,
+    logit_scale: float = 1.0,
+    softcap: float | None = None,
+    teacher_logit_scale: float = 1.0,
+    teacher_softcap: float | None = None,
+) -> Tensor:
+    """The loss of `linear_divergence` by its definition and autograd; fp64 inputs give the truth.
+
+    Arguments are those of `linear_divergence`.
+    """
+    student = _logits(hidden, weight, bias, logit_scale)
+    teacher = _logits(teacher_hidden, teacher_weight, teacher_bias, teacher_logit_scale).detach()
+    log_p = _scaled(student, temperature, softcap).log_softmax(-1)
+    log_q = _scaled(teacher, temperature, teacher_softcap).log_softmax(-1)
+    if beta == 0:
+        divergence = _kl(log_q, log_p)
+    elif beta == 1:
+        divergence = _kl(log_p, log_q)
+    else:
+        # Where both are -inf autograd would make NaN, and _kl reads neither.
+        both = (log_p == -torch.inf) & (log_q == -torch.inf)
+        of_both = (
+            (log_p + math.log1p(-beta)).masked_fill(both, 0),
+            (log_q + math.log(beta)).masked_fill(both, 0),
+        )
+        log_m = torch.logaddexp(*of_both)
+        divergence = beta * _kl(log_q, log_m) + (1 - beta) * _kl(log_p, log_m)
+    counts = torch.ones_like(divergence, dtype=torch.bool) if mask is None else mask != 0
+    if rows is not None:
+        counts = torch.zeros_like(counts).flatten().index_fill(0, rows.long(), True).view(counts.shape)
+    weights = counts.to(log_p.dtype) / max(int(counts.sum()), 1) if weights is None else weights
+    return (divergence[counts] * weights[counts]).sum()
+
+
+def _kl(log_p: Tensor, log_r: Tensor) -> Tensor:
+    """KL(p || r) of each token; 0 log 0 is 0."""
+    absent = log_p == -torch.inf
+    # Masked before they are subtracted: the derivative of -inf minus -inf is NaN, also times 0.
+    ratio = log_p.masked_fill(absent, 0) - log_r.masked_fill(absent, 0)
+    return (log_p.exp() * ratio).sum(-1)

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dupo_kernels.logits.row_outputs import RowOutputs, first_column
+from dupo_kernels.logits.row_outputs import NO_TOKEN, RowOutputs, first_column
 from dupo_kernels.logits.rows import RowStatistics
 
 
@@ -79,7 +79,7 @@ def combine(statistics: RowStatistics, group: str) -> RowStatistics:
     columns = [statistics.lse, statistics.top + statistics.lse, *target_logits]
     if statistics.entropy.numel():
         columns.append(statistics.entropy)
-    parts = _gathered(columns, group)
+    parts = all_gathered(columns, group)
     lse_WM, top_WM, target_WKM = parts[:, 0], parts[:, 1], parts[:, 2 : 2 + K]
     # A part may be all -inf (its lse too): it has no share, but must not turn the sum into NaN.
     lse = lse_WM.logsumexp(0)
@@ -100,22 +100,26 @@ def combine(statistics: RowStatistics, group: str) -> RowStatistics:
     return RowStatistics(logp_KM.t().reshape(logp.shape).contiguous(), entropy, lse, top)
 
 
-def combine_outputs(outputs: RowOutputs, lse: Tensor, whole: RowStatistics, group: str) -> RowOutputs:
+def combine_outputs(outputs: RowOutputs, lse: Tensor, whole: RowStatistics, V: int, group: str) -> RowOutputs:
     """What is wanted of rows (M,) over the whole vocabulary, from one part on each process; one all-gather.
 
     Args:
         outputs: of this part.
         lse: of this part. whole: the statistics of all parts, from `combine`.
     """
-    # Numbers of a half type and flags travel as numbers of the type of the sums, which holds them.
+    # Numbers of a half type, flags and tokens travel as numbers of the type of the sums, which holds them.
     columns = {name: x.to(lse.dtype) for name, x in outputs._asdict().items() if x is not None}
-    gathered_parts = _gathered([lse, *columns.values()], group).unbind(1)
+    gathered_parts = all_gathered([lse, *columns.values()], group).unbind(1)
     lse_WM, parts = gathered_parts[0], dict(zip(columns, gathered_parts[1:], strict=True))
-    top1, top_logit, mean_logits, log_sum_sq = None, None, None, None
-    if "top1" in parts:
+    top1, top_logit, mean_logits, log_sum_sq, likeliest = None, None, None, None, None
+    if "top_logit" in parts:
         # Of equals the first part has the first token.
         top_logit, holder = parts["top_logit"].max(0)
-        top1 = (parts["top1"].gather(0, holder[None])[0] != 0) & (first_column(whole.logp) > -torch.inf)
+        if "top1" in parts:
+            top1 = (parts["top1"].gather(0, holder[None])[0] != 0) & (first_column(whole.logp) > -torch.inf)
+        if "likeliest" in parts:
+            likeliest = parts["likeliest"].gather(0, holder[None])[0].to(torch.int64) + V * holder
+            likeliest = likeliest.where(top_logit.isfinite(), NO_TOKEN)
     if "mean_logits" in parts:
         mean_logits = parts["mean_logits"].mean(0)  # the parts are equal
     if "log_sum_sq" in parts:
@@ -123,10 +127,10 @@ def combine_outputs(outputs: RowOutputs, lse: Tensor, whole: RowStatistics, grou
         empty = whole.lse == -torch.inf
         share = 2.0 * (lse_WM - whole.lse.masked_fill(empty, 0.0))
         log_sum_sq = (parts["log_sum_sq"] + share).logsumexp(0).masked_fill(empty, 0.0)
-    return RowOutputs(top1, top_logit, mean_logits, log_sum_sq)
+    return RowOutputs(top1, top_logit, mean_logits, log_sum_sq, likeliest)
 
 
-def _gathered(columns: list[Tensor], group: str) -> Tensor:
+def all_gathered(columns: list[Tensor], group: str) -> Tensor:
     """(W, columns, M): the columns, (M,) each, of all processes."""
     process_group = _group(group)
     packed = torch.stack(columns)

@@ -77,6 +77,13 @@ def exp(x: Tensor, out: Tensor) -> Tensor:
     return torch.mul(x, LOG2E, out=out).exp2_()
 
 
+def clear_rows(dlogits: Tensor, has_gradient: Tensor) -> None:
+    """Writes zeros over the rows of dlogits (C, V) where has_gradient (C,) is False, whatever they hold."""
+    # Bits are kept by ones, which are -1, and cleared by zeros.
+    bits = BITS[dlogits.dtype.itemsize]
+    dlogits.view(bits).bitwise_and_(-has_gradient[:, None].to(bits))
+
+
 def _forward_chunk(
     rows: Rows, scratch: Tensor, logp: Tensor, entropy: Tensor | None, lse: Tensor, top: Tensor
 ) -> None:
@@ -122,8 +129,5 @@ def _backward_chunk(
         dz.mul_(scratch[1].square_().neg_().add_(1.0))
     if dz is not dlogits:
         dlogits.copy_(dz)
-    # Rows without a gradient may hold NaN or infinity: exact zeros, not 0 times those. Bits are kept by ones,
-    # which are -1, and cleared by zeros.
-    has_gradient &= lse != -torch.inf
-    bits = BITS[dlogits.dtype.itemsize]
-    dlogits.view(bits).bitwise_and_(-has_gradient[:, None].to(bits))
+    # Rows without a gradient may hold NaN or infinity: exact zeros, not 0 times those.
+    clear_rows(dlogits, has_gradient & (lse != -torch.inf))

@@ -1,6 +1,6 @@
 """Run by test_sharding.py: two gloo processes with different data against one that has all of it.
 
-python tests/kernels/hidden/sharding_checks.py PORT vocabulary outputs fsdp
+python tests/kernels/hidden/sharding_checks.py PORT vocabulary outputs fsdp divergence fsdp_divergence
 """
 
 import os
@@ -16,6 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from dupo_kernels import (
     HeadOutputs,
     PolicyObjective,
+    linear_divergence,
     linear_objective,
     linear_token_logprobs,
     linear_token_logprobs_ref,
@@ -161,6 +162,54 @@ def fsdp(rank: int) -> None:
         for got, want in zip(model.parameters(), alone.parameters(), strict=True):
             assert want.grad is not None and want.grad.abs().sum() > 0
             close(got.grad.full_tensor(), want.grad)  # type: ignore[union-attr]
+
+
+def divergence(rank: int) -> None:
+    """Each process holds half of the vocabulary of a student and of a teacher."""
+    torch.manual_seed(3)
+    heads = [torch.randn(V, width).double() for width in (H, 8)]
+    biases = [torch.randn(V).double() for _ in range(2)]
+    hidden, taught = torch.randn(N, H).double(), torch.randn(N, 8).double()
+    mine = slice(rank * V // WORLD, (rank + 1) * V // WORLD)
+    for half_is_empty in (False, True):
+        if half_is_empty:
+            biases = [bias.index_fill(0, torch.arange(V // 2), -torch.inf) for bias in biases]
+        for beta in (0.0, 0.3, 1.0):
+            for options in ({}, {"chunk_tokens": 7, "save_budget": 0}, {"mask": torch.arange(N) % 3 > 0}):
+                results = []
+                for part, group in (slice(None), None), (mine, dist.group.WORLD):
+                    leaves = [x.clone().requires_grad_() for x in (hidden, heads[0][part], biases[0][part])]
+                    loss, stats = linear_divergence(
+                        *leaves[:2], taught, heads[1][part], beta=beta, bias=leaves[2],
+                        teacher_bias=biases[1][part], process_group=group, **options,
+                    )  # fmt: skip
+                    results.append([loss, stats["divergence"], *torch.autograd.grad(loss, leaves)])
+                (*whole, dweight, dbias), parts = results
+                for got, want in zip(parts, [*whole, dweight[mine], dbias[mine]], strict=True):
+                    assert want.isfinite().all()
+                    close(got, want)
+
+
+def fsdp_divergence(rank: int) -> None:
+    """A student and a teacher, both sharded by FSDP2; the teacher has no gradient."""
+    torch.manual_seed(1)
+    model, alone, teacher, whole = (Model().double() for _ in range(4))
+    alone.load_state_dict(model.state_dict())
+    whole.load_state_dict(teacher.state_dict())
+    for part in (model.body, model.head, teacher.head):
+        fully_shard(part)
+
+    def loss_of_rank(student: Model, other: Model, r: int) -> Tensor:
+        hidden, weights = student.body(data(r)["hidden"][:, :8]), (student.head.weight, other.head.weight)
+        biases = {"bias": student.head.bias, "teacher_bias": other.head.bias}
+        return linear_divergence(hidden, weights[0], data(r)["hidden"], weights[1], beta=0.3, **biases)[0]
+
+    loss_of_rank(model, teacher, rank).backward()
+    (sum(loss_of_rank(alone, whole, r) for r in range(WORLD)) / WORLD).backward()  # type: ignore[union-attr]
+    for got, want in zip(model.parameters(), alone.parameters(), strict=True):
+        assert want.grad is not None and want.grad.abs().sum() > 0
+        close(got.grad.full_tensor(), want.grad)  # type: ignore[union-attr]
+    assert all(p.grad is None for p in (*teacher.parameters(), *whole.parameters()))
 
 
 def worker(rank: int, port: str, checks: list[str]) -> None:

@@ -16,6 +16,7 @@ from tests.helpers.linear_head import MASK, B, H, T, V, head
 from tests.helpers.numerics import DEVICE, INTERPRET, CustomOpsOpened, GemmRows, relative_error, syncs
 
 NAMES = HeadOutputs._fields
+TYPES = {"top1": torch.bool, "likeliest": torch.int64}
 GRADIENTS = "dhidden", "dweight", "dbias"
 ROWS = MASK.flatten().nonzero()[:, 0]
 
@@ -77,7 +78,7 @@ def mix(seed: int) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
     given = {"hidden": normal(*tokens, H), "weight": draw.choice([1, 4]) * normal(V, H), "targets": targets}
     if draw.random() < 0.5:
         given["bias"] = normal(V)
-    options: dict[str, Any] = {"outputs": tuple(draw.sample(NAMES, draw.randint(1, 5)))}
+    options: dict[str, Any] = {"outputs": tuple(draw.sample(NAMES, draw.randint(1, 6)))}
     if draw.random() < 0.6:
         options["temperature"] = draw.choice([0.7, normal(*tokens).exp(), normal(1).exp()])
     if draw.random() < 0.4:
@@ -125,7 +126,7 @@ def test_float32(options: dict[str, Any], chunks: dict[str, Any], K: int) -> Non
     assert 3 < truth["top1"].sum() < B * T
     found = results_of(linear_token_logprobs, given, **options, **chunks)
     for name, true in truth.items():
-        assert found[name].dtype == (torch.bool if name == "top1" else torch.float32)
+        assert found[name].dtype == TYPES.get(name, torch.float32)
         assert relative_error(found[name], true) < 1e-6, name
 
 
@@ -178,6 +179,7 @@ def test_large_logits_cost_no_digits() -> None:
 def test_the_first_of_equal_logits_is_the_likeliest(softcap: float | None) -> None:
     found = of_logits([1.0, 7.0, 7.0, -3.0], [0, 1, 2, 3], softcap=softcap)
     assert found.top1.tolist() == [False, True, False, False]
+    assert found.likeliest.tolist() == [1] * 4
     assert of_logits([1.0, 7.0, 7.0], [[1, 2], [2, 1]]).top1.tolist() == [True, False]
 
 
@@ -198,6 +200,9 @@ def test_nan_and_targets_that_are_no_tokens() -> None:
     broken = of_logits([torch.nan, 0.0, 1.0], [[0, 1], [2, 0]])
     assert all(x.isnan().all() for x in (broken.logprobs, broken.mean_logits, broken.log_sum_sq))
     assert broken.top1.tolist() == [False, False]
+    # No target: who learns it learns NaN, and not token 0.
+    for row in ([torch.nan, 0.0, 1.0], [0.0, torch.inf], [-torch.inf] * 2):
+        assert of_logits(row, [0]).likeliest.tolist() == [-100]
     found = of_logits([0.0, 1.0], [[-100, 1], [1, 2], [5, -1]])
     assert found.logprobs.isnan().tolist() == [[True, False], [False, True], [True, True]]
     assert found.top1.tolist() == [False, True, False]
@@ -285,7 +290,7 @@ def test_only_two_of_them_are_differentiable() -> None:
     given["weight"].requires_grad_()
     found = linear_token_logprobs(**given, outputs=NAMES)
     has_gradient = [x.requires_grad for x in found if x is not None]
-    assert has_gradient == [True, True, False, False, False]
+    assert has_gradient == [True, True, False, False, False, False]
     assert isinstance(linear_token_logprobs(**given, outputs=["top1"]), HeadOutputs)
     assert type(linear_token_logprobs(**given)) is tuple
 

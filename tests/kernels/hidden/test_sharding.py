@@ -19,5 +19,14 @@ def test_two_processes_equal_one(run_python: RunPython) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     script = str(ROOT / "tests/kernels/hidden/sharding_checks.py")
-    done = run_python(script, str(port), "vocabulary", "outputs", "fsdp", env={"TRITON_INTERPRET": None})
+    done = run_python(
+        script,
+        str(port),
+        "vocabulary",
+        "outputs",
+        "fsdp",
+        "divergence",
+        "fsdp_divergence",
+        env={"TRITON_INTERPRET": None},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
