@@ -1,9 +1,15 @@
 """The largest memory of a process, as the operating system counted it."""
 
+import json
+import os
 import resource
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from bench.result_files import ROOT
 
 
 def peak_bytes(usage: resource.struct_rusage) -> int:
@@ -22,6 +28,22 @@ def added_bytes(run: Callable[[], object]) -> int:
     before = _resident("VmRSS")
     run()
     return _resident("VmHWM") - before
+
+
+def in_fresh_process(module: str, cell: Any, **variables: str) -> int:
+    """Returns the last number that `python -m MODULE --cell CELL` prints, on one thread.
+
+    Args:
+        cell: what is measured, as JSON holds it.
+        variables: of the environment, beside those of this process.
+
+    Raises:
+        CalledProcessError: the process failed.
+    """
+    command = [sys.executable, "-m", module, "--cell", json.dumps(cell)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout.split()[-1])
 
 
 def _resident(name: str) -> int:

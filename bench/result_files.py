@@ -51,6 +51,18 @@ def result_path(theme: str, made_by: dict[str, Any], folder: Path = RESULTS) -> 
     return folder / ("_".join(re.sub(r"[^A-Za-z0-9_]+", "-", word).strip("-") for word in words) + ".json")
 
 
+def newest(theme: str, folder: Path = RESULTS) -> Path | None:
+    """Returns the newest result file of a theme; None: there is none."""
+    # The date stands in the name, so the newest file sorts last.
+    return max(folder.glob(f"{theme}_*.json"), default=None)
+
+
+def between_markers(page: str, markers: tuple[str, str], *paragraphs: str) -> str:
+    """Returns a page with other paragraphs between its two markers; what is outside is written by hand."""
+    before, after = page.split(markers[0])[0], page.split(markers[1])[1]
+    return before + "\n\n".join([markers[0], *paragraphs, markers[1]]) + after
+
+
 def write(path: Path, content: dict[str, Any]) -> None:
     """Replaces a result file in one step: a reader sees the old file or the new file, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

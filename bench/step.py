@@ -12,9 +12,6 @@ bytes at the peak, above those that were resident before the step. Needs Linux, 
 """
 
 import json
-import os
-import subprocess
-import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -26,8 +23,8 @@ import torch
 
 from bench.loss_head import peers
 from bench.loss_head.results import table
-from bench.peak_memory import added_bytes
-from bench.result_files import RESULTS, ROOT, result_path, signature, write
+from bench.peak_memory import added_bytes, in_fresh_process
+from bench.result_files import RESULTS, ROOT, between_markers, newest, result_path, signature, write
 from bench.training.trainers import Gradients, Row, Variant, make_rows, make_trainer
 
 
@@ -139,25 +136,13 @@ def measure_memory(variant: Variant, vocabulary: int, count: int) -> int:
     return added_bytes(trainer.step)
 
 
-def in_fresh_process(variant: Variant, vocabulary: int, count: int) -> int:
-    """What `measure_memory` gives in a process of its own.
-
-    Raises:
-        CalledProcessError: the process failed.
-    """
-    cell = json.dumps([variant, vocabulary, count])
-    command = [sys.executable, "-m", "bench.step", "--cell", cell]
-    return int(
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[-1]
-    )
-
-
 def measure(size: Size) -> dict[str, Any]:
     """Time and memory of all variants of a size, as the result file holds them."""
     vocabulary, rows = size.vocabulary, make_rows(size.rows, size.vocabulary)
     measured = measure_time(size.variants, rows, vocabulary, size.repeats)
     for variant in size.variants * size.processes:
-        measured[variant.name].peak_bytes.append(in_fresh_process(variant, vocabulary, size.rows))
+        peak = in_fresh_process("bench.step", [variant, vocabulary, size.rows])
+        measured[variant.name].peak_bytes.append(peak)
         print(vocabulary, measured[variant.name], flush=True)
     return {
         "vocabulary": vocabulary,
@@ -217,9 +202,8 @@ def markdown(batch: dict[str, Any], file: str) -> str:
 
 def newest_results(folder: Path = RESULTS) -> list[Path]:
     """The newest result file of each vocabulary, where there is one."""
-    # The date stands in the name, so the newest file sorts last.
-    by_size = [sorted(folder.glob(f"{theme_of(vocabulary)}_*.json")) for vocabulary in SIZES]
-    return [files[-1] for files in by_size if files]
+    files = (newest(theme_of(vocabulary), folder) for vocabulary in SIZES)
+    return [file for file in files if file is not None]
 
 
 def theme_of(vocabulary: int) -> str:
@@ -229,9 +213,8 @@ def theme_of(vocabulary: int) -> str:
 
 def publish(page: str, results: Sequence[Path]) -> str:
     """The page with the tables of result files between the markers."""
-    before, after = page.split(MARKERS[0])[0], page.split(MARKERS[1])[1]
     tables = [markdown(json.loads(file.read_text()), file.name) for file in results]
-    return "\n\n".join([before + MARKERS[0], *tables, MARKERS[1] + after])
+    return between_markers(page, MARKERS, *tables)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -258,7 +241,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _measure_and_write(size: Size, only: list[str] | None, folder: Path, is_rehearsal: bool) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
     command = ["python -m bench.step", str(size.vocabulary)]
     if only:
         chosen = [variant for variant in size.variants if variant.name in (OURS.name, *only)]

@@ -16,7 +16,7 @@ import argparse
 from typing import NamedTuple
 
 from bench.loss_head.results import table
-from bench.result_files import ROOT
+from bench.result_files import ROOT, between_markers
 
 MARKERS = ("<!-- estimates: made by bench.loss_head.estimates -->", "<!-- end of estimates -->")
 FLOP_PER_SECOND, BYTES_PER_SECOND, SECONDS_PER_LAUNCH = 790e12, 4.3e12, 2.5e-6
@@ -66,8 +66,7 @@ def markdown() -> str:
 
 def publish(text: str) -> str:
     """The page with the table of today between its markers."""
-    before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
-    return f"{before}{MARKERS[0]}\n\n{markdown()}\n\n{MARKERS[1]}{after}"
+    return between_markers(text, MARKERS, markdown())
 
 
 def main() -> None:

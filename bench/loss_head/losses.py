@@ -11,13 +11,11 @@ the peak, above those that were resident before. What is compiled has run once b
 """
 
 import json
-import os
-import subprocess
-import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -26,9 +24,10 @@ import torch
 from torch import Tensor
 
 from bench.loss_head import distillation, dpo, peers
+from bench.loss_head.dpo import DpoInputs
 from bench.loss_head.results import instructions, table
-from bench.peak_memory import added_bytes
-from bench.result_files import RESULTS, ROOT, result_path, signature, write
+from bench.peak_memory import added_bytes, in_fresh_process
+from bench.result_files import RESULTS, ROOT, between_markers, newest, result_path, signature, write
 
 THEME = "losses"
 REPEATS = 5
@@ -49,21 +48,19 @@ class Variant(NamedTuple):
         compiles: on its first run.
     """
 
-    make: Callable[[Any], Callable[[], Tensor]]
+    make: Callable[[DpoInputs], Callable[[], Tensor]]
     compiles: bool = False
 
 
 class Case(NamedTuple):
-    """A loss, and who computes it; inputs have `leaves` by name and a `mask` of the tokens that count.
+    """A loss, and who computes it.
 
     Attributes:
         title: of its tables.
-        make_inputs: (S, T, V, H) -> inputs.
         variants: by name, ours first.
     """
 
     title: str
-    make_inputs: Callable[[int, int, int, int], Any]
     variants: Mapping[str, Variant]
 
 
@@ -79,7 +76,6 @@ class Size(NamedTuple):
 CASES = {
     "dpo": Case(
         "DPO (sigmoid), policy and reference",
-        dpo.make_inputs,
         {
             OURS: Variant(dpo.ours),
             "ours, a pair at a time": Variant(lambda inputs: dpo.ours(inputs, by_pair=True)),
@@ -92,7 +88,6 @@ CASES = {
     ),
     "distillation": Case(
         "Distillation (reverse KL), student and teacher",
-        distillation.make_inputs,
         {
             OURS: Variant(distillation.ours),
             "ours, 128 tokens at a time": Variant(lambda inputs: distillation.ours(inputs, chunk=128)),
@@ -158,7 +153,7 @@ def difference(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
 
 def measure_time(case: Case, size: Size, repeats: int) -> tuple[dict[str, int], dict[str, Measured]]:
     """How many tokens there are, and all but the memory of the variants."""
-    inputs = case.make_inputs(*size)
+    inputs = dpo.make_inputs(*size)
     losses = {name: variant.make(inputs) for name, variant in case.variants.items()}
     _, mine = gradients(losses[OURS], inputs.leaves)
     measured = {}
@@ -179,7 +174,7 @@ def measure_time(case: Case, size: Size, repeats: int) -> tuple[dict[str, int], 
 def measure_memory(cell: Cell) -> int:
     """Bytes at the peak of a run above those resident before, in this process."""
     case = CASES[cell.case]
-    inputs = case.make_inputs(*cell.size)
+    inputs = dpo.make_inputs(*cell.size)
     variant = case.variants[cell.variant]
     loss = variant.make(inputs)
     if variant.compiles:
@@ -187,25 +182,14 @@ def measure_memory(cell: Cell) -> int:
     return added_bytes(lambda: gradients(loss, inputs.leaves))
 
 
-def in_fresh_process(cell: Cell) -> int:
-    """What `measure_memory` gives in a process of its own.
-
-    Raises:
-        CalledProcessError: the process failed.
-    """
-    command = [sys.executable, "-m", "bench.loss_head.losses", "--cell", json.dumps(cell)]
-    # Memory that was freed goes back at once, so that a run before hides nothing.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return int(done.stdout.split()[-1])
-
-
 def measure(name: str, size: Size, repeats: int) -> dict[str, Any]:
     """Memory and time of all variants of a case, as the result file holds them."""
     case = CASES[name]
     cells = [Cell(name, size, variant) for _ in range(repeats) for variant in case.variants]
     with ThreadPoolExecutor(PROCESSES) as pool:
-        peaks = list(pool.map(in_fresh_process, cells))
+        # Memory that was freed goes back at once, so that a run before hides nothing.
+        measure_cell = partial(in_fresh_process, "bench.loss_head.losses", MALLOC_MMAP_THRESHOLD_="65536")
+        peaks = list(pool.map(measure_cell, cells))
     tokens, measured = measure_time(case, size, repeats)
     for cell, peak in zip(cells, peaks, strict=True):
         measured[cell.variant].peak_bytes.append(peak)
@@ -264,16 +248,9 @@ def section(path: Path | None) -> str:
     return "\n\n".join([*map(markdown, result["batches"]), source])
 
 
-def newest_result(folder: Path = RESULTS) -> Path | None:
-    """The newest result file."""
-    # The date stands in the name, so the newest file sorts last.
-    return max(folder.glob(f"{THEME}_*.json"), default=None)
-
-
 def publish(page: str, path: Path | None) -> str:
     """The page with the tables between the markers."""
-    before, after = page.split(MARKERS[0])[0], page.split(MARKERS[1])[1]
-    return "\n\n".join([before + MARKERS[0], section(path), MARKERS[1] + after])
+    return between_markers(page, MARKERS, section(path))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -290,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(measure_memory(Cell(case, Size(*size), variant)))
     elif options.write:
         page = ROOT / PAGE
-        page.write_text(publish(page.read_text(encoding="utf-8"), newest_result()), encoding="utf-8")
+        page.write_text(publish(page.read_text(encoding="utf-8"), newest(THEME)), encoding="utf-8")
     else:
         _measure_and_write(options.out, options.rehearsal)
 

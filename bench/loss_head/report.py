@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bench.loss_head.measurement import Measurement, Shape
 from bench.loss_head.picture import svg
 from bench.loss_head.results import Results, table
-from bench.result_files import ROOT
+from bench.result_files import ROOT, between_markers
 
 MARKERS = ("<!-- loss head: made by bench.loss_head.report -->", "<!-- end of loss head -->")
 TRL = "TRL ChunkedLogProbFunction"
@@ -119,11 +119,9 @@ def publish(results: Results, paths: Sequence[Path], root: Path) -> None:
     (root / "docs" / "loss_head.svg").write_text(svg(groups, results.signature), encoding="utf-8")
     page = root / "docs" / "loss_head.md"
     text = page.read_text(encoding="utf-8")
-    before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
     links = [f"[bench/results/{path.name}](../bench/results/{path.name})" for path in paths]
     source = f"All of it: {', '.join(links)}."
-    section = "\n\n".join([MARKERS[0], markdown(results), source, MARKERS[1]])
-    page.write_text(before + section + after, encoding="utf-8")
+    page.write_text(between_markers(text, MARKERS, markdown(results), source), encoding="utf-8")
 
 
 def table_by_shape(measurements: Sequence[Measurement]) -> str:
