@@ -51,6 +51,12 @@ class DpoInputs:
         """What has a gradient."""
         return {"hidden": self.hidden, "weight": self.weight}
 
+    def double(self) -> "DpoInputs":
+        """The same numbers in float64, with leaves of their own."""
+        hidden, weight = (leaf.detach().double().requires_grad_() for leaf in self.leaves.values())
+        heads = (self.ref_hidden.double(), self.ref_weight.double())
+        return DpoInputs(hidden, weight, *heads, self.targets, self.mask)
+
 
 def make_inputs(S: int, T: int, V: int, H: int) -> DpoInputs:
     """Inputs in float32, the same for the same sizes."""
