@@ -60,6 +60,8 @@ ROOMS: dict[str, set[str]] = {
     "api": NOUNS | {"config", "data", "storage", "views", "run"},
     "metrics": set(),  # a user names them; they also run in an environment without dupo
     "trust": COMPUTES | {"methods", "run", "storage", "views"},
+    # Nothing imports an integration: it needs the trainer of others that it is for.
+    "integrations": COMPUTES,
 }
 # Nothing imports a door by name. `__main__` is the command `dupo`.
 DOORS = {*doors.DOORS, "__main__"}

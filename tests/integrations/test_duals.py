@@ -1,0 +1,86 @@
+"""Duals for trainers of others: what is asked, and what the replies are worth."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dupo.errors import UserError
+from dupo.integrations.duals import Duals, load_duals
+
+PROBLEMS = '{"question": "Ann has 12 pens and buys 30 more. How many pens has Ann now?", "answer": 42}\n'
+
+
+@pytest.fixture
+def duals(tmp_path: Path) -> Duals:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(PROBLEMS)
+    return load_duals(task="word_problems", dataset=str(path), eval_size=0)
+
+
+def prompt_of(duals: Duals) -> str:
+    return duals.task.prompt(duals.task.train[0])
+
+
+def reply_of(dual_prompt: str, right: bool) -> str:
+    """What a judge says who knows the question: the number that is not in the dual prompt."""
+    hidden = {"12", "30"} - set(re.findall(r"\d+", dual_prompt))
+    assert len(hidden) == 1
+    return rf"\boxed{{{hidden.pop() if right else 7}}}"
+
+
+def test_the_reward_is_the_share_of_samples_that_recover_the_hidden_part(duals: Duals) -> None:
+    asked = duals.ask_of(prompt_of(duals), r"12 + 30 = 42, so \boxed{42}")
+    assert asked.answer == "42" and len(asked.prompts) == 2
+    assert all("42" in prompt for prompt in asked.prompts)
+    replies = [[reply_of(asked.prompts[0], right=right) for right in (True, True, False)]]
+    replies.append([reply_of(asked.prompts[1], right=right) for right in (False, False, True)])
+    assert duals.reward(asked, replies) == pytest.approx(3 / 6)
+
+
+def test_an_answer_that_cannot_be_read_asks_nothing_and_is_worth_nothing(duals: Duals) -> None:
+    asked = duals.ask_of(prompt_of(duals), "I do not know.")
+    assert asked.prompts == [] and duals.reward(asked, []) == 0
+
+
+def test_messages_are_read_by_their_last(duals: Duals) -> None:
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": prompt_of(duals)}]
+    completion = [{"role": "assistant", "content": r"\boxed{41}"}]
+    assert duals.ask_of(prompt, completion) == duals.ask_of(prompt_of(duals), r"\boxed{41}")
+
+
+def test_all_duals_are_asked_before_any_is_waited_for(duals: Duals) -> None:
+    under_way: list[str] = []
+
+    async def ask(prompt: str) -> list[str]:
+        under_way.append(prompt)
+        await asyncio.sleep(0)
+        assert len(under_way) == 2
+        return [reply_of(prompt, right=True)]
+
+    assert asyncio.run(duals.judged(prompt_of(duals), r"\boxed{42}", ask)) == 1
+
+
+@pytest.mark.parametrize("replies", [[], [["1"]], [["1"], []], [["1"], ["2"], ["3"]]], ids=str)
+def test_replies_that_do_not_fit_the_prompts_are_refused(duals: Duals, replies: Any) -> None:
+    asked = duals.ask_of(prompt_of(duals), r"\boxed{42}")
+    with pytest.raises(UserError, match="replies: expected samples of 2 dual prompts, got"):
+        duals.reward(asked, replies)
+
+
+def test_a_prompt_of_no_problem_is_refused(duals: Duals) -> None:
+    with pytest.raises(UserError, match=r"expected the prompt of a problem of the task.*got 'What is 1"):
+        duals.ask_of("What is 1 + 1?", r"\boxed{2}")
+
+
+def test_the_shape_of_the_reward_is_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(PROBLEMS)
+    duals = load_duals(
+        task="word_problems", dataset=str(path), eval_size=0, reward_shape="exp", reward_lambda=2
+    )
+    asked = duals.ask_of(prompt_of(duals), r"\boxed{42}")
+    wrong = [[reply_of(prompt, right=False)] for prompt in asked.prompts]
+    assert duals.reward(asked, wrong) == pytest.approx(2.718281828**-2)
