@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dupo.config.command_line import configure
 from dupo.config.options import RewardOptions
-from dupo.duality.reconstruct import DualQuestion, dual_questions
+from dupo.duality.reconstruct import Ask, DualQuestion, dual_questions, reconstruct
 from dupo.errors import UserError, quoted
 from dupo.records import Problem, Reconstruction
 from dupo.rewards.dual import answer_reward
@@ -56,6 +56,11 @@ class Duals:
         self._options = options
         problems = chain(task.train, task.held_out)
         self._problems = {task.prompt(problem): problem for problem in problems}
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompt of each training problem, before the chat template: the data of the trainer."""
+        return [self.task.prompt(problem) for problem in self.task.train]
 
     def problem_of(self, prompt: str | Messages) -> Problem:
         """The problem that a prompt asks.
@@ -109,6 +114,35 @@ class Duals:
             for question, prompt, samples in rows
         ]
         return answer_reward(reconstructions, self._options)
+
+    def rewards(
+        self, prompts: Sequence[str | Messages], completions: Sequence[str | Messages], ask: Ask
+    ) -> list[float]:
+        """The rewards of many completions, with one call of the judge.
+
+        Args:
+            prompts, completions: see `ask_of`; of each completion. An answer that several completions of a
+                problem give is asked about once.
+            ask: gives the samples of each dual prompt.
+
+        Raises:
+            UserError: as `problem_of`.
+        """
+        # A problem is hashed by what it asks, so two rows of one text share their duals.
+        places: dict[Problem, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            places.setdefault(self.problem_of(prompt), []).append(place)
+        answers = {
+            problem: [self.task.answer(problem, text_of(completions[place])) for place in group]
+            for problem, group in places.items()
+        }
+        reconstructions = reconstruct(self.task, list(answers), list(answers.values()), ask)
+        rewards = [0.0] * len(prompts)
+        for (problem, group), by_answer in zip(places.items(), reconstructions, strict=True):
+            for place, answer in zip(group, answers[problem], strict=True):
+                if answer is not None:
+                    rewards[place] = answer_reward(by_answer.get(answer, []), self._options)
+        return rewards
 
     async def judged(self, prompt: str | Messages, completion: str | Messages, ask: AskAsync) -> float:
         """Asks all duals of an answer at once, and gives its reward.

@@ -2,13 +2,16 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dupo.errors import UserError
 from dupo.integrations.duals import Duals, load_duals
+from dupo.records import Completion, Prompt
 
 PROBLEMS = '{"question": "Ann has 12 pens and buys 30 more. How many pens has Ann now?", "answer": 42}\n'
 
@@ -84,3 +87,21 @@ def test_the_shape_of_the_reward_is_an_option(tmp_path: Path) -> None:
     asked = duals.ask_of(prompt_of(duals), r"\boxed{42}")
     wrong = [[reply_of(prompt, right=False)] for prompt in asked.prompts]
     assert duals.reward(asked, wrong) == pytest.approx(2.718281828**-2)
+
+
+def test_many_completions_are_rewarded_by_one_call_that_asks_each_answer_once(duals: Duals) -> None:
+    prompt, calls = prompt_of(duals), []
+
+    def ask(prompts: Sequence[Prompt]) -> list[list[Completion]]:
+        calls.append(["".join(pieces) for pieces in prompts if isinstance(pieces, tuple)])
+        replies = [reply_of(text, right="42" in text) for text in calls[-1]]
+        nothing = torch.empty(0)
+        return [[Completion(nothing, nothing, reply, truncated=False)] for reply in replies]
+
+    completions = [r"\boxed{42}", "I do not know.", r"\boxed{5}", r"so \boxed{42}"]
+    assert duals.rewards([prompt] * 4, completions, ask) == [1, 0, 0, 1]
+    assert [len(set(prompts)) for prompts in calls] == [4] == [len(calls[0])]
+
+
+def test_the_prompts_are_those_of_training(duals: Duals) -> None:
+    assert duals.prompts == [prompt_of(duals)]
