@@ -14,7 +14,7 @@ from tests.helpers.project import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(
-    r"(?:^<!-- needs: (?P<needs>[\w ]+) -->\n)?"
+    r"(?:^<!-- needs: (?P<needs>[\w -]+) -->\n)?"
     r"^(?P<indent> *)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
