@@ -58,12 +58,14 @@ ROOMS: dict[str, set[str]] = {
     | {"storage", "views", "methods.base", "planning"},  # a run knows what a method is, and none by name
     "machine": NOUNS | {"storage.signature"},  # for the versions of packages
     "api": NOUNS | {"config", "data", "storage", "views", "run"},
+    # Nothing imports an integration: it needs the trainer of others that it is for.
+    "integrations": COMPUTES,
     "metrics": set(),  # a user names them; they also run in an environment without dupo
     "trust": COMPUTES | {"methods", "run", "storage", "views"},
 }
 # Nothing imports a door by name. `__main__` is the command `dupo`.
 DOORS = {*doors.DOORS, "__main__"}
-USES_TRANSFORMERS = {"dupo/text", "dupo/models", "dupo/engines"}
+USES_TRANSFORMERS = {"dupo/text", "dupo/models", "dupo/engines", "dupo/integrations"}
 FACE_OF_EXTENSION = "dupo/text/extension.py"
 # Python puts these folders on sys.path when a file in them is run. One door bears a name of the standard
 # library by decree.
