@@ -162,13 +162,19 @@ KINDS = {
     "dpo": Kind("DPO", "trl", pairs, dict(loss_type=["sigmoid", "sft"], loss_weights=[1.0, 0.5])),
     "kto": Kind("KTO", "trl", labelled, {}),
     "sft": Kind("SFT", "trl", completed, {}),
+    "cpo": Kind("CPO", "trl.experimental.cpo", pairs, dict(cpo_alpha=0.7, label_smoothing=0.1)),
+    "simpo": Kind("CPO", "trl.experimental.cpo", pairs, dict(loss_type="simpo", cpo_alpha=0.0)),
+    "orpo": Kind("ORPO", "trl.experimental.orpo", pairs, {}),
+    "online_dpo": Kind(
+        "OnlineDPO", "trl.experimental.online_dpo", lambda _: sums(), {}, "max_new_tokens", True
+    ),
 }
 
 
-def settings(kind: Kind, size: Size, folder: str, bf16: bool) -> Any:
+def settings(kind: Kind, size: Size, folder: str, bf16: bool, steps: int) -> Any:
     """The config of a trainer."""
     common: Row = dict(
-        output_dir=folder, use_cpu=True, max_steps=STEPS, logging_steps=1, report_to="none",
+        output_dir=folder, use_cpu=True, max_steps=steps, logging_steps=1, report_to="none",
         save_strategy="no", learning_rate=1e-3, seed=3, per_device_train_batch_size=8, bf16=bf16,
         disable_tqdm=True, gradient_checkpointing=False,
     )  # fmt: skip
@@ -178,15 +184,15 @@ def settings(kind: Kind, size: Size, folder: str, bf16: bool) -> Any:
     return config(**common | kind.options)
 
 
-def run(name: str, size: Size = SMALL, *, bf16: bool = False) -> Measured:
-    """Trains for `STEPS` steps."""
+def run(name: str, size: Size = SMALL, *, bf16: bool = False, steps: int = STEPS) -> Measured:
+    """Trains for so many steps."""
     kind = KINDS[name]
     trainer = getattr(importlib.import_module(kind.module), f"{kind.name}Trainer")
     with tempfile.TemporaryDirectory() as folder:
         extra: Row = {"reward_funcs": even_ids} if kind.rewarded else {}
         running = trainer(
             model=saved_model(size, folder),
-            args=settings(kind, size, folder, bf16),
+            args=settings(kind, size, folder, bf16, steps),
             train_dataset=kind.data(size.repeats),
             processing_class=tokenizer(),
             **extra,

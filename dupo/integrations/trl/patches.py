@@ -1,14 +1,18 @@
 """Puts our head where TRL's trainers look theirs up, and takes it away again.
 
 TRL's GRPO, RLOO, DPO, KTO, SFT and AsyncGRPO call one function, which `dupo.integrations.trl.head` replaces.
+CPO, ORPO and Online DPO compute whole logits; `dupo.integrations.trl.whole_logits` replaces a method of each.
 """
 
 import importlib
+import inspect
+import warnings
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from dupo.errors import UserError
 from dupo.integrations.trl.head import head_for, refuse_zero3
+from dupo.integrations.trl.whole_logits import OVERRIDES, Override
 
 SEAM = "_ChunkedLogProbFunction"
 
@@ -77,4 +81,23 @@ def _patches() -> list[Patch]:
     refuse_zero3()
     utils = importlib.import_module("trl.trainer.utils")
     stock = getattr(utils, SEAM, None)
-    return [Patch(f"trl.trainer.utils.{SEAM}", utils, SEAM, stock, head_for(stock, version))]
+    patches = [Patch(f"trl.trainer.utils.{SEAM}", utils, SEAM, stock, head_for(stock, version))]
+    # Before 1.15 TRL has nothing that adds a fused head to a model, which the others need.
+    if hasattr(utils, "add_fused_lm_head"):
+        patches += [_override(override, version) for override in OVERRIDES]
+    return patches
+
+
+def _override(override: Override, version: str) -> Patch:
+    with warnings.catch_warnings():
+        # TRL warns of all that is experimental; whoever uses such a trainer has been told by its own import.
+        warnings.simplefilter("ignore")
+        trainer = getattr(importlib.import_module(override.module), override.trainer, None)
+    stock = getattr(trainer, override.name, None)
+    names = tuple(inspect.signature(stock).parameters) if callable(stock) else ()
+    where = f"{override.module}.{override.trainer}.{override.name}"
+    if names != override.arguments:
+        expected, got = ", ".join(override.arguments), ", ".join(names)
+        raise UserError(f"trl {version}: expected {where}({expected}), got ({got})")
+    assert callable(stock)
+    return Patch(where, trainer, override.name, stock, override.make(stock))
