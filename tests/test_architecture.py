@@ -65,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
 }
 # Nothing imports a door by name. `__main__` is the command `dupo`.
 DOORS = {*doors.DOORS, "__main__"}
-USES_TRANSFORMERS = {"dupo/text", "dupo/models", "dupo/engines"}
+USES_TRANSFORMERS = {"dupo/text", "dupo/models", "dupo/engines", "dupo/integrations"}
 FACE_OF_EXTENSION = "dupo/text/extension.py"
 # Python puts these folders on sys.path when a file in them is run. One door bears a name of the standard
 # library by decree.

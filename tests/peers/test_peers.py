@@ -16,6 +16,7 @@ VARIABLES = {
     "trl": "DUPO_PEER_TRL",
     "trl_preferences": "DUPO_PEER_TRL",
     "trl_divergence": "DUPO_PEER_TRL",
+    "trl_trainers": "DUPO_PEER_TRL",
     "trl_triton": "DUPO_PEER_TRL",
     "liger": "DUPO_PEER_LIGER",
     "liger_preferences": "DUPO_PEER_LIGER",
@@ -36,7 +37,19 @@ def test_agrees_with(run_python: RunPython, peer: str) -> None:
         pytest.skip(f"{VARIABLES[peer]} is not set; .ci/peers says how to")
     if (peer.startswith("liger") or peer.endswith("_triton")) and not HAS_TRITON:
         pytest.skip("needs Triton, which is not installed")
-    path = os.pathsep.join([str(ROOT / "kernels"), str(ROOT), folder])
-    env = {"PYTHONPATH": path, "TRITON_INTERPRET": "1" if peer.endswith("_triton") else None}
+    folders = [str(ROOT / "kernels"), str(ROOT), folder]
+    if peer == "trl_trainers":
+        rows = os.environ.get("DUPO_PEER_DATASETS")
+        if not rows:
+            pytest.skip("DUPO_PEER_DATASETS is not set; .ci/peers says how to")
+        folders.append(rows)
+    env = {
+        "PYTHONPATH": os.pathsep.join(folders),
+        "TRITON_INTERPRET": "1" if peer.endswith("_triton") else None,
+    }
+    # TRL tells its makers of every trainer, and transformers looks for files on the Hub.
+    env |= {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
+    # Several threads for models of a few numbers wait for each other: four times as long, on a busy machine.
+    env |= {"OMP_NUM_THREADS": "1"} if peer == "trl_trainers" else {}
     done = run_python("-m", "tests.peers.peer_checks", peer, env=env)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -35,7 +35,7 @@ def test_ours_and_eager_are_dpo() -> None:
         make, _ = losses.CASES["dpo"].variants[name]
         value, found = losses.gradients(make(inputs), inputs.leaves)
         assert value == pytest.approx(truth.item(), rel=1e-5)
-        assert losses.difference(expected, [x.double() for x in found]) < losses.MOST_DIFFERENCE, name
+        assert losses.error_of(found, expected) < losses.MOST_ERROR, name
 
 
 def test_answers_are_ragged_and_likely() -> None:
@@ -50,10 +50,10 @@ def test_answers_are_ragged_and_likely() -> None:
 
 
 def test_another_gradient_is_seen() -> None:
-    mine = [torch.tensor([3.0, 4.0]), torch.tensor([1.0])]
-    assert losses.difference(mine, [torch.tensor([3.0, 4.5]), torch.tensor([1.0])]) == pytest.approx(0.1)
+    true = [torch.tensor([3.0, 4.0]), torch.tensor([1.0])]
+    assert losses.error_of([torch.tensor([3.0, 4.5]), torch.tensor([1.0])], true) == pytest.approx(0.1)
     with pytest.raises(ValueError, match="norms above 0"):
-        losses.difference([torch.zeros(2)], [torch.zeros(2)])
+        losses.error_of([torch.zeros(2)], [torch.zeros(2)])
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_variants_are_timed_in_turn() -> None:
     assert list(measured) == list(alone)
     for variant in measured.values():
         assert len(variant.cpu_seconds) == 2 and min(variant.cpu_seconds) > 0
-        assert variant.difference < losses.MOST_DIFFERENCE
+        assert 0 < variant.error < losses.MOST_ERROR
 
 
 @pytest.mark.slow
@@ -92,10 +92,10 @@ def test_rehearsal_agrees_with_peers(run_python: RunPython) -> None:
     assert all(name in done.stdout for name in losses.CASES["dpo"].variants)
 
 
-def batch_of(seconds: float, peak: int, difference: float) -> dict[str, Any]:
+def batch_of(seconds: float, peak: int, error: float, own_error: float = 0.0) -> dict[str, Any]:
     """A result in which ours takes 1 s and 1 MiB."""
-    other = losses.Measured("TRL", 0.5, difference, [seconds, 2 * seconds, 3 * seconds], [peak << 20] * 3)
-    own = losses.Measured(losses.OURS, 0.5, 0.0, [1.0] * 3, [1 << 20] * 3)
+    other = losses.Measured("TRL", 0.5, error, [seconds, 2 * seconds, 3 * seconds], [peak << 20] * 3)
+    own = losses.Measured(losses.OURS, 0.5, own_error, [1.0] * 3, [1 << 20] * 3)
     return {"case": "dpo", **SIZE._asdict(), "tokens": 120, "counted": 50} | {
         "variants": [own._asdict(), other._asdict()]
     }
@@ -107,9 +107,12 @@ def test_the_table_tells_medians_beside_ours() -> None:
     assert "120 tokens, of which 50 count" in text
 
 
-def test_gradients_that_differ_are_told() -> None:
-    batches = [batch_of(1.0, 1, difference) for difference in (1e-5, 2e-5, float("nan"))]
-    assert losses.disagreements(batches) == ["TRL 2.0e-05", "TRL nan"]
+def test_gradients_that_are_wrong_are_told() -> None:
+    batches = [batch_of(1.0, 1, error) for error in (1e-4, 2e-4, float("nan"))]
+    batches += [batch_of(1.0, 1, 0.0, own_error) for own_error in (1e-5, 2e-5)]
+    limits = {"TRL": "(at most 0.0001)", losses.OURS: "(at most 1e-05)"}
+    wrong = [("TRL", "2.0e-04"), ("TRL", "nan"), (losses.OURS, "2.0e-05")]
+    assert losses.wrong_gradients(batches) == [f"{name} {error} {limits[name]}" for name, error in wrong]
 
 
 def test_the_page_has_the_newest_result() -> None:
