@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 STEPS = 3
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 CHARACTERS = [chr(code) for code in range(32, 127)]
 # What depends on the clock alone.
 CLOCKS = ("time", "runtime", "per_second", "flos", "profiling")
@@ -60,12 +61,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {text: number for number, text in enumerate(["<pad>", "<eos>", *CHARACTERS])}
     characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     characters.pre_tokenizer, characters.decoder = pre_tokenizers.Split("", "isolated"), decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=characters, pad_token="<pad>", eos_token="<eos>")
+    names = {"pad_token": "<pad>", "eos_token": "<eos>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=characters, **names)
+    fast.chat_template = TEMPLATE
+    return fast
 
 
-def make_model(size: Size) -> Any:
+def make_model(size: Size, seed: int = 0) -> Any:
     """The same random weights at every call."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     shape = Qwen3Config(
         vocab_size=size.vocabulary, hidden_size=size.hidden, intermediate_size=2 * size.hidden,
         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, initializer_range=0.1,
@@ -122,6 +126,15 @@ def completed(repeats: int) -> Any:
     return pairs(repeats).rename_column("chosen", "completion").remove_columns("rejected")
 
 
+def chats(repeats: int) -> Any:
+    """The same as messages."""
+    rows = pairs(repeats).to_list()
+    names = {"prompt": "user", "chosen": "assistant"}
+    return _dataset(
+        [{"messages": [{"role": names[key], "content": row[key]} for key in names]} for row in rows]
+    )
+
+
 def _dataset(rows: list[Row]) -> Any:
     return importlib.import_module("datasets").Dataset.from_list(rows)
 
@@ -143,6 +156,7 @@ class Kind(NamedTuple):
         options: of its config.
         most_tokens: the option that bounds what it samples.
         rewarded: it takes reward functions.
+        taught: it takes a teacher.
     """
 
     name: str
@@ -151,6 +165,7 @@ class Kind(NamedTuple):
     options: Row
     most_tokens: str | None = None
     rewarded: bool = False
+    taught: bool = False
 
 
 _SAMPLED = dict(num_generations=4, num_iterations=2, beta=0.01)
@@ -168,6 +183,10 @@ KINDS = {
     "online_dpo": Kind(
         "OnlineDPO", "trl.experimental.online_dpo", lambda _: sums(), {}, "max_new_tokens", True
     ),
+    "gkd": Kind(
+        "GKD", "trl.experimental.gkd", chats, dict(lmbda=0.5, beta=0.3), "max_new_tokens", taught=True
+    ),
+    "gkd_forward": Kind("GKD", "trl.experimental.gkd", chats, dict(lmbda=0.0, beta=0.0), taught=True),
 }
 
 
@@ -190,6 +209,8 @@ def run(name: str, size: Size = SMALL, *, bf16: bool = False, steps: int = STEPS
     trainer = getattr(importlib.import_module(kind.module), f"{kind.name}Trainer")
     with tempfile.TemporaryDirectory() as folder:
         extra: Row = {"reward_funcs": even_ids} if kind.rewarded else {}
+        # A student that has a head of its own to learn.
+        extra |= {"teacher_model": make_model(size, seed=1)} if kind.taught else {}
         running = trainer(
             model=saved_model(size, folder),
             args=settings(kind, size, folder, bf16, steps),

@@ -35,6 +35,9 @@ FORMS: tuple[tuple[str, ...], ...] = (
 )
 # Set by `counting` while a trainer's forward pass runs: whether a row counts, of the rows of that pass.
 _counted: list[Tensor] = []
+Results = tuple[Tensor | None, ...]
+# Set by `instead`: what computes the results of a call in the place of the head.
+_substitutes: list[Callable[..., Results]] = []
 
 
 @contextmanager
@@ -49,6 +52,20 @@ def counting(mask: Tensor) -> Iterator[None]:
         yield
     finally:
         _counted.pop()
+
+
+@contextmanager
+def instead(compute: Callable[..., Results]) -> Iterator[None]:
+    """Every call within is answered by `compute`.
+
+    Args:
+        compute: takes what `_head` takes, and returns what TRL's function of 1.16 returns.
+    """
+    _substitutes.append(compute)
+    try:
+        yield
+    finally:
+        _substitutes.pop()
 
 
 def head_for(stock: Any, version: str) -> Any:
@@ -70,11 +87,12 @@ def head_for(stock: Any, version: str) -> Any:
         """Stands in the place of TRL's autograd function."""
 
         @staticmethod
-        def apply(*values: Any) -> tuple[Tensor | None, ...]:
+        def apply(*values: Any) -> Results:
             """The results of TRL's function."""
             arguments = dict(zip(names, values, strict=False))
             # The first two forms have no outputs: they always return the entropy, and nothing behind it.
-            results = _head(outputs=arguments.pop("outputs", ("entropy",)), **_renamed(arguments))
+            compute = _substitutes[-1] if _substitutes else _head
+            results = compute(outputs=arguments.pop("outputs", ("entropy",)), **_renamed(arguments))
             return results if "outputs" in names else results[:2]
 
     return Head
@@ -102,11 +120,9 @@ def _head(
     softcap: float | None,
     logit_scale: float,
     outputs: Sequence[str],
-) -> tuple[Tensor | None, ...]:
+) -> Results:
     refuse_zero3()
-    if not torch.is_autocast_enabled(hidden.device.type):
-        # cast_lm_head_to_fp32 of TRL casts the hidden states alone.
-        weight, bias = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
+    weight, bias = like(hidden, weight, bias)
     asked = [OUTPUTS[name] for name in OUTPUTS if name in outputs]
     mask = _counted[-1] if _counted else None
     # The mean over the vocabulary of a linear map is one row of the map; a softcap makes the map crooked.
@@ -129,6 +145,14 @@ def _head(
     elif "mean_logits" in asked and mask is not None:
         results["logprobs"] = results["logprobs"].masked_fill(~mask, 0.0)
     return (results["logprobs"], *(results[ours] for ours in OUTPUTS.values()))
+
+
+def like(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias in the type of the hidden states, unless autocast gives all of them one."""
+    if torch.is_autocast_enabled(hidden.device.type):
+        return weight, bias
+    # cast_lm_head_to_fp32 of TRL casts the hidden states alone.
+    return weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Puts our head where TRL's trainers look theirs up, and takes it away again.
 
 TRL's GRPO, RLOO, DPO, KTO, SFT and AsyncGRPO call one function, which `dupo.integrations.trl.head` replaces.
-CPO, ORPO and Online DPO compute whole logits; `dupo.integrations.trl.whole_logits` replaces a method of each.
+CPO, ORPO, Online DPO and GKD compute whole logits; `dupo.integrations.trl.overrides` has a method for each.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dupo.errors import UserError
 from dupo.integrations.trl.head import head_for, refuse_zero3
-from dupo.integrations.trl.whole_logits import OVERRIDES, Override
+from dupo.integrations.trl.overrides import OVERRIDES, Override
 
 SEAM = "_ChunkedLogProbFunction"
 

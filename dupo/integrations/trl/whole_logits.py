@@ -10,7 +10,7 @@ Letters: B sequences, those of the chosen answers before those of the rejected; 
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -29,7 +29,7 @@ def cpo_forward(stock: Method) -> Method:
     """`CPOTrainer.concatenated_forward`; its logits are (B/2, T) means, whose mean TRL logs."""
 
     def concatenated_forward(self: Any, model: Any, batch: Any) -> Any:
-        if _needs_stock(self, model):
+        if needs_stock(self, model):
             return stock(self, model, batch)
         inputs = _concatenated(self, batch, self.pad_token_id)
         counted = inputs["concatenated_labels"] != IGNORED
@@ -48,7 +48,7 @@ def orpo_forward(stock: Method) -> Method:
     """`ORPOTrainer.concatenated_forward`, whose likelihood of the chosen is that of the prompts as well."""
 
     def concatenated_forward(self: Any, model: Any, batch: Any) -> Any:
-        if _needs_stock(self, model):
+        if needs_stock(self, model):
             return stock(self, model, batch)
         inputs = _concatenated(self, batch, self.padding_value)
         answers = inputs["concatenated_labels"] != IGNORED
@@ -80,7 +80,7 @@ def online_dpo_forward(stock: Method) -> Method:
         length = completion_ids.size(1)
         cut = max(prompt_ids.size(1) + length - self.max_length, 0)
         # Without a prompt TRL reads the first token off the first position, which no shifted label does.
-        if vision_inputs is not None or cut >= prompt_ids.size(1) or _needs_stock(self, model):
+        if vision_inputs is not None or cut >= prompt_ids.size(1) or needs_stock(self, model):
             arguments = prompt_ids, prompt_mask, completion_ids, completion_mask
             return stock(self, model, *arguments, *([] if vision_inputs is None else [vision_inputs]))
         ids = torch.cat([prompt_ids[:, cut:], completion_ids], dim=1)
@@ -96,7 +96,7 @@ def online_dpo_forward(stock: Method) -> Method:
     return _forward
 
 
-def _needs_stock(trainer: Any, model: Any) -> bool:
+def needs_stock(trainer: Any, model: Any) -> bool:
     """Whether the model is one that a fused head does not serve."""
     peft_config = getattr(trainer.accelerator.unwrap_model(model), "active_peft_config", None)
     # Virtual tokens make the sequence longer than the labels.
@@ -123,12 +123,7 @@ def _score(
         counted: (B, T), tokens whose log-probability is read.
     """
     ids = inputs["concatenated_input_ids"]
-    base = trainer.accelerator.unwrap_model(model)
-    base = base.get_base_model() if hasattr(base, "get_base_model") else base
-    own = getattr(base.forward, "__func__", None)
-    if own is None or _forwards.get(base) is not own:
-        import_module("trl.trainer.utils").add_fused_lm_head(base, outputs=outputs)
-        _forwards[base] = base.forward.__func__
+    add_head(trainer, model, outputs)
     router = {"output_router_logits": True} if getattr(trainer, "aux_loss_enabled", False) else {}
     # Every position has a label, or its mean logit would be 0. What is shifted in does not count.
     labels = torch.cat([ids[:, 1:], ids[:, :1]], dim=1)
@@ -144,6 +139,16 @@ def _score(
         )
 
 
+def add_head(trainer: Any, model: Any, outputs: tuple[str, ...]) -> None:
+    """Gives the model TRL's fused head, once."""
+    base = trainer.accelerator.unwrap_model(model)
+    base = base.get_base_model() if hasattr(base, "get_base_model") else base
+    own = getattr(base.forward, "__func__", None)
+    if own is None or _forwards.get(base) is not own:
+        import_module("trl.trainer.utils").add_fused_lm_head(base, outputs=outputs)
+        _forwards[base] = base.forward.__func__
+
+
 def _sums(logps: Tensor, counted: Tensor, *, averages: bool) -> Tensor:
     """(B,) sums, or means, of the log-probabilities of the tokens that count; tokens are (B, T)."""
     counted = counted[:, 1:]
@@ -155,35 +160,3 @@ def _nll(logps: Tensor, counted: Tensor) -> Tensor:
     """The mean over all tokens that count, negated; a number."""
     counted = counted[:, 1:]
     return -(logps[:, :-1] * counted).sum() / counted.sum()
-
-
-class Override(NamedTuple):
-    """A method of a trainer that is replaced.
-
-    Attributes:
-        module: where the trainer is.
-        make: TRL's method -> ours.
-        arguments: those that the method takes; others tell of a version that is not known.
-    """
-
-    module: str
-    trainer: str
-    name: str
-    make: Callable[[Method], Method]
-    arguments: tuple[str, ...]
-
-
-_COMPARED = "self", "model", "batch"
-_COMPLETED = "prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "vision_inputs"
-_EXPERIMENTAL = "trl.experimental"
-OVERRIDES = (
-    Override(f"{_EXPERIMENTAL}.cpo", "CPOTrainer", "concatenated_forward", cpo_forward, _COMPARED),
-    Override(f"{_EXPERIMENTAL}.orpo", "ORPOTrainer", "concatenated_forward", orpo_forward, _COMPARED),
-    Override(
-        f"{_EXPERIMENTAL}.online_dpo",
-        "OnlineDPOTrainer",
-        "_forward",
-        online_dpo_forward,
-        ("self", "model", *_COMPLETED),
-    ),
-)
