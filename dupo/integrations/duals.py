@@ -54,6 +54,7 @@ class Duals:
         """
         self.task = task
         self._options = options
+        # Trainers hand back prompts, and no ids of problems.
         problems = chain(task.train, task.held_out)
         self._problems = {task.prompt(problem): problem for problem in problems}
 
@@ -107,6 +108,7 @@ class Duals:
             raise UserError(f"replies: expected {expected}, got {counts} samples")
         duals = [question.dual for question, n in zip(asked.questions, counts, strict=True) for _ in range(n)]
         answers = [asked.answer or ""] * len(duals)
+        # One call for all samples, because a metric may be a model itself.
         distances = iter(self.task.distances(duals, answers, list(chain.from_iterable(replies))))
         rows = zip(asked.questions, asked.prompts, replies, strict=True)
         reconstructions = [

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dupo.config.command_line import configure
+from dupo.config.config import Config
 from dupo.config.engine_options import is_address
 from dupo.duality.judge import Judge
 from dupo.duality.model_parts import read_parts
@@ -23,9 +24,25 @@ class ServerReward:
     __name__ = "dual"  # TRL logs a reward by the name of its function
 
     def __init__(self, duals: Duals, judge: Judge, seed: int) -> None:
-        """Takes what `server_reward` made; `seed` fixes the draws of every call."""
+        """Takes what `of` made; `seed` fixes the draws of every call."""
         self.duals = duals
         self._ask = judge.asking(seed)
+
+    @classmethod
+    def of(cls, duals: Duals, config: Config) -> "ServerReward":
+        """Asks the server at `dual_model` what it can do.
+
+        Raises:
+            UserError: `dual_model` is no address, or the server has no such model.
+            ServerError: the server does not answer.
+        """
+        check_is_address(config)
+        parts = read_parts(config, config.duals.dual_model, None)
+        assert parts.server is not None
+        # Nothing is kept of earlier starts: the trainer's own checkpoints do not know of the answers.
+        engine = ServerEngine(parts.server, parts.tokenizer)
+        judge = Judge.of(engine, config.duals, config.rollout.max_completion_length)
+        return cls(duals, judge, config.run.seed)
 
     def __call__(
         self, prompts: Sequence[str | Messages], completions: Sequence[str | Messages], **_: Any
@@ -42,6 +59,17 @@ class ServerReward:
         return self.duals.rewards(prompts, completions, self._ask)
 
 
+def check_is_address(config: Config) -> None:
+    """Checks that a server is to judge.
+
+    Raises:
+        UserError: `dual_model` is no address.
+    """
+    if not is_address(config.duals.dual_model):
+        expected = "the address of a server, such as http://host:8000/v1#NAME"
+        raise UserError(f"dual_model: expected {expected}, got {quoted(config.duals.dual_model)}")
+
+
 def server_reward(**options: Any) -> ServerReward:
     """Reads the problems of a task, and asks the server of the judge what it can do.
 
@@ -54,13 +82,6 @@ def server_reward(**options: Any) -> ServerReward:
         ServerError: the server does not answer.
     """
     config = configure(options)
-    name = config.duals.dual_model
-    if not is_address(name):
-        expected = "the address of a server, such as http://host:8000/v1#NAME"
-        raise UserError(f"dual_model: expected {expected}, got {quoted(name)}")
-    duals = Duals(make_task(config.task, config.run.seed), config.reward)
-    parts = read_parts(config, name, None)
-    assert parts.server is not None
-    engine = ServerEngine(parts.server, parts.tokenizer)
-    judge = Judge.of(engine, config.duals, config.rollout.max_completion_length)
-    return ServerReward(duals, judge, config.run.seed)
+    # A judge that is none must not wait for the data.
+    check_is_address(config)
+    return ServerReward.of(Duals(make_task(config.task, config.run.seed), config.reward), config)

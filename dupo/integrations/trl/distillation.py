@@ -37,6 +37,7 @@ def gkd_compute_loss(stock: Method) -> Method:
     ) -> Any:
         if return_outputs or needs_stock(self, model):
             return stock(self, model, inputs, return_outputs, num_items_in_batch)
+        # Before the student, whose call needs what the teacher's has seen.
         self.teacher_model.eval()
         seen: list[_Teacher] = []
         with torch.no_grad(), instead(lambda **call: _keep(seen, **call)):
@@ -111,6 +112,7 @@ def _diverge(
         teacher_logit_scale=teacher.logit_scale,
         teacher_softcap=teacher.softcap,
     )
+    # TRL sums the rows and divides by the tokens of the batch, so any row that counts may hold the sum.
     first = torch.arange(targets.numel(), device=hidden.device) == mask.int().argmax()
     return _as_results(torch.where(first, -loss, 0.0))
 

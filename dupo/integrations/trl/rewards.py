@@ -1,0 +1,95 @@
+"""Rewards of dupo in the signature of TRL's reward functions.
+
+    GRPOTrainer(..., reward_funcs=as_reward("soft_vote", duals, num_generations=8))
+
+The dual reward needs a model: `dual_rollout`, or `dupo.integrations.server.server_reward`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from dupo.config.catalogue import REWARDS, load
+from dupo.config.command_line import configure
+from dupo.errors import UserError, quoted
+from dupo.integrations.duals import Duals, Messages, text_of
+from dupo.records import Completion, Problem, Rollout
+from dupo.rewards.base import RewardInputs, TrainerState
+
+OF_GROUPS = {"majority", "soft_vote"}
+
+
+def as_reward(
+    name: str, duals: Duals, *, num_generations: int | None = None, **options: Any
+) -> Callable[..., list[float | None]]:
+    """A reward as TRL calls reward functions, with texts or messages.
+
+    Args:
+        name: any of gold, majority, soft_vote, format_only, random, soft_overlong_punishment. gold reads
+            labels.
+        duals: the problems that the prompts of the trainer ask.
+        num_generations: of the trainer. majority and soft_vote compare the completions of a prompt, so all
+            of them must be on one rank: `per_device_train_batch_size` is a multiple of num_generations.
+        options: of `python -m dupo.train`: max_completion_length, soft_punish_cache, seed.
+
+    Raises:
+        UserError: a reward that needs a model or its distributions, or none; a missing num_generations.
+    """
+    if name not in REWARDS or REWARDS[name].needs not in ("", "gold"):
+        usable = ", ".join(reward for reward, entry in REWARDS.items() if entry.needs in ("", "gold"))
+        raise UserError(f"name: expected any of {usable}, got {quoted(name)}; duals need dual_rollout")
+    if name in OF_GROUPS and num_generations is None:
+        raise UserError(f"num_generations: expected that of the trainer for {name}, got none")
+    config, compute = configure(options), load(REWARDS[name].path)
+    size = num_generations if name in OF_GROUPS and num_generations is not None else 1
+
+    def reward(
+        prompts: Sequence[str | Messages],
+        completions: Sequence[str | Messages],
+        completion_ids: Sequence[Sequence[int]],
+        trainer_state: Any = None,
+        **_: Any,
+    ) -> list[float | None]:
+        problems = [duals.problem_of(prompt) for prompt in prompts]
+        _check_groups(problems, size)
+        texts = [text_of(completion) for completion in completions]
+        answers = [duals.task.answer(problem, text) for problem, text in zip(problems, texts, strict=True)]
+        rows = [_completion(ids, text) for ids, text in zip(completion_ids, texts, strict=True)]
+        places = range(0, len(problems), size)
+        rollout = Rollout(
+            problems[::size],
+            [[] for _ in places],
+            [rows[place : place + size] for place in places],
+            [answers[place : place + size] for place in places],
+        )
+        step = 0 if trainer_state is None else trainer_state.global_step
+        inputs = RewardInputs(
+            duals.task,
+            rollout,
+            [{} for _ in places],
+            config.reward,
+            config.run.seed + step,  # other coins at every step
+            TrainerState(step, 1),
+            max_completion_length=config.rollout.max_completion_length,
+        )
+        values: list[float] = compute(inputs).flatten().tolist()
+        return [None if value != value else value for value in values]
+
+    # TRL logs a reward by this name.
+    reward.__name__ = name
+    return reward
+
+
+def _check_groups(problems: Sequence[Problem], size: int) -> None:
+    """Checks that groups of `size` completions stand one after another, each of one problem."""
+    groups = [set(problems[place : place + size]) for place in range(0, len(problems), size)]
+    if len(problems) % size or any(len(group) > 1 for group in groups):
+        expected = f"{size} completions of each prompt on every rank"
+        advice = "per_device_train_batch_size must be a multiple of num_generations"
+        raise UserError(f"completions: expected {expected}, got parts of groups; {advice}")
+
+
+def _completion(ids: Sequence[int], text: str) -> Completion:
+    """A completion as rewards read it; TRL does not say which were cut."""
+    return Completion(torch.tensor(list(ids), dtype=torch.int32), torch.empty(0), text, truncated=False)

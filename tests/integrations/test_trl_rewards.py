@@ -1,0 +1,96 @@
+"""Our rewards as TRL calls reward functions."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dupo.errors import UserError
+from dupo.integrations.duals import Duals, load_duals
+from dupo.integrations.trl import as_reward
+
+QUESTIONS = [
+    "Ann has 12 pens and buys 30 more. How many pens has Ann now?",
+    "Bo has 9 caps and sells 4. How many?",
+]
+TEXTS = [
+    r"\boxed{42}",
+    r"\boxed{42}",
+    r"\boxed{7}",
+    "?",
+    r"\boxed{5}",
+    r"\boxed{6}",
+    r"\boxed{6}",
+    r"\boxed{5}",
+]
+
+
+@pytest.fixture
+def duals(tmp_path: Path) -> Duals:
+    path = tmp_path / "problems.jsonl"
+    answers = [42, 5]
+    rows = [f'{{"question": "{q}", "answer": {a}}}\n' for q, a in zip(QUESTIONS, answers, strict=True)]
+    path.write_text("".join(rows))
+    return load_duals(task="word_problems", dataset=str(path), eval_size=0, reward="gold")
+
+
+def call(reward: Any, duals: Duals, is_chat: bool = False, step: int = 0) -> list[float | None]:
+    prompts: list[Any] = [prompt for prompt in duals.prompts for _ in range(4)]
+    completions: list[Any] = TEXTS
+    if is_chat:
+        prompts = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        completions = [[{"role": "assistant", "content": text}] for text in TEXTS]
+    ids = [[1] * (3 + 2 * place) for place in range(8)]
+    state = SimpleNamespace(global_step=step)
+    return reward(
+        prompts=prompts, completions=completions, completion_ids=ids, trainer_state=state, answer=[0] * 8
+    )
+
+
+@pytest.mark.parametrize("is_chat", [False, True])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gold", [1, 1, 0, 0, 1, 0, 0, 1]),
+        ("format_only", [1, 1, 1, 0, 1, 1, 1, 1]),
+        ("majority", [1, 1, 0, 0, 1, 0, 0, 1]),  # of two that are as frequent, the first
+        ("soft_vote", [0.5, 0.5, 0.25, 0, 0.5, 0.5, 0.5, 0.5]),
+        ("soft_overlong_punishment", [0, 0, 0, 0, -0.25, -0.75, -1, -1]),
+    ],
+)
+def test_a_reward_gives_a_number_for_each_completion(
+    duals: Duals, name: str, expected: list[float], is_chat: bool
+) -> None:
+    options = {"max_completion_length": 14, "soft_punish_cache": 4}
+    reward = as_reward(name, duals, num_generations=4, **options)
+    assert reward.__name__ == name
+    assert call(reward, duals, is_chat) == expected
+
+
+def test_coins_are_tossed_anew_at_every_step(duals: Duals) -> None:
+    reward = as_reward("random", duals)
+    tosses = [call(reward, duals, step=step) for step in range(3)]
+    assert tosses[0] == call(reward, duals) and tosses[0] != tosses[1]
+    assert {value for row in tosses for value in row} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(("name", "size"), [("majority", 3), ("soft_vote", 8)])
+def test_parts_of_groups_are_refused(duals: Duals, name: str, size: int) -> None:
+    message = f"completions: expected {size} completions of each prompt on every rank, got parts of groups"
+    with pytest.raises(UserError, match=re.escape(message)):
+        call(as_reward(name, duals, num_generations=size), duals)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dual", "name: expected any of gold, majority, soft_vote, random, format_only"),
+        ("entropy", "got 'entropy'; duals need dual_rollout"),
+        ("majority", "num_generations: expected that of the trainer for majority, got none"),
+    ],
+)
+def test_a_reward_that_cannot_be_is_refused(duals: Duals, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        as_reward(name, duals)
