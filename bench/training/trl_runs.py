@@ -1,20 +1,21 @@
 """A few steps of each TRL trainer on toy data: a Qwen3 of two layers with random weights, on a CPU.
 
-The trainers are TRL's own, from rows to optimizer; what they log is compared by `bench.trl_trainers` and by
-tests/peers/peer_trl_trainers.py. Nothing is fetched. Needs TRL, accelerate and datasets on the path.
+The trainers are TRL's own, from rows to optimizer. What they log is compared by `bench.training.trl_trainers`
+and by tests/peers/peer_trl_trainers.py. Nothing is fetched. Needs TRL, accelerate and datasets on the path.
 """
 
 import importlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from bench.peak_memory import added_bytes
 
 STEPS = 3
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -47,7 +48,7 @@ class Measured(NamedTuple):
 
     Attributes:
         rows: the metrics of each step.
-        seconds: of `train`.
+        seconds: of the processor, of `train`.
         peak_bytes: resident at the peak of `train`, above what was resident before.
     """
 
@@ -218,32 +219,14 @@ def run(name: str, size: Size = SMALL, *, bf16: bool = False, steps: int = STEPS
             processing_class=tokenizer(),
             **extra,
         )
-        with peak() as bytes_at_peak:
-            started = time.perf_counter()
-            running.train()
-            seconds = time.perf_counter() - started
+        started = time.process_time()
+        peak = added_bytes(running.train)
+        seconds = time.process_time() - started
     history = [row for row in running.state.log_history if "loss" in row]
     rows = [
         {name: row[name] for name in row if not any(clock in name for clock in CLOCKS)} for row in history
     ]
-    return Measured(rows, seconds, bytes_at_peak[0])
-
-
-@contextmanager
-def peak() -> Iterator[list[int]]:
-    """Bytes resident at the peak of the block above those before it; filled when the block ends."""
-    result = list[int]()
-    # 5 sets the peak back to what is resident now.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
-    yield result
-    result.append(_resident("VmHWM") - before)
-
-
-def _resident(name: str) -> int:
-    """Bytes that Linux counts under that name: VmRSS now, VmHWM at the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(dict(line.split(":", 1) for line in lines)[name].split()[0]) * 1024
+    return Measured(rows, seconds, peak)
 
 
 def worst(one: list[Row], other: list[Row], allowed: Callable[[float, float], float]) -> tuple[float, str]:

@@ -4,14 +4,18 @@ Needs the packages of data sets as well, see .ci/peers. The trainers run on a CP
 half precision unless it is asked to.
 """
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from io import StringIO
 
 import torch
 from torch import Tensor
 
+from bench.training import trl_learning
 from bench.training.trl_runs import KINDS, run, worst
+from dupo.integrations.duals import load_duals
 from dupo.integrations.trl import install, uninstall
 from tests.peers.peer_checks import Checks, assert_close, head_inputs
 
@@ -145,6 +149,21 @@ def check_zero3() -> None:
     uninstall()
 
 
+def check_duals() -> None:
+    """TRL's own loop on duals of the taught sums: who judges rewards answers that are half right."""
+    duals = load_duals(task="arithmetic", eval_size=20)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        model = trl_learning.start(folder)
+        frozen = trl_learning.run("frozen", model, duals, 2, 0)
+        policy = trl_learning.run("policy", model, duals, 2, 0)
+    for arm in (frozen, policy):
+        assert len(arm["rewards"]) == 2 and 0.15 < min(arm["rewards"]), arm
+        assert max(arm["rewards"]) < 0.6, arm
+    # Before the first step both judges are the same model, and the answers are the same.
+    assert frozen["rewards"][0] == policy["rewards"][0]
+    assert frozen["rewards"][1] != policy["rewards"][1]
+
+
 CHECKS: Checks = {f"same-metrics-{name}": partial(check_same_metrics, name) for name in KINDS}
 CHECKS |= {f"half-{name}": partial(check_first_step_in_half, name) for name in IN_HALF}
-CHECKS |= {"calls": check_calls, "zero3": check_zero3}
+CHECKS |= {"calls": check_calls, "zero3": check_zero3, "duals": check_duals}
