@@ -1,7 +1,7 @@
 """What the dual reward must be compared with, in the same loop."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,24 +25,24 @@ def gold(inputs: RewardInputs) -> Tensor:
 
 def majority(inputs: RewardInputs) -> Tensor:
     """1 for the most frequent readable answer of the group (TTRL, arXiv 2504.16084), the first of several."""
-    best_P = [majority_answer(votes(group)) for group in inputs.rollout.answers]
-    return torch.tensor(
-        [
-            [float(answer is not None and answer == best) for answer in group]
-            for best, group in zip(best_P, inputs.rollout.answers, strict=True)
-        ]
-    )
+    return torch.tensor([majority_rewards(group) for group in inputs.rollout.answers])
+
+
+def majority_rewards(group: Sequence[str | None]) -> list[float]:
+    """`majority` of one group of answers."""
+    best = majority_answer(votes(group))
+    return [float(answer is not None and answer == best) for answer in group]
 
 
 def soft_vote(inputs: RewardInputs) -> Tensor:
     """Share of the group that gave the same answer (EMPO, arXiv 2504.05812, without its entropy band)."""
-    counts_P = [votes(group) for group in inputs.rollout.answers]
-    return torch.tensor(
-        [
-            [counts[answer] / len(group) if answer is not None else 0.0 for answer in group]
-            for counts, group in zip(counts_P, inputs.rollout.answers, strict=True)
-        ]
-    )
+    return torch.tensor([soft_vote_rewards(group) for group in inputs.rollout.answers])
+
+
+def soft_vote_rewards(group: Sequence[str | None]) -> list[float]:
+    """`soft_vote` of one group of answers."""
+    counts = votes(group)
+    return [counts[answer] / len(group) if answer is not None else 0.0 for answer in group]
 
 
 def self_certainty(inputs: RewardInputs) -> Tensor:

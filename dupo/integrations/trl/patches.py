@@ -77,6 +77,7 @@ def _patches() -> list[Patch]:
     """All that is to be replaced; nothing is replaced yet."""
     if find_spec("trl") is None:
         raise UserError("trl: expected TRL to be installed, got no package of that name; pip install trl")
+    # Named in every refusal: the seam has changed three times within a year.
     version = importlib.import_module("trl").__version__
     refuse_zero3()
     utils = importlib.import_module("trl.trainer.utils")
