@@ -23,7 +23,15 @@ VARIABLES = {
     "liger_divergence": "DUPO_PEER_LIGER",
     "liger_triton": "DUPO_PEER_LIGER",
     "verl": "DUPO_PEER_VERL",
+    "verl_plugin": "DUPO_PEER_VERL",
     "verl_triton": "DUPO_PEER_VERL",
+}
+
+
+# What a peer needs beside its own folder.
+FURTHER = {
+    "trl_trainers": ["DUPO_PEER_DATASETS"],
+    "verl_plugin": ["DUPO_PEER_DATASETS", "DUPO_PEER_RAY"],
 }
 
 
@@ -32,17 +40,14 @@ VARIABLES = {
     "peer", [pytest.param(n, marks=pytest.mark.full if n.endswith("_triton") else ()) for n in VARIABLES]
 )
 def test_agrees_with(run_python: RunPython, peer: str) -> None:
-    folder = os.environ.get(VARIABLES[peer])
-    if not folder:
-        pytest.skip(f"{VARIABLES[peer]} is not set; .ci/peers says how to")
+    folders = [str(ROOT / "kernels"), str(ROOT)]
+    for variable in (VARIABLES[peer], *FURTHER.get(peer, [])):
+        folder = os.environ.get(variable)
+        if not folder:
+            pytest.skip(f"{variable} is not set; .ci/peers says how to")
+        folders.append(folder)
     if (peer.startswith("liger") or peer.endswith("_triton")) and not HAS_TRITON:
         pytest.skip("needs Triton, which is not installed")
-    folders = [str(ROOT / "kernels"), str(ROOT), folder]
-    if peer == "trl_trainers":
-        rows = os.environ.get("DUPO_PEER_DATASETS")
-        if not rows:
-            pytest.skip("DUPO_PEER_DATASETS is not set; .ci/peers says how to")
-        folders.append(rows)
     env = {
         "PYTHONPATH": os.pathsep.join(folders),
         "TRITON_INTERPRET": "1" if peer.endswith("_triton") else None,
@@ -50,6 +55,6 @@ def test_agrees_with(run_python: RunPython, peer: str) -> None:
     # TRL tells its makers of every trainer, and transformers looks for files on the Hub.
     env |= {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
     # Several threads for models of a few numbers wait for each other: four times as long, on a busy machine.
-    env |= {"OMP_NUM_THREADS": "1"} if peer == "trl_trainers" else {}
+    env |= {"OMP_NUM_THREADS": "1"} if peer in FURTHER else {}
     done = run_python("-m", "tests.peers.peer_checks", peer, env=env)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,11 +1,11 @@
 """Policy losses of dupo_kernels in verl's normalisation, with verl's names of metrics.
 
-verl's `agg_loss` of the loss of each token; the options are those of verl's ActorConfig
+    dupo        clipped ratio of tokens, dual clip        verl's vanilla
+    dupo_gspo   clipped ratio of sequences, dual clip     verl's gspo, which has no dual clip
+    dupo_sapo   soft gate                                 verl's sapo, which knows one loss_agg_mode alone
+    dupo_vespo  weight of sequences by their variance     not in verl
 
-dupo        clipped ratio of tokens, dual clip        as verl's vanilla
-dupo_gspo   clipped ratio of sequences                as verl's gspo, without its dual gradient of tokens
-dupo_sapo   soft gate                                 as verl's sapo
-dupo_vespo  variational weight of sequences           not in verl
+The losses of tokens are summed by verl's `agg_loss`. The options are those of verl's ActorConfig.
 """
 
 from collections.abc import Callable
