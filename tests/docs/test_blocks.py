@@ -249,7 +249,7 @@ def test_python_compiles(block: Block) -> None:
     "block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda block: block.place
 )
 def test_yaml_is_yaml(block: Block) -> None:
-    assert all(isinstance(document, dict) for document in yaml.safe_load_all(block.text))
+    assert all(isinstance(document, dict | list) for document in yaml.safe_load_all(block.text))
 
 
 def test_the_task_of_the_page_is_the_one_that_a_run_tries() -> None:
@@ -279,8 +279,8 @@ OF_OTHERS = {
     "max-restarts",
     "signal",  # of scancel
 }
-# Its names are those of TRL; tests/peers/test_trl_options.py tests them.
-OF_TRL = ROOT / "docs/trl.md"
+# Their names are those of other trainers; tests/peers/test_trl_options.py tests the ones of TRL.
+OF_TRAINERS = {ROOT / "docs/trl.md", ROOT / "docs/other_trainers.md"}
 
 
 @cache
@@ -292,7 +292,7 @@ def known_options() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if p != OF_TRL], ids=lambda page: page.relative_to(ROOT).as_posix()
+    "page", [p for p in PAGES if p not in OF_TRAINERS], ids=lambda page: page.relative_to(ROOT).as_posix()
 )
 def test_options_that_a_text_names_exist(page: Path) -> None:
     text = re.sub(r"(?s)^ *```.*?```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed
 from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from tests.docs import trainer_stubs as stubs
 from tests.helpers.doc_blocks import blocks_of
 from tests.helpers.project import ROOT
+from tests.helpers.ranks import run_ranks
 from tests.helpers.stub_server import StubServer, serving
 
 PAGE = ROOT / "docs/other_trainers.md"
@@ -237,6 +241,62 @@ def test_torchtitan_gets_the_loss_from_hidden_states(run_block: Any) -> None:
     assert_same(loss, clipped(known, 0.2, 0.28).sum() / 6, hidden, head.weight, tolerance=1e-6)
     ratio = (logprobs - old).exp()[known["mask"]].sum() / 6
     assert metrics["loss/ratio_mean"].item() == pytest.approx(ratio.item(), rel=1e-5)
+
+
+def titan_batch(rank: int | None) -> dict[str, Tensor]:
+    """What torchtitan's trainer has on a rank: a row of the batch; None: all of it."""
+    generator = torch.Generator().manual_seed(4)
+    batch = {
+        "x": torch.randn(B, T, H, generator=generator, dtype=torch.float64),
+        "labels": torch.randint(V, (B, T), generator=generator),
+        "generator_logprobs": -2 + torch.randn(B, T, generator=generator, dtype=torch.float64) / 4,
+        "advantages": torch.randn(B, T, generator=generator, dtype=torch.float64),
+        "loss_mask": tokens()["mask"],
+    }
+    return batch if rank is None else {name: tensor[rank : rank + 1] for name, tensor in batch.items()}
+
+
+def titan_model() -> torch.nn.ModuleDict:
+    torch.manual_seed(2)
+    body = torch.nn.Linear(H, H, dtype=torch.float64)
+    return torch.nn.ModuleDict(
+        {"body": body, "lm_head": torch.nn.Linear(H, V, bias=False, dtype=torch.float64)}
+    )
+
+
+def titan_gradients(make: Any, model: Any, rank: int | None) -> None:
+    """One backward pass, with the tokens of all ranks as the divisor."""
+    loss_of, batch = make(make.Config(epsilon_high=0.28)), titan_batch(rank)
+    loss_of.set_lm_head(model["lm_head"])
+    hidden = model["body"](batch.pop("x"))
+    loss_of(hidden, batch.pop("labels"), float(tokens()["mask"].sum()), **batch)[0].backward()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_torchtitan_shares_the_head_out(run_block: Any, tmp_path: Path) -> None:
+    """FSDP2 with summed gradients, as torchtitan has it: two ranks, a row each, have the gradients of one."""
+    make = run_block("torchtitan")["LinearDapoLoss"]
+    alone = titan_model()
+    titan_gradients(make, alone, None)
+    expected = {name: weight.grad for name, weight in alone.named_parameters()}
+
+    def program() -> int:
+        torch.distributed.init_process_group("gloo")
+        model = titan_model()
+        for part in (model["lm_head"], model["body"]):
+            sharded: Any = fully_shard(part)
+            sharded.set_gradient_divide_factor(1.0)
+        titan_gradients(make, model, torch.distributed.get_rank())
+        for name, weight in model.named_parameters():
+            assert isinstance(weight.grad, DTensor)
+            torch.testing.assert_close(weight.grad.full_tensor(), expected[name], rtol=0, atol=1e-6)
+        torch.distributed.destroy_process_group()
+        return 0
+
+    ended = run_ranks(program, tmp_path)
+    assert ended.codes == [0, 0], ended.err
+    assert all(gradient is not None and gradient.abs().max() > 1e-3 for gradient in expected.values())
 
 
 # --- the trainers themselves ---
