@@ -93,8 +93,10 @@ def folder_of(trainer: Trainer) -> Path:
 
 def version_of(trainer: Trainer) -> str:
     """The version of the package in its folder."""
-    found = distributions(path=[str(folder_of(trainer))])
-    return next(d.version for d in found if d.metadata["Name"].lower().replace("_", "-") == trainer.package)
+    installed = distributions(path=[str(folder_of(trainer))])
+    return next(
+        d.version for d in installed if d.metadata["Name"].lower().replace("_", "-") == trainer.package
+    )
 
 
 def count_checks(trainer: Trainer) -> int:
