@@ -35,6 +35,26 @@ FURTHER = {
 }
 
 
+# Older versions of TRL: `.ci/peers DIRECTORY trl_1_9 trl_1_15`.
+OLDER_TRL = ("1_9", "1_15")
+
+
+@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.parametrize("version", OLDER_TRL)
+def test_serves_an_older_trl(run_python: RunPython, version: str) -> None:
+    variables = [f"DUPO_PEER_TRL_{version}", "DUPO_PEER_TRL", "DUPO_PEER_DATASETS"]
+    folders = [os.environ.get(variable, "") for variable in variables]
+    if not all(folders):
+        pytest.skip(f"{variables} are not all set; .ci/peers says how to")
+    # The older TRL stands before the newer, whose folder has accelerate.
+    path = os.pathsep.join([str(ROOT / "kernels"), str(ROOT), *folders])
+    # The head of 1.15 has its kernels alone, which run interpreted here.
+    env = {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "1"}
+    done = run_python("-m", "tests.peers.peer_checks", "trl_versions", env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "peer", [pytest.param(n, marks=pytest.mark.full if n.endswith("_triton") else ()) for n in VARIABLES]
