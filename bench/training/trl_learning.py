@@ -1,7 +1,9 @@
 """TRL's GRPOTrainer on duals of the built-in sums: held-out accuracy before and after, on a CPU.
 
     .ci/peers DIRECTORY trl datasets && . DIRECTORY/variables
-    PYTHONPATH=$PYTHONPATH:$DUPO_PEER_TRL:$DUPO_PEER_DATASETS python -m bench.training.trl_learning
+    export PYTHONPATH=$PYTHONPATH:$DUPO_PEER_TRL:$DUPO_PEER_DATASETS
+    python -m bench.training.trl_learning             trains, and writes a file of bench/results
+    python -m bench.training.trl_learning --write     publishes the newest file in docs/inside_trl.md
 
 Starts from the taught weights of the built-in task, which answer about half of the sums. Our loss head is
 installed. Rewards of `random` are the control: the same loop without a signal.
@@ -16,13 +18,18 @@ from typing import Any
 
 import torch
 
-from bench.result_files import RESULTS, result_path, signature, write
+from bench.loss_head.results import table
+from bench.result_files import RESULTS, ROOT, between_markers, newest, result_path, signature, write
 from dupo.api import train
 from dupo.integrations.duals import Duals, load_duals
 from dupo.integrations.trl import as_reward, dual_rollout, install
 
 THEME = "trl_learning"
 ARMS = ("frozen", "policy", "random")
+WHO = {"frozen": "duals, frozen judge", "policy": "duals, the policy judges", "random": "random rewards"}
+PAGE = Path("docs/inside_trl.md")
+MARKERS = ("<!-- trl learning: made by bench.training.trl_learning -->", "<!-- end of trl learning -->")
+COLUMNS = ("reward", "right before, %", "right after, %", "seconds")
 PROMPTS, GENERATIONS, HELD_OUT = 128, 4, 500
 
 
@@ -81,13 +88,42 @@ def run(arm: str, model: Path, duals: Duals, steps: int, seed: int) -> dict[str,
     }
 
 
+def section(path: Path | None) -> str:
+    """What stands between the markers of the page."""
+    if path is None:
+        return "Not measured yet."
+    result = json.loads(path.read_text(encoding="utf-8"))
+    lines = []
+    for arm in ARMS:
+        runs = [row for row in result["runs"] if row["arm"] == arm]
+        figures = [[row[name] for row in runs] for name in ("before", "after", "seconds")]
+        lines.append([WHO[arm], *(f"{sum(values) / len(values):.1f}" for values in figures)])
+    made_by = result["signature"]
+    source = (
+        f"{result['steps']} steps of {PROMPTS} prompts, {GENERATIONS} completions each. Made by "
+        f"`{made_by['command']}` at {made_by['git']} ({made_by['device']}, one thread; torch "
+        f"{made_by['torch']}, TRL {made_by['trl']}): [bench/results/{path.name}](../bench/results/{path.name})."
+    )
+    return f"{table(COLUMNS, lines)}\n\n{source}"
+
+
+def publish(page: str, path: Path | None) -> str:
+    """The page with the table between the markers."""
+    return between_markers(page, MARKERS, section(path))
+
+
 def main() -> None:
-    """Runs the arms, and writes a file of bench/results."""
+    """Runs the arms and writes a file of bench/results, or publishes."""
     parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="publish the newest result")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--arm", action="append", choices=ARMS, help="only this one; writes nothing")
     options = parser.parse_args()
+    if options.write:
+        page = ROOT / PAGE
+        page.write_text(publish(page.read_text(encoding="utf-8"), newest(THEME)), encoding="utf-8")
+        return
     torch.set_num_threads(1)
     made_by = signature("python -m bench.training.trl_learning", "torch", "transformers")
     made_by["trl"] = importlib.import_module("trl").__version__
