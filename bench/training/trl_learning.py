@@ -102,7 +102,8 @@ def section(path: Path | None) -> str:
     source = (
         f"{result['steps']} steps of {PROMPTS} prompts, {GENERATIONS} completions each. Made by "
         f"`{made_by['command']}` at {made_by['git']} ({made_by['device']}, one thread; torch "
-        f"{made_by['torch']}, TRL {made_by['trl']}): [bench/results/{path.name}](../bench/results/{path.name})."
+        f"{made_by['torch']}, TRL {made_by['trl']}): "
+        f"[bench/results/{path.name}](../bench/results/{path.name})."
     )
     return f"{table(COLUMNS, lines)}\n\n{source}"
 
