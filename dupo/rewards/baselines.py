@@ -1,12 +1,12 @@
 """What the dual reward must be compared with, in the same loop."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from dupo.duality.votes import majority_answer, votes
+from dupo.duality.votes import majority_rewards, soft_vote_rewards
 from dupo.records import Completion, Rollout
 from dupo.rewards.base import RewardInputs
 from dupo.rewards.dual import dual
@@ -24,25 +24,13 @@ def gold(inputs: RewardInputs) -> Tensor:
 
 
 def majority(inputs: RewardInputs) -> Tensor:
-    """1 for the most frequent readable answer of the group (TTRL, arXiv 2504.16084), the first of several."""
+    """See `majority_rewards`."""
     return torch.tensor([majority_rewards(group) for group in inputs.rollout.answers])
 
 
-def majority_rewards(group: Sequence[str | None]) -> list[float]:
-    """`majority` of one group of answers."""
-    best = majority_answer(votes(group))
-    return [float(answer is not None and answer == best) for answer in group]
-
-
 def soft_vote(inputs: RewardInputs) -> Tensor:
-    """Share of the group that gave the same answer (EMPO, arXiv 2504.05812, without its entropy band)."""
+    """See `soft_vote_rewards`."""
     return torch.tensor([soft_vote_rewards(group) for group in inputs.rollout.answers])
-
-
-def soft_vote_rewards(group: Sequence[str | None]) -> list[float]:
-    """`soft_vote` of one group of answers."""
-    counts = votes(group)
-    return [counts[answer] / len(group) if answer is not None else 0.0 for answer in group]
 
 
 def self_certainty(inputs: RewardInputs) -> Tensor:

@@ -218,6 +218,76 @@ def check_agent_loop() -> None:
     assert tok.decode(output.response_ids, skip_special_tokens=True) == say(prompt)
 
 
+def check_worker() -> None:
+    """verl's own worker makes the loop of a YAML file; rows that name another agent are scored by verl."""
+    import verl
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+    from verl import DataProto
+    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker, _agent_loop_registry
+    from verl.utils.rollout_trace import RolloutTraceConfig
+    from verl.workers.rollout.replica import TokenOutput
+
+    asked: list[dict[str, Any]] = []
+    tok = tokenizer()
+
+    class Servers:
+        async def generate(self, request_id: str, *, prompt_ids: Any, sampling_params: Any, **_: Any) -> Any:
+            asked.append(dict(sampling_params))
+            # verl's servers take out of the dict what they have read.
+            sampling_params.pop("logprobs")
+            ids = [*tok.encode(say(tok.decode(prompt_ids))), 1]
+            return TokenOutput(token_ids=ids, log_probs=[-0.5] * len(ids))
+
+    async def verls_own(batch: Any) -> Any:
+        return {"reward_score": 0.25, "reward_extra_info": {"acc": 0.25}}
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, agents = Path(folder, "problems.jsonl"), Path(folder, "agents.yaml")
+        path.write_text(PROBLEMS)
+        agents.write_text(
+            "- name: dupo_dual\n"
+            "  _target_: dupo.integrations.verl.agent_loop.DualAgentLoop\n"
+            f"  options: {{task: word_problems, dataset: {path}, eval_size: 0}}\n"
+        )
+        rollout = "actor_rollout_ref.rollout"
+        overrides = [f"{rollout}.name=vllm", f"{rollout}.response_length=48", f"{rollout}.prompt_length=500"]
+        overrides += [f"{rollout}.agent.default_agent_loop=dupo_dual"]
+        with initialize_config_dir(str(Path(verl.__file__).parent / "trainer/config"), version_base=None):
+            config = compose("ppo_trainer", overrides=overrides)
+        for entry in OmegaConf.load(agents):
+            _agent_loop_registry[entry["name"]] = entry
+        RolloutTraceConfig.init("project", "experiment", None, False, None)
+        worker = object.__new__(AgentLoopWorker)  # which would load a model's config and tokenizer
+        handle = SimpleNamespace(compute_score=SimpleNamespace(remote=verls_own))
+        vars(worker).update(
+            config=config, rollout_config=config.actor_rollout_ref.rollout, llm_client=Servers(),
+            tokenizer=tok, processor=None, dataset_cls=SimpleNamespace(), hf_model_type=None,
+            mm_processor_kwargs={}, distillation_enabled=False, tools=[], reward_loop_worker_handles=[handle],
+        )  # fmt: skip
+        known = scores.shared_duals(
+            scores.key_of({"task": "word_problems", "dataset": str(path), "eval_size": 0})
+        )
+        row = {"raw_prompt": [{"role": "user", "content": known.prompts[0]}], "data_source": "d"}
+        for agent, expected, name, asks in (
+            (None, 1.0, "dual/reward", 6),
+            ("single_turn_agent", 0.25, "acc", 2),
+        ):
+            columns: dict[str, Any] = row | ({} if agent is None else {"agent_name": agent})
+            cells = {column: np.empty(2, dtype=object) for column in columns}
+            for column, value in columns.items():
+                cells[column][:] = [value, value]
+            batch = DataProto.from_dict(tensors={"row": torch.zeros(2, 1)}, non_tensors=cells)
+            batch.meta_info = {"validate": agent is not None}
+            asked.clear()
+            output = asyncio.run(worker.generate_sequences(batch))
+            assert output.batch["rm_scores"].sum(-1).tolist() == [expected] * 2
+            assert output.meta_info["reward_extra_keys"] == [name]
+            assert len(asked) == asks
+            # A dual asks for its whole length, of which verl would take the length of a long prompt.
+            assert sum(params.get("max_tokens") == 48 for params in asked) == asks - 2
+
+
 def check_reward_manager() -> None:
     """verl's naive manager awaits `dual_score`, and calls `answer_score`."""
     from verl import DataProto
@@ -294,6 +364,7 @@ CHECKS: Checks = {
     "losses": check_losses,
     "metrics-skip-padding": check_metrics_skip_padding,
     "agent-loop": check_agent_loop,
+    "worker": check_worker,
     "reward-manager": check_reward_manager,
     "advantages": check_advantages,
 }

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dupo.duality.votes import majority_rewards, soft_vote_rewards
 from dupo.errors import UserError
-from dupo.integrations.verl.scores import LARGEST_NUMBER
-from dupo.rewards.baselines import majority_rewards, soft_vote_rewards
 
+LARGEST_NUMBER = 2**24 - 1  # verl holds scores in fp32
 Advantage = Callable[..., tuple[Tensor, Tensor]]
 
 

@@ -18,7 +18,7 @@ from verl.experimental.agent_loop.single_turn_agent_loop import (  # pyright: ig
     SingleTurnAgentLoop,
 )
 
-from dupo.integrations.verl.scores import shared_duals
+from dupo.integrations.verl.scores import key_of, shared_duals
 
 
 class DualAgentLoop(SingleTurnAgentLoop):
@@ -44,7 +44,7 @@ class DualAgentLoop(SingleTurnAgentLoop):
         """
         super().__init__(*args, **kwargs)
         # The data are read once in a process, and not for every sample.
-        self.duals = shared_duals(tuple(sorted(dict(options).items())))
+        self.duals = shared_duals(key_of(options))
         self.samples, self.temperature = samples, temperature
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
@@ -53,6 +53,8 @@ class DualAgentLoop(SingleTurnAgentLoop):
         # verl has filled a default in place, which its export would leave out.
         output.extra_fields = dict(output.extra_fields)
         dual_params = dict(sampling_params) | {"temperature": self.temperature, "logprobs": False}
+        # verl would take the length of a long dual prompt from that of its reply.
+        dual_params["max_tokens"] = self.response_length
 
         async def ask(prompt: str) -> list[str]:
             return [await self._reply(prompt, dual_params) for _ in range(self.samples)]
@@ -73,7 +75,7 @@ class DualAgentLoop(SingleTurnAgentLoop):
             None, lambda: self.continuous_token_builder.build_initial_tokens(messages)
         )
         output = await self.server_manager.generate(
-            request_id=uuid4().hex, prompt_ids=ids, sampling_params=sampling_params
+            request_id=uuid4().hex, prompt_ids=ids, sampling_params=dict(sampling_params)
         )
         return self._text(ids, output.token_ids)
 

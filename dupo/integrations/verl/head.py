@@ -1,13 +1,15 @@
-"""The head of verl's fused forward passes, `FusedLinearForPPO`, computed by `linear_token_logprobs`."""
+"""The head of verl's fused forward passes, `FusedLinearForPPO`, computed by `linear_token_logprobs`.
 
-import inspect
+verl makes its fused kernels in three backends; only `torch` is replaced.
+"""
+
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from torch import Tensor
 
-from dupo.errors import UserError
+from dupo.integrations.verl.seams import check_arguments
 from dupo_kernels import linear_token_logprobs
 
 MODULE, OWNER = "verl.utils.experimental.torch_functional", "FusedLinearForPPO"
@@ -28,6 +30,9 @@ def forward(
         input_ids: tokens, the targets.
         temperature: one, or one for each token.
     """
+    # Whoever names another backend than torch has asked for that one.
+    if getattr(self, "impl_backend", "torch") != "torch":
+        return vars(forward)["stock"](self, hidden_states, vocab_weights, input_ids, temperature)
     logprobs, entropy = linear_token_logprobs(
         hidden_states, vocab_weights, input_ids.long(), temperature=temperature, entropy=True
     )
@@ -41,11 +46,13 @@ def install_head(version: str) -> Callable[[], None]:
     Raises:
         UserError: the head takes other arguments.
     """
-    owner = getattr(import_module(MODULE), OWNER, None)
+    owner: Any = getattr(import_module(MODULE), OWNER, None)
     stock = getattr(owner, "forward", None)
     # Before anything is registered: half of a plugin would be worse than none.
-    names = tuple(inspect.signature(stock).parameters) if callable(stock) else ()
-    if names != ARGUMENTS:
-        expected, got = ", ".join(ARGUMENTS), ", ".join(names)
-        raise UserError(f"verl {version}: expected {OWNER}.forward({expected}), got ({got})")
-    return lambda: setattr(owner, "forward", forward)
+    check_arguments(f"{OWNER}.forward", stock, ARGUMENTS, version)
+
+    def put() -> None:
+        vars(forward).setdefault("stock", stock)
+        owner.forward = forward
+
+    return put

@@ -6,10 +6,10 @@ verl imports every entry point of the group `verl.plugins` and hides what fails,
 import sys
 from importlib import import_module
 
-from dupo.errors import UserError
 from dupo.integrations.verl.advantages import advantages
 from dupo.integrations.verl.head import install_head
 from dupo.integrations.verl.losses import policy_losses
+from dupo.integrations.verl.seams import check_functions
 
 
 def register() -> str:
@@ -19,10 +19,11 @@ def register() -> str:
         One line that says what was registered.
 
     Raises:
-        UserError: verl has another head than this was written for; nothing is registered then.
+        UserError: verl has other functions than this was written for; nothing is registered then.
     """
     version = str(import_module("verl").__version__)
     core = import_module("verl.trainer.ppo.core_algos")
+    check_functions(core, version)
     put_head = install_head(version)
     # Every process of verl imports this once, and registers the same.
     losses, estimators = policy_losses(), advantages()
@@ -37,6 +38,6 @@ def register() -> str:
 
 try:
     print(register(), file=sys.stderr)
-except UserError as problem:
+except Exception as problem:  # whatever it is, verl would hide it
     print(f"dupo: {problem}; nothing is registered", file=sys.stderr)
     raise

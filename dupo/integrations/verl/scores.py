@@ -9,16 +9,16 @@ The column `extra_info` of the data holds the prompt: {"prompt": TEXT}.
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from dupo.errors import UserError
+from dupo.errors import UserError, quoted
 from dupo.integrations.duals import Duals, load_duals
 from dupo.integrations.server import ServerReward, server_reward
+from dupo.integrations.verl.advantages import LARGEST_NUMBER
 
-LARGEST_NUMBER = 2**24 - 1  # verl holds scores in fp32
 _GUARD = Lock()
 
 
@@ -45,7 +45,7 @@ async def dual_score(
     if "dual_model" not in options and reward_router_address is not None:
         options["dual_model"] = f"http://{reward_router_address}/v1"
     # The server is asked by threads of this process, and the loop of verl goes on.
-    reward = await asyncio.to_thread(_judged, _key(options), prompt_of(extra_info), solution_str)
+    reward = await asyncio.to_thread(_judged, key_of(options), prompt_of(extra_info), solution_str)
     return {"score": reward, "dual/reward": reward}
 
 
@@ -66,7 +66,7 @@ def answer_score(
     Raises:
         UserError: there is no prompt, or `load_duals` refuses the options.
     """
-    asked = shared_duals(_key(options)).ask_of(prompt_of(extra_info), solution_str)
+    asked = shared_duals(key_of(options)).ask_of(prompt_of(extra_info), solution_str)
     if asked.answer is None:
         return 0.0
     # Python's own hash differs from process to process, and the completions of a group may be apart.
@@ -100,7 +100,15 @@ def shared_duals(key: Key) -> Duals:
     return load_duals(**dict(key))
 
 
-def _key(options: Mapping[str, Any]) -> Key:
+def key_of(options: Mapping[str, Any]) -> Key:
+    """The options as what `shared_duals` is asked with.
+
+    Raises:
+        UserError: an option is a list or a table, which YAML can write and no option is.
+    """
+    for name, value in options.items():
+        if not isinstance(value, Hashable):
+            raise UserError(f"{name}: expected a text, a number, true or false, got {quoted(str(value))}")
     return tuple(sorted(options.items()))
 
 
