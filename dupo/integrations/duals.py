@@ -8,12 +8,15 @@ Who replies is the trainer's business: its policy, a frozen copy, or a server.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import fields
 from itertools import chain
 from typing import Any, NamedTuple
 
 from dupo.config.command_line import configure
-from dupo.config.options import RewardOptions
+from dupo.config.config import OPTIONS, Config
+from dupo.config.engine_options import EngineOptions
+from dupo.config.task_options import TaskOptions
 from dupo.duality.reconstruct import Ask, DualQuestion, dual_questions, reconstruct
 from dupo.errors import UserError, quoted
 from dupo.records import Problem, Reconstruction
@@ -22,6 +25,9 @@ from dupo.tasks import make_task
 from dupo.tasks.base import Task
 
 Messages = Sequence[Mapping[str, Any]]
+# Beside the options of tasks and servers, what is read of `python -m dupo.train`.
+_READ = ("seed", "reward_shape", "reward_lambda", "max_completion_length", "dual_max_completion_length")
+_READ += ("system_prompt", "chat_template_kwargs")
 AskAsync = Callable[[str], Awaitable[Sequence[str]]]  # a dual prompt -> samples of its reply
 
 
@@ -45,23 +51,40 @@ class AskedAnswer(NamedTuple):
 class Duals:
     """The duals of a task's problems, which are known by their prompts."""
 
-    def __init__(self, task: Task, options: RewardOptions) -> None:
-        """Takes what `load_duals` read.
+    def __init__(self, task: Task, config: Config) -> None:
+        """Indexes the problems of a task, held-out ones too, by their prompts.
 
         Args:
-            task: its training and held-out problems may be asked for.
-            options: `reward_shape` and `reward_lambda` say what a distance is worth.
+            config: `reward_shape` and `reward_lambda` say what a distance is worth; where a server judges,
+                how it is asked.
         """
-        self.task = task
-        self._options = options
+        self.task, self.config = task, config
+        self._options = config.reward
         # Trainers hand back prompts, and no ids of problems.
         problems = chain(task.train, task.held_out)
         self._problems = {task.prompt(problem): problem for problem in problems}
 
+    @classmethod
+    def of(cls, config: Config) -> "Duals":
+        """Reads the data of a task.
+
+        Raises:
+            UserError: the data cannot be used.
+        """
+        return cls(make_task(config.task, config.run.seed), config)
+
     @property
     def prompts(self) -> list[str]:
-        """The prompt of each training problem, before the chat template: the data of the trainer."""
+        """The prompt of each training problem, before the chat template: the data of the trainer.
+
+        The question, with the instruction that the task adds to it.
+        """
         return [self.task.prompt(problem) for problem in self.task.train]
+
+    @property
+    def held_out_prompts(self) -> list[str]:
+        """The same of the problems that are held out (`eval_size`)."""
+        return [self.task.prompt(problem) for problem in self.task.held_out]
 
     def problem_of(self, prompt: str | Messages) -> Problem:
         """The problem that a prompt asks.
@@ -74,8 +97,8 @@ class Duals:
         """
         text = text_of(prompt)
         if text not in self._problems:
-            expected = "the prompt of a problem of the task, before any chat template"
-            raise UserError(f"prompt: expected {expected}, got {quoted(text)}")
+            expected = f"one of the {len(self._problems):,} prompts of the data, before any chat template"
+            raise UserError(f"prompt: expected {expected} (see Duals.prompts), got {quoted(text)}")
         return self._problems[text]
 
     def ask_of(self, prompt: str | Messages, completion: str | Messages) -> AskedAnswer:
@@ -94,14 +117,17 @@ class Duals:
         return AskedAnswer(answer, dual_questions(self.task, [problem], [[answer]]))
 
     def reward(self, asked: AskedAnswer, replies: Sequence[Sequence[str]]) -> float:
-        """The reward of an answer, in [0, 1]; 0 where no answer could be read.
+        """The reward of an answer, in [0, 1]; 0 where no answer could be read, or its problem has no dual.
 
         Args:
-            replies: the samples of each dual prompt, texts.
+            replies: of each of `asked.prompts`, in their order, a list of texts: the samples.
 
         Raises:
-            UserError: a dual prompt has no reply, or there are others.
+            UserError: a dual prompt has no reply, there are others, or a text stands for a list.
         """
+        # A text is a sequence of letters, each of which would be a sample.
+        if any(isinstance(samples, str) for samples in replies):
+            raise UserError("replies: expected a list of texts for each dual prompt, got a text")
         counts = [len(samples) for samples in replies]
         if len(counts) != len(asked.questions) or 0 in counts:
             expected = f"samples of {len(asked.questions)} dual prompts"
@@ -120,12 +146,15 @@ class Duals:
     def rewards(
         self, prompts: Sequence[str | Messages], completions: Sequence[str | Messages], ask: Ask
     ) -> list[float]:
-        """The rewards of many completions, with one call of the judge.
+        """The rewards of many completions, with one call of the judge; see `reward`.
 
         Args:
             prompts, completions: see `ask_of`; of each completion. An answer that several completions of a
                 problem give is asked about once.
-            ask: gives the samples of each dual prompt.
+            ask: list of dual prompts -> the samples of each, as `dupo.records.Completion`.
+
+        Returns:
+            One number for each completion.
 
         Raises:
             UserError: as `problem_of`.
@@ -147,10 +176,11 @@ class Duals:
         return rewards
 
     async def judged(self, prompt: str | Messages, completion: str | Messages, ask: AskAsync) -> float:
-        """Asks all duals of an answer at once, and gives its reward.
+        """Asks all duals of an answer at once, and gives its reward; see `reward`.
 
         Args:
-            ask: gives the samples of the reply to a dual prompt.
+            prompt, completion: see `ask_of`.
+            ask: a coroutine function: a dual prompt -> the samples of the reply, a list of texts.
 
         Raises:
             UserError: as `ask_of` and `reward`.
@@ -163,14 +193,59 @@ def load_duals(**options: Any) -> Duals:
     """Reads the problems of a task for their duals.
 
     Args:
-        options: those of `python -m dupo.train` for the task, the seed and the shape of the reward:
-            `load_duals(task="word_problems", dataset="problems.jsonl", duals_per_prompt=3)`.
+        options: those of `python -m dupo.train` for the task and its data, `reward_shape`, `reward_lambda`
+            and `seed`; for a server that judges, those of servers, `max_completion_length` and
+            `dual_max_completion_length`.
 
     Raises:
-        UserError: an option or the data cannot be used.
+        UserError: an option or the data cannot be used, or an option has no effect here.
     """
-    config = configure(options)
-    return Duals(make_task(config.task, config.run.seed), config.reward)
+    return Duals.of(configured(options, ()))
+
+
+def configured(options: Mapping[str, Any], further: Collection[str]) -> Config:
+    """The options of duals in other trainers.
+
+    Args:
+        further: names that the caller reads beside those of `load_duals`.
+
+    Raises:
+        UserError: an option that nothing here would read, or that cannot be used.
+    """
+    of_groups = {spec.name for group in (TaskOptions, EngineOptions) for spec in fields(group)}
+    read = {*_READ, *further, *of_groups} - {"engine", "base_url"}
+    # An effect that was asked for and cannot happen is an error, never ignored in silence.
+    if unread := [name for name in options if name in OPTIONS and name not in read]:
+        told = "; who answers duals is told to dual_rollout, server_reward or verl's agent loop"
+        advice = told if unread[0].startswith("dual_") else ""
+        expected = "an option of tasks and their duals"
+        raise UserError(f"{unread[0]}: expected {expected}, got one without effect{advice}")
+    return configure(options)
+
+
+def sampling_temperature(samples: int, temperature: float | None) -> float:
+    """The temperature of duals: None is 0, which is greedy, and 1 for several samples.
+
+    Raises:
+        UserError: no sample, a negative temperature, or several samples that would be equal.
+    """
+    if samples < 1:
+        raise UserError(f"samples: expected at least 1, got {samples}")
+    temperature = (0.0 if samples == 1 else 1.0) if temperature is None else temperature
+    if temperature < 0 or (temperature == 0 and samples > 1):
+        expected = "0 or more" if samples == 1 else f"more than 0 for {samples} samples, which would be equal"
+        raise UserError(f"temperature: expected {expected}, got {temperature:g}")
+    return temperature
+
+
+def behind_thought(prompt: str, completion: str) -> str:
+    """A completion as `ask_of` reads it: behind the `<think>` that the framed prompt may end with.
+
+    Args:
+        prompt: as the model reads it, with the chat template, or its last words.
+    """
+    # A thought that was cut off holds no answer, and only the prompt tells that a thought was open.
+    return "<think>" + completion if prompt.rstrip().endswith("<think>") else completion
 
 
 def text_of(content: str | Messages) -> str:

@@ -7,15 +7,13 @@ reward(prompts=prompts, completions=completions)        one number for each comp
 from collections.abc import Sequence
 from typing import Any
 
-from dupo.config.command_line import configure
 from dupo.config.config import Config
 from dupo.config.engine_options import is_address
 from dupo.duality.judge import Judge
 from dupo.duality.model_parts import read_parts
 from dupo.engines.server import ServerEngine
 from dupo.errors import UserError, quoted
-from dupo.integrations.duals import Duals, Messages
-from dupo.tasks import make_task
+from dupo.integrations.duals import Duals, Messages, configured
 
 
 class ServerReward:
@@ -29,13 +27,14 @@ class ServerReward:
         self._ask = judge.asking(seed)
 
     @classmethod
-    def of(cls, duals: Duals, config: Config) -> "ServerReward":
-        """Asks the server at `dual_model` what it can do.
+    def of(cls, duals: Duals) -> "ServerReward":
+        """The reward of the server that `dual_model` of the options of the duals names; the server is tried.
 
         Raises:
             UserError: `dual_model` is no address, or the server has no such model.
             ServerError: the server does not answer.
         """
+        config = duals.config
         check_is_address(config)
         parts = read_parts(config, config.duals.dual_model, None)
         assert parts.server is not None
@@ -47,9 +46,10 @@ class ServerReward:
     def __call__(
         self, prompts: Sequence[str | Messages], completions: Sequence[str | Messages], **_: Any
     ) -> list[float]:
-        """The reward of each completion, in [0, 1]; see `Duals.rewards`.
+        """The reward of each completion, one number in [0, 1] for each; see `Duals.rewards`.
 
         Args:
+            prompts, completions: texts, or lists of messages; of each completion.
             _: what trainers hand to every reward function, and the columns of their data.
 
         Raises:
@@ -81,7 +81,7 @@ def server_reward(**options: Any) -> ServerReward:
         UserError: an option or the data cannot be used, or the server has no such model.
         ServerError: the server does not answer.
     """
-    config = configure(options)
+    config = configured(options, ("dual_model", "dual_samples", "dual_temperature"))
     # A judge that is none must not wait for the data.
     check_is_address(config)
-    return ServerReward.of(Duals(make_task(config.task, config.run.seed), config.reward), config)
+    return ServerReward.of(Duals.of(config))

@@ -85,10 +85,10 @@ def test_areal_gets_a_row_with_the_reward_of_the_duals(run_block: Any, model: An
     assert torch.equal(row["versions"], torch.where(sampled, 3, -1).int())
 
 
-def slime_sample(names: Names, model: Any) -> stubs.Sample:
+def slime_sample(names: Names, model: Any, opening: str = "") -> stubs.Sample:
     stubs.GenerateState.say = staticmethod(model)
     prompt = names["duals"].prompts[0]
-    framed = f"<user>{prompt}<assistant>"
+    framed = f"<user>{prompt}<assistant>{opening}"
     sample = stubs.Sample(prompt=framed, metadata={"prompt": prompt})
     return asyncio.run(names["generate_with_duals"](None, sample, {"max_new_tokens": 10}))
 
@@ -97,6 +97,14 @@ def slime_sample(names: Names, model: Any) -> stubs.Sample:
 def test_slime_gets_a_sample_with_its_reward(run_block: Any, model: Any, expected: float) -> None:
     sample = slime_sample(run_block("slime"), model)
     assert sample.reward == expected and sample.status == stubs.Sample.Status.COMPLETED
+
+
+def test_a_thought_that_was_cut_off_holds_no_answer(run_block: Any) -> None:
+    assert slime_sample(run_block("slime"), say, "<think>\n").reward == 0
+    names, tokenizer = run_block("OpenRLHF"), stubs.CharTokenizer()
+    prompt = names["duals"].prompts[0]
+    executed = names["AgentExecutor"]().execute(f"{prompt}<think>", prompt, None, 100, tokenizer, say)
+    assert asyncio.run(executed)["reward"] == 0
 
 
 def test_slime_gets_an_aborted_sample_where_a_dual_was_aborted(run_block: Any) -> None:

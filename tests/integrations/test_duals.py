@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dupo.errors import UserError
-from dupo.integrations.duals import Duals, load_duals
+from dupo.integrations.duals import Duals, behind_thought, load_duals, sampling_temperature
 from dupo.records import Completion, Prompt
 
 PROBLEMS = '{"question": "Ann has 12 pens and buys 30 more. How many pens has Ann now?", "answer": 42}\n'
@@ -74,8 +74,40 @@ def test_replies_that_do_not_fit_the_prompts_are_refused(duals: Duals, replies: 
 
 
 def test_a_prompt_of_no_problem_is_refused(duals: Duals) -> None:
-    with pytest.raises(UserError, match=r"expected the prompt of a problem of the task.*got 'What is 1"):
+    with pytest.raises(UserError, match=r"expected one of the 1 prompts of the data, .*got 'What is 1"):
         duals.ask_of("What is 1 + 1?", r"\boxed{2}")
+
+
+def test_a_text_is_no_list_of_samples(duals: Duals) -> None:
+    asked = duals.ask_of(prompt_of(duals), r"\boxed{42}")
+    with pytest.raises(UserError, match="replies: expected a list of texts for each dual prompt, got a text"):
+        duals.reward(asked, ["12", "30"])
+
+
+@pytest.mark.parametrize(
+    "option", ["dual_model", "dual_samples", "num_generations", "engine", "learning_rate"]
+)
+def test_an_option_without_effect_is_refused(option: str) -> None:
+    with pytest.raises(UserError, match=f"{option}: expected an option of tasks and their duals, got one"):
+        load_duals(task="arithmetic", **{option: "1"})
+
+
+def test_held_out_prompts_are_asked_for_too() -> None:
+    duals = load_duals(task="arithmetic", eval_size=3)
+    assert len(duals.held_out_prompts) == 3 and not {*duals.held_out_prompts} & {*duals.prompts}
+    assert duals.problem_of(duals.held_out_prompts[2]) == duals.task.held_out[2]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_open"), [("a<think>\n", True), ("<think></think>", False), ("", False)]
+)
+def test_a_completion_stands_behind_the_thought_that_its_prompt_opens(prompt: str, is_open: bool) -> None:
+    assert behind_thought(prompt, "x") == ("<think>x" if is_open else "x")
+
+
+def test_several_samples_need_a_temperature() -> None:
+    assert [sampling_temperature(1, None), sampling_temperature(3, None)] == [0, 1]
+    assert sampling_temperature(3, 0.5) == 0.5 and sampling_temperature(1, 0.5) == 0.5
 
 
 def test_the_shape_of_the_reward_is_an_option(tmp_path: Path) -> None:

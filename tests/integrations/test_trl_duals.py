@@ -138,6 +138,9 @@ def test_a_server_judges_what_trl_samples_itself(duals: Duals) -> None:
         assert rollout is None
         rewards = reward(prompts=duals.prompts * 4, completions=ANSWERS, completion_ids=[[1]] * 4)
     assert rewards == [1, 0, 0, 1]
+    # The most tokens of the task at hand, and not of the built-in one.
+    assert {body["max_tokens"] for body in server.asked} == {duals.config.rollout.max_completion_length}
+    assert duals.config.rollout.max_completion_length > 100
 
 
 @pytest.mark.parametrize(

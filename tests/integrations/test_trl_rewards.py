@@ -33,7 +33,7 @@ def duals(tmp_path: Path) -> Duals:
     answers = [42, 5]
     rows = [f'{{"question": "{q}", "answer": {a}}}\n' for q, a in zip(QUESTIONS, answers, strict=True)]
     path.write_text("".join(rows))
-    return load_duals(task="word_problems", dataset=str(path), eval_size=0, reward="gold")
+    return load_duals(task="word_problems", dataset=str(path), eval_size=0)
 
 
 def call(reward: Any, duals: Duals, is_chat: bool = False, step: int = 0) -> list[float | None]:
@@ -89,6 +89,7 @@ def test_parts_of_groups_are_refused(duals: Duals, name: str, size: int) -> None
         ("dual", "name: expected any of gold, majority, soft_vote, random, format_only"),
         ("entropy", "got 'entropy'; duals need dual_rollout"),
         ("majority", "num_generations: expected that of the trainer for majority, got none"),
+        ("soft_overlong_punishment", "max_completion_length: expected that of the trainer"),
     ],
 )
 def test_a_reward_that_cannot_be_is_refused(duals: Duals, name: str, message: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dupo.errors import UserError
 from dupo.integrations.trl.head import Results, instead, like
 from dupo.integrations.trl.whole_logits import IGNORED, add_head, needs_stock
 from dupo_kernels import linear_divergence
@@ -42,6 +43,10 @@ def gkd_compute_loss(stock: Method) -> Method:
         seen: list[_Teacher] = []
         with torch.no_grad(), instead(lambda **call: _keep(seen, **call)):
             _call(self, self.teacher_model, inputs)
+        if not seen:
+            raise UserError(
+                f"teacher_model: expected a model with TRL's fused head, got {type(self.teacher_model)}"
+            )
         counted = inputs["labels"][:, 1:].reshape(-1) != IGNORED
         with instead(lambda **call: _diverge(seen[0], self.beta, counted, **call)):
             return _call(self, model, inputs, num_items_in_batch=num_items_in_batch).loss

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dupo.config.command_line import configure
 from dupo.config.engine_options import is_address
 from dupo.errors import UserError, quoted
-from dupo.integrations.duals import AskedAnswer, Duals
+from dupo.integrations.duals import AskedAnswer, Duals, behind_thought, sampling_temperature
 from dupo.integrations.server import ServerReward
 from dupo.integrations.trl.frozen_judge import FrozenJudge, at_temperature
 
@@ -43,7 +42,8 @@ def dual_rollout(
     """Makes a rollout and its reward for TRL's GRPOTrainer.
 
     Args:
-        duals: the data of the trainer hold its prompts, as texts or as one message of the user.
+        duals: the data of the trainer hold its prompts, as texts or as the last message; messages before
+            reach no dual.
         judge: who answers the duals. frozen: the model as it was before the first step, a copy beside the
             model that is trained; with adapters, the model without them. policy: the model as it is. An
             address, http://host:8000/v1#NAME: the server there.
@@ -55,15 +55,10 @@ def dual_rollout(
     """
     if not (judge in (POLICY, FROZEN) or is_address(judge)):
         raise UserError(f"judge: expected {POLICY}, {FROZEN} or the address of a server, got {quoted(judge)}")
-    if samples < 1:
-        raise UserError(f"samples: expected at least 1, got {samples}")
-    temperature = (0.0 if samples == 1 else 1.0) if temperature is None else temperature
-    if temperature < 0 or (temperature == 0 and samples > 1):
-        expected = "0 or more" if samples == 1 else f"more than 0 for {samples} samples, which would be equal"
-        raise UserError(f"temperature: expected {expected}, got {temperature:g}")
+    temperature = sampling_temperature(samples, temperature)
     if is_address(judge):
-        options = {"dual_model": judge, "dual_samples": samples, "dual_temperature": temperature}
-        return DualRollout(None, ServerReward.of(duals, configure(options)))
+        asked = {"dual_model": judge, "dual_samples": samples, "dual_temperature": temperature}
+        return DualRollout(None, ServerReward.of(Duals(duals.task, duals.config.changed(**asked))))
     return DualRollout(_Rollout(duals, judge == FROZEN, samples, temperature), dual)
 
 
@@ -97,7 +92,15 @@ class _Rollout:
         self._judge: FrozenJudge | None = None
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
-        """What TRL asks of a `rollout_func`, and what `dual` reads."""
+        """Samples and judges.
+
+        Args:
+            prompts: B texts or lists of messages, each as often as it has completions.
+
+        Returns:
+            What TRL asks of a `rollout_func`, and what `dual` reads: `dual_reward` (B numbers), `dual_prompt`
+            and `dual_reply` (B texts of the first dual, None where nothing was asked).
+        """
         if self._is_frozen and self._judge is None:
             self._judge = FrozenJudge.of(trainer)
         # What TRL trains on comes from its own engine, with its own log-probabilities.
@@ -128,7 +131,7 @@ class _Rollout:
         rows = [prompt for prompt in prompts for _ in range(self._samples)]
         count = torch.tensor(len(rows), device=trainer.accelerator.device)
         longest = int(trainer.accelerator.gather(count).max())
-        # A rank that has less to ask repeats a question, and forgets the replies.
+        # TRL cuts gathered replies by rank, so a rank with less to ask repeats a question, or asks "?".
         rows += (rows[:1] or ["?"]) * (longest - len(rows))
         texts: list[str] = []
         # Three duals of every answer at once would take three times the memory of the answers.
@@ -161,9 +164,8 @@ def _at_temperature(trainer: Any, temperature: float) -> Iterator[None]:
 
 
 def _texts(trainer: Any, prompt_ids: Sequence[list[int]], completion_ids: Sequence[list[int]]) -> list[str]:
-    """The texts of completions, behind the `<think>` that a prompt may end with."""
+    """The texts of completions as duals read them."""
     decode = trainer.processing_class.decode
-    # A thought that was cut off holds no answer, and only the prompt tells that a thought was open.
     texts = trainer.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
-    opened = [decode(ids[-8:]).rstrip().endswith("<think>") for ids in prompt_ids]
-    return ["<think>" + text if is_open else text for text, is_open in zip(texts, opened, strict=True)]
+    # The last tokens of a prompt tell whether a thought is open.
+    return [behind_thought(decode(ids[-8:]), text) for ids, text in zip(prompt_ids, texts, strict=True)]

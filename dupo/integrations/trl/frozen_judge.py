@@ -16,11 +16,11 @@ class FrozenJudge:
     """Samples from the start of a trainer.
 
     Attributes:
-        copy: of the model at the start; None where the model is trained by adapters: without them it is the
-            start.
+        model: a copy of the model at the start; None where the model is trained by adapters: without them it
+            is the start.
     """
 
-    copy: Any
+    model: Any
 
     @classmethod
     def of(cls, trainer: Any) -> "FrozenJudge":
@@ -52,7 +52,7 @@ class FrozenJudge:
         Args:
             temperature: 0 is greedy.
         """
-        config, model = trainer.generation_config, self.copy
+        config, model = trainer.generation_config, self.model
         without = nullcontext()
         if model is None:
             model = trainer.accelerator.unwrap_model(trainer.model)

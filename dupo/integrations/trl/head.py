@@ -3,7 +3,7 @@
     apply(hidden (N, H), weight (V, H), bias (V,) or None, targets (N,), temperature, ...)
         -> logp, entropy, log_sum_sq_probs, mean_logits, is_top1      (N,) each, None where not asked for
 
-TRL calls `apply` of an autograd function, `_ChunkedLogProbFunction`. Its arguments have changed three times:
+TRL calls `apply` of an autograd function, `_ChunkedLogProbFunction`. It has had three sets of arguments:
 `FORMS` has every form, and `head_for` refuses what is no form. The module does not know who calls.
 """
 

@@ -15,6 +15,7 @@ from dupo.integrations.trl.head import head_for, refuse_zero3
 from dupo.integrations.trl.overrides import OVERRIDES, Override
 
 SEAM = "_ChunkedLogProbFunction"
+_FEW = "only trainers that call TRL's fused head get that of dupo (AsyncGRPO; all of them from TRL 1.15 on)"
 
 
 class Patch(NamedTuple):
@@ -77,7 +78,7 @@ def _patches() -> list[Patch]:
     """All that is to be replaced; nothing is replaced yet."""
     if find_spec("trl") is None:
         raise UserError("trl: expected TRL to be installed, got no package of that name; pip install trl")
-    # Named in every refusal: the seam has changed three times within a year.
+    # Named in every refusal: the seam has had three forms within a year.
     version = importlib.import_module("trl").__version__
     refuse_zero3()
     utils = importlib.import_module("trl.trainer.utils")
@@ -86,6 +87,8 @@ def _patches() -> list[Patch]:
     # Before 1.15 TRL has nothing that adds a fused head to a model, which the others need.
     if hasattr(utils, "add_fused_lm_head"):
         patches += [_override(override, version) for override in OVERRIDES]
+    else:
+        warnings.warn(f"trl {version}: {_FEW}", stacklevel=3)
     return patches
 
 

@@ -5,13 +5,12 @@
 The dual reward needs a model: `dual_rollout`, or `dupo.integrations.server.server_reward`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from dupo.config.catalogue import REWARDS, load
-from dupo.config.command_line import configure
 from dupo.errors import UserError, quoted
 from dupo.integrations.duals import Duals, Messages, text_of
 from dupo.records import Completion, Problem, Rollout
@@ -31,17 +30,15 @@ def as_reward(
         duals: the problems that the prompts of the trainer ask.
         num_generations: of the trainer. majority and soft_vote compare the completions of a prompt, so all
             of them must be on one rank: `per_device_train_batch_size` is a multiple of num_generations.
-        options: of `python -m dupo.train`: max_completion_length, soft_punish_cache, seed.
+        options: seed; and max_completion_length of the trainer with soft_punish_cache, which
+            soft_overlong_punishment reads.
 
     Raises:
-        UserError: a reward that needs a model or its distributions, or none; a missing num_generations.
+        UserError: a reward that needs a model or its distributions, or none; a missing num_generations or
+            max_completion_length.
     """
-    if name not in REWARDS or REWARDS[name].needs not in ("", "gold"):
-        usable = ", ".join(reward for reward, entry in REWARDS.items() if entry.needs in ("", "gold"))
-        raise UserError(f"name: expected any of {usable}, got {quoted(name)}; duals need dual_rollout")
-    if name in OF_GROUPS and num_generations is None:
-        raise UserError(f"num_generations: expected that of the trainer for {name}, got none")
-    config, compute = configure(options), load(REWARDS[name].path)
+    _check_options(name, num_generations, options)
+    config, compute = duals.config.changed(**options), load(REWARDS[name].path)
     size = num_generations if name in OF_GROUPS and num_generations is not None else 1
 
     def reward(
@@ -79,6 +76,18 @@ def as_reward(
     # TRL logs a reward by this name.
     reward.__name__ = name
     return reward
+
+
+def _check_options(name: str, num_generations: int | None, options: Mapping[str, Any]) -> None:
+    """Raises UserError for a name that is none of ours, and where a reward lacks what it reads."""
+    if name not in REWARDS or REWARDS[name].needs not in ("", "gold"):
+        usable = ", ".join(reward for reward, entry in REWARDS.items() if entry.needs in ("", "gold"))
+        raise UserError(f"name: expected any of {usable}, got {quoted(name)}; duals need dual_rollout")
+    if name in OF_GROUPS and num_generations is None:
+        raise UserError(f"num_generations: expected that of the trainer for {name}, got none")
+    # The length of the built-in task, 6, would punish every answer in full.
+    if name == "soft_overlong_punishment" and "max_completion_length" not in options:
+        raise UserError(f"max_completion_length: expected that of the trainer for {name}, got none")
 
 
 def _check_groups(problems: Sequence[Problem], size: int) -> None:

@@ -6,6 +6,7 @@ make its reward. The duals are not trained on.
       options: {task: word_problems, dataset: /data/problems.jsonl}
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from verl.experimental.agent_loop.single_turn_agent_loop import (  # pyright: ig
     SingleTurnAgentLoop,
 )
 
+from dupo.integrations.duals import behind_thought, sampling_temperature
 from dupo.integrations.verl.scores import key_of, shared_duals
 
 
@@ -29,7 +31,7 @@ class DualAgentLoop(SingleTurnAgentLoop):
         *args: Any,
         options: Mapping[str, Any],
         samples: int = 1,
-        temperature: float = 0.0,
+        temperature: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Takes what verl gives every agent loop, and what the YAML file says.
@@ -37,15 +39,15 @@ class DualAgentLoop(SingleTurnAgentLoop):
         Args:
             options: see `dupo.integrations.duals.load_duals`.
             samples: of each dual.
-            temperature: of the duals; 0 is greedy.
+            temperature: of the duals; None: 0, which is greedy, or 1 for several samples.
 
         Raises:
-            UserError: as `load_duals`.
+            UserError: as `load_duals` and `sampling_temperature`.
         """
         super().__init__(*args, **kwargs)
         # The data are read once in a process, and not for every sample.
         self.duals = shared_duals(key_of(options))
-        self.samples, self.temperature = samples, temperature
+        self.samples, self.temperature = samples, sampling_temperature(samples, temperature)
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
         """The output of the single turn, with its reward."""
@@ -57,7 +59,7 @@ class DualAgentLoop(SingleTurnAgentLoop):
         dual_params["max_tokens"] = self.response_length
 
         async def ask(prompt: str) -> list[str]:
-            return [await self._reply(prompt, dual_params) for _ in range(self.samples)]
+            return await asyncio.gather(*(self._reply(prompt, dual_params) for _ in range(self.samples)))
 
         # No label is read, and no length: a completion that was cut holds an answer or none.
         text = self._text(output.prompt_ids, output.response_ids)
@@ -80,7 +82,7 @@ class DualAgentLoop(SingleTurnAgentLoop):
         return self._text(ids, output.token_ids)
 
     def _text(self, prompt_ids: list[int], ids: list[int]) -> str:
-        """The text of a completion, behind the `<think>` that a prompt may end with."""
+        """The text of a completion as duals read it."""
+        # The last tokens of a prompt tell whether a thought is open.
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        is_open = self.tokenizer.decode(prompt_ids[-8:]).rstrip().endswith("<think>")
-        return "<think>" + text if is_open else text
+        return behind_thought(self.tokenizer.decode(prompt_ids[-8:]), text)
