@@ -14,6 +14,7 @@ DOORS: dict[str, str] = {
     "duals": "which numbers of word problems may be hidden, and which not and why",
     "report": "writes the page of a run: curves and exchanges; compares several runs on one page",
     "export": "writes a checkpoint as a model folder of transformers; merges adapters",
+    "merge": "makes one model of several: mean, moving average, slerp, WARP; also of adapters",
     "push": "uploads the model of a run to the Hub of Hugging Face, with a model card",
     "doctor": "what this machine has, what is slow and why, and what to type",
     "completion": "writes the script by which a shell completes these commands",

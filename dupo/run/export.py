@@ -53,7 +53,7 @@ def export(run: Path, number: int | None, folder: Path, form: Form) -> Path:
             were saved, or the folder holds something.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    _check_size(form.max_shard_size)
+    check_size(form.max_shard_size)
     checkpoint = _sound_checkpoint(run, number)
     is_adapter = (checkpoint / ADAPTER_CONFIG).is_file()
     if form.merge_lora and not is_adapter:
@@ -63,7 +63,7 @@ def export(run: Path, number: int | None, folder: Path, form: Form) -> Path:
         raise UserError(
             f"output_dir: expected a folder outside of the run {cut(str(run))}, got {cut(str(folder))}"
         )
-    _check_empty(folder)
+    check_empty(folder)
     if form.merge_lora:
         options = read_config(run / CONFIG).model.for_model(str(checkpoint))
         tokenizer = load_tokenizer(options, None)
@@ -72,13 +72,14 @@ def export(run: Path, number: int | None, folder: Path, form: Form) -> Path:
     with open_weights(checkpoint) as weights:
         check_disk_space(folder, sum(entry.num_bytes for entry in weights.planned(form.dtype).values()))
         with whole_folder(folder) as temporary:
-            _copy_others(checkpoint, temporary, form.dtype)
+            copy_others(checkpoint, temporary, form.dtype)
             write_shards(weights, temporary, form.dtype, form.max_shard_size)
             write_sums(temporary)
     return folder
 
 
-def _check_size(text: str) -> None:
+def check_size(text: str) -> None:
+    """Raises UserError where a text is no size of files."""
     match = _SIZE.fullmatch(text)
     if match is None or float(match[1]) == 0:
         raise UserError(f"max_shard_size: expected a size such as 5GB or 500MB, got {quoted(text)}")
@@ -114,7 +115,8 @@ def _base_in_run(checkpoint: Path) -> Path | None:
     return base if base is not None and base.name == FIRST_CHECKPOINT and base.is_dir() else None
 
 
-def _check_empty(folder: Path) -> None:
+def check_empty(folder: Path) -> None:
+    """Raises UserError where a folder that is to be written holds something, or cannot be made."""
     try:
         is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
         parent = folder.resolve().parent
@@ -130,7 +132,7 @@ def _check_empty(folder: Path) -> None:
         raise UserError(f"output_dir {cut(str(folder))} cannot be written: {problem.strerror}") from None
 
 
-def _copy_others(checkpoint: Path, folder: Path, dtype: str) -> None:
+def copy_others(checkpoint: Path, folder: Path, dtype: str) -> None:
     """Copies everything but the weights and what the run alone reads."""
     for file in sorted(checkpoint.rglob("*")):
         name = file.relative_to(checkpoint)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import safe_open
+from torch import Tensor
 
 INDEX_END = ".safetensors.index.json"
 # What the header of a file calls the types that weights can be cast between, and bytes of a number.
@@ -40,27 +41,32 @@ class SavedWeights:
 
     Attributes:
         stem: how the names of the files start: `model` or `adapter_model`.
+        files: name of a tensor -> the opened file that holds the tensor.
     """
 
     def __init__(self, stem: str, files: Mapping[str, Any]) -> None:
-        self.stem, self._files = stem, files
+        self.stem, self.files = stem, files
 
     def planned(self, dtype: str) -> dict[str, _Entry]:
         """What each tensor becomes: numbers with a fraction are cast to `dtype`, others stay as they are."""
-        return {name: self._entry(name, dtype) for name in self._files}
+        return {name: self._entry(name, dtype) for name in self.files}
 
     def _entry(self, name: str, dtype: str) -> _Entry:
-        saved = self._files[name].get_slice(name)
+        saved = self.files[name].get_slice(name)
         kind, shape = saved.get_dtype(), saved.get_shape()
         if kind in FLOATS:
             kind = TARGETS[dtype][0]
             return _Entry(kind, shape, math.prod(shape) * FLOATS[kind])
-        return _Entry(kind, shape, self._files[name].get_tensor(name).nbytes)
+        return _Entry(kind, shape, self.files[name].get_tensor(name).nbytes)
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor as it was saved."""
+        return self.files[name].get_tensor(name)
 
     def read(self, name: str, dtype: str) -> memoryview:
         """The bytes of a tensor in the type that `planned` tells."""
-        tensor = self._files[name].get_tensor(name)
-        if tensor.is_floating_point() and self._files[name].get_slice(name).get_dtype() in FLOATS:
+        tensor: Any = self.tensor(name)
+        if tensor.is_floating_point() and self.files[name].get_slice(name).get_dtype() in FLOATS:
             tensor = tensor.to(TARGETS[dtype][1])
         return memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
 
