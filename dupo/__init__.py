@@ -1,7 +1,7 @@
 """DuPO: language models that learn from the consistency of their own answers, without labels.
 
     dupo --help            the programs: train, plan, audit, select, rerank, duals, report, export,
-                           push, doctor, completion
+                           merge, push, doctor, completion
     dupo.api               the same from Python: train, rerank, audit, select
     dupo.text              prompts and batches; `find_numbers` and `hide_numbers` of a problem
     dupo_kernels           the loss head, which needs nothing of dupo

@@ -60,6 +60,7 @@ def read_merging(values: Namespace) -> dict[str, Any]:
     method, count = values.merge_method, len(values.models)
     if count < 2:
         raise UserError(f"expected two models or more, got {count}")
+    # An effect that was asked for and cannot happen is an error, never ignored in silence.
     for name, methods in READ_BY.items():
         if getattr(values, name) is not None and method not in methods:
             raise UserError(f"{name}: expected none for --merge_method {method}, which does not read it")
@@ -78,7 +79,7 @@ def read_merging(values: Namespace) -> dict[str, Any]:
 
 def _weights(text: str, count: int) -> tuple[float, ...]:
     try:
-        weights = tuple(float(part) for part in text.split(","))
+        weights = tuple(map(float, text.split(",")))
     except ValueError:
         weights = ()
     is_sound = (

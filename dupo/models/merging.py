@@ -87,6 +87,7 @@ def _slerp(merging: Merging, thetas: list[Tensor], start: Tensor | None) -> Tens
 
 
 def _warp(merging: Merging, thetas: list[Tensor], start: Tensor | None) -> Tensor:
+    # The options refuse a warp without a start.
     assert start is not None
     return torch.lerp(_slerp(merging, thetas, start), start.float(), merging.towards_start)
 

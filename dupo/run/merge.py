@@ -74,6 +74,7 @@ def merge(
         StorageError: the disk is full, or the folder cannot be written.
     """
     check_size(max_shard_size)
+    # All that can be refused is refused before a byte is written.
     named = [*folders, *([] if start is None else [start])]
     for folder in named:
         _check_sound(folder)
@@ -89,6 +90,7 @@ def merge(
         return _merge_adapters(folders, output, merging, dtype)
     _check_vocabularies(named)
     with ExitStack() as opened:
+        # Mapped files: many models may be open, and one tensor of each is in memory.
         models: list[SavedWeights] = [opened.enter_context(open_weights(folder)) for folder in folders]
         origin: SavedWeights | None = None
         if start is not None:
@@ -133,6 +135,7 @@ def _check_vocabularies(folders: Sequence[Path]) -> None:
             raise UserError(f"expected models with one vocabulary, got two: {_names([known[0][0], folder])}")
 
 
+# Of the names and shapes alone: files are mapped, and no tensor is read for it.
 def _check_same_tensors(first: Path, one: SavedWeights, second: Path, other: SavedWeights) -> None:
     """Raises UserError where names or shapes differ."""
     shapes = [{name: entry.shape for name, entry in w.planned("float32").items()} for w in (one, other)]
@@ -159,6 +162,7 @@ def _merge_adapters(folders: Sequence[Path], output: Path, merging: Merging, dty
     for folder, tensors in zip(folders, weights, strict=True):
         if lacking := sorted(names - tensors.keys()):
             raise UserError(f"{lacking[0]}: expected in every adapter, got none in {cut(str(folder))}")
+    # A mean of A and of B by themselves would be no mean of their products.
     factors = [share * _scale(own) for share, own in zip(merging.shares(len(folders)), settings, strict=True)]
     merged = {name: _joined(name, [tensors[name] for tensors in weights], factors) for name in sorted(names)}
     rank = sum(int(own["r"]) for own in settings)

@@ -35,6 +35,7 @@ IN_CI: list[list[str]] = [
     ["train", *TRAIN, "--max_steps", "2", "--output_dir", "other"],
     ["doctor"],
     ["export", "run", "--output_dir", "exported"],
+    ["merge", "model", "model", "--output_dir", "merged"],
     ["plan", *ROLLOUT, *MODEL, *TASK],
     ["train", *PAIRS, *MODEL, *SHORT],
     ["rerank", *SAMPLING],

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dupo import audit, duals, export, report, rerank, select, train
+from dupo import audit, duals, export, merge, report, rerank, select, train
 from dupo.errors import UserError
 from dupo.user_files import FILE, FOLDER, NOTHING, list_folder, path_kind, read_file
 
 DOORS: dict[str, Callable[[Sequence[str]], int]] = {
     door.__name__.removeprefix("dupo."): door.main
-    for door in (train, select, rerank, audit, duals, report, export)
+    for door in (train, select, rerank, audit, duals, report, export, merge)
 }
 WORDS = ["--task", "word_problems", "--eval_size", "0", "--dataset"]
 GOOD = '{"question": "Ann has 5 pens and gets 8 more. How many?", "answer": "13"}\n'
@@ -36,6 +36,8 @@ PLACES = [
     ("report", []),
     ("export", ["--output_dir", "out"]),
     ("export", ["GOOD", "--output_dir"]),
+    ("merge", ["--output_dir", "out"]),
+    ("merge", ["GOOD", "GOOD", "--output_dir"]),
 ]
 CAN_BE_MADE = ("bad bytes", "folder")  # folders of a run; the second is refused for what stands in it
 
