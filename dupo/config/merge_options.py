@@ -80,6 +80,7 @@ def read_merging(values: Namespace) -> dict[str, Any]:
 def _weights(text: str, count: int) -> tuple[float, ...]:
     try:
         weights = tuple(map(float, text.split(",")))
+    # A text that is no list of numbers has the wrong number of them.
     except ValueError:
         weights = ()
     is_sound = (

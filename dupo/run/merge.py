@@ -47,6 +47,7 @@ class MergedWeights(SavedWeights):
     def tensor(self, name: str) -> Tensor:
         """The merged tensor; integers, which no mean is of, are those of the first model."""
         thetas = [model.tensor(name) for model in self._models]
+        # Positions and other buffers are integers.
         if not thetas[0].is_floating_point():
             return thetas[0]
         return self._merging.of(thetas, None if self._start is None else self._start.tensor(name))
@@ -125,6 +126,7 @@ def _check_vocabularies(folders: Sequence[Path]) -> None:
         file = folder / "tokenizer.json"
         if not file.is_file():
             continue
+        # The words alone: how a tokenizer pads may differ from copy to copy.
         try:
             vocabulary = json.loads(file.read_text(encoding="utf-8"))["model"]
         except (ValueError, KeyError, TypeError) as problem:
@@ -219,6 +221,7 @@ def _joined(name: str, tensors: Sequence[Tensor], factors: Sequence[float]) -> T
 
 def _finish(folder: Path, folders: Sequence[Path], start: Path | None, merging: Merging) -> None:
     """Writes what the folder was made of, and its checksums."""
+    # Paths as they were typed: whoever reads them knows where they stood.
     record = {"models": [str(path) for path in folders], "start": None if start is None else str(start)}
     text = json.dumps(record | asdict(merging), indent=2, ensure_ascii=False) + "\n"
     (folder / RECORD).write_text(text, encoding="utf-8")
