@@ -125,14 +125,13 @@ def test_nothing_imports_an_integration(run_python: RunPython) -> None:
 
 @pytest.mark.slow
 def test_the_kernels_import_neither_dupo_nor_transformers(run_python: RunPython) -> None:
-    """Nor much beside torch, every public name of them included."""
-    everything = "import torch, dupo_kernels; from dupo_kernels import *"
+    """Every public name of them included; the import itself takes little beside that of torch."""
     seen = "import sys; print({'dupo', 'transformers', 'trl'} & set(sys.modules))"
-    done = run_python("-c", f"{everything}; {seen}")
+    done = run_python("-c", f"from dupo_kernels import *; {seen}")
     assert done.stdout.strip() == "set()", done.stderr
 
     def seconds(imports: str) -> float:
         clock = "import time; print(time.process_time())"
         return min(float(run_python("-c", f"{imports}; {clock}").stdout) for _ in range(3))
 
-    assert seconds(everything) < 1.5 * seconds("import torch")
+    assert seconds("import torch, dupo_kernels") < 1.5 * seconds("import torch")
