@@ -72,9 +72,9 @@ TRAINERS = (
     ),
     Trainer("AReaL", "areal", "areal", "signatures; a workflow beside stubs"),
     Trainer("SkyRL", "skyrl", "skyrl", "signatures; a loss beside stubs"),
-    Trainer("OpenRLHF", "openrlhf", "openrlhf", "signatures; an agent beside stubs"),
+    Trainer("OpenRLHF", "openrlhf", "openrlhf", "an agent, on its own executor", ("others",)),
     Trainer("torchtitan", "torchtitan", "torchtitan", "signatures; a loss beside stubs"),
-    Trainer("axolotl", "axolotl", "axolotl", "the signature of a hook"),
+    Trainer("axolotl", "axolotl", "axolotl", "a plugin of its own class", ("others",)),
     Trainer("ms-swift", "swift", "ms-swift", "signatures; a reward beside stubs"),
 )
 

@@ -130,6 +130,7 @@ def check_head(theirs: Head, scalings: list[tuple[float | None, float]]) -> None
 
 # Large packages for data sets and clusters, that a peer imports: all of them, unless they are installed.
 UNUSED = {"trl": {"datasets", "pandas", "pyarrow"}}
+UNUSED |= {"others": {"addict", "deepspeed", "flash_attn", "pylatexenc", "torchdata"}}
 UNUSED |= {"verl": {"codetiming", "omegaconf", "orjson", "ray", "tensordict"}}
 
 

@@ -5,7 +5,6 @@ verl's own with a server that answers from a function.
 """
 
 import asyncio
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from dupo.integrations.verl import scores
 from tests.helpers.policy_cases import LENGTHS, MASK, MAX_LENGTH, B
 from tests.helpers.stub_server import StubServer, serving
+from tests.peers.judged_problem import PROBLEMS, say, tokenizer
 from tests.peers.peer_checks import Checks, assert_close, differentiated, inputs
 
 STEPS, V, T = 3, 131, 24
-PROBLEMS = '{"question": "Ann has 12 pens and buys 30 more. How many pens has Ann now?"}\n'
-CHARACTERS = [chr(code) for code in (10, *range(32, 127))]
 
 
 def settings(**changed: Any) -> Any:
@@ -143,28 +140,6 @@ def check_metrics_skip_padding() -> None:
 
 
 # --- rewards ---------------------------------------------------------------------------------------
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character, with a template that names the role."""
-    vocabulary = {text: number for number, text in enumerate(["<pad>", "<eos>", *CHARACTERS])}
-    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-    characters.pre_tokenizer, characters.decoder = pre_tokenizers.Split("", "isolated"), decoders.Fuse()
-    fast = PreTrainedTokenizerFast(tokenizer_object=characters, pad_token="<pad>", eos_token="<eos>")
-    fast.chat_template = (
-        "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
-        "{% if add_generation_prompt %}[assistant]{% endif %}"
-    )
-    return fast
-
-
-def say(prompt: str) -> str:
-    """42 to the question; what is hidden to the duals of 42."""
-    numbers = set(re.findall(r"\d+", prompt))
-    hidden = {"12", "30"} - numbers
-    if not hidden:
-        return r"\boxed{42}"
-    return rf"\boxed{{{hidden.pop()}}}" if "42" in numbers else "no idea"
 
 
 def check_agent_loop() -> None:

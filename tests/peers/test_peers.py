@@ -22,6 +22,7 @@ VARIABLES = {
     "liger_preferences": "DUPO_PEER_LIGER",
     "liger_divergence": "DUPO_PEER_LIGER",
     "liger_triton": "DUPO_PEER_LIGER",
+    "others": "DUPO_PEER_OPENRLHF",
     "verl": "DUPO_PEER_VERL",
     "verl_plugin": "DUPO_PEER_VERL",
     "verl_triton": "DUPO_PEER_VERL",
@@ -32,6 +33,7 @@ VARIABLES = {
 FURTHER = {
     "trl_trainers": ["DUPO_PEER_DATASETS"],
     "verl_plugin": ["DUPO_PEER_DATASETS", "DUPO_PEER_RAY"],
+    "others": [f"DUPO_PEER_{name}" for name in ("AXOLOTL", "TRL", "DATASETS", "RAY")],
 }
 
 
