@@ -133,6 +133,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures and writes, or publishes."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--rehearsal", action="store_true", help="measure little, and write nothing")
+    parser.add_argument(
+        "--kind", action="append", choices=KINDS, help="only this trainer; several may be named"
+    )
     parser.add_argument("--write", action="store_true", help="publish the newest result")
     parser.add_argument("--cell", help="one run, for a fresh process")
     options = parser.parse_args(argv)
@@ -144,9 +147,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         page = ROOT / PAGE
         page.write_text(publish(page.read_text(encoding="utf-8"), newest(THEME)), encoding="utf-8")
         return
-    made_by = signature("python -m bench.training.trl_trainers", "torch", "transformers")
+    chosen = "".join(f" --kind {kind}" for kind in options.kind or [])
+    made_by = signature(f"python -m bench.training.trl_trainers{chosen}", "torch", "transformers")
     made_by |= {"trl": importlib.import_module("trl").__version__, "instructions": instructions()}
-    kinds, size, repeats = (SMALL_KINDS, SMALL, 1) if options.rehearsal else (KINDS, SIZE, REPEATS)
+    kinds, size, repeats = (
+        (SMALL_KINDS, SMALL, 1) if options.rehearsal else (options.kind or KINDS, SIZE, REPEATS)
+    )
     results = []
     for kind in kinds:
         results.append(measure(kind, size, repeats))
