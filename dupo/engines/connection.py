@@ -155,6 +155,8 @@ class Connection:
         try:
             with self._opener.open(request, timeout=self.options.request_timeout) as reply:
                 content = reply.read(_MOST_READ)
+                # A read of at most so many bytes does not say that the answer was cut.
+                num_missing = 0 if len(content) == _MOST_READ else reply.length or 0
         except urllib.error.HTTPError as problem:
             raise self._refusal(problem) from None
         # A time-out while connecting comes as URLError, one while reading as TimeoutError.
@@ -167,6 +169,8 @@ class Connection:
             raise Passing(late if is_late else self._clean(in_one_line(what))) from None
         except (OSError, http.client.HTTPException) as problem:
             raise Passing(f"the connection broke ({self._clean(in_one_line(problem, kind=True))})") from None
+        if num_missing:
+            raise Passing(f"the connection broke ({num_missing} bytes of the answer are missing)")
         return self._object(content)
 
     def _object(self, content: bytes) -> dict[str, Any]:

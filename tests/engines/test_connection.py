@@ -52,6 +52,9 @@ PASSING = [
     fault(503, "loading"),
     Reply(502, b"<html>bad"),
     Reply(0, None),
+    # A server that is killed while it answers.
+    Reply(200, b"", num_missing=40),
+    Reply(200, b'{"choices": [{', num_missing=26),
 ]
 
 

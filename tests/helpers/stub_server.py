@@ -19,11 +19,13 @@ class Reply(NamedTuple):
 
     Attributes:
         content: None: the connection is closed without a word.
+        num_missing: bytes that are announced and never sent.
     """
 
     status: int
     content: bytes | None
     headers: Mapping[str, str] = MappingProxyType({})
+    num_missing: int = 0
 
     @classmethod
     def of(cls, status: int, value: Any, **headers: str) -> "Reply":
@@ -139,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in {"Content-Type": "application/json", **reply.headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(reply.content)))
+        self.send_header("Content-Length", str(len(reply.content) + reply.num_missing))
         # A client that has given up reads nothing.
         with suppress(ConnectionError):
             self.end_headers()
