@@ -8,6 +8,7 @@ Who replies is the trainer's business: its policy, a frozen copy, or a server.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from itertools import chain
@@ -62,7 +63,12 @@ class Duals:
         self._options = config.reward
         # Trainers hand back prompts, and no ids of problems.
         problems = chain(task.train, task.held_out)
-        self._problems = {task.prompt(problem): problem for problem in problems}
+        self._problems: dict[str, Problem] = {}
+        self._ambiguous: list[str] = []
+        for problem in problems:
+            first = self._problems.setdefault(task.prompt(problem), problem)
+            if first.gold != problem.gold:
+                self._ambiguous.append(problem.id)
 
     @classmethod
     def of(cls, config: Config) -> "Duals":
@@ -85,6 +91,17 @@ class Duals:
     def held_out_prompts(self) -> list[str]:
         """The same of the problems that are held out (`eval_size`)."""
         return [self.task.prompt(problem) for problem in self.task.held_out]
+
+    def check_labels(self) -> None:
+        """Checks that every prompt has one right answer; only the reward gold reads any.
+
+        Raises:
+            UserError: a problem has none, or two problems of one prompt have different ones.
+        """
+        lacking = [problem.id for problem in self.task.train if problem.gold is None]
+        for ids, got in ((lacking, "none"), (self._ambiguous, "another than a problem before it")):
+            if ids:
+                raise UserError(f"gold: expected one right answer for every prompt, {ids[0]} has {got}")
 
     def problem_of(self, prompt: str | Messages) -> Problem:
         """The problem that a prompt asks.
@@ -229,9 +246,11 @@ def sampling_temperature(samples: int, temperature: float | None) -> float:
     Raises:
         UserError: no sample, a negative temperature, or several samples that would be equal.
     """
-    if samples < 1:
-        raise UserError(f"samples: expected at least 1, got {samples}")
+    if not isinstance(samples, int) or samples < 1:
+        raise UserError(f"samples: expected a whole number of at least 1, got {quoted(samples)}")
     temperature = (0.0 if samples == 1 else 1.0) if temperature is None else temperature
+    if not isinstance(temperature, int | float) or not math.isfinite(temperature):
+        raise UserError(f"temperature: expected a number, got {quoted(temperature)}")
     if temperature < 0 or (temperature == 0 and samples > 1):
         expected = "0 or more" if samples == 1 else f"more than 0 for {samples} samples, which would be equal"
         raise UserError(f"temperature: expected {expected}, got {temperature:g}")
@@ -248,6 +267,24 @@ def behind_thought(prompt: str, completion: str) -> str:
     return "<think>" + completion if prompt.rstrip().endswith("<think>") else completion
 
 
+def check_duals(duals: Any) -> None:
+    """Raises UserError for what is no `Duals`, such as the name of a task."""
+    if not isinstance(duals, Duals):
+        raise UserError(f"duals: expected what load_duals gives, got {quoted(duals)}")
+
+
 def text_of(content: str | Messages) -> str:
-    """A text, or the text of the last of several messages."""
-    return content if isinstance(content, str) else str(content[-1]["content"])
+    """A text, or the text of the last of several messages; "" where that message has none.
+
+    Raises:
+        UserError: there is no message.
+    """
+    if isinstance(content, str):
+        return content
+    if not len(content):
+        raise UserError("messages: expected at least one, got none")
+    text = content[-1].get("content")
+    # The form that models of pictures take: blocks, of which those of text are read.
+    if isinstance(text, list | tuple):
+        return "".join(str(block.get("text", "")) for block in text)
+    return "" if text is None else str(text)

@@ -147,7 +147,10 @@ def test_a_server_judges_what_trl_samples_itself(duals: Duals) -> None:
     ("options", "message"),
     [
         ({"judge": "live"}, "judge: expected policy, frozen or the address of a server, got 'live'"),
-        ({"samples": 0}, "samples: expected at least 1, got 0"),
+        ({"judge": 3}, "judge: expected policy, frozen or the address of a server, got 3"),
+        ({"samples": 0}, "samples: expected a whole number of at least 1, got 0"),
+        ({"samples": 1.5}, "samples: expected a whole number of at least 1, got 1.5"),
+        ({"temperature": float("nan")}, "temperature: expected a number, got nan"),
         ({"temperature": -1.0}, "temperature: expected 0 or more, got -1"),
         ({"samples": 2, "temperature": 0.0}, "temperature: expected more than 0 for 2 samples"),
     ],
@@ -157,7 +160,31 @@ def test_what_cannot_be_is_refused(duals: Duals, options: dict[str, Any], messag
         dual_rollout(duals, **options)
 
 
+def test_the_name_of_a_task_is_no_duals() -> None:
+    with pytest.raises(UserError, match="duals: expected what load_duals gives, got 'arithmetic'"):
+        dual_rollout("arithmetic")  # pyright: ignore[reportArgumentType]
+
+
 # --- the frozen judge ---
+
+
+def test_a_second_trainer_gets_a_judge_of_its_own(duals: Duals, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[Any] = []
+
+    class Judge:
+        def __init__(self, trainer: Any) -> None:
+            self.trainer = trainer
+
+        def sample(self, trainer: Any, prompt_ids: list[list[int]], temperature: float) -> list[list[int]]:
+            judged.append(self.trainer is trainer)
+            return [[] for _ in prompt_ids]
+
+    monkeypatch.setattr(FrozenJudge, "of", Judge)
+    rollout, _ = dual_rollout(duals, judge="frozen")
+    assert rollout is not None
+    for _ in range(2):
+        rollout(duals.prompts * 4, Trainer(ANSWERS))
+    assert judged == [True, True]
 
 
 def small_trainer() -> Any:
@@ -220,6 +247,22 @@ def test_a_model_that_cannot_be_frozen_is_refused(change: dict[str, Any], messag
     vars(trainer).update(change)
     with pytest.raises(UserError, match=re.escape(message)):
         FrozenJudge.of(trainer)
+
+
+def test_an_adapter_that_training_continues_is_frozen_too() -> None:
+    """A model without such an adapter is not what the training began with."""
+    trainer = small_trainer()
+    trainer.model.peft_config = {"default": None}
+    trainer.model.lora_B = torch.nn.Linear(2, 2, bias=False)
+    assert FrozenJudge.of(trainer).model is not None
+    torch.nn.init.zeros_(trainer.model.lora_B.weight)
+    assert FrozenJudge.of(trainer).model is None
+    # Whether the adapter was new cannot be told after a step.
+    trainer.state.global_step = 1
+    with pytest.raises(UserError, match="got one at step 1"):
+        FrozenJudge.of(trainer)
+    trainer.model.peft_config["ref"] = None
+    assert FrozenJudge.of(trainer).model is None
 
 
 def test_the_settings_of_the_trainer_stay() -> None:

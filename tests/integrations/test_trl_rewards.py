@@ -95,3 +95,36 @@ def test_parts_of_groups_are_refused(duals: Duals, name: str, size: int) -> None
 def test_a_reward_that_cannot_be_is_refused(duals: Duals, name: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         as_reward(name, duals)
+
+
+@pytest.mark.parametrize("size", [0, 1, -2])
+def test_a_vote_of_less_than_two_is_refused(duals: Duals, size: int) -> None:
+    with pytest.raises(
+        UserError, match=f"num_generations: expected that of the trainer for majority, got {size}"
+    ):
+        as_reward("majority", duals, num_generations=size)
+
+
+@pytest.mark.parametrize(
+    ("answers", "got"),
+    [(["", ""], "none"), (["42", "41"], "another than a problem before it")],
+)
+def test_gold_needs_one_right_answer_for_every_prompt(tmp_path: Path, answers: list[str], got: str) -> None:
+    path = tmp_path / "unlabelled.jsonl"
+    labels = [f', "answer": {answer}' if answer else "" for answer in answers]
+    path.write_text("".join(f'{{"question": "{QUESTIONS[0]}"{label}}}\n' for label in labels))
+    duals = load_duals(task="word_problems", dataset=str(path), eval_size=0)
+    with pytest.raises(UserError, match=f"gold: expected one right answer for every prompt, .* has {got}"):
+        as_reward("gold", duals)
+
+
+def test_messages_are_read_in_every_form(duals: Duals) -> None:
+    """Models of pictures get blocks; a reply that only calls a tool has no text."""
+    blocks = [{"type": "image"}, {"type": "text", "text": r"\boxed{42}"}]
+    asked = [{"role": "user", "content": [{"type": "text", "text": duals.prompts[0]}]}]
+    contents: list[Any] = [blocks, r"\boxed{42}", None]
+    completions: list[Any] = [[{"role": "assistant", "content": content}] for content in contents]
+    gold = as_reward("gold", duals)
+    assert gold(prompts=[asked] * 3, completions=completions, completion_ids=[[1]] * 3) == [1, 1, 0]
+    with pytest.raises(UserError, match="messages: expected at least one, got none"):
+        gold(prompts=[[]], completions=["1"], completion_ids=[[1]])

@@ -11,12 +11,19 @@ is asked about once. Every rank asks equally much, because TRL cuts gathered com
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 
 from dupo.config.engine_options import is_address
 from dupo.errors import UserError, quoted
-from dupo.integrations.duals import AskedAnswer, Duals, behind_thought, sampling_temperature
+from dupo.integrations.duals import (
+    AskedAnswer,
+    Duals,
+    behind_thought,
+    check_duals,
+    sampling_temperature,
+)
 from dupo.integrations.server import ServerReward
 from dupo.integrations.trl.frozen_judge import FrozenJudge, at_temperature
 
@@ -45,7 +52,7 @@ def dual_rollout(
         duals: the data of the trainer hold its prompts, as texts or as the last message; messages before
             reach no dual.
         judge: who answers the duals. frozen: the model as it was before the first step, a copy beside the
-            model that is trained; with adapters, the model without them. policy: the model as it is. An
+            model that is trained; of a new adapter, the model without it. policy: the model as it is. An
             address, http://host:8000/v1#NAME: the server there.
         samples: of each dual; the reward is their mean.
         temperature: of the duals. None: 0, which is greedy, or 1 for several samples.
@@ -53,7 +60,8 @@ def dual_rollout(
     Raises:
         UserError: a judge, a number or a temperature that is none of these; a server that does not answer.
     """
-    if not (judge in (POLICY, FROZEN) or is_address(judge)):
+    check_duals(duals)
+    if not (judge in (POLICY, FROZEN) or (isinstance(judge, str) and is_address(judge))):
         raise UserError(f"judge: expected {POLICY}, {FROZEN} or the address of a server, got {quoted(judge)}")
     temperature = sampling_temperature(samples, temperature)
     if is_address(judge):
@@ -89,7 +97,8 @@ class _Rollout:
     def __init__(self, duals: Duals, is_frozen: bool, samples: int, temperature: float) -> None:
         self._duals, self._is_frozen = duals, is_frozen
         self._samples, self._temperature = samples, temperature
-        self._judge: FrozenJudge | None = None
+        # By trainer: a second one starts from another model.
+        self._judges: WeakKeyDictionary[Any, FrozenJudge] = WeakKeyDictionary()
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """Samples and judges.
@@ -101,8 +110,8 @@ class _Rollout:
             What TRL asks of a `rollout_func`, and what `dual` reads: `dual_reward` (B numbers), `dual_prompt`
             and `dual_reply` (B texts of the first dual, None where nothing was asked).
         """
-        if self._is_frozen and self._judge is None:
-            self._judge = FrozenJudge.of(trainer)
+        if self._is_frozen and trainer not in self._judges:
+            self._judges[trainer] = FrozenJudge.of(trainer)
         # What TRL trains on comes from its own engine, with its own log-probabilities.
         count = trainer.num_generations if trainer.model.training else trainer.num_generations_eval
         prompt_ids, images, fields = trainer._tokenize_prompts(prompts)
@@ -139,8 +148,8 @@ class _Rollout:
             chunk = rows[start : start + most]
             framed = [[{"role": "user", "content": prompt}] for prompt in chunk] if is_chat else chunk
             ids, images, fields = trainer._tokenize_prompts(framed)
-            if self._judge is not None:
-                completions = self._judge.sample(trainer, ids, self._temperature)
+            if self._is_frozen:
+                completions = self._judges[trainer].sample(trainer, ids, self._temperature)
             else:
                 with _at_temperature(trainer, self._temperature):
                     completions, _ = trainer._generate_single_turn(ids, images, fields, 1)

@@ -10,14 +10,17 @@ import torch
 
 from dupo.errors import UserError
 
+# TRL's name for the copy that it keeps of an adapter that training continues, where beta is not 0.
+REF = "ref"
+
 
 @dataclass(frozen=True, slots=True)
 class FrozenJudge:
     """Samples from the start of a trainer.
 
     Attributes:
-        model: a copy of the model at the start; None where the model is trained by adapters: without them it
-            is the start.
+        model: a copy of the model at the start; None where the start is the model that is trained, either
+            without its adapter or with the copy that TRL keeps of the adapter.
     """
 
     model: Any
@@ -27,18 +30,21 @@ class FrozenJudge:
         """The judge of a trainer that has made no step yet.
 
         Raises:
-            UserError: the model is split over ranks, or the trainer has made steps.
+            UserError: the model is split over ranks, or the trainer has made steps and keeps no start.
         """
         model = trainer.accelerator.unwrap_model(trainer.model)
         if getattr(trainer, "is_fsdp_enabled", False) or getattr(trainer, "is_deepspeed_enabled", False):
             expected = "a model that is whole on every rank (not FSDP, not DeepSpeed)"
             raise UserError(f"judge: frozen expected {expected}; the address of a server takes its place")
-        if hasattr(model, "peft_config"):
+        if REF in getattr(model, "peft_config", {}):
             return cls(None)
+        # Whether an adapter was new at the start cannot be told later.
         if trainer.state.global_step:
-            expected = "a trainer before its first step, whose model is copied"
+            expected = "a trainer before its first step, whose model is the judge"
             got = f"one at step {trainer.state.global_step}"
             raise UserError(f"judge: frozen expected {expected}, got {got}; give the address of a server")
+        if hasattr(model, "peft_config") and _is_new(model):
+            return cls(None)
         frozen = copy.deepcopy(model).requires_grad_(False).eval()
         for module in frozen.modules():
             # Forwards that TRL and accelerate have wrapped would call the modules of the trained model.
@@ -56,8 +62,7 @@ class FrozenJudge:
         without = nullcontext()
         if model is None:
             model = trainer.accelerator.unwrap_model(trainer.model)
-            # An adapter that was there before is the start, and TRL keeps a copy of it by this name.
-            name = "ref" if "ref" in model.peft_config else None
+            name = REF if REF in model.peft_config else None
             without = import_module("trl.trainer.utils").use_adapter(model, adapter_name=name)
         # The last token of every prompt stands at the end, where the completions begin.
         was_training, longest = model.training, max(map(len, prompt_ids))
@@ -74,6 +79,12 @@ class FrozenJudge:
             model.train(was_training)
         ends = {config.eos_token_id} if isinstance(config.eos_token_id, int) else set(config.eos_token_id)
         return [_until(ids, ends) for ids in sampled[:, longest:].tolist()]
+
+
+def _is_new(model: Any) -> bool:
+    """Whether an adapter changes nothing yet: LoRA begins with B = 0."""
+    outer = [weight for name, weight in model.named_parameters() if "lora_B" in name]
+    return bool(outer) and not any(bool(weight.any()) for weight in outer)
 
 
 def at_temperature(config: Any, temperature: float) -> Any:

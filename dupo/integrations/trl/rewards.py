@@ -12,7 +12,7 @@ import torch
 
 from dupo.config.catalogue import REWARDS, load
 from dupo.errors import UserError, quoted
-from dupo.integrations.duals import Duals, Messages, text_of
+from dupo.integrations.duals import Duals, Messages, check_duals, text_of
 from dupo.records import Completion, Problem, Rollout
 from dupo.rewards.base import RewardInputs, TrainerState
 
@@ -37,7 +37,10 @@ def as_reward(
         UserError: a reward that needs a model or its distributions, or none; a missing num_generations or
             max_completion_length.
     """
+    check_duals(duals)
     _check_options(name, num_generations, options)
+    if REWARDS[name].needs == "gold":
+        duals.check_labels()
     config, compute = duals.config.changed(**options), load(REWARDS[name].path)
     size = num_generations if name in OF_GROUPS and num_generations is not None else 1
 
@@ -83,8 +86,9 @@ def _check_options(name: str, num_generations: int | None, options: Mapping[str,
     if name not in REWARDS or REWARDS[name].needs not in ("", "gold"):
         usable = ", ".join(reward for reward, entry in REWARDS.items() if entry.needs in ("", "gold"))
         raise UserError(f"name: expected any of {usable}, got {quoted(name)}; duals need dual_rollout")
-    if name in OF_GROUPS and num_generations is None:
-        raise UserError(f"num_generations: expected that of the trainer for {name}, got none")
+    if name in OF_GROUPS and (num_generations is None or num_generations < 2):
+        got = "none" if num_generations is None else num_generations
+        raise UserError(f"num_generations: expected that of the trainer for {name}, got {got}")
     # The length of the built-in task, 6, would punish every answer in full.
     if name == "soft_overlong_punishment" and "max_completion_length" not in options:
         raise UserError(f"max_completion_length: expected that of the trainer for {name}, got none")
