@@ -26,14 +26,19 @@ def mix(number: int) -> dict[str, Any]:
     compared = [loss for name, loss in zip(names, losses, strict=True) if name != "sft"]
     if compared and all(loss.scores for loss in compared) and draw.random() < 0.5:
         options["f_divergence_type"] = draw.choice(F_DIVERGENCES)
-        options["f_alpha_divergence_coef"] = draw.choice([0.5, 0.3, 1.0, 1.4])
+        if options["f_divergence_type"] == "alpha_divergence":
+            options["f_alpha_divergence_coef"] = draw.choice([0.5, 0.3, 1.0, 1.4])
     elif compared and all(loss.shapes for loss in compared) and draw.random() < 0.5:
         options["alpha"] = draw.choice([0.25, -0.2])
         options["reference_free"] = True
     elif draw.random() < 0.2:
         options["reference_free"] = True
-    options["simpo_gamma"], options["discopop_tau"] = draw.choice([0.0, 0.5, 1.5]), draw.choice([0.5, 2.0])
-    options["desirable_weight"], options["undesirable_weight"] = draw.choice([(1.0, 1.0), (1.5, 0.7)])
+    if "simpo" in names:
+        options["simpo_gamma"] = draw.choice([0.0, 0.5, 1.5])
+    if "discopop" in names:
+        options["discopop_tau"] = draw.choice([0.5, 2.0])
+    if losses[0].sequences == 1:
+        options["desirable_weight"], options["undesirable_weight"] = draw.choice([(1.0, 1.0), (1.5, 0.7)])
     return options
 
 

@@ -26,9 +26,17 @@ from dupo_kernels.hidden.chunks import RowPlan, cut_rows, find_rows
 from dupo_kernels.hidden.inputs import HeadInputs
 from dupo_kernels.hidden.sequences import HostBounds
 from dupo_kernels.logits.rows import RowStatistics
-from dupo_kernels.preferences.groups import group_members, group_weights, reduce_groups, sequence_inputs
+from dupo_kernels.preferences.groups import (
+    group_members,
+    group_weights,
+    reduce_groups,
+    sequence_inputs,
+    without_weightless,
+)
 from dupo_kernels.preferences.preference_objective import PreferenceObjective
 from dupo_kernels.tokens.layout import segment_sums
+
+BROKEN = "is_broken"  # the name under which the rows report that the loss of a group is NaN
 
 
 @dataclass
@@ -66,8 +74,8 @@ class GroupCall:
     def reduce(self, stats: Mapping[str, Tensor], rows: "GroupRows", dtype: torch.dtype) -> dict[str, Tensor]:
         """Scalars: means over groups, and the share of rows whose target is the likeliest token."""
         reported = dict(stats)
-        agreement_M = reported.pop("top1_agreement").to(dtype)
-        scalars = reduce_groups(reported, len(self.weights), dtype)
+        agreement_M, is_broken = reported.pop("top1_agreement").to(dtype), reported.pop(BROKEN)
+        scalars = reduce_groups(reported, is_broken, len(self.weights), dtype)
         return scalars | {"top1_agreement": agreement_M.sum() / max(len(agreement_M), 1)}
 
 
@@ -94,9 +102,11 @@ class GroupRows:
         weights = call.weights[which]
         with torch.enable_grad():
             inputs = {name: x[which] for name, x in call.inputs.items()}
-            losses, stats = _checked(call.objective(leaf, lengths, **inputs), len(weights))
+            shown = without_weightless(leaf, weights)
+            losses, stats = _checked(call.objective(shown, lengths, **inputs), len(weights))
             # A weight of 0 times an infinite loss must not spoil the sum.
-            total = (losses * weights).where(weights != 0, 0.0).sum()
+            losses = losses.where(weights != 0, 0.0)
+            total = (losses * weights).sum()
         slope: Tensor | None = None
         if total.requires_grad:
             (slope,) = torch.autograd.grad(total, leaf, allow_unused=True)
@@ -104,7 +114,8 @@ class GroupRows:
         num_rows = rows.stop - rows.start
         # Every token of a sequence has the derivative of its sum.
         owner_C = torch.repeat_interleave(offsets.diff(), output_size=num_rows)
-        return Evaluation(total.detach(), slope[owner_C], None, {n: x.detach() for n, x in stats.items()})
+        stats = {n: x.detach() for n, x in stats.items()} | {BROKEN: losses.detach().isnan()}
+        return Evaluation(total.detach(), slope[owner_C], None, stats)
 
     def _groups(self, rows: slice) -> slice:
         # A group without rows at a border belongs to the chunk behind; at the end there is none behind.
@@ -143,6 +154,11 @@ def group_call(
     per_sequence = sequence_inputs(inputs, S, device, head.wide)
     if is_preference:
         objective.check_inputs(per_sequence)
+    # The objective runs in the forward pass of an autograd.Function: a gradient of these would be lost.
+    elif learned := [name for name, x in inputs.items() if x is not None and x.requires_grad]:
+        raise ValueError(
+            f"per_token: expected no requires_grad (it is not differentiated), got it in {', '.join(learned)}"
+        )
     mask, rows = (x if x is None else x.cpu() for x in (mask, rows))
     row_index, _ = find_rows(N, mask, rows, None)
     bounds = HostBounds(N, shape[-1], None if cu_seqlens is None else cu_seqlens.cpu())
@@ -196,4 +212,6 @@ def _checked(result: Any, num_groups: int) -> tuple[Tensor, dict[str, Tensor]]:
     for name, x in [("objective", losses), *((f"stats[{name!r}]", x) for name, x in stats.items())]:
         if not isinstance(x, Tensor) or x.shape != (num_groups,):
             raise refused(name, f"a number for each group ({num_groups},)", getattr(x, "shape", x))
+        if x.is_complex():
+            raise refused(name, "real numbers", x.dtype)
     return losses, stats

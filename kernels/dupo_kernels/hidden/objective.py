@@ -191,7 +191,7 @@ def linear_objective(
         row_needs_grad: tokens, bool; a token that is False gets no backward GEMM. Say False only where the
             gradient is known to be zero: advantage 0 (with a ratio of sequences, in the whole sequence),
             beta 0 and entropy_coef 0. A tensor on the host, without a mask on the device, waits for nothing.
-            torch.compile ignores row_needs_grad.
+            torch.compile ignores row_needs_grad. Refused with scope "group".
         cu_seqlens: (S + 1,), bounds of packed sequences. Tokens outside them do not count; `rows` would also
             leave them out of the GEMMs. Bounds on the host let a loss of sequences go chunk by chunk.
         entropy: report the entropy; a policy objective that needs it gets it anyway.
@@ -230,7 +230,12 @@ def linear_objective(
         "weights": weights, "mask": mask, "rows": rows, "cu_seqlens": cu_seqlens, "save_budget": save_budget,
         "chunk_tokens": chunk_tokens, "grad_scale": grad_scale or 1.0,
     }  # fmt: skip
+    # A class whose objects are objectives is callable too.
+    if not callable(objective) or isinstance(objective, type):
+        raise refused("objective", "a policy_objective or a function", objective)
     if getattr(objective, "scope", "") == "group":
+        if row_needs_grad is not None:
+            raise refused("row_needs_grad", "None for an objective of groups", row_needs_grad)
         return _of_groups(head, targets.shape, objective, per_token, groups=groups, **options)
     if groups is not None:
         raise refused("groups", "None, as the scope of the objective is not 'group'", groups)
@@ -302,8 +307,6 @@ def _policy_loss(
 
 
 def _check_objective(objective: Any, targets: Tensor, weights: Any, row_needs_grad: Any, check: bool) -> None:
-    if not callable(objective):
-        raise refused("objective", "a policy_objective or a function", objective)
     if getattr(objective, "scope", "token") not in SCOPES and not isinstance(objective, PolicyObjective):
         raise refused("scope of the objective", f"one of {', '.join(SCOPES)}", objective.scope)
     check_tensors(REAL, ("weights",), weights=weights, row_needs_grad=row_needs_grad)

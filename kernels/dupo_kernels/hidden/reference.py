@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dupo_kernels._messages import refused
 from dupo_kernels.hidden.outputs import HeadOutputs, wanted_outputs
 from dupo_kernels.hidden.user_objective import Objective
 from dupo_kernels.logits.reference import token_logprobs_ref
@@ -107,8 +108,10 @@ def linear_objective_ref(
 ) -> Tensor:
     """The loss of `linear_objective` by its definition and autograd; fp64 inputs give the truth.
 
-    Arguments are those of `linear_objective`; head: bias, temperature, logit_scale, softcap. A preference
-    objective needs groups.
+    Arguments are those of `linear_objective`; head: bias, temperature, logit_scale, softcap.
+
+    Raises:
+        ValueError: a user's objective of groups, whose definition is that user's.
     """
     if rows is not None:
         mask = torch.zeros_like(targets).flatten().index_fill(0, rows.long(), 1).view(targets.shape)
@@ -117,6 +120,8 @@ def linear_objective_ref(
         logp, _ = linear_token_logprobs_ref(hidden, weight, targets, **head)
         layout = token_layout(targets, "targets", mask, cu_seqlens)
         return grouped_loss_ref(objective, logp, layout, groups, **per_token, weights=weights)
+    if getattr(objective, "scope", "") == "group":
+        raise refused("objective", "a preference_objective, or another scope than group", objective)
     assert weights is not None
     if isinstance(objective, PolicyObjective):
         entropy = entropy or objective.needs_entropy

@@ -104,6 +104,9 @@ class UserRows:
         slopes: tuple[Tensor | None, ...] = (None,)
         if total.requires_grad:
             slopes = torch.autograd.grad(total, leaves, allow_unused=True)
+        if self.by_token:
+            # An infinite loss of weight 0 has a slope of NaN. In a sequence such a token may move the others.
+            slopes = tuple(x if x is None else x.where(weights != 0, 0.0) for x in slopes)
         dlogp, dentropy = (None if x is None else x * call.grad_scale for x in (*slopes, None)[:2])
         dlogp = torch.zeros_like(leaves[0]) if dlogp is None else dlogp
         flat = {name: x.detach().expand(weights.shape).flatten() for name, x in stats.items()}
@@ -148,7 +151,6 @@ class UserObjective(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         """Scales the gradients."""
         return scaled_gradients(ctx, grad)
@@ -162,6 +164,8 @@ def _checked(result: Any, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         raise refused(
             "objective", f"a loss for each token {tuple(weights.shape)}", getattr(loss, "shape", loss)
         )
+    if loss.is_complex():
+        raise refused("objective", "losses that are real numbers", loss.dtype)
     for name, x in stats.items():
         shapes = zip(x.shape[::-1], weights.shape[::-1], strict=False) if isinstance(x, Tensor) else [(0, 1)]
         # Sizes are compared from the last one on, as broadcasting does.

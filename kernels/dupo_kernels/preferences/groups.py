@@ -51,7 +51,7 @@ def sequence_inputs(inputs: Any, S: int, device: torch.device, dtype: torch.dtyp
         ValueError: another type, shape or device.
     """
     if not isinstance(inputs, Mapping) or not all(isinstance(name, str) for name in inputs):
-        raise refused("inputs", "tensors by name", inputs)
+        raise refused("per_token", "tensors by name", inputs)
     there = {name: x for name, x in inputs.items() if x is not None}
     check_tensors(REAL, **there)
     check_devices(device, "the tokens", **there)
@@ -77,11 +77,22 @@ def group_weights(weights: Tensor | None, G: int, device: torch.device, dtype: t
     return weights.detach().to(dtype)
 
 
-def reduce_groups(stats: Mapping[str, Tensor], G: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Means over the groups that count for a name, and "groups", their number; waits for nothing."""
-    # A report may be of one label alone, and then NaN elsewhere.
-    means = {name: values.to(dtype).nanmean() for name, values in stats.items()}
+def reduce_groups(
+    stats: Mapping[str, Tensor], is_broken: Tensor, G: int, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Means over the groups that count for a name, and "groups", their number; waits for nothing.
+
+    Args:
+        stats: by name, (G,); NaN where a group does not count: a report may be of one label alone.
+        is_broken: (G,), whether the loss of a group is NaN.
+    """
     # The mean of no group is 0, as that of no token.
-    return {"groups": torch.tensor(float(G), dtype=dtype)} | {
-        n: x.nan_to_num(nan=0.0) for n, x in means.items()
-    }
+    means = {name: values.to(dtype).nanmean().nan_to_num(nan=0.0) for name, values in stats.items()}
+    # A broken group must not pass for one that does not count.
+    means = {name: mean.masked_fill(is_broken.any(), torch.nan) for name, mean in means.items()}
+    return {"groups": torch.tensor(float(G), dtype=dtype)} | means
+
+
+def without_weightless(sums: Tensor, weights: Tensor) -> Tensor:
+    """The sums (G, K), detached in groups of weight 0: an infinite loss of theirs has a slope of NaN."""
+    return sums.where(weights[:, None] != 0, sums.detach())

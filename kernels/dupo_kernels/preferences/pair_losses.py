@@ -21,7 +21,8 @@ from torch.nn.functional import logsigmoid
 
 from dupo_kernels.preferences.preference_options import PreferenceOptions
 
-MOST_EXPONENT = 80.0  # as in TRL: exp of it is finite in float32
+MOST_EXPONENT = 700.0  # exp of it is finite in float64
+MOST_EVIDENCE = 1000.0  # sigmoid of minus that is 0, also in float64
 
 
 class Pair(NamedTuple):
@@ -30,7 +31,7 @@ class Pair(NamedTuple):
     Attributes:
         chosen, rejected: log-ratios, or log-probabilities where there is no reference.
         chosen_length, rejected_length: tokens, at least 1.
-        chosen_score, rejected_score: of the f-divergence, or of alpha; else the log-ratios.
+        chosen_score, rejected_score: of the f-divergence, or of alpha, float64; else the log-ratios.
         nll_weight: of a pair: the negative log-probability of its chosen tokens times this is its share in
             the mean over all chosen tokens, times G.
     """
@@ -63,7 +64,7 @@ def score(log_ratio: Tensor, options: PreferenceOptions) -> Tensor:
     """f'(ratio) of the divergence, up to a constant; the log-ratio itself for reverse_kl."""
     match options.f_divergence_type:
         case "forward_kl":
-            return 1 - (-log_ratio).clamp(max=MOST_EXPONENT).exp()
+            return -_expm1(-log_ratio)
         case "js_divergence":
             return math.log(2) + logsigmoid(log_ratio)
         case "alpha_divergence":
@@ -76,11 +77,19 @@ def power_score(log_ratio: Tensor, power: float) -> Tensor:
     # As in TRL: nearer to 0, rounding is larger than what the power changes.
     if abs(power) < 1e-6:
         return log_ratio
-    return (power * log_ratio).clamp(max=MOST_EXPONENT).expm1() / power
+    return _expm1(power * log_ratio) / power
+
+
+def _expm1(x: Tensor) -> Tensor:
+    """e^x - 1 in float64: log-ratios are sums, and float32 would hold e^88 at most."""
+    x = x.double()
+    # Beyond the range a line goes on: held at one number, two sequences would look alike, without a gradient.
+    return x.clamp(max=MOST_EXPONENT).expm1() + math.exp(MOST_EXPONENT) * torch.relu(x - MOST_EXPONENT)
 
 
 def _smoothed(x: Tensor, e: float) -> Tensor:
-    return -(1 - e) * logsigmoid(x) - e * logsigmoid(-x)
+    # Without smoothing the second term would be 0 times infinity where a sequence has probability 0.
+    return -logsigmoid(x) if e == 0 else -(1 - e) * logsigmoid(x) - e * logsigmoid(-x)
 
 
 def _sigmoid(pair: Pair, options: PreferenceOptions) -> Tensor:
@@ -108,12 +117,14 @@ def _ipo(pair: Pair, options: PreferenceOptions) -> Tensor:
 def _robust(pair: Pair, options: PreferenceOptions) -> Tensor:
     # Divided by 1 - 2 e, the noisy labels give the loss of the true ones in the mean.
     e, d = options.label_smoothing, options.beta * pair.difference
-    return (-(1 - e) * logsigmoid(d) + e * logsigmoid(-d)) / (1 - 2 * e)
+    return -logsigmoid(d) if e == 0 else (-(1 - e) * logsigmoid(d) + e * logsigmoid(-d)) / (1 - 2 * e)
 
 
 def _exo_pair(pair: Pair, options: PreferenceOptions) -> Tensor:
     # The divergence of (sigmoid(d), sigmoid(-d)) from the labels (1 - e, e).
     e, d = options.label_smoothing, options.beta * pair.difference
+    # 0 log 0 is 0; beyond the bound the terms are what they are at infinity.
+    d = d.clamp(-MOST_EVIDENCE, MOST_EVIDENCE)
     right = d.sigmoid() * (logsigmoid(d) - math.log1p(-e))
     return right + (-d).sigmoid() * (logsigmoid(-d) - math.log(e))
 
@@ -121,8 +132,10 @@ def _exo_pair(pair: Pair, options: PreferenceOptions) -> Tensor:
 def _discopop(pair: Pair, options: PreferenceOptions) -> Tensor:
     # Found by search: logistic where the pair is in the wrong order, exponential where it is right.
     d = options.beta * pair.difference
-    share = (d / options.discopop_tau).sigmoid()
-    return -logsigmoid(d) * (1 - share) + (-d).exp() * share
+    evidence = d / options.discopop_tau
+    # e^-d times the share of it, which is 0 before e^-d is infinite.
+    exponential = (logsigmoid(evidence) - d).exp()
+    return -logsigmoid(d) * (-evidence).sigmoid() + exponential
 
 
 def _nca_pair(pair: Pair, options: PreferenceOptions) -> Tensor:

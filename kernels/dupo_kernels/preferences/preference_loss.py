@@ -17,7 +17,13 @@ from torch import Tensor
 from dupo_kernels._checks import FLOATING, check_devices, check_flags, check_tensors
 from dupo_kernels._copies import to_device
 from dupo_kernels._messages import refused
-from dupo_kernels.preferences.groups import group_members, group_weights, reduce_groups, sequence_inputs
+from dupo_kernels.preferences.groups import (
+    group_members,
+    group_weights,
+    reduce_groups,
+    sequence_inputs,
+    without_weightless,
+)
 from dupo_kernels.preferences.preference_objective import PreferenceObjective
 from dupo_kernels.tokens.layout import check_layout, check_tokens, token_layout
 
@@ -40,7 +46,8 @@ def preference_loss(
     Args:
         logprobs: tokens, nats, of the completions under the policy. (B, T), or (N,) packed.
         groups: (S,) or (B,) integers on the CPU: sequences of one id are compared, the best first. None:
-            TRL's order, all chosen sequences before all rejected ones; for kto each sequence is a group.
+            TRL's order, all chosen sequences before all rejected ones; for kto each sequence is a group. Ids
+            break the graph of torch.compile.
         ref_logps: (S,) or (B,), sums over the tokens of each sequence under the reference.
         desirable: (S,) or (B,), kto and apo_zero_unpaired: nonzero where a sequence is desirable.
         kl: scalar or (S,), kto: the divergence from the reference that losses are compared with, as TRL takes
@@ -72,7 +79,7 @@ def preference_loss(
     check_layout(logprobs, "logprobs", mask, cu_seqlens, check)
     layout = token_layout(logprobs, "logprobs", mask, cu_seqlens, check)
     S = layout.sequences
-    members = to_device(group_members(groups, S, objective.sequences), logprobs.device)
+    members = to_device(_members(groups, S, objective.sequences), logprobs.device)
     dtype = torch.promote_types(logprobs.dtype, torch.float32)
     of_sequences = {"ref_logps": ref_logps, "desirable": desirable, "kl": kl}
     inputs = sequence_inputs(of_sequences, S, logprobs.device, dtype)
@@ -82,5 +89,18 @@ def preference_loss(
     logps, lengths = (
         layout.totals(x)[members] for x in (logprobs.to(dtype), torch.ones_like(logprobs, dtype=dtype))
     )
+    logps = without_weightless(logps, of_groups)
     losses, stats = objective(logps, lengths, **{name: x[members] for name, x in inputs.items()})
-    return (losses * of_groups).sum(), reduce_groups(stats, G, dtype)
+    # A weight of 0 times an infinite loss must not spoil the sum.
+    losses = losses.where(of_groups != 0, 0.0)
+    return (losses * of_groups).sum(), reduce_groups(stats, losses.detach().isnan(), G, dtype)
+
+
+def _members(groups: Tensor | None, S: int, K: int) -> Tensor:
+    return group_members(None, S, K) if groups is None else _members_by_id(groups, S, K)
+
+
+# How many groups there are depends on what the ids hold.
+@torch.compiler.disable(reason="preference_loss: ids of groups are sorted on the host; compile around it")
+def _members_by_id(groups: Tensor, S: int, K: int) -> Tensor:
+    return group_members(groups, S, K)

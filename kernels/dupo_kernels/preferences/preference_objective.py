@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dupo_kernels._checks import check_values, may_read
 from dupo_kernels._messages import refused
 from dupo_kernels.preferences.choices import PREFERENCE_LOSSES
 from dupo_kernels.preferences.pair_losses import PAIR_LOSSES, Pair, power_score, score
@@ -37,11 +38,11 @@ class PreferenceObjective(PreferenceOptions):
     scope = "group"
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:
-        """Raises ValueError for an input that an option needs and lacks, or that nothing reads."""
+        """Raises ValueError for an input that an option needs and lacks or nothing reads; a kl below 0."""
         present = {name for name, value in inputs.items() if value is not None}
         if unknown := sorted(present - set(SEQUENCE_INPUTS)):
             raise ValueError(
-                f"inputs: expected names of {', '.join(SEQUENCE_INPUTS)}, got {', '.join(unknown)}"
+                f"per_token: expected names of {', '.join(SEQUENCE_INPUTS)}, got {', '.join(unknown)}"
             )
         needs = {
             "ref_logps": self.needs_reference,
@@ -53,6 +54,10 @@ class PreferenceObjective(PreferenceOptions):
                 reason = f"for loss_type={', '.join(self.loss_type)!r}, reference_free={self.reference_free}"
                 expected = "a tensor" if is_needed else "None"
                 raise refused(name, f"{expected} {reason}", inputs.get(name))
+        kl = inputs.get("kl")
+        # On a device the values would be waited for.
+        if kl is not None and may_read(kl, check=False):
+            check_values("kl", "at least 0", kl, ~(kl < 0))
 
     def batch_inputs(self, lengths: Tensor) -> dict[str, Tensor]:
         """What a group must know of the whole batch before its loss: for `__call__`, from lengths (G, K)."""
@@ -100,7 +105,7 @@ class PreferenceObjective(PreferenceOptions):
             # simpo, orpo and sft look at no reference, also where another loss of the sum does.
             compared = ratios if PREFERENCE_LOSSES[name].reference else logps
             pair = self._pair(name, compared, lengths, nll_weight)
-            losses = losses + weight * PAIR_LOSSES[name](pair, self)
+            losses = losses + weight * PAIR_LOSSES[name](pair, self).to(losses.dtype)
         # Reports are in the units of the loss, as TRL's trainers have them.
         by_token = any(name in ("simpo", "orpo") for name in self.loss_type)
         return losses, _reports(logps, self.beta * (ratios / lengths.clamp(min=1) if by_token else ratios))

@@ -5,11 +5,12 @@ those of TRL 1.16's DPOConfig, CPOConfig and KTOConfig; docs/loss_head.md names 
 """
 
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any
 
 from dupo_kernels._messages import is_number, refused
 from dupo_kernels._options import LARGEST, check_value, option
-from dupo_kernels.preferences.choices import F_DIVERGENCES, PREFERENCE_LOSSES, PreferenceLoss
+from dupo_kernels.preferences.choices import ALIASES, F_DIVERGENCES, PREFERENCE_LOSSES, PreferenceLoss
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class PreferenceOptions:
     """Every option of a preference loss; the help text of a field (`metadata["help"]`) says what it does.
 
     Attributes:
-        loss_type: one name of `PREFERENCE_LOSSES`, or several whose losses are added; a tuple afterwards.
+        loss_type: one name of `PREFERENCE_LOSSES` or `ALIASES`, or several whose losses are added; afterwards
+            a tuple of names.
         loss_weights: one factor for each of them; a tuple afterwards.
 
     Raises:
@@ -80,10 +82,15 @@ class PreferenceOptions:
         names = (names,) if isinstance(names, str) else names
         if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) for n in names):
             raise refused("loss_type", "a name or several", self.loss_type)
+        names = [ALIASES.get(name, name) for name in names]
         for name in names:
             if name not in PREFERENCE_LOSSES:
                 raise ValueError(f"loss_type: expected one of {', '.join(PREFERENCE_LOSSES)}, got {name!r}")
-        weights: Any = self.loss_weights or (1.0,) * len(names)
+        if len(set(names)) < len(names):
+            raise refused("loss_type", "each name once", self.loss_type)
+        weights: Any = self.loss_weights
+        if weights is None or (isinstance(weights, list | tuple) and not weights):
+            weights = (1.0,) * len(names)
         if not isinstance(weights, list | tuple) or not all(map(_is_finite, weights)):
             raise refused("loss_weights", "finite numbers", self.loss_weights)
         if len(weights) != len(names):
@@ -122,11 +129,26 @@ class PreferenceOptions:
         if self.f_divergence_type != "reverse_kl" and not all(loss.scores for loss in self._compared):
             raise self._unread("f_divergence_type", "reverse_kl")
         if self.f_divergence_type != "reverse_kl" and self.reference_free:
-            raise ValueError("f_divergence_type: expected 'reverse_kl' with reference_free, got another")
+            got = f"got {self.f_divergence_type!r}"
+            raise ValueError(f"f_divergence_type: expected 'reverse_kl' with reference_free, {got}")
+        self._check_own_options()
         if self.alpha and not all(loss.shapes for loss in self._compared):
             raise self._unread("alpha", 0)
         if self.alpha and self.needs_reference:
             raise ValueError(f"alpha: expected 0, or reference_free=True, got {self.alpha}")
+
+    def _check_own_options(self) -> None:
+        changed = {
+            spec.name: spec.default for spec in fields(self) if getattr(self, spec.name) != spec.default
+        }
+        read = set(chain.from_iterable(loss.options for loss in self.losses))
+        for name in chain.from_iterable(loss.options for loss in PREFERENCE_LOSSES.values()):
+            if name in changed and name not in read:
+                raise self._unread(name, changed[name])
+        name = "f_alpha_divergence_coef"
+        if name in changed and self.f_divergence_type != "alpha_divergence":
+            reason = f"for f_divergence_type={self.f_divergence_type!r}, which does not read it"
+            raise ValueError(f"{name}: expected {changed[name]} {reason}, got {getattr(self, name)}")
 
     @property
     def _compared(self) -> list[PreferenceLoss]:

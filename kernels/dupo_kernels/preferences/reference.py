@@ -4,6 +4,7 @@ Written from the papers that pair_losses.py names, apart from its formulas on pu
 sequences, K sequences of a group.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -65,6 +66,9 @@ def grouped_loss_ref(
         owner = torch.arange(layout.sequences)[:, None].expand(logprobs.shape)
     # One sequence after the other, as on paper: nothing of what is checked takes part.
     sequences = [logprobs[layout.active & (owner == s)] for s in range(layout.sequences)]
+    K = max(options.sequences, 1)
+    # Without ids the best of all groups come first, then the second of all, and so on.
+    groups = torch.arange(layout.sequences) % (layout.sequences // K) if groups is None else groups
     members = [(groups == id).nonzero()[:, 0].tolist() for id in groups.unique()]
     chosen = {spec.name: getattr(options, spec.name) for spec in fields(PreferenceOptions)}
     return preference_loss_ref(sequences, members, **inputs, **chosen)
@@ -74,12 +78,18 @@ def _sigmoid(x: Tensor) -> Tensor:
     return 1 / (1 + torch.exp(-x))
 
 
+def _minus_log_sigmoid(x: Tensor) -> Tensor:
+    # log(1 + e^-x): the logarithm of _sigmoid would be -inf below -745, where the answer is x.
+    return torch.logaddexp(torch.zeros_like(x), -x)
+
+
 def _order(options: PreferenceOptions, sums: list[Tensor], reference: list[Any]) -> Tensor:
-    worth = [torch.exp(options.beta * (s - r)) for s, r in zip(sums, reference, strict=True)]
-    probability = torch.ones((), dtype=torch.float64)
+    # Logarithms, as a sum of 300 tokens has a probability below the least float64.
+    worth = [options.beta * (s - r) for s, r in zip(sums, reference, strict=True)]
+    loss = torch.zeros((), dtype=torch.float64)
     for place in range(len(worth)):
-        probability = probability * worth[place] / torch.stack(worth[place:]).sum()
-    return -probability.log()
+        loss = loss - worth[place] + torch.stack(worth[place:]).logsumexp(0)
+    return loss
 
 
 def _single(options: PreferenceOptions, name: str, ratio: Tensor, is_good: bool, kl: Any) -> Tensor:
@@ -100,37 +110,39 @@ def _pair(
         sums = [sums[0] - ref_first, sums[1] - ref_second]
     means = [x / n for x, n in zip(sums, lengths, strict=True)]
     if name == "orpo":
-        odds = [x.exp() / (1 - x.exp()) for x in means]
-        return -beta * _sigmoid((odds[0] / odds[1]).log()).log()
+        odds = [x - (-x.expm1()).log() for x in means]
+        return beta * _minus_log_sigmoid(odds[0] - odds[1])
     if options.alpha:
-        worth = [(1 - torch.exp(x) ** -options.alpha) / options.alpha for x in (means if by_token else sums)]
+        a = options.alpha
+        worth = [(1 - torch.exp(-a * x)) / a for x in (means if by_token else sums)]
     else:
         derivative = _derivative_of_divergence(options)
-        worth = [derivative(torch.exp(x)) for x in sums]
+        worth = [derivative(x) for x in sums]
         worth = [x / n for x, n in zip(worth, lengths, strict=True)] if by_token else worth
     gap = worth[0] - worth[1]
-    p = _sigmoid(beta * gap)
+    d = beta * gap
+    p, right, wrong = _sigmoid(d), _minus_log_sigmoid(d), _minus_log_sigmoid(-d)
     c, r = (beta * x for x in sums)
     match name:
         case "sigmoid":
-            return -(1 - e) * p.log() - e * (1 - p).log()
+            return (1 - e) * right + e * wrong
         case "sigmoid_norm":
-            return -p.log()
+            return right
         case "hinge":
             return (1 - beta * gap).clamp(min=0)
         case "ipo":
             return (gap - 1 / (2 * beta)) ** 2
         case "robust":
-            return (-(1 - e) * p.log() + e * (1 - p).log()) / (1 - 2 * e)
+            return ((1 - e) * right - e * wrong) / (1 - 2 * e)
         case "exo_pair":
-            return p * (p / (1 - e)).log() + (1 - p) * ((1 - p) / e).log()
+            return -p * (right + math.log(1 - e)) - (1 - p) * (wrong + math.log(e))
         case "discopop":
             share = _sigmoid(beta * gap / options.discopop_tau)
-            return (1 - share) * (1 + torch.exp(-beta * gap)).log() + share * torch.exp(-beta * gap)
+            return (1 - share) * right + share * torch.exp(-d)
         case "nca_pair":
-            return -_sigmoid(c).log() - (_sigmoid(-c).log() + _sigmoid(-r).log()) / 2
+            return _minus_log_sigmoid(c) + (_minus_log_sigmoid(-c) + _minus_log_sigmoid(-r)) / 2
         case "bco_pair":
-            return -_sigmoid(c).log() - _sigmoid(-r).log()
+            return _minus_log_sigmoid(c) + _minus_log_sigmoid(-r)
         case "sppo_hard":
             return (sums[0] - 0.5 / beta) ** 2 + (sums[1] + 0.5 / beta) ** 2
         case "apo_zero":
@@ -138,18 +150,18 @@ def _pair(
         case "apo_down":
             return _sigmoid(c) + 1 - _sigmoid(c - r)
         case "simpo":
-            p = _sigmoid(beta * gap - options.simpo_gamma)
-            return -(1 - e) * p.log() - e * (1 - p).log()
+            d = d - options.simpo_gamma
+            return (1 - e) * _minus_log_sigmoid(d) + e * _minus_log_sigmoid(-d)
     raise AssertionError(name)
 
 
 def _derivative_of_divergence(options: PreferenceOptions) -> Callable[[Tensor], Tensor]:
-    """f' of the f-divergence at a probability ratio t, up to constants (f-DPO, table 1)."""
+    """f' of the f-divergence at a probability ratio e^x, up to constants, of x (f-DPO, table 1)."""
     a = options.f_alpha_divergence_coef
-    of_alpha = (lambda t: (t ** (a - 1) - 1) / (a - 1)) if a != 1 else torch.log
+    of_alpha = (lambda x: (torch.exp((a - 1) * x) - 1) / (a - 1)) if a != 1 else (lambda x: x)
     return {
-        "reverse_kl": torch.log,
-        "forward_kl": lambda t: 1 - 1 / t,
-        "js_divergence": lambda t: (2 * t / (1 + t)).log(),
+        "reverse_kl": lambda x: x,
+        "forward_kl": lambda x: 1 - torch.exp(-x),
+        "js_divergence": lambda x: math.log(2) + x - torch.logaddexp(torch.zeros_like(x), x),
         "alpha_divergence": of_alpha,
     }[options.f_divergence_type]

@@ -29,7 +29,8 @@ def score_loss(
     Args:
         scores: (G, K), the best sequence first; K = 2 for bradley_terry, at least 2 for plackett_luce.
         kind: bradley_terry or plackett_luce, which are equal for K = 2 without margin.
-        margin: (G,), bradley_terry only: by how much the first score should be higher (Llama 2).
+        margin: (G,), bradley_terry only: by how much the first score should be higher (Llama 2); of any real
+            type.
         center_rewards_coefficient: bradley_terry only: factor of (s_1 + s_2)^2, which holds scores near 0.
 
     Returns:
@@ -57,20 +58,25 @@ def score_loss(
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if not is_pair:
         if margin is not None or center_rewards_coefficient:
-            raise ValueError(
-                f"margin and center_rewards_coefficient: expected none for kind={kind!r}, got one"
-            )
+            unread = "margin" if margin is not None else "center_rewards_coefficient"
+            raise ValueError(f"{unread}: expected none for kind={kind!r}, which does not read it")
         return plackett_luce(scores).mean()
     # Half scores would round the difference that the loss is about.
     best, other = scores.unbind(1)
-    losses = -logsigmoid(best - other - (0 if margin is None else margin))
-    return (losses + center_rewards_coefficient * (best + other) ** 2).mean()
+    losses = -logsigmoid(best - other - (0 if margin is None else margin.to(scores.dtype)))
+    # 0 times an infinite square is NaN.
+    if center_rewards_coefficient:
+        losses = losses + center_rewards_coefficient * (best + other) ** 2
+    return losses.mean()
 
 
 def plackett_luce(scores_GK: Tensor) -> Tensor:
     """-log of the probability of the order 1, 2, ..., K, (G,): each best is drawn from what is left."""
     # Only differences count, and those of numbers near 0 are exact.
     scores_GK = scores_GK - scores_GK.detach().amax(1, keepdim=True)
+    # What stands last is drawn for certain, also with probability 0, where a logarithm has no derivative.
+    lowest = torch.finfo(scores_GK.dtype).min / 4
+    scores_GK = torch.cat([scores_GK[:, :-1], scores_GK[:, -1:].clamp(min=lowest)], 1)
     # The sums over what is left, from the last place on: one pass.
     left_GK = scores_GK.flip(1).logcumsumexp(1).flip(1)
     return (left_GK - scores_GK)[:, :-1].sum(1)

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dupo_kernels import linear_objective, linear_objective_ref, preference_loss, preference_objective
+from dupo_kernels import (
+    PreferenceObjective,
+    linear_objective,
+    linear_objective_ref,
+    preference_loss,
+    preference_objective,
+)
 from dupo_kernels.preferences.choices import PREFERENCE_LOSSES
 from tests.helpers.linear_head import H, head
 from tests.helpers.numerics import DEVICE, GemmRows, relative_error
@@ -175,6 +181,60 @@ def test_no_sequences_and_no_rows_have_a_loss_of_nothing() -> None:
     assert loss.isfinite() and stats["top1_agreement"] == 0 and not any(x.any() for x in gradients)
 
 
+@pytest.mark.parametrize("name", ["ipo", "sppo_hard", "discopop"])
+@pytest.mark.parametrize("chunks", [{}, {"save_budget": 0, "chunk_tokens": 6}])
+def test_a_weight_of_zero_leaves_an_infinite_loss_out(name: str, chunks: dict[str, Any]) -> None:
+    given = head(torch.float64, 12)
+    given["bias"][0] = -torch.inf
+    given["targets"] = given["targets"].clamp(min=1)
+    given["targets"][0] = 0
+    arguments: dict[str, Any] = {"cu_seqlens": torch.tensor([0, 3, 6, 9, 12])}
+    arguments["groups"] = torch.tensor([0, 0, 1, 1])
+    weights = torch.tensor([0.0, 1.0], device=DEVICE)
+    objective = preference_objective(name, reference_free=True)
+    found = both_ways(linear_objective, objective, given, {}, weights=weights, **arguments, **chunks)
+    later = {n: x[6:] if n in ("hidden", "targets") else x for n, x in given.items()}
+    pair = {"groups": torch.tensor([0, 0]), "cu_seqlens": torch.tensor([0, 3, 6])}
+    expected = both_ways(linear_objective, objective, later, {}, **pair)
+    assert (found[1][:6] == 0).all()
+    for one, other in zip((found[0], found[1][6:], *found[2:]), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
+
+
+class Margin:
+    """An objective of groups that reads an input."""
+
+    scope, sequences = "group", 2
+
+    def __call__(self, sums: Tensor, lengths: Tensor, margin: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return (sums - margin)[:, 0] ** 2, {}
+
+
+def test_what_is_not_differentiated_is_refused() -> None:
+    given = head(torch.float64, 4)
+    given["hidden"].requires_grad_()
+    arguments: dict[str, Any] = {**given, "objective": Margin(), "cu_seqlens": torch.tensor([0, 2, 4])}
+    margin = torch.zeros(2, dtype=torch.float64, device=DEVICE)
+    learned = {"margin": margin.clone().requires_grad_()}
+    with pytest.raises(ValueError, match=r"per_token: expected no requires_grad .* got it in margin"):
+        linear_objective(**arguments, per_token=learned)
+    loss, _ = linear_objective(**arguments, per_token={"margin": margin})
+    with pytest.raises(RuntimeError, match="expected to be differentiated once, got create_graph=True"):
+        torch.autograd.grad(loss, given["hidden"], create_graph=True)
+    with pytest.raises(ValueError, match="objective: expected a preference_objective, or another scope"):
+        linear_objective_ref(**arguments, per_token={"margin": margin}, weights=torch.ones(2))
+
+
+def test_losses_that_are_no_real_numbers_are_refused() -> None:
+    def rotated(sums: Tensor, lengths: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return sums[:, 0] * 1j, {}
+
+    rotated.scope, rotated.sequences = "group", 2  # type: ignore[attr-defined]
+    given = head(torch.float64, 4)
+    with pytest.raises(ValueError, match=r"objective: expected real numbers, got torch\.complex128"):
+        linear_objective(**given, objective=rotated, per_token={}, cu_seqlens=torch.tensor([0, 2, 4]))
+
+
 WRONG = [
     ({"groups": torch.tensor([0, 1, 0])}, "groups: expected 2 sequences of each id, got 1"),
     (
@@ -183,8 +243,11 @@ WRONG = [
     ),
     (
         {"per_token": {"advantages": torch.zeros(2)}},
-        "inputs: expected names of ref_logps, desirable, kl, got",
+        "per_token: expected names of ref_logps, desirable, kl, got",
     ),
+    ({"per_token": None}, "per_token: expected tensors by name, got None"),
+    ({"row_needs_grad": torch.ones(4)}, "row_needs_grad: expected None for an objective of groups"),
+    ({"objective": PreferenceObjective}, "objective: expected a policy_objective or a function, got type"),
     ({"weights": torch.zeros(4)}, r"weights: expected shape \(1,\), a number for each group"),
 ]
 

@@ -95,6 +95,22 @@ def test_an_objective_must_return_a_loss_for_each_token() -> None:
                          lambda logp, entropy: (logp.mean(), {}), {}, weights=torch.ones(B, T))  # fmt: skip
 
 
+def test_a_weight_of_zero_leaves_an_infinite_loss_of_a_token_out() -> None:
+    given = head(torch.float64)
+    impossible = int(given["targets"].flatten()[0])
+    given["bias"][impossible] = -torch.inf
+    infinite = given["targets"] == impossible
+    weights = (~infinite).double()
+
+    def square(logp: Tensor, entropy: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        return logp**2, {}
+
+    found = both_ways(linear_objective, square, given, {}, weights=weights)
+    expected = both_ways(linear_objective, square, given, {}, weights=weights, mask=weights)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_packed_equals_padded_and_policy_loss_on_logprobs(name: str) -> None:
     objective, mask = OBJECTIVES[name], MASK.to(DEVICE)

@@ -117,7 +117,103 @@ def test_a_sequence_without_tokens_has_a_sum_of_zero() -> None:
         assert torch.autograd.grad(loss, logprobs)[0].isfinite().all() and loss.isfinite()
 
 
+@pytest.mark.parametrize("name", [name for name, loss in PREFERENCE_LOSSES.items() if loss.sequences == 2])
+def test_a_rejected_sequence_of_no_probability(name: str) -> None:
+    """The loss is its limit, which is infinite where a loss compares with a number."""
+    options: dict[str, Any] = {"loss_type": name, "reference_free": True}
+    if name == "exo_pair":
+        options["label_smoothing"] = 0.1
+    for dtype in (torch.float32, torch.float64):
+        logprobs = torch.tensor([[-1.0], [-torch.inf]], dtype=dtype, requires_grad=True)
+        loss, _ = preference_loss(logprobs, **options)
+        if name in ("ipo", "sppo_hard"):
+            assert loss == torch.inf
+            continue
+        limit, _ = preference_loss(torch.tensor([[-1.0], [-1e7]], dtype=dtype), **options)
+        torch.testing.assert_close(loss.detach(), limit)
+        (gradient,) = torch.autograd.grad(loss, logprobs)
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"f_divergence_type": "forward_kl"},
+        {"f_divergence_type": "forward_kl", "loss_type": "sigmoid_norm"},
+        {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": -0.5},
+        {"alpha": 0.9, "reference_free": True},
+    ],
+    ids=str,
+)
+def test_scores_beyond_a_float_keep_their_order(options: dict[str, Any], dtype: torch.dtype) -> None:
+    """Both scores held at one number would be a loss of log 2 and no gradient."""
+    reference = None if options.get("reference_free") else torch.zeros(2, dtype=dtype)
+    for logps in ([-95.0, -85.0], [-330.0, -325.0], [-1200.0, -1100.0]):
+        x = torch.tensor(logps, dtype=dtype)[:, None].requires_grad_()
+        loss, _ = preference_loss(x, ref_logps=reference, **options)
+        (gradient,) = torch.autograd.grad(loss, x)
+        # Infinite where the type ends.
+        assert loss > 1e20 and gradient[0] < -1e20
+        right, _ = preference_loss(x.flip(0), ref_logps=reference, **options)
+        (gradient,) = torch.autograd.grad(right, x)
+        assert right == 0 and (gradient == 0).all()
+
+
+@pytest.mark.parametrize(("dtype", "chosen"), [(torch.float32, -200.0), (torch.float64, -8000.0)])
+def test_discopop_of_a_pair_that_is_far_from_its_order(dtype: torch.dtype, chosen: float) -> None:
+    logprobs = torch.tensor([[chosen], [0.0]], dtype=dtype, requires_grad=True)
+    loss, _ = preference_loss(logprobs, loss_type="discopop", beta=0.5, reference_free=True)
+    torch.testing.assert_close(loss.detach(), torch.tensor(-0.5 * chosen, dtype=dtype))
+    (gradient,) = torch.autograd.grad(loss, logprobs)
+    torch.testing.assert_close(gradient[:, 0], torch.tensor([-0.5, 0.5], dtype=dtype))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "ipo", "sppo_hard", "discopop"])
+def test_a_weight_of_zero_leaves_an_infinite_loss_out(name: str) -> None:
+    logprobs = torch.tensor([[-torch.inf], [-1.0], [-1.0], [-2.0]], dtype=torch.float64, requires_grad=True)
+    weights = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    options: dict[str, Any] = {"loss_type": name, "reference_free": True}
+    loss, _ = preference_loss(logprobs, weights=weights, **options)
+    alone, _ = preference_loss(logprobs[[1, 3]], **options)
+    assert loss == alone
+    gradients = [torch.autograd.grad(x, logprobs)[0] for x in (loss, alone)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 1, 2, 3]])
+@pytest.mark.parametrize("name", ["sigmoid", "simpo", "apo_zero_unpaired"])
+def test_reports_show_a_broken_sequence(name: str, rows: list[int]) -> None:
+    logprobs = -torch.rand(4, 2)
+    logprobs[rows] = NAN
+    inputs: dict[str, Any] = {"desirable": torch.tensor([1, 0, 1, 0])} if "unpaired" in name else {}
+    loss, stats = preference_loss(logprobs, loss_type=name, reference_free=True, **inputs)
+    assert loss.isnan() and stats.pop("groups") == (4 if inputs else 2)
+    assert stats and all(value.isnan() for value in stats.values())
+
+
+def test_a_second_name_of_trl() -> None:
+    options: dict[str, Any] = {"alpha": 0.25, "beta": 2.0, "reference_free": True}
+    assert preference_objective("alphapo", **options) == preference_objective("simpo", **options)
+
+
 WRONG = [
+    ({"loss_type": ["sigmoid", "sigmoid"]}, "loss_type: expected each name once, got list"),
+    ({"simpo_gamma": 3.0}, "simpo_gamma: expected 0.5 for loss_type='sigmoid', which does not read it"),
+    ({"discopop_tau": 1.0}, "discopop_tau: expected 0.05 for loss_type='sigmoid'"),
+    ({"desirable_weight": 5.0}, "desirable_weight: expected 1.0 for loss_type='sigmoid'"),
+    ({"undesirable_weight": 0.0}, "undesirable_weight: expected 1.0 for loss_type='sigmoid'"),
+    ({"f_alpha_divergence_coef": 0.9}, "f_alpha_divergence_coef: expected 0.5 for f_divergence_type='revers"),
+    ({"loss_weights": 0}, "loss_weights: expected finite numbers, got 0"),
+    ({"loss_weights": torch.ones(1)}, "loss_weights: expected finite numbers, got Tensor of"),
+    (
+        {"loss_type": "kto", "desirable": torch.ones(4), "kl": torch.tensor(-5.0)},
+        "kl: expected at least 0, got -5.0",
+    ),
+    (
+        {"reference_free": True, "ref_logps": None, "f_divergence_type": "forward_kl"},
+        "f_divergence_type: expected 'reverse_kl' with reference_free, got 'forward_kl'",
+    ),
     ({"loss_type": "dpo"}, "loss_type: expected one of sigmoid, "),
     ({"loss_type": ["sigmoid", "kto"]}, "loss_type: expected losses of groups of one size, got "),
     ({"loss_type": []}, "loss_type: expected a name or several, got "),

@@ -42,6 +42,29 @@ def test_large_half_scores_are_compared_in_float32() -> None:
     torch.testing.assert_close(loss.detach(), torch.tensor(1.0).neg().exp().log1p(), atol=1e-6, rtol=0)
 
 
+def test_an_impossible_sequence_may_stand_last() -> None:
+    scores = torch.tensor([[2.0, 1.0, -torch.inf]], dtype=torch.float64, requires_grad=True)
+    loss = score_loss(scores, kind="plackett_luce")
+    loss.backward()
+    p = 1 / (1 + torch.exp(torch.tensor(-1.0, dtype=torch.float64)))
+    torch.testing.assert_close(loss.detach(), -p.log())
+    assert scores.grad is not None
+    torch.testing.assert_close(scores.grad[0], torch.stack([p - 1, 1 - p, 0 * p]))
+    assert score_loss(scores[:, 1:].detach()) == 0
+
+
+def test_a_centre_that_was_not_asked_for_costs_nothing() -> None:
+    """The square of the sum would be infinite."""
+    scores = torch.tensor([[3e19, 0.0]])
+    assert score_loss(scores) == score_loss(scores, kind="plackett_luce") == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bool, torch.int64, torch.bfloat16])
+def test_a_margin_of_any_type_has_the_type_of_the_scores(dtype: torch.dtype) -> None:
+    loss = score_loss(torch.zeros(1, 2), margin=torch.ones(1, dtype=dtype))
+    torch.testing.assert_close(loss, torch.tensor(1.0).exp().log1p())
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kind": "thurstone"}, "kind: expected one of bradley_terry, plackett_luce, got 'thurstone'"),
     ({"scores": torch.zeros(3, 3)}, r"scores: expected shape \(G, 2\), got"),
@@ -49,7 +72,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"margin": torch.zeros(2)}, r"margin: expected shape \(3,\), got"),
     (
         {"margin": torch.zeros(3), "kind": "plackett_luce"},
-        "margin and center_rewards_coefficient",
+        "margin: expected none for kind='plackett_luce'",
+    ),
+    (
+        {"center_rewards_coefficient": 1.0, "kind": "plackett_luce"},
+        "center_rewards_coefficient: expected none for kind='plackett_luce'",
     ),
     ({"center_rewards_coefficient": -1.0}, "center_rewards_coefficient: expected a finite number"),
 ]
