@@ -68,16 +68,20 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_model(size: Size, seed: int = 0) -> Any:
-    """The same random weights at every call."""
-    torch.manual_seed(seed)
-    shape = Qwen3Config(
+def shape_of(size: Size) -> Row:
+    """What a config of transformers takes."""
+    return dict(
         vocab_size=size.vocabulary, hidden_size=size.hidden, intermediate_size=2 * size.hidden,
         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, initializer_range=0.1,
         max_position_embeddings=1024, tie_word_embeddings=False,
         pad_token_id=0, eos_token_id=1, bos_token_id=None,
     )  # fmt: skip
-    return Qwen3ForCausalLM(shape)
+
+
+def make_model(size: Size, seed: int = 0) -> Any:
+    """The same random weights at every call."""
+    torch.manual_seed(seed)
+    return Qwen3ForCausalLM(Qwen3Config(**shape_of(size)))
 
 
 def saved_model(model: Any, folder: str) -> str:

@@ -45,14 +45,15 @@ def gkd_compute_loss(stock: Method) -> Method:
         self.teacher_model.eval()
         seen: list[_Teacher] = []
         with torch.no_grad(), instead(lambda **call: _keep(seen, **call)):
-            call_head(self, self.teacher_model, _OUTPUTS, scored)
+            call_head(self, self.teacher_model, _OUTPUTS, scored, aux=False)
         if not seen:
             raise UserError(
                 f"teacher_model: expected a model with TRL's fused head, got {type(self.teacher_model)}"
             )
         counted = inputs["labels"][:, 1:].reshape(-1) != IGNORED
         with instead(lambda **call: _diverge(seen[0], self.beta, counted, **call)):
-            return call_head(self, model, _OUTPUTS, scored | {"num_items_in_batch": num_items_in_batch}).loss
+            scored |= {"num_items_in_batch": num_items_in_batch}
+            return call_head(self, model, _OUTPUTS, scored, aux=False).loss
 
     return compute_loss
 

@@ -20,7 +20,9 @@ from weakref import WeakKeyDictionary
 _forwards: "WeakKeyDictionary[Any, dict[tuple[str, ...], Callable[..., Any]]]" = WeakKeyDictionary()
 
 
-def call_head(trainer: Any, model: Any, outputs: tuple[str, ...], inputs: dict[str, Any]) -> Any:
+def call_head(
+    trainer: Any, model: Any, outputs: tuple[str, ...], inputs: dict[str, Any], *, aux: bool
+) -> Any:
     """TRL's output of a fused head.
 
     Args:
@@ -28,9 +30,14 @@ def call_head(trainer: Any, model: Any, outputs: tuple[str, ...], inputs: dict[s
         outputs: the fields that are computed beside the loss, by TRL's names.
         inputs: what the model is called with: `input_ids` (B, T), `attention_mask` (B, T), and `labels` or
             `shift_labels` (B, T).
+        aux: whether a mixture of experts gives its load-balancing loss, which TRL adds to the loss.
     """
+    base = base_of(trainer, model)
+    # Left out, the config of the model would decide, and TRL's loss would hold what no trainer here asks for.
+    if hasattr(base.config.get_text_config(), "output_router_logits"):
+        inputs = inputs | {"output_router_logits": aux}
     # The head is new to the model, so accelerate's own wrapper of the forward pass is not around it.
-    with trainer.accelerator.autocast(), _fused(base_of(trainer, model), outputs):
+    with trainer.accelerator.autocast(), _fused(base, outputs):
         return model(**inputs, fused_lm_head=True)
 
 

@@ -120,7 +120,6 @@ def _score(
         counted: (B, T), tokens whose log-probability is read.
     """
     ids = inputs["concatenated_input_ids"]
-    router = {"output_router_logits": True} if getattr(trainer, "aux_loss_enabled", False) else {}
     # Every position has a label, or its mean logit would be 0. What is shifted in does not count.
     labels = torch.cat([ids[:, 1:], ids[:, :1]], dim=1)
     counted = torch.cat([counted[:, 1:], torch.zeros_like(counted[:, :1])], dim=1)
@@ -130,7 +129,7 @@ def _score(
         "shift_labels": labels,
     }
     with counting(counted):
-        return call_head(trainer, model, outputs, inputs | router)
+        return call_head(trainer, model, outputs, inputs, aux=getattr(trainer, "aux_loss_enabled", False))
 
 
 def _sums(logps: Tensor, counted: Tensor, *, averages: bool) -> Tensor:
