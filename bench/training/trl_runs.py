@@ -68,22 +68,26 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_model(size: Size, seed: int = 0) -> Any:
-    """The same random weights at every call."""
-    torch.manual_seed(seed)
-    shape = Qwen3Config(
+def shape_of(size: Size) -> Row:
+    """What a config of transformers takes."""
+    return dict(
         vocab_size=size.vocabulary, hidden_size=size.hidden, intermediate_size=2 * size.hidden,
         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, initializer_range=0.1,
         max_position_embeddings=1024, tie_word_embeddings=False,
         pad_token_id=0, eos_token_id=1, bos_token_id=None,
     )  # fmt: skip
-    return Qwen3ForCausalLM(shape)
 
 
-def saved_model(size: Size, folder: str) -> str:
+def make_model(size: Size, seed: int = 0) -> Any:
+    """The same random weights at every call."""
+    torch.manual_seed(seed)
+    return Qwen3ForCausalLM(Qwen3Config(**shape_of(size)))
+
+
+def saved_model(model: Any, folder: str) -> str:
     """A folder with that model: trainers that need a reference load the model twice."""
     path = Path(folder, "model")
-    make_model(size).save_pretrained(path)
+    model.save_pretrained(path)
     tokenizer().save_pretrained(path)
     return str(path)
 
@@ -204,29 +208,52 @@ def settings(kind: Kind, size: Size, folder: str, bf16: bool, steps: int) -> Any
     return config(**common | kind.options)
 
 
+def make_trainer(
+    name: str,
+    folder: str,
+    size: Size = SMALL,
+    *,
+    bf16: bool = False,
+    steps: int = STEPS,
+    model: Any = None,
+    peft_config: Any = None,
+) -> Any:
+    """A trainer that writes below the folder.
+
+    Args:
+        model: what is trained, with the vocabulary of `size`; a Qwen3 by default.
+        peft_config: of an adapter.
+    """
+    kind = KINDS[name]
+    extra: Row = {"reward_funcs": even_ids} if kind.rewarded else {}
+    # A student that has a head of its own to learn.
+    extra |= {"teacher_model": make_model(size, seed=1)} if kind.taught else {}
+    extra |= {} if peft_config is None else {"peft_config": peft_config}
+    return getattr(importlib.import_module(kind.module), f"{kind.name}Trainer")(
+        model=saved_model(make_model(size) if model is None else model, folder),
+        args=settings(kind, size, folder, bf16, steps),
+        train_dataset=kind.data(size.repeats),
+        processing_class=tokenizer(),
+        **extra,
+    )
+
+
+def logged(trainer: Any) -> list[Row]:
+    """The metrics of each step, but for clocks."""
+    history = [row for row in trainer.state.log_history if "loss" in row]
+    return [
+        {name: row[name] for name in row if not any(clock in name for clock in CLOCKS)} for row in history
+    ]
+
+
 def run(name: str, size: Size = SMALL, *, bf16: bool = False, steps: int = STEPS) -> Measured:
     """Trains for so many steps."""
-    kind = KINDS[name]
-    trainer = getattr(importlib.import_module(kind.module), f"{kind.name}Trainer")
     with tempfile.TemporaryDirectory() as folder:
-        extra: Row = {"reward_funcs": even_ids} if kind.rewarded else {}
-        # A student that has a head of its own to learn.
-        extra |= {"teacher_model": make_model(size, seed=1)} if kind.taught else {}
-        running = trainer(
-            model=saved_model(size, folder),
-            args=settings(kind, size, folder, bf16, steps),
-            train_dataset=kind.data(size.repeats),
-            processing_class=tokenizer(),
-            **extra,
-        )
+        running = make_trainer(name, folder, size, bf16=bf16, steps=steps)
         started = time.process_time()
         peak = added_bytes(running.train)
         seconds = time.process_time() - started
-    history = [row for row in running.state.log_history if "loss" in row]
-    rows = [
-        {name: row[name] for name in row if not any(clock in name for clock in CLOCKS)} for row in history
-    ]
-    return Measured(rows, seconds, peak)
+    return Measured(logged(running), seconds, peak)
 
 
 def worst(one: list[Row], other: list[Row], allowed: Callable[[float, float], float]) -> tuple[float, str]:

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from dupo.errors import UserError
+from dupo.integrations.trl.fused_call import call_head
 from dupo.integrations.trl.head import Results, instead, like
-from dupo.integrations.trl.whole_logits import IGNORED, add_head, needs_stock
+from dupo.integrations.trl.whole_logits import IGNORED, needs_stock
 from dupo_kernels import linear_divergence
 
 Method = Callable[..., Any]
+_OUTPUTS = ("log_probs",)
 
 
 class _Teacher(NamedTuple):
@@ -38,34 +40,22 @@ def gkd_compute_loss(stock: Method) -> Method:
     ) -> Any:
         if return_outputs or needs_stock(self, model):
             return stock(self, model, inputs, return_outputs, num_items_in_batch)
+        scored = {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
         # Before the student, whose call needs what the teacher's has seen.
         self.teacher_model.eval()
         seen: list[_Teacher] = []
         with torch.no_grad(), instead(lambda **call: _keep(seen, **call)):
-            _call(self, self.teacher_model, inputs)
+            call_head(self, self.teacher_model, _OUTPUTS, scored, aux=False)
         if not seen:
             raise UserError(
                 f"teacher_model: expected a model with TRL's fused head, got {type(self.teacher_model)}"
             )
         counted = inputs["labels"][:, 1:].reshape(-1) != IGNORED
         with instead(lambda **call: _diverge(seen[0], self.beta, counted, **call)):
-            return _call(self, model, inputs, num_items_in_batch=num_items_in_batch).loss
+            scored |= {"num_items_in_batch": num_items_in_batch}
+            return call_head(self, model, _OUTPUTS, scored, aux=False).loss
 
     return compute_loss
-
-
-def _call(trainer: Any, model: Any, inputs: Any, **extra: Any) -> Any:
-    """TRL's output of a fused head."""
-    add_head(trainer, model, ("log_probs",))
-    # The head is new to the model, so accelerate's own wrapper of the forward pass is not around it.
-    with trainer.accelerator.autocast():
-        return model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            labels=inputs["labels"],
-            fused_lm_head=True,
-            **extra,
-        )
 
 
 def _keep(

@@ -9,20 +9,17 @@ Letters: B sequences, those of the chosen answers before those of the rejected; 
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from dupo.integrations.trl.fused_call import call_head
 from dupo.integrations.trl.head import counting
 
 Method = Callable[..., Any]
 IGNORED = -100  # TRL's label of a token that is no part of an answer
 _OUTPUTS = ("log_probs", "mean_logits")
-# Model -> the forward that has the head. Not a mark on the model: accelerate takes forwards off again.
-_forwards: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
 
 
 def cpo_forward(stock: Method) -> Method:
@@ -123,30 +120,16 @@ def _score(
         counted: (B, T), tokens whose log-probability is read.
     """
     ids = inputs["concatenated_input_ids"]
-    add_head(trainer, model, outputs)
-    router = {"output_router_logits": True} if getattr(trainer, "aux_loss_enabled", False) else {}
     # Every position has a label, or its mean logit would be 0. What is shifted in does not count.
     labels = torch.cat([ids[:, 1:], ids[:, :1]], dim=1)
     counted = torch.cat([counted[:, 1:], torch.zeros_like(counted[:, :1])], dim=1)
-    # The head is new to the model, so accelerate's own wrapper of the forward pass is not around it.
-    with trainer.accelerator.autocast(), counting(counted):
-        return model(
-            ids,
-            attention_mask=inputs["concatenated_attention_mask"],
-            shift_labels=labels,
-            fused_lm_head=True,
-            **router,
-        )
-
-
-def add_head(trainer: Any, model: Any, outputs: tuple[str, ...]) -> None:
-    """Gives the model TRL's fused head, once."""
-    base = trainer.accelerator.unwrap_model(model)
-    base = base.get_base_model() if hasattr(base, "get_base_model") else base
-    own = getattr(base.forward, "__func__", None)
-    if own is None or _forwards.get(base) is not own:
-        import_module("trl.trainer.utils").add_fused_lm_head(base, outputs=outputs)
-        _forwards[base] = base.forward.__func__
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": inputs["concatenated_attention_mask"],
+        "shift_labels": labels,
+    }
+    with counting(counted):
+        return call_head(trainer, model, outputs, inputs, aux=getattr(trainer, "aux_loss_enabled", False))
 
 
 def _sums(logps: Tensor, counted: Tensor, *, averages: bool) -> Tensor:
