@@ -85,9 +85,16 @@ def test_a_named_judge_comes_before_the_router(options: dict[str, Any]) -> None:
         assert asyncio.run(score)["score"] == 1
 
 
-def test_data_without_a_prompt_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"extra_info: expected the prompt.*got the keys \['index'\]"):
-        scores.answer_score("data", "42", "", {"index": 3}, **options)
+@pytest.mark.parametrize(
+    ("extra_info", "got"),
+    [({"index": 3, 4: 5}, r"the keys \['4', 'index'\]"), (None, "'None'"), ({"prompt": None}, "the keys")],
+)
+def test_data_without_a_prompt_are_refused(options: dict[str, Any], extra_info: Any, got: str) -> None:
+    for further in (options, {}):
+        with pytest.raises(UserError, match=rf"^extra_info: expected the prompt.*got {got}"):
+            scores.answer_score("data", "42", "", extra_info, **further)
+    with pytest.raises(UserError, match=rf"^extra_info: expected the prompt.*got {got}"):
+        asyncio.run(scores.dual_score("data", "42", "", extra_info, **options))
 
 
 # --- losses ---

@@ -337,6 +337,16 @@ def check_reward_manager() -> None:
         assert number == round(number) > 0
 
 
+def check_yaml_options() -> None:
+    """Lists and tables of the YAML that verl reads are options of dupo."""
+    from omegaconf import OmegaConf
+
+    written = OmegaConf.create("{gates: [lines, copy], chat_template_kwargs: {enable_thinking: false}}")
+    known = scores.shared_duals(scores.key_of(dict(written)))
+    assert known.config.task.gates == "lines,copy"
+    assert known.config.model.chat_template_kwargs == '{"enable_thinking": false}'
+
+
 def check_advantages() -> None:
     """Through verl's registry: those of its GRPO, of the votes."""
     from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_adv_estimator_fn
@@ -384,5 +394,6 @@ CHECKS: Checks = {
     "agent-loop": check_agent_loop,
     "worker": check_worker,
     "reward-manager": check_reward_manager,
+    "yaml-options": check_yaml_options,
     "advantages": check_advantages,
 }
