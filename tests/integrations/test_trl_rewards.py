@@ -76,11 +76,30 @@ def test_coins_are_tossed_anew_at_every_step(duals: Duals) -> None:
     assert {value for row in tosses for value in row} == {0.0, 1.0}
 
 
-@pytest.mark.parametrize(("name", "size"), [("majority", 3), ("soft_vote", 8)])
-def test_parts_of_groups_are_refused(duals: Duals, name: str, size: int) -> None:
-    message = f"completions: expected {size} completions of each prompt on every rank, got parts of groups"
-    with pytest.raises(UserError, match=re.escape(message)):
+def test_parts_of_groups_are_refused(duals: Duals) -> None:
+    message = "completions: expected 8 completions of each prompt on every rank, got parts of groups"
+    with pytest.raises(UserError, match=re.escape(message) + ".*num_generations_eval must be the same"):
+        call(as_reward("soft_vote", duals, num_generations=8), duals)
+
+
+@pytest.mark.parametrize(("name", "size"), [("majority", 3), ("soft_vote", 2)])
+def test_a_group_that_is_larger_is_no_two_groups(duals: Duals, name: str, size: int) -> None:
+    got = f"got {size} where 4 completions of a prompt follow one another"
+    with pytest.raises(
+        UserError, match=f"^num_generations: expected that of the trainer.*num_generations_eval, {got}$"
+    ):
         call(as_reward(name, duals, num_generations=size), duals)
+
+
+def test_two_problems_of_one_prompt_may_be_neighbours(tmp_path: Path) -> None:
+    path = tmp_path / "twice.jsonl"
+    path.write_text(f'{{"question": "{QUESTIONS[0]}", "answer": 42}}\n' * 2)
+    duals = load_duals(task="word_problems", dataset=str(path), eval_size=0)
+    assert len(duals.prompts) == 2
+    vote = as_reward("soft_vote", duals, num_generations=4)
+    assert call(vote, duals) == [0.5, 0.5, 0.25, 0, 0.5, 0.5, 0.5, 0.5]
+    with pytest.raises(UserError, match="got 2 where 8 completions of a prompt"):
+        call(as_reward("soft_vote", duals, num_generations=2), duals)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from dupo.errors import UserError
 from dupo.integrations.verl import head, scores
 from dupo.integrations.verl.advantages import advantages
 from dupo.integrations.verl.head import forward, install_head
+from dupo.integrations.verl.losses import PolicyLoss, policy_losses
 from tests.helpers.stub_server import MODEL, StubServer, serving
 
 PROBLEMS = '{"question": "Ann has 12 pens and buys 30 more. How many pens has Ann now?"}\n'
@@ -84,9 +85,73 @@ def test_a_named_judge_comes_before_the_router(options: dict[str, Any]) -> None:
         assert asyncio.run(score)["score"] == 1
 
 
-def test_data_without_a_prompt_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"extra_info: expected the prompt.*got the keys \['index'\]"):
-        scores.answer_score("data", "42", "", {"index": 3}, **options)
+@pytest.mark.parametrize(
+    ("extra_info", "got"),
+    [({"index": 3, 4: 5}, r"the keys \['4', 'index'\]"), (None, "'None'"), ({"prompt": None}, "the keys")],
+)
+def test_data_without_a_prompt_are_refused(options: dict[str, Any], extra_info: Any, got: str) -> None:
+    for further in (options, {}):
+        with pytest.raises(UserError, match=rf"^extra_info: expected the prompt.*got {got}"):
+            scores.answer_score("data", "42", "", extra_info, **further)
+    with pytest.raises(UserError, match=rf"^extra_info: expected the prompt.*got {got}"):
+        asyncio.run(scores.dual_score("data", "42", "", extra_info, **options))
+
+
+# --- losses ---
+
+
+class ActorConfig(dict[str, Any]):
+    """verl's, as far as losses read it."""
+
+    clip_ratio, clip_ratio_low, clip_ratio_high = 0.2, None, 0.28
+    global_batch_info: ClassVar[dict[str, Any]] = {}
+
+
+@pytest.fixture
+def summed_losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, PolicyLoss]:
+    """The losses with a stand-in for verl's sum."""
+    name = "verl.trainer.ppo.core_algos"
+    module = ModuleType(name)
+    vars(module)["agg_loss"] = lambda losses, mask, mode: (losses * mask).sum()
+    monkeypatch.setitem(sys.modules, name, module)
+    return policy_losses()
+
+
+def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_an_advantage_of_a_token_moves_that_token_alone(summed_losses: dict[str, PolicyLoss]) -> None:
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
+    old, advantages = drawn((2, 4), 1), drawn((2, 4), 2)
+    logp = (old + 0.1 * drawn((2, 4), 3)).masked_fill(mask == 0, torch.nan).requires_grad_()
+    value, metrics = summed_losses["dupo_gspo"](old, logp, advantages, mask, config=ActorConfig())
+    log_ratio = (logp.detach() - old).where(mask.bool(), 0)
+    ratio = (log_ratio.sum(1, keepdim=True) / mask.sum(1, keepdim=True)).exp().expand(2, 4)
+    assert ratio.min() > 0.8 and ratio.max() < 1.28  # no clip
+    truth = torch.where(mask.bool(), -advantages * ratio, 0)
+    torch.testing.assert_close(value, truth.sum())
+    # Of r = sg(sequence) * logp / sg(logp), the derivative by the log-probability is r.
+    torch.testing.assert_close(torch.autograd.grad(value, logp)[0], truth)
+    assert metrics["actor/ppo_kl"] == pytest.approx(-log_ratio.sum().item() / 5)
+
+
+@pytest.mark.parametrize("name", ["dupo", "dupo_gspo", "dupo_sapo", "dupo_vespo"])
+def test_every_loss_has_the_metrics_of_verl(summed_losses: dict[str, PolicyLoss], name: str) -> None:
+    old = torch.zeros(1, 2)
+    _, metrics = summed_losses[name](old, old + 30, old + 1, old + 1, config=ActorConfig())
+    is_clipped = name in ("dupo", "dupo_gspo")
+    # verl holds log-ratios of tokens at 20.
+    kl = -30.0 if name == "dupo_gspo" else -20.0
+    clipped = {"actor/pg_clipfrac": float(is_clipped), "actor/pg_clipfrac_lower": 0.0}
+    assert metrics == clipped | {"actor/ppo_kl": kl}
+
+
+@pytest.mark.parametrize("name", ["dupo", "dupo_gspo"])
+def test_a_dual_clip_of_every_token_is_refused(summed_losses: dict[str, PolicyLoss], name: str) -> None:
+    one = torch.ones(1, 1)
+    with pytest.raises(UserError, match=r"^clip_ratio_c: expected more than 1, as in verl, got 1.0$"):
+        summed_losses[name](one, one, one, one, config=ActorConfig(clip_ratio_c=1.0))
 
 
 # --- advantages ---

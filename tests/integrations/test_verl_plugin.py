@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from dupo.errors import UserError
+from dupo.integrations.duals import load_duals
 from dupo.integrations.verl import head
-from dupo.integrations.verl.scores import key_of
+from dupo.integrations.verl.scores import key_of, shared_duals
 from dupo.integrations.verl.seams import check_functions
 from tests.helpers.project import RunPython
 
@@ -91,10 +92,19 @@ def test_only_the_torch_backend_gets_the_head(monkeypatch: pytest.MonkeyPatch) -
     del vars(head.forward)["stock"]
 
 
-def test_an_option_that_is_a_list_is_refused() -> None:
+def test_lists_and_tables_are_what_dupo_has_for_them() -> None:
     assert key_of({"task": "word_problems", "eval_size": 0}) == (("eval_size", 0), ("task", "word_problems"))
-    with pytest.raises(UserError, match=r"^languages: expected a text, a number.*got .*de.*en"):
-        key_of({"languages": ["de", "en"]})
+    settings = {"gates": ["lines", "copy"], "chat_template_kwargs": {"enable_thinking": False}, "seed": 3}
+    duals = shared_duals(key_of(settings))
+    assert duals.config == load_duals(**settings | {"gates": "lines,copy"}).config
+    assert duals.config.task.gates == "lines,copy"
+    assert shared_duals(key_of(settings)) is duals
+
+
+@pytest.mark.parametrize("wrong", [[["lines"]], {"a": ["b"]}, [None], {1}])
+def test_an_option_that_cannot_be_is_refused(wrong: Any) -> None:
+    with pytest.raises(UserError, match=r"^gates: expected a text, a number, true or false, a list.*got "):
+        key_of({"gates": wrong})
 
 
 @pytest.mark.slow

@@ -7,14 +7,17 @@ verl's own with a server that answers from a function.
 import asyncio
 import tempfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from dupo.errors import UserError
 from dupo.integrations.verl import scores
 from tests.helpers.policy_cases import LENGTHS, MASK, MAX_LENGTH, B
 from tests.helpers.stub_server import StubServer, serving
@@ -92,38 +95,76 @@ def check_three_updates() -> None:
     assert len({loss for loss, _, _ in one}) == STEPS and one[-1][2]["actor/pg_clipfrac"] > 0
 
 
-def check_losses() -> None:
-    """Each registered loss beside verl's own, in float64, with verl's weights of rollouts too."""
+def losses_of(name: str, t: dict[str, Tensor], config: Any, **options: Any) -> tuple[list[Tensor], Any]:
+    """The loss and its gradient, and the metrics, of what verl calls by that name."""
     from verl.trainer.ppo.core_algos import get_policy_loss_fn
 
+    logp = t["logprobs"].detach().requires_grad_()
+    value, metrics = get_policy_loss_fn(name)(
+        old_log_prob=t["old_logprobs"], log_prob=logp, advantages=t["advantages"],
+        response_mask=MASK.double(), config=config, **options,
+    )  # fmt: skip
+    return differentiated(value, logp), metrics
+
+
+def loss_inputs() -> dict[str, dict[str, Tensor]]:
+    """Advantages of sequences (GRPO) and of tokens (GAE), and ratios beyond all that verl holds."""
+    far = inputs("plain")
+    far["old_logprobs"][0, 0] -= 30
+    far["old_logprobs"][1] -= 15
+    far["old_logprobs"][2] += 30
+    return {"sequence": inputs("plain", per_sequence=True), "token": inputs("plain"), "far": far}
+
+
+def check_losses() -> None:
+    """Each registered loss beside verl's own, in float64, with verl's weights of rollouts too."""
     size = {"dp_size": 1, "global_batch_size": B, "batch_num_tokens": int(LENGTHS.sum())}
     pairs = {"dupo": "vanilla", "dupo_gspo": "gspo", "dupo_sapo": "sapo"}
-    for name, stock in pairs.items():
+    rollout = torch.rand(MASK.shape, dtype=torch.float64) + 0.5
+    for (name, stock), (case, t), weights in product(pairs.items(), loss_inputs().items(), (None, rollout)):
         # verl's SAPO has one mode, whatever it is told; there it divides by lengths + 1e-8.
         modes = ("token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
         for mode in ("seq-mean-token-mean",) if name == "dupo_sapo" else modes:
-            for weights in (None, torch.rand(MASK.shape, dtype=torch.float64) + 0.5):
-                found = []
-                for loss in (stock, name):
-                    t = inputs("plain", per_sequence=True)
-                    # verl's GSPO has no dual clip.
-                    bound = {"clip_ratio_c": 1e6} if name == "dupo_gspo" else {}
-                    config = settings(tau_pos=1.0, tau_neg=1.05, **bound)
-                    config.global_batch_info.update(size | {"loss_scale_factor": MAX_LENGTH})
-                    logp = t["logprobs"].detach().requires_grad_()
-                    value, metrics = get_policy_loss_fn(loss)(
-                        old_log_prob=t["old_logprobs"], log_prob=logp, advantages=t["advantages"],
-                        response_mask=MASK.double(), loss_agg_mode=mode, config=config,
-                        rollout_is_weights=None if name == "dupo_gspo" else weights,
-                    )  # fmt: skip
-                    found.append(differentiated(value, logp))
-                    assert "actor/ppo_kl" in metrics
-                assert_close(found[1], found[0], 1e-7 if name == "dupo_sapo" else 1e-12, (name, mode))
-    value, _ = get_policy_loss_fn("dupo_vespo")(
-        old_log_prob=t["old_logprobs"], log_prob=logp, advantages=t["advantages"],
-        response_mask=MASK.double(), config=settings(),
-    )  # fmt: skip
-    assert value.isfinite()
+            # verl's GSPO has no dual clip.
+            bound = {"clip_ratio_c": 1e6} if name == "dupo_gspo" else {}
+            config = settings(tau_pos=1.0, tau_neg=1.05, **bound)
+            config.global_batch_info.update(size | {"loss_scale_factor": MAX_LENGTH})
+            options = {"loss_agg_mode": mode, "rollout_is_weights": weights}
+            (truth, metrics), (found, own) = (losses_of(n, t, config, **options) for n in (stock, name))
+            assert_close(found, truth, 1e-7 if name == "dupo_sapo" else 1e-12, (name, mode, case))
+            assert own.keys() == metrics.keys()
+            # verl counts clipped tokens in float32.
+            assert all(abs(own[key] - metrics[key]) <= 1e-6 for key in own), (name, case, own, metrics)
+    (value, _), own = losses_of("dupo_vespo", inputs("plain"), settings())
+    assert value.isfinite() and own.keys() == metrics.keys()
+
+
+def check_clip_bound() -> None:
+    """A bound that verl's own loss refuses is refused, in one line."""
+    for bound in (1.0, 0.5, -3.0):
+        config = settings(clip_ratio_c=bound)
+        try:
+            losses_of("vanilla", inputs("plain"), config)
+        except AssertionError:
+            pass
+        else:
+            raise AssertionError(f"verl takes {bound}")
+        for name in ("dupo", "dupo_gspo"):
+            try:
+                losses_of(name, inputs("plain"), config)
+            except UserError as error:
+                assert str(error) == f"clip_ratio_c: expected more than 1, as in verl, got {bound}", error
+            else:
+                raise AssertionError(f"{name} takes {bound}")
+
+
+def check_vanished_tokens() -> None:
+    """A sampled token that the policy has no probability for any more gives no NaN."""
+    t = inputs("plain")
+    t["logprobs"][0, 0] = -torch.inf
+    for name in ("dupo", "dupo_gspo", "dupo_sapo"):
+        found, _ = losses_of(name, t, settings())
+        assert all(tensor.isfinite().all() for tensor in found), name
 
 
 def check_metrics_skip_padding() -> None:
@@ -296,6 +337,16 @@ def check_reward_manager() -> None:
         assert number == round(number) > 0
 
 
+def check_yaml_options() -> None:
+    """Lists and tables of the YAML that verl reads are options of dupo."""
+    from omegaconf import OmegaConf
+
+    written = OmegaConf.create("{gates: [lines, copy], chat_template_kwargs: {enable_thinking: false}}")
+    known = scores.shared_duals(scores.key_of(dict(written)))
+    assert known.config.task.gates == "lines,copy"
+    assert known.config.model.chat_template_kwargs == '{"enable_thinking": false}'
+
+
 def check_advantages() -> None:
     """Through verl's registry: those of its GRPO, of the votes."""
     from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_adv_estimator_fn
@@ -337,9 +388,12 @@ STOCK_HEAD = _load()
 CHECKS: Checks = {
     "three-updates": check_three_updates,
     "losses": check_losses,
+    "clip-bound": check_clip_bound,
+    "vanished-tokens": check_vanished_tokens,
     "metrics-skip-padding": check_metrics_skip_padding,
     "agent-loop": check_agent_loop,
     "worker": check_worker,
     "reward-manager": check_reward_manager,
+    "yaml-options": check_yaml_options,
     "advantages": check_advantages,
 }

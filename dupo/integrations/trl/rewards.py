@@ -5,7 +5,9 @@
 The dual reward needs a model: `dual_rollout`, or `dupo.integrations.server.server_reward`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from dupo.errors import UserError, quoted
 from dupo.integrations.duals import Duals, Messages, check_duals, text_of
 from dupo.records import Completion, Problem, Rollout
 from dupo.rewards.base import RewardInputs, TrainerState
+from dupo.tasks.base import Task
 
 OF_GROUPS = {"majority", "soft_vote"}
 
@@ -28,8 +31,11 @@ def as_reward(
         name: any of gold, majority, soft_vote, format_only, random, soft_overlong_punishment. gold reads
             labels.
         duals: the problems that the prompts of the trainer ask.
-        num_generations: of the trainer. majority and soft_vote compare the completions of a prompt, so all
-            of them must be on one rank: `per_device_train_batch_size` is a multiple of num_generations.
+        num_generations: of the trainer, and of its evaluation (`num_generations_eval`). majority and
+            soft_vote compare the completions of a prompt, so all of them must be on one rank:
+            `per_device_train_batch_size` is a multiple of num_generations. More completions of a prompt in
+            a row are refused, unless the problems have that prompt several times: TRL shuffles problems, and
+            then groups of equal prompts stand side by side at times.
         options: seed; and max_completion_length of the trainer with soft_punish_cache, which
             soft_overlong_punishment reads.
 
@@ -43,6 +49,7 @@ def as_reward(
         duals.check_labels()
     config, compute = duals.config.changed(**options), load(REWARDS[name].path)
     size = num_generations if name in OF_GROUPS and num_generations is not None else 1
+    times = Counter(duals.prompts) | Counter(duals.held_out_prompts) if name in OF_GROUPS else None
 
     def reward(
         prompts: Sequence[str | Messages],
@@ -52,22 +59,16 @@ def as_reward(
         **_: Any,
     ) -> list[float | None]:
         problems = [duals.problem_of(prompt) for prompt in prompts]
-        _check_groups(problems, size)
+        if times is not None:
+            _check_rows([text_of(prompt) for prompt in prompts], size, times)
+            _check_groups(problems, size)
         texts = [text_of(completion) for completion in completions]
-        answers = [duals.task.answer(problem, text) for problem, text in zip(problems, texts, strict=True)]
-        rows = [_completion(ids, text) for ids, text in zip(completion_ids, texts, strict=True)]
-        places = range(0, len(problems), size)
-        rollout = Rollout(
-            problems[::size],
-            [[] for _ in places],
-            [rows[place : place + size] for place in places],
-            [answers[place : place + size] for place in places],
-        )
+        rollout = _rollout(duals.task, problems, completion_ids, texts, size)
         step = 0 if trainer_state is None else trainer_state.global_step
         inputs = RewardInputs(
             duals.task,
             rollout,
-            [{} for _ in places],
+            [{} for _ in rollout.problems],
             config.reward,
             config.run.seed + step,  # other coins at every step
             TrainerState(step, 1),
@@ -94,13 +95,42 @@ def _check_options(name: str, num_generations: int | None, options: Mapping[str,
         raise UserError(f"max_completion_length: expected that of the trainer for {name}, got none")
 
 
+def _check_rows(prompts: Sequence[str], size: int, times: Mapping[str, int]) -> None:
+    """Checks that groups are not larger than `size`: votes would be counted in parts of a group.
+
+    Args:
+        times: of each prompt, how many problems of one data set have it.
+    """
+    for prompt, row in groupby(prompts):
+        if (count := len(list(row))) > size * times[prompt]:
+            expected = "that of the trainer, and no other num_generations_eval"
+            got = f"{size} where {count} completions of a prompt follow one another"
+            raise UserError(f"num_generations: expected {expected}, got {got}")
+
+
 def _check_groups(problems: Sequence[Problem], size: int) -> None:
     """Checks that groups of `size` completions stand one after another, each of one problem."""
     groups = [set(problems[place : place + size]) for place in range(0, len(problems), size)]
     if len(problems) % size or any(len(group) > 1 for group in groups):
         expected = f"{size} completions of each prompt on every rank"
         advice = "per_device_train_batch_size must be a multiple of num_generations"
+        advice += ", and per_device_eval_batch_size too; num_generations_eval must be the same number"
         raise UserError(f"completions: expected {expected}, got parts of groups; {advice}")
+
+
+def _rollout(
+    task: Task, problems: Sequence[Problem], ids: Sequence[Sequence[int]], texts: Sequence[str], size: int
+) -> Rollout:
+    """Completions and their answers as rewards read them, in groups of `size`."""
+    answers = [task.answer(problem, text) for problem, text in zip(problems, texts, strict=True)]
+    rows = [_completion(row, text) for row, text in zip(ids, texts, strict=True)]
+    places = range(0, len(problems), size)
+    return Rollout(
+        list(problems[::size]),
+        [[] for _ in places],
+        [rows[place : place + size] for place in places],
+        [answers[place : place + size] for place in places],
+    )
 
 
 def _completion(ids: Sequence[int], text: str) -> Completion:

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dupo.errors import UserError
 from dupo_kernels import policy_objective
 
+MAX_LOG_RATIO, MAX_SEQUENCE_LOG_RATIO = 20.0, 10.0  # where verl holds ratios of tokens, and of sequences
 PolicyLoss = Callable[..., tuple[Tensor, dict[str, Any]]]
 
 
@@ -24,9 +26,7 @@ def policy_losses() -> dict[str, PolicyLoss]:
     """By name, what verl's registry takes."""
     return {
         "dupo": _loss(lambda config: {"loss_type": "dapo", **_clip(config)}),
-        "dupo_gspo": _loss(
-            lambda config: {"loss_type": "grpo", "importance_sampling_level": "sequence", **_clip(config)}
-        ),
+        "dupo_gspo": _loss(lambda config: {"loss_type": "grpo", **_clip(config)}, by_sequence=True),
         "dupo_sapo": _loss(
             lambda config: {
                 "loss_type": "sapo",
@@ -39,16 +39,23 @@ def policy_losses() -> dict[str, PolicyLoss]:
 
 
 def _clip(config: Any) -> dict[str, Any]:
-    """The bounds of the ratio, as verl reads them."""
+    """The bounds of the ratio, as verl reads them.
+
+    Raises:
+        UserError: a dual clip that would bound the loss of every token with a negative advantage.
+    """
     low, high = config.clip_ratio_low, config.clip_ratio_high
+    dual_clip = config.get("clip_ratio_c", 3.0)
+    if not dual_clip > 1:
+        raise UserError(f"clip_ratio_c: expected more than 1, as in verl, got {dual_clip}")
     return {
         "epsilon": config.clip_ratio if low is None else low,
         "epsilon_high": config.clip_ratio if high is None else high,
-        "clip_ratio_c": config.get("clip_ratio_c", 3.0),
+        "clip_ratio_c": dual_clip,
     }
 
 
-def _loss(options_of: Callable[[Any], dict[str, Any]]) -> PolicyLoss:
+def _loss(options_of: Callable[[Any], dict[str, Any]], *, by_sequence: bool = False) -> PolicyLoss:
     def loss(
         old_log_prob: Tensor,
         log_prob: Tensor,
@@ -64,31 +71,51 @@ def _loss(options_of: Callable[[Any], dict[str, Any]]) -> PolicyLoss:
             old_log_prob, log_prob, advantages, response_mask: (B, T).
             config: verl's ActorConfig.
             rollout_is_weights: (B, T), verl's correction for what sampled.
+
+        Raises:
+            UserError: clip_ratio_c is at most 1.
         """
         objective = policy_objective(**options_of(config))
-        losses, stats = objective(
-            log_prob, mask=response_mask, advantages=advantages, old_logprobs=old_log_prob
-        )
+        logps, old_logps = log_prob, old_log_prob
+        if by_sequence:
+            logps, old_logps = _of_sequences(log_prob, old_log_prob, response_mask.bool())
+        losses, stats = objective(logps, mask=response_mask, advantages=advantages, old_logprobs=old_logps)
         # verl has computed these weights, with the options of its own.
         if rollout_is_weights is not None:
             losses = losses * rollout_is_weights
         # verl's own sums: they know of all ranks and micro-batches.
         aggregate = import_module("verl.trainer.ppo.core_algos").agg_loss
         total = aggregate(losses, response_mask, loss_agg_mode, **config.global_batch_info)
-        return total, _metrics(stats, old_log_prob, log_prob, response_mask.bool())
+        log_ratio = (log_prob - old_log_prob).detach()
+        # verl holds the log-ratios of tokens alone, before it reports them.
+        held = log_ratio if by_sequence else log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+        return total, _metrics(stats, -held, response_mask.bool())
 
     return loss
 
 
-@torch.no_grad()
-def _metrics(
-    stats: dict[str, Tensor], old_log_prob: Tensor, log_prob: Tensor, counts: Tensor
-) -> dict[str, float]:
+def _of_sequences(log_prob: Tensor, old_log_prob: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities, new and old, of which the ratio of each token is that of its sequence.
+
+    GSPO-token of arXiv 2507.18071, as verl has it: the advantage of a token moves that token alone. The
+    ratio of the sequence itself would spread advantages of tokens (GAE) over the sequence.
+    """
+    log_ratio = (log_prob - old_log_prob).detach().where(counts, 0)
+    mean = log_ratio.sum(-1, keepdim=True) / counts.sum(-1, keepdim=True).clamp(min=1)
+    # 0 in value, also of a token that the policy has no probability for any more: -inf - -inf is NaN.
+    own = (log_prob - log_prob.detach()).masked_fill(log_prob.isinf(), 0)
+    return (own + mean).clamp(max=MAX_SEQUENCE_LOG_RATIO), torch.zeros_like(log_prob)
+
+
+def _metrics(stats: dict[str, Tensor], approx_kl: Tensor, counts: Tensor) -> dict[str, float]:
     """verl's names for what a loss has; means over the tokens that count, 0 where there are none."""
-    # What verl's own losses log, so that its plots go on.
-    names = {"clip_ratio/region": "actor/pg_clipfrac", "clip_ratio/bound": "actor/pg_clipfrac_lower"}
-    named = {names[name]: value for name, value in stats.items() if name in names}
-    named["actor/ppo_kl"] = old_log_prob - log_prob
+    # Every loss of verl logs all three, so that its plots go on; without a clip nothing is clipped.
+    nothing = torch.zeros_like(approx_kl)
+    named = {
+        "actor/pg_clipfrac": stats.get("clip_ratio/region", nothing),
+        "actor/pg_clipfrac_lower": stats.get("clip_ratio/bound", nothing),
+        "actor/ppo_kl": approx_kl,
+    }
     tokens = counts.sum().clamp(min=1)
     # Tokens that do not count may hold anything, NaN as well.
     return {name: (value.where(counts, 0).sum() / tokens).item() for name, value in named.items()}

@@ -9,7 +9,8 @@ The column `extra_info` of the data holds the prompt: {"prompt": TEXT}.
 
 import asyncio
 import hashlib
-from collections.abc import Hashable, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -20,13 +21,14 @@ from dupo.integrations.server import ServerReward, server_reward
 from dupo.integrations.verl.advantages import LARGEST_NUMBER
 
 _GUARD = Lock()
+_SCALAR = (str, int, float)  # bool is an int
 
 
 async def dual_score(
     data_source: str,
     solution_str: str,
     ground_truth: Any,
-    extra_info: Mapping[str, Any],
+    extra_info: Mapping[str, Any] | None,
     reward_router_address: str | None = None,
     reward_model_tokenizer: Any = None,
     **options: Any,
@@ -53,7 +55,7 @@ def answer_score(
     data_source: str,
     solution_str: str,
     ground_truth: Any,
-    extra_info: Mapping[str, Any],
+    extra_info: Mapping[str, Any] | None,
     reward_router_address: str | None = None,
     reward_model_tokenizer: Any = None,
     **options: Any,
@@ -66,7 +68,8 @@ def answer_score(
     Raises:
         UserError: there is no prompt, or `load_duals` refuses the options.
     """
-    asked = shared_duals(key_of(options)).ask_of(prompt_of(extra_info), solution_str)
+    prompt = prompt_of(extra_info)
+    asked = shared_duals(key_of(options)).ask_of(prompt, solution_str)
     if asked.answer is None:
         return 0.0
     # Python's own hash differs from process to process, and the completions of a group may be apart.
@@ -74,16 +77,20 @@ def answer_score(
     return float(1 + int.from_bytes(digest[:8]) % LARGEST_NUMBER)
 
 
-def prompt_of(extra_info: Mapping[str, Any]) -> str:
+def prompt_of(extra_info: Mapping[str, Any] | None) -> str:
     """The prompt in the column `extra_info`.
 
     Raises:
         UserError: there is none.
     """
-    prompt = extra_info.get("prompt")
+    # verl hands over None where the column is empty.
+    prompt = extra_info.get("prompt") if isinstance(extra_info, Mapping) else None
     if not isinstance(prompt, str):
         expected = "the prompt of the problem in the column extra_info, {'prompt': TEXT}"
-        raise UserError(f"extra_info: expected {expected}, got the keys {sorted(extra_info)}")
+        got = quoted(str(extra_info))
+        if isinstance(extra_info, Mapping):
+            got = f"the keys {sorted(map(str, extra_info))}"
+        raise UserError(f"extra_info: expected {expected}, got {got}")
     return prompt
 
 
@@ -101,15 +108,24 @@ def shared_duals(key: Key) -> Duals:
 
 
 def key_of(options: Mapping[str, Any]) -> Key:
-    """The options as what `shared_duals` is asked with.
+    """The options as what `shared_duals` is asked with: lists as texts with commas, tables as JSON.
 
     Raises:
-        UserError: an option is a list or a table, which YAML can write and no option is.
+        UserError: a list or a table holds what no option can have.
     """
-    for name, value in options.items():
-        if not isinstance(value, Hashable):
-            raise UserError(f"{name}: expected a text, a number, true or false, got {quoted(str(value))}")
-    return tuple(sorted(options.items()))
+    return tuple(sorted((name, _as_text(name, value)) for name, value in options.items()))
+
+
+def _as_text(name: str, value: Any) -> Any:
+    # OmegaConf's lists and tables come with verl, and are those of collections.abc.
+    if isinstance(value, Mapping) and all(isinstance(entry, _SCALAR) for entry in value.values()):
+        return json.dumps(dict(value), ensure_ascii=False)
+    if isinstance(value, Sequence) and all(isinstance(entry, str | int | float) for entry in value):
+        return value if isinstance(value, str) else ",".join(map(str, value))
+    if value is not None and not isinstance(value, _SCALAR):
+        expected = "a text, a number, true or false, a list of them or a table of them"
+        raise UserError(f"{name}: expected {expected}, got {quoted(str(value))}")
+    return value
 
 
 def _judged(key: Key, prompt: str, completion: str) -> float:
