@@ -29,6 +29,7 @@ Messages = Sequence[Mapping[str, Any]]
 # Beside the options of tasks and servers, what is read of `python -m dupo.train`.
 _READ = ("seed", "reward_shape", "reward_lambda", "max_completion_length", "dual_max_completion_length")
 _READ += ("system_prompt", "chat_template_kwargs")
+_THOUGHTS = ("reasoning_content", "thinking")  # fields of messages, as TRL's parsers of models name them
 AskAsync = Callable[[str], Awaitable[Sequence[str]]]  # a dual prompt -> samples of its reply
 
 
@@ -265,6 +266,25 @@ def behind_thought(prompt: str, completion: str) -> str:
     """
     # A thought that was cut off holds no answer, and only the prompt tells that a thought was open.
     return "<think>" + completion if prompt.rstrip().endswith("<think>") else completion
+
+
+def answer_text(completion: str | Messages, opens_thought: bool) -> str:
+    """A completion as `ask_of` reads it, where nobody knows the framed prompt.
+
+    Args:
+        completion: its text, or messages of which the last is the answer.
+        opens_thought: the chat template ends a prompt with `<think>`, so a completion starts in a thought.
+
+    Raises:
+        UserError: `opens_thought` is neither true nor false.
+    """
+    # A text such as "false" would be true.
+    if not isinstance(opens_thought, bool):
+        raise UserError(f"opens_thought: expected true or false, got {quoted(opens_thought)}")
+    # Whoever has parsed a thought out of a message has taken its marks away with it.
+    if not isinstance(completion, str) and any(completion[-1:] and completion[-1].get(n) for n in _THOUGHTS):
+        return text_of(completion)
+    return ("<think>" if opens_thought else "") + text_of(completion)
 
 
 def check_duals(duals: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dupo.errors import UserError
-from dupo.integrations.duals import Duals, behind_thought, load_duals, sampling_temperature
+from dupo.integrations.duals import Duals, answer_text, behind_thought, load_duals, sampling_temperature
 from dupo.records import Completion, Prompt
 
 PROBLEMS = '{"question": "Ann has 12 pens and buys 30 more. How many pens has Ann now?", "answer": 42}\n'
@@ -137,3 +137,33 @@ def test_many_completions_are_rewarded_by_one_call_that_asks_each_answer_once(du
 
 def test_the_prompts_are_those_of_training(duals: Duals) -> None:
     assert duals.prompts == [prompt_of(duals)]
+
+
+CUT = r"try \boxed{42}, or"
+
+
+@pytest.mark.parametrize(
+    ("completion", "opens_thought", "answer"),
+    [
+        (CUT, False, "42"),
+        (CUT, True, None),
+        (rf"{CUT}</think> \boxed{{41}}", True, "41"),
+        (rf"{CUT}</think> \boxed{{41}}", False, "41"),
+        (rf"<think>{CUT}</think> \boxed{{41}}", True, "41"),
+        ([{"role": "assistant", "content": CUT}], True, None),
+        # A parser has put the thought aside, and its marks away.
+        ([{"role": "assistant", "reasoning_content": "so", "content": r"\boxed{41}"}], True, "41"),
+        ([{"role": "assistant", "thinking": "so", "content": r"\boxed{41}"}], True, "41"),
+        ([{"role": "assistant", "reasoning_content": "", "content": CUT}], True, None),
+    ],
+)
+def test_a_thought_that_never_closed_is_no_answer(
+    duals: Duals, completion: Any, opens_thought: bool, answer: str | None
+) -> None:
+    text = answer_text(completion, opens_thought)
+    assert duals.ask_of(prompt_of(duals), text).answer == answer
+
+
+def test_whether_a_thought_is_open_is_true_or_false() -> None:
+    with pytest.raises(UserError, match=r"^opens_thought: expected true or false, got 'no'$"):
+        answer_text("1", "no")  # pyright: ignore[reportArgumentType]

@@ -37,6 +37,17 @@ def test_a_server_judges_what_trl_hands_over(tmp_path: Path) -> None:
     assert len(server.asked) == 8
 
 
+def test_a_thought_that_the_template_opened_is_judged_by_what_follows(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(PROBLEMS)
+    texts = [r"try \boxed{42}", r"so</think> \boxed{42}"]
+    with serving(StubServer(say)) as server:
+        options = {"dataset": str(path), "eval_size": 0, "dual_model": f"{server.url}#{MODEL}"}
+        for opens_thought, expected in ((False, [1, 1]), (True, [0, 1])):
+            reward = server_reward(task="word_problems", opens_thought=opens_thought, **options)
+            assert reward(prompts=reward.duals.prompts * 2, completions=texts) == expected
+
+
 def test_a_judge_that_is_no_server_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dual_model: expected the address of a server.*got 'frozen'"):
         server_reward(task="word_problems", dataset=str(tmp_path / "none.jsonl"))

@@ -137,6 +137,9 @@ def test_a_server_judges_what_trl_samples_itself(duals: Duals) -> None:
         rollout, reward = dual_rollout(duals, judge=f"{server.url}#{MODEL}")
         assert rollout is None
         rewards = reward(prompts=duals.prompts * 4, completions=ANSWERS, completion_ids=[[1]] * 4)
+        _, behind = dual_rollout(duals, judge=f"{server.url}#{MODEL}", opens_thought=True)
+        texts = [r"try \boxed{42}", r"so</think> \boxed{42}"]
+        assert behind(prompts=duals.prompts * 2, completions=texts) == [0, 1]
     assert rewards == [1, 0, 0, 1]
     # The most tokens of the task at hand, and not of the built-in one.
     assert {body["max_tokens"] for body in server.asked} == {duals.config.rollout.max_completion_length}
@@ -148,6 +151,7 @@ def test_a_server_judges_what_trl_samples_itself(duals: Duals) -> None:
     [
         ({"judge": "live"}, "judge: expected policy, frozen or the address of a server, got 'live'"),
         ({"judge": 3}, "judge: expected policy, frozen or the address of a server, got 3"),
+        ({"opens_thought": True}, "opens_thought: expected nothing for the judge frozen, which reads"),
         ({"samples": 0}, "samples: expected a whole number of at least 1, got 0"),
         ({"samples": 1.5}, "samples: expected a whole number of at least 1, got 1.5"),
         ({"temperature": float("nan")}, "temperature: expected a number, got nan"),

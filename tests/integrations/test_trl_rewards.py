@@ -147,3 +147,12 @@ def test_messages_are_read_in_every_form(duals: Duals) -> None:
     assert gold(prompts=[asked] * 3, completions=completions, completion_ids=[[1]] * 3) == [1, 1, 0]
     with pytest.raises(UserError, match="messages: expected at least one, got none"):
         gold(prompts=[[]], completions=["1"], completion_ids=[[1]])
+
+
+def test_a_thought_that_the_template_opened_is_no_answer(duals: Duals) -> None:
+    texts = [r"try \boxed{42}", r"so</think> \boxed{42}"]
+    called = {"prompts": duals.prompts[:1] * 2, "completion_ids": [[1]] * 2}
+    chats = [[{"role": "assistant", "content": text}] for text in texts]
+    for completions in (texts, chats):
+        assert as_reward("gold", duals)(completions=completions, **called) == [1, 1]
+        assert as_reward("gold", duals, opens_thought=True)(completions=completions, **called) == [0, 1]

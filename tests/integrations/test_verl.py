@@ -76,6 +76,23 @@ def test_the_score_is_the_dual_reward_of_the_router(options: dict[str, Any]) -> 
     assert len(server.asked) == 4
 
 
+def test_a_thought_that_the_template_opened_is_no_answer(options: dict[str, Any]) -> None:
+    texts = [r"try \boxed{42}", r"so</think> \boxed{42}"]
+    opened = options | {"opens_thought": True}
+    numbers = [scores.answer_score(*asked(options, text), **opened) for text in texts]
+    assert numbers == [0, scores.answer_score(*asked(options, texts[0]), **options)]
+
+    async def scored(address: str) -> list[float]:
+        calls = [
+            scores.dual_score(*asked(options, text), reward_router_address=address, **opened)
+            for text in texts
+        ]
+        return [row["score"] for row in await asyncio.gather(*calls)]
+
+    with serving(StubServer(say)) as server:
+        assert asyncio.run(scored(server.url.removeprefix("http://").removesuffix("/v1"))) == [0, 1]
+
+
 def test_a_named_judge_comes_before_the_router(options: dict[str, Any]) -> None:
     with serving(StubServer(say)) as server:
         named = options | {"dual_model": f"{server.url}#{MODEL}"}

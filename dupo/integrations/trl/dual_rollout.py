@@ -44,7 +44,12 @@ class DualRollout(NamedTuple):
 
 
 def dual_rollout(
-    duals: Duals, *, judge: str = FROZEN, samples: int = 1, temperature: float | None = None
+    duals: Duals,
+    *,
+    judge: str = FROZEN,
+    samples: int = 1,
+    temperature: float | None = None,
+    opens_thought: bool = False,
 ) -> DualRollout:
     """Makes a rollout and its reward for TRL's GRPOTrainer.
 
@@ -56,6 +61,8 @@ def dual_rollout(
             address, http://host:8000/v1#NAME: the server there.
         samples: of each dual; the reward is their mean.
         temperature: of the duals. None: 0, which is greedy, or 1 for several samples.
+        opens_thought: with a server; see `dupo.integrations.server.server_reward`. The others read the
+            prompt themselves.
 
     Raises:
         UserError: a judge, a number or a temperature that is none of these; a server that does not answer.
@@ -66,7 +73,11 @@ def dual_rollout(
     temperature = sampling_temperature(samples, temperature)
     if is_address(judge):
         asked = {"dual_model": judge, "dual_samples": samples, "dual_temperature": temperature}
-        return DualRollout(None, ServerReward.of(Duals(duals.task, duals.config.changed(**asked))))
+        judged = Duals(duals.task, duals.config.changed(**asked))
+        return DualRollout(None, ServerReward.of(judged, opens_thought=opens_thought))
+    if opens_thought is not False:
+        expected = f"nothing for the judge {judge}, which reads the prompts themselves"
+        raise UserError(f"opens_thought: expected {expected}, got {quoted(opens_thought)}")
     return DualRollout(_Rollout(duals, judge == FROZEN, samples, temperature), dual)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from dupo.config.catalogue import REWARDS, load
+from dupo.config.config import Config
 from dupo.errors import UserError, quoted
-from dupo.integrations.duals import Duals, Messages, check_duals, text_of
+from dupo.integrations.duals import Duals, Messages, answer_text, check_duals, text_of
 from dupo.records import Completion, Problem, Rollout
 from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.tasks.base import Task
@@ -23,7 +24,12 @@ OF_GROUPS = {"majority", "soft_vote"}
 
 
 def as_reward(
-    name: str, duals: Duals, *, num_generations: int | None = None, **options: Any
+    name: str,
+    duals: Duals,
+    *,
+    num_generations: int | None = None,
+    opens_thought: bool = False,
+    **options: Any,
 ) -> Callable[..., list[float | None]]:
     """A reward as TRL calls reward functions, with texts or messages.
 
@@ -36,6 +42,8 @@ def as_reward(
             `per_device_train_batch_size` is a multiple of num_generations. More completions of a prompt in
             a row are refused, unless the problems have that prompt several times: TRL shuffles problems, and
             then groups of equal prompts stand side by side at times.
+        opens_thought: the chat template ends a prompt with `<think>`. A completion without `</think>` has no
+            answer then; TRL hands over the completion alone, which does not tell.
         options: seed; and max_completion_length of the trainer with soft_punish_cache, which
             soft_overlong_punishment reads.
 
@@ -62,24 +70,27 @@ def as_reward(
         if times is not None:
             _check_rows([text_of(prompt) for prompt in prompts], size, times)
             _check_groups(problems, size)
-        texts = [text_of(completion) for completion in completions]
+        texts = [answer_text(completion, opens_thought) for completion in completions]
         rollout = _rollout(duals.task, problems, completion_ids, texts, size)
         step = 0 if trainer_state is None else trainer_state.global_step
-        inputs = RewardInputs(
-            duals.task,
-            rollout,
-            [{} for _ in rollout.problems],
-            config.reward,
-            config.run.seed + step,  # other coins at every step
-            TrainerState(step, 1),
-            max_completion_length=config.rollout.max_completion_length,
-        )
-        values: list[float] = compute(inputs).flatten().tolist()
+        values: list[float] = compute(_inputs(duals.task, config, rollout, step)).flatten().tolist()
         return [None if value != value else value for value in values]
 
     # TRL logs a reward by this name.
     reward.__name__ = name
     return reward
+
+
+def _inputs(task: Task, config: Config, rollout: Rollout, step: int) -> RewardInputs:
+    return RewardInputs(
+        task,
+        rollout,
+        [{} for _ in rollout.problems],
+        config.reward,
+        config.run.seed + step,  # other coins at every step
+        TrainerState(step, 1),
+        max_completion_length=config.rollout.max_completion_length,
+    )
 
 
 def _check_options(name: str, num_generations: int | None, options: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from dupo.errors import UserError, quoted
-from dupo.integrations.duals import Duals, load_duals
+from dupo.integrations.duals import Duals, answer_text, load_duals
 from dupo.integrations.server import ServerReward, server_reward
 from dupo.integrations.verl.advantages import LARGEST_NUMBER
 
@@ -39,7 +39,7 @@ async def dual_score(
         solution_str: the completion.
         extra_info: has the prompt of the problem.
         reward_router_address: of the reward model that verl serves: the judge, unless `dual_model` names one.
-        options: see `dupo.integrations.server.server_reward`.
+        options: see `dupo.integrations.server.server_reward`, opens_thought among them.
 
     Raises:
         UserError, ServerError: as `server_reward`; there is no prompt, or no judge.
@@ -58,6 +58,8 @@ def answer_score(
     extra_info: Mapping[str, Any] | None,
     reward_router_address: str | None = None,
     reward_model_tokenizer: Any = None,
+    *,
+    opens_thought: bool = False,
     **options: Any,
 ) -> float:
     """A whole number that stands for the answer of a completion; 0 where none can be read.
@@ -65,11 +67,16 @@ def answer_score(
     The advantages dupo_majority and dupo_soft_vote make rewards of it. Two different answers get the same
     number once in 16 million.
 
+    Args:
+        solution_str, extra_info: see `dual_score`.
+        opens_thought: see `dupo.integrations.server.server_reward`; verl hands over the completion alone.
+        options: see `dupo.integrations.duals.load_duals`.
+
     Raises:
         UserError: there is no prompt, or `load_duals` refuses the options.
     """
     prompt = prompt_of(extra_info)
-    asked = shared_duals(key_of(options)).ask_of(prompt, solution_str)
+    asked = shared_duals(key_of(options)).ask_of(prompt, answer_text(solution_str, opens_thought))
     if asked.answer is None:
         return 0.0
     # Python's own hash differs from process to process, and the completions of a group may be apart.
