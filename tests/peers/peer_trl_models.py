@@ -6,6 +6,7 @@ Needs the packages of data sets as well, see .ci/peers. Whatever the model, TRL 
 import copy
 import gc
 import tempfile
+import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -14,7 +15,13 @@ from io import StringIO
 from typing import Any
 
 import torch
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+from peft import LoraConfig
+from transformers import (
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
+)
 
 from bench.training.trl_runs import SMALL, Row, logged, make_trainer, shape_of, worst
 from tests.peers.peer_checks import Checks
@@ -49,10 +56,21 @@ def mixture_of_experts() -> Any:
     return Qwen3MoeForCausalLM(Qwen3MoeConfig(**shape_of(SMALL), **experts, **routed))
 
 
+def softcap_of_another_name() -> Any:
+    torch.manual_seed(0)
+    shape = {n: x for n, x in shape_of(SMALL).items() if n not in ("head_dim", "intermediate_size")}
+    bounded = dict(logits_soft_cap=2.0, lru_width=shape["hidden_size"], intermediate_size=64)
+    return RecurrentGemmaForCausalLM(RecurrentGemmaConfig(**{**shape, **bounded, "num_hidden_layers": 3}))
+
+
+def adapter_on_the_head() -> Any:
+    return LoraConfig(r=4, target_modules=["q_proj", "lm_head"], task_type="CAUSAL_LM")
+
+
 def check_same_metrics(
-    name: str, build: Callable[[], Any], make_adapter: Callable[[], Any] = lambda: None
+    name: str, build: Callable[[], Any], make_adapter: Callable[[], Any] = lambda: None, *, is_plain: bool
 ) -> None:
-    """Two steps in float32; every metric."""
+    """Two steps in float32; every metric. A model whose head is more than a product is left to TRL, aloud."""
 
     def rows() -> list[Row]:
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
@@ -62,14 +80,27 @@ def check_same_metrics(
             return logged(trainer)
 
     stock = rows()
-    with installed():
+    with installed(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         ours = rows()
+    assert any("TRL computes them" in str(warning.message) for warning in caught) != is_plain
     apart, where = worst(stock, ours, allowed)
     assert ours[0]["grad_norm"] > 0 and apart <= 1, f"{where} is {apart:.1f} times what is allowed apart"
 
 
 CHECKS: Checks = {"models-are-left": check_models_are_left_as_they_were}
 CHECKS |= {
-    f"experts-{name}": partial(check_same_metrics, name, mixture_of_experts)
+    f"experts-{name}": partial(check_same_metrics, name, mixture_of_experts, is_plain=True)
     for name in ("cpo", "orpo", "gkd")
+}
+CHECKS |= {
+    f"softcap-{name}": partial(check_same_metrics, name, softcap_of_another_name, is_plain=False)
+    for name in ("orpo", "online_dpo", "gkd")
+}
+# GKD refuses such an adapter itself.
+CHECKS |= {
+    f"adapter-on-head-{name}": partial(
+        check_same_metrics, name, lambda: None, adapter_on_the_head, is_plain=False
+    )
+    for name in ("cpo", "online_dpo")
 }

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dupo.integrations.trl.fused_call import call_head
 from dupo.integrations.trl.head import counting
+from dupo.integrations.trl.plain_heads import is_plain
 
 Method = Callable[..., Any]
 IGNORED = -100  # TRL's label of a token that is no part of an answer
@@ -98,7 +99,7 @@ def needs_stock(trainer: Any, model: Any) -> bool:
     peft_config = getattr(trainer.accelerator.unwrap_model(model), "active_peft_config", None)
     # Virtual tokens make the sequence longer than the labels.
     is_prompt = getattr(peft_config, "is_prompt_learning", False)
-    return is_prompt or getattr(trainer, "is_encoder_decoder", False)
+    return is_prompt or getattr(trainer, "is_encoder_decoder", False) or not is_plain(trainer, model)
 
 
 def _concatenated(trainer: Any, batch: Any, padding: int) -> dict[str, Tensor]:
