@@ -80,6 +80,11 @@ class Config:
         return self.engine.is_server and self.program != "train"
 
     @property
+    def samples(self) -> bool:
+        """Whether the method samples what it learns from."""
+        return "rollout" in METHODS[self.method].groups
+
+    @property
     def sends_adapters(self) -> bool:
         """Whether the adapters alone go to the vLLM of this process, and not whole weights."""
         return self.engine.engine == VLLM and self.lora.use_peft and not self.vllm.vllm_merge_adapters
@@ -101,7 +106,7 @@ class Config:
         for name in ("entropy_coef", "off_policy_mask_threshold"):
             yield (getattr(self.loss, name) or 0) < 0, name, "at least 0"
         task, entry = self.task.task, TASKS[self.task.task]
-        if self.program == "train" and "rollout" in METHODS[self.method].groups:
+        if self.program == "train" and self.samples:
             # Other programs sample problem by problem, so only training needs whole groups and steps.
             group_size, rollout_size = self.rollout.num_generations, self.rollout.generation_batch_size
             multiple = f"a multiple of num_generations, {group_size}"
@@ -202,11 +207,10 @@ class Config:
     def _lora_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about adapters."""
         # Sampling has no dropout: the learner would be another policy than the one that sampled.
-        samples = "rollout" in METHODS[self.method].groups
         none = f"0 with --method {self.method}, as completions are sampled without dropout"
-        yield samples and self.lora.lora_dropout > 0, "lora_dropout", none
+        yield self.samples and self.lora.lora_dropout > 0, "lora_dropout", none
         # What a frozen base never learned, no adapter of a small rank makes up for.
-        is_taught = samples and TASKS[self.task.task].built_in
+        is_taught = self.samples and TASKS[self.task.task].built_in
         is_random = self.model.model_name_or_path == BUILT_IN_MODEL and not is_taught
         trained = (
             f"false with --model_name_or_path {BUILT_IN_MODEL}, whose random weights nothing teaches here"

@@ -46,6 +46,7 @@ def read_yaml(path: str | Path, method: str | None = None) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, or an option in it is unknown, stands twice or has a wrong value.
     """
+    # The method decides what an option may be, and may stand below the option.
     root, method = _compose(path), method or method_of(path) or Config.method
     values: dict[str, Any] = {}
     spellings: dict[str, str] = {}

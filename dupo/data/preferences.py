@@ -76,6 +76,7 @@ def _pair(row: Row, prompt_name: str, names: Sequence[str]) -> Pair:
     # Answers to other questions say nothing of each other.
     if chosen._replace(completion="") != rejected._replace(completion=""):
         raise RowError(row, "chats that differ in their last message alone", "others")
+    # White space alone is nothing to like.
     if chosen.completion.strip() == rejected.completion.strip():
         raise RowError(row, "two answers that differ", "the same twice")
     return Pair(chosen, rejected)

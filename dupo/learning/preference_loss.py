@@ -45,6 +45,7 @@ class _PartOfStep:
         self.sequences = objective.sequences
 
     def __call__(self, logps: Tensor, lengths: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        # The loss sees a part of the groups, and could only count the tokens of that part.
         weight = logps.new_full((len(logps), 1), self.nll_weight)
         return self.objective(logps, lengths, nll_weight=weight, **inputs)
 
@@ -116,6 +117,7 @@ class PreferenceLoss:
     def _batch_loss(
         self, model: Model, batch: Batch, objective: _PartOfStep, references: Tensor | None, weight: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        # Answers of a group stand side by side, the best first.
         num_answers = len(batch.completion_cu_seqlens) - 1
         K = self.objective.sequences
         groups = torch.arange(num_answers) // K

@@ -120,6 +120,7 @@ class DPO(OfflineMethod):
 
     def _places_until(self, step: int) -> list[int]:
         """Which pairs all steps before `step` learn from, each once."""
+        # A short run does not wait for the reference on pairs that it never sees.
         if step * self.batch_size >= len(self.pairs):
             return list(range(len(self.pairs)))
         return self.order.take(range(len(self.pairs)), 0, step * self.batch_size)
