@@ -22,6 +22,7 @@ def _same(name: str) -> Any:
 class ComparisonOptions(Options):
     """How the loss compares answers."""
 
+    # A command line and YAML have one value for an option: lists are texts here.
     loss_type: str = option(
         "sigmoid",
         f"how two answers are compared, by TRL's names: {', '.join(_OF_PAIRS)}. sigmoid is DPO; simpo, orpo "

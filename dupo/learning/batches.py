@@ -71,6 +71,7 @@ def group_batches(
         Pairs of the indices of the groups, none for a batch that only fills up, and the batch, which has the
         trajectories of a group side by side.
     """
+    # Answers that are compared need one pass: their loss has no part for each of them.
     lengths = [sum(len(t.prompt_ids) + len(t.completion_ids) for t in group) for group in groups]
     for indices in _own_packs(lengths, token_budget, ranks):
         members = [t for i in indices for t in groups[i]]

@@ -141,6 +141,7 @@ class DPO(OfflineMethod):
             return self.model
         if self.adapter is not None:
             return self.adapter.base
+        # No copy was kept: a run asks for the reference once, unless it goes on for longer than was said.
         model = load_model(self.config.model, self.shape, self.device, self.seed, frozen=True)
         return half_copy(model, trained=True) if self._casts else model
 
@@ -163,6 +164,7 @@ class DPO(OfflineMethod):
 
     def state(self) -> dict[str, Any]:
         """What is known of the reference."""
+        # 16 bytes a pair; without them a resumed run would read the first weights again.
         return {"references": self.references, "held_out_references": self.held_out_references}
 
     def load_state(self, state: Mapping[str, Any]) -> None:

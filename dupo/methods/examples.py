@@ -78,6 +78,7 @@ def fitting_groups(
         ids, id = tuple(islice(all_ids, len(group))), group[0].id
         if not ids[0].prompt_ids:  # the first token of a completion is predicted from the prompt
             raise UserError(f"{id}: expected a prompt of tokens, got one of none")
+        # A group has one prompt, so its longest completion says how much of the prompt can stay.
         longest = max(len(t.completion_ids) for t in ids)
         if len(ids[0].prompt_ids) + longest > limit.tokens:
             case = TooLong("prompt", len(ids[0].prompt_ids), longest, limit)
