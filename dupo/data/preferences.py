@@ -84,6 +84,7 @@ def _pair(row: Row, prompt_name: str, names: Sequence[str]) -> Pair:
 
 def _prompt(row: Row, name: str) -> list[Message]:
     """The messages of the column of the prompt; none where there is none."""
+    # Whether that matters is known with the answers, which may be whole chats.
     messages = messages_at(row, name)
     if messages is not None:
         return messages

@@ -87,6 +87,7 @@ class PreferenceLoss:
         num_tokens = sum(len(t.completion_ids) for group in groups for t in group)
         objective = _PartOfStep(self.objective, len(groups) / sum(len(g[0].completion_ids) for g in groups))
         for indices, batch in group_batches(groups, compute.token_budget, model.device, ranks):
+            # A pass that only fills up compares with anything.
             of_batch = None if references is None else references[indices or [0]]
             # A sharded model averages the gradients of its ranks, where they are to be added up.
             loss, stats = self._batch_loss(model, batch, objective, of_batch, ranks.size / len(groups))

@@ -104,6 +104,7 @@ class DPO(OfflineMethod):
 
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """One optimizer step on the pairs of the batch."""
+        # A batch is a flat list, which a failed step can be saved from.
         answers, places = batch.trajectories, self._places(step)
         pairs = list(zip(answers[::2], answers[1::2], strict=True))
         references = self.references[places] if self.loss.objective.needs_reference else None

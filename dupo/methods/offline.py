@@ -73,6 +73,7 @@ class OfflineMethod(Method):
         self.model = load_model(self.config.model, self.shape, self.device, self.seed, lora=lora)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         share_end_tokens(self.model, self.tokenizer)
+        # Known with the weights alone: some configs name a loss that their model does not have.
         coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
         self.compute = self.compute._replace(router_aux_loss_coef=coefficient)
         check_packed(self.model, self.compute)
