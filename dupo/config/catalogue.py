@@ -102,6 +102,14 @@ METHODS: dict[str, MethodEntry] = {
         ),
         ("teach", "num_iterations", "num_exchanges_to_log", "strict"),
     ),
+    "dpo": MethodEntry(
+        "dupo.methods.dpo.DPO",
+        "dupo.methods.data.read_preferences",
+        "Trains a language model on pairs of a better and a worse answer: DPO, its family, SimPO and ORPO.",
+        ("model", "lora", "optimizer", "comparison", "ranks", "run"),
+        ("dataset", "eval_dataset", "eval_size", "overlong"),
+        ("teach", "lora_dropout", "num_iterations", "num_exchanges_to_log", "strict"),
+    ),
 }
 
 # Six tokens hold an answer and its end; so short a completion keeps a run at minutes.

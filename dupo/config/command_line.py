@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dupo.config.catalogue import METHODS, TASKS
-from dupo.config.config import GROUP_OF, OPTIONS, Config
+from dupo.config.config import OPTIONS, Config, group_of, option_of
 from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, assemble
 from dupo.config.trl import ALIASES, about_unknown, own_names
 from dupo.config.values import check, coerce, option_type, show, underscored
-from dupo.config.yaml_files import config_file, read_yaml
+from dupo.config.yaml_files import config_file, method_of, read_yaml
 from dupo.errors import UserError, cut, nearest, quoted
 from dupo.storage.commands import command
 from dupo.storage.names import CONFIG, program_of
@@ -23,6 +23,7 @@ _TITLES = {
     "": "method",
     "lora": "adapters (LoRA)",
     "loss": "loss (DuPO)",
+    "comparison": "loss (DPO)",
     "selection": "trying duals",
     "rerank": "choosing an answer",
 }
@@ -37,6 +38,7 @@ class Program:
         options: single options of other groups that the program reads.
         examples: command lines, without `python -m dupo.NAME`.
         unread: single options of its groups that the program does not read.
+        method: whose options are meant, where groups share a name.
     """
 
     description: str
@@ -53,11 +55,12 @@ class Program:
         "max_num_gen_batches",
         "skip_equal_answers",
     )
+    method: str = Config.method
 
     @property
     def names(self) -> list[str]:
         """The flat names of the options that the program reads, in the order of the groups."""
-        read = [n for n, group in GROUP_OF.items() if group in self.groups or n in self.options]
+        read = [n for n in OPTIONS if group_of(n, self.method) in self.groups or n in self.options]
         return [name for name in read if name not in self.unread]
 
 
@@ -88,6 +91,7 @@ PROGRAMS = {
 _TRAIN_EXAMPLES = {
     "dupo": ("", "--config configs/gsm8k.yaml --model_name_or_path Qwen/Qwen3-1.7B"),
     "sft": ("--method sft --dataset pairs.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
+    "dpo": ("--method dpo --dataset preferences.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
 }
 
 
@@ -98,7 +102,8 @@ def program_named(program: str, method: str) -> Program:
         return PROGRAMS[program]
     entry = METHODS[method]
     examples = _TRAIN_EXAMPLES.get(method, ())
-    return Program(entry.description, entry.groups, ("method", *entry.options), examples, entry.unread)
+    options = ("method", *entry.options)
+    return Program(entry.description, entry.groups, options, examples, entry.unread, method)
 
 
 def parse(argv: Sequence[str], program: str = "train") -> Config:
@@ -124,7 +129,7 @@ def configure(values: Mapping[str, Any], program: str = "train") -> Config:
         UserError: as `parse`, with the same words.
     """
     typed = own_names(values)
-    file = read_yaml(config_file(typed.pop("config"))) if "config" in typed else {}
+    file = read_yaml(config_file(typed.pop("config")), typed.get("method")) if "config" in typed else {}
     options = file | typed
     options = _saved_options(options, program) | options
     method = options.get("method", Config.method)
@@ -193,8 +198,8 @@ def _command_line(argv: Sequence[str], program: str) -> dict[str, Any]:
     if rest:
         raise _unknown(rest[0].partition("=")[0], names, program, method)
     texts = own_names(vars(parsed))
-    file = read_yaml(config_file(texts.pop("config"))) if "config" in texts else {}
-    return file | {name: coerce(OPTIONS[name], text) for name, text in texts.items()}
+    file = read_yaml(config_file(texts.pop("config")), method) if "config" in texts else {}
+    return file | {name: coerce(option_of(name, method), text) for name, text in texts.items()}
 
 
 def _list_hint(argv: Sequence[str], word: str) -> str:
@@ -222,7 +227,7 @@ def _method_in(argv: Sequence[str]) -> str:
         is_latest = known.resume_from_checkpoint == "latest"
         run = Path(known.output_dir or ".") if is_latest else Path(known.resume_from_checkpoint).parent
         files += [run / CONFIG] if is_file(run / CONFIG) and program_of(run) == "train" else []
-    in_files = [method for file in files if (method := read_yaml(file).get("method"))]
+    in_files = [method for file in files if (method := method_of(file))]
     method = known.method or (in_files[0] if in_files else Config.method)
     if method not in METHODS:
         raise UserError(
@@ -269,13 +274,13 @@ def _parser(program: str, method: str) -> argparse.ArgumentParser:
     off: dict[str, Any] = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
     groups: dict[str, Any] = {}
     for name in about.names:
-        group = GROUP_OF[name]
+        group, spec = group_of(name, method), option_of(name, method)
         if group not in groups:
             groups[group] = parser.add_argument_group(_TITLES.get(group, group))
         # Values stay texts here; `coerce` checks them with the words of a YAML file.
-        kind, _ = option_type(OPTIONS[name])
-        metavar = "|".join(OPTIONS[name].metadata["choices"]) or _METAVAR[kind]
-        metavar = "JSON" if OPTIONS[name].metadata.get("is_json") else metavar
+        kind, _ = option_type(spec)
+        metavar = "|".join(spec.metadata["choices"]) or _METAVAR[kind]
+        metavar = "JSON" if spec.metadata.get("is_json") else metavar
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
         groups[group].add_argument(f"--{name}", metavar=metavar, help=_help(name, program, method), **flag)
         # An alias keeps a name of its own, so that one given beside the option is seen.
@@ -293,7 +298,7 @@ def _aliases(name: str) -> list[str]:
 
 def shown_default(name: str, program: str = "train", method: str = Config.method) -> str:
     """The default of an option as the help of a program shows it, with those of tasks that have their own."""
-    spec, changed = OPTIONS[name], PROGRAM_DEFAULTS.get(program, {})
+    spec, changed = option_of(name, method), PROGRAM_DEFAULTS.get(program, {})
     # What a program changes is shown alone: the default of training would mislead.
     if name in changed:
         return show(changed[name])
@@ -308,5 +313,6 @@ def shown_default(name: str, program: str = "train", method: str = Config.method
 
 def _help(name: str, program: str, method: str) -> str:
     also = f" Or --{', --'.join(_aliases(name))}, as in TRL." if _aliases(name) else ""
-    text = f"{OPTIONS[name].metadata['help']} (default: {shown_default(name, program, method)}){also}"
+    about = option_of(name, method).metadata["help"]
+    text = f"{about} (default: {shown_default(name, program, method)}){also}"
     return text.replace("%", "%%")

@@ -19,6 +19,7 @@ from dupo.config.options import (
     RunOptions,
     SelectOptions,
 )
+from dupo.config.preference_options import ComparisonOptions
 from dupo.config.rank_options import RankOptions
 from dupo.config.rollout_options import RolloutOptions
 from dupo.config.task_options import TaskOptions
@@ -56,6 +57,7 @@ class Config:
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     loss: PolicyOptions = field(default_factory=PolicyOptions)
+    comparison: ComparisonOptions = field(default_factory=ComparisonOptions)
     ranks: RankOptions = field(default_factory=RankOptions)
     run: RunOptions = field(default_factory=RunOptions)
     selection: SelectOptions = field(default_factory=SelectOptions)
@@ -76,6 +78,11 @@ class Config:
     def holds_no_model(self) -> bool:
         """Whether the model of the run is at a server alone; in training the learner is here as well."""
         return self.engine.is_server and self.program != "train"
+
+    @property
+    def samples(self) -> bool:
+        """Whether the method samples what it learns from."""
+        return "rollout" in METHODS[self.method].groups
 
     @property
     def sends_adapters(self) -> bool:
@@ -99,7 +106,7 @@ class Config:
         for name in ("entropy_coef", "off_policy_mask_threshold"):
             yield (getattr(self.loss, name) or 0) < 0, name, "at least 0"
         task, entry = self.task.task, TASKS[self.task.task]
-        if self.program == "train" and "rollout" in METHODS[self.method].groups:
+        if self.program == "train" and self.samples:
             # Other programs sample problem by problem, so only training needs whole groups and steps.
             group_size, rollout_size = self.rollout.num_generations, self.rollout.generation_batch_size
             multiple = f"a multiple of num_generations, {group_size}"
@@ -110,6 +117,10 @@ class Config:
             divisor = f"a divisor of the completions of a rollout that are trained on, {trained}"
             yield trained % (self.optimizer.train_batch_size or 1) != 0, "train_batch_size", divisor
             yield from self._skip_rules()
+        if self.program == "train" and self.method == "dpo":
+            columns = "--dataset FILE with columns prompt, chosen and rejected"
+            yield self.task.dataset is None, "dataset", columns
+            return  # a file of preferences needs no task
         if self.program == "train" and self.method == "sft":
             pairs = f"--dataset FILE with columns prompt and completion, as --task {task} brings no lessons"
             yield not entry.built_in and self.task.dataset is None, "dataset", pairs
@@ -196,11 +207,10 @@ class Config:
     def _lora_rules(self) -> Iterator[tuple[bool, str, str]]:
         """Rules about adapters."""
         # Sampling has no dropout: the learner would be another policy than the one that sampled.
-        samples = "rollout" in METHODS[self.method].groups
         none = f"0 with --method {self.method}, as completions are sampled without dropout"
-        yield samples and self.lora.lora_dropout > 0, "lora_dropout", none
+        yield self.samples and self.lora.lora_dropout > 0, "lora_dropout", none
         # What a frozen base never learned, no adapter of a small rank makes up for.
-        is_taught = samples and TASKS[self.task.task].built_in
+        is_taught = self.samples and TASKS[self.task.task].built_in
         is_random = self.model.model_name_or_path == BUILT_IN_MODEL and not is_taught
         trained = (
             f"false with --model_name_or_path {BUILT_IN_MODEL}, whose random weights nothing teaches here"
@@ -249,15 +259,17 @@ class Config:
         return self._with(flat)
 
     def _with(self, flat: Mapping[str, Any]) -> Self:
+        method = flat.get("method", self.method)
         groups: dict[str, dict[str, Any]] = {}
         for name, value in flat.items():
             if name not in OPTIONS:
                 raise UserError(f"unknown option {cut(name)}{about_unknown(name, OPTIONS)}")
+            spec = option_of(name, method)
             # A mapping is how Python and YAML write what the command line writes as JSON.
-            if OPTIONS[name].metadata.get("is_json") and isinstance(value, Mapping):
-                value = json_text(OPTIONS[name], value)
-            check(OPTIONS[name], value)
-            groups.setdefault(GROUP_OF[name], {})[name] = value
+            if spec.metadata.get("is_json") and isinstance(value, Mapping):
+                value = json_text(spec, value)
+            check(spec, value)
+            groups.setdefault(group_of(name, method), {})[name] = value
         # `method` stands in no group.
         own = groups.pop("", {})
         try:
@@ -269,8 +281,12 @@ class Config:
             raise UserError(str(error)) from None
 
     def flat(self) -> dict[str, Any]:
-        """The value of every option by its flat name."""
-        return {n: getattr(getattr(self, g) if g else self, n) for n, g in GROUP_OF.items()}
+        """The value of every option by its flat name; of several of one name, that which the method reads."""
+        values = dict[str, Any]()
+        for name in OPTIONS:
+            group = group_of(name, self.method)
+            values[name] = getattr(getattr(self, group) if group else self, name)
+        return values
 
 
 GROUPS: dict[str, type] = {
@@ -280,9 +296,28 @@ GROUPS: dict[str, type] = {
     if dataclasses.is_dataclass(spec.type)
 }  # type: ignore[misc]
 _METHOD: Field[Any] = next(spec for spec in dataclasses.fields(Config) if spec.name == "method")
-# Flat name -> the field that declares the option; flat name -> attribute of Config, "" for Config itself.
-OPTIONS: dict[str, Field[Any]] = {"method": _METHOD}
-GROUP_OF: dict[str, str] = {"method": ""}
+# Flat name -> the attributes of Config that have such an option, "" for Config itself.
+_HOLDERS: dict[str, list[str]] = {"method": [""]}
 for _group, _options in GROUPS.items():
     for _spec in dataclasses.fields(_options):
-        OPTIONS[_spec.name], GROUP_OF[_spec.name] = _spec, _group
+        _HOLDERS.setdefault(_spec.name, []).append(_group)
+
+
+def group_of(name: str, method: Any = Config.method) -> str:
+    """The attribute of Config that holds an option, "" for Config itself.
+
+    `loss_type` and `beta` are names of two groups, of which a method reads one.
+    """
+    read = METHODS[method].groups if isinstance(method, str) and method in METHODS else ()
+    return next((group for group in _HOLDERS[name] if group in read), _HOLDERS[name][0])
+
+
+def option_of(name: str, method: Any = Config.method) -> Field[Any]:
+    """The field that declares an option, as a method reads it."""
+    group = group_of(name, method)
+    return _METHOD if not group else GROUPS[group].__dataclass_fields__[name]
+
+
+# Flat name -> the field that declares the option, and its group, as the first method reads them.
+OPTIONS: dict[str, Field[Any]] = {name: option_of(name) for name in _HOLDERS}
+GROUP_OF: dict[str, str] = {name: group_of(name) for name in _HOLDERS}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dupo.config.catalogue import TASKS
-from dupo.config.config import OPTIONS, Config
+from dupo.config.config import OPTIONS, Config, option_of
 from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.trl import own_names
 from dupo.config.values import show
@@ -88,7 +88,8 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     """One line for every option of `fixed_settings` that is not what it was."""
     # The config.yaml of an earlier version lacks the options that were added since. That version did what the
     # defaults of today do.
-    started = {name: before.get(name, OPTIONS[name].default) for name in now}
+    method = now.get("method", Config.method)
+    started = {name: before.get(name, option_of(name, method).default) for name in now}
     return [
         f"{name} is {show(now[name])}, the run was started with {show(started[name])}"
         for name in now

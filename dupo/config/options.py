@@ -201,7 +201,7 @@ class OptimizerOptions(Options):
     )
     train_batch_size: int | None = option(
         None,
-        "completions of each optimizer step; none: all of the rollout (dupo), 8 (sft)",
+        "completions of each optimizer step; none: all of the rollout (dupo), 8 (sft), 8 pairs (dpo)",
         at_least=1,
         at_most=MOST_SEQUENCES,
     )

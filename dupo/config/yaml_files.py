@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dupo.config.config import GROUP_OF, OPTIONS, Config
+from dupo.config.config import OPTIONS, Config, group_of, option_of
 from dupo.config.trl import ALIASES, about_unknown
 from dupo.config.values import coerce, json_text, option_type
 from dupo.errors import UserError, cut
@@ -24,15 +24,30 @@ def config_file(path: str) -> Path:
     return shipped if is_of_package and path_kind(path) == NOTHING else named
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def method_of(path: str | Path) -> str | None:
+    """The method that a YAML file of options names; None where it names none.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    root = _compose(path)
+    named = [node for key, node in root.value if key.value == "method"] if root else []
+    return named[0].value if named and isinstance(named[0], yaml.ScalarNode) else None
+
+
+def read_yaml(path: str | Path, method: str | None = None) -> dict[str, Any]:
     """Reads the options named in a YAML file, by our names or TRL's, each with the type of its field.
 
     Scalars are taken as written: `tgt: no` is Norwegian, `1e-6` a number. A quoted "none" is that word.
 
+    Args:
+        method: whose options are meant, where methods share a name; None: that of the file.
+
     Raises:
         UserError: the file cannot be read, or an option in it is unknown, stands twice or has a wrong value.
     """
-    root = _compose(path)
+    # The method decides what an option may be, and may stand below the option.
+    root, method = _compose(path), method or method_of(path) or Config.method
     values: dict[str, Any] = {}
     spellings: dict[str, str] = {}
     for key, node in root.value if root else ():
@@ -44,14 +59,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             once = " or ".join(dict.fromkeys([name, spellings[name], written]))
             raise UserError(f"{path}: line {key.start_mark.line + 1}: expected {once} once, got it twice")
         spellings[name] = written
-        if isinstance(node, yaml.MappingNode) and OPTIONS[name].metadata.get("is_json"):
+        spec = option_of(name, method)
+        if isinstance(node, yaml.MappingNode) and spec.metadata.get("is_json"):
             values[name] = _json_of(path, name, node)
             continue
         if not isinstance(node, yaml.ScalarNode):
             kind = "list" if isinstance(node, yaml.SequenceNode) else "nested mapping"
             raise UserError(f"{path}: {name}: expected one value, got a {kind}")
         try:
-            values[name] = coerce(OPTIONS[name], node.value, is_quoted=node.style is not None)
+            values[name] = coerce(spec, node.value, is_quoted=node.style is not None)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     return values
@@ -60,8 +76,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def to_yaml(config: Config) -> str:
     """Writes every option. `read_yaml`, and any other YAML reader, reads the same values back."""
     groups: dict[str, list[str]] = {}
-    for name, group in GROUP_OF.items():
-        groups.setdefault(group, []).append(name)
+    for name in OPTIONS:
+        groups.setdefault(group_of(name, config.method), []).append(name)
     return "".join(f"# {group or 'method'}\n{yaml_lines(config, names)}" for group, names in groups.items())
 
 
@@ -74,7 +90,8 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
         is_quoted = isinstance(value, str) and (value.lower() == "none" or not value.isprintable())
         style = '"' if is_quoted else None
         # An int in a float option is written as a float, so that other YAML readers see one type.
-        typed = {name: None if value is None else option_type(OPTIONS[name])[0](value)}
+        kind, _ = option_type(option_of(name, config.method))
+        typed = {name: None if value is None else kind(value)}
         lines.append(yaml.safe_dump(typed, default_style=style, allow_unicode=True, width=math.inf))
     return "".join(lines)
 

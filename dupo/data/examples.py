@@ -4,7 +4,7 @@ prompt, completion   both text, or both lists of messages
 messages             the last message, of the assistant, is the completion; all before it are the prompt
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dupo.data.chats import CHAT_COLUMNS, messages_at
@@ -12,7 +12,7 @@ from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_c
 from dupo.data.contents import missing_header, shown_names
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
-from dupo.data.splits import copies_note, evaluation_note, split_problems
+from dupo.data.splits import Split, copies_note, evaluation_note, split_problems
 from dupo.errors import UserError
 from dupo.progress import telling
 from dupo.records import Message, Problem
@@ -35,6 +35,11 @@ class Example(NamedTuple):
     prompt: str
     completion: str
     history: tuple[Message, ...] = ()
+
+    @property
+    def whole_prompt(self) -> str:
+        """What tells prompts apart: two chats that end in "Why?" are different prompts."""
+        return "\n".join([*(message.content for message in self.history), self.prompt])
 
 
 class Examples(NamedTuple):
@@ -62,19 +67,37 @@ def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None)
     Raises:
         UserError: a file cannot be read, lacks a column, or nothing is left to train on.
     """
-    eval_problems, notes = None, list[str]()
-    if eval_dataset is not None:
-        eval_problems, notes = _read_pairs(eval_dataset, "eval_dataset")
-    problems, own_notes = _read_pairs(dataset, "dataset")
-    split = split_problems(problems, eval_problems, eval_size)
-    source = problems if eval_problems is None else eval_problems
-    notes = own_notes + notes + evaluation_note(source, split.held_out, eval_size, "no pair held out")
-    notes += copies_note(len(problems), split, are_apart=eval_problems is not None)
+    split, notes = read_split(_read_pairs, dataset, eval_dataset, eval_size)
     return Examples(_examples(split.train), _examples(split.held_out), notes)
 
 
+def read_split(
+    read: Callable[[str, str], tuple[list[Problem], list[str]]],
+    dataset: str,
+    eval_dataset: str | None,
+    eval_size: int | None,
+) -> tuple[Split, list[str]]:
+    """Reads rows as problems, because the split works on problems, and splits them by their prompts.
+
+    Args:
+        read: (path, name of the option) -> problems with a right answer, and notes.
+        dataset, eval_dataset, eval_size: see `read_examples`.
+
+    Returns:
+        The split, and what was read and left out, for the start-up table.
+    """
+    eval_problems, notes = None, list[str]()
+    if eval_dataset is not None:
+        eval_problems, notes = read(eval_dataset, "eval_dataset")
+    problems, own_notes = read(dataset, "dataset")
+    split = split_problems(problems, eval_problems, eval_size)
+    source = problems if eval_problems is None else eval_problems
+    notes = own_notes + notes + evaluation_note(source, split.held_out, eval_size, "no pair held out")
+    return split, notes + copies_note(len(problems), split, are_apart=eval_problems is not None)
+
+
 def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
-    """Reads pairs as problems whose gold answer is the completion, because the split works on problems."""
+    """Reads pairs as problems whose right answer is the completion."""
     rows, notes = read_rows(path, option)
     pair = usual_columns(rows, [f"{PROMPT_COLUMN},{COMPLETION_COLUMN}"])
     chat = usual_columns(rows, CHAT_COLUMNS)
@@ -86,13 +109,11 @@ def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
     problems, left_out = [], LeftOut()
     for row in telling("rows", rows):
         try:
-            example = _pair(row, *pair) if pair else _last_turn(row, chat[0], _messages(row, chat[0]))
+            example = _pair(row, *pair) if pair else last_turn(row, chat[0], _messages(row, chat[0]))
         except RowError as error:
             left_out.add(error)
             continue
-        # The history belongs to the prompt: two chats that end in "Why?" are different prompts.
-        text = "\n".join([*(message.content for message in example.history), example.prompt])
-        problems.append(Problem(row.id, text, example.completion, {"example": example}))
+        problems.append(Problem(row.id, example.whole_prompt, example.completion, {"example": example}))
     left_out.check_rest(problems)
     return problems, notes + left_out.notes()
 
@@ -108,7 +129,7 @@ def _pair(row: Row, prompt_column: str, completion_column: str) -> Example:
         prompt = [Message("user", raw_text(row, prompt_column, row.get(prompt_column)))]
     if completion is None:
         completion = [Message("assistant", raw_text(row, completion_column, row.get(completion_column)))]
-    return _last_turn(row, completion_column, [*prompt, *completion])
+    return last_turn(row, completion_column, [*prompt, *completion])
 
 
 def _messages(row: Row, name: str) -> list[Message]:
@@ -118,7 +139,12 @@ def _messages(row: Row, name: str) -> list[Message]:
     return messages
 
 
-def _last_turn(row: Row, name: str, messages: Sequence[Message]) -> Example:
+def last_turn(row: Row, name: str, messages: Sequence[Message]) -> Example:
+    """The last question of a chat with its answer.
+
+    Raises:
+        RowError: the chat does not end so, or one of both is empty.
+    """
     roles = [message.role for message in messages]
     if roles[-2:] != ["user", "assistant"]:
         got = ", ".join(roles[-2:])

@@ -58,9 +58,30 @@ def micro_batches(
     """
     # Whole sequences are packed: a completion that was cut in two would lose its prompt.
     lengths = [len(t.prompt_ids) + len(t.completion_ids) for t in trajectories]
-    packs = [indices.tolist() for indices in text.pack(lengths, token_budget)]
-    for indices in deal(packs, lengths, ranks.size)[ranks.rank]:
+    for indices in _own_packs(lengths, token_budget, ranks):
         yield indices, make_batch([trajectories[i] for i in indices] or [_nobody(trajectories)], device)
+
+
+def group_batches(
+    groups: Sequence[Sequence[Trajectory]], token_budget: int, device: torch.device, ranks: Ranks = ALONE
+) -> Iterator[tuple[list[int], Batch]]:
+    """As `micro_batches`, of whole groups of as many trajectories each: their loss compares them.
+
+    Returns:
+        Pairs of the indices of the groups, none for a batch that only fills up, and the batch, which has the
+        trajectories of a group side by side.
+    """
+    # Answers that are compared need one pass: their loss has no part for each of them.
+    lengths = [sum(len(t.prompt_ids) + len(t.completion_ids) for t in group) for group in groups]
+    for indices in _own_packs(lengths, token_budget, ranks):
+        members = [t for i in indices for t in groups[i]]
+        yield indices, make_batch(members or [_nobody(groups[0])] * len(groups[0]), device)
+
+
+def _own_packs(lengths: Sequence[int], token_budget: int, ranks: Ranks) -> list[list[int]]:
+    """Indices of what each micro-batch of this rank holds; none in those that only fill up."""
+    packs = [indices.tolist() for indices in text.pack(lengths, token_budget)]
+    return deal(packs, lengths, ranks.size)[ranks.rank]
 
 
 def deal(packs: list[list[int]], lengths: Sequence[int], size: int) -> list[list[list[int]]]:

@@ -7,6 +7,7 @@ from dupo.config.lora_options import check_peft
 from dupo.config.options import RewardOptions
 from dupo.data.asked_columns import check_columns
 from dupo.data.examples import Examples, read_examples
+from dupo.data.preferences import Pairs, read_pairs_of_answers
 from dupo.data.templates import check_histories, check_template_options
 from dupo.errors import UserError
 from dupo.plugins import load_function
@@ -68,3 +69,17 @@ def read_pairs(config: Config) -> Examples | Task:
     examples = read_examples(options.dataset, options.eval_dataset, options.eval_size)
     check_histories(config.model, chain(examples.train, examples.held_out))
     return examples
+
+
+def read_preferences(config: Config) -> Pairs:
+    """The pairs of a better and a worse answer of `dataset`.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    options = config.task
+    _check_options(config)
+    assert options.dataset is not None, "Config refuses the method without a data set"
+    pairs = read_pairs_of_answers(options.dataset, options.eval_dataset, options.eval_size)
+    check_histories(config.model, (pair.chosen for pair in chain(pairs.train, pairs.held_out)))
+    return pairs

@@ -1,6 +1,8 @@
-"""Examples of supervised training as token ids, without those that are too long for the model."""
+"""Examples of training as token ids, without those that are too long for the model."""
 
 from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import torch
 
@@ -36,43 +38,66 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
     ]
 
 
-def fitting_examples(
-    tokenizer: PromptTokenizer, examples: Sequence[Example], limit: Limit, overlong: str, what: str
-) -> tuple[list[Example], list[Trajectory], list[str]]:
-    """The examples of at most `limit` tokens, their ids, and what was left out, in words.
+class Fitting(NamedTuple):
+    """Groups of examples that fit; an example of a group has the prompt of the others.
 
-    With `truncate_left` an example loses its earliest turns, then words at the start of its prompt. Its
-    system message and its completion stay whole.
+    Attributes:
+        groups: the examples.
+        encoded: their ids.
+        notes: what was left out, in words.
+    """
+
+    groups: list[tuple[Example, ...]]
+    encoded: list[tuple[Trajectory, ...]]
+    notes: list[str]
+
+
+def fitting_groups(
+    tokenizer: PromptTokenizer,
+    groups: Sequence[tuple[Example, ...]],
+    limit: Limit,
+    overlong: str,
+    what: str,
+) -> Fitting:
+    """The groups whose examples all have at most `limit` tokens.
+
+    With `truncate_left` a group loses its earliest turns, then words at the start of its prompt. Its system
+    message and its completions stay whole.
 
     Args:
         overlong: `--overlong`.
         what: "examples" or "held-out examples".
 
     Raises:
-        UserError: an example has a prompt of no tokens, or none fits.
+        UserError: a group has a prompt of no tokens, or none fits.
     """
     left_out, cut = Tally(f"{what} left out"), Tally(f"{what} cut at their start")
-    fitting, encoded, first = list[Example](), list[Trajectory](), ""
-    for example, ids in zip(examples, encode_examples(tokenizer, examples), strict=True):
-        if not ids.prompt_ids:  # the first token of a completion is predicted from the prompt
-            raise UserError(f"{example.id}: expected a prompt of tokens, got one of none")
-        shorter, shorter_ids = example, ids
-        if len(ids.prompt_ids) + len(ids.completion_ids) > limit.tokens:
-            case = TooLong("prompt", len(ids.prompt_ids), len(ids.completion_ids), limit)
-            first = first or case.complaint(example.id)
+    fitting, encoded, first = list[tuple[Example, ...]](), list[tuple[Trajectory, ...]](), ""
+    all_ids = iter(encode_examples(tokenizer, [example for group in groups for example in group]))
+    for group in groups:
+        ids, id = tuple(islice(all_ids, len(group))), group[0].id
+        if not ids[0].prompt_ids:  # the first token of a completion is predicted from the prompt
+            raise UserError(f"{id}: expected a prompt of tokens, got one of none")
+        # A group has one prompt, so its longest completion says how much of the prompt can stay.
+        longest = max(len(t.completion_ids) for t in ids)
+        if len(ids[0].prompt_ids) + longest > limit.tokens:
+            case = TooLong("prompt", len(ids[0].prompt_ids), longest, limit)
+            first = first or case.complaint(id)
             if overlong == ERROR:
                 raise UserError(f"{first} (--overlong drop leaves such examples out)")
-            most_of_prompt = limit.tokens - len(ids.completion_ids)
-            shorter = _shortened(tokenizer, example, most_of_prompt) if overlong == TRUNCATE else None
-            (left_out if shorter is None else cut).add(example.id, case)
+            shorter = None
+            if overlong == TRUNCATE:
+                shorter = _shortened(tokenizer, group[0], limit.tokens - longest)
+            (left_out if shorter is None else cut).add(id, case)
             if shorter is None:
                 continue
-            (shorter_ids,) = encode_examples(tokenizer, [shorter])
-        fitting.append(shorter)
-        encoded.append(shorter_ids)
-    if examples and not fitting:
-        raise UserError(f"{first}; no other of the {len(examples):,} {what} fits")
-    return fitting, encoded, [*left_out.notes(len(examples)), *cut.notes(len(examples))]
+            group = tuple(e._replace(prompt=shorter.prompt, history=shorter.history) for e in group)
+            ids = tuple(encode_examples(tokenizer, group))
+        fitting.append(group)
+        encoded.append(ids)
+    if groups and not fitting:
+        raise UserError(f"{first}; no other of the {len(groups):,} {what} fits")
+    return Fitting(fitting, encoded, [*left_out.notes(len(groups)), *cut.notes(len(groups))])
 
 
 def _prompt_of(example: Example) -> Prompt:

@@ -8,39 +8,28 @@ from the lessons of a built-in task.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 from dupo.config.config import Config
 from dupo.data.examples import Example, Examples
 from dupo.data.fingerprints import examples_fingerprint
 from dupo.distributed.ranks import ALONE, Ranks
-from dupo.duality.length_check import Limit, check_known, check_vocabulary
 from dupo.engines.load import make_engine
 from dupo.engines.sampled_check import check_sampled
 from dupo.errors import UserError
 from dupo.evaluation.held_out import held_out_metrics
-from dupo.learning.logprobs import Compute
-from dupo.learning.optimizer import make_optimizer
 from dupo.learning.order import EpochOrder
-from dupo.learning.packed_check import check_packed
 from dupo.learning.step import optimizer_step
 from dupo.learning.supervised import supervised_gradient, supervised_loss
-from dupo.methods.base import Method
 from dupo.methods.data import read_pairs
-from dupo.methods.examples import encode_examples, fitting_examples
-from dupo.models.balancing import balancing_coefficient
+from dupo.methods.examples import encode_examples
+from dupo.methods.offline import OfflineMethod
 from dupo.models.fingerprints import model_fingerprints
-from dupo.models.load import load_model, model_config, share_end_tokens
-from dupo.models.positions import position_limit
-from dupo.models.saving import check_saving
-from dupo.models.tokenizers import load_tokenizer
 from dupo.records import StepBatch, Trajectory
 from dupo.tasks.base import Lessons, Task
 from dupo.tasks.fingerprints import task_fingerprints
 from dupo.text.tokenizer import PromptTokenizer
 
-BATCH_SIZE = 8  # examples of a step where train_batch_size says nothing
 DUAL_SHARE = 0.9  # of the lessons: the judge must be better than the policy, or its verdicts are noise
 
 
@@ -81,7 +70,7 @@ class LessonExamples:
         return encode_examples(self.tokenizer, [Example("lesson", *pair) for pair in pairs])
 
 
-class SFT(Method):
+class SFT(OfflineMethod):
     """Supervised fine-tuning on prompt/completion pairs; see `dupo.methods.base.Method`.
 
     Args:
@@ -89,12 +78,9 @@ class SFT(Method):
     """
 
     def __init__(self, config: Config, data: Examples | Task | None = None, ranks: Ranks = ALONE) -> None:
-        super().__init__(config, data, ranks)
+        super().__init__(config, ranks)
         data = data or read_pairs(config)
-        dataset = config.task.dataset
-        # A file gives the run its name, because the task says nothing about it.
-        # A config and a split may stand behind the name of a data set.
-        self.name = f"sft-{Path(dataset.split(':')[0]).stem if dataset else config.task.task}"
+        self.name = self.name_of(config.task.task)
         self.data_inputs: Mapping[str, str] = {}
         self.task = None
         if isinstance(data, Examples):
@@ -102,16 +88,13 @@ class SFT(Method):
         else:
             self._use_lessons(data)
         self.num_held_out = len(self.held_out)
-        self.batch_size = config.optimizer.train_batch_size or BATCH_SIZE
-        # No temperature: supervised training raises the probabilities of the model as it is.
-        self.compute = Compute(1.0, config.model.compute_dtype, config.optimizer.token_budget)
 
     def _use_lessons(self, task: Task) -> None:
         """Takes examples from the lessons of a built-in task, and its held-out problems as held-out ones."""
         if task.lessons is None:
             raise UserError("dataset: expected --dataset FILE with columns prompt and completion, got none")
         self.task, self.headline = task, task.headline
-        self._load_tokenizer(task.lessons.vocabulary)
+        self.load_tokenizer(task.lessons.vocabulary)
         held_out = [Example(p.id, task.prompt(p), p.gold or "") for p in task.held_out]
         _, self.held_out, notes = self._fitting(held_out, "held-out examples")
         self.notes = [*task.notes, *notes]
@@ -119,7 +102,7 @@ class SFT(Method):
 
     def _use_examples(self, data: Examples) -> None:
         """Takes the examples of a data set."""
-        self._load_tokenizer(None)
+        self.load_tokenizer(None)
         train, encoded, notes = self._fitting(data.train, "examples")
         held_out, self.held_out, notes_held_out = self._fitting(data.held_out, "held-out examples")
         numbers = f"{len(train):,} examples to train on, {len(held_out):,} held out"
@@ -130,33 +113,19 @@ class SFT(Method):
             "the held-out examples": examples_fingerprint(held_out),
         }
 
-    def _load_tokenizer(self, vocabulary: Sequence[str] | None) -> None:
-        self.tokenizer = load_tokenizer(self.config.model, vocabulary)
-        self.shape = model_config(self.config.model, self.tokenizer)
-        check_vocabulary(self.tokenizer, self.shape)
-        self.plan_adapter(self.shape)
-
     def _fitting(
         self, examples: Sequence[Example], what: str
     ) -> tuple[list[Example], list[Trajectory], list[str]]:
-        """The examples that fit into the model and into a micro-batch; see `fitting_examples`."""
-        # Checked at the start: the longest example may come after hours.
-        texts = [(e.id, text) for e in examples for text in (e.prompt, e.completion)]
-        texts += [(e.id, message.content) for e in examples for message in e.history]
-        check_known(self.tokenizer, texts)
-        limit = Limit.of(position_limit(self.shape), self.config.optimizer.token_budget)
-        return fitting_examples(self.tokenizer, examples, limit, self.config.task.overlong, what)
+        """The examples that fit, their ids, and what was left out, in words."""
+        fitting = self.fitting([(example,) for example in examples], what)
+        return [e for (e,) in fitting.groups], [ids for (ids,) in fitting.encoded], fitting.notes
 
     def describe(self) -> list[tuple[str, str]]:
         """Rows of the start-up table."""
-        c, name = self.config, self.config.model.model_name_or_path
+        c = self.config
         steps = f"{c.optimizer.max_steps} optimizer steps of {self.batch_size} examples"
         return [
-            (
-                "model",
-                f"{name} on {self.device}, {len(self.tokenizer):,} tokens of vocabulary",
-            ),
-            *self.adapter_rows(),
+            *self.model_rows(),
             ("data", "; ".join(self.notes)),
             ("loss", "mean negative log-prob of completion tokens; prompts have no loss"),
             ("steps", f"{steps}, learning rate {c.optimizer.learning_rate:g}"),
@@ -170,13 +139,7 @@ class SFT(Method):
 
     def load(self) -> None:
         """Loads the weights."""
-        lora = self.config.lora
-        self.model = load_model(self.config.model, self.shape, self.device, self.seed, lora=lora)
-        self.to_tell += check_saving(self.model, self.tokenizer.hf)
-        share_end_tokens(self.model, self.tokenizer)
-        coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
-        self.compute = self.compute._replace(router_aux_loss_coef=coefficient)
-        check_packed(self.model, self.compute)
+        super().load()
         if self.task is not None:  # only the answers to a task are sampled
             check_sampled(self.model, self.config.model.compute_dtype)
         self.engine = make_engine(self.config, self.model, self.tokenizer, self.adapter_plan)
@@ -185,8 +148,7 @@ class SFT(Method):
         """Makes adapters and optimizer."""
         self.add_adapter(self.compute)
         self.engine = self.shared_engine(self.engine, self.share_out(self.model))
-        self.compute = self.shared_compute(self.compute)
-        self.optimizer = make_optimizer(self.model, self.config.optimizer)
+        self.make_optimizer()
 
     def next_batch(self, step: int) -> StepBatch:
         """The examples of one step."""

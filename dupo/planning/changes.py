@@ -103,7 +103,7 @@ def _candidates(plan: Plan, expected: PlanOptions) -> Iterator[dict[str, Any]]:
         yield {"token_budget": budget}
     if machine.gpus and config.model.compute_dtype == "float32":
         yield {"compute_dtype": "auto"}
-    if config.method == "sft":
+    if not config.samples:
         return
     # `frozen` keeps a copy of all weights.
     if config.duals.dual_model != "policy":

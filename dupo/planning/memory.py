@@ -78,7 +78,7 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
     if copies_policy(config):
         size = itemsize * model.parameters
         items.append(Item("frozen copy that judges, or beta", size, size, start=size if shards > 1 else 0))
-    if config.method != "sft" and config.duals.dual_model == "ema":
+    if config.samples and config.duals.dual_model == "ema":
         # The average shares the frozen weights beneath adapters with the model.
         averaged = model.trained if config.lora.use_peft else model.parameters
         # Of a sharded one, each GPU has a part in float32, and a whole copy where that judges.
@@ -131,7 +131,7 @@ def adapters_of(config: Config, model: Outline) -> int:
 def copies_policy(config: Config) -> bool:
     """Whether a second copy of the weights is kept: for the judge or for the KL term."""
     # With the adapters switched off, the model is what it was before training: no copy is needed.
-    if config.method == "sft" or config.lora.use_peft:
+    if not config.samples or config.lora.use_peft:
         return False
     is_judge = config.reward.needs("duals") and config.duals.dual_model == "frozen"
     return is_judge or config.loss.beta != 0
@@ -227,7 +227,7 @@ def checkpoint_bytes(config: Config, model: Outline, ranks: int = 1) -> float:
     """A checkpoint on the disk: float32 weights, or adapters alone, moments, and a moving average."""
     # A checkpoint of a run with adapters names its base and does not hold the base.
     weights = adapters_of(config, model) or model.parameters
-    average = weights if config.method != "sft" and config.duals.dual_model == "ema" else 0
+    average = weights if config.samples and config.duals.dual_model == "ema" else 0
     # Several ranks write moments of 8 bits in float32, for any number of ranks to read.
     moments = moment_bytes(config) if ranks == 1 else 8
     return 4 * weights + moments * model.trained + 4 * average

@@ -47,7 +47,7 @@ class Models:
             UserError: there is no such model.
         """
         name = config.duals.dual_model
-        is_asked = config.method != "sft" and config.reward.needs("duals")
+        is_asked = config.samples and config.reward.needs("duals")
         if not is_asked or name in DUAL_MODELS or is_address(name):
             return None
         if name not in self._outlines:

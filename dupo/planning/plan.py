@@ -105,8 +105,10 @@ def workload_of(config: Config, expected: PlanOptions) -> Workload:
     rollout, optimizer, duals = config.rollout, config.optimizer, config.duals
     longest, prompt = rollout.max_completion_length, expected.mean_prompt_length
     length = min(expected.mean_completion_length or math.ceil(longest / 2), longest)
-    if config.method == "sft":
-        answers, num_duals, steps, trained = 0, 0, 1, optimizer.train_batch_size or 8
+    if not config.samples:
+        answers, num_duals, steps = 0, 0, 1
+        # A pair is two sequences.
+        trained = (optimizer.train_batch_size or 8) * (2 if config.method == "dpo" else 1)
         dual_length = 0
     else:
         answers, of_rollout = rollout.generation_batch_size, rollout.trained_of_rollout
@@ -134,8 +136,8 @@ def workload_of(config: Config, expected: PlanOptions) -> Workload:
 
 def least_budget(config: Config, expected: PlanOptions) -> int:
     """Tokens that a micro-batch must hold at least: a prompt with its longest completion."""
-    # Supervised completions are those of the data, and no option says how long they are.
-    longest = 0 if config.method == "sft" else config.rollout.max_completion_length
+    # What is not sampled stands in the data, and no option says how long they are.
+    longest = config.rollout.max_completion_length if config.samples else 0
     return expected.mean_prompt_length + longest
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dupo.config.config import OPTIONS, Config
+from dupo.config.config import OPTIONS, Config, option_of
 from dupo.config.layers import ONE_START, config_hash, fixed_settings
 from dupo.config.yaml_files import to_yaml
 from dupo.distributed.ranks import ALONE, Ranks
@@ -136,7 +136,8 @@ class Run:
     def _settings(self) -> dict[str, str]:
         # Those that were chosen: an option that a later dupo adds, at its default, changes nothing.
         settings = fixed_settings(self.config).items()
-        return {name: repr(value) for name, value in settings if value != OPTIONS[name].default}
+        method = self.config.method
+        return {name: repr(value) for name, value in settings if value != option_of(name, method).default}
 
     def report_safely(self, page: str, write: Callable[[], Path], again: str) -> Path | None:
         """Writes a page about the run; a page that fails is a warning, because the run has lost nothing.

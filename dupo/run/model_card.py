@@ -24,6 +24,10 @@ WEIGHTS = "the weights of the model"  # as inputs.json calls them
 # Where the model goes is no part of how it was made.
 _NOT_TOLD = ONE_START | {"push_to_hub", "hub_model_id", "hub_private_repo", "report_to", "run_name"}
 
+# Where a method reads no reward: what it is called, and what training read.
+_METHODS = {"sft": "supervised fine-tuning", "dpo": "preference optimization"}
+_READ = {"sft": "completions that were given", "dpo": "pairs of a better and a worse answer"}
+
 
 def model_card(run: Path, repo: str) -> str:
     """The text of README.md.
@@ -52,7 +56,7 @@ def _sections(
     yield f"# {repo.rpartition('/')[2]}"
     name = config.model.model_name_or_path
     base = "random weights" if name == BUILT_IN_MODEL else f"`{_without_place('model_name_or_path', name)}`"
-    method = "supervised fine-tuning" if config.method == "sft" else f"`--method {config.method}`"
+    method = _METHODS.get(config.method, f"`--method {config.method}`")
     task = f" on the task `{config.task.task}`" if "task" in summary else ""
     yield f"Made from {base} by {method}{task}, with dupo. Training read {_labels(config, summary)}."
     yield _code("python", *_usage(repo))
@@ -67,7 +71,7 @@ def _sections(
 
 
 def _labels(config: Config, summary: Mapping[str, Any]) -> str:
-    read = "completions that were given" if config.method == "sft" else config.reward.labels_read
+    read = _READ.get(config.method, config.reward.labels_read)
     lessons = summary.get("teaching_labels")
     return f"{read}, after a teaching on {lessons:,} labelled examples" if lessons else read
 

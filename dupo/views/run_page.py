@@ -25,6 +25,12 @@ _CHARTS = (
         "shares of the groups, of {completions}, and of the duals asked",
         ("frac_reward_zero_std", "completions/clipped_ratio", "dual/none_rate"),
     ),
+    (
+        "Rewards of compared answers",
+        "beta x log-ratio to the reference, mean over pairs; both may fall while the margin grows",
+        ("rewards/chosen", "rewards/rejected"),
+    ),
+    ("Pairs in order", METRICS["rewards/accuracies"].meaning, ("rewards/accuracies",)),
     ("Completion length", "tokens, mean over {completions}", ("completions/mean_length",)),
     ("Entropy", METRICS["entropy"].meaning, ("entropy",)),
     ("KL to the starting model", METRICS["kl"].meaning, ("kl",)),

@@ -78,6 +78,12 @@ METRICS = {
     "dual/too_long_rate": MetricWords(
         "duals too long", "share of the duals that no model could be asked", 0.1
     ),
+    "rewards/chosen": MetricWords("reward of chosen answers", "beta x log-ratio to the reference, mean"),
+    "rewards/rejected": MetricWords("reward of rejected answers", "beta x log-ratio to the reference, mean"),
+    "rewards/margins": MetricWords("margin", "reward of the chosen answer less that of the rejected, mean"),
+    "rewards/accuracies": MetricWords("pairs in order", "share whose chosen answer has the larger reward"),
+    "logps/chosen": MetricWords("log-prob of chosen answers", "nats, sum of the tokens, mean over pairs"),
+    "logps/rejected": MetricWords("log-prob of rejected answers", "nats, sum of the tokens, mean over pairs"),
     "entropy": MetricWords("entropy", f"how undecided the policy is: nats, {_OF_TOKENS}"),
     "kl": MetricWords("KL", f"how far the policy is from its start: nats, {_OF_TOKENS}", 0.01),
     "reward_std": MetricWords("spread of rewards", "standard deviation within a group, mean over the groups"),

@@ -7,7 +7,7 @@ import pytest
 
 from dupo.config.catalogue import METHODS
 from dupo.config.command_line import PROGRAMS, parse, program_named
-from dupo.config.config import OPTIONS
+from dupo.config.config import OPTIONS, option_of
 from dupo.config.trl import ALIASES
 from dupo.learning.policy_loss import objective_of
 from dupo_kernels.tokens.policy_options import PolicyOptions
@@ -87,7 +87,7 @@ got 999999999999
     --ema_decay 1 => ema_decay: expected less than 1, got 1.0
     --learning_rate 1e38 => learning_rate: expected at most 1, got 1e+38
     --adam_beta2 1.5 => adam_beta2: expected less than 1, got 1.5
-    --method sftt => method: expected one of dupo, sft, got 'sftt', did you mean sft?
+    --method sftt => method: expected one of dupo, sft, dpo, got 'sftt', did you mean sft?
     --method sft --num_generations 4 => unknown option --num_generations: dupo.train \
 --method sft does not have it, only dupo.select, dupo.rerank, dupo.audit, dupo.train
     --method sft --epsilon 0.1 => unknown option --epsilon: dupo.train --method sft does not \
@@ -202,8 +202,9 @@ def test_help_names_and_explains_every_option(help_text) -> None:
         text = "".join(help_text(80, program, method).split())  # lines may break anywhere, at hyphens too
         shown.update(about.names)
         for name in about.names:
-            option = f"--{name}{'|'.join(OPTIONS[name].metadata['choices'])}"
-            explained = f"{OPTIONS[name].metadata['help']} (default: ".replace(" ", "")
+            about_it = option_of(name, method).metadata
+            option = f"--{name}{'|'.join(about_it['choices'])}"
+            explained = f"{about_it['help']} (default: ".replace(" ", "")
             assert option in text and len(explained) > 20 and explained in text, name
         words = help_text(300, program, method).split()
         names_of_trl = [alias for alias, name in ALIASES.items() if name in about.names]
@@ -242,13 +243,16 @@ def test_help_fits_the_terminal(help_text, columns: int) -> None:
     assert columns - 20 < max(len(line) for line in lines) < columns
 
 
+FILES = {"sft": "pairs.jsonl", "dpo": "preferences.jsonl"}
+
+
 def test_the_examples_in_the_help_parse(help_text, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     for program, method in doors():
         lines = help_text(80, program, method).splitlines()
         configs = [parse(line.split()[3:], program) for line in lines if line.startswith("  python")]
-        if method == "sft":
-            assert [(config.method, config.task.dataset) for config in configs] == [("sft", "pairs.jsonl")]
+        if method in FILES:
+            assert [(config.method, config.task.dataset) for config in configs] == [(method, FILES[method])]
         else:
             assert [config.task.task for config in configs] == ["arithmetic", "word_problems"], program
 

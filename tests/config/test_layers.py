@@ -103,6 +103,9 @@ def another(name: str) -> Any:
         "report_to": "wandb",
         "base_url": "http://b/v1",
         "lora_dropout": 0.1,
+        "loss_weights": "2",
+        "label_smoothing": 0.2,
+        "f_divergence_type": "js_divergence",
     }
     if name in special:
         return special[name]
@@ -132,6 +135,13 @@ BESIDE["load_in_4bit"] = {"use_peft": True, "model_name_or_path": "a"}
 for _name in ("bnb_4bit_quant_type", "use_bnb_nested_quant"):
     BESIDE[_name] = {"use_peft": True, "model_name_or_path": "a", "load_in_4bit": True}
 BESIDE["vllm_merge_adapters"] = {"use_peft": True, "engine": "vllm"}
+_DPO = {"method": "dpo", "dataset": "pairs.jsonl", "model_name_or_path": "a"}
+_COMPARED = ("loss_weights", "reference_free", "label_smoothing", "f_divergence_type")
+BESIDE |= {name: _DPO for name in _COMPARED}
+BESIDE["label_smoothing"] = _DPO | {"loss_type": "exo_pair", "label_smoothing": 0.1}
+BESIDE["f_alpha_divergence_coef"] = _DPO | {"f_divergence_type": "alpha_divergence"}
+BESIDE["discopop_tau"] = _DPO | {"loss_type": "discopop"}
+BESIDE["simpo_gamma"] = BESIDE["alpha"] = _DPO | {"loss_type": "simpo"}
 HASH_OF_RUN = config_hash(RUN)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dupo.config.catalogue import METHODS
 from dupo.config.config import GROUP_OF, GROUPS, OPTIONS, Config
 from dupo.config.model_options import ModelOptions
 from dupo.config.options import DualOptions, OptimizerOptions, RewardOptions, SelectOptions
@@ -134,13 +135,18 @@ def test_a_config_made_in_python_is_checked_like_one_of_the_command_line(name: s
 
 
 def test_a_config_of_groups_checks_its_own_option() -> None:
-    with pytest.raises(UserError, match=r"^method: expected one of dupo, sft, got 'nonsense'"):
+    with pytest.raises(UserError, match=r"^method: expected one of dupo, sft, dpo, got 'nonsense'"):
         Config(method="nonsense")
 
 
 def test_every_option_has_one_group_a_type_and_help() -> None:
-    declared = [spec.name for group in GROUPS.values() for spec in dataclasses.fields(group)]
-    assert sorted(["method", *declared]) == sorted(OPTIONS) and len(set(declared)) == len(declared)
+    declared = {group: {spec.name for spec in dataclasses.fields(GROUPS[group])} for group in GROUPS}
+    assert {"method"}.union(*declared.values()) == OPTIONS.keys()
+    # Two groups that share a name are never read by one method.
+    shared = {(a, b) for a in declared for b in declared if a < b and declared[a] & declared[b]}
+    assert shared == {("comparison", "loss")}
+    for entry in METHODS.values():
+        assert not {"comparison", "loss"} <= set(entry.groups)
     for name, spec in OPTIONS.items():
         assert KINDS[name][0] in (int, float, bool, str), name
         assert len(spec.metadata["help"]) > 10 and isinstance(spec.metadata["choices"], tuple), name

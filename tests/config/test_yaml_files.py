@@ -122,6 +122,9 @@ TIED += "report_to overlong gates teach num_threads chat_template_date chat_temp
 TIED += "max_completion_length dual_max_completion_length soft_punish_cache "
 TIED += "max_concurrent_sequences weight_decay dual_temperature "
 TIED += "loss_type importance_sampling_level epsilon_high delta clip_ratio_c "
+TIED += (
+    "loss_weights label_smoothing f_divergence_type f_alpha_divergence_coef discopop_tau simpo_gamma alpha "
+)
 TIED += "use_peft lora_r lora_alpha lora_dropout lora_target_modules use_rslora merge_lora "
 TIED += "vllm_merge_adapters load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant "
 TIED += "vllm_importance_sampling_clip_min vllm_importance_sampling_clip_max"
@@ -137,6 +140,20 @@ FREE = {
 @example({"learning_rate": 1e-6, "adam_epsilon": 1.1e-16, "max_grad_norm": 1e22, "beta": 1.0})
 def test_yaml_gives_the_same_config_back(tmp_path_factory, changes: dict[str, Any]) -> None:
     there_and_back(tmp_path_factory.getbasetemp() / "there_and_back.yaml", changes)
+
+
+def test_yaml_of_another_method_has_the_options_of_that_method(tmp_path: Path) -> None:
+    path, words = tmp_path / "dpo.yaml", ["--method", "dpo", "--dataset", "a", "--loss_type", "sigmoid,sft"]
+    config = parse([*words, "--loss_weights", "1,0.5", "--beta", "0.25"])
+    assert (config.comparison.beta, config.loss.beta) == (0.25, 0.0)
+    path.write_text(to_yaml(config))
+    assert parse(["--config", str(path)]) == config == read_config(path)
+    assert config.flat()["loss_type"] == "sigmoid,sft" and config.changed(beta=0.5).comparison.beta == 0.5
+    # The command line may name the method of a file that does not.
+    path.write_text("beta: 0.25\nloss_type: ipo\ndataset: a\n")
+    config = parse(["--method", "dpo", "--config", str(path)])
+    assert (config.comparison.loss_type, config.comparison.beta) == ("ipo", 0.25)
+    assert "loss_type: expected one of grpo" in refusal("--config", str(path))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from dupo.engines.ranked import RankedEngine
 from dupo.learning.logprobs import Compute, trajectory_logprobs, with_reference
 from dupo.learning.optimizer import make_optimizer
 from dupo.learning.policy_loss import PolicyLoss
+from dupo.learning.preference_loss import PreferenceLoss
 from dupo.learning.step import optimizer_step
 from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.models import attention
@@ -24,7 +26,7 @@ from dupo.models.adapter import Adapter
 from dupo.models.sharding import shard, unsharded_weights
 from dupo.models.weights import frozen_copy
 from dupo.records import Completion, Trajectory
-from dupo_kernels import PolicyObjective
+from dupo_kernels import PolicyObjective, PreferenceObjective
 from tests.helpers.worlds import tiny
 
 STEPS, BUDGET, VOCABULARY, LONGEST = 20, 48, 61, 20
@@ -113,6 +115,20 @@ def supervised_step(ranks: Ranks, steps: list[list[Trajectory]]) -> Step:
     return step
 
 
+def preference_step(ranks: Ranks, steps: list[list[Trajectory]]) -> Step:
+    """A step of DPO with the NLL of the chosen answer, on the batch of its number cut into pairs."""
+    objective = PreferenceObjective(loss_type=("sigmoid", "sft"), loss_weights=(1.0, 0.5))
+    loss = PreferenceLoss(objective, Compute(1.0, "float32", 2 * BUDGET, ranks=ranks))
+
+    def step(model: Any, optimizer: torch.optim.Optimizer, number: int) -> dict[str, float]:
+        pairs = list(zip(steps[number][::2], steps[number][1::2], strict=True))
+        references = -4.0 * torch.tensor([[len(t.completion_ids) for t in pair] for pair in pairs]).double()
+        learn = partial(loss.accumulate_gradient, groups=pairs, references=references)
+        return optimizer_step(model, optimizer, learn, OPTIONS, number, 0, dropout=False)
+
+    return step
+
+
 def train(model: Any, step: Step) -> list[dict[str, float]]:
     """The metrics of all steps."""
     optimizer = make_optimizer(model, OPTIONS)
@@ -166,6 +182,9 @@ def losses(ranks: Ranks, per_node: int | None) -> None:
     for objective, steps, kind in mixes:
         compare(ranks, per_node, lambda who: policy_step(objective, who, steps), **kind)  # noqa: B023
     compare(ranks, per_node, lambda who: supervised_step(who, fresh))
+    # One pair is for one rank alone.
+    pairs = [rows(500 + step, count=2 if step % 5 == 0 else 10) for step in range(STEPS)]
+    compare(ranks, per_node, lambda who: preference_step(who, pairs))
 
 
 def hybrid(ranks: Ranks, per_node: int | None) -> None:

@@ -11,7 +11,7 @@ from dupo.data.examples import Example, read_examples
 from dupo.duality.length_check import Limit
 from dupo.errors import UserError
 from dupo.learning.supervised import supervised_loss
-from dupo.methods.examples import encode_examples, fitting_examples
+from dupo.methods.examples import encode_examples, fitting_groups
 from dupo.methods.sft import SFT, LessonExamples, ListedExamples
 from dupo.records import Message
 from dupo.text.tokenizer import PromptTokenizer
@@ -157,22 +157,24 @@ def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
     assert encoded[2].prompt_ids == CHAT.apply_chat_template(chat, **options)
     most = len(encoded[2].prompt_ids) - 50
     limit = Limit(most, "the model")
-    (dropped, ids, notes) = fitting_examples(tokenizer, examples, limit, "drop", "examples")
-    assert [e.id for e in dropped] == ["a:1"] and ids[0].prompt_ids == encoded[0].prompt_ids
+    alone = [(example,) for example in examples]
+    groups, encoded_groups, notes = fitting_groups(tokenizer, alone, limit, "drop", "examples")
+    assert [e.id for (e,) in groups] == ["a:1"] and encoded_groups[0][0].prompt_ids == encoded[0].prompt_ids
     assert notes[0].startswith("3 of 4 examples left out: too long (prompt of ")
     assert notes[0].endswith(f"the model allows {most}), first a:2")
-    (cut, ids, notes) = fitting_examples(tokenizer, examples, limit, "truncate_left", "examples")
+    groups, encoded_groups, notes = fitting_groups(tokenizer, alone, limit, "truncate_left", "examples")
+    cut = [e for (e,) in groups]
     assert [e.id for e in cut] == ["a:1", "a:2", "a:3"] and [e.completion for e in cut] == ["1", "2", "3"]
     assert examples[1].prompt.endswith(" " + cut[1].prompt) and cut[2].history == (system,)
-    assert [len(t.prompt_ids) + len(t.completion_ids) <= most for t in ids] == [True] * 3
+    assert [len(t.prompt_ids) + len(t.completion_ids) <= most for (t,) in encoded_groups] == [True] * 3
     assert [note.partition(":")[0] for note in notes] == [
         "1 of 4 examples left out",
         "2 of 4 examples cut at their start",
     ]
     with pytest.raises(UserError, match="a:2: its prompt of"):
-        fitting_examples(tokenizer, examples, limit, "error", "examples")
+        fitting_groups(tokenizer, alone, limit, "error", "examples")
     with pytest.raises(UserError, match="no other of the 2 examples fits"):
-        fitting_examples(tokenizer, examples[:2], limit._replace(tokens=5), "truncate_left", "examples")
+        fitting_groups(tokenizer, alone[:2], limit._replace(tokens=5), "truncate_left", "examples")
     with pytest.raises(UserError, match=r"a:9: the tokenizer .* has no chat template"):
         encode_examples(tiny().tokenizer, [examples[0], Example("a:9", "1", "1", turns)])
 

@@ -17,6 +17,7 @@ VARIABLES = {
     "trl_preferences": "DUPO_PEER_TRL",
     "trl_divergence": "DUPO_PEER_TRL",
     "trl_trainers": "DUPO_PEER_TRL",
+    "trl_methods": "DUPO_PEER_TRL",
     "trl_models": "DUPO_PEER_TRL",
     "trl_triton": "DUPO_PEER_TRL",
     "liger": "DUPO_PEER_LIGER",
@@ -33,6 +34,7 @@ VARIABLES = {
 # What a peer needs beside its own folder.
 FURTHER = {
     "trl_trainers": ["DUPO_PEER_DATASETS"],
+    "trl_methods": ["DUPO_PEER_DATASETS"],
     "trl_models": ["DUPO_PEER_DATASETS"],
     "verl_plugin": ["DUPO_PEER_DATASETS", "DUPO_PEER_RAY"],
     "others": [f"DUPO_PEER_{name}" for name in ("AXOLOTL", "TRL", "DATASETS", "RAY")],

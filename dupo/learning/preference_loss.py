@@ -1,0 +1,159 @@
+"""The loss of compared answers over packed groups, one micro-batch after the other.
+
+    L = mean over groups of  l(log p(y_1 | x), ..., log p(y_K | x); the same under the reference)
+
+The losses l stand in `dupo_kernels`, which knows nothing of models. Shape letters: P groups of a step, g of a
+micro-batch, K answers of a group, the best first.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dupo.config.preference_options import ComparisonOptions
+from dupo.learning.batches import group_batches
+from dupo.learning.logprobs import Compute, head_of, hidden_and_balance, trajectory_logprobs
+from dupo.models.devices import autocast
+from dupo.models.load import Model
+from dupo.models.sharding import in_forward
+from dupo.records import Batch, Trajectory
+from dupo_kernels import PreferenceObjective, linear_objective
+
+Group = Sequence[Trajectory]
+
+
+def comparison_of(options: ComparisonOptions) -> PreferenceObjective:
+    """The loss that has these options."""
+    return PreferenceObjective(**vars(options.for_loss()))
+
+
+class _PartOfStep:
+    """The loss for the groups of one micro-batch, where a mean is one over all of the step.
+
+    Args:
+        nll_weight: what multiplies the log-probability of the best answer, for the loss `sft`.
+    """
+
+    scope = "group"
+
+    def __init__(self, objective: PreferenceObjective, nll_weight: float) -> None:
+        self.objective, self.nll_weight = objective, nll_weight
+        self.sequences = objective.sequences
+
+    def __call__(self, logps: Tensor, lengths: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        # The loss sees a part of the groups, and could only count the tokens of that part.
+        weight = logps.new_full((len(logps), 1), self.nll_weight)
+        return self.objective(logps, lengths, nll_weight=weight, **inputs)
+
+
+class PreferenceLoss:
+    """The loss with its options; call `accumulate_gradient` once for each optimizer step."""
+
+    def __init__(self, objective: PreferenceObjective, compute: Compute) -> None:
+        self.objective, self.compute = objective, compute
+
+    def accumulate_gradient(
+        self, model: Model, groups: Sequence[Group], references: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Adds the gradient of the loss to `.grad`; any split into micro-batches gives the same.
+
+        Args:
+            references: (P, K), log-probs of the answers under the reference, nats; None where the loss
+                compares with no reference.
+
+        Returns:
+            The loss, fp32 scalar; and what `dupo_kernels.preference_loss` reports, means over groups, with
+            `aux_loss` beside that where experts are balanced.
+        """
+        return self._pass(model, groups, references, learns=True)
+
+    @torch.no_grad()
+    def measure(
+        self, model: Model, groups: Sequence[Group], references: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The same without a gradient."""
+        return self._pass(model, groups, references, learns=False)
+
+    def _pass(
+        self, model: Model, groups: Sequence[Group], references: Tensor | None, *, learns: bool
+    ) -> tuple[Tensor, dict[str, float]]:
+        compute, ranks = self.compute, self.compute.ranks
+        loss_sum = torch.zeros((), device=model.device)
+        sums = dict[str, Tensor]()
+        num_tokens = sum(len(t.completion_ids) for group in groups for t in group)
+        objective = _PartOfStep(self.objective, len(groups) / sum(len(g[0].completion_ids) for g in groups))
+        for indices, batch in group_batches(groups, compute.token_budget, model.device, ranks):
+            # A pass that only fills up compares with anything.
+            of_batch = None if references is None else references[indices or [0]]
+            # A sharded model averages the gradients of its ranks, where they are to be added up.
+            loss, stats = self._batch_loss(model, batch, objective, of_batch, ranks.size / len(groups))
+            if (balance := stats.pop("aux_loss", None)) is not None:
+                share = len(batch.targets) * ranks.size / num_tokens
+                loss = loss + compute.router_aux_loss_coef * share * balance
+            if learns:
+                # Other ranks need the pass that only fills up, and nobody the gradient of its tokens.
+                (loss if indices else loss * 0).backward()
+            if not indices:
+                continue
+            loss_sum += loss.detach()
+            # Reports are means over groups, but for those of tokens.
+            of_groups, of_tokens = len(indices) / len(groups), len(batch.targets) / num_tokens
+            del stats["groups"]
+            shares = {name: of_groups for name in stats} | {"top1_agreement": of_tokens}
+            if balance is not None:
+                stats["aux_loss"], shares["aux_loss"] = balance.detach(), of_tokens
+            sums = {name: sums.get(name, 0) + value * shares[name] for name, value in stats.items()}
+        losses, reports = zip(*ranks.gather((loss_sum.cpu(), _on_cpu(sums))), strict=True)
+        # A rank whose passes only fill up reports nothing.
+        names = dict.fromkeys(name for report in reports for name in report)
+        metrics: dict[str, float] = {
+            name: sum(report[name].item() for report in reports if name in report) for name in names
+        }
+        return (reduce(add, losses) / ranks.size).to(model.device), metrics
+
+    def _batch_loss(
+        self, model: Model, batch: Batch, objective: _PartOfStep, references: Tensor | None, weight: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        # Answers of a group stand side by side, the best first.
+        num_answers = len(batch.completion_cu_seqlens) - 1
+        K = self.objective.sequences
+        groups = torch.arange(num_answers) // K
+        weights = torch.full((num_answers // K,), weight, device=model.device)
+        inputs: dict[str, Tensor | None] = {}
+        if references is not None:
+            inputs["ref_logps"] = references.flatten().to(model.device)
+
+        def run(model: Model) -> tuple[Tensor, dict[str, Tensor]]:
+            # The head is looked up in here: of a sharded model it is whole in its forward pass alone.
+            weight_VH, head_options = head_of(model, self.compute.temperature)
+            hidden_MH, balance = hidden_and_balance(model, batch, self.compute)
+            loss, stats = linear_objective(
+                hidden_MH,
+                weight_VH,
+                batch.targets,
+                objective,
+                inputs,
+                weights=weights,
+                groups=groups,
+                cu_seqlens=batch.completion_cu_seqlens,
+                **head_options,
+            )
+            return loss, dict(stats) if balance is None else {**stats, "aux_loss": balance}
+
+        with autocast(model.device, self.compute.dtype):
+            return in_forward(model, run)
+
+
+def answer_logprobs(model: Model, groups: Sequence[Group], compute: Compute) -> Tensor:
+    """Log-probs (P, K) of whole answers under a model, nats, float64, on the CPU."""
+    rows = trajectory_logprobs(model, [t for group in groups for t in group], compute)
+    # Float64: a sum of thousands of tokens in float32 is off by as much as a loss can tell.
+    return torch.stack([row.double().sum() for row in rows]).view(len(groups), -1)
+
+
+def _on_cpu(stats: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in stats.items()}

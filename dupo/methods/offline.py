@@ -1,0 +1,84 @@
+"""What methods share that learn from a file: tokenizer, limits, weights, optimizer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dupo.config.config import Config
+from dupo.data.examples import Example
+from dupo.distributed.ranks import ALONE, Ranks
+from dupo.duality.length_check import Limit, check_known, check_vocabulary
+from dupo.learning.logprobs import Compute
+from dupo.learning.optimizer import make_optimizer
+from dupo.learning.packed_check import check_packed
+from dupo.methods.base import Method
+from dupo.methods.examples import Fitting, fitting_groups
+from dupo.models.balancing import balancing_coefficient
+from dupo.models.load import load_model, model_config, share_end_tokens
+from dupo.models.positions import position_limit
+from dupo.models.saving import check_saving
+from dupo.models.tokenizers import load_tokenizer
+
+BATCH_SIZE = 8  # examples or pairs of a step where train_batch_size says nothing
+
+
+class OfflineMethod(Method):
+    """A method that samples nothing to learn; see `dupo.methods.base.Method`.
+
+    Attributes:
+        batch_size: examples or pairs of an optimizer step.
+        compute: how passes through the model are made.
+    """
+
+    def __init__(self, config: Config, ranks: Ranks = ALONE) -> None:
+        super().__init__(config, None, ranks)
+        self.batch_size = config.optimizer.train_batch_size or BATCH_SIZE
+        # No temperature: the probabilities of the model as it is are learned.
+        self.compute = Compute(1.0, config.model.compute_dtype, config.optimizer.token_budget)
+
+    def name_of(self, otherwise: str) -> str:
+        """What is trained: a file gives the run its name, because the task says nothing about the file."""
+        dataset = self.config.task.dataset
+        # A config and a split may stand behind the name of a data set.
+        return f"{self.config.method}-{Path(dataset.split(':')[0]).stem if dataset else otherwise}"
+
+    def load_tokenizer(self, vocabulary: Sequence[str] | None) -> None:
+        """Reads the tokenizer and the config of the model."""
+        self.tokenizer = load_tokenizer(self.config.model, vocabulary)
+        self.shape = model_config(self.config.model, self.tokenizer)
+        check_vocabulary(self.tokenizer, self.shape)
+        self.plan_adapter(self.shape)
+
+    def fitting(self, groups: Sequence[tuple[Example, ...]], what: str) -> Fitting:
+        """The groups whose examples fit into the model and into a micro-batch; see `fitting_groups`."""
+        # Checked at the start: the longest example may come after hours.
+        texts = [(e.id, text) for group in groups for e in group for text in (e.prompt, e.completion)]
+        texts += [(e.id, message.content) for group in groups for e in group for message in e.history]
+        check_known(self.tokenizer, texts)
+        size = max((len(group) for group in groups), default=1)
+        limit = Limit.of(position_limit(self.shape), self.config.optimizer.token_budget // size)
+        # A micro-batch holds whole groups.
+        if size > 1 and limit.holder == "--token_budget":
+            limit = limit._replace(holder=f"a share of 1 / {size} of --token_budget")
+        return fitting_groups(self.tokenizer, groups, limit, self.config.task.overlong, what)
+
+    def model_rows(self) -> list[tuple[str, str]]:
+        """Rows of the start-up table on model and adapter."""
+        name = self.config.model.model_name_or_path
+        vocabulary = f"{len(self.tokenizer):,} tokens of vocabulary"
+        return [("model", f"{name} on {self.device}, {vocabulary}"), *self.adapter_rows()]
+
+    def load(self) -> None:
+        """Loads the weights."""
+        lora = self.config.lora
+        self.model = load_model(self.config.model, self.shape, self.device, self.seed, lora=lora)
+        self.to_tell += check_saving(self.model, self.tokenizer.hf)
+        share_end_tokens(self.model, self.tokenizer)
+        # Known with the weights alone: some configs name a loss that their model does not have.
+        coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
+        self.compute = self.compute._replace(router_aux_loss_coef=coefficient)
+        check_packed(self.model, self.compute)
+
+    def make_optimizer(self) -> None:
+        """Makes what `start` makes last."""
+        self.compute = self.shared_compute(self.compute)
+        self.optimizer = make_optimizer(self.model, self.config.optimizer)
