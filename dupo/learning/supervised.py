@@ -21,15 +21,18 @@ def supervised_gradient(
 ) -> tuple[Tensor, dict[str, float]]:
     """Adds the gradient of the loss to `.grad`, one micro-batch after the other.
 
-    Every completion token of the step has the same weight, whatever the split into micro-batches. The
-    balancing loss of experts is the mean over micro-batches, weighted by their completion tokens.
+    Every completion token of the step has the same weight, whatever the split into micro-batches. Forced
+    tokens are context and have none. The balancing loss of experts is the mean over micro-batches, weighted
+    by their sampled tokens.
 
     Returns:
         The loss, fp32 scalar, nats per token; and means over tokens: `entropy`, nats, and `aux_loss` where
-        `compute.router_aux_loss_coef` is not 0.
+        `compute.router_aux_loss_coef` is not 0. Without a token to learn: 0, no metrics, and no gradient.
     """
     # The count of the whole step: any split into micro-batches gives the same gradient.
-    num_tokens = sum(len(example.completion_ids) for example in examples)
+    num_tokens = sum(example.num_sampled for example in examples)
+    if not num_tokens:  # every rank has the same examples, so none waits for the pass of another
+        return torch.zeros((), device=model.device), {}
     total_loss = torch.zeros((), device=model.device)
     total_entropy, total_balance = torch.zeros_like(total_loss), torch.zeros_like(total_loss)
     coefficient, ranks = compute.router_aux_loss_coef, compute.ranks
@@ -69,7 +72,7 @@ def _totals(model: Model, batch: Batch, compute: Compute) -> tuple[Tensor, Tenso
 @torch.no_grad()
 def supervised_loss(model: Model, examples: Sequence[Trajectory], compute: Compute) -> float:
     """Mean negative log-prob of the completion tokens, nats per token."""
-    num_tokens = sum(len(example.completion_ids) for example in examples)
+    num_tokens = sum(example.num_sampled for example in examples)
     total, num_done = 0.0, 0
     for members, batch in micro_batches(examples, compute.token_budget, model.device, compute.ranks):
         logprobs, _ = batch_logprobs(model, batch, compute)

@@ -62,3 +62,38 @@ def test_the_entropy_is_that_of_the_completion_tokens():
             logits = world.model(ids[None], use_cache=False).logits[0, len(t.prompt_ids) - 1 : -1].double()
         entropies.append(torch.distributions.Categorical(logits=logits).entropy())
     assert metrics["entropy"] == pytest.approx(torch.cat(entropies).mean().item(), rel=1e-4)
+
+
+def test_forced_tokens_are_context_and_have_no_weight():
+    world = tiny(spread=2.0)
+    (whole,) = encode_examples(world.tokenizer, EXAMPLES[3:])
+    # What stands before the last three tokens was written, as a prompt is.
+    count = len(whole.completion_ids) - 3
+    forced = whole._replace(forced=torch.arange(len(whole.completion_ids)) < count)
+    written = whole.completion_ids[:count].tolist()
+    as_prompt = whole._replace(
+        prompt_ids=[*whole.prompt_ids, *written],
+        completion_ids=whole.completion_ids[count:],
+        logprobs=whole.logprobs[count:],
+    )
+    (loss, metrics), gradients = with_gradients(world, [forced])
+    (expected_loss, expected_metrics), expected = with_gradients(world, [as_prompt])
+    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
+    assert metrics == pytest.approx(expected_metrics, rel=1e-5)
+    torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-6)
+    losses = [supervised_loss(world.model, [example], world.compute) for example in (forced, as_prompt)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def with_gradients(world, examples):
+    """What `supervised_gradient` gives, and the gradients that it leaves."""
+    world.model.zero_grad(set_to_none=True)
+    result = supervised_gradient(world.model, examples, world.compute)
+    return result, [parameter.grad.clone() for parameter in world.model.parameters()]
+
+
+def test_no_examples_give_no_loss_and_no_gradient():
+    world = tiny(spread=2.0)
+    loss, metrics = supervised_gradient(world.model, [], world.compute)
+    assert (loss.item(), metrics) == (0.0, {})
+    assert all(parameter.grad is None for parameter in world.model.parameters())
