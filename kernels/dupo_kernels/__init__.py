@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dupo_kernels.preferences.preference_loss import preference_loss
     from dupo_kernels.preferences.preference_objective import PreferenceObjective, preference_objective
     from dupo_kernels.preferences.preference_options import PreferenceOptions
-    from dupo_kernels.preferences.reference import preference_loss_ref
+    from dupo_kernels.preferences.reference import preference_loss_ref, score_loss_ref
     from dupo_kernels.preferences.scores import score_loss
     from dupo_kernels.tokens.kl import kl_estimate
     from dupo_kernels.tokens.policy_loss import policy_loss
@@ -54,6 +54,7 @@ __all__ = [
     "preference_loss_ref",
     "preference_objective",
     "score_loss",
+    "score_loss_ref",
     "token_logprobs",
     "token_logprobs_ref",
     "token_weights",
@@ -81,6 +82,7 @@ _MODULES = {
     "preference_loss_ref": "preferences.reference",
     "preference_objective": "preferences.preference_objective",
     "score_loss": "preferences.scores",
+    "score_loss_ref": "preferences.reference",
     "token_logprobs": "logits.logprobs",
     "token_logprobs_ref": "logits.reference",
     "token_weights": "tokens.weights",

@@ -57,6 +57,34 @@ def preference_loss_ref(
     return total
 
 
+def score_loss_ref(
+    scores: list[list[Tensor]],
+    *,
+    kind: str = "bradley_terry",
+    margin: list[float] | None = None,
+    center_rewards_coefficient: float = 0.0,
+) -> Tensor:
+    """The loss of `score_loss` by the probability of what was seen; fp64 scores give the truth.
+
+    Args:
+        scores: of each group, scalars, the best sequence first.
+        kind, center_rewards_coefficient: see `score_loss`. margin: of each group.
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    for number, group in enumerate(scores):
+        # Luce's axiom: of what is left, each is drawn by its share of the weights.
+        weights = [torch.exp(score) for score in group]
+        if margin is not None:
+            weights[0] = torch.exp(group[0] - margin[number])
+        probability = torch.ones((), dtype=torch.float64)
+        for place in range(len(group) - 1):
+            probability = probability * weights[place] / sum(weights[place:])
+        total = total - probability.log()
+        if kind == "bradley_terry":
+            total = total + center_rewards_coefficient * (group[0] + group[1]) ** 2
+    return total / len(scores)
+
+
 def grouped_loss_ref(
     options: PreferenceOptions, logprobs: Tensor, layout: Layout, groups: Any, **inputs: Any
 ) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from dupo_kernels import score_loss
+from dupo_kernels import score_loss, score_loss_ref
 
 SCORES = torch.tensor([[0.5, -0.7], [1.5, 1.4], [-2.0, 3.0]], dtype=torch.float64)
 
@@ -20,6 +20,29 @@ def test_bradley_terry() -> None:
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     (found,), (wanted,) = (torch.autograd.grad(x, scores) for x in (loss, expected))
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["bradley_terry", "plackett_luce"])
+def test_two_hundred_mixes_equal_the_definition(kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    for number in range(200):
+        G = 1 + number % 5
+        scores = (drawn(G, 2 if kind == "bradley_terry" else 2 + number % 4) * 3).requires_grad_()
+        options: dict[str, Any] = {}
+        if kind == "bradley_terry":
+            options["center_rewards_coefficient"] = 0.1 * (number % 3)
+            options["margin"] = drawn(G) if number % 2 else None
+        loss = score_loss(scores, kind=kind, **options)
+        if (margin := options.get("margin")) is not None:
+            options["margin"] = margin.tolist()
+        expected = score_loss_ref([list(group) for group in scores], kind=kind, **options)
+        torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-14)
+        (ours,), (truth,) = (torch.autograd.grad(x, scores) for x in (loss, expected))
+        torch.testing.assert_close(ours, truth, rtol=1e-11, atol=1e-14)
 
 
 def test_two_in_order_are_bradley_terry() -> None:
