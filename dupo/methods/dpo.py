@@ -143,7 +143,8 @@ class DPO(OfflineMethod):
         if self.adapter is not None:
             return self.adapter.base
         # No copy was kept: a run asks for the reference once, unless it goes on for longer than was said.
-        model = load_model(self.config.model, self.shape, self.device, self.seed, frozen=True)
+        # Not `frozen`, which may round weights: the policy was not rounded when it was the reference.
+        model = load_model(self.config.model, self.shape, self.device, self.seed)
         return half_copy(model, trained=True) if self._casts else model
 
     def current_batch(self, step: int) -> StepBatch:
