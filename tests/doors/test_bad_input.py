@@ -8,7 +8,7 @@ import torch
 
 from dupo.config.command_line import parse
 from dupo.engines import load as engines
-from dupo.methods import policy, sft
+from dupo.methods import offline, policy
 from dupo.models.load import model_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.tasks import make_task
@@ -25,7 +25,7 @@ def no_model(monkeypatch):
     def load(*_):
         raise AssertionError("a model was loaded")
 
-    for module in (engines, policy, sft):
+    for module in (engines, policy, offline):
         monkeypatch.setattr(module, "load_model", load)
 
 
