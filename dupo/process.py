@@ -5,10 +5,10 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-_is_own = False
+_is_own = _is_log = False
 
 
 @contextmanager
@@ -23,6 +23,12 @@ def quick_imports() -> Iterator[None]:
             gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+def output_is_a_log() -> None:
+    """Says that the program prints a log from now on: lines that a full disk takes are no error."""
+    global _is_log
+    _is_log = True
 
 
 def run_process(main: Callable[[], int]) -> NoReturn:
@@ -48,11 +54,17 @@ def _end(codes: list[int]) -> None:
     """Ends the process if its program has returned an exit code."""
     if not codes:
         return
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # a program may be started without them
-                stream.flush()
-    except (OSError, ValueError):
-        gc.unfreeze()
-        return  # Python meets the same fault at its end, and tells of it
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # a program may be started without them
+            continue
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            pass  # nobody reads any more
+        except (OSError, ValueError) as fault:
+            # A program that failed has said why. Python itself would end with 120.
+            if not codes[0] and not _is_log:
+                codes[0] = 1
+                with suppress(OSError, ValueError):
+                    print(f"error: {fault}", file=sys.stderr)
     os._exit(codes[0])

@@ -23,6 +23,7 @@ from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.distributed.faults import RankFault, told_by
 from dupo.distributed.launch import Launch, start_ranks, this_program
 from dupo.errors import DISK_FAULTS, ServerError, StorageError, UserError
+from dupo.process import output_is_a_log
 from dupo.run.claim import claim_folder
 from dupo.run.interrupt import stopped_by_signals
 from dupo.storage.commands import resume_command
@@ -50,6 +51,7 @@ def run_program(program: str, body: Callable[[Config], object], argv: Sequence[s
     arguments = sys.argv[1:] if argv is None else argv
     try:
         config = parse(arguments, program)
+        output_is_a_log()
         if not Launch.of(os.environ).is_alone:
             # Where a rank is killed, torch would print the stacks of all who waited for it.
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -16,6 +16,7 @@ HELPS = [(door,) for door in DOORS] + [("train", "--method", method) for method 
 QUESTIONS = ("--dataset", str(PROBLEMS.relative_to(ROOT)))
 # What they print is all that they give.
 LISTINGS = [
+    ("--help",),
     ("completion", "bash"),
     ("duals", *QUESTIONS),
     ("doctor",),
@@ -67,10 +68,13 @@ def test_help_comes_at_once(door: str, run_python: RunPython) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 @pytest.mark.parametrize(
-    "words", with_slow(LISTINGS, quick=(("completion", "bash"), ("duals", *QUESTIONS))), ids=" ".join
+    "words",
+    with_slow(LISTINGS, quick=(("completion", "bash"), ("duals", *QUESTIONS))),
+    ids=" ".join,
 )
 def test_a_listing_that_is_lost_is_an_error(words: Sequence[str], run_python: RunPython) -> None:
-    done = run_python("-c", ON_FULL_DISK, *words)
+    # Unbuffered streams would hide what is met at the end of a process.
+    done = run_python("-c", ON_FULL_DISK, *words, env={"PYTHONUNBUFFERED": None})
     assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from tests.helpers.project import ROOT
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
+# Streams are buffered, as on a user's machine: what is lost is met at the end of a process.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+ENVIRONMENT |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
 PATIENCE = 300  # seconds; a loaded machine takes longest to start a program
 
 # Owns a folder until it is killed; needs neither torch nor a model.
