@@ -116,7 +116,7 @@ def of_kind(name: str, kind: type) -> st.SearchStrategy[Any]:
 
 # Options whose values depend on those of other options.
 TIED = "num_generations num_trained_generations generation_batch_size train_batch_size dual_samples "
-TIED += "method task resume_from_checkpoint engine base_url weight_folder "
+TIED += "skip_equal_answers method task resume_from_checkpoint engine base_url weight_folder "
 TIED += "dataset eval_dataset reward reward_weights dual_model translation_metric pool_sizes pool_models "
 TIED += "report_to overlong gates teach num_threads chat_template_date chat_template_kwargs "
 TIED += "max_completion_length dual_max_completion_length soft_punish_cache "
