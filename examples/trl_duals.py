@@ -14,7 +14,7 @@ from dupo.integrations.trl import dual_rollout, install
 torch.set_num_threads(1)  # the tensors are so small that threads wait for one another
 install()  # dupo's loss head under TRL's trainers
 # The built-in model, taught until about half of its answers are right; a step that changes nothing saves it.
-start = train(max_steps=1, learning_rate=1e-12, output_dir="runs/start", overwrite_output_dir=True)
+start = train(max_steps=1, learning_rate=1e-12, eval_size=0)
 duals = load_duals(task="arithmetic")
 rollout_func, reward_func = dual_rollout(duals, judge="frozen")
 settings = GRPOConfig("runs/trl", use_cpu=True, bf16=False, max_steps=60, learning_rate=3e-4,

@@ -18,7 +18,7 @@ from mkdocs.structure.pages import Page
 
 from dupo.config.catalogue import METHODS
 from dupo.config.command_line import program_named, shown_default
-from dupo.config.config import GROUP_OF, OPTIONS, PROGRAMS
+from dupo.config.config import PROGRAMS, group_of, option_of
 from dupo.config.doors import DOORS
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def option_tables(program: str, method: str) -> str:
     about = program_named(program, method)
     groups: dict[str, list[str]] = {}
     for name in about.names:
-        groups.setdefault(GROUP_OF[name] or "method", []).append(row(name, program, method))
+        groups.setdefault(group_of(name, method) or "method", []).append(row(name, program, method))
     return "\n\n".join([about.description, *tables(groups)])
 
 
@@ -100,7 +100,7 @@ def tables(groups: dict[str, list[str]]) -> Iterator[str]:
 
 def row(name: str, program: str, method: str) -> str:
     """The line of an option."""
-    metadata = OPTIONS[name].metadata
+    metadata = option_of(name, method).metadata
     choices = f" (one of {', '.join(metadata['choices'])})" if metadata["choices"] else ""
     cells = [f"`--{name}`", shown_default(name, program, method), metadata["help"] + choices]
     option, default, meaning = (cell_text(cell) for cell in cells)

@@ -318,6 +318,5 @@ def option_of(name: str, method: Any = Config.method) -> Field[Any]:
     return _METHOD if not group else GROUPS[group].__dataclass_fields__[name]
 
 
-# Flat name -> the field that declares the option, and its group, as the first method reads them.
+# Flat name -> the field that declares the option, as the first method reads it.
 OPTIONS: dict[str, Field[Any]] = {name: option_of(name) for name in _HOLDERS}
-GROUP_OF: dict[str, str] = {name: group_of(name) for name in _HOLDERS}

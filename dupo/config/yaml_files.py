@@ -30,9 +30,7 @@ def method_of(path: str | Path) -> str | None:
     Raises:
         UserError: the file cannot be read.
     """
-    root = _compose(path)
-    named = [node for key, node in root.value if key.value == "method"] if root else []
-    return named[0].value if named and isinstance(named[0], yaml.ScalarNode) else None
+    return _named_method(_compose(path))
 
 
 def read_yaml(path: str | Path, method: str | None = None) -> dict[str, Any]:
@@ -47,7 +45,8 @@ def read_yaml(path: str | Path, method: str | None = None) -> dict[str, Any]:
         UserError: the file cannot be read, or an option in it is unknown, stands twice or has a wrong value.
     """
     # The method decides what an option may be, and may stand below the option.
-    root, method = _compose(path), method or method_of(path) or Config.method
+    root = _compose(path)
+    method = method or _named_method(root) or Config.method
     values: dict[str, Any] = {}
     spellings: dict[str, str] = {}
     for key, node in root.value if root else ():
@@ -94,6 +93,11 @@ def yaml_lines(config: Config, names: Iterable[str]) -> str:
         typed = {name: None if value is None else kind(value)}
         lines.append(yaml.safe_dump(typed, default_style=style, allow_unicode=True, width=math.inf))
     return "".join(lines)
+
+
+def _named_method(root: yaml.MappingNode | None) -> str | None:
+    named = [node for key, node in root.value if key.value == "method"] if root else []
+    return named[0].value if named and isinstance(named[0], yaml.ScalarNode) else None
 
 
 def _json_of(path: str | Path, name: str, node: yaml.MappingNode) -> str:

@@ -5,20 +5,21 @@ messages             the last message, of the assistant, is the completion; all 
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from dupo.data.chats import CHAT_COLUMNS, messages_at
 from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_columns
 from dupo.data.contents import missing_header, shown_names
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
-from dupo.data.splits import Split, copies_note, evaluation_note, split_problems
+from dupo.data.splits import copies_note, evaluation_note, split_problems
 from dupo.errors import UserError
 from dupo.progress import telling
 from dupo.records import Message, Problem
 
 # TRL's names, and no others: a guess could train on the wrong text.
 PROMPT_COLUMN, COMPLETION_COLUMN = "prompt", "completion"
+Item = TypeVar("Item")
 
 
 class Example(NamedTuple):
@@ -42,8 +43,8 @@ class Example(NamedTuple):
         return "\n".join([*(message.content for message in self.history), self.prompt])
 
 
-class Examples(NamedTuple):
-    """The pairs of a run.
+class Examples(NamedTuple, Generic[Item]):
+    """The examples of a run, or what else the rows of a file are read as.
 
     Attributes:
         train: to learn from.
@@ -51,12 +52,12 @@ class Examples(NamedTuple):
         notes: what was read, what was left out and why, for the start-up table.
     """
 
-    train: list[Example]
-    held_out: list[Example]
+    train: list[Item]
+    held_out: list[Item]
     notes: list[str]
 
 
-def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None) -> Examples:
+def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None) -> Examples[Example]:
     """Reads examples and splits them.
 
     Args:
@@ -67,25 +68,50 @@ def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None)
     Raises:
         UserError: a file cannot be read, lacks a column, or nothing is left to train on.
     """
-    split, notes = read_split(_read_pairs, dataset, eval_dataset, eval_size)
-    return Examples(_examples(split.train), _examples(split.held_out), notes)
+    columns = f"{PROMPT_COLUMN} and {COMPLETION_COLUMN}, or messages,"
+    return read_split(columns, _reader, lambda example: example, dataset, eval_dataset, eval_size)
 
 
 def read_split(
-    read: Callable[[str, str], tuple[list[Problem], list[str]]],
+    columns: str,
+    reader: Callable[[Sequence[Row]], Callable[[Row], Item] | None],
+    example_of: Callable[[Item], Example],
     dataset: str,
     eval_dataset: str | None,
     eval_size: int | None,
-) -> tuple[Split, list[str]]:
-    """Reads rows as problems, because the split works on problems, and splits them by their prompts.
+) -> Examples[Item]:
+    """Reads the rows of a file and splits them by their prompts.
 
     Args:
-        read: (path, name of the option) -> problems with a right answer, and notes.
+        columns: that the rows must have, in words.
+        reader: makes the function that reads a row, which raises `RowError`; None where columns are missing.
+        example_of: the prompt of what a row was read as, with the answer that is right.
         dataset, eval_dataset, eval_size: see `read_examples`.
 
-    Returns:
-        The split, and what was read and left out, for the start-up table.
+    Raises:
+        UserError: as `read_examples`.
     """
+
+    def read(path: str, option: str) -> tuple[list[Problem], list[str]]:
+        """The rows as problems, because the split works on problems."""
+        rows, notes = read_rows(path, option)
+        read_row = reader(rows)
+        if read_row is None:
+            got = shown_names(column_names(rows)) or "no column"
+            advice = missing_header(column_names(rows)) or ": rename the columns of the data"
+            raise UserError(f"{option}: expected columns {columns} in {path}, got {got}{advice}")
+        problems, left_out = [], LeftOut()
+        for row in telling("rows", rows):
+            try:
+                item = read_row(row)
+            except RowError as error:
+                left_out.add(error)
+                continue
+            example = example_of(item)
+            problems.append(Problem(row.id, example.whole_prompt, example.completion, {"item": item}))
+        left_out.check_rest(problems)
+        return problems, notes + left_out.notes()
+
     eval_problems, notes = None, list[str]()
     if eval_dataset is not None:
         eval_problems, notes = read(eval_dataset, "eval_dataset")
@@ -93,29 +119,18 @@ def read_split(
     split = split_problems(problems, eval_problems, eval_size)
     source = problems if eval_problems is None else eval_problems
     notes = own_notes + notes + evaluation_note(source, split.held_out, eval_size, "no pair held out")
-    return split, notes + copies_note(len(problems), split, are_apart=eval_problems is not None)
+    notes += copies_note(len(problems), split, are_apart=eval_problems is not None)
+    train, held_out = ([problem.columns["item"] for problem in side] for side in split)
+    return Examples(train, held_out, notes)
 
 
-def _read_pairs(path: str, option: str) -> tuple[list[Problem], list[str]]:
-    """Reads pairs as problems whose right answer is the completion."""
-    rows, notes = read_rows(path, option)
-    pair = usual_columns(rows, [f"{PROMPT_COLUMN},{COMPLETION_COLUMN}"])
-    chat = usual_columns(rows, CHAT_COLUMNS)
-    if not pair and not chat:
-        expected = f"columns {PROMPT_COLUMN} and {COMPLETION_COLUMN}, or messages, in {path}"
-        got = shown_names(column_names(rows)) or "no column"
-        advice = missing_header(column_names(rows)) or ": rename the columns of the data"
-        raise UserError(f"{option}: expected {expected}, got {got}{advice}")
-    problems, left_out = [], LeftOut()
-    for row in telling("rows", rows):
-        try:
-            example = _pair(row, *pair) if pair else last_turn(row, chat[0], _messages(row, chat[0]))
-        except RowError as error:
-            left_out.add(error)
-            continue
-        problems.append(Problem(row.id, example.whole_prompt, example.completion, {"example": example}))
-    left_out.check_rest(problems)
-    return problems, notes + left_out.notes()
+def _reader(rows: Sequence[Row]) -> Callable[[Row], Example] | None:
+    """How a row is read as a pair of prompt and completion."""
+    if pair := usual_columns(rows, [f"{PROMPT_COLUMN},{COMPLETION_COLUMN}"]):
+        return lambda row: _pair(row, *pair)
+    if chat := usual_columns(rows, CHAT_COLUMNS):
+        return lambda row: last_turn(row, chat[0], _messages(row, chat[0]))
+    return None
 
 
 def _pair(row: Row, prompt_column: str, completion_column: str) -> Example:
@@ -160,7 +175,3 @@ def _with_text(row: Row, example: Example, prompt_column: str, completion_column
         if not text.strip():
             raise RowError(row, f"text in {name!r}", "none")
     return example
-
-
-def _examples(problems: Sequence[Problem]) -> list[Example]:
-    return [problem.columns["example"] for problem in problems]

@@ -4,18 +4,14 @@ prompt, chosen, rejected   texts, or lists of messages; chosen and rejected may 
 chosen, rejected           whole chats, which differ in their last message alone
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dupo.data.chats import messages_at
-from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_columns
-from dupo.data.contents import missing_header, shown_names
-from dupo.data.examples import PROMPT_COLUMN, Example, last_turn, read_split
+from dupo.data.columns import RowError, raw_text, usual_columns
+from dupo.data.examples import PROMPT_COLUMN, Example, Examples, last_turn, read_split
 from dupo.data.rows import Row
-from dupo.data.sources import read_rows
-from dupo.errors import UserError
-from dupo.progress import telling
-from dupo.records import Message, Problem
+from dupo.records import Message
 
 CHOSEN_COLUMN, REJECTED_COLUMN = "chosen", "rejected"
 
@@ -27,47 +23,17 @@ class Pair(NamedTuple):
     rejected: Example
 
 
-class Pairs(NamedTuple):
-    """The pairs of a run.
-
-    Attributes:
-        train: to learn from.
-        held_out: to measure with; no prompt stands in both.
-        notes: what was read, what was left out and why, for the start-up table.
-    """
-
-    train: list[Pair]
-    held_out: list[Pair]
-    notes: list[str]
-
-
-def read_pairs_of_answers(dataset: str, eval_dataset: str | None, eval_size: int | None) -> Pairs:
+def read_pairs_of_answers(dataset: str, eval_dataset: str | None, eval_size: int | None) -> Examples[Pair]:
     """Reads pairs and splits them by their prompts; arguments and errors are those of `read_examples`."""
-    split, notes = read_split(_read, dataset, eval_dataset, eval_size)
-    return Pairs(_pairs(split.train), _pairs(split.held_out), notes)
+    columns = f"{PROMPT_COLUMN}, {CHOSEN_COLUMN} and {REJECTED_COLUMN}"
+    return read_split(columns, _reader, lambda pair: pair.chosen, dataset, eval_dataset, eval_size)
 
 
-def _read(path: str, option: str) -> tuple[list[Problem], list[str]]:
-    """Reads pairs as problems whose right answer is the chosen one."""
-    rows, notes = read_rows(path, option)
+def _reader(rows: Sequence[Row]) -> Callable[[Row], Pair] | None:
+    """How a row is read as a pair."""
     names = usual_columns(rows, [f"{CHOSEN_COLUMN},{REJECTED_COLUMN}"])
-    if not names:
-        expected = f"columns {PROMPT_COLUMN}, {CHOSEN_COLUMN} and {REJECTED_COLUMN} in {path}"
-        got = shown_names(column_names(rows)) or "no column"
-        advice = missing_header(column_names(rows)) or ": rename the columns of the data"
-        raise UserError(f"{option}: expected {expected}, got {got}{advice}")
     (prompt_name,) = usual_columns(rows, [PROMPT_COLUMN]) or (PROMPT_COLUMN,)
-    problems, left_out = [], LeftOut()
-    for row in telling("rows", rows):
-        try:
-            pair = _pair(row, prompt_name, names)
-        except RowError as error:
-            left_out.add(error)
-            continue
-        chosen = pair.chosen
-        problems.append(Problem(row.id, chosen.whole_prompt, chosen.completion, {"pair": pair}))
-    left_out.check_rest(problems)
-    return problems, notes + left_out.notes()
+    return (lambda row: _pair(row, prompt_name, names)) if names else None
 
 
 def _pair(row: Row, prompt_name: str, names: Sequence[str]) -> Pair:
@@ -101,7 +67,3 @@ def _chat(row: Row, prompt: Sequence[Message], prompt_name: str, name: str) -> l
     if not prompt:
         raise RowError(row, f"text in {prompt_name!r}", "none")
     return [*prompt, *messages]
-
-
-def _pairs(problems: Sequence[Problem]) -> list[Pair]:
-    return [problem.columns["pair"] for problem in problems]

@@ -3,6 +3,7 @@
 Shape letters: N tokens of a micro-batch, M sampled tokens among them, H hidden size, V vocabulary.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.models.sharding import in_forward
 from dupo.records import Batch, Trajectory
-from dupo_kernels import linear_token_logprobs
+from dupo_kernels import linear_objective, linear_token_logprobs
 
 
 class Compute(NamedTuple):
@@ -95,6 +96,38 @@ def head_logprobs(model: Model, hidden_MH: Tensor, batch: Batch, compute: Comput
     )
     assert entropy is not None
     return logprobs, entropy
+
+
+def batch_objective(
+    model: Model, batch: Batch, compute: Compute, objective: Any, inputs: Mapping[str, Any], **options: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of an objective on a batch, with its graph.
+
+    Args:
+        objective, inputs, options: as `dupo_kernels.linear_objective` takes them.
+
+    Returns:
+        The loss without the balancing loss of experts; and the statistics, `aux_loss` with its graph.
+    """
+
+    def run(model: Model) -> tuple[Tensor, dict[str, Tensor]]:
+        # The head is looked up in here: of a sharded model it is whole in its forward pass alone.
+        weight_VH, head_options = head_of(model, compute.temperature)
+        hidden_MH, balance = hidden_and_balance(model, batch, compute)
+        loss, stats = linear_objective(
+            hidden_MH,
+            weight_VH,
+            batch.targets,
+            objective,
+            inputs,
+            cu_seqlens=batch.completion_cu_seqlens,
+            **options,
+            **head_options,
+        )
+        return loss, stats if balance is None else {**stats, "aux_loss": balance}
+
+    with autocast(model.device, compute.dtype):
+        return in_forward(model, run)
 
 
 @torch.no_grad()

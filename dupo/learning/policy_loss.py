@@ -13,12 +13,10 @@ from torch import Tensor
 
 from dupo.errors import UserError
 from dupo.learning.batches import micro_batches
-from dupo.learning.logprobs import Compute, head_of, hidden_and_balance
-from dupo.models.devices import autocast
+from dupo.learning.logprobs import Compute, batch_objective
 from dupo.models.load import Model
-from dupo.models.sharding import in_forward
 from dupo.records import Batch, Trajectory
-from dupo_kernels import PolicyObjective, PolicyOptions, counts_tokens, linear_objective, token_weights
+from dupo_kernels import PolicyObjective, PolicyOptions, counts_tokens, token_weights
 
 EXTREMES = {"max": torch.maximum, "min": torch.minimum}  # by the last word of a statistic's name
 
@@ -91,7 +89,7 @@ class PolicyLoss:
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value * num_tokens
         # Tensors and not floats: Python's `max` may lose a NaN.
         losses, all_sums, all_extremes = zip(
-            *ranks.gather((total_loss.cpu(), _on_cpu(sums), _on_cpu(extremes))), strict=True
+            *ranks.gather((total_loss.cpu(), on_cpu(sums), on_cpu(extremes))), strict=True
         )
         means = {name: reduce(add, values).item() / count for name, values in _by_name(all_sums).items()}
         ends = {
@@ -133,28 +131,11 @@ class PolicyLoss:
             max_completion_length=self.max_completion_length,
             num_tokens=len(batch.targets),
         )
-
-        def run(model: Model) -> tuple[Tensor, dict[str, Tensor]]:
-            # The head is looked up in here: of a sharded model it is whole in its forward pass alone.
-            weight_VH, head_options = head_of(model, self.compute.temperature)
-            hidden_MH, balance = hidden_and_balance(model, batch, self.compute)
-            loss, stats = linear_objective(
-                hidden_MH,
-                weight_VH,
-                batch.targets,
-                self.objective,
-                per_token,
-                weights=weights,
-                cu_seqlens=batch.completion_cu_seqlens,
-                **head_options,
-            )
-            return loss, stats if balance is None else {**stats, "aux_loss": balance}
-
-        with autocast(model.device, self.compute.dtype):
-            return in_forward(model, run)
+        return batch_objective(model, batch, self.compute, self.objective, per_token, weights=weights)
 
 
-def _on_cpu(stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def on_cpu(stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same statistics on the CPU, where ranks exchange them."""
     return {name: value.cpu() for name, value in stats.items()}
 
 

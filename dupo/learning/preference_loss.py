@@ -6,22 +6,20 @@ The losses l stand in `dupo_kernels`, which knows nothing of models. Shape lette
 micro-batch, K answers of a group, the best first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dupo.config.preference_options import ComparisonOptions
 from dupo.learning.batches import group_batches
-from dupo.learning.logprobs import Compute, head_of, hidden_and_balance, trajectory_logprobs
-from dupo.models.devices import autocast
+from dupo.learning.logprobs import Compute, batch_objective, trajectory_logprobs
+from dupo.learning.policy_loss import on_cpu
 from dupo.models.load import Model
-from dupo.models.sharding import in_forward
 from dupo.records import Batch, Trajectory
-from dupo_kernels import PreferenceObjective, linear_objective
+from dupo_kernels import PreferenceObjective
 
 Group = Sequence[Trajectory]
 
@@ -107,7 +105,7 @@ class PreferenceLoss:
             if balance is not None:
                 stats["aux_loss"], shares["aux_loss"] = balance.detach(), of_tokens
             sums = {name: sums.get(name, 0) + value * shares[name] for name, value in stats.items()}
-        losses, reports = zip(*ranks.gather((loss_sum.cpu(), _on_cpu(sums))), strict=True)
+        losses, reports = zip(*ranks.gather((loss_sum.cpu(), on_cpu(sums))), strict=True)
         # A rank whose passes only fill up reports nothing.
         names = dict.fromkeys(name for report in reports for name in report)
         metrics: dict[str, float] = {
@@ -126,26 +124,7 @@ class PreferenceLoss:
         inputs: dict[str, Tensor | None] = {}
         if references is not None:
             inputs["ref_logps"] = references.flatten().to(model.device)
-
-        def run(model: Model) -> tuple[Tensor, dict[str, Tensor]]:
-            # The head is looked up in here: of a sharded model it is whole in its forward pass alone.
-            weight_VH, head_options = head_of(model, self.compute.temperature)
-            hidden_MH, balance = hidden_and_balance(model, batch, self.compute)
-            loss, stats = linear_objective(
-                hidden_MH,
-                weight_VH,
-                batch.targets,
-                objective,
-                inputs,
-                weights=weights,
-                groups=groups,
-                cu_seqlens=batch.completion_cu_seqlens,
-                **head_options,
-            )
-            return loss, dict(stats) if balance is None else {**stats, "aux_loss": balance}
-
-        with autocast(model.device, self.compute.dtype):
-            return in_forward(model, run)
+        return batch_objective(model, batch, self.compute, objective, inputs, weights=weights, groups=groups)
 
 
 def answer_logprobs(model: Model, groups: Sequence[Group], compute: Compute) -> Tensor:
@@ -153,7 +132,3 @@ def answer_logprobs(model: Model, groups: Sequence[Group], compute: Compute) -> 
     rows = trajectory_logprobs(model, [t for group in groups for t in group], compute)
     # Float64: a sum of thousands of tokens in float32 is off by as much as a loss can tell.
     return torch.stack([row.double().sum() for row in rows]).view(len(groups), -1)
-
-
-def _on_cpu(stats: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {name: value.cpu() for name, value in stats.items()}

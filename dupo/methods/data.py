@@ -6,8 +6,8 @@ from dupo.config.config import Config
 from dupo.config.lora_options import check_peft
 from dupo.config.options import RewardOptions
 from dupo.data.asked_columns import check_columns
-from dupo.data.examples import Examples, read_examples
-from dupo.data.preferences import Pairs, read_pairs_of_answers
+from dupo.data.examples import Example, Examples, read_examples
+from dupo.data.preferences import Pair, read_pairs_of_answers
 from dupo.data.templates import check_histories, check_template_options
 from dupo.errors import UserError
 from dupo.plugins import load_function
@@ -55,7 +55,7 @@ def _check_asked_columns(task: Task, options: RewardOptions) -> None:
             check_columns(path, load_function("reward", path), columns)
 
 
-def read_pairs(config: Config) -> Examples | Task:
+def read_pairs(config: Config) -> Examples[Example] | Task:
     """The examples of `dataset`; without one the built-in task, whose lessons are the examples.
 
     Raises:
@@ -71,7 +71,7 @@ def read_pairs(config: Config) -> Examples | Task:
     return examples
 
 
-def read_preferences(config: Config) -> Pairs:
+def read_preferences(config: Config) -> Examples[Pair]:
     """The pairs of a better and a worse answer of `dataset`.
 
     Raises:

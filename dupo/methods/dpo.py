@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from dupo.config.config import Config
+from dupo.data.examples import Examples
 from dupo.data.fingerprints import examples_fingerprint
-from dupo.data.preferences import Pair, Pairs
+from dupo.data.preferences import Pair
 from dupo.distributed.ranks import ALONE, Ranks
 from dupo.learning.order import EpochOrder
 from dupo.learning.preference_loss import Group, PreferenceLoss, answer_logprobs, comparison_of
@@ -41,7 +42,7 @@ class DPO(OfflineMethod):
 
     headline = "rewards/accuracies"
 
-    def __init__(self, config: Config, data: Pairs | None = None, ranks: Ranks = ALONE) -> None:
+    def __init__(self, config: Config, data: Examples[Pair] | None = None, ranks: Ranks = ALONE) -> None:
         super().__init__(config, ranks)
         data = data or read_preferences(config)
         self.name = self.name_of("pairs")
@@ -92,15 +93,15 @@ class DPO(OfflineMethod):
 
     def start(self) -> None:
         """Makes adapters and optimizer."""
-        self.add_adapter(self.compute)
-        self.share_out(self.model, needs_twin=False)
-        self.make_optimizer()
+        self.start_learner(needs_twin=False)
         self.loss.compute = self.compute
 
     def next_batch(self, step: int) -> StepBatch:
         """The pairs of one step, chosen and rejected in turn."""
-        self._know_references(self._places_until(self.config.optimizer.max_steps))
-        return StepBatch([answer for place in self._places(step) for answer in self.pairs[place]], {}, [])
+        places = self._places(step)
+        if self.loss.objective.needs_reference and self.references[places].isnan().any():
+            self._know_references()
+        return StepBatch([answer for place in places for answer in self.pairs[place]], {}, [])
 
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """One optimizer step on the pairs of the batch."""
@@ -119,18 +120,15 @@ class DPO(OfflineMethod):
         """Which pairs a step learns from; they follow from the step, so a resumed run needs no state."""
         return self.order.take(range(len(self.pairs)), step * self.batch_size, self.batch_size)
 
-    def _places_until(self, step: int) -> list[int]:
-        """Which pairs all steps before `step` learn from, each once."""
+    def _know_references(self) -> None:
+        """Computes what is not known yet of the pairs that the run will see."""
+        places = range(len(self.pairs))
+        num_seen = self.config.optimizer.max_steps * self.batch_size
         # A short run does not wait for the reference on pairs that it never sees.
-        if step * self.batch_size >= len(self.pairs):
-            return list(range(len(self.pairs)))
-        return self.order.take(range(len(self.pairs)), 0, step * self.batch_size)
-
-    def _know_references(self, places: Sequence[int]) -> None:
-        """Computes the log-probs under the reference that are not known yet."""
-        missing = [place for place in places if self.references[place].isnan().any()]
-        if missing and self.loss.objective.needs_reference:
-            self.references[missing] = self._reference_logprobs([self.pairs[place] for place in missing])
+        seen = places if num_seen >= len(places) else self.order.take(places, 0, num_seen)
+        is_missing = self.references.isnan().any(1).tolist()
+        missing = [place for place in seen if is_missing[place]]
+        self.references[missing] = self._reference_logprobs([self.pairs[place] for place in missing])
 
     def _reference_logprobs(self, pairs: Sequence[Group]) -> Tensor:
         with self.phases("ref_logprobs"):

@@ -13,7 +13,7 @@ from dupo.learning.packed_check import check_packed
 from dupo.methods.base import Method
 from dupo.methods.examples import Fitting, fitting_groups
 from dupo.models.balancing import balancing_coefficient
-from dupo.models.load import load_model, model_config, share_end_tokens
+from dupo.models.load import Model, load_model, model_config, share_end_tokens
 from dupo.models.positions import position_limit
 from dupo.models.saving import check_saving
 from dupo.models.tokenizers import load_tokenizer
@@ -78,7 +78,10 @@ class OfflineMethod(Method):
         self.compute = self.compute._replace(router_aux_loss_coef=coefficient)
         check_packed(self.model, self.compute)
 
-    def make_optimizer(self) -> None:
-        """Makes what `start` makes last."""
+    def start_learner(self, *, needs_twin: bool) -> Model | None:
+        """Makes adapters and optimizer, and shares the model out over the ranks; see `share_out`."""
+        self.add_adapter(self.compute)
+        twin = self.share_out(self.model, needs_twin=needs_twin)
         self.compute = self.shared_compute(self.compute)
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
+        return twin

@@ -77,7 +77,9 @@ class SFT(OfflineMethod):
         data: the examples, or the task whose lessons are the examples.
     """
 
-    def __init__(self, config: Config, data: Examples | Task | None = None, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, config: Config, data: Examples[Example] | Task | None = None, ranks: Ranks = ALONE
+    ) -> None:
         super().__init__(config, ranks)
         data = data or read_pairs(config)
         self.name = self.name_of(config.task.task)
@@ -100,7 +102,7 @@ class SFT(OfflineMethod):
         self.notes = [*task.notes, *notes]
         self.examples: ExampleSource = LessonExamples(task.lessons, self.tokenizer, self.seed)
 
-    def _use_examples(self, data: Examples) -> None:
+    def _use_examples(self, data: Examples[Example]) -> None:
         """Takes the examples of a data set."""
         self.load_tokenizer(None)
         train, encoded, notes = self._fitting(data.train, "examples")
@@ -146,9 +148,7 @@ class SFT(OfflineMethod):
 
     def start(self) -> None:
         """Makes adapters and optimizer."""
-        self.add_adapter(self.compute)
-        self.engine = self.shared_engine(self.engine, self.share_out(self.model))
-        self.make_optimizer()
+        self.engine = self.shared_engine(self.engine, self.start_learner(needs_twin=True))
 
     def next_batch(self, step: int) -> StepBatch:
         """The examples of one step."""

@@ -136,7 +136,7 @@ def workload_of(config: Config, expected: PlanOptions) -> Workload:
 
 def least_budget(config: Config, expected: PlanOptions) -> int:
     """Tokens that a micro-batch must hold at least: a prompt with its longest completion."""
-    # What is not sampled stands in the data, and no option says how long they are.
+    # What is not sampled stands in the data, and no option says how long that is.
     longest = config.rollout.max_completion_length if config.samples else 0
     return expected.mean_prompt_length + longest
 

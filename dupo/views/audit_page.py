@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dupo.config.config import GROUP_OF, Config
+from dupo.config.config import Config, group_of
 from dupo.config.layers import assemble, read_config
 from dupo.config.values import show
 from dupo.config.yaml_files import to_yaml
@@ -142,7 +142,7 @@ def _next_command(config: Config) -> str:
         for name, value in config.flat().items()
         if value != default[name]
         and name not in _ONLY_HERE
-        and (GROUP_OF[name] in _SHARED_GROUPS or name in _SHARED)
+        and (group_of(name) in _SHARED_GROUPS or name in _SHARED)
     }
     values = {"task": config.task.task, "reward": config.reward.reward} | values
     options = [word for name, value in values.items() for word in (f"--{name}", show(value))]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dupo.config.catalogue import METHODS
-from dupo.config.config import GROUP_OF, GROUPS, OPTIONS, Config
+from dupo.config.config import GROUPS, OPTIONS, Config, group_of
 from dupo.config.model_options import ModelOptions
 from dupo.config.options import DualOptions, OptimizerOptions, RewardOptions, SelectOptions
 from dupo.config.rollout_options import RolloutOptions
@@ -24,7 +24,7 @@ MAY_BE_0 += "num_decoys vote_samples max_retries"
 FLOATS = [
     name
     for name in OPTIONS
-    if float in KINDS[name] and (GROUP_OF[name] != "loss" or OPTIONS[name].metadata.get("at_least") == 0)
+    if float in KINDS[name] and (group_of(name) != "loss" or OPTIONS[name].metadata.get("at_least") == 0)
 ]
 
 VALUES: dict[str, dict[str, Any]] = {

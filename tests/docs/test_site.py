@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -34,16 +35,29 @@ def test_links_out_of_docs_lead_to_the_repository(
     address: str, code: str, section: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or stay text, where it has no address: a site that is built cannot show these files."""
-    pytest.importorskip("mkdocs")
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/site/hooks.py")
-    assert spec and spec.loader
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
+    hooks = load_hooks()
     monkeypatch.setattr(hooks, "repository", lambda: address)
     page = SimpleNamespace(file=SimpleNamespace(src_uri="howto/a.md"))
     text = "[a](../../bench/x.py), [b](../../README.md#data), [c](../trl.md#data), [d](b.md)"
     expected = f"{code}, {section}, [c](../trl.md#data), [d](b.md)"
     assert hooks.on_page_markdown(text, page) == expected
+
+
+def load_hooks() -> Any:
+    """The module that makes pages, which stands in no package."""
+    pytest.importorskip("mkdocs")
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/site/hooks.py")
+    assert spec and spec.loader
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    return hooks
+
+
+def test_an_option_that_two_methods_share_is_told_as_each_reads_it() -> None:
+    _, *sections = load_hooks().options_page("train").split("## --method ")
+    rows = {text.split()[0]: re.findall(r"\| `--loss_type` .*", text) for text in sections}
+    assert [len(rows[method]) for method in ("dupo", "sft", "dpo")] == [1, 0, 1]
+    assert "dr_grpo" in rows["dupo"][0] and "sigmoid is DPO" in rows["dpo"][0]
 
 
 @pytest.fixture(scope="module")
