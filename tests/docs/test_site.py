@@ -57,7 +57,7 @@ def test_an_option_that_two_methods_share_is_told_as_each_reads_it() -> None:
     _, *sections = load_hooks().options_page("train").split("## --method ")
     rows = {text.split()[0]: re.findall(r"\| `--loss_type` .*", text) for text in sections}
     assert [len(rows[method]) for method in ("dupo", "sft", "dpo")] == [1, 0, 1]
-    assert "dr_grpo" in rows["dupo"][0] and "sigmoid is DPO" in rows["dpo"][0]
+    assert "cispo" in rows["dupo"][0] and "sigmoid is DPO" in rows["dpo"][0]
 
 
 @pytest.fixture(scope="module")
