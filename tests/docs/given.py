@@ -102,11 +102,13 @@ def check_loss_head(number: int, names: dict[str, Any]) -> None:
     if number == 4:
         # The policy is its own reference but for the temperature of the old log-probabilities.
         assert names["stats"]["groups"] == 1 and names["stats"]["logps/chosen"] < 0
-
     if number == 5:
+        # Both log-ratios are 0: half of the weight of each label.
+        assert torch.allclose(names["loss"], torch.tensor((0.5 + 0.5 * 0.5) / 2), atol=1e-6)
+    if number == 6:
         # The teacher is the student.
         assert names["loss"].abs() < 1e-6 and names["stats"]["tokens"] == 8
-    if number == 6:
+    if number == 7:
         # Again the teacher is the student.
         logp = names["model"](names["ids"]).logits[:, :-1].log_softmax(-1)
         of_label = logp.gather(-1, names["ids"][:, 1:, None])[..., 0]

@@ -1,6 +1,8 @@
 """Pages use the words of the screen: names of checks and of columns, and the end of the default run."""
 
 import re
+from ast import literal_eval
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from dupo.run.summary import result_in_words
 from dupo.tasks.word_problem_data import ANSWER_COLUMNS, QUESTION_COLUMNS
 from dupo.trust.audit_checks import checks
 from dupo.trust.audit_metrics import audit_metrics
+from dupo_kernels.preferences.preference_options import PreferenceOptions
+from dupo_kernels.tokens.policy_options import PolicyOptions
 from tests.helpers.audit_rows import dual, row
 from tests.helpers.project import ROOT
 
@@ -48,3 +52,22 @@ def test_the_end_of_the_default_run_is_that_of_the_screen(page: Path) -> None:
     assert re.sub(r"--reward [^)]*\)", "...)", references) in shown
     (taught_labels,) = re.findall(r"[\d,]+ labelled examples", taught_note("arithmetic"))
     assert taught_labels in shown
+
+
+def test_the_options_of_the_losses_are_listed_with_their_defaults() -> None:
+    page = text_of("docs/loss_head.md")
+    policy = page.partition("| option of `policy_objective`")[2].partition("\n\n")[0]
+    prefix = "vllm_importance_sampling_"
+    short = {f"{prefix}{end}": f"`..._{end}`" for end in ("clip_max", "clip_min")}
+    named = {spec.name: short.get(spec.name, f"`{spec.name}`") for spec in fields(PolicyOptions)}
+    assert [name for name, text in named.items() if text not in policy] == []
+    rows = page.partition("| option | default | read by |")[2].partition("\n\n")[0]
+    listed = {}
+    for names, default in re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", rows, re.MULTILINE):
+        listed |= dict.fromkeys(re.findall(r"`(\w+)`", names), default)
+    assert list(listed) == [spec.name for spec in fields(PreferenceOptions)]
+    assert listed.pop("loss_type") == '`"sigmoid"`' and listed.pop("loss_weights") == "1 each"
+    defaults = PreferenceOptions()
+    assert {name: literal_eval(text.strip("`")) for name, text in listed.items()} == {
+        name: getattr(defaults, name) for name in listed
+    }

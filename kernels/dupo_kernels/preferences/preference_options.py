@@ -36,8 +36,8 @@ class PreferenceOptions:
     loss_weights: tuple[float, ...] = option((), "Factors of several losses (none: 1 each).")
     beta: float = option(
         0.1,
-        "Factor of the log-ratio of policy and reference. ipo: the regularization tau of its paper. simpo, "
-        "orpo: factor of the mean log-probability.",
+        "Factor of the log-ratio of policy and reference. ipo: the regularization tau of its paper. simpo: "
+        "factor of the mean log-probability. orpo: factor of the loss.",
         above=0.0,
         at_most=LARGEST,
     )
