@@ -15,16 +15,20 @@ import subprocess
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from packaging.requirements import Requirement
 
 from bench.loss_head.results import table
 from bench.result_files import RESULTS, ROOT, between_markers, newest, result_path, signature, write
 
 THEME = "trainer_versions"
 MARKERS = ("<!-- trainers: made by bench.trainer_versions -->", "<!-- end of trainers -->")
-COLUMNS = ("trainer", "version", "what was compared", "checks", "page")
+COLUMNS = ("trainer", "version", "asks for", "what was compared", "page")
+# What two packages in one environment may disagree about.
+SHARED = ("torch", "transformers", "trl")
 OTHERS = "docs/other_trainers.md"
 
 
@@ -91,12 +95,18 @@ def folder_of(trainer: Trainer) -> Path:
     return Path(os.environ[variable])
 
 
-def version_of(trainer: Trainer) -> str:
-    """The version of the package in its folder."""
+def package_of(trainer: Trainer) -> Distribution:
+    """The package in its folder."""
     installed = distributions(path=[str(folder_of(trainer))])
-    return next(
-        d.version for d in installed if d.metadata["Name"].lower().replace("_", "-") == trainer.package
-    )
+    return next(d for d in installed if d.metadata["Name"].lower().replace("_", "-") == trainer.package)
+
+
+def asks_of(package: Distribution) -> str:
+    """What a package asks for of `SHARED`, without extras, as "transformers <5.11,>=5.5.3"."""
+    requirements = [Requirement(text) for text in package.requires or []]
+    # Markers of extras and of other machines are false here.
+    asked = [r for r in requirements if r.specifier and (r.marker is None or r.marker.evaluate())]
+    return "; ".join(sorted(f"{r.name} {r.specifier}" for r in asked if r.name in SHARED))
 
 
 def count_checks(trainer: Trainer) -> int:
@@ -123,7 +133,9 @@ def count_checks(trainer: Trainer) -> int:
 def measure(trainer: Trainer) -> dict[str, Any]:
     """A row of the result file."""
     checks = count_checks(trainer)
-    return {"trainer": trainer.name, "version": version_of(trainer), "checks": checks}
+    package = package_of(trainer)
+    row = {"trainer": trainer.name, "version": package.version, "asks_for": asks_of(package)}
+    return row | {"checks": checks}
 
 
 def section(path: Path | None) -> str:
@@ -136,9 +148,10 @@ def section(path: Path | None) -> str:
     for trainer in TRAINERS:
         row = counted[trainer.name]
         page = f"[{Path(trainer.page).stem}]({trainer.page})"
-        lines.append([trainer.name, row["version"], trainer.what, str(row["checks"]), page])
+        lines.append([trainer.name, row["version"], row["asks_for"] or "-", trainer.what, page])
     made_by = result["signature"]
-    source = f"Made by `{made_by['command']}` on {made_by['date']} (torch {made_by['torch']}, CPU)."
+    versions = f"torch {made_by['torch']}, transformers {made_by['transformers']}"
+    source = f"Made by `{made_by['command']}` on {made_by['date']} ({versions}, CPU)."
     return f"{table(COLUMNS, lines)}\n\n{source}"
 
 

@@ -41,8 +41,8 @@ FURTHER = {
 }
 
 
-# Older versions of TRL: `.ci/peers DIRECTORY trl_1_9 trl_1_15`.
-OLDER_TRL = ("1_9", "1_15")
+# Older versions of TRL: `.ci/peers DIRECTORY trl_1_9 trl_1_13 trl_1_14 trl_1_15`.
+OLDER_TRL = ("1_9", "1_13", "1_14", "1_15")
 
 
 @pytest.mark.slow
