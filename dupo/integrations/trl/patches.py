@@ -15,7 +15,9 @@ from dupo.integrations.trl.head import head_for, refuse_zero3
 from dupo.integrations.trl.overrides import OVERRIDES, Override
 
 SEAM = "_ChunkedLogProbFunction"
-_FEW = "only trainers that call TRL's fused head get that of dupo (AsyncGRPO; all of them from TRL 1.15 on)"
+# Where TRL 1.14 keeps a name of its own for the function.
+CALLERS = ("trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer", "trl.trainer.kto_trainer")
+_FEW = "only trainers that call TRL's fused head get that of dupo (all of them from TRL 1.15 on)"
 
 
 class Patch(NamedTuple):
@@ -83,11 +85,14 @@ def _patches() -> list[Patch]:
     refuse_zero3()
     utils = importlib.import_module("trl.trainer.utils")
     stock = getattr(utils, SEAM, None)
-    patches = [Patch(f"trl.trainer.utils.{SEAM}", utils, SEAM, stock, head_for(stock, version))]
+    ours = head_for(stock, version)
+    patches = [Patch(f"trl.trainer.utils.{SEAM}", utils, SEAM, stock, ours)]
     # Before 1.15 TRL has nothing that adds a fused head to a model, which the others need.
     if hasattr(utils, "add_fused_lm_head"):
         patches += [_override(override, version) for override in OVERRIDES]
     else:
+        callers = [module for name in CALLERS if hasattr(module := importlib.import_module(name), SEAM)]
+        patches += [Patch(f"{module.__name__}.{SEAM}", module, SEAM, stock, ours) for module in callers]
         warnings.warn(f"trl {version}: {_FEW}", stacklevel=3)
     return patches
 
