@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in DOORS:
         return import_module(f"dupo.{name}").main(options)
     if name in ("-h", "--help", "--version"):
-        print_line(LogStream(sys.stdout), version_text() if name == "--version" else help_text())
+        stream = LogStream(sys.stdout)
+        print_line(stream, version_text() if name == "--version" else help_text())
+        stream.check_written()
         return 0
     error(f"expected one of {', '.join(DOORS)}, got {cut(name)}{nearest(name, DOORS)}")
     return 2

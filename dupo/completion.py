@@ -21,6 +21,7 @@ from dupo.config.config import PROGRAMS
 from dupo.config.doors import DOORS
 from dupo.config.parsers import OneLineParser
 from dupo.errors import UserError
+from dupo.process import run_process
 from dupo.storage.commands import command
 from dupo.views.plain import error
 
@@ -48,4 +49,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

@@ -18,6 +18,7 @@ from dupo.config.parsers import OneLineParser, path_text
 from dupo.config.task_options import TaskOptions
 from dupo.config.values import underscored
 from dupo.errors import UserError
+from dupo.process import run_process
 from dupo.storage.commands import command
 from dupo.views.plain import error
 
@@ -36,8 +37,7 @@ def parser() -> OneLineParser:
 def show_duals(argv: Sequence[str]) -> None:
     """Reads the options and prints the listing; raises UserError for unusable options or data."""
     values = parser().parse_args(underscored(argv))
-    # The rules of numbers take a while to load: help does not wait for them.
-    from dupo.trust.number_listing import list_numbers
+    from dupo.trust.number_listing import list_numbers  # takes a while: help does not wait for its rules
 
     task = {"task": "word_problems", "dataset": values.dataset, "question_column": values.question_column}
     if values.show < 0:
@@ -57,4 +57,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

@@ -44,6 +44,10 @@ def run_process(main: Callable[[], int]) -> NoReturn:
     atexit.register(_end, codes)
     try:
         codes.append(main())
+    except SystemExit as end:  # of a help, which is flushed like all else
+        if isinstance(end.code, str):
+            raise
+        codes.append(end.code or 0)
     finally:
         if not codes:
             gc.unfreeze()  # Python frees all there is; libraries complain of what is left

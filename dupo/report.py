@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dupo.config.parsers import OneLineParser, path_text
 from dupo.errors import UserError
+from dupo.process import run_process
 from dupo.storage.commands import command
 from dupo.views.folder_page import write_page
 from dupo.views.plain import error, print_line
@@ -48,4 +49,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

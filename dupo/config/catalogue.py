@@ -6,6 +6,7 @@ To add a method, a task or a reward: write the file, then add a line here.
 
 import importlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dupo.process import quick_imports
@@ -74,16 +75,18 @@ class RewardEntry(NamedTuple):
     needs: str = ""
 
 
+# Groups of what samples and judges, and options that some ways to learn from a rollout do not read.
+_OF_ROLLOUTS = ("model", "lora", "engine", "vllm", "task", "reward", "duals", "rollout")
+_OF_ADVANTAGES = ("scale_rewards", "num_trained_generations")
+_OF_SPREAD = ("dynamic_sampling", "max_num_gen_batches", "skip_equal_answers")
+
 # The order is that of the help.
 METHODS: dict[str, MethodEntry] = {
     "dupo": MethodEntry(
         "dupo.methods.dupo.DuPO",
         "dupo.methods.data.read_task",
         "Trains a language model with DuPO: on its own consistency, without labels.",
-        (
-            *("model", "lora", "engine", "vllm", "task", "reward", "duals"),
-            *("rollout", "optimizer", "loss", "ranks", "run"),
-        ),
+        (*_OF_ROLLOUTS, "optimizer", "loss", "ranks", "run"),
     ),
     "sft": MethodEntry(
         "dupo.methods.sft.SFT",
@@ -110,6 +113,20 @@ METHODS: dict[str, MethodEntry] = {
         ("dataset", "eval_dataset", "eval_size", "overlong"),
         ("teach", "lora_dropout", "num_iterations", "num_exchanges_to_log", "strict"),
     ),
+    "online_dpo": MethodEntry(
+        "dupo.methods.online_dpo.OnlineDPO",
+        "dupo.methods.data.read_task",
+        "Trains a language model on pairs of its own completions, the better ones by any reward: online DPO.",
+        (*_OF_ROLLOUTS, "pairing", "comparison", "optimizer", "ranks", "run"),
+        unread=(*_OF_ADVANTAGES, "strict"),
+    ),
+    "rft": MethodEntry(
+        "dupo.methods.rft.RFT",
+        "dupo.methods.data.read_task",
+        "Trains a language model on its own best completions by any reward: rejection sampling fine-tuning.",
+        (*_OF_ROLLOUTS, "rejection", "optimizer", "ranks", "run"),
+        unread=(*_OF_ADVANTAGES, *_OF_SPREAD, "strict"),
+    ),
 }
 
 # Six tokens hold an answer and its end; so short a completion keeps a run at minutes.
@@ -122,21 +139,33 @@ _STORIES: dict[str, Any] = dict(
     num_generations=16, max_completion_length=24, eval_size=1000, duals_per_prompt=0, max_steps=100
 )
 
+
+def _of_methods(task: dict[str, Any], rollouts: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Defaults of a built-in task for each method that trains on one."""
+    sampling = _BUILT_IN | task | dict(rollouts)
+    return {
+        "dupo": sampling,
+        "online_dpo": sampling,
+        "rft": sampling,
+        "sft": _BUILT_IN | TEACHING | task,
+    }
+
+
 TASKS: dict[str, TaskEntry] = {
     "arithmetic": TaskEntry(
         "dupo.tasks.arithmetic.Arithmetic",
         True,
-        {"dupo": _BUILT_IN | _ARITHMETIC | _FIRST_RUN, "sft": _BUILT_IN | TEACHING | _ARITHMETIC},
+        _of_methods(_ARITHMETIC, _FIRST_RUN),
     ),
     "conlang": TaskEntry(
         "dupo.tasks.conlang.Conlang",
         True,
-        {"dupo": _BUILT_IN | _CONLANG, "sft": _BUILT_IN | TEACHING | _CONLANG},
+        _of_methods(_CONLANG),
     ),
     "stories": TaskEntry(
         "dupo.tasks.stories.Stories",
         True,
-        {"dupo": _BUILT_IN | _STORIES, "sft": _BUILT_IN | TEACHING | _STORIES},
+        _of_methods(_STORIES),
     ),
     "word_problems": TaskEntry("dupo.tasks.word_problems.WordProblems", False, {}),
     "translation": TaskEntry("dupo.tasks.translation.Translation", False, {}),

@@ -9,6 +9,7 @@ from typing import Any
 from dupo.config.catalogue import METHODS, TASKS
 from dupo.config.config import OPTIONS, Config, group_of, option_of
 from dupo.config.layers import METHOD_DEFAULTS, ONE_START, PROGRAM_DEFAULTS, assemble
+from dupo.config.parsers import Parser
 from dupo.config.trl import ALIASES, about_unknown, own_names
 from dupo.config.values import check, coerce, option_type, show, underscored
 from dupo.config.yaml_files import config_file, method_of, read_yaml
@@ -92,6 +93,8 @@ _TRAIN_EXAMPLES = {
     "dupo": ("", "--config configs/gsm8k.yaml --model_name_or_path Qwen/Qwen3-1.7B"),
     "sft": ("--method sft --dataset pairs.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
     "dpo": ("--method dpo --dataset preferences.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
+    "online_dpo": ("--method online_dpo", "--method online_dpo --config configs/gsm8k.yaml --pairs all"),
+    "rft": ("--method rft", "--method rft --config configs/gsm8k.yaml --kept_per_prompt 2"),
 }
 
 
@@ -258,7 +261,7 @@ def _unknown(flag: str, names: Sequence[str], program: str, method: str) -> User
 def _parser(program: str, method: str) -> argparse.ArgumentParser:
     about = program_named(program, method)
     examples = "".join(f"\n  {command(program)} {words}".rstrip() for words in about.examples)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         usage=f"{command(program)} [--config FILE.yaml] [--option value ...]",
         description=about.description,
         epilog=f"{_SPELLING}\n\nexamples:{examples}",

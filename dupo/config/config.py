@@ -22,6 +22,7 @@ from dupo.config.options import (
 from dupo.config.preference_options import ComparisonOptions
 from dupo.config.rank_options import RankOptions
 from dupo.config.rollout_options import RolloutOptions
+from dupo.config.selection_options import PairingOptions, RejectionOptions
 from dupo.config.task_options import TaskOptions
 from dupo.config.trl import about_unknown
 from dupo.config.values import check, json_text, option, show
@@ -58,6 +59,8 @@ class Config:
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     loss: PolicyOptions = field(default_factory=PolicyOptions)
     comparison: ComparisonOptions = field(default_factory=ComparisonOptions)
+    pairing: PairingOptions = field(default_factory=PairingOptions)
+    rejection: RejectionOptions = field(default_factory=RejectionOptions)
     ranks: RankOptions = field(default_factory=RankOptions)
     run: RunOptions = field(default_factory=RunOptions)
     selection: SelectOptions = field(default_factory=SelectOptions)
@@ -115,7 +118,9 @@ class Config:
             yield self.rollout.trained_of_group > group_size, "num_trained_generations", most
             trained = self.rollout.trained_of_rollout
             divisor = f"a divisor of the completions of a rollout that are trained on, {trained}"
-            yield trained % (self.optimizer.train_batch_size or 1) != 0, "train_batch_size", divisor
+            # Other methods learn from as many completions as they find.
+            is_cut = self.method == "dupo" and trained % (self.optimizer.train_batch_size or 1) != 0
+            yield is_cut, "train_batch_size", divisor
             yield from self._skip_rules()
         if self.program == "train" and self.method == "dpo":
             columns = "--dataset FILE with columns prompt, chosen and rejected"

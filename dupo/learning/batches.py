@@ -41,7 +41,7 @@ def trajectories_of(rollout: Rollout, advantages_PG: Tensor, *, mask_truncated: 
 
 def mini_batches(trajectories: list[Trajectory], size: int | None) -> list[list[Trajectory]]:
     """Cuts the trajectories into lists of `size` (None: one list), one for each optimizer step."""
-    size = size or len(trajectories)
+    size = size or max(len(trajectories), 1)
     return [trajectories[start : start + size] for start in range(0, len(trajectories), size)]
 
 

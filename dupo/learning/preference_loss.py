@@ -82,8 +82,8 @@ class PreferenceLoss:
         compute, ranks = self.compute, self.compute.ranks
         loss_sum = torch.zeros((), device=model.device)
         sums = dict[str, Tensor]()
-        num_tokens = sum(len(t.completion_ids) for group in groups for t in group)
-        objective = _PartOfStep(self.objective, len(groups) / sum(len(g[0].completion_ids) for g in groups))
+        num_tokens = sum(t.num_sampled for group in groups for t in group)
+        objective = _PartOfStep(self.objective, len(groups) / sum(group[0].num_sampled for group in groups))
         for indices, batch in group_batches(groups, compute.token_budget, model.device, ranks):
             # A pass that only fills up compares with anything.
             of_batch = None if references is None else references[indices or [0]]
@@ -125,6 +125,12 @@ class PreferenceLoss:
         if references is not None:
             inputs["ref_logps"] = references.flatten().to(model.device)
         return batch_objective(model, batch, self.compute, objective, inputs, weights=weights, groups=groups)
+
+
+def reference_sums(groups: Sequence[Group]) -> Tensor:
+    """Log-probs (P, K) of whole answers under the reference that `with_reference` asked, nats, float64."""
+    rows = [t.ref_logprobs for group in groups for t in group]
+    return torch.stack([row.double().sum() for row in rows if row is not None]).view(len(groups), -1)
 
 
 def answer_logprobs(model: Model, groups: Sequence[Group], compute: Compute) -> Tensor:

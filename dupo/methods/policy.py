@@ -1,5 +1,6 @@
 """What methods share that train a policy on its own samples: engine, judge, rewards, loss, evaluation."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -34,7 +35,6 @@ from dupo.learning.on_policy import OnPolicyCheck
 from dupo.learning.optimizer import make_optimizer
 from dupo.learning.order import EpochOrder
 from dupo.learning.packed_check import check_packed
-from dupo.learning.policy_loss import PolicyLoss, objective_of
 from dupo.methods.base import Method, Stage
 from dupo.methods.data import check_labels, read_task
 from dupo.methods.dynamic_sampling import RewardedRollout
@@ -72,11 +72,13 @@ class PolicyMethod(Method):
         num_rollouts: rollouts done, those that dynamic sampling joins counted one by one; with the seed the
             number fixes every draw, so no generator needs saving.
         on_policy: compares sampler and learner at the first step of each rollout.
+        of_engines: what the loss does where sampler and learner differ, for the start-up table.
     """
 
     judge: Judge | None = None
     reference: Model | None = None
     num_rollouts: int = 0
+    of_engines: str = ""
 
     def __init__(self, config: Config, data: Task | None = None, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, ranks)
@@ -114,8 +116,19 @@ class PolicyMethod(Method):
         self.sampling = Sampling(options.temperature, options.max_completion_length)
         self.compute = Compute(options.temperature, config.model.compute_dtype, config.optimizer.token_budget)
         self.on_policy = OnPolicyCheck(options.temperature, strict=config.run.strict)
-        # Options of the loss that do not go together are refused here, before the weights load.
-        self.loss = PolicyLoss(objective_of(config.loss), self.compute, options.max_completion_length)
+
+    @property
+    @abstractmethod
+    def needs_reference(self) -> bool:
+        """Whether the loss compares with the policy before training."""
+
+    @abstractmethod
+    def learning(self) -> str:
+        """What a step learns from and by which loss, for the start-up table."""
+
+    def set_compute(self, compute: Compute) -> None:
+        """Makes passes through the model so from now on."""
+        self.compute = compute
 
     def _judge_parts(self) -> ModelParts | None:
         """What is read of another model that answers the duals; None where there is none.
@@ -156,8 +169,7 @@ class PolicyMethod(Method):
         length += f", the first {trained} of each prompt trained on" if trained < sampled else ""
         most = f"; at most {rollout.max_num_gen_batches} times, until as many groups have spread"
         length += most if rollout.dynamic_sampling else ""
-        step_size = c.optimizer.train_batch_size or rollout.trained_of_rollout
-        steps = f"{c.optimizer.max_steps} optimizer steps of {step_size} completions"
+        steps = f"{c.optimizer.max_steps} optimizer steps of {self.learning()}"
         engine, sent = c.engine.engine, ""
         if engine == VLLM and c.lora.use_peft:
             sent = f", which gets {'adapters alone' if c.sends_adapters else MERGED} after every update"
@@ -176,8 +188,8 @@ class PolicyMethod(Method):
             ("reward", f"{reward}, training reads {c.reward.labels_read}{judge}"),
             ("rollout", f"{num_prompts} prompts x {rollout.num_generations} completions {length}"),
             *thoughts_row(c, self.tokenizer),
-            *([("engine", f"{SAMPLERS[engine]}{sent}; {WEIGHED}")] if engine in SAMPLERS else []),
-            ("steps", f"{steps}; {c.loss.loss_type}, learning rate {c.optimizer.learning_rate:g}"),
+            *([("engine", f"{SAMPLERS[engine]}{sent}{self.of_engines}")] if engine in SAMPLERS else []),
+            ("steps", f"{steps}, learning rate {c.optimizer.learning_rate:g}"),
             self.evaluation_row(f"greedy answers to {self.num_held_out:,} held-out problems"),
         ]
 
@@ -187,7 +199,7 @@ class PolicyMethod(Method):
         rows = [(f"server {judge.address}", judge.describe())] if judge else []
         if self.server:
             sent = f"; gets {MERGED} after every update" if self.config.lora.use_peft else ""
-            can = f"{self.server.describe()}{sent}; {WEIGHED}"
+            can = f"{self.server.describe()}{sent}{self.of_engines}"
             rows.append((f"server {self.server.server.address}", can))
         return rows
 
@@ -197,7 +209,7 @@ class PolicyMethod(Method):
         self.model = load_model(self.config.model, self.shape, self.device, self.seed, lora=lora)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
         coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
-        self.compute = self.loss.compute = self.compute._replace(router_aux_loss_coef=coefficient)
+        self.set_compute(self.compute._replace(router_aux_loss_coef=coefficient))
         # Every model and every start: an attention that leaks learns without an error.
         self.on_policy.noise = check_packed(self.model, self.compute)
         self.on_policy.has_experts = has_experts(self.model)
@@ -228,13 +240,13 @@ class PolicyMethod(Method):
         name = self.config.duals.dual_model
         # A copy of the weights only where somebody reads it, and none where adapters leave the weights alone.
         is_judge = self.asks_duals and name == "frozen"
-        if is_judge or self.config.loss.beta != 0:
+        if is_judge or self.needs_reference:
             self.reference = self.adapter.base if self.adapter else self.frozen_copy()
         self.ema = frozen_copy(self.model) if name == "ema" else None
         # A server samples from its own copy; adapters are merged into weights that are whole anyway.
         needs_twin = self.server is None or self.adapter is not None
         self.engine = self.shared_engine(self.engine, self.share_out(self.model, needs_twin=needs_twin))
-        self.compute = self.loss.compute = self.shared_compute(self.compute)
+        self.set_compute(self.shared_compute(self.compute))
         if self.asks_duals:
             self.judge = Judge.of(self._judge_engine(), self.config.duals, self.sampling.max_tokens)
         elif self.ema is not None:
@@ -308,7 +320,7 @@ class PolicyMethod(Method):
         return {"task": self.config.task.task, "reward": self.config.reward.reward, **order.facts()}
 
     def first_exchanges(
-        self, rewarded: RewardedRollout, rewards_PG: Tensor, advantages_PG: Tensor
+        self, rewarded: RewardedRollout, rewards_PG: Tensor, advantages_PG: Tensor | None = None
     ) -> list[Exchange]:
         """The first completion of the first few problems, with reward and advantage, for samples.jsonl."""
         (rollout, reconstructions, rewards), size = rewarded, self.config.rollout.num_generations
@@ -322,7 +334,7 @@ class PolicyMethod(Method):
                 exchange,
                 # Nobody knows the reward of a group whose duals were not asked.
                 reward=None if unknown_P[i] else rewards_PG[i, 0].item(),
-                advantage=advantages_PG[i, 0].item(),
+                advantage=None if advantages_PG is None else advantages_PG[i, 0].item(),
                 logged={name: values[i * size] for name, values in rewards.log.columns.items()},
             )
             for i, exchange in zip(shown, exchanges, strict=True)

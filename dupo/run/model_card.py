@@ -24,8 +24,13 @@ WEIGHTS = "the weights of the model"  # as inputs.json calls them
 # Where the model goes is no part of how it was made.
 _NOT_TOLD = ONE_START | {"push_to_hub", "hub_model_id", "hub_private_repo", "report_to", "run_name"}
 
-# Where a method reads no reward: what it is called, and what training read.
-_METHODS = {"sft": "supervised fine-tuning", "dpo": "preference optimization"}
+# What a method is called; and where it reads no reward, what training read.
+_METHODS = {
+    "sft": "supervised fine-tuning",
+    "dpo": "preference optimization",
+    "online_dpo": "online preference optimization",
+    "rft": "rejection sampling fine-tuning",
+}
 _READ = {"sft": "completions that were given", "dpo": "pairs of a better and a worse answer"}
 
 

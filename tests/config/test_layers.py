@@ -142,6 +142,8 @@ BESIDE["label_smoothing"] = _DPO | {"loss_type": "exo_pair", "label_smoothing": 
 BESIDE["f_alpha_divergence_coef"] = _DPO | {"f_divergence_type": "alpha_divergence"}
 BESIDE["discopop_tau"] = _DPO | {"loss_type": "discopop"}
 BESIDE["simpo_gamma"] = BESIDE["alpha"] = _DPO | {"loss_type": "simpo"}
+BESIDE["pairs"] = {"method": "online_dpo"}
+BESIDE["pair_margin"] = {"method": "online_dpo", "pairs": "margin", "pair_margin": 0.25}
 HASH_OF_RUN = config_hash(RUN)
 
 

@@ -20,11 +20,14 @@ from tests.helpers.options import KINDS, RUN, reader_of, refusal
 
 MAY_BE_0 = "eval_size duals_per_prompt warmup_steps seed num_exchanges_to_log num_threads num_problems "
 MAY_BE_0 += "num_decoys vote_samples max_retries"
+MAY_BE_NEGATIVE = ("min_reward",)
 # The loss options declare their own bounds: some of them may be negative.
 FLOATS = [
     name
     for name in OPTIONS
-    if float in KINDS[name] and (group_of(name) != "loss" or OPTIONS[name].metadata.get("at_least") == 0)
+    if float in KINDS[name]
+    and name not in MAY_BE_NEGATIVE
+    and (group_of(name) != "loss" or OPTIONS[name].metadata.get("at_least") == 0)
 ]
 
 VALUES: dict[str, dict[str, Any]] = {
@@ -135,7 +138,9 @@ def test_a_config_made_in_python_is_checked_like_one_of_the_command_line(name: s
 
 
 def test_a_config_of_groups_checks_its_own_option() -> None:
-    with pytest.raises(UserError, match=r"^method: expected one of dupo, sft, dpo, got 'nonsense'"):
+    with pytest.raises(
+        UserError, match=r"^method: expected one of dupo, sft, dpo, online_dpo, rft, got 'nonsense'"
+    ):
         Config(method="nonsense")
 
 

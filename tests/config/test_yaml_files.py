@@ -127,6 +127,7 @@ TIED += (
 )
 TIED += "use_peft lora_r lora_alpha lora_dropout lora_target_modules use_rslora merge_lora "
 TIED += "vllm_merge_adapters load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant "
+TIED += "pairs pair_margin "
 TIED += "vllm_importance_sampling_clip_min vllm_importance_sampling_clip_max"
 FREE = {
     name: st.one_of(*(of_kind(name, kind) for kind in KINDS[name]))

@@ -146,10 +146,20 @@ def test_a_signal_in_the_seconds_of_importing_is_one_line(number, training):
     assert err == "error: stopped; nothing was started\n" and not run.exists()
 
 
-def test_help_into_a_pipe_that_is_closed_is_quiet():
+@pytest.mark.parametrize("program", ["train", "merge", "duals", "report"])
+def test_help_into_a_pipe_that_is_closed_is_quiet(program: str):
     read, write = os.pipe()
-    process = started("train", "--help", stdout=write)
+    process = started(program, "--help", stdout=write)
     os.close(write)
     os.close(read)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
+@pytest.mark.parametrize("program", ["train", "merge", "duals", "report"])
+def test_a_help_that_is_lost_is_an_error(program: str):
+    with open("/dev/full", "w") as full:
+        process = started(program, "--help", stdout=full)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and err.startswith("error: ") and err.count("\n") == 1
