@@ -113,6 +113,14 @@ METHODS: dict[str, MethodEntry] = {
         ("dataset", "eval_dataset", "eval_size", "overlong"),
         ("teach", "lora_dropout", "num_iterations", "num_exchanges_to_log", "strict"),
     ),
+    "kto": MethodEntry(
+        "dupo.methods.kto.KTO",
+        "dupo.methods.data.read_labels",
+        "Trains a language model on answers that are good or bad, each by itself: KTO.",
+        ("model", "lora", "optimizer", "labels", "ranks", "run"),
+        ("dataset", "eval_dataset", "eval_size", "overlong"),
+        ("teach", "lora_dropout", "num_iterations", "num_exchanges_to_log", "strict"),
+    ),
     "online_dpo": MethodEntry(
         "dupo.methods.online_dpo.OnlineDPO",
         "dupo.methods.data.read_task",

@@ -93,6 +93,7 @@ _TRAIN_EXAMPLES = {
     "dupo": ("", "--config configs/gsm8k.yaml --model_name_or_path Qwen/Qwen3-1.7B"),
     "sft": ("--method sft --dataset pairs.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
     "dpo": ("--method dpo --dataset preferences.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
+    "kto": ("--method kto --dataset labels.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
     "online_dpo": ("--method online_dpo", "--method online_dpo --config configs/gsm8k.yaml --pairs all"),
     "rft": ("--method rft", "--method rft --config configs/gsm8k.yaml --kept_per_prompt 2"),
 }

@@ -19,7 +19,7 @@ from dupo.config.options import (
     RunOptions,
     SelectOptions,
 )
-from dupo.config.preference_options import ComparisonOptions
+from dupo.config.preference_options import ComparisonOptions, LabelOptions
 from dupo.config.rank_options import RankOptions
 from dupo.config.rollout_options import RolloutOptions
 from dupo.config.selection_options import PairingOptions, RejectionOptions
@@ -32,6 +32,8 @@ from dupo_kernels.tokens.policy_options import PolicyOptions
 
 # 12 GB of ids and log-probs in the engine, and 100 GB in a rollout.
 MOST_TOKENS_AT_ONCE, MOST_TOKENS_OF_ROLLOUT = 2**30, 2**33
+# Of methods that learn from a file of answers alone.
+_COLUMNS = {"dpo": "prompt, chosen and rejected", "kto": "prompt, completion and label"}
 PROGRAMS = ("train", "select", "rerank", "audit")  # the doors that read these options
 
 
@@ -59,6 +61,7 @@ class Config:
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     loss: PolicyOptions = field(default_factory=PolicyOptions)
     comparison: ComparisonOptions = field(default_factory=ComparisonOptions)
+    labels: LabelOptions = field(default_factory=LabelOptions)
     pairing: PairingOptions = field(default_factory=PairingOptions)
     rejection: RejectionOptions = field(default_factory=RejectionOptions)
     ranks: RankOptions = field(default_factory=RankOptions)
@@ -122,10 +125,10 @@ class Config:
             is_cut = self.method == "dupo" and trained % (self.optimizer.train_batch_size or 1) != 0
             yield is_cut, "train_batch_size", divisor
             yield from self._skip_rules()
-        if self.program == "train" and self.method == "dpo":
-            columns = "--dataset FILE with columns prompt, chosen and rejected"
+        if self.program == "train" and self.method in _COLUMNS:
+            columns = f"--dataset FILE with columns {_COLUMNS[self.method]}"
             yield self.task.dataset is None, "dataset", columns
-            return  # a file of preferences needs no task
+            return  # a file of answers needs no task
         if self.program == "train" and self.method == "sft":
             pairs = f"--dataset FILE with columns prompt and completion, as --task {task} brings no lessons"
             yield not entry.built_in and self.task.dataset is None, "dataset", pairs
@@ -311,7 +314,7 @@ for _group, _options in GROUPS.items():
 def group_of(name: str, method: Any = Config.method) -> str:
     """The attribute of Config that holds an option, "" for Config itself.
 
-    `loss_type` and `beta` are names of two groups, of which a method reads one.
+    `loss_type` and `beta` are names of three groups, of which a method reads one.
     """
     read = METHODS[method].groups if isinstance(method, str) and method in METHODS else ()
     return next((group for group in _HOLDERS[name] if group in read), _HOLDERS[name][0])

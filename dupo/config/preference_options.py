@@ -10,6 +10,7 @@ from dupo_kernels.preferences.choices import PREFERENCE_LOSSES
 from dupo_kernels.preferences.preference_options import PreferenceOptions
 
 _KERNEL = {spec.name: spec for spec in fields(PreferenceOptions)}
+_OF_SINGLES = [name for name, loss in PREFERENCE_LOSSES.items() if loss.sequences == 1]
 _OF_PAIRS = [name for name, loss in PREFERENCE_LOSSES.items() if loss.sequences == 2]
 
 
@@ -57,3 +58,22 @@ class ComparisonOptions(Options):
             expected, actual = "numbers, comma-separated", quoted(self.loss_weights)
             raise UserError(f"loss_weights: expected {expected}, got {actual}") from None
         return PreferenceOptions(**own)
+
+
+@dataclass(frozen=True)
+class LabelOptions(Options):
+    """How the loss looks at single answers."""
+
+    loss_type: str = option(
+        "kto",
+        "how an answer is judged, by TRL's names: kto compares with how far the policy has moved on other "
+        "answers, apo_zero_unpaired with the reference alone",
+        "|".join(_OF_SINGLES),
+    )
+    beta: float = _same("beta")
+    desirable_weight: float = _same("desirable_weight")
+    undesirable_weight: float = _same("undesirable_weight")
+
+    def for_loss(self) -> PreferenceOptions:
+        """The same options as `dupo_kernels` takes them."""
+        return PreferenceOptions(**{spec.name: getattr(self, spec.name) for spec in fields(self)})

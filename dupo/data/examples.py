@@ -69,7 +69,7 @@ def read_examples(dataset: str, eval_dataset: str | None, eval_size: int | None)
         UserError: a file cannot be read, lacks a column, or nothing is left to train on.
     """
     columns = f"{PROMPT_COLUMN} and {COMPLETION_COLUMN}, or messages,"
-    return read_split(columns, _reader, lambda example: example, dataset, eval_dataset, eval_size)
+    return read_split(columns, example_reader, lambda example: example, dataset, eval_dataset, eval_size)
 
 
 def read_split(
@@ -124,7 +124,7 @@ def read_split(
     return Examples(train, held_out, notes)
 
 
-def _reader(rows: Sequence[Row]) -> Callable[[Row], Example] | None:
+def example_reader(rows: Sequence[Row]) -> Callable[[Row], Example] | None:
     """How a row is read as a pair of prompt and completion."""
     if pair := usual_columns(rows, [f"{PROMPT_COLUMN},{COMPLETION_COLUMN}"]):
         return lambda row: _pair(row, *pair)

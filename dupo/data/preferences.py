@@ -26,10 +26,10 @@ class Pair(NamedTuple):
 def read_pairs_of_answers(dataset: str, eval_dataset: str | None, eval_size: int | None) -> Examples[Pair]:
     """Reads pairs and splits them by their prompts; arguments and errors are those of `read_examples`."""
     columns = f"{PROMPT_COLUMN}, {CHOSEN_COLUMN} and {REJECTED_COLUMN}"
-    return read_split(columns, _reader, lambda pair: pair.chosen, dataset, eval_dataset, eval_size)
+    return read_split(columns, pair_reader, lambda pair: pair.chosen, dataset, eval_dataset, eval_size)
 
 
-def _reader(rows: Sequence[Row]) -> Callable[[Row], Pair] | None:
+def pair_reader(rows: Sequence[Row]) -> Callable[[Row], Pair] | None:
     """How a row is read as a pair."""
     names = usual_columns(rows, [f"{CHOSEN_COLUMN},{REJECTED_COLUMN}"])
     (prompt_name,) = usual_columns(rows, [PROMPT_COLUMN]) or (PROMPT_COLUMN,)

@@ -6,14 +6,15 @@ The losses l stand in `dupo_kernels`, which knows nothing of models. Shape lette
 micro-batch, K answers of a group, the best first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dupo.config.preference_options import ComparisonOptions
+from dupo.config.preference_options import ComparisonOptions, LabelOptions
 from dupo.learning.batches import group_batches
 from dupo.learning.logprobs import Compute, batch_objective, trajectory_logprobs
 from dupo.learning.policy_loss import on_cpu
@@ -24,7 +25,7 @@ from dupo_kernels import PreferenceObjective
 Group = Sequence[Trajectory]
 
 
-def comparison_of(options: ComparisonOptions) -> PreferenceObjective:
+def comparison_of(options: ComparisonOptions | LabelOptions) -> PreferenceObjective:
     """The loss that has these options."""
     return PreferenceObjective(**vars(options.for_loss()))
 
@@ -48,6 +49,18 @@ class _PartOfStep:
         return self.objective(logps, lengths, nll_weight=weight, **inputs)
 
 
+class Singles(NamedTuple):
+    """What a loss of single answers reads beside them (`kto`, `apo_zero_unpaired`).
+
+    Attributes:
+        desirable: (P,) bool, on the CPU.
+        kl: estimate of the divergence from the reference, float64, at least 0; None where no loss reads one.
+    """
+
+    desirable: Tensor
+    kl: Tensor | None
+
+
 class PreferenceLoss:
     """The loss with its options; call `accumulate_gradient` once for each optimizer step."""
 
@@ -55,29 +68,45 @@ class PreferenceLoss:
         self.objective, self.compute = objective, compute
 
     def accumulate_gradient(
-        self, model: Model, groups: Sequence[Group], references: Tensor | None
+        self,
+        model: Model,
+        groups: Sequence[Group],
+        references: Tensor | None,
+        singles: Singles | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
         """Adds the gradient of the loss to `.grad`; any split into micro-batches gives the same.
 
         Args:
             references: (P, K), log-probs of the answers under the reference, nats; None where the loss
                 compares with no reference.
+            singles: of groups of one answer.
 
         Returns:
-            The loss, fp32 scalar; and what `dupo_kernels.preference_loss` reports, means over groups, with
-            `aux_loss` beside that where experts are balanced.
+            The loss, fp32 scalar; and what `dupo_kernels.preference_loss` reports, means over groups, of
+            single answers those that are chosen, or rejected; with `aux_loss` beside that where experts are
+            balanced.
         """
-        return self._pass(model, groups, references, learns=True)
+        return self._pass(model, groups, references, singles, learns=True)
 
     @torch.no_grad()
     def measure(
-        self, model: Model, groups: Sequence[Group], references: Tensor | None
+        self,
+        model: Model,
+        groups: Sequence[Group],
+        references: Tensor | None,
+        singles: Singles | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
         """The same without a gradient."""
-        return self._pass(model, groups, references, learns=False)
+        return self._pass(model, groups, references, singles, learns=False)
 
     def _pass(
-        self, model: Model, groups: Sequence[Group], references: Tensor | None, *, learns: bool
+        self,
+        model: Model,
+        groups: Sequence[Group],
+        references: Tensor | None,
+        singles: Singles | None,
+        *,
+        learns: bool,
     ) -> tuple[Tensor, dict[str, float]]:
         compute, ranks = self.compute, self.compute.ranks
         loss_sum = torch.zeros((), device=model.device)
@@ -85,10 +114,9 @@ class PreferenceLoss:
         num_tokens = sum(t.num_sampled for group in groups for t in group)
         objective = _PartOfStep(self.objective, len(groups) / sum(group[0].num_sampled for group in groups))
         for indices, batch in group_batches(groups, compute.token_budget, model.device, ranks):
-            # A pass that only fills up compares with anything.
-            of_batch = None if references is None else references[indices or [0]]
+            inputs = _inputs(references, singles, indices, model.device)
             # A sharded model averages the gradients of its ranks, where they are to be added up.
-            loss, stats = self._batch_loss(model, batch, objective, of_batch, ranks.size / len(groups))
+            loss, stats = self._batch_loss(model, batch, objective, inputs, ranks.size / len(groups))
             if (balance := stats.pop("aux_loss", None)) is not None:
                 share = len(batch.targets) * ranks.size / num_tokens
                 loss = loss + compute.router_aux_loss_coef * share * balance
@@ -102,9 +130,13 @@ class PreferenceLoss:
             of_groups, of_tokens = len(indices) / len(groups), len(batch.targets) / num_tokens
             del stats["groups"]
             shares = {name: of_groups for name in stats} | {"top1_agreement": of_tokens}
+            if singles is not None:
+                shares |= _shares_of_labels(stats, singles.desirable, indices)
+                # Of a batch without such an answer the mean is NaN.
+                stats = {name: value for name, value in stats.items() if shares[name]}
             if balance is not None:
                 stats["aux_loss"], shares["aux_loss"] = balance.detach(), of_tokens
-            sums = {name: sums.get(name, 0) + value * shares[name] for name, value in stats.items()}
+            sums |= {name: sums.get(name, 0) + value * shares[name] for name, value in stats.items()}
         losses, reports = zip(*ranks.gather((loss_sum.cpu(), on_cpu(sums))), strict=True)
         # A rank whose passes only fill up reports nothing.
         names = dict.fromkeys(name for report in reports for name in report)
@@ -114,17 +146,43 @@ class PreferenceLoss:
         return (reduce(add, losses) / ranks.size).to(model.device), metrics
 
     def _batch_loss(
-        self, model: Model, batch: Batch, objective: _PartOfStep, references: Tensor | None, weight: float
+        self,
+        model: Model,
+        batch: Batch,
+        objective: _PartOfStep,
+        inputs: Mapping[str, Tensor | None],
+        weight: float,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         # Answers of a group stand side by side, the best first.
         num_answers = len(batch.completion_cu_seqlens) - 1
         K = self.objective.sequences
         groups = torch.arange(num_answers) // K
         weights = torch.full((num_answers // K,), weight, device=model.device)
-        inputs: dict[str, Tensor | None] = {}
-        if references is not None:
-            inputs["ref_logps"] = references.flatten().to(model.device)
         return batch_objective(model, batch, self.compute, objective, inputs, weights=weights, groups=groups)
+
+
+def _inputs(
+    references: Tensor | None, singles: Singles | None, indices: list[int], device: torch.device
+) -> dict[str, Tensor | None]:
+    """What the loss reads of the answers of a micro-batch, by its names."""
+    rows = indices or [0]  # a pass that only fills up compares with anything
+    inputs: dict[str, Tensor | None] = {}
+    if references is not None:
+        inputs["ref_logps"] = references[rows].flatten().to(device)
+    if singles is not None:
+        inputs["desirable"] = singles.desirable[rows].to(device)
+        inputs["kl"] = None if singles.kl is None else singles.kl.to(device).expand(len(rows))
+    return inputs
+
+
+def _shares_of_labels(names: Iterable[str], desirable: Tensor, indices: list[int]) -> dict[str, float]:
+    """How much of the mean over chosen answers, or over rejected ones, a micro-batch has."""
+    counted = {"chosen": desirable, "rejected": ~desirable}
+    return {
+        name: int(mask[indices].sum()) / max(int(mask.sum()), 1)
+        for name in names
+        if (mask := counted.get(name.rpartition("/")[2])) is not None
+    }
 
 
 def reference_sums(groups: Sequence[Group]) -> Tensor:

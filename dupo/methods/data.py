@@ -7,6 +7,7 @@ from dupo.config.lora_options import check_peft
 from dupo.config.options import RewardOptions
 from dupo.data.asked_columns import check_columns
 from dupo.data.examples import Example, Examples, read_examples
+from dupo.data.labels import Labelled, read_labelled
 from dupo.data.preferences import Pair, read_pairs_of_answers
 from dupo.data.templates import check_histories, check_template_options
 from dupo.errors import UserError
@@ -83,3 +84,17 @@ def read_preferences(config: Config) -> Examples[Pair]:
     pairs = read_pairs_of_answers(options.dataset, options.eval_dataset, options.eval_size)
     check_histories(config.model, (pair.chosen for pair in chain(pairs.train, pairs.held_out)))
     return pairs
+
+
+def read_labels(config: Config) -> Examples[Labelled]:
+    """The answers of `dataset` that are good, and those that are bad.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    options = config.task
+    _check_options(config)
+    assert options.dataset is not None, "Config refuses the method without a data set"
+    labelled = read_labelled(options.dataset, options.eval_dataset, options.eval_size)
+    check_histories(config.model, (item.example for item in chain(labelled.train, labelled.held_out)))
+    return labelled

@@ -54,12 +54,16 @@ class OfflineMethod(Method):
         texts = [(e.id, text) for group in groups for e in group for text in (e.prompt, e.completion)]
         texts += [(e.id, message.content) for group in groups for e in group for message in e.history]
         check_known(self.tokenizer, texts)
-        size = max((len(group) for group in groups), default=1)
+        limit = self.limit_of(max((len(group) for group in groups), default=1))
+        return fitting_groups(self.tokenizer, groups, limit, self.config.task.overlong, what)
+
+    def limit_of(self, size: int) -> Limit:
+        """The most tokens of each sequence of a group of `size`."""
         limit = Limit.of(position_limit(self.shape), self.config.optimizer.token_budget // size)
         # A micro-batch holds whole groups.
         if size > 1 and limit.holder == "--token_budget":
             limit = limit._replace(holder=f"a share of 1 / {size} of --token_budget")
-        return fitting_groups(self.tokenizer, groups, limit, self.config.task.overlong, what)
+        return limit
 
     def model_rows(self) -> list[tuple[str, str]]:
         """Rows of the start-up table on model and adapter."""

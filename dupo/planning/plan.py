@@ -107,8 +107,8 @@ def workload_of(config: Config, expected: PlanOptions) -> Workload:
     length = min(expected.mean_completion_length or math.ceil(longest / 2), longest)
     if not config.samples:
         answers, num_duals, steps = 0, 0, 1
-        # A pair is two sequences.
-        trained = (optimizer.train_batch_size or 8) * (2 if config.method == "dpo" else 1)
+        # A pair is two sequences; kto passes an answer to another prompt as well, without a gradient.
+        trained = (optimizer.train_batch_size or 8) * (2 if config.method in ("dpo", "kto") else 1)
         dual_length = 0
     else:
         answers, of_rollout = rollout.generation_batch_size, rollout.trained_of_rollout

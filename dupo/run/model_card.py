@@ -28,10 +28,15 @@ _NOT_TOLD = ONE_START | {"push_to_hub", "hub_model_id", "hub_private_repo", "rep
 _METHODS = {
     "sft": "supervised fine-tuning",
     "dpo": "preference optimization",
+    "kto": "Kahneman-Tversky optimization",
     "online_dpo": "online preference optimization",
     "rft": "rejection sampling fine-tuning",
 }
-_READ = {"sft": "completions that were given", "dpo": "pairs of a better and a worse answer"}
+_READ = {
+    "sft": "completions that were given",
+    "dpo": "pairs of a better and a worse answer",
+    "kto": "answers that are good or bad",
+}
 
 
 def model_card(run: Path, repo: str) -> str:

@@ -18,7 +18,7 @@ from dupo.engines.ranked import RankedEngine
 from dupo.learning.logprobs import Compute, trajectory_logprobs, with_reference
 from dupo.learning.optimizer import make_optimizer
 from dupo.learning.policy_loss import PolicyLoss
-from dupo.learning.preference_loss import PreferenceLoss
+from dupo.learning.preference_loss import PreferenceLoss, Singles, answer_logprobs
 from dupo.learning.step import optimizer_step
 from dupo.learning.supervised import supervised_gradient, supervised_loss
 from dupo.models import attention
@@ -129,6 +129,29 @@ def preference_step(ranks: Ranks, steps: list[list[Trajectory]]) -> Step:
     return step
 
 
+def label_step(ranks: Ranks, steps: list[list[Trajectory]]) -> Step:
+    """A step of KTO, with labels in turn and the batch turned by one as the answers to other prompts."""
+    compute = Compute(1.0, "float32", BUDGET, ranks=ranks)
+    loss = PreferenceLoss(PreferenceObjective(loss_type="kto"), compute)
+
+    def step(model: Any, optimizer: torch.optim.Optimizer, number: int) -> dict[str, float]:
+        groups = [(t,) for t in steps[number]]
+        references = -4.0 * torch.tensor([[len(t.completion_ids)] for (t,) in groups]).double()
+        desirable = torch.arange(len(groups)) % 2 == 0
+
+        def learn(model: Any) -> tuple[torch.Tensor, dict[str, float]]:
+            others = [
+                (t._replace(completion_ids=o.completion_ids, logprobs=o.logprobs),)
+                for (t,), (o,) in zip(groups, groups[-1:] + groups[:-1], strict=True)
+            ]
+            kl = answer_logprobs(model, others, compute).mean().abs() / 10
+            return loss.accumulate_gradient(model, groups, references, Singles(desirable, kl))
+
+        return optimizer_step(model, optimizer, learn, OPTIONS, number, 0, dropout=False)
+
+    return step
+
+
 def train(model: Any, step: Step) -> list[dict[str, float]]:
     """The metrics of all steps."""
     optimizer = make_optimizer(model, OPTIONS)
@@ -185,6 +208,7 @@ def losses(ranks: Ranks, per_node: int | None) -> None:
     # One pair is for one rank alone.
     pairs = [rows(500 + step, count=2 if step % 5 == 0 else 10) for step in range(STEPS)]
     compare(ranks, per_node, lambda who: preference_step(who, pairs))
+    compare(ranks, per_node, lambda who: label_step(who, pairs))
 
 
 def hybrid(ranks: Ranks, per_node: int | None) -> None:

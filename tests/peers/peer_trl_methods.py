@@ -12,7 +12,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from bench.training.trl_runs import SMALL, completed, logged, make_model, pairs, saved_model, tokenizer
+from bench.training.trl_runs import (
+    SMALL,
+    completed,
+    labelled,
+    logged,
+    make_model,
+    pairs,
+    saved_model,
+    tokenizer,
+)
 from dupo.config.command_line import parse
 from dupo.train import train_steps
 from tests.peers.peer_checks import Checks
@@ -27,9 +36,15 @@ DPO: dict[str, dict[str, Any]] = {
     "f-divergence": {"f_divergence_type": "js_divergence"},
     "discopop": {"loss_type": "discopop"},
 }
-LISTS = {"loss_type": str, "loss_weights": float}  # TRL takes lists where we take commas
+KTO: dict[str, dict[str, Any]] = {
+    "kto": {"beta": 0.3, "undesirable_weight": 0.7},
+    "apo": {"loss_type": "apo_zero_unpaired"},
+}
+LISTS = {"loss_type": str, "loss_weights": float}  # TRL's DPO takes lists where we take commas
 REPORTED = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
 REPORTED += ("logps/chosen", "logps/rejected")
+OF_LABELS = tuple(name for name in REPORTED if name != "rewards/accuracies")
+SINGLE = {"kto": (*OF_LABELS, "kl"), "apo": OF_LABELS}
 
 
 def check_steps(kind: str, data: Any, options: dict[str, Any], metrics: tuple[str, ...]) -> None:
@@ -63,7 +78,7 @@ def _trl(kind: str, model: str, folder: str, data: Any, options: dict[str, Any])
     import trl
 
     theirs = {
-        name: [LISTS[name](item) for item in value.split(",")] if name in LISTS else value
+        name: [LISTS[name](item) for item in value.split(",")] if kind == "dpo" and name in LISTS else value
         for name, value in options.items()
     }
     config = getattr(trl, f"{kind.upper()}Config")(
@@ -81,4 +96,5 @@ def _trl(kind: str, model: str, folder: str, data: Any, options: dict[str, Any])
 CHECKS: Checks = {
     f"dpo-{name}": partial(check_steps, "dpo", pairs, options, REPORTED) for name, options in DPO.items()
 }
+CHECKS |= {f"kto-{name}": partial(check_steps, "kto", labelled, KTO[name], SINGLE[name]) for name in KTO}
 CHECKS["sft"] = partial(check_steps, "sft", completed, {}, ())
