@@ -2,7 +2,7 @@
 
     python -m bench.methods                              all methods and controls, seeds 0 to 2
     python -m bench.methods --seeds 1 --max_steps 4      a rehearsal, which writes nothing
-    python -m bench.methods --write                      publishes the newest result in docs/evidence.md
+    python -m bench.methods --write                      publishes the newest result
 
 All runs of a seed start from the same taught weights. Methods that sample have as many steps and completions
 as the default run. Methods that read a file have what the taught model gave in as many completions, with the
@@ -28,9 +28,9 @@ from dupo.config.command_line import parse
 from dupo.methods.online_dpo import OnlineDPO
 from dupo.storage.files import read_rows
 
-THEME, PAGE = "methods", ROOT / "docs/evidence.md"
+THEME, PAGE = "methods", ROOT / "docs/howto/own_completions.md"
 MARKERS = ("<!-- methods: made by bench.methods -->", "<!-- end of methods -->")
-COLUMNS = ("method", "learns from", "before, %", "after, %", "peak, %", "seconds")
+COLUMNS = ("method", "learns from", "before, %", "after, %", "peak, %")
 FULL = 0.99  # a reward of 1: everything that was hidden came back
 STEPS = ["--learning_rate", "4e-4", "--lr_scheduler_type", "linear", "--adam_beta2", "0.95"]
 PAIRS, LABELS, GOLD = "pairs.jsonl", "labels.jsonl", "gold.jsonl"
@@ -69,17 +69,17 @@ WAYS = (
 def make_files(start: Path, seed: int, folder: Path, max_steps: int | None) -> None:
     """Samples as many completions as a run does, from the first model, and writes what duals say of them."""
     words = ["--method", "online_dpo", "--model_name_or_path", str(start), "--seed", str(seed)]
-    made = OnlineDPO(parse([*words, "--loss_type", "simpo"]))
-    gold = [{"prompt": made.task.prompt(p), "completion": p.gold} for p in made.task.train]
-    made.load()
-    made.start()
+    method = OnlineDPO(parse([*words, "--loss_type", "simpo"]))
+    gold = [{"prompt": method.task.prompt(p), "completion": p.gold} for p in method.task.train]
+    method.load()
+    method.start()
     pairs, labels = list[dict[str, Any]](), list[dict[str, Any]]()
-    for step in range(max_steps or made.config.optimizer.max_steps):
-        (rollout, _, rewards), _ = made.sample_and_judge(step)
+    for step in range(max_steps or method.config.optimizer.max_steps):
+        (rollout, _, rewards), _ = method.sample_and_judge(step)
         for problem, group, row in zip(
             rollout.problems, rollout.completions, rewards.total_PG.tolist(), strict=True
         ):
-            prompt, worth = made.task.prompt(problem), {c.text: r for c, r in zip(group, row, strict=True)}
+            prompt, worth = method.task.prompt(problem), {c.text: r for c, r in zip(group, row, strict=True)}
             told = [(text, reward) for text, reward in worth.items() if text]
             labels += [{"prompt": prompt, "completion": t, "label": reward > FULL} for t, reward in told]
             pairs += [
@@ -130,11 +130,11 @@ def evaluations(way: Way, out: Path, folder: Path, seed: int) -> list[tuple[int,
 
 def accuracy(model: Path, seed: int) -> dict[str, float]:
     """Held-out metrics of a model, as a run of `dupo` measures them."""
-    made = OnlineDPO(
+    method = OnlineDPO(
         parse(["--method", "online_dpo", "--model_name_or_path", str(model), "--seed", str(seed)])
     )
-    made.load()
-    return made.evaluate()
+    method.load()
+    return method.evaluate()
 
 
 def taught(seed: int, folder: Path) -> Path:
@@ -161,12 +161,11 @@ def section(path: Path | None) -> str:
         peaks = [100 * max(accuracy for _, accuracy in row["curve"]) for row in runs]
         least, most = min(ends[1]), max(ends[1])
         after = f"{fmean(ends[1]):.1f} ({least:.1f} to {most:.1f})"
-        seconds = f"{fmean(row['seconds'] for row in runs):.0f}"
-        lines.append([way.name, way.what, f"{fmean(ends[0]):.1f}", after, f"{fmean(peaks):.1f}", seconds])
+        lines.append([way.name, way.what, f"{fmean(ends[0]):.1f}", after, f"{fmean(peaks):.1f}"])
     made_by, seeds = result["signature"], len({row["seed"] for row in result["runs"]})
     source = f"Means of {seeds} seeds. Made by `{made_by['command']}` at {made_by['git']}"
     machine = f"{made_by['device']}; torch {made_by['torch']}"
-    link = f"[bench/results/{path.name}](../bench/results/{path.name})"
+    link = f"[bench/results/{path.name}](../../bench/results/{path.name})"
     return f"{table(COLUMNS, lines)}\n\n{source} ({machine}): {link}."
 
 
