@@ -51,12 +51,18 @@ class Way(NamedTuple):
 
 
 OWN, OF_FIRST = "of own completions", "of completions of the first model"
+_DPO = ("--method", "dpo", "--train_batch_size", "128", "--learning_rate", "2e-4")
+_KTO = ("--method", "kto", "--train_batch_size", "256", "--learning_rate", "2e-4", "--beta", "1")
+# Of the first model one completion in seven is good, and bad ones would outweigh them.
+_KTO += ("--undesirable_weight", "0.1")
 WAYS = (
     Way("dupo", f"duals {OWN}", ()),
     Way("online_dpo", f"pairs {OWN}, by duals", ("--method", "online_dpo")),
+    Way("online_kto", f"labels {OWN}, by duals", ("--method", "online_kto")),
     Way("rft", f"the best {OWN}, by duals", ("--method", "rft")),
-    Way("dpo", f"pairs {OF_FIRST}, by duals", ("--method", "dpo", "--train_batch_size", "128"), PAIRS),
-    Way("kto", f"labels {OF_FIRST}, by duals", ("--method", "kto", "--train_batch_size", "256"), LABELS),
+    Way("dpo", f"pairs {OF_FIRST}, by duals", (*_DPO, "--beta", "0.5"), PAIRS),
+    Way("dpo, with sft", f"pairs {OF_FIRST}, by duals", (*_DPO, "--loss_type", "sigmoid,sft"), PAIRS),
+    Way("kto", f"labels {OF_FIRST}, by duals", _KTO, LABELS),
     Way("sft", "right answers: the ceiling", ("--method", "sft", "--train_batch_size", "64"), GOLD),
     *(
         Way(f"{method}, {reward}", what, ("--method", method, "--reward", reward))
@@ -107,8 +113,9 @@ def perform(way: Way, seed: int, folder: Path, options: Sequence[str]) -> dict[s
     if way.name != WAYS[0].name:
         words += ["--model_name_or_path", str(taught(seed, folder))]
     if way.file is not None:
-        words += ["--dataset", str(folder / f"files-{seed}" / way.file), "--eval_size", "0", *STEPS]
-        words += ["--save_steps", "20", "--save_total_limit", "1000", "--max_steps", "150"]
+        words += ["--dataset", str(folder / f"files-{seed}" / way.file), "--eval_size", "0"]
+        # Options of the way come last, and win.
+        words = [*STEPS, *words, "--save_steps", "20", "--save_total_limit", "1000", "--max_steps", "150"]
     run(*words, *options)
     rows = read_rows(out / "metrics.jsonl")
     seconds = json.loads((out / "summary.json").read_text(encoding="utf-8"))["seconds"]

@@ -128,6 +128,13 @@ METHODS: dict[str, MethodEntry] = {
         (*_OF_ROLLOUTS, "pairing", "comparison", "optimizer", "ranks", "run"),
         unread=(*_OF_ADVANTAGES, "strict"),
     ),
+    "online_kto": MethodEntry(
+        "dupo.methods.online_kto.OnlineKTO",
+        "dupo.methods.data.read_task",
+        "Trains a language model on its own completions, good or bad by any reward: online KTO.",
+        (*_OF_ROLLOUTS, "labelling", "labels", "optimizer", "ranks", "run"),
+        unread=(*_OF_ADVANTAGES, *_OF_SPREAD, "strict"),
+    ),
     "rft": MethodEntry(
         "dupo.methods.rft.RFT",
         "dupo.methods.data.read_task",
@@ -158,6 +165,7 @@ def _of_methods(task: dict[str, Any], rollouts: Mapping[str, Any] = MappingProxy
     return {
         "dupo": sampling,
         "online_dpo": sampling | _ALL_PAIRS,
+        "online_kto": sampling | dict(label_threshold=0.6),
         "rft": sampling | _MORE_THAN_HALF,
         "sft": _BUILT_IN | TEACHING | task,
     }

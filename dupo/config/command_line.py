@@ -95,6 +95,7 @@ _TRAIN_EXAMPLES = {
     "dpo": ("--method dpo --dataset preferences.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
     "kto": ("--method kto --dataset labels.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
     "online_dpo": ("--method online_dpo", "--method online_dpo --config configs/gsm8k.yaml --pairs all"),
+    "online_kto": ("--method online_kto", "--method online_kto --config configs/gsm8k.yaml"),
     "rft": ("--method rft", "--method rft --config configs/gsm8k.yaml --kept_per_prompt 2"),
 }
 

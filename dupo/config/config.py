@@ -22,7 +22,7 @@ from dupo.config.options import (
 from dupo.config.preference_options import ComparisonOptions, LabelOptions
 from dupo.config.rank_options import RankOptions
 from dupo.config.rollout_options import RolloutOptions
-from dupo.config.selection_options import PairingOptions, RejectionOptions
+from dupo.config.selection_options import LabellingOptions, PairingOptions, RejectionOptions
 from dupo.config.task_options import TaskOptions
 from dupo.config.trl import about_unknown
 from dupo.config.values import check, json_text, option, show
@@ -62,6 +62,7 @@ class Config:
     loss: PolicyOptions = field(default_factory=PolicyOptions)
     comparison: ComparisonOptions = field(default_factory=ComparisonOptions)
     labels: LabelOptions = field(default_factory=LabelOptions)
+    labelling: LabellingOptions = field(default_factory=LabellingOptions)
     pairing: PairingOptions = field(default_factory=PairingOptions)
     rejection: RejectionOptions = field(default_factory=RejectionOptions)
     ranks: RankOptions = field(default_factory=RankOptions)
@@ -89,6 +90,15 @@ class Config:
     def samples(self) -> bool:
         """Whether the method samples what it learns from."""
         return "rollout" in METHODS[self.method].groups
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss reads what the policy before training says."""
+        groups = METHODS[self.method].groups
+        # Groups that the method does not read have their defaults.
+        if "comparison" in groups:
+            return self.comparison.for_loss().needs_reference
+        return "labels" in groups or ("loss" in groups and self.loss.beta != 0)
 
     @property
     def sends_adapters(self) -> bool:
@@ -124,6 +134,9 @@ class Config:
             # Other methods learn from as many completions as they find.
             is_cut = self.method == "dupo" and trained % (self.optimizer.train_batch_size or 1) != 0
             yield is_cut, "train_batch_size", divisor
+            # How far the policy has moved is measured on answers to other prompts.
+            is_alone = self.method == "online_kto" and rollout_size < 2 * group_size
+            yield is_alone, "generation_batch_size", f"at least two prompts, {2 * group_size} completions"
             yield from self._skip_rules()
         if self.program == "train" and self.method in _COLUMNS:
             columns = f"--dataset FILE with columns {_COLUMNS[self.method]}"

@@ -26,6 +26,18 @@ class RejectionOptions(Options):
 
 
 @dataclass(frozen=True)
+class LabellingOptions(Options):
+    """Which completions of a rollout are good."""
+
+    label_threshold: float = option(
+        0.5,
+        "completions with a reward above this are good answers, all others bad ones",
+        at_least=-LARGEST_REWARD,
+        at_most=LARGEST_REWARD,
+    )
+
+
+@dataclass(frozen=True)
 class PairingOptions(Options):
     """Which completions of a prompt are compared."""
 

@@ -12,7 +12,7 @@ from dupo.data.columns import LeftOut, RowError, column_names, raw_text, usual_c
 from dupo.data.contents import missing_header, shown_names
 from dupo.data.rows import Row
 from dupo.data.sources import read_rows
-from dupo.data.splits import copies_note, evaluation_note, split_problems
+from dupo.data.splits import copies_note, evaluation_note, split_problems, with_texts_of
 from dupo.errors import UserError
 from dupo.progress import telling
 from dupo.records import Message, Problem
@@ -79,6 +79,8 @@ def read_split(
     dataset: str,
     eval_dataset: str | None,
     eval_size: int | None,
+    *,
+    keeps_all: bool = False,
 ) -> Examples[Item]:
     """Reads the rows of a file and splits them by their prompts.
 
@@ -87,6 +89,7 @@ def read_split(
         reader: makes the function that reads a row, which raises `RowError`; None where columns are missing.
         example_of: the prompt of what a row was read as, with the answer that is right.
         dataset, eval_dataset, eval_size: see `read_examples`.
+        keeps_all: hold all rows of a held-out prompt out, and not the first alone.
 
     Raises:
         UserError: as `read_examples`.
@@ -118,6 +121,8 @@ def read_split(
     problems, own_notes = read(dataset, "dataset")
     split = split_problems(problems, eval_problems, eval_size)
     source = problems if eval_problems is None else eval_problems
+    if keeps_all:  # eval_size counts prompts
+        split = split._replace(held_out=with_texts_of(source, split.held_out))
     notes = own_notes + notes + evaluation_note(source, split.held_out, eval_size, "no pair held out")
     notes += copies_note(len(problems), split, are_apart=eval_problems is not None)
     train, held_out = ([problem.columns["item"] for problem in side] for side in split)

@@ -33,14 +33,14 @@ def read_labelled(dataset: str, eval_dataset: str | None, eval_size: int | None)
         UserError: as `read_examples`; or all answers to train on have one label.
     """
     columns = f"{PROMPT_COLUMN}, {COMPLETION_COLUMN} and {LABEL_COLUMN}, or chosen and rejected,"
-    read = read_split(columns, _reader, lambda items: items[0].example, dataset, eval_dataset, eval_size)
+    # Both labels of a prompt are held out, not the first of its rows alone.
+    files = (dataset, eval_dataset, eval_size)
+    read = read_split(columns, _reader, lambda items: items[0].example, *files, keeps_all=True)
     train, held_out = list(chain(*read.train)), list(chain(*read.held_out))
     labels = {item.desirable for item in train}
     if len(labels) == 1:
         raise UserError(f"dataset: expected answers of both labels, got {str(labels.pop()).lower()} alone")
-    num_good = sum(item.desirable for item in train)
-    numbers = f"of the answers to train on {num_good:,} are labelled true, {len(train) - num_good:,} false"
-    return Examples(train, held_out, [numbers, *read.notes])
+    return Examples(train, held_out, read.notes)
 
 
 def _reader(rows: Sequence[Row]) -> Callable[[Row], tuple[Labelled, ...]] | None:

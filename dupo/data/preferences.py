@@ -26,7 +26,9 @@ class Pair(NamedTuple):
 def read_pairs_of_answers(dataset: str, eval_dataset: str | None, eval_size: int | None) -> Examples[Pair]:
     """Reads pairs and splits them by their prompts; arguments and errors are those of `read_examples`."""
     columns = f"{PROMPT_COLUMN}, {CHOSEN_COLUMN} and {REJECTED_COLUMN}"
-    return read_split(columns, pair_reader, lambda pair: pair.chosen, dataset, eval_dataset, eval_size)
+    # A prompt may have several pairs, and all of them are of one side.
+    files = (dataset, eval_dataset, eval_size)
+    return read_split(columns, pair_reader, lambda pair: pair.chosen, *files, keeps_all=True)
 
 
 def pair_reader(rows: Sequence[Row]) -> Callable[[Row], Pair] | None:

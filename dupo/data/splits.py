@@ -60,6 +60,12 @@ def without_texts_of(problems: Iterable[Problem], excluded: Collection[Problem])
     return [problem for problem in problems if text_key(problem.text) not in keys]
 
 
+def with_texts_of(problems: Iterable[Problem], chosen: Collection[Problem]) -> list[Problem]:
+    """Returns the problems whose text is the text of a chosen problem, in their order; see `text_key`."""
+    keys = {text_key(problem.text) for problem in chosen}
+    return [problem for problem in problems if text_key(problem.text) in keys]
+
+
 def default_eval_size(problems: Iterable[Problem]) -> int:
     """A tenth of the different problems that have a gold answer, at most `MOST_HELD_OUT`."""
     return min(MOST_HELD_OUT, _num_with_gold(problems) // 10)

@@ -99,6 +99,44 @@ class PreferenceLoss:
         """The same without a gradient."""
         return self._pass(model, groups, references, singles, learns=False)
 
+    def judge(
+        self,
+        model: Model,
+        groups: Sequence[Group],
+        references: Tensor | None,
+        labels: Sequence[bool],
+        *,
+        learns: bool,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss of single answers, of which some are good.
+
+        Args:
+            groups: an answer each; for `kto` the answer to another prompt behind it, which estimates `kl`.
+            references: (P, 1) or (P, 2), as in `accumulate_gradient`.
+            labels: whether each answer is good.
+            learns: the gradient is added to `.grad`.
+
+        Returns:
+            As `accumulate_gradient`; with `kl` where the loss reads one, and with `rewards/margins` of
+            answers of both labels.
+        """
+        # Without a reference there is nothing to have moved from.
+        kl, own = None, references
+        if references is not None:
+            own = references[:, :1]
+            if "kto" in self.objective.loss_type:
+                # One number for the step, and no gradient: where good and bad part.
+                others = answer_logprobs(model, [group[1:] for group in groups], self.compute)
+                kl = (others[:, 0] - references[:, 1]).mean().clamp(min=0)
+        run = self.accumulate_gradient if learns else self.measure
+        loss, metrics = run(model, [group[:1] for group in groups], own, Singles(torch.tensor(labels), kl))
+        if kl is not None:
+            metrics["kl"] = kl.item()
+        # A step may have answers of one label alone.
+        if {"rewards/chosen", "rewards/rejected"} <= metrics.keys():
+            metrics["rewards/margins"] = metrics["rewards/chosen"] - metrics["rewards/rejected"]
+        return loss, metrics
+
     def _pass(
         self,
         model: Model,

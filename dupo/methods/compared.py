@@ -145,13 +145,13 @@ class ComparingMethod(OfflineMethod):
 
     def _know_references(self) -> None:
         """Computes what is not known yet of the groups that the run will see."""
-        places = range(len(self.train.groups))
-        num_seen = self.config.optimizer.max_steps * self.batch_size
-        # A short run does not wait for the reference on groups that it never sees.
-        seen = places if num_seen >= len(places) else self.order.take(places, 0, num_seen)
-        is_missing = self.train.references.isnan().any(1).tolist()
-        missing = [place for place in seen if is_missing[place]]
-        self.train.references[missing] = self._reference_logprobs(self.train.at(missing).groups)
+        # Step by step: packs that depended on the number of steps would round otherwise in a longer run.
+        for step in range(self.config.optimizer.max_steps):
+            is_missing = self.train.references.isnan().any(1).tolist()
+            if missing := [place for place in self._places(step) if is_missing[place]]:
+                self.train.references[missing] = self._reference_logprobs(self.train.at(missing).groups)
+            if not any(is_missing):
+                break
 
     def _reference_logprobs(self, groups: Sequence[Group]) -> Tensor:
         with self.phases("ref_logprobs"):

@@ -38,11 +38,6 @@ class DuPO(RolloutMethod):
         super().set_compute(compute)
         self.loss.compute = compute
 
-    @property
-    def needs_reference(self) -> bool:
-        """Whether the loss has a KL term."""
-        return self.config.loss.beta != 0
-
     def learning(self) -> str:
         """What a step learns from, for the start-up table."""
         size = self.config.optimizer.train_batch_size or self.config.rollout.trained_of_rollout
@@ -68,7 +63,7 @@ class DuPO(RolloutMethod):
             with self.phases("old_logprobs"):
                 trajectories = with_learner(self.model, trajectories, self.compute)
         # The reference may exist without a KL term: it is the frozen judge as well.
-        if self.reference is not None and self.needs_reference:
+        if self.reference is not None and self.config.needs_reference:
             with self.phases("ref_logprobs"):
                 trajectories = with_reference(self.reference, trajectories, self.compute)
         size = self.config.optimizer.train_batch_size

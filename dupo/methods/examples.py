@@ -44,11 +44,13 @@ class Fitting(NamedTuple):
     Attributes:
         groups: the examples.
         encoded: their ids.
+        places: where each group stood among those that were given.
         notes: what was left out, in words.
     """
 
     groups: list[tuple[Example, ...]]
     encoded: list[tuple[Trajectory, ...]]
+    places: list[int]
     notes: list[str]
 
 
@@ -72,9 +74,10 @@ def fitting_groups(
         UserError: a group has a prompt of no tokens, or none fits.
     """
     left_out, cut = Tally(f"{what} left out"), Tally(f"{what} cut at their start")
-    fitting, encoded, first = list[tuple[Example, ...]](), list[tuple[Trajectory, ...]](), ""
+    fitting, encoded, places = list[tuple[Example, ...]](), list[tuple[Trajectory, ...]](), list[int]()
+    first = ""
     all_ids = iter(encode_examples(tokenizer, [example for group in groups for example in group]))
-    for group in groups:
+    for place, group in enumerate(groups):
         ids, id = tuple(islice(all_ids, len(group))), group[0].id
         if not ids[0].prompt_ids:  # the first token of a completion is predicted from the prompt
             raise UserError(f"{id}: expected a prompt of tokens, got one of none")
@@ -95,9 +98,10 @@ def fitting_groups(
             ids = tuple(encode_examples(tokenizer, group))
         fitting.append(group)
         encoded.append(ids)
+        places.append(place)
     if groups and not fitting:
         raise UserError(f"{first}; no other of the {len(groups):,} {what} fits")
-    return Fitting(fitting, encoded, [*left_out.notes(len(groups)), *cut.notes(len(groups))])
+    return Fitting(fitting, encoded, places, [*left_out.notes(len(groups)), *cut.notes(len(groups))])
 
 
 def _prompt_of(example: Example) -> Prompt:

@@ -10,7 +10,6 @@ w is `desirable_weight` or `undesirable_weight`. `--loss_type apo_zero_unpaired`
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from dupo.config.config import Config
@@ -19,7 +18,6 @@ from dupo.data.examples import Example, Examples
 from dupo.data.labels import Labelled
 from dupo.distributed.ranks import ALONE, Ranks
 from dupo.errors import UserError
-from dupo.learning.preference_loss import Singles, answer_logprobs
 from dupo.methods.compared import Compared, ComparingMethod
 from dupo.methods.data import read_labels
 from dupo.models.load import Model
@@ -29,17 +27,16 @@ from dupo.records import Trajectory
 class KTO(ComparingMethod):
     """Learns from good answers and bad ones; see `dupo.methods.base.Method`.
 
-    A group is an answer and, for z, the answer to another prompt behind the same prompt.
+    A group is an answer, and for z the answer to another prompt behind the same prompt. The advantage of an
+    answer is its label: 1 where the answer is good, -1 where it is bad.
 
     Attributes:
-        labels: of each answer, by its id.
         answers: those to train on, by themselves.
     """
 
     what, measured, headline = "answers", "loss", "loss"
 
     def __init__(self, config: Config, data: Examples[Labelled] | None = None, ranks: Ranks = ALONE) -> None:
-        self.labels: dict[str, bool] = {}
         self.answers: list[Trajectory] = []
         super().__init__(config, data, ranks)
 
@@ -55,21 +52,49 @@ class KTO(ComparingMethod):
         self, items: Sequence[Labelled], what: str
     ) -> tuple[list[Example], list[tuple[Trajectory, ...]], list[str]]:
         """The answers that fit, each with that to another prompt, and what was left out, in words."""
-        self.labels |= {item.example.id: item.desirable for item in items}
         fitting = self.fitting([(item.example,) for item in items], what)
-        examples = [example for (example,) in fitting.groups]
-        answers = [answer for (answer,) in fitting.encoded]
+        # By place: files of one name in two folders have the same ids.
+        labels = [items[place].desirable for place in fitting.places]
+        answers = [
+            answer._replace(advantage=1.0 if label else -1.0)
+            for (answer,), label in zip(fitting.encoded, labels, strict=True)
+        ]
+        notes = fitting.notes
         # Held-out answers may all be to one prompt, so others come from those to train on.
-        self.answers = self.answers or answers
-        groups = [(answer, self._mismatched(answer, place)) for place, answer in enumerate(answers)]
+        if not self.answers:
+            self.answers, notes = answers, [*notes, self._balance(labels)]
+        groups: list[tuple[Trajectory, ...]] = [(answer,) for answer in answers]
+        if self.config.labels.loss_type == "kto":
+            groups = [(answer, self._mismatched(answer, place)) for place, answer in enumerate(answers)]
         # A label that has changed is another data set.
-        told = [e._replace(id=f"{e.id} {self.labels[e.id]}") for e in examples]
-        return told, groups, fitting.notes
+        examples = [
+            example._replace(id=f"{example.id} {label}")
+            for (example,), label in zip(fitting.groups, labels, strict=True)
+        ]
+        return examples, groups, notes
+
+    def _balance(self, labels: Sequence[bool]) -> str:
+        """How many answers to train on are good, and which weight would even both labels out."""
+        num_good, options = sum(labels), self.config.labels
+        num_bad = len(labels) - num_good
+        # The reader has looked at all rows, some of which may be too long.
+        if not num_good or not num_bad:
+            label = str(bool(num_good)).lower()
+            raise UserError(f"dataset: expected answers of both labels, got {label} alone that fit")
+        told = f"{num_good:,} labelled true, {num_bad:,} false"
+        good, bad = options.desirable_weight * num_good, options.undesirable_weight * num_bad
+        # Where one label weighs twice as much, all answers may become less likely, or all of them likelier.
+        if bad > 2 * good > 0:
+            told += f" (--undesirable_weight {options.undesirable_weight * good / bad:.2g} evens them out)"
+        if good > 2 * bad > 0:
+            told += f" (--desirable_weight {options.desirable_weight * bad / good:.2g} evens them out)"
+        return told
 
     def _mismatched(self, answer: Trajectory, place: int) -> Trajectory:
         """The prompt of an answer with the answer before it in the file that is one to another prompt."""
         room = self.limit_of(1).tokens - len(answer.prompt_ids)
         for step in range(1, len(self.answers) + 1):
+            # As TRL's collator, which takes the one before, be it to the same prompt.
             other = self.answers[(place - step) % len(self.answers)]
             if other.prompt_ids != answer.prompt_ids:
                 ids, logprobs = other.completion_ids[:room], other.logprobs[:room]
@@ -78,18 +103,5 @@ class KTO(ComparingMethod):
 
     def compare(self, model: Model, compared: Compared, *, learns: bool) -> tuple[Tensor, dict[str, float]]:
         """The loss of answers and what it reports; `learns`: the gradient is added to `.grad`."""
-        references, kl = compared.references, None
-        if "kto" in self.loss.objective.loss_type:
-            # One number for the step, and no gradient: where good and bad part.
-            others = answer_logprobs(model, [(other,) for _, other in compared.groups], self.compute)
-            kl = (others[:, 0] - references[:, 1]).mean().clamp(min=0)
-        desirable = torch.tensor([self.labels[answer.problem] for answer, _ in compared.groups])
-        run = self.loss.accumulate_gradient if learns else self.loss.measure
-        answers = [(answer,) for answer, _ in compared.groups]
-        loss, metrics = run(model, answers, references[:, :1], Singles(desirable, kl))
-        if kl is not None:
-            metrics["kl"] = kl.item()
-        # A step may have answers of one label alone.
-        if {"rewards/chosen", "rewards/rejected"} <= metrics.keys():
-            metrics["rewards/margins"] = metrics["rewards/chosen"] - metrics["rewards/rejected"]
-        return loss, metrics
+        labels = [group[0].advantage > 0 for group in compared.groups]
+        return self.loss.judge(model, compared.groups, compared.references, labels, learns=learns)

@@ -44,11 +44,6 @@ class OnlineDPO(RolloutMethod):
         super().set_compute(compute)
         self.loss.compute = compute
 
-    @property
-    def needs_reference(self) -> bool:
-        """Whether a loss of the sum compares with the policy before training."""
-        return self.loss.objective.needs_reference
-
     def learning(self) -> str:
         """What a step learns from, for the start-up table."""
         size, objective = self.config.optimizer.train_batch_size, self.loss.objective
@@ -71,7 +66,7 @@ class OnlineDPO(RolloutMethod):
             metrics |= {"pairs/reward_difference": sum(differences) / len(pairs)}
         # A batch is a flat list, which a failed step can be saved from.
         answers = list(chain.from_iterable(pairs))
-        if self.needs_reference and answers:
+        if self.config.needs_reference and answers:
             assert self.reference is not None
             with self.phases("ref_logprobs"):
                 answers = with_reference(self.reference, answers, self.compute)
@@ -113,7 +108,7 @@ class OnlineDPO(RolloutMethod):
             # Every rank has the same pairs, so none waits for the pass of another.
             if not pairs:
                 return torch.zeros((), device=model.device), {}
-            references = reference_sums(pairs) if self.needs_reference else None
+            references = reference_sums(pairs) if self.config.needs_reference else None
             return self.loss.accumulate_gradient(model, pairs, references)
 
         options, seed = self.config.optimizer, self.seed

@@ -117,11 +117,6 @@ class PolicyMethod(Method):
         self.compute = Compute(options.temperature, config.model.compute_dtype, config.optimizer.token_budget)
         self.on_policy = OnPolicyCheck(options.temperature, strict=config.run.strict)
 
-    @property
-    @abstractmethod
-    def needs_reference(self) -> bool:
-        """Whether the loss compares with the policy before training."""
-
     @abstractmethod
     def learning(self) -> str:
         """What a step learns from and by which loss, for the start-up table."""
@@ -240,7 +235,7 @@ class PolicyMethod(Method):
         name = self.config.duals.dual_model
         # A copy of the weights only where somebody reads it, and none where adapters leave the weights alone.
         is_judge = self.asks_duals and name == "frozen"
-        if is_judge or self.needs_reference:
+        if is_judge or self.config.needs_reference:
             self.reference = self.adapter.base if self.adapter else self.frozen_copy()
         self.ema = frozen_copy(self.model) if name == "ema" else None
         # A server samples from its own copy; adapters are merged into weights that are whole anyway.

@@ -28,11 +28,6 @@ class RFT(RolloutMethod):
 
     has_told: bool = False
 
-    @property
-    def needs_reference(self) -> bool:
-        """The loss looks at the policy alone."""
-        return False
-
     def learning(self) -> str:
         """What a step learns from, for the start-up table."""
         size, options = self.config.optimizer.train_batch_size, self.config.rejection

@@ -77,7 +77,7 @@ def held(config: Config, model: Outline, judge: Outline | None, machine: Machine
     itemsize = copy_itemsize(config, machine)
     if copies_policy(config):
         size = itemsize * model.parameters
-        items.append(Item("frozen copy that judges, or beta", size, size, start=size if shards > 1 else 0))
+        items.append(Item("frozen copy: judge or reference", size, size, start=size if shards > 1 else 0))
     if config.samples and config.duals.dual_model == "ema":
         # The average shares the frozen weights beneath adapters with the model.
         averaged = model.trained if config.lora.use_peft else model.parameters
@@ -134,7 +134,7 @@ def copies_policy(config: Config) -> bool:
     if not config.samples or config.lora.use_peft:
         return False
     is_judge = config.reward.needs("duals") and config.duals.dual_model == "frozen"
-    return is_judge or config.loss.beta != 0
+    return is_judge or config.needs_reference
 
 
 def num_vllms(config: Config) -> int:

@@ -215,7 +215,7 @@ def _seconds(plan: Plan, expected: PlanOptions) -> dict[str, float]:
     of_rollout = {**passes, "tokens": times * work.step_tokens, "rows": times * work.step_rows}
     if work.answers and config.engine.engine != BUILTIN:
         seconds["old_logprobs"] = pace.forward_seconds(model, machine, **of_rollout)
-    if work.answers and config.loss.beta != 0:
+    if work.answers and config.needs_reference:
         seconds["ref_logprobs"] = pace.forward_seconds(model, machine, **of_rollout)
     seconds["update"] = pace.update_seconds(config, model, machine, **passes)
     return seconds

@@ -30,6 +30,7 @@ _METHODS = {
     "dpo": "preference optimization",
     "kto": "Kahneman-Tversky optimization",
     "online_dpo": "online preference optimization",
+    "online_kto": "online Kahneman-Tversky optimization",
     "rft": "rejection sampling fine-tuning",
 }
 _READ = {

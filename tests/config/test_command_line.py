@@ -87,11 +87,11 @@ got 999999999999
     --ema_decay 1 => ema_decay: expected less than 1, got 1.0
     --learning_rate 1e38 => learning_rate: expected at most 1, got 1e+38
     --adam_beta2 1.5 => adam_beta2: expected less than 1, got 1.5
-    --method sftt => method: expected one of dupo, sft, dpo, kto, online_dpo, rft, \
+    --method sftt => method: expected one of dupo, sft, dpo, kto, online_dpo, online_kto, rft, \
 got 'sftt', did you mean sft?
     --method sft --num_generations 4 => unknown option --num_generations: dupo.train \
 --method sft does not have it, only dupo.select, dupo.rerank, dupo.audit, dupo.train, \
-dupo.train --method online_dpo, dupo.train --method rft
+dupo.train --method online_dpo, dupo.train --method online_kto, dupo.train --method rft
     --method sft --epsilon 0.1 => unknown option --epsilon: dupo.train --method sft does not \
 have it, only dupo.train
     --method sft --num_generation 4 => unknown option --num_generation; see --help

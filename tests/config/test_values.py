@@ -20,7 +20,7 @@ from tests.helpers.options import KINDS, RUN, reader_of, refusal
 
 MAY_BE_0 = "eval_size duals_per_prompt warmup_steps seed num_exchanges_to_log num_threads num_problems "
 MAY_BE_0 += "num_decoys vote_samples max_retries"
-MAY_BE_NEGATIVE = ("min_reward",)
+MAY_BE_NEGATIVE = ("min_reward", "label_threshold")
 # The loss options declare their own bounds: some of them may be negative.
 FLOATS = [
     name
@@ -139,7 +139,8 @@ def test_a_config_made_in_python_is_checked_like_one_of_the_command_line(name: s
 
 def test_a_config_of_groups_checks_its_own_option() -> None:
     with pytest.raises(
-        UserError, match=r"^method: expected one of dupo, sft, dpo, kto, online_dpo, rft, got 'nonsense'"
+        UserError,
+        match=r"^method: expected one of dupo, sft, dpo, kto, online_dpo, online_kto, rft, got 'nonsense'",
     ):
         Config(method="nonsense")
 

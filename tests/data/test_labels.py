@@ -20,9 +20,8 @@ def read(path: Path, *rows: dict[str, Any]) -> tuple[list[tuple[str, str, bool]]
 
 @pytest.mark.parametrize("label", [True, 1, "true", "True", "1", 1.0])
 def test_a_label_is_read_in_every_form(tmp_path: Path, label: Any) -> None:
-    answers, notes = read(tmp_path / "a.jsonl", {"prompt": "1+1?", "completion": "2", "label": label}, OTHER)
+    answers, _ = read(tmp_path / "a.jsonl", {"prompt": "1+1?", "completion": "2", "label": label}, OTHER)
     assert answers == [("1+1?", "2", True), ("2+2?", "5", False)]
-    assert notes[0] == "of the answers to train on 1 are labelled true, 1 false"
 
 
 def test_messages_are_read(tmp_path: Path) -> None:

@@ -89,8 +89,7 @@ def test_a_run_that_goes_on_for_longer_compares_with_the_same_reference(pairs, t
     assert main(command(pairs, "--max_steps", "9", "--output_dir", str(long))) == 0
     assert main(command(pairs, "--max_steps", "3", "--output_dir", str(short))) == 0
     assert resume(short, "--max_steps", "9") == 0
-    for one, two in zip(rows(long), rows(short), strict=True):
-        assert two == pytest.approx(one, rel=1e-5, abs=1e-6)
+    assert rows(long) == rows(short)
 
 
 def test_a_loss_without_a_reference_computes_none(pairs, tmp_path):

@@ -55,7 +55,7 @@ def words_of(method: str, model: Path, folder: Path) -> list[str]:
     return [*words, "--dataset", str(data), "--eval_size", "4", "--model_name_or_path", "tiny"]
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto", "online_dpo", "rft"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "online_dpo", "online_kto", "rft"])
 def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_bytes(
     untrained: Path, tmp_path: Path, method: str
 ) -> None:

@@ -80,7 +80,7 @@ def test_how_far_the_policy_has_moved_is_a_mean_over_other_answers(answers: Path
     assert metrics["kl"] == pytest.approx(expected) and len(batch.trajectories) == 24
     # By the definition, in float64, of every answer.
     own = answer_logprobs(made.model, [(answer,) for answer, _ in before.groups], made.compute)[:, 0]
-    sign = torch.tensor([1.0 if made.labels[a.problem] else -1.0 for a, _ in before.groups]).double()
+    sign = torch.tensor([1.0 if (a.advantage > 0) else -1.0 for a, _ in before.groups]).double()
     losses = 1 - torch.sigmoid(sign * 0.1 * (own - before.references[:, 0] - expected))
     loss, _ = made.compare(made.model, before, learns=False)
     assert loss.item() == pytest.approx(losses.mean().item(), rel=1e-5)
@@ -91,7 +91,7 @@ def test_any_split_gives_the_same_reports(answers: Path, token_budget: int) -> N
     made = KTO(parse(command(answers)))
     made.load()
     whole = made.train.at(range(9))
-    labels = torch.tensor([made.labels[answer.problem] for answer, _ in whole.groups])
+    labels = torch.tensor([answer.advantage > 0 for answer, _ in whole.groups])
     references = torch.linspace(-60, -20, 9).double()[:, None]
     results = []
     for budget in (4096, token_budget):
@@ -126,10 +126,39 @@ def test_a_run_does_not_go_on_with_other_labels(answers: Path, tmp_path: Path, c
     assert "the data set" in capsys.readouterr().err
 
 
-def test_answers_to_one_prompt_are_refused(answers: Path) -> None:
+def test_files_of_one_name_keep_their_labels(answers: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    flipped = [{**row, "prompt": f"Please: {row['prompt']}", "label": not row["label"]} for row in ANSWERS]
+    (folder / answers.name).write_text("".join(json.dumps(row) + "\n" for row in flipped))
+    words = ["--method", "kto", "--dataset", str(answers), "--eval_dataset", str(folder / answers.name)]
+    made = KTO(parse(words))
+    assert [group[0].advantage > 0 for group in made.train.groups] == [row["label"] for row in ANSWERS]
+    assert [group[0].advantage > 0 for group in made.held_out.groups] == [row["label"] for row in flipped]
+
+
+def test_labels_follow_the_answers_that_fit(answers: Path) -> None:
+    long = {"prompt": "Say it.", "completion": "it " * 200, "label": False}
+    rest = [row for row in ANSWERS if row["label"]]
+    answers.write_text("".join(json.dumps(row) + "\n" for row in [long, *rest, ANSWERS[1]]))
+    made = KTO(parse([*command(answers, "--token_budget", "400"), "--eval_size", "0"]))
+    assert [group[0].advantage for group in made.train.groups] == [1.0] * len(rest) + [-1.0]
+    (note,) = [note for note in made.notes if "labelled true" in note]
+    assert (
+        note == f"{len(rest)} labelled true, 1 false (--desirable_weight {1 / len(rest):.2g} evens them out)"
+    )
+    # What is left may be of one label.
+    answers.write_text("".join(json.dumps(row) + "\n" for row in [long, *rest]))
+    with pytest.raises(UserError, match=r"^dataset: expected answers of both labels, got true alone that"):
+        KTO(parse([*command(answers, "--token_budget", "400"), "--eval_size", "0"]))
+
+
+def test_answers_to_one_prompt_are_refused_by_kto_alone(answers: Path) -> None:
     answers.write_text("".join(json.dumps({**row, "prompt": "Say it."}) + "\n" for row in ANSWERS))
     with pytest.raises(UserError, match=r"^dataset: expected answers to several prompts, got"):
         KTO(parse([*command(answers), "--eval_size", "0"]))
+    made = KTO(parse([*command(answers), "--eval_size", "0", "--loss_type", "apo_zero_unpaired"]))
+    assert {len(group) for group in made.train.groups} == {1} and made.train.references.shape[1] == 1
 
 
 @pytest.mark.parametrize(

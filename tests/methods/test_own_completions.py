@@ -22,6 +22,12 @@ OPTIONS = ["--num_generations", "4", "--generation_batch_size", "12", "--eval_si
 # A reward of this module, for texts of four digits: none of them is right.
 REWARDS = {"0000": 0.0, "0001": 0.25, "0002": 0.25, "0003": 1.0, "0004": -1.0}
 OWN = ["--reward", f"{__name__}.by_text"]
+# The built-in task has defaults of its own.
+PLAIN = {
+    "rft": ["--min_reward", "0"],
+    "online_dpo": ["--pairs", "best_worst"],
+    "online_kto": ["--label_threshold", "0.5"],
+}
 BELOW_0 = ["--min_reward", "-2"]
 
 
@@ -31,7 +37,8 @@ def by_text(completions: list[str], **columns: Any) -> list[float]:
 
 def scripted(method: str, texts: list[str], *options: str) -> RolloutMethod:
     """A method whose policy gives these texts to every prompt, one for each completion."""
-    made = load(METHODS[method].path)(parse(["--method", method, *OPTIONS, *options]))
+    words = ["--method", method, *OPTIONS, *PLAIN[method], *options]
+    made = load(METHODS[method].path)(parse(words))
     made.engine = FakeEngine(lambda prompt, k: texts[k])
     if made.asks_duals:
         judge = FakeEngine(lambda prompt, k: solver([prompt])[0][0].text)
@@ -109,6 +116,36 @@ def test_online_dpo_pairs_better_with_worse_ones(
         assert made.warnings() == []
 
 
+@pytest.mark.parametrize(
+    ("options", "good"), [([], ["0003"]), (["--label_threshold", "0.1"], ["0001", "0003"])]
+)
+def test_online_kto_labels_each_completion_once(options: list[str], good: list[str]) -> None:
+    made = scripted("online_kto", ["0001", "0003", "0000", "0003"], *OWN, *options)
+    made.reference = made.model = object()  # type: ignore[assignment]
+    rollout, rewards_PG = rollout_of(made)
+    groups = made._groups(rollout, rewards_PG)  # type: ignore[attr-defined]
+    threshold = made.config.labelling.label_threshold
+    assert [text_of(answer) for answer, _ in groups] == ["0001", "0003", "0000"] * 3
+    assert [text_of(a) for a, _ in groups if a.advantage > threshold] == good * 3
+    # The completion of another prompt, in the same place, behind the prompt of the answer.
+    for place, (answer, other) in enumerate(groups):
+        assert other.prompt_ids == answer.prompt_ids
+        assert (
+            text_of(other) == text_of(groups[place - 3][0]) and other.problem == groups[place - 3][0].problem
+        )
+
+
+def rollout_of(made: RolloutMethod) -> tuple[Any, Any]:
+    (rollout, _, rewards), _ = made.sample_and_judge(0)
+    return rollout, rewards.total_PG
+
+
+def test_how_far_a_policy_has_moved_needs_two_prompts() -> None:
+    few = ["--num_generations", "4", "--generation_batch_size", "4"]
+    message = "generation_batch_size: expected at least two prompts, 8 completions, got 4"
+    assert refusal("--method", "online_kto", *few) == message
+
+
 def test_a_step_has_whole_pairs_and_the_last_one_the_rest() -> None:
     made = scripted("online_dpo", ["0001", "0003", "0000", "0002"], *OWN, "--train_batch_size", "2")
     made.config = made.config.changed(loss_type="simpo")
@@ -146,6 +183,7 @@ def test_a_step_without_completions_changes_nothing(untrained: Path, tmp_path: P
         ("rft", ["--num_iterations", "2"]),
         ("online_dpo", ["--pairs", "all", "--train_batch_size", "4"]),
         ("online_dpo", ["--loss_type", "sigmoid,sft", "--use_peft", "--lora_r", "4"]),
+        ("online_kto", ["--train_batch_size", "7"]),
     ],
 )
 def test_killed_between_two_steps_and_resumed_equals_never_stopped(
@@ -164,7 +202,7 @@ def test_killed_between_two_steps_and_resumed_equals_never_stopped(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["rft", "online_dpo"])
+@pytest.mark.parametrize("method", ["rft", "online_dpo", "online_kto"])
 def test_it_learns_what_the_reward_likes(untrained: Path, tmp_path: Path, method: str) -> None:
     words = [*SMALL, "--method", method, "--model_name_or_path", str(untrained), "--max_steps", "30"]
     words += [
@@ -187,11 +225,11 @@ def test_a_margin_is_read_with_margin_alone() -> None:
     online = ["--method", "online_dpo"]
     assert refusal(*online, "--pairs", "margin").startswith("pair_margin: expected a difference of rewards")
     message = "pair_margin: expected none with pairs best_worst, got 0.5"
-    assert refusal(*online, "--pair_margin", "0.5") == message
+    assert refusal(*online, "--pairs", "best_worst", "--pair_margin", "0.5") == message
 
 
 def test_options_of_the_comparison_are_those_of_dpo(tmp_path: Path) -> None:
     config = parse(["--method", "online_dpo", "--loss_type", "ipo", "--beta", "0.3"])
     made = load(METHODS["online_dpo"].path)(config)
     assert made.loss.objective.loss_type == ("ipo",) and made.loss.objective.beta == 0.3
-    assert made.needs_reference and json.dumps(config.flat())
+    assert made.config.needs_reference and json.dumps(config.flat())
