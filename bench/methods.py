@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import torch
+
 from bench.loss_head.results import table
 from bench.result_files import ROOT, between_markers, newest, result_path, signature, write
 from dupo.config.command_line import parse
@@ -197,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
         folder = Path(name)
         runs += pool.map(lambda seed: perform(WAYS[0], seed, folder, shorter), seeds)
+        torch.set_num_threads(1)
         for seed in seeds:
             files = folder / f"files-{seed}"
             files.mkdir()
