@@ -53,6 +53,7 @@ class PairingOptions(Options):
 
     def check_together(self) -> None:
         """Checks that there is a margin where one is read, and only there."""
+        # A margin that nothing reads would be a wish that is ignored.
         if self.pairs == MARGIN and self.pair_margin is None:
             raise UserError("pair_margin: expected a difference of rewards with pairs margin, got none")
         if self.pairs != MARGIN and self.pair_margin is not None:

@@ -48,6 +48,7 @@ def _reader(rows: Sequence[Row]) -> Callable[[Row], tuple[Labelled, ...]] | None
     names, read_answer = usual_columns(rows, [LABEL_COLUMN]), example_reader(rows)
     if names and read_answer is not None:
         return lambda row: (Labelled(read_answer(row), _label(row, names[0])),)
+    # A file of pairs has labels in the names of its columns.
     read_pair = pair_reader(rows)
     if read_pair is None:
         return None

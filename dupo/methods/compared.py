@@ -133,6 +133,7 @@ class ComparingMethod(OfflineMethod):
     def update(self, batch: StepBatch, step: int) -> dict[str, float]:
         """One optimizer step on the groups of the batch."""
         learn = partial(self.compare, compared=self.train.at(self._places(step)), learns=True)
+        # The groups follow from the step, and the batch is what a failed step would save.
         options, seed = self.config.optimizer, self.seed
         # As in TRL, dropout is off: the reference has none.
         metrics = optimizer_step(self.model, self.optimizer, learn, options, step, seed, dropout=False)

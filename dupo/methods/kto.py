@@ -103,5 +103,6 @@ class KTO(ComparingMethod):
 
     def compare(self, model: Model, compared: Compared, *, learns: bool) -> tuple[Tensor, dict[str, float]]:
         """The loss of answers and what it reports; `learns`: the gradient is added to `.grad`."""
+        # The advantage is the label, see above.
         labels = [group[0].advantage > 0 for group in compared.groups]
         return self.loss.judge(model, compared.groups, compared.references, labels, learns=learns)

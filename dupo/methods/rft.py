@@ -10,13 +10,10 @@ the next one is sampled from the weights that this one has changed.
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from dupo.learning.batches import trajectories_of
 from dupo.learning.step import optimizer_step
 from dupo.learning.supervised import supervised_gradient
 from dupo.methods.rollout import RolloutMethod
-from dupo.records import Completion, Rollout, StepBatch, Trajectory
+from dupo.records import StepBatch, Trajectory
 
 
 class RFT(RolloutMethod):
@@ -37,29 +34,22 @@ class RFT(RolloutMethod):
     def new_rollout(self, step: int) -> list[StepBatch]:
         """Samples completions, and keeps the best of each prompt."""
         rewarded, metrics = self.sample_and_judge(step)
-        rewards_PG = rewarded.rewards.total_PG
-        trajectories = self._best(rewarded.rollout, rewards_PG)
-        metrics |= {"rft/kept_rate": len(trajectories) / rewards_PG.numel()}
+        trajectories = self._best(self.different(rewarded))
+        metrics |= {"rft/kept_rate": len(trajectories) / rewarded.rewards.total_PG.numel()}
         # Once: rewards that stay below the bar would fill the log.
         if not trajectories and not self.has_told:
             least = self.config.rejection.min_reward
-            self.to_tell.append(
-                f"step {step + 1}: no reward is above min_reward, {least:g}, so nothing is learned"
-            )
+            self.to_tell.append(f"step {step + 1}: nothing is learned, as no reward is above {least:g}")
             self.has_told = True
-        exchanges = self.first_exchanges(rewarded, rewards_PG)
+        exchanges = self.first_exchanges(rewarded, rewarded.rewards.total_PG)
         return self.step_batches(trajectories, self.config.optimizer.train_batch_size, metrics, exchanges)
 
-    def _best(self, rollout: Rollout, rewards_PG: Tensor) -> list[Trajectory]:
+    def _best(self, completions: Sequence[Sequence[Trajectory]]) -> list[Trajectory]:
         """The completions to learn from, problem by problem, the best of each first."""
-        options, mask = self.config.rejection, self.config.rollout.mask_truncated_completions
-        # A supervised loss reads no advantage, so the reward has its place.
-        everything = trajectories_of(rollout, rewards_PG, mask_truncated=mask)
-        G = rewards_PG.shape[1]
+        options = self.config.rejection
         learned: list[Trajectory] = []
-        for place, group in enumerate(rollout.completions):
-            different = [everything[place * G + i] for i in first_of_each(group)]
-            fit = [t for t in different if t.advantage > options.min_reward and not t.masked]
+        for group in completions:
+            fit = [t for t in group if t.advantage > options.min_reward]
             # Of equal rewards, the completion that was sampled first.
             learned += sorted(fit, key=lambda t: -t.advantage)[: options.kept_per_prompt]
         return learned
@@ -80,11 +70,3 @@ class RFT(RolloutMethod):
         )
         self.step_done()
         return batch.metrics | metrics
-
-
-def first_of_each(group: Sequence[Completion]) -> list[int]:
-    """The place of the first of each set of equal completions, token by token."""
-    first: dict[tuple[int, ...], int] = {}
-    for place, completion in enumerate(group):
-        first.setdefault(tuple(completion.ids.tolist()), place)
-    return list(first.values())

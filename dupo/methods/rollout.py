@@ -4,7 +4,7 @@
     dual        (y, x_k) -> x_u'                a judge recovers the hidden part x_u of x from the answer
     reward      r(y) = mean of 1 - d(x_u, x_u'), or any other reward
 
-What is learnt from a rollout is what methods differ in: `dupo`, `online_dpo` and `rft`.
+What is learnt from a rollout is what methods differ in: `dupo`, `rft`, and those of `online.py`.
 
 Shape letters: P problems of a rollout, G completions of each.
 """
@@ -21,7 +21,12 @@ from dupo.distributed.ranks import ALONE, Ranks
 from dupo.duality.early import sample_with_duals
 from dupo.duality.reconstruct import Reconstructions, dual_metrics, reconstruct
 from dupo.engines.kept import Groups, keeping
-from dupo.learning.batches import mini_batches, trajectories_from_state, trajectories_to_state
+from dupo.learning.batches import (
+    mini_batches,
+    trajectories_from_state,
+    trajectories_of,
+    trajectories_to_state,
+)
 from dupo.methods.dynamic_sampling import (
     RewardedRollout,
     ask_until_spread,
@@ -97,6 +102,23 @@ class RolloutMethod(PolicyMethod):
         self.num_tokens += everything.rollout.num_tokens
         metrics = self._metrics(everything) | sampling_metrics | {"num_tokens": self.num_tokens}
         return everything.take(chosen), metrics
+
+    def different(self, rewarded: RewardedRollout) -> list[list[Trajectory]]:
+        """Of each problem the completions that can be learned from, equal ones once, in their order.
+
+        Their advantages are their rewards: the losses that use this compare, and read no advantage.
+        """
+        mask, rewards_PG = self.config.rollout.mask_truncated_completions, rewarded.rewards.total_PG
+        everything = trajectories_of(rewarded.rollout, rewards_PG, mask_truncated=mask)
+        G, groups = rewards_PG.shape[1], list[list[Trajectory]]()
+        for start in range(0, len(everything), G):
+            # Equal ones would weigh an answer by how often it was drawn.
+            by_ids: dict[tuple[int, ...], Trajectory] = {}
+            for trajectory in everything[start : start + G]:
+                if not trajectory.masked:
+                    by_ids.setdefault(tuple(trajectory.completion_ids.tolist()), trajectory)
+            groups.append(list(by_ids.values()))
+        return groups
 
     def ask(self, step: int, number: int, before: int, count: int) -> RewardedRollout:
         """Asks one batch of problems of the next rollout; see `AskBatch`. Changes no counter."""

@@ -121,9 +121,9 @@ def test_online_dpo_pairs_better_with_worse_ones(
 )
 def test_online_kto_labels_each_completion_once(options: list[str], good: list[str]) -> None:
     made = scripted("online_kto", ["0001", "0003", "0000", "0003"], *OWN, *options)
-    made.reference = made.model = object()  # type: ignore[assignment]
-    rollout, rewards_PG = rollout_of(made)
-    groups = made._groups(rollout, rewards_PG)  # type: ignore[attr-defined]
+    rewarded, _ = made.sample_and_judge(0)
+    groups, metrics = made.choose(made.different(rewarded))  # type: ignore[attr-defined]
+    assert metrics == {"labels/count": 9.0, "labels/good": len(good) / 3}
     threshold = made.config.labelling.label_threshold
     assert [text_of(answer) for answer, _ in groups] == ["0001", "0003", "0000"] * 3
     assert [text_of(a) for a, _ in groups if a.advantage > threshold] == good * 3
@@ -133,11 +133,6 @@ def test_online_kto_labels_each_completion_once(options: list[str], good: list[s
         assert (
             text_of(other) == text_of(groups[place - 3][0]) and other.problem == groups[place - 3][0].problem
         )
-
-
-def rollout_of(made: RolloutMethod) -> tuple[Any, Any]:
-    (rollout, _, rewards), _ = made.sample_and_judge(0)
-    return rollout, rewards.total_PG
 
 
 def test_how_far_a_policy_has_moved_needs_two_prompts() -> None:
