@@ -25,6 +25,10 @@ _TITLES = {
     "lora": "adapters (LoRA)",
     "loss": "loss (DuPO)",
     "comparison": "loss (DPO)",
+    "labels": "loss (KTO)",
+    "pairing": "pairs of completions",
+    "labelling": "good completions",
+    "rejection": "completions that are learned",
     "selection": "trying duals",
     "rerank": "choosing an answer",
 }
