@@ -92,6 +92,11 @@ class Config:
         return "rollout" in METHODS[self.method].groups
 
     @property
+    def group_size(self) -> int:
+        """Sequences that a micro-batch must hold together: a loss of pairs looks at both."""
+        return 2 if "comparison" in METHODS[self.method].groups else 1
+
+    @property
     def needs_reference(self) -> bool:
         """Whether the loss reads what the policy before training says."""
         groups = METHODS[self.method].groups

@@ -201,7 +201,8 @@ class OptimizerOptions(Options):
     )
     train_batch_size: int | None = option(
         None,
-        "completions of each optimizer step; none: all of the rollout (dupo), 8 (sft), 8 pairs (dpo)",
+        "completions of each optimizer step, of dpo and online_dpo pairs; none: all of the rollout, 8 of a "
+        "file (sft, dpo, kto)",
         at_least=1,
         at_most=MOST_SEQUENCES,
     )

@@ -65,7 +65,7 @@ INSTEAD: dict[str, str] = {
     "with packing and sampling; --use_peft is LoRA",
     "load_in_8bit": "is not here: --load_in_4bit is, beneath adapters",
     "bnb_4bit_quant_storage": "is not here: codes of 4 bits are stored as bytes",
-    "disable_dropout": "is not here: reinforcement learning has no dropout",
+    "disable_dropout": "is not here: only supervised losses have dropout",
     "cast_lm_head_to_fp32": "is not here: logits are float32 with every --compute_dtype",
     "dtype": "is not here: weights that are trained are float32; --compute_dtype is what computes",
     "bf16": "is --compute_dtype bfloat16 here",
@@ -90,7 +90,7 @@ INSTEAD: dict[str, str] = {
     ),
     "use_cache": "is not here: sampling has a cache of its own, training has none",
     "neftune_noise_alpha": "is not here: embeddings get no noise",
-    "label_smoothing_factor": "is not here: no loss smooths labels",
+    "label_smoothing_factor": "is --label_smoothing of --method dpo",
     # sampling
     **_each("top_p top_k min_p repetition_penalty generation_kwargs", _WHOLE_DISTRIBUTION),
     "use_vllm": "is --engine vllm here",

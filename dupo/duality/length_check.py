@@ -21,11 +21,13 @@ class Lengths:
         completion: of a primal completion.
         dual_completion: of the answer to a dual; None where no dual is asked.
         token_budget: of a micro-batch, which holds at least one prompt and its completion.
+        group_size: sequences that a micro-batch must hold together.
     """
 
     completion: int
     dual_completion: int | None
     token_budget: int
+    group_size: int = 1
 
 
 def lengths_of(config: Config) -> Lengths:
@@ -33,7 +35,8 @@ def lengths_of(config: Config) -> Lengths:
     completion = config.rollout.max_completion_length
     dual = config.duals.dual_max_completion_length or completion
     asks_duals = config.reward.needs("duals")
-    return Lengths(completion, dual if asks_duals else None, config.optimizer.token_budget)
+    budget, group_size = config.optimizer.token_budget, config.group_size
+    return Lengths(completion, dual if asks_duals else None, budget, group_size)
 
 
 class Limit(NamedTuple):
@@ -47,15 +50,17 @@ class Limit(NamedTuple):
     holder: str
 
     @classmethod
-    def of(cls, positions: int | None, token_budget: int) -> Self:
-        """The limit of a sequence that a micro-batch holds: the least of `positions` and `token_budget`.
+    def of(cls, positions: int | None, token_budget: int, group_size: int = 1) -> Self:
+        """The limit of a sequence that a micro-batch holds: the least of `positions` and its share of tokens.
 
         Args:
             positions: as of `TokenLimits`.
+            group_size: sequences that the micro-batch must hold together.
         """
-        if positions is None or token_budget < positions:
-            return cls(token_budget, "--token_budget")
-        return cls(positions, "the model")
+        if positions is not None and positions <= token_budget // group_size:
+            return cls(positions, "the model")
+        share = f"a share of 1 / {group_size} of " if group_size > 1 else ""
+        return cls(token_budget // group_size, f"{share}--token_budget")
 
 
 class TooLong(NamedTuple):
@@ -115,7 +120,7 @@ class TokenLimits:
         Raises:
             UserError: the prompt has no ids, or its chat template does not take it; `id` names it.
         """
-        limit = Limit.of(self.positions, self.lengths.token_budget)
+        limit = Limit.of(self.positions, self.lengths.token_budget, self.lengths.group_size)
         return self._too_long(
             id, prompt, TooLong("prompt", 0, self.lengths.completion, limit, "--max_completion_length")
         )

@@ -99,11 +99,11 @@ class PreferenceLoss:
         """The same without a gradient."""
         return self._pass(model, groups, references, singles, learns=False)
 
-    def judge(
+    def compare_labelled(
         self,
         model: Model,
         groups: Sequence[Group],
-        references: Tensor | None,
+        references: Tensor,
         labels: Sequence[bool],
         *,
         learns: bool,
@@ -120,16 +120,14 @@ class PreferenceLoss:
             As `accumulate_gradient`; with `kl` where the loss reads one, and with `rewards/margins` of
             answers of both labels.
         """
-        # Without a reference there is nothing to have moved from.
-        kl, own = None, references
-        if references is not None:
-            own = references[:, :1]
-            if "kto" in self.objective.loss_type:
-                # One number for the step, and no gradient: where good and bad part.
-                others = answer_logprobs(model, [group[1:] for group in groups], self.compute)
-                kl = (others[:, 0] - references[:, 1]).mean().clamp(min=0)
+        kl = None
+        if "kto" in self.objective.loss_type:
+            # One number for the step, and no gradient: where good and bad part.
+            others = answer_logprobs(model, [group[1:] for group in groups], self.compute)
+            kl = (others[:, 0] - references[:, 1]).mean().clamp(min=0)
         run = self.accumulate_gradient if learns else self.measure
-        loss, metrics = run(model, [group[:1] for group in groups], own, Singles(torch.tensor(labels), kl))
+        answers, singles = [group[:1] for group in groups], Singles(torch.tensor(labels), kl)
+        loss, metrics = run(model, answers, references[:, :1], singles)
         if kl is not None:
             metrics["kl"] = kl.item()
         # A step may have answers of one label alone.

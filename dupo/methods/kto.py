@@ -105,4 +105,4 @@ class KTO(ComparingMethod):
         """The loss of answers and what it reports; `learns`: the gradient is added to `.grad`."""
         # The advantage is the label, see above.
         labels = [group[0].advantage > 0 for group in compared.groups]
-        return self.loss.judge(model, compared.groups, compared.references, labels, learns=learns)
+        return self.loss.compare_labelled(model, compared.groups, compared.references, labels, learns=learns)

@@ -59,11 +59,7 @@ class OfflineMethod(Method):
 
     def limit_of(self, size: int) -> Limit:
         """The most tokens of each sequence of a group of `size`."""
-        limit = Limit.of(position_limit(self.shape), self.config.optimizer.token_budget // size)
-        # A micro-batch holds whole groups.
-        if size > 1 and limit.holder == "--token_budget":
-            limit = limit._replace(holder=f"a share of 1 / {size} of --token_budget")
-        return limit
+        return Limit.of(position_limit(self.shape), self.config.optimizer.token_budget, size)
 
     def model_rows(self) -> list[tuple[str, str]]:
         """Rows of the start-up table on model and adapter."""

@@ -39,7 +39,8 @@ class RFT(RolloutMethod):
         # Once: rewards that stay below the bar would fill the log.
         if not trajectories and not self.has_told:
             least = self.config.rejection.min_reward
-            self.to_tell.append(f"step {step + 1}: nothing is learned, as no reward is above {least:g}")
+            why = f"no completion that counts has a reward above {least:g}"
+            self.to_tell.append(f"step {step + 1}: nothing is learned, as {why}")
             self.has_told = True
         exchanges = self.first_exchanges(rewarded, rewarded.rewards.total_PG)
         return self.step_batches(trajectories, self.config.optimizer.train_batch_size, metrics, exchanges)

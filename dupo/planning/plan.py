@@ -107,13 +107,14 @@ def workload_of(config: Config, expected: PlanOptions) -> Workload:
     length = min(expected.mean_completion_length or math.ceil(longest / 2), longest)
     if not config.samples:
         answers, num_duals, steps = 0, 0, 1
-        # A pair is two sequences; kto passes an answer to another prompt as well, without a gradient.
-        trained = (optimizer.train_batch_size or 8) * (2 if config.method in ("dpo", "kto") else 1)
+        # A pair is two sequences.
+        trained = (optimizer.train_batch_size or 8) * config.group_size
         dual_length = 0
     else:
         answers, of_rollout = rollout.generation_batch_size, rollout.trained_of_rollout
-        trained = optimizer.train_batch_size or of_rollout
-        steps = of_rollout // trained * optimizer.num_iterations
+        trained = (optimizer.train_batch_size or 0) * config.group_size or of_rollout
+        # How many completions are learned, or compared, is known with the rewards: at most all, once each.
+        steps = max(1, of_rollout // trained) * optimizer.num_iterations
         # 0 asks for all duals of a problem, and how many there are is not known without the data.
         of_problem = (config.task.duals_per_prompt or 1) * duals.dual_samples
         asked = config.reward.needs("duals") and answers * expected.different_answers * of_problem
@@ -135,10 +136,11 @@ def workload_of(config: Config, expected: PlanOptions) -> Workload:
 
 
 def least_budget(config: Config, expected: PlanOptions) -> int:
-    """Tokens that a micro-batch must hold at least: a prompt with its longest completion."""
+    """Tokens that a micro-batch must hold at least: prompts with their longest completions."""
     # What is not sampled stands in the data, and no option says how long that is.
     longest = config.rollout.max_completion_length if config.samples else 0
-    return expected.mean_prompt_length + longest
+    # A micro-batch holds both answers of a pair.
+    return config.group_size * (expected.mean_prompt_length + longest)
 
 
 def make_plan(

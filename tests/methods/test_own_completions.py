@@ -11,6 +11,7 @@ from dupo.config.catalogue import METHODS, load
 from dupo.config.command_line import parse
 from dupo.duality.judge import Judge
 from dupo.engines.base import Sampling
+from dupo.errors import UserError
 from dupo.methods.rollout import RolloutMethod
 from dupo.records import Trajectory
 from tests.helpers.engines import FakeEngine
@@ -228,3 +229,27 @@ def test_options_of_the_comparison_are_those_of_dpo(tmp_path: Path) -> None:
     made = load(METHODS["online_dpo"].path)(config)
     assert made.loss.objective.loss_type == ("ipo",) and made.loss.objective.beta == 0.3
     assert made.config.needs_reference and json.dumps(config.flat())
+
+
+@pytest.mark.parametrize(("method", "fits"), [("rft", True), ("online_kto", True), ("online_dpo", False)])
+def test_both_answers_of_a_pair_fit_into_a_micro_batch(method: str, fits: bool) -> None:
+    # Nine tokens of a prompt and six of a completion; two of them need thirty.
+    words = ["--method", method, *OPTIONS, *PLAIN[method], "--token_budget", "29"]
+    if fits:
+        load(METHODS[method].path)(parse(words))
+        return
+    with pytest.raises(UserError, match=r"a share of 1 / 2 of --token_budget allows 14"):
+        load(METHODS[method].path)(parse(words))
+
+
+def test_the_answer_of_another_prompt_is_one_of_another_prompt() -> None:
+    made = scripted("online_kto", ["0001", "0003", "0000", "0003"], *OWN)
+    rewarded, _ = made.sample_and_judge(0)
+    groups = made.different(rewarded)
+    same = [[t._replace(prompt_ids=[5]) for t in group] for group in groups[:2]]
+    chosen_groups, _ = made.choose([*same, groups[2]])  # type: ignore[attr-defined]
+    others = {(tuple(a.prompt_ids), other.problem) for a, other in chosen_groups}
+    problems = [group[0].problem for group in groups]
+    # The one before the second has its prompt, so the second takes the one before that.
+    assert others == {((5,), problems[2]), (tuple(groups[2][0].prompt_ids), problems[1])}
+    assert made.choose(same)[0] == []  # type: ignore[attr-defined]
