@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dupo.config.doors import DOORS
+from dupo.config.parsers import print_whole
 from dupo.errors import cut, nearest
 from dupo.process import run_process
-from dupo.views.plain import error, print_line
-from dupo.views.streams import LogStream
+from dupo.views.plain import error
 
 USAGE = "usage: dupo PROGRAM [--option value ...]"
 # Optional packages are no part of the line: `dupo doctor` lists those.
@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in DOORS:
         return import_module(f"dupo.{name}").main(options)
     if name in ("-h", "--help", "--version"):
-        stream = LogStream(sys.stdout)
-        print_line(stream, version_text() if name == "--version" else help_text())
-        stream.check_written()
+        print_whole(f"{version_text() if name == '--version' else help_text()}\n", sys.stdout)
         return 0
     error(f"expected one of {', '.join(DOORS)}, got {cut(name)}{nearest(name, DOORS)}")
     return 2

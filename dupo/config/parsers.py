@@ -7,18 +7,27 @@ from typing import IO, NoReturn
 from dupo.errors import UserError
 
 
+def print_whole(text: str, file: IO[str] | None) -> None:
+    """Prints a text; one that a full disk takes ends the process with exit code 1.
+
+    Args:
+        file: None: standard output.
+    """
+    try:
+        print(text, end="", file=file, flush=True)
+    except BrokenPipeError:
+        pass  # nobody reads any more
+    except OSError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
 class Parser(argparse.ArgumentParser):
-    """Prints its help; a help that a full disk takes ends the process with exit code 1."""
+    """Prints its help whole, or ends the process; see `print_whole`."""
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         # argparse hides every fault here, or none, by the version of Python.
-        try:
-            print(message, end="", file=file or sys.stderr, flush=True)
-        except BrokenPipeError:
-            pass
-        except OSError as fault:
-            print(f"error: {fault}", file=sys.stderr)
-            raise SystemExit(1) from None
+        print_whole(message, file or sys.stderr)
 
 
 class OneLineParser(Parser):

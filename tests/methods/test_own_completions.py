@@ -172,6 +172,7 @@ def test_a_step_without_completions_changes_nothing(untrained: Path, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("method", "options"),
     [
@@ -198,7 +199,7 @@ def test_killed_between_two_steps_and_resumed_equals_never_stopped(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["rft", "online_dpo", "online_kto"])
+@pytest.mark.parametrize("method", ["rft", "online_dpo", pytest.param("online_kto", marks=pytest.mark.full)])
 def test_it_learns_what_the_reward_likes(untrained: Path, tmp_path: Path, method: str) -> None:
     words = [*SMALL, "--method", method, "--model_name_or_path", str(untrained), "--max_steps", "30"]
     words += [

@@ -158,11 +158,11 @@ def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
     most = len(encoded[2].prompt_ids) - 50
     limit = Limit(most, "the model")
     alone = [(example,) for example in examples]
-    groups, encoded_groups, notes = fitting_groups(tokenizer, alone, limit, "drop", "examples")
+    groups, encoded_groups, _, notes = fitting_groups(tokenizer, alone, limit, "drop", "examples")
     assert [e.id for (e,) in groups] == ["a:1"] and encoded_groups[0][0].prompt_ids == encoded[0].prompt_ids
     assert notes[0].startswith("3 of 4 examples left out: too long (prompt of ")
     assert notes[0].endswith(f"the model allows {most}), first a:2")
-    groups, encoded_groups, notes = fitting_groups(tokenizer, alone, limit, "truncate_left", "examples")
+    groups, encoded_groups, _, notes = fitting_groups(tokenizer, alone, limit, "truncate_left", "examples")
     cut = [e for (e,) in groups]
     assert [e.id for e in cut] == ["a:1", "a:2", "a:3"] and [e.completion for e in cut] == ["1", "2", "3"]
     assert examples[1].prompt.endswith(" " + cut[1].prompt) and cut[2].history == (system,)
