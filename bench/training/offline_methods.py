@@ -31,6 +31,7 @@ from bench.loss_head.results import instructions, table
 from bench.peak_memory import added_bytes
 from bench.result_files import RESULTS, ROOT, between_markers, newest, result_path, signature, write
 from bench.training.trl_runs import Size, logged, make_model, saved_model, tokenizer
+from bench.training.trl_trainers import ratios
 from dupo.config.catalogue import METHODS, load
 from dupo.config.command_line import parse
 
@@ -163,13 +164,15 @@ def markdown(results: Sequence[Mapping[str, Any]]) -> str:
         memory = {name: [row["peak_bytes"] for row in result[name]] for name in both}
         seconds = {name: [row["seconds"] for row in result[name]] for name in both}
         cells = [result["kind"], result["rows"], *(f"{median(memory[n]) / 2**20:,.0f}" for n in both)]
-        lines.append([*cells, _ratios(memory), f"{median(seconds['theirs']):.2f}", _ratios(seconds)])
+        lines.append(
+            [
+                *cells,
+                ratios(memory["theirs"], memory["ours"]),
+                f"{median(seconds['theirs']):.2f}",
+                ratios(seconds["theirs"], seconds["ours"]),
+            ]
+        )
     return table(COLUMNS, lines)
-
-
-def _ratios(values: Mapping[str, Sequence[float]]) -> str:
-    ratios = [ours / theirs for theirs, ours in zip(values["theirs"], values["ours"], strict=True)]
-    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def section(path: Path | None) -> str:

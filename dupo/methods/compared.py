@@ -6,6 +6,7 @@ second model is held.
 Shape letters: n groups of the data, K answers of each.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -147,12 +148,13 @@ class ComparingMethod(OfflineMethod):
     def _know_references(self) -> None:
         """Computes what is not known yet of the groups that the run will see."""
         # Step by step: packs that depended on the number of steps would round otherwise in a longer run.
-        for step in range(self.config.optimizer.max_steps):
-            is_missing = self.train.references.isnan().any(1).tolist()
-            if missing := [place for place in self._places(step) if is_missing[place]]:
+        # The first epoch sees every group.
+        steps = min(self.config.optimizer.max_steps, math.ceil(len(self.train.groups) / self.batch_size))
+        for step in range(steps):
+            places = self._places(step)
+            is_missing = self.train.references[places].isnan().any(1).tolist()
+            if missing := [place for place, is_it in zip(places, is_missing, strict=True) if is_it]:
                 self.train.references[missing] = self._reference_logprobs(self.train.at(missing).groups)
-            if not any(is_missing):
-                break
 
     def _reference_logprobs(self, groups: Sequence[Group]) -> Tensor:
         with self.phases("ref_logprobs"):
