@@ -4,9 +4,9 @@ import dataclasses
 from dataclasses import dataclass, fields
 from typing import Any
 
-from dupo.config.values import Options, listed, option
+from dupo.config.values import Options, listed, option, show
 from dupo.errors import UserError, quoted
-from dupo_kernels.preferences.choices import PREFERENCE_LOSSES
+from dupo_kernels.preferences.choices import PREFERENCE_LOSSES, SCORE_LOSSES
 from dupo_kernels.preferences.preference_options import PreferenceOptions
 
 _KERNEL = {spec.name: spec for spec in fields(PreferenceOptions)}
@@ -77,3 +77,29 @@ class LabelOptions(Options):
     def for_loss(self) -> PreferenceOptions:
         """The same options as `dupo_kernels` takes them."""
         return PreferenceOptions(**{spec.name: getattr(self, spec.name) for spec in fields(self)})
+
+
+@dataclass(frozen=True)
+class ScoreOptions(Options):
+    """How the loss compares scores of a reward model."""
+
+    loss_type: str = option(
+        "bradley_terry",
+        "how scores of ranked answers are compared: bradley_terry looks at all pairs of a ranking, "
+        "plackett_luce at its whole order; of two answers both are the same",
+        "|".join(SCORE_LOSSES),
+    )
+    center_rewards_coefficient: float = option(
+        0.0,
+        "factor of (s_1 + s_2)^2 in the loss, which holds the scores of a pair near 0 (bradley_terry)",
+        at_least=0,
+        at_most=1e6,
+    )
+
+    def check_together(self) -> None:
+        """Checks that the coefficient is read."""
+        if self.center_rewards_coefficient and self.loss_type != "bradley_terry":
+            got = show(self.center_rewards_coefficient)
+            raise UserError(
+                f"center_rewards_coefficient: expected 0 with loss_type {self.loss_type}, got {got}"
+            )

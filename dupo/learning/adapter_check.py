@@ -9,15 +9,17 @@ import torch
 from dupo.errors import UserError, in_one_line
 from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import Compute, batch_logprobs
+from dupo.learning.scores import batch_scores
 from dupo.models.agreement import has_experts, random_ids
 from dupo.models.load import Model
+from dupo.models.score_heads import score_head
 from dupo.records import Trajectory
 
 TOKENS, SHOWN = 16, 3
 
 
 def check_reached(model: Model, compute: Compute) -> None:
-    """Checks that the log-probs of a few random ids depend on every trained weight.
+    """Checks that the log-probs of a few random ids, or their score, depend on every trained weight.
 
     Raises:
         UserError: the model fails with its adapters; or names weights that no gradient reaches.
@@ -27,8 +29,12 @@ def check_reached(model: Model, compute: Compute) -> None:
     trajectory = Trajectory(ids[:1], torch.tensor(ids[1:]), torch.zeros(TOKENS - 1), 0.0)
     # A class of others may fail in any way with layers that it was not written for.
     try:
-        logprobs, _ = batch_logprobs(model, make_batch([trajectory], model.device), compute)
-        logprobs.sum().backward()
+        batch = make_batch([trajectory], model.device)
+        if score_head(model) is not None:
+            values = batch_scores(model, batch, compute)
+        else:
+            values, _ = batch_logprobs(model, batch, compute)
+        values.sum().backward()
     except Exception as error:
         kind, reason = type(model).__name__, in_one_line(error, kind=True)
         raise UserError(

@@ -11,9 +11,11 @@ import torch
 from dupo.errors import UserError
 from dupo.learning.batches import make_batch
 from dupo.learning.logprobs import Compute, batch_logprobs
+from dupo.learning.scores import batch_scores
 from dupo.models.agreement import CheckLengths, Scored, check_agreement, random_ids
 from dupo.models.load import Model
 from dupo.models.positions import window_of
+from dupo.models.score_heads import score_head
 from dupo.models.shrunk import POSITIONS
 from dupo.records import Trajectory
 
@@ -24,7 +26,7 @@ LENGTHS = CheckLengths(small=(9, 48, 2, 13, 48, 31), real=(9, 2, 64, 13, 40), lo
 
 
 def check_packed(model: Model, compute: Compute) -> float:
-    """Checks that packed sequences have the log-probs of each alone, at temperature 1.
+    """Checks that packed sequences have the log-probs of each alone, at temperature 1, or the scores.
 
     Sequences cross the window of the model where `compute.token_budget` lets training cross it.
 
@@ -64,6 +66,10 @@ def _packed(compute: Compute, model: Model, dtype: str, lengths: list[int]) -> l
         Trajectory(ids[:1], torch.tensor(ids[1:]), torch.zeros(len(ids) - 1), 0.0) for ids in sequences
     ]
     batch = make_batch(trajectories, model.device)
-    logprobs, _ = batch_logprobs(model, batch, compute._replace(temperature=1.0, dtype=dtype))
-    parts = logprobs.split([length - 1 for length in lengths])
+    compute = compute._replace(temperature=1.0, dtype=dtype)
+    if score_head(model) is not None:
+        parts = batch_scores(model, batch, compute).split(1)
+    else:
+        logprobs, _ = batch_logprobs(model, batch, compute)
+        parts = logprobs.split([length - 1 for length in lengths])
     return [Scored(*pair) for pair in zip(sequences, parts, strict=True)]

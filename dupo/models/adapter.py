@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import PretrainedConfig
 
 from dupo.config.lora_options import ALL_LINEAR, LoraOptions
 from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
@@ -28,6 +28,7 @@ from dupo.models.adapter_files import (
 )
 from dupo.models.library_errors import library_call
 from dupo.models.load import Model
+from dupo.models.score_heads import model_class, score_head
 from dupo.models.weights import copy_whole, frozen_copy
 from dupo.seeds import derive
 
@@ -54,11 +55,14 @@ class AdapterPlan(NamedTuple):
         return "adapter", f"{size}: {share}"
 
 
-def plan_adapter(options: LoraOptions, model: ModelOptions, shape: PretrainedConfig) -> AdapterPlan | None:
+def plan_adapter(
+    options: LoraOptions, model: ModelOptions, shape: PretrainedConfig, *, scores: bool = False
+) -> AdapterPlan | None:
     """Looks at the adapters in a model without weights; None where the options want none.
 
     Args:
         shape: the config of the model.
+        scores: the model is a reward model, whose score is trained beside the adapters.
 
     Raises:
         UserError: the model is an adapter itself, no layer has such a name, or an adapter
@@ -72,7 +76,7 @@ def plan_adapter(options: LoraOptions, model: ModelOptions, shape: PretrainedCon
         raise UserError(f"use_peft: expected {whole}, got the adapter {name}: --merge_lora makes it whole")
     attention.register()
     with library_call(f"model_name_or_path: {name} has no usable model"), torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(
+        empty = model_class(scores=scores).from_config(
             shape, attn_implementation=attention.NAME, trust_remote_code=model.trust_remote_code
         )
     layers = put_adapters(empty, options)
@@ -104,7 +108,8 @@ def _wrapped(model: Model, options: LoraOptions) -> Any:
         lora_dropout=options.lora_dropout,
         target_modules=options.targets,
         use_rslora=options.use_rslora,
-        task_type="CAUSAL_LM",
+        # peft trains the score of this kind as a whole, beside the adapters.
+        task_type="CAUSAL_LM" if score_head(model) is None else "SEQ_CLS",
     )
     # peft raises where no layer has such a name, or where it knows no layers for the architecture.
     kind, asked = type(model).__name__, options.lora_target_modules

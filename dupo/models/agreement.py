@@ -21,6 +21,7 @@ from dupo.errors import UserError, in_one_line
 from dupo.models.load import Model
 from dupo.models.own_forward import own_noise
 from dupo.models.positions import position_limit
+from dupo.models.score_heads import score_head
 from dupo.models.shrunk import shrunk
 
 TOLERANCE = 1e-3  # nats: sound models are off by 1e-6 to 2e-5 in float32
@@ -36,7 +37,7 @@ class Scored(NamedTuple):
     """One sequence that went through a route.
 
     Attributes:
-        logprobs: of the last `len(logprobs)` of the ids, nats.
+        logprobs: of the last `len(logprobs)` of the ids, nats; of a reward model the one score.
     """
 
     ids: list[int]
@@ -116,10 +117,13 @@ def compare_with_own(model: Model, dtype: str, route: Route, lengths: Sequence[i
     except Exception as error:
         raise _refusal(failure, error) from error
     try:
-        all_logprobs, noise = own_noise(model, [s.ids for s in scored], dtype)
+        said, noise = own_noise(model, [s.ids for s in scored], dtype)
     except Exception as error:
         raise _refusal(f"{failure}: its own forward pass fails", error) from error
-    truths = all_logprobs.split([len(s.ids) - 1 for s in scored])
+    says, counts = "log-probs", [len(s.ids) - 1 for s in scored]
+    if score_head(model) is not None:  # which says one number of each
+        says, counts = "scores", [1] * len(scored)
+    truths = said.split(counts)
     truth = torch.cat([t[-len(s.logprobs) :] for t, s in zip(truths, scored, strict=True)])
     difference = torch.cat([s.logprobs.cpu().double() for s in scored]) - truth
     # If all log-probs are nearly equal, a wrong route differs little too: scale the tolerance by their
@@ -131,7 +135,7 @@ def compare_with_own(model: Model, dtype: str, route: Route, lengths: Sequence[i
         off, allowed = difference.square().mean().sqrt().item(), NOISE_FACTOR * noise + NOISE_FLOOR * scale
     if not off <= allowed:  # NaN is refused as well
         raise UserError(
-            f"{failure}: its log-probs differ by {off:.2g} nats from those of its own forward pass, "
+            f"{failure}: its {says} differ by {off:.2g} from those of its own forward pass, "
             f"expected at most {allowed:.2g}; {ADVICE}"
         )
     return noise or 0.0

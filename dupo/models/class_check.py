@@ -3,23 +3,25 @@
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from dupo.errors import UserError
 from dupo.models import attention
 from dupo.models.library_errors import library_call
+from dupo.models.score_heads import model_class, score_head
 
 # Settings of a language model that are counts. transformers builds a model without layers from -1 layers.
 COUNTS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 COUNTS += ("head_dim",)
 
 
-def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) -> None:
+def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool, scores: bool = False) -> None:
     """Builds the model without memory for its weights, and looks at what it is.
 
     Args:
         shape: the config of the model.
         name: its folder or Hub name, for the error.
+        scores: the model is a reward model.
 
     Raises:
         UserError: a size is below 1, the class cannot be built or is no causal language model, or it computes
@@ -37,7 +39,7 @@ def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) 
         raise UserError(f"{where}: expected a causal language model, got an encoder-decoder, {_kind(shape)}")
     with library_call(f"{where} has no usable model"), torch.device("meta"):
         try:
-            model = AutoModelForCausalLM.from_config(
+            model = model_class(scores=scores).from_config(
                 shape, attn_implementation=attention.NAME, trust_remote_code=trust_remote_code
             )
         except KeyError as error:
@@ -45,7 +47,7 @@ def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool) 
             if error.args != (attention.NAME,):
                 raise
             raise UserError(f"{where}: {_kind(shape)} takes no attention but its own") from None
-        reason = _reason_against(model, shape)
+        reason = _reason_against(model, shape, scores=scores)
     if reason:
         raise UserError(f"{where}: {type(model).__name__} {reason}")
 
@@ -56,7 +58,7 @@ def _kind(shape: PretrainedConfig) -> str:
     return str(names[0]) if isinstance(names, list) and names else str(shape.model_type)
 
 
-def _reason_against(model: PreTrainedModel, shape: PretrainedConfig) -> str | None:
+def _reason_against(model: PreTrainedModel, shape: PretrainedConfig, *, scores: bool) -> str | None:
     """Why a model cannot be used; None if it can."""
     inner = shape.get_text_config()
     parts = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
@@ -71,7 +73,9 @@ def _reason_against(model: PreTrainedModel, shape: PretrainedConfig) -> str | No
     flags = {bool(m.is_causal) for m in model.modules() if hasattr(m, "is_causal")}
     if flags == {False}:
         return "is not causal with this config.json: its tokens see what comes after them"
-    if model.get_output_embeddings() is None:
+    if scores and score_head(model) is None:
+        return "makes its score by no single layer of that name"
+    if not scores and model.get_output_embeddings() is None:
         return "has no language-model head"
     # The head is applied apart, to the rows with a loss only, so the model beneath must be reachable.
     if model.base_model is model:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
@@ -21,6 +21,7 @@ from dupo.models.devices import compute_dtype
 from dupo.models.four_bits import reading_arguments
 from dupo.models.frozen_base import halve_base
 from dupo.models.library_errors import library_call
+from dupo.models.score_heads import CLASS_END, is_reward_model, model_class
 from dupo.models.tiny import tiny_config
 from dupo.models.tokenizers import check_model_name
 from dupo.models.weight_checks import check_finite, check_match
@@ -43,14 +44,42 @@ def model_config(options: ModelOptions, tokenizer: PromptTokenizer | None) -> Pr
     if name == BUILT_IN_MODEL:
         assert tokenizer is not None
         return tiny_config(tokenizer)
+    shape = _read_config(options)
+    if is_reward_model(shape):
+        got = f"the reward model {name} (--reward model:{name} rewards by it)"
+        raise UserError(f"model_name_or_path: expected a language model, got {got}")
+    check_class(shape, name, trust_remote_code=options.trust_remote_code)
+    return shape
+
+
+def scorer_config(options: ModelOptions, tokenizer: PromptTokenizer) -> PretrainedConfig:
+    """The shape of a reward model, or that which a language model has as a reward model.
+
+    Raises:
+        UserError: as `model_config`; or the model tells several classes apart.
+    """
+    name = options.model_name_or_path
+    shape = tiny_config(tokenizer) if name == BUILT_IN_MODEL else _read_config(options)
+    if is_reward_model(shape) and shape.num_labels != 1:
+        got = f"{shape.num_labels} of a classifier"
+        raise UserError(f"model_name_or_path: {name}: expected one label, the score, got {got}")
+    if not is_reward_model(shape):
+        shape.num_labels = 1
+        # Which token of a padded sequence is the last one: transformers asks the config.
+        shape.get_text_config().pad_token_id = tokenizer.pad_id
+    check_class(shape, name, trust_remote_code=options.trust_remote_code, scores=True)
+    return shape
+
+
+def _read_config(options: ModelOptions) -> PretrainedConfig:
+    """The config of a model that is read, or of that beneath an adapter."""
+    name = options.model_name_or_path
     check_model_name("model_name_or_path", name)
     arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     if adapter := adapter_folder("model_name_or_path", name):
         name, arguments["revision"] = adapter.base, adapter.revision
     with library_call(f"model_name_or_path: {name} has no usable model", name):
-        shape = AutoConfig.from_pretrained(name, **arguments)
-    check_class(shape, name, trust_remote_code=options.trust_remote_code)
-    return shape
+        return AutoConfig.from_pretrained(name, **arguments)
 
 
 def load_model(
@@ -61,16 +90,18 @@ def load_model(
     *,
     frozen: bool = False,
     lora: LoraOptions | None = None,
+    scores: bool = False,
 ) -> Model:
     """Loads the model in eval mode (no dropout) on `device`.
 
     Args:
-        shape: what `model_config` gave.
-        seed: fixes the random weights of the built-in model.
+        shape: what `model_config` gave, or `scorer_config`.
+        seed: fixes the random weights of the built-in model, and those of a new score.
         frozen: no optimizer changes the model. Its weights need no gradient, and `--compute_dtype bfloat16`
             may hold them in bfloat16. Weights that are trained are float32, whatever the options say.
         lora: adapters that the model will get. Of a model that is read, most weights are then bfloat16 where
             matrix products are, or codes of 4 bits; see `dupo.models.frozen_base` and `four_bits`.
+        scores: load a reward model. A language model gets a new score in the place of its head.
 
     Raises:
         UserError: the weights cannot be loaded, do not match the model, or are not finite.
@@ -84,14 +115,16 @@ def load_model(
     arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME}
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
-        model = AutoModelForCausalLM.from_config(shape, **arguments)
+        model = model_class(scores=scores).from_config(shape, **arguments)
     else:
         if not frozen and getattr(shape, "quantization_config", None) is not None:
             raise UserError(f"model_name_or_path: {name}: expected weights to train, got quantized weights")
         arguments["trust_remote_code"] = options.trust_remote_code
         if lora is not None and lora.load_in_4bit:
             arguments |= reading_arguments(lora, compute_dtype(device, options.compute_dtype), device)
-        model = read_model("model_name_or_path", name, **arguments)
+        if scores:
+            arguments["config"] = shape
+        model = read_model("model_name_or_path", name, scores=scores, **arguments)
     if options.gradient_checkpointing and not frozen:
         recompute_activations(model)
     is_half = compute_dtype(device, options.compute_dtype) is torch.bfloat16
@@ -109,11 +142,12 @@ def load_model(
     return model.eval()
 
 
-def read_model(option: str, name: str, **arguments: Any) -> Model:
+def read_model(option: str, name: str, *, scores: bool = False, **arguments: Any) -> Model:
     """Reads a whole model, or an adapter and the model beneath it, and gives one model.
 
     Args:
         option: what names the folder, for the error.
+        scores: read a reward model, whose shape is the argument `config`.
         arguments: of `from_pretrained`.
 
     Raises:
@@ -122,12 +156,12 @@ def read_model(option: str, name: str, **arguments: Any) -> Model:
     adapter = adapter_folder(option, name)
     if adapter is None:
         _check_generation_config(Path(name))
-        return read_weights(AutoModelForCausalLM, option, name, **arguments)
+        return read_weights(model_class(scores=scores), option, name, **arguments)
     _check_generation_config(Path(adapter.base))
     # Merged before it is rounded: an adapter may be smaller than the last digit of a bfloat16 weight.
     dtype = arguments.pop("dtype", torch.float32)
     arguments |= {"dtype": torch.float32, "revision": adapter.revision}
-    model = read_weights(AutoModelForCausalLM, option, adapter.base, **arguments)
+    model = read_weights(model_class(scores=scores), option, adapter.base, **arguments)
     model = merged(model, adapter, f"{option}: {name}").to(dtype)
     model.config.name_or_path = name
     return model.requires_grad_(True)  # peft has frozen what is now a model like any other
@@ -158,8 +192,17 @@ def read_weights(model_class: Any, option: str, folder: str, **arguments: Any) -
         model, report = model_class.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
         )
+        if CLASS_END in type(model).__name__ and not is_reward_model(arguments["config"]):
+            report = _with_new_score(report)
         check_match(report, where)
     return model
+
+
+def _with_new_score(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report of `from_pretrained`, without the head that a language model loses and the score it gets."""
+    missing = {name for name in report["missing_keys"] if not name.startswith("score.")}
+    unexpected = {name for name in report["unexpected_keys"] if not name.startswith("lm_head.")}
+    return {**report, "missing_keys": missing, "unexpected_keys": unexpected}
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from dupo.config.lora_options import LoraOptions
 from dupo.errors import in_one_line
@@ -19,6 +18,7 @@ from dupo.models.frozen_base import halved_weights
 from dupo.models.library_errors import library_call
 from dupo.models.load import Model
 from dupo.models.positions import BORDERED_ROPE, rope_settings
+from dupo.models.score_heads import model_class, score_head
 from dupo.models.token_costs import NAME, Costs, layers_of, register, token_costs
 
 FLOAT32, MIXED, BFLOAT16 = "float32", "mixed", "bfloat16"  # mixed: autocast over float32 weights
@@ -57,7 +57,13 @@ class Outline:
 
 
 def outline(
-    shape: Any, lora: LoraOptions, *, precision: str, trust_remote_code: bool = False, traces: bool = True
+    shape: Any,
+    lora: LoraOptions,
+    *,
+    precision: str,
+    trust_remote_code: bool = False,
+    traces: bool = True,
+    scores: bool = False,
 ) -> Outline:
     """Looks at a model without weights.
 
@@ -66,6 +72,7 @@ def outline(
         lora: its adapters.
         precision: of the passes: `FLOAT32`, `MIXED` or `BFLOAT16`.
         traces: whether the costs of a token are wanted; they take a second or two for a deep model.
+        scores: the model is a reward model.
 
     Raises:
         UserError: transformers cannot build the model, or it can have no such adapters.
@@ -73,7 +80,7 @@ def outline(
     register([])
     dtype = torch.bfloat16 if precision == BFLOAT16 else torch.float32
     with library_call("model_name_or_path: no usable model"), torch.device("meta"):
-        model: Model = AutoModelForCausalLM.from_config(
+        model: Model = model_class(scores=scores).from_config(
             _plain(shape),
             dtype=dtype,
             attn_implementation=NAME,
@@ -123,8 +130,8 @@ def _sizes(model: Model) -> dict[str, Any]:
 
 
 def _ends(model: Model) -> list[Any]:
-    """The embedding, and the head where there is one of its own."""
-    ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    """The embedding, and the head or the score where there is one of its own."""
+    ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings() or score_head(model)]
     return [end for end in ends if end is not None]
 
 

@@ -16,6 +16,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from dupo.models.devices import autocast, float64
 from dupo.models.load import Model
+from dupo.models.score_heads import score_head
 from dupo.models.sharding import computes_in_half
 
 EAGER, SDPA = "eager", "sdpa"  # attention of transformers, by its names
@@ -43,25 +44,42 @@ def own_logprobs(model: Model, sequences: Sequence[list[int]], dtype: str, atten
     return torch.cat(logprobs)
 
 
+@torch.no_grad()
+def own_scores(model: Model, sequences: Sequence[list[int]], dtype: str, attention: str = EAGER) -> Tensor:
+    """The score of each sequence under a reward model, fp64 on the CPU; arguments as of `own_logprobs`."""
+    scores = []
+    with other_attention(model, attention):
+        for ids in sequences:
+            ids_BT = torch.tensor(ids, device=model.device)[None]
+            with autocast(model.device, dtype):
+                logits_B1 = model(
+                    input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), use_cache=False
+                ).logits
+            scores.append(float64(logits_B1)[0].cpu())
+    return torch.cat(scores)
+
+
 def own_noise(model: Model, sequences: Sequence[list[int]], dtype: str) -> tuple[Tensor, float | None]:
-    """The log-probs of `own_logprobs`, and by how much the model differs from itself in its precision.
+    """What the model says of sequences, and by how much the model differs from itself in its precision.
 
     Returns:
-        fp64 nats, in float32 arithmetic wherever the weights are float32; and the root mean square difference
-        of the same in the arithmetic of the run, nats: None where that is float32 as well.
+        The log-probs of `own_logprobs`, of a reward model its scores, fp64, in float32 arithmetic wherever
+        the weights are float32; and the root mean square difference of the same in the arithmetic of the
+        run: None where that is float32 as well.
     """
+    own_values = own_logprobs if score_head(model) is None else own_scores
     with autocast(model.device, dtype):
         is_mixed = torch.is_autocast_enabled(model.device.type)
     weights = [weight for weight in model.parameters() if weight.is_floating_point()]
     if all(weight.dtype == torch.float32 for weight in weights) and not computes_in_half(model):
-        truth = own_logprobs(model, sequences, "float32")
+        truth = own_values(model, sequences, "float32")
         if not is_mixed:
             return truth, None
-        again = own_logprobs(model, sequences, dtype)
+        again = own_values(model, sequences, dtype)
     else:
         # Rounded weights have no exact result: two orders of summation tell how far off each may be.
-        truth = own_logprobs(model, sequences, dtype)
-        again = own_logprobs(model, sequences, dtype, SDPA if has_plain_attention(model) else FLOAT32)
+        truth = own_values(model, sequences, dtype)
+        again = own_values(model, sequences, dtype, SDPA if has_plain_attention(model) else FLOAT32)
     return truth, (truth - again).square().mean().sqrt().item()
 
 

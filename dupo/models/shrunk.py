@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dupo.models.load import Model
-from dupo.models.own_forward import own_logprobs
+from dupo.models.own_forward import own_noise
 from dupo.models.positions import rope_settings, window_names
 
 VOCABULARY, HEAD, HEADS, HIDDEN = 64, 16, 4, 64
@@ -69,7 +69,7 @@ def shrunk(model: Model, window: int) -> Model | None:
             small: Any = type(model)._from_config(
                 config, dtype=torch.float32, attn_implementation=model.config._attn_implementation
             )
-            own_logprobs(small.eval(), [[1, 2, 3]], "float32")
+            own_noise(small.eval(), [[1, 2, 3]], "float32")
         except Exception:
             return None
         with torch.no_grad():

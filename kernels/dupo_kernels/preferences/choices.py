@@ -45,6 +45,7 @@ PREFERENCE_LOSSES = {
     "kto": PreferenceLoss(1, options=LABEL_WEIGHTS),
     "apo_zero_unpaired": PreferenceLoss(1, options=LABEL_WEIGHTS),
 }
+SCORE_LOSSES = ("bradley_terry", "plackett_luce")  # of reward models, see `score_loss`
 # TRL's second names; AlphaPO is simpo with an alpha.
 ALIASES = {"alphapo": "simpo"}
 F_DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")

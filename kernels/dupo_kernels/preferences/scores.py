@@ -12,9 +12,8 @@ from torch.nn.functional import logsigmoid
 
 from dupo_kernels._checks import FLOATING, REAL, check_devices, check_tensors
 from dupo_kernels._messages import is_number, refused
+from dupo_kernels.preferences.choices import SCORE_LOSSES
 from dupo_kernels.tokens.choices import check_choice
-
-KINDS = ("bradley_terry", "plackett_luce")
 
 
 def score_loss(
@@ -42,7 +41,7 @@ def score_loss(
     """
     check_tensors(FLOATING, ("scores",), scores=scores)
     check_tensors(REAL, margin=margin)
-    check_choice("kind", kind, KINDS)
+    check_choice("kind", kind, SCORE_LOSSES)
     if not is_number(center_rewards_coefficient) or not 0 <= center_rewards_coefficient < float("inf"):
         raise refused(
             "center_rewards_coefficient", "a finite number of at least 0", center_rewards_coefficient
