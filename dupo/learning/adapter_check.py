@@ -8,11 +8,10 @@ import torch
 
 from dupo.errors import UserError, in_one_line
 from dupo.learning.batches import make_batch
-from dupo.learning.logprobs import Compute, batch_logprobs
-from dupo.learning.scores import batch_scores
+from dupo.learning.logprobs import Compute
+from dupo.learning.scores import batch_values
 from dupo.models.agreement import has_experts, random_ids
 from dupo.models.load import Model
-from dupo.models.score_heads import score_head
 from dupo.records import Trajectory
 
 TOKENS, SHOWN = 16, 3
@@ -29,12 +28,7 @@ def check_reached(model: Model, compute: Compute) -> None:
     trajectory = Trajectory(ids[:1], torch.tensor(ids[1:]), torch.zeros(TOKENS - 1), 0.0)
     # A class of others may fail in any way with layers that it was not written for.
     try:
-        batch = make_batch([trajectory], model.device)
-        if score_head(model) is not None:
-            values = batch_scores(model, batch, compute)
-        else:
-            values, _ = batch_logprobs(model, batch, compute)
-        values.sum().backward()
+        batch_values(model, make_batch([trajectory], model.device), compute).sum().backward()
     except Exception as error:
         kind, reason = type(model).__name__, in_one_line(error, kind=True)
         raise UserError(

@@ -10,8 +10,8 @@ import torch
 
 from dupo.errors import UserError
 from dupo.learning.batches import make_batch
-from dupo.learning.logprobs import Compute, batch_logprobs
-from dupo.learning.scores import batch_scores
+from dupo.learning.logprobs import Compute
+from dupo.learning.scores import batch_values
 from dupo.models.agreement import CheckLengths, Scored, check_agreement, random_ids
 from dupo.models.load import Model
 from dupo.models.positions import window_of
@@ -66,10 +66,7 @@ def _packed(compute: Compute, model: Model, dtype: str, lengths: list[int]) -> l
         Trajectory(ids[:1], torch.tensor(ids[1:]), torch.zeros(len(ids) - 1), 0.0) for ids in sequences
     ]
     batch = make_batch(trajectories, model.device)
-    compute = compute._replace(temperature=1.0, dtype=dtype)
-    if score_head(model) is not None:
-        parts = batch_scores(model, batch, compute).split(1)
-    else:
-        logprobs, _ = batch_logprobs(model, batch, compute)
-        parts = logprobs.split([length - 1 for length in lengths])
+    values = batch_values(model, batch, compute._replace(temperature=1.0, dtype=dtype))
+    # A reward model says one number of each.
+    parts = values.split([1 if score_head(model) is not None else length - 1 for length in lengths])
     return [Scored(*pair) for pair in zip(sequences, parts, strict=True)]

@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from dupo.config.preference_options import ScoreOptions
 from dupo.learning.batches import group_batches, micro_batches
-from dupo.learning.logprobs import Compute, packed_outputs
+from dupo.learning.logprobs import Compute, batch_logprobs, packed_outputs
 from dupo.models.devices import autocast
 from dupo.models.load import Model
 from dupo.models.score_heads import padding_of, score_head
@@ -53,6 +53,14 @@ def batch_scores(model: Model, batch: Batch, compute: Compute) -> Tensor:
 
     with autocast(model.device, compute.dtype):
         return in_forward(model, run)
+
+
+def batch_values(model: Model, batch: Batch, compute: Compute) -> Tensor:
+    """What a model says of a packed batch: log-probs (M,) of its sampled tokens, or the scores (n,)."""
+    if score_head(model) is not None:
+        return batch_scores(model, batch, compute)
+    logprobs, _ = batch_logprobs(model, batch, compute)
+    return logprobs
 
 
 def _last_tokens(batch: Batch, padding: int) -> Tensor:

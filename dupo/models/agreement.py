@@ -120,9 +120,9 @@ def compare_with_own(model: Model, dtype: str, route: Route, lengths: Sequence[i
         said, noise = own_noise(model, [s.ids for s in scored], dtype)
     except Exception as error:
         raise _refusal(f"{failure}: its own forward pass fails", error) from error
-    says, counts = "log-probs", [len(s.ids) - 1 for s in scored]
+    says, unit, counts = "log-probs", " nats", [len(s.ids) - 1 for s in scored]
     if score_head(model) is not None:  # which says one number of each
-        says, counts = "scores", [1] * len(scored)
+        says, unit, counts = "scores", "", [1] * len(scored)
     truths = said.split(counts)
     truth = torch.cat([t[-len(s.logprobs) :] for t, s in zip(truths, scored, strict=True)])
     difference = torch.cat([s.logprobs.cpu().double() for s in scored]) - truth
@@ -135,7 +135,7 @@ def compare_with_own(model: Model, dtype: str, route: Route, lengths: Sequence[i
         off, allowed = difference.square().mean().sqrt().item(), NOISE_FACTOR * noise + NOISE_FLOOR * scale
     if not off <= allowed:  # NaN is refused as well
         raise UserError(
-            f"{failure}: its {says} differ by {off:.2g} from those of its own forward pass, "
+            f"{failure}: its {says} differ by {off:.2g}{unit} from those of its own forward pass, "
             f"expected at most {allowed:.2g}; {ADVICE}"
         )
     return noise or 0.0

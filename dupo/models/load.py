@@ -46,8 +46,7 @@ def model_config(options: ModelOptions, tokenizer: PromptTokenizer | None) -> Pr
         return tiny_config(tokenizer)
     shape = _read_config(options)
     if is_reward_model(shape):
-        got = f"the reward model {name} (--reward model:{name} rewards by it)"
-        raise UserError(f"model_name_or_path: expected a language model, got {got}")
+        raise UserError(f"model_name_or_path: expected a language model, got the reward model {name}")
     check_class(shape, name, trust_remote_code=options.trust_remote_code)
     return shape
 
@@ -125,6 +124,9 @@ def load_model(
         if scores:
             arguments["config"] = shape
         model = read_model("model_name_or_path", name, scores=scores, **arguments)
+    if scores:
+        # Of what it is now: a checkpoint without the score must not be read as a language model.
+        model.config.architectures = [type(model).__name__]
     if options.gradient_checkpointing and not frozen:
         recompute_activations(model)
     is_half = compute_dtype(device, options.compute_dtype) is torch.bfloat16

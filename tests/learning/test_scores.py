@@ -20,6 +20,7 @@ from dupo.learning.packed_check import check_packed
 from dupo.learning.scores import Ranked, RankingLoss, calibration_error, score_metrics, trajectory_scores
 from dupo.models.load import load_model, model_config, scorer_config
 from dupo.models.tokenizers import load_tokenizer
+from dupo.models.weights import read_checkpoint_weights
 from dupo.records import Trajectory
 from tests.helpers.model_kinds import model_of_kind, spread_out
 from tests.helpers.slow import with_slow
@@ -135,6 +136,8 @@ def test_folders_that_are_no_reward_model_or_no_language_model_are_refused(tiny,
     model.save_pretrained(folder)
     with pytest.raises(UserError, match=r"1 missing \(score.weight\)"):
         scorer(folder)
+    with pytest.raises(UserError, match=r"1 missing \(score.weight\)"):
+        read_checkpoint_weights(scorer(tiny), folder)
     config = json.loads((folder / "config.json").read_text())
     labels = {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}
     (folder / "config.json").write_text(json.dumps(config | labels))
