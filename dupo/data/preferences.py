@@ -39,15 +39,27 @@ def pair_reader(rows: Sequence[Row]) -> Callable[[Row], Pair] | None:
 
 
 def _pair(row: Row, prompt_name: str, names: Sequence[str]) -> Pair:
+    return Pair(*answers_in(row, prompt_name, [(row, name) for name in names]))
+
+
+def answers_in(row: Row, prompt_name: str, cells: Sequence[tuple[Row, str]]) -> list[Example]:
+    """The answers to the prompt of a row.
+
+    Args:
+        cells: where an answer stands: a row, and the name of its column.
+
+    Raises:
+        RowError: something is no answer; or two answers are the same, or to different prompts.
+    """
     prompt = _prompt(row, prompt_name)
-    chosen, rejected = (last_turn(row, name, _chat(row, prompt, prompt_name, name)) for name in names)
+    answers = [last_turn(cell, name, _chat(cell, prompt, prompt_name, name)) for cell, name in cells]
     # Answers to other questions say nothing of each other.
-    if chosen._replace(completion="") != rejected._replace(completion=""):
+    if len({answer._replace(completion="") for answer in answers}) > 1:
         raise RowError(row, "chats that differ in their last message alone", "others")
     # White space alone is nothing to like.
-    if chosen.completion.strip() == rejected.completion.strip():
-        raise RowError(row, "two answers that differ", "the same twice")
-    return Pair(chosen, rejected)
+    if len({answer.completion.strip() for answer in answers}) < len(answers):
+        raise RowError(row, "answers that differ", "the same twice")
+    return answers
 
 
 def _prompt(row: Row, name: str) -> list[Message]:

@@ -121,9 +121,7 @@ def load_model(
         arguments["trust_remote_code"] = options.trust_remote_code
         if lora is not None and lora.load_in_4bit:
             arguments |= reading_arguments(lora, compute_dtype(device, options.compute_dtype), device)
-        if scores:
-            arguments["config"] = shape
-        model = read_model("model_name_or_path", name, scores=scores, **arguments)
+        model = read_model("model_name_or_path", name, scored=shape if scores else None, **arguments)
     if scores:
         # Of what it is now: a checkpoint without the score must not be read as a language model.
         model.config.architectures = [type(model).__name__]
@@ -144,26 +142,28 @@ def load_model(
     return model.eval()
 
 
-def read_model(option: str, name: str, *, scores: bool = False, **arguments: Any) -> Model:
+def read_model(option: str, name: str, *, scored: PretrainedConfig | None = None, **arguments: Any) -> Model:
     """Reads a whole model, or an adapter and the model beneath it, and gives one model.
 
     Args:
         option: what names the folder, for the error.
-        scores: read a reward model, whose shape is the argument `config`.
+        scored: the shape of a reward model that is read; None: a language model is read.
         arguments: of `from_pretrained`.
 
     Raises:
         UserError: as `read_weights`; or the adapter or its base cannot be read.
     """
-    adapter = adapter_folder(option, name)
+    adapter, read_class = adapter_folder(option, name), model_class(scores=scored is not None)
+    if scored is not None:
+        arguments["config"] = scored
     if adapter is None:
         _check_generation_config(Path(name))
-        return read_weights(model_class(scores=scores), option, name, **arguments)
+        return read_weights(read_class, option, name, **arguments)
     _check_generation_config(Path(adapter.base))
     # Merged before it is rounded: an adapter may be smaller than the last digit of a bfloat16 weight.
     dtype = arguments.pop("dtype", torch.float32)
     arguments |= {"dtype": torch.float32, "revision": adapter.revision}
-    model = read_weights(model_class(scores=scores), option, adapter.base, **arguments)
+    model = read_weights(read_class, option, adapter.base, **arguments)
     model = merged(model, adapter, f"{option}: {name}").to(dtype)
     model.config.name_or_path = name
     return model.requires_grad_(True)  # peft has frozen what is now a model like any other

@@ -50,8 +50,8 @@ def test_every_form_gives_one_prompt_and_two_answers(row, history, tmp_path):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"prompt": "1+1?", "chosen": "2", "rejected": "2"}, "two answers that differ"),
-        ({"prompt": "1+1?", "chosen": "2", "rejected": " 2\n"}, "two answers that differ"),
+        ({"prompt": "1+1?", "chosen": "2", "rejected": "2"}, "answers that differ"),
+        ({"prompt": "1+1?", "chosen": "2", "rejected": " 2\n"}, "answers that differ"),
         ({"prompt": "1+1?", "chosen": "", "rejected": "3"}, "text in 'chosen'"),
         ({"prompt": "1+1?", "chosen": "2", "rejected": None}, "text in 'rejected'"),
         ({"prompt": " ", "chosen": "2", "rejected": "3"}, "text in 'prompt'"),
