@@ -78,6 +78,8 @@ class RewardEntry(NamedTuple):
 # Groups of what samples and judges, and options that some ways to learn from a rollout do not read.
 _OF_ROLLOUTS = ("model", "lora", "engine", "vllm", "task", "reward", "duals", "rollout")
 _OF_ADVANTAGES = ("scale_rewards", "num_trained_generations")
+# What learns from a file of answers samples nothing, learns from each batch once, and has no dropout.
+_OF_FILES = ("teach", "lora_dropout", "num_iterations", "num_exchanges_to_log", "strict")
 _OF_SPREAD = ("dynamic_sampling", "max_num_gen_batches", "skip_equal_answers")
 
 # The order is that of the help.
@@ -111,7 +113,7 @@ METHODS: dict[str, MethodEntry] = {
         "Trains a language model on pairs of a better and a worse answer: DPO, its family, SimPO and ORPO.",
         ("model", "lora", "optimizer", "comparison", "ranks", "run"),
         ("dataset", "eval_dataset", "eval_size", "overlong"),
-        ("teach", "lora_dropout", "num_iterations", "num_exchanges_to_log", "strict"),
+        _OF_FILES,
     ),
     "kto": MethodEntry(
         "dupo.methods.kto.KTO",
@@ -119,7 +121,21 @@ METHODS: dict[str, MethodEntry] = {
         "Trains a language model on answers that are good or bad, each by itself: KTO.",
         ("model", "lora", "optimizer", "labels", "ranks", "run"),
         ("dataset", "eval_dataset", "eval_size", "overlong"),
-        ("teach", "lora_dropout", "num_iterations", "num_exchanges_to_log", "strict"),
+        _OF_FILES,
+    ),
+    "reward_model": MethodEntry(
+        "dupo.methods.reward_model.RewardModel",
+        "dupo.methods.data.read_ranked",
+        "Trains a reward model on pairs of answers or longer rankings; its folder is a reward of other runs.",
+        ("model", "lora", "optimizer", "scores", "ranks", "run"),
+        ("dataset", "eval_dataset", "eval_size", "overlong"),
+        (
+            *_OF_FILES,
+            "load_in_4bit",
+            "bnb_4bit_quant_type",
+            "use_bnb_nested_quant",
+            "router_aux_loss_coef",
+        ),
     ),
     "online_dpo": MethodEntry(
         "dupo.methods.online_dpo.OnlineDPO",

@@ -26,6 +26,7 @@ _TITLES = {
     "loss": "loss (DuPO)",
     "comparison": "loss (DPO)",
     "labels": "loss (KTO)",
+    "scores": "loss (reward model)",
     "pairing": "pairs of completions",
     "labelling": "good completions",
     "rejection": "completions that are learned",
@@ -98,6 +99,9 @@ _TRAIN_EXAMPLES = {
     "sft": ("--method sft --dataset pairs.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
     "dpo": ("--method dpo --dataset preferences.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
     "kto": ("--method kto --dataset labels.jsonl --model_name_or_path Qwen/Qwen3-0.6B",),
+    "reward_model": (
+        "--method reward_model --dataset preferences.jsonl --model_name_or_path Qwen/Qwen3-0.6B",
+    ),
     "online_dpo": ("--method online_dpo", "--method online_dpo --config configs/gsm8k.yaml --pairs all"),
     "online_kto": ("--method online_kto", "--method online_kto --config configs/gsm8k.yaml"),
     "rft": ("--method rft", "--method rft --config configs/gsm8k.yaml --kept_per_prompt 2"),

@@ -19,7 +19,7 @@ from dupo.config.options import (
     RunOptions,
     SelectOptions,
 )
-from dupo.config.preference_options import ComparisonOptions, LabelOptions
+from dupo.config.preference_options import ComparisonOptions, LabelOptions, ScoreOptions
 from dupo.config.rank_options import RankOptions
 from dupo.config.rollout_options import RolloutOptions
 from dupo.config.selection_options import LabellingOptions, PairingOptions, RejectionOptions
@@ -33,7 +33,11 @@ from dupo_kernels.tokens.policy_options import PolicyOptions
 # 12 GB of ids and log-probs in the engine, and 100 GB in a rollout.
 MOST_TOKENS_AT_ONCE, MOST_TOKENS_OF_ROLLOUT = 2**30, 2**33
 # Of methods that learn from a file of answers alone.
-_COLUMNS = {"dpo": "prompt, chosen and rejected", "kto": "prompt, completion and label"}
+_COLUMNS = {
+    "dpo": "prompt, chosen and rejected",
+    "kto": "prompt, completion and label",
+    "reward_model": "prompt, chosen and rejected, or prompt and completions, the best first",
+}
 PROGRAMS = ("train", "select", "rerank", "audit")  # the doors that read these options
 
 
@@ -62,6 +66,7 @@ class Config:
     loss: PolicyOptions = field(default_factory=PolicyOptions)
     comparison: ComparisonOptions = field(default_factory=ComparisonOptions)
     labels: LabelOptions = field(default_factory=LabelOptions)
+    scores: ScoreOptions = field(default_factory=ScoreOptions)
     labelling: LabellingOptions = field(default_factory=LabellingOptions)
     pairing: PairingOptions = field(default_factory=PairingOptions)
     rejection: RejectionOptions = field(default_factory=RejectionOptions)
@@ -94,7 +99,12 @@ class Config:
     @property
     def group_size(self) -> int:
         """Sequences that a micro-batch must hold together: a loss of pairs looks at both."""
-        return 2 if "comparison" in METHODS[self.method].groups else 1
+        return 2 if {"comparison", "scores"} & {*METHODS[self.method].groups} else 1
+
+    @property
+    def learns_scores(self) -> bool:
+        """Whether a reward model is trained: one score in the place of words."""
+        return "scores" in METHODS[self.method].groups
 
     @property
     def needs_reference(self) -> bool:

@@ -153,7 +153,8 @@ class Method(ABC):
         Args:
             shape: what `model_config` gave.
         """
-        self.adapter_plan = plan_adapter(self.config.lora, self.config.model, shape)
+        config = self.config
+        self.adapter_plan = plan_adapter(config.lora, config.model, shape, scores=config.learns_scores)
 
     def add_adapter(self, compute: Compute) -> None:
         """Puts adapters on the model as it is now, if the options want any; to be called by `start`."""

@@ -1,14 +1,16 @@
 """What the methods read, checked whole before torch is imported: a wrong column must not wait for torch."""
 
+from collections.abc import Callable
 from itertools import chain
 
 from dupo.config.config import Config
 from dupo.config.lora_options import check_peft
 from dupo.config.options import RewardOptions
 from dupo.data.asked_columns import check_columns
-from dupo.data.examples import Example, Examples, read_examples
+from dupo.data.examples import Example, Examples, Item, read_examples
 from dupo.data.labels import Labelled, read_labelled
 from dupo.data.preferences import Pair, read_pairs_of_answers
+from dupo.data.rankings import Ranking, read_rankings
 from dupo.data.templates import check_histories, check_template_options
 from dupo.errors import UserError
 from dupo.plugins import load_function
@@ -78,12 +80,7 @@ def read_preferences(config: Config) -> Examples[Pair]:
     Raises:
         UserError: the data cannot be used.
     """
-    options = config.task
-    _check_options(config)
-    assert options.dataset is not None, "Config refuses the method without a data set"
-    pairs = read_pairs_of_answers(options.dataset, options.eval_dataset, options.eval_size)
-    check_histories(config.model, (pair.chosen for pair in chain(pairs.train, pairs.held_out)))
-    return pairs
+    return _checked(config, read_pairs_of_answers, lambda pair: pair.chosen)
 
 
 def read_labels(config: Config) -> Examples[Labelled]:
@@ -92,9 +89,27 @@ def read_labels(config: Config) -> Examples[Labelled]:
     Raises:
         UserError: the data cannot be used.
     """
+    return _checked(config, read_labelled, lambda labelled: labelled.example)
+
+
+def read_ranked(config: Config) -> Examples[Ranking]:
+    """The answers of `dataset` from the best to the worst, two or more to a prompt.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    return _checked(config, read_rankings, lambda ranking: ranking.answers[0])
+
+
+def _checked(
+    config: Config,
+    read: Callable[[str, str | None, int | None], Examples[Item]],
+    example_of: Callable[[Item], Example],
+) -> Examples[Item]:
+    """What a file of answers holds, whose prompts the model takes."""
     options = config.task
     _check_options(config)
     assert options.dataset is not None, "Config refuses the method without a data set"
-    labelled = read_labelled(options.dataset, options.eval_dataset, options.eval_size)
-    check_histories(config.model, (item.example for item in chain(labelled.train, labelled.held_out)))
-    return labelled
+    items = read(options.dataset, options.eval_dataset, options.eval_size)
+    check_histories(config.model, map(example_of, chain(items.train, items.held_out)))
+    return items

@@ -31,13 +31,13 @@ class KTO(ComparingMethod):
     answer is its label: 1 where the answer is good, -1 where it is bad.
 
     Attributes:
-        answers: those to train on, by themselves.
+        singles: the answers to train on, by themselves.
     """
 
     what, measured, headline = "answers", "loss", "loss"
 
     def __init__(self, config: Config, data: Examples[Labelled] | None = None, ranks: Ranks = ALONE) -> None:
-        self.answers: list[Trajectory] = []
+        self.singles: list[Trajectory] = []
         super().__init__(config, data, ranks)
 
     def options(self, config: Config) -> LabelOptions:
@@ -61,8 +61,8 @@ class KTO(ComparingMethod):
         ]
         notes = fitting.notes
         # Held-out answers may all be to one prompt, so others come from those to train on.
-        if not self.answers:
-            self.answers, notes = answers, [*notes, self._balance(labels)]
+        if not self.singles:
+            self.singles, notes = answers, [*notes, self._balance(labels)]
         groups: list[tuple[Trajectory, ...]] = [(answer,) for answer in answers]
         if self.config.labels.loss_type == "kto":
             groups = [(answer, self._mismatched(answer, place)) for place, answer in enumerate(answers)]
@@ -93,9 +93,9 @@ class KTO(ComparingMethod):
     def _mismatched(self, answer: Trajectory, place: int) -> Trajectory:
         """The prompt of an answer with the answer before it in the file that is one to another prompt."""
         room = self.limit_of(1).tokens - len(answer.prompt_ids)
-        for step in range(1, len(self.answers) + 1):
+        for step in range(1, len(self.singles) + 1):
             # As TRL's collator, which takes the one before, be it to the same prompt.
-            other = self.answers[(place - step) % len(self.answers)]
+            other = self.singles[(place - step) % len(self.singles)]
             if other.prompt_ids != answer.prompt_ids:
                 ids, logprobs = other.completion_ids[:room], other.logprobs[:room]
                 return answer._replace(completion_ids=ids, logprobs=logprobs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dupo.config.config import Config
 from dupo.data.examples import Example
@@ -44,9 +45,13 @@ class OfflineMethod(Method):
     def load_tokenizer(self, vocabulary: Sequence[str] | None) -> None:
         """Reads the tokenizer and the config of the model."""
         self.tokenizer = load_tokenizer(self.config.model, vocabulary)
-        self.shape = model_config(self.config.model, self.tokenizer)
+        self.shape = self.read_shape()
         check_vocabulary(self.tokenizer, self.shape)
         self.plan_adapter(self.shape)
+
+    def read_shape(self) -> Any:
+        """The config of the model that learns."""
+        return model_config(self.config.model, self.tokenizer)
 
     def fitting(self, groups: Sequence[tuple[Example, ...]], what: str) -> Fitting:
         """The groups whose examples fit into the model and into a micro-batch; see `fitting_groups`."""
@@ -69,14 +74,19 @@ class OfflineMethod(Method):
 
     def load(self) -> None:
         """Loads the weights."""
-        lora = self.config.lora
-        self.model = load_model(self.config.model, self.shape, self.device, self.seed, lora=lora)
+        self.model = self.read_model()
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
-        share_end_tokens(self.model, self.tokenizer)
         # Known with the weights alone: some configs name a loss that their model does not have.
         coefficient = balancing_coefficient(self.model, self.config.optimizer.router_aux_loss_coef)
         self.compute = self.compute._replace(router_aux_loss_coef=coefficient)
         check_packed(self.model, self.compute)
+
+    def read_model(self) -> Model:
+        """The model that learns."""
+        config = self.config
+        model = load_model(config.model, self.shape, self.device, self.seed, lora=config.lora)
+        share_end_tokens(model, self.tokenizer)
+        return model
 
     def start_learner(self, *, needs_twin: bool) -> Model | None:
         """Makes adapters and optimizer, and shares the model out over the ranks; see `share_out`."""

@@ -33,11 +33,13 @@ class AdapterFolder(NamedTuple):
     Attributes:
         base: folder or Hub name of the model that the adapter belongs to.
         revision: of the base on the Hub; None: the newest, or a folder.
+        scores: the two together are a reward model, whose score stands with the adapter.
     """
 
     folder: Path
     base: str
     revision: str | None
+    scores: bool
 
 
 def adapter_folder(option: str, name: str) -> AdapterFolder | None:
@@ -73,7 +75,8 @@ def adapter_folder(option: str, name: str) -> AdapterFolder | None:
     kind = settings.get("peft_type")
     if kind != "LORA":
         raise UserError(f"{where}: expected the peft_type LORA, got {quoted(kind)}")
-    return AdapterFolder(folder, base, None if Path(base).is_dir() else settings.get("revision"))
+    revision = None if Path(base).is_dir() else settings.get("revision")
+    return AdapterFolder(folder, base, revision, settings.get("task_type") == "SEQ_CLS")
 
 
 def merged(model: Any, adapter: AdapterFolder, where: str) -> Any:

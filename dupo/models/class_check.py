@@ -36,7 +36,9 @@ def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool, 
         if type(count) is int and count < 1:
             raise UserError(f"{where}: expected {setting} of at least 1 in config.json, got {count}")
     if getattr(shape, "is_encoder_decoder", False):
-        raise UserError(f"{where}: expected a causal language model, got an encoder-decoder, {_kind(shape)}")
+        raise UserError(
+            f"{where}: expected a causal language model, got an encoder-decoder, {kind_of(shape)}"
+        )
     with library_call(f"{where} has no usable model"), torch.device("meta"):
         try:
             model = model_class(scores=scores).from_config(
@@ -46,13 +48,13 @@ def check_class(shape: PretrainedConfig, name: str, *, trust_remote_code: bool, 
             # Classes with a table of attentions of their own, such as Falcon, know none that is registered.
             if error.args != (attention.NAME,):
                 raise
-            raise UserError(f"{where}: {_kind(shape)} takes no attention but its own") from None
+            raise UserError(f"{where}: {kind_of(shape)} takes no attention but its own") from None
         reason = _reason_against(model, shape, scores=scores)
     if reason:
         raise UserError(f"{where}: {type(model).__name__} {reason}")
 
 
-def _kind(shape: PretrainedConfig) -> str:
+def kind_of(shape: PretrainedConfig) -> str:
     """The name of the architecture, as config.json has it."""
     names: Any = getattr(shape, "architectures", None)
     return str(names[0]) if isinstance(names, list) and names else str(shape.model_type)

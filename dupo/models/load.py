@@ -16,7 +16,7 @@ from dupo.config.model_options import BUILT_IN_MODEL, ModelOptions
 from dupo.errors import UserError
 from dupo.models import attention
 from dupo.models.adapter_files import adapter_folder, merged
-from dupo.models.class_check import check_class
+from dupo.models.class_check import check_class, kind_of
 from dupo.models.devices import compute_dtype
 from dupo.models.four_bits import reading_arguments
 from dupo.models.frozen_base import halve_base
@@ -44,41 +44,64 @@ def model_config(options: ModelOptions, tokenizer: PromptTokenizer | None) -> Pr
     if name == BUILT_IN_MODEL:
         assert tokenizer is not None
         return tiny_config(tokenizer)
-    shape = _read_config(options)
-    if is_reward_model(shape):
+    shape, is_scorer = _read_config(options)
+    if is_scorer:
         raise UserError(f"model_name_or_path: expected a language model, got the reward model {name}")
     check_class(shape, name, trust_remote_code=options.trust_remote_code)
     return shape
 
 
-def scorer_config(options: ModelOptions, tokenizer: PromptTokenizer) -> PretrainedConfig:
+def scorer_config(
+    options: ModelOptions, tokenizer: PromptTokenizer | None, *, is_trained: bool = False
+) -> PretrainedConfig:
     """The shape of a reward model, or that which a language model has as a reward model.
+
+    Args:
+        tokenizer: None: nobody scores with this shape, its size alone is asked for.
+        is_trained: the model must have a score, as none is trained.
 
     Raises:
         UserError: as `model_config`; or the model tells several classes apart.
     """
     name = options.model_name_or_path
-    shape = tiny_config(tokenizer) if name == BUILT_IN_MODEL else _read_config(options)
+    if name == BUILT_IN_MODEL:
+        assert tokenizer is not None
+        shape, is_scorer = tiny_config(tokenizer), False
+    else:
+        shape, is_scorer = _read_config(options)
+    if is_trained and not is_scorer:
+        raise UserError(f"model_name_or_path: expected a reward model, got {name}, {kind_of(shape)}")
     if is_reward_model(shape) and shape.num_labels != 1:
         got = f"{shape.num_labels} of a classifier"
         raise UserError(f"model_name_or_path: {name}: expected one label, the score, got {got}")
     if not is_reward_model(shape):
         shape.num_labels = 1
-        # Which token of a padded sequence is the last one: transformers asks the config.
-        shape.get_text_config().pad_token_id = tokenizer.pad_id
+        if tokenizer is not None:
+            # Which token of a padded sequence is the last one: transformers asks the config.
+            shape.get_text_config().pad_token_id = tokenizer.pad_id
     check_class(shape, name, trust_remote_code=options.trust_remote_code, scores=True)
     return shape
 
 
-def _read_config(options: ModelOptions) -> PretrainedConfig:
-    """The config of a model that is read, or of that beneath an adapter."""
+def holds_score(options: ModelOptions) -> bool:
+    """Whether a model that is read is a reward model.
+
+    Raises:
+        UserError: the folder or the Hub has no model of that name.
+    """
+    return _read_config(options)[1]
+
+
+def _read_config(options: ModelOptions) -> tuple[PretrainedConfig, bool]:
+    """The config of a model that is read, or of that beneath an adapter; and whether it is a reward model."""
     name = options.model_name_or_path
     check_model_name("model_name_or_path", name)
     arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     if adapter := adapter_folder("model_name_or_path", name):
         name, arguments["revision"] = adapter.base, adapter.revision
     with library_call(f"model_name_or_path: {name} has no usable model", name):
-        return AutoConfig.from_pretrained(name, **arguments)
+        shape = AutoConfig.from_pretrained(name, **arguments)
+    return shape, is_reward_model(shape) or (adapter is not None and adapter.scores)
 
 
 def load_model(

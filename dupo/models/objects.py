@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from dupo.config.model_options import ModelOptions
 from dupo.errors import UserError, quoted
 from dupo.models.adapter_files import has_adapters
 from dupo.models.library_errors import library_call
-from dupo.models.load import Model, read_model
+from dupo.models.load import Model, holds_score, read_model, scorer_config
 from dupo.models.saving import refusal, token_settings
+from dupo.models.tokenizers import load_tokenizer
 
 
 def check_object(name: str, thing: object) -> None:
@@ -46,7 +48,7 @@ def save_object(name: str, thing: Any, folder: Path) -> None:
             thing.save_pretrained(folder)
             return
         # `save_pretrained` writes the class and the dtype into the config of the object.
-        config, settings = deepcopy(vars(thing.config)), thing.generation_config
+        config, settings = deepcopy(vars(thing.config)), getattr(thing, "generation_config", None)
         try:
             # As for any model that is loaded: sampling here reads the token ids and no other setting.
             if settings is not None and refusal(settings, str(folder)):
@@ -55,15 +57,18 @@ def save_object(name: str, thing: Any, folder: Path) -> None:
         finally:
             vars(thing.config).clear()
             vars(thing.config).update(config)
-            thing.generation_config = settings
+            if settings is not None:
+                thing.generation_config = settings
 
 
 def model_of(checkpoint: Path, *, trust_remote_code: bool = False) -> Model:
     """The model of a checkpoint, as transformers loads it: in eval mode, float32, on the CPU.
 
-    An adapter is merged into the model beneath it.
+    An adapter is merged into the model beneath it. A reward model is `...ForSequenceClassification`.
     """
-    return read_model("model", str(checkpoint), trust_remote_code=trust_remote_code).eval()
+    options = ModelOptions(model_name_or_path=str(checkpoint), trust_remote_code=trust_remote_code)
+    scored = scorer_config(options, load_tokenizer(options, None)) if holds_score(options) else None
+    return read_model("model", str(checkpoint), scored=scored, trust_remote_code=trust_remote_code).eval()
 
 
 def tokenizer_of(checkpoint: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

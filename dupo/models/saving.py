@@ -27,12 +27,13 @@ def check_saving(model: Model, tokenizer: Any) -> list[str]:
     """
     name, lines = model.config.name_or_path or type(model).__name__, list[str]()
     with tempfile.TemporaryDirectory(prefix="dupo-") as folder:
-        settings = model.generation_config
+        # A reward model generates nothing, and has no settings.
+        settings = getattr(model, "generation_config", None)
         if settings is not None and (reason := refusal(settings, folder)):
             problem = "its generation_config.json cannot be saved and is cut down to its token ids"
             lines.append(f"{name}: {problem}: {reason}")
-            model.generation_config = token_settings(settings)
-        for saved in (model.generation_config, model.config, tokenizer):
+            model.generation_config = settings = token_settings(settings)
+        for saved in (settings, model.config, tokenizer):
             if saved is not None and (reason := refusal(saved, folder)):
                 raise UserError(f"{name}: its {type(saved).__name__} cannot be saved: {reason}")
     return lines

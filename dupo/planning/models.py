@@ -34,9 +34,13 @@ class Models:
         precision = precision_of(config, machine)
         key = (config.lora, precision)
         if key not in self._outlines:
-            trusted = config.model.trust_remote_code
             self._outlines[key] = outline(
-                self.shape, config.lora, precision=precision, trust_remote_code=trusted, traces=self.traces
+                self.shape,
+                config.lora,
+                precision=precision,
+                trust_remote_code=config.model.trust_remote_code,
+                traces=self.traces,
+                scores=config.learns_scores,
             )
         return self._outlines[key]
 

@@ -8,7 +8,7 @@ from dupo.config.config import Config
 from dupo.config.model_options import BUILT_IN_MODEL
 from dupo.config.plan_options import PlanOptions
 from dupo.errors import UserError
-from dupo.models.load import model_config
+from dupo.models.load import model_config, scorer_config
 from dupo.models.tokenizers import load_tokenizer
 from dupo.planning.changes import best_changes, planned, together, try_changes
 from dupo.planning.machines import machine_of
@@ -40,7 +40,8 @@ def show(config: Config, expected: PlanOptions, vocabulary: Sequence[str] | None
     # The vocabulary of the built-in model is that of its task.
     is_built_in = config.model.model_name_or_path == BUILT_IN_MODEL
     tokenizer = load_tokenizer(config.model, vocabulary) if is_built_in else None
-    models = Models(model_config(config.model, tokenizer))
+    read_shape = scorer_config if config.learns_scores else model_config
+    models = Models(read_shape(config.model, tokenizer))
     plan = planned(config, expected, machine, models)
     display = Display.of(config.run)
     if not machine.gpus and (config.ranks.num_processes or 1) > 1:

@@ -29,6 +29,7 @@ _METHODS = {
     "sft": "supervised fine-tuning",
     "dpo": "preference optimization",
     "kto": "Kahneman-Tversky optimization",
+    "reward_model": "comparing answers",
     "online_dpo": "online preference optimization",
     "online_kto": "online Kahneman-Tversky optimization",
     "rft": "rejection sampling fine-tuning",
@@ -37,6 +38,7 @@ _READ = {
     "sft": "completions that were given",
     "dpo": "pairs of a better and a worse answer",
     "kto": "answers that are good or bad",
+    "reward_model": "answers from the best to the worst",
 }
 
 
@@ -51,10 +53,11 @@ def model_card(run: Path, repo: str) -> str:
     summary, inputs = read_mapping(run / SUMMARY), read_mapping(run / INPUTS)
     # A commit stands for weights of the Hub, a sha256 for a folder of this machine.
     is_of_hub = inputs.get(WEIGHTS, "").startswith("commit ")
+    scores = config.learns_scores
     data = ModelCardData(
         base_model=config.model.model_name_or_path if is_of_hub else None,
         library_name="transformers",
-        pipeline_tag="text-generation",
+        pipeline_tag="text-classification" if scores else "text-generation",
         tags=["dupo", config.method],
     )
     text = "\n\n".join(_sections(config, summary, inputs, repo))
@@ -69,8 +72,14 @@ def _sections(
     base = "random weights" if name == BUILT_IN_MODEL else f"`{_without_place('model_name_or_path', name)}`"
     method = _METHODS.get(config.method, f"`--method {config.method}`")
     task = f" on the task `{config.task.task}`" if "task" in summary else ""
-    yield f"Made from {base} by {method}{task}, with dupo. Training read {_labels(config, summary)}."
-    yield _code("python", *_usage(repo))
+    what = "A reward model, made" if config.learns_scores else "Made"
+    yield f"{what} from {base} by {method}{task}, with dupo. Training read {_labels(config, summary)}."
+    yield _code(
+        "python",
+        *_usage(
+            repo, "AutoModelForSequenceClassification" if config.learns_scores else "AutoModelForCausalLM"
+        ),
+    )
     yield "## Figures"
     yield from _figures(summary)
     yield "## How it was made"
@@ -87,11 +96,11 @@ def _labels(config: Config, summary: Mapping[str, Any]) -> str:
     return f"{read}, after a teaching on {lessons:,} labelled examples" if lessons else read
 
 
-def _usage(repo: str) -> Sequence[str]:
+def _usage(repo: str, model_class: str) -> Sequence[str]:
     return (
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {model_class}, AutoTokenizer",
         "",
-        f'model = AutoModelForCausalLM.from_pretrained("{repo}")',
+        f'model = {model_class}.from_pretrained("{repo}")',
         f'tokenizer = AutoTokenizer.from_pretrained("{repo}")',
     )
 

@@ -17,7 +17,7 @@ from dupo.config.model_options import ModelOptions
 from dupo.config.options import ADAMW_8BIT
 from dupo.distributed.ranks import Ranks
 from dupo.methods.base import Method
-from dupo.models.load import load_model, model_config, share_end_tokens
+from dupo.models.load import holds_score, load_model, model_config, scorer_config, share_end_tokens
 from dupo.models.saving import check_saving
 from dupo.models.weights import copy_whole, read_checkpoint_weights
 from dupo.run.sharded import read_shards, sharded_writer, shared_like
@@ -165,11 +165,13 @@ def write_merged(
         UserError: the adapter or its base cannot be read.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    shape = model_config(options, tokenizer)
-    model = load_model(options, shape, torch.device("cpu"), 0)
+    scores = holds_score(options)
+    shape = scorer_config(options, tokenizer) if scores else model_config(options, tokenizer)
+    model = load_model(options, shape, torch.device("cpu"), 0, scores=scores)
     # Merged before it is rounded: an adapter may be smaller than the last digit of a bfloat16 weight.
     model.to(getattr(torch, dtype))
-    share_end_tokens(model, tokenizer)
+    if not scores:
+        share_end_tokens(model, tokenizer)
     check_saving(model, tokenizer.hf)
     check_disk_space(folder, num_bytes(model))
     with whole_folder(folder) as temporary:

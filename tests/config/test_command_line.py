@@ -87,7 +87,7 @@ got 999999999999
     --ema_decay 1 => ema_decay: expected less than 1, got 1.0
     --learning_rate 1e38 => learning_rate: expected at most 1, got 1e+38
     --adam_beta2 1.5 => adam_beta2: expected less than 1, got 1.5
-    --method sftt => method: expected one of dupo, sft, dpo, kto, online_dpo, online_kto, rft, \
+    --method sftt => method: expected one of dupo, sft, dpo, kto, reward_model, online_dpo, online_kto, rft, \
 got 'sftt', did you mean sft?
     --method sft --num_generations 4 => unknown option --num_generations: dupo.train \
 --method sft does not have it, only dupo.select, dupo.rerank, dupo.audit, dupo.train, \
@@ -246,6 +246,7 @@ def test_help_fits_the_terminal(help_text, columns: int) -> None:
 
 
 FILES = {"sft": "pairs.jsonl", "dpo": "preferences.jsonl", "kto": "labels.jsonl"}
+FILES["reward_model"] = FILES["dpo"]
 
 
 def test_the_examples_in_the_help_parse(help_text, monkeypatch: pytest.MonkeyPatch) -> None:

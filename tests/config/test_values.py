@@ -140,7 +140,7 @@ def test_a_config_made_in_python_is_checked_like_one_of_the_command_line(name: s
 def test_a_config_of_groups_checks_its_own_option() -> None:
     with pytest.raises(
         UserError,
-        match=r"^method: expected one of dupo, sft, dpo, kto, online_dpo, online_kto, rft, got 'nonsense'",
+        match=r"^method: expected one of dupo, sft, dpo, kto, reward_model, online_dpo, online_kto, rft, got 'nonsense'",
     ):
         Config(method="nonsense")
 
@@ -150,7 +150,7 @@ def test_every_option_has_one_group_a_type_and_help() -> None:
     assert {"method"}.union(*declared.values()) == OPTIONS.keys()
     # Two groups that share a name are never read by one method.
     shared = {(a, b) for a in declared for b in declared if a < b and declared[a] & declared[b]}
-    losses = {"comparison", "labels", "loss"}
+    losses = {"comparison", "labels", "loss", "scores"}
     assert shared == {(a, b) for a in losses for b in losses if a < b}
     for entry in METHODS.values():
         assert len(losses & set(entry.groups)) <= 1

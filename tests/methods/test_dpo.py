@@ -73,14 +73,14 @@ def test_the_reference_is_the_model_before_training(pairs, tmp_path, options):
     method, before = DPO(config), DPO(config)
     before.load()
     loop(config, method)
-    expected = answer_logprobs(before.model, method.train.groups, method.compute)
-    known = ~method.train.references.isnan().any(1)
+    expected = answer_logprobs(before.model, method.train, method.compute)
+    known = ~method.references.isnan().any(1)
     # Four steps of eight look at 32 of 80 pairs, and nobody computes the others.
     assert known.sum() == 32
-    torch.testing.assert_close(method.train.references[known], expected[known], rtol=1e-6, atol=1e-5)
-    held_out = answer_logprobs(before.model, method.held_out.groups, method.compute)
-    torch.testing.assert_close(method.held_out.references, held_out, rtol=1e-6, atol=1e-5)
-    moved = answer_logprobs(method.model, method.train.groups, method.compute)
+    torch.testing.assert_close(method.references[known], expected[known], rtol=1e-6, atol=1e-5)
+    held_out = answer_logprobs(before.model, method.held_out, method.compute)
+    torch.testing.assert_close(method.held_out_references, held_out, rtol=1e-6, atol=1e-5)
+    moved = answer_logprobs(method.model, method.train, method.compute)
     assert (moved - expected).abs().max() > 1e-2
 
 
@@ -98,7 +98,7 @@ def test_a_loss_without_a_reference_computes_none(pairs, tmp_path):
     method = DPO(config)
     assert ("loss", "simpo, beta 0.1; reference: none") in method.describe()
     loop(config, method)
-    assert method.train.references.isnan().all() and method.held_out.references.isnan().all()
+    assert method.references.isnan().all() and method.held_out_references.isnan().all()
 
 
 @pytest.mark.slow
@@ -189,12 +189,12 @@ def test_pairs_that_are_too_long_are_left_out_or_cut_alike(pairs, tmp_path, caps
     pairs.write_text("".join(json.dumps(pair) + "\n" for pair in [*PAIRS, long]))
     words = command(pairs, "--token_budget", "400", "--max_steps", "1")
     method = DPO(parse(words))
-    assert len(method.train.groups) == 80
+    assert len(method.train) == 80
     assert any("1 of 81 pairs left out: too long" in note for note in method.notes)
     assert any("a share of 1 / 2 of --token_budget allows 200" in note for note in method.notes)
     cut = DPO(parse([*words, "--overlong", "truncate_left"]))
-    chosen, rejected = cut.train.groups[-1]
-    assert chosen.prompt_ids == rejected.prompt_ids and len(cut.train.groups) == 81
+    chosen, rejected = cut.train[-1]
+    assert chosen.prompt_ids == rejected.prompt_ids and len(cut.train) == 81
     assert len(rejected.prompt_ids) + len(rejected.completion_ids) <= 200
     assert main([*words, "--overlong", "error", "--output_dir", str(tmp_path / "run")]) == 2
     assert "pairs.jsonl:91: its prompt of" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import torch
 from dupo.config.command_line import parse
 from dupo.errors import UserError
 from dupo.learning.preference_loss import PreferenceLoss, Singles, answer_logprobs
+from dupo.methods.compared import Compared
 from dupo.methods.kto import KTO
 from dupo.train import main
 from tests.helpers.runs import killed, loop, resume, same_files
@@ -53,17 +54,17 @@ def test_it_learns_which_answers_are_good(answers: Path, tmp_path: Path, loss: s
 
 def test_other_answers_are_those_to_other_prompts(answers: Path) -> None:
     made = KTO(parse(command(answers)))
-    for place, (answer, other) in enumerate(made.train.groups):
+    for place, (answer, other) in enumerate(made.train):
         assert other.prompt_ids == answer.prompt_ids
         # Both answers of a prompt stand side by side, so the one before may be to the same prompt.
         before = next(
-            made.train.groups[place - k][0]
+            made.train[place - k][0]
             for k in (1, 2)
-            if made.train.groups[place - k][0].prompt_ids != answer.prompt_ids
+            if made.train[place - k][0].prompt_ids != answer.prompt_ids
         )
         assert other.completion_ids.tolist() == before.completion_ids.tolist()
-    to_train = [answer.completion_ids.tolist() for answer, _ in made.train.groups]
-    assert all(other.completion_ids.tolist() in to_train for _, other in made.held_out.groups)
+    to_train = [answer.completion_ids.tolist() for answer, _ in made.train]
+    assert all(other.completion_ids.tolist() in to_train for _, other in made.held_out)
 
 
 def test_how_far_the_policy_has_moved_is_a_mean_over_other_answers(answers: Path) -> None:
@@ -71,7 +72,8 @@ def test_how_far_the_policy_has_moved_is_a_mean_over_other_answers(answers: Path
     made.load()
     made.start()
     batch = made.next_batch(0)
-    before = made.train.at(made._places(0))
+    places = made.places(0)
+    before = Compared([made.train[place] for place in places], made.references[places])
     with torch.no_grad():
         made.model.get_output_embeddings().weight.mul_(1.3)
     _, metrics = made.compare(made.model, before, learns=False)
@@ -90,13 +92,13 @@ def test_how_far_the_policy_has_moved_is_a_mean_over_other_answers(answers: Path
 def test_any_split_gives_the_same_reports(answers: Path, token_budget: int) -> None:
     made = KTO(parse(command(answers)))
     made.load()
-    whole = made.train.at(range(9))
-    labels = torch.tensor([answer.advantage > 0 for answer, _ in whole.groups])
+    whole = made.train[:9]
+    labels = torch.tensor([answer.advantage > 0 for answer, _ in whole])
     references = torch.linspace(-60, -20, 9).double()[:, None]
     results = []
     for budget in (4096, token_budget):
         loss = PreferenceLoss(made.loss.objective, made.compute._replace(token_budget=budget))
-        groups = [(answer,) for answer, _ in whole.groups]
+        groups = [(answer,) for answer, _ in whole]
         value, metrics = loss.measure(made.model, groups, references, Singles(labels, torch.tensor(0.3)))
         results.append({"value": value.item(), **metrics})
     assert results[1] == pytest.approx(results[0], rel=1e-5)
@@ -133,8 +135,8 @@ def test_files_of_one_name_keep_their_labels(answers: Path, tmp_path: Path) -> N
     (folder / answers.name).write_text("".join(json.dumps(row) + "\n" for row in flipped))
     words = ["--method", "kto", "--dataset", str(answers), "--eval_dataset", str(folder / answers.name)]
     made = KTO(parse(words))
-    assert [group[0].advantage > 0 for group in made.train.groups] == [row["label"] for row in ANSWERS]
-    assert [group[0].advantage > 0 for group in made.held_out.groups] == [row["label"] for row in flipped]
+    assert [group[0].advantage > 0 for group in made.train] == [row["label"] for row in ANSWERS]
+    assert [group[0].advantage > 0 for group in made.held_out] == [row["label"] for row in flipped]
 
 
 def test_labels_follow_the_answers_that_fit(answers: Path) -> None:
@@ -142,7 +144,7 @@ def test_labels_follow_the_answers_that_fit(answers: Path) -> None:
     rest = [row for row in ANSWERS if row["label"]]
     answers.write_text("".join(json.dumps(row) + "\n" for row in [long, *rest, ANSWERS[1]]))
     made = KTO(parse([*command(answers, "--token_budget", "400"), "--eval_size", "0"]))
-    assert [group[0].advantage for group in made.train.groups] == [1.0] * len(rest) + [-1.0]
+    assert [group[0].advantage for group in made.train] == [1.0] * len(rest) + [-1.0]
     (note,) = [note for note in made.notes if "labelled true" in note]
     assert (
         note == f"{len(rest)} labelled true, 1 false (--desirable_weight {1 / len(rest):.2g} evens them out)"
@@ -158,7 +160,7 @@ def test_answers_to_one_prompt_are_refused_by_kto_alone(answers: Path) -> None:
     with pytest.raises(UserError, match=r"^dataset: expected answers to several prompts, got"):
         KTO(parse([*command(answers), "--eval_size", "0"]))
     made = KTO(parse([*command(answers), "--eval_size", "0", "--loss_type", "apo_zero_unpaired"]))
-    assert {len(group) for group in made.train.groups} == {1} and made.train.references.shape[1] == 1
+    assert {len(group) for group in made.train} == {1} and made.references.shape[1] == 1
 
 
 @pytest.mark.parametrize(
