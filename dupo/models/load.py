@@ -1,6 +1,7 @@
 """Where models come from: a folder, the Hub, or the built-in shape with random weights. The only door."""
 
 import json
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,7 +213,7 @@ def read_weights(model_class: Any, option: str, folder: str, **arguments: Any) -
         UserError: the folder cannot be read, or its weights are not those of the model.
     """
     where = f"{option}: {folder}"
-    with library_call(f"{where} could not be loaded", folder), _weights_counted():
+    with library_call(f"{where} could not be loaded", folder), _weights_counted(), _no_report():
         # Other shapes are told with the missing names, in our line and not in a table of the library.
         model, report = model_class.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
@@ -228,6 +229,21 @@ def _with_new_score(report: Mapping[str, Any]) -> dict[str, Any]:
     missing = {name for name in report["missing_keys"] if not name.startswith("score.")}
     unexpected = {name for name in report["unexpected_keys"] if not name.startswith("lm_head.")}
     return {**report, "missing_keys": missing, "unexpected_keys": unexpected}
+
+
+@contextmanager
+def _no_report() -> Iterator[None]:
+    """Drops the table of missing weights that transformers logs, as `check_match` tells what is wrong."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(_is_no_report)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_report)
+
+
+def _is_no_report(record: logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in record.getMessage()
 
 
 @contextmanager

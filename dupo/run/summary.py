@@ -11,7 +11,7 @@ from dupo.storage.signature import signature_line
 from dupo.views.references import OF_ONE_SEED, references
 from dupo.views.terminal import Display
 
-LOWER_IS_BETTER = {"loss"}
+LOWER_IS_BETTER = {"loss", "calibration_error"}
 # The rewards of the references in words, around how they were measured.
 IN_WORDS = {"gold": "right answers as rewards ({how})", "random": "random rewards (coins; {how})"}
 # Options of an audit of data of the user, as an example.
@@ -56,7 +56,7 @@ def summarise(
     for name in record.evals[0][1]:
         values = [evaluation[name] for _, evaluation in record.evals]
         metrics[f"eval/{name}_before"], metrics[f"eval/{name}_after"] = values[0], values[-1]
-        # The best evaluation; for a loss that is the lowest.
+        # The best evaluation; of a loss or an error that is the lowest.
         metrics[f"eval/{name}_peak"] = min(values) if name in LOWER_IS_BETTER else max(values)
     # `problems` counts the evaluation and stands with its metrics.
     facts = {name: value for name, value in record.facts.items() if name != "problems"}
@@ -102,6 +102,9 @@ def result_in_words(summary: Mapping[str, Any], config: Config) -> Iterator[str]
     way = "rose" if after > before else "fell"
     change = f"{way} from {before:.1%} to {after:.1%} ({100 * (after - before):+.1f} points)"
     went = change if after != before else f"stayed at {after:.1%}"
+    if config.learns_scores:
+        yield f"Training compared answers; the share of unseen pairs that its scores put in order {went}."
+        return
     yield f"{_training(config)}; right answers to problems that it never saw {went}."
     # The reward of this run has its own curve.
     others = [row for row in references(config) if row.reward != config.reward.reward]

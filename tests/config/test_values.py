@@ -140,7 +140,7 @@ def test_a_config_made_in_python_is_checked_like_one_of_the_command_line(name: s
 def test_a_config_of_groups_checks_its_own_option() -> None:
     with pytest.raises(
         UserError,
-        match=r"^method: expected one of dupo, sft, dpo, kto, reward_model, online_dpo, online_kto, rft, got 'nonsense'",
+        match=r"^method: expected one of dupo, sft, dpo, kto, reward_model, .*, rft, got 'nonsense'",
     ):
         Config(method="nonsense")
 
