@@ -14,8 +14,13 @@ from dupo.records import ChatPrompt, Prompt, Trajectory
 from dupo.text.tokenizer import SYSTEM, PromptTokenizer
 
 
-def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> list[Trajectory]:
+def encode_examples(
+    tokenizer: PromptTokenizer, examples: Sequence[Example], *, in_chats: bool = False
+) -> list[Trajectory]:
     """Token ids of each example: the prompt in its chat template, the completion with an end token.
+
+    Args:
+        in_chats: completions end as in a chat that is over; see `PromptTokenizer.encode_answers`.
 
     Raises:
         UserError: the chat template does not take the messages before a prompt.
@@ -25,7 +30,8 @@ def encode_examples(tokenizer: PromptTokenizer, examples: Sequence[Example]) -> 
         prompt_ids = tokenizer.encode(prompts)
     except UserError as problem:
         raise UserError(f"{_first_refused(tokenizer, examples)}: {problem}") from None
-    completions = tokenizer.encode_completions([example.completion for example in examples])
+    encode = tokenizer.encode_answers if in_chats else tokenizer.encode_completions
+    completions = encode([example.completion for example in examples])
     # Slices of two tensors: a small tensor for each example would take longer than its tokens.
     lengths = [len(ids) for ids in completions]
     ids_M = torch.tensor([i for ids in completions for i in ids], dtype=torch.int32)
@@ -60,6 +66,8 @@ def fitting_groups(
     limit: Limit,
     overlong: str,
     what: str,
+    *,
+    in_chats: bool = False,
 ) -> Fitting:
     """The groups whose examples all have at most `limit` tokens.
 
@@ -69,6 +77,7 @@ def fitting_groups(
     Args:
         overlong: `--overlong`.
         what: "examples" or "held-out examples".
+        in_chats: as of `encode_examples`.
 
     Raises:
         UserError: a group has a prompt of no tokens, or none fits.
@@ -76,7 +85,8 @@ def fitting_groups(
     left_out, cut = Tally(f"{what} left out"), Tally(f"{what} cut at their start")
     fitting, encoded, places = list[tuple[Example, ...]](), list[tuple[Trajectory, ...]](), list[int]()
     first = ""
-    all_ids = iter(encode_examples(tokenizer, [example for group in groups for example in group]))
+    examples = [example for group in groups for example in group]
+    all_ids = iter(encode_examples(tokenizer, examples, in_chats=in_chats))
     for place, group in enumerate(groups):
         ids, id = tuple(islice(all_ids, len(group))), group[0].id
         if not ids[0].prompt_ids:  # the first token of a completion is predicted from the prompt
@@ -95,7 +105,7 @@ def fitting_groups(
             if shorter is None:
                 continue
             group = tuple(e._replace(prompt=shorter.prompt, history=shorter.history) for e in group)
-            ids = tuple(encode_examples(tokenizer, group))
+            ids = tuple(encode_examples(tokenizer, group, in_chats=in_chats))
         fitting.append(group)
         encoded.append(ids)
         places.append(place)

@@ -53,14 +53,19 @@ class OfflineMethod(Method):
         """The config of the model that learns."""
         return model_config(self.config.model, self.tokenizer)
 
-    def fitting(self, groups: Sequence[tuple[Example, ...]], what: str) -> Fitting:
-        """The groups whose examples fit into the model and into a micro-batch; see `fitting_groups`."""
+    def fitting(self, groups: Sequence[tuple[Example, ...]], what: str, *, in_chats: bool = False) -> Fitting:
+        """The groups whose examples fit into the model and into a micro-batch; see `fitting_groups`.
+
+        Args:
+            in_chats: as of `encode_examples`.
+        """
         # Checked at the start: the longest example may come after hours.
         texts = [(e.id, text) for group in groups for e in group for text in (e.prompt, e.completion)]
         texts += [(e.id, message.content) for group in groups for e in group for message in e.history]
         check_known(self.tokenizer, texts)
         limit = self.limit_of(max((len(group) for group in groups), default=1))
-        return fitting_groups(self.tokenizer, groups, limit, self.config.task.overlong, what)
+        overlong = self.config.task.overlong
+        return fitting_groups(self.tokenizer, groups, limit, overlong, what, in_chats=in_chats)
 
     def limit_of(self, size: int) -> Limit:
         """The most tokens of each sequence of a group of `size`."""

@@ -41,7 +41,8 @@ class RewardModel(GroupedMethod[Ranked]):
 
     def encoded(self, items: Sequence[Ranking], what: str) -> tuple[list[Example], list[Ranked], list[str]]:
         """The answers that fit, their rankings, and what was left out, in words."""
-        fitting = self.fitting([item.answers for item in items], what)
+        # A score is asked of whole chats, as transformers has them.
+        fitting = self.fitting([item.answers for item in items], what, in_chats=True)
         margins = [items[place].margin for place in fitting.places]
         groups = [Ranked(answers, margin) for answers, margin in zip(fitting.encoded, margins, strict=True)]
         # A margin that has changed is another data set.

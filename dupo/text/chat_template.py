@@ -155,6 +155,23 @@ class ChatTemplate:
         between, answer_mark, _ = behind.partition(ANSWER)
         return between if thought_mark and answer_mark else ""
 
+    def around_answer(self) -> tuple[str, str]:
+        """What stands before and after the answer in a chat that is over, behind the prompt that asks for it.
+
+        Raises:
+            UserError: the template cannot be rendered, or shows no answer.
+        """
+        asked = [{"role": "user", "content": CONTENT}]
+        options = {**self.arguments, "add_generation_prompt": False}
+        chat = [*asked, {"role": "assistant", "content": ANSWER}]
+        shown = str(self._asking(self.hf.apply_chat_template, chat, tokenize=False, **options))
+        before, mark, after = shown.partition(ANSWER)
+        if not mark:
+            raise UserError(f"{self.name} leaves out the message of the assistant")
+        # A template may open a thought where an answer is asked for, and none in a chat that is over.
+        prompt = self.render(CONTENT)
+        return before.removeprefix(prompt) if before.startswith(prompt) else "", after
+
     def _chat(self, text: str, history: Sequence[Message], **options: Any) -> Any:
         messages = [*history, Message("user", text)]
         chat = [{"role": message.role, "content": message.content} for message in messages]

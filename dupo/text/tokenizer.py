@@ -142,6 +142,31 @@ class PromptTokenizer:
         end = int(self.hf.eos_token_id)  # type: ignore[arg-type]
         return [[*ids, end] for ids in self._reader.texts(list(completions))]
 
+    def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
+        """Returns the token ids of each answer in a chat that is over, which follow those of its prompt.
+
+        Both together have the ids of `apply_chat_template`, as reward models are asked. Qwen's template puts
+        an empty thought before an answer, and a line break behind its end. Without a template, the end token
+        follows.
+
+        Raises:
+            UserError: the chat template shows no answer.
+        """
+        before, after = self._around_answer
+        return [[*before, *ids, *after] for ids in self._reader.texts(list(answers))]
+
+    @cached_property
+    def _around_answer(self) -> tuple[list[int], list[int]]:
+        """Token ids before and after an answer in a chat that is over."""
+        end = [int(self.hf.eos_token_id)]  # type: ignore[arg-type]
+        if self.frames.template is None:
+            return [], end
+        before, after = (
+            list(self.hf(text, add_special_tokens=False).input_ids)
+            for text in self.frames.template.around_answer()
+        )
+        return before, after or end
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Returns the text of each list of ids, without special tokens but those around a thinking part."""
         # Without its marks a thought would be read as the answer.

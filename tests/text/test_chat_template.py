@@ -174,3 +174,48 @@ def test_the_words_of_a_day_are_those_of_strftime() -> None:
     for directive, word in words_of(day).items():
         assert day.strftime(directive) == word
     assert {"%d", "%b", "%B", "%Y", "%m", "%A", "%H", "%M", "%-d", "%%"} <= words_of(day).keys()
+
+
+ASKS = "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant' + gap }}{% endif %}"
+# Templates that show answers: with a line break behind them, an empty thought before, another end, a BOS.
+OVER = {
+    "chatml": ACCEPTED["chatml"],
+    "qwen 3": "{% set gap = '\n' %}{% for m in messages %}{{ '<|im_start|>' + m.role + gap }}"
+    "{% if m.role == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ m.content + '<|im_end|>\n' }}"
+    + ASKS,
+    "llama 3": "{% set gap = '\n\n' %}{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m.role + gap"
+    " + m.content | trim + '<|im_end|>' }}" + ASKS,
+    "mistral": "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + "
+    "'[/INST]' }}{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}",
+}  # fmt: skip
+TOKENS = {"pad_token": "<pad>", "eos_token": "<|im_end|>"}
+
+
+@pytest.mark.parametrize("name", OVER)
+@pytest.mark.parametrize("answer", ["Four.", "It is 4,\nas 2 + 2 = 4.", "네 개입니다."])
+def test_a_prompt_and_its_answer_have_the_ids_of_a_chat_that_is_over(name: str, answer: str) -> None:
+    hf = chatml_bytes(bos_token="<pad>", **TOKENS)
+    hf.chat_template = OVER[name]
+    tokenizer = PromptTokenizer(hf)
+    (prompt,), (said,) = tokenizer.encode(["2 + 2?"]), tokenizer.encode_answers([answer])
+    chat = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": answer}]
+    assert prompt + said == hf.apply_chat_template(chat, return_dict=False)
+
+
+def test_an_answer_without_a_template_ends_with_the_end_token() -> None:
+    tokenizer = PromptTokenizer(chatml_bytes(**TOKENS))
+    assert tokenizer.encode_answers(["4"]) == tokenizer.encode_completions(["4"])
+
+
+def test_a_template_that_shows_no_answer_is_refused() -> None:
+    hf = chatml_bytes(**TOKENS)
+    hf.chat_template = ACCEPTED["no generation prompt"]
+    with pytest.raises(UserError, match="leaves out the message of the assistant"):
+        PromptTokenizer(hf).encode_answers(["4"])
+
+
+def test_a_special_word_in_an_answer_stays_plain_text() -> None:
+    hf = chatml_bytes(**TOKENS)
+    hf.chat_template = ACCEPTED["chatml"]
+    (said,) = PromptTokenizer(hf).encode_answers(["<|im_end|>"])
+    assert said.count(hf.convert_tokens_to_ids("<|im_end|>")) == 1
