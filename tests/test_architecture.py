@@ -49,7 +49,8 @@ ROOMS: dict[str, set[str]] = {
     "models": NOUNS | {"config", "text"},
     "engines": READS_DATA | {"models"},
     "duality": READS_DATA | {"models", "engines"},
-    "rewards": READS_DATA | {"engines", "duality"},
+    "rewards": READS_DATA
+    | {"models", "engines", "duality", "learning"},  # a reward model scores packed texts
     "learning": NOUNS | {"config", "text", "models"},
     "evaluation": READS_DATA | {"engines", "duality", "rewards"},
     "methods": COMPUTES,

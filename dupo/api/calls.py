@@ -155,7 +155,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _new_folder(config: Config) -> Path:
     """A folder that is not there yet: calls of a loop may come within a second."""
-    rewards = without_given(config.reward.reward)
+    rewards = without_given(config.reward.shown)
     what = {"dupo": f"{config.task.task}-{rewards}"}.get(config.method, f"{config.method}-{config.task.task}")
     first = folder_named(what if config.program == "train" else f"{config.program}-{config.task.task}")
     folder, number = first, 1

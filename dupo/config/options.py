@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dupo.config.catalogue import REWARDS
 from dupo.config.engine_options import ServerAddress, is_address
+from dupo.config.reward_names import MODEL, is_function, is_model, short_name
 from dupo.config.rollout_options import (
     HIGHEST_TEMPERATURE,
     LONGEST_COMPLETION,
@@ -39,8 +40,8 @@ class RewardOptions(Options):
         "one or several of: dual (recovery of the hidden part), gold (the right answer; reads labels), "
         "majority (the most common answer), soft_vote (share of the same answer), self_certainty, entropy "
         "(low entropy), format_only (any readable answer), random, shuffled (dual rewards of other "
-        "completions), soft_overlong_punishment (0 to -1 for length, DAPO), or your "
-        "package.module.function, as TRL's reward functions",
+        "completions), soft_overlong_punishment (0 to -1 for length, DAPO), model:FOLDER (the score of a "
+        "reward model), or your package.module.function, as TRL's reward functions",
     )
     reward_weights: str | None = option(None, "weight of each reward, comma-separated; none: 1")
     reward_shape: str = option(
@@ -70,8 +71,11 @@ class RewardOptions(Options):
     @property
     def terms(self) -> list[tuple[str, float]]:
         """(name or dotted path, weight) of every reward."""
-        # Names may be written with dashes, as options may; a dotted path is left as it is.
-        names = [name.replace("-", "_") if "." not in name else name for name in listed(self.reward)]
+        # Names may be written with dashes, as options may; paths are left as they are.
+        names = [
+            name if is_function(name) or is_model(name) else name.replace("-", "_")
+            for name in listed(self.reward)
+        ]
         weights = listed(self.reward_weights) if self.reward_weights is not None else ["1"] * len(names)
         try:
             return list(zip(names, map(float, weights), strict=True))
@@ -89,17 +93,31 @@ class RewardOptions(Options):
         """Which labels training reads for the rewards, in words that stand behind "training read"."""
         if self.has_user_function:
             return "what your reward function reads of the data"
-        return "the labels of its problems" if self.needs("gold") else "no label"
+        if self.needs("gold"):
+            return "the labels of its problems"
+        return "the scores of a reward model" if self.has_model else "no label"
 
     @property
     def has_user_function(self) -> bool:
         """Whether any of the rewards is a function of the user."""
-        return any("." in name for name, _ in self.terms)
+        return any(is_function(name) for name, _ in self.terms)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether any of the rewards is the score of a reward model."""
+        return any(is_model(name) for name, _ in self.terms)
+
+    @property
+    def shown(self) -> str:
+        """The rewards without the places of their models, for names and titles."""
+        return ",".join(
+            f"{MODEL}{short_name(name)}" if is_model(name) else name for name in listed(self.reward)
+        )
 
     def check_together(self) -> None:
         """Checks names and weights."""
-        # Rewards are logged by the last part of a path: two of one name would overwrite each other.
-        logged_names = [name.rpartition(".")[2] for name, _ in self.terms]
+        # Rewards are logged by short names: two of one name would overwrite each other.
+        logged_names = [short_name(name) for name, _ in self.terms]
         if len(set(logged_names)) < len(logged_names):
             raise UserError(f"reward: expected different names, got {quoted(self.reward)}")
         actual = quoted(self.reward_weights)
@@ -110,8 +128,8 @@ class RewardOptions(Options):
             if weight and not 1 / LARGEST_REWARD <= abs(weight) <= LARGEST_REWARD:
                 expected = f"0 or sizes from {1 / LARGEST_REWARD:g} to {LARGEST_REWARD:g}"
                 raise UserError(f"reward_weights: expected {expected}, got {actual}")
-            if "." not in name and name not in REWARDS:
-                names = f"{', '.join(REWARDS)} or package.module.function"
+            if name == MODEL or not (is_function(name) or is_model(name) or name in REWARDS):
+                names = f"{', '.join(REWARDS)}, model:FOLDER or package.module.function"
                 hint = nearest(name, REWARDS)
                 raise UserError(f"reward: expected any of {names}, got {quoted(name)}{hint}")
 

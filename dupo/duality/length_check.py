@@ -50,7 +50,9 @@ class Limit(NamedTuple):
     holder: str
 
     @classmethod
-    def of(cls, positions: int | None, token_budget: int, group_size: int = 1) -> Self:
+    def of(
+        cls, positions: int | None, token_budget: int, group_size: int = 1, holder: str = "the model"
+    ) -> Self:
         """The limit of a sequence that a micro-batch holds: the least of `positions` and its share of tokens.
 
         Args:
@@ -58,7 +60,7 @@ class Limit(NamedTuple):
             group_size: sequences that the micro-batch must hold together.
         """
         if positions is not None and positions <= token_budget // group_size:
-            return cls(positions, "the model")
+            return cls(positions, holder)
         share = f"a share of 1 / {group_size} of " if group_size > 1 else ""
         return cls(token_budget // group_size, f"{share}--token_budget")
 
@@ -99,20 +101,22 @@ class TokenLimits:
     Attributes:
         tokenizer: None where a server frames the prompts: nobody here can count their tokens.
         positions: most tokens of a sequence that the model reads; None where the model names no limit.
+        holder: what the model is called.
     """
 
     tokenizer: PromptTokenizer | None
     lengths: Lengths
     positions: int | None
+    holder: str = "the model"
 
     @classmethod
-    def of(cls, tokenizer: PromptTokenizer, shape: Any, lengths: Lengths) -> Self:
+    def of(cls, tokenizer: PromptTokenizer, shape: Any, lengths: Lengths, holder: str = "the model") -> Self:
         """The limits that a model sets.
 
         Args:
             shape: the transformers config of the model.
         """
-        return cls(tokenizer, lengths, position_limit(shape))
+        return cls(tokenizer, lengths, position_limit(shape), holder)
 
     def prompt(self, id: str, prompt: Prompt) -> TooLong | None:
         """What is too long about a primal prompt; None where it fits.
@@ -120,7 +124,8 @@ class TokenLimits:
         Raises:
             UserError: the prompt has no ids, or its chat template does not take it; `id` names it.
         """
-        limit = Limit.of(self.positions, self.lengths.token_budget, self.lengths.group_size)
+        lengths = self.lengths
+        limit = Limit.of(self.positions, lengths.token_budget, lengths.group_size, self.holder)
         return self._too_long(
             id, prompt, TooLong("prompt", 0, self.lengths.completion, limit, "--max_completion_length")
         )

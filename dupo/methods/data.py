@@ -6,6 +6,7 @@ from itertools import chain
 from dupo.config.config import Config
 from dupo.config.lora_options import check_peft
 from dupo.config.options import RewardOptions
+from dupo.config.reward_names import is_function
 from dupo.data.asked_columns import check_columns
 from dupo.data.examples import Example, Examples, Item, read_examples
 from dupo.data.labels import Labelled, read_labelled
@@ -54,7 +55,7 @@ def _check_asked_columns(task: Task, options: RewardOptions) -> None:
     """Raises UserError where a reward function asks for a column that no training problem has."""
     columns = dict.fromkeys(name for problem in task.train for name in problem.columns)
     for path, _ in options.terms:
-        if "." in path:
+        if is_function(path):
             check_columns(path, load_function("reward", path), columns)
 
 

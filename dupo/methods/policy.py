@@ -49,7 +49,7 @@ from dupo.models.tokenizers import load_tokenizer
 from dupo.models.weights import frozen_copy, half_copy
 from dupo.plugins import without_given
 from dupo.records import Exchange, Problem, Rollout
-from dupo.rewards import all_rewards, load_rewards
+from dupo.rewards import all_rewards, load_models, load_rewards, reward_models
 from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.rewards.refusals import refusal_metrics
 from dupo.seeds import derive
@@ -82,8 +82,8 @@ class PolicyMethod(Method):
 
     def __init__(self, config: Config, data: Task | None = None, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, ranks)
-        self.name = f"{config.task.task}-{without_given(config.reward.reward)}"
-        self.reward_functions = load_rewards(config.reward)
+        self.name = f"{config.task.task}-{without_given(config.reward.shown)}"
+        self.reward_functions = load_rewards(config)
         task = data or read_task(config)
         lessons = task.lessons
         self.tokenizer = load_tokenizer(config.model, lessons.vocabulary if lessons else None)
@@ -104,7 +104,10 @@ class PolicyMethod(Method):
             judge = self.judge_parts.tokenizer if self.judge_parts else self.tokenizer
             check_judge_thinking(config, judge)
         judge_limits = [self.judge_parts.limits(lengths)] if self.judge_parts else limits
-        self.task = fit_task(task, limits, config.task.overlong, judge_limits, needs_duals=self.asks_duals)
+        scorers = [scorer.limits(lengths) for scorer in reward_models(self.reward_functions)]
+        self.task = fit_task(
+            task, limits + scorers, config.task.overlong, judge_limits, needs_duals=self.asks_duals
+        )
         self.problems = training_problems(self.task, config.reward)
         # Problems, not completions, are visited once per epoch.
         self.order = EpochOrder(self.seed, len(self.problems))
@@ -145,9 +148,12 @@ class PolicyMethod(Method):
             raise UserError(f"dual_model: expected a model that can be loaded; {problem}") from None
 
     def inputs(self) -> Mapping[str, str]:
-        """Fingerprints of problems, duals, model and judge."""
+        """Fingerprints of problems, duals, model, judge and reward models."""
         model = model_fingerprints("model", self.config.model, self.tokenizer, self.shape)
-        return {**task_fingerprints(self.task, self.problems), **model, **self.judge_inputs}
+        inputs = {**task_fingerprints(self.task, self.problems), **model, **self.judge_inputs}
+        for scorer in reward_models(self.reward_functions):
+            inputs |= scorer.fingerprints()
+        return inputs
 
     def seed_for(self, purpose: str, index: int = 0) -> int:
         """The seed of one purpose; see `dupo.seeds`."""
@@ -168,7 +174,7 @@ class PolicyMethod(Method):
         engine, sent = c.engine.engine, ""
         if engine == VLLM and c.lora.use_peft:
             sent = f", which gets {'adapters alone' if c.sends_adapters else MERGED} after every update"
-        name, reward = c.model.model_name_or_path, without_given(c.reward.reward)
+        name, reward = c.model.model_name_or_path, without_given(c.reward.shown)
         shared = f" by {self.ranks.size} ranks" if self.ranks.size > 1 else ""
         teaching = []
         if self.has_stage:
@@ -199,7 +205,7 @@ class PolicyMethod(Method):
         return rows
 
     def load(self) -> None:
-        """Loads the policy and its engine."""
+        """Loads the policy and its engine, and the reward models."""
         lora = self.config.lora
         self.model = load_model(self.config.model, self.shape, self.device, self.seed, lora=lora)
         self.to_tell += check_saving(self.model, self.tokenizer.hf)
@@ -216,6 +222,8 @@ class PolicyMethod(Method):
         needs_distributions = self.config.reward.needs("distributions")
         needed = EngineFeatures(logprobs=True, distributions=needs_distributions, new_weights=True)
         require(self.engine.features, needed, f"--method {self.config.method}")
+        # Rewards are computed by the first rank, for all.
+        self.ranks.on_first(lambda: load_models(self.reward_functions, self.device))
 
     def warnings(self) -> list[str]:
         """As of any method; and once for a run: sampler and learner are not one policy."""
@@ -312,7 +320,7 @@ class PolicyMethod(Method):
         # A problem without duals has no reward to judge.
         problems = [problem for problem in self.task.held_out if self.task.duals(problem)][:AUC_PROBLEMS]
         order = reward_order(self.engine, self.task, problems, self.reward, n, self.sampling, seed)
-        return {"task": self.config.task.task, "reward": self.config.reward.reward, **order.facts()}
+        return {"task": self.config.task.task, "reward": self.config.reward.shown, **order.facts()}
 
     def first_exchanges(
         self, rewarded: RewardedRollout, rewards_PG: Tensor, advantages_PG: Tensor | None = None

@@ -1,15 +1,18 @@
 """From answers to rewards: the rewards that `--reward` names, and their weighted sum."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dupo.config.catalogue import REWARDS, load
-from dupo.config.options import LARGEST_REWARD, RewardOptions
+from dupo.config.config import Config
+from dupo.config.options import LARGEST_REWARD
+from dupo.config.reward_names import is_function, is_model, short_name
 from dupo.errors import UserError
 from dupo.rewards.base import Reward, RewardInputs, RewardLog
+from dupo.rewards.model import ModelReward
 from dupo.rewards.user import user_reward
 
 
@@ -25,21 +28,38 @@ class WeightedReward(NamedTuple):
     weight: float
 
 
-def load_rewards(options: RewardOptions) -> list[WeightedReward]:
-    """The rewards that the options name.
+def load_rewards(config: Config) -> list[WeightedReward]:
+    """The rewards that the options name; the weights of reward models are read later.
 
     Raises:
-        UserError: a dotted path names no function.
+        UserError: a dotted path names no function, or a folder holds no reward model.
     """
-    return [
-        WeightedReward(name.rpartition(".")[2], _load(name, options), weight)
-        for name, weight in options.terms
-    ]
+    terms = config.reward.terms
+    return [WeightedReward(short_name(name), _load(name, config), weight) for name, weight in terms]
 
 
-def _load(name: str, options: RewardOptions) -> Reward:
-    """The reward of a name, or the function of the user at a dotted path."""
-    return user_reward(name, options.reward_timeout) if "." in name else load(REWARDS[name].path)
+def _load(name: str, config: Config) -> Reward:
+    """The reward of a name, the score of a reward model, or the function of the user at a dotted path."""
+    if is_model(name):
+        return ModelReward(name, config)
+    if is_function(name):
+        return user_reward(name, config.reward.reward_timeout)
+    return load(REWARDS[name].path)
+
+
+def reward_models(rewards: Iterable[WeightedReward]) -> list[ModelReward]:
+    """The rewards that are scores of models."""
+    return [reward for _, reward, _ in rewards if isinstance(reward, ModelReward)]
+
+
+def load_models(rewards: Iterable[WeightedReward], device: torch.device) -> None:
+    """Reads the weights of reward models.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    for scorer in reward_models(rewards):
+        scorer.load(device)
 
 
 class Rewards(NamedTuple):

@@ -8,6 +8,7 @@ import torch
 
 from dupo.config.config import OPTIONS, Config, option_of
 from dupo.config.layers import ONE_START, config_hash, fixed_settings
+from dupo.config.reward_names import is_function
 from dupo.config.yaml_files import to_yaml
 from dupo.distributed.ranks import ALONE, Ranks
 from dupo.errors import StorageError, UserError, in_one_line
@@ -87,7 +88,7 @@ class Run:
         return {
             f"the source of {without_given(path)}": function_fingerprint(option, path)
             for option, path in named
-            if "." in path  # all other names are of dupo
+            if is_function(path)  # all other names are of dupo
         }
 
     def interrupted(self) -> bool:

@@ -15,8 +15,9 @@ from dupo.storage.run_folder import RunFolder
 
 def folder_named(name: str) -> Path:
     """The folder of a run for which the user names none: runs/<date>-<time>-<name>."""
-    # Several rewards are parted by commas, which a glob or a shell may read as a list.
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name.replace(',', '-')}"
+    # Several rewards are parted by commas, which a glob or a shell may read as a list; Windows has no colons.
+    name = name.replace(",", "-").replace(":", "-")
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
 
 
 def claim_folder(config: Config) -> bool:

@@ -14,7 +14,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from dupo.config.config import OPTIONS, Config
 from dupo.config.layers import ONE_START, assemble, read_config
 from dupo.config.model_options import BUILT_IN_MODEL
-from dupo.config.values import show
+from dupo.config.reward_names import MODEL, is_model
+from dupo.config.values import listed, show
 from dupo.storage.files import read_mapping
 from dupo.storage.inputs import SETTINGS
 from dupo.storage.names import CONFIG, INPUTS, SUMMARY
@@ -132,6 +133,9 @@ def command_of(config: Config) -> str:
 
 def _without_place(name: str, value: str) -> str:
     """The value of an option; of a path on this machine only the last name."""
+    if name == "reward":
+        names = (f"{MODEL}{Path(term).name}" if is_model(term) else term for term in listed(value))
+        return ",".join(names)
     is_place = OPTIONS[name].metadata.get("is_path") and (
         value.startswith((".", "/", "~")) or path_kind(value) != NOTHING
     )

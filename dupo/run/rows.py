@@ -31,6 +31,7 @@ from dupo.methods.base import Stage
 from dupo.models.devices import pick_device
 from dupo.models.load import Model, load_model, model_config
 from dupo.records import Problem
+from dupo.rewards.model import ModelReward
 from dupo.run.base import Run
 from dupo.run.interrupt import graceful_interrupt
 from dupo.run.problems import RunProblems, read_run_problems
@@ -84,6 +85,7 @@ class RowsRun(Run):
         teach: makes the stage that teaches the built-in model.
         load: makes the engine of a model.
         data: what `read_run_problems` gave for the config; None: read here.
+        scorers: reward models that read the answers.
 
     Attributes:
         problems: the problems of the run: those of eval_dataset if there is one, else the first of the data.
@@ -96,11 +98,16 @@ class RowsRun(Run):
     at_stake = "the teaching"
 
     def __init__(
-        self, config: Config, teach: Teach, load: LoadEngine, data: RunProblems | None = None
+        self,
+        config: Config,
+        teach: Teach,
+        load: LoadEngine,
+        data: RunProblems | None = None,
+        scorers: Sequence[ModelReward] = (),
     ) -> None:
         data = data or read_run_problems(config)
         super().__init__(data.config, f"{config.program}-{config.task.task}")
-        self.teach, self.load = teach, load
+        self.teach, self.load, self.scorers = teach, load, scorers
         options = self.config.model
         self.task = data.task
         self.device = pick_device(options.device)
@@ -119,6 +126,8 @@ class RowsRun(Run):
         inputs = {"the problems": problems_fingerprint(self.problems)}
         for name, parts in self.models.items():
             inputs |= parts.fingerprints("model" if parts.options is options else name)
+        for scorer in scorers:
+            inputs |= scorer.fingerprints()
         self.check_inputs(inputs)
         # Everything that costs little is checked by now. Where the input is wrong, no folder is left behind.
         self.folder = self.open_folder()
@@ -154,7 +163,8 @@ class RowsRun(Run):
         pools = {name for _, name in self.config.selection.pools}
         limits = [limit for name, limit in by_model.items() if name == own or name in pools]
         judge = self.config.duals.dual_model
-        judge_limits = None if judge in DUAL_MODELS else [by_model[judge]]
+        judge_limits = limits if judge in DUAL_MODELS else [by_model[judge]]
+        limits = limits + [scorer.limits(lengths) for scorer in self.scorers]
         task = FittingTask(self.task, limits, self.config.task.overlong, judge_limits)
         fitting = task.fitting(data.usable, needs_duals=data.needs_duals, may_cut=False)
         problems = list(islice(fitting, self.config.selection.num_problems or None))

@@ -21,7 +21,7 @@ from dupo.duality.reconstruct import Reconstructions, reconstruct
 from dupo.engines.load import load_engine
 from dupo.methods.teaching import teaching_stage
 from dupo.records import Problem, Rollout
-from dupo.rewards import WeightedReward, load_rewards, weighted_sum
+from dupo.rewards import WeightedReward, load_models, load_rewards, reward_models, weighted_sum
 from dupo.rewards.base import RewardInputs, TrainerState
 from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
@@ -61,9 +61,10 @@ def audit(
         UserError: the options, the data or a model cannot be used.
     """
     # A reward function that does not exist is refused before anything is loaded.
-    rewards = load_rewards(config.reward)
-    run = RowsRun(config, teach, load, data)
+    rewards = load_rewards(config)
+    run = RowsRun(config, teach, load, data, reward_models(rewards))
     run.engine()  # loaded, or taught, before the clock of the progress starts
+    load_models(rewards, run.device)
     options = run.config.rollout
     # Decoys come from the other problems of a batch, so a batch has two problems at least.
     batch_size = max(2, options.generation_batch_size // options.num_generations)
@@ -76,7 +77,7 @@ def audit(
         {
             "verdict": decision,
             "checks": [check.to_json() for check in results],
-            "reward": config.reward.reward,
+            "reward": config.reward.shown,
             "one_answer": run.task.one_answer,
             "metrics": metrics.to_json(),
         },
@@ -84,7 +85,7 @@ def audit(
     )
     again = report_command(run.path)
     page = run.report_safely(PAGE, lambda: write_audit(run.path), again)
-    show(run.display, metrics, config.reward.reward, results, run.task.headline)
+    show(run.display, metrics, config.reward.shown, results, run.task.headline)
     run.display.note(f"VERDICT: {decision}")
     if page:
         run.display.note(f"{page} shows it with pictures")

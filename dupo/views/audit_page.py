@@ -82,7 +82,7 @@ def write_page(
     """
     words = _ONE_ANSWER if one_answer else _GRADED
     audit, problems = read_audit(summary), [read_problem(row) for row in rows]
-    reward, model = config.reward.reward, config.model.model_name_or_path
+    reward, model = config.reward.shown, config.model.model_name_or_path
     charts = _charts(problems, words)
     trains = audit.verdict.startswith("train")
     return write_html(

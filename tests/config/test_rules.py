@@ -25,8 +25,8 @@ completions of a rollout that are trained on, 160, got 320
 problems (--task word_problems reads files), got a
     --task translation --dataset d --src de => tgt: expected another language than src, de, got de
     --reward gild => reward: expected any of dual, gold, majority, soft_vote, self_certainty, entropy, \
-random, shuffled, format_only, soft_overlong_punishment or package.module.function, got 'gild', did you \
-mean gold?
+random, shuffled, format_only, soft_overlong_punishment, model:FOLDER or package.module.function, \
+got 'gild', did you mean gold?
     --reward dual,gold --reward_weights 1 => reward_weights: expected 2 numbers, \
 comma-separated, as reward names 2, got '1'
     --reward dual --reward_weights inf => reward_weights: expected finite numbers, got 'inf'

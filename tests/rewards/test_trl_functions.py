@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dupo.config.config import Config
 from dupo.config.task_options import TaskOptions
 from dupo.errors import UserError
 from dupo.records import Rollout
@@ -108,13 +109,13 @@ def inputs(rows: Sequence[dict[str, Any]], name: str, texts: Sequence[str]) -> R
 
 def rewards(rows: Sequence[dict[str, Any]], name: str, texts: Sequence[str] = ("a", "bb", "", "d")) -> Any:
     given = inputs(rows, name, texts)
-    return weighted_sum(load_rewards(given.options), given)[0].flatten().tolist()
+    return weighted_sum(load_rewards(Config(reward=given.options)), given)[0].flatten().tolist()
 
 
 def seen_by(rows: Sequence[dict[str, Any]]) -> Any:
     """What a function is given: prompts, completions, state, the others."""
     given = inputs(rows, "seeing", ("a", "bb", "", "d"))
-    values, _ = weighted_sum(load_rewards(given.options), given)
+    values, _ = weighted_sum(load_rewards(Config(reward=given.options)), given)
     assert values.tolist() == [[0.25] * 2] * 2
     return __import__(MODULE).SEEN[-1]
 
@@ -161,7 +162,7 @@ def test_a_prompt_of_messages_beside_a_question_counts() -> None:
 
 def test_what_a_function_logs() -> None:
     given = inputs(CHATS, "logging", ("a", "bb", "", "d"))
-    _, metrics = weighted_sum(load_rewards(given.options), given)
+    _, metrics = weighted_sum(load_rewards(Config(reward=given.options)), given)
     assert metrics == {"rewards/logging/accuracy": 0.5}
     assert given.log.columns == {"logging/length": [1, 2, 0, 1], "logging/ratio": [0.5, "nan", "{1}", None]}
 

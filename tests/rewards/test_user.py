@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dupo import plugins
+from dupo.config.config import Config
 from dupo.config.options import RewardOptions
 from dupo.errors import UserError
 from dupo.records import Problem, Rollout
@@ -91,7 +92,7 @@ def rollout(tmp_path, monkeypatch):
 
 def summed(rollout, *options):
     inputs = inputs_of(rollout, *options, ask=None)
-    return weighted_sum(load_rewards(inputs.options), inputs)
+    return weighted_sum(load_rewards(Config(reward=inputs.options)), inputs)
 
 
 def test_a_function_of_the_user_sees_what_trl_gives_it(rollout):
@@ -155,7 +156,7 @@ def test_a_module_that_ends_the_program_is_refused(tmp_path, monkeypatch):
     (tmp_path / "leaving_at_import.py").write_text("import sys\nsys.exit(0)")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^reward: expected a module to import, .*, got SystemExit: 0"):
-        load_rewards(RewardOptions(reward="leaving_at_import.f"))
+        load_rewards(Config(reward=RewardOptions(reward="leaving_at_import.f")))
 
 
 def test_a_weighted_sum_stays_within_float32(rollout):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dupo.config.catalogue import REWARDS, load
+from dupo.config.config import Config
 from dupo.config.options import RewardOptions
 from dupo.rewards import load_rewards, weighted_sum
 from dupo.rewards.dual import dual
@@ -14,20 +15,23 @@ from tests.helpers.rollouts import RIGHT, WRONG, inputs_of, rollout_of
 def test_rewards_add_up_with_their_weights_and_each_is_logged():
     rollout = rollout_of([RIGHT, WRONG, WRONG, None], ["9710", None, "9710", "9710"])
     inputs = inputs_of(rollout, "--reward", "dual,majority", "--reward_weights", "1,0.5")
-    rewards, metrics = weighted_sum(load_rewards(inputs.options), inputs)
+    rewards, metrics = weighted_sum(load_rewards(Config(reward=inputs.options)), inputs)
     assert rewards.tolist() == [[1, 0.5, 0.5, 0], [1.5, 0, 1.5, 1.5]]
     assert metrics["rewards/dual/mean"] == pytest.approx(4 / 8)
     assert metrics["rewards/majority/mean"] == pytest.approx(5 / 8)
     assert metrics["rewards/majority/std"] == pytest.approx(torch.tensor([1.0] * 5 + [0.0] * 3).std().item())
     plain = inputs_of(rollout, "--reward", "format-only", ask=None)
-    assert weighted_sum(load_rewards(plain.options), plain)[0].tolist() == [[1, 1, 1, 0], [1, 0, 1, 1]]
+    assert weighted_sum(load_rewards(Config(reward=plain.options)), plain)[0].tolist() == [
+        [1, 1, 1, 0],
+        [1, 0, 1, 1],
+    ]
 
 
 def test_every_reward_of_the_catalogue_is_there_and_gives_one_number_a_completion():
     assert load(REWARDS["dual"].path) is dual
     rollout = rollout_of([RIGHT, WRONG], ["9710", None])
     for name, entry in REWARDS.items():
-        (term,) = load_rewards(RewardOptions(reward=name))
+        (term,) = load_rewards(Config(reward=RewardOptions(reward=name)))
         assert (term.name, term.weight) == (name, 1.0)
         if entry.needs != "distributions":
             rewards = term.reward(inputs_of(rollout))
