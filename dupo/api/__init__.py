@@ -181,15 +181,23 @@ def train(
 
 
 def rerank(
-    *, model: Any = None, tokenizer: Any = None, dataset: Any = None, eval_dataset: Any = None, **options: Any
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    dataset: Any = None,
+    eval_dataset: Any = None,
+    reward: Any = None,
+    **options: Any,
 ) -> RerankResult:
-    """Answers every problem by the sample from which the question is recovered best; trains nothing.
+    """Answers every problem by the sample from which the question is recovered best, or that with the highest
+    `reward`; trains nothing.
 
     A call that was stopped goes on when it is made again with its `output_dir`. Arguments and errors are
     those of `train`; `python -m dupo.rerank --help` lists the options.
     Ctrl-C raises KeyboardInterrupt; what was done is kept, and the same call goes on.
     """
-    call = Call("rerank", _arguments(model, tokenizer, dataset, eval_dataset), options)
+    arguments = _arguments(model, tokenizer, dataset, eval_dataset) | {"reward": reward}
+    call = Call("rerank", arguments, options)
     summary = call.finish(door("rerank"))
     return RerankResult(call.folder, summary, read_rows(call.folder / "answers.jsonl"))
 

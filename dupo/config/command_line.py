@@ -84,7 +84,7 @@ PROGRAMS = {
         "Better answers without training: samples several, and keeps the one from which the question is best "
         "recovered.",
         (*_SAMPLING, "rerank"),
-        (*_FOLDER, "num_problems"),
+        (*_FOLDER, "num_problems", "reward", "reward_weights", "reward_timeout"),
         ("", "--task word_problems --dataset questions.jsonl --model_name_or_path Qwen/Qwen3-0.6B"),
     ),
     "audit": Program(

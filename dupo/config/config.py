@@ -128,6 +128,9 @@ class Config:
         longest = self.rollout.max_completion_length
         shorter = f"at most max_completion_length, {longest}"
         yield (self.reward.soft_punish_cache or 0) > longest, "soft_punish_cache", shorter
+        duals = "dual with another reward than dual, which alone has a share to multiply"
+        is_other = self.program == "rerank" and self.reward.reward != "dual"
+        yield is_other and self.rerank.rank_by != "dual", "rank_by", duals
         is_taught = self.model.model_name_or_path == BUILT_IN_MODEL and TASKS[self.task.task].built_in
         is_taught = is_taught and not self.holds_no_model
         lessons = f"no --teach, as only --model_name_or_path {BUILT_IN_MODEL} is taught, on a built-in task"
@@ -213,7 +216,7 @@ class Config:
             yield is_clamped, name, f"0 or at least {LEAST_TEMPERATURE} with --engine {engine}"
         # Entropy and self-certainty are of the whole distribution.
         texts = f"rewards that read texts alone with --engine {engine}, which gives no distributions"
-        reads_more = self.program in ("train", "audit") and self.reward.needs("distributions")
+        reads_more = self.program != "select" and self.reward.needs("distributions")
         yield engine != BUILTIN and reads_more, "reward", texts
 
     def _thinking_rules(self) -> Iterator[tuple[bool, str, str]]:

@@ -1,6 +1,7 @@
 """Which of several sampled answers to give, with no training (DuPO, section 3.5 and table 4).
 
 backward rate   mean over the duals of a problem, and their samples, of 1 - d for that answer
+reward          the highest reward of its samples (`--reward`, best-of-n)
 dual            the highest backward rate; a tie goes to the answer with more votes, then to the first
 product         share of the votes x backward rate (FOBAR, arXiv 2308.07758, with equal weights)
 
@@ -17,6 +18,7 @@ from dupo.trust.rows import AnswerRow, Candidate, TokenCounts
 
 # Shown beside the others because a fair comparison gives the vote as many tokens as the duals cost.
 EQUAL_COST = "majority, equal tokens"
+DUAL, REWARD = "dual", "reward"  # what chooses
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ def ranked(candidates: Sequence[Candidate], by: str) -> list[Candidate]:
     """
 
     def key(candidate: Candidate) -> tuple[float, int]:
+        if candidate.reward is not None:
+            return candidate.reward, candidate.votes
         # Votes need no division by the number of samples, which is the same for all candidates.
         factor = candidate.votes if by == "product" else 1
         return factor * candidate.backward_rate, candidate.votes
@@ -68,18 +72,21 @@ def samples_for_budget(lengths: Sequence[int], budget: int) -> int:
     return next((count for count, total in enumerate(totals, start=1) if total >= budget), len(lengths))
 
 
-def method_results(rows: Sequence[AnswerRow], n: int, vote_samples: int) -> list[MethodResult]:
+def method_results(
+    rows: Sequence[AnswerRow], n: int, vote_samples: int, way: str = DUAL
+) -> list[MethodResult]:
     """Score and cost of every way to answer.
 
     Args:
         n: samples of each problem that were put through duals.
         vote_samples: samples of the larger vote; 0: there was none.
+        way: what chooses, `DUAL` or `REWARD`.
 
     Returns:
         The methods in the order in which they are shown; without gold, no method that needs gold.
     """
     # The order of the table: single answers first, what sees all samples last.
-    names = {"greedy": "greedy", "mean": f"mean@{n}", "majority": f"majority@{n}", "dual": f"dual rerank@{n}"}
+    names = {"greedy": "greedy", "mean": f"mean@{n}", "majority": f"majority@{n}", way: f"{way} rerank@{n}"}
     if vote_samples:
         names |= {"equal_cost": EQUAL_COST, "more_votes": f"majority@{vote_samples}"}
     names["pass"] = f"pass@{n}"
@@ -103,8 +110,8 @@ def tokens_of(tokens: TokenCounts, method: str) -> float:
             return tokens.samples / tokens.n
         case "greedy":
             return tokens.greedy
-        # The duals are paid for on top of the samples.
-        case "dual":
+        # The duals are paid for on top of the samples; a reward asks none, or those that it needs.
+        case "dual" | "reward":
             return tokens.samples + tokens.duals
         case "equal_cost":
             return tokens.equal_cost
@@ -114,8 +121,13 @@ def tokens_of(tokens: TokenCounts, method: str) -> float:
             return tokens.samples
 
 
-def differences(rows: Sequence[AnswerRow], methods: Sequence[MethodResult]) -> dict[str, Estimate]:
-    """Dual rerank minus each other method over the same problems; empty without gold.
+def differences(
+    rows: Sequence[AnswerRow], methods: Sequence[MethodResult], way: str = DUAL
+) -> dict[str, Estimate]:
+    """The choice minus each other method over the same problems; empty without gold.
+
+    Args:
+        way: what chooses, `DUAL` or `REWARD`.
 
     Returns:
         Name of the method -> mean difference of the scores, with the interval of the paired differences.
@@ -125,9 +137,9 @@ def differences(rows: Sequence[AnswerRow], methods: Sequence[MethodResult]) -> d
         return {}
     # Paired by problem: what makes a problem hard for both methods cancels out.
     return {
-        method.method: estimate_mean([quality["dual"] - quality[method.key] for quality in qualities], -1.0)
+        method.method: estimate_mean([quality[way] - quality[method.key] for quality in qualities], -1.0)
         for method in methods
-        if method.key not in ("dual", "pass")
+        if method.key not in (way, "pass")
     }
 
 

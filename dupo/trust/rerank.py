@@ -1,7 +1,8 @@
 """`python -m dupo.rerank`: better answers with no training, from any file of prompts.
 
 Every problem is answered once greedily and `num_generations` times by sampling. Each different answer is put
-back through the duals of the problem. The answer from which the question is recovered best is chosen.
+back through the duals of the problem. The answer from which the question is recovered best is chosen, or that
+with the highest `--reward`.
 
 answers.jsonl   one problem a line: the answer, its score, the runner-up, all candidates, what it cost
 summary.json    every way to answer (greedy, mean, majority, dual, any) with its score and its cost
@@ -24,12 +25,16 @@ from dupo.evaluation.intervals import Estimate
 from dupo.evaluation.samples import dual_exchanges
 from dupo.methods.teaching import teaching_stage
 from dupo.records import Completion, Problem, Reconstruction
+from dupo.rewards import WeightedReward, load_models, load_rewards, reward_models, weighted_sum
+from dupo.rewards.base import RewardInputs
 from dupo.run.problems import RunProblems
 from dupo.run.rows import LoadEngine, RowsRun, Teach
 from dupo.storage.commands import report_command
 from dupo.storage.names import ANSWERS, REPORT
 from dupo.tasks.base import Task
 from dupo.trust.answer_choice import (
+    DUAL,
+    REWARD,
     MethodResult,
     differences,
     method_results,
@@ -52,9 +57,10 @@ class RerankMetrics:
         with_gold: number of problems with a right answer.
         unanswered: number of problems without a readable sample.
         without_dual: number of problems without a dual.
-        other_than_majority: number of problems for which the dual chose another answer than the majority.
+        other_than_majority: number of problems for which the choice is another answer than the majority.
         methods: every way to answer.
-        dual_minus: method -> score of the dual minus score of the method; empty without gold.
+        chosen_by: `DUAL` or `REWARD`.
+        chosen_minus: method -> score of the choice minus score of the method; empty without gold.
     """
 
     problems: int
@@ -63,7 +69,8 @@ class RerankMetrics:
     without_dual: int
     other_than_majority: int
     methods: Sequence[MethodResult]
-    dual_minus: Mapping[str, Estimate]
+    chosen_by: str
+    chosen_minus: Mapping[str, Estimate]
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as summary.json holds them."""
@@ -74,7 +81,8 @@ class RerankMetrics:
             "without_dual": self.without_dual,
             "other_than_majority": self.other_than_majority,
             "methods": [method.to_json() for method in self.methods],
-            "dual_minus": {name: difference._asdict() for name, difference in self.dual_minus.items()},
+            "chosen_by": self.chosen_by,
+            f"{self.chosen_by}_minus": {name: gain._asdict() for name, gain in self.chosen_minus.items()},
         }
 
 
@@ -89,6 +97,7 @@ class SampledProblem:
         answers: what could be read from each of the completions.
         n: number of samples that were put through duals.
         reconstructions: different answer of the first n -> one reconstruction for each dual.
+        rewards: of the first n, where they choose; None where the duals do.
     """
 
     problem: Problem
@@ -98,14 +107,34 @@ class SampledProblem:
     answers: Sequence[str | None]
     n: int
     reconstructions: Mapping[str, Sequence[Reconstruction]]
+    rewards: Sequence[float] | None = None
 
     def candidates(self, by: str) -> list[Candidate]:
         """The different answers of the first n samples, best first; see `ranked`."""
         # The larger vote is left out: its samples have no backward rate.
         rates = {answer: mean_similarity(duals) for answer, duals in self.reconstructions.items()}
         counts = votes(self.answers[: self.n])
-        candidates = [Candidate(answer, count, rates.get(answer, 0.0)) for answer, count in counts.items()]
+        best = self._best_rewards()
+        candidates = [
+            Candidate(answer, count, rates.get(answer, 0.0), best.get(answer))
+            for answer, count in counts.items()
+        ]
         return ranked(candidates, by)
+
+    def _best_rewards(self) -> dict[str | None, float]:
+        """Answer -> the highest reward of the samples that gave the answer; none where the duals choose."""
+        best: dict[str | None, float] = {}
+        for answer, reward in zip(self.answers, self.rewards or (), strict=False):
+            best[answer] = max(reward, best.get(answer, reward))
+        return best
+
+    def place_of(self, chosen: Candidate | None) -> int:
+        """The sample that is shown: the first that gave the answer, or that with its reward."""
+        # Without a readable sample, the first of the unreadable ones is shown.
+        if chosen is None:
+            return 0
+        pairs = enumerate(zip(self.answers, self.rewards or [None] * self.n, strict=False))
+        return next(place for place, pair in pairs if pair == (chosen.answer, chosen.reward))
 
     @property
     def num_dual_tokens(self) -> int:
@@ -157,23 +186,28 @@ def rerank(
     if 0 < vote_samples <= n:
         expected = f"0 or more than num_generations, {n}"
         raise UserError(f"vote_samples: expected {expected}, got {vote_samples}")
-    run = RowsRun(config, teach, load, data)
+    # The duals choose by more than their mean, see `ranked`, and are no reward here.
+    rewards = [] if config.reward.reward == DUAL else load_rewards(config)
+    run = RowsRun(config, teach, load, data, reward_models(rewards))
     run.engine()  # loaded, or taught, before the clock of the progress starts
+    load_models(rewards, run.device)
     # A batch holds about generation_batch_size completions, those of the larger vote included.
     batch_size = max(1, config.rollout.generation_batch_size // max(n, vote_samples))
-    rows = run.batches(ANSWERS, AnswerRow, run.problems, batch_size, partial(rerank_batch, run))
-    methods = method_results(rows, n, vote_samples)
+    rows = run.batches(ANSWERS, AnswerRow, run.problems, batch_size, partial(rerank_batch, run, rewards))
+    way = REWARD if rewards else DUAL
+    methods = method_results(rows, n, vote_samples, way)
     metrics = RerankMetrics(
         problems=len(rows),
         with_gold=sum(row.quality is not None for row in rows),
         unanswered=sum(row.answer is None for row in rows),
-        without_dual=sum(not row.duals for row in rows),
+        without_dual=sum(not row.duals for row in rows) if way == DUAL else 0,
         other_than_majority=sum(row.answer != row.answers["majority"] for row in rows),
         methods=methods,
-        dual_minus=differences(rows, methods),
+        chosen_by=way,
+        chosen_minus=differences(rows, methods, way),
     )
     summary = run.write_summary(metrics.to_json())
-    for title, row in best_and_worst(rows):
+    for title, row in best_and_worst(rows, chosen_by=way):
         run.display.exchange(f"{title} · {row.problem}", answer_lines(row))
     show(run.display, metrics)
     run.display.note(f"{run.path / ANSWERS} holds the answers")
@@ -184,24 +218,35 @@ def rerank(
     return summary
 
 
-def rerank_batch(run: RowsRun, index: int, problems: list[Problem]) -> list[AnswerRow]:
+def rerank_batch(
+    run: RowsRun, rewards: list[WeightedReward], index: int, problems: list[Problem]
+) -> list[AnswerRow]:
     """Samples, asks duals of and ranks one batch of problems.
 
     Args:
+        rewards: choose the answers; none: the duals do.
         index: number of the batch.
     """
     config, task, engine = run.config, run.task, run.engine()
     n = config.rollout.num_generations
     # Greedy answers depend on no seed; they are what the model gives without any of this.
     greedy = sample_answers(engine, task, problems, 1, Sampling(0.0, run.sampling.max_tokens), seed=0)
-    seed, ask = run.seed_for("answer", index), run.ask(engine, "dual", index)
+    seed, asks_duals = run.seed_for("answer", index), config.reward.needs("duals")
+    ask = run.ask(engine, "dual", index) if asks_duals else None
     rollout, ask = sample_with_duals(engine, task, problems, n, run.sampling, seed, ask)
     # The first n samples are part of the larger vote, so only the others are drawn, by a seed of their own.
     num_more = config.rerank.vote_samples - n
     more = None
     if num_more > 0:
         more = sample_answers(engine, task, problems, num_more, run.sampling, run.seed_for("vote", index))
-    reconstructions = reconstruct(task, problems, rollout.answers, ask)
+    reconstructions = reconstruct(task, problems, rollout.answers, ask) if ask else []
+    values = None
+    if rewards:
+        length, reward_seed = run.sampling.max_tokens, run.seed_for("reward", index)
+        inputs = RewardInputs(
+            task, rollout, reconstructions, config.reward, reward_seed, max_completion_length=length
+        )
+        values = weighted_sum(rewards, inputs)[0].tolist()
     rows = []
     for place, problem in enumerate(problems):
         sampled = SampledProblem(
@@ -211,13 +256,14 @@ def rerank_batch(run: RowsRun, index: int, problems: list[Problem]) -> list[Answ
             rollout.completions[place] + (more.completions[place] if more else []),
             rollout.answers[place] + (more.answers[place] if more else []),
             n,
-            reconstructions[place],
+            reconstructions[place] if ask else {},
+            None if values is None else values[place],
         )
-        rows.append(answer_row(task, sampled, config.rerank.rank_by))
+        rows.append(answer_row(task, sampled, config.rerank.rank_by, asks_duals=asks_duals))
     return rows
 
 
-def answer_row(task: Task, sampled: SampledProblem, by: str) -> AnswerRow:
+def answer_row(task: Task, sampled: SampledProblem, by: str, *, asks_duals: bool = True) -> AnswerRow:
     """What is answered, what other methods would have said, and what all of it cost.
 
     Args:
@@ -225,30 +271,30 @@ def answer_row(task: Task, sampled: SampledProblem, by: str) -> AnswerRow:
     """
     problem, n = sampled.problem, sampled.n
     # The answers of all methods come from the same samples: a difference in score is one of the method.
-    candidates, num_duals = sampled.candidates(by), len(task.duals(problem))
+    candidates, num_duals = sampled.candidates(by), len(task.duals(problem)) if asks_duals else 0
+    way = DUAL if sampled.rewards is None else REWARD
     best = candidates[0] if candidates else None
     # The keys are those of `method_results`, which scores what stands here.
     answers = {
         "greedy": sampled.greedy_answer,
         "majority": majority_answer(votes(sampled.answers[:n])),
-        "dual": best.answer if best else None,
+        way: best.answer if best else None,
         "equal_cost": majority_answer(votes(sampled.answers[: sampled.num_equal_cost])),
         "more_votes": majority_answer(votes(sampled.answers)),
     }
-    # Without a readable sample, the first of the unreadable ones is shown.
-    place = sampled.answers.index(best.answer) if best else 0
+    # Nothing was asked where there is no dual, so a rate of 0 would say too much.
+    score = best.backward_rate if best and num_duals else None
     return AnswerRow(
         problem=problem.id,
         text=problem.text,
         duals=num_duals,
-        answer=answers["dual"],
-        # Nothing was asked where there is no dual, so a rate of 0 would say too much.
-        score=best.backward_rate if best and num_duals else None,
+        answer=answers[way],
+        score=best.reward if best and way == REWARD else score,
         votes=best.votes if best else 0,
         runner_up=candidates[1] if len(candidates) > 1 else None,
         answers=answers,
         candidates=candidates,
-        completion=sampled.completions[place].text,
+        completion=sampled.completions[sampled.place_of(best)].text,
         gold=problem.gold,
         quality=quality_of(task, sampled, answers),
         tokens=sampled.token_counts(),
@@ -301,11 +347,12 @@ def show(display: Display, metrics: RerankMetrics) -> None:
     if metrics.with_gold:
         header += [f"score of {metrics.with_gold:,}, %", "95% interval"]
     display.table(f"{metrics.problems:,} problems", header, rows)
-    for name, difference in metrics.dual_minus.items():
+    way = metrics.chosen_by
+    for name, difference in metrics.chosen_minus.items():
         within = interval(difference, metrics.with_gold, "+")
-        display.note(f"dual rerank minus {name}: {100 * difference.mean:+.1f} points ({within})")
+        display.note(f"{way} rerank minus {name}: {100 * difference.mean:+.1f} points ({within})")
     changed = metrics.other_than_majority
-    display.note(f"the dual chose another answer than the majority for {changed:,} problems")
+    display.note(f"the {way} chose another answer than the majority for {changed:,} problems")
     if metrics.without_dual:
         display.note(f"{metrics.without_dual:,} problems have no dual: the majority answers those")
     if metrics.unanswered:

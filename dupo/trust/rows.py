@@ -139,11 +139,13 @@ class Candidate(NamedTuple):
     Attributes:
         votes: how many of the samples gave the answer.
         backward_rate: how well the question is recovered from the answer, in [0, 1]; 0 without any dual.
+        reward: the highest of its samples, where another reward than the dual chooses; else None.
     """
 
     answer: str
     votes: int
     backward_rate: float
+    reward: float | None = None
 
 
 class TokenCounts(NamedTuple):
@@ -176,10 +178,10 @@ class AnswerRow:
         text: the problem; the key in the file is `question`.
         duals: number of duals of the problem.
         answer: the chosen answer; None where no sample could be read.
-        score: backward rate of the answer; None without answer or without dual.
+        score: what the answer was chosen by: its backward rate, or its reward; None where there is none.
         votes: how many of the samples gave the answer.
         runner_up: the second candidate; None where there is none.
-        answers: method -> its answer: greedy, majority, dual, equal_cost, more_votes.
+        answers: method -> its answer: greedy, majority, dual or reward, equal_cost, more_votes.
         candidates: every different answer, best first.
         completion: text of the first sample that gave the answer.
         gold: the right answer; None where it is unknown.

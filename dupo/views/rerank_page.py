@@ -1,4 +1,4 @@
-"""report.html of a rerank: what choosing by duals gives, and the best and the worst answers.
+"""report.html of a rerank: what choosing by duals or rewards gives, and the best and the worst answers.
 
 `rerank_record` reads the files; this file says what stands where, `templates/rerank.html` how it looks.
 """
@@ -26,9 +26,12 @@ from dupo.views.run_record import settings_text
 from dupo.views.words import WORDS, words_of
 
 _SHOWN, _DUALS_SHOWN, _CANDIDATES_SHOWN = 4, 4, 4
-_WORDS = ("recovered", "dual", "hidden", "distance", "votes", "majority", "greedy", "tokens")
+_WORDS_OF_DUALS, _WORDS = (
+    ("recovered", "dual", "hidden", "distance"),
+    ("votes", "majority", "greedy", "tokens"),
+)
 _WORDS_OF_GOLD = ("score", "gold", "mean@n", "pass@n", "interval")
-_COMPARED = {"dual": "the choice by duals", "majority": "majority", "greedy": "greedy"}
+_CHOICES = {"dual": "duals", "reward": "rewards"}
 
 
 def write_answers(folder: Path) -> Path:
@@ -43,8 +46,8 @@ def write_answers(folder: Path) -> Path:
 
 def _write(folder: Path, record: RerankRecord, rows: Sequence[AnsweredProblem]) -> Path:
     settings = read_mapping(folder / CONFIG)
-    charts = list(_charts(rows))
-    chosen = best_and_worst(rows, _SHOWN)
+    charts = list(_charts(rows, record.chosen_by))
+    chosen = best_and_worst(rows, _SHOWN, record.chosen_by)
     return write_html(
         folder / REPORT,
         "rerank.html",
@@ -58,7 +61,9 @@ def _write(folder: Path, record: RerankRecord, rows: Sequence[AnsweredProblem]) 
         with_gold=record.with_gold,
         points=points,
         interval=interval,
-        dual_minus=record.dual_minus,
+        chosen_by=record.chosen_by,
+        choice=_CHOICES[record.chosen_by],
+        chosen_minus=record.chosen_minus,
         charts=charts,
         ends=[
             (title, [row for kind, row in chosen if kind == title])
@@ -66,7 +71,13 @@ def _write(folder: Path, record: RerankRecord, rows: Sequence[AnsweredProblem]) 
         ],
         duals_shown=_DUALS_SHOWN,
         candidates_shown=_CANDIDATES_SHOWN,
-        words=words_of([*_WORDS, *(_WORDS_OF_GOLD if record.with_gold else ())]),
+        words=words_of(
+            [
+                *(_WORDS_OF_DUALS if record.chosen_by == "dual" else ()),
+                *_WORDS,
+                *(_WORDS_OF_GOLD if record.with_gold else ()),
+            ]
+        ),
         signature=record.signature,
         settings=settings_text(folder / CONFIG),
     )
@@ -85,17 +96,18 @@ def interval(mean: Mean, count: int, sign: str = "") -> str:
 def _lead(record: RerankRecord, rows: Sequence[AnsweredProblem]) -> Iterator[str]:
     """What the choice gives, in words."""
     scores = {way.key: way.score for way in record.ways}
-    dual, majority, greedy = (scores.get(key) for key in ("dual", "majority", "greedy"))
-    if dual and majority and greedy:
+    choice = _CHOICES[record.chosen_by]
+    chosen, majority, greedy = (scores.get(key) for key in (record.chosen_by, "majority", "greedy"))
+    if chosen and majority and greedy:
         yield (
-            f"Choosing by duals scores {points(dual.mean)} of 100 on "
-            f"{counted(record.with_gold, 'problem')} (95% interval {interval(dual, record.with_gold)}); "
+            f"Choosing by {choice} scores {points(chosen.mean)} of 100 on "
+            f"{counted(record.with_gold, 'problem')} (95% interval {interval(chosen, record.with_gold)}); "
             f"the majority of the same samples scores {points(majority.mean)}, one greedy answer "
             f"{points(greedy.mean)}."
         )
-    changed = f"The duals chose another answer than the majority for {counted(record.changed, 'problem')}"
+    changed = f"The {choice} chose another answer than the majority for {counted(record.changed, 'problem')}"
     judged = [
-        row.quality["dual"] - row.quality["majority"]
+        row.quality[record.chosen_by] - row.quality["majority"]
         for row in rows
         if row.quality and row.answer != row.answers.get("majority")
     ]
@@ -112,10 +124,10 @@ def _lead(record: RerankRecord, rows: Sequence[AnsweredProblem]) -> Iterator[str
 def _metrics(record: RerankRecord) -> Iterator[Metric]:
     scores = {way.key: way.score for way in record.ways}
     of = f"of 100, {counted(record.with_gold, 'problem')}"
-    if (dual := scores.get("dual")) and (majority := scores.get("majority")):
-        name = f"majority → choice by duals, score {of}"
-        yield Metric(f"{points(majority.mean)} → {points(dual.mean)}", name, WORDS["score"], main=True)
-    for name, mean in record.dual_minus.items():
+    if (chosen := scores.get(record.chosen_by)) and (majority := scores.get("majority")):
+        name = f"majority → choice by {_CHOICES[record.chosen_by]}, score {of}"
+        yield Metric(f"{points(majority.mean)} → {points(chosen.mean)}", name, WORDS["score"], main=True)
+    for name, mean in record.chosen_minus.items():
         if name.startswith(("greedy", "majority@")):
             within = interval(mean, record.with_gold, "+")
             yield Metric(points(mean.mean, "+"), f"points over {name}, {within}", WORDS["interval"])
@@ -132,8 +144,10 @@ def _bar(score: Mean | None) -> dict[str, str] | None:
     return {"mean": f"{100 * score.mean:.1f}%", "low": f"{low:.1f}%", "width": f"{high - low:.1f}%"}
 
 
-def _charts(rows: Sequence[AnsweredProblem]) -> Iterator[Chart]:
-    """How right the answers are that the duals recover best."""
+def _charts(rows: Sequence[AnsweredProblem], chosen_by: str) -> Iterator[Chart]:
+    """How right the answers are that the duals recover best, or the rewards like best."""
+    choice = _CHOICES[chosen_by]
+    compared = {chosen_by: f"the choice by {choice}", "majority": "majority", "greedy": "greedy"}
     judged = [row for row in rows if row.quality and row.score is not None]
     levels = sorted({row.score for row in judged if row.score is not None}, reverse=True)
     # Answers of equal score cannot be put in an order: a point for each level, and two make a line.
@@ -145,10 +159,10 @@ def _charts(rows: Sequence[AnsweredProblem]) -> Iterator[Chart]:
         Series(
             name, xs, [100 * fmean(row.quality[key] for row in subset if row.quality) for subset in subsets]
         )
-        for key, name in _COMPARED.items()
+        for key, name in compared.items()
     ]
     note = (
-        f"score of 100 among the answers that the duals recover best, of {counted(len(judged), 'problem')}; "
+        f"score of 100 among the answers that the {choice} put first, of {counted(len(judged), 'problem')}; "
         "at the right end all are kept"
     )
-    yield Chart("Can the duals tell which answers to trust?", note, "answers kept, %", lines)
+    yield Chart(f"Can the {choice} tell which answers to trust?", note, "answers kept, %", lines)

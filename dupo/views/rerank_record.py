@@ -45,11 +45,11 @@ class Way(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """One different answer to a problem, with the samples that gave it and how well duals recover from it."""
+    """One different answer to a problem, with the samples that gave it, and what the choice is by."""
 
     answer: str
     votes: int
-    recovered: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class AnsweredProblem:
     """A row of answers.jsonl.
 
     Attributes:
-        score: how well the duals recover the hidden parts from the answer, in [0, 1]; None: no dual.
+        score: how well the duals recover the hidden parts from the answer, in [0, 1], or the reward; None: none.
         answers: method -> its answer.
         quality: method -> score of its answer against gold, in [0, 1]; None without gold.
         duals: what each dual gave back from the answer.
@@ -89,9 +89,10 @@ class RerankRecord:
         with_gold: number of problems with a right answer.
         unanswered: number of problems without a readable sample.
         without_dual: number of problems without a dual.
-        changed: number of problems for which the duals chose another answer than the majority.
+        changed: number of problems for which the choice is another answer than the majority.
         ways: every way to answer.
-        dual_minus: name of a way -> score of the dual minus the score of that way.
+        chosen_by: "dual" or "reward".
+        chosen_minus: name of a way -> score of the choice minus the score of that way.
     """
 
     problems: int
@@ -100,21 +101,27 @@ class RerankRecord:
     without_dual: int
     changed: int
     ways: Sequence[Way]
-    dual_minus: Mapping[str, Mean]
+    chosen_by: str
+    chosen_minus: Mapping[str, Mean]
     signature: str
 
 
-def best_and_worst(rows: Sequence[ScoredT], count: int = SHOWN) -> list[tuple[str, ScoredT]]:
+def best_and_worst(
+    rows: Sequence[ScoredT], count: int = SHOWN, chosen_by: str = "dual"
+) -> list[tuple[str, ScoredT]]:
     """The rows with the highest and the lowest scores, at most `count` of each and none twice."""
+    names = {"dual": ("recovered best", "recovered worst"), "reward": ("highest reward", "lowest reward")}
     # A stable sort: among equal scores the first problems of the data stand first.
     scored = sorted((row for row in rows if row.score is not None), key=lambda row: -(row.score or 0.0))
     num_best, num_worst = min(count, (len(scored) + 1) // 2), min(count, len(scored) // 2)
     best, worst = scored[:num_best], scored[len(scored) - num_worst :]
-    return [("recovered best", row) for row in best] + [("recovered worst", row) for row in worst]
+    first, last = names[chosen_by]
+    return [(first, row) for row in best] + [(last, row) for row in worst]
 
 
 def read_rerank(summary: Mapping[str, Any]) -> RerankRecord:
     """Reads the content of summary.json."""
+    chosen_by = summary.get("chosen_by", "dual")  # reruns of older versions know duals alone
     return RerankRecord(
         problems=summary["problems"],
         with_gold=summary["with_gold"],
@@ -122,7 +129,8 @@ def read_rerank(summary: Mapping[str, Any]) -> RerankRecord:
         without_dual=summary["without_dual"],
         changed=summary["other_than_majority"],
         ways=[_read_way(row) for row in summary["methods"]],
-        dual_minus={name: Mean(**mean) for name, mean in summary["dual_minus"].items()},
+        chosen_by=chosen_by,
+        chosen_minus={name: Mean(**mean) for name, mean in summary[f"{chosen_by}_minus"].items()},
         signature=summary["signature"],
     )
 
@@ -141,7 +149,7 @@ def read_answer(row: Mapping[str, Any]) -> AnsweredProblem:
         score=row["score"],
         votes=row["votes"],
         answers=row["answers"],
-        candidates=[Candidate(c["answer"], c["votes"], c["backward_rate"]) for c in row["candidates"]],
+        candidates=[_candidate(c) for c in row["candidates"]],
         completion=row["completion"],
         gold=row["gold"],
         quality=row["quality"],
@@ -150,3 +158,8 @@ def read_answer(row: Mapping[str, Any]) -> AnsweredProblem:
         plain=row.get("plain"),
         plain_gold=row.get("plain_gold"),
     )
+
+
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    reward = row.get("reward")  # absent in rows of older versions
+    return Candidate(row["answer"], row["votes"], row["backward_rate"] if reward is None else reward)

@@ -117,8 +117,10 @@ def test_errors_of_options_are_those_of_the_command_line(options: dict[str, Any]
 
 
 def test_options_that_another_program_has_are_refused_as_on_the_command_line() -> None:
-    with pytest.raises(UserError, match=r"--reward: dupo.rerank does not have it, only dupo.audit"):
-        api.rerank(reward=variety)
+    with pytest.raises(
+        UserError, match=r"--reward: dupo.select does not have it, only dupo.rerank, dupo.audit"
+    ):
+        api.select(reward="dual")
 
 
 @pytest.mark.slow

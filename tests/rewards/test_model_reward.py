@@ -12,8 +12,10 @@ from dupo.config.command_line import parse
 from dupo.errors import UserError
 from dupo.methods.data import read_task
 from dupo.methods.dupo import DuPO
+from dupo.rerank import main as rerank
 from dupo.run.model_card import command_of
 from dupo.train import main
+from tests.helpers.pages import Page
 from tests.helpers.runs import resume
 from tests.helpers.worlds import rows, save_tiny, summary
 
@@ -111,6 +113,41 @@ def test_an_audit_reads_the_scores(likes_sevens, tmp_path, capsys):
     assert audit([*words, "--output_dir", str(tmp_path / "audit")]) == 0
     first = json.loads((tmp_path / "audit" / "audit.jsonl").read_text().splitlines()[0])
     assert len(set(first["rewards"])) > 1 and "reward model:run-checkpoint-40" in capsys.readouterr().out
+
+
+def test_a_rerank_gives_the_answer_with_the_highest_score(likes_sevens, tmp_path, capsys):
+    words = ["--num_threads", "1", "--num_problems", "12", "--reward", f"model:{likes_sevens}"]
+    words += ["--num_generations", "6", "--temperature", "1.5", "--output_dir", str(tmp_path / "answers")]
+    assert rerank(words) == 0
+    model = AutoModelForSequenceClassification.from_pretrained(likes_sevens)
+    hf = AutoTokenizer.from_pretrained(likes_sevens)
+    lines = (tmp_path / "answers" / "answers.jsonl").read_text().splitlines()
+    changed = 0
+    for row in map(json.loads, lines):
+        rewards = [candidate["reward"] for candidate in row["candidates"]]
+        assert row["score"] == max(rewards) == rewards[0] and row["answers"]["reward"] == row["answer"]
+        assert not row["reconstructions"] and row["tokens"]["duals"] == 0  # no dual is asked
+        prompt = method_prompt(row["question"])
+        ids = hf(prompt + row["completion"] + hf.eos_token, add_special_tokens=False, return_tensors="pt")
+        assert row["score"] == pytest.approx(model(input_ids=ids["input_ids"]).logits.item(), abs=1e-5)
+        changed += row["answer"] != row["answers"]["majority"]
+    found = summary(tmp_path / "answers")
+    assert changed == found["other_than_majority"] > 0 and found["chosen_by"] == "reward"
+    assert set(found["reward_minus"]) == {"greedy", "mean@6", "majority@6"}
+    told = capsys.readouterr().out
+    assert "reward rerank@6" in told and "the reward chose another answer than the majority" in told
+    page = Page(tmp_path / "answers" / "report.html")
+    assert "The rewards chose another answer" in page.text and "the duals" not in page.text.lower()
+
+
+def method_prompt(question: str) -> str:
+    """What the built-in task asks for a problem."""
+    return question
+
+
+def test_a_share_of_votes_is_multiplied_by_no_score():
+    with pytest.raises(UserError, match=r"^rank_by: expected dual with another reward than dual"):
+        parse(["--reward", "model:x", "--rank_by", "product"], "rerank")
 
 
 def test_a_model_that_gives_no_score_is_refused(tmp_path, capsys):
