@@ -1,4 +1,4 @@
-"""`--method dpo`, `kto` and `sft` beside TRL's trainers: time and memory of five steps, on a CPU.
+"""`--method dpo`, `kto`, `reward_model` and `sft` beside TRL's trainers: time and memory of five steps, on a CPU.
 
     .ci/peers DIRECTORY trl datasets && . DIRECTORY/variables
     export PYTHONPATH=$PYTHONPATH:$DUPO_PEER_TRL:$DUPO_PEER_DATASETS
@@ -30,14 +30,15 @@ import torch
 from bench.loss_head.results import instructions, table
 from bench.peak_memory import added_bytes
 from bench.result_files import RESULTS, ROOT, between_markers, newest, result_path, signature, write
-from bench.training.trl_runs import Size, logged, make_model, saved_model, tokenizer
+from bench.training.trl_runs import Size, logged, make_model, saved_model, scored_model, tokenizer
 from bench.training.trl_trainers import ratios
 from dupo.config.catalogue import METHODS, load
 from dupo.config.command_line import parse
 
 THEME, PAGE = "offline_methods", ROOT / "docs/trl.md"
 MARKERS = ("<!-- offline methods: made by bench -->", "<!-- end of offline methods -->")
-KINDS, ROWS, STEPS, RATE, REPEATS = ("dpo", "kto", "sft"), 24, 5, 1e-3, 5
+TRAINERS = {"dpo": "DPO", "kto": "KTO", "reward_model": "Reward", "sft": "SFT"}
+ROWS, STEPS, RATE, REPEATS = 24, 5, 1e-3, 5
 SIZE, LONGEST = Size(vocabulary=32_768, hidden=128), 240
 SMALL, SHORT = Size(vocabulary=512), 60
 PADDED = {"one length": 0.0, "two thirds padding": 2 / 3}
@@ -71,7 +72,7 @@ def texts(longest: int, padding: float) -> list[dict[str, Any]]:
 def rows_of(cell: Cell) -> list[dict[str, Any]]:
     """The rows as a method reads them."""
     rows = texts(cell.longest, PADDED[cell.rows])
-    if cell.kind == "dpo":
+    if cell.kind in ("dpo", "reward_model"):
         return [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
     answers = [row["chosen" if row["label"] else "rejected"] for row in rows]
     named = [{"prompt": row["prompt"], "completion": text} for row, text in zip(rows, answers, strict=True)]
@@ -85,6 +86,8 @@ def measure_cell(cell: Cell) -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         model = saved_model(make_model(cell.size), folder)
+        if cell.kind == "reward_model":
+            scored_model(model)
         steps = (_ours if cell.is_ours else _theirs)(cell, model, Path(folder))
         metrics: list[dict[str, Any]] = []
         started = time.process_time()
@@ -107,12 +110,12 @@ def _ours(cell: Cell, model: str, folder: Path) -> Any:
 
 def _theirs(cell: Cell, model: str, folder: Path) -> Any:
     trl, datasets = importlib.import_module("trl"), importlib.import_module("datasets")
-    settings = getattr(trl, f"{cell.kind.upper()}Config")(
+    settings = getattr(trl, f"{TRAINERS[cell.kind]}Config")(
         output_dir=str(folder / "theirs"), use_cpu=True, max_steps=STEPS, logging_steps=1, report_to="none",
         save_strategy="no", learning_rate=RATE, per_device_train_batch_size=ROWS, bf16=False,
         disable_tqdm=True, gradient_checkpointing=False, lr_scheduler_type="constant",
     )  # fmt: skip
-    trainer = getattr(trl, f"{cell.kind.upper()}Trainer")(
+    trainer = getattr(trl, f"{TRAINERS[cell.kind]}Trainer")(
         model=model,
         args=settings,
         train_dataset=datasets.Dataset.from_list(rows_of(cell)),
@@ -208,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     made_by = signature("python -m bench.training.offline_methods", "torch", "transformers")
     made_by |= {"trl": importlib.import_module("trl").__version__, "instructions": instructions()}
-    plan = (KINDS[:1], SMALL, SHORT, 1) if options.rehearsal else (KINDS, SIZE, LONGEST, REPEATS)
+    plan = (["dpo"], SMALL, SHORT, 1) if options.rehearsal else (list(TRAINERS), SIZE, LONGEST, REPEATS)
     kinds, size, longest, repeats = plan
     results = []
     for kind in kinds:

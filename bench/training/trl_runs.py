@@ -100,6 +100,17 @@ def sums() -> Any:
     return _dataset([{"prompt": f"{a}+{b}="} for a in range(8) for b in range(8)])
 
 
+def scored_model(folder: str, seed: int = 0) -> str:
+    """Turns the language model of a folder into a reward model, whose score is drawn; returns the folder."""
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(seed)
+    padding = tokenizer().pad_token_id
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, pad_token_id=padding)
+    model.save_pretrained(folder)
+    return folder
+
+
 def pairs(repeats: int) -> Any:
     """A prompt with an answer that is right and a longer one that is not."""
     return _dataset(

@@ -57,7 +57,7 @@ class AnsweredProblem:
     """A row of answers.jsonl.
 
     Attributes:
-        score: how well the duals recover the hidden parts from the answer, in [0, 1], or the reward; None: none.
+        score: how well the duals recover the hidden parts, in [0, 1], or the reward; None: neither.
         answers: method -> its answer.
         quality: method -> score of its answer against gold, in [0, 1]; None without gold.
         duals: what each dual gave back from the answer.

@@ -20,6 +20,7 @@ from bench.training.trl_runs import (
     make_model,
     pairs,
     saved_model,
+    scored_model,
     tokenizer,
 )
 from dupo.config.command_line import parse
@@ -44,7 +45,16 @@ LISTS = {"loss_type": str, "loss_weights": float}  # TRL's DPO takes lists where
 REPORTED = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
 REPORTED += ("logps/chosen", "logps/rejected")
 OF_LABELS = tuple(name for name in REPORTED if name != "rewards/accuracies")
+REWARD: dict[str, dict[str, Any]] = {"pairs": {}, "centred": {"center_rewards_coefficient": 0.05}}
+OF_SCORES = ("accuracy", "margin", "mean_reward", "min_reward", "max_reward")
+TRAINERS = {"dpo": "DPO", "kto": "KTO", "sft": "SFT", "reward_model": "Reward"}
 SINGLE = {"kto": (*OF_LABELS, "kl"), "apo": OF_LABELS}
+
+
+def with_margins(seed: int) -> Any:
+    """Pairs, some of which differ by more than others."""
+    rows = pairs(seed)
+    return rows.add_column("margin", [0.25 * (place % 4) for place in range(len(rows))])
 
 
 def check_steps(kind: str, data: Any, options: dict[str, Any], metrics: tuple[str, ...]) -> None:
@@ -52,6 +62,8 @@ def check_steps(kind: str, data: Any, options: dict[str, Any], metrics: tuple[st
     rows = data(2).select(range(ROWS))
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         model = saved_model(make_model(SMALL), folder)
+        if kind == "reward_model":
+            scored_model(model)
         theirs = _trl(kind, model, folder, rows, options)
         path = Path(folder, "rows.jsonl")
         path.write_text("".join(json.dumps(row) + "\n" for row in rows.to_list()))
@@ -81,12 +93,12 @@ def _trl(kind: str, model: str, folder: str, data: Any, options: dict[str, Any])
         name: [LISTS[name](item) for item in value.split(",")] if kind == "dpo" and name in LISTS else value
         for name, value in options.items()
     }
-    config = getattr(trl, f"{kind.upper()}Config")(
+    config = getattr(trl, f"{TRAINERS[kind]}Config")(
         output_dir=str(Path(folder, "theirs")), use_cpu=True, max_steps=STEPS, logging_steps=1,
         report_to="none", save_strategy="no", learning_rate=RATE, per_device_train_batch_size=ROWS,
         bf16=False, disable_tqdm=True, gradient_checkpointing=False, lr_scheduler_type="constant", **theirs,
     )  # fmt: skip
-    trainer = getattr(trl, f"{kind.upper()}Trainer")(
+    trainer = getattr(trl, f"{TRAINERS[kind]}Trainer")(
         model=model, args=config, train_dataset=data, processing_class=tokenizer()
     )
     trainer.train()
@@ -97,4 +109,9 @@ CHECKS: Checks = {
     f"dpo-{name}": partial(check_steps, "dpo", pairs, options, REPORTED) for name, options in DPO.items()
 }
 CHECKS |= {f"kto-{name}": partial(check_steps, "kto", labelled, KTO[name], SINGLE[name]) for name in KTO}
+CHECKS |= {
+    f"reward-{name}": partial(check_steps, "reward_model", pairs, options, OF_SCORES)
+    for name, options in REWARD.items()
+}
+CHECKS["reward-margins"] = partial(check_steps, "reward_model", with_margins, {}, OF_SCORES)
 CHECKS["sft"] = partial(check_steps, "sft", completed, {}, ())
