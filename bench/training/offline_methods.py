@@ -1,4 +1,4 @@
-"""`--method dpo`, `kto`, `reward_model` and `sft` beside TRL's trainers: time and memory of five steps, on a CPU.
+"""dpo, kto, reward_model and sft beside the trainers of TRL: time and memory of five steps, on a CPU.
 
     .ci/peers DIRECTORY trl datasets && . DIRECTORY/variables
     export PYTHONPATH=$PYTHONPATH:$DUPO_PEER_TRL:$DUPO_PEER_DATASETS
