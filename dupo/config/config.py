@@ -128,6 +128,7 @@ class Config:
         longest = self.rollout.max_completion_length
         shorter = f"at most max_completion_length, {longest}"
         yield (self.reward.soft_punish_cache or 0) > longest, "soft_punish_cache", shorter
+        # A score may be below 0, where more votes would make an answer worse.
         duals = "dual with another reward than dual, which alone has a share to multiply"
         is_other = self.program == "rerank" and self.reward.reward != "dual"
         yield is_other and self.rerank.rank_by != "dual", "rank_by", duals

@@ -12,6 +12,7 @@ def is_model(name: str) -> bool:
 
 def is_function(name: str) -> bool:
     """Whether a reward is a function of the user, at `package.module.function`."""
+    # A folder may have dots in its name, too.
     return "." in name and not is_model(name)
 
 

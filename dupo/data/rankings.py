@@ -73,6 +73,7 @@ def _list_at(row: Row, name: str) -> list[Any]:
     """The list in a column; in a table it stands as JSON."""
     value = value_at(row, name)
     if isinstance(value, str):
+        # A cell of a table is a text, and may as well be one answer alone, which ranks nothing.
         try:
             value = parse_json(value)
         except (ValueError, RecursionError):

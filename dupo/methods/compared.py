@@ -132,5 +132,6 @@ class ComparingMethod(GroupedMethod[tuple[Trajectory, ...]]):
 
 def _unknown(groups: Sequence[Group]) -> Tensor:
     """References that nobody has asked yet."""
+    # Pairs have two answers, singles one or two: never several sizes in one file.
     K = len(groups[0]) if groups else 0
     return torch.full((len(groups), K), torch.nan, dtype=torch.float64)

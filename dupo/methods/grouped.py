@@ -46,6 +46,7 @@ class GroupedMethod(OfflineMethod, Generic[Group]):
             f"the held-out {self.what}": examples_fingerprint(read_held_out),
         }
         self.num_held_out = len(self.held_out)
+        # Groups, not answers, are visited once an epoch: the loss needs all answers of one.
         self.order = EpochOrder(self.seed, len(self.train))
 
     @abstractmethod

@@ -77,6 +77,7 @@ class RewardModel(GroupedMethod[Ranked]):
 
     def loss_row(self) -> str:
         """What the start-up table says of the loss."""
+        # Margins are told, as a column of that name may stand in a file for something else.
         options, margins = self.config.scores, sum(group.margin > 0 for group in self.train)
         told = [options.loss_type]
         if margins and options.loss_type == "bradley_terry":

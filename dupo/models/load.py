@@ -67,6 +67,7 @@ def scorer_config(
     name = options.model_name_or_path
     if name == BUILT_IN_MODEL:
         assert tokenizer is not None
+        # The built-in shape has a vocabulary of its own, and never a score before it is trained.
         shape, is_scorer = tiny_config(tokenizer), False
     else:
         shape, is_scorer = _read_config(options)

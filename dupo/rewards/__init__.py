@@ -58,6 +58,7 @@ def load_models(rewards: Iterable[WeightedReward], device: torch.device) -> None
     Raises:
         UserError: they cannot be read.
     """
+    # Before the first rollout: broken weights must not cost an hour of sampling.
     for scorer in reward_models(rewards):
         scorer.load(device)
 

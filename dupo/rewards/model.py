@@ -67,6 +67,7 @@ class ModelReward:
             UserError: they cannot be read, or packed sequences have other scores than alone.
         """
         try:
+            # The seed draws nothing: all weights are read, as the model must have its score already.
             self._model = load_model(self._options, self._shape, device, 0, frozen=True, scores=True)
             check_packed(self._model, self._compute)
         except UserError as problem:
@@ -80,6 +81,7 @@ class ModelReward:
         """
         task, rollout = inputs.task, inputs.rollout
         prompts = self._tokenizer.encode([primal_prompt(task, problem) for problem in rollout.problems])
+        # Whole, with its thought: what of a completion counts is for the reward model to know.
         texts = [completion.text for group in rollout.completions for completion in group]
         answers = iter(self._tokenizer.encode_answers(texts))
         asked = [

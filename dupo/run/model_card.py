@@ -134,6 +134,7 @@ def command_of(config: Config) -> str:
 def _without_place(name: str, value: str) -> str:
     """The value of an option; of a path on this machine only the last name."""
     if name == "reward":
+        # Rewards are no paths, but a reward model stands among them by its folder.
         names = (f"{MODEL}{Path(term).name}" if is_model(term) else term for term in listed(value))
         return ",".join(names)
     is_place = OPTIONS[name].metadata.get("is_path") and (

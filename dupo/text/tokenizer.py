@@ -158,6 +158,7 @@ class PromptTokenizer:
     @cached_property
     def _around_answer(self) -> tuple[list[int], list[int]]:
         """Token ids before and after an answer in a chat that is over."""
+        # The ids of one answer are those of all: no template was seen to close answers in several ways.
         end = [int(self.hf.eos_token_id)]  # type: ignore[arg-type]
         if self.frames.template is None:
             return [], end

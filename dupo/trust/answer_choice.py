@@ -52,6 +52,7 @@ def ranked(candidates: Sequence[Candidate], by: str) -> list[Candidate]:
     """
 
     def key(candidate: Candidate) -> tuple[float, int]:
+        # Rewards have no bounds, so no share of votes is multiplied with them: votes decide between equals.
         if candidate.reward is not None:
             return candidate.reward, candidate.votes
         # Votes need no division by the number of samples, which is the same for all candidates.

@@ -112,6 +112,7 @@ class SampledProblem:
     def candidates(self, by: str) -> list[Candidate]:
         """The different answers of the first n samples, best first; see `ranked`."""
         # The larger vote is left out: its samples have no backward rate.
+        # An answer that nobody put through duals has none.
         rates = {answer: mean_similarity(duals) for answer, duals in self.reconstructions.items()}
         counts = votes(self.answers[: self.n])
         best = self._best_rewards()
@@ -133,6 +134,7 @@ class SampledProblem:
         # Without a readable sample, the first of the unreadable ones is shown.
         if chosen is None:
             return 0
+        # Samples of one answer differ in their way there, and one of them has the reward.
         pairs = enumerate(zip(self.answers, self.rewards or [None] * self.n, strict=False))
         return next(place for place, pair in pairs if pair == (chosen.answer, chosen.reward))
 
