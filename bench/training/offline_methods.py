@@ -7,7 +7,7 @@
     python -m bench.training.offline_methods --write         publishes the newest file in docs/trl.md
 
 Float32, the same weights and the same 24 rows in every step, a Qwen3 of two layers, 128 wide, with a
-vocabulary of 32,768. Rows are of one length, or two thirds of TRL's batch are padding. Every run is a process
+vocabulary of 8,192. Rows are of one length, or two thirds of TRL's batch are padding. Every run is a process
 of its own, TRL's and ours in turn, on one thread. Time is CPU time of the steps, with the log-probs of the
 reference; memory is what the steps add at their peak. Needs Linux.
 """
@@ -38,8 +38,8 @@ from dupo.config.command_line import parse
 THEME, PAGE = "offline_methods", ROOT / "docs/trl.md"
 MARKERS = ("<!-- offline methods: made by bench -->", "<!-- end of offline methods -->")
 TRAINERS = {"dpo": "DPO", "kto": "KTO", "reward_model": "Reward", "sft": "SFT"}
-ROWS, STEPS, RATE, REPEATS = 24, 5, 1e-3, 5
-SIZE, LONGEST = Size(vocabulary=32_768, hidden=128), 240
+ROWS, STEPS, RATE, REPEATS = 24, 5, 1e-3, 3
+SIZE, LONGEST = Size(vocabulary=8_192, hidden=128), 120
 SMALL, SHORT = Size(vocabulary=512), 60
 PADDED = {"one length": 0.0, "two thirds padding": 2 / 3}
 APART = 1e-5
