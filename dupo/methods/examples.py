@@ -1,6 +1,6 @@
 """Examples of training as token ids, without those that are too long for the model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -63,18 +63,19 @@ class Fitting(NamedTuple):
 def fitting_groups(
     tokenizer: PromptTokenizer,
     groups: Sequence[tuple[Example, ...]],
-    limit: Limit,
+    limit_of: Callable[[int], Limit],
     overlong: str,
     what: str,
     *,
     in_chats: bool = False,
 ) -> Fitting:
-    """The groups whose examples all have at most `limit` tokens.
+    """The groups whose examples all fit.
 
     With `truncate_left` a group loses its earliest turns, then words at the start of its prompt. Its system
     message and its completions stay whole.
 
     Args:
+        limit_of: number of examples of a group -> most tokens of each.
         overlong: `--overlong`.
         what: "examples" or "held-out examples".
         in_chats: as of `encode_examples`.
@@ -92,7 +93,7 @@ def fitting_groups(
         if not ids[0].prompt_ids:  # the first token of a completion is predicted from the prompt
             raise UserError(f"{id}: expected a prompt of tokens, got one of none")
         # A group has one prompt, so its longest completion says how much of the prompt can stay.
-        longest = max(len(t.completion_ids) for t in ids)
+        longest, limit = max(len(t.completion_ids) for t in ids), limit_of(len(group))
         if len(ids[0].prompt_ids) + longest > limit.tokens:
             case = TooLong("prompt", len(ids[0].prompt_ids), longest, limit)
             first = first or case.complaint(id)

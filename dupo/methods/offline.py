@@ -63,9 +63,8 @@ class OfflineMethod(Method):
         texts = [(e.id, text) for group in groups for e in group for text in (e.prompt, e.completion)]
         texts += [(e.id, message.content) for group in groups for e in group for message in e.history]
         check_known(self.tokenizer, texts)
-        limit = self.limit_of(max((len(group) for group in groups), default=1))
         overlong = self.config.task.overlong
-        return fitting_groups(self.tokenizer, groups, limit, overlong, what, in_chats=in_chats)
+        return fitting_groups(self.tokenizer, groups, self.limit_of, overlong, what, in_chats=in_chats)
 
     def limit_of(self, size: int) -> Limit:
         """The most tokens of each sequence of a group of `size`."""

@@ -23,6 +23,7 @@ FILES = {
         for a, b in ROWS
     ],
 }
+FILES["reward_model"] = FILES["dpo"]
 SAMPLED = ["--reward", "random", "--num_generations", "8", "--save_rollout_seconds", "0"]
 
 
@@ -55,7 +56,7 @@ def words_of(method: str, model: Path, folder: Path) -> list[str]:
     return [*words, "--dataset", str(data), "--eval_size", "4", "--model_name_or_path", "tiny"]
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto", "online_dpo", "online_kto", "rft"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "reward_model", "online_dpo", "online_kto", "rft"])
 def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_bytes(
     untrained: Path, tmp_path: Path, method: str
 ) -> None:

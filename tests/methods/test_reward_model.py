@@ -182,6 +182,16 @@ def test_bad_rankings_are_counted_and_not_trained_on(options, tmp_path):
     assert f"1 of 81 rankings {'cut at their start' if options else 'left out'}: too long" in told
 
 
+def test_a_long_ranking_takes_no_room_from_pairs(tmp_path):
+    long = {"prompt": "Say it.", "completions": [f"it {'!' * n}" for n in range(40)]}
+    words = "word " * 60
+    pair = {"prompt": "Say it all.", "completions": [f"{words}.", f"{words}!"]}
+    dataset = written(tmp_path / "rankings.jsonl", [*RANKINGS, long, pair])
+    method = RewardModel(parse(command(dataset, "--token_budget", "1200")))
+    # 40 answers have 30 tokens each; a pair has 600.
+    assert len(method.train) == 81 and any("1 of 82 rankings left out" in note for note in method.notes)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

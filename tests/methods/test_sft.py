@@ -158,11 +158,13 @@ def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
     most = len(encoded[2].prompt_ids) - 50
     limit = Limit(most, "the model")
     alone = [(example,) for example in examples]
-    groups, encoded_groups, _, notes = fitting_groups(tokenizer, alone, limit, "drop", "examples")
+    groups, encoded_groups, _, notes = fitting_groups(tokenizer, alone, lambda _: limit, "drop", "examples")
     assert [e.id for (e,) in groups] == ["a:1"] and encoded_groups[0][0].prompt_ids == encoded[0].prompt_ids
     assert notes[0].startswith("3 of 4 examples left out: too long (prompt of ")
     assert notes[0].endswith(f"the model allows {most}), first a:2")
-    groups, encoded_groups, _, notes = fitting_groups(tokenizer, alone, limit, "truncate_left", "examples")
+    groups, encoded_groups, _, notes = fitting_groups(
+        tokenizer, alone, lambda _: limit, "truncate_left", "examples"
+    )
     cut = [e for (e,) in groups]
     assert [e.id for e in cut] == ["a:1", "a:2", "a:3"] and [e.completion for e in cut] == ["1", "2", "3"]
     assert examples[1].prompt.endswith(" " + cut[1].prompt) and cut[2].history == (system,)
@@ -172,9 +174,9 @@ def test_examples_that_are_too_long_are_left_out_or_lose_their_start():
         "2 of 4 examples cut at their start",
     ]
     with pytest.raises(UserError, match="a:2: its prompt of"):
-        fitting_groups(tokenizer, alone, limit, "error", "examples")
+        fitting_groups(tokenizer, alone, lambda _: limit, "error", "examples")
     with pytest.raises(UserError, match="no other of the 2 examples fits"):
-        fitting_groups(tokenizer, alone[:2], limit._replace(tokens=5), "truncate_left", "examples")
+        fitting_groups(tokenizer, alone[:2], lambda _: limit._replace(tokens=5), "truncate_left", "examples")
     with pytest.raises(UserError, match=r"a:9: the tokenizer .* has no chat template"):
         encode_examples(tiny().tokenizer, [examples[0], Example("a:9", "1", "1", turns)])
 

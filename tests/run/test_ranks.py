@@ -137,11 +137,20 @@ def test_on_a_cpu_there_is_nothing_to_offload(two, untrained, tmp_path):
     check_equal(tmp_path / "run", two, 0)
 
 
+FILES: dict[str, list[dict[str, Any]]] = {
+    "sft": [{"prompt": f"{n}+1=", "completion": str(n + 1)} for n in range(40)],
+    # Of several sizes, and one that no other of the step has.
+    "reward_model": [
+        {"prompt": f"{n}+1=", "completions": [f"{n + k}" for k in range(2 + n % 3)]} for n in range(40)
+    ],
+}
+
+
 @pytest.mark.slow
-def test_supervised_training_is_shared_out(tmp_path):
-    pairs = [{"prompt": f"{n}+1=", "completion": str(n + 1)} for n in range(40)]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    options = ["--method", "sft", "--dataset", str(tmp_path / "pairs.jsonl"), "--max_steps", "3", "--quiet"]
+@pytest.mark.parametrize("method", FILES)
+def test_what_reads_a_file_is_shared_out(method, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in FILES[method]))
+    options = ["--method", method, "--dataset", str(tmp_path / "rows.jsonl"), "--max_steps", "3", "--quiet"]
     options += ["--eval_size", "4", "--num_threads", "1", "--learning_rate", "1e-3", "--token_budget", "64"]
     for size in (1, 2):
         argv = [*options, "--output_dir", str(tmp_path / str(size))]
