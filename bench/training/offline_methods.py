@@ -38,7 +38,7 @@ from dupo.config.command_line import parse
 THEME, PAGE = "offline_methods", ROOT / "docs/trl.md"
 MARKERS = ("<!-- offline methods: made by bench -->", "<!-- end of offline methods -->")
 TRAINERS = {"dpo": "DPO", "kto": "KTO", "reward_model": "Reward", "sft": "SFT"}
-ROWS, STEPS, RATE, REPEATS = 24, 5, 1e-3, 3
+ROWS, STEPS, RATE, REPEATS = 24, 5, 2e-5, 3
 SIZE, LONGEST = Size(vocabulary=8_192, hidden=128), 120
 SMALL, SHORT = Size(vocabulary=512), 60
 PADDED = {"one length": 0.0, "two thirds padding": 2 / 3}
