@@ -16,8 +16,11 @@ from dupo.config.trl import own_names
 from dupo.config.values import show
 from dupo.config.yaml_files import read_yaml, yaml_lines
 
-# Supervised training bears, and needs, a higher rate than reinforcement learning.
-METHOD_DEFAULTS: dict[str, dict[str, Any]] = {"sft": dict(learning_rate=2e-5)}
+# Supervised training bears, and needs, a higher rate than reinforcement learning. A new score is random.
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
+    "sft": dict(learning_rate=2e-5),
+    "reward_model": dict(learning_rate=1e-4),  # TRL's
+}
 PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
     "rerank": dict(num_generations=8),
     "audit": dict(num_generations=8, num_problems=200),

@@ -219,8 +219,8 @@ class OptimizerOptions(Options):
     )
     train_batch_size: int | None = option(
         None,
-        "completions of each optimizer step, of dpo and online_dpo pairs; none: all of the rollout, 8 of a "
-        "file (sft, dpo, kto)",
+        "completions of each optimizer step, of dpo and online_dpo pairs, of reward_model rankings; none: "
+        "all of the rollout, 8 of a file (sft, dpo, kto, reward_model)",
         at_least=1,
         at_most=MOST_SEQUENCES,
     )

@@ -86,12 +86,12 @@ class ScoreOptions(Options):
     loss_type: str = option(
         "bradley_terry",
         "how scores of ranked answers are compared: bradley_terry looks at all pairs of a ranking, "
-        "plackett_luce at its whole order; of two answers both are the same",
+        "plackett_luce at its whole order; of two answers without a margin both are the same",
         "|".join(SCORE_LOSSES),
     )
     center_rewards_coefficient: float = option(
         0.0,
-        "factor of (s_1 + s_2)^2 in the loss, which holds the scores of a pair near 0 (bradley_terry)",
+        "factor of (s_1 + s_2)^2 in the loss, which holds the mean of two scores near 0 (bradley_terry)",
         at_least=0,
         at_most=1e6,
     )

@@ -65,7 +65,7 @@ def micro_batches(
 def group_batches(
     groups: Sequence[Sequence[Trajectory]], token_budget: int, device: torch.device, ranks: Ranks = ALONE
 ) -> Iterator[tuple[list[int], Batch]]:
-    """As `micro_batches`, of whole groups of as many trajectories each: their loss compares them.
+    """As `micro_batches`, of whole groups, which may differ in size: their loss compares them.
 
     Returns:
         Pairs of the indices of the groups, none for a batch that only fills up, and the batch, which has the

@@ -40,6 +40,8 @@ class ComparingMethod(GroupedMethod[tuple[Trajectory, ...]]):
         is_at_start: the policy is still the reference.
     """
 
+    loss: PreferenceLoss
+
     def __init__(self, config: Config, data: Examples[Any] | None = None, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, ranks)
         self.references, self.held_out_references = _unknown(self.train), _unknown(self.held_out)
@@ -64,11 +66,6 @@ class ComparingMethod(GroupedMethod[tuple[Trajectory, ...]]):
         objective = self.loss.objective
         reference = "the model before training" if objective.needs_reference else "none"
         return f"{', '.join(objective.loss_type)}, beta {objective.beta:g}; reference: {reference}"
-
-    def start(self) -> None:
-        """Makes adapters and optimizer."""
-        super().start()
-        self.loss.compute = self.compute
 
     def next_batch(self, step: int) -> StepBatch:
         """The answers of the groups of one step, whose references are known."""

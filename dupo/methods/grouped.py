@@ -12,6 +12,8 @@ from dupo.data.examples import Example, Examples
 from dupo.data.fingerprints import examples_fingerprint
 from dupo.distributed.ranks import ALONE, Ranks
 from dupo.learning.order import EpochOrder
+from dupo.learning.preference_loss import PreferenceLoss
+from dupo.learning.scores import RankingLoss
 from dupo.learning.step import optimizer_step
 from dupo.methods.offline import OfflineMethod
 from dupo.models.fingerprints import model_fingerprints
@@ -25,12 +27,14 @@ class GroupedMethod(OfflineMethod, Generic[Group]):
     """Learns from groups of answers of a file; see `dupo.methods.base.Method`.
 
     Attributes:
-        what: the groups are called. measured: what evaluation tells of them.
+        what: what the groups are called. measured: what evaluation tells of them.
         train, held_out: the groups.
+        loss: made by the constructor of the method.
     """
 
     what: str
     measured: str
+    loss: PreferenceLoss | RankingLoss
 
     def __init__(self, config: Config, data: Examples[Any] | None = None, ranks: Ranks = ALONE) -> None:
         super().__init__(config, ranks)
@@ -91,8 +95,9 @@ class GroupedMethod(OfflineMethod, Generic[Group]):
         return {**self.data_inputs, **model}
 
     def start(self) -> None:
-        """Makes adapters and optimizer."""
+        """Makes adapters and optimizer, and tells the loss how the ranks share passes."""
         self.start_learner(needs_twin=False)
+        self.loss.compute = self.compute
 
     def next_batch(self, step: int) -> StepBatch:
         """The answers of the groups of one step, group by group."""
@@ -105,7 +110,7 @@ class GroupedMethod(OfflineMethod, Generic[Group]):
         # The groups follow from the step, and the batch is what a failed step would save.
         learn = partial(self.learn, places=self.places(step))
         options, seed = self.config.optimizer, self.seed
-        # As in TRL, dropout is off: the reference has none, and a score is no draw.
+        # As in TRL, dropout is off: the reference has none, and a score must not be random.
         return optimizer_step(self.model, self.optimizer, learn, options, step, seed, dropout=False)
 
     def places(self, step: int) -> list[int]:

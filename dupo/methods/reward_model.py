@@ -3,7 +3,8 @@
 data      x, y_1, ..., y_K                 a prompt and answers to it, the best first; most data have pairs
 score     s(x, y)                          one number, on top of the last token; the head of words is gone
 loss      L = mean over groups of the mean over i < j of -log sigmoid(s(x, y_i) - s(x, y_j) - margin)
-                                           `--loss_type plackett_luce` looks at the whole order
+                                           a margin is of pairs alone; `--loss_type plackett_luce` looks at
+                                           the whole order
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dupo.config.config import Config
 from dupo.data.examples import Example, Examples
 from dupo.data.rankings import Ranking
 from dupo.distributed.ranks import ALONE, Ranks
+from dupo.errors import UserError
 from dupo.learning.scores import Ranked, RankingLoss
 from dupo.methods.data import read_ranked
 from dupo.methods.grouped import GroupedMethod
@@ -25,11 +27,16 @@ from dupo.records import Trajectory
 class RewardModel(GroupedMethod[Ranked]):
     """Learns which answers are better; see `dupo.methods.base.Method`."""
 
+    loss: RankingLoss
     what, measured, headline = "rankings", "loss, accuracy and calibration", "accuracy"
 
     def __init__(self, config: Config, data: Examples[Ranking] | None = None, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, ranks)
         self.loss = RankingLoss(config.scores, self.compute)
+        kind, with_margin = config.scores.loss_type, sum(group.margin > 0 for group in self.train)
+        # An order has no place for a margin, and nobody would see that it was not read.
+        if with_margin and kind != "bradley_terry":
+            raise UserError(f"loss_type: expected bradley_terry for {with_margin:,} margins, got {kind}")
 
     def read(self, config: Config) -> Examples[Ranking]:
         """The pairs or rankings of `dataset`."""
@@ -41,15 +48,15 @@ class RewardModel(GroupedMethod[Ranked]):
 
     def encoded(self, items: Sequence[Ranking], what: str) -> tuple[list[Example], list[Ranked], list[str]]:
         """The answers that fit, their rankings, and what was left out, in words."""
-        # A score is asked of whole chats, as transformers has them.
+        # A reward model reads the chat with what closes it; see `PromptTokenizer.encode_answers`.
         fitting = self.fitting([item.answers for item in items], what, in_chats=True)
         margins = [items[place].margin for place in fitting.places]
         groups = [Ranked(answers, margin) for answers, margin in zip(fitting.encoded, margins, strict=True)]
-        # A margin that has changed is another data set.
+        # The margin stands in the id, so that a resume with other margins is refused.
         examples = [
-            answer._replace(id=f"{answer.id} {margin}") if margin else answer
-            for answers, margin in zip(fitting.groups, margins, strict=True)
-            for answer in answers
+            example._replace(id=f"{example.id} {margin}") if margin else example
+            for group, margin in zip(fitting.groups, margins, strict=True)
+            for example in group
         ]
         return examples, groups, fitting.notes
 
@@ -61,11 +68,6 @@ class RewardModel(GroupedMethod[Ranked]):
         """The model with a score in the place of its head."""
         config = self.config
         return load_model(config.model, self.shape, self.device, self.seed, lora=config.lora, scores=True)
-
-    def start(self) -> None:
-        """Makes adapters and optimizer."""
-        super().start()
-        self.loss.compute = self.compute
 
     def learn(self, model: Model, places: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
         """The loss of rankings to train on, whose gradient is added to `.grad`, and its metrics."""

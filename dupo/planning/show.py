@@ -49,6 +49,8 @@ def show(config: Config, expected: PlanOptions, vocabulary: Sequence[str] | None
     display.startup("plan", [model_row(plan), machine_row(plan), ("memory", verdict(plan))])
     display.table("memory", *memory_table(plan))
     display.startup("work", work_rows(plan, expected))
+    if config.samples and config.reward.has_model:
+        display.warn("the reward models of --reward are not counted: add 4 bytes a parameter (bfloat16: 2)")
     if plan.model.costs is None:
         display.warn(f"{plan.model.kind} does not run without numbers ({plan.model.problem}): no activations")
     changes = best_changes(plan, try_changes(plan, expected, models))

@@ -1,11 +1,11 @@
 """`python -m dupo.rerank`: better answers with no training, from any file of prompts.
 
 Every problem is answered once greedily and `num_generations` times by sampling. Each different answer is put
-back through the duals of the problem. The answer from which the question is recovered best is chosen, or that
-with the highest `--reward`.
+back through the duals of the problem, and that from which the question is recovered best is chosen. With
+another `--reward`, the answer of the sample with the highest is chosen, and no dual is asked for itself.
 
 answers.jsonl   one problem a line: the answer, its score, the runner-up, all candidates, what it cost
-summary.json    every way to answer (greedy, mean, majority, dual, any) with its score and its cost
+summary.json    every way to answer (greedy, mean, majority, dual or reward, pass) with its score and its cost
 report.html     both on one page, with the best and the worst answers
 """
 
@@ -215,7 +215,8 @@ def rerank(
     run.display.note(f"{run.path / ANSWERS} holds the answers")
     again = report_command(run.path)
     if page := run.report_safely(REPORT, lambda: write_answers(run.path), again):
-        run.display.note(f"{page} shows the best and the worst of them, and what the duals gave back")
+        more = ", and what the duals gave back" if way == DUAL else ""
+        run.display.note(f"{page} shows the best and the worst of them{more}")
     run.close()
     return summary
 
@@ -328,7 +329,7 @@ def answer_lines(row: AnswerRow) -> list[tuple[str, str]]:
     lines = [("problem", row.text), ("answer", _supported(row.answer, row.score, row.votes))]
     lines += [("in plain", row.plain)] if row.plain else []
     if other is not None:
-        lines.append(("next", _supported(other.answer, other.backward_rate, other.votes)))
+        lines.append(("next", _supported(other.answer, other.score, other.votes)))
     return lines + ([("gold", row.gold)] if row.gold is not None else [])
 
 

@@ -147,6 +147,11 @@ class Candidate(NamedTuple):
     backward_rate: float
     reward: float | None = None
 
+    @property
+    def score(self) -> float:
+        """What the answer is ranked by."""
+        return self.backward_rate if self.reward is None else self.reward
+
 
 class TokenCounts(NamedTuple):
     """What was generated for one problem, in tokens.

@@ -210,6 +210,14 @@ def test_options_that_the_loss_cannot_honour_are_refused(words, message):
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
+def test_margins_that_no_loss_reads_are_refused(tmp_path):
+    wide = written(tmp_path / "wide.jsonl", [pair | {"margin": 2} for pair in PAIRS])
+    with pytest.raises(
+        UserError, match=r"^loss_type: expected bradley_terry for 80 margins, got plackett_luce"
+    ):
+        RewardModel(parse(command(wide, "--loss_type", "plackett_luce")))
+
+
 def test_a_data_set_is_needed():
     with pytest.raises(UserError, match=r"^dataset: expected --dataset FILE with columns prompt, chosen and"):
         parse(["--method", "reward_model"])

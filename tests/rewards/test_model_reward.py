@@ -135,6 +135,9 @@ def test_a_rerank_gives_the_answer_with_the_highest_score(likes_sevens, tmp_path
     assert changed == found["other_than_majority"] > 0 and found["chosen_by"] == "reward"
     assert set(found["reward_minus"]) == {"greedy", "mean@6", "majority@6"}
     told = capsys.readouterr().out
+    row = next(row for row in map(json.loads, lines) if row["runner_up"] and row["problem"] in told)
+    assert f"{row['runner_up']['answer']} (score {row['runner_up']['reward']:.2f}, " in told
+    assert "what the duals gave back" not in told
     assert "reward rerank@6" in told and "the reward chose another answer than the majority" in told
     page = Page(tmp_path / "answers" / "report.html")
     assert "The rewards chose another answer" in page.text and "the duals" not in page.text.lower()
