@@ -46,7 +46,7 @@ _STEP = "is --train_batch_size here; --token_budget bounds the memory"
 INSTEAD: dict[str, str] = {
     # the script
     "reward_funcs": "is --reward here: names, or package.module.function, with commas between them",
-    "reward_model_name_or_path": "is --reward model:FOLDER here",
+    "reward_model_name_or_path": "is --reward here: model:FOLDER names a reward model",
     "dataset_config": "is a part of --dataset here: NAME:CONFIG",
     "dataset_train_split": "is a part of --dataset here: NAME:SPLIT or NAME:CONFIG:SPLIT",
     "dataset_test_split": "is a part of --eval_dataset here: NAME:SPLIT or NAME:CONFIG:SPLIT",
