@@ -39,7 +39,7 @@ class AdapterFolder(NamedTuple):
     folder: Path
     base: str
     revision: str | None
-    scores: bool
+    scores: bool = False
 
 
 def adapter_folder(option: str, name: str) -> AdapterFolder | None:
