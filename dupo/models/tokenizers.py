@@ -88,11 +88,16 @@ def _check_config(folder: Path, *, trust_remote_code: bool) -> None:
 
 
 def check_model_name(option: str, name: str) -> None:
-    """Refuses a name that can only be a folder and is none; `owner/name` may be on the Hub.
+    """Refuses the folder of a run, and a name that can only be a folder and is none.
 
     Raises:
         UserError: names the option.
     """
+    saved = [path for path in Path(name).glob("checkpoint-*") if path.name.partition("-")[2].isdigit()]
+    if saved and not (Path(name) / CONFIG_NAME).is_file():
+        # transformers would tell of files of a tokenizer that it does not find.
+        newest = max(saved, key=lambda path: int(path.name.partition("-")[2]))
+        raise UserError(f"{option}: expected the folder of a model, such as {newest}, got the run {name}")
     # `owner/name` may be on the Hub, so its absence here says nothing.
     looks_like_hub = name.count("/") <= 1 and not name.startswith((".", "/", "~")) and "\\" not in name
     if not Path(name).is_dir() and not looks_like_hub:

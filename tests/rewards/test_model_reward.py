@@ -153,12 +153,16 @@ def test_a_share_of_votes_is_multiplied_by_no_score():
         parse(["--reward", "model:x", "--rank_by", "product"], "rerank")
 
 
-def test_a_model_that_gives_no_score_is_refused(tmp_path, capsys):
+def test_a_model_that_gives_no_score_is_refused(likes_sevens, tmp_path, capsys):
     tiny = save_tiny(tmp_path / "tiny")
     for name, expected in (
         (str(tiny), f"reward: expected a reward model, got {tiny}, Qwen3ForCausalLM"),
         ("tiny", "reward: expected a reward model, got tiny"),
         (str(tmp_path / "none"), "reward: "),
+        (
+            str(likes_sevens.parent),
+            f"reward: expected the folder of a model, such as {likes_sevens}, got the run",
+        ),
         ("", "reward: expected any of dual, gold, "),
     ):
         assert main([*SHORT, "--reward", f"model:{name}"]) == 2
